@@ -1,0 +1,193 @@
+"""Reading and writing whole files: strict JSON with line and column, atomic replacement, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from medr1.errors import InputError, OutputError
+
+
+def read_text(path: Path) -> str:
+    """The file as UTF-8 text, without a byte order mark; InputError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"file not found: {path}. Check the path.") from None
+    except IsADirectoryError:
+        raise InputError(
+            f"{path} is a folder where a file is expected. Name a file inside it."
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|-?[A-Za-z0-9.+-]+')
+_COLON = re.compile(r"\s*:")
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u(?P<lone>[dD][89a-fA-F]..)|.)", re.DOTALL
+)
+_MAX_DEPTH = 500
+_MAX_DIGITS = 4300
+
+
+def parse_json(text: str, where: str, *, first_line: int = 1) -> Any:
+    """Parse strict JSON: no NaN, no number beyond float64, no repeated key, no half character.
+
+    `where` names the source in the error, which gives line and column; `first_line` is the number
+    of the text's first line there.
+    """
+    try:
+        value = json.loads(
+            text,
+            parse_constant=_refuse,
+            parse_float=_finite_float,
+            object_pairs_hook=_unique_keys,
+        )
+        if "\\u" not in text or _lone_surrogate(text) is None:
+            return value
+        place, said = _offence(text)
+    except json.JSONDecodeError as error:
+        place, said = error.pos, error.msg
+        if said == "Extra data":
+            said = "more follows the first value; lines of JSON go by the name .jsonl"
+    except (ValueError, RecursionError):
+        place, said = _offence(text)
+    line = first_line + text.count("\n", 0, place)
+    column = place - text.rfind("\n", 0, place)
+    raise InputError(
+        f"{where}, line {line}, column {column}: not valid JSON ({said}). Correct it there."
+    )
+
+
+def _refuse(token: str) -> None:
+    raise ValueError(token)
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(digits)
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("repeated key")
+    return found
+
+
+def _lone_surrogate(text: str) -> int | None:
+    """Where an escape such as \\ud800 stands for half a character."""
+    return next((m.start() for m in _ESCAPE.finditer(text) if m["lone"]), None)
+
+
+def _offence(text: str) -> tuple[int, str]:
+    """Where the strict rules are first broken in text that json otherwise reads, and how."""
+    keys: list[set[str] | None] = []
+    for token in _TOKEN.finditer(text):
+        first, place = token[0][0], token.start()
+        if first in "{[":
+            keys.append(set() if first == "{" else None)
+            if len(keys) > _MAX_DEPTH:
+                return place, f"nested more than {_MAX_DEPTH} deep"
+        elif first in "}]":
+            keys.pop()
+        elif first == '"':
+            if "\\u" in token[0] and (half := _lone_surrogate(token[0])) is not None:
+                return place + half, "an escape that is half a character"
+            seen = keys[-1] if keys else None
+            if seen is not None and _COLON.match(text, token.end()):
+                key = json.loads(token[0])
+                if key in seen:
+                    return place, f"the key {key[:40]!r} stands twice in one object"
+                seen.add(key)
+        elif first.isalpha() or token[0] == "-Infinity":
+            if token[0] not in ("true", "false", "null"):
+                return place, f"{token[0]} is no number in JSON; use null"
+        elif len(token[0]) > _MAX_DIGITS or math.isinf(float(token[0])):
+            return place, "a number too large"
+    return 0, "refused"
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write under a temporary name, then rename: a reader sees the old or the new, never a part."""
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}. Choose another place or free space."
+        ) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def to_json(document: Any) -> str:
+    """The one JSON form of every file medr1 writes: two spaces, UTF-8, no NaN, a final newline."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files in name order, in hex."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def prepare_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file where a folder is expected. Choose another.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise InputError(
+                f"{folder} is not empty. Choose another folder, or --overwrite, "
+                "which keeps the old one as .bak."
+            )
+        backup = folder.with_name(folder.name + ".bak")
+        try:
+            if backup.exists():
+                shutil.rmtree(backup)
+            os.replace(folder, backup)
+        except OSError as error:
+            raise OutputError(f"cannot move {folder} to {backup}: {error.strerror}.") from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}.") from None

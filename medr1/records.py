@@ -1,0 +1,98 @@
+"""The types that pass between the commands, and the schemas of the files that carry them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RESULTS_SCHEMA = "medr1.results/1"
+SUMMARY_SCHEMA = "medr1.summary/1"
+AUDIT_SCHEMA = "medr1.audit/1"
+
+ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
+LETTERS = "ABCDEFGH"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about one or more images, with its gold answer where that is known."""
+
+    id: str
+    images: tuple[str, ...]
+    """Paths as the file wrote them: relative to its image root, or absolute."""
+    question: str
+    """The stem, without the options."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """{"A": "CT", "B": "MRI"}; empty where the question has none."""
+    ground_truth: str | None = None
+    """A bare letter where there are options, else text; None where it is not known."""
+    answer_type: str = "open"
+    """One of ANSWER_TYPES."""
+    question_type: str | None = None
+    """OmniMedVQA's category, such as "Modality Recognition"."""
+    modality: str | None = None
+    dataset: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no answer: a stable code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model said about one sample: one entry of results.json."""
+
+    sample: Sample
+    model_output: str | None = None
+    samples: tuple[str, ...] = ()
+    """Further completions where several were asked for."""
+    extracted_answer: str | None = None
+    extraction: str | None = None
+    """How the answer was found: an `answers.Extraction.method`."""
+    reasoning: str | None = None
+    option_probs: Mapping[str, float] | None = None
+    confidence: float | None = None
+    finish_reason: str | None = None
+    """"stop" or "length" (cut off at the token limit)."""
+    num_tokens: int | None = None
+    image_notes: tuple[str, ...] = ()
+    error: Failure | None = None
+
+
+def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]) -> str:
+    """The id of an item that brought none: 16 hex digits over images, question and options."""
+    text = json.dumps([list(images), question, list(options.values())], ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
+    """The prediction as an entry of results.json: the sample's fields first, then the answer's."""
+    entry = dataclasses.asdict(prediction)
+    return {**entry.pop("sample"), **entry}
+
+
+def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
+    """Read back an entry of results.json; a missing required key raises KeyError."""
+    known = {f.name for f in dataclasses.fields(Sample)}
+    values = {k: v for k, v in entry.items() if k in known}
+    sample = Sample(**{**values, "id": entry["id"], "images": tuple(entry.get("images") or ())})
+    answer = {
+        f.name: entry[f.name]
+        for f in dataclasses.fields(Prediction)
+        if entry.get(f.name) is not None
+    }
+    answer.pop("sample", None)
+    for name in ("samples", "image_notes"):
+        answer[name] = tuple(answer.get(name, ()))
+    if "error" in answer:
+        answer["error"] = Failure(**answer["error"])
+    return Prediction(sample, **answer)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Makes .venv, installs medr1 in it and runs `medr1 demo`; arguments go on to it:
+#   bash scripts/demo.sh
+#   bash scripts/demo.sh --seed 1 --json
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/setup_env.sh"
+
+setup_env train
+exec "$venv/bin/medr1" demo "$@"

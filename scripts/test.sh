@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes .venv, installs medr1 with its test tools, and runs the checks: style, types, tests.
+#   bash scripts/test.sh [--install-only] [--slow] [pytest's arguments]
+# --install-only stops after the set-up; --slow runs the slow tests and nothing else.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/setup_env.sh"
+
+install_only='' slow=''
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --install-only) install_only=yes ;;
+    --slow) slow=yes ;;
+    -h | --help) exec sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" ;;
+    *) break ;;
+  esac
+  shift
+done
+
+setup_env test
+if [ -n "$install_only" ]; then exit; fi
+
+cd "$root"
+python="$venv/bin/python"
+if [ -n "$slow" ]; then
+  exec "$python" -m pytest -m 'slow and not gpu' "$@"
+fi
+"$python" -m ruff check
+"$python" -m ruff format --check
+"$python" -m mypy
+exec "$python" -m pytest "$@"
