@@ -1,0 +1,33 @@
+"""The only place that knows <think>, <answer>, options, letters and numbers, and what is right.
+
+`extract` finds the answer of an output, `judge` holds it against the gold. Rewards and metrics ask
+both here, so that training and evaluation cannot drift apart. Never fuzzy, never random, and linear
+in the length of the output.
+
+blocks: tags. options: how questions are published. readings: what a text answers. equality and
+symbolic: when two answers are the same. authors: Med-R1's own rules.
+"""
+
+from medr1.answers.authors import authors_format, authors_reward
+from medr1.answers.blocks import format_of, has_format
+from medr1.answers.extraction import PROTOCOLS, Extraction, Verdict, extract, judge
+from medr1.answers.options import answer_type_of, parse_problem, parse_solution
+from medr1.normalization import normalize
+from medr1.quantities import parse_number
+
+__all__ = [
+    "PROTOCOLS",
+    "Extraction",
+    "Verdict",
+    "answer_type_of",
+    "authors_format",
+    "authors_reward",
+    "extract",
+    "format_of",
+    "has_format",
+    "judge",
+    "normalize",
+    "parse_number",
+    "parse_problem",
+    "parse_solution",
+]

@@ -1,0 +1,212 @@
+"""extract: the answer of an output, by protocol. judge: whether that answer is the gold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from medr1.answers import authors
+from medr1.answers.blocks import Blocks, find_blocks
+from medr1.answers.equality import same_number, same_text
+from medr1.answers.readings import (
+    LONG,
+    Choices,
+    Reader,
+    Reading,
+    is_placeholder,
+    read_count,
+    read_open,
+    read_yes_no,
+    tidy,
+    untagged,
+)
+from medr1.errors import InputError
+from medr1.normalization import fold
+from medr1.records import ANSWER_TYPES, LETTERS
+
+PROTOCOLS = ("default", "strict", "authors", "authors-nothink")
+MAX_BLOCKS = 8
+"""More agreeing blocks than this are a degenerate repetition, and no answer."""
+
+_STRICT_BLOCK = re.compile(r"<answer>([^<]*)</answer>")
+_PLAIN_NUMBER = re.compile(r"[+-]?[0-9]{1,60}(?:\.[0-9]{1,60})?")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The answer that an output gives, how it was found, and the reasoning beside it."""
+
+    answer: str | None
+    """A letter where there are options, a number as canonical text, or the text as written."""
+    method: str
+    """tag, unclosed_tag, untagged, think_tag, authors; or why there is no answer: empty, ambiguous,
+    repeated, out_of_options, refused, unparsed, unclosed_think, no_tag, several_tags."""
+    reasoning: str | None
+    """The text inside <think>, if any."""
+    trace: tuple[str, ...]
+    """Flags: tagged, unclosed, multiple, letter_form, option_text, option_named, cue ..."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the extracted answer is the gold one."""
+
+    correct: bool
+    extraction: Extraction
+
+
+def extract(
+    output: str, *, options: Mapping[str, str], answer_type: str, protocol: str = "default"
+) -> Extraction:
+    """The answer of an output under a protocol, one of PROTOCOLS (reference metrics.md 2.2).
+
+    Where there are options, the answer is a letter, whatever the answer type says.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol {protocol!r}. Choose from: {', '.join(PROTOCOLS)}.")
+    if answer_type not in ANSWER_TYPES:
+        known = ", ".join(ANSWER_TYPES)
+        raise InputError(f"unknown answer type {answer_type!r}. Choose from: {known}.")
+    kind = "multiple_choice" if options else answer_type
+    blocks = find_blocks(fold(output))
+    if protocol == "default":
+        return _extract_default(blocks, options, kind)
+    if protocol == "strict":
+        return _extract_strict(output, options, kind, blocks.reasoning)
+    by_type = {"multiple_choice": "letter", "count": "integer"}.get(kind, "math")
+    return _extract_authors(output, by_type, protocol, blocks.reasoning)
+
+
+def judge(
+    output: str,
+    *,
+    ground_truth: str,
+    options: Mapping[str, str],
+    answer_type: str,
+    protocol: str = "default",
+) -> Verdict:
+    """Whether the output's answer is the ground truth, under a protocol."""
+    gold = ground_truth.strip()
+    kind = "multiple_choice" if options else answer_type
+    extraction = extract(output, options=options, answer_type=answer_type, protocol=protocol)
+    if protocol.startswith("authors"):
+        by_gold = authors.kind_of(gold)
+        extraction = _extract_authors(output, by_gold, protocol, extraction.reasoning)
+        return Verdict(authors.is_correct(output, extraction.answer, gold, protocol), extraction)
+    answer = extraction.answer
+    if answer is None or not gold:
+        return Verdict(False, extraction)
+    if kind == "multiple_choice":
+        correct = answer == _gold_letter(gold, options)
+    elif kind == "yes_no":
+        correct = answer == gold.casefold().rstrip(".")
+    elif kind == "count":
+        correct = same_number(answer, gold) or (":" in answer and same_text(answer, gold))
+    else:
+        correct = answer == gold.casefold() if protocol == "strict" else same_text(answer, gold)
+    return Verdict(correct, extraction)
+
+
+def _gold_letter(gold: str, options: Mapping[str, str]) -> str | None:
+    """The gold as a letter, also where a file gives the right option's text."""
+    if gold.upper() in (options or LETTERS):
+        return gold.upper()
+    letters = Choices(options).with_text(gold)
+    return letters[0] if len(letters) == 1 else None
+
+
+def _readers(options: Mapping[str, str], answer_type: str) -> tuple[Reader, Reader]:
+    """How to read a block, and an output without one; both as the model wrote them."""
+    if answer_type == "multiple_choice":
+        choices = Choices(options)
+        readers: tuple[Reader, Reader] = (choices.block, choices.untagged)
+    else:
+        read = {"yes_no": read_yes_no, "count": read_count, "open": read_open}[answer_type]
+        readers = (read, partial(untagged, read))
+    return partial(_read_tidy, readers[0]), partial(_read_tidy, readers[1])
+
+
+def _read_tidy(read: Reader, text: str) -> Reading:
+    if len(text) > LONG:
+        return Reading(None, "unparsed")
+    text = tidy(text)
+    if len(words := text.split()) > 3 and len(set(words)) == 1:
+        return Reading(None, "repeated")  # "4 4 4 4"
+    return read(text) if text else Reading(None, "empty")
+
+
+def _extract_default(blocks: Blocks, options: Mapping[str, str], answer_type: str) -> Extraction:
+    """The first of these that there is: blocks after </think>, an unclosed one there, blocks before
+    <think>, the text after </think>, the last block inside <think>."""
+    read_block, read_tail = _readers(options, answer_type)
+
+    def found(reading: Reading, method: str, *flags: str) -> Extraction:
+        method = reading.why if reading.answer is None else method
+        return Extraction(reading.answer, method, blocks.reasoning, (*flags, *reading.flags))
+
+    if blocks.repeated:
+        return found(Reading(None, "repeated"), "tag")
+    for texts, flags in ((blocks.tail, ()), (blocks.before, ("before_think",))):
+        kept = [text for text in texts if not is_placeholder(text)]
+        if kept:
+            several = ("multiple",) if len(kept) > 1 else ()
+            return found(_agreeing(kept, read_block), "tag", "tagged", *several, *flags)
+        if texts is blocks.tail and blocks.unclosed is not None:
+            return found(read_block(blocks.unclosed), "unclosed_tag", "unclosed")
+    if blocks.tail or blocks.before:
+        return found(Reading(None, "empty"), "tag", "tagged")
+    if blocks.thinking:
+        return found(Reading(None, "unclosed_think"), "untagged", "untagged")
+    reading = read_tail(blocks.rest)
+    if reading.why in ("empty", "unparsed") and blocks.inside:
+        return found(read_block(blocks.inside[-1]), "think_tag", "in_think", "tagged")
+    return found(reading, "untagged", "untagged")
+
+
+def _agreeing(texts: list[str], read: Reader) -> Reading:
+    """The answer on which all blocks agree."""
+    if len(texts) > MAX_BLOCKS:
+        return Reading(None, "repeated")
+    readings = [read(text) for text in texts]
+    if len({reading.answer for reading in readings}) > 1:
+        return Reading(None, "ambiguous")
+    return readings[0]
+
+
+def _extract_strict(
+    output: str, options: Mapping[str, str], answer_type: str, reasoning: str | None
+) -> Extraction:
+    """The content of the one <answer> block, if it is just a letter, an option, a number, a text.
+
+    Case and white space around it do not count, anything else does.
+    """
+    if output.count("<answer>") != 1 or output.count("</answer>") != 1:
+        why = "several_tags" if "<answer>" in output and "</answer>" in output else "no_tag"
+        return Extraction(None, why, reasoning, ())
+    match = _STRICT_BLOCK.search(output)
+    text = match[1].strip() if match else ""
+    answer: str | None = text.casefold()
+    if not text:
+        answer = None
+    elif answer_type == "multiple_choice":
+        same = [x for x, option in options.items() if option.strip().casefold() == answer]
+        letter = text.upper()
+        answer = letter if letter in (options or tuple(LETTERS)) else None
+        if answer is None and len(same) == 1:
+            answer = same[0]
+        elif answer is None and len(text) == 1 and letter.isalpha():
+            return Extraction(None, "out_of_options", reasoning, ("tagged",))
+    elif (answer_type == "yes_no" and answer not in ("yes", "no")) or (
+        answer_type == "count" and not _PLAIN_NUMBER.fullmatch(text)
+    ):
+        answer = None
+    method = "tag" if answer else "unparsed" if text else "empty"
+    return Extraction(answer, method, reasoning, ("tagged",))
+
+
+def _extract_authors(output: str, kind: str, protocol: str, reasoning: str | None) -> Extraction:
+    """What Med-R1's scripts take as the answer."""
+    answer = authors.extracted(output, kind, nothink=protocol == "authors-nothink")
+    return Extraction(answer, "authors" if answer is not None else "no_tag", reasoning, ())

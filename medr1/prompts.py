@@ -1,0 +1,78 @@
+"""think | nothink | think-after: from a Sample to the chat messages that a model sees.
+
+`authors-*` are the exact strings of Med-R1's scripts, the interface of its published checkpoints
+(github.com/Yuxiang-Lai117/Med-R1, grpo_vqa*.py and test_*vl_vqa*.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from medr1.errors import InputError
+from medr1.records import Sample
+
+ANSWER_STYLES = ("letter", "text")
+
+_ANSWER = {
+    ("multiple_choice", "letter"): "the letter of the right option",
+    ("multiple_choice", "text"): "the right option",
+    ("yes_no", "letter"): "Yes or No",
+    ("yes_no", "text"): "Yes or No",
+    ("count", "letter"): "a number",
+    ("count", "text"): "a number",
+    ("open", "letter"): "a short answer",
+    ("open", "text"): "a short answer",
+}
+
+PROMPTS: Mapping[str, str] = {
+    "think": "{problem} Think step by step inside <think> </think> tags, "
+    "then give {answer} inside <answer> </answer> tags.",
+    "nothink": "{problem} Give {answer} inside <answer> </answer> tags.",
+    "think-after": "{problem} Give {answer} inside <answer> </answer> tags, "
+    "then the reason for it inside <think> </think> tags.",
+    "bare": "{problem}",
+    "authors-think": "{problem} Your task: 1. Think through the question step by step, enclose "
+    "your reasoning process in <think>...</think> tags. 2. Then provide the correct single-letter "
+    "choice (A, B, C, D,...) inside <answer>...</answer> tags. 3. No extra information or text "
+    "outside of these tags.",
+    "authors-nothink": "{problem} Your task: 1. Provide the correct single-letter choice "
+    "(A, B, C, D,...) inside <answer>...</answer> tags. 2. No extra information or text outside "
+    "of this tag.",
+    "authors-eval-think": "{problem} Think through the question step by step in "
+    "<think>...</think> tags. Then provide the correct single-letter choice (A, B, C, D,...) "
+    "inside <answer>...</answer> tags.",
+    "authors-eval-nothink": "{problem} Provide the correct single-letter choice (A, B, C, D,...) "
+    "inside <answer>...</answer> tags.",
+    "authors-zeroshot": "{problem} Provide the correct single-letter choice (A, B, C, D,...).",
+}
+
+
+def problem_text(sample: Sample) -> str:
+    """The question with its options inlined, as the published splits write it: `stem A)x, B)y`."""
+    options = ", ".join(f"{letter}){text}" for letter, text in sample.options.items())
+    return f"{sample.question} {options}".strip()
+
+
+def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
+    """What the user's turn says; `prompt` is a key of PROMPTS, `answer_style` letter | text."""
+    if prompt not in PROMPTS:
+        raise InputError(f"unknown prompt {prompt!r}. Choose from: {', '.join(PROMPTS)}.")
+    answer = _ANSWER[sample.answer_type, answer_style]
+    instruction = PROMPTS[prompt].removeprefix("{problem}").replace("{answer}", answer)
+    return problem_text(sample) + instruction
+
+
+def chat_messages(
+    sample: Sample, prompt: str, answer_style: str = "letter"
+) -> list[dict[str, Any]]:
+    """One user turn: an image part for each image, then the text. The pixels travel apart."""
+    images = [{"type": "image"} for _ in sample.images]
+    text = {"type": "text", "text": user_text(sample, prompt, answer_style)}
+    return [{"role": "user", "content": [*images, text]}]
+
+
+def prompt_sha256(prompt: str) -> str:
+    """The hash of a prompt's template, recorded beside its name."""
+    return hashlib.sha256(PROMPTS[prompt].encode()).hexdigest()

@@ -1,0 +1,57 @@
+import pytest
+
+from medr1.errors import InputError
+from medr1.prompts import PROMPTS, chat_messages, problem_text, prompt_sha256, user_text
+from medr1.records import Sample
+
+CHOICE = Sample(
+    "1",
+    ("a.jpg",),
+    "Which imaging technique?",
+    {"A": "CT, contrast {answer}", "B": "MRI"},
+    answer_type="multiple_choice",
+)
+OPEN = Sample("2", ("a.jpg", "b.jpg"), "What is seen?")
+
+
+def test_a_problem_is_written_as_in_the_published_splits():
+    assert problem_text(CHOICE) == "Which imaging technique? A)CT, contrast {answer}, B)MRI"
+    assert problem_text(OPEN) == "What is seen?"
+
+
+def test_braces_in_a_question_stay_what_they_are():
+    assert "{answer}, B)MRI Give the letter of the right option" in user_text(CHOICE, "nothink")
+
+
+def test_the_answer_asked_for_fits_the_question_and_the_style():
+    assert "Give the right option inside" in user_text(CHOICE, "nothink", "text")
+    assert "give a short answer inside" in user_text(OPEN, "think")
+    assert user_text(OPEN, "bare") == "What is seen?"
+
+
+def test_the_authors_strings_are_exact():
+    assert user_text(OPEN, "authors-nothink") == (
+        "What is seen? Your task: 1. Provide the correct single-letter choice (A, B, C, D,...) "
+        "inside <answer>...</answer> tags. 2. No extra information or text outside of this tag."
+    )
+    assert user_text(OPEN, "authors-eval-think") == (
+        "What is seen? Think through the question step by step in <think>...</think> tags. Then "
+        "provide the correct single-letter choice (A, B, C, D,...) inside <answer>...</answer> "
+        "tags."
+    )
+
+
+def test_images_come_before_the_text():
+    (turn,) = chat_messages(OPEN, "bare")
+    assert turn["role"] == "user"
+    assert [part["type"] for part in turn["content"]] == ["image", "image", "text"]
+
+
+def test_every_prompt_begins_with_the_problem_and_has_its_own_hash():
+    assert all(template.startswith("{problem}") for template in PROMPTS.values())
+    assert len({prompt_sha256(name) for name in PROMPTS}) == len(PROMPTS)
+
+
+def test_an_unknown_prompt_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"think-aftr.*think-after"):
+        user_text(OPEN, "think-aftr")
