@@ -1,0 +1,298 @@
+"""Every format that questions come in (JSON, JSONL, CSV, Parquet, a data set on disk) to samples.
+
+What is wrong with a file as a whole is an InputError; what is wrong with one item is a Failure
+beside its sample, so that the rest goes on. Images are named here and not opened.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.items import (
+    IMAGE_KEYS,
+    QUESTION_KEYS,
+    read_item,
+    sample_from_question,
+    with_id,
+)
+from medr1.errors import InputError
+from medr1.files import parse_json, read_text, sha256_of
+from medr1.records import Failure, Sample, sample_id
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["Questions", "read_questions", "sample_from_question", "split_file"]
+
+MAX_FILE = 256 * 1024**2
+"""Bytes of a file that is held in memory whole; JSONL and Parquet have no such limit."""
+MAX_LINE = 1024**2
+"""Bytes of a line of JSONL."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a file asks."""
+
+    samples: list[Sample]
+    """Every item in input order; one that cannot be used holds what could be read."""
+    failures: dict[int, Failure]
+    """Index in samples -> why that item cannot be used: no_question, no_image, bad_options,
+    bad_type, bad_ground_truth, bad_item, bad_metadata, question_too_long."""
+    image_root: Path
+    """Where relative image names start: --image-root, else the file's folder."""
+    sha256: str
+    """Of the input, in hex."""
+    name: str = "the data"
+    """The input's own name, without its folder."""
+
+    def require_complete(self) -> list[Sample]:
+        """The samples, each usable and with its gold answer; else an InputError that says where."""
+        said = {index: failure.message for index, failure in self.failures.items()}
+        for index, sample in enumerate(self.samples):
+            if sample.ground_truth is None and index not in said:
+                said[index] = f"{self.name}, item {index + 1}: has no ground_truth; add it."
+        if not said:
+            return self.samples
+        first = " ".join(said[index] for index in sorted(said)[:3])
+        raise InputError(
+            f"{self.name}: {len(said)} of {len(self.samples)} items cannot be used. {first}"
+        )
+
+
+def read_questions(
+    path: str | Path, *, image_root: Path | None = None, limit: int | None = None
+) -> Questions:
+    """Read a file of questions, or a Hugging Face data set on disk; `limit`: the first N items.
+
+    InputError: no such file, an unknown or malformed one, no items, an id given twice.
+    """
+    path = Path(path)
+    if image_root is not None and not image_root.is_dir():
+        raise InputError(f"the image root {image_root} is no folder. Check --image-root.")
+    items = _read(path)(path, limit)[:limit]
+    if not items:
+        raise InputError(f"{path} holds no questions. Put at least one item into it.")
+    samples, failures = _samples(items, path)
+    root = image_root or (path if path.is_dir() else path.parent)
+    return Questions(samples, failures, root, sha256_of(path), path.name)
+
+
+def split_file(path: str | Path, split: str) -> Path:
+    """The file of one split ("train", "validation", "test") in a folder; a file is itself."""
+    path = Path(path)
+    if not path.is_dir() or (path / "state.json").is_file():
+        return path
+    for suffix in _READERS:
+        if (file := path / f"{split}{suffix}").is_file():
+            return file
+    if (path / split / "state.json").is_file():
+        return path / split
+    raise InputError(
+        f"{path} holds no {split}.json. Name a file, or a folder with one for {split}."
+    )
+
+
+def _samples(items: list[Any], path: Path) -> tuple[list[Sample], dict[int, Failure]]:
+    """Items to samples with unique ids: a repeated hash gets "-2", "-3"; a given id may not."""
+    samples: list[Sample] = []
+    failures: dict[int, Failure] = {}
+    given: dict[str, int] = {}
+    for index, item in enumerate(items):
+        sample, failure = read_item(item, f"{path.name}, item {index + 1}")
+        samples.append(sample)
+        if failure is not None:
+            failures[index] = failure
+        if sample.id and given.setdefault(sample.id, index) != index:
+            raise InputError(
+                f"{path}, items {given[sample.id] + 1} and {index + 1}: both have the id "
+                f"{sample.id[:80]!r}. Make ids unique, or leave them out."
+            )
+    seen: dict[str, int] = dict.fromkeys(given, 1)
+    for index, sample in enumerate(samples):
+        if not sample.id:
+            name = sample_id(sample.images, sample.question, sample.options)
+            times = seen[name] = seen.get(name, 0) + 1
+            samples[index] = with_id(sample, name if times == 1 else f"{name}-{times}")
+    return samples, failures
+
+
+# --- formats ----------------------------------------------------------------------------------
+
+Reader = Callable[[Path, int | None], list[Any]]
+
+
+def _read(path: Path) -> Reader:
+    """The reader for what lies there, by the file's ending."""
+    if os.path.isdir(path):
+        return _read_folder
+    if not os.path.exists(path):  # unlike Path.exists, False for a name too long
+        hub = ""
+        if len(path.parts) == 2 and not path.is_absolute() and path.suffix not in _READERS:
+            hub = " A data set on the hub is not read yet: download it, and name the folder."
+        raise InputError(f"file not found: {path}. Check the path.{hub}")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file. Save the questions to one.")
+    if path.suffix.lower() not in _READERS:
+        raise InputError(
+            f"{path}: the ending {path.suffix!r} is not known. Use {', '.join(_READERS)}."
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty. Put at least one question into it.")
+    return _READERS[path.suffix.lower()]
+
+
+def _small_text(path: Path) -> str:
+    if path.stat().st_size > MAX_FILE:
+        raise InputError(f"{path} is larger than {MAX_FILE >> 20} MB. Use JSONL for so many items.")
+    return read_text(path)
+
+
+def _read_json(path: Path, limit: int | None) -> list[Any]:
+    document = parse_json(_small_text(path), str(path))
+    found = document.get("questions") if isinstance(document, dict) else document
+    if isinstance(found, list):
+        return found
+    hint = ""
+    if isinstance(document, dict) and isinstance(document.get("results"), list):
+        hint = " It looks like results; `medr1 eval` reads those."
+    raise InputError(
+        f'{path}: neither a list of questions nor {{"questions": [...]}}. Make it one.{hint}'
+    )
+
+
+def _read_jsonl(path: Path, limit: int | None) -> list[Any]:
+    items: list[Any] = []
+    number = 0
+    with _opened(path) as file:
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                raise InputError(f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Cut it.")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}, line {number}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+                ) from None
+            if text.strip():
+                items.append(parse_json(text, str(path), first_line=number))
+            if len(items) == limit:
+                break
+    return items
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
+
+
+def _read_csv(path: Path, limit: int | None) -> list[Any]:
+    """A row each, all text; a blank cell and pandas' nan are missing."""
+    rows = csv.reader(io.StringIO(_small_text(path), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        _require_columns(header, path)
+        items = []
+        for row in rows:
+            if len(row) > len(header):
+                raise InputError(
+                    f"{path}, line {rows.line_num}: {len(row)} cells for {len(header)} columns. "
+                    "Put cells that hold a comma into quotes."
+                )
+            cells = {name: cell for name, cell in zip(header, row, strict=False) if name}
+            missing = ("", "nan", "NaN")
+            if any(cell.strip() for cell in row):
+                items.append({k: None if v.strip() in missing else v for k, v in cells.items()})
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
+    return items
+
+
+def _require_columns(names: list[str], path: Path) -> None:
+    named = [name for name in names if name]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise InputError(f"{path}: the column {twice[0]!r} stands twice. Rename one.")
+    for wanted in (QUESTION_KEYS, IMAGE_KEYS):
+        if not set(wanted) & set(named):
+            raise InputError(
+                f"{path}: no column is called {' or '.join(wanted)}; there are: "
+                f"{', '.join(named)[:200]}. Rename one."
+            )
+
+
+def _read_parquet(path: Path, limit: int | None) -> list[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        table = file.read(columns=_columns(file.schema_arrow, path))
+        return _rows(table, limit)
+    except InputError:
+        raise
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, error, "Parquet") from None
+
+
+def _read_folder(path: Path, limit: int | None) -> list[Any]:
+    """A data set that `datasets` saved: no code in it is run, nothing is written beside it."""
+    if (path / "dataset_dict.json").is_file():
+        raise InputError(f"{path} holds several splits. Name one of the folders in it.")
+    if not (path / "state.json").is_file():
+        raise InputError(f"{path} is a folder. Name a file in it, such as {path / 'test.json'}.")
+    import datasets
+    import pyarrow
+
+    try:
+        table = datasets.load_from_disk(str(path)).with_format("arrow")[:]
+        return _rows(table.select(_columns(table.schema, path)), limit)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, error, "a data set on disk") from None
+
+
+def _unreadable(path: Path, error: Exception, kind: str) -> InputError:
+    said = " ".join(str(error).split())[:150]
+    return InputError(f"{path} cannot be read as {kind} ({said}). Save it again.")
+
+
+def _columns(schema: pyarrow.Schema, path: Path) -> list[str]:
+    """The columns to read; the one of images must name files, not hold their content."""
+    names = [name for name in schema.names if not name.startswith("__index_level_")]
+    _require_columns(names, path)
+    for name in set(IMAGE_KEYS) & set(names):
+        kind = str(schema.field(name).type)
+        if "struct" in kind or "binary" in kind:
+            raise InputError(
+                f"{path}: the column {name!r} holds pictures, which is not read yet. "
+                "Save them as files and name their paths."
+            )
+    return names
+
+
+def _rows(table: pyarrow.Table, limit: int | None) -> list[dict[str, Any]]:
+    """A table's rows; NaN is missing."""
+    return [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in table.slice(0, limit).to_pylist()
+    ]
+
+
+_READERS: dict[str, Reader] = {
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

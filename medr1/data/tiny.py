@@ -1,0 +1,42 @@
+"""Where the embedded model, data and configuration lie, from any working directory.
+
+They are part of the repository and not of the package, so they are there in a source checkout and
+in an editable install, which is what scripts/demo.sh makes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medr1.errors import InputError
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def tiny_vqa_folder() -> Path:
+    """The embedded data set: train.json, validation.json, test.json, images/."""
+    return _embedded("data/tiny_vqa_ds")
+
+
+def tiny_vl_folder() -> Path:
+    """The embedded checkpoint."""
+    return _embedded("checkpoints/tiny-vl")
+
+
+def tiny_config() -> dict[str, Any]:
+    """What configs/tiny.yaml says."""
+    import yaml
+
+    return yaml.safe_load(_embedded("configs/tiny.yaml").read_text(encoding="utf-8"))
+
+
+def _embedded(name: str) -> Path:
+    here = Path.cwd().resolve()
+    for folder in (_REPOSITORY, here, *here.parents):
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(
+        f"{name} was not found: it comes with the source checkout. "
+        "Run inside the checkout, or install from it: pip install -e ."
+    )
