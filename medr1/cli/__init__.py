@@ -1,0 +1,74 @@
+"""The command line: one file a command; heavy imports stand inside the bodies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from medr1 import __version__
+from medr1.cli.demo import demo
+from medr1.cli.eval import evaluate
+from medr1.cli.infer import infer
+from medr1.cli.rewards import rewards
+from medr1.cli.train import train
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="medr1", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Train, run and judge vision-language models on medical visual questions.
+
+    Research software, not for clinical use.
+
+    \b
+      medr1 demo                                 the whole chain on the embedded default
+      medr1 train --config configs/tiny.yaml --output-dir output/tiny
+      medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png --question "..."
+      medr1 eval results.json
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for command in (demo, train, infer, evaluate, rewards):
+    cli.add_command(command)
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    click.echo("Terminated. What was written whole stays; the rest is gone.", err=True)
+    sys.exit(128 + signum)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for name, value in {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    color = False if os.environ.get("NO_COLOR") else None
+    try:
+        code = cli.main(standalone_mode=False, prog_name="medr1", color=color)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. What was written whole stays; the rest is gone.", err=True)
+        code = 130
+    except BrokenPipeError:
+        # whoever read our output has left: nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,227 @@
+"""What the commands share: options, configuration files, logging, and how an error is said."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medr1.errors import InputError, Medr1Error, OutputError
+from medr1.files import read_text
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Medr1Command(click.Command):
+    """A command whose options take dashes or underscores, and whose errors are one sentence."""
+
+    def __init__(self, *args: Any, extra_config_keys: bool = False, **kwargs: Any) -> None:
+        context = {"token_normalize_func": lambda token: token.replace("_", "-")}
+        kwargs["context_settings"] = {**context, **(kwargs.get("context_settings") or {})}
+        super().__init__(*args, **kwargs)
+        self.extra_config_keys = extra_config_keys
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = {arg.split("=")[0].replace("_", "-") for arg in args if arg.startswith("--")}
+        for param in self.params:
+            names = [name for name in param.opts if name in given]
+            if len(names) > 1:
+                raise click.UsageError(f"{' and '.join(names)} are the same option; give one.", ctx)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _set_up_logging(ctx.meta.get("medr1.quiet", False), ctx.meta.get("medr1.verbose", False))
+        try:
+            return super().invoke(ctx)
+        except Medr1Error as error:
+            if ctx.meta.get("medr1.debug"):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _set_up_logging(quiet: bool, verbose: bool) -> None:
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    logger = logging.getLogger("medr1")
+    logger.setLevel(level)
+    logger.handlers = [logging.StreamHandler(sys.stderr)]
+    logger.propagate = False
+    if not verbose:
+        warnings.simplefilter("ignore")
+
+
+def option(*names: str, **kwargs: Any) -> Decorator:
+    """`click.option` with the default shown and MEDR1_<NAME> read, the same for every command."""
+    variable = names[0].removeprefix("--").replace("-", "_").upper()
+    settings = {"show_default": True, "envvar": f"MEDR1_{variable}", **kwargs}
+    return click.option(*names, **settings)
+
+
+class CommaList(click.ParamType):
+    """`a,b,c` on the command line, a list in YAML."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.name = f"{kind.__name__},..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(
+                self.kind(part.strip() if isinstance(part, str) else part) for part in parts
+            )
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} is not a list of {self.kind.__name__}.", param, ctx)
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta[f"medr1.{name}"] = value
+
+    return callback
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    values = read_config(Path(value))
+    command = ctx.command
+    names = {
+        spelling.lstrip("-").replace("-", "_"): p.name
+        for p in command.params
+        if isinstance(p, click.Option) and p.name not in (None, "config")
+        for spelling in (*p.opts, *p.secondary_opts)
+    }
+    extra = {key: value for key, value in values.items() if key not in names}
+    if extra and not (isinstance(command, Medr1Command) and command.extra_config_keys):
+        raise click.UsageError(unknown_key(next(iter(extra)), names, value), ctx)
+    ctx.meta["medr1.extra"] = extra
+    known: dict[str, Any] = {}
+    for key in values.keys() - extra.keys():
+        if names[key] in known:
+            raise click.UsageError(f"{value}: {names[key]} is given twice, once as {key}.", ctx)
+        known[str(names[key])] = values[key]
+    ctx.default_map = {**(ctx.default_map or {}), **known}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML mapping with its keys in snake case; a click error where it is not one."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(read_text(path))
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise click.UsageError(f"{path}{place}: {problem}. Correct it there.") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise click.UsageError(f"{path}: expected `option: value` lines.")
+    return {key.replace("-", "_"): value for key, value in document.items()}
+
+
+def unknown_key(key: str, known: Iterable[str], where: str) -> str:
+    """One sentence about a key nobody reads, with the nearest that somebody does."""
+    near = get_close_matches(key, list(known), n=1)
+    hint = f" Did you mean {near[0]}?" if near else " See --help for the keys there are."
+    return f"{where}: unknown key {key!r}.{hint}"
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--config --quiet --verbose --debug, read before the others and kept out of the body."""
+    for decorator in (
+        option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("debug"),
+            help="Show the traceback of an error.",
+        ),
+        option(
+            "--verbose",
+            "-v",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("verbose"),
+            help="Say more, and show the libraries' warnings.",
+        ),
+        option(
+            "--quiet",
+            "-q",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("quiet"),
+            help="No progress on stderr.",
+        ),
+        option(
+            "--config",
+            metavar="FILE",
+            is_eager=True,
+            expose_value=False,
+            callback=_load_config,
+            help="YAML with `option: value` lines; a flag or MEDR1_* variable wins over it.",
+        ),
+    ):
+        function = decorator(function)
+    return function
+
+
+json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+seed_option = option("--seed", type=int, default=0, help="Seed of all that is random.")
+overwrite_option = option(
+    "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak."
+)
+image_root_option = option(
+    "--image-root", metavar="DIR", help="Where relative image paths lie. [default: beside the file]"
+)
+offline_option = option("--offline", is_flag=True, help="Never touch the network.")
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--device and --dtype."""
+    function = option(
+        "--dtype",
+        type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
+        default="auto",
+        help="auto: bfloat16 on CUDA, float32 elsewhere.",
+    )(function)
+    return option(
+        "--device",
+        type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+        default="auto",
+        help="auto: cuda, then mps, then cpu.",
+    )(function)
+
+
+def model_path_option(**kwargs: Any) -> Decorator:
+    """--model-path, or TRL's --model-name-or-path."""
+    return option(
+        "--model-path",
+        "--model-name-or-path",
+        "model_path",
+        metavar="DIR",
+        help="Checkpoint folder, or a hub id.",
+        **kwargs,
+    )
+
+
+def require_writable(path: Path) -> None:
+    """Refuse an output that could not be written, before the work is done."""
+    parent = path.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: {parent} is not a writable folder.")

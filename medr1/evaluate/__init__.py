@@ -1,0 +1,1 @@
+"""Predictions in, verdicts and metrics with their intervals out; no model is loaded here."""

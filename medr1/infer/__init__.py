@@ -1,0 +1,1 @@
+"""From questions to predictions: a model is run, nothing is judged."""

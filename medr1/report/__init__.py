@@ -1,0 +1,1 @@
+"""Plain documents in; tables, CSV and pictures out."""

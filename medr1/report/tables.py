@@ -1,0 +1,249 @@
+"""summary.json and the demo's document as text: an aligned table, and CSV in long form.
+
+Names and answers come from files of others, so no cell carries control characters to a terminal
+and none starts a formula in a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
+
+_SPACES = "\t\n\v\f\r\x85\u2028\u2029"
+_HIDDEN = {"Cc", "Cf", "Cs"}
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NAME_WIDTH = 40
+_BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[0m"
+
+Row = tuple[str, ...]
+
+
+def clean(value: Any) -> str:
+    """The value as one line of visible text: no terminal escapes, no reordering of characters."""
+    text = "".join(" " if c in _SPACES else c for c in str(value))
+    return "".join(c for c in text if unicodedata.category(c) not in _HIDDEN).strip()
+
+
+# --- the terminal -----------------------------------------------------------------------------
+
+
+def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+    """Every metric with its interval, chance and blind beside accuracy, groups, warnings."""
+    parts = [_title(summary), *_grid(_HEADER, list(_metric_rows(summary)), width, color)]
+    for kind, groups in summary["groups"].items():
+        if groups:
+            rows = [_row(name, group["metrics"]["accuracy"]) for name, group in groups.items()]
+            macro = summary["macro"][kind]
+            rows.append(("mean of the groups", _percent(macro["value"]), "", ""))
+            header = (f"accuracy by {kind}", *_HEADER[1:])
+            parts += ["", *_grid(header, rows, width, color)]
+    if summary["warnings"]:
+        parts.append("")
+    for warning in summary["warnings"]:
+        lines = textwrap.fill(f"! {clean(warning)}", max(width, 20), subsequent_indent="  ")
+        parts.append(f"{_YELLOW}{lines}{_PLAIN}" if color else lines)
+    return "\n".join(parts)
+
+
+_HEADER: Row = ("metric", "value", "95 % interval", "n")
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    counts = ", ".join(
+        f"{summary[key]} {word}"
+        for key, word in (
+            ("n_error", "failed"),
+            ("n_unparsed", "without a readable answer"),
+            ("n_truncated", "cut off"),
+        )
+    )
+    name = f"{clean(summary['results'])}\n" if summary.get("results") else ""
+    return f"{name}{summary['n']} items, protocol {summary['protocol']}; {counts}\n"
+
+
+def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
+    """One row a metric; what accuracy has to be held against follows it at once."""
+    for name, metric in summary["metrics"].items():
+        yield _row(name, metric)
+        if name == "accuracy" and summary["blind"]:
+            blind = summary["blind"]
+            yield "  chance", _percent(blind["chance"]), "", ""
+            yield _row("  blind (option prior)", blind["option_prior"])
+            yield _row("  gain from the image", blind["image_gain"], signed=True)
+
+
+def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:
+    if metric["value"] is None:
+        return name, "-", clean(metric.get("reason", "")), str(metric.get("n", 0))
+    value, interval = _percent(metric["value"], signed), _interval(metric["ci95"], signed)
+    return name, value, interval, str(metric.get("n", ""))
+
+
+def _percent(value: float | None, signed: bool = False) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:+z.1f} %" if signed else f"{100 * value:.1f} %"
+
+
+def _interval(ci95: Sequence[float] | None, signed: bool = False) -> str:
+    if ci95 is None:
+        return ""
+    low, high = (f"{100 * x:+z.1f}" if signed else f"{100 * x:.1f}" for x in ci95)
+    return f"{low} to {high}"
+
+
+def _grid(header: Row, rows: Sequence[Row], width: int, color: bool) -> list[str]:
+    """Aligned lines: the first column to the left and cut where it is long, numbers to the right.
+
+    A note in place of an interval is cut at the width.
+    """
+    others = len(header) - 1
+    numbers = [
+        max(_columns(row[i]) for row in (header, *rows) if i != 2 or row[1] != "-")
+        for i in range(1, others + 1)
+    ]
+    room = max(12, min(_NAME_WIDTH, width - sum(numbers) - 2 * others))
+    names = [_cut(_cell(row[0]), room) for row in (header, *rows)]
+    first = max(map(_columns, names))
+    lines = []
+    for name, row in zip(names, (header, *rows), strict=True):
+        cells = [name + " " * (first - _columns(name))]
+        if row[1] == "-":
+            cells += [row[1].rjust(numbers[0]), row[2] if others > 1 else ""]
+        else:
+            cells += [_right(cell, n) for cell, n in zip(row[1:], numbers, strict=True)]
+        lines.append(_cut("  ".join(cells).rstrip(), max(width, 20)))
+    return [f"{_BOLD}{lines[0]}{_PLAIN}" if color else lines[0], *lines[1:]]
+
+
+def _cell(name: str) -> str:
+    """A clean name that keeps its indentation of two."""
+    return ("  " if name.startswith("  ") else "") + clean(name)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def _right(text: str, columns: int) -> str:
+    return " " * (columns - _columns(text)) + text
+
+
+def _cut(text: str, columns: int) -> str:
+    if _columns(text) <= columns:
+        return text
+    while text and _columns(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+    """Chance, blind, base and trained under both protocols, and what shuffled images leave."""
+    default, strict = document["default"], document["strict"]
+    blind = document["blind"]
+
+    def cell(metric: Mapping[str, Any] | None, signed: bool = False) -> str:
+        if metric is None or metric["value"] is None:
+            return ""
+        interval = _interval(metric.get("ci95"), signed)
+        return _percent(metric["value"], signed) + (f" ({interval})" if interval else "")
+
+    rows: list[Row] = []
+    if blind:
+        rows.append(("chance", _percent(blind["chance"]), ""))
+        rows.append(("blind: options without image", cell(blind["option_prior"]), ""))
+    for name, said in (("base", "base"), ("trained", "trained with GRPO")):
+        rows.append((said, cell(default[name]), cell(strict[name])))
+    rows.append(("difference", cell(default["difference"], True), cell(strict["difference"], True)))
+    for name, metric in document["shuffled_images"].items():
+        metric = metric if isinstance(metric, Mapping) else {"value": metric}
+        rows.append((f"{name}, images shuffled", cell(metric), ""))
+    seconds = f", {document['seconds']:.0f} s" if "seconds" in document else ""
+    header = ("accuracy (95 % interval)", "default", "strict")
+    return "\n".join(
+        [
+            f"seed {document['seed']}{seconds}\n",
+            *_grid(header, rows, width, color),
+            "",
+            "default: any clear answer counts. strict: it must stand in one answer block.",
+        ]
+    )
+
+
+# --- CSV --------------------------------------------------------------------------------------
+
+
+def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
+    """Long form: a row for each file, scope (all, modality ...), group and metric."""
+    return csv_text((row for summary in summaries for row in summary_rows(summary)), COLUMNS)
+
+
+def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of one summary, shares in [0, 1]; a value that could not be computed is blank."""
+
+    def row(scope: str, group: str, name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
+        low, high = metric.get("ci95") or (None, None)
+        start = (summary.get("results", ""), summary["protocol"], scope, group, name)
+        end = (metric["value"], low, high, metric.get("n"))
+        return dict(zip(COLUMNS, (*start, *end), strict=True))
+
+    for name, metric in summary["metrics"].items():
+        yield row("all", "", name, metric)
+    for name in ("n_error", "n_unparsed", "n_truncated"):
+        yield row("all", "", name, {"value": summary[name], "n": summary["n"]})
+    if summary["blind"]:
+        chance = {"value": summary["blind"]["chance"], "n": summary["n"]}
+        yield row("all", "", "chance", chance)
+        for name in ("option_prior", "image_gain"):
+            yield row("all", "", name, summary["blind"][name])
+    for kind, groups in summary["groups"].items():
+        for group, content in groups.items():
+            for name, metric in content["metrics"].items():
+                yield row(kind, group, name, metric)
+        if groups:
+            yield row(kind, "(macro)", "accuracy", summary["macro"][kind])
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """CSV with a header and "\\n" line ends; None is blank, every cell is guarded."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([guard_cell(row.get(column)) for column in columns])
+    return out.getvalue()
+
+
+def guard_cell(value: Any) -> str:
+    """The value as a cell no spreadsheet runs: one that starts a formula gets a ' before it.
+
+    So does a cell that starts with ' and then one: `unguard_cell` undoes exactly this. Control
+    characters other than tab and line ends are dropped.
+    """
+    if value is None:
+        return ""
+    text = "".join(c for c in str(value) if c in "\t\r\n" or unicodedata.category(c) not in _HIDDEN)
+    if _PLAIN_NUMBER.fullmatch(text) or not _starts_formula(text):
+        return text
+    return "'" + text
+
+
+def unguard_cell(cell: str) -> str:
+    """What `guard_cell` was given."""
+    guarded = cell.startswith("'") and _starts_formula(cell[1:])
+    return cell[1:] if guarded else cell
+
+
+def _starts_formula(text: str) -> bool:
+    """Also behind blanks, line ends and ' that a spreadsheet may drop."""
+    return text.startswith(("\t", "\r")) or text.lstrip(" \n'").startswith(_FORMULA)

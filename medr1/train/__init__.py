@@ -1,0 +1,1 @@
+"""From samples and rewards to a checkpoint."""

@@ -1,0 +1,213 @@
+"""GRPO on a vision-language model: TRL's GRPOTrainer, given medical questions and verdicts.
+
+    for each step:
+        draw P prompts; sample G completions of each from the policy      num_generations = G
+        r_g = sum_k w_k * reward_k(completion_g)                           rewards.py
+        A_g = (r_g - mean_G r) / (std_G r + 1e-4)                          scale_rewards = "group"
+        rho_t = pi(token_t) / pi_old(token_t)
+        L = -mean_t min(rho_t A, clip(rho_t, 1 - eps, 1 + eps) A) + beta KL(pi || ref)
+
+Where it departs from the GRPO paper (arXiv 2402.03300), as TRL's defaults do: beta is 0, so there
+is no reference model; one update a batch, so rho is 1 at the update; and the mean over tokens runs
+over the whole batch (loss_type "dapo"), which does not favour short right answers.
+
+    medr1 train --config configs/tiny.yaml --output-dir output/tiny
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.images import load_image, resolve_image
+from medr1.data.readers import Questions
+from medr1.errors import InputError
+from medr1.files import sha256_of, to_json, write_atomic
+from medr1.models import LoadedModel, checkpoint_document, control_tokens, library_versions
+from medr1.prompts import problem_text, prompt_sha256, user_text
+from medr1.records import Sample
+from medr1.rewards import reward_functions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+logger = logging.getLogger("medr1")
+
+
+@dataclass(frozen=True)
+class GrpoSettings:
+    """What medr1 decides itself; everything else is a field of TRL's GRPOConfig."""
+
+    output_dir: Path
+    prompt: str = "nothink"
+    rewards: tuple[str, ...] = ("accuracy", "format")
+    grpo: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of GRPOConfig by name."""
+
+
+def grpo_config(settings: GrpoSettings, loaded: LoadedModel) -> GRPOConfig:
+    """TRL's configuration for these settings; InputError for values that TRL refuses."""
+    from trl import GRPOConfig
+
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    fixed = {
+        "output_dir": str(settings.output_dir),
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "report_to": [],
+        "use_cpu": loaded.device.type == "cpu",
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
+        "gradient_checkpointing": False,
+    }
+    try:
+        return GRPOConfig(**{**fixed, **settings.grpo})
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"training configuration refused: {reason}") from None
+
+
+def grpo_fields() -> list[str]:
+    """The names of GRPOConfig's fields, which a configuration file may hold."""
+    from trl import GRPOConfig
+
+    return [entry.name for entry in fields(GRPOConfig)]
+
+
+def settings_from(values: Mapping[str, Any], output_dir: Path) -> GrpoSettings:
+    """The settings that a configuration file such as configs/tiny.yaml stands for."""
+    names = {"batch_size": "per_device_train_batch_size"}
+    others = ("model_path", "data", "device", "dtype", "prompt", "rewards")
+    return GrpoSettings(
+        output_dir=output_dir,
+        prompt=values.get("prompt", "nothink"),
+        rewards=tuple(values.get("rewards", ("accuracy", "format"))),
+        grpo={names.get(k, k): v for k, v in values.items() if k not in others},
+    )
+
+
+def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style: str) -> Dataset:
+    """The samples as the columns TRL reads; images are decoded when a row is asked for."""
+    from datasets import Dataset
+
+    def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        chosen = [samples[index] for index in batch["index"]]
+        return {
+            "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
+            "images": [
+                [load_image(resolve_image(name, image_root)).image for name in s.images]
+                for s in chosen
+            ],
+            "solution": [s.ground_truth for s in chosen],
+            "options": [dict(s.options) for s in chosen],
+            "answer_type": [s.answer_type for s in chosen],
+        }
+
+    return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)
+
+
+def build_trainer(
+    loaded: LoadedModel,
+    questions: Questions,
+    settings: GrpoSettings,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> GRPOTrainer:
+    """The trainer, ready to run: stock TRL, with our prompts, images and rewards."""
+    from transformers import PrinterCallback
+    from trl import GRPOTrainer
+
+    from medr1.train.callbacks import MetricsLog
+
+    samples = questions.require_complete()
+    refuse_control_tokens(loaded, samples)
+    config = grpo_config(settings, loaded)
+    reward_funcs: list[Any] = list(reward_functions(settings.rewards, settings.prompt))
+    trainer = GRPOTrainer(
+        model=loaded.model,
+        reward_funcs=reward_funcs,
+        args=config,
+        train_dataset=training_set(
+            samples, questions.image_root, settings.prompt, loaded.info.answer_style
+        ),
+        processing_class=loaded.processor,
+        callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def refuse_control_tokens(loaded: LoadedModel, samples: Sequence[Sample]) -> None:
+    """InputError for the first question that would speak to the model in its control tokens."""
+    tokens = control_tokens(loaded.processor)
+    for sample in samples:
+        text = problem_text(sample)
+        for token in tokens:
+            if token in text:
+                raise InputError(
+                    f"item {sample.id}: the question holds the model's control token {token}; "
+                    "remove it from the text."
+                )
+
+
+def train(
+    loaded: LoadedModel,
+    questions: Questions,
+    settings: GrpoSettings,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
+    """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
+
+    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step) and `config.json`s of
+    the model. Raises InputError for settings or data that cannot be trained on.
+    """
+    # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
+    plan = resolved(loaded, questions, settings)
+    write_atomic(settings.output_dir / "training.json", to_json(plan))
+    trainer = build_trainer(loaded, questions, settings, callbacks)
+    trainer.train()
+    if trainer.is_world_process_zero():
+        trainer.save_model(str(settings.output_dir))
+        write_atomic(
+            settings.output_dir / "medr1.json",
+            checkpoint_document(
+                base=loaded.path.resolve().name,
+                base_sha256=sha256_of(loaded.path),
+                method="grpo",
+                prompt=settings.prompt,
+                prompt_sha256=prompt_sha256(settings.prompt),
+                answer_style=loaded.info.answer_style,
+                data_sha256=questions.sha256,
+                seed=trainer.args.seed,
+                versions=library_versions(),
+            ),
+        )
+        logger.info("checkpoint written: %s", settings.output_dir)
+    return settings.output_dir
+
+
+def resolved(loaded: LoadedModel, questions: Questions, settings: GrpoSettings) -> dict[str, Any]:
+    """The plan of a run: what goes in, how often, and every setting given."""
+    config = grpo_config(settings, loaded)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    completions = config.per_device_train_batch_size * config.gradient_accumulation_steps * world
+    return {
+        "model": str(loaded.path),
+        "device": loaded.device.type,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "samples": len(questions.samples),
+        "prompt": settings.prompt,
+        "rewards": list(settings.rewards),
+        "completions_per_step": completions,
+        "prompts_per_step": completions // (config.num_generations or 1),
+        "max_steps": config.max_steps,
+        "grpo": dict(settings.grpo),
+        "data_sha256": questions.sha256,
+        "versions": library_versions(),
+    }

@@ -1,0 +1,23 @@
+"""What most tests need: the embedded model, loaded once, and the embedded questions."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from medr1.data.readers import read_questions
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    from medr1.models import load_model
+
+    return load_model(tiny_vl_folder(), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def validation():
+    return read_questions(tiny_vqa_folder() / "validation.json")

@@ -1,0 +1,92 @@
+"""`medr1 infer` as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.records import prediction_from_dict
+
+QUESTION = "What imaging modality was used to take this image? A)CT, B)MRI, C)Ultrasound"
+
+
+def infer(cwd, *args):
+    command = [sys.executable, "-m", "medr1", "infer", "--model-path", str(tiny_vl_folder()), *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return str(sorted((tiny_vqa_folder() / "images").glob("validation_*.jpg"))[0])
+
+
+def test_one_image(tmp_path, image):
+    args = ("--image_path", image, "--question", QUESTION, "--device", "cpu")
+    result = infer(tmp_path, *args, "--max_new_tokens", "12")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() and result.stdout.count("\n") == 1
+    record = json.loads(infer(tmp_path, *args, "--json").stdout)
+    assert prediction_from_dict(record).sample.options == {"A": "CT", "B": "MRI", "C": "Ultrasound"}
+
+
+def test_a_batch_with_bad_items_ends_with_3_and_loses_nothing(tmp_path, image):
+    batch = tmp_path / "questions.json"
+    batch.write_text(
+        json.dumps(
+            {
+                "questions": [
+                    {"image": image, "question": QUESTION, "ground_truth": "A", "age": 61},
+                    {"image": image},
+                    {"image": "nothing.png", "question": "What is seen?", "question_type": "open"},
+                ]
+            }
+        )
+    )
+    output = tmp_path / "out" / "results.json"
+    args = ("--batch_file", str(batch), "--output_file", str(output), "--batch_size", "2")
+    result = infer(tmp_path, *args, "--max-new-tokens", "12")
+    assert result.returncode == 3, result.stderr
+    assert "2 of 3 items" in result.stderr and "Traceback" not in result.stderr
+    document = json.loads(output.read_text())
+    assert document["schema"] == "medr1.results/1"
+    codes = [entry["error"] and entry["error"]["code"] for entry in document["results"]]
+    assert codes == [None, "no_question", "image_missing"]
+    assert document["results"][0]["metadata"] == {"age": 61}
+
+    again = infer(tmp_path, *args, "--max-new-tokens", "12", "--max-errors", "2")
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+    other = infer(tmp_path, *args, "--max-new-tokens", "13")
+    assert other.returncode == 2 and "decoding" in other.stderr
+    anew = infer(tmp_path, *args, "--max-new-tokens", "13", "--max-errors", "2", "--overwrite")
+    assert anew.returncode == 0, anew.stderr
+    assert json.loads((tmp_path / "out" / "results.json.bak").read_text()) == document
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("nothing.png", "nothing.png"), (".", "not a"), ("half.jpg", "half.jpg")],
+)
+def test_a_bad_image_is_one_sentence(tmp_path, image, name, says):
+    with open(image, "rb") as file:
+        (tmp_path / "half.jpg").write_bytes(file.read()[:400])
+    result = infer(tmp_path, "--image-path", name, "--question", "What?", "--max-new-tokens", "4")
+    assert result.returncode == 2 and says in result.stderr
+    assert "Traceback" not in result.stderr and not result.stdout
+
+
+def test_a_missing_checkpoint_lists_those_that_are_there(tmp_path):
+    nested = tmp_path / "checkpoints" / "Med-R1" / "VQA_CT"
+    nested.mkdir(parents=True)
+    (nested / "config.json").write_text("{}")
+    command = [sys.executable, "-m", "medr1", "infer", "--model-path", "checkpoints/nothing"]
+    result = subprocess.run(
+        [*command, "--image-path", "x.png", "--question", "What?"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert "checkpoints/Med-R1/VQA_CT" in result.stderr and "Traceback" not in result.stderr

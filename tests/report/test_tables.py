@@ -1,0 +1,192 @@
+"""Tables for the terminal, CSV for spreadsheets: complete, aligned, inert."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from medr1.evaluate.metrics import compare_accuracy, summarize
+from medr1.records import Failure, Prediction, Sample
+from medr1.report.tables import (
+    COLUMNS,
+    clean,
+    csv_text,
+    demo_table,
+    guard_cell,
+    summary_csv,
+    summary_table,
+    unguard_cell,
+)
+
+OPTIONS = {"A": "CT", "B": "MRI", "C": "US", "D": "X-ray"}
+
+
+class Blind:
+    def __init__(self, n):
+        self.right = tuple(i % 3 == 0 for i in range(n))
+        self.chance = 0.25
+
+
+def predictions(num_right=17, n=20, modality="CT"):
+    return [
+        Prediction(
+            Sample(
+                str(i),
+                (f"{i}.png",),
+                "Which?",
+                OPTIONS,
+                "A",
+                "multiple_choice",
+                modality=modality if i % 2 else "Magnetic resonance imaging of the whole body",
+            ),
+            f"<answer>{'A' if i < num_right else 'B'}</answer>" if i < n - 1 else None,
+            error=None if i < n - 1 else Failure("image_missing", "gone"),
+        )
+        for i in range(n)
+    ]
+
+
+def summary(**more):
+    found = summarize(predictions(**more), blind=Blind(20), num_resamples=50)
+    return {"results": "output/results.json", **found}
+
+
+def test_summary_table_says_everything():
+    document = summary()
+    table = summary_table(document)
+    lines = table.splitlines()
+    assert lines[0] == "output/results.json"
+    assert lines[1].startswith("20 items, protocol default; 1 failed")
+    accuracy = next(i for i, line in enumerate(lines) if line.startswith("accuracy "))
+    assert lines[accuracy].split() == ["accuracy", "85.0", "%", "64.0", "to", "94.8", "20"]
+    assert lines[accuracy + 1].split() == ["chance", "25.0", "%"]
+    assert "blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
+    assert "gain from the image" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
+    for name in document["metrics"]:
+        assert any(line.startswith(f"{name} ") for line in lines)
+    assert "no item has a number as its ground truth" in table
+    assert "accuracy by modality" in table and "mean of the groups" in table
+    assert "! 1 of 20 items failed" in table
+    assert "\x1b" not in table
+
+
+def test_columns_are_aligned():
+    lines = [x for x in summary_table(summary()).splitlines() if "%" in x and " to " in x]
+    assert len({line.index("%") for line in lines[:4]}) == 1
+    assert len({len(line) for line in lines[:4]}) == 1
+
+
+@pytest.mark.parametrize("width", [1, 30, 50, 80, 200])
+def test_width_is_kept(width):
+    lines = summary_table(summary(), width=width).splitlines()[2:]
+    assert max(map(len, lines)) <= max(width, 20)
+    names = [line for line in lines if line.startswith("Magnetic")]
+    assert all("…" in line for line in names)  # 44 letters, where 40 is the most
+
+
+def test_color_marks_headers_and_warnings_only():
+    plain, colored = summary_table(summary()), summary_table(summary(), color=True)
+    for code in ("\x1b[1m", "\x1b[33m", "\x1b[0m"):
+        assert code in colored
+        colored = colored.replace(code, "")
+    assert colored == plain
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u202c\nCT\x9b31m"
+
+
+def test_no_terminal_escape_survives():
+    assert clean(HOSTILE) == "]0;owned[2Jgnp.exe CT31m"
+    document = summary(modality=HOSTILE)
+    document["results"] = HOSTILE
+    document["warnings"].append(HOSTILE)
+    text = summary_table(document) + summary_csv([document])
+    assert not set(text) & set("\x1b\x07\x9b\u202e\u202c")
+
+
+FORMULAS = ["=1+1", "+A1", "-2+3", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0", "\n=1", " =1"]
+PLAIN = ["-1", "+1.5", "-0.25e-3", "1", "CT", "", "A=1", "x\ny", 'a "b", c', "'s", "Ärzte 中"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_are_guarded(text):
+    assert guard_cell(text) == "'" + text
+    assert unguard_cell(guard_cell(text)) == text
+    assert unguard_cell(guard_cell("'" + text)) == "'" + text
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_other_cells_stay_as_they_are(text):
+    assert guard_cell(text) == text == unguard_cell(text)
+
+
+def test_numbers_and_nothing():
+    assert [guard_cell(x) for x in (-0.5, 3, None, True)] == ["-0.5", "3", "", "True"]
+    assert guard_cell("\x1b[31mred\x00") == "[31mred"
+    assert guard_cell("\x1b=1") == "'=1"
+
+
+def test_csv_is_complete_and_comes_back():
+    document = summary(modality='=HYPERLINK("http://x","CT")')
+    text = summary_csv([document, {**document, "results": "b.json"}])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["results"] for row in rows} == {"output/results.json", "b.json"}
+    accuracy = next(r for r in rows if (r["scope"], r["metric"]) == ("all", "accuracy"))
+    metric = document["metrics"]["accuracy"]
+    assert float(accuracy["value"]) == metric["value"]
+    assert [float(accuracy["lo"]), float(accuracy["hi"])] == metric["ci95"]
+    assert accuracy["n"] == "20"
+    names = {unguard_cell(r["group"]) for r in rows if r["scope"] == "modality"}
+    assert names == {*document["groups"]["modality"], "(macro)"}
+    assert {r["metric"] for r in rows} >= {"n_error", "chance", "option_prior", "image_gain"}
+    missing = next(r for r in rows if r["metric"] == "counting_accuracy")
+    assert (missing["value"], missing["lo"], missing["n"]) == ("", "", "0")
+
+
+def test_any_rows_can_be_written():
+    text = csv_text([{"a": "x,y", "b": None}, {"a": "=1", "c": 3}], ["a", "b"])
+    assert text == 'a,b\n"x,y",\n\'=1,\n'
+
+
+def demo_document():
+    base, trained = predictions(4), predictions(17)
+    return {
+        "seed": 0,
+        "seconds": 81.4,
+        "blind": summarize(trained, blind=Blind(20), num_resamples=50)["blind"],
+        **{p: compare_accuracy(base, trained, protocol=p) for p in ("default", "strict")},
+        "shuffled_images": {
+            "base": {"value": 0.2, "ci95": [0.1, 0.4], "n": 20},
+            "trained": {"value": 0.3, "ci95": [0.15, 0.5], "n": 20},
+        },
+    }
+
+
+def test_demo_table():
+    document = json.loads(json.dumps(demo_document()))
+    lines = demo_table(document).splitlines()
+    assert "seed 0" in lines[0] and "81 s" in lines[0]
+    assert " ".join(lines[2].split()) == "accuracy (95 % interval) default strict"
+    names = [line.split("  ")[0] for line in lines[3:10]]
+    assert names == [
+        "chance",
+        "blind: options without image",
+        "base",
+        "trained with GRPO",
+        "difference",
+        "base, images shuffled",
+        "trained, images shuffled",
+    ]
+    assert lines[5].count("20.0 % (8.1 to 41.6)") == 2
+    assert lines[7].count("+65.0 %") == 2
+    assert max(map(len, lines)) <= 80
+    assert demo_table(document, color=True) != demo_table(document)
+
+
+def test_demo_table_without_blind_or_intervals():
+    document = demo_document()
+    document["blind"] = None
+    document["shuffled_images"] = {"base": 0.2, "trained": 0.3}
+    assert "30.0 %" in demo_table(document) and "chance" not in demo_table(document)

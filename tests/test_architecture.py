@@ -1,0 +1,342 @@
+"""The house rules that a program can check; CONTRIBUTING.md has them in words."""
+
+import ast
+import functools
+import graphlib
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "medr1"
+
+# From the ground up. A room imports from the layers below its own, and in its own layer unless
+# the rooms there are kept apart. A new top-level module belongs in one of these lines.
+LAYERS = (
+    {"errors", "records", "files"},
+    {"normalization", "quantities", "answers", "similarity", "intervals"},
+    {"data", "models", "prompts", "rewards"},
+    {"train", "infer", "evaluate", "report", "review"},
+    {"cli", "demo", "__main__"},
+)
+APART = LAYERS[3]
+
+# What `medr1 --help` and the pure rooms load imports none of these at module level.
+HEAVY = {
+    "accelerate", "datasets", "math_verify", "matplotlib", "numpy", "pandas", "peft", "PIL",
+    "qwen_vl_utils", "scipy", "torch", "torchvision", "transformers", "trl",
+}  # fmt: skip
+SHELL = {
+    "__init__", "__main__", "cli", "errors", "records", "files", "normalization", "quantities",
+    "prompts", "answers", "similarity", "rewards",
+}  # fmt: skip
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+# A second look was taken: "medr1/file.py" or "medr1/file.py::function" -> why it stays so long.
+LONG_FOR_A_REASON: dict[str, str] = {}
+
+
+# --- reading the source -----------------------------------------------------------------------
+
+
+@functools.cache
+def sources() -> dict[str, ast.Module]:
+    """Module name -> its tree, for every file of the package."""
+    trees = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        trees[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return trees
+
+
+@functools.cache
+def all_trees() -> dict[str, ast.Module]:
+    """File, relative to the project -> its tree, for the package and the scripts."""
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+    return {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(files)
+    }
+
+
+def room(module: str) -> str:
+    """`medr1.data.images` -> `data`; the package itself -> `__init__`."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def layer(module: str) -> int:
+    if room(module) == "__init__":
+        return -1
+    levels = [level for level, rooms in enumerate(LAYERS) if room(module) in rooms]
+    assert levels, f"{module} has no layer yet: add {room(module)!r} to LAYERS in this test"
+    return levels[0]
+
+
+def imported_modules(node: ast.Import | ast.ImportFrom, module: str) -> list[str]:
+    """The modules that one import statement names; `from package import submodule` included."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    assert not node.level, f"{module}, line {node.lineno}: write the whole name, from medr1..."
+    base = node.module or ""
+    below = [f"{base}.{alias.name}" for alias in node.names]
+    inside = [name for name in below if name in sources()]
+    return inside if len(inside) == len(below) else [base, *inside]
+
+
+def own_imports(module: str) -> set[str]:
+    """The modules of this package that `module` imports, inside functions too."""
+    return {
+        name
+        for node in ast.walk(sources()[module])
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imported_modules(node, module)
+        if name.split(".")[0] == "medr1"
+    }
+
+
+def imports_at_load(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that run when the module is imported: none in functions or for types only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from imports_at_load(ast.Module(node.orelse, []))
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imports_at_load(node)
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+# --- imports ----------------------------------------------------------------------------------
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for module in sources():
+        own = layer(module)
+        for target in own_imports(module):
+            above = layer(target) > own
+            beside = room(target) != room(module) and {room(target), room(module)} <= APART
+            if above or beside:
+                wrong.append(f"{module} imports {target}")
+    assert not wrong, wrong
+
+
+def test_no_import_cycle():
+    graph = {module: own_imports(module) - {module} for module in sources()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_imports_name_what_exists():
+    unknown = {
+        f"{module}: {target}"
+        for module in sources()
+        for target in own_imports(module)
+        if target not in sources()
+    }
+    assert not unknown
+
+
+def test_shell_layer_imports_nothing_heavy_at_load():
+    wrong = [
+        f"{module}, line {node.lineno}: {name}"
+        for module, tree in sources().items()
+        if room(module) in SHELL
+        for node in imports_at_load(tree)
+        for name in imported_modules(node, module)
+        if name.split(".")[0] in HEAVY
+    ]
+    assert not wrong, wrong
+
+
+def python(*arguments: str) -> str:
+    """What a fresh interpreter prints."""
+    result = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """The top-level packages in a fresh interpreter that has imported these modules."""
+    code = f"import sys, {', '.join(modules)}; print(*{{n.split('.')[0] for n in sys.modules}})"
+    return set(python("-c", code).split())
+
+
+def test_command_line_loads_nothing_heavy():
+    shell = [module for module in sources() if room(module) in SHELL - {"__main__"}]
+    assert not loaded_by(*shell) & HEAVY
+
+
+def test_evaluation_loads_no_torch():
+    modules = [module for module in sources() if room(module) == "evaluate"]
+    assert modules
+    assert not loaded_by(*modules) & {"torch", "transformers", "trl"}
+
+
+def test_help_is_quick():
+    """In processor time, which other work on the machine does not change."""
+
+    def seconds() -> float:
+        before = os.times()
+        python("-m", "medr1", "--help")
+        after = os.times()
+        own = after.children_user - before.children_user
+        return own + after.children_system - before.children_system
+
+    best = min(seconds() for _ in range(5))
+    assert best < 0.3, f"medr1 --help takes {best:.2f} s"
+
+
+# --- errors, names, sizes, copies -------------------------------------------------------------
+
+
+def names_broad(node: ast.expr | None) -> bool:
+    """Whether an except clause, or a suppress(), catches every error."""
+    if node is None:
+        return True
+    if isinstance(node, ast.Tuple):
+        return any(names_broad(element) for element in node.elts)
+    return ast.unparse(node).split(".")[-1] in {"Exception", "BaseException"}
+
+
+def test_no_broad_except():
+    """Each except names its type; one that tidies up and ends in a bare `raise` may be broad."""
+    wrong = []
+    for file, tree in all_trees().items():
+        for node in ast.walk(tree):
+            broad = False
+            if isinstance(node, ast.ExceptHandler):
+                last = node.body[-1]
+                passes_on = isinstance(last, ast.Raise) and last.exc is None
+                broad = names_broad(node.type) and not passes_on
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                broad = any(names_broad(argument) for argument in node.args)
+            if broad:
+                wrong.append(f"{file}:{node.lineno}")
+    assert not wrong, wrong
+
+
+def test_names():
+    """No module is called like one of the standard library's, nor by a word that says nothing."""
+    says_nothing = {"helper", "helpers", "misc", "util", "utils"}
+    wrong = []
+    for path in [*PACKAGE.rglob("*"), *(ROOT / "scripts").rglob("*.py")]:
+        name = str(path.relative_to(ROOT))
+        if (path.suffix == ".py" or path.is_dir()) and not path.stem.startswith("__"):
+            clash = path.stem in sys.stdlib_module_names and not name.startswith("scripts/")
+            vague = path.stem in says_nothing or re.search(r"_(v\d+|old|new)$", path.stem)
+            if clash or vague:
+                wrong.append(name)
+    assert not wrong, wrong
+
+
+def test_files_and_functions_are_small():
+    long = {}
+    for file, tree in all_trees().items():
+        if file.startswith("medr1/"):
+            lines = len((ROOT / file).read_text(encoding="utf-8").splitlines())
+            if lines > MAX_FILE_LINES:
+                long[file] = lines
+            for function in functions(tree):
+                lines = (function.end_lineno or 0) - function.lineno + 1
+                if lines > MAX_FUNCTION_LINES:
+                    long[f"{file}::{function.name}"] = lines
+    unexplained = {name: lines for name, lines in long.items() if name not in LONG_FOR_A_REASON}
+    assert not unexplained, unexplained
+    assert set(LONG_FOR_A_REASON) <= set(long), "a reason outlived what it explained"
+
+
+def test_no_function_is_written_twice():
+    places = defaultdict(list)
+    for file, tree in all_trees().items():
+        for function in functions(tree):
+            body = function.body[1:] if ast.get_docstring(function) else function.body
+            statements = sum(isinstance(n, ast.stmt) for part in body for n in ast.walk(part))
+            if statements >= 4:
+                text = "\n".join(ast.dump(part) for part in body)
+                places[text].append(f"{file}:{function.lineno} {function.name}")
+    copies = [found for found in places.values() if len(found) > 1]
+    assert not copies, copies
+
+
+def test_pretrained_loads_are_literal_about_trust():
+    """Neither remote code nor pickles: said at each call, where a reader looks for it."""
+    wrong = []
+    for file, tree in all_trees().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr != "from_pretrained":
+                continue
+            owner = ast.unparse(node.func.value).split(".")[-1]
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            automatic = owner.startswith("Auto") or owner.endswith("Processor")
+            is_model = re.search(r"Model|For[A-Z]\w+$", owner) is not None
+            if (automatic or is_model) and given.get("trust_remote_code") != "False":
+                wrong.append(f"{file}:{node.lineno} {owner}: trust_remote_code=False")
+            if is_model and given.get("use_safetensors") != "True":
+                wrong.append(f"{file}:{node.lineno} {owner}: use_safetensors=True")
+    assert not wrong, wrong
+
+
+# --- the map in the README --------------------------------------------------------------------
+
+
+def readme_tree() -> dict[str, str]:
+    """Path -> its half line, from the README's map; folders end in a slash."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Where things live\n.*?^```\w*\n(.*?)^```", text, re.M | re.S)
+    assert block, "README.md has no fenced block under '## Where things live'"
+    tree: dict[str, str] = {}
+    above: list[str] = []
+    for line in block[1].splitlines():
+        if not line.strip():
+            continue
+        depth, odd = divmod(len(line) - len(line.lstrip(" ")), 2)
+        assert not odd and depth <= len(above), f"indent by two spaces a level: {line!r}"
+        name, *words = line.split()
+        above[depth:] = [name]
+        path = "".join(above)
+        assert path not in tree, f"{path} stands twice"
+        assert all(folder.endswith("/") for folder in above[:depth]), f"not in a folder: {line!r}"
+        tree[path] = " ".join(words)
+    return tree
+
+
+def files_to_show() -> set[str]:
+    """What the map must name: the package and its folders, the scripts, the configurations."""
+    shown = {"medr1/", "scripts/", "configs/", "tests/"}
+    for top, pattern in (("medr1", "*.py"), ("scripts", "*"), ("configs", "*")):
+        for path in (ROOT / top).rglob(pattern):
+            parts = path.relative_to(ROOT).parts
+            hidden = any(part.startswith((".", "__pycache__")) for part in parts)
+            if path.is_file() and not hidden and path.name != "__init__.py":
+                shown.add("/".join(parts))
+                shown |= {"/".join(parts[:n]) + "/" for n in range(1, len(parts))}
+    return shown
+
+
+def test_readme_tree_is_the_disk():
+    tree = readme_tree()
+    gone = [path for path in tree if path.endswith("/") != (ROOT / path).is_dir()]
+    gone += [path for path in tree if not (ROOT / path).exists() and path not in gone]
+    assert not gone, f"in the README, not on the disk: {gone}"
+    missing = files_to_show() - tree.keys()
+    assert not missing, f"on the disk, not in the README: {sorted(missing)}"
+    silent = [path for path, words in tree.items() if not words and not path.endswith("/")]
+    assert not silent, f"half a line is missing: {silent}"

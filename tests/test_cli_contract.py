@@ -1,0 +1,144 @@
+"""What users and scripts rely on: the options, the exit codes, and which stream says what."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from medr1.cli import cli
+from medr1.errors import (
+    InputError,
+    ItemError,
+    ItemErrorsOverBudget,
+    LockedError,
+    Medr1Error,
+    NonFiniteError,
+    OutputError,
+    StateError,
+)
+
+COMMON = "--config --debug --quiet --verbose --help"
+OPTIONS = {
+    "demo": "--json --max-steps --output-dir --overwrite --seed",
+    "train": "--batch-size --beta --data --dataset-name --device --dry-run --dtype "
+    "--gradient-accumulation-steps --image-root --json --learning-rate --logging-steps "
+    "--max-completion-length --max-steps --model-name-or-path --model-path --num-generations "
+    "--num-train-epochs --offline --output-dir --overwrite --per-device-train-batch-size --prompt "
+    "--reward-weights --rewards --save-steps --seed --temperature --use-cpu",
+    "infer": "--batch-file --batch-size --device --do-sample --dtype --image-path --image-root "
+    "--json --limit --max-errors --max-new-tokens --model-name-or-path --model-path --offline "
+    "--output-file --overwrite --prompt --question --question-type --seed --show-reasoning "
+    "--temperature",
+    "eval": "--json --output-dir --overwrite --protocol --seed --train-data",
+    "rewards": "--prompt",
+}
+
+
+def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "medr1", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def test_the_options_are_frozen():
+    found = {}
+    for name, command in cli.commands.items():
+        context = click.Context(command, info_name=name)
+        options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
+        spelled = {opt for p in options for opt in p.opts if opt.startswith("--")}
+        found[name] = " ".join(sorted(spelled - set(COMMON.split())))
+        assert set(COMMON.split()) <= spelled, name
+    assert found == OPTIONS
+
+
+def test_the_exit_codes_are_frozen():
+    kinds = (Medr1Error, InputError, ItemErrorsOverBudget, StateError, LockedError, OutputError)
+    assert [kind.exit_code for kind in kinds] == [1, 2, 3, 4, 5, 6]
+    assert (NonFiniteError.exit_code, ItemError.exit_code) == (7, 2)
+
+
+def test_every_command_and_option_has_help():
+    for name, command in cli.commands.items():
+        assert command.help, name
+        for param in command.params:
+            if isinstance(param, click.Option):
+                assert param.help, (name, param.name)
+
+
+def test_without_arguments_the_help_is_the_result(tmp_path):
+    result = run(cwd=tmp_path)
+    assert result.returncode == 0 and "Commands:" in result.stdout and not result.stderr
+
+
+def test_the_version_is_one_line(tmp_path):
+    assert run("--version", cwd=tmp_path).stdout == "medr1 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["eval", "nothing.json"], "file not found: nothing.json"),
+        (["eval", "."], "is a folder"),
+        (["eval", "broken.json"], "broken.json, line 2, column"),
+        (["rewards", "nothing.jsonl"], "file not found"),
+        (
+            ["infer", "--model-path", "nothing", "--image-path", "x.png", "--question", "q"],
+            "nothing",
+        ),
+        (["infer", "--model-path", "m"], "Give either --image-path"),
+        (["train", "--config", "unknown.yaml"], "Did you mean learning_rate?"),
+        (["train", "--config", "nothing.yaml"], "file not found: nothing.yaml"),
+        (["eval", "x.json", "--protocl", "strict"], "--protocol"),
+        (
+            ["infer", "--model_path", "a", "--model-name-or-path", "b"],
+            "--model-path and --model-name-or-path are the same option",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_on_stderr_with_exit_code_2(args, says, tmp_path):
+    (tmp_path / "broken.json").write_text('[{"a": 1},\n {"b" 2}]')
+    (tmp_path / "unknown.yaml").write_text(
+        "model_path: m\ndata: d.json\noutput_dir: o\nlearning_rat: 1\n"
+    )
+    (tmp_path / "d.json").write_text(
+        '[{"image": "a.png", "problem": "q A)x, B)y", "solution": "<answer> A </answer>"}]'
+    )
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}")
+    result = run(*args, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr and not result.stdout
+
+
+def test_flag_wins_over_environment_over_config_over_default(tmp_path):
+    results = tmp_path / "results.json"
+    results.write_text(
+        json.dumps(
+            [
+                {
+                    "question": {"image": "a.png", "problem": "q A)x, B)y", "solution": "A"},
+                    "ground_truth": "<answer> A </answer>",
+                    "model_output": "The answer is A.",
+                }
+            ]
+        )
+    )
+    config = tmp_path / "eval.yaml"
+    config.write_text("protocol: authors\n")
+
+    def protocol(*args, **env):
+        result = CliRunner().invoke(cli, ["eval", str(results), "--json", *args], env=env)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["protocol"]
+
+    given = ["--config", str(config)]
+    assert protocol() == "default"
+    assert protocol(*given) == "authors"
+    assert protocol(*given, MEDR1_PROTOCOL="strict") == "strict"
+    assert protocol(*given, "--protocol", "authors_nothink", MEDR1_PROTOCOL="strict") == (
+        "authors-nothink"
+    )

@@ -1,0 +1,75 @@
+"""The wrapper around TRL, on the embedded model: what goes in, and that a step learns."""
+
+import json
+
+import pytest
+import yaml
+
+from medr1.data.readers import read_questions
+from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
+from medr1.errors import InputError
+from medr1.models import load_model
+from medr1.prompts import chat_messages
+
+pytest.importorskip("trl")
+
+from medr1.train.grpo import build_trainer, grpo_fields, resolved, settings_from, train
+
+SMALL = {"max_steps": 2, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
+
+
+@pytest.fixture
+def questions():
+    return read_questions(tiny_vqa_folder() / "train.json", limit=40)
+
+
+@pytest.fixture
+def model():
+    return load_model(tiny_vl_folder(), device="cpu")
+
+
+def test_a_run_writes_a_checkpoint_that_loads(model, questions, tmp_path):
+    before = {name: p.detach().clone() for name, p in model.model.named_parameters()}
+    folder = train(model, questions, settings_from({**tiny_config(), **SMALL}, tmp_path / "out"))
+    trained = load_model(folder, device="cpu")
+    assert any((p != before[name]).any() for name, p in trained.model.named_parameters())
+    assert (trained.info.prompt, trained.info.answer_style) == ("nothink", "text")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "reward" in line] == [1, 2]
+    assert {"rewards/accuracy/mean", "rewards/format/mean"} <= lines[0].keys()
+
+
+def test_training_asks_as_inference_does(model, questions, tmp_path):
+    trainer = build_trainer(model, questions, settings_from(tiny_config(), tmp_path))
+    row, sample = trainer.train_dataset[0], questions.samples[0]
+    asked = chat_messages(sample, "nothink", "text")[0]["content"][-1]["text"]
+    assert row["prompt"] == [{"role": "user", "content": asked}]
+    assert [image.mode for image in row["images"]] == ["RGB"] * len(sample.images)
+    assert row["solution"] == sample.ground_truth
+
+
+def test_the_plan_counts_prompts_and_completions(model, questions, tmp_path):
+    plan = resolved(model, questions, settings_from(tiny_config(), tmp_path))
+    assert (plan["completions_per_step"], plan["prompts_per_step"]) == (128, 16)
+
+
+def test_a_question_in_control_tokens_is_refused(model, questions, tmp_path):
+    from dataclasses import replace
+
+    samples = [replace(questions.samples[0], question="<|image_pad|>?"), *questions.samples[1:]]
+    with pytest.raises(InputError, match="control token"):
+        build_trainer(
+            model, replace(questions, samples=samples), settings_from(tiny_config(), tmp_path)
+        )
+
+
+def test_a_setting_that_trl_refuses_is_one_sentence(model, questions, tmp_path):
+    settings = settings_from({**tiny_config(), "num_generations": 1}, tmp_path)
+    with pytest.raises(InputError, match="training configuration refused"):
+        build_trainer(model, questions, settings)
+
+
+def test_the_tiny_configuration_is_read_whole():
+    text = (tiny_vqa_folder().parents[1] / "configs" / "tiny.yaml").read_text()
+    own = {"model_path", "data", "prompt", "device", "rewards", "batch_size"}
+    assert set(yaml.safe_load(text)) - own <= set(grpo_fields())
