@@ -110,7 +110,7 @@ def find_blocks(text: str) -> Blocks:
         unclosed=unclosed,
         before=tuple(before),
         inside=tuple(inside),
-        rest=_TAG.sub(" ", text[tail_start:]).strip(),
+        rest=(_TAG.sub(" ", text[tail_start:]) if tags else text).strip(),
         thinking=thinking is not None and thinking.start() >= tail_start,
         reasoning=_reasoning(text, tags, thoughts),
     )

@@ -14,7 +14,7 @@ _LATEX = re.compile(r"\\[a-zA-Z{]|\$[^$]+\$")
 _LEVELS = re.compile(r"\b([ctls])(\d{1,2}) ?[-/] ?(?:\1)?(\d{1,2})\b")
 _RATIO = re.compile(r"(?:\\[dt]?frac ?\{ ?)?(\d+)(?: ?[:/] ?| ?\} ?\{ ?)(\d+) ?\}?")
 _ROOT = re.compile(r"(?:\\?sqrt|√) ?(?:\{(\w+)\}|\((\w+)\)|(\w+))")
-_PI = re.compile(r"\\pi\b|π|(?<![a-z])pi\b")
+_PI = re.compile(r"\\pi\b|π|(?<![a-z-])pi(?![\w-])")
 _SIGNIFICANT = re.compile(r"[<>≤≥%√^°π±]|(?<![\w.])[-+]?\d+(?:[.,:/]\d+)*|\d+(?:[.,:/]\d+)*")
 
 

@@ -242,9 +242,9 @@ class Choices:
         whole = self.block(text)
         if whole.answer or whole.why != "unparsed":
             return whole
-        matches = islice(_BOXED.finditer(text), MAX_CUES)
-        if boxed := [self.block(match[1]) for match in matches]:
-            return _one_of((r.answer or "?" for r in boxed), "boxed")
+        boxed = [self.block(match[1]) for match in islice(_BOXED.finditer(text), MAX_CUES)]
+        if answers := [r.answer for r in boxed if r.answer]:
+            return _one_of(answers, "boxed")
         lines = text.split("\n")
         ends = [self.block(line) for line in (lines[0], lines[-1])] if len(lines) > 1 else []
         if answers := [r.answer for r in ends if r.answer]:
