@@ -55,6 +55,8 @@ def main() -> NoReturn:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
+        # threads that spin while they wait make a busy machine several times slower
+        "OMP_WAIT_POLICY": "PASSIVE",
     }.items():
         os.environ.setdefault(name, value)
     color = False if os.environ.get("NO_COLOR") else None
