@@ -23,7 +23,7 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help"
 OPTIONS = {
-    "demo": "--json --max-steps --output-dir --overwrite --seed",
+    "demo": "--json --max-steps --output-dir --seed",
     "train": "--batch-size --beta --data --dataset-name --device --dry-run --dtype "
     "--gradient-accumulation-steps --image-root --json --learning-rate --logging-steps "
     "--max-completion-length --max-steps --model-name-or-path --model-path --num-generations "

@@ -11,7 +11,6 @@ from medr1.cli.common import (
     common_options,
     json_option,
     option,
-    overwrite_option,
     require_writable,
     seed_option,
 )
@@ -23,10 +22,9 @@ from medr1.cli.common import (
     "--max-steps", type=click.IntRange(min=1), help="GRPO updates. [default: configs/tiny.yaml]"
 )
 @seed_option
-@overwrite_option
 @json_option
 @common_options
-def demo(output_dir: str, max_steps: int | None, seed: int, overwrite: bool, as_json: bool) -> None:
+def demo(output_dir: str, max_steps: int | None, seed: int, as_json: bool) -> None:
     """Train, infer and evaluate on the embedded default, in a few minutes on two cores.
 
     Evaluates the embedded model, trains it with GRPO, and evaluates it again on held-out images,
