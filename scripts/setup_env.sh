@@ -159,8 +159,9 @@ install() ( # EXTRA
   fi
   cd "$root" || exit # for pip, to which a path with spaces is best "."
   runs_pip || "$venv/bin/python" -m ensurepip >/dev/null || fail "cannot install pip in .venv."
-  # of pip's talk only the large downloads; its warnings and errors come on stderr, whole
-  "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
+  # of pip's talk only the large downloads; its warnings and errors come on stderr, whole, but not
+  # what setuptools warns of at every editable install
+  PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
     --constraint "$constraints" --editable ".[$1]" |
     sed -nE 's#^ *(Downloading|Using cached) ([^ ]*/)?([^/ -]+)-([^- ]+)-[^ ]* \(([0-9.]+ [MG]B)\)$#  \3 \4, \5#p' >&2 ||
     fail "pip could not install medr1; what it said is above. Run this again to go on."
