@@ -10,147 +10,176 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medr1 import answers
 from medr1.data.audit import blind_predictions
 from medr1.data.readers import Questions, read_questions
-from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
-from medr1.evaluate.metrics import compare_accuracy, summarize
+from medr1.data.tiny import tiny_config
+from medr1.evaluate.metrics import compare_accuracy, judge_all, summarize
 from medr1.files import to_json, write_atomic
 from medr1.infer.batch import manifest, write_results
 from medr1.infer.engine import Decoding, predict
 from medr1.models import LoadedModel, load_model
-from medr1.records import Prediction, Sample
+from medr1.records import Prediction
 from medr1.report.plots import learning_curve
 
 logger = logging.getLogger("medr1")
 
+CONFIGS = {"nothink": "tiny", "think": "tiny-think"}
+"""The prompts that a demo is there for, and its configuration in configs/."""
 PROTOCOLS = ("default", "strict")
-DECODING = Decoding(max_new_tokens=16)
 BATCH_SIZE = 64
 
 
-def run_demo(output_dir: Path, *, seed: int = 0, max_steps: int | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Exam:
+    """Questions, the same with another's picture each, and how long an answer may be."""
+
+    questions: Questions
+    shuffled: Questions
+    decoding: Decoding
+
+    def answers(self, loaded: LoadedModel) -> list[Prediction]:
+        """Greedy answers to all questions."""
+        return self._predict(loaded, self.questions)
+
+    def answers_shuffled(self, loaded: LoadedModel) -> list[Prediction]:
+        """The same, about the wrong pictures: what is right then, the picture did not give."""
+        return self._predict(loaded, self.shuffled)
+
+    def _predict(self, loaded: LoadedModel, questions: Questions) -> list[Prediction]:
+        return list(
+            predict(
+                loaded,
+                questions.samples,
+                image_root=questions.image_root,
+                decoding=self.decoding,
+                batch_size=BATCH_SIZE,
+            )
+        )
+
+
+def run_demo(
+    output_dir: Path, *, prompt: str = "nothink", seed: int = 0, max_steps: int | None = None
+) -> dict[str, Any]:
     """Run the chain into `output_dir` and return what `medr1 demo --json` prints (DESIGN 5)."""
     from medr1.train.callbacks import EveryNSteps
     from medr1.train.grpo import settings_from, train
 
     started = time.monotonic()
-    folder = tiny_vqa_folder()
-    splits = {name: multiple_choice(folder / f"{name}.json") for name in SPLITS}
-    test = splits["test"]
-    blind = blind_predictions(splits["train"].samples, test.samples)
-    loaded = load_model(tiny_vl_folder(), device="cpu")
+    config = {**tiny_config(CONFIGS[prompt]), "seed": seed}
+    if max_steps is not None:
+        config["max_steps"] = max_steps
+    settings = settings_from(config, output_dir / "checkpoint")
+    training, validation, test = (
+        read_questions(config["data"] / f"{split}.json").only(config["answer_types"])
+        for split in ("train", "validation", "test")
+    )
+    decoding = Decoding(max_new_tokens=2 * config["max_completion_length"])
+    loaded = load_model(config["model_path"], device=config["device"])
 
     logger.info("1/4  base model on %d held-out test questions", len(test.samples))
-    base, base_shuffled = answer_test(loaded, test, output_dir / "base", seed)
+    exam = Exam(test, shuffle_images(test, seed), decoding)
+    base = sit(exam, loaded, output_dir / "base", seed)
 
-    values = {**tiny_config(), "seed": seed}
-    if max_steps is not None:
-        values["max_steps"] = max_steps
-    settings = settings_from(values, output_dir / "checkpoint")
-    logger.info("2/4  GRPO, %s steps", settings.grpo["max_steps"])
+    logger.info("2/4  GRPO, %d steps", config["max_steps"])
+    rehearsal = Exam(validation, shuffle_images(validation, seed), decoding)
     curve: list[dict[str, Any]] = []
 
     def validate(step: int) -> None:
-        shares = shares_right(loaded, splits["validation"])
-        curve.append({"step": step, **shares})
-        said = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+        curve.append({"step": step, **shares_right(loaded, rehearsal)})
+        said = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
         logger.info("     step %d, validation accuracy: %s", step, said)
 
-    every = max(1, int(settings.grpo["max_steps"]) // 8)
-    checkpoint = train(loaded, splits["train"], settings, [EveryNSteps(every, validate)])
+    every = max(1, config["max_steps"] // 6)
+    checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
 
     logger.info("3/4  trained model on the same test questions")
-    trained, trained_shuffled = answer_test(
-        load_model(checkpoint, device="cpu"), test, output_dir / "trained", seed
+    trained = sit(
+        exam, load_model(checkpoint, device=config["device"]), output_dir / "trained", seed
     )
 
     logger.info("4/4  evaluation")
-    document: dict[str, Any] = {"seed": seed, "n": len(test.samples)}
-    document["blind"] = summarize(trained, blind=blind, seed=seed)["blind"]
-    for protocol in PROTOCOLS:
-        document[protocol] = compare_accuracy(base, trained, protocol=protocol, seed=seed)
-    document["shuffled_images"] = {
-        name: summarize(predictions, seed=seed)["metrics"]["accuracy"]
-        for name, predictions in (("base", base_shuffled), ("trained", trained_shuffled))
+    document = {
+        "seed": seed,
+        "prompt": prompt,
+        **compare(base, trained, training, seed),
+        "curve": curve,
+        "samples": before_and_after(base["results"], trained["results"]),
+        "seconds": round(time.monotonic() - started, 1),
     }
-    document["curve"] = curve
-    document["samples"] = before_and_after(base, trained)
-    document["seconds"] = round(time.monotonic() - started, 1)
     draw(output_dir / "curve.png", document)
     write_atomic(output_dir / "demo.json", to_json(document))
     return document
 
 
-SPLITS = ("train", "validation", "test")
-
-
-def multiple_choice(path: Path) -> Questions:
-    """The questions of a split that have options; the few counting items have none."""
-    questions = read_questions(path)
-    return replace(questions, samples=[s for s in questions.require_complete() if s.options])
-
-
-def answer_test(
-    loaded: LoadedModel, test: Questions, folder: Path, seed: int
-) -> tuple[list[Prediction], list[Prediction]]:
-    """Answers on the test split, and on the same questions with the pictures shuffled."""
-    shuffled = replace(test, samples=with_shuffled_images(test.samples, seed))
-    found = []
-    for name, questions in (("results", test), ("results_shuffled_images", shuffled)):
-        predictions = answer(loaded, questions)
-        meta = manifest(loaded, questions, data=name, prompt=None, decoding=DECODING, seed=seed)
-        write_results(folder / f"{name}.json", meta, predictions)
-        found.append(predictions)
-    return found[0], found[1]
-
-
-def answer(loaded: LoadedModel, questions: Questions) -> list[Prediction]:
-    """Greedy answers to all questions."""
-    return list(
-        predict(
-            loaded,
-            questions.samples,
-            image_root=questions.image_root,
-            decoding=DECODING,
-            batch_size=BATCH_SIZE,
-        )
-    )
-
-
-def with_shuffled_images(samples: Sequence[Sample], seed: int) -> list[Sample]:
+def shuffle_images(questions: Questions, seed: int) -> Questions:
     """The same questions, each with the image of another."""
-    images = [sample.images for sample in samples]
+    images = [sample.images for sample in questions.samples]
     random.Random(seed).shuffle(images)
-    return [replace(s, images=image) for s, image in zip(samples, images, strict=True)]
+    pairs = zip(questions.samples, images, strict=True)
+    return replace(questions, samples=[replace(s, images=image) for s, image in pairs])
 
 
-def shares_right(loaded: LoadedModel, questions: Questions) -> dict[str, float]:
-    """The share of right greedy answers under each protocol, while a model is being trained."""
+def sit(exam: Exam, loaded: LoadedModel, folder: Path, seed: int) -> dict[str, list[Prediction]]:
+    """The test split's answers with its own and with shuffled images, written to result files."""
+    found = {
+        "results": (exam.questions, exam.answers(loaded)),
+        "results_shuffled_images": (exam.shuffled, exam.answers_shuffled(loaded)),
+    }
+    for name, (questions, predictions) in found.items():
+        meta = manifest(
+            loaded, questions, data=name, prompt=None, decoding=exam.decoding, seed=seed
+        )
+        write_results(folder / f"{name}.json", meta, predictions)
+    return {name: predictions for name, (_, predictions) in found.items()}
+
+
+def shares_right(loaded: LoadedModel, exam: Exam) -> dict[str, float]:
+    """The shares of right greedy answers, while a model is being trained."""
     training = loaded.model.training
     loaded.model.eval()
-    predictions = answer(loaded, questions)
+    predictions, shuffled = exam.answers(loaded), exam.answers_shuffled(loaded)
     loaded.model.train(training)
     return {
-        protocol: sum(is_right(p, protocol) for p in predictions) / len(predictions)
-        for protocol in PROTOCOLS
+        **{protocol: share_right(predictions, protocol) for protocol in PROTOCOLS},
+        "shuffled_images": share_right(shuffled, "default"),
     }
 
 
-def is_right(prediction: Prediction, protocol: str) -> bool:
-    """The protocol's verdict on one prediction."""
-    sample = prediction.sample
-    return answers.judge(
-        prediction.model_output or "",
-        ground_truth=sample.ground_truth or "",
-        options=sample.options,
-        answer_type=sample.answer_type,
-        protocol=protocol,
-    ).correct
+def share_right(predictions: Sequence[Prediction], protocol: str) -> float:
+    """The share that the protocol finds right."""
+    return float(judge_all(predictions, protocol=protocol).correct.mean())
+
+
+def compare(
+    base: dict[str, list[Prediction]],
+    trained: dict[str, list[Prediction]],
+    training: Questions,
+    seed: int,
+) -> dict[str, Any]:
+    """Base against trained on the test split, beside what needs no image."""
+    before, after = base["results"], trained["results"]
+    blind = blind_predictions(training.samples, [p.sample for p in after])
+    document: dict[str, Any] = {
+        "n": len(after),
+        "n_images": len({p.sample.images for p in after}),
+        "n_sources": len({p.sample.metadata["source"] for p in after}),
+        "blind": summarize(after, blind=blind, seed=seed)["blind"],
+    }
+    for protocol in PROTOCOLS:
+        compared = compare_accuracy(before, after, protocol=protocol, seed=seed)
+        by_source = compare_accuracy(
+            before, after, protocol=protocol, cluster_by="source", seed=seed
+        )["difference"]
+        document[protocol] = {**compared, "difference_by_source": by_source}
+    document["shuffled_images"] = {
+        name: summarize(side["results_shuffled_images"], seed=seed)["metrics"]["accuracy"]
+        for name, side in (("base", base), ("trained", trained))
+    }
+    return document
 
 
 def before_and_after(
@@ -161,7 +190,8 @@ def before_and_after(
     return [
         {
             "question": before.sample.question,
-            "right": before.sample.options[before.sample.ground_truth or ""],
+            "options": dict(before.sample.options),
+            "right": before.sample.ground_truth,
             "base": before.model_output,
             "trained": after.model_output,
         }
@@ -170,17 +200,22 @@ def before_and_after(
 
 
 def draw(path: Path, document: dict[str, Any]) -> None:
-    """The picture of the curve: validation accuracy by step, over the test split's baselines."""
-    curve = document["curve"]
-    shuffled = document["shuffled_images"]["trained"]["value"]
+    """One picture: validation accuracy by step, and the test split before and after."""
+    curve, shuffled = document["curve"], "default, images shuffled"
     learning_curve(
         path,
         steps=[point["step"] for point in curve],
-        series={name: [point[name] for point in curve] for name in PROTOCOLS},
+        series={
+            **{name: [point[name] for point in curve] for name in PROTOCOLS},
+            shuffled: [point["shuffled_images"] for point in curve],
+        },
+        outcomes={
+            **{name: (document[name]["base"], document[name]["trained"]) for name in PROTOCOLS},
+            shuffled: tuple(document["shuffled_images"].values()),
+        },
         lines={
             "blind": document["blind"]["option_prior"]["value"],
-            "shuffled images": shuffled,
             "chance": document["blind"]["chance"],
         },
-        title=f"GRPO on the embedded model, seed {document['seed']} (validation split)",
+        title=f"GRPO on the embedded model, prompt {document['prompt']}, seed {document['seed']}",
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
+_EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -75,11 +76,10 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _available_checkpoints() -> str:
-    root = Path("checkpoints")
-    found = sorted(str(c.parent) for c in root.rglob("config.json")) if root.is_dir() else []
-    if not found:
-        return "There are no checkpoints under checkpoints/ here; give the path of one."
-    return f"Available under checkpoints/: {', '.join(found)}."
+    for root in (Path("checkpoints"), _EMBEDDED):
+        if found := sorted(str(c.parent) for c in root.rglob("config.json")):
+            return f"Available under checkpoints/: {', '.join(found)}."
+    return "There are no checkpoints under checkpoints/ here; give the path of one."
 
 
 def _download(name: str) -> Path:

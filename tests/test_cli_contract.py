@@ -23,12 +23,13 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help"
 OPTIONS = {
-    "demo": "--json --max-steps --output-dir --seed",
-    "train": "--batch-size --beta --data --dataset-name --device --dry-run --dtype "
-    "--gradient-accumulation-steps --image-root --json --learning-rate --logging-steps "
-    "--max-completion-length --max-steps --model-name-or-path --model-path --num-generations "
-    "--num-train-epochs --offline --output-dir --overwrite --per-device-train-batch-size --prompt "
-    "--reward-weights --rewards --save-steps --seed --temperature --use-cpu",
+    "demo": "--json --max-steps --output-dir --prompt --seed",
+    "train": "--answer-types --batch-size --beta --data --dataset-name --device --dry-run "
+    "--dtype --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
+    "--logging-steps --max-completion-length --max-steps --model-name-or-path --model-path "
+    "--num-generations --num-train-epochs --offline --output-dir --overwrite "
+    "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
+    "--seed --temperature --use-cpu",
     "infer": "--batch-file --batch-size --device --do-sample --dtype --image-path --image-root "
     "--json --limit --max-errors --max-new-tokens --model-name-or-path --model-path --offline "
     "--output-file --overwrite --prompt --question --question-type --seed --show-reasoning "
@@ -112,6 +113,41 @@ def test_a_mistake_is_one_sentence_on_stderr_with_exit_code_2(args, says, tmp_pa
     assert result.returncode == 2, result.stderr
     assert says in result.stderr
     assert "Traceback" not in result.stderr and not result.stdout
+
+
+MISSING = """
+import sys
+sys.modules[{package!r}] = None
+from medr1.cli import main
+sys.argv = ["medr1", *{args!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "args", "says"),
+    [
+        (
+            "trl",
+            ["train", "--model-path", "m", "--data", "d.json", "--output-dir", "o"],
+            ".[train]",
+        ),
+        ("pyarrow", ["eval", "x.json", "--train-data", "d.parquet"], "pip install pyarrow"),
+    ],
+)
+def test_an_optional_package_that_is_not_there_is_named(package, args, says, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}")
+    (tmp_path / "d.parquet").write_bytes(b"PAR1")
+    (tmp_path / "d.json").write_text('[{"image": "a.png", "question": "q", "answer": "b"}]')
+    (tmp_path / "x.json").write_text(
+        '[{"id": "1", "image": "a.png", "question": "q", "ground_truth": "b", "model_output": "b"}]'
+    )
+    code = MISSING.format(package=package, args=args)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert result.returncode == 2, result.stderr
+    assert package in result.stderr and says in result.stderr and "Traceback" not in result.stderr
 
 
 def test_flag_wins_over_environment_over_config_over_default(tmp_path):

@@ -3,17 +3,27 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def medr1(*args, cwd):
+    command = [sys.executable, "-m", "medr1", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=1500)
+
 
 def demo(folder, *args):
-    command = [sys.executable, "-m", "medr1", "demo", "--output-dir", str(folder), *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, timeout=1500)
+    result = medr1("demo", "--output-dir", folder, "--json", *args, cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document == json.loads((folder / "demo.json").read_text())
+    return document, result.stderr
 
 
 def check(document, folder):
-    assert document == json.loads((folder / "demo.json").read_text())
     for protocol in ("default", "strict"):
         base, trained = document[protocol]["base"], document[protocol]["trained"]
         for side in (base, trained):
@@ -21,23 +31,27 @@ def check(document, folder):
             assert side["ci95"][0] <= side["value"] <= side["ci95"][1]
         gain = document[protocol]["difference"]["value"]
         assert gain == pytest.approx(trained["value"] - base["value"], abs=1e-9)
+        low, high = document[protocol]["difference_by_source"]["ci95"]
+        assert low <= gain <= high
     assert abs(document["blind"]["option_prior"]["value"] - document["blind"]["chance"]) < 0.05
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert (folder / "checkpoint" / "medr1.json").is_file()
 
 
-def test_the_chain_runs_whole_from_an_empty_folder(tmp_path):
-    result = demo(tmp_path / "out", "--json", "--max-steps", "2")
+def test_the_chain_runs_whole_from_an_empty_folder_and_is_the_run_of_its_configuration(tmp_path):
+    document, said = demo(tmp_path / "out", "--max-steps", "2")
+    check(document, tmp_path / "out")
+    assert "Traceback" not in said and "step" in said
+    plain = tmp_path / "plain"
+    args = ("--config", "configs/tiny.yaml", "--max-steps", 2, "--output-dir", plain)
+    result = medr1("train", *args, cwd=ROOT)
     assert result.returncode == 0, result.stderr
-    check(json.loads(result.stdout), tmp_path / "out")
-    assert "Traceback" not in result.stderr and "step" in result.stderr
+    weights = [f / "model.safetensors" for f in (plain, tmp_path / "out" / "checkpoint")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.slow
 def test_grpo_raises_held_out_accuracy(tmp_path):
-    result = demo(tmp_path / "out", "--json", "--seed", "3")
-    assert result.returncode == 0, result.stderr
-    document = json.loads(result.stdout)
+    document, _ = demo(tmp_path / "out", "--seed", "3")
     check(document, tmp_path / "out")
     assert document["default"]["difference"]["value"] > 0.05
     assert document["strict"]["difference"]["value"] > 0.30

@@ -40,11 +40,29 @@ class Medr1Command(click.Command):
         _set_up_logging(ctx.meta.get("medr1.quiet", False), ctx.meta.get("medr1.verbose", False))
         try:
             return super().invoke(ctx)
-        except Medr1Error as error:
-            if ctx.meta.get("medr1.debug"):
+        except (Medr1Error, ModuleNotFoundError) as error:
+            said = _not_installed(error) if isinstance(error, ModuleNotFoundError) else error
+            if said is None or ctx.meta.get("medr1.debug"):
                 raise
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
+            click.echo(f"Error: {said}", err=True)
+            ctx.exit(said.exit_code)
+
+
+_OPTIONAL = {"trl": "train", "peft": "train", "datasets": None, "pyarrow": None}
+"""Packages that an installation may lack, and the extra that brings each."""
+
+
+def _not_installed(error: ModuleNotFoundError) -> InputError | None:
+    """What to install, for a package that is optional; None for any other, which is a bug."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _OPTIONAL:
+        return None
+    extra = _OPTIONAL[package]
+    name = f"-e '.[{extra}]'" if extra else package
+    return InputError(
+        f"this needs {package}, which is not installed here. In the checkout: "
+        f"pip install {name} -c scripts/constraints.txt"
+    )
 
 
 def _set_up_logging(quiet: bool, verbose: bool) -> None:

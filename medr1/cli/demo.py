@@ -21,10 +21,16 @@ from medr1.cli.common import (
 @option(
     "--max-steps", type=click.IntRange(min=1), help="GRPO updates. [default: configs/tiny.yaml]"
 )
+@option(
+    "--prompt",
+    type=click.Choice(["nothink", "think"]),
+    default="nothink",
+    help="nothink: the answer in words. think: a caption, then a letter, as Med-R1 answers.",
+)
 @seed_option
 @json_option
 @common_options
-def demo(output_dir: str, max_steps: int | None, seed: int, as_json: bool) -> None:
+def demo(output_dir: str, max_steps: int | None, prompt: str, seed: int, as_json: bool) -> None:
     """Train, infer and evaluate on the embedded default, in a few minutes on two cores.
 
     Evaluates the embedded model, trains it with GRPO, and evaluates it again on held-out images,
@@ -38,7 +44,7 @@ def demo(output_dir: str, max_steps: int | None, seed: int, as_json: bool) -> No
     folder = Path(output_dir)
     require_writable(folder / "demo.json")
     prepare_folder(folder, overwrite=True)
-    document = run_demo(folder, seed=seed, max_steps=max_steps)
+    document = run_demo(folder, prompt=prompt, seed=seed, max_steps=max_steps)
     if as_json:
         click.echo(to_json(document), nl=False)
         return

@@ -22,9 +22,10 @@ from medr1.cli.common import (
     unknown_key,
 )
 from medr1.prompts import PROMPTS
+from medr1.records import ANSWER_TYPES
 
-_NOT_TRAINING = {
-    *("model_path", "data", "image_root", "output_dir", "device", "dtype", "prompt", "rewards"),
+_NOT_SETTINGS = {
+    *("model_path", "data", "image_root", "answer_types", "output_dir", "device", "dtype"),
     *("offline", "overwrite", "dry_run", "as_json", "use_cpu"),
 }
 
@@ -39,6 +40,7 @@ _NOT_TRAINING = {
     metavar="PATH",
     help="Training questions: a file, or a folder with train.json.",
 )
+@option("--answer-types", type=CommaList(str), help=f"Only these: {','.join(ANSWER_TYPES)}.")
 @option("--output-dir", required=True, metavar="DIR", help="Where the checkpoint goes.")
 @option("--prompt", type=click.Choice(list(PROMPTS)), default="nothink", help="How to ask.")
 @option("--rewards", type=CommaList(str), default="accuracy,format", help="By name.")
@@ -60,6 +62,7 @@ _NOT_TRAINING = {
 @option("--num-train-epochs", type=float, help="Passes over the data.")
 @option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
 @option("--save-steps", type=float, help="Updates between two checkpoints.")
+@option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
 @device_options
@@ -89,9 +92,11 @@ def train(ctx: click.Context, **options: Any) -> None:
     require_writable(output)
     root = Path(options["image_root"]) if options["image_root"] else None
     questions = read_questions(split_file(Path(options["data"]), "train"), image_root=root)
+    if options["answer_types"]:
+        questions = questions.only(options["answer_types"])
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
-    from medr1.train.grpo import GrpoSettings, grpo_fields
+    from medr1.train.grpo import grpo_fields, settings_from
     from medr1.train.grpo import resolved as resolved_plan
     from medr1.train.grpo import train as run
 
@@ -99,13 +104,8 @@ def train(ctx: click.Context, **options: Any) -> None:
     for key in extra:
         if key not in fields:
             raise InputError(unknown_key(key, [*fields, *options], "--config"))
-    chosen = {k: v for k, v in options.items() if k not in _NOT_TRAINING and v is not None}
-    settings = GrpoSettings(
-        output_dir=output,
-        prompt=options["prompt"],
-        rewards=options["rewards"],
-        grpo={**extra, **chosen},
-    )
+    chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
+    settings = settings_from({**extra, **chosen}, output)
     device = options["device"]
     if options["use_cpu"]:
         if device not in ("auto", "cpu"):

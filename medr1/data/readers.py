@@ -10,8 +10,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,16 @@ class Questions:
     """Of the input, in hex."""
     name: str = "the data"
     """The input's own name, without its folder."""
+
+    def only(self, answer_types: Sequence[str]) -> Questions:
+        """The items of these types of answer (records.ANSWER_TYPES), unusable ones among them."""
+        kept = [i for i, sample in enumerate(self.samples) if sample.answer_type in answer_types]
+        if not kept:
+            raise InputError(
+                f"{self.name} holds no items of the answer types {', '.join(answer_types)}."
+            )
+        failures = {n: self.failures[i] for n, i in enumerate(kept) if i in self.failures}
+        return replace(self, samples=[self.samples[i] for i in kept], failures=failures)
 
     def require_complete(self) -> list[Sample]:
         """The samples, each usable and with its gold answer; else an InputError that says where."""

@@ -24,11 +24,12 @@ def tiny_vl_folder() -> Path:
     return _embedded("checkpoints/tiny-vl")
 
 
-def tiny_config() -> dict[str, Any]:
-    """What configs/tiny.yaml says."""
+def tiny_config(name: str = "tiny") -> dict[str, Any]:
+    """What configs/<name>.yaml says, with its model and data where they lie."""
     import yaml
 
-    return yaml.safe_load(_embedded("configs/tiny.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load(_embedded(f"configs/{name}.yaml").read_text(encoding="utf-8"))
+    return {**values, **{key: _embedded(values[key]) for key in ("model_path", "data")}}
 
 
 def _embedded(name: str) -> Path:

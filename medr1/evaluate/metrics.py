@@ -47,8 +47,10 @@ class Judged:
     predictions: Sequence[Prediction]
     verdicts: Sequence[answers.Verdict | None]
     """None where there is no output to judge."""
-    images: NDArray[np.intp]
-    """The cluster of each item: items about the same image share a code."""
+    clusters: NDArray[np.intp]
+    """Items that are not independent, such as those about one image, share a code."""
+    unit: str = "image"
+    """What a cluster is."""
     seed: int = 0
     num_resamples: int = 2000
 
@@ -97,17 +99,29 @@ def compare_accuracy(
     trained: Sequence[Prediction],
     *,
     protocol: str = "default",
+    cluster_by: str = "image",
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> dict[str, Metric]:
-    """Accuracy of two runs on the same items, and trained minus base with its paired interval."""
+    """Accuracy of two runs on the same items, and trained minus base with its paired interval.
+
+    Intervals draw images, or with `cluster_by` what shares that key of the samples' metadata.
+    """
     if [p.sample.id for p in base] != [p.sample.id for p in trained]:
         raise InputError(
             "the two results do not hold the same items in the same order, so they cannot be "
             "compared item by item. Run both on the same questions."
         )
-    first = judge_all(base, protocol=protocol, seed=seed, num_resamples=num_resamples)
-    second = judge_all(trained, protocol=protocol, seed=seed, num_resamples=num_resamples)
+    first, second = (
+        judge_all(
+            predictions,
+            protocol=protocol,
+            cluster_by=cluster_by,
+            seed=seed,
+            num_resamples=num_resamples,
+        )
+        for predictions in (base, trained)
+    )
     return {
         "base": mean_metric(first.correct, first),
         "trained": mean_metric(second.correct, second),
@@ -137,13 +151,14 @@ def judge_all(
     predictions: Sequence[Prediction],
     *,
     protocol: str = "default",
+    cluster_by: str = "image",
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> Judged:
     """Ask `answers` for every verdict; an item with an error or without output has none."""
     verdicts = [_judge(prediction, protocol) for prediction in predictions]
-    images = cluster_codes(_image_of(prediction) for prediction in predictions)
-    return Judged(predictions, verdicts, images, seed, num_resamples)
+    clusters = cluster_codes(_cluster_of(prediction, cluster_by) for prediction in predictions)
+    return Judged(predictions, verdicts, clusters, cluster_by, seed, num_resamples)
 
 
 def _judge(prediction: Prediction, protocol: str) -> answers.Verdict | None:
@@ -164,9 +179,11 @@ def _judge(prediction: Prediction, protocol: str) -> answers.Verdict | None:
     )
 
 
-def _image_of(prediction: Prediction) -> Hashable:
-    """The item's images; an item without one stands for itself."""
-    return prediction.sample.images or ("", prediction.sample.id)
+def _cluster_of(prediction: Prediction, cluster_by: str) -> Hashable:
+    """The item's images, or what its metadata has there; an item without stands for itself."""
+    sample = prediction.sample
+    found = sample.images if cluster_by == "image" else sample.metadata.get(cluster_by)
+    return ("", sample.id) if found in (None, ()) else found
 
 
 def _unparsed(judged: Judged) -> NDArray[np.bool_]:
@@ -187,24 +204,25 @@ def mean_metric(
 
     Right/wrong items that are all about different images: Wilson. Otherwise the bootstrap over
     images; where that has no width, because all items are equally right, Wilson over images.
+    (Images, or whatever else the items are clustered by.)
     """
-    images = judged.images
+    clusters, unit = judged.clusters, judged.unit
     if where is not None:
-        values, images = values[where], images[where]
-    n, n_images = len(values), len(np.unique(images))
+        values, clusters = values[where], clusters[where]
+    n, n_clusters = len(values), len(np.unique(clusters))
     if n == 0:
         return _null(reason)
     mean = float(np.mean(values))
     binary = bool(np.isin(values, (0.0, 1.0)).all())
-    if binary and n_images == n:
+    if binary and n_clusters == n:
         interval, method = wilson(int(values.sum()), n), "wilson"
     elif binary and mean in (0.0, 1.0):
-        interval, method = wilson(int(mean * n_images), n_images), "wilson over images"
+        interval, method = wilson(int(mean * n_clusters), n_clusters), f"wilson over {unit}s"
     else:
         interval = bootstrap_mean(
-            values, images, seed=judged.seed, num_resamples=judged.num_resamples
+            values, clusters, seed=judged.seed, num_resamples=judged.num_resamples
         )
-        method = "bootstrap over images" if interval else "one image only: no interval"
+        method = f"bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
     ci95 = list(interval) if interval else None
     return {"value": mean, "ci95": ci95, "n": n, "method": method}
 
@@ -218,23 +236,24 @@ def _difference(
 ) -> Metric:
     """mean(a) - mean(b) over the same items (of `where`), with its interval over images."""
     kept = np.ones(len(a), dtype=bool) if where is None else where
+    clusters, unit = judged.clusters[kept], judged.unit
     found = paired_difference(
-        a[kept], b[kept], judged.images[kept], seed=judged.seed, num_resamples=judged.num_resamples
+        a[kept], b[kept], clusters, seed=judged.seed, num_resamples=judged.num_resamples
     )
     if found is None:
         return _null(reason)
     value, interval = found
-    method = "paired bootstrap over images" if interval else "one image only: no interval"
+    method = f"paired bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
     if value in (-1.0, 0.0, 1.0) and bool((a[kept] - b[kept] == value).all()):
-        interval, method = _constant_difference(value, judged.images[kept]), "wilson over images"
+        interval, method = _constant_difference(value, clusters), f"wilson over {unit}s"
     ci95 = list(interval) if interval else None
     return {"value": value, "ci95": ci95, "n": int(kept.sum()), "method": method}
 
 
-def _constant_difference(value: float, images: NDArray[np.intp]) -> Interval:
-    """Where all items differ alike a bootstrap has no width: Wilson of "all of so many images"."""
-    n_images = len(np.unique(images))
-    low, high = wilson(n_images, n_images) or (0.0, 1.0)
+def _constant_difference(value: float, clusters: NDArray[np.intp]) -> Interval:
+    """Where all items differ alike a bootstrap has no width: Wilson of "all of so many"."""
+    n_clusters = len(np.unique(clusters))
+    low, high = wilson(n_clusters, n_clusters) or (0.0, 1.0)
     if value == 0:
         return low - high, high - low
     return (low, high) if value > 0 else (-high, -low)
@@ -257,7 +276,7 @@ def _metrics(judged: Judged) -> dict[str, Metric]:
         metric = mean_metric(np.where(answered, values, 0.0), judged)
         found[name] = {**metric, "signature": settings}
     found |= corpus_metrics(
-        predicted, references, judged.images, seed=judged.seed, num_resamples=judged.num_resamples
+        predicted, references, judged.clusters, seed=judged.seed, num_resamples=judged.num_resamples
     )
     return found
 
@@ -364,7 +383,7 @@ def _warnings(judged: Judged) -> list[str]:
     repeated = n - len({p.sample.id for p in predictions})
     if repeated:
         found.append(f"{repeated} of {n} items repeat the id of an earlier one; all are counted.")
-    n_images = len(np.unique(judged.images))
+    n_images = len(np.unique(judged.clusters))
     if 0 < n_images < min(n, FEW_IMAGES):
         found.append(f"only {n_images} images: bootstrap intervals are too narrow.")
     for kind in GROUPS:

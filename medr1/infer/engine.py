@@ -52,7 +52,8 @@ def predict(
     """Answer every sample, in order; one that cannot be used yields a prediction with an error.
 
     `failures` are items already known to be unusable, by index. `prompt` overrides the
-    checkpoint's own. A batch is drawn from its own seed, so that it does not depend on the others.
+    checkpoint's own. A batch is sampled from its own seed, so that it does not depend on the
+    others; greedy decoding leaves the random state alone.
     """
     from transformers import set_seed
 
@@ -68,7 +69,8 @@ def predict(
             except ItemError as error:
                 made[index] = Prediction(sample, error=Failure(error.code, str(error)))
         if questions:
-            set_seed(seed + start)
+            if decoding.do_sample:
+                set_seed(seed + start)
             completions = _generate(loaded, list(questions.values()), decoding)
             for (index, question), completion in zip(questions.items(), completions, strict=True):
                 made[index] = _prediction(question, *completion)

@@ -6,14 +6,21 @@ import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medr1.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): eight colours told apart with every kind of colour vision.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("--", ":", "-.")
 _GREYS = ("#404040", "#606060", "#808080")
+
+Metric = Mapping[str, Any]
 
 
 def learning_curve(
@@ -23,44 +30,84 @@ def learning_curve(
     series: Mapping[str, Sequence[float]],
     lines: Mapping[str, float | None],
     title: str,
-    y_label: str = "accuracy",
+    outcomes: Mapping[str, tuple[Metric, Metric]] | None = None,
 ) -> None:
     """Write a PNG: a marked curve for each of `series` over `steps`, a level for each of `lines`.
 
-    Values are shares in [0, 1]; a line of None is left out. Curves differ in colour and marker,
-    levels in grey and dashes. OutputError where the file cannot be written.
+    Values are accuracies in [0, 1]; a line of None is left out. `outcomes` adds a panel: for each
+    of `series`, what the test split says before and after, with intervals. Curves differ in colour
+    and marker, levels in grey and dashes. OutputError where the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    for (name, values), color, marker in zip(
-        series.items(), cycle(_COLORS), cycle(_MARKERS), strict=False
-    ):
+    figure = Figure(figsize=(10.5 if outcomes else 8, 4.8), dpi=150, layout="constrained")
+    panels = figure.subplots(
+        1,
+        2 if outcomes else 1,
+        sharey=True,
+        squeeze=False,
+        width_ratios=[2, 1][: 1 + bool(outcomes)],
+    )[0]
+    left, right = panels[0], panels[-1]
+    for (name, values), style in zip(series.items(), _styles(), strict=False):
         if len(values) != len(steps):
             raise ValueError(f"{name}: {len(values)} values for {len(steps)} steps")
-        # Later curves are thinner: one that lies on another does not hide it.
-        width = 3 / (1 + len(axes.lines) / 2)
-        axes.plot(steps, values, color=color, marker=marker, lw=width, ms=3 + 2 * width, label=name)
-    for (name, level), dash, grey in zip(
-        lines.items(), cycle(_DASHES), cycle(_GREYS), strict=False
-    ):
-        if level is not None:
-            axes.axhline(level, color=grey, linestyle=dash, lw=1.5, label=f"{name} ({level:.2f})")
-    axes.set_xlabel("training step")
-    axes.set_ylabel(y_label)
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3, lw=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    texts = [axes.set_title(title, fontsize=11)]
+        left.plot(steps, values, label=name, **style)
+    left.set_xlabel("training step" + (" (validation split)" if outcomes else ""))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if outcomes:
+        _before_and_after(right, outcomes)
+    for axes in panels:
+        for (name, level), dash, grey in zip(
+            lines.items(), cycle(_DASHES), cycle(_GREYS), strict=False
+        ):
+            if level is not None:
+                label = f"{name} ({level:.2f})"
+                axes.axhline(level, color=grey, linestyle=dash, lw=1.5, label=label)
+        axes.grid(alpha=0.3, lw=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("accuracy")
+    left.set_ylim(-0.02, 1.02)
+    texts = [figure.suptitle(title, fontsize=11)]
     if series or lines:
-        legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-        texts += legend.get_texts()
+        beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+        handles, names = left.get_legend_handles_labels()
+        texts += right.legend(handles, names, **beside).get_texts()
     for text in texts:
         text.set_parse_math(False)  # a "$" in a name is a "$"
+    write_atomic(path, _png(figure))
+
+
+def _styles() -> list[dict[str, Any]]:
+    """Later curves are thinner: one that lies on another does not hide it."""
+    pairs = zip(_COLORS, _MARKERS, strict=True)
+    widths = (3 / (1 + place / 2) for place in range(len(_COLORS)))
+    return [
+        {"color": color, "marker": marker, "lw": width, "ms": 3 + 2 * width}
+        for (color, marker), width in zip(pairs, widths, strict=True)
+    ]
+
+
+def _before_and_after(axes: Axes, outcomes: Mapping[str, tuple[Metric, Metric]]) -> None:
+    """Two points with their 95 % intervals for each outcome, side by side so that all are seen."""
+    for place, (pair, style) in enumerate(zip(outcomes.values(), _styles(), strict=False)):
+        shift = 0.08 * (place - (len(outcomes) - 1) / 2)
+        values = [metric["value"] for metric in pair]
+        around = [metric["ci95"] or (metric["value"],) * 2 for metric in pair]
+        reach = [
+            [value - low for value, (low, _) in zip(values, around, strict=True)],
+            [high - value for value, (_, high) in zip(values, around, strict=True)],
+        ]
+        axes.errorbar([shift, 1 + shift], values, reach, capsize=3, **{**style, "lw": 1.5, "ms": 6})
+    axes.set_xticks([0, 1], ["base", "trained"])
+    axes.set_xlim(-0.4, 1.4)
+    axes.set_xlabel("test split, 95 % intervals")
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()

@@ -152,30 +152,35 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     default, strict = document["default"], document["strict"]
     blind = document["blind"]
 
-    def cell(metric: Mapping[str, Any] | None, signed: bool = False) -> str:
-        if metric is None or metric["value"] is None:
-            return ""
+    def cell(metric: Mapping[str, Any], signed: bool = False) -> str:
         interval = _interval(metric.get("ci95"), signed)
         return _percent(metric["value"], signed) + (f" ({interval})" if interval else "")
 
-    rows: list[Row] = []
-    if blind:
-        rows.append(("chance", _percent(blind["chance"]), ""))
-        rows.append(("blind: options without image", cell(blind["option_prior"]), ""))
+    rows: list[Row] = [
+        ("chance", _percent(blind["chance"]), ""),
+        ("blind: options without image", cell(blind["option_prior"]), ""),
+    ]
     for name, said in (("base", "base"), ("trained", "trained with GRPO")):
         rows.append((said, cell(default[name]), cell(strict[name])))
-    rows.append(("difference", cell(default["difference"], True), cell(strict["difference"], True)))
+    differences = {
+        "difference": "difference",
+        "difference_by_source": "  the same, drawing sources",
+    }
+    for name, said in differences.items():
+        rows.append((said, cell(default[name], True), cell(strict[name], True)))
     for name, metric in document["shuffled_images"].items():
-        metric = metric if isinstance(metric, Mapping) else {"value": metric}
         rows.append((f"{name}, images shuffled", cell(metric), ""))
-    seconds = f", {document['seconds']:.0f} s" if "seconds" in document else ""
     header = ("accuracy (95 % interval)", "default", "strict")
     return "\n".join(
         [
-            f"seed {document['seed']}{seconds}\n",
+            f"{document['n']} held-out questions, prompt {document['prompt']}, "
+            f"seed {document['seed']}, {document['seconds']:.0f} s\n",
             *_grid(header, rows, width, color),
             "",
             "default: any clear answer counts. strict: it must stand in one answer block.",
+            f"Intervals draw the {document['n_images']} test images anew, or the "
+            f"{document['n_sources']} sources they were cut from,",
+            "and hold for this base, this one training run and this data set.",
         ]
     )
 

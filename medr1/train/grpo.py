@@ -47,6 +47,7 @@ class GrpoSettings:
     output_dir: Path
     prompt: str = "nothink"
     rewards: tuple[str, ...] = ("accuracy", "format")
+    freeze_vision: bool = False
     grpo: Mapping[str, Any] = field(default_factory=dict)
     """Fields of GRPOConfig by name."""
 
@@ -83,12 +84,12 @@ def grpo_fields() -> list[str]:
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> GrpoSettings:
     """The settings that a configuration file such as configs/tiny.yaml stands for."""
     names = {"batch_size": "per_device_train_batch_size"}
-    others = ("model_path", "data", "device", "dtype", "prompt", "rewards")
+    others = ("model_path", "data", "answer_types", "device", "dtype")
+    own = {"rewards": tuple, "prompt": str, "freeze_vision": bool}
     return GrpoSettings(
         output_dir=output_dir,
-        prompt=values.get("prompt", "nothink"),
-        rewards=tuple(values.get("rewards", ("accuracy", "format"))),
-        grpo={names.get(k, k): v for k, v in values.items() if k not in others},
+        **{name: kind(values[name]) for name, kind in own.items() if name in values},
+        grpo={names.get(k, k): v for k, v in values.items() if k not in (*others, *own)},
     )
 
 
@@ -127,6 +128,8 @@ def build_trainer(
     samples = questions.require_complete()
     refuse_control_tokens(loaded, samples)
     config = grpo_config(settings, loaded)
+    if settings.freeze_vision:
+        loaded.model.model.visual.requires_grad_(False)
     reward_funcs: list[Any] = list(reward_functions(settings.rewards, settings.prompt))
     trainer = GRPOTrainer(
         model=loaded.model,
@@ -204,6 +207,7 @@ def resolved(loaded: LoadedModel, questions: Questions, settings: GrpoSettings) 
         "samples": len(questions.samples),
         "prompt": settings.prompt,
         "rewards": list(settings.rewards),
+        "freeze_vision": settings.freeze_vision,
         "completions_per_step": completions,
         "prompts_per_step": completions // (config.num_generations or 1),
         "max_steps": config.max_steps,

@@ -447,6 +447,23 @@ def test_tables_that_are_none(refused, tmp_path):
         read_questions(tmp_path / "disk")
 
 
+def test_only_some_types_of_answer(tmp_path):
+    items = [
+        {"image": "a.png", "question": "How many?", "answer": "3"},
+        {"image": "b.png"},
+        {"image": "c.png", "question": "Which?", "options": ["CT", "MRI"], "answer": "A"},
+        {"image": "d.png", "options": ["CT", "MRI"], "answer": "A"},
+    ]
+    file = tmp_path / "q.json"
+    file.write_text(json.dumps(items))
+    questions = read_questions(file)
+    closed = questions.only(["multiple_choice"])
+    assert [sample.images for sample in closed.samples] == [("c.png",), ("d.png",)]
+    assert list(closed.failures) == [1] and closed.failures[1] == questions.failures[3]
+    with pytest.raises(InputError, match=r"q\.json holds no items of the answer types yes_no"):
+        questions.only(["yes_no"])
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
@@ -461,7 +478,8 @@ def test_tables_that_are_none(refused, tmp_path):
         (json.dumps(GUIDE), "neither a list"),
         ('{"results": []}', "medr1 eval"),
         ('[{"image": "a.png",\n "question": }]', "line 2, column 14"),
-        ('[{"image": "a.png"},\n]', "line 2, column 1"),
+        ('[{"image": "a.png"}\n;]', "line 2, column 1"),
+        ('[{"image": "a.png"},\n]', ", column "),
         ('{"image": "a"}\n{"image": "b"}', ".jsonl"),
         ('[{"age": NaN}]', "line 1, column 10"),
         ('[{"age":\n 1e999}]', "line 2, column 2"),

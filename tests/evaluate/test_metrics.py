@@ -36,7 +36,7 @@ WORDS += ["x-ray;", "3", "mass"]
 def prediction(output, gold, *, options=None, image=None, name="", **more):
     """One prediction; unless told, every item has its own image."""
     index = next(_COUNTER)
-    keys = ("modality", "question_type", "dataset")
+    keys = ("modality", "question_type", "dataset", "metadata")
     fields = {key: more.pop(key) for key in keys if key in more}
     sample = Sample(
         name or f"q{index}",
@@ -304,6 +304,13 @@ def test_compare():
     same = compare_accuracy(base, base)["difference"]
     assert (same["value"], same["method"]) == (0, "wilson over images")
     assert same["ci95"] == pytest.approx([-0.1611, 0.1611], abs=1e-4)  # Wilson, 0 of 20
+    scans = [
+        choice("A" if i < 15 else "B", "A", name=str(i), metadata={"scan": i // 5})
+        for i in range(20)
+    ]
+    wide = compare_accuracy(base, scans, cluster_by="scan")["difference"]
+    assert wide["method"] == "paired bootstrap over scans"
+    assert wide["ci95"] == pytest.approx([0.25, 1], abs=1e-9)  # four scans, one of them all wrong
     right = [choice("A", "A", name=str(i)) for i in range(20)]
     assert compare_accuracy(base, right)["difference"]["ci95"] == pytest.approx(
         [0.8389, 1], abs=1e-4

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from medr1.infer.engine import Decoding, predict, prompt_for
 from medr1.records import Failure
@@ -70,6 +71,12 @@ def test_sampling_follows_the_seed(tiny_model, validation):
         for seed in (1, 1, 2)
     ]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_greedy_decoding_leaves_the_random_state_alone(tiny_model, validation):
+    before = torch.random.get_rng_state()
+    answers_of(tiny_model, validation, validation.samples[:2])
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_completion_cut_at_the_limit_says_so(tiny_model, validation):

@@ -154,9 +154,17 @@ def demo_document():
     base, trained = predictions(4), predictions(17)
     return {
         "seed": 0,
+        "prompt": "nothink",
+        "n": 20,
+        "n_images": 15,
+        "n_sources": 4,
         "seconds": 81.4,
         "blind": summarize(trained, blind=Blind(20), num_resamples=50)["blind"],
-        **{p: compare_accuracy(base, trained, protocol=p) for p in ("default", "strict")},
+        **{
+            p: {**compared, "difference_by_source": compared["difference"]}
+            for p in ("default", "strict")
+            if (compared := compare_accuracy(base, trained, protocol=p))
+        },
         "shuffled_images": {
             "base": {"value": 0.2, "ci95": [0.1, 0.4], "n": 20},
             "trained": {"value": 0.3, "ci95": [0.15, 0.5], "n": 20},
@@ -169,24 +177,19 @@ def test_demo_table():
     lines = demo_table(document).splitlines()
     assert "seed 0" in lines[0] and "81 s" in lines[0]
     assert " ".join(lines[2].split()) == "accuracy (95 % interval) default strict"
-    names = [line.split("  ")[0] for line in lines[3:10]]
+    names = [line.split("  ")[0] for line in lines[3:11]]
     assert names == [
         "chance",
         "blind: options without image",
         "base",
         "trained with GRPO",
         "difference",
+        "",
         "base, images shuffled",
         "trained, images shuffled",
     ]
     assert lines[5].count("20.0 % (8.1 to 41.6)") == 2
     assert lines[7].count("+65.0 %") == 2
     assert max(map(len, lines)) <= 80
+    assert "15 test images" in lines[-2] and "4 sources" in lines[-2]
     assert demo_table(document, color=True) != demo_table(document)
-
-
-def test_demo_table_without_blind_or_intervals():
-    document = demo_document()
-    document["blind"] = None
-    document["shuffled_images"] = {"base": 0.2, "trained": 0.3}
-    assert "30.0 %" in demo_table(document) and "chance" not in demo_table(document)

@@ -39,6 +39,14 @@ def test_a_run_writes_a_checkpoint_that_loads(model, questions, tmp_path):
     assert {"rewards/accuracy/mean", "rewards/format/mean"} <= lines[0].keys()
 
 
+def test_a_frozen_vision_tower_stays_as_it_was(model, questions, tmp_path):
+    before = {name: p.detach().clone() for name, p in model.model.named_parameters()}
+    settings = settings_from({**tiny_config(), **SMALL, "freeze_vision": True}, tmp_path / "out")
+    train(model, questions, settings)
+    changed = {name for name, p in model.model.named_parameters() if (p != before[name]).any()}
+    assert changed and not any("visual" in name for name in changed)
+
+
 def test_training_asks_as_inference_does(model, questions, tmp_path):
     trainer = build_trainer(model, questions, settings_from(tiny_config(), tmp_path))
     row, sample = trainer.train_dataset[0], questions.samples[0]
@@ -71,5 +79,6 @@ def test_a_setting_that_trl_refuses_is_one_sentence(model, questions, tmp_path):
 
 def test_the_tiny_configuration_is_read_whole():
     text = (tiny_vqa_folder().parents[1] / "configs" / "tiny.yaml").read_text()
-    own = {"model_path", "data", "prompt", "device", "rewards", "batch_size"}
+    own = {"model_path", "data", "answer_types", "prompt", "device", "rewards", "batch_size"}
+    own |= {"freeze_vision"}
     assert set(yaml.safe_load(text)) - own <= set(grpo_fields())

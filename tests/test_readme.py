@@ -1,0 +1,63 @@
+"""Every command in the README is one that medr1 takes, and its examples run."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from medr1.cli import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```\n(.*?)```", README, re.DOTALL)]
+EXAMPLES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("medr1 ")]
+MENTIONED = [
+    code for code in re.findall(r"`([^`\n]+)`", README) if "medr1 " in code and "--" in code
+]
+
+
+def arguments(command):
+    """What follows medr1 in a command, without what a shell does with its output."""
+    words = shlex.split(command)
+    return words[words.index("medr1") + 1 :]
+
+
+def test_there_are_commands_to_try():
+    assert len(EXAMPLES) >= 5 and len(MENTIONED) >= 5
+
+
+@pytest.mark.parametrize("command", dict.fromkeys([*EXAMPLES, *MENTIONED]))
+def test_a_command_is_one_that_medr1_takes(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    name, *rest = arguments(command)
+    try:
+        cli.commands[name].make_context(name, rest)
+    except click.MissingParameter:
+        assert command not in EXAMPLES  # one that is only mentioned may leave the rest out
+
+
+def test_the_examples_run_in_order(tmp_path):
+    for name in ("configs", "checkpoints", "data"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    picture = next((ROOT / "data" / "tiny_vqa_ds" / "images").glob("test_*.jpg"))
+    (tmp_path / "scan.png").symlink_to(picture)
+    (tmp_path / "completions.jsonl").write_text(
+        '{"content": "<answer> A </answer>", "solution": "<answer> A </answer>"}\n'
+    )
+    few = {"MEDR1_MAX_STEPS": "1", "MEDR1_BATCH_SIZE": "16", "MEDR1_LIMIT": "8"}
+    for command in EXAMPLES:
+        done = subprocess.run(
+            [sys.executable, "-m", "medr1", *arguments(command)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **few},
+            timeout=300,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout.strip(), command
