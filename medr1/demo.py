@@ -93,7 +93,7 @@ def run_demo(
         said = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
         logger.info("     step %d, validation accuracy: %s", step, said)
 
-    every = max(1, config["max_steps"] // 6)
+    every = max(1, config["max_steps"] // 5)
     checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
 
     logger.info("3/4  trained model on the same test questions")
@@ -186,16 +186,17 @@ def before_and_after(
     base: Sequence[Prediction], trained: Sequence[Prediction], num_samples: int = 6
 ) -> list[dict[str, Any]]:
     """A few test items, evenly spaced, with what the model said before and after."""
-    step = max(1, len(base) // num_samples)
+    right = [judge_all(predictions).correct for predictions in (base, trained)]
+    chosen = range(0, len(base), max(1, len(base) // num_samples))[:num_samples]
     return [
         {
-            "question": before.sample.question,
-            "options": dict(before.sample.options),
-            "right": before.sample.ground_truth,
-            "base": before.model_output,
-            "trained": after.model_output,
+            "question": base[i].sample.question,
+            "options": dict(base[i].sample.options),
+            "ground_truth": base[i].sample.ground_truth,
+            "base": {"model_output": base[i].model_output, "correct": bool(right[0][i])},
+            "trained": {"model_output": trained[i].model_output, "correct": bool(right[1][i])},
         }
-        for before, after in list(zip(base, trained, strict=True))[::step][:num_samples]
+        for i in chosen
     ]
 
 

@@ -201,10 +201,10 @@ class Recipe:
     )
     random_label: Mapping[str, float] = field(
         default_factory=lambda: {
-            "Modality Recognition": 0.92,
-            "Anatomy Identification": 0.85,
-            "View Plane": 0.88,
-            "Stain": 0.80,
+            "Modality Recognition": 0.80,
+            "Anatomy Identification": 0.75,
+            "View Plane": 0.75,
+            "Stain": 0.70,
         }
     )
     """Per question type: how often the true label is replaced by a random listed option."""

@@ -39,7 +39,7 @@ def demo(output_dir: str, max_steps: int | None, prompt: str, seed: int, as_json
     """
     from medr1.demo import run_demo
     from medr1.files import prepare_folder, to_json
-    from medr1.report.tables import demo_table
+    from medr1.report.tables import demo_samples, demo_table
 
     folder = Path(output_dir)
     require_writable(folder / "demo.json")
@@ -48,5 +48,5 @@ def demo(output_dir: str, max_steps: int | None, prompt: str, seed: int, as_json
     if as_json:
         click.echo(to_json(document), nl=False)
         return
-    click.echo(demo_table(document))
+    click.echo(f"{demo_table(document)}\n\n{demo_samples(document)}")
     click.echo(f"\nCurve: {folder / 'curve.png'}   Everything else: {folder}")

@@ -185,6 +185,21 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     )
 
 
+def demo_samples(document: Mapping[str, Any], *, width: int = 80) -> str:
+    """Some questions with their right answer, and what was said before and after."""
+    lines = ["some answers, before and after"]
+    for sample in document["samples"]:
+        letter = sample["ground_truth"]
+        asked = f"{clean(sample['question'])} {letter}) {clean(sample['options'][letter])}"
+        lines.append(_cut(asked, width))
+        for name in ("base", "trained"):
+            verdict = "right" if sample[name]["correct"] else "wrong"
+            lines.append(
+                _cut(f"  {name:7}  {verdict}  {clean(sample[name]['model_output'])}", width)
+            )
+    return "\n".join(lines)
+
+
 # --- CSV --------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from medr1.report.tables import (
     COLUMNS,
     clean,
     csv_text,
+    demo_samples,
     demo_table,
     guard_cell,
     summary_csv,
@@ -193,3 +194,22 @@ def test_demo_table():
     assert max(map(len, lines)) <= 80
     assert "15 test images" in lines[-2] and "4 sources" in lines[-2]
     assert demo_table(document, color=True) != demo_table(document)
+
+
+def test_demo_samples():
+    said = [
+        {"model_output": "The answer is CT.\n", "correct": False},
+        {"model_output": "<answer> MRI </answer>", "correct": True},
+    ]
+    sample = {
+        "question": "Which modality?",
+        "options": {"A": "CT", "B": "MRI"},
+        "ground_truth": "B",
+        "base": said[0],
+        "trained": said[1],
+    }
+    assert demo_samples({"samples": [sample]}).splitlines()[1:] == [
+        "Which modality? B) MRI",
+        "  base     wrong  The answer is CT.",
+        "  trained  right  <answer> MRI </answer>",
+    ]
