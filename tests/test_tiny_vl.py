@@ -1,8 +1,9 @@
-"""The embedded checkpoint: it loads whole, is what it says it is, and answers."""
+"""The embedded checkpoints: they load whole, are what they say they are, and answer."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,32 @@ from medr1.data.readers import read_questions
 from medr1.prompts import chat_messages, prompt_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKPOINT = ROOT / "checkpoints" / "tiny-vl"
+CHECKPOINTS = ("tiny-vl", "tiny-vl-letters")
 DATA = ROOT / "data" / "tiny_vqa_ds"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-@pytest.fixture(scope="module")
-def processor():
-    return AutoProcessor.from_pretrained(CHECKPOINT, trust_remote_code=False)
+@pytest.fixture(scope="module", params=CHECKPOINTS)
+def checkpoint(request):
+    return ROOT / "checkpoints" / request.param
 
 
 @pytest.fixture(scope="module")
-def loaded():
+def notes(checkpoint):
+    """What medr1.json says."""
+    return json.loads((checkpoint / "medr1.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def processor(checkpoint):
+    return AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint):
     """The model and the report of its loading."""
     return AutoModelForImageTextToText.from_pretrained(
-        CHECKPOINT, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        checkpoint, trust_remote_code=False, use_safetensors=True, output_loading_info=True
     )
 
 
@@ -42,11 +54,13 @@ def samples():
 
 
 @pytest.fixture(scope="module")
-def prompts(processor, samples):
+def prompts(processor, samples, notes):
     """The samples' prompts as model inputs, made by the processor from text and images."""
     texts = [
         processor.apply_chat_template(
-            chat_messages(s, "nothink", "text"), add_generation_prompt=True, tokenize=False
+            chat_messages(s, notes["prompt"], notes["answer_style"]),
+            add_generation_prompt=True,
+            tokenize=False,
         )
         for s in samples
     ]
@@ -62,11 +76,11 @@ def test_loads_completely(loaded):
         assert not report[fault], fault
 
 
-def test_is_a_small_qwen2_5_vl(loaded):
+def test_is_a_small_qwen2_5_vl(loaded, checkpoint):
     model, _ = loaded
     assert model.config.architectures == ["Qwen2_5_VLForConditionalGeneration"]
     assert model.dtype == torch.float32
-    assert sum(f.stat().st_size for f in CHECKPOINT.iterdir()) < 8_000_000
+    assert sum(f.stat().st_size for f in checkpoint.iterdir()) < 5_000_000
     text = model.config.text_config
     head_dim = text.hidden_size // text.num_attention_heads
     assert sum(text.rope_parameters["mrope_section"]) == head_dim // 2
@@ -125,17 +139,29 @@ def test_image_tokens_are_a_quarter_of_the_patches(processor, prompts):
 
 def test_answers_are_short_text(loaded, processor, prompts):
     model, _ = loaded
-    output = model.generate(**prompts, max_new_tokens=16, do_sample=False)
+    output = model.generate(**prompts, max_new_tokens=24, do_sample=False)
     new = output[:, prompts["input_ids"].shape[1] :]
     assert all(processor.tokenizer.eos_token_id in row for row in new.tolist())
     for text in processor.batch_decode(new, skip_special_tokens=True):
         assert text.strip() and text.isprintable() and len(text) < 80
 
 
-def test_notes_name_the_prompt_and_the_data_it_was_made_with():
-    notes = json.loads((CHECKPOINT / "medr1.json").read_text())
+def test_letters_follow_the_option_they_stand_before(loaded, processor, samples, notes, prompts):
+    if notes["answer_style"] != "letter":
+        pytest.skip("this one answers in words")
+    output = loaded[0].generate(**prompts, max_new_tokens=24, do_sample=False)
+    said = processor.batch_decode(
+        output[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    for sample, text in zip(samples, said, strict=True):
+        caption, letter = re.findall(r"(\w[\w& -]*?) ([A-D])\b", text)[0]
+        assert sample.options[letter] == caption, text
+
+
+def test_notes_name_the_prompt_and_the_data_it_was_made_with(checkpoint, notes):
+    styles = {"tiny-vl": ("nothink", "text"), "tiny-vl-letters": ("think", "letter")}
     assert notes["schema"] == "medr1.checkpoint/1"
-    assert notes["answer_style"] == "text"
+    assert (notes["prompt"], notes["answer_style"]) == styles[checkpoint.name]
     assert notes["prompt_sha256"] == prompt_sha256(notes["prompt"])
     assert notes["base"] is None
     assert notes["validation"]["default"] - notes["validation"]["default_shuffled_images"] > 0.1
