@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from medr1.demo import CONFIGS
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -37,12 +39,13 @@ def check(document, folder):
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_chain_runs_whole_from_an_empty_folder_and_is_the_run_of_its_configuration(tmp_path):
-    document, said = demo(tmp_path / "out", "--max-steps", "2")
+@pytest.mark.parametrize(("prompt", "name"), CONFIGS.items())
+def test_the_chain_runs_whole_and_is_the_run_of_its_configuration(prompt, name, tmp_path):
+    document, said = demo(tmp_path / "out", "--prompt", prompt, "--max-steps", "2")
     check(document, tmp_path / "out")
     assert "Traceback" not in said and "step" in said
     plain = tmp_path / "plain"
-    args = ("--config", "configs/tiny.yaml", "--max-steps", 2, "--output-dir", plain)
+    args = ("--config", f"configs/{name}.yaml", "--max-steps", 2, "--output-dir", plain)
     result = medr1("train", *args, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     weights = [f / "model.safetensors" for f in (plain, tmp_path / "out" / "checkpoint")]
