@@ -43,7 +43,7 @@ for command in (demo, train, infer, evaluate, rewards):
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:
-    click.echo("Terminated. What was written whole stays; the rest is gone.", err=True)
+    click.echo("Terminated. What was written whole stays.", err=True)
     sys.exit(128 + signum)
 
 
@@ -67,7 +67,7 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. What was written whole stays; the rest is gone.", err=True)
+        click.echo("Interrupted. What was written whole stays.", err=True)
         code = 130
     except BrokenPipeError:
         # whoever read our output has left: nothing more can be said there

@@ -18,9 +18,7 @@ from medr1.cli.common import (
 
 @click.command(cls=Medr1Command, short_help="Run the whole chain on the embedded default.")
 @option("--output-dir", default="output/demo", metavar="DIR", help="Where everything goes.")
-@option(
-    "--max-steps", type=click.IntRange(min=1), help="GRPO updates. [default: as configured]"
-)
+@option("--max-steps", type=click.IntRange(min=1), help="GRPO updates. [default: as configured]")
 @option(
     "--prompt",
     type=click.Choice(["nothink", "think"]),

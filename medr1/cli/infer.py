@@ -132,7 +132,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
         decoding=decoding,
         seed=options["seed"],
     )
-    predictions = run_batch(
+    outcome = run_batch(
         loaded,
         questions,
         output,
@@ -142,14 +142,12 @@ def _infer_batch(options: dict[str, Any]) -> None:
         batch_size=options["batch_size"],
         overwrite=options["overwrite"],
     )
-    failed = [p for p in predictions if p.error is not None]
-    said = {"output_file": str(output), "n": len(predictions), "n_error": len(failed)}
+    said = {"output_file": str(output), "n": outcome.n, "n_error": outcome.n_error}
     click.echo(to_json(said) if options["as_json"] else f"{output}", nl=not options["as_json"])
-    if len(failed) > options["max_errors"]:
-        first = failed[0].error
+    if outcome.n_error > options["max_errors"]:
         raise ItemErrorsOverBudget(
-            f"{len(failed)} of {len(predictions)} items have no answer, see their `error` in "
-            f"{output}. The first: {first.message if first else ''}"
+            f"{outcome.n_error} of {outcome.n} items have no answer, see their `error` in "
+            f"{output}. The first: {outcome.first_error}"
         )
 
 

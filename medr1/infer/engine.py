@@ -5,7 +5,7 @@ Shapes: B questions in a batch, P prompt tokens (left padded), T new tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,18 +49,48 @@ def predict(
     batch_size: int = 1,
     seed: int = 0,
 ) -> Iterator[Prediction]:
-    """Answer every sample, in order; one that cannot be used yields a prediction with an error.
+    """Answer every sample, in order; the arguments are those of `predict_batches`."""
+    for batch in predict_batches(
+        loaded,
+        samples,
+        image_root=image_root,
+        failures=failures,
+        prompt=prompt,
+        decoding=decoding,
+        batch_size=batch_size,
+        seed=seed,
+    ):
+        yield from batch.values()
+
+
+def predict_batches(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    *,
+    image_root: Path,
+    failures: Mapping[int, Failure] | None = None,
+    prompt: str | None = None,
+    decoding: Decoding = Decoding(),
+    batch_size: int = 1,
+    seed: int = 0,
+    done: Container[int] = (),
+) -> Iterator[dict[int, Prediction]]:
+    """Answer the samples batch by batch, by index in order; one that cannot be used has an error.
 
     `failures` are items already known to be unusable, by index. `prompt` overrides the
     checkpoint's own. A batch is sampled from its own seed, so that it does not depend on the
-    others; greedy decoding leaves the random state alone.
+    others; greedy decoding leaves the random state alone. A batch whose items are all `done` is
+    left out; one with some is answered whole, as it would have been.
     """
     from transformers import set_seed
 
     for start in range(0, len(samples), batch_size):
+        indices = range(start, min(start + batch_size, len(samples)))
+        if all(index in done for index in indices):
+            continue
         made: dict[int, Prediction] = {}
         questions: dict[int, _Question] = {}
-        for index in range(start, min(start + batch_size, len(samples))):
+        for index in indices:
             sample = samples[index]
             try:
                 if failures and index in failures:
@@ -74,8 +104,7 @@ def predict(
             completions = _generate(loaded, list(questions.values()), decoding)
             for (index, question), completion in zip(questions.items(), completions, strict=True):
                 made[index] = _prediction(question, *completion)
-        for index in sorted(made):
-            yield made[index]
+        yield dict(sorted(made.items()))
 
 
 def prompt_for(sample: Sample, asked: str | None, checkpoint: str | None) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medr1.infer.engine import Decoding, predict, prompt_for
+from medr1.infer.engine import Decoding, predict, predict_batches, prompt_for
 from medr1.records import Failure
 
 GREEDY = Decoding(max_new_tokens=12)
@@ -96,3 +96,12 @@ def test_the_prompt_is_the_flag_else_the_checkpoints_else_by_question(
     sample = next(s for s in validation.samples if s.options)
     assert prompt_for(sample, asked, checkpoint) == expected
     assert prompt_for(replace(sample, options={}), None, None) == "bare"
+
+
+def test_batches_that_are_done_are_left_out_and_the_others_answered_whole(tiny_model, validation):
+    samples = validation.samples[:10]
+    arguments = {"image_root": validation.image_root, "decoding": GREEDY, "batch_size": 4}
+    whole = list(predict_batches(tiny_model, samples, **arguments))
+    assert [list(batch) for batch in whole] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    rest = list(predict_batches(tiny_model, samples, **arguments, done={0, 1, 2, 3, 6}))
+    assert rest == whole[1:]
