@@ -55,8 +55,10 @@ def main() -> NoReturn:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
-        # threads that spin while they wait make a busy machine several times slower
+        # threads that spin for long make a busy machine several times slower, and threads that
+        # never do an idle one by a third
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "20000",
     }.items():
         os.environ.setdefault(name, value)
     color = False if os.environ.get("NO_COLOR") else None
