@@ -25,8 +25,7 @@ from medr1.prompts import PROMPTS
 from medr1.records import ANSWER_TYPES
 
 _NOT_SETTINGS = {
-    *("model_path", "data", "image_root", "answer_types", "output_dir", "device", "dtype"),
-    *("offline", "overwrite", "dry_run", "as_json", "use_cpu"),
+    *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
 }
 
 

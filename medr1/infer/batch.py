@@ -89,7 +89,7 @@ def run_batch(
         logger.info("%s is complete already; nothing to do.", output)
         return _outcome(entries)
     with Journal(place, meta, total) as journal:
-        before = said = time.monotonic()
+        said = started
         if journal:
             logger.info("going on: %d of %d are answered already", len(journal), total)
         for batch in predict_batches(
@@ -117,7 +117,7 @@ def run_batch(
         "pid": os.getpid(),
     }
     write_atomic(output.with_name(output.name + ".run.json"), to_json(run))
-    logger.info("%d answers in %.1f s: %s", total, time.monotonic() - before, output)
+    logger.info("%d answers in %.1f s: %s", total, run["seconds"], output)
     return outcome
 
 

@@ -39,27 +39,10 @@ class _Question:
 
 
 def predict(
-    loaded: LoadedModel,
-    samples: Sequence[Sample],
-    *,
-    image_root: Path,
-    failures: Mapping[int, Failure] | None = None,
-    prompt: str | None = None,
-    decoding: Decoding = Decoding(),
-    batch_size: int = 1,
-    seed: int = 0,
+    loaded: LoadedModel, samples: Sequence[Sample], **arguments: Any
 ) -> Iterator[Prediction]:
-    """Answer every sample, in order; the arguments are those of `predict_batches`."""
-    for batch in predict_batches(
-        loaded,
-        samples,
-        image_root=image_root,
-        failures=failures,
-        prompt=prompt,
-        decoding=decoding,
-        batch_size=batch_size,
-        seed=seed,
-    ):
+    """Answer every sample, in order; the further arguments are those of `predict_batches`."""
+    for batch in predict_batches(loaded, samples, **arguments):
         yield from batch.values()
 
 

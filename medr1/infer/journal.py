@@ -16,6 +16,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,21 +48,14 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise self._unwritable(error) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise LockedError(
-                f"{path} is being written by another run. Wait for it, or choose another output."
-            ) from None
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(os.close, self._file)
+            self._lock()
             self._end = self._read(header)
             os.ftruncate(self._file, self._end)
             if not self._end:
                 self._append([_line(header)])
-        except BaseException:
-            os.close(self._file)
-            raise
+            on_failure.pop_all()
 
     def __enter__(self) -> Journal:
         return self
@@ -100,6 +94,15 @@ class Journal:
         for index in sorted(self._places):
             offset, length = self._places[index]
             yield json.loads(os.pread(self._file, length, offset))["entry"]
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(
+                f"{self.path} is being written by another run. Wait for it, or choose another "
+                "output."
+            ) from None
 
     def _append(self, lines: Iterable[bytes]) -> None:
         data = b"".join(lines)
