@@ -7,10 +7,9 @@ mostly the same sources, so the numbers speak of these sources and not of medici
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from medr1.data.readers import Questions, read_questions
 from medr1.data.tiny import tiny_config
 from medr1.evaluate.metrics import compare_accuracy, judge_all, summarize
 from medr1.files import to_json, write_atomic
+from medr1.infer.ablation import shuffle_images
 from medr1.infer.batch import manifest, write_results
 from medr1.infer.engine import Decoding, predict
 from medr1.models import LoadedModel, load_model
@@ -50,14 +50,12 @@ class Exam:
         return self._predict(loaded, self.shuffled)
 
     def _predict(self, loaded: LoadedModel, questions: Questions) -> list[Prediction]:
-        return list(
-            predict(
-                loaded,
-                questions.samples,
-                image_root=questions.image_root,
-                decoding=self.decoding,
-                batch_size=BATCH_SIZE,
-            )
+        return predict(
+            loaded,
+            questions.samples,
+            image_root=questions.image_root,
+            decoding=self.decoding,
+            batch_size=BATCH_SIZE,
         )
 
 
@@ -77,7 +75,7 @@ def run_demo(
         read_questions(config["data"] / f"{split}.json").only(config["answer_types"])
         for split in ("train", "validation", "test")
     )
-    decoding = Decoding(max_new_tokens=2 * config["max_completion_length"])
+    decoding = Decoding("generate", max_new_tokens=2 * config["max_completion_length"])
     loaded = load_model(config["model_path"], device=config["device"])
 
     logger.info("1/4  base model on %d held-out test questions", len(test.samples))
@@ -113,14 +111,6 @@ def run_demo(
     draw(output_dir / "curve.png", document)
     write_atomic(output_dir / "demo.json", to_json(document))
     return document
-
-
-def shuffle_images(questions: Questions, seed: int) -> Questions:
-    """The same questions, each with the image of another."""
-    images = [sample.images for sample in questions.samples]
-    random.Random(seed).shuffle(images)
-    pairs = zip(questions.samples, images, strict=True)
-    return replace(questions, samples=[replace(s, images=image) for s, image in pairs])
 
 
 def sit(exam: Exam, loaded: LoadedModel, folder: Path, seed: int) -> dict[str, list[Prediction]]:

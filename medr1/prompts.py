@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError
+from medr1.files import read_text
 from medr1.records import Sample
 
 ANSWER_STYLES = ("letter", "text")
@@ -49,6 +52,25 @@ PROMPTS: Mapping[str, str] = {
 }
 
 
+@cache
+def template(prompt: str) -> str:
+    """The text of a prompt: of a name in PROMPTS, or of a file, read once.
+
+    A file holds {problem}, where the question with its options goes, and may hold {answer}, where
+    goes what is to be given ("the letter of the right option"). InputError where it does not.
+    """
+    if prompt in PROMPTS:
+        return PROMPTS[prompt]
+    if not Path(prompt).is_file():
+        raise InputError(
+            f"unknown prompt {prompt!r}: no such file, and none of {', '.join(PROMPTS)}."
+        )
+    text = read_text(Path(prompt)).strip()
+    if text.count("{problem}") != 1:
+        raise InputError(f"{prompt}: must hold {{problem}} once, where the question goes.")
+    return text
+
+
 def problem_text(sample: Sample) -> str:
     """The question with its options inlined, as the published splits write it: `stem A)x, B)y`."""
     options = ", ".join(f"{letter}){text}" for letter, text in sample.options.items())
@@ -56,12 +78,11 @@ def problem_text(sample: Sample) -> str:
 
 
 def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
-    """What the user's turn says; `prompt` is a key of PROMPTS, `answer_style` letter | text."""
-    if prompt not in PROMPTS:
-        raise InputError(f"unknown prompt {prompt!r}. Choose from: {', '.join(PROMPTS)}.")
+    """What the user's turn says; `prompt` as in `template`, `answer_style` letter | text."""
+    before, after = template(prompt).split("{problem}")
     answer = _ANSWER[sample.answer_type, answer_style]
-    instruction = PROMPTS[prompt].removeprefix("{problem}").replace("{answer}", answer)
-    return problem_text(sample) + instruction
+    instruction = (part.replace("{answer}", answer) for part in (before, after))
+    return problem_text(sample).join(instruction)
 
 
 def chat_messages(
@@ -74,5 +95,5 @@ def chat_messages(
 
 
 def prompt_sha256(prompt: str) -> str:
-    """The hash of a prompt's template, recorded beside its name."""
-    return hashlib.sha256(PROMPTS[prompt].encode()).hexdigest()
+    """The hash of a prompt's text, recorded beside its name."""
+    return hashlib.sha256(template(prompt).encode()).hexdigest()

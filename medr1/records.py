@@ -60,7 +60,11 @@ class Prediction:
     """How the answer was found: an `answers.Extraction.method`."""
     reasoning: str | None = None
     option_probs: Mapping[str, float] | None = None
+    """{"A": 0.7, ...}: of the options' answer strings, over all options."""
     confidence: float | None = None
+    """The probability of the extracted answer."""
+    circular_answers: tuple[str, ...] = ()
+    """The most probable option under each rotation of the options, where several were asked."""
     finish_reason: str | None = None
     """"stop" or "length" (cut off at the token limit)."""
     num_tokens: int | None = None
@@ -91,7 +95,7 @@ def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
         if entry.get(f.name) is not None
     }
     answer.pop("sample", None)
-    for name in ("samples", "image_notes"):
+    for name in ("samples", "circular_answers", "image_notes"):
         answer[name] = tuple(answer.get(name, ()))
     if "error" in answer:
         answer["error"] = Failure(**answer["error"])

@@ -21,3 +21,10 @@ def tiny_model():
 @pytest.fixture(scope="session")
 def validation():
     return read_questions(tiny_vqa_folder() / "validation.json")
+
+
+@pytest.fixture(scope="session")
+def letters_model():
+    from medr1.models import load_model
+
+    return load_model(tiny_vl_folder().with_name("tiny-vl-letters"), device="cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,18 @@ from medr1.cli.common import (
     require_writable,
     seed_option,
 )
-from medr1.prompts import PROMPTS
+
+logger = logging.getLogger("medr1")
+
+MODES = ("generate", "options", "both")
+ABLATIONS = ("none", "blank", "noise", "shuffle")
 
 
 @click.command(cls=Medr1Command)
 @model_path_option(required=True)
 @option("--image-path", metavar="FILE", help="One image; goes with --question.")
-@option("--question", help="A question, with its options inlined: `... A)CT, B)MRI`.")
+@option("--question", help="A question; its options may be inlined: `... A)CT, B)MRI`.")
+@option("--option", "options", multiple=True, metavar="TEXT", help="One of the options; repeat it.")
 @option(
     "--question-type",
     type=click.Choice(["open", "multiple_choice", "yes_no"]),
@@ -35,6 +42,27 @@ from medr1.prompts import PROMPTS
 @option("--batch-file", metavar="FILE", help="Questions: JSON, JSONL, CSV or Parquet.")
 @option("--output-file", metavar="FILE", help="Where results.json goes; needed with --batch-file.")
 @option("--batch-size", type=click.IntRange(min=1), default=1, help="Questions at a time.")
+@option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="both",
+    help="Free decoding, the options' probabilities, or both where there are options.",
+)
+@option(
+    "--permute",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Average the probabilities over N rotations of the options; as many as there are "
+    "options take away any preference for a place.",
+)
+@option(
+    "--num-samples",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="N sampled answers to each question, beside the one.",
+)
 @option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
 @option("--max-new-tokens", type=click.IntRange(min=1), default=512, help="Longest completion.")
 @option("--do-sample", is_flag=True, help="Sample instead of greedy decoding.")
@@ -42,12 +70,19 @@ from medr1.prompts import PROMPTS
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
     default=0.7,
-    help="Of sampling; unused without --do-sample.",
+    help="Of --do-sample and --num-samples.",
 )
 @option(
     "--prompt",
-    type=click.Choice(list(PROMPTS)),
-    help="[default: the checkpoint's own, else nothink with options and bare without]",
+    metavar="NAME|FILE",
+    help="think, nothink, think-after, bare, authors-* (Med-R1's own) or a text file that holds "
+    "{problem}. [default: the checkpoint's own, else nothink with options and bare without]",
+)
+@option(
+    "--ablate-image",
+    type=click.Choice(ABLATIONS),
+    default="none",
+    help="Show a grey image, noise, or another question's image instead.",
 )
 @option("--show-reasoning", is_flag=True, help="Print the reasoning before the answer.")
 @option("--max-errors", type=click.IntRange(min=0), default=0, help="More end with exit code 3.")
@@ -82,30 +117,58 @@ def _infer_one(options: dict[str, Any]) -> None:
     from medr1.files import to_json
     from medr1.infer.engine import predict
     from medr1.records import prediction_to_dict
+    from medr1.report.tables import answer_text
 
     if not (options["image_path"] and options["question"]):
         raise click.UsageError("--image-path and --question go together.")
+    if options["ablate_image"] == "shuffle":
+        raise click.UsageError("--ablate-image shuffle needs the other images of a --batch-file.")
     # a path typed by the user is what it is; only a path inside a file is held to its root
     image = str(Path(options["image_path"]).expanduser().absolute())
-    sample = sample_from_question(options["question"], (image,), options["question_type"])
+    sample = sample_from_question(
+        options["question"], (image,), options["question_type"], options["options"]
+    )
+    decoding = _decoding(options)
+    loaded = _load(options)
+    as_written = options["show_reasoning"] or sample.answer_type == "open"
+    writes = decoding.mode != "options" and not options["as_json"]
+    watched = as_written and writes and sys.stdout.isatty()
     (prediction,) = predict(
-        _load(options),
+        loaded,
         [sample],
         image_root=Path("."),
         prompt=options["prompt"],
-        decoding=_decoding(options),
+        decoding=decoding,
         seed=options["seed"],
+        streamer=_streamer(loaded) if watched else None,
     )
     if prediction.error is not None:
         raise ItemError(prediction.error.code, prediction.error.message)
+    entry = prediction_to_dict(prediction)
     if options["as_json"]:
-        click.echo(to_json(prediction_to_dict(prediction)), nl=False)
+        click.echo(to_json(entry), nl=False)
         return
-    if options["show_reasoning"] and prediction.reasoning:
-        click.echo(prediction.reasoning + "\n")
-    answer = prediction.extracted_answer or prediction.model_output or ""
-    text = sample.options.get(answer)
-    click.echo(f"{answer}) {text}" if text else answer)
+    text = answer_text(entry, reasoning=options["show_reasoning"] and not watched)
+    if not watched or text != entry["model_output"]:
+        click.echo(text)
+
+
+def _streamer(loaded: Any) -> Any:
+    """Shows a completion on the terminal while it is written."""
+    from transformers import TextStreamer
+
+    from medr1.report.tables import clean
+
+    class Visible(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            lines = "\n".join(_keeping_spaces(line) for line in text.split("\n"))
+            click.echo(lines, nl=stream_end)
+
+    def _keeping_spaces(line: str) -> str:
+        """The line without control characters; `clean` would take the spaces at its ends too."""
+        return clean(f".{line}.")[1:-1]
+
+    return Visible(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
 def _infer_batch(options: dict[str, Any]) -> None:
@@ -116,14 +179,16 @@ def _infer_batch(options: dict[str, Any]) -> None:
 
     if not options["output_file"]:
         raise click.UsageError("--batch-file needs --output-file.")
+    if options["options"]:
+        raise click.UsageError("--option goes with --question; in a file each item has its own.")
     output = Path(options["output_file"])
     require_writable(output)
     root = options["image_root"]
     questions = read_questions(
         options["batch_file"], image_root=Path(root) if root else None, limit=options["limit"]
     )
-    loaded = _load(options)
     decoding = _decoding(options)
+    loaded = _load(options)
     meta = manifest(
         loaded,
         questions,
@@ -142,8 +207,19 @@ def _infer_batch(options: dict[str, Any]) -> None:
         batch_size=options["batch_size"],
         overwrite=options["overwrite"],
     )
-    said = {"output_file": str(output), "n": outcome.n, "n_error": outcome.n_error}
-    click.echo(to_json(said) if options["as_json"] else f"{output}", nl=not options["as_json"])
+    if outcome is None:  # another process of this run says it
+        return
+    if options["as_json"]:
+        click.echo(to_json({"output_file": str(output), **vars(outcome)}), nl=False)
+    else:
+        click.echo(output)
+    if outcome.n_circular:
+        logger.info(
+            "the same option under every rotation: %d of %d items (circular consistency %.1f %%)",
+            outcome.n_consistent,
+            outcome.n_circular,
+            100 * outcome.n_consistent / outcome.n_circular,
+        )
     if outcome.n_error > options["max_errors"]:
         raise ItemErrorsOverBudget(
             f"{outcome.n_error} of {outcome.n} items have no answer, see their `error` in "
@@ -160,5 +236,9 @@ def _load(options: dict[str, Any]) -> Any:
 
 def _decoding(options: dict[str, Any]) -> Any:
     from medr1.infer.engine import Decoding
+    from medr1.prompts import template
 
-    return Decoding(options["max_new_tokens"], options["do_sample"], options["temperature"])
+    if options["prompt"]:
+        template(options["prompt"])  # refused before a model is loaded
+    names = ("mode", "max_new_tokens", "do_sample", "temperature", "num_samples", "permute")
+    return Decoding(**{name: options[name] for name in names}, ablate_image=options["ablate_image"])

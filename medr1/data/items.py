@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
@@ -94,10 +94,15 @@ def read_item(item: Any, where: str) -> tuple[Sample, Failure | None]:
 
 
 def sample_from_question(
-    question: str, images: tuple[str, ...], question_type: str | None = None
+    question: str,
+    images: tuple[str, ...],
+    question_type: str | None = None,
+    options: Sequence[str] = (),
 ) -> Sample:
-    """The sample of a question typed by hand, with its options inlined; ItemError if unusable."""
+    """The sample of a question typed by hand, options apart or inlined; ItemError if unusable."""
     item = {"question": question, "images": list(images), "question_type": question_type}
+    if options:
+        item["options"] = list(options)
     sample, failure = read_item(item, "the question")
     if failure is not None:
         raise ItemError(failure.code, failure.message)

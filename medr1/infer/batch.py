@@ -1,22 +1,26 @@
 """A batch file to results.json: item by item into a journal, then whole into the output.
 
-    with the journal of this output open, and locked:
-        skip the batches that it holds whole; answer the others; append each as it ends
-        results.json = the journal's entries, in the order of the input
-    remove the journal
+    plan the batches from the whole input
+    with a journal for each process open, and locked:
+        leave out the batches that the journals hold whole; answer this process's share of the rest
+        results.json = the entries of all journals, in the order of the input
+    remove the journals
 
-A kill at any moment costs the batch that was being answered. The same command goes on from there
-and ends with the same bytes.
+A kill at any moment costs the batches that were being answered. The same command goes on from
+there, with any number of processes, and ends with the same bytes.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,13 @@ from typing import Any
 from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text, sha256_of, to_json, write_atomic
+from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
-from medr1.infer.journal import Journal
+from medr1.infer.journal import Journal, finished_items
+from medr1.infer.parallel import Team, team
+from medr1.infer.plan import plan_batches
 from medr1.models import LoadedModel, library_versions
+from medr1.prompts import prompt_sha256
 from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
 
 logger = logging.getLogger("medr1")
@@ -39,8 +47,12 @@ class Outcome:
     """How a batch ended."""
 
     n: int
-    n_error: int
+    n_error: int = 0
     first_error: str = ""
+    n_circular: int = 0
+    """How many items were asked with their options in several orders ..."""
+    n_consistent: int = 0
+    """... and had the same one most probable in each."""
 
 
 def manifest(
@@ -53,12 +65,14 @@ def manifest(
     seed: int,
 ) -> dict[str, Any]:
     """The `meta` of results.json: all that decides an answer, nothing that depends on the host."""
+    used = prompt or loaded.info.prompt
     return {
         "model": loaded.path.resolve().name,
         "model_sha256": sha256_of(loaded.path),
         "data": data,
         "data_sha256": questions.sha256,
-        "prompt": prompt or loaded.info.prompt or "by question",
+        "prompt": Path(used).name if used else "by question",
+        "prompt_sha256": prompt_sha256(used) if used else None,
         "decoding": asdict(decoding),
         "seed": seed,
         "device": loaded.device.type,
@@ -77,47 +91,109 @@ def run_batch(
     prompt: str | None = None,
     batch_size: int = 1,
     overwrite: bool = False,
-) -> Outcome:
-    """Answer all questions into `output` (and `<output>.run.json`: times, host's share)."""
-    place = output.with_name(output.name + ".journal.jsonl")
-    if overwrite:
-        for old in (output, place):
-            if old.exists():
-                os.replace(old, old.with_name(old.name + ".bak"))
-    started, total = time.monotonic(), len(questions.samples)
-    if not place.exists() and (entries := _finished(output, meta)) is not None:
-        logger.info("%s is complete already; nothing to do.", output)
-        return _outcome(entries)
-    with Journal(place, meta, total) as journal:
-        said = started
-        if journal:
-            logger.info("going on: %d of %d are answered already", len(journal), total)
-        for batch in predict_batches(
-            loaded,
-            questions.samples,
-            image_root=questions.image_root,
-            failures=questions.failures,
-            prompt=prompt,
-            decoding=decoding,
-            batch_size=batch_size,
-            seed=meta["seed"],
-            done=journal,
-        ):
-            journal.append({i: prediction_to_dict(p) for i, p in batch.items() if i not in journal})
-            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                logger.info("%d of %d answered", len(journal), total)
-        _write(output, meta, journal.entries())
-        outcome = _outcome(journal.entries())
-        place.unlink()
+) -> Outcome | None:
+    """Answer all questions into `output` (and `<output>.run.json`: times, host's share).
+
+    Under torchrun the processes share the work; the first returns the outcome, the others None.
+    """
+    started = time.monotonic()
+    if decoding.ablate_image == "shuffle":
+        questions = shuffle_images(questions, meta["seed"])
+    with team() as processes:
+        if overwrite and processes.rank == 0:
+            for old in (output, *_journals(output)):
+                if old.exists():
+                    os.replace(old, old.with_name(old.name + ".bak"))
+        processes.wait()
+        if not _journals(output) and (entries := _finished(output, meta)) is not None:
+            logger.info("%s is complete already; nothing to do.", output)
+            processes.wait()
+            return _outcome(entries) if processes.rank == 0 else None
+        processes.wait()
+        plan = plan_batches(questions.samples, questions.image_root, batch_size)
+        _answer(loaded, questions, output, meta, plan, decoding, prompt, processes)
+        processes.wait()
+        if processes.rank > 0:
+            return None
+        outcome = _merge(output, meta, len(questions.samples))
     run = {
         "argv": sys.argv,
         "batch_size": batch_size,
+        "processes": processes.size,
         "seconds": round(time.monotonic() - started, 3),
         "pid": os.getpid(),
     }
     write_atomic(output.with_name(output.name + ".run.json"), to_json(run))
-    logger.info("%d answers in %.1f s: %s", total, run["seconds"], output)
+    logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)
+    return outcome
+
+
+def _journals(output: Path) -> list[Path]:
+    """The journals that lie beside an output, of whatever number of processes."""
+    if not output.parent.is_dir():
+        return []
+    ours = re.compile(re.escape(output.name) + r"\.journal(\.\d+)?\.jsonl")
+    return sorted(path for path in output.parent.iterdir() if ours.fullmatch(path.name))
+
+
+def _journal(output: Path, rank: int) -> Path:
+    return output.with_name(f"{output.name}.journal{f'.{rank}' if rank else ''}.jsonl")
+
+
+def _answer(
+    loaded: LoadedModel,
+    questions: Questions,
+    output: Path,
+    meta: dict[str, Any],
+    plan: Sequence[Sequence[int]],
+    decoding: Decoding,
+    prompt: str | None,
+    processes: Team,
+) -> None:
+    """Answer this process's share of what is left into its journal."""
+    total = len(questions.samples)
+    with Journal(_journal(output, processes.rank), meta, total) as journal:
+        processes.wait()
+        done = set(journal)
+        for path in _journals(output):
+            if path != journal.path:
+                done |= finished_items(path, meta, total)
+        processes.wait()
+        if done:
+            logger.info("going on: %d of %d are answered already", len(done), total)
+        left = [batch for batch in plan if not done.issuperset(batch)]
+        share = left[processes.rank :: processes.size]
+        said, count, own = time.monotonic(), 0, sum(map(len, share))
+        for made in predict_batches(
+            loaded,
+            questions.samples,
+            share,
+            image_root=questions.image_root,
+            failures=questions.failures,
+            prompt=prompt,
+            decoding=decoding,
+            seed=meta["seed"],
+        ):
+            journal.append({i: prediction_to_dict(p) for i, p in made.items() if i not in done})
+            count += len(made)
+            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                logger.info("%d of %d answered", count, own)
+
+
+def _merge(output: Path, meta: dict[str, Any], total: int) -> Outcome:
+    """results.json from all journals, which are then removed."""
+    with ExitStack() as opened:
+        journals = [opened.enter_context(Journal(path, meta, total)) for path in _journals(output)]
+
+        def entries() -> Iterator[dict[str, Any]]:
+            items = heapq.merge(*(journal.items() for journal in journals), key=lambda one: one[0])
+            return (entry for _, entry in items)
+
+        _write(output, meta, entries())
+        outcome = _outcome(entries())
+        for journal in journals:
+            journal.path.unlink()
     return outcome
 
 
@@ -141,14 +217,17 @@ def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterat
 
 
 def _outcome(entries: Iterable[dict[str, Any]]) -> Outcome:
-    n = n_error = 0
+    n = n_error = n_circular = n_consistent = 0
     first = ""
     for entry in entries:
         n += 1
         if error := entry.get("error"):
             n_error += 1
             first = first or error["message"]
-    return Outcome(n, n_error, first)
+        if orders := entry.get("circular_answers"):
+            n_circular += 1
+            n_consistent += len(set(orders)) == 1
+    return Outcome(n, n_error, first, n_circular, n_consistent)
 
 
 def _finished(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None:

@@ -1,169 +1,304 @@
-"""Free decoding: questions in, predictions out, in input order.
+"""Questions in, predictions out: free decoding, the options' probabilities, or both.
 
-Shapes: B questions in a batch, P prompt tokens (left padded), T new tokens.
+for each batch of the plan:
+    encode each different picture once
+    for each order of the options:
+        prefix      = the prompts, run once
+        completions = greedy or sampled, from the prefix
+        log-probs   = of the options' answer strings, from the prefix and any reasoning
+    a Prediction for each question
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medr1 import answers
-from medr1.data.images import load_image, resolve_image
-from medr1.errors import ItemError
-from medr1.models import LoadedModel, control_tokens
-from medr1.prompts import chat_messages
+from medr1.infer.generation import Features, Prefix, generate, prefill, sample, score
+from medr1.infer.inputs import Preparation, Question, Row, prepared
+from medr1.infer.options import mean_shares, most_probable, shares
+from medr1.infer.plan import plan_batches
+from medr1.models import LoadedModel
 from medr1.records import Failure, Prediction, Sample
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+_DIGITS = 6
+"""Decimals of a probability: what differs beyond them is the order of additions."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a completion is made: greedy, unless `do_sample`."""
+    """How a question is answered."""
 
+    mode: str = "both"
+    """generate: free decoding. options: the most probable option. both: free decoding, and the
+    options' probabilities where there are options."""
     max_new_tokens: int = 512
     do_sample: bool = False
     temperature: float = 0.7
+    num_samples: int = 0
+    """Completions sampled beside the one answer."""
+    permute: int = 1
+    """Rotations of the options over which the probabilities are averaged."""
+    ablate_image: str = "none"
+    """none | blank | noise | shuffle; the last is done to the samples, not here (ablation.py)."""
 
 
 @dataclass(frozen=True)
-class _Question:
-    sample: Sample
-    text: str
-    images: tuple[Image, ...]
-    notes: tuple[str, ...]
+class _Said:
+    """What a model said to one row."""
+
+    text: str | None = None
+    num_tokens: int | None = None
+    finish_reason: str | None = None
+    samples: tuple[str, ...] = ()
+    probabilities: Mapping[str, float] | None = None
+    """By the row's own letters."""
 
 
 def predict(
-    loaded: LoadedModel, samples: Sequence[Sample], **arguments: Any
-) -> Iterator[Prediction]:
-    """Answer every sample, in order; the further arguments are those of `predict_batches`."""
-    for batch in predict_batches(loaded, samples, **arguments):
-        yield from batch.values()
+    loaded: LoadedModel, samples: Sequence[Sample], *, batch_size: int = 1, **arguments: Any
+) -> list[Prediction]:
+    """The answers to all samples, in order; the further arguments are those of predict_batches."""
+    plan = plan_batches(samples, arguments["image_root"], batch_size)
+    made: dict[int, Prediction] = {}
+    for batch in predict_batches(loaded, samples, plan, **arguments):
+        made.update(batch)
+    return [made[index] for index in range(len(samples))]
 
 
 def predict_batches(
     loaded: LoadedModel,
     samples: Sequence[Sample],
+    plan: Sequence[Sequence[int]],
     *,
     image_root: Path,
     failures: Mapping[int, Failure] | None = None,
     prompt: str | None = None,
     decoding: Decoding = Decoding(),
-    batch_size: int = 1,
     seed: int = 0,
-    done: Container[int] = (),
+    streamer: Any = None,
 ) -> Iterator[dict[int, Prediction]]:
-    """Answer the samples batch by batch, by index in order; one that cannot be used has an error.
+    """The answers to the batches of a plan (indices into samples), each batch by index.
 
     `failures` are items already known to be unusable, by index. `prompt` overrides the
-    checkpoint's own. A batch is sampled from its own seed, so that it does not depend on the
-    others; greedy decoding leaves the random state alone. A batch whose items are all `done` is
-    left out; one with some is answered whole, as it would have been.
+    checkpoint's own. Sampling depends on the seed and the item's id alone. What does not fit into
+    memory is halved, down to single items; an item that cannot be answered has an error.
+    `streamer` (transformers) is given a single item's completion while it is written.
     """
-    from transformers import set_seed
-
-    for start in range(0, len(samples), batch_size):
-        indices = range(start, min(start + batch_size, len(samples)))
-        if all(index in done for index in indices):
-            continue
-        made: dict[int, Prediction] = {}
-        questions: dict[int, _Question] = {}
-        for index in indices:
-            sample = samples[index]
-            try:
-                if failures and index in failures:
-                    raise ItemError(failures[index].code, failures[index].message)
-                questions[index] = _prepare(loaded, sample, image_root, prompt)
-            except ItemError as error:
-                made[index] = Prediction(sample, error=Failure(error.code, str(error)))
-        if questions:
-            if decoding.do_sample:
-                set_seed(seed + start)
-            completions = _generate(loaded, list(questions.values()), decoding)
-            for (index, question), completion in zip(questions.items(), completions, strict=True):
-                made[index] = _prediction(question, *completion)
+    preparation = Preparation(
+        loaded,
+        image_root,
+        prompt,
+        decoding.permute,
+        decoding.ablate_image,
+        seed,
+        decoding.max_new_tokens,
+    )
+    for questions, failed in prepared(preparation, plan, samples, failures or {}):
+        made = {i: Prediction(samples[i], error=failure) for i, failure in failed.items()}
+        if decoding.mode == "options":
+            for question in [q for q in questions if not q.rows[0].answers]:
+                questions.remove(question)
+                made[question.index] = _failed(question, "no_options", "it has no options to score")
+        made.update(_answered(_Answering(loaded, decoding, seed, streamer), questions))
         yield dict(sorted(made.items()))
 
 
-def prompt_for(sample: Sample, asked: str | None, checkpoint: str | None) -> str:
-    """The prompt in use: the one asked for, else the checkpoint's own, else by the question."""
-    return asked or checkpoint or ("nothink" if sample.options else "bare")
+def _failed(question: Question, code: str, reason: str) -> Prediction:
+    message = f"item {question.sample.id}: {reason}."
+    return Prediction(question.sample, image_notes=question.notes, error=Failure(code, message))
 
 
-def _prepare(loaded: LoadedModel, sample: Sample, root: Path, asked: str | None) -> _Question:
-    chosen = prompt_for(sample, asked, loaded.info.prompt)
-    messages = chat_messages(sample, chosen, loaded.info.answer_style)
-    question = messages[0]["content"][-1]["text"]
-    for token in control_tokens(loaded.processor):
-        if token in question:
-            raise ItemError(
-                "control_token",
-                f"item {sample.id}: the question holds the model's control token {token}; "
-                "remove it from the text.",
-            )
-    pictures = [load_image(resolve_image(name, root)) for name in sample.images]
-    text = loaded.processor.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False
-    )
-    notes = tuple(note for picture in pictures for note in picture.notes)
-    return _Question(sample, text, tuple(picture.image for picture in pictures), notes)
-
-
-def _generate(
-    loaded: LoadedModel, questions: Sequence[_Question], decoding: Decoding
-) -> list[tuple[str, int, str]]:
-    """(completion, its number of tokens, finish reason) for each question of a batch."""
+def _answered(answering: _Answering, questions: list[Question]) -> dict[int, Prediction]:
+    """The answers to one batch, or to its halves where it does not fit into memory."""
     import torch
 
-    images = [list(question.images) for question in questions if question.images]
-    inputs = loaded.processor(
-        text=[question.text for question in questions],
-        images=images or None,
-        padding=True,
-        return_tensors="pt",
-    ).to(loaded.device)
-    if "pixel_values" in inputs:
-        inputs["pixel_values"] = inputs["pixel_values"].to(loaded.dtype)
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None}
-    if decoding.do_sample:
-        sampling = {"do_sample": True, "temperature": decoding.temperature}
-    with torch.inference_mode():
-        output_BT = loaded.model.generate(
-            **inputs,
-            **sampling,
-            top_k=None,
-            top_p=None,
-            max_new_tokens=decoding.max_new_tokens,
-        )
-    new_BT = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
-    ends = loaded.model.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends])
-    return [_cut(loaded, row, ends) for row in new_BT]
+    if not questions:
+        return {}
+    try:
+        with torch.inference_mode():
+            return answering(questions)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    # outside of the except clause, whose traceback holds the tensors
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(questions) == 1:
+        reason = "it does not fit into memory; use a smaller image, or another device"
+        return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
+    half = len(questions) // 2
+    return {**_answered(answering, questions[:half]), **_answered(answering, questions[half:])}
 
 
-def _cut(loaded: LoadedModel, row: list[int], ends: set[int]) -> tuple[str, int, str]:
-    """One completion up to and without its end token; "length" where none was reached."""
-    stop = next((place for place, token in enumerate(row) if token in ends), None)
-    kept = row[:stop]
-    text = loaded.processor.tokenizer.decode(kept, skip_special_tokens=True)
-    return text.strip(), len(kept), "length" if stop is None else "stop"
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether CUDA, MPS or the CPU had no memory left."""
+    import torch
 
-
-def _prediction(question: _Question, text: str, num_tokens: int, finish: str) -> Prediction:
-    sample = question.sample
-    extraction = answers.extract(text, options=sample.options, answer_type=sample.answer_type)
-    return Prediction(
-        sample,
-        model_output=text,
-        extracted_answer=extraction.answer,
-        extraction=extraction.method,
-        reasoning=extraction.reasoning,
-        finish_reason=finish,
-        num_tokens=num_tokens,
-        image_notes=question.notes,
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "out of memory" in said or "can't allocate memory" in said
     )
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """Answers the questions of one batch."""
+
+    loaded: LoadedModel
+    decoding: Decoding
+    seed: int
+    streamer: Any
+
+    def __call__(self, questions: Sequence[Question]) -> dict[int, Prediction]:
+        features = Features(self.loaded, [question.rows[0] for question in questions])
+        said: dict[int, list[_Said]] = {question.index: [] for question in questions}
+        for turn in range(max(len(question.rows) for question in questions)):
+            asked = [question for question in questions if turn < len(question.rows)]
+            for question, heard in zip(asked, self._ask(asked, turn, features), strict=True):
+                said[question.index].append(heard)
+        return {q.index: self._prediction(q, said[q.index]) for q in questions}
+
+    def _ask(self, questions: Sequence[Question], turn: int, features: Features) -> list[_Said]:
+        """What the model says to these questions with their options in one order."""
+        rows = [question.rows[turn] for question in questions]
+        generates = self.decoding.mode != "options"
+        scored = [bool(row.answers) and self.decoding.mode != "generate" for row in rows]
+        # another order is there for its probabilities; they need a text only behind reasoning
+        writes = generates and (turn == 0 or any(row.reasons_first for row in rows))
+        prefix = prefill(self.loaded, rows, features)
+        texts: list[tuple[str, list[int], str]] = [("", [], "")] * len(rows)
+        if writes:
+            # only the first is watched: it is the answer
+            texts = self._write(questions, prefix, self.streamer if turn == 0 else None)
+        scores: list[list[float]] = [[] for _ in rows]
+        if any(scored):
+            tokens = [
+                self._strings(row, text, ids) if wanted else ([], [])
+                for row, wanted, (text, ids, _) in zip(rows, scored, texts, strict=True)
+            ]
+            scores = score(self.loaded, prefix, *zip(*tokens, strict=True))
+        more: list[list[str]] = [[] for _ in rows]
+        if generates and turn == 0 and self.decoding.num_samples:
+            more = self._sample(questions, prefix)
+        return [
+            _Said(
+                text if writes else None,
+                len(ids) if writes else None,
+                finish or None,
+                tuple(others),
+                shares(dict(zip(row.answers, logps, strict=True))) if logps else None,
+            )
+            for row, (text, ids, finish), others, logps in zip(
+                rows, texts, more, scores, strict=True
+            )
+        ]
+
+    def _write(
+        self, questions: Sequence[Question], prefix: Prefix, streamer: Any
+    ) -> list[tuple[str, list[int], str]]:
+        """(completion, its tokens, finish reason) of each row."""
+        limit, heat = self.decoding.max_new_tokens, self.decoding.temperature
+        if self.decoding.do_sample:
+            seeds = [[self._draw(question, 0)] for question in questions]
+            drawn = sample(self.loaded, prefix, limit, heat, seeds, streamer=streamer)
+            new = [ids for (ids,) in drawn]
+        else:
+            new = generate(self.loaded, prefix, limit, streamer=streamer)
+        return [self._cut(ids) for ids in new]
+
+    def _sample(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
+        numbers = range(1, self.decoding.num_samples + 1)
+        seeds = [[self._draw(question, number) for number in numbers] for question in questions]
+        new = sample(
+            self.loaded, prefix, self.decoding.max_new_tokens, self.decoding.temperature, seeds
+        )
+        return [[self._cut(ids)[0] for ids in row] for row in new]
+
+    def _draw(self, question: Question, number: int) -> int:
+        """The seed of one completion of one item."""
+        name = f"{self.seed} {number} {question.sample.id}"
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:7], "big")
+
+    def _cut(self, ids: list[int]) -> tuple[str, list[int], str]:
+        """One completion up to and without its end token; "length" where none was reached."""
+        ends = self.loaded.model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        stop = next((place for place, token in enumerate(ids) if token in ends), None)
+        text = self._text(ids[:stop]).strip()
+        return text, ids[:stop], "length" if stop is None else "stop"
+
+    def _text(self, ids: list[int]) -> str:
+        return self.loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _strings(self, row: Row, text: str, ids: list[int]) -> tuple[list[int], list[list[int]]]:
+        """The reasoning tokens before the answer's place, and the answer strings' tokens there.
+
+        Where reasoning was asked for and no answer follows it, there is no such place: none.
+        """
+        lead = ""
+        before: list[int] = []
+        if row.reasons_first and ids:
+            place = text.rfind("<answer>")
+            if place < 0:
+                return [], []
+            whole = self._text(ids)
+            place += len(whole) - len(whole.lstrip())
+            ends = range(len(ids) + 1)
+            kept = bisect_right(ends, place, key=lambda n: len(self._text(ids[:n]))) - 1
+            before, lead = ids[:kept], whole[len(self._text(ids[:kept])) : place]
+        tokenizer = self.loaded.processor.tokenizer
+        return before, [
+            tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
+            for answer in row.answers.values()
+        ]
+
+    def _prediction(self, question: Question, said: Sequence[_Said]) -> Prediction:
+        """One entry of the results, from what was said to each order of the options."""
+        original, first = question.sample, question.rows[0]
+        by_order = [
+            {row.original.get(answer, answer): p for answer, p in one.probabilities.items()}
+            for row, one in zip(question.rows, said, strict=True)
+            if one.probabilities
+        ]
+        whole = len(by_order) == len(said)
+        if self.decoding.mode == "options" and not whole:
+            return _failed(question, "non_finite", "the model's numbers are not finite")
+        probabilities = mean_shares(by_order) if whole else None
+        text = said[0].text
+        if text is None and probabilities:
+            text = first.answers[most_probable(probabilities)]
+        extraction = answers.extract(
+            text or "", options=original.options, answer_type=original.answer_type
+        )
+        return Prediction(
+            original,
+            model_output=text,
+            samples=said[0].samples,
+            extracted_answer=extraction.answer,
+            extraction=extraction.method,
+            reasoning=extraction.reasoning,
+            option_probs=_rounded(probabilities, first.answers) if probabilities else None,
+            confidence=_confidence(probabilities, extraction.answer),
+            circular_answers=tuple(map(most_probable, by_order)) if whole and len(said) > 1 else (),
+            finish_reason=said[0].finish_reason,
+            num_tokens=said[0].num_tokens,
+            image_notes=question.notes,
+        )
+
+
+def _rounded(probabilities: Mapping[str, float], answers: Iterable[str]) -> dict[str, float]:
+    return {answer: round(probabilities[answer], _DIGITS) for answer in answers}
+
+
+def _confidence(probabilities: Mapping[str, float] | None, answer: str | None) -> float | None:
+    """The probability of the extracted answer, where it is one of the options."""
+    if not probabilities or answer is None or answer not in probabilities:
+        return None
+    return round(probabilities[answer], _DIGITS)

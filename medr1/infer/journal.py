@@ -39,10 +39,8 @@ class Journal:
 
     def __init__(self, path: Path, meta: Mapping[str, Any], n: int) -> None:
         self.path = path
-        self._places: dict[int, tuple[int, int]] = {}
-        """Index of a finished item -> (offset, length) of its line."""
         self._synced = time.monotonic()
-        header = {"schema": SCHEMA, "meta": meta, "n": n}
+        header = _header(meta, n)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -51,7 +49,7 @@ class Journal:
         with ExitStack() as on_failure:
             on_failure.callback(os.close, self._file)
             self._lock()
-            self._end = self._read(header)
+            self._places, self._end = _scan(self._file, path, header)
             os.ftruncate(self._file, self._end)
             if not self._end:
                 self._append([_line(header)])
@@ -74,8 +72,8 @@ class Journal:
                 self.path,
             )
 
-    def __contains__(self, index: object) -> bool:
-        return index in self._places
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -89,11 +87,11 @@ class Journal:
             self._places[index] = (start, len(line))
             start += len(line)
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """The finished items in order of their index."""
+    def items(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(index, entry) of the finished items, in order."""
         for index in sorted(self._places):
             offset, length = self._places[index]
-            yield json.loads(os.pread(self._file, length, offset))["entry"]
+            yield index, json.loads(os.pread(self._file, length, offset))["entry"]
 
     def _lock(self) -> None:
         try:
@@ -121,45 +119,64 @@ class Journal:
             self._end += written
             data = data[written:]
 
-    def _read(self, header: dict[str, Any]) -> int:
-        """Find what is there; returns where the next line goes."""
-        offset = 0
-        with open(self._file, "rb", closefd=False) as file:
-            for number, line in enumerate(file, 1):
-                record = _record(line)
-                if record is None:
-                    if file.read(1):
-                        raise StateError(
-                            f"{self.path}, line {number}: damaged, and not by a kill. "
-                            "Restore it from a copy, or begin again with --overwrite."
-                        )
-                    break
-                if number == 1:
-                    self._require_same(record, header)
-                else:
-                    self._places[record["index"]] = (offset, len(line))
-                offset += len(line)
-        return offset
-
-    def _require_same(self, there: dict[str, Any], header: dict[str, Any]) -> None:
-        """InputError that names what this run would do otherwise than the one that was begun."""
-        old = there.get("meta") if there.get("schema") == SCHEMA else None
-        if not isinstance(old, dict):
-            raise StateError(f"{self.path} is no journal of medr1. Choose another output.")
-        new = header["meta"]
-        changed = [key for key in {**new, **old} if old.get(key) != new.get(key)]
-        if there.get("n") != header["n"]:
-            changed.append("number of items")
-        if changed:
-            raise InputError(
-                f"{self.path} belongs to another run ({', '.join(changed)} differ). Choose another "
-                "--output-file, or --overwrite, which keeps the old as .bak."
-            )
-
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(
             f"cannot write {self.path}: {error.strerror}. What is finished stays; make room or "
             "choose another place, and run the same command again."
+        )
+
+
+def finished_items(path: Path, meta: Mapping[str, Any], n: int) -> set[int]:
+    """The indices in a journal that another process of the same run may have open."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        places, _ = _scan(handle, path, _header(meta, n))
+    finally:
+        os.close(handle)
+    return set(places)
+
+
+def _header(meta: Mapping[str, Any], n: int) -> dict[str, Any]:
+    return {"schema": SCHEMA, "meta": meta, "n": n}
+
+
+def _scan(
+    handle: int, path: Path, header: Mapping[str, Any]
+) -> tuple[dict[int, tuple[int, int]], int]:
+    """Index of each finished item -> (offset, length) of its line; and where the next line goes."""
+    places: dict[int, tuple[int, int]] = {}
+    offset = 0
+    with open(handle, "rb", closefd=False) as file:
+        for number, line in enumerate(file, 1):
+            record = _record(line)
+            if record is None:
+                if file.read(1):
+                    raise StateError(
+                        f"{path}, line {number}: damaged, and not by a kill. "
+                        "Restore it from a copy, or begin again with --overwrite."
+                    )
+                break
+            if number == 1:
+                _require_same(path, record, header)
+            else:
+                places[record["index"]] = (offset, len(line))
+            offset += len(line)
+    return places, offset
+
+
+def _require_same(path: Path, there: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """InputError that names what this run would do otherwise than the one that was begun."""
+    old = there.get("meta") if there.get("schema") == SCHEMA else None
+    if not isinstance(old, dict):
+        raise StateError(f"{path} is no journal of medr1. Choose another output.")
+    new = header["meta"]
+    changed = [key for key in {**new, **old} if old.get(key) != new.get(key)]
+    if there.get("n") != header["n"]:
+        changed.append("number of items")
+    if changed:
+        raise InputError(
+            f"{path} belongs to another run ({', '.join(changed)} differ). Choose another "
+            "--output-file, or --overwrite, which keeps the old as .bak."
         )
 
 

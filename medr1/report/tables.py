@@ -203,6 +203,34 @@ def demo_samples(document: Mapping[str, Any], *, width: int = 80) -> str:
 # --- CSV --------------------------------------------------------------------------------------
 
 
+def answer_text(entry: Mapping[str, Any], *, width: int = 80, reasoning: bool = False) -> str:
+    """The answer of one entry of results.json, and a bar for each option's probability."""
+    options, answer = entry["options"], entry["extracted_answer"]
+    said = entry["model_output"] or "" if answer is None else answer
+    text = f"{answer}) {options[answer]}" if answer in options else said
+    parts = [reasoning and entry["reasoning"], text, _bars(entry, width)]
+    return "\n\n".join("\n".join(map(clean, p.splitlines())) for p in parts if p)
+
+
+_BAR_WIDTH = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def _bars(entry: Mapping[str, Any], width: int) -> str:
+    """A line for each option: its name, a bar, its probability."""
+    lines = []
+    probabilities = entry["option_probs"] or {}
+    names = {a: f"{a}) {entry['options'][a]}" if entry["options"] else a for a in probabilities}
+    room = width - _BAR_WIDTH - len("  100.0 %  ")
+    column = min(room, max(map(_columns, names.values()), default=0))
+    for answer, share in probabilities.items():
+        full, part = divmod(round(share * _BAR_WIDTH * 8), 8)
+        bar = "█" * full + (_EIGHTHS[part] if part else "")
+        name = _cut(clean(names[answer]), column)
+        lines.append(f"{name}{' ' * (column - _columns(name))}  {100 * share:5.1f} %  {bar}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
     """Long form: a row for each file, scope (all, modality ...), group and metric."""
     return csv_text((row for summary in summaries for row in summary_rows(summary)), COLUMNS)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 
@@ -15,6 +16,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.infer import batch
 from medr1.infer.batch import Outcome, manifest, run_batch
 from medr1.infer.engine import Decoding
+from medr1.infer.journal import Journal
 
 GREEDY = Decoding(max_new_tokens=12)
 
@@ -52,16 +54,79 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
         run(tiny_model, questions, output, decoding, batch_size=3)
     assert not output.exists()
     run(tiny_model, questions, output, decoding, batch_size=3)
-    assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert sorted(map(len, asked)) == [1, 3, 3, 3]
+    assert sorted(chain.from_iterable(asked)) == list(range(10))
     assert output.read_bytes() == expected.read_bytes()
 
 
-def test_greedy_answers_do_not_depend_on_the_batch_size(tiny_model, questions, tmp_path):
+def without_probabilities(document):
+    return {
+        **document,
+        "results": [
+            {k: v for k, v in entry.items() if k not in ("option_probs", "confidence")}
+            for entry in document["results"]
+        ],
+    }
+
+
+def test_answers_do_not_depend_on_the_batch_size(tiny_model, questions, tmp_path):
+    decoding = replace(GREEDY, num_samples=2, temperature=1.0)
     written = []
     for size in (1, 4, 10):
-        run(tiny_model, questions, tmp_path / f"{size}.json", batch_size=size)
-        written.append((tmp_path / f"{size}.json").read_bytes())
-    assert written[0] == written[1] == written[2]
+        run(tiny_model, questions, tmp_path / f"{size}.json", decoding, batch_size=size)
+        written.append(json.loads((tmp_path / f"{size}.json").read_text()))
+    assert without_probabilities(written[0]) == without_probabilities(written[1])
+    assert without_probabilities(written[0]) == without_probabilities(written[2])
+    for entries in zip(*(document["results"] for document in written), strict=True):
+        for letter in entries[0]["option_probs"]:
+            shares = [entry["option_probs"][letter] for entry in entries]
+            assert max(shares) - min(shares) <= 1e-4
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tiny_model, questions, tmp_path):
+    """What two processes left is taken over by one: nothing is asked again, nothing is lost."""
+    expected, output = tmp_path / "whole.json", tmp_path / "cut.json"
+    run(tiny_model, questions, expected, batch_size=3)
+    entries = json.loads(expected.read_text())["results"]
+    meta = manifest(tiny_model, questions, data="q.json", prompt=None, decoding=GREEDY, seed=0)
+    marked = {i: {**entry, "reasoning": "kept"} for i, entry in enumerate(entries)}
+    for rank, indices in enumerate(([1, 4], [0, 7, 8])):
+        with Journal(batch._journal(output, rank), meta, len(entries)) as journal:
+            journal.append({i: marked[i] for i in indices})
+    run(tiny_model, questions, output, batch_size=3)
+    found = json.loads(output.read_text())["results"]
+    assert found == [marked[i] if i in (0, 1, 4, 7, 8) else entries[i] for i in range(10)]
+    assert list(tmp_path.glob("*journal*")) == []
+
+
+def test_circular_consistency_is_counted(tiny_model, questions, tmp_path):
+    outcome = run(tiny_model, questions, tmp_path / "r.json", replace(GREEDY, permute=9))
+    entries = json.loads((tmp_path / "r.json").read_text())["results"]
+    orders = [entry["circular_answers"] for entry in entries]
+    assert [len(order) for order in orders] == [len(entry["options"]) for entry in entries]
+    assert outcome.n_circular == 10
+    assert outcome.n_consistent == sum(len(set(order)) == 1 for order in orders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_a_batch(tmp_path, processes):
+    arguments = [
+        *("-m", "medr1", "infer", "--model-path", str(tiny_vl_folder()), "--limit", "41"),
+        *("--batch-file", str(tiny_vqa_folder() / "validation.json"), "--batch-size", "4"),
+        *("--max-new-tokens", "12", "--output-file"),
+    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*launch, *arguments, "many.json"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["many.json"]
+    subprocess.run([sys.executable, *arguments, "one.json"], cwd=tmp_path, check=True)
+    many, one = (json.loads((tmp_path / n).read_text()) for n in ("many.json", "one.json"))
+    assert without_probabilities(many) == without_probabilities(one)
+    assert json.loads((tmp_path / "many.json.run.json").read_text())["processes"] == processes
+    assert list(tmp_path.glob("*journal*")) == []
 
 
 @pytest.mark.slow

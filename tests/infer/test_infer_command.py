@@ -1,8 +1,11 @@
 """`medr1 infer` as a user types it."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -26,9 +29,60 @@ def test_one_image(tmp_path, image):
     args = ("--image_path", image, "--question", QUESTION, "--device", "cpu")
     result = infer(tmp_path, *args, "--max_new_tokens", "12")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() and result.stdout.count("\n") == 1
+    answer, _, *bars = result.stdout.splitlines()
+    assert answer and [bar.split()[0] for bar in bars] == ["A)", "B)", "C)"]
+    assert all("%" in bar for bar in bars)
     record = json.loads(infer(tmp_path, *args, "--json").stdout)
     assert prediction_from_dict(record).sample.options == {"A": "CT", "B": "MRI", "C": "Ultrasound"}
+    assert sum(record["option_probs"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_options_apart_a_prompt_of_ones_own_and_their_probabilities_alone(tmp_path, image):
+    (tmp_path / "prompt.txt").write_text("Look closely. {problem} Say {answer}.\n")
+    args = ("--image-path", image, "--question", "Which one?", "--option", "CT", "--option", "MRI")
+    more = ("--prompt", "prompt.txt", "--mode", "options", "--permute", "2", "--json")
+    result = infer(tmp_path, *args, *more)
+    assert result.returncode == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["options"] == {"A": "CT", "B": "MRI"} and len(record["circular_answers"]) == 2
+    assert record["model_output"] == record["options"][record["extracted_answer"]]
+    (tmp_path / "prompt.txt").write_text("No place for it.\n")
+    refused = infer(tmp_path, *args, *more)
+    assert refused.returncode == 2 and "{problem}" in refused.stderr
+
+
+def test_an_open_answer_is_the_text_alone(tmp_path, image):
+    result = infer(tmp_path, "--image-path", image, "--question", "What?", "--max-new-tokens", "4")
+    assert result.returncode == 0 and "%" not in result.stdout
+
+
+def test_on_a_terminal_an_open_answer_is_shown_while_it_is_written(tmp_path, image):
+    command = [sys.executable, "-m", "medr1", "infer", "--model-path", str(tiny_vl_folder())]
+    args = ["--image-path", image, "--question", "What?", "--max-new-tokens", "4"]
+    terminal, end = pty.openpty()
+    child = subprocess.Popen([*command, *args], stdout=end, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    os.close(end)
+    shown = b""
+    with os.fdopen(terminal, "rb", buffering=0) as file, suppress(OSError):
+        while piece := file.read(100):
+            shown += piece
+    assert child.wait(timeout=60) == 0
+    record = json.loads(infer(tmp_path, *args, "--json").stdout)
+    assert shown.decode().splitlines() == [record["model_output"], record["extracted_answer"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--ablate-image", "shuffle"), "--batch-file"),
+        (("--mode", "options"), "no options"),
+        (("--prompt", "nothing"), "unknown prompt"),
+        (("--option", "only one"), "two to"),
+    ],
+)
+def test_what_cannot_be_done_with_one_image(tmp_path, image, args, says):
+    result = infer(tmp_path, "--image-path", image, "--question", "What?", *args)
+    assert result.returncode == 2 and says in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_batch_with_bad_items_ends_with_3_and_loses_nothing(tmp_path, image):

@@ -1,19 +1,24 @@
 """Free decoding on the embedded model: batches change nothing, a bad item harms only itself."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 
-from medr1.infer.engine import Decoding, predict, predict_batches, prompt_for
+from medr1.data.images import load_image, resolve_image
+from medr1.infer.engine import Decoding, predict
+from medr1.infer.generation import Features, prefill
+from medr1.infer.inputs import Preparation, prompt_for
+from medr1.prompts import chat_messages
 from medr1.records import Failure
 
-GREEDY = Decoding(max_new_tokens=12)
+GREEDY = Decoding("generate", max_new_tokens=12)
 
 
 def answers_of(model, questions, samples, **kwargs):
     settings = {"image_root": questions.image_root, "decoding": GREEDY, **kwargs}
-    return list(predict(model, samples, **settings))
+    return predict(model, samples, **settings)
 
 
 def test_the_batch_size_changes_no_answer(tiny_model, validation):
@@ -64,7 +69,7 @@ def test_one_bad_item_is_one_error_record(tiny_model, validation, tmp_path):
 
 
 def test_sampling_follows_the_seed(tiny_model, validation):
-    hot = Decoding(max_new_tokens=12, do_sample=True, temperature=1.0)
+    hot = Decoding("generate", max_new_tokens=12, do_sample=True, temperature=1.0)
     samples = validation.samples[:8]
     runs = [
         answers_of(tiny_model, validation, samples, decoding=hot, batch_size=8, seed=seed)
@@ -98,10 +103,137 @@ def test_the_prompt_is_the_flag_else_the_checkpoints_else_by_question(
     assert prompt_for(replace(sample, options={}), None, None) == "bare"
 
 
-def test_batches_that_are_done_are_left_out_and_the_others_answered_whole(tiny_model, validation):
-    samples = validation.samples[:10]
-    arguments = {"image_root": validation.image_root, "decoding": GREEDY, "batch_size": 4}
-    whole = list(predict_batches(tiny_model, samples, **arguments))
-    assert [list(batch) for batch in whole] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    rest = list(predict_batches(tiny_model, samples, **arguments, done={0, 1, 2, 3, 6}))
-    assert rest == whole[1:]
+def test_samples_depend_on_seed_and_item_alone(tiny_model, validation):
+    hot = Decoding("generate", max_new_tokens=12, num_samples=3, temperature=1.0)
+    samples = validation.samples[:9]
+    together = answers_of(tiny_model, validation, samples, decoding=hot, batch_size=9)
+    alone = answers_of(tiny_model, validation, samples[4:5], decoding=hot)
+    assert [together[4]] == alone
+    assert {len(p.samples) for p in together} == {3}
+    assert any(len(set(p.samples)) > 1 for p in together)
+    greedy = answers_of(tiny_model, validation, samples, batch_size=9)
+    assert [p.model_output for p in together] == [p.model_output for p in greedy]
+
+
+def test_samples_are_drawn_from_the_models_distribution(tiny_model, validation):
+    """The first token of 2,000 samples against the probabilities that the model gives it."""
+    hot = Decoding("generate", max_new_tokens=1, num_samples=2000, temperature=1.0)
+    (found,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot)
+    (likely,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot, seed=1)
+    tokenizer = tiny_model.processor.tokenizer
+    preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    row = preparation.question(0, validation.samples[0], {}).rows[0]
+    with torch.inference_mode():
+        prefix = prefill(tiny_model, [row], Features(tiny_model, [row]))
+        logits = tiny_model.model(
+            input_ids=prefix.ids_BP[:, -1:],
+            attention_mask=prefix.mask_BP,
+            position_ids=prefix.last_B.expand(3, 1, 1),
+            past_key_values=prefix.cache,
+        ).logits[0, -1]
+    shares = Counter()
+    for token, share in enumerate(logits.softmax(-1).tolist()):
+        shares[tokenizer.decode([token], skip_special_tokens=True).strip()] += share
+    for drawn in (Counter(found.samples), Counter(likely.samples)):
+        for text, share in shares.most_common(5):
+            spread = (share * (1 - share) / 2000) ** 0.5
+            assert abs(drawn[text] / 2000 - share) < 5 * spread, text
+    assert found.samples != likely.samples
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_batch_that_does_not_fit_is_halved(tiny_model, validation, error):
+    """The fault is put in where the model begins: more than two rows are too many."""
+    asked = []
+
+    def too_many(module, args, kwargs):
+        asked.append(kwargs["input_ids"].shape[0])
+        if asked[-1] > 2:
+            raise error
+
+    samples = validation.samples[:7]
+    expected = answers_of(tiny_model, validation, samples)
+    handle = tiny_model.model.model.register_forward_pre_hook(too_many, with_kwargs=True)
+    try:
+        assert answers_of(tiny_model, validation, samples, batch_size=7) == expected
+    finally:
+        handle.remove()
+    assert asked[0] == 7 and min(asked) <= 2
+
+
+def test_an_item_that_does_not_fit_alone_is_one_error_record(tiny_model, validation):
+    samples = validation.samples[:3]
+    longest = max(samples, key=lambda sample: len(sample.question))
+
+    def too_long(module, args, kwargs):
+        if kwargs["input_ids"].shape[1] >= longest_prompt:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
+
+    preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    longest_prompt = len(preparation.question(0, longest, {}).rows[0].ids) - 1
+    handle = tiny_model.model.model.register_forward_pre_hook(too_long, with_kwargs=True)
+    try:
+        found = answers_of(tiny_model, validation, samples, batch_size=3)
+    finally:
+        handle.remove()
+    codes = {p.sample.id: p.error and p.error.code for p in found}
+    assert codes[longest.id] == "out_of_memory"
+
+
+def test_any_other_error_of_the_model_is_a_bug_and_shows(tiny_model, validation):
+    def broken(module, args, kwargs):
+        raise RuntimeError("shapes do not match")
+
+    handle = tiny_model.model.model.register_forward_pre_hook(broken, with_kwargs=True)
+    try:
+        with pytest.raises(RuntimeError, match="shapes do not match"):
+            answers_of(tiny_model, validation, validation.samples[:1])
+    finally:
+        handle.remove()
+
+
+def test_a_prompt_longer_than_the_model_takes_is_refused(tiny_model, validation):
+    long = replace(validation.samples[0], question="What is this? " * 500)
+    (found,) = answers_of(tiny_model, validation, [long])
+    assert found.error.code == "prompt_too_long"
+
+
+def test_a_picture_asked_about_twice_is_encoded_once(tiny_model, validation):
+    seen = []
+
+    def count(module, args, kwargs):
+        seen.append(len(kwargs["grid_thw"]))
+
+    first = validation.samples[0]
+    twice = [first, replace(first, id="again", question="What is shown?"), validation.samples[9]]
+    handle = tiny_model.model.model.visual.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        answers_of(tiny_model, validation, twice, batch_size=3)
+    finally:
+        handle.remove()
+    assert seen == [2]
+
+
+def test_questions_with_several_images_and_with_none_share_a_batch(tiny_model, validation):
+    one = validation.samples[0]
+    several = replace(one, id="several", images=(*one.images, *validation.samples[9].images))
+    without = replace(one, id="none", images=())
+    mixed = [one, several, without]
+    alone = [answers_of(tiny_model, validation, [sample])[0] for sample in mixed]
+    assert answers_of(tiny_model, validation, mixed, batch_size=3) == alone
+    assert all(p.error is None and p.model_output for p in alone)
+
+
+def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation):
+    preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    sample = replace(
+        validation.samples[0], images=(*validation.samples[0].images, *validation.samples[9].images)
+    )
+    row = preparation.question(0, sample, {}).rows[0]
+    text = tiny_model.processor.apply_chat_template(
+        chat_messages(sample, "nothink", "text"), add_generation_prompt=True, tokenize=False
+    )
+    images = [load_image(resolve_image(n, validation.image_root)).image for n in sample.images]
+    expected = tiny_model.processor(text=[text], images=[images], return_tensors="pt")
+    assert row.ids == expected["input_ids"][0].tolist()
+    assert torch.equal(torch.cat([p.patches for p in row.pictures]), expected["pixel_values"])

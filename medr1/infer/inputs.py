@@ -1,0 +1,207 @@
+"""From samples to what the model takes: prompts as token ids, pictures as patches.
+
+This runs in worker threads while the model is busy with the batch before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from os import cpu_count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.images import load_image, resolve_image
+from medr1.errors import ItemError
+from medr1.infer.ablation import ablate
+from medr1.infer.options import answer_strings, reasons_first
+from medr1.models import LoadedModel, control_tokens
+from medr1.prompts import chat_messages
+from medr1.records import Failure, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+WORKERS = 4
+"""Threads that prepare batches; they wait on files and on libraries that release the lock."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded image as the vision tower takes it."""
+
+    patches: torch.Tensor
+    """(patches, values of a patch)"""
+    grid: torch.Tensor
+    """(1, 3): frames, rows and columns of patches."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One prompt: a question with its options in one order."""
+
+    ids: list[int]
+    pictures: tuple[Picture, ...]
+    original: Mapping[str, str]
+    """The letter here -> the letter in the sample."""
+    answers: Mapping[str, str]
+    """What can be answered here -> the string that says so (options.answer_strings)."""
+    reasons_first: bool
+    """Whether the prompt asks for reasoning before the answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A sample that can be asked: a row for each order of its options."""
+
+    index: int
+    sample: Sample
+    rows: tuple[Row, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the pictures."""
+        return tuple(note for picture in self.rows[0].pictures for note in picture.notes)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that decides how a sample is put to a model."""
+
+    loaded: LoadedModel
+    image_root: Path
+    prompt: str | None
+    """The one asked for, over the checkpoint's own."""
+    orders: int
+    """How many rotations of the options are asked."""
+    ablation: str
+    seed: int
+    longest: int
+    """How many tokens may be added to a prompt."""
+
+    def batch(
+        self, indices: Sequence[int], samples: Sequence[Sample], failures: Mapping[int, Failure]
+    ) -> tuple[list[Question], dict[int, Failure]]:
+        """The questions of a batch that can be asked, and why the others cannot."""
+        ready, failed = [], {}
+        pictures: dict[str, Picture] = {}
+        for index in indices:
+            if index in failures:
+                failed[index] = failures[index]
+                continue
+            try:
+                ready.append(self.question(index, samples[index], pictures))
+            except ItemError as error:
+                failed[index] = Failure(error.code, str(error))
+            except MemoryError:
+                failed[index] = Failure(
+                    "out_of_memory", f"item {samples[index].id}: its picture needs too much memory."
+                )
+        return ready, failed
+
+    def question(self, index: int, sample: Sample, pictures: dict[str, Picture]) -> Question:
+        """One sample as its rows; `pictures` by name are used again, and added to."""
+        prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
+        for name in sample.images:
+            if name not in pictures:
+                pictures[name] = self._picture(name)
+        shown = tuple(pictures[name] for name in sample.images)
+        turns = range(min(self.orders, len(sample.options) or 1))
+        return Question(
+            index, sample, tuple(self._row(sample, turn, prompt, shown) for turn in turns)
+        )
+
+    def _picture(self, name: str) -> Picture:
+        loaded = load_image(resolve_image(name, self.image_root))
+        image = ablate(loaded.image, self.ablation, f"{self.seed} {name}")
+        notes = loaded.notes
+        if self.ablation in ("blank", "noise"):
+            notes = (*notes, f"ablated: {self.ablation}")
+        made = self.loaded.processor.image_processor(images=[image], return_tensors="pt")
+        patches = made["pixel_values"].to(self.loaded.dtype)
+        return Picture(patches, made["image_grid_thw"], notes)
+
+    def _row(self, sample: Sample, turn: int, prompt: str, pictures: tuple[Picture, ...]) -> Row:
+        texts = list(sample.options.values())
+        texts = texts[turn:] + texts[:turn]
+        letters = list(sample.options)
+        options = dict(zip(letters, texts, strict=True))
+        original = {a: letters[(i + turn) % len(letters)] for i, a in enumerate(letters)}
+        turned = replace(sample, options=options)
+        style = self.loaded.info.answer_style
+        messages = chat_messages(turned, prompt, style)
+        self._refuse_control_tokens(sample, messages[0]["content"][-1]["text"])
+        text = self._with_image_tokens(
+            self.loaded.processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            ),
+            pictures,
+        )
+        ids = self.loaded.processor.tokenizer(text)["input_ids"]
+        room = self.loaded.model.config.get_text_config().max_position_embeddings - self.longest
+        if len(ids) > room:
+            raise ItemError(
+                "prompt_too_long",
+                f"item {sample.id}: the prompt has {len(ids)} tokens, and the model takes {room} "
+                "beside its answer; shorten the question or use a smaller image.",
+            )
+        return Row(
+            ids,
+            pictures,
+            original,
+            answer_strings(turned, prompt, style),
+            reasons_first(prompt),
+        )
+
+    @cached_property
+    def _control_tokens(self) -> list[str]:
+        return control_tokens(self.loaded.processor)
+
+    def _refuse_control_tokens(self, sample: Sample, text: str) -> None:
+        for token in self._control_tokens:
+            if token in text:
+                raise ItemError(
+                    "control_token",
+                    f"item {sample.id}: the question holds the model's control token {token}; "
+                    "remove it from the text.",
+                )
+
+    def _with_image_tokens(self, text: str, pictures: Sequence[Picture]) -> str:
+        """The prompt with as many image tokens as the vision tower gives vectors."""
+        token = self.loaded.processor.image_token
+        merged = self.loaded.processor.image_processor.merge_size**2
+        pieces = text.split(token)
+        for place, picture in enumerate(pictures):
+            pieces[place] += token * (int(picture.grid.prod()) // merged)
+        return "".join(pieces)
+
+
+def prompt_for(sample: Sample, asked: str | None, checkpoint: str | None) -> str:
+    """The prompt in use: the one asked for, else the checkpoint's own, else by the question."""
+    return asked or checkpoint or ("nothink" if sample.options else "bare")
+
+
+def prepared(
+    preparation: Preparation,
+    plan: Sequence[Sequence[int]],
+    samples: Sequence[Sample],
+    failures: Mapping[int, Failure],
+) -> Iterator[tuple[list[Question], dict[int, Failure]]]:
+    """The batches of the plan in order, each made ready while those before it are answered."""
+    workers = min(WORKERS, cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for indices in plan:
+                waiting.append(pool.submit(preparation.batch, indices, samples, failures))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
