@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text, to_json
+from medr1.mps import limit_pixels
 from medr1.prompts import ANSWER_STYLES, PROMPTS
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def load_model(
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
     processor.tokenizer.padding_side = "left"
+    limit_pixels(processor, target)
     model.to(target).eval()
     return LoadedModel(path, model, processor, read_checkpoint_info(path), target, kind)
 
