@@ -137,6 +137,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return getattr(torch, name)
 
 
+def choose_attention(device: torch.device) -> str:
+    """The attention that is right there: MPS has silent faults on record in its fused one."""
+    return "eager" if device.type == "mps" else "sdpa"
+
+
 def load_model(
     path: Path, *, device: str = "auto", dtype: str = "auto", attention: str | None = None
 ) -> LoadedModel:
@@ -151,8 +156,7 @@ def load_model(
 
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    # MPS has silent faults on record in its fused attention; eager is slower and right
-    attention = attention or ("eager" if target.type == "mps" else "sdpa")
+    attention = attention or choose_attention(target)
     try:
         # with output_loading_info it returns a pair, which its annotation does not say
         loaded: Any = AutoModelForImageTextToText.from_pretrained(

@@ -11,6 +11,7 @@ import click
 
 from medr1 import __version__
 from medr1.cli.demo import demo
+from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
 from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
@@ -40,7 +41,7 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (demo, train, infer, evaluate, rewards, fetch):
+for command in (demo, train, infer, evaluate, rewards, doctor, fetch):
     cli.add_command(command)
 
 
