@@ -78,10 +78,11 @@ def facts(device: str) -> dict[str, Any]:
     from medr1 import __version__
 
     memory = psutil.virtual_memory()
+    release = platform.mac_ver()[0] or platform.release().split("-")[0]
     return {
         "medr1": __version__,
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "system": f"{platform.system()} {release}, {platform.machine()}",
         "is_mac": sys.platform == "darwin",
         "libraries": library_versions(),
         "devices": devices(),
