@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text, to_json
+from medr1.mps import limit_pixels
 from medr1.prompts import ANSWER_STYLES, PROMPTS
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return getattr(torch, name)
 
 
+def choose_attention(device: torch.device) -> str:
+    """The attention that is right there: MPS has silent faults on record in its fused one."""
+    return "eager" if device.type == "mps" else "sdpa"
+
+
 def load_model(
     path: Path, *, device: str = "auto", dtype: str = "auto", attention: str | None = None
 ) -> LoadedModel:
@@ -150,8 +156,7 @@ def load_model(
 
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    # MPS has silent faults on record in its fused attention; eager is slower and right
-    attention = attention or ("eager" if target.type == "mps" else "sdpa")
+    attention = attention or choose_attention(target)
     try:
         # with output_loading_info it returns a pair, which its annotation does not say
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -175,6 +180,7 @@ def load_model(
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
     processor.tokenizer.padding_side = "left"
+    limit_pixels(processor, target)
     model.to(target).eval()
     return LoadedModel(path, model, processor, read_checkpoint_info(path), target, kind)
 

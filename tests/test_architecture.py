@@ -21,9 +21,9 @@ PACKAGE = ROOT / "medr1"
 LAYERS = (
     {"errors", "records", "files"},
     {"normalization", "quantities", "answers", "similarity", "intervals"},
-    {"data", "models", "prompts", "rewards"},
+    {"data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
-    {"cli", "demo", "__main__"},
+    {"cli", "demo", "doctor", "__main__"},
 )
 APART = LAYERS[3]
 
@@ -34,7 +34,7 @@ HEAVY = {
 }  # fmt: skip
 SHELL = {
     "__init__", "__main__", "cli", "errors", "records", "files", "normalization", "quantities",
-    "prompts", "answers", "similarity", "rewards",
+    "prompts", "answers", "similarity", "rewards", "hub", "mps",
 }  # fmt: skip
 
 MAX_FILE_LINES = 400

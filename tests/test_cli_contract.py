@@ -36,6 +36,8 @@ OPTIONS = {
     "--question --question-type --seed --show-reasoning --temperature",
     "eval": "--json --output-dir --overwrite --protocol --seed --train-data",
     "rewards": "--prompt",
+    "doctor": "--device --json",
+    "fetch": "--data --dry-run --json --offline --output-dir",
 }
 
 

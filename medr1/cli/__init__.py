@@ -11,10 +11,13 @@ import click
 
 from medr1 import __version__
 from medr1.cli.demo import demo
+from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
+from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
 from medr1.cli.rewards import rewards
 from medr1.cli.train import train
+from medr1.mps import mps_environment
 
 
 @click.group(
@@ -38,7 +41,7 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (demo, train, infer, evaluate, rewards):
+for command in (demo, train, infer, evaluate, rewards, doctor, fetch):
     cli.add_command(command)
 
 
@@ -59,6 +62,7 @@ def main() -> NoReturn:
         # never do an idle one by a third
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "20000",
+        **mps_environment(),
     }.items():
         os.environ.setdefault(name, value)
     color = False if os.environ.get("NO_COLOR") else None

@@ -1,0 +1,60 @@
+"""The embedded model on a device against the same model on the CPU in float32, plainly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.images import load_image, resolve_image
+from medr1.data.readers import read_questions
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.models import LoadedModel, load_model
+from medr1.prompts import chat_messages
+
+if TYPE_CHECKING:
+    import torch
+
+TOLERANCE = {"float32": 2e-3, "float16": 0.05, "bfloat16": 0.25}
+"""Largest difference of a logit at the last token of the prompt."""
+N_QUESTIONS = 3
+N_TOKENS = 12
+
+
+def compare(device: torch.device, dtype: str, attention: str) -> tuple[float, bool]:
+    """(largest difference of a logit, whether the greedy tokens are the same)."""
+    logits, tokens = _answers(load_model(tiny_vl_folder(), device="cpu", attention="eager"))
+    there = load_model(tiny_vl_folder(), device=device.type, dtype=dtype, attention=attention)
+    other_logits, other_tokens = _answers(there)
+    apart = float((logits - other_logits).abs().max())
+    return (apart if apart == apart else float("inf")), tokens == other_tokens
+
+
+def _answers(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int]]]:
+    """The logits at the end of each prompt, on the CPU in float32, and the greedy tokens."""
+    import torch
+
+    inputs = _inputs(loaded)
+    with torch.inference_mode():
+        logits = loaded.model(**inputs).logits[:, -1].float().cpu()
+        output = loaded.model.generate(
+            **inputs, do_sample=False, temperature=None, top_k=None, top_p=None,
+            max_new_tokens=N_TOKENS,
+        )  # fmt: skip
+    return logits, output[:, inputs["input_ids"].shape[1] :].tolist()
+
+
+def _inputs(loaded: LoadedModel) -> Any:
+    root = tiny_vqa_folder()
+    samples = read_questions(root / "validation.json", limit=N_QUESTIONS).samples
+    texts = [
+        loaded.processor.apply_chat_template(
+            chat_messages(sample, loaded.info.prompt or "nothink", loaded.info.answer_style),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        for sample in samples
+    ]
+    images = [[load_image(resolve_image(n, root)).image for n in s.images] for s in samples]
+    inputs = loaded.processor(text=texts, images=images, padding=True, return_tensors="pt")
+    inputs = inputs.to(loaded.device)
+    inputs["pixel_values"] = inputs["pixel_values"].to(loaded.dtype)
+    return inputs

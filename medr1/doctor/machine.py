@@ -1,0 +1,93 @@
+"""The facts: versions, devices, memory, disk and what is installed. Nothing is judged here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
+             "pillow")  # fmt: skip
+EXTRAS = {
+    "trl": ("medr1 train", "-e '.[train]'"),
+    "peft": ("adapters in TRL", "-e '.[train]'"),
+    "datasets": ("medr1 train, and data sets that it saved", "datasets"),
+    "pyarrow": ("Parquet files", "pyarrow"),
+    "matplotlib": ("the learning curve of medr1 demo", "matplotlib"),
+}
+_CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
+
+
+def installed(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def library_versions() -> dict[str, dict[str, str | None]]:
+    """Library -> its version here, the one last tried with medr1, and the range it needs."""
+    text = _CONSTRAINTS.read_text(encoding="utf-8") if _CONSTRAINTS.is_file() else ""
+    tried = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
+    needed = {}
+    if installed("medr1") is not None:
+        for line in requires("medr1") or ():
+            if match := re.fullmatch(r"([\w.-]+)(>=[\w.]+)", line):
+                needed[match[1].lower()] = match[2]
+    return {
+        name: {"installed": installed(name), "tried": tried.get(name), "needs": needed.get(name)}
+        for name in LIBRARIES
+    }
+
+
+def devices() -> list[dict[str, Any]]:
+    """Every device that torch finds here, the best first; memory in bytes where it says."""
+    import torch
+
+    found: list[dict[str, Any]] = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        found.append({"kind": "cuda", "name": name, "memory": total, "free": free})
+    if torch.backends.mps.is_available():
+        limit = torch.mps.recommended_max_memory()
+        found.append({"kind": "mps", "name": platform.processor(), "memory": limit, "free": limit})
+    name = f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores used"
+    return [*found, {"kind": "cpu", "name": name, "memory": None, "free": None}]
+
+
+def chosen(device: str) -> dict[str, str]:
+    """What a command with this --device would run on, by models.py."""
+    from medr1.models import choose_attention, choose_device, choose_dtype
+
+    target = choose_device(device)
+    dtype = str(choose_dtype("auto", target)).removeprefix("torch.")
+    return {"device": target.type, "dtype": dtype, "attention": choose_attention(target)}
+
+
+def facts(device: str) -> dict[str, Any]:
+    """Everything that is true of this machine, as one plain document."""
+    import psutil  # accelerate brings it
+
+    from medr1 import __version__
+
+    memory = psutil.virtual_memory()
+    release = platform.mac_ver()[0] or platform.release().split("-")[0]
+    return {
+        "medr1": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {release}, {platform.machine()}",
+        "is_mac": sys.platform == "darwin",
+        "libraries": library_versions(),
+        "devices": devices(),
+        "chosen": chosen(device),
+        "memory": {"total": memory.total, "available": memory.available},
+        "disk_free": shutil.disk_usage(".").free,
+        "extras": {name: installed(name) for name in EXTRAS},
+    }
