@@ -21,7 +21,7 @@ PACKAGE = ROOT / "medr1"
 LAYERS = (
     {"errors", "records", "files"},
     {"normalization", "quantities", "answers", "similarity", "intervals"},
-    {"data", "models", "prompts", "rewards"},
+    {"checkpoints", "data", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
     {"cli", "demo", "__main__"},
 )

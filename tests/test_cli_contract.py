@@ -30,12 +30,14 @@ OPTIONS = {
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
     "--seed --temperature --use-cpu",
-    "infer": "--batch-file --batch-size --device --do-sample --dtype --image-path --image-root "
-    "--json --limit --max-errors --max-new-tokens --model-name-or-path --model-path --offline "
-    "--output-file --overwrite --prompt --question --question-type --seed --show-reasoning "
-    "--temperature",
+    "infer": "--allow-template --batch-file --batch-size --device --do-sample --dtype "
+    "--image-path --image-root --json --limit --max-errors --max-new-tokens "
+    "--model-name-or-path --model-path --offline --output-file --overwrite --prompt --question "
+    "--question-type --seed --show-reasoning --temperature",
     "eval": "--json --output-dir --overwrite --protocol --seed --train-data",
     "rewards": "--prompt",
+    "merge": "--dtype --offline --output-dir --overwrite",
+    "verify": "--json --offline",
 }
 
 

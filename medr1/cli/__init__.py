@@ -13,8 +13,10 @@ from medr1 import __version__
 from medr1.cli.demo import demo
 from medr1.cli.eval import evaluate
 from medr1.cli.infer import infer
+from medr1.cli.merge import merge
 from medr1.cli.rewards import rewards
 from medr1.cli.train import train
+from medr1.cli.verify import verify
 
 
 @click.group(
@@ -38,7 +40,7 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (demo, train, infer, evaluate, rewards):
+for command in (demo, train, infer, evaluate, rewards, merge, verify):
     cli.add_command(command)
 
 

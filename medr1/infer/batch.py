@@ -21,9 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError
-from medr1.files import parse_json, read_text, sha256_of, to_json, write_atomic
+from medr1.files import parse_json, read_text, to_json, write_atomic
 from medr1.infer.engine import Decoding, predict_batches
 from medr1.infer.journal import Journal
 from medr1.models import LoadedModel, library_versions
@@ -55,7 +56,7 @@ def manifest(
     """The `meta` of results.json: all that decides an answer, nothing that depends on the host."""
     return {
         "model": loaded.path.resolve().name,
-        "model_sha256": sha256_of(loaded.path),
+        "model_sha256": checkpoint_sha256(loaded.path),
         "data": data,
         "data_sha256": questions.sha256,
         "prompt": prompt or loaded.info.prompt or "by question",
