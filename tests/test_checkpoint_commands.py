@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -77,3 +79,8 @@ def test_merge_writes_what_verify_passes(copy, tmp_path):
     assert again.exit_code == 2 and "not empty" in again.stderr
     whole = run("merge", tmp_path / "whole", "--output-dir", tmp_path / "more")
     assert whole.exit_code == 2 and "whole model already" in whole.stderr
+
+    code = "import sys; sys.modules['peft'] = None; from medr1.cli import main; main()"
+    command = [sys.executable, "-c", code, "merge", tmp_path / "lora", "--output-dir"]
+    bare = subprocess.run([*command, tmp_path / "bare"], capture_output=True, text=True)
+    assert bare.returncode == 2 and "pip install -e '.[train]'" in bare.stderr, bare.stderr
