@@ -7,20 +7,41 @@ them, `medr1.json`, says how it was made and how it answers.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.errors import InputError
-from medr1.files import parse_json, read_text, to_json
+from medr1.checkpoints.adapters import find_base, merge_adapter, read_adapter
+from medr1.checkpoints.finding import find_checkpoint, is_adapter
+from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
+from medr1.checkpoints.structure import read_configurations, require_sound
+from medr1.checkpoints.templates import require_known_template
+from medr1.errors import InputError, OutputError
+from medr1.files import parse_json, prepare_folder, read_text, to_json, write_atomic
 from medr1.mps import limit_pixels
 from medr1.prompts import ANSWER_STYLES, PROMPTS
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = [
+    "CheckpointInfo",
+    "LoadedModel",
+    "checkpoint_document",
+    "choose_attention",
+    "choose_device",
+    "choose_dtype",
+    "control_tokens",
+    "find_checkpoint",
+    "library_versions",
+    "load_model",
+    "load_processor",
+    "read_checkpoint_info",
+    "write_merged",
+]
+
 CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
-_EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -46,64 +67,14 @@ class LoadedModel:
     dtype: torch.dtype
 
 
-def find_checkpoint(name: str, *, offline: bool = False) -> Path:
-    """The folder of a checkpoint: a local path, or a hub id, which is downloaded unless offline.
-
-    Raises InputError, with the checkpoints that are at hand, where there is none of that name.
-    """
-    path = Path(name).expanduser()
-    if (path / "config.json").is_file():
-        return path
-    if path.is_dir():
-        raise InputError(
-            f"{path} holds no config.json, so it is not a checkpoint. {_available_checkpoints()}"
-        )
-    if path.exists():
-        raise InputError(f"{path} is a file; --model-path takes the checkpoint's folder.")
-    if _is_hub_id(name) and not offline:
-        return _download(name)
-    raise InputError(f"checkpoint not found: {name}. {_available_checkpoints()}")
-
-
-def _is_hub_id(name: str) -> bool:
-    """`owner/model`, and not a path into a folder that is here."""
-    owner, _, model = name.partition("/")
-    return (
-        bool(owner and model)
-        and "/" not in model
-        and owner[0] not in ".~"
-        and not (Path(owner).exists() or owner in ("checkpoints", "output", "data"))
-    )
-
-
-def _available_checkpoints() -> str:
-    for root in (Path("checkpoints"), _EMBEDDED):
-        if found := sorted(str(c.parent) for c in root.rglob("config.json")):
-            return f"Available under checkpoints/: {', '.join(found)}."
-    return "There are no checkpoints under checkpoints/ here; give the path of one."
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"checkpoint {name} is not here and could not be downloaded ({reason}). "
-            f"{_available_checkpoints()}"
-        ) from None
-
-
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
     """What `medr1.json` says; the defaults where there is none. InputError for values unknown."""
     file = path / "medr1.json"
     if not file.is_file():
         return CheckpointInfo()
     document = parse_json(read_text(file), str(file))
+    if not isinstance(document, dict):
+        raise InputError(f"{file}: expected a JSON object. Fetch the checkpoint again.")
     info = CheckpointInfo(document.get("prompt"), document.get("answer_style", "letter"))
     if info.prompt is not None and info.prompt not in PROMPTS:
         raise InputError(f"{file}: unknown prompt {info.prompt!r}. Known: {', '.join(PROMPTS)}.")
@@ -143,20 +114,49 @@ def choose_attention(device: torch.device) -> str:
 
 
 def load_model(
-    path: Path, *, device: str = "auto", dtype: str = "auto", attention: str | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str | None = None,
+    allow_template: bool = False,
+    offline: bool = False,
 ) -> LoadedModel:
-    """Load a checkpoint whole, in evaluation mode.
+    """Load a checkpoint whole, in evaluation mode; an adapter merged into its base.
 
     Raises InputError where a tensor is missing, left over, of another shape or not finite, where a
-    file is damaged, and where the checkpoint would run code of its own.
+    file is damaged or describes more than it holds, where the chat template is not known and not
+    allowed, and where the checkpoint would run code of its own.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText, AutoProcessor
 
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    attention = attention or choose_attention(target)
+    base = path
+    if is_adapter(path):
+        read_adapter(path)
+        base = find_base(path, offline=offline)
+    require_sound(base)
+    processor = load_processor(path, base)
+    require_known_template(processor, f"checkpoint {path}", allow=allow_template)
+    model = _load_weights(base, kind, attention or choose_attention(target))
+    if base != path:
+        model = merge_adapter(model, path, base)
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
+    processor.tokenizer.padding_side = "left"
+    limit_pixels(processor, target)
+    model.to(target).eval()
+    info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
+    return LoadedModel(path, model, processor, info, target, kind)
+
+
+def _load_weights(path: Path, kind: torch.dtype, attention: str) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
     try:
         # with output_loading_info it returns a pair, which its annotation does not say
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -168,21 +168,77 @@ def load_model(
             dtype=kind,
             attn_implementation=attention,
         )
-        processor = AutoProcessor.from_pretrained(
-            path, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"cannot load the checkpoint {path}: {reason}") from error
+    except (*_DAMAGED, SafetensorError, StrictDataclassError) as error:
+        raise _not_loaded(path, error) from error
     model, report = loaded
     _require_complete(path, report)
-    for name, tensor in model.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
-    processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, target)
-    model.to(target).eval()
-    return LoadedModel(path, model, processor, read_checkpoint_info(path), target, kind)
+    return model
+
+
+_DAMAGED = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+"""What transformers raises on files that are not what they should be."""
+
+
+def _not_loaded(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:300]
+    return InputError(f"cannot load the checkpoint {path}: {reason}")
+
+
+def _has_processor(path: Path) -> bool:
+    """Whether the folder has both halves of a processor: for pictures and for text."""
+    pictures = ("preprocessor_config.json", "processor_config.json")
+    text = ("tokenizer.json", "vocab.json")
+    return all(any((path / name).is_file() for name in names) for names in (pictures, text))
+
+
+def load_processor(path: Path, base: Path) -> Any:
+    """The processor in the checkpoint's folder, else that in its base's."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoProcessor
+
+    path = path if _has_processor(path) else base
+    read_configurations(path)
+    try:
+        return AutoProcessor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (*_DAMAGED, StrictDataclassError) as error:
+        raise _not_loaded(path, error) from error
+
+
+def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) -> None:
+    """Write a loaded adapter and its base as one checkpoint, whole or not at all.
+
+    Raises InputError where the folder has content and `overwrite` is not given.
+    """
+    if not overwrite:
+        prepare_folder(folder, overwrite=False)
+    base = find_base(loaded.path, offline=True)
+    beside = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}")
+    try:
+        loaded.model.save_pretrained(beside)
+        loaded.processor.save_pretrained(beside)
+        write_atomic(
+            beside / "medr1.json",
+            checkpoint_document(
+                base=base.resolve().name,
+                base_sha256=checkpoint_sha256(base),
+                adapter=loaded.path.resolve().name,
+                adapter_sha256=checkpoint_sha256(loaded.path),
+                method="merge",
+                prompt=loaded.info.prompt,
+                answer_style=loaded.info.answer_style,
+                dtype=str(loaded.dtype).removeprefix("torch."),
+                versions=library_versions(),
+            ),
+        )
+        write_checksums(beside)
+        prepare_folder(folder, overwrite=overwrite)
+        os.replace(beside, folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _require_complete(path: Path, report: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "medr1"
 LAYERS = (
     {"errors", "records", "files"},
     {"normalization", "quantities", "answers", "similarity", "intervals"},
-    {"data", "hub", "models", "mps", "prompts", "rewards"},
+    {"checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
     {"cli", "demo", "doctor", "__main__"},
 )

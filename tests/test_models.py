@@ -70,3 +70,38 @@ def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="cuda is not available"):
             choose_device("cuda")
+
+
+OLDER = {"model.visual.": "visual.", "model.language_model.": "model."}
+
+
+@pytest.mark.parametrize("names", ["older", "newer"])
+def test_both_spellings_of_the_tensors_load_completely(copy, tiny_model, names):
+    def rename(tensors):
+        for name in list(tensors):
+            new = name
+            for today, before in OLDER.items():
+                if new.startswith(today):
+                    new = before + new.removeprefix(today)
+            if names == "newer" and new.startswith("visual."):
+                new = "model." + new
+            elif names == "newer" and new.startswith("model."):
+                new = "model.language_model." + new.removeprefix("model.")
+            tensors[new] = tensors.pop(name)
+        prefix = "model.visual." if names == "newer" else "visual."
+        assert any(name.startswith(prefix) for name in tensors)
+
+    import torch
+
+    damage(copy, rename)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        loaded = load_model(copy, device="cpu").model(input_ids=ids).logits
+        assert torch.equal(loaded, tiny_model.model(input_ids=ids).logits)
+    pictures = torch.linspace(-1, 1, 16 * 1176).reshape(16, 1176)
+    grid = torch.tensor([[1, 4, 4]])
+    seen = [
+        model.model.visual(pictures, grid_thw=grid).last_hidden_state
+        for model in (load_model(copy, device="cpu").model, tiny_model.model)
+    ]
+    assert torch.equal(*seen)

@@ -15,8 +15,10 @@ from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
 from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
+from medr1.cli.merge import merge
 from medr1.cli.rewards import rewards
 from medr1.cli.train import train
+from medr1.cli.verify import verify
 from medr1.mps import mps_environment
 
 
@@ -41,7 +43,17 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (demo, train, infer, evaluate, rewards, doctor, fetch):
+for command in (
+    demo,
+    train,
+    infer,
+    evaluate,
+    rewards,
+    doctor,
+    fetch,
+    merge,
+    verify,
+):
     cli.add_command(command)
 
 

@@ -84,6 +84,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     default="none",
     help="Show a grey image, noise, or another question's image instead.",
 )
+@option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
 @option("--show-reasoning", is_flag=True, help="Print the reasoning before the answer.")
 @option("--max-errors", type=click.IntRange(min=0), default=0, help="More end with exit code 3.")
 @image_root_option
@@ -231,7 +232,13 @@ def _load(options: dict[str, Any]) -> Any:
     from medr1.models import find_checkpoint, load_model
 
     path = find_checkpoint(options["model_path"], offline=options["offline"])
-    return load_model(path, device=options["device"], dtype=options["dtype"])
+    return load_model(
+        path,
+        device=options["device"],
+        dtype=options["dtype"],
+        allow_template=options["allow_template"],
+        offline=options["offline"],
+    )
 
 
 def _decoding(options: dict[str, Any]) -> Any:

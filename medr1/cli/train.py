@@ -110,7 +110,9 @@ def train(ctx: click.Context, **options: Any) -> None:
         if device not in ("auto", "cpu"):
             raise InputError(f"--use-cpu and --device {device} contradict each other; give one.")
         device = "cpu"
-    loaded = load_model(checkpoint, device=device, dtype=options["dtype"])
+    loaded = load_model(
+        checkpoint, device=device, dtype=options["dtype"], offline=options["offline"]
+    )
     if options["dry_run"]:
         click.echo(to_json(resolved_plan(loaded, questions, settings)), nl=False)
         return

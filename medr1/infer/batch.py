@@ -25,9 +25,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError
-from medr1.files import parse_json, read_text, sha256_of, to_json, write_atomic
+from medr1.files import parse_json, read_text, to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
 from medr1.infer.journal import Journal, finished_items
@@ -68,7 +69,7 @@ def manifest(
     used = prompt or loaded.info.prompt
     return {
         "model": loaded.path.resolve().name,
-        "model_sha256": sha256_of(loaded.path),
+        "model_sha256": checkpoint_sha256(loaded.path),
         "data": data,
         "data_sha256": questions.sha256,
         "prompt": Path(used).name if used else "by question",

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.data.images import load_image, resolve_image
 from medr1.data.readers import Questions
 from medr1.errors import InputError
-from medr1.files import sha256_of, to_json, write_atomic
+from medr1.files import to_json, write_atomic
 from medr1.models import LoadedModel, checkpoint_document, control_tokens, library_versions
 from medr1.prompts import problem_text, prompt_sha256, user_text
 from medr1.records import Sample
@@ -166,8 +167,8 @@ def train(
 ) -> Path:
     """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
 
-    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step) and `config.json`s of
-    the model. Raises InputError for settings or data that cannot be trained on.
+    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `config.json`s of the
+    model, and last `SHA256SUMS`. Raises InputError for settings or data that cannot be trained on.
     """
     # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
@@ -180,7 +181,7 @@ def train(
             settings.output_dir / "medr1.json",
             checkpoint_document(
                 base=loaded.path.resolve().name,
-                base_sha256=sha256_of(loaded.path),
+                base_sha256=checkpoint_sha256(loaded.path),
                 method="grpo",
                 prompt=settings.prompt,
                 prompt_sha256=prompt_sha256(settings.prompt),
@@ -190,6 +191,7 @@ def train(
                 versions=library_versions(),
             ),
         )
+        write_checksums(settings.output_dir)
         logger.info("checkpoint written: %s", settings.output_dir)
     return settings.output_dir
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from medr1.checkpoints.integrity import checksum_faults
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
@@ -37,6 +38,7 @@ def test_a_run_writes_a_checkpoint_that_loads(model, questions, tmp_path):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "reward" in line] == [1, 2]
     assert {"rewards/accuracy/mean", "rewards/format/mean"} <= lines[0].keys()
+    assert checksum_faults(folder) == []
 
 
 def test_a_frozen_vision_tower_stays_as_it_was(model, questions, tmp_path):

@@ -1,0 +1,89 @@
+"""A chat template is a program: it is known by its hash, or tried first where it can do no harm."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from typing import Any
+
+from medr1.errors import InputError
+
+KNOWN_TEMPLATES = {
+    # Qwen2-VL and Qwen2.5-VL ship the same: transformers tests/models/qwen2_vl/
+    # test_processing_qwen2_vl.py (v4.53), and TRL 1.16 trl/chat_templates/qwen2_5_vl.jinja
+    "a0bc6f6fc7a29a80017a433e8f03a1cc1236e838a944a2d034295a60c4f2fddb": "Qwen2-VL, Qwen2.5-VL",
+    # TRL 1.16 trl/chat_templates/qwen3_vl.jinja
+    "9d879ef91075acbfb2df7e441fd79d60bacfca989cf6d511d2af45c681e94f10": "Qwen3-VL",
+    # checkpoints/tiny-vl and tiny-vl-letters
+    "dbd9b010a433e97abefe83cb9f358824def2d8cce79c78f6ada5bf39eac47194": "medr1",
+}
+"""SHA-256 of a template, without the white space around it -> whose it is."""
+
+_SECONDS = 2
+_MEGABYTES = 512
+_PATIENCE = 120
+"""Wall-clock seconds, the start of the child on a busy machine among them."""
+
+# The limits are set after the imports, on top of what those took.
+_TRIAL = """
+import contextlib, resource, sys
+from transformers.utils.chat_template_utils import render_jinja_template
+template = sys.stdin.read()
+content = [{"type": "image"}, {"type": "text", "text": "What is shown? A) x, B) y"}]
+messages = [{"role": "user", "content": content}]
+used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+seconds = int(used + SECONDS) + 1
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+with contextlib.suppress(OSError):
+    pages = int(open("/proc/self/statm").read().split()[0])
+    size = pages * resource.getpagesize() + MEGABYTES * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+rendered = render_jinja_template([messages], chat_template=template, add_generation_prompt=True)
+text = rendered[0][0] if isinstance(rendered, tuple) else rendered[0]
+sys.exit(0 if len(text) < 100_000 else 3)
+"""
+
+
+def template_sha256(template: str) -> str:
+    """The hash that a template is known by."""
+    return hashlib.sha256(template.strip().encode()).hexdigest()
+
+
+def require_known_template(processor: Any, where: str, *, allow: bool = False) -> None:
+    """InputError for a chat template that is not known; with `allow` for one that does harm."""
+    held = processor.chat_template
+    templates = held.values() if isinstance(held, dict) else [held] if held else []
+    if not templates:
+        raise InputError(f"{where} holds no chat template. Fetch the checkpoint again.")
+    for template in templates:
+        if template_sha256(template) in KNOWN_TEMPLATES:
+            continue
+        if not allow:
+            raise InputError(
+                f"{where}: its chat template ({template_sha256(template)[:12]}) is not one that "
+                "medr1 knows. If you have read it and trust it, add --allow-template."
+            )
+        _try(template, where)
+
+
+def _try(template: str, where: str) -> None:
+    """Render once in a child process with little time and memory; InputError if that fails."""
+    code = _TRIAL.replace("SECONDS", str(_SECONDS)).replace("MEGABYTES", str(_MEGABYTES))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            input=template,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+        )
+        reason = (done.stderr.strip().splitlines() or ["out of time or memory"])[-1]
+        failed = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        failed, reason = True, "out of time"
+    if failed:
+        raise InputError(
+            f"{where}: its chat template did not render within {_SECONDS} s and {_MEGABYTES} MB "
+            f"({reason[:200]}). Use the template of the base model."
+        )

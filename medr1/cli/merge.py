@@ -1,0 +1,63 @@
+"""`medr1 merge`: a LoRA adapter and its base as one checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medr1.cli.common import (
+    Medr1Command,
+    common_options,
+    offline_option,
+    option,
+    overwrite_option,
+    require_writable,
+)
+
+
+@click.command(cls=Medr1Command, short_help="Write a LoRA adapter and its base as one checkpoint.")
+@click.argument("adapter", metavar="ADAPTER")
+@option("--output-dir", metavar="DIR", required=True, help="Where the whole checkpoint goes.")
+@option(
+    "--dtype",
+    type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
+    default="auto",
+    help="Of the weights. auto: as the base's configuration says.",
+)
+@offline_option
+@overwrite_option
+@common_options
+def merge(adapter: str, **options: Any) -> None:
+    """Write a LoRA adapter and its base as one checkpoint, with SHA256SUMS.
+
+    ADAPTER is its folder, a short name or a hub id; its adapter_config.json names the base.
+
+    \b
+      medr1 merge output/lora --output-dir checkpoints/merged
+    """
+    from medr1.checkpoints.adapters import find_base
+    from medr1.checkpoints.finding import is_adapter
+    from medr1.checkpoints.structure import read_configuration
+    from medr1.errors import InputError
+    from medr1.models import DTYPES, find_checkpoint, load_model, write_merged
+
+    output = Path(options["output_dir"])
+    require_writable(output)
+    folder = find_checkpoint(adapter, offline=options["offline"])
+    if not is_adapter(folder):
+        raise InputError(
+            f"{folder} holds no adapter_config.json: it is a whole model already. Give an adapter."
+        )
+    if output.exists() and output.resolve() == folder.resolve():
+        raise InputError(f"{output} is the adapter itself. Choose another --output-dir.")
+    dtype = options["dtype"]
+    if dtype == "auto":
+        base = find_base(folder, offline=options["offline"])
+        config = read_configuration(base / "config.json")
+        said = config.get("dtype") or config.get("torch_dtype")
+        dtype = said if said in DTYPES else "float32"
+    loaded = load_model(folder, device="cpu", dtype=dtype, offline=options["offline"])
+    write_merged(loaded, output, overwrite=options["overwrite"])
+    click.echo(str(output))

@@ -1,0 +1,128 @@
+"""A configuration made to exhaust the machine is refused before anything is allocated."""
+
+import json
+import time
+
+import pytest
+
+from medr1.checkpoints.structure import count_parameters, require_sound, weight_files
+from medr1.errors import InputError
+
+
+def change(file, **values):
+    document = json.loads(file.read_text())
+    for path, value in values.items():
+        inner = document
+        *above, last = path.split("__")
+        for key in above:
+            inner = inner[key]
+        inner[last] = value
+    file.write_text(json.dumps(document))
+
+
+BOMBS = {
+    "text_config__num_hidden_layers": [10**6, 1000, 0, -1, "2", True, 2.5],
+    "text_config__hidden_size": [10**9, 1 << 15],
+    "text_config__vocab_size": [10**9, 1 << 21],
+    "text_config__num_attention_heads": [0, 5],
+    "text_config__num_key_value_heads": [0, 3],
+    "text_config__intermediate_size": [1 << 19],
+    "text_config": ["x", [1]],
+    "vision_config__depth": [10**6, 1000],
+    "vision_config__num_heads": [0, 7],
+    "vision_config__patch_size": [0],
+    "vision_config": [7],
+    "eos_token_id": [[1] * 10**6],
+    "model_type": ["bert", "evil", 7, None],
+    "quantization_config": [{"bits": 4}],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in BOMBS.items() for value in values]
+)
+def test_a_configuration_bomb_is_refused_at_once(copy, key, value):
+    from transformers import AutoConfig  # noqa: F401 - its import is not what is timed
+
+    change(copy / "config.json", **{key: value})
+    before = time.process_time()
+    with pytest.raises(InputError, match=r"config\.json"):
+        require_sound(copy)
+    assert time.process_time() - before < 2
+
+
+def test_what_is_left_out_does_not_become_a_model_of_72_billion(copy):
+    (copy / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    with pytest.raises(InputError, match="the files hold"):
+        require_sound(copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("generation_config.json", {"eos_token_id": [1] * 10**6}),
+        ("processor_config.json", {"image_processor__size__longest_edge": 10**12}),
+        ("processor_config.json", {"image_processor__max_pixels": 10**12}),
+        ("processor_config.json", {"image_processor__patch_size": 0}),
+    ],
+)
+def test_the_other_files_are_held_to_bounds_too(copy, file, values):
+    change(copy / file, **values)
+    with pytest.raises(InputError, match=file.replace(".", r"\.")):
+        require_sound(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"model_type": NaN}', "\x00"])
+def test_a_damaged_configuration_is_one_sentence(copy, text):
+    (copy / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json"):
+        require_sound(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/passwd", "x.bin", "gone.safetensors"]
+)
+def test_an_index_names_files_of_its_folder_alone(copy, name):
+    (copy / "model.safetensors").rename(copy.parent / "model.safetensors")
+    index = {"weight_map": {"a": name}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"index\.json"):
+        weight_files(copy)
+
+
+def sizes(kind, **text):
+    from transformers import Qwen2_5_VLConfig, Qwen2VLConfig, Qwen3VLConfig
+
+    wide = text.get("hidden_size")
+    if kind == "qwen2_vl":
+        return Qwen2VLConfig(**text, vision_config={"hidden_size": wide} if wide else None)
+    if kind == "qwen2_5_vl":
+        vision = {"hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": wide}
+        return Qwen2_5_VLConfig(**text, vision_config=vision if wide else None)
+    return Qwen3VLConfig()
+
+
+TWO = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28}
+THREE = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36}
+HEADS = {"num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("qwen2_vl", {}),
+        ("qwen2_5_vl", {}),
+        ("qwen3_vl", {}),
+        ("qwen2_vl", {**TWO, **HEADS, "num_attention_heads": 12}),
+        ("qwen2_5_vl", {**THREE, **HEADS, "num_attention_heads": 16}),
+    ],
+)
+def test_the_estimate_is_what_transformers_builds(kind, text):
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    config = sizes(kind, **text)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    built = sum(parameter.numel() for parameter in model.parameters())
+    assert count_parameters(config) == pytest.approx(built, rel=0.01)

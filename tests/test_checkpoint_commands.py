@@ -1,0 +1,86 @@
+"""`medr1 verify` and `medr1 merge`, as they are typed."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from medr1.checkpoints.integrity import write_checksums
+from medr1.cli import cli
+from medr1.data.tiny import tiny_vl_folder
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(tiny_vl_folder(), tmp_path / "model")
+
+
+def run(*args):
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+def verdicts(folder):
+    result = run("verify", folder, "--json", "--offline")
+    document = json.loads(result.stdout)
+    assert result.exit_code == (0 if document["ok"] else 2), result.output
+    return {check["check"]: check["ok"] for check in document["checks"]}
+
+
+def test_a_whole_checkpoint_passes_and_says_what_could_not_be_checked(copy):
+    result = run("verify", copy)
+    assert result.exit_code == 0, result.output
+    assert "could not be checked against anything" in result.stdout
+    write_checksums(copy)
+    assert all(verdicts(copy).values())
+
+
+def test_a_flipped_byte_is_found(copy):
+    write_checksums(copy)
+    file = copy / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1001] ^= 1
+    file.write_bytes(data)
+    result = run("verify", copy)
+    assert result.exit_code == 2
+    assert "FAILED bytes: model.safetensors is not what it was" in result.stdout
+
+
+def test_each_fault_fails_its_own_check(copy):
+    (copy / "chat_template.jinja").write_text("{{ messages[0].content[1].text }}")
+    assert [name for name, ok in verdicts(copy).items() if not ok] == ["template"]
+    file = copy / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    found = verdicts(copy)
+    assert not any(found[name] for name in ("configuration", "headers", "values", "loading"))
+
+
+def test_merge_writes_what_verify_passes(copy, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from medr1.models import load_model
+
+    torch.manual_seed(0)
+    settings = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    model = get_peft_model(load_model(copy, device="cpu").model, settings)
+    model.peft_config["default"].base_model_name_or_path = "../model"
+    model.save_pretrained(tmp_path / "lora")
+    assert all(verdicts(tmp_path / "lora").values())
+
+    args = ("merge", tmp_path / "lora", "--output-dir", tmp_path / "whole", "--offline")
+    result = run(*args)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'whole'}\n"
+    assert all(verdicts(tmp_path / "whole").values())
+    again = run(*args)
+    assert again.exit_code == 2 and "not empty" in again.stderr
+    whole = run("merge", tmp_path / "whole", "--output-dir", tmp_path / "more")
+    assert whole.exit_code == 2 and "whole model already" in whole.stderr
+
+    code = "import sys; sys.modules['peft'] = None; from medr1.cli import main; main()"
+    command = [sys.executable, "-c", code, "merge", tmp_path / "lora", "--output-dir"]
+    bare = subprocess.run([*command, tmp_path / "bare"], capture_output=True, text=True)
+    assert bare.returncode == 2 and "pip install -e '.[train]'" in bare.stderr, bare.stderr
