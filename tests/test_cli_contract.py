@@ -30,10 +30,11 @@ OPTIONS = {
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
     "--seed --temperature --use-cpu",
-    "infer": "--ablate-image --allow-template --batch-file --batch-size --device --do-sample --dtype "
-    "--image-path --image-root --json --limit --max-errors --max-new-tokens --mode --model-name-or-path "
-    "--model-path --num-samples --offline --option --output-file --overwrite --permute --prompt "
-    "--question --question-type --seed --show-reasoning --temperature",
+    "infer": "--ablate-image --allow-template --batch-file --batch-size --device --do-sample "
+    "--dtype --image-path --image-root --json --limit --max-errors --max-new-tokens "
+    "--mode --model-name-or-path --model-path --num-samples --offline --option "
+    "--output-file --overwrite --permute --prompt --question --question-type --seed "
+    "--show-reasoning --temperature",
     "eval": "--json --output-dir --overwrite --protocol --seed --train-data",
     "rewards": "--prompt",
     "doctor": "--device --json",

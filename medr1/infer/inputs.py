@@ -1,6 +1,6 @@
 """From samples to what the model takes: prompts as token ids, pictures as patches.
 
-This runs in worker threads while the model is busy with the batch before.
+Beside a GPU this runs in worker threads, while the model is busy with the batch before.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import LoadedImage, load_image, resolve_image
 from medr1.errors import ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
@@ -87,43 +86,54 @@ class Preparation:
         self, indices: Sequence[int], samples: Sequence[Sample], failures: Mapping[int, Failure]
     ) -> tuple[list[Question], dict[int, Failure]]:
         """The questions of a batch that can be asked, and why the others cannot."""
-        ready, failed = [], {}
-        pictures: dict[str, Picture] = {}
+        ready, failed = [], {index: failures[index] for index in indices if index in failures}
+        images: dict[str, LoadedImage] = {}
+        with_images = []
         for index in indices:
-            if index in failures:
-                failed[index] = failures[index]
-                continue
+            try:
+                if index not in failed:
+                    for name in samples[index].images:
+                        if name not in images:
+                            images[name] = load_image(resolve_image(name, self.image_root))
+                    with_images.append(index)
+            except ItemError as error:
+                failed[index] = Failure(error.code, str(error))
+            except MemoryError:
+                reason = f"item {samples[index].id}: its picture needs too much memory."
+                failed[index] = Failure("out_of_memory", reason)
+        pictures = self.pictures(images)
+        for index in with_images:
             try:
                 ready.append(self.question(index, samples[index], pictures))
             except ItemError as error:
                 failed[index] = Failure(error.code, str(error))
-            except MemoryError:
-                failed[index] = Failure(
-                    "out_of_memory", f"item {samples[index].id}: its picture needs too much memory."
-                )
         return ready, failed
 
-    def question(self, index: int, sample: Sample, pictures: dict[str, Picture]) -> Question:
-        """One sample as its rows; `pictures` by name are used again, and added to."""
+    def pictures(self, images: Mapping[str, LoadedImage]) -> dict[str, Picture]:
+        """The images by name as the vision tower takes them."""
+        if not images:
+            return {}
+        shown = [
+            ablate(image.image, self.ablation, f"{self.seed} {name}")
+            for name, image in images.items()
+        ]
+        made = self.loaded.processor.image_processor(images=shown, return_tensors="pt")
+        grids = made["image_grid_thw"]
+        parts = made["pixel_values"].to(self.loaded.dtype).split(grids.prod(-1).tolist())
+        done = (f"ablated: {self.ablation}",) if self.ablation in ("blank", "noise") else ()
+        return {
+            name: Picture(patches, grid[None], image.notes + done)
+            for (name, image), patches, grid in zip(images.items(), parts, grids, strict=True)
+        }
+
+    def question(self, index: int, sample: Sample, pictures: Mapping[str, Picture]) -> Question:
+        """One sample as its rows, with its pictures by name."""
         prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
-        for name in sample.images:
-            if name not in pictures:
-                pictures[name] = self._picture(name)
         shown = tuple(pictures[name] for name in sample.images)
         turns = range(min(self.orders, len(sample.options) or 1))
         return Question(
             index, sample, tuple(self._row(sample, turn, prompt, shown) for turn in turns)
         )
-
-    def _picture(self, name: str) -> Picture:
-        loaded = load_image(resolve_image(name, self.image_root))
-        image = ablate(loaded.image, self.ablation, f"{self.seed} {name}")
-        notes = loaded.notes
-        if self.ablation in ("blank", "noise"):
-            notes = (*notes, f"ablated: {self.ablation}")
-        made = self.loaded.processor.image_processor(images=[image], return_tensors="pt")
-        patches = made["pixel_values"].to(self.loaded.dtype)
-        return Picture(patches, made["image_grid_thw"], notes)
 
     def _row(self, sample: Sample, turn: int, prompt: str, pictures: tuple[Picture, ...]) -> Row:
         texts = list(sample.options.values())
@@ -191,14 +201,19 @@ def prepared(
     samples: Sequence[Sample],
     failures: Mapping[int, Failure],
 ) -> Iterator[tuple[list[Question], dict[int, Failure]]]:
-    """The batches of the plan in order, each made ready while those before it are answered."""
-    workers = min(WORKERS, cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
+    """The batches of the plan in order, each made ready while those before it are answered.
+
+    On the CPU the model has all cores already: there each is made ready when its turn comes.
+    """
+    if preparation.loaded.device.type == "cpu":
+        yield from (preparation.batch(indices, samples, failures) for indices in plan)
+        return
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="prepare") as pool:
         waiting: deque[Future[Any]] = deque()
         try:
             for indices in plan:
                 waiting.append(pool.submit(preparation.batch, indices, samples, failures))
-                if len(waiting) > workers:
+                if len(waiting) > WORKERS:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

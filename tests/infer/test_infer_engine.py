@@ -122,7 +122,8 @@ def test_samples_are_drawn_from_the_models_distribution(tiny_model, validation):
     (likely,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot, seed=1)
     tokenizer = tiny_model.processor.tokenizer
     preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
-    row = preparation.question(0, validation.samples[0], {}).rows[0]
+    ((question,), _) = preparation.batch([0], validation.samples, {})
+    row = question.rows[0]
     with torch.inference_mode():
         prefix = prefill(tiny_model, [row], Features(tiny_model, [row]))
         logits = tiny_model.model(
@@ -170,7 +171,8 @@ def test_an_item_that_does_not_fit_alone_is_one_error_record(tiny_model, validat
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
 
     preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
-    longest_prompt = len(preparation.question(0, longest, {}).rows[0].ids) - 1
+    ((question,), _) = preparation.batch([0], [longest], {})
+    longest_prompt = len(question.rows[0].ids) - 1
     handle = tiny_model.model.model.register_forward_pre_hook(too_long, with_kwargs=True)
     try:
         found = answers_of(tiny_model, validation, samples, batch_size=3)
@@ -229,7 +231,8 @@ def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation
     sample = replace(
         validation.samples[0], images=(*validation.samples[0].images, *validation.samples[9].images)
     )
-    row = preparation.question(0, sample, {}).rows[0]
+    ((question,), _) = preparation.batch([0], [sample], {})
+    row = question.rows[0]
     text = tiny_model.processor.apply_chat_template(
         chat_messages(sample, "nothink", "text"), add_generation_prompt=True, tokenize=False
     )
