@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from medr1 import __version__
+from medr1.cli.common import nobody_reads
 from medr1.cli.demo import demo
 from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
@@ -88,7 +89,5 @@ def main() -> NoReturn:
         click.echo("Interrupted. What was written whole stays.", err=True)
         code = 130
     except BrokenPipeError:
-        # whoever read our output has left: nothing more can be said there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = nobody_reads()
     sys.exit(code if isinstance(code, int) else 0)

@@ -46,6 +46,14 @@ class Medr1Command(click.Command):
                 raise
             click.echo(f"Error: {said}", err=True)
             ctx.exit(said.exit_code)
+        except BrokenPipeError:  # which click would end with 1
+            ctx.exit(nobody_reads())
+
+
+def nobody_reads() -> int:
+    """The exit code where whoever read our output has left, and nothing more can be said there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 _OPTIONAL = {"trl": "train", "peft": "train", "datasets": None, "pyarrow": None}

@@ -176,7 +176,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
     from medr1.data.readers import read_questions
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
-    from medr1.infer.batch import manifest, run_batch
+    from medr1.infer.batch import manifest, require_free, run_batch
 
     if not options["output_file"]:
         raise click.UsageError("--batch-file needs --output-file.")
@@ -184,6 +184,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
         raise click.UsageError("--option goes with --question; in a file each item has its own.")
     output = Path(options["output_file"])
     require_writable(output)
+    require_free(output)
     root = options["image_root"]
     questions = read_questions(
         options["batch_file"], image_root=Path(root) if root else None, limit=options["limit"]

@@ -31,7 +31,7 @@ from medr1.errors import InputError
 from medr1.files import parse_json, read_text, to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
-from medr1.infer.journal import Journal, finished_items
+from medr1.infer.journal import Journal, finished_items, require_unlocked
 from medr1.infer.parallel import Team, team
 from medr1.infer.plan import plan_batches
 from medr1.models import LoadedModel, library_versions
@@ -80,6 +80,14 @@ def manifest(
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "versions": library_versions(),
     }
+
+
+def require_free(output: Path) -> None:
+    """Refuse, before a model is loaded, an output that is a folder or another run's at work."""
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; --output-file takes a file.")
+    for journal in _journals(output):
+        require_unlocked(journal)
 
 
 def run_batch(
@@ -235,8 +243,6 @@ def _finished(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None
     """The entries where `output` is this very run's; None where there is none."""
     if not output.exists():
         return None
-    if output.is_dir():
-        raise InputError(f"{output} is a folder; --output-file takes a file.")
     there = parse_json(read_text(output), str(output))
     known = there.get("meta") if isinstance(there, dict) else None
     if known == meta:

@@ -48,7 +48,7 @@ class Journal:
             raise self._unwritable(error) from None
         with ExitStack() as on_failure:
             on_failure.callback(os.close, self._file)
-            self._lock()
+            _lock(self._file, path)
             self._places, self._end = _scan(self._file, path, header)
             os.ftruncate(self._file, self._end)
             if not self._end:
@@ -93,15 +93,6 @@ class Journal:
             offset, length = self._places[index]
             yield index, json.loads(os.pread(self._file, length, offset))["entry"]
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(
-                f"{self.path} is being written by another run. Wait for it, or choose another "
-                "output."
-            ) from None
-
     def _append(self, lines: Iterable[bytes]) -> None:
         data = b"".join(lines)
         try:
@@ -124,6 +115,24 @@ class Journal:
             f"cannot write {self.path}: {error.strerror}. What is finished stays; make room or "
             "choose another place, and run the same command again."
         )
+
+
+def require_unlocked(path: Path) -> None:
+    """Raise LockedError where another process has this journal open."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _lock(handle, path)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockedError(
+            f"{path} is being written by another run. Wait for it, or choose another output."
+        ) from None
 
 
 def finished_items(path: Path, meta: Mapping[str, Any], n: int) -> set[int]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -29,6 +30,24 @@ def questions(validation):
 def run(model, questions, output, decoding=GREEDY, **more):
     meta = manifest(model, questions, data="q.json", prompt=None, decoding=decoding, seed=0)
     return run_batch(model, questions, output, meta, decoding=decoding, **more)
+
+
+def command(output, *more):
+    return [
+        *(sys.executable, "-m", "medr1", "infer", "--model-path", str(tiny_vl_folder())),
+        *("--batch-file", str(tiny_vqa_folder() / "validation.json"), "--batch-size", "4"),
+        *("--max-new-tokens", "12", "--output-file", output, *more),
+    ]
+
+
+def begun(journal):
+    """Wait until a run has finished some items."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if journal.exists() and journal.read_bytes().count(b"\n") > 3:
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing was begun")
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, replace(GREEDY, do_sample=True)])
@@ -131,16 +150,13 @@ def test_processes_share_a_batch(tmp_path, processes):
 
 @pytest.mark.slow
 def test_twenty_kills_of_the_command_change_no_byte(tmp_path):
-    command = [
-        *(sys.executable, "-m", "medr1", "infer", "--model-path", str(tiny_vl_folder())),
-        *("--batch-file", str(tiny_vqa_folder() / "validation.json"), "--batch-size", "4"),
-        *("--max-new-tokens", "12", "--quiet", "--output-file"),
-    ]
-    subprocess.run([*command, "whole.json"], cwd=tmp_path, check=True, timeout=300)
+    subprocess.run(command("whole.json", "--quiet"), cwd=tmp_path, check=True, timeout=300)
     kills, picker, began = 0, random.Random(0), time.monotonic()
     output, journal = tmp_path / "cut.json", tmp_path / "cut.json.journal.jsonl"
     while kills < 20:
-        child = subprocess.Popen([*command, "cut.json"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command("cut.json", "--quiet"), cwd=tmp_path, stdout=subprocess.DEVNULL
+        )
         while child.poll() is None and not journal.exists():
             time.sleep(0.05)
         time.sleep(picker.uniform(0, 1.5))
@@ -152,6 +168,76 @@ def test_twenty_kills_of_the_command_change_no_byte(tmp_path):
             assert output.read_bytes() == (tmp_path / "whole.json").read_bytes()
             output.unlink()
         assert time.monotonic() - began < 900
-    subprocess.run([*command, "cut.json"], cwd=tmp_path, check=True, timeout=300)
+    subprocess.run(command("cut.json", "--quiet"), cwd=tmp_path, check=True, timeout=300)
     assert output.read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert len(json.loads(output.read_text())["results"]) == 358
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_within_seconds_and_it_goes_on(tmp_path, sent, code):
+    output, journal = tmp_path / "cut.json", tmp_path / "cut.json.journal.jsonl"
+    child = subprocess.Popen(
+        command("cut.json"), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    begun(journal)
+    began = time.monotonic()
+    child.send_signal(sent)
+    said, complained = child.communicate(timeout=60)
+    assert (child.returncode, said) == (code, "") and time.monotonic() - began < 10
+    assert "goes on from there" in complained and "Traceback" not in complained
+    kept = len(journal.read_bytes().splitlines()) - 1
+    done = subprocess.run(command("cut.json"), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and f"going on: {kept} of 358" in done.stderr
+    assert not journal.exists() and len(json.loads(output.read_text())["results"]) == 358
+
+
+@pytest.mark.slow
+def test_a_second_run_on_the_same_output_is_refused_at_once_and_disturbs_nothing(tmp_path):
+    first = subprocess.Popen(command("r.json", "--quiet"), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    begun(tmp_path / "r.json.journal.jsonl")
+    began = time.monotonic()
+    second = subprocess.run(command("r.json"), cwd=tmp_path, capture_output=True, text=True)
+    assert second.returncode == 5 and "another run" in second.stderr
+    assert time.monotonic() - began < 5  # before a model is loaded
+    assert first.wait(timeout=300) == 0
+    assert len(json.loads((tmp_path / "r.json").read_text())["results"]) == 358
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_run_with_6_and_it_goes_on_when_there_is_room(tmp_path):
+    def little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+
+    full = subprocess.run(
+        command("r.json"), cwd=tmp_path, capture_output=True, text=True, preexec_fn=little_room
+    )
+    assert full.returncode == 6, full.stderr
+    assert "r.json.journal.jsonl" in full.stderr and "Traceback" not in full.stderr
+    assert not (tmp_path / "r.json").exists()
+    for name in ("r.json", "whole.json"):
+        subprocess.run(command(name, "--quiet"), cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "r.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+@pytest.mark.parametrize(("output", "code"), [("a_folder", 2), ("a_file/r.json", 6)])
+def test_an_output_that_cannot_be_written_is_refused_before_a_model_is_loaded(
+    tmp_path, output, code
+):
+    (tmp_path / "a_folder").mkdir()
+    (tmp_path / "a_file").touch()
+    began = time.monotonic()
+    done = subprocess.run(command(output), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    assert time.monotonic() - began < 5
+
+
+def test_a_closed_pipe_ends_a_run_without_a_traceback(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command("r.json", "--limit", "2"), cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert done.returncode == 141 and b"Traceback" not in done.stderr
+    assert len(json.loads((tmp_path / "r.json").read_text())["results"]) == 2

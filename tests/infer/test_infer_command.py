@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -144,3 +146,47 @@ def test_a_missing_checkpoint_lists_those_that_are_there(tmp_path):
     )
     assert result.returncode == 2
     assert "checkpoints/Med-R1/VQA_CT" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def as_in_the_guide(tmp_path, image):
+    """The folders that the guide's commands speak of, with the embedded model in them."""
+    published = tmp_path / "checkpoints" / "Med-R1" / "Qwen_2.5_3B_nothink"
+    for name in ("VQA_AI", "VQA_CT"):
+        shutil.copytree(tiny_vl_folder(), published / name)
+    (tmp_path / "image.jpg").symlink_to(image)
+    questions = [
+        {"image": str(tmp_path / "image.jpg"), "question": QUESTION, "question_type": kind}
+        for kind in ("multiple_choice", "open", "yes_no")
+    ]
+    questions[1]["question"] = questions[2]["question"] = "Is this a scan?"
+    (tmp_path / "questions.json").write_text(json.dumps({"questions": questions}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--model_path checkpoints/Med-R1/Qwen_2.5_3B_nothink/VQA_AI --image_path image.jpg "
+        "--question 'What abnormalities do you observe in this image?' --device cpu",
+        "--model_path checkpoints/Med-R1/Qwen_2.5_3B_nothink/VQA_CT --batch_file questions.json "
+        "--output_file ./eval_results/results.json --batch_size 1 --device cpu",
+        "--model_path VQA_CT --image_path image.jpg --question 'Is this a scan?' "
+        "--question_type yes_no --max_new_tokens 8 --do_sample --temperature 0.7",
+    ],
+)
+def test_the_guides_commands_run_as_they_stand(as_in_the_guide, command):
+    """With cpu for its mps, and `medr1 infer` for its `python inference.py`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "medr1", "infer", *shlex.split(command)],
+        capture_output=True,
+        text=True,
+        cwd=as_in_the_guide,
+        timeout=120,
+    )
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    results = as_in_the_guide / "eval_results" / "results.json"
+    if results.exists():
+        found = json.loads(results.read_text())["results"]
+        assert [entry["answer_type"] for entry in found] == ["multiple_choice", "open", "yes_no"]
+        assert [bool(entry["option_probs"]) for entry in found] == [True, False, True]
