@@ -40,6 +40,7 @@ from tiny_vl_stages import Batches, Concepts, align_vision, tune_language
 from tiny_vl_training import report
 from transformers import Qwen2_5_VLProcessor
 
+from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import read_questions
 from medr1.files import sha256_of, write_atomic
 
@@ -79,6 +80,7 @@ def save(
     processor.save_pretrained(building)
     write_atomic(building / "medr1.json", notes)
     write_atomic(building / "README.md", card)
+    write_checksums(building)
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from medr1.checkpoints.integrity import checksum_faults
 from medr1.errors import InputError
 from medr1.hub import DEFAULT_VARIANT, MED_R1, in_gb, split_name
 
@@ -187,6 +188,7 @@ def test_a_short_name_lands_where_the_guide_has_it_without_pickles_or_code(hub, 
     assert folder == tmp_path / "checkpoints" / "Med-R1" / DEFAULT_VARIANT / "VQA_CT"
     named = {"config.json", "tokenizer.json", "merges.txt", "model.safetensors"}
     assert files_in(folder) == {*named, "SHA256SUMS", "medr1-fetch.json"}
+    assert checksum_faults(folder) == []
     assert not files_in(tmp_path / "checkpoints" / "Med-R1") - {
         f"{CT}/{name}" for name in files_in(folder)
     }

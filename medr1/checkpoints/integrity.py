@@ -13,7 +13,7 @@ from medr1.files import read_text, sha256_of, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
 _READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
-_NOT_READ = {"training.json", "trainer_state.json"}
+_NOT_READ = {"training.json", "trainer_state.json", "medr1-fetch.json"}
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 

@@ -10,6 +10,8 @@ import click
 
 from medr1.cli.common import Medr1Command, common_options, json_option, offline_option
 
+_WORDS = {True: "ok", None: "?", False: "FAILED"}
+
 
 @click.command(cls=Medr1Command, short_help="Check that a checkpoint is whole and unchanged.")
 @click.argument("checkpoint", metavar="CHECKPOINT")
@@ -24,21 +26,25 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
     \b
       medr1 verify checkpoints/tiny-vl
     """
+    from medr1.checkpoints.integrity import CHECKSUMS
     from medr1.errors import InputError
     from medr1.files import to_json
     from medr1.models import find_checkpoint
 
     folder = find_checkpoint(checkpoint, offline=offline)
-    checks = []
+    checks: list[dict[str, str | bool | None]] = []
     for name, run in _checks(folder, offline):
+        ok: bool | None
         try:
             ok, said = True, run()
+            if said is None:
+                ok, said = None, f"there is no {CHECKSUMS} to check them against"
         except InputError as error:
             ok, said = False, str(error)
         checks.append({"check": name, "ok": ok, "said": said})
         if not as_json:
-            click.echo(f"{'ok    ' if ok else 'FAILED'} {name}: {said}")
-    failed = [str(check["check"]) for check in checks if not check["ok"]]
+            click.echo(f"{_WORDS[ok]:<6} {name}: {said}")
+    failed = [str(check["check"]) for check in checks if check["ok"] is False]
     if as_json:
         click.echo(
             to_json({"checkpoint": str(folder), "ok": not failed, "checks": checks}), nl=False
@@ -48,7 +54,8 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
 
 
 def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Any]]:
-    """The name of each check, and what says how it went or raises InputError."""
+    """The name of each check, and what says how it went (None: it had nothing to go by) or raises
+    InputError."""
     from medr1.checkpoints.adapters import WEIGHTS, find_base, read_adapter
     from medr1.checkpoints.finding import is_adapter
     from medr1.checkpoints.integrity import CHECKSUMS, checksum_faults
@@ -65,10 +72,10 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Any]]:
     def own_files() -> list[Path]:
         return [folder / WEIGHTS] if is_adapter(folder) else weight_files(folder)
 
-    def bytes_() -> str:
+    def bytes_() -> str | None:
         faults = checksum_faults(folder)
         if faults is None:
-            return f"there is no {CHECKSUMS}, so the bytes could not be checked against anything"
+            return None
         if faults:
             raise InputError("; ".join(faults))
         return f"as {CHECKSUMS} says"

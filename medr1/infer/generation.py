@@ -4,7 +4,8 @@
     prefix    = the prompt without its last token, as cached keys and values
     generate, sample, score: each goes on from the prefix and leaves it as it was
 
-Shapes: B rows, P prompt tokens (left padded), N samples a row, T new tokens, Q packed tokens.
+Shapes: B rows, P prompt tokens (left padded), T new tokens, R rows times samples, Q packed tokens,
+K keys (prompt and packed), V vocabulary.
 """
 
 from __future__ import annotations

@@ -206,8 +206,10 @@ def demo_samples(document: Mapping[str, Any], *, width: int = 80) -> str:
 def answer_text(entry: Mapping[str, Any], *, width: int = 80, reasoning: bool = False) -> str:
     """The answer of one entry of results.json, and a bar for each option's probability."""
     options, answer = entry["options"], entry["extracted_answer"]
-    said = entry["model_output"] or "" if answer is None else answer
-    text = f"{answer}) {options[answer]}" if answer in options else said
+    text = f"{answer}) {options[answer]}" if answer in options else answer
+    if answer is None:
+        said = entry["model_output"] or ""
+        text = f"No clear answer in: {said}" if entry["answer_type"] != "open" else said
     parts = [reasoning and entry["reasoning"], text, _bars(entry, width)]
     return "\n\n".join("\n".join(map(clean, p.splitlines())) for p in parts if p)
 

@@ -9,7 +9,8 @@ from medr1.data.tiny import tiny_vl_folder
 
 @pytest.fixture
 def copy(tmp_path):
-    return shutil.copytree(tiny_vl_folder(), tmp_path / "model")
+    ignore = shutil.ignore_patterns("SHA256SUMS")
+    return shutil.copytree(tiny_vl_folder(), tmp_path / "model", ignore=ignore)
 
 
 @pytest.fixture(scope="session")

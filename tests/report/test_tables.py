@@ -10,6 +10,7 @@ from medr1.evaluate.metrics import compare_accuracy, summarize
 from medr1.records import Failure, Prediction, Sample
 from medr1.report.tables import (
     COLUMNS,
+    answer_text,
     clean,
     csv_text,
     demo_samples,
@@ -213,3 +214,44 @@ def test_demo_samples():
         "  base     wrong  The answer is CT.",
         "  trained  right  <answer> MRI </answer>",
     ]
+
+
+def entry(**values):
+    known = {"options": {"A": "CT", "B": "MRI"}, "answer_type": "multiple_choice"}
+    empty = {"extracted_answer": None, "model_output": None, "option_probs": None}
+    return {**empty, **known, "reasoning": None, **values}
+
+
+def test_an_answer_and_its_bars():
+    shown = answer_text(
+        entry(
+            extracted_answer="B",
+            model_output="<answer> MRI </answer>",
+            option_probs={"A": 0.0625, "B": 0.9375},
+            reasoning="bright fat",
+        ),
+        reasoning=True,
+    )
+    assert shown.splitlines() == [
+        *("bright fat", "", "B) MRI", ""),
+        "A) CT     6.2 %  █▎",
+        "B) MRI   93.8 %  ██████████████████▊",
+    ]
+
+
+def test_what_could_not_be_read_is_shown_as_it_is():
+    assert answer_text(entry(model_output="X-ray")) == "No clear answer in: X-ray"
+    open_question = {"options": {}, "answer_type": "open"}
+    assert answer_text(entry(model_output="a\nb", **open_question)) == "a\nb"
+    assert "\x1b" not in answer_text(entry(model_output="\x1b[2Jgone", **open_question))
+
+
+def test_yes_and_no_have_bars_and_long_names_are_cut():
+    asked = {"options": {}, "answer_type": "yes_no", "extracted_answer": "yes"}
+    assert answer_text(entry(option_probs={"yes": 1.0, "no": 0.0}, **asked)).splitlines() == [
+        *("yes", "", "yes  100.0 %  ████████████████████", "no     0.0 %"),
+    ]
+    long = entry(
+        options={"A": "x" * 200, "B": "y"}, extracted_answer="B", option_probs={"A": 0.5, "B": 0.5}
+    )
+    assert max(map(len, answer_text(long).splitlines())) <= 80
