@@ -94,7 +94,10 @@ def choose_device(name: str = "auto") -> torch.device:
     if not here.get(name, name == "cpu"):
         raise InputError(f"device {name} is not available here. Try --device auto or cpu.")
     if name == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if number >= count:
+            raise InputError(f"process {number} has no GPU: {count} are here. Start {count}.")
+        return torch.device("cuda", number)
     return torch.device(name)
 
 

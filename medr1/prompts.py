@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -61,9 +62,10 @@ def template(prompt: str) -> str:
     """
     if prompt in PROMPTS:
         return PROMPTS[prompt]
-    if not Path(prompt).is_file():
+    if not os.path.isfile(prompt):  # unlike Path.is_file, False for a name too long
+        shown = prompt if len(prompt) < 80 else prompt[:77] + "..."
         raise InputError(
-            f"unknown prompt {prompt!r}: no such file, and none of {', '.join(PROMPTS)}."
+            f"unknown prompt {shown!r}: no such file, and none of {', '.join(PROMPTS)}."
         )
     text = read_text(Path(prompt)).strip()
     if text.count("{problem}") != 1:

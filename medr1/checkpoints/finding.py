@@ -29,12 +29,12 @@ MED_R1_NAMES = {
 
 def is_adapter(folder: Path) -> bool:
     """Whether the folder holds a LoRA adapter, which goes onto a base, and no model of its own."""
-    return (folder / "adapter_config.json").is_file()
+    return os.path.isfile(folder / "adapter_config.json")
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether the folder holds a model or an adapter."""
-    return (folder / "config.json").is_file() or is_adapter(folder)
+    return os.path.isfile(folder / "config.json") or is_adapter(folder)
 
 
 def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = None) -> Path:
@@ -55,12 +55,12 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
         )
     if named:
         return named[0]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(
             f"{path} holds neither config.json nor adapter_config.json, so it is not a "
             f"checkpoint. {available_checkpoints()}"
         )
-    if path.exists():
+    if os.path.exists(path):
         raise InputError(f"{path} is a file; --model-path takes the checkpoint's folder.")
     if _is_hub_id(name):
         return _from_hub(name, offline, revision)
@@ -117,7 +117,11 @@ def _from_hub(name: str, offline: bool, revision: str | None) -> Path:
     patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
     try:
         folder = snapshot_download(
-            name, revision=revision, allow_patterns=patterns, local_files_only=offline
+            name,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=["*/*"],  # other checkpoints, each as large as this one
+            local_files_only=offline,
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         if offline:

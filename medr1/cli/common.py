@@ -247,7 +247,7 @@ def model_path_option(**kwargs: Any) -> Decorator:
 def require_writable(path: Path) -> None:
     """Refuse an output that could not be written, before the work is done."""
     parent = path.parent
-    while not parent.exists():
+    while not os.path.exists(parent):
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OutputError(f"cannot write {path}: {parent} is not a writable folder.")

@@ -122,6 +122,8 @@ def _infer_one(options: dict[str, Any]) -> None:
 
     if not (options["image_path"] and options["question"]):
         raise click.UsageError("--image-path and --question go together.")
+    if options["output_file"]:
+        raise click.UsageError("--output-file goes with --batch-file; --json prints the record.")
     if options["ablate_image"] == "shuffle":
         raise click.UsageError("--ablate-image shuffle needs the other images of a --batch-file.")
     # a path typed by the user is what it is; only a path inside a file is held to its root
@@ -180,6 +182,8 @@ def _infer_batch(options: dict[str, Any]) -> None:
 
     if not options["output_file"]:
         raise click.UsageError("--batch-file needs --output-file.")
+    if options["question_type"] or options["show_reasoning"]:
+        raise click.UsageError("--question-type and --show-reasoning go with --question.")
     if options["options"]:
         raise click.UsageError("--option goes with --question; in a file each item has its own.")
     output = Path(options["output_file"])
@@ -246,6 +250,8 @@ def _decoding(options: dict[str, Any]) -> Any:
     from medr1.infer.engine import Decoding
     from medr1.prompts import template
 
+    if options["mode"] == "options" and (options["num_samples"] or options["do_sample"]):
+        raise click.UsageError("--mode options writes no text to sample; leave one of them out.")
     if options["prompt"]:
         template(options["prompt"])  # refused before a model is loaded
     names = ("mode", "max_new_tokens", "do_sample", "temperature", "num_samples", "permute")

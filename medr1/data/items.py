@@ -101,6 +101,10 @@ def sample_from_question(
 ) -> Sample:
     """The sample of a question typed by hand, options apart or inlined; ItemError if unusable."""
     item = {"question": question, "images": list(images), "question_type": question_type}
+    try:
+        "".join((question, *options, *images)).encode()
+    except UnicodeEncodeError:
+        raise ItemError("bad_type", "the question or a path is not UTF-8 text.") from None
     if options:
         item["options"] = list(options)
     sample, failure = read_item(item, "the question")
@@ -178,6 +182,9 @@ def _given_options(reading: Reading) -> dict[str, str] | None:
         return {}
     read = {str(k).upper(): reading.text("options", v, "bad_options") for k, v in value.items()}
     options = {letter: text for letter, text in sorted(read.items()) if text is not None}
+    if len(read) < len(value):
+        reading.fail("bad_options", "two options have the same letter; give each its own.")
+        return {}
     if options and (len(options) < 2 or tuple(options) != tuple(LETTERS[: len(options)])):
         reading.fail("bad_options", f"options must be two to {len(LETTERS)}, from A without gap.")
         return {}

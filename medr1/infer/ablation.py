@@ -42,6 +42,8 @@ def ablate(image: Image, kind: str, seed: str) -> Image:
         return images.new("RGB", image.size, (_GREY, _GREY, _GREY))
     if kind == "noise":
         shape = (image.height, image.width, 3)
-        pixels = np.random.default_rng(list(seed.encode())).integers(0, 256, shape, np.uint8)
+        pixels = np.random.default_rng(list(seed.encode("utf-8", "surrogatepass"))).integers(
+            0, 256, shape, np.uint8
+        )
         return images.fromarray(pixels)
     return image

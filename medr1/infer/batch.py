@@ -27,7 +27,7 @@ from typing import Any
 
 from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
-from medr1.errors import InputError
+from medr1.errors import InputError, OutputError
 from medr1.files import parse_json, read_text, to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
@@ -65,14 +65,18 @@ def manifest(
     decoding: Decoding,
     seed: int,
 ) -> dict[str, Any]:
-    """The `meta` of results.json: all that decides an answer, nothing that depends on the host."""
+    """The `meta` of results.json: what decides an answer, nothing that depends on the host.
+
+    The images are not in it: what lies in their files may change unnoticed.
+    """
     used = prompt or loaded.info.prompt
     return {
-        "model": loaded.path.resolve().name,
+        "model": _printable(loaded.path.resolve().name),
         "model_sha256": checkpoint_sha256(loaded.path),
-        "data": data,
+        "data": _printable(data),
         "data_sha256": questions.sha256,
-        "prompt": Path(used).name if used else "by question",
+        "n": len(questions.samples),
+        "prompt": _printable(Path(used).name) if used else "by question",
         "prompt_sha256": prompt_sha256(used) if used else None,
         "decoding": asdict(decoding),
         "seed": seed,
@@ -82,9 +86,14 @@ def manifest(
     }
 
 
+def _printable(name: str) -> str:
+    """A name from the file system or the command line as text that every file can hold."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def require_free(output: Path) -> None:
     """Refuse, before a model is loaded, an output that is a folder or another run's at work."""
-    if output.is_dir():
+    if os.path.isdir(output):
         raise InputError(f"{output} is a folder; --output-file takes a file.")
     for journal in _journals(output):
         require_unlocked(journal)
@@ -110,14 +119,11 @@ def run_batch(
         questions = shuffle_images(questions, meta["seed"])
     with team() as processes:
         if overwrite and processes.rank == 0:
-            for old in (output, *_journals(output)):
-                if old.exists():
-                    os.replace(old, old.with_name(old.name + ".bak"))
+            _set_aside(output)
         processes.wait()
-        if not _journals(output) and (entries := _finished(output, meta)) is not None:
-            logger.info("%s is complete already; nothing to do.", output)
+        if (entries := _finished(output, meta)) is not None:
             processes.wait()
-            return _outcome(entries) if processes.rank == 0 else None
+            return _complete(output, entries) if processes.rank == 0 else None
         processes.wait()
         plan = plan_batches(questions.samples, questions.image_root, batch_size)
         _answer(loaded, questions, output, meta, plan, decoding, prompt, processes)
@@ -126,7 +132,7 @@ def run_batch(
             return None
         outcome = _merge(output, meta, len(questions.samples))
     run = {
-        "argv": sys.argv,
+        "argv": list(map(_printable, sys.argv)),
         "batch_size": batch_size,
         "processes": processes.size,
         "seconds": round(time.monotonic() - started, 3),
@@ -134,6 +140,30 @@ def run_batch(
     }
     write_atomic(output.with_name(output.name + ".run.json"), to_json(run))
     logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)
+    return outcome
+
+
+def _set_aside(output: Path) -> None:
+    """Keep what is there as .bak."""
+    for old in (output, *_journals(output)):
+        if old.exists():
+            backup = old.with_name(old.name + ".bak")
+            try:
+                os.replace(old, backup)
+            except OSError as error:
+                raise OutputError(f"cannot move {old} to {backup}: {error.strerror}.") from None
+
+
+def _complete(output: Path, entries: list[dict[str, Any]]) -> Outcome:
+    """The outcome of a run that had ended; a kill may have left its journals."""
+    for journal in _journals(output):
+        journal.unlink()
+    outcome = _outcome(entries)
+    logger.info(
+        "%s is complete already, with %d errors; nothing to do. To answer anew: --overwrite.",
+        output,
+        outcome.n_error,
+    )
     return outcome
 
 

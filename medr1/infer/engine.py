@@ -20,7 +20,7 @@ from typing import Any
 
 from medr1 import answers
 from medr1.infer.generation import Features, Prefix, generate, prefill, sample, score
-from medr1.infer.inputs import Preparation, Question, Row, prepared
+from medr1.infer.inputs import Preparation, Question, Row, is_out_of_memory, prepared
 from medr1.infer.options import mean_shares, most_probable, shares
 from medr1.infer.plan import plan_batches
 from medr1.models import LoadedModel
@@ -124,7 +124,7 @@ def _answered(answering: _Answering, questions: list[Question]) -> dict[int, Pre
         with torch.inference_mode():
             return answering(questions)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     # outside of the except clause, whose traceback holds the tensors
     if torch.cuda.is_available():
@@ -134,16 +134,6 @@ def _answered(answering: _Answering, questions: list[Question]) -> dict[int, Pre
         return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
     half = len(questions) // 2
     return {**_answered(answering, questions[:half]), **_answered(answering, questions[half:])}
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether CUDA, MPS or the CPU had no memory left."""
-    import torch
-
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "out of memory" in said or "can't allocate memory" in said
-    )
 
 
 @dataclass(frozen=True)
@@ -179,7 +169,7 @@ class _Answering:
         scores: list[list[float]] = [[] for _ in rows]
         if any(scored):
             tokens = [
-                self._strings(row, text, ids) if wanted else ([], [])
+                self._strings(row, text, ids, writes) if wanted else ([], [])
                 for row, wanted, (text, ids, _) in zip(rows, scored, texts, strict=True)
             ]
             scores = score(self.loaded, prefix, *zip(*tokens, strict=True))
@@ -237,14 +227,16 @@ class _Answering:
     def _text(self, ids: list[int]) -> str:
         return self.loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _strings(self, row: Row, text: str, ids: list[int]) -> tuple[list[int], list[list[int]]]:
+    def _strings(
+        self, row: Row, text: str, ids: list[int], written: bool
+    ) -> tuple[list[int], list[list[int]]]:
         """The reasoning tokens before the answer's place, and the answer strings' tokens there.
 
         Where reasoning was asked for and no answer follows it, there is no such place: none.
         """
         lead = ""
         before: list[int] = []
-        if row.reasons_first and ids:
+        if row.reasons_first and written:
             place = text.rfind("<answer>")
             if place < 0:
                 return [], []

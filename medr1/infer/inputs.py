@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.images import LoadedImage, load_image, resolve_image
-from medr1.errors import ItemError
+from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
 from medr1.models import LoadedModel, control_tokens
@@ -99,15 +99,29 @@ class Preparation:
             except ItemError as error:
                 failed[index] = Failure(error.code, str(error))
             except MemoryError:
-                reason = f"item {samples[index].id}: its picture needs too much memory."
-                failed[index] = Failure("out_of_memory", reason)
-        pictures = self.pictures(images)
+                failed[index] = _too_large(samples[index])
+        pictures = self._pictures_that_fit(images)
         for index in with_images:
             try:
-                ready.append(self.question(index, samples[index], pictures))
+                if all(name in pictures for name in samples[index].images):
+                    ready.append(self.question(index, samples[index], pictures))
+                else:
+                    failed[index] = _too_large(samples[index])
             except ItemError as error:
                 failed[index] = Failure(error.code, str(error))
         return ready, failed
+
+    def _pictures_that_fit(self, images: Mapping[str, LoadedImage]) -> dict[str, Picture]:
+        """The pictures of a batch; each by itself where all together need too much memory."""
+        try:
+            return self.pictures(images)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if len(images) == 1:
+            return {}
+        apart = [self._pictures_that_fit({name: image}) for name, image in images.items()]
+        return {name: picture for one in apart for name, picture in one.items()}
 
     def pictures(self, images: Mapping[str, LoadedImage]) -> dict[str, Picture]:
         """The images by name as the vision tower takes them."""
@@ -153,6 +167,11 @@ class Preparation:
         )
         ids = self.loaded.processor.tokenizer(text)["input_ids"]
         room = self.loaded.model.config.get_text_config().max_position_embeddings - self.longest
+        if room <= 0:
+            raise InputError(
+                f"--max-new-tokens {self.longest} leaves no room for a prompt: the model takes "
+                f"{room + self.longest} tokens in all. Give less."
+            )
         if len(ids) > room:
             raise ItemError(
                 "prompt_too_long",
@@ -185,9 +204,28 @@ class Preparation:
         token = self.loaded.processor.image_token
         merged = self.loaded.processor.image_processor.merge_size**2
         pieces = text.split(token)
+        if len(pieces) != len(pictures) + 1:
+            raise InputError(
+                f"the chat template of {self.loaded.path} has {len(pieces) - 1} places for "
+                f"{len(pictures)} images. Use the checkpoint's own template."
+            )
         for place, picture in enumerate(pictures):
             pieces[place] += token * (int(picture.grid.prod()) // merged)
         return "".join(pieces)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether CUDA, MPS or the CPU had no memory left."""
+    import torch
+
+    said = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(s in said for s in signs)
+
+
+def _too_large(sample: Sample) -> Failure:
+    message = f"item {sample.id}: its picture needs too much memory; use a smaller one."
+    return Failure("out_of_memory", message)
 
 
 def prompt_for(sample: Sample, asked: str | None, checkpoint: str | None) -> str:

@@ -67,7 +67,8 @@ class Journal:
         os.close(self._file)
         if kind is not None:
             logger.warning(
-                "%d items are finished and kept in %s; the same command goes on from there.",
+                "%d items are finished and kept in %s; the same command goes on from there "
+                "(without --overwrite).",
                 len(self),
                 self.path,
             )
@@ -119,19 +120,29 @@ class Journal:
 
 def require_unlocked(path: Path) -> None:
     """Raise LockedError where another process has this journal open."""
-    handle = os.open(path, os.O_RDONLY)
     try:
-        _lock(handle, path)
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}.") from None
+    try:
+        # shared, so that the processes of one run may look at the same time
+        _lock(handle, path, fcntl.LOCK_SH)
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, path: Path) -> None:
+def _lock(handle: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         raise LockedError(
             f"{path} is being written by another run. Wait for it, or choose another output."
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"cannot lock {path}: {error.strerror}. Choose an output on another file system."
         ) from None
 
 

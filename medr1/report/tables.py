@@ -11,6 +11,7 @@ import io
 import re
 import textwrap
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -200,17 +201,16 @@ def demo_samples(document: Mapping[str, Any], *, width: int = 80) -> str:
     return "\n".join(lines)
 
 
-# --- CSV --------------------------------------------------------------------------------------
-
-
 def answer_text(entry: Mapping[str, Any], *, width: int = 80, reasoning: bool = False) -> str:
-    """The answer of one entry of results.json, and a bar for each option's probability."""
+    """The answer of one entry of results.json, a bar for each option, and what was sampled."""
     options, answer = entry["options"], entry["extracted_answer"]
     text = f"{answer}) {options[answer]}" if answer in options else answer
     if answer is None:
         said = entry["model_output"] or ""
         text = f"No clear answer in: {said}" if entry["answer_type"] != "open" else said
-    parts = [reasoning and entry["reasoning"], text, _bars(entry, width)]
+    sampled = Counter(" ".join(said.split()) for said in entry["samples"]).most_common()
+    counts = "\n".join(f"{n} of {len(entry['samples'])} samples: {said}" for said, n in sampled)
+    parts = [reasoning and entry["reasoning"], text, _bars(entry, width), counts]
     return "\n\n".join("\n".join(map(clean, p.splitlines())) for p in parts if p)
 
 
@@ -231,6 +231,9 @@ def _bars(entry: Mapping[str, Any], width: int) -> str:
         name = _cut(clean(names[answer]), column)
         lines.append(f"{name}{' ' * (column - _columns(name))}  {100 * share:5.1f} %  {bar}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+# --- CSV --------------------------------------------------------------------------------------
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:

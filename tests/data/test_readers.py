@@ -562,3 +562,15 @@ def test_split_of_a_data_set_on_disk(tmp_path):
     folder = split_file(tmp_path / "disk", "train")
     assert split_file(folder, "train") == folder
     assert read_questions(folder).samples[0].ground_truth == "C"
+
+
+def test_a_question_typed_in_bytes_that_are_no_text_is_refused():
+    with pytest.raises(ItemError, match="UTF-8"):
+        sample_from_question("What \udcff?", ("a.png",))
+
+
+def test_two_options_with_one_letter_are_refused(tmp_path):
+    item = {"image": "a.png", "question": "Which?", "options": {"A": "x", "a": "y", "B": "z"}}
+    (tmp_path / "q.json").write_text(json.dumps([item]))
+    questions = read_questions(tmp_path / "q.json")
+    assert questions.failures[0].code == "bad_options"

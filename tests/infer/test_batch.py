@@ -14,6 +14,7 @@ from itertools import chain
 import pytest
 
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.errors import InputError
 from medr1.infer import batch
 from medr1.infer.batch import Outcome, manifest, run_batch
 from medr1.infer.engine import Decoding
@@ -241,3 +242,29 @@ def test_a_closed_pipe_ends_a_run_without_a_traceback(tmp_path):
     os.close(writer)
     assert done.returncode == 141 and b"Traceback" not in done.stderr
     assert len(json.loads((tmp_path / "r.json").read_text())["results"]) == 2
+
+
+def test_a_finished_run_over_fewer_items_is_another_run(tiny_model, questions, tmp_path):
+    few = replace(questions, samples=questions.samples[:2])
+    run(tiny_model, few, tmp_path / "r.json")
+    with pytest.raises(InputError, match=r"\(n differ\)"):
+        run(tiny_model, questions, tmp_path / "r.json")
+
+
+def test_journals_that_a_kill_left_beside_a_complete_output_are_removed(
+    tiny_model, questions, tmp_path, caplog
+):
+    few = replace(questions, samples=questions.samples[:2])
+    run(tiny_model, few, tmp_path / "r.json")
+    written = (tmp_path / "r.json").read_bytes()
+    (tmp_path / "r.json.journal.1.jsonl").write_text("left\n")
+    assert run(tiny_model, few, tmp_path / "r.json") == Outcome(2)
+    assert list(tmp_path.glob("*journal*")) == []
+    assert (tmp_path / "r.json").read_bytes() == written
+
+
+def test_names_that_are_not_utf_8_do_not_end_a_run(tiny_model, questions, tmp_path):
+    few = replace(questions, samples=questions.samples[:1])
+    meta = manifest(tiny_model, few, data="q\udce9.json", prompt=None, decoding=GREEDY, seed=0)
+    run_batch(tiny_model, few, tmp_path / "r.json", meta, decoding=GREEDY)
+    assert json.loads((tmp_path / "r.json").read_text())["meta"]["data"] == "q\ufffd.json"

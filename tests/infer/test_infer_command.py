@@ -80,6 +80,10 @@ def test_on_a_terminal_an_open_answer_is_shown_while_it_is_written(tmp_path, ima
         (("--mode", "options"), "no options"),
         (("--prompt", "nothing"), "unknown prompt"),
         (("--option", "only one"), "two to"),
+        (("--prompt", "Answer in one word. " * 20), "unknown prompt"),
+        (("--output-file", "r.json"), "--batch-file"),
+        (("--mode", "options", "--num-samples", "2"), "writes no text"),
+        (("--model-path", "x" * 300), "not found"),
     ],
 )
 def test_what_cannot_be_done_with_one_image(tmp_path, image, args, says):

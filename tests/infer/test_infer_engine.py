@@ -1,5 +1,6 @@
 """Free decoding on the embedded model: batches change nothing, a bad item harms only itself."""
 
+import copy
 from collections import Counter
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from medr1.data.images import load_image, resolve_image
+from medr1.errors import InputError
 from medr1.infer.engine import Decoding, predict
 from medr1.infer.generation import Features, prefill
 from medr1.infer.inputs import Preparation, prompt_for
@@ -240,3 +242,60 @@ def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation
     expected = tiny_model.processor(text=[text], images=[images], return_tensors="pt")
     assert row.ids == expected["input_ids"][0].tolist()
     assert torch.equal(torch.cat([p.patches for p in row.pictures]), expected["pixel_values"])
+
+
+def test_pictures_that_do_not_fit_together_are_made_ready_one_by_one(tiny_model, validation):
+    """The fault is put into the image processor: one picture at a time, and one not at all."""
+    samples = [s for s in validation.samples[:12] if s.images != validation.samples[3].images]
+    expected = answers_of(tiny_model, validation, samples, batch_size=12)
+    made = tiny_model.processor.image_processor
+    large = load_image(resolve_image(samples[0].images[0], validation.image_root)).image
+
+    class Narrow:
+        merge_size = made.merge_size
+
+        def __call__(self, images, **arguments):
+            if len(images) > 1 or images[0].tobytes() == large.tobytes():
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return made(images=images, **arguments)
+
+    tiny_model.processor.image_processor = Narrow()
+    try:
+        found = answers_of(tiny_model, validation, samples, batch_size=12)
+    finally:
+        tiny_model.processor.image_processor = made
+    for sample, one, other in zip(samples, found, expected, strict=True):
+        if sample.images == samples[0].images:
+            assert one.error.code == "out_of_memory"
+        else:
+            assert one == other
+
+
+def test_greedy_is_greedy_whatever_the_checkpoint_asks_for(tiny_model, validation):
+    samples = validation.samples[:3]
+    expected = answers_of(tiny_model, validation, samples, batch_size=3)
+    own = tiny_model.model.generation_config
+    tiny_model.model.generation_config = copy.deepcopy(own)
+    asked = {"num_beams": 2, "num_return_sequences": 2, "cache_implementation": "static"}
+    tiny_model.model.generation_config.update(**asked, do_sample=True, temperature=3.0)
+    try:
+        assert answers_of(tiny_model, validation, samples, batch_size=3) == expected
+    finally:
+        tiny_model.model.generation_config = own
+
+
+def test_no_room_for_a_prompt_is_said_once(tiny_model, validation):
+    with pytest.raises(InputError, match="leaves no room"):
+        answers_of(
+            tiny_model, validation, validation.samples[:2], decoding=Decoding(max_new_tokens=10**6)
+        )
+
+
+def test_a_template_without_a_place_for_the_image_is_refused(tiny_model, validation):
+    own = tiny_model.processor.chat_template
+    tiny_model.processor.chat_template = "{{ messages[0].content[-1].text }}"
+    try:
+        with pytest.raises(InputError, match="0 places for 1 images"):
+            answers_of(tiny_model, validation, validation.samples[:1])
+    finally:
+        tiny_model.processor.chat_template = own

@@ -1,5 +1,6 @@
 """The journal loses nothing that was finished, and says what is wrong with one it cannot use."""
 
+import fcntl
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from medr1.errors import InputError, LockedError, OutputError, StateError
-from medr1.infer.journal import Journal
+from medr1.infer.journal import Journal, require_unlocked
 
 META = {"model_sha256": "a" * 64, "seed": 0, "decoding": {"max_new_tokens": 8}}
 N = 20
@@ -106,6 +107,17 @@ def test_two_writers_do_not_mix(tmp_path):
             Journal(path, META, N)
         journal.append({1: entry(1)})
     assert read(path) == [entry(0), entry(1)]
+
+
+def test_several_may_look_whether_a_journal_is_in_use(tmp_path):
+    path = tmp_path / "j.jsonl"
+    require_unlocked(path)
+    fill(path, [0])
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        require_unlocked(path)
+    with Journal(path, META, N), pytest.raises(LockedError):
+        require_unlocked(path)
 
 
 def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(tmp_path):

@@ -219,7 +219,7 @@ def test_demo_samples():
 def entry(**values):
     known = {"options": {"A": "CT", "B": "MRI"}, "answer_type": "multiple_choice"}
     empty = {"extracted_answer": None, "model_output": None, "option_probs": None}
-    return {**empty, **known, "reasoning": None, **values}
+    return {**empty, **known, "reasoning": None, "samples": [], **values}
 
 
 def test_an_answer_and_its_bars():
@@ -237,6 +237,11 @@ def test_an_answer_and_its_bars():
         "A) CT     6.2 %  █▎",
         "B) MRI   93.8 %  ██████████████████▊",
     ]
+
+
+def test_samples_are_counted():
+    shown = answer_text(entry(extracted_answer="A", samples=["MRI", "CT", " CT\n"]))
+    assert shown.splitlines()[2:] == ["2 of 3 samples: CT", "1 of 3 samples: MRI"]
 
 
 def test_what_could_not_be_read_is_shown_as_it_is():
