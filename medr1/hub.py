@@ -14,12 +14,14 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from medr1.checkpoints.finding import LOADED
+from medr1.checkpoints.integrity import CHECKSUMS, checksum_line
 from medr1.errors import InputError, Medr1Error, OutputError
 from medr1.files import sha256_of, to_json, write_atomic
 
 MED_R1 = "yuxianglai117/Med-R1"
 DEFAULT_VARIANT = "Qwen_2.5_3B_nothink"
-CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*README.md")
+CHECKPOINT_FILES = (*(f"*{ending}" for ending in LOADED), "*README.md")
 _PICTURES = ("png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "PNG", "JPG", "JPEG")
 DATA_FILES = tuple(
     f"*.{ending}"
@@ -190,10 +192,10 @@ def fetch(wanted: Plan) -> Path:
         digest = sha256_of(path)
         if file.sha256 not in (None, digest):
             raise Medr1Error(f"{path} is not what the hub has (SHA-256). Delete it, fetch again.")
-        sums.append(f"{digest}  {path.relative_to(wanted.destination).as_posix()}\n")
+        sums.append(checksum_line(digest, path.relative_to(wanted.destination)))
     record = {"schema": FETCH_SCHEMA, "repo": wanted.repo, "revision": wanted.revision}
     write_atomic(wanted.destination / "medr1-fetch.json", to_json(record))
-    write_atomic(wanted.destination / "SHA256SUMS", sums)
+    write_atomic(wanted.destination / CHECKSUMS, sums)
     return wanted.destination
 
 

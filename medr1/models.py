@@ -34,6 +34,7 @@ __all__ = [
     "choose_dtype",
     "control_tokens",
     "find_checkpoint",
+    "installed_version",
     "library_versions",
     "load_model",
     "load_processor",
@@ -268,14 +269,18 @@ def checkpoint_document(**values: Any) -> str:
     return to_json({"schema": CHECKPOINT_SCHEMA, **values})
 
 
-def library_versions() -> dict[str, str]:
-    """The versions that decide numbers, for manifests; what is not installed is absent."""
+def installed_version(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
-    for name in ("medr1", "torch", "torchvision", "transformers", "trl", "accelerate", "pillow"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that decide numbers, for manifests; what is not installed is absent."""
+    names = ("medr1", "torch", "torchvision", "transformers", "trl", "accelerate", "pillow")
+    found = {name: installed_version(name) for name in names}
+    return {name: version for name, version in found.items() if version is not None}

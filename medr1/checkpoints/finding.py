@@ -27,6 +27,10 @@ MED_R1_NAMES = {
 """What the folders of Med-R1's published checkpoints are called after."""
 
 
+LOADED = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""The endings of the files of a checkpoint that are read; none of them can run code."""
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether the folder holds a LoRA adapter, which goes onto a base, and no model of its own."""
     return os.path.isfile(folder / "adapter_config.json")
@@ -106,7 +110,7 @@ def _is_hub_id(name: str) -> bool:
         bool(owner and model)
         and "/" not in model
         and owner[0] not in ".~"
-        and not (Path(owner).exists() or owner in ("checkpoints", "output", "data"))
+        and not (os.path.exists(owner) or owner in ("checkpoints", "output", "data"))
     )
 
 
@@ -114,12 +118,11 @@ def _from_hub(name: str, offline: bool, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
     try:
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=patterns,
+            allow_patterns=[f"*{ending}" for ending in LOADED],
             ignore_patterns=["*/*"],  # other checkpoints, each as large as this one
             local_files_only=offline,
         )

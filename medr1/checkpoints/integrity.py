@@ -7,19 +7,18 @@ import re
 from pathlib import Path
 
 from medr1.checkpoints.adapters import find_base
-from medr1.checkpoints.finding import is_adapter
+from medr1.checkpoints.finding import LOADED, is_adapter
 from medr1.errors import InputError
 from medr1.files import read_text, sha256_of, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
-_READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _NOT_READ = {"training.json", "trainer_state.json", "medr1-fetch.json"}
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def loaded_files(folder: Path) -> list[Path]:
     """The files that loading reads, in name order; no README, no state of a training."""
-    top = [p for p in folder.iterdir() if p.suffix in _READ and p.name not in _NOT_READ]
+    top = [p for p in folder.iterdir() if p.suffix in LOADED and p.name not in _NOT_READ]
     more = (folder / "additional_chat_templates").glob("*.jinja")
     return sorted(path for path in (*top, *more) if path.is_file())
 
@@ -40,7 +39,12 @@ def write_checksums(folder: Path) -> None:
 
 
 def _line(folder: Path, path: Path) -> str:
-    return f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n"
+    return checksum_line(sha256_of(path), path.relative_to(folder))
+
+
+def checksum_line(digest: str, name: Path) -> str:
+    """One line of SHA256SUMS: a file's hash in hex and its name in the folder."""
+    return f"{digest}  {name.as_posix()}\n"
 
 
 def checksum_faults(folder: Path) -> list[str] | None:

@@ -216,6 +216,14 @@ image_root_option = option(
 offline_option = option("--offline", is_flag=True, help="Never touch the network.")
 
 
+device_option = option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+    default="auto",
+    help="auto: cuda, then mps, then cpu.",
+)
+
+
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--device and --dtype."""
     function = option(
@@ -224,12 +232,7 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
         default="auto",
         help="auto: bfloat16 on CUDA, float32 elsewhere.",
     )(function)
-    return option(
-        "--device",
-        type=click.Choice(["auto", "cuda", "mps", "cpu"]),
-        default="auto",
-        help="auto: cuda, then mps, then cpu.",
-    )(function)
+    return device_option(function)
 
 
 def model_path_option(**kwargs: Any) -> Decorator:

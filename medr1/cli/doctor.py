@@ -7,19 +7,14 @@ from typing import Any
 
 import click
 
-from medr1.cli.common import Medr1Command, common_options, json_option, option
+from medr1.cli.common import Medr1Command, common_options, device_option, json_option
 
 _WIDTH = 100
 _COLORS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
 @click.command(cls=Medr1Command, short_help="Check the machine, the libraries and the device.")
-@option(
-    "--device",
-    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
-    default="auto",
-    help="The device to check; auto: cuda, then mps, then cpu.",
-)
+@device_option
 @json_option
 @common_options
 def doctor(device: str, as_json: bool) -> None:

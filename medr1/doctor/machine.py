@@ -7,9 +7,11 @@ import platform
 import re
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
+
+from medr1.models import choose_attention, choose_device, choose_dtype, installed_version
 
 LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
              "pillow")  # fmt: skip
@@ -23,25 +25,21 @@ EXTRAS = {
 _CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
 
 
-def installed(package: str) -> str | None:
-    """The version of a package, None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def library_versions() -> dict[str, dict[str, str | None]]:
+def compared_versions() -> dict[str, dict[str, str | None]]:
     """Library -> its version here, the one last tried with medr1, and the range it needs."""
     text = _CONSTRAINTS.read_text(encoding="utf-8") if _CONSTRAINTS.is_file() else ""
     tried = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
     needed = {}
-    if installed("medr1") is not None:
+    if installed_version("medr1") is not None:
         for line in requires("medr1") or ():
             if match := re.fullmatch(r"([\w.-]+)(>=[\w.]+)", line):
                 needed[match[1].lower()] = match[2]
     return {
-        name: {"installed": installed(name), "tried": tried.get(name), "needs": needed.get(name)}
+        name: {
+            "installed": installed_version(name),
+            "tried": tried.get(name),
+            "needs": needed.get(name),
+        }
         for name in LIBRARIES
     }
 
@@ -64,8 +62,6 @@ def devices() -> list[dict[str, Any]]:
 
 def chosen(device: str) -> dict[str, str]:
     """What a command with this --device would run on, by models.py."""
-    from medr1.models import choose_attention, choose_device, choose_dtype
-
     target = choose_device(device)
     dtype = str(choose_dtype("auto", target)).removeprefix("torch.")
     return {"device": target.type, "dtype": dtype, "attention": choose_attention(target)}
@@ -84,10 +80,10 @@ def facts(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {release}, {platform.machine()}",
         "is_mac": sys.platform == "darwin",
-        "libraries": library_versions(),
+        "libraries": compared_versions(),
         "devices": devices(),
         "chosen": chosen(device),
         "memory": {"total": memory.total, "available": memory.available},
         "disk_free": shutil.disk_usage(".").free,
-        "extras": {name: installed(name) for name in EXTRAS},
+        "extras": {name: installed_version(name) for name in EXTRAS},
     }
