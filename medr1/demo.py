@@ -16,7 +16,8 @@ from typing import Any
 from medr1.data.audit import blind_predictions
 from medr1.data.readers import Questions, read_questions
 from medr1.data.tiny import tiny_config
-from medr1.evaluate.metrics import compare_accuracy, judge_all, summarize
+from medr1.evaluate.judging import Settings, judge_all
+from medr1.evaluate.metrics import compare_accuracy, summarize
 from medr1.files import to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.batch import manifest, write_results
@@ -141,7 +142,7 @@ def shares_right(loaded: LoadedModel, exam: Exam) -> dict[str, float]:
 
 def share_right(predictions: Sequence[Prediction], protocol: str) -> float:
     """The share that the protocol finds right."""
-    return float(judge_all(predictions, protocol=protocol).correct.mean())
+    return float(judge_all(predictions, Settings(protocol)).correct.mean())
 
 
 def compare(

@@ -1,26 +1,45 @@
 """Predictions in, summary.json out: every metric with its 95 % interval, nobody dropped.
 
 Shares lie in [0, 1]. An item that failed or whose answer could not be read is wrong and counts;
-what cannot be computed is null with a reason. Items about one image are not independent, so
-intervals draw images, not items (`intervals`). Definitions: reference metrics.md 2.2.
+what cannot be computed is null with a reason. Definitions: reference metrics.md 2.2.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medr1 import answers
 from medr1.errors import InputError
-from medr1.evaluate.texts import corpus_metrics, item_metrics
-from medr1.intervals import Interval, bootstrap_mean, cluster_codes, paired_difference, wilson
+from medr1.evaluate import tallies
+from medr1.evaluate.estimates import (
+    Metric,
+    difference_metric,
+    macro_metric,
+    mean_metric,
+    null,
+)
+from medr1.evaluate.judging import (
+    GROUPS,
+    Coded,
+    Judged,
+    Outcome,
+    Settings,
+    Values,
+    judge_all,
+    verdict,
+)
+from medr1.evaluate.texts import (
+    CORPUS_METRICS,
+    ITEM_METRICS,
+    corpus_estimates,
+    corpus_scores,
+    item_scores,
+)
 from medr1.normalization import fold, normalize
 from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction
@@ -28,41 +47,14 @@ from medr1.records import SUMMARY_SCHEMA, Prediction
 if TYPE_CHECKING:
     from medr1.data.audit import BlindPredictions
 
-GROUPS = ("modality", "question_type", "dataset")
+METRICS = ("accuracy", "exact_match", "counting_accuracy", *ITEM_METRICS, *CORPUS_METRICS)
+"""Every metric's name, in the order in which they are shown."""
 LATER = ("calibration", "selective", "hallucination", "reasoning")
 """Parts of summary.json that this version leaves null."""
 SHORT_REFERENCE = 4
 """Mean reference length in words under which BLEU says little."""
 FEW_IMAGES = 30
 """Under so many images a bootstrap interval is too narrow."""
-
-Metric = dict[str, Any]
-Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Predictions with the protocol's verdicts; the arrays have one entry per prediction."""
-
-    predictions: Sequence[Prediction]
-    verdicts: Sequence[answers.Verdict | None]
-    """None where there is no output to judge."""
-    clusters: NDArray[np.intp]
-    """Items that are not independent, such as those about one image, share a code."""
-    unit: str = "image"
-    """What a cluster is."""
-    seed: int = 0
-    num_resamples: int = 2000
-
-    @cached_property
-    def correct(self) -> Values:
-        """1.0 where the verdict is right."""
-        return np.array([float(v is not None and v.correct) for v in self.verdicts])
-
-    @cached_property
-    def answers(self) -> list[str | None]:
-        """What was extracted, None where nothing was."""
-        return [v.extraction.answer if v else None for v in self.verdicts]
 
 
 def summarize(
@@ -74,23 +66,47 @@ def summarize(
     num_resamples: int = 2000,
 ) -> dict[str, Any]:
     """The summary.json document (DESIGN 5) of one run's predictions under one protocol."""
-    judged = judge_all(predictions, protocol=protocol, seed=seed, num_resamples=num_resamples)
-    groups = {kind: _groups(judged, kind) for kind in GROUPS}
-    metrics = _metrics(judged)
+    settings = Settings(protocol, protocols=answers.PROTOCOLS)
+    judged = judge_all(predictions, settings, seed=seed, num_resamples=num_resamples)
+    return summary_of(judged, blind=blind)
+
+
+def summary_of(
+    judged: Judged,
+    *,
+    blind: BlindPredictions | None = None,
+    metrics: Iterable[str] = METRICS,
+) -> dict[str, Any]:
+    """The summary.json document of judged items, with those of METRICS that are asked for."""
+    wanted = {"accuracy", *metrics}
+    asked = tuple(name for name in METRICS if name in wanted)
+    columns, notes = _group_columns(judged)
+    scored = _Scored(judged, asked)
+    groups = {kind: _groups(scored, column) for kind, column in columns.items()}
     return {
         "schema": SUMMARY_SCHEMA,
-        "protocol": protocol,
-        "n": len(predictions),
-        "n_error": sum(p.error is not None for p in predictions),
-        "n_unparsed": int(_unparsed(judged).sum()),
-        "n_truncated": sum(p.finish_reason == "length" for p in predictions),
-        "metrics": metrics,
+        "protocol": judged.settings.protocol,
+        "n": len(judged),
+        "n_error": int(judged.outcomes.where(lambda o: o.failed).sum()),
+        "n_unparsed": int(judged.unanswered.sum()),
+        "n_truncated": int(judged.outcomes.where(lambda o: o.truncated).sum()),
+        "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
+        "metrics": scored.metrics(),
         "groups": groups,
-        "macro": {kind: _macro(kind, groups[kind]) for kind in GROUPS},
-        "confusion": _confusion(judged),
+        "macro": {kind: _macro(kind, scored, column) for kind, column in columns.items()},
+        "protocols": {
+            name: mean_metric(right.astype(np.float64), judged)
+            for name, right in judged.columns.protocols.items()
+        },
+        "extraction": tallies.found_by(judged),
+        "unanswered": tallies.unanswered(judged),
+        "confusion": tallies.confusion(judged),
+        "confusion_text": tallies.confusion(judged, as_text=True),
+        "findings": tallies.findings(judged),
+        "lengths": tallies.lengths(judged),
         "blind": _blind(judged, blind),
-        **{name: _null("this version does not compute it") for name in LATER},
-        "warnings": _warnings(judged),
+        **{name: null("this version does not compute it") for name in LATER},
+        "warnings": [*_warnings(judged, asked), *notes],
     }
 
 
@@ -112,20 +128,15 @@ def compare_accuracy(
             "the two results do not hold the same items in the same order, so they cannot be "
             "compared item by item. Run both on the same questions."
         )
+    settings = Settings(protocol, cluster_by)
     first, second = (
-        judge_all(
-            predictions,
-            protocol=protocol,
-            cluster_by=cluster_by,
-            seed=seed,
-            num_resamples=num_resamples,
-        )
+        judge_all(predictions, settings, seed=seed, num_resamples=num_resamples)
         for predictions in (base, trained)
     )
     return {
         "base": mean_metric(first.correct, first),
         "trained": mean_metric(second.correct, second),
-        "difference": _difference(second.correct, first.correct, second),
+        "difference": difference_metric(second.correct, first.correct, second),
     }
 
 
@@ -133,222 +144,146 @@ def item_rows(
     predictions: Sequence[Prediction], *, protocol: str = "default"
 ) -> list[dict[str, Any]]:
     """One row per item, in order: what was asked for, what was found and how, and the verdict."""
-    judged = judge_all(predictions, protocol=protocol)
-    return [
-        {
-            "id": p.sample.id,
-            "ground_truth": p.sample.ground_truth,
-            "extracted_answer": verdict.extraction.answer if verdict else None,
-            "extraction": verdict.extraction.method if verdict else None,
-            "correct": verdict is not None and verdict.correct,
-            "error": p.error.code if p.error else None,
-        }
-        for p, verdict in zip(judged.predictions, judged.verdicts, strict=True)
-    ]
+    return [item_row(prediction, protocol) for prediction in predictions]
 
 
-def judge_all(
-    predictions: Sequence[Prediction],
-    *,
-    protocol: str = "default",
-    cluster_by: str = "image",
-    seed: int = 0,
-    num_resamples: int = 2000,
-) -> Judged:
-    """Ask `answers` for every verdict; an item with an error or without output has none."""
-    verdicts = [_judge(prediction, protocol) for prediction in predictions]
-    clusters = cluster_codes(_cluster_of(prediction, cluster_by) for prediction in predictions)
-    return Judged(predictions, verdicts, clusters, cluster_by, seed, num_resamples)
-
-
-def _judge(prediction: Prediction, protocol: str) -> answers.Verdict | None:
-    sample = prediction.sample
-    if sample.ground_truth is None:
-        raise InputError(
-            f"item {sample.id} has no ground_truth, so its answer cannot be judged. "
-            "Add it to the results, or leave the item out."
-        )
-    if prediction.error is not None or prediction.model_output is None:
-        return None
-    return answers.judge(
-        prediction.model_output,
-        ground_truth=sample.ground_truth,
-        options=sample.options,
-        answer_type=sample.answer_type,
-        protocol=protocol,
-    )
-
-
-def _cluster_of(prediction: Prediction, cluster_by: str) -> Hashable:
-    """The item's images, or what its metadata has there; an item without stands for itself."""
-    sample = prediction.sample
-    found = sample.images if cluster_by == "image" else sample.metadata.get(cluster_by)
-    return ("", sample.id) if found in (None, ()) else found
-
-
-def _unparsed(judged: Judged) -> NDArray[np.bool_]:
-    """Where the model did answer but no answer was found."""
-    failed = np.array([p.error is not None for p in judged.predictions], dtype=bool)
-    none = np.array([answer is None for answer in judged.answers], dtype=bool)
-    return none & ~failed
-
-
-def _null(reason: str) -> Metric:
-    return {"value": None, "ci95": None, "n": 0, "reason": reason}
-
-
-def mean_metric(
-    values: Values, judged: Judged, where: NDArray[np.bool_] | None = None, reason: str = "no items"
-) -> Metric:
-    """The mean of `values` (over the items of `where`) with the interval that fits them.
-
-    Right/wrong items that are all about different images: Wilson. Otherwise the bootstrap over
-    images; where that has no width, because all items are equally right, Wilson over images.
-    (Images, or whatever else the items are clustered by.)
-    """
-    clusters, unit = judged.clusters, judged.unit
-    if where is not None:
-        values, clusters = values[where], clusters[where]
-    n, n_clusters = len(values), len(np.unique(clusters))
-    if n == 0:
-        return _null(reason)
-    mean = float(np.mean(values))
-    binary = bool(np.isin(values, (0.0, 1.0)).all())
-    if binary and n_clusters == n:
-        interval, method = wilson(int(values.sum()), n), "wilson"
-    elif binary and mean in (0.0, 1.0):
-        interval, method = wilson(int(mean * n_clusters), n_clusters), f"wilson over {unit}s"
-    else:
-        interval = bootstrap_mean(
-            values, clusters, seed=judged.seed, num_resamples=judged.num_resamples
-        )
-        method = f"bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
-    ci95 = list(interval) if interval else None
-    return {"value": mean, "ci95": ci95, "n": n, "method": method}
-
-
-def _difference(
-    a: Values,
-    b: Values,
-    judged: Judged,
-    where: NDArray[np.bool_] | None = None,
-    reason: str = "no items",
-) -> Metric:
-    """mean(a) - mean(b) over the same items (of `where`), with its interval over images."""
-    kept = np.ones(len(a), dtype=bool) if where is None else where
-    clusters, unit = judged.clusters[kept], judged.unit
-    found = paired_difference(
-        a[kept], b[kept], clusters, seed=judged.seed, num_resamples=judged.num_resamples
-    )
-    if found is None:
-        return _null(reason)
-    value, interval = found
-    method = f"paired bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
-    if value in (-1.0, 0.0, 1.0) and bool((a[kept] - b[kept] == value).all()):
-        interval, method = _constant_difference(value, clusters), f"wilson over {unit}s"
-    ci95 = list(interval) if interval else None
-    return {"value": value, "ci95": ci95, "n": int(kept.sum()), "method": method}
-
-
-def _constant_difference(value: float, clusters: NDArray[np.intp]) -> Interval:
-    """Where all items differ alike a bootstrap has no width: Wilson of "all of so many"."""
-    n_clusters = len(np.unique(clusters))
-    low, high = wilson(n_clusters, n_clusters) or (0.0, 1.0)
-    if value == 0:
-        return low - high, high - low
-    return (low, high) if value > 0 else (-high, -low)
-
-
-def _metrics(judged: Judged) -> dict[str, Metric]:
-    """Every metric by its name."""
-    numbers = [is_number(p.sample.ground_truth or "") for p in judged.predictions]
-    counted = np.array(numbers, dtype=bool)
-    found = {
-        "accuracy": mean_metric(judged.correct, judged),
-        "exact_match": mean_metric(_exact_matches(judged), judged),
-        "counting_accuracy": mean_metric(
-            judged.correct, judged, counted, "no item has a number as its ground truth"
-        ),
+def item_row(prediction: Prediction, protocol: str) -> dict[str, Any]:
+    """The verdict on one item and the trace of how its answer was found."""
+    found = verdict(prediction, protocol)
+    extraction = found.extraction if found else None
+    return {
+        "id": prediction.sample.id,
+        "answer_type": prediction.sample.answer_type,
+        "ground_truth": prediction.sample.ground_truth,
+        "extracted_answer": extraction.answer if extraction else None,
+        "extraction": extraction.method if extraction else None,
+        "trace": list(extraction.trace) if extraction else [],
+        "correct": found is not None and found.correct,
+        "finish_reason": prediction.finish_reason,
+        "error": prediction.error.code if prediction.error else None,
     }
-    predicted, references = _answer_texts(judged)
-    answered = np.array([answer is not None for answer in judged.answers], dtype=bool)
-    for name, (values, settings) in item_metrics(predicted, references).items():
-        metric = mean_metric(np.where(answered, values, 0.0), judged)
-        found[name] = {**metric, "signature": settings}
-    found |= corpus_metrics(
-        predicted, references, judged.clusters, seed=judged.seed, num_resamples=judged.num_resamples
-    )
-    return found
 
 
-def _answer_texts(judged: Judged) -> tuple[list[str], list[str]]:
-    """Predicted and reference texts: of a letter its option's text, of no answer the empty text."""
-    predicted, references = [], []
-    for p, answer in zip(judged.predictions, judged.answers, strict=True):
-        options, gold = p.sample.options, p.sample.ground_truth or ""
-        predicted.append(options.get(answer, answer) if answer is not None else "")
-        references.append(options.get(gold, gold))
-    return predicted, references
+# --- the metrics ------------------------------------------------------------------------------
 
 
-def _exact_matches(judged: Judged) -> Values:
-    """1.0 where letters are equal, or texts after SQuAD's normalisation; no answer matches none.
+class _Scored:
+    """The asked metrics of judged items: all of them, or those of a mask."""
+
+    def __init__(self, judged: Judged, asked: Sequence[str]) -> None:
+        self.judged = judged
+        self.asked = asked
+        outcomes = judged.outcomes
+        predicted = [outcome.predicted or "" for outcome in outcomes.values]
+        references = [outcome.reference for outcome in outcomes.values]
+        answered = np.array([o.answer is not None for o in outcomes.values], dtype=bool)
+        self.means: dict[str, Values] = {
+            "accuracy": judged.correct,
+            "exact_match": outcomes.map(_exact_match),
+            "counting_accuracy": judged.correct,
+        }
+        self.signatures: dict[str, str] = {}
+        wanted = [name for name in asked if name not in self.means]
+        for name, (values, settings) in item_scores(predicted, references, wanted).items():
+            self.means[name] = np.where(answered, values, 0.0)[outcomes.codes]
+            self.signatures[name] = settings
+        self.corpora = corpus_scores(predicted, references, wanted)
+        self.is_number = outcomes.where(lambda o: is_number(o.ground_truth))
+
+    def metrics(self, where: Any = None) -> dict[str, Metric]:
+        """Every asked metric by its name."""
+        kept = np.ones(len(self.judged), dtype=bool) if where is None else where
+        found: dict[str, Metric] = {}
+        for name, values in self.means.items():
+            if name == "counting_accuracy":
+                reason = "no item has a number as its ground truth"
+                found[name] = mean_metric(values, self.judged, kept & self.is_number, reason)
+            else:
+                found[name] = mean_metric(values, self.judged, kept)
+            if name in self.signatures:
+                found[name]["signature"] = self.signatures[name]
+        for corpus in self.corpora:
+            found |= corpus_estimates(
+                replace(corpus, rows=corpus.rows[self.judged.outcomes.codes[kept]]),
+                self.judged.clusters[kept],
+                unit=self.judged.unit,
+                seed=self.judged.seed,
+                num_resamples=self.judged.num_resamples,
+            )
+        return {name: found[name] for name in self.asked}
+
+
+def _exact_match(outcome: Outcome) -> bool:
+    """Whether letters are equal, or texts after SQuAD's normalisation; no answer matches none.
 
     Where that leaves nothing of the gold ("A", "+"), the folded texts are compared.
     """
-
-    def equal(answer: str | None, prediction: Prediction) -> bool:
-        gold = prediction.sample.ground_truth or ""
-        if answer is None:
-            return False
-        if prediction.sample.answer_type == "multiple_choice" or not normalize(gold):
-            return fold(answer).strip().casefold() == fold(gold).strip().casefold()
-        return normalize(answer) == normalize(gold)
-
-    pairs = zip(judged.answers, judged.predictions, strict=True)
-    return np.array([float(equal(answer, prediction)) for answer, prediction in pairs])
+    answer, gold = outcome.answer, outcome.ground_truth
+    if answer is None:
+        return False
+    if outcome.answer_type == "multiple_choice" or not normalize(gold):
+        return fold(answer).strip().casefold() == fold(gold).strip().casefold()
+    return normalize(answer) == normalize(gold)
 
 
-def _groups(judged: Judged, kind: str) -> dict[str, Any]:
+# --- groups -----------------------------------------------------------------------------------
+
+
+def _group_columns(judged: Judged) -> tuple[dict[str, Coded[str | None]], list[str]]:
+    """The columns to split by, many numbers put into bins, and what there is to say about them."""
+    columns, notes = {}, []
+    for kind, column in judged.columns.groups.items():
+        columns[kind] = column
+        if kind in GROUPS:
+            missing = int(column.where(lambda value: value is None).sum())
+            if 0 < missing < len(judged) and kind != "option_count":
+                some = f"{missing} of {len(judged)} items"
+                notes.append(f"{some} have no {kind} and are in none of its groups.")
+            continue
+        if not any(value is not None for value in column.values):
+            raise InputError(
+                f"no item has {kind!r} in its metadata, so there are no groups by it. "
+                "Check --group-by."
+            )
+        columns[kind], said = tallies.binned(column)
+        if said:
+            notes.append(f"{kind} has {said}.")
+    return columns, notes
+
+
+def _groups(scored: _Scored, column: Coded[str | None]) -> dict[str, Any]:
     """{"CT": {"n", "n_unparsed", "metrics": {"accuracy": ...}}} for modality, dataset and so on.
 
-    Items that do not say belong to no group.
+    Items that do not say belong to no group; a metric that none of a group's items has is left out.
     """
-    names = [getattr(p.sample, kind) for p in judged.predictions]
-    index = {name: i for i, name in enumerate(sorted({n for n in names if n is not None}))}
-    codes = np.array([index.get(name, -1) for name in names])
-    correct, unparsed = judged.correct, _unparsed(judged)
-    return {
-        name: {
-            "n": int((codes == i).sum()),
-            "n_unparsed": int(unparsed[codes == i].sum()),
-            "metrics": {"accuracy": mean_metric(correct, judged, codes == i)},
+    index = {name: i for i, name in enumerate(column.values) if name is not None}
+    found = {}
+    for name in tallies.in_order(index):
+        where = column.codes == index[name]
+        metrics = scored.metrics(where)
+        found[name] = {
+            "n": int(where.sum()),
+            "n_unparsed": int((where & scored.judged.unanswered).sum()),
+            "metrics": {key: metric for key, metric in metrics.items() if metric["n"]},
         }
-        for name, i in index.items()
+    return found
+
+
+def _macro(kind: str, scored: _Scored, column: Coded[str | None]) -> Metric:
+    """The unweighted mean of the groups' accuracies with its interval, and of the other means."""
+    if not any(name is not None for name in column.values):
+        return {**null(f"no item has a {kind}"), "metric": "accuracy", "metrics": {}}
+    missing = np.array([name is None for name in column.values], dtype=bool)
+    codes = np.where(missing[column.codes], -1, column.codes)
+    metrics = {
+        name: macro_metric(scored.means[name], scored.judged, codes)
+        for name in scored.asked
+        if name in scored.means and name != "counting_accuracy"
     }
+    return {**metrics["accuracy"], "metric": "accuracy", "metrics": metrics}
 
 
-def _macro(kind: str, groups: dict[str, Any]) -> Metric:
-    """The unweighted mean of the groups' accuracies; n counts groups."""
-    if not groups:
-        return {**_null(f"no item has a {kind}"), "metric": "accuracy"}
-    values = [group["metrics"]["accuracy"]["value"] for group in groups.values()]
-    return {"value": sum(values) / len(values), "n": len(values), "metric": "accuracy"}
-
-
-def _confusion(judged: Judged) -> list[dict[str, Any]]:
-    """Gold against answer (null: none) of the closed questions, most frequent first."""
-    counts: Counter[tuple[str, str | None]] = Counter()
-    for p, answer in zip(judged.predictions, judged.answers, strict=True):
-        if p.sample.answer_type == "open":
-            continue
-        said = fold(answer).strip().casefold() if answer is not None else None
-        gold = fold(p.sample.ground_truth or "").strip().casefold()
-        if p.sample.answer_type == "multiple_choice":
-            gold, said = gold.upper(), said.upper() if said is not None else None
-        counts[gold, said] += 1
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
-    return [{"ground_truth": g, "predicted": said, "count": n} for (g, said), n in ordered]
+# --- what it has to be held against -----------------------------------------------------------
 
 
 def _blind(judged: Judged, blind: BlindPredictions | None) -> dict[str, Any] | None:
@@ -358,41 +293,38 @@ def _blind(judged: Judged, blind: BlindPredictions | None) -> dict[str, Any] | N
     """
     if blind is None:
         return None
-    if len(blind.right) != len(judged.predictions):
-        raise ValueError(f"{len(blind.right)} blind and {len(judged.predictions)} predictions")
+    if len(blind.right) != len(judged):
+        raise ValueError(f"{len(blind.right)} blind and {len(judged)} predictions")
     right = np.array(blind.right, dtype=np.float64)
-    where = np.array([bool(p.sample.options) for p in judged.predictions], dtype=bool)
+    where = judged.outcomes.where(lambda o: bool(o.options))
+    none = "no item has options"
     return {
         "chance": blind.chance if math.isfinite(blind.chance) else None,
-        "option_prior": mean_metric(right, judged, where, "no item has options"),
-        "image_gain": _difference(judged.correct, right, judged, where, "no item has options"),
+        "option_prior": mean_metric(right, judged, where, none),
+        "image_gain": difference_metric(judged.correct, right, judged, where, none),
     }
 
 
-def _warnings(judged: Judged) -> list[str]:
+def _warnings(judged: Judged, asked: Sequence[str]) -> list[str]:
     """What a reader of the numbers has to know, a sentence each."""
-    predictions, n = judged.predictions, len(judged.predictions)
+    n, outcomes = len(judged), judged.outcomes
     found = []
-    failed = sum(p.error is not None for p in predictions)
-    if failed:
+    if failed := int(outcomes.where(lambda o: o.failed).sum()):
         found.append(f"{failed} of {n} items failed before an answer; they count as wrong.")
-    if unparsed := int(_unparsed(judged).sum()):
+    if unparsed := int(judged.unanswered.sum()):
         found.append(f"no answer could be read from {unparsed} of {n} outputs; they are wrong.")
-    if truncated := sum(p.finish_reason == "length" for p in predictions):
+    if truncated := int(outcomes.where(lambda o: o.truncated).sum()):
         found.append(f"{truncated} of {n} outputs were cut off at the token limit.")
-    repeated = n - len({p.sample.id for p in predictions})
+    if n and not judged.columns.says_finish.any():
+        found.append("the file does not say which outputs were cut off at the token limit.")
+    repeated = n - len(set(judged.ids))
     if repeated:
         found.append(f"{repeated} of {n} items repeat the id of an earlier one; all are counted.")
-    n_images = len(np.unique(judged.clusters))
-    if 0 < n_images < min(n, FEW_IMAGES):
-        found.append(f"only {n_images} images: bootstrap intervals are too narrow.")
-    for kind in GROUPS:
-        missing = sum(getattr(p.sample, kind) is None for p in predictions)
-        if 0 < missing < n:
-            found.append(f"{missing} of {n} items have no {kind} and are in none of its groups.")
-    _, references = _answer_texts(judged)
-    words = sum(len(reference.split()) for reference in references)
-    if n and words / n < SHORT_REFERENCE:
+    n_clusters = len(judged.columns.clusters.values)
+    if 0 < n_clusters < min(n, FEW_IMAGES):
+        found.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
+    words = float(outcomes.map(lambda o: len(o.reference.split())).sum())
+    if n and words / n < SHORT_REFERENCE and any(name.startswith("bleu") for name in asked):
         found.append(
             f"references have {words / n:.1f} words on average: BLEU, and BLEU-4 most of all, "
             "says little about texts this short."

@@ -6,7 +6,7 @@ they are made of (matches, totals, lengths), summed by image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,56 +19,27 @@ from medr1.similarity import token_f1, token_f1_multiset
 
 Values = NDArray[np.float64]
 BLEU_ORDERS = (1, 2, 3, 4)
+BLEU_METRICS = tuple(f"bleu{k}" for k in BLEU_ORDERS)
+ITEM_METRICS = ("token_f1", "token_f1_multiset", "rouge_l")
+CORPUS_METRICS = (*BLEU_METRICS, "chrf")
 
 
-def item_metrics(
-    predicted: Sequence[str], references: Sequence[str]
+def item_scores(
+    predicted: Sequence[str], references: Sequence[str], names: Container[str] = ITEM_METRICS
 ) -> dict[str, tuple[Values, str]]:
-    """{name: (a value in [0, 1] for each pair, how it is computed)}."""
+    """{name: (a value in [0, 1] for each pair, how it is computed)}, of those of `names`."""
     pairs, index = distinct(predicted, references)
-    rouge = f"rouge_score {version('rouge-score')}|rougeL|mean of F|stemmer:no"
-    return {
-        "token_f1": (_scored(token_f1, pairs)[index], "sets of tokens|SQuAD normalisation"),
-        "token_f1_multiset": (
-            _scored(token_f1_multiset, pairs)[index],
-            "multisets of tokens|SQuAD normalisation",
-        ),
-        "rouge_l": (_scored(_rouge_l(), pairs)[index], rouge),
-    }
-
-
-def corpus_metrics(
-    predicted: Sequence[str],
-    references: Sequence[str],
-    clusters: Iterable[Hashable],
-    *,
-    seed: int,
-    num_resamples: int,
-) -> dict[str, dict[str, Any]]:
-    """bleu1 .. bleu4 and chrf, as sacrebleu computes them, divided by 100."""
-    if not predicted:
-        null = {"value": None, "ci95": None, "n": 0, "reason": "no items"}
-        return {name: dict(null) for name in (*(f"bleu{k}" for k in BLEU_ORDERS), "chrf")}
-    clusters = list(clusters)
-    pairs, index = distinct(predicted, references)
-    found: dict[str, dict[str, Any]] = {}
-    for statistics, scorers in (_bleu(pairs), _chrf(pairs)):
-        rows = statistics[index]
-        totals = cluster_totals(rows, clusters)
-        drawn = resample_sums(totals, num_resamples, seed) if len(totals) > 1 else None
-        for name, scorer in scorers.items():
-            found[name] = _corpus_metric(scorer, rows, drawn)
+    found: dict[str, tuple[Values, str]] = {}
+    if "token_f1" in names:
+        said = "sets of tokens|SQuAD normalisation"
+        found["token_f1"] = _scored(token_f1, pairs)[index], said
+    if "token_f1_multiset" in names:
+        said = "multisets of tokens|SQuAD normalisation"
+        found["token_f1_multiset"] = _scored(token_f1_multiset, pairs)[index], said
+    if "rouge_l" in names:
+        said = f"rouge_score {version('rouge-score')}|rougeL|mean of F|stemmer:no"
+        found["rouge_l"] = _scored(_rouge_l(), pairs)[index], said
     return found
-
-
-def distinct(
-    predicted: Sequence[str], references: Sequence[str]
-) -> tuple[list[tuple[str, str]], NDArray[np.intp]]:
-    """The different (predicted, reference) pairs, and for each item the index of its own."""
-    seen: dict[tuple[str, str], int] = {}
-    pairs = zip(predicted, references, strict=True)
-    index = np.array([seen.setdefault(pair, len(seen)) for pair in pairs], dtype=np.intp)
-    return list(seen), index
 
 
 @dataclass(frozen=True)
@@ -81,14 +52,67 @@ class Scorer:
     """Where the number of things that the prediction offers for scoring stands."""
 
 
-def _corpus_metric(scorer: Scorer, rows: Values, drawn: Values | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Corpus:
+    """Statistics of pairs of texts (pairs, S), and the scores that their sums have."""
+
+    rows: Values
+    scorers: Mapping[str, Scorer]
+
+
+def corpus_scores(
+    predicted: Sequence[str], references: Sequence[str], names: Container[str] = CORPUS_METRICS
+) -> list[Corpus]:
+    """bleu1 .. bleu4 and chrf, as sacrebleu has them, those of `names`: a row for each pair."""
+    if not predicted:
+        nothing = {name: Scorer(lambda sums: 0.0, "") for name in CORPUS_METRICS if name in names}
+        return [Corpus(np.zeros((0, 1)), nothing)]
+    pairs, index = distinct(predicted, references)
+    found = []
+    for count, made in ((_bleu, BLEU_METRICS), (_chrf, ("chrf",))):
+        wanted = [name for name in made if name in names]
+        if wanted:
+            rows, scorers = count(pairs)
+            found.append(Corpus(rows[index], {name: scorers[name] for name in wanted}))
+    return found
+
+
+def corpus_estimates(
+    corpus: Corpus,
+    clusters: Iterable[Hashable],
+    *,
+    unit: str = "image",
+    seed: int,
+    num_resamples: int,
+) -> dict[str, dict[str, Any]]:
+    """The scores of all rows, divided by 100, each with its interval; a cluster for each row."""
+    rows = corpus.rows
+    if not len(rows):
+        null = {"value": None, "ci95": None, "n": 0, "reason": "no items"}
+        return {name: dict(null) for name in corpus.scorers}
+    totals = cluster_totals(rows, clusters)
+    drawn = resample_sums(totals, num_resamples, seed) if len(totals) > 1 else None
+    return {name: _estimate(one, rows, drawn, unit) for name, one in corpus.scorers.items()}
+
+
+def distinct(
+    predicted: Sequence[str], references: Sequence[str]
+) -> tuple[list[tuple[str, str]], NDArray[np.intp]]:
+    """The different (predicted, reference) pairs, and for each item the index of its own."""
+    seen: dict[tuple[str, str], int] = {}
+    pairs = zip(predicted, references, strict=True)
+    index = np.array([seen.setdefault(pair, len(seen)) for pair in pairs], dtype=np.intp)
+    return list(seen), index
+
+
+def _estimate(scorer: Scorer, rows: Values, drawn: Values | None, unit: str) -> dict[str, Any]:
     """The score of the summed rows (items, S), its interval from the resampled sums."""
-    interval, method = None, "one image only: no interval"
+    interval, method = None, f"one {unit} only: no interval"
     if not rows[:, scorer.column].any():
         method = "no answer is long enough: 0 by definition, no interval"
     elif drawn is not None:
         interval = percentiles(np.array([scorer.score(_counts(row)) for row in drawn]))
-        method = "bootstrap over images"
+        method = f"bootstrap over {unit}s"
     return {
         "value": scorer.score(_counts(rows.sum(axis=0))),
         "ci95": list(interval) if interval else None,

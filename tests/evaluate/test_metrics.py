@@ -12,7 +12,7 @@ import pytest
 from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate.metrics import compare_accuracy, item_rows, summarize
-from medr1.evaluate.texts import corpus_metrics, item_metrics
+from medr1.evaluate.texts import corpus_estimates, corpus_scores, item_scores
 from medr1.records import Failure, Prediction, Sample
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan", "C": "X-ray"}
@@ -68,6 +68,11 @@ def value(predictions, metric, **options):
 def random_texts(n, seed):
     rng = random.Random(seed)
     return [" ".join(rng.choices(WORDS, k=rng.randint(1, 7))) for _ in range(n)]
+
+
+def corpus_metrics(said, golds, clusters, **options):
+    parts = corpus_scores(said, golds)
+    return {k: v for part in parts for k, v in corpus_estimates(part, clusters, **options).items()}
 
 
 # --- oracles ----------------------------------------------------------------------------------
@@ -132,7 +137,7 @@ def test_bleu_golden():
 
 def test_rouge_and_set_f1_equal_the_formulas():
     golds, said = random_texts(60, 8), random_texts(60, 9)
-    found = item_metrics(said, golds)
+    found = item_scores(said, golds)
     for i, (s, g) in enumerate(zip(said, golds, strict=True)):
         a, b = _alphanumeric(s), _alphanumeric(g)
         common = _lcs(a, b)
@@ -405,8 +410,8 @@ def test_summary_is_json_and_the_same_again():
     items = [choice("A", "A"), prediction("\ud800 \x1b[31m" + "x" * 500, "lung")]
     summary = summarize(items, seed=3)
     assert json.dumps(summary, allow_nan=False) == json.dumps(summarize(items, seed=3))
-    keys = "schema protocol n n_error n_unparsed n_truncated metrics groups macro confusion blind"
-    assert list(summary)[:11] == keys.split()
+    keys = "schema protocol n n_error n_unparsed n_truncated clusters metrics groups macro"
+    assert list(summary)[:10] == keys.split()
     assert summary["calibration"] == {**summary["selective"]}
     assert summary["calibration"]["value"] is None
 

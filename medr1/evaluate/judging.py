@@ -1,0 +1,282 @@
+"""Predictions to verdicts in columns: what the metrics need of a million items, and no more.
+
+What an answer came to (`Outcome`) is the same for many items, so it is kept once, with a code for
+each item; a metric is computed once for each outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medr1 import answers
+from medr1.errors import InputError
+from medr1.records import Prediction, Sample
+
+GROUPS = ("modality", "question_type", "dataset", "option_count")
+"""What every summary is split by; `Settings.group_by` adds keys of the metadata."""
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+T = TypeVar("T", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Coded(Generic[T]):
+    """A column of repeated values: the distinct ones, and for each item the index of its own."""
+
+    values: list[T]
+    codes: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, items: Iterable[T]) -> Coded[T]:
+        seen: dict[T, int] = {}
+        codes = np.array([seen.setdefault(item, len(seen)) for item in items], dtype=np.intp)
+        return cls(list(seen), codes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Coded[T]]) -> Coded[T]:
+        """The parts one after the other, each value once."""
+        seen: dict[T, int] = {}
+        codes = []
+        for part in parts:
+            new = [seen.setdefault(value, len(seen)) for value in part.values]
+            codes.append(np.array(new, dtype=np.intp)[part.codes])
+        return cls(list(seen), np.concatenate(codes) if codes else np.zeros(0, dtype=np.intp))
+
+    def where(self, condition: Callable[[T], bool]) -> Mask:
+        """For each item whether its value meets the condition."""
+        return np.array([condition(value) for value in self.values], dtype=bool)[self.codes]
+
+    def map(self, function: Callable[[T], float]) -> Values:
+        """For each item the number that the function gives for its value."""
+        return np.array([function(value) for value in self.values], dtype=np.float64)[self.codes]
+
+    def __iter__(self) -> Any:
+        return (self.values[code] for code in self.codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one item's answer came to."""
+
+    answer_type: str
+    options: tuple[tuple[str, str], ...]
+    """(letter, text) in the item's order; () for none."""
+    ground_truth: str
+    answer: str | None
+    """As `answers` extracted it; None where there is none."""
+    method: str
+    """How it was found or why not (`answers.Extraction.method`); "failed" for an error."""
+    correct: bool
+    truncated: bool
+    """Whether the output was cut off at the token limit."""
+
+    @property
+    def failed(self) -> bool:
+        return self.method == "failed"
+
+    @property
+    def reference(self) -> str:
+        """The gold as text: of a letter its option's."""
+        return dict(self.options).get(self.ground_truth, self.ground_truth)
+
+    @property
+    def predicted(self) -> str | None:
+        """The answer as text: of a letter its option's; None where there is none."""
+        return dict(self.options).get(self.answer, self.answer) if self.answer is not None else None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How items are judged and grouped."""
+
+    protocol: str = "default"
+    cluster_by: str = "image"
+    """What items share that are not independent: "image", or a key of the metadata."""
+    group_by: tuple[str, ...] = ()
+    """Further keys of the metadata to split by."""
+    protocols: tuple[str, ...] = ()
+    """Further protocols, to see how far the accuracy depends on it."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Judged items, a column for each thing; all have one entry per item, in order."""
+
+    ids: list[str]
+    outcomes: Coded[Outcome]
+    clusters: Coded[Hashable]
+    groups: dict[str, Coded[str | None]]
+    questions: Coded[str]
+    """The yes/no question's finding or stem; "" for any other item."""
+    num_tokens: NDArray[np.int64]
+    """Of the output; -1 where the file does not say."""
+    characters: NDArray[np.int64]
+    """Of the output; -1 where there is none."""
+    says_finish: Mask
+    """Whether the file says if the output was cut off."""
+    protocols: dict[str, Mask] = field(default_factory=dict)
+    """By protocol: whether the item is right under it."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """The parts one after the other."""
+        first = parts[0]
+        return cls(
+            [name for part in parts for name in part.ids],
+            Coded.joined([part.outcomes for part in parts]),
+            Coded.joined([part.clusters for part in parts]),
+            {kind: Coded.joined([part.groups[kind] for part in parts]) for kind in first.groups},
+            Coded.joined([part.questions for part in parts]),
+            np.concatenate([part.num_tokens for part in parts]),
+            np.concatenate([part.characters for part in parts]),
+            np.concatenate([part.says_finish for part in parts]),
+            {p: np.concatenate([part.protocols[p] for part in parts]) for p in first.protocols},
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Columns with what their intervals are computed by."""
+
+    columns: Columns
+    settings: Settings
+    seed: int = 0
+    num_resamples: int = 2000
+
+    def __len__(self) -> int:
+        return len(self.columns.ids)
+
+    @property
+    def ids(self) -> list[str]:
+        return self.columns.ids
+
+    @property
+    def outcomes(self) -> Coded[Outcome]:
+        return self.columns.outcomes
+
+    @property
+    def clusters(self) -> NDArray[np.intp]:
+        """Items that are not independent, such as those about one image, share a code."""
+        return self.columns.clusters.codes
+
+    @property
+    def unit(self) -> str:
+        """What a cluster is."""
+        return self.settings.cluster_by
+
+    @cached_property
+    def correct(self) -> Values:
+        """1.0 where the verdict is right."""
+        return self.outcomes.map(lambda outcome: outcome.correct)
+
+    @cached_property
+    def unanswered(self) -> Mask:
+        """Where the model did answer but no answer was found."""
+        return self.outcomes.where(lambda o: o.answer is None and not o.failed)
+
+
+def judge_all(
+    predictions: Iterable[Prediction],
+    settings: Settings = Settings(),
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
+) -> Judged:
+    """Ask `answers` for every verdict; an item with an error or without output is wrong."""
+    return Judged(judged_columns(predictions, settings), settings, seed, num_resamples)
+
+
+def judged_columns(predictions: Iterable[Prediction], settings: Settings) -> Columns:
+    """The columns of these predictions; InputError for an item without ground_truth."""
+    kept = list(predictions)
+    samples = [prediction.sample for prediction in kept]
+    verdicts = [verdict(prediction, settings.protocol) for prediction in kept]
+    names = (*GROUPS, *(name for name in settings.group_by if name not in GROUPS))
+    return Columns(
+        [sample.id for sample in samples],
+        Coded.of(map(_outcome, kept, verdicts)),
+        Coded.of(_cluster_of(sample, settings.cluster_by) for sample in samples),
+        {name: Coded.of(_group_of(sample, name) for sample in samples) for name in names},
+        Coded.of(map(_question_of, samples)),
+        _integers(p.num_tokens for p in kept),
+        _integers(None if p.model_output is None else len(p.model_output) for p in kept),
+        np.array([p.finish_reason is not None for p in kept], dtype=bool),
+        {protocol: _right_under(protocol, kept) for protocol in settings.protocols},
+    )
+
+
+def verdict(prediction: Prediction, protocol: str) -> answers.Verdict | None:
+    """The verdict on one prediction; None where there is no output to judge."""
+    sample = prediction.sample
+    if sample.ground_truth is None:
+        raise InputError(
+            f"item {sample.id} has no ground_truth, so its answer cannot be judged. "
+            "Add it to the results, or leave the item out."
+        )
+    if prediction.error is not None or prediction.model_output is None:
+        return None
+    return answers.judge(
+        prediction.model_output,
+        ground_truth=sample.ground_truth,
+        options=sample.options,
+        answer_type=sample.answer_type,
+        protocol=protocol,
+    )
+
+
+def _outcome(prediction: Prediction, found: answers.Verdict | None) -> Outcome:
+    sample, extraction = prediction.sample, found.extraction if found else None
+    no_output = "failed" if prediction.error is not None else "empty"
+    return Outcome(
+        sample.answer_type,
+        tuple(sample.options.items()),
+        sample.ground_truth or "",
+        extraction.answer if extraction else None,
+        extraction.method if extraction else no_output,
+        found is not None and found.correct,
+        prediction.finish_reason == "length",
+    )
+
+
+def _right_under(protocol: str, predictions: Sequence[Prediction]) -> Mask:
+    verdicts = (verdict(prediction, protocol) for prediction in predictions)
+    return np.array([found is not None and found.correct for found in verdicts], dtype=bool)
+
+
+def _cluster_of(sample: Sample, cluster_by: str) -> Hashable:
+    """The item's images, or what its metadata has there; an item without stands for itself."""
+    found = sample.images if cluster_by == "image" else _said(sample.metadata, cluster_by)
+    return ("", sample.id) if found in (None, ()) else found
+
+
+def _group_of(sample: Sample, name: str) -> str | None:
+    if name == "option_count":
+        return str(len(sample.options)) if sample.options else None
+    found = getattr(sample, name) if name in GROUPS else _said(sample.metadata, name)
+    return found or None
+
+
+def _said(metadata: Mapping[str, Any], key: str) -> str | None:
+    """What the metadata has there as text; None where it has nothing."""
+    value = metadata.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _question_of(sample: Sample) -> str:
+    if sample.answer_type != "yes_no":
+        return ""
+    return _said(sample.metadata, "finding") or sample.question
+
+
+def _integers(values: Iterable[int | None]) -> NDArray[np.int64]:
+    return np.array([-1 if value is None else value for value in values], dtype=np.int64)
