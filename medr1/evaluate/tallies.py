@@ -168,7 +168,7 @@ def binned(column: Coded[str | None]) -> tuple[Coded[str | None], str | None]:
     known = values[column.codes][~np.isnan(values[column.codes])]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1), method="closest_observation"))
     index = np.clip(np.searchsorted(edges, values, side="left"), 1, len(edges) - 1)
-    names = [_span(values[index == i]) for i in range(len(edges))]
+    names = [_span(values[(index == i) & ~np.isnan(values)]) for i in range(len(edges))]
     labels = [None if np.isnan(v) else names[i] for v, i in zip(values, index, strict=True)]
     parts = Coded.of(labels)
     said = f"{len(stated)} different numbers, put into {len(edges) - 1} groups of about equal size"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from predictions import prediction, tag
 
 from medr1 import answers
 from medr1.errors import InputError
@@ -31,30 +32,6 @@ WORDS = [
     "an",
 ]
 WORDS += ["x-ray;", "3", "mass"]
-
-
-def prediction(output, gold, *, options=None, image=None, name="", **more):
-    """One prediction; unless told, every item has its own image."""
-    index = next(_COUNTER)
-    keys = ("modality", "question_type", "dataset", "metadata")
-    fields = {key: more.pop(key) for key in keys if key in more}
-    sample = Sample(
-        name or f"q{index}",
-        (image or f"{index}.png",),
-        "Which?",
-        options or {},
-        gold,
-        more.pop("answer_type", None) or answers.answer_type_of(gold, options or {}),
-        **fields,
-    )
-    return Prediction(sample, output, **more)
-
-
-_COUNTER = iter(range(10**9))
-
-
-def tag(text):
-    return f"<answer>{text}</answer>"
 
 
 def choice(said, gold, **more):
