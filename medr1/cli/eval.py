@@ -1,87 +1,231 @@
-"""`medr1 eval`: results in, metrics with their intervals out."""
+"""`medr1 eval`: results in, metrics with their intervals and a report out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medr1.answers import PROTOCOLS
 from medr1.cli.common import (
+    CommaList,
     Medr1Command,
     common_options,
+    image_root_option,
     json_option,
     option,
     overwrite_option,
     require_writable,
     seed_option,
 )
+from medr1.errors import Medr1Error
+
+if TYPE_CHECKING:
+    from medr1.evaluate.evaluation import Evaluation
+    from medr1.evaluate.judging import Judged
+
+
+def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        from medr1.evaluate.definitions import explain
+
+        click.echo(explain(name))
+        ctx.exit()
 
 
 @click.command("eval", cls=Medr1Command)
 @click.argument("results", nargs=-1, required=True, metavar="RESULTS...")
 @option("--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when.")
 @option(
+    "--data",
+    metavar="PATH",
+    help="The questions, where the results lack the ground truth, options or groups.",
+)
+@option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="KEY=COLUMN",
+    help="What others' columns are called, such as prediction=col. Repeatable.",
+)
+@option(
+    "--metrics",
+    type=CommaList(str),
+    metavar="A,B",
+    help="Only these, which is quicker for a million items. [default: all]",
+)
+@option(
+    "--group-by",
+    multiple=True,
+    metavar="KEY",
+    help="Also split by this key of the metadata, such as age. Repeatable.",
+)
+@option(
+    "--cluster-by",
+    default="image",
+    metavar="KEY",
+    help="What items that are not independent share: image, or a key such as patient.",
+)
+@option(
     "--train-data",
     metavar="PATH",
     help="Training questions; the blind baseline is fitted on them and printed beside accuracy.",
 )
-@option("--output-dir", metavar="DIR", help="Also write summary.json, summary.csv, items.jsonl.")
+@option("--bertscore", metavar="MODEL", help="Also BERTScore by this model, a folder or a hub id.")
+@option(
+    "--fail-under",
+    multiple=True,
+    metavar="METRIC=SHARE",
+    help="Exit 1 where the metric is lower, such as accuracy=0.8. Repeatable.",
+)
+@option(
+    "--baseline",
+    metavar="FILE",
+    help="Exit 1 where accuracy is lower than in these results or this summary.json.",
+)
+@option(
+    "--output-dir",
+    metavar="DIR",
+    help="Also write report.html, summary.json, summary.csv, confusion.csv, items.jsonl.",
+)
+@image_root_option
+@option(
+    "--explain",
+    metavar="METRIC",
+    is_eager=True,
+    expose_value=False,
+    callback=_explain,
+    help="Formula, normalisation and library of a metric, and exit.",
+)
 @seed_option
 @overwrite_option
 @json_option
 @common_options
 def evaluate(
     results: tuple[str, ...],
-    protocol: str,
-    train_data: str | None,
+    fail_under: tuple[str, ...],
+    baseline: str | None,
     output_dir: str | None,
-    seed: int,
+    image_root: str | None,
     overwrite: bool,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Judge results files: every metric with its 95 % interval.
+
+    RESULTS are files, or folders of them: medr1's, the original's, R1-V's, lmms-eval's samples,
+    lists, JSONL, CSV, Parquet.
 
     \b
       medr1 eval results.json
       medr1 eval results.json --train-data data/tiny_vqa_ds --output-dir output/eval
+      medr1 eval answers.csv --map prediction=reply --data questions.json
     """
-    import json
+    import tempfile
 
-    from medr1.evaluate.metrics import item_rows, summarize
-    from medr1.evaluate.results import read_results
-    from medr1.files import prepare_folder, to_json, write_atomic
-    from medr1.report.tables import summary_csv, summary_table
+    from medr1.evaluate.gates import Gates
+    from medr1.evaluate.reading import result_files
+    from medr1.files import prepare_folder, to_json
+    from medr1.report.tables import summary_table
 
+    gates = Gates.of(fail_under, baseline)
+    evaluation = _evaluation(**asked)
+    files = result_files([Path(name) for name in results])
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
     summaries: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for name in results:
-        predictions = read_results(Path(name)).predictions
-        blind = _blind(predictions, train_data) if train_data else None
-        summary = summarize(predictions, protocol=protocol, blind=blind, seed=seed)
-        summaries.append({"results": name, **summary})
-        rows += [{"results": name, **row} for row in item_rows(predictions, protocol=protocol)]
-    document = summaries[0] if len(summaries) == 1 else summaries
-    if output_dir:
-        folder = Path(output_dir)
-        prepare_folder(folder, overwrite=overwrite)
-        write_atomic(folder / "summary.json", to_json(document))
-        write_atomic(folder / "summary.csv", summary_csv(summaries))
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_atomic(folder / "items.jsonl", "".join(lines))
+    shown: list[dict[str, Any]] = []
+    failed: list[str] = []
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+        for path in files:
+            summary, judged = evaluation.run(path, lines.write if output_dir else None)
+            summaries.append(summary)
+            failed += gates.failed(path, summary, evaluation)
+            if output_dir:
+                shown += _gallery(evaluation, path, judged)
+        if output_dir:
+            prepare_folder(Path(output_dir), overwrite=overwrite)
+            lines.seek(0)
+            _write(
+                Path(output_dir), summaries, shown, lines, _image_roots(files, image_root, asked)
+            )
     if as_json:
-        click.echo(to_json(document), nl=False)
-        return
-    for summary in summaries:
-        click.echo(summary_table(summary))
+        click.echo(to_json(summaries[0] if len(summaries) == 1 else summaries), nl=False)
+    else:
+        click.echo("\n\n".join(summary_table(summary) for summary in summaries))
+    if failed:
+        raise Medr1Error("; ".join(failed) + ".")
 
 
-def _blind(predictions: list[Any], train_data: str) -> Any:
-    from medr1.data.audit import blind_predictions
+def _evaluation(
+    protocol: str,
+    data: str | None,
+    mapping: tuple[str, ...],
+    metrics: tuple[str, ...] | None,
+    group_by: tuple[str, ...],
+    cluster_by: str,
+    train_data: str | None,
+    bertscore: str | None,
+    seed: int,
+) -> Evaluation:
+    """What is to be computed, the questions and the training questions read."""
     from medr1.data.readers import read_questions, split_file
+    from medr1.evaluate.evaluation import Evaluation
+    from medr1.evaluate.judging import Settings
+    from medr1.evaluate.metrics import METRICS, known_metric
+    from medr1.evaluate.reading import read_columns
 
-    train = read_questions(split_file(Path(train_data), "train")).require_complete()
-    return blind_predictions(train, [prediction.sample for prediction in predictions])
+    asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
+    protocols = PROTOCOLS if metrics is None else ()
+    train = read_questions(split_file(Path(train_data), "train")) if train_data else None
+    return Evaluation(
+        Settings(protocol, cluster_by, group_by, protocols),
+        asked,
+        read_columns(mapping),
+        read_questions(split_file(Path(data), "test")) if data else None,
+        train.require_complete() if train else None,
+        bertscore,
+        seed,
+    )
+
+
+def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[str, Any]]:
+    """The items of a file that the report shows."""
+    from medr1.evaluate.evaluation import verdict_rows
+    from medr1.report.gallery import gallery_choice
+
+    chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.seed)
+    return evaluation.entries(path, chosen)
+
+
+def _image_roots(
+    files: Sequence[Path], image_root: str | None, asked: Mapping[str, Any]
+) -> dict[str, Path]:
+    """Where each file's images are looked for: --image-root, beside --data, beside the file."""
+    data = Path(asked["data"]) if asked["data"] else None
+    beside = data if data is None or data.is_dir() else data.parent
+    return {str(file): Path(image_root) if image_root else beside or file.parent for file in files}
+
+
+def _write(
+    folder: Path,
+    summaries: Sequence[Mapping[str, Any]],
+    shown: Sequence[Mapping[str, Any]],
+    lines: Iterable[str],
+    image_roots: Mapping[str, Path],
+) -> None:
+    from medr1.files import to_json, write_atomic
+    from medr1.report.confusion import confusion_csv
+    from medr1.report.page import report_html
+    from medr1.report.tables import summary_csv
+    from medr1.report.thumbnails import make_thumbnails
+
+    document = summaries[0] if len(summaries) == 1 else list(summaries)
+    write_atomic(folder / "items.jsonl", lines)
+    write_atomic(folder / "summary.csv", summary_csv(summaries))
+    write_atomic(folder / "confusion.csv", confusion_csv(summaries))
+    thumbnails = make_thumbnails(shown, image_roots)
+    write_atomic(folder / "report.html", report_html(summaries, shown, thumbnails=thumbnails))
+    write_atomic(folder / "summary.json", to_json(document))

@@ -197,19 +197,27 @@ def judge_all(
 def judged_columns(predictions: Iterable[Prediction], settings: Settings) -> Columns:
     """The columns of these predictions; InputError for an item without ground_truth."""
     kept = list(predictions)
-    samples = [prediction.sample for prediction in kept]
-    verdicts = [verdict(prediction, settings.protocol) for prediction in kept]
+    return columns_of(kept, [verdict(one, settings.protocol) for one in kept], settings)
+
+
+def columns_of(
+    predictions: Sequence[Prediction],
+    verdicts: Sequence[answers.Verdict | None],
+    settings: Settings,
+) -> Columns:
+    """The columns of predictions with their verdicts."""
+    samples = [prediction.sample for prediction in predictions]
     names = (*GROUPS, *(name for name in settings.group_by if name not in GROUPS))
     return Columns(
         [sample.id for sample in samples],
-        Coded.of(map(_outcome, kept, verdicts)),
+        Coded.of(map(_outcome, predictions, verdicts)),
         Coded.of(_cluster_of(sample, settings.cluster_by) for sample in samples),
         {name: Coded.of(_group_of(sample, name) for sample in samples) for name in names},
         Coded.of(map(_question_of, samples)),
-        _integers(p.num_tokens for p in kept),
-        _integers(None if p.model_output is None else len(p.model_output) for p in kept),
-        np.array([p.finish_reason is not None for p in kept], dtype=bool),
-        {protocol: _right_under(protocol, kept) for protocol in settings.protocols},
+        _integers(p.num_tokens for p in predictions),
+        _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
+        np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        {protocol: _right_under(protocol, predictions) for protocol in settings.protocols},
     )
 
 

@@ -7,8 +7,9 @@ what cannot be computed is null with a reason. Definitions: reference metrics.md
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,12 +50,23 @@ if TYPE_CHECKING:
 
 METRICS = ("accuracy", "exact_match", "counting_accuracy", *ITEM_METRICS, *CORPUS_METRICS)
 """Every metric's name, in the order in which they are shown."""
+Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
 LATER = ("calibration", "selective", "hallucination", "reasoning")
 """Parts of summary.json that this version leaves null."""
 SHORT_REFERENCE = 4
 """Mean reference length in words under which BLEU says little."""
 FEW_IMAGES = 30
 """Under so many images a bootstrap interval is too narrow."""
+
+
+def known_metric(name: str, where: str) -> str:
+    """The metric's name, with dashes or underscores; InputError for one that is none."""
+    known = name.strip().replace("-", "_")
+    if known not in METRICS:
+        near = get_close_matches(known, METRICS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(METRICS)}."
+        raise InputError(f"{where}: {known!r} is no metric. {hint}")
+    return known
 
 
 def summarize(
@@ -76,12 +88,17 @@ def summary_of(
     *,
     blind: BlindPredictions | None = None,
     metrics: Iterable[str] = METRICS,
+    semantic: Semantic | None = None,
 ) -> dict[str, Any]:
-    """The summary.json document of judged items, with those of METRICS that are asked for."""
+    """The summary.json document of judged items, with those of METRICS that are asked for.
+
+    `semantic` (BERTScore) gives predicted and reference texts a value for each pair and says how.
+    """
     wanted = {"accuracy", *metrics}
     asked = tuple(name for name in METRICS if name in wanted)
+    _require_clusters(judged)
     columns, notes = _group_columns(judged)
-    scored = _Scored(judged, asked)
+    scored = _Scored(judged, asked, semantic)
     groups = {kind: _groups(scored, column) for kind, column in columns.items()}
     return {
         "schema": SUMMARY_SCHEMA,
@@ -144,12 +161,11 @@ def item_rows(
     predictions: Sequence[Prediction], *, protocol: str = "default"
 ) -> list[dict[str, Any]]:
     """One row per item, in order: what was asked for, what was found and how, and the verdict."""
-    return [item_row(prediction, protocol) for prediction in predictions]
+    return [item_row(prediction, verdict(prediction, protocol)) for prediction in predictions]
 
 
-def item_row(prediction: Prediction, protocol: str) -> dict[str, Any]:
+def item_row(prediction: Prediction, found: answers.Verdict | None) -> dict[str, Any]:
     """The verdict on one item and the trace of how its answer was found."""
-    found = verdict(prediction, protocol)
     extraction = found.extraction if found else None
     return {
         "id": prediction.sample.id,
@@ -170,7 +186,9 @@ def item_row(prediction: Prediction, protocol: str) -> dict[str, Any]:
 class _Scored:
     """The asked metrics of judged items: all of them, or those of a mask."""
 
-    def __init__(self, judged: Judged, asked: Sequence[str]) -> None:
+    def __init__(
+        self, judged: Judged, asked: Sequence[str], semantic: Semantic | None = None
+    ) -> None:
         self.judged = judged
         self.asked = asked
         outcomes = judged.outcomes
@@ -184,7 +202,11 @@ class _Scored:
         }
         self.signatures: dict[str, str] = {}
         wanted = [name for name in asked if name not in self.means]
-        for name, (values, settings) in item_scores(predicted, references, wanted).items():
+        scores = item_scores(predicted, references, wanted)
+        if semantic is not None:
+            scores["bertscore"] = semantic(predicted, references)
+            self.asked = (*asked, "bertscore")
+        for name, (values, settings) in scores.items():
             self.means[name] = np.where(answered, values, 0.0)[outcomes.codes]
             self.signatures[name] = settings
         self.corpora = corpus_scores(predicted, references, wanted)
@@ -224,6 +246,16 @@ def _exact_match(outcome: Outcome) -> bool:
     if outcome.answer_type == "multiple_choice" or not normalize(gold):
         return fold(answer).strip().casefold() == fold(gold).strip().casefold()
     return normalize(answer) == normalize(gold)
+
+
+def _require_clusters(judged: Judged) -> None:
+    """Refuse a misspelt --cluster-by, which would make every item independent."""
+    clusters = judged.columns.clusters.values
+    if judged.unit != "image" and clusters and all(isinstance(one, tuple) for one in clusters):
+        raise InputError(
+            f"no item has {judged.unit!r} in its metadata, so nothing is clustered by it. "
+            "Check --cluster-by."
+        )
 
 
 # --- groups -----------------------------------------------------------------------------------

@@ -39,11 +39,20 @@ def clean(value: Any) -> str:
 def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
     """Every metric with its interval, chance and blind beside accuracy, groups, warnings."""
     parts = [_title(summary), *_grid(_HEADER, list(_metric_rows(summary)), width, color)]
+    if summary.get("protocols"):
+        rows = [_row(name, metric) for name, metric in summary["protocols"].items()]
+        parts += ["", *_grid(("accuracy by protocol", *_HEADER[1:]), rows, width, color)]
+    if found := summary.get("findings"):
+        rows = list(map(_finding_row, found[:_MOST_FINDINGS]))
+        parts += ["", *_grid(_FINDINGS, rows, width, color)]
+        if len(found) > len(rows):
+            parts.append(f"and {len(found) - len(rows)} more findings in summary.csv")
     for kind, groups in summary["groups"].items():
         if groups:
             rows = [_row(name, group["metrics"]["accuracy"]) for name, group in groups.items()]
             macro = summary["macro"][kind]
-            rows.append(("mean of the groups", _percent(macro["value"]), "", ""))
+            mean = {**macro, "n": ""}
+            rows.append(_row("mean of the groups", mean))
             header = (f"accuracy by {kind}", *_HEADER[1:])
             parts += ["", *_grid(header, rows, width, color)]
     if summary["warnings"]:
@@ -55,19 +64,35 @@ def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = 
 
 
 _HEADER: Row = ("metric", "value", "95 % interval", "n")
+_FINDINGS: Row = ("finding", "sensitivity", "specificity", "n", "with it")
+_MOST_FINDINGS = 8
 
 
 def _title(summary: Mapping[str, Any]) -> str:
+    reasons = summary.get("unanswered") or {}
+    why = ", ".join(f"{n} {clean(reason).replace('_', ' ')}" for reason, n in reasons.items())
     counts = ", ".join(
         f"{summary[key]} {word}"
         for key, word in (
             ("n_error", "failed"),
-            ("n_unparsed", "without a readable answer"),
+            ("n_unparsed", "without a readable answer" + (f" ({why})" if why else "")),
             ("n_truncated", "cut off"),
         )
     )
     name = f"{clean(summary['results'])}\n" if summary.get("results") else ""
-    return f"{name}{summary['n']} items, protocol {summary['protocol']}; {counts}\n"
+    text = f"{summary['n']} items, protocol {summary['protocol']}; {counts}"
+    return f"{name}{textwrap.fill(text, 80)}\n"
+
+
+def _finding_row(finding: Mapping[str, Any]) -> Row:
+    cells = (_share(finding[key]) for key in ("sensitivity", "specificity"))
+    return (str(finding["finding"]), *cells, str(finding["n"]), str(finding["n_positive"]))
+
+
+def _share(metric: Mapping[str, Any], signed: bool = False) -> str:
+    """A value with its interval in one cell."""
+    interval = _interval(metric.get("ci95"), signed)
+    return _percent(metric["value"], signed) + (f" ({interval})" if interval else "")
 
 
 def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
@@ -153,24 +178,20 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     default, strict = document["default"], document["strict"]
     blind = document["blind"]
 
-    def cell(metric: Mapping[str, Any], signed: bool = False) -> str:
-        interval = _interval(metric.get("ci95"), signed)
-        return _percent(metric["value"], signed) + (f" ({interval})" if interval else "")
-
     rows: list[Row] = [
         ("chance", _percent(blind["chance"]), ""),
-        ("blind: options without image", cell(blind["option_prior"]), ""),
+        ("blind: options without image", _share(blind["option_prior"]), ""),
     ]
     for name, said in (("base", "base"), ("trained", "trained with GRPO")):
-        rows.append((said, cell(default[name]), cell(strict[name])))
+        rows.append((said, _share(default[name]), _share(strict[name])))
     differences = {
         "difference": "difference",
         "difference_by_source": "  the same, drawing sources",
     }
     for name, said in differences.items():
-        rows.append((said, cell(default[name], True), cell(strict[name], True)))
+        rows.append((said, _share(default[name], True), _share(strict[name], True)))
     for name, metric in document["shuffled_images"].items():
-        rows.append((f"{name}, images shuffled", cell(metric), ""))
+        rows.append((f"{name}, images shuffled", _share(metric), ""))
     header = ("accuracy (95 % interval)", "default", "strict")
     return "\n".join(
         [
@@ -254,6 +275,11 @@ def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield row("all", "", name, metric)
     for name in ("n_error", "n_unparsed", "n_truncated"):
         yield row("all", "", name, {"value": summary[name], "n": summary["n"]})
+    for name, metric in (summary.get("protocols") or {}).items():
+        yield row("protocol", name, "accuracy", metric)
+    for finding in summary.get("findings") or ():
+        for name in ("prevalence", "sensitivity", "specificity", "ppv", "npv"):
+            yield row("finding", str(finding["finding"]), name, finding[name])
     if summary["blind"]:
         chance = {"value": summary["blind"]["chance"], "n": summary["n"]}
         yield row("all", "", "chance", chance)
@@ -264,7 +290,9 @@ def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for name, metric in content["metrics"].items():
                 yield row(kind, group, name, metric)
         if groups:
-            yield row(kind, "(macro)", "accuracy", summary["macro"][kind])
+            macro = summary["macro"][kind]
+            for name, metric in (macro.get("metrics") or {"accuracy": macro}).items():
+                yield row(kind, "(macro)", name, metric)
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -1,0 +1,108 @@
+"""One result file evaluated as `medr1 eval` was asked: read, judged, summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.audit import BlindPredictions, blind_predictions
+from medr1.evaluate.judging import Judged, Settings, verdict
+from medr1.evaluate.metrics import METRICS, item_row, summary_of
+from medr1.evaluate.reading import ResultFile, open_results
+from medr1.evaluate.scanning import scan
+from medr1.files import sha256_of
+from medr1.records import Prediction, Sample, prediction_to_dict
+
+if TYPE_CHECKING:
+    from medr1.data.readers import Questions
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How result files are read and what is computed of them."""
+
+    settings: Settings
+    metrics: tuple[str, ...] = METRICS
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a key -> the file's."""
+    questions: Questions | None = None
+    """Where the ground truth and more comes from, if not from the results."""
+    train: list[Sample] | None = None
+    """Training questions, for the blind baseline."""
+    bertscore: str | None = None
+    """The model of BERTScore, a folder or a hub id."""
+    seed: int = 0
+
+    def open(self, path: Path) -> ResultFile:
+        return open_results(path, columns=self.columns, questions=self.questions)
+
+    def run(
+        self, path: Path, write: Callable[[str], Any] | None = None
+    ) -> tuple[dict[str, Any], Judged]:
+        """The summary of a file and its judged items; `write` gets the lines of items.jsonl."""
+        results = self.open(path)
+        judged = scan(results.chunks, self.settings, seed=self.seed, name=str(path), write=write)
+        semantic = None
+        if self.bertscore:
+            from medr1.evaluate.semantic import bertscore
+
+            semantic = partial(bertscore, model=self.bertscore)
+        summary = summary_of(
+            judged, blind=self._blind(path), metrics=self.metrics, semantic=semantic
+        )
+        summary["warnings"] += results.notes
+        about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
+        return {**about, **summary}, judged
+
+    def _blind(self, path: Path) -> BlindPredictions | None:
+        if self.train is None:
+            return None
+        samples = [prediction.sample for prediction in self._predictions(path)]
+        return blind_predictions(self.train, samples)
+
+    def _predictions(self, path: Path) -> Iterator[Prediction]:
+        return (one for chunk in self.open(path).chunks for one in chunk.predictions())
+
+    def entries(self, path: Path, positions: Collection[int]) -> list[dict[str, Any]]:
+        """The items at these positions as in results.json, with the verdict and its trace."""
+        wanted = set(positions)
+        return [
+            self._entry(path, prediction)
+            for position, prediction in enumerate(self._predictions(path))
+            if position in wanted
+        ]
+
+    def _entry(self, path: Path, prediction: Prediction) -> dict[str, Any]:
+        found = verdict(prediction, self.settings.protocol)
+        row = item_row(prediction, found)
+        entry = {"results": str(path), **prediction_to_dict(prediction), **row}
+        reasoning = found.extraction.reasoning if found else prediction.reasoning
+        return {**entry, "reasoning": reasoning, "error": entry_error(prediction)}
+
+
+def entry_error(prediction: Prediction) -> dict[str, str] | None:
+    """The error of an item as results.json has it."""
+    error = prediction.error
+    return {"code": error.code, "message": error.message} if error else None
+
+
+def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
+    """For each item, in order, what its verdict is and the group it is of."""
+    outcomes = judged.outcomes
+    rows = [
+        {
+            "results": name,
+            "correct": outcome.correct,
+            "extracted_answer": outcome.answer,
+            "extraction": outcome.method,
+            "finish_reason": "length" if outcome.truncated else None,
+            "error": outcome.failed,
+        }
+        for outcome in outcomes.values
+    ]
+    modalities = judged.columns.groups["modality"]
+    for code, modality in zip(outcomes.codes, modalities, strict=True):
+        yield {**rows[code], "modality": modality}

@@ -1,0 +1,103 @@
+"""A result file of any length to columns: a chunk at a time, on every core, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Protocol
+
+from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, verdict
+from medr1.evaluate.metrics import item_row
+from medr1.evaluate.reading import UniqueIds
+from medr1.records import Prediction
+
+AHEAD = 2
+"""Chunks that wait for each process."""
+
+Lines = list[str]
+
+
+class Chunk(Protocol):
+    """A part of a result file that can be sent to another process."""
+
+    def predictions(self) -> list[Prediction]: ...
+
+
+def scan(
+    chunks: Iterable[Chunk],
+    settings: Settings,
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    name: str | None = None,
+    write: Callable[[str], Any] | None = None,
+    workers: int | None = None,
+) -> Judged:
+    """All chunks judged, in order. A file of one chunk, or `workers` = 1, needs no other process.
+
+    `write` gets a line of items.jsonl for each item, with `name` as its results. The first
+    InputError of a chunk is raised; what was written until then is the caller's to drop.
+    """
+    judge = partial(_judge_chunk, settings=settings, name=name, with_lines=write is not None)
+    unique = UniqueIds()
+    parts: list[Columns] = []
+    for columns, lines in _mapped(judge, chunks, workers or _cores()):
+        ids = unique(columns.ids)
+        if write is not None:
+            for line, before, now in zip(lines, columns.ids, ids, strict=True):
+                write(line if now == before else _renamed(line, now))
+        columns.ids[:] = ids
+        parts.append(columns)
+    return Judged(Columns.joined(parts), settings, seed, num_resamples)
+
+
+def _judge_chunk(
+    chunk: Chunk, settings: Settings, name: str | None, with_lines: bool
+) -> tuple[Columns, Lines]:
+    predictions = chunk.predictions()
+    verdicts = [verdict(prediction, settings.protocol) for prediction in predictions]
+    lines: Lines = []
+    if with_lines:
+        about = {} if name is None else {"results": name}
+        rows = ({**about, **item_row(*pair)} for pair in zip(predictions, verdicts, strict=True))
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    return columns_of(predictions, verdicts, settings), lines
+
+
+def _renamed(line: str, name: str) -> str:
+    return json.dumps({**json.loads(line), "id": name}, ensure_ascii=False) + "\n"
+
+
+def _mapped(
+    judge: Callable[[Chunk], tuple[Columns, Lines]], chunks: Iterable[Chunk], workers: int
+) -> Iterator[tuple[Columns, Lines]]:
+    """judge(chunk) for each, in order; the file is read no further than is needed for that."""
+    left = iter(chunks)
+    first = list(islice(left, 2))
+    if workers < 2 or len(first) < 2:
+        yield from map(judge, chain(first, left))
+        return
+    started = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=started) as pool:
+        waiting: deque[Future[tuple[Columns, Lines]]] = deque()
+        try:
+            for chunk in chain(first, left):
+                waiting.append(pool.submit(judge, chunk))
+                if len(waiting) > AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

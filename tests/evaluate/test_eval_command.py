@@ -1,0 +1,203 @@
+"""`medr1 eval` as a process: files in, table, JSON, folder, exit code out."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray"}
+
+
+def medr1(*args, cwd=None):
+    command = [sys.executable, "-m", "medr1", "eval", *map(str, args)]
+    environment = {**os.environ, "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+
+
+def rows(n=60, right=40):
+    return [
+        {
+            "id": f"q{i}",
+            "image": f"scans/{i // 2}.png",
+            "question": "Which modality is this?",
+            "options": OPTIONS,
+            "ground_truth": "ABC"[i % 3],
+            "modality": "CT" if i % 2 else "MRI",
+            "age": 20 + i,
+            "model_output": f"<answer>{'ABC'[(i + (i >= right)) % 3]}</answer>",
+        }
+        for i in range(n)
+    ]
+
+
+def written(path, items):
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    return path
+
+
+def summary_of(*args):
+    done = medr1(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_folder_holds_everything(tmp_path):
+    file = written(tmp_path / "r.jsonl", rows())
+    out = tmp_path / "out"
+    done = medr1(file, "--output-dir", out, "--group-by", "age")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout and "66.7 %" in done.stdout
+    assert "accuracy by age" in done.stdout and "20 to 34" in done.stdout
+    assert {path.name for path in out.iterdir()} == {
+        "summary.json", "summary.csv", "confusion.csv", "items.jsonl", "report.html",
+    }  # fmt: skip
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["schema"] == "medr1.summary/1"
+    assert summary["metrics"]["accuracy"]["value"] == pytest.approx(40 / 60)
+    lines = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [f"q{i}" for i in range(60)]
+    assert [line["correct"] for line in lines] == [i < 40 for i in range(60)]
+    assert lines[0]["trace"] and lines[0]["results"] == str(file)
+    table = list(csv.DictReader((out / "summary.csv").open()))
+    assert {row["scope"] for row in table} >= {"all", "modality", "age", "protocol", "finding"}
+    for row in table:
+        if row["value"] and row["scope"] in ("age", "modality", "protocol"):
+            assert row["lo"] and row["hi"], row
+    page = (out / "report.html").read_text()
+    assert "66.7" in page and "http://" not in page.replace("http://www.w3.org", "")
+    again = medr1(file, "--output-dir", out)
+    assert again.returncode == 2 and "--overwrite" in again.stderr
+    assert medr1(file, "--output-dir", out, "--overwrite").returncode == 0
+    assert (tmp_path / "out.bak" / "report.html").exists()
+
+
+def test_a_bad_line_leaves_nothing_half_written(tmp_path):
+    items = rows()
+    file = written(tmp_path / "r.jsonl", items)
+    file.write_text(file.read_text().replace('"question": "Which', '"question": 5, "x": "Which', 1))
+    text = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(text[:41]) + text[41][:30] + "\n" + "".join(text[42:]))
+    out = tmp_path / "out"
+    done = medr1(file, "--output-dir", out)
+    assert done.returncode == 2
+    assert "r.jsonl, line 42" in done.stderr
+    assert done.stdout == "" and not out.exists()
+
+
+def test_many_chunks_are_the_same_as_one(tmp_path):
+    file = written(
+        tmp_path / "r.jsonl",
+        [{**row, "id": f"{k}-{row['id']}"} for k in range(200) for row in rows()],
+    )
+    assert file.stat().st_size > 2_000_000
+    many = summary_of(file, "--metrics", "accuracy,token_f1")
+    as_list = tmp_path / "r.json"
+    as_list.write_text(json.dumps([json.loads(line) for line in file.read_text().splitlines()]))
+    one = summary_of(as_list, "--metrics", "accuracy,token_f1")
+    different = {"results", "sha256"}
+    assert {k: v for k, v in many.items() if k not in different} == {
+        k: v for k, v in one.items() if k not in different
+    }
+    assert many["n"] == 12_000 and many["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
+
+
+def test_gates(tmp_path):
+    file = written(tmp_path / "r.jsonl", rows())
+    assert medr1(file, "--fail-under", "accuracy=0.6").returncode == 0
+    done = medr1(file, "--fail-under", "accuracy=0.7", "--fail-under", "token-f1=0.1")
+    assert done.returncode == 1
+    assert "accuracy is 0.6667, under 0.7" in done.stderr
+    assert "token_f1" not in done.stderr and "accuracy" in done.stdout
+    for wrong, said in (
+        ("acuracy=0.5", "Did you mean accuracy?"),
+        ("accuracy", "METRIC=SHARE"),
+        ("accuracy=80", "from 0 to 1"),
+        ("accuracy=nan", "from 0 to 1"),
+    ):
+        done = medr1(file, "--fail-under", wrong)
+        assert done.returncode == 2 and said in done.stderr, wrong
+
+
+def test_baseline(tmp_path):
+    worse = written(tmp_path / "worse.jsonl", rows(right=20))
+    file = written(tmp_path / "r.jsonl", rows())
+    near = written(tmp_path / "near.jsonl", rows(right=41))
+    assert medr1(file, "--baseline", worse).returncode == 0
+    assert medr1(file, "--baseline", near).returncode == 0
+    done = medr1(worse, "--baseline", file)
+    assert done.returncode == 1 and "accuracy fell" in done.stderr
+    assert medr1(file, "--output-dir", tmp_path / "out").returncode == 0
+    before = tmp_path / "out" / "summary.json"
+    assert medr1(near, "--baseline", before).returncode == 0
+    done = medr1(worse, "--baseline", before)
+    assert done.returncode == 1 and "below the baseline's interval" in done.stderr
+    done = medr1(file, "--baseline", before, "--protocol", "strict")
+    assert done.returncode == 2 and "--protocol default" in done.stderr
+
+
+def test_questions_and_columns_from_elsewhere(tmp_path):
+    items = rows()
+    questions = [{k: v for k, v in row.items() if k != "model_output"} for row in items]
+    (tmp_path / "questions.json").write_text(json.dumps(questions))
+    with (tmp_path / "said.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["key", "reply"])
+        table.writerows([row["id"], row["model_output"]] for row in items)
+    found = summary_of(
+        tmp_path / "said.csv", "--map", "id=key", "--map", "prediction=reply",
+        "--data", tmp_path / "questions.json",
+    )  # fmt: skip
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(40 / 60)
+    assert list(found["groups"]["modality"]) == ["CT", "MRI"]
+
+
+def test_a_folder_gives_a_list(tmp_path):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    written(folder / "a.jsonl", rows())
+    written(folder / "b.jsonl", rows(right=10))
+    found = summary_of(folder)
+    assert [summary["metrics"]["accuracy"]["value"] for summary in found] == pytest.approx(
+        [40 / 60, 10 / 60]
+    )
+    done = medr1(folder, "--output-dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "out" / "items.jsonl").read_text().splitlines()
+    assert len(lines) == 120
+
+
+def test_clusters_by_patient(tmp_path):
+    items = [{**row, "patient": i // 20} for i, row in enumerate(rows())]
+    file = written(tmp_path / "r.jsonl", items)
+    found = summary_of(file, "--cluster-by", "patient", "--metrics", "accuracy")
+    assert found["metrics"]["accuracy"]["method"] == "bootstrap over patients"
+    assert found["clusters"] == {"unit": "patient", "n": 3}
+    done = medr1(file, "--cluster-by", "pateint")
+    assert done.returncode == 2 and "pateint" in done.stderr
+
+
+def test_explain_needs_no_results():
+    done = medr1("--explain", "token-f1")
+    assert done.returncode == 0 and "2" in done.stdout and "SQuAD" in done.stdout
+    done = medr1("--explain", "acuracy")
+    assert done.returncode == 2 and "accuracy" in done.stderr
+
+
+def test_wrong_input_is_one_sentence(tmp_path):
+    file = written(tmp_path / "r.jsonl", rows(6))
+    for args, said in (
+        (["none.json"], "none.json"),
+        ([file, "--metrics", "accuracy,blue4"], "Did you mean bleu4?"),
+        ([file, "--group-by", "sex"], "'sex'"),
+        ([file, "--map", "prediktion=x"], "prediction"),
+        ([file, "--map", "prediction=x"], "'x'"),
+        ([file, "--baseline", tmp_path / "none.json"], "none.json"),
+        ([tmp_path / "empty"], "empty"),
+    ):
+        done = medr1(*args, cwd=tmp_path)
+        assert done.returncode == 2, (args, done.stderr)
+        assert said in done.stderr and "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
