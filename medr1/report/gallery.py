@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ from medr1.report.visible import line, percent, short_path, visible
 
 NUM_WRONG = 200
 NUM_RIGHT = 40
-MAX_CELLS = 2000
-"""Groups beyond so many share a cell, so that a column of a million values costs nothing."""
+MAX_CELLS = 1 << 16
+"""Of each verdict kind; groups share them at random, so that a million values cost little."""
 MAX_OPTIONS = 26
 MAX_METADATA = 12
 
@@ -70,13 +71,12 @@ def gallery_choice(
     take turns, so that a rare failure in a small group stands beside the common ones.
     """
     rng = random.Random(seed)
-    cells: dict[tuple[str, str, str], list[int]] = {}
-    seen: dict[tuple[str, str, str], int] = {}
+    cells: dict[tuple[str, int], list[int]] = {}
+    seen: dict[tuple[str, int], int] = {}
     for position, row in enumerate(rows):
         kind = verdict_kind(row)
-        cell = (kind, str(row.get("results")), str(row.get(group)))
-        if cell not in cells and len(cells) >= MAX_CELLS:
-            cell = (kind, "", "")
+        name = f"{row.get('results')}\n{row.get(group)}".encode("utf-8", "replace")
+        cell = (kind, zlib.crc32(name) % MAX_CELLS)
         kept, before = cells.setdefault(cell, []), seen.get(cell, 0)
         seen[cell] = before + 1
         if len(kept) < (num_right if kind == "right" else num_wrong):

@@ -182,3 +182,65 @@ def make_item():
 def prediction():
     """What the items are made from, for tests that go through summarize."""
     return lambda n: Prediction(Sample(str(n), (f"{n}.png",), "Which?", {}, "CT"), "CT")
+
+
+ATTACKS = (
+    "<script>window.hurt=1</script>",
+    "</script><script>window.hurt=1</script>",
+    '"><img src=x onerror="window.hurt=1">',
+    "javascript:window.hurt=1",
+    "<svg onload=window.hurt=1><a href=javascript:window.hurt=1>x</a></svg>",
+    "</style><style>*{display:none}</style>",
+    "{{ 7*7 }}{% raw %}",
+    "\u202egnp.exe\u2066\x1b[31mred\x1b]0;title\x07\x00\u200b\ud800",
+    "'; onclick=window.hurt=1 x='",
+)
+
+
+def hostile(value, text):
+    """The document with `text` in every string that is content, and in the names of groups."""
+    if isinstance(value, dict):
+        return {key: hostile(inner, text) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hostile(inner, text) for inner in value]
+    return f"{text} {value}" if isinstance(value, str) else value
+
+
+def hostile_summary(summary, text):
+    found = hostile(summary, text)
+    groups = next(iter(summary["groups"].values()))
+    metrics = next(iter(summary["metrics"].values()))
+    return {
+        **found,
+        "groups": {text: {text: next(iter(groups.values()))}},
+        "metrics": {**summary["metrics"], text: metrics},
+        "macro": {},
+        "unanswered": {text: 3},
+        "extraction": {text: 3},
+        "protocols": {text: metrics},
+        "meta": {**found["meta"], "versions": {text: text}, "decoding": {text: text}},
+    }
+
+
+def hostile_item(number, text):
+    found = hostile(item(number), text)
+    return {**found, "options": {"A": text, text: text}, "option_probs": {text: 0.5}} | {
+        "metadata": {text: text},
+        "ground_truth": text,
+        "extracted_answer": None if number % 2 else text,
+    }
+
+
+@pytest.fixture(params=ATTACKS)
+def attack(request):
+    """A text that a careless page would run, fetch, break on or be disguised by."""
+    return request.param
+
+
+@pytest.fixture
+def hostile_page(rich_summary):
+    """hostile_page(text) -> summaries and items with the text wherever others write."""
+    return lambda text: (
+        [hostile_summary(rich_summary, text)],
+        [hostile_item(number, text) for number in range(7)],
+    )
