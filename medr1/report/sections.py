@@ -128,12 +128,13 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
     if chance is None and prior.get("value") is None:
         return None
     gain = blind.get("image_gain") or {}
+    added = gain.get("value")
     rows = [_row("this model", accuracy), _row("options without the image", prior)]
     if chance is not None:
         rows.append(_row("guessing", {"value": chance, "n": prior.get("n")}))
     return {
         "rows": rows,
-        "gain": percent(gain.get("value"), signed=True) if gain.get("value") is not None else None,
+        "gain": f"{100 * added:+z.1f} percentage points" if added is not None else None,
         "gain_interval": interval(gain, signed=True),
     }
 

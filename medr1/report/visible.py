@@ -63,11 +63,11 @@ def short_path(name: Any) -> str:
     return line(text, 200)
 
 
-def percent(value: float | None, *, signed: bool = False) -> str:
-    """A share as "68.0 %", a difference with its sign; a dash where there is none."""
+def percent(value: float | None) -> str:
+    """A share as "68.0 %"; a dash where there is none."""
     if value is None:
         return "-"
-    return f"{100 * value:+z.1f} %" if signed else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %"
 
 
 def interval(metric: Mapping[str, Any] | None, *, signed: bool = False) -> str:
