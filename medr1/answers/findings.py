@@ -245,12 +245,27 @@ def _clauses(tokens: list[str]) -> list[_Clause]:
             clause.words.append(_singular(token))
             clause.after_verb |= clause.verb
             clause.ordered |= token in RELATIONS
+    return _settled(clauses)
+
+
+def _settled(clauses: list[_Clause]) -> list[_Clause]:
+    """The clauses that say anything. Where nothing stands between two separators ("but,", ", or")
+    the one that says more is kept."""
+    kept: list[_Clause] = []
+    passed = ""
     for clause in clauses:
+        if passed == "hard" or (passed == "or" and clause.before == ","):
+            clause.before = passed
+        passed = ""
+        if clause.empty and not clause.cues and not clause.state:
+            passed = clause.before
+            continue
         numbers = sum(map(bool, map(_NUMBER.fullmatch, clause.words)))
         clause.ordered |= {"left", "right"} <= set(clause.sides) or numbers > 1
         if not clause.ordered:
             clause.words = [word for word in clause.words if word != PLACEHOLDER]
-    return clauses
+        kept.append(clause)
+    return kept
 
 
 def _joined(clauses: list[_Clause]) -> list[_Clause] | None:
@@ -259,13 +274,16 @@ def _joined(clauses: list[_Clause]) -> list[_Clause] | None:
     found: list[_Clause] = []
     held: _Clause | None = None
     for clause in clauses:
+        only_side = bool(clause.sides) and not clause.words
+        if clause.before == "hard" and (held is not None or (only_side and found)):
+            return None  # "no effusion except left"
         if held is not None:
             clause.sides = held.sides + clause.sides
             clause.cues = held.cues + clause.cues
             if clause.before == "or":
                 held.before = "or"
             clause.before, held = held.before, None
-        only_side = bool(clause.sides) and not clause.words
+            only_side = not clause.words
         if only_side and clause is not clauses[-1]:
             held = clause
         elif only_side and found:

@@ -121,6 +121,7 @@ _SIDE = re.compile(r"\b(left|right|both)(?:[ -]hand)?[ -]side[sd]?\b")
 _I = re.compile(r"\bi (?=(?:do|can|could|see|think|believe|suspect|would)\b)")
 _NO_ARTICLE = re.compile(r"(?<=\w )A\b|\b(?:AS|IT|AN|AT)\b")
 _PREFIX = re.compile(r"\bnon-(?=[a-z])")
+_DASH = re.compile(r" - (?!\d)")
 _UNLIKELY = re.compile(r"\b(?:un|not )likely\b")
 
 
@@ -133,7 +134,7 @@ def mark_phrases(text: str) -> str:
         text = _NO_ARTICLE.sub(lambda word: word[0] + "_", text)
     text = _LETTER_SIDE.sub(lambda side: "left" if side[1] else "right", text).lower()
     text = _CONTRACTED.sub(lambda said: _SPELLED_OUT.get(said[0], "can not"), text)
-    text = _PREFIX.sub("non", text).replace(" - ", " , ")
+    text = _PREFIX.sub("non", _DASH.sub(" , ", text))
     text = _I.sub("", _SIDE.sub(r"\1", text))
     text = _SUBJECT.sub("", text)
     text = _UNLIKELY.sub("ABSENT UNC", text)
