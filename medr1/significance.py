@@ -192,15 +192,13 @@ def interval_over_seeds(
     None where neither has two, or where seeds do not differ. It speaks of new seeds on the same
     items, where the bootstrap over images speaks of new images for the same seeds.
     """
-    from scipy.stats import ttest_1samp, ttest_ind
+    from scipy.stats import t
 
-    several = [side for side in (a, b) if len(side) > 1]
-    if not several or all(np.ptp(side) < 1e-12 for side in several):
+    parts = [(np.var(side, ddof=1) / len(side), len(side) - 1) for side in (a, b) if len(side) > 1]
+    variance = float(sum(part for part, _ in parts))
+    if variance < 1e-24:
         return None
-    if len(several) == 2:
-        found = ttest_ind(a, b, equal_var=False)
-    else:
-        shifted = np.asarray(a) - b[0] if len(b) == 1 else a[0] - np.asarray(b)
-        found = ttest_1samp(shifted, 0.0)
-    low, high = found.confidence_interval(confidence)
-    return float(low), float(high)
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    reach = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    value = float(np.mean(a) - np.mean(b))
+    return value - reach, value + reach

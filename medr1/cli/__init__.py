@@ -11,6 +11,7 @@ import click
 
 from medr1 import __version__
 from medr1.cli.common import nobody_reads
+from medr1.cli.compare import compare
 from medr1.cli.demo import demo
 from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
@@ -49,6 +50,7 @@ for command in (
     train,
     infer,
     evaluate,
+    compare,
     rewards,
     doctor,
     fetch,

@@ -55,6 +55,7 @@ def compare(
     }
     groups = groups_of(paired.first, group_by)
     base = next(iter(runs))
+    several = any(len(rows) > 1 for rows in correct.values())
     compared = [_compared(name, base, correct, judged, groups) for name in list(runs)[1:]]
     _correct_for_several(compared)
     document = {
@@ -74,8 +75,8 @@ def compare(
             for name, rows in correct.items()
         ],
         "comparisons": compared,
-        "meaning": _meaning(judged.unit, any(len(rows) > 1 for rows in correct.values())),
-        "warnings": _warnings(judged, paired.left_out),
+        "meaning": _meaning(judged.unit, several),
+        "warnings": _warnings(judged, paired.left_out, not several),
     }
     return document, _rows(paired.first, correct)
 
@@ -192,16 +193,15 @@ def _meaning(unit: str, seeds: bool) -> str:
     return f"{said} and these very runs, not of runs with other seeds."
 
 
-def _warnings(judged: Judged, left_out: int) -> list[str]:
+def _warnings(judged: Judged, left_out: int, single: bool) -> list[str]:
     found = []
     if left_out:
         found.append(f"{left_out} items are in some files only and were left out.")
     n, n_clusters = len(judged.clusters), len(np.unique(judged.clusters))
-    if n_clusters < n:
+    if n_clusters < n and single:
         found.append(
             f"{n} items are about {n_clusters} {judged.unit}s: McNemar's p takes them for "
-            "independent and is too small; p flips whole "
-            f"{judged.unit}s."
+            f"independent and is too small; the other p flips whole {judged.unit}s."
         )
     if n_clusters < min(n, FEW_IMAGES):
         found.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
