@@ -17,6 +17,7 @@ from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
 from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
+from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
 from medr1.cli.rewards import rewards
 from medr1.cli.train import train
@@ -51,6 +52,7 @@ for command in (
     infer,
     evaluate,
     compare,
+    matrix,
     rewards,
     doctor,
     fetch,

@@ -70,7 +70,7 @@ def compare(
                 "name": name,
                 "files": list(runs[name]),
                 "accuracy": mean_metric(rows.mean(axis=0), judged),
-                "seeds": _spread(rows.mean(axis=1)),
+                "seeds": spread(rows.mean(axis=1)),
             }
             for name, rows in correct.items()
         ],
@@ -154,7 +154,7 @@ def _correct_for_several(compared: list[dict[str, Any]]) -> None:
         entry["p_holm"] = p
 
 
-def _spread(accuracies: Values) -> dict[str, Any] | None:
+def spread(accuracies: Values) -> dict[str, Any] | None:
     """How far a run's seeds lie apart; None for a single one."""
     if len(accuracies) < 2:
         return None
