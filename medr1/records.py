@@ -12,6 +12,8 @@ from typing import Any
 RESULTS_SCHEMA = "medr1.results/1"
 SUMMARY_SCHEMA = "medr1.summary/1"
 AUDIT_SCHEMA = "medr1.audit/1"
+COMPARISON_SCHEMA = "medr1.comparison/1"
+MATRIX_SCHEMA = "medr1.matrix/1"
 
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"
