@@ -22,7 +22,7 @@ from medr1.cli.common import (
 from medr1.errors import InputError
 
 if TYPE_CHECKING:
-    from medr1.evaluate.results import ResultFile
+    from medr1.evaluate.results import Results
 
 protocol_option = option(
     "--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when."
@@ -114,11 +114,11 @@ def compare(
     click.echo(to_json(document) if as_json else comparison_table(document), nl=not as_json)
 
 
-def _runs(arguments: Sequence[str]) -> tuple[dict[str, dict[str, ResultFile]], list[str]]:
+def _runs(arguments: Sequence[str]) -> tuple[dict[str, dict[str, Results]], list[str]]:
     """Run -> file -> its results, and a sentence for each run that metadata joined."""
     from medr1.evaluate.results import read_results
 
-    runs: dict[str, dict[str, ResultFile]] = {}
+    runs: dict[str, dict[str, Results]] = {}
     unnamed: list[str] = []
     warnings = []
     stems = [Path(argument).stem for argument in arguments]
@@ -158,7 +158,7 @@ def _named(argument: str) -> tuple[str | None, list[str]]:
     return name.strip(), files
 
 
-def _seeds_of_one(run: Mapping[str, ResultFile], more: Mapping[str, ResultFile]) -> bool:
+def _seeds_of_one(run: Mapping[str, Results], more: Mapping[str, Results]) -> bool:
     """Whether metadata says that these are runs of one model on one data set with other seeds."""
     (added,) = more.values()
     metas: list[dict[str, Any]] = [result.meta for result in run.values()]

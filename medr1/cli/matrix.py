@@ -23,7 +23,7 @@ from medr1.errors import InputError
 
 if TYPE_CHECKING:
     from medr1.evaluate.domains import Files, Layout
-    from medr1.evaluate.results import ResultFile
+    from medr1.evaluate.results import Results
     from medr1.records import Prediction, Sample
 
 
@@ -139,10 +139,10 @@ def _write(folder: Path, document: Mapping[str, Any], overwrite: bool) -> None:
         write_atomic(folder / f"matrix.{ending}", form)
 
 
-class _Results(dict[Path, "ResultFile"]):
+class _Results(dict[Path, "Results"]):
     """Result files, each read once."""
 
-    def __missing__(self, path: Path) -> ResultFile:
+    def __missing__(self, path: Path) -> Results:
         from medr1.evaluate.results import read_results
 
         self[path] = read_results(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError
-from medr1.evaluate.results import ResultFile
+from medr1.evaluate.results import Results
 
 Files = tuple[Path, ...]
 """One result file, or several seeds of it."""
@@ -121,7 +121,7 @@ def _splits(name: str, before: str, between: str, after: str) -> list[tuple[str,
     return [(x, y) for x, y in pairs if x and y and "/" not in x + y]
 
 
-def layout_from_metadata(files: Mapping[Path, ResultFile], kind: str, base_name: str) -> Layout:
+def layout_from_metadata(files: Mapping[Path, Results], kind: str, base_name: str) -> Layout:
     """The layout that results say themselves: trained as their model is called, tested on `kind`.
 
     `kind` is modality or question_type, of which a file's items must have one only. The names of

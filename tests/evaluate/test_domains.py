@@ -13,7 +13,7 @@ from medr1.evaluate.domains import (
     layout_from_metadata,
     layout_from_names,
 )
-from medr1.evaluate.results import ResultFile
+from medr1.evaluate.results import Results
 from medr1.records import Prediction, Sample
 
 WHERE = Path("runs/matrix.yaml")
@@ -88,7 +88,7 @@ def test_names_that_do_not_say(pattern, says, tmp_path):
 
 def results(model, modalities, seed=0):
     samples = [Sample(str(i), (), "q", modality=name) for i, name in enumerate(modalities)]
-    return ResultFile({"model": model, "seed": seed}, [Prediction(sample) for sample in samples])
+    return Results({"model": model, "seed": seed}, [Prediction(sample) for sample in samples])
 
 
 def test_metadata():
@@ -108,7 +108,7 @@ def test_metadata():
     [
         (results("m", ["CT", "MRI"]), "its items have 2 of them"),
         (results("m", [None]), "its items have none"),
-        (ResultFile({}, []), "does not say its model"),
+        (Results({}, []), "does not say its model"),
         (results("VQA_CT", ["CT"]), "with one seed"),
     ],
 )
