@@ -69,10 +69,17 @@ def methods_text(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
+def asked_about(summary: Summary) -> str:
+    """What the questions are about, as "830 images" or "120 patients"; empty where not known."""
+    clusters = summary.get("clusters") or {"unit": "image", "n": summary.get("n_images")}
+    n = clusters.get("n")
+    return f"{n:,} {line(clusters.get('unit'))}{'s' * (n != 1)}" if isinstance(n, int) else ""
+
+
 def _data(summary: Summary) -> list[Segment]:
-    meta, n, images = summary.get("meta") or {}, summary.get("n"), summary.get("n_images")
+    meta, n, about = summary.get("meta") or {}, summary.get("n"), asked_about(summary)
     asked = f"The evaluation comprised {_number(n)} questions"
-    asked += f" about {_number(images)} images" if images is not None else ""
+    asked += f" about {about}" if about else ""
     data = short_path(meta.get("data"))
     asked += f" from {data}" if data else ""
     found = [_said(asked + _hash(meta.get("data_sha256")) + ".")]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medr1.report.confusion import heat_table
-from medr1.report.methods import METRIC_WORDS, checklist, methods_text
+from medr1.report.methods import METRIC_WORDS, asked_about, checklist, methods_text
 from medr1.report.visible import count, interval, line, percent, short_path, visible
 
 PLOT_WIDTH = 200
@@ -97,7 +97,7 @@ def model_name(summary: Summary) -> str:
 
 
 def _headline(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any]:
-    n, images, value = summary.get("n"), summary.get("n_images"), accuracy.get("value")
+    n, value = summary.get("n"), accuracy.get("value")
     right = round(value * n) if isinstance(n, int) and value is not None else None
     counts = [
         ("without a readable answer", summary.get("n_unparsed")),
@@ -111,7 +111,7 @@ def _headline(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any]:
         "reason": line(accuracy.get("reason"), 300),
         "n": count(n),
         "right": count(right) if right is not None else None,
-        "images": count(images) if images is not None else None,
+        "about": asked_about(summary),
         "protocol": line(summary.get("protocol")) or "not stated",
         "counts": [(label, count(k), _share_of(k, n)) for label, k in counts if k is not None],
     }

@@ -57,3 +57,8 @@ def test_the_study_itself_stays_with_the_authors(rich_summary):
     assert states["Model, with version"] == states["Prompt and decoding"] == FILLED
     for topic in ("Reference standard", "Sample size", "De-identification, ethics, consent"):
         assert states[topic] == OPEN
+
+
+def test_what_questions_are_about_is_named(rich_summary):
+    patients = {**rich_summary, "clusters": {"unit": "patient", "n": 1}}
+    assert "1,200 questions about 1 patient from" in text_of(patients)

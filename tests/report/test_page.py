@@ -36,7 +36,8 @@ def test_says_what_the_summary_says(rich_summary, make_item):
     page = Page(report_html([rich_summary], [make_item(n) for n in range(14)], thumbnails={}))
     text = " ".join(" ".join(page.words).split())
     for expected in (
-        "68.4 %", "65.4 to 71.4", "Research use, not for diagnosis", "35.2 %", "29.0 %", "+33.2 percentage points",
+        "68.4 %", "65.4 to 71.4", "Research use, not for diagnosis", "35.2 %", "29.0 %",
+        "+33.2 percentage points",
         "no item has a number as its ground truth", "Fundus Photography", "8.6 to 79.4", "under 40",
         "pneumonia", "nothing called negative", "exactly one answer block", 
         "several answers at once",
