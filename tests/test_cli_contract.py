@@ -35,7 +35,8 @@ OPTIONS = {
     "--mode --model-name-or-path --model-path --num-samples --offline --option "
     "--output-file --overwrite --permute --prompt --question --question-type --seed "
     "--show-reasoning --temperature",
-    "eval": "--data --explain --json --map --output-dir --overwrite --protocol --seed --train-data",
+    "eval": "--data --explain --image-root --json --map --output-dir --overwrite --protocol --seed "
+    "--train-data",
     "compare": "--cluster-by --common-only --group-by --json --output-dir --overwrite --protocol "
     "--seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,7 @@ from medr1.answers import PROTOCOLS
 from medr1.cli.common import (
     Medr1Command,
     common_options,
+    image_root_option,
     json_option,
     option,
     overwrite_option,
@@ -18,6 +20,9 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.errors import InputError
+
+if TYPE_CHECKING:
+    from medr1.records import Prediction
 
 
 def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
@@ -51,7 +56,12 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     metavar="PATH",
     help="Training questions; the blind baseline is fitted on them and printed beside accuracy.",
 )
-@option("--output-dir", metavar="DIR", help="Also write summary.json, summary.csv, items.jsonl.")
+@option(
+    "--output-dir",
+    metavar="DIR",
+    help="Also write report.html, summary.json, summary.csv, confusion.csv, items.jsonl.",
+)
+@image_root_option
 @option(
     "--explain",
     metavar="METRIC",
@@ -71,6 +81,7 @@ def evaluate(
     mapping: tuple[str, ...],
     train_data: str | None,
     output_dir: str | None,
+    image_root: str | None,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -85,13 +96,11 @@ def evaluate(
       medr1 eval results.json --train-data data/tiny_vqa_ds --output-dir output/eval
       medr1 eval answers.csv --map prediction=reply --data questions.json
     """
-    import json
-
     from medr1.data.readers import read_questions, split_file
     from medr1.evaluate.metrics import item_rows, summarize
     from medr1.evaluate.results import read_results, result_files
     from medr1.files import prepare_folder, to_json, write_atomic
-    from medr1.report.tables import summary_csv, summary_table
+    from medr1.report.tables import summary_table
 
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
@@ -99,6 +108,7 @@ def evaluate(
     questions = read_questions(split_file(Path(data), "test")) if data else None
     summaries: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for name in map(str, result_files(results)):
         read = read_results(Path(name), columns=columns, questions=questions)
         predictions = read.predictions
@@ -108,21 +118,70 @@ def evaluate(
         if questions is not None and len(predictions) < len(questions.samples):
             missing = len(questions.samples) - len(predictions)
             summary["warnings"].append(f"{missing} items of {data} have no result here.")
-        summaries.append({"results": name, **summary})
-        rows += [{"results": name, **row} for row in item_rows(predictions, protocol=protocol)]
+        summaries.append({"results": name, "meta": read.meta, **summary})
+        judged = item_rows(predictions, protocol=protocol)
+        rows += [{"results": name, **row} for row in judged]
+        if output_dir:
+            entries += _entries(name, predictions, judged)
     document = summaries[0] if len(summaries) == 1 else summaries
     if output_dir:
-        folder = Path(output_dir)
-        prepare_folder(folder, overwrite=overwrite)
-        write_atomic(folder / "summary.json", to_json(document))
-        write_atomic(folder / "summary.csv", summary_csv(summaries))
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_atomic(folder / "items.jsonl", "".join(lines))
-    if as_json:
-        click.echo(to_json(document), nl=False)
-        return
+        prepare_folder(Path(output_dir), overwrite=overwrite)
+        _write(Path(output_dir), document, summaries, rows)
+        page = _report(summaries, entries, image_root or data, seed)
+        write_atomic(Path(output_dir, "report.html"), page)
+    tables = (summary_table(summary) + "\n" for summary in summaries)
+    click.echo(to_json(document) if as_json else "".join(tables), nl=False)
+
+
+def _entries(
+    name: str, predictions: Sequence[Prediction], rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The items as in results.json, with their verdicts."""
+    from medr1.records import prediction_to_dict
+
+    return [
+        {**entry, **row, "results": name, "error": entry["error"]}
+        for entry, row in zip(map(prediction_to_dict, predictions), rows, strict=True)
+    ]
+
+
+def _write(
+    folder: Path,
+    document: Any,
+    summaries: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """summary.json, summary.csv, confusion.csv and items.jsonl."""
+    import json
+
+    from medr1.files import to_json, write_atomic
+    from medr1.report.confusion import confusion_csv
+    from medr1.report.tables import summary_csv
+
+    write_atomic(folder / "summary.json", to_json(document))
+    write_atomic(folder / "summary.csv", summary_csv(summaries))
+    write_atomic(folder / "confusion.csv", confusion_csv(summaries))
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomic(folder / "items.jsonl", "".join(lines))
+
+
+def _report(
+    summaries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
+    beside: str | None,
+    seed: int,
+) -> str:
+    """report.html; images lie under --image-root, beside --data, or beside their results."""
+    from medr1.report.gallery import gallery_choice
+    from medr1.report.page import report_html
+    from medr1.report.thumbnails import make_thumbnails
+
+    roots = {}
     for summary in summaries:
-        click.echo(summary_table(summary))
+        place = Path(beside or summary["results"])
+        roots[str(summary["results"])] = place if place.is_dir() else place.parent
+    shown = [entries[position] for position in gallery_choice(entries, seed=seed)]
+    return report_html(summaries, shown, thumbnails=make_thumbnails(shown, roots))
 
 
 def _columns(mapping: tuple[str, ...]) -> dict[str, str]:

@@ -62,6 +62,8 @@ def test_a_folder_gives_a_summary_for_each_file(tmp_path):
     values = [summary["metrics"]["accuracy"]["value"] for summary in json.loads(done.stdout)]
     assert values == pytest.approx([40 / 60, 10 / 60])
     assert len((folder / "out" / "items.jsonl").read_text().splitlines()) == 120
+    page = (folder / "out" / "report.html").read_text()
+    assert "a.jsonl" in page and "b.jsonl" in page and "66.7" in page
 
 
 def test_a_bad_line_leaves_nothing_half_written(tmp_path):
