@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medr1.answers import PROTOCOLS
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    cluster_by_option,
+    common_only_option,
     common_options,
     json_option,
     option,
     overwrite_option,
+    protocol_option,
     require_writable,
     seed_option,
 )
@@ -23,21 +25,6 @@ from medr1.errors import InputError
 
 if TYPE_CHECKING:
     from medr1.evaluate.results import Results
-
-protocol_option = option(
-    "--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when."
-)
-cluster_by_option = option(
-    "--cluster-by",
-    metavar="image|KEY",
-    default="image",
-    help="What intervals draw: images, or what shares this metadata key, such as patient.",
-)
-common_only_option = option(
-    "--common-only",
-    is_flag=True,
-    help="Where files hold different items, keep those that all have.",
-)
 
 
 @click.command(cls=Medr1Command, short_help="Runs on the same items: differences that hold.")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medr1.answers import PROTOCOLS
 from medr1.cli.common import (
     Medr1Command,
     common_options,
@@ -16,6 +15,7 @@ from medr1.cli.common import (
     json_option,
     option,
     overwrite_option,
+    protocol_option,
     require_writable,
     seed_option,
 )
@@ -38,7 +38,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 
 @click.command("eval", cls=Medr1Command)
 @click.argument("results", nargs=-1, required=True, metavar="RESULTS...")
-@option("--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when.")
+@protocol_option
 @option(
     "--data",
     metavar="PATH",

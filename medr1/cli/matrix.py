@@ -10,15 +10,17 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    cluster_by_option,
+    common_only_option,
     common_options,
     json_option,
     option,
     overwrite_option,
+    protocol_option,
     read_config,
     require_writable,
     seed_option,
 )
-from medr1.cli.compare import cluster_by_option, common_only_option, protocol_option
 from medr1.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,8 +13,14 @@ from typing import Any
 import numpy as np
 
 from medr1.errors import InputError
-from medr1.evaluate.metrics import FEW_IMAGES, Judged, Metric, Values, mean_metric
-from medr1.evaluate.metrics import _difference as difference_metric
+from medr1.evaluate.metrics import (
+    FEW_IMAGES,
+    Judged,
+    Metric,
+    Values,
+    difference_metric,
+    mean_metric,
+)
 from medr1.evaluate.pairing import Settings, groups_of, pair_by_id
 from medr1.records import COMPARISON_SCHEMA, Prediction
 from medr1.significance import (

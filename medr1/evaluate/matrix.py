@@ -20,8 +20,14 @@ from medr1.data.audit import blind_predictions, chance
 from medr1.errors import InputError
 from medr1.evaluate.comparison import spread
 from medr1.evaluate.domains import in_order
-from medr1.evaluate.metrics import FEW_IMAGES, Judged, Metric, Values, mean_metric
-from medr1.evaluate.metrics import _difference as difference_metric
+from medr1.evaluate.metrics import (
+    FEW_IMAGES,
+    Judged,
+    Metric,
+    Values,
+    difference_metric,
+    mean_metric,
+)
 from medr1.evaluate.pairing import Settings, pair_by_id
 from medr1.intervals import cluster_totals, percentiles, resample_sums
 from medr1.records import MATRIX_SCHEMA, Prediction, Sample

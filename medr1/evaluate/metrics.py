@@ -125,7 +125,7 @@ def compare_accuracy(
     return {
         "base": mean_metric(first.correct, first),
         "trained": mean_metric(second.correct, second),
-        "difference": _difference(second.correct, first.correct, second),
+        "difference": difference_metric(second.correct, first.correct, second),
     }
 
 
@@ -227,7 +227,7 @@ def mean_metric(
     return {"value": mean, "ci95": ci95, "n": n, "method": method}
 
 
-def _difference(
+def difference_metric(
     a: Values,
     b: Values,
     judged: Judged,
@@ -352,20 +352,18 @@ def _confusion(judged: Judged) -> list[dict[str, Any]]:
 
 
 def _blind(judged: Judged, blind: BlindPredictions | None) -> dict[str, Any] | None:
-    """What answering without the image gives, and how much more the model got right.
-
-    All three are over the items with options; on others nobody guesses.
-    """
+    """What answering without the image gives, and the model's gain on the items with options."""
     if blind is None:
         return None
-    if len(blind.right) != len(judged.predictions):
-        raise ValueError(f"{len(blind.right)} blind and {len(judged.predictions)} predictions")
     right = np.array(blind.right, dtype=np.float64)
     where = np.array([bool(p.sample.options) for p in judged.predictions], dtype=bool)
+    if len(right) != len(where):
+        raise ValueError(f"{len(right)} blind and {len(where)} predictions")
+    why = "no item has options"
     return {
         "chance": blind.chance if math.isfinite(blind.chance) else None,
-        "option_prior": mean_metric(right, judged, where, "no item has options"),
-        "image_gain": _difference(judged.correct, right, judged, where, "no item has options"),
+        "option_prior": mean_metric(right, judged, where, why),
+        "image_gain": difference_metric(judged.correct, right, judged, where, why),
     }
 
 

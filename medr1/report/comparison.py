@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from medr1.report.tables import Row, _grid, _interval, _percent, clean, csv_text
+from medr1.report.tables import Row, clean, csv_text, grid, interval_text, percent
 
 _COLUMNS = (
     *("run", "base", "scope", "group", "n", "value", "lo", "hi", "p", "p_holm"),
@@ -23,7 +23,7 @@ def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: boo
     rows = [_run_row(run) for run in document["runs"]]
     if not any(run["seeds"] for run in document["runs"]):
         header, rows = header[:3], [row[:3] for row in rows]
-    parts += _grid(header, rows, width, color)
+    parts += grid(header, rows, width, color)
     for found in document["comparisons"]:
         parts += ["", *_difference_lines(found, width, color)]
     notes = [_significance_note(document), document["meaning"]]
@@ -39,7 +39,7 @@ def _run_row(run: Mapping[str, Any]) -> Row:
         name = f"{name} ({seeds['n']} seeds)"
         low, high = (f"{100 * seeds[key]:.1f}" for key in ("min", "max"))
         spread = f"{low} to {high}, SD {100 * seeds['sd']:.1f}"
-    return name, _percent(metric["value"]), _interval(metric["ci95"]), spread
+    return name, percent(metric["value"]), interval_text(metric["ci95"]), spread
 
 
 def _difference_lines(found: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
@@ -51,14 +51,14 @@ def _difference_lines(found: Mapping[str, Any], width: int, color: bool) -> Iter
             rows.append((f"by {kind}", "", "", "", "", ""))
             rows += [_row(f"  {name}", entry) for name, entry in groups.items()]
     header = (title, "points", "95 % interval", "p (Holm)", "won", "lost")
-    yield from _grid(header, rows, width, color)
+    yield from grid(header, rows, width, color)
     test = found["mcnemar"]
     said = f"both right {found['both_right']}, both wrong {found['both_wrong']}"
     if test["exact"] is not None:
         said += f"; McNemar's exact p {p_text(test['exact'])}, mid-p {p_text(test['mid_p'])}"
     yield _filled(said, width)
     if seeds := found["over_seeds"]:
-        interval = _interval(seeds["ci95"], True) or seeds["reason"]
+        interval = interval_text(seeds["ci95"], True) or seeds["reason"]
         yield _filled(
             f"over seeds instead of images: {_points(seeds['value'])} ({interval})", width
         )
@@ -68,7 +68,7 @@ def _difference_lines(found: Mapping[str, Any], width: int, color: bool) -> Iter
 def _row(name: str, entry: Mapping[str, Any]) -> Row:
     if entry["value"] is None:
         return name, "-", "", "", "", ""
-    interval = _interval(entry["ci95"], True) or "none"
+    interval = interval_text(entry["ci95"], True) or "none"
     numbers = (str(entry["won"]), str(entry["lost"]))
     return name, _points(entry["value"]), interval, p_text(entry["p_holm"]), *numbers
 
@@ -84,7 +84,7 @@ def _detectable(found: Mapping[str, Any]) -> str:
         return f"smallest difference that these items can show: not known, {about['reason']}"
     return (
         f"smallest difference found with 80 % power: {100 * about['value']:.1f} points "
-        f"({_percent(about['discordance'])} discordant, design effect {about['design_effect']:.1f})"
+        f"({percent(about['discordance'])} discordant, design effect {about['design_effect']:.1f})"
     )
 
 

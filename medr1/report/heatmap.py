@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medr1.report.matrix import SHARED, Cell, Panel, notes, panels
-from medr1.report.tables import _interval, clean
+from medr1.report.tables import clean, interval_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,7 +162,7 @@ def _fill(axes: Axes, panel: Panel, cell: Cell, place: tuple[float, float], colo
         axes.add_patch(Rectangle((x + 0.02, y + 0.03), 0.96, 0.94, fill=False, ec=_INK, lw=2.2))
     sign = "†" if cell.shared else ""
     value = f"{panel.text(cell.value)}{cell.mark}{sign}".replace("-", _MINUS)
-    about = _interval(cell.ci95, panel.signed).replace("-", _MINUS)
+    about = interval_text(cell.ci95, panel.signed).replace("-", _MINUS)
     lines = ((0.40 if about else 0.52, value, 10.5, "bold"), (0.74, about, 7, "normal"))
     around = [withStroke(linewidth=2.5, foreground=color)] if cell.shared else []
     middle: Any = {"ha": "center", "va": "center", "color": ink, "path_effects": around}

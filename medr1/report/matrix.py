@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medr1.report.tables import Row, _columns, _cut, _grid, _interval, _right, clean, csv_text
+from medr1.report.tables import (
+    Row,
+    align_right,
+    clean,
+    csv_text,
+    cut,
+    grid,
+    interval_text,
+    terminal_columns,
+)
 
 OUTSIDE = "out of domain"
 SHARED = "† test images were trained on (the same path in both)."
@@ -124,7 +133,7 @@ def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = 
         whole = whole and intervals
         parts += [*lines, ""]
     heads = [head for name in _METRICS[: len(shown)] for head in (name, "95 % interval")]
-    parts += [*_grid(("averages", *heads), _average_rows(document), width, color), ""]
+    parts += [*grid(("averages", *heads), _average_rows(document), width, color), ""]
     said = notes(document)
     if not whole:
         said.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
@@ -148,7 +157,7 @@ def _average_rows(document: Mapping[str, Any]) -> list[Row]:
             value, signed = entry[metric]["value"], metric == "gain"
             sign = "+z" if signed else ""
             cells.append("" if value is None else f"{100 * value:{sign}.1f}")
-            cells.append(_interval(entry[metric]["ci95"], signed))
+            cells.append(interval_text(entry[metric]["ci95"], signed))
         n = entry["accuracy"]["n"]
         rows.append((f"{name} ({n} cell{'s' * (n != 1)})", *cells))
     return rows
@@ -181,9 +190,9 @@ def _terminal_panel(panel: Panel, width: int, color: bool) -> tuple[list[str], b
         while stop < len(columns) and label + sum(needed[start : stop + 1]) <= width:
             stop += 1
         for place, name in enumerate(names):
-            cells = [_right(columns[i][place], needed[i]) for i in range(start, stop)]
-            said = _cut(name, label)
-            line = f"{said}{' ' * (label - _columns(said))}{''.join(cells)}".rstrip()
+            cells = [align_right(columns[i][place], needed[i]) for i in range(start, stop)]
+            said = cut(name, label)
+            line = f"{said}{' ' * (label - terminal_columns(said))}{''.join(cells)}".rstrip()
             lines.append(f"\x1b[1m{line}\x1b[0m" if color and not place else line)
         start = stop
     return [*lines, *legend], intervals
@@ -200,7 +209,7 @@ def _cells(panel: Panel, column: int, intervals: bool) -> list[str]:
         mark = cell.mark if intervals else cell.mark[:1]
         # the panel above has said it of the same cell, and room is short
         mark += "†" if cell.shared and (intervals or not panel.signed) else ""
-        about = f" ({_interval(cell.ci95, panel.signed)})" if intervals and cell.ci95 else ""
+        about = f" ({interval_text(cell.ci95, panel.signed)})" if intervals and cell.ci95 else ""
         found.append((panel.text(cell.value), mark, about))
     room = max(len(signs) for _, signs, _ in found)
     reach = max(len(about) for _, _, about in found)
@@ -208,7 +217,7 @@ def _cells(panel: Panel, column: int, intervals: bool) -> list[str]:
 
 
 def _widest(column: Sequence[str]) -> int:
-    return max(map(_columns, column))
+    return max(map(terminal_columns, column))
 
 
 def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
@@ -276,7 +285,7 @@ def _markdown_cell(panel: Panel, cell: Cell | None) -> str:
         return ""
     value = markdown_text(panel.text(cell.value) + cell.mark) + ("†" if cell.shared else "")
     value = f"**{value}**" if cell.in_domain else value
-    return f"{value} ({_interval(cell.ci95, panel.signed)})" if cell.ci95 else value
+    return f"{value} ({interval_text(cell.ci95, panel.signed)})" if cell.ci95 else value
 
 
 def markdown_text(text: str) -> str:
@@ -312,7 +321,7 @@ def _latex_cell(panel: Panel, cell: Cell | None) -> str:
     number += f"$^{{{marks.strip()}}}$" if marks else ""
     if not cell.ci95:
         return number
-    around = _interval(cell.ci95, panel.signed).replace("-", "$-$").replace("+", "$+$")
+    around = interval_text(cell.ci95, panel.signed).replace("-", "$-$").replace("+", "$+$")
     return rf"\shortstack[r]{{{number}\\{{\tiny {around}}}}}"
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medr1.report.visible import interval, line, percent, short_path
+from medr1.report.tables import percent
+from medr1.report.visible import interval, line, short_path
 
 SOURCES = (
     "CLAIM: Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in "

@@ -10,7 +10,8 @@ from typing import Any
 
 from medr1.report.confusion import heat_table
 from medr1.report.methods import METRIC_WORDS, asked_about, checklist, methods_text
-from medr1.report.visible import count, interval, line, percent, short_path, visible
+from medr1.report.tables import percent
+from medr1.report.visible import count, interval, line, short_path, visible
 
 PLOT_WIDTH = 200
 """Of a row of a forest plot: 0 and 1 lie MARGIN from its ends."""

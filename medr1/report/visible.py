@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from medr1.report.tables import interval_text
 
 _JOINERS = "\u200c\u200d"
 """Written between letters of Persian, Hindi and others; they hide nothing and reorder nothing."""
@@ -63,20 +65,9 @@ def short_path(name: Any) -> str:
     return line(text, 200)
 
 
-def percent(value: float | None) -> str:
-    """A share as "68.0 %"; a dash where there is none."""
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f} %"
-
-
 def interval(metric: Mapping[str, Any] | None, *, signed: bool = False) -> str:
     """A metric's 95 % interval as "64.1 to 71.8"; empty where there is none."""
-    ci95: Sequence[float] | None = (metric or {}).get("ci95")
-    if not ci95:
-        return ""
-    low, high = (f"{100 * x:+z.1f}" if signed else f"{100 * x:.1f}" for x in ci95)
-    return f"{low} to {high}"
+    return interval_text((metric or {}).get("ci95"), signed)
 
 
 def count(value: Any) -> str:
