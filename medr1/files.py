@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -18,18 +19,26 @@ from medr1.errors import InputError, OutputError
 
 def read_text(path: Path) -> str:
     """The file as UTF-8 text, without a byte order mark; InputError where it cannot be read."""
+    with open_file(path) as file:
+        content = file.read()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from None
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """The file, opened to read its bytes; InputError where that cannot be done."""
+    try:
+        return path.open("rb")
     except FileNotFoundError:
         raise InputError(f"file not found: {path}. Check the path.") from None
     except IsADirectoryError:
         raise InputError(
             f"{path} is a folder where a file is expected. Name a file inside it."
-        ) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from None
@@ -51,18 +60,15 @@ def parse_json(text: str, where: str, *, first_line: int = 1) -> Any:
     of the text's first line there.
     """
     try:
-        value = json.loads(
-            text,
-            parse_constant=_refuse,
-            parse_float=_finite_float,
-            object_pairs_hook=_unique_keys,
-        )
+        value = _DECODER.decode(text)
         if "\\u" not in text or _lone_surrogate(text) is None:
             return value
         place, said = _offence(text)
     except json.JSONDecodeError as error:
         place, said = error.pos, error.msg
-        if said == "Extra data":
+        if text.startswith("\ufeff"):
+            said = "a byte order mark (BOM) that is not at the start of the file"
+        elif said == "Extra data":
             said = "more follows the first value; lines of JSON go by the name .jsonl"
     except (ValueError, RecursionError):
         place, said = _offence(text)
@@ -89,6 +95,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("repeated key")
     return found
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse, parse_float=_finite_float, object_pairs_hook=_unique_keys
+)
+"""One for all calls: to make it takes longer than to read a line of JSONL with it."""
 
 
 def _lone_surrogate(text: str) -> int | None:

@@ -12,6 +12,8 @@ from typing import Any
 RESULTS_SCHEMA = "medr1.results/1"
 SUMMARY_SCHEMA = "medr1.summary/1"
 AUDIT_SCHEMA = "medr1.audit/1"
+COMPARISON_SCHEMA = "medr1.comparison/1"
+MATRIX_SCHEMA = "medr1.matrix/1"
 
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"
@@ -72,9 +74,12 @@ class Prediction:
     error: Failure | None = None
 
 
+_TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]) -> str:
     """The id of an item that brought none: 16 hex digits over images, question and options."""
-    text = json.dumps([list(images), question, list(options.values())], ensure_ascii=False)
+    text = _TO_JSON([images, question, list(options.values())])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -84,19 +89,22 @@ def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
     return {**entry.pop("sample"), **entry}
 
 
+_OF_THE_SAMPLE = tuple(f.name for f in dataclasses.fields(Sample))
+_OF_THE_ANSWER = tuple(f.name for f in dataclasses.fields(Prediction) if f.name != "sample")
+
+
 def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
     """Read back an entry of results.json; a missing required key raises KeyError."""
-    known = {f.name for f in dataclasses.fields(Sample)}
-    values = {k: v for k, v in entry.items() if k in known}
-    sample = Sample(**{**values, "id": entry["id"], "images": tuple(entry.get("images") or ())})
-    answer = {
-        f.name: entry[f.name]
-        for f in dataclasses.fields(Prediction)
-        if entry.get(f.name) is not None
-    }
-    answer.pop("sample", None)
+    values = {name: entry[name] for name in _OF_THE_SAMPLE if name in entry}
+    values["id"], values["images"] = entry["id"], tuple(entry.get("images") or ())
+    for name in ("options", "metadata"):
+        if values.get(name, ()) is None:
+            values[name] = {}
+    sample = Sample(**values)
+    answer = {name: entry[name] for name in _OF_THE_ANSWER if entry.get(name) is not None}
     for name in ("samples", "circular_answers", "image_notes"):
-        answer[name] = tuple(answer.get(name, ()))
+        if name in answer:
+            answer[name] = tuple(answer[name])
     if "error" in answer:
         answer["error"] = Failure(**answer["error"])
     return Prediction(sample, **answer)

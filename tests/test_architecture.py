@@ -20,7 +20,7 @@ PACKAGE = ROOT / "medr1"
 # the rooms there are kept apart. A new top-level module belongs in one of these lines.
 LAYERS = (
     {"errors", "records", "files"},
-    {"normalization", "quantities", "answers", "similarity", "intervals"},
+    {"normalization", "quantities", "answers", "similarity", "intervals", "significance"},
     {"checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
     {"cli", "demo", "doctor", "__main__"},

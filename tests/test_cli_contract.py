@@ -35,7 +35,12 @@ OPTIONS = {
     "--mode --model-name-or-path --model-path --num-samples --offline --option "
     "--output-file --overwrite --permute --prompt --question --question-type --seed "
     "--show-reasoning --temperature",
-    "eval": "--json --output-dir --overwrite --protocol --seed --train-data",
+    "eval": "--baseline --bertscore --cluster-by --data --explain --fail-under --group-by "
+    "--image-root --json --map --metrics --output-dir --overwrite --protocol --seed --train-data",
+    "compare": "--cluster-by --common-only --group-by --json --output-dir --overwrite --protocol "
+    "--seed",
+    "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
+    "--overwrite --protocol --seed --train-data",
     "rewards": "--prompt",
     "doctor": "--device --json",
     "fetch": "--data --dry-run --json --offline --output-dir",
@@ -87,8 +92,14 @@ def test_the_version_is_one_line(tmp_path):
     ("args", "says"),
     [
         (["eval", "nothing.json"], "file not found: nothing.json"),
-        (["eval", "."], "is a folder"),
+        (["eval", "."], "broken.json, line 2, column"),
+        (["eval", "--map", "prediction", "x.json"], "expected is KEY=COLUMN"),
+        (["eval", "--explain", "acuracy"], "Did you mean accuracy?"),
         (["eval", "broken.json"], "broken.json, line 2, column"),
+        (["compare", "nothing.json", "b=broken.json"], "file not found: nothing.json"),
+        (["compare", "=a.json"], "is not NAME=FILE[,FILE...]"),
+        (["matrix", "nothing.yaml"], "file not found: nothing.yaml"),
+        (["matrix", ".", "--from-names", "{train}.json"], "does not hold {train} and {test}"),
         (["rewards", "nothing.jsonl"], "file not found"),
         (
             ["infer", "--model-path", "nothing", "--image-path", "x.png", "--question", "q"],

@@ -5,23 +5,29 @@ both here, so that training and evaluation cannot drift apart. Never fuzzy, neve
 in the length of the output.
 
 blocks: tags. options: how questions are published. readings: what a text answers. equality and
-symbolic: when two answers are the same. authors: Med-R1's own rules.
+symbolic: when two answers are the same. findings and phrases: what an open answer claims, with
+negation and side. authors: Med-R1's own rules.
 """
 
 from medr1.answers.authors import authors_format, authors_reward
 from medr1.answers.blocks import format_of, has_format
 from medr1.answers.extraction import PROTOCOLS, Extraction, Verdict, extract, judge
+from medr1.answers.findings import Claims, Finding, claims, difference
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
 from medr1.normalization import normalize
 from medr1.quantities import parse_number
 
 __all__ = [
     "PROTOCOLS",
+    "Claims",
     "Extraction",
+    "Finding",
     "Verdict",
     "answer_type_of",
     "authors_format",
     "authors_reward",
+    "claims",
+    "difference",
     "extract",
     "format_of",
     "has_format",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import same_number, same_text
+from medr1.answers.findings import difference
 from medr1.answers.readings import (
     LONG,
     Choices,
@@ -46,7 +47,8 @@ class Extraction:
     reasoning: str | None
     """The text inside <think>, if any."""
     trace: tuple[str, ...]
-    """Flags: tagged, unclosed, multiple, letter_form, option_text, option_named, cue ..."""
+    """Flags: tagged, unclosed, multiple, letter_form, option_text, option_named, cue ...; of a
+    verdict also same_claims: an open answer that says the same in other words."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ def judge(
         correct = answer == gold.casefold().rstrip(".")
     elif kind == "count":
         correct = same_number(answer, gold) or (":" in answer and same_text(answer, gold))
-    else:
-        correct = answer == gold.casefold() if protocol == "strict" else same_text(answer, gold)
+    elif protocol == "strict":
+        correct = answer == gold.casefold()
+    elif not (correct := same_text(answer, gold)) and not difference(answer, gold):
+        return Verdict(True, replace(extraction, trace=(*extraction.trace, "same_claims")))
     return Verdict(correct, extraction)
 
 

@@ -43,9 +43,11 @@ def _chain(marks: list[re.Match[str]]) -> list[re.Match[str]]:
 
 def _split(problem: str, chain: list[re.Match[str]]) -> tuple[str, dict[str, str]] | None:
     """The stem and the options that the marks delimit; None unless there are two or more."""
+    if len(chain) < 2:
+        return None
     ends = [mark.start() for mark in chain[1:]] + [len(problem)]
-    texts = [problem[m.end() : end].strip() for m, end in zip(chain, ends, strict=False)]
-    if len(texts) < 2 or not all(texts):
+    texts = [problem[m.end() : end].strip() for m, end in zip(chain, ends, strict=True)]
+    if not all(texts):
         return None
     return problem[: chain[0].start()].strip(), dict(zip(LETTERS, texts, strict=False))
 
@@ -60,16 +62,22 @@ def parse_problem(problem: str) -> tuple[str, dict[str, str]]:
     if len(problem) > LONGEST:
         return problem.strip(), {}
     marks = list(_INLINE.finditer(problem))
-    unmatched = _unmatched_brackets(problem)
-    lines = list(_LINES.finditer(problem))
-    for chosen in ([m for m in marks if m.end() - 1 in unmatched], marks, lines):
-        if found := _split(problem, _chain(chosen)):
+    if "(" in problem:
+        unmatched = _unmatched_brackets(problem)
+        closing = [mark for mark in marks if mark.end() - 1 in unmatched]
+        if found := _split(problem, _chain(closing)):
             return found
+    if found := _split(problem, _chain(marks)):
+        return found
+    if "\n" in problem and (found := _split(problem, _chain(list(_LINES.finditer(problem))))):
+        return found
     return problem.strip(), {}
 
 
 def parse_solution(solution: str) -> str:
     """What the gold's tag holds: "<answer> C </answer>" -> "C"; without a tag the text itself."""
+    if "<" not in solution:
+        return solution.strip()
     blocks = find_blocks(solution)
     answers = blocks.tail or blocks.before
     return answers[0].strip() if answers else solution.strip()

@@ -11,11 +11,13 @@ import click
 
 from medr1 import __version__
 from medr1.cli.common import nobody_reads
+from medr1.cli.compare import compare
 from medr1.cli.demo import demo
 from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
 from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
+from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
 from medr1.cli.rewards import rewards
 from medr1.cli.train import train
@@ -49,6 +51,8 @@ for command in (
     train,
     infer,
     evaluate,
+    compare,
+    matrix,
     rewards,
     doctor,
     fetch,

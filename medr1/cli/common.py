@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from medr1.answers import PROTOCOLS
 from medr1.errors import InputError, Medr1Error, OutputError
 from medr1.files import read_text
 
@@ -212,6 +213,26 @@ overwrite_option = option(
 )
 image_root_option = option(
     "--image-root", metavar="DIR", help="Where relative image paths lie. [default: beside the file]"
+)
+protocol_option = option(
+    "--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when."
+)
+cluster_by_option = option(
+    "--cluster-by",
+    metavar="image|KEY",
+    default="image",
+    help="What intervals draw: images, or what shares this metadata key, such as patient.",
+)
+group_by_option = option(
+    "--group-by",
+    type=CommaList(str),
+    metavar="KEY,...",
+    help="Also split by these metadata keys, such as age or scanner.",
+)
+common_only_option = option(
+    "--common-only",
+    is_flag=True,
+    help="Where files hold different items, keep those that all have.",
 )
 offline_option = option("--offline", is_flag=True, help="Never touch the network.")
 

@@ -12,15 +12,18 @@ from medr1.answers import PROTOCOLS
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    cluster_by_option,
     common_options,
+    group_by_option,
     image_root_option,
     json_option,
     option,
     overwrite_option,
+    protocol_option,
     require_writable,
     seed_option,
 )
-from medr1.errors import Medr1Error
+from medr1.errors import InputError, Medr1Error
 
 if TYPE_CHECKING:
     from medr1.evaluate.evaluation import Evaluation
@@ -31,24 +34,27 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     if name is not None:
         from medr1.evaluate.definitions import explain
 
-        click.echo(explain(name))
+        try:
+            click.echo(explain(name))
+        except InputError as error:
+            raise click.UsageError(str(error), ctx) from None
         ctx.exit()
 
 
 @click.command("eval", cls=Medr1Command)
 @click.argument("results", nargs=-1, required=True, metavar="RESULTS...")
-@option("--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when.")
+@protocol_option
 @option(
     "--data",
     metavar="PATH",
-    help="The questions, where the results lack the ground truth, options or groups.",
+    help="The questions, where the results lack their ground truth, options or groups.",
 )
 @option(
     "--map",
     "mapping",
     multiple=True,
     metavar="KEY=COLUMN",
-    help="What others' columns are called, such as prediction=col. Repeatable.",
+    help="What a key is called in the results, such as prediction=reply. Repeatable.",
 )
 @option(
     "--metrics",
@@ -56,18 +62,8 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     metavar="A,B",
     help="Only these, which is quicker for a million items. [default: all]",
 )
-@option(
-    "--group-by",
-    multiple=True,
-    metavar="KEY",
-    help="Also split by this key of the metadata, such as age. Repeatable.",
-)
-@option(
-    "--cluster-by",
-    default="image",
-    metavar="KEY",
-    help="What items that are not independent share: image, or a key such as patient.",
-)
+@group_by_option
+@cluster_by_option
 @option(
     "--train-data",
     metavar="PATH",
@@ -97,7 +93,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     is_eager=True,
     expose_value=False,
     callback=_explain,
-    help="Formula, normalisation and library of a metric, and exit.",
+    help="Show a metric's formula, normalisation and library, and exit.",
 )
 @seed_option
 @overwrite_option
@@ -115,8 +111,8 @@ def evaluate(
 ) -> None:
     """Judge results files: every metric with its 95 % interval.
 
-    RESULTS are files, or folders of them: medr1's, the original's, R1-V's, lmms-eval's samples,
-    lists, JSONL, CSV, Parquet.
+    RESULTS are files, or folders of them: medr1's, the original's, R1-V's, lmms-eval's sample
+    logs, lists, JSONL, CSV, TSV, Parquet.
 
     \b
       medr1 eval results.json
@@ -126,13 +122,13 @@ def evaluate(
     import tempfile
 
     from medr1.evaluate.gates import Gates
-    from medr1.evaluate.reading import result_files
+    from medr1.evaluate.results import result_files
     from medr1.files import prepare_folder, to_json
     from medr1.report.tables import summary_table
 
     gates = Gates.of(fail_under, baseline)
     evaluation = _evaluation(**asked)
-    files = result_files([Path(name) for name in results])
+    files = result_files(results)
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
     summaries: list[dict[str, Any]] = []
@@ -154,7 +150,8 @@ def evaluate(
     if as_json:
         click.echo(to_json(summaries[0] if len(summaries) == 1 else summaries), nl=False)
     else:
-        click.echo("\n\n".join(summary_table(summary) for summary in summaries))
+        tables = (summary_table(summary) + "\n" for summary in summaries)
+        click.echo("".join(tables), nl=False)
     if failed:
         raise Medr1Error("; ".join(failed) + ".")
 
@@ -164,7 +161,7 @@ def _evaluation(
     data: str | None,
     mapping: tuple[str, ...],
     metrics: tuple[str, ...] | None,
-    group_by: tuple[str, ...],
+    group_by: tuple[str, ...] | None,
     cluster_by: str,
     train_data: str | None,
     bertscore: str | None,
@@ -175,20 +172,27 @@ def _evaluation(
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics import METRICS, known_metric
-    from medr1.evaluate.reading import read_columns
 
     asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
     protocols = PROTOCOLS if metrics is None else ()
     train = read_questions(split_file(Path(train_data), "train")) if train_data else None
     return Evaluation(
-        Settings(protocol, cluster_by, group_by, protocols),
+        Settings(protocol, cluster_by, group_by or (), protocols, seed),
         asked,
-        read_columns(mapping),
+        _columns(mapping),
         read_questions(split_file(Path(data), "test")) if data else None,
         train.require_complete() if train else None,
         bertscore,
-        seed,
     )
+
+
+def _columns(mapping: tuple[str, ...]) -> dict[str, str]:
+    """{"prediction": "reply"} from prediction=reply."""
+    pairs = [text.partition("=") for text in mapping]
+    for text, (key, _, column) in zip(mapping, pairs, strict=True):
+        if not key or not column:
+            raise InputError(f"--map {text}: expected is KEY=COLUMN, such as prediction=reply.")
+    return {key: column for key, _, column in pairs}
 
 
 def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[str, Any]]:
@@ -196,7 +200,7 @@ def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[st
     from medr1.evaluate.evaluation import verdict_rows
     from medr1.report.gallery import gallery_choice
 
-    chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.seed)
+    chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.settings.seed)
     return evaluation.entries(path, chosen)
 
 

@@ -43,11 +43,15 @@ class Reading:
 
     def take(self, *keys: str) -> tuple[str, Any]:
         """The first of the keys that is there, and its value, which then counts as used."""
-        key = next((key for key in keys if key in self.rest), "")
-        return key, self.rest.pop(key, None)
+        for key in keys:
+            if key in self.rest:
+                return key, self.rest.pop(key)
+        return "", None
 
     def text(self, key: str, value: Any, code: str = "bad_type") -> str | None:
         """A text, or a number as text; None for blank. Any other type is a failure."""
+        if type(value) is str:  # nearly always: a million items are read in a minute
+            return value.strip() or None
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             value = int(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -58,26 +62,34 @@ class Reading:
         return None
 
     def take_text(self, *keys: str) -> str | None:
-        return self.text(*self.take(*keys))
+        for key in keys:
+            if key in self.rest:
+                return self.text(key, self.rest.pop(key))
+        return None
 
 
-def read_item(item: Any, where: str) -> tuple[Sample, Failure | None]:
+def read_item(
+    item: Any, where: str, *, needs: Sequence[str] = ("image", "question"), hashed: bool = False
+) -> tuple[Sample, Failure | None]:
     """The sample that an item holds, and why it cannot be used (None where it can).
 
     `where` names the item in messages, such as "test.json, item 3". The sample's id is "" where
-    the item brings none; a sample with a failure holds what could be read.
+    the item brings none, or with `hashed` its sample_id; a sample with a failure holds what could
+    be read. Only what the item `needs` may not be missing.
     """
-    if not isinstance(item, Mapping):
+    if type(item) is not dict and not isinstance(item, Mapping):
         failure = Failure("bad_item", f"{where}: {_kind(item)} where an object is expected.")
         return Sample("", (), ""), failure
     reading = Reading(item, where)
     given_id = reading.take_text("id", "question_id") or ""
-    images = _images(reading)
+    images = _images(reading, "image" in needs)
     declared = _declared_type(reading)
-    question, options = _question(reading, declared)
+    question, options = _question(reading, declared, "question" in needs)
     gold = _gold(reading, options)
     if options and declared not in (None, "multiple_choice"):
         reading.fail("bad_type", f"has options, but is declared {declared}; drop one of them.")
+    if hashed and not given_id:
+        given_id = sample_id(images, question, options)
     sample = Sample(
         id=given_id,
         images=images,
@@ -123,14 +135,17 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "null" if value is None else "a number")
 
 
-def _images(reading: Reading) -> tuple[str, ...]:
+def _images(reading: Reading, needed: bool) -> tuple[str, ...]:
     key, value = reading.take(*IMAGE_KEYS)
+    if isinstance(value, str) and value.strip():
+        return (value,)
     names = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(name, str) for name in names) and value is not None:
         reading.fail("bad_type", f"{key!r} is no path or list of paths; name the image files.")
         return ()
     found = tuple(name for name in names if name and name.strip())
-    if not found or len(found) < len(names):
+    listed = isinstance(value, list | tuple)
+    if (needed and not found) or (listed and len(found) < len(names)):
         reading.fail("no_image", "names no image; add the key 'image' with the path of a file.")
     return found
 
@@ -144,13 +159,14 @@ def _declared_type(reading: Reading) -> str | None:
     return None
 
 
-def _question(reading: Reading, declared: str | None) -> tuple[str, dict[str, str]]:
+def _question(reading: Reading, declared: str | None, needed: bool) -> tuple[str, dict[str, str]]:
     """The stem and the options, given by themselves or inlined."""
     key, value = reading.take(*QUESTION_KEYS)
     text = reading.text(key, value)
     given = _given_options(reading)
     if text is None:
-        reading.fail("no_question", "has no question; add the key 'question' with its text.")
+        if needed:
+            reading.fail("no_question", "has no question; add the key 'question' with its text.")
         return "", given or {}
     if len(text) + sum(map(len, (given or {}).values())) > MAX_QUESTION:
         reading.fail("question_too_long", f"longer than {MAX_QUESTION:,} characters; shorten it.")
@@ -167,7 +183,7 @@ def _given_options(reading: Reading) -> dict[str, str] | None:
     """The options of `options` (an object, a list, a text "A)x, B)y") or of option_A ..; None
     where the item has no such key."""
     _, value = reading.take("options")
-    keys = [key for key in reading.rest if _OPTION_KEY.fullmatch(key)]
+    keys = [key for key in reading.rest if key[:1] in "oO" and _OPTION_KEY.fullmatch(key)]
     separate = {key[-1]: reading.rest.pop(key) for key in keys}
     if isinstance(value, str):
         value = (parse_problem(value)[1] or [value]) if value.strip() else None
@@ -218,9 +234,11 @@ def gold_letter(gold: str, options: Mapping[str, str], *, text_first: bool) -> s
         letter = match[1].upper()
         if not match[2] or _folded(match[2]) == _folded(options[letter]):
             named.append(letter)
+    if named and not text_first:
+        return named[0]
     exact = [letter for letter, text in options.items() if text == gold]
     alike = [letter for letter, text in options.items() if _folded(text) == _folded(gold)]
-    found = [*exact, *alike, *named] if text_first else [*named, *exact, *alike]
+    found = [*exact, *alike, *named]
     return found[0] if found else None
 
 
@@ -245,12 +263,14 @@ def _plain(value: Any, depth: int) -> Any:
     """The value as JSON can hold it; OverflowError where it is nested deeper than `depth`."""
     if depth < 0:
         raise OverflowError
+    if value is None or type(value) in (str, int, bool):
+        return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v, depth - 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v, depth - 1) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str | int | float):
         return value
     return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)

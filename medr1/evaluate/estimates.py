@@ -20,6 +20,8 @@ from medr1.intervals import (
 )
 
 Metric = dict[str, Any]
+FEW_CLUSTERS = 30
+"""Under so many images a bootstrap interval is too narrow."""
 
 
 def null(reason: str) -> Metric:
@@ -49,9 +51,7 @@ def mean_metric(
     elif binary and mean in (0.0, 1.0):
         interval, method = wilson(int(mean * n_clusters), n_clusters), f"wilson over {unit}s"
     else:
-        interval = bootstrap_mean(
-            values, clusters, seed=judged.seed, num_resamples=judged.num_resamples
-        )
+        interval = bootstrap_mean(values, clusters, **judged.drawn)
         method = f"bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
     ci95 = list(interval) if interval else None
     return {"value": mean, "ci95": ci95, "n": n, "method": method}
@@ -77,13 +77,7 @@ def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Met
         return np.nanmean(means, axis=1)
 
     kept = codes >= 0
-    interval = bootstrap_statistic(
-        sums[kept],
-        judged.clusters[kept],
-        mean_of_means,
-        seed=judged.seed,
-        num_resamples=judged.num_resamples,
-    )
+    interval = bootstrap_statistic(sums[kept], judged.clusters[kept], mean_of_means, **judged.drawn)
     return {
         "value": float(mean_of_means(sums.sum(axis=0, keepdims=True))[0]),
         "ci95": list(interval) if interval else None,
@@ -98,9 +92,7 @@ def difference_metric(
     """mean(a) - mean(b) over the same items (of `where`), with its interval over images."""
     kept = np.ones(len(a), dtype=bool) if where is None else where
     clusters, unit = judged.clusters[kept], judged.unit
-    found = paired_difference(
-        a[kept], b[kept], clusters, seed=judged.seed, num_resamples=judged.num_resamples
-    )
+    found = paired_difference(a[kept], b[kept], clusters, **judged.drawn)
     if found is None:
         return null(reason)
     value, interval = found

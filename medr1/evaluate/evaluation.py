@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.audit import BlindPredictions, blind_predictions
-from medr1.evaluate.judging import Judged, Settings, verdict
+from medr1.evaluate.judging import Judged, Settings, Values, verdict
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
-from medr1.evaluate.reading import ResultFile, open_results
+from medr1.evaluate.results import ResultFile, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
 from medr1.files import sha256_of
 from medr1.records import Prediction, Sample, prediction_to_dict
@@ -34,7 +34,6 @@ class Evaluation:
     """Training questions, for the blind baseline."""
     bertscore: str | None = None
     """The model of BERTScore, a folder or a hub id."""
-    seed: int = 0
 
     def open(self, path: Path) -> ResultFile:
         return open_results(path, columns=self.columns, questions=self.questions)
@@ -44,18 +43,25 @@ class Evaluation:
     ) -> tuple[dict[str, Any], Judged]:
         """The summary of a file and its judged items; `write` gets the lines of items.jsonl."""
         results = self.open(path)
-        judged = scan(results.chunks, self.settings, seed=self.seed, name=str(path), write=write)
-        semantic = None
-        if self.bertscore:
-            from medr1.evaluate.semantic import bertscore
-
-            semantic = partial(bertscore, model=self.bertscore)
+        judged = scan(results.chunks, self.settings, name=str(path), write=write)
+        semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         summary = summary_of(
             judged, blind=self._blind(path), metrics=self.metrics, semantic=semantic
         )
-        summary["warnings"] += results.notes
+        summary["warnings"] += [*results.notes, *self._missing(judged)]
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
         return {**about, **summary}, judged
+
+    def read(self, path: Path) -> list[Prediction]:
+        """All predictions of a file."""
+        return read_results(path, columns=self.columns, questions=self.questions).predictions
+
+    def _missing(self, judged: Judged) -> list[str]:
+        """What to say of questions that no result answers."""
+        if self.questions is None or len(judged) >= len(self.questions.samples):
+            return []
+        missing = len(self.questions.samples) - len(judged)
+        return [f"{missing} items of {self.questions.name} have no result here."]
 
     def _blind(self, path: Path) -> BlindPredictions | None:
         if self.train is None:
@@ -64,7 +70,9 @@ class Evaluation:
         return blind_predictions(self.train, samples)
 
     def _predictions(self, path: Path) -> Iterator[Prediction]:
-        return (one for chunk in self.open(path).chunks for one in chunk.predictions())
+        results, unique = self.open(path), UniqueIds()
+        for chunk in results.chunks:
+            yield from unique.of(chunk.predictions())
 
     def entries(self, path: Path, positions: Collection[int]) -> list[dict[str, Any]]:
         """The items at these positions as in results.json, with the verdict and its trace."""
@@ -77,16 +85,11 @@ class Evaluation:
 
     def _entry(self, path: Path, prediction: Prediction) -> dict[str, Any]:
         found = verdict(prediction, self.settings.protocol)
-        row = item_row(prediction, found)
-        entry = {"results": str(path), **prediction_to_dict(prediction), **row}
+        said = prediction_to_dict(prediction)
+        row = {**item_row(prediction, found), "error": said["error"]}
+        entry = {"results": str(path), **said, **row}
         reasoning = found.extraction.reasoning if found else prediction.reasoning
-        return {**entry, "reasoning": reasoning, "error": entry_error(prediction)}
-
-
-def entry_error(prediction: Prediction) -> dict[str, str] | None:
-    """The error of an item as results.json has it."""
-    error = prediction.error
-    return {"code": error.code, "message": error.message} if error else None
+        return {**entry, "reasoning": reasoning}
 
 
 def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
@@ -106,3 +109,12 @@ def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
     modalities = judged.columns.groups["modality"]
     for code, modality in zip(outcomes.codes, modalities, strict=True):
         yield {**rows[code], "modality": modality}
+
+
+def _bertscore(
+    predicted: Sequence[str], references: Sequence[str], model: str
+) -> tuple[Values, str]:
+    from medr1.evaluate.semantic import bertscore
+
+    values, signature = bertscore(predicted, references, model)
+    return values[:, 2], signature

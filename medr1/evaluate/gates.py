@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError
+from medr1.evaluate.comparison import compare
 from medr1.evaluate.evaluation import Evaluation
 from medr1.evaluate.metrics import known_metric
 from medr1.files import parse_json, read_text
@@ -73,6 +74,23 @@ def _summary(path: Path) -> Mapping[str, Any] | None:
     if isinstance(document, list):
         raise InputError(f"{path} sums up {len(document)} files. Name the summary of a single one.")
     return first
+
+
+def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | None:
+    """Whether accuracy fell on the same items: the whole interval of the difference is below 0."""
+    settings = replace(evaluation.settings, group_by=(), protocols=())
+    runs = {name: {name: evaluation.read(Path(name))} for name in (str(baseline), str(path))}
+    if len(runs) < 2:
+        raise InputError(f"{path} is its own baseline. Name the results of an earlier run.")
+    document, _ = compare(runs, settings=settings)
+    difference = document["comparisons"][0]
+    if not difference["ci95"] or difference["ci95"][1] >= 0:
+        return None
+    low, high = difference["ci95"]
+    return (
+        f"accuracy fell by {-difference['value']:.4f} ({-high:.4f} to {-low:.4f}) against the "
+        f"baseline {baseline}"
+    )
 
 
 def _below_summary(summary: Mapping[str, Any], earlier: Mapping[str, Any]) -> str | None:

@@ -95,7 +95,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Settings:
-    """How items are judged and grouped."""
+    """How items are judged and grouped, and how intervals are drawn."""
 
     protocol: str = "default"
     cluster_by: str = "image"
@@ -104,6 +104,9 @@ class Settings:
     """Further keys of the metadata to split by."""
     protocols: tuple[str, ...] = ()
     """Further protocols, to see how far the accuracy depends on it."""
+    seed: int = 0
+    num_resamples: int = 2000
+    """Of every bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ class Columns:
     """Of the output; -1 where there is none."""
     says_finish: Mask
     """Whether the file says if the output was cut off."""
+    metadata_keys: frozenset[str]
+    """What an item may be grouped or clustered by."""
     protocols: dict[str, Mask] = field(default_factory=dict)
     """By protocol: whether the item is right under it."""
 
@@ -138,18 +143,17 @@ class Columns:
             np.concatenate([part.num_tokens for part in parts]),
             np.concatenate([part.characters for part in parts]),
             np.concatenate([part.says_finish for part in parts]),
+            frozenset().union(*(part.metadata_keys for part in parts)),
             {p: np.concatenate([part.protocols[p] for part in parts]) for p in first.protocols},
         )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Columns with what their intervals are computed by."""
+    """Columns, with how they were judged and how their intervals are drawn."""
 
     columns: Columns
     settings: Settings
-    seed: int = 0
-    num_resamples: int = 2000
 
     def __len__(self) -> int:
         return len(self.columns.ids)
@@ -172,6 +176,11 @@ class Judged:
         """What a cluster is."""
         return self.settings.cluster_by
 
+    @property
+    def drawn(self) -> dict[str, int]:
+        """The seed and the number of resamples, as the functions of `intervals` take them."""
+        return {"seed": self.settings.seed, "num_resamples": self.settings.num_resamples}
+
     @cached_property
     def correct(self) -> Values:
         """1.0 where the verdict is right."""
@@ -183,21 +192,13 @@ class Judged:
         return self.outcomes.where(lambda o: o.answer is None and not o.failed)
 
 
-def judge_all(
-    predictions: Iterable[Prediction],
-    settings: Settings = Settings(),
-    *,
-    seed: int = 0,
-    num_resamples: int = 2000,
-) -> Judged:
-    """Ask `answers` for every verdict; an item with an error or without output is wrong."""
-    return Judged(judged_columns(predictions, settings), settings, seed, num_resamples)
+def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()) -> Judged:
+    """Ask `answers` for every verdict; an item with an error or without output is wrong.
 
-
-def judged_columns(predictions: Iterable[Prediction], settings: Settings) -> Columns:
-    """The columns of these predictions; InputError for an item without ground_truth."""
-    kept = list(predictions)
-    return columns_of(kept, [verdict(one, settings.protocol) for one in kept], settings)
+    InputError for an item without ground_truth.
+    """
+    verdicts = [verdict(prediction, settings.protocol) for prediction in predictions]
+    return Judged(columns_of(predictions, verdicts, settings), settings)
 
 
 def columns_of(
@@ -217,6 +218,7 @@ def columns_of(
         _integers(p.num_tokens for p in predictions),
         _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
         np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        frozenset().union(*(sample.metadata for sample in samples)),
         {protocol: _right_under(protocol, predictions) for protocol in settings.protocols},
     )
 

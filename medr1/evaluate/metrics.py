@@ -18,14 +18,15 @@ from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate import tallies
 from medr1.evaluate.estimates import (
+    FEW_CLUSTERS,
     Metric,
     difference_metric,
     macro_metric,
     mean_metric,
     null,
 )
+from medr1.evaluate.groups import group_columns, in_order, require_clusters
 from medr1.evaluate.judging import (
-    GROUPS,
     Coded,
     Judged,
     Outcome,
@@ -55,8 +56,6 @@ LATER = ("calibration", "selective", "hallucination", "reasoning")
 """Parts of summary.json that this version leaves null."""
 SHORT_REFERENCE = 4
 """Mean reference length in words under which BLEU says little."""
-FEW_IMAGES = 30
-"""Under so many images a bootstrap interval is too narrow."""
 
 
 def known_metric(name: str, where: str) -> str:
@@ -78,9 +77,10 @@ def summarize(
     num_resamples: int = 2000,
 ) -> dict[str, Any]:
     """The summary.json document (DESIGN 5) of one run's predictions under one protocol."""
-    settings = Settings(protocol, protocols=answers.PROTOCOLS)
-    judged = judge_all(predictions, settings, seed=seed, num_resamples=num_resamples)
-    return summary_of(judged, blind=blind)
+    settings = Settings(
+        protocol, protocols=answers.PROTOCOLS, seed=seed, num_resamples=num_resamples
+    )
+    return summary_of(judge_all(predictions, settings), blind=blind)
 
 
 def summary_of(
@@ -96,8 +96,8 @@ def summary_of(
     """
     wanted = {"accuracy", *metrics}
     asked = tuple(name for name in METRICS if name in wanted)
-    _require_clusters(judged)
-    columns, notes = _group_columns(judged)
+    require_clusters(judged)
+    columns, notes = group_columns(judged)
     scored = _Scored(judged, asked, semantic)
     groups = {kind: _groups(scored, column) for kind, column in columns.items()}
     return {
@@ -108,6 +108,7 @@ def summary_of(
         "n_unparsed": int(judged.unanswered.sum()),
         "n_truncated": int(judged.outcomes.where(lambda o: o.truncated).sum()),
         "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
+        "intervals": judged.drawn,
         "metrics": scored.metrics(),
         "groups": groups,
         "macro": {kind: _macro(kind, scored, column) for kind, column in columns.items()},
@@ -119,6 +120,7 @@ def summary_of(
         "unanswered": tallies.unanswered(judged),
         "confusion": tallies.confusion(judged),
         "confusion_text": tallies.confusion(judged, as_text=True),
+        "contradictions": tallies.contradictions(judged),
         "findings": tallies.findings(judged),
         "lengths": tallies.lengths(judged),
         "blind": _blind(judged, blind),
@@ -145,11 +147,8 @@ def compare_accuracy(
             "the two results do not hold the same items in the same order, so they cannot be "
             "compared item by item. Run both on the same questions."
         )
-    settings = Settings(protocol, cluster_by)
-    first, second = (
-        judge_all(predictions, settings, seed=seed, num_resamples=num_resamples)
-        for predictions in (base, trained)
-    )
+    settings = Settings(protocol, cluster_by, seed=seed, num_resamples=num_resamples)
+    first, second = (judge_all(predictions, settings) for predictions in (base, trained))
     return {
         "base": mean_metric(first.correct, first),
         "trained": mean_metric(second.correct, second),
@@ -229,8 +228,7 @@ class _Scored:
                 replace(corpus, rows=corpus.rows[self.judged.outcomes.codes[kept]]),
                 self.judged.clusters[kept],
                 unit=self.judged.unit,
-                seed=self.judged.seed,
-                num_resamples=self.judged.num_resamples,
+                **self.judged.drawn,
             )
         return {name: found[name] for name in self.asked}
 
@@ -248,41 +246,6 @@ def _exact_match(outcome: Outcome) -> bool:
     return normalize(answer) == normalize(gold)
 
 
-def _require_clusters(judged: Judged) -> None:
-    """Refuse a misspelt --cluster-by, which would make every item independent."""
-    clusters = judged.columns.clusters.values
-    if judged.unit != "image" and clusters and all(isinstance(one, tuple) for one in clusters):
-        raise InputError(
-            f"no item has {judged.unit!r} in its metadata, so nothing is clustered by it. "
-            "Check --cluster-by."
-        )
-
-
-# --- groups -----------------------------------------------------------------------------------
-
-
-def _group_columns(judged: Judged) -> tuple[dict[str, Coded[str | None]], list[str]]:
-    """The columns to split by, many numbers put into bins, and what there is to say about them."""
-    columns, notes = {}, []
-    for kind, column in judged.columns.groups.items():
-        columns[kind] = column
-        if kind in GROUPS:
-            missing = int(column.where(lambda value: value is None).sum())
-            if 0 < missing < len(judged) and kind != "option_count":
-                some = f"{missing} of {len(judged)} items"
-                notes.append(f"{some} have no {kind} and are in none of its groups.")
-            continue
-        if not any(value is not None for value in column.values):
-            raise InputError(
-                f"no item has {kind!r} in its metadata, so there are no groups by it. "
-                "Check --group-by."
-            )
-        columns[kind], said = tallies.binned(column)
-        if said:
-            notes.append(f"{kind} has {said}.")
-    return columns, notes
-
-
 def _groups(scored: _Scored, column: Coded[str | None]) -> dict[str, Any]:
     """{"CT": {"n", "n_unparsed", "metrics": {"accuracy": ...}}} for modality, dataset and so on.
 
@@ -290,7 +253,7 @@ def _groups(scored: _Scored, column: Coded[str | None]) -> dict[str, Any]:
     """
     index = {name: i for i, name in enumerate(column.values) if name is not None}
     found = {}
-    for name in tallies.in_order(index):
+    for name in in_order(index):
         where = column.codes == index[name]
         metrics = scored.metrics(where)
         found[name] = {
@@ -353,7 +316,7 @@ def _warnings(judged: Judged, asked: Sequence[str]) -> list[str]:
     if repeated:
         found.append(f"{repeated} of {n} items repeat the id of an earlier one; all are counted.")
     n_clusters = len(judged.columns.clusters.values)
-    if 0 < n_clusters < min(n, FEW_IMAGES):
+    if 0 < n_clusters < min(n, FEW_CLUSTERS):
         found.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
     words = float(outcomes.map(lambda o: len(o.reference.split())).sum())
     if n and words / n < SHORT_REFERENCE and any(name.startswith("bleu") for name in asked):

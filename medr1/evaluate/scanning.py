@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, verdict
 from medr1.evaluate.metrics import item_row
-from medr1.evaluate.reading import UniqueIds
-from medr1.records import Prediction
+from medr1.evaluate.results import Chunk, UniqueIds
 
 AHEAD = 2
 """Chunks that wait for each process."""
@@ -23,18 +22,10 @@ AHEAD = 2
 Lines = list[str]
 
 
-class Chunk(Protocol):
-    """A part of a result file that can be sent to another process."""
-
-    def predictions(self) -> list[Prediction]: ...
-
-
 def scan(
     chunks: Iterable[Chunk],
     settings: Settings,
     *,
-    seed: int = 0,
-    num_resamples: int = 2000,
     name: str | None = None,
     write: Callable[[str], Any] | None = None,
     workers: int | None = None,
@@ -48,19 +39,19 @@ def scan(
     unique = UniqueIds()
     parts: list[Columns] = []
     for columns, lines in _mapped(judge, chunks, workers or _cores()):
-        ids = unique(columns.ids)
+        ids = list(map(unique, columns.ids))
         if write is not None:
             for line, before, now in zip(lines, columns.ids, ids, strict=True):
                 write(line if now == before else _renamed(line, now))
         columns.ids[:] = ids
         parts.append(columns)
-    return Judged(Columns.joined(parts), settings, seed, num_resamples)
+    return Judged(Columns.joined(parts), settings)
 
 
 def _judge_chunk(
     chunk: Chunk, settings: Settings, name: str | None, with_lines: bool
 ) -> tuple[Columns, Lines]:
-    predictions = chunk.predictions()
+    predictions = list(chunk.predictions())
     verdicts = [verdict(prediction, settings.protocol) for prediction in predictions]
     lines: Lines = []
     if with_lines:

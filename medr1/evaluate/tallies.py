@@ -1,4 +1,4 @@
-"""What the answers were: confusion, why there is none, findings, lengths, groups."""
+"""What the answers were: confusion, contradictions, why there is none, findings, lengths."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medr1.answers import difference
 from medr1.evaluate.estimates import Metric, mean_metric
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome
 from medr1.normalization import fold
@@ -16,9 +17,6 @@ from medr1.normalization import fold
 FEWEST_OF_A_FINDING = 5
 """A finding with fewer items that have it, or that have it not, gets no row of its own."""
 MOST_FINDINGS = 40
-MOST_VALUES = 12
-"""A column of numbers with more different values than this is put into bins."""
-BINS = 4
 
 
 def unanswered(judged: Judged) -> dict[str, int]:
@@ -56,6 +54,23 @@ def confusion(judged: Judged, *, as_text: bool = False) -> list[dict[str, Any]]:
         counts[_plain(gold, upper), None if said is None else _plain(said, upper)] += n
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
     return [{"ground_truth": g, "predicted": said, "count": n} for (g, said), n in ordered]
+
+
+def contradictions(judged: Judged) -> dict[str, int]:
+    """Wrong open answers, and how many of them say the opposite, or the other side, of the gold.
+
+    `answers.difference` says which; one that leaves it open ("possible effusion") is not counted.
+    """
+    counts = Counter({"n": 0, "polarity": 0, "side": 0})
+    for outcome, n in _counted(judged):
+        if outcome.answer_type != "open" or outcome.correct or outcome.answer is None:
+            continue
+        counts["n"] += n
+        found = difference(outcome.answer, outcome.ground_truth)
+        if "content" not in found and "uncertain" not in found:
+            for kind in ("polarity", "side"):
+                counts[kind] += n * (kind in found)
+    return dict(counts)
 
 
 def findings(judged: Judged) -> list[dict[str, Any]]:
@@ -153,51 +168,6 @@ def _length(values: NDArray[np.int64]) -> dict[str, Any] | None:
             for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
         ],
     }
-
-
-def binned(column: Coded[str | None]) -> tuple[Coded[str | None], str | None]:
-    """A column of many different numbers as bins of about equal size, and a sentence that says so.
-
-    Any other column is itself.
-    """
-    numbers = [_number(value) for value in column.values]
-    stated = [n for n, value in zip(numbers, column.values, strict=True) if value is not None]
-    if len(stated) <= MOST_VALUES or None in stated:
-        return column, None
-    values = np.array([np.nan if n is None else n for n in numbers], dtype=np.float64)
-    known = values[column.codes][~np.isnan(values[column.codes])]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1), method="closest_observation"))
-    index = np.clip(np.searchsorted(edges, values, side="left"), 1, len(edges) - 1)
-    names = [_span(values[(index == i) & ~np.isnan(values)]) for i in range(len(edges))]
-    labels = [None if np.isnan(v) else names[i] for v, i in zip(values, index, strict=True)]
-    parts = Coded.of(labels)
-    said = f"{len(stated)} different numbers, put into {len(edges) - 1} groups of about equal size"
-    return Coded(parts.values, parts.codes[column.codes]), said
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Names sorted, numbers and spans of numbers by value and before the others."""
-
-    def key(name: str) -> tuple[bool, float, str]:
-        number = _number(name.partition(" to ")[0])
-        return number is None, number or 0.0, name
-
-    return sorted(names, key=key)
-
-
-def _span(values: NDArray[np.float64]) -> str:
-    if not len(values):
-        return ""
-    low, high = float(values.min()), float(values.max())
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and np.isfinite(number) else None
 
 
 def _counted(judged: Judged) -> Iterable[tuple[Outcome, int]]:

@@ -38,13 +38,13 @@ def clean(value: Any) -> str:
 
 def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
     """Every metric with its interval, chance and blind beside accuracy, groups, warnings."""
-    parts = [_title(summary), *_grid(_HEADER, list(_metric_rows(summary)), width, color)]
+    parts = [_title(summary), *grid(_HEADER, list(_metric_rows(summary)), width, color)]
     if summary.get("protocols"):
         rows = [_row(name, metric) for name, metric in summary["protocols"].items()]
-        parts += ["", *_grid(("accuracy by protocol", *_HEADER[1:]), rows, width, color)]
+        parts += ["", *grid(("accuracy by protocol", *_HEADER[1:]), rows, width, color)]
     if found := summary.get("findings"):
         rows = list(map(_finding_row, found[:_MOST_FINDINGS]))
-        parts += ["", *_grid(_FINDINGS, rows, width, color)]
+        parts += ["", *grid(_FINDINGS, rows, width, color)]
         if len(found) > len(rows):
             parts.append(f"and {len(found) - len(rows)} more findings in summary.csv")
     for kind, groups in summary["groups"].items():
@@ -54,7 +54,7 @@ def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = 
             mean = {**macro, "n": ""}
             rows.append(_row("mean of the groups", mean))
             header = (f"accuracy by {kind}", *_HEADER[1:])
-            parts += ["", *_grid(header, rows, width, color)]
+            parts += ["", *grid(header, rows, width, color)]
     if summary["warnings"]:
         parts.append("")
     for warning in summary["warnings"]:
@@ -91,8 +91,8 @@ def _finding_row(finding: Mapping[str, Any]) -> Row:
 
 def _share(metric: Mapping[str, Any], signed: bool = False) -> str:
     """A value with its interval in one cell."""
-    interval = _interval(metric.get("ci95"), signed)
-    return _percent(metric["value"], signed) + (f" ({interval})" if interval else "")
+    interval = interval_text(metric.get("ci95"), signed)
+    return percent(metric["value"], signed) + (f" ({interval})" if interval else "")
 
 
 def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
@@ -101,7 +101,7 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         yield _row(name, metric)
         if name == "accuracy" and summary["blind"]:
             blind = summary["blind"]
-            yield "  chance", _percent(blind["chance"]), "", ""
+            yield "  chance", percent(blind["chance"]), "", ""
             yield _row("  blind (option prior)", blind["option_prior"])
             yield _row("  gain from the image", blind["image_gain"], signed=True)
 
@@ -109,44 +109,46 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:
     if metric["value"] is None:
         return name, "-", clean(metric.get("reason", "")), str(metric.get("n", 0))
-    value, interval = _percent(metric["value"], signed), _interval(metric["ci95"], signed)
+    value, interval = percent(metric["value"], signed), interval_text(metric["ci95"], signed)
     return name, value, interval, str(metric.get("n", ""))
 
 
-def _percent(value: float | None, signed: bool = False) -> str:
+def percent(value: float | None, signed: bool = False) -> str:
+    """A share as "68.0 %", with its sign where asked; a dash where there is none."""
     if value is None:
         return "-"
     return f"{100 * value:+z.1f} %" if signed else f"{100 * value:.1f} %"
 
 
-def _interval(ci95: Sequence[float] | None, signed: bool = False) -> str:
-    if ci95 is None:
+def interval_text(ci95: Sequence[float] | None, signed: bool = False) -> str:
+    """An interval of shares as "64.1 to 71.8"; empty where there is none."""
+    if not ci95:
         return ""
     low, high = (f"{100 * x:+z.1f}" if signed else f"{100 * x:.1f}" for x in ci95)
     return f"{low} to {high}"
 
 
-def _grid(header: Row, rows: Sequence[Row], width: int, color: bool) -> list[str]:
+def grid(header: Row, rows: Sequence[Row], width: int, color: bool) -> list[str]:
     """Aligned lines: the first column to the left and cut where it is long, numbers to the right.
 
     A note in place of an interval is cut at the width.
     """
     others = len(header) - 1
     numbers = [
-        max(_columns(row[i]) for row in (header, *rows) if i != 2 or row[1] != "-")
+        max(terminal_columns(row[i]) for row in (header, *rows) if i != 2 or row[1] != "-")
         for i in range(1, others + 1)
     ]
     room = max(12, min(_NAME_WIDTH, width - sum(numbers) - 2 * others))
-    names = [_cut(_cell(row[0]), room) for row in (header, *rows)]
-    first = max(map(_columns, names))
+    names = [cut(_cell(row[0]), room) for row in (header, *rows)]
+    first = max(map(terminal_columns, names))
     lines = []
     for name, row in zip(names, (header, *rows), strict=True):
-        cells = [name + " " * (first - _columns(name))]
+        cells = [name + " " * (first - terminal_columns(name))]
         if row[1] == "-":
             cells += [row[1].rjust(numbers[0]), row[2] if others > 1 else ""]
         else:
-            cells += [_right(cell, n) for cell, n in zip(row[1:], numbers, strict=True)]
-        lines.append(_cut("  ".join(cells).rstrip(), max(width, 20)))
+            cells += [align_right(cell, n) for cell, n in zip(row[1:], numbers, strict=True)]
+        lines.append(cut("  ".join(cells).rstrip(), max(width, 20)))
     return [f"{_BOLD}{lines[0]}{_PLAIN}" if color else lines[0], *lines[1:]]
 
 
@@ -155,20 +157,22 @@ def _cell(name: str) -> str:
     return ("  " if name.startswith("  ") else "") + clean(name)
 
 
-def _columns(text: str) -> int:
+def terminal_columns(text: str) -> int:
     """How many columns of a terminal a text takes."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
-def _right(text: str, columns: int) -> str:
-    return " " * (columns - _columns(text)) + text
+def align_right(text: str, columns: int) -> str:
+    """The text at the right end of so many columns of a terminal."""
+    return " " * (columns - terminal_columns(text)) + text
 
 
-def _cut(text: str, columns: int) -> str:
-    if _columns(text) <= columns:
+def cut(text: str, columns: int) -> str:
+    """The text in at most so many columns of a terminal, with an ellipsis where it is longer."""
+    if terminal_columns(text) <= columns:
         return text
-    while text and _columns(text) > columns - 1:
+    while text and terminal_columns(text) > columns - 1:
         text = text[:-1]
     return text + "…"
 
@@ -179,7 +183,7 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     blind = document["blind"]
 
     rows: list[Row] = [
-        ("chance", _percent(blind["chance"]), ""),
+        ("chance", percent(blind["chance"]), ""),
         ("blind: options without image", _share(blind["option_prior"]), ""),
     ]
     for name, said in (("base", "base"), ("trained", "trained with GRPO")):
@@ -197,7 +201,7 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
         [
             f"{document['n']} held-out questions, prompt {document['prompt']}, "
             f"seed {document['seed']}, {document['seconds']:.0f} s\n",
-            *_grid(header, rows, width, color),
+            *grid(header, rows, width, color),
             "",
             "default: any clear answer counts. strict: it must stand in one answer block.",
             f"Intervals draw the {document['n_images']} test images anew, or the "
@@ -213,11 +217,11 @@ def demo_samples(document: Mapping[str, Any], *, width: int = 80) -> str:
     for sample in document["samples"]:
         letter = sample["ground_truth"]
         asked = f"{clean(sample['question'])} {letter}) {clean(sample['options'][letter])}"
-        lines.append(_cut(asked, width))
+        lines.append(cut(asked, width))
         for name in ("base", "trained"):
             verdict = "right" if sample[name]["correct"] else "wrong"
             lines.append(
-                _cut(f"  {name:7}  {verdict}  {clean(sample[name]['model_output'])}", width)
+                cut(f"  {name:7}  {verdict}  {clean(sample[name]['model_output'])}", width)
             )
     return "\n".join(lines)
 
@@ -245,12 +249,14 @@ def _bars(entry: Mapping[str, Any], width: int) -> str:
     probabilities = entry["option_probs"] or {}
     names = {a: f"{a}) {entry['options'][a]}" if entry["options"] else a for a in probabilities}
     room = width - _BAR_WIDTH - len("  100.0 %  ")
-    column = min(room, max(map(_columns, names.values()), default=0))
+    column = min(room, max(map(terminal_columns, names.values()), default=0))
     for answer, share in probabilities.items():
         full, part = divmod(round(share * _BAR_WIDTH * 8), 8)
         bar = "█" * full + (_EIGHTHS[part] if part else "")
-        name = _cut(clean(names[answer]), column)
-        lines.append(f"{name}{' ' * (column - _columns(name))}  {100 * share:5.1f} %  {bar}")
+        name = cut(clean(names[answer]), column)
+        lines.append(
+            f"{name}{' ' * (column - terminal_columns(name))}  {100 * share:5.1f} %  {bar}"
+        )
     return "\n".join(line.rstrip() for line in lines)
 
 

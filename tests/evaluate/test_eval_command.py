@@ -64,7 +64,7 @@ def test_folder_holds_everything(tmp_path):
     table = list(csv.DictReader((out / "summary.csv").open()))
     assert {row["scope"] for row in table} >= {"all", "modality", "age", "protocol", "finding"}
     for row in table:
-        if row["value"] and row["scope"] in ("age", "modality", "protocol"):
+        if row["metric"] == "accuracy" and row["scope"] in ("age", "modality", "protocol"):
             assert row["lo"] and row["hi"], row
     page = (out / "report.html").read_text()
     assert "66.7" in page and "http://" not in page.replace("http://www.w3.org", "")
@@ -145,13 +145,14 @@ def test_questions_and_columns_from_elsewhere(tmp_path):
     with (tmp_path / "said.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["key", "reply"])
-        table.writerows([row["id"], row["model_output"]] for row in items)
+        table.writerows([row["id"], row["model_output"]] for row in items[:-1])
     found = summary_of(
         tmp_path / "said.csv", "--map", "id=key", "--map", "prediction=reply",
         "--data", tmp_path / "questions.json",
     )  # fmt: skip
-    assert found["metrics"]["accuracy"]["value"] == pytest.approx(40 / 60)
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(40 / 59)
     assert list(found["groups"]["modality"]) == ["CT", "MRI"]
+    assert "1 items of questions.json have no result here." in found["warnings"]
 
 
 def test_a_folder_gives_a_list(tmp_path):
@@ -191,9 +192,11 @@ def test_wrong_input_is_one_sentence(tmp_path):
     for args, said in (
         (["none.json"], "none.json"),
         ([file, "--metrics", "accuracy,blue4"], "Did you mean bleu4?"),
-        ([file, "--group-by", "sex"], "'sex'"),
+        ([file, "--group-by", "sex"], "--group-by sex"),
         ([file, "--map", "prediktion=x"], "prediction"),
         ([file, "--map", "prediction=x"], "'x'"),
+        ([file, "--map", "prediction"], "KEY=COLUMN"),
+        ([file, "--baseline", file], "its own baseline"),
         ([file, "--baseline", tmp_path / "none.json"], "none.json"),
         ([tmp_path / "empty"], "empty"),
     ):

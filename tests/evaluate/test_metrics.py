@@ -387,7 +387,7 @@ def test_summary_is_json_and_the_same_again():
     items = [choice("A", "A"), prediction("\ud800 \x1b[31m" + "x" * 500, "lung")]
     summary = summarize(items, seed=3)
     assert json.dumps(summary, allow_nan=False) == json.dumps(summarize(items, seed=3))
-    keys = "schema protocol n n_error n_unparsed n_truncated clusters metrics groups macro"
+    keys = "schema protocol n n_error n_unparsed n_truncated clusters intervals metrics groups"
     assert list(summary)[:10] == keys.split()
     assert summary["calibration"] == {**summary["selective"]}
     assert summary["calibration"]["value"] is None

@@ -203,8 +203,8 @@ def test_line_of_jsonl_is_named(tmp_path):
 
 
 def test_other_files(tmp_path):
-    with pytest.raises(InputError, match=r"\.csv are not read"):
-        read_results(write(tmp_path, "a,b\n", "r.csv"))
+    with pytest.raises(InputError, match=r"\.xlsx are not read. Save it as .csv"):
+        read_results(write(tmp_path, "", "r.xlsx"))
     with pytest.raises(InputError, match="not found"):
         read_results(tmp_path / "none.json")
     with pytest.raises(InputError, match="folder"):

@@ -1,4 +1,4 @@
-"""What is counted: findings against torchmetrics, confusion, reasons, lengths, bins."""
+"""What is counted: findings against torchmetrics, confusion, reasons, lengths, contradictions."""
 
 import random
 
@@ -6,14 +6,14 @@ import pytest
 from predictions import prediction, tag
 
 from medr1.evaluate import tallies
-from medr1.evaluate.judging import Coded, Settings, judge_all
+from medr1.evaluate.judging import Settings, judge_all
 from medr1.records import Failure
 
 STAINS = {"A": "H&E", "B": "Fluorescence", "C": "Immunohistochemistry"}
 
 
 def judged(items, **options):
-    return judge_all(items, Settings(**options), num_resamples=200)
+    return judge_all(items, Settings(num_resamples=200, **options))
 
 
 def yes_no(said, gold, **more):
@@ -169,19 +169,16 @@ def test_lengths():
     assert tallies.lengths(judged([prediction("x", "a")]))["num_tokens"] is None
 
 
-def test_many_numbers_are_put_into_bins():
-    ages = Coded.of([str(age) for age in range(20, 80)] + [None])
-    bins, said = tallies.binned(ages)
-    assert tallies.in_order(v for v in bins.values if v) == [
-        "20 to 34", "35 to 49", "50 to 64", "65 to 79",
-    ]  # fmt: skip
-    assert bins.values[bins.codes[-1]] is None
-    assert "60 different numbers" in said
-    few = Coded.of(["2", "10", "1", None])
-    assert tallies.binned(few) == (few, None)
-    words = Coded.of([f"scanner {i}" for i in range(50)])
-    assert tallies.binned(words) == (words, None)
-    assert tallies.in_order(["10", "b", "2", "a", "1.5"]) == ["1.5", "2", "10", "a", "b"]
-    same, _ = tallies.binned(Coded.of(["1"] * 500 + [str(i) for i in range(2, 20)]))
-    sizes = [int((same.codes == i).sum()) for i in range(len(same.values))]
-    assert sum(sizes) == 518 and max(sizes) >= 500
+def test_contradictions_are_of_polarity_and_side():
+    said = [
+        ("no pleural effusion", "pleural effusion"),
+        ("right lung nodule", "left lung nodule"),
+        ("possible effusion", "no effusion"),
+        ("fracture", "pleural effusion"),
+        ("pleural effusion", "pleural effusion"),
+        (None, "pleural effusion"),
+    ]
+    items = [prediction(tag(text) if text else "", gold) for text, gold in said]
+    assert tallies.contradictions(judged(items)) == {"n": 4, "polarity": 1, "side": 1}
+    closed = prediction(tag("B"), "A", options={"A": "left lung", "B": "right lung"})
+    assert tallies.contradictions(judged([closed])) == {"n": 0, "polarity": 0, "side": 0}

@@ -1,0 +1,150 @@
+"""`medr1 compare`: runs on the same items, each against the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medr1.cli.common import (
+    Medr1Command,
+    cluster_by_option,
+    common_only_option,
+    common_options,
+    group_by_option,
+    json_option,
+    option,
+    overwrite_option,
+    protocol_option,
+    require_writable,
+    seed_option,
+)
+from medr1.errors import InputError
+
+if TYPE_CHECKING:
+    from medr1.evaluate.results import Results
+
+
+@click.command(cls=Medr1Command, short_help="Runs on the same items: differences that hold.")
+@click.argument("runs", nargs=-1, required=True, metavar="[NAME=]FILE[,FILE...]...")
+@protocol_option
+@group_by_option
+@cluster_by_option
+@common_only_option
+@option(
+    "--output-dir",
+    metavar="DIR",
+    help="Also write comparison.json, comparison.csv, items.jsonl, won_lost.csv.",
+)
+@seed_option
+@overwrite_option
+@json_option
+@common_options
+def compare(
+    runs: tuple[str, ...],
+    protocol: str,
+    group_by: tuple[str, ...] | None,
+    cluster_by: str,
+    common_only: bool,
+    output_dir: str | None,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Compare runs on the same items, each with the first, item by item.
+
+    Items are paired by id, in whatever order. Several files of one run are its seeds and count as
+    one result: NAME=FILE,FILE,... So do files without a NAME whose metadata differ in the seed
+    alone. Intervals and p draw images, for the seeds at hand; how far the seeds lie apart stands
+    beside them.
+
+    \b
+      medr1 compare base.json trained.json
+      medr1 compare base=base.json trained=seed1.json,seed2.json,seed3.json
+      medr1 compare a.json b.json --group-by scanner --output-dir output/compare
+    """
+    import json
+
+    from medr1.evaluate.comparison import compare as compare_runs
+    from medr1.evaluate.judging import Settings
+    from medr1.files import prepare_folder, to_json, write_atomic
+    from medr1.report.comparison import comparison_csv, comparison_table, won_lost_csv
+
+    if output_dir:
+        require_writable(Path(output_dir) / "comparison.json")
+    found, joined = _runs(runs)
+    document, rows = compare_runs(
+        {
+            name: {file: result.predictions for file, result in files.items()}
+            for name, files in found.items()
+        },
+        settings=Settings(protocol, cluster_by, group_by or (), seed=seed),
+        common_only=common_only,
+    )
+    document["warnings"] = joined + document["warnings"]
+    if output_dir:
+        folder = Path(output_dir)
+        prepare_folder(folder, overwrite=overwrite)
+        write_atomic(folder / "comparison.json", to_json(document))
+        write_atomic(folder / "comparison.csv", comparison_csv(document))
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_atomic(folder / "items.jsonl", lines)
+        write_atomic(folder / "won_lost.csv", won_lost_csv(rows))
+    click.echo(to_json(document) if as_json else comparison_table(document), nl=not as_json)
+
+
+def _runs(arguments: Sequence[str]) -> tuple[dict[str, dict[str, Results]], list[str]]:
+    """Run -> file -> its results, and a sentence for each run that metadata joined."""
+    from medr1.evaluate.results import read_results
+
+    runs: dict[str, dict[str, Results]] = {}
+    unnamed: list[str] = []
+    warnings = []
+    stems = [Path(argument).stem for argument in arguments]
+    for argument in arguments:
+        name, files = _named(argument)
+        results = {file: read_results(Path(file)) for file in files}
+        if name is None:
+            twin = next((run for run in unnamed if _seeds_of_one(runs[run], results)), None)
+            if twin is not None:
+                runs[twin] |= results
+                warnings.append(f"{argument} is another seed of {twin}; they count as one run.")
+                continue
+            stem = Path(argument).stem
+            name = stem if stems.count(stem) == 1 else argument
+            unnamed.append(name)
+        if name in runs:
+            raise InputError(f"two runs are called {name[:80]!r}. Give each its own name.")
+        runs[name] = results
+    if len(runs) == 1 and warnings:
+        raise InputError(
+            "the files differ in their seed alone, so they are one run. To compare them with each "
+            "other, name each: one=FILE other=FILE."
+        )
+    return runs, warnings
+
+
+def _named(argument: str) -> tuple[str | None, list[str]]:
+    """(name, files) of NAME=FILE,FILE; what is a file as it stands has no name."""
+    if Path(argument).is_file() or "=" not in argument:
+        return None, [argument]
+    name, _, rest = argument.partition("=")
+    files = [rest] if Path(rest).is_file() else rest.split(",")
+    if not name.strip() or not all(file.strip() for file in files):
+        raise InputError(f"{argument[:80]!r} is not NAME=FILE[,FILE...]. Write it like that.")
+    if len(set(files)) < len(files):
+        raise InputError(f"{name}: a file stands twice. Name each seed's own file.")
+    return name.strip(), files
+
+
+def _seeds_of_one(run: Mapping[str, Results], more: Mapping[str, Results]) -> bool:
+    """Whether metadata says that these are runs of one model on one data set with other seeds."""
+    (added,) = more.values()
+    metas: list[dict[str, Any]] = [result.meta for result in run.values()]
+    if "seed" not in added.meta or "model" not in added.meta:
+        return False
+    rest = {key: value for key, value in added.meta.items() if key != "seed"}
+    same = all({k: v for k, v in meta.items() if k != "seed"} == rest for meta in metas)
+    return same and added.meta["seed"] not in [meta.get("seed") for meta in metas]

@@ -1,0 +1,379 @@
+"""What each number of summary.json is: formula, normalisation, library, how to read it.
+
+`explain` says it on a terminal, `page` as the README beside this file, which a test holds equal.
+"""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from medr1.errors import InputError
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One number: what it is, how it is computed, how it is read."""
+
+    name: str
+    title: str
+    formula: str
+    normalisation: str
+    """What is done to the texts, or to the items, before."""
+    library: str
+    range: str
+    reading: str
+    """One sentence."""
+    source: str
+    packages: tuple[str, ...] = ()
+    """The distributions whose installed versions belong to the number."""
+
+
+_SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spaces"
+_OPTION_TEXT = "A letter stands for its option's text; an item without an answer scores 0."
+_TEXTS_OF_ANSWERS = f"{_SQUAD_TEXT}. {_OPTION_TEXT}"
+_OWN = "none: medr1"
+_SHARE = "0 to 1"
+_FINDING = (
+    "Positive is yes, or one option's text among the questions that offer it. An item without "
+    "an answer is a wrong one."
+)
+_ANSWERED = "Positive is yes, or one option's text. Of the items that were answered so."
+_PAPINENI = "Papineni et al. (2002), BLEU; Post (2018), sacrebleu"
+
+
+def _bleu(k: int) -> Definition:
+    mean = "the 1-gram precision" if k == 1 else f"the geometric mean of the 1- to {k}-gram ones"
+    reading = (
+        "Overlap of single words; the one BLEU that says something of answers of a few words."
+        if k == 1
+        else f"It is 0 where no answer has {k} words in a row right, as most short answers cannot, "
+        "and says little where references have fewer than 4 words."
+    )
+    return Definition(
+        f"bleu{k}",
+        f"BLEU-{k}",
+        f"exp(min(0, 1 - r/c)) times {mean}, counts summed over all items; c and r are the "
+        "numbers of words of all answers and references. A precision of 0 is smoothed (exp).",
+        f"Lower case, tokenizer 13a. {_OPTION_TEXT}",
+        f"sacrebleu, corpus BLEU, max_ngram_order={k}; the signature stands in the summary",
+        _SHARE,
+        reading,
+        _PAPINENI,
+        ("sacrebleu",),
+    )
+
+
+_LIST = (
+    Definition(
+        "accuracy",
+        "Accuracy",
+        "right items / all items",
+        "The protocol's verdict (`answers.judge`). Failed, empty, ambiguous and unread answers "
+        "are wrong and count. An open answer is right where it is the same text, number or "
+        "formula, or claims the same findings with the same polarity, side and certainty.",
+        _OWN,
+        _SHARE,
+        "Hold it against chance and the blind baseline, and against the same under another "
+        "protocol: `default` shows knowledge, `strict` the format as well.",
+        "medr1/answers",
+    ),
+    Definition(
+        "macro_accuracy",
+        "Macro accuracy",
+        "the unweighted mean of the groups' accuracies (modality, question type, data set ...)",
+        "Items that name no group are in none.",
+        _OWN,
+        _SHARE,
+        "Every group weighs the same, so small groups move it most; accuracy weighs every item "
+        "the same.",
+        "Sokolova and Lapalme (2009)",
+    ),
+    Definition(
+        "exact_match",
+        "Exact match",
+        "items whose answer equals the gold / all items",
+        f"{_SQUAD_TEXT}; letters and golds that this empties are compared folded, in any case.",
+        "none: medr1; torchmetrics' SQuAD is the oracle of its test",
+        _SHARE,
+        "Stricter than accuracy: other spellings of a number, and the same finding in other "
+        "words, do not count.",
+        "Rajpurkar et al. (2016), SQuAD",
+    ),
+    Definition(
+        "counting_accuracy",
+        "Counting accuracy",
+        "right items whose gold is a number / items whose gold is a number",
+        "Numbers as decimals, from digits or words; exactly one number has to be stated, so that "
+        '"3 or 4" is none.',
+        _OWN,
+        _SHARE,
+        "A near miss is a miss; n says how many items have a number as their gold.",
+        "R1-V's counting evaluation, without its <answer> pattern",
+    ),
+    Definition(
+        "token_f1",
+        "Token F1, sets",
+        "2PR / (P + R) of an item, P = |A & G| / |A|, R = |A & G| / |G| over the sets of tokens; "
+        "then the mean over items",
+        _TEXTS_OF_ANSWERS,
+        _OWN,
+        _SHARE,
+        'Shared words, not shared meaning: "no effusion" for "effusion" has 0.67.',
+        "the evaluation guide, 4.c",
+    ),
+    Definition(
+        "token_f1_multiset",
+        "Token F1, multisets",
+        "as token_f1, a word counted as often as it stands there",
+        _TEXTS_OF_ANSWERS,
+        "none: medr1; torchmetrics' SQuAD is the oracle of its test",
+        _SHARE,
+        "The F1 of SQuAD and most papers; it differs from token_f1 only where words repeat.",
+        "Rajpurkar et al. (2016), SQuAD",
+    ),
+    Definition(
+        "rouge_l",
+        "ROUGE-L",
+        "2PR / (P + R) of an item, P = L / |answer|, R = L / |gold|, L the length of the longest "
+        "common subsequence of words; then the plain mean over items",
+        f"Lower case, letters and digits only, no stemmer. {_OPTION_TEXT}",
+        "rouge-score, RougeScorer(['rougeL'], use_stemmer=False), without its random aggregator",
+        _SHARE,
+        "As token F1, with the order of the words.",
+        "Lin (2004)",
+        ("rouge-score",),
+    ),
+    *(_bleu(k) for k in (1, 2, 3, 4)),
+    Definition(
+        "chrf",
+        "chrF2",
+        "F-score with recall weighed twice as much as precision (beta 2), of character 1- to "
+        "6-grams, counts summed over all items",
+        f"As written, without white space. {_OPTION_TEXT}",
+        "sacrebleu, CHRF(); the signature stands in the summary",
+        _SHARE,
+        "Kinder to inflection and short answers than BLEU, and as blind to negation.",
+        "Popović (2015)",
+        ("sacrebleu",),
+    ),
+    Definition(
+        "bertscore",
+        "BERTScore",
+        "F of an item: each token's embedding is matched with the most similar of the other text "
+        "(cosine); P and R are the means over the answer's and the gold's tokens; then the mean "
+        "over items",
+        "The model's own tokenizer. A letter stands for its option's text; an empty text has 0.",
+        "bert-score (the extra `semantic`), a model in safetensors; model, hash, layer and "
+        "rescaling stand in the signature",
+        "-1 to 1; unrescaled mostly 0.8 to 1",
+        "No absolute score: compare systems on the same items and model only, since texts that "
+        "contradict each other reach 0.9.",
+        "Zhang et al. (2020)",
+        ("bert-score", "transformers"),
+    ),
+    Definition(
+        "bleurt",
+        "BLEURT (not computed)",
+        "a regression by a fine-tuned BERT",
+        "-",
+        "none",
+        "-",
+        "medr1 does not compute it: BLEURT has no maintained package on PyPI (the reference "
+        "implementation is not there, and bleurt-pytorch 0.0.1 fails to import with today's "
+        "transformers).",
+        "Sellam et al. (2020)",
+    ),
+    Definition(
+        "prevalence",
+        "Prevalence",
+        "positive items / items of the finding",
+        "Positive is yes, or one option's text among the questions that offer it.",
+        _OWN,
+        _SHARE,
+        "What PPV and NPV rest on: at another prevalence they are others.",
+        "Altman and Bland (1994)",
+    ),
+    Definition(
+        "sensitivity",
+        "Sensitivity (recall)",
+        "positives answered as positive / positives",
+        _FINDING,
+        _OWN,
+        _SHARE,
+        "The share of those who have the finding that is found.",
+        "Altman and Bland (1994)",
+    ),
+    Definition(
+        "specificity",
+        "Specificity",
+        "negatives answered as negative / negatives",
+        _FINDING,
+        _OWN,
+        _SHARE,
+        "The share of those without the finding that is cleared.",
+        "Altman and Bland (1994)",
+    ),
+    Definition(
+        "ppv",
+        "Positive predictive value (precision)",
+        "positives answered as positive / items answered as positive",
+        _ANSWERED,
+        _OWN,
+        _SHARE,
+        "How far a yes can be believed at this prevalence, and at no other.",
+        "Altman and Bland (1994)",
+    ),
+    Definition(
+        "npv",
+        "Negative predictive value",
+        "negatives answered as negative / items answered as negative",
+        _ANSWERED,
+        _OWN,
+        _SHARE,
+        "How far a no can be believed at this prevalence, and at no other.",
+        "Altman and Bland (1994)",
+    ),
+    Definition(
+        "chance",
+        "Chance",
+        "the mean of 1 / (number of options)",
+        "Over the items with options.",
+        _OWN,
+        _SHARE,
+        "What guessing gives; an accuracy near it shows nothing.",
+        "medr1/data/audit.py",
+    ),
+    Definition(
+        "option_prior",
+        "Blind baseline (option prior)",
+        "the accuracy of always taking the option that was right most often when offered in "
+        "--train-data: (times right + 0.5) / (times offered + 2)",
+        "Options in lower case without a final period; over the items with options.",
+        _OWN,
+        _SHARE,
+        "What the options' texts alone give, without image or question.",
+        "medr1/data/audit.py",
+    ),
+    Definition(
+        "image_gain",
+        "Gain over the blind baseline",
+        "accuracy - option_prior on the items with options",
+        "Paired, item by item.",
+        _OWN,
+        "-1 to 1",
+        "What the model adds to what the options' texts give; with an interval around 0 it has "
+        "not shown that it looks.",
+        "medr1/evaluate",
+    ),
+    Definition(
+        "wilson",
+        "Wilson's interval",
+        "(p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), z = 1.96",
+        "For shares of right and wrong items that all have an image of their own; over images "
+        "where repeated images are all right or all wrong.",
+        "scipy, binomtest(...).proportion_ci(method='wilson')",
+        "within 0 to 1",
+        "It has a width at 0 and at 1 too: 20 of 20 right is 83.9 to 100 %.",
+        "Wilson (1927)",
+        ("scipy",),
+    ),
+    Definition(
+        "bootstrap",
+        "Clustered bootstrap interval",
+        "the 2.5 and 97.5 percentiles of the number over 2000 resamples, each drawing as many "
+        "images as there are, with replacement, with all their items",
+        "Seeded (--seed). Images, or what --cluster-by names, such as the patient.",
+        "numpy",
+        "that of the number",
+        "How far the number would move with other images of the same kind; with fewer than 30 "
+        "images it is too narrow.",
+        "Efron (1979); Field and Welsh (2007) for clusters",
+        ("numpy",),
+    ),
+    Definition(
+        "mcnemar",
+        "McNemar's exact test",
+        "two-sided binomial p of the items that one run alone has right, of all that exactly one "
+        "has right, at 1/2",
+        "The same items of two runs, paired by id. It takes items for independent: where images "
+        "repeat, the signs of whole images are flipped instead.",
+        "scipy, binomtest",
+        _SHARE,
+        "How often a difference this large comes by chance alone where the two are equally good; "
+        "it says nothing of how large it is, which the interval does.",
+        "McNemar (1947)",
+        ("scipy",),
+    ),
+    Definition(
+        "holm",
+        "Holm's correction",
+        "p values in rising order times m, m - 1, ... 1, each at least the one before, at most 1",
+        "Over all groups that are compared at once.",
+        _OWN,
+        _SHARE,
+        "The chance of even one false alarm among all groups stays below the level.",
+        "Holm (1979)",
+    ),
+)
+
+DEFINITIONS = {definition.name: definition for definition in _LIST}
+"""Every number by its name."""
+
+
+def explain(name: str) -> str:
+    """A metric's definition for a terminal of 80 columns, with the versions installed here."""
+    known = name.strip().lower().replace("-", "_")
+    if known not in DEFINITIONS:
+        near = difflib.get_close_matches(known, DEFINITIONS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(DEFINITIONS)}."
+        raise InputError(f"unknown metric {name!r}. {hint}")
+    definition = DEFINITIONS[known]
+    rows = [
+        *(("formula", definition.formula), ("normalised", definition.normalisation)),
+        *(("library", definition.library), ("range", definition.range)),
+        *(("reading", definition.reading), ("source", definition.source)),
+    ]
+    if definition.packages:
+        rows.append(("installed", ", ".join(map(_installed, definition.packages))))
+    lines = [f"{definition.title}  ({definition.name})", ""]
+    for label, text in rows:
+        start, indent = f"{label:<12}", " " * 12
+        lines.append(textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=indent))
+    return "\n".join(lines)
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} is not installed"
+
+
+def page() -> str:
+    """All definitions as Markdown: the README beside this file."""
+    parts = [
+        "# What the numbers are",
+        "Each number of `medr1 eval`'s summary.json: its formula, what is done to the texts "
+        "before, the library that computes it, and how it is read. `medr1 eval --explain METRIC` "
+        "prints the same with the versions that are installed.",
+        "Nothing is dropped: an item that failed or whose answer could not be read is in every "
+        "denominator. Every metric has a 95 % interval. This page is written by "
+        "`definitions.page()`.",
+    ]
+    for d in DEFINITIONS.values():
+        rows = (
+            ("Formula", d.formula),
+            ("Normalisation", d.normalisation),
+            ("Library", d.library),
+            ("Range", d.range),
+            ("Reading", d.reading),
+            ("Source", d.source),
+        )
+        lines = (f"- {label}: {text}" for label, text in rows)
+        parts.append(f"## {d.title}\n\n`{d.name}`\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,1 @@
+"""Files of results in any known form, chunk by chunk, to predictions."""

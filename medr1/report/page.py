@@ -1,0 +1,73 @@
+"""report.html: summaries and a gallery as one file that opens offline and runs nothing of others.
+
+Every text in it was written by someone else. It enters the template as text and is escaped there;
+the page's own style and script are named by their hashes, and its policy allows nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from medr1.report.gallery import gallery_view
+from medr1.report.methods import SOURCES
+from medr1.report.sections import MARGIN, PLOT_WIDTH, model_name, overview, summary_view
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def report_html(
+    summaries: Sequence[Mapping[str, Any]],
+    items: Sequence[Mapping[str, Any]],
+    *,
+    thumbnails: Mapping[str, bytes | str],
+) -> str:
+    """The page: an overview where there are several summaries, each of them, and the gallery.
+
+    `items` are those to show (`gallery.gallery_choice`); `thumbnails` come from `make_thumbnails`.
+    """
+    from medr1 import __version__
+
+    style, script = _asset("report.css"), _asset("report.js")
+    names = list(dict.fromkeys(model_name(summary) for summary in summaries))
+    return _template().render(
+        title=", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+        style=style,
+        script=script,
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        overview=overview(summaries) if len(summaries) > 1 else None,
+        sections=[summary_view(summary, place) for place, summary in enumerate(summaries)],
+        gallery=gallery_view(items, thumbnails),
+        sources=SOURCES,
+        version=__version__,
+        plot_width=PLOT_WIDTH,
+        margin=MARGIN,
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    """A file beside the template; without carriage returns, which a browser would not hash."""
+    folder = resources.files("medr1.report") / "templates"
+    return (folder / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _csp_hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest())
+    return f"'sha256-{digest.decode('ascii')}'"
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_asset("report.html"))

@@ -1,0 +1,209 @@
+"""Two and more runs on the same items: pairing, differences, seeds, groups."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medr1.errors import InputError
+from medr1.evaluate.comparison import compare
+from medr1.evaluate.judging import Settings
+from medr1.evaluate.metrics import compare_accuracy
+from medr1.evaluate.pairing import pair_by_id
+from medr1.records import Prediction, Sample
+from medr1.significance import mcnemar_exact
+
+OPTIONS = {"A": "CT", "B": "MRI"}
+QUICK = Settings(num_resamples=200)
+
+
+def item(name, right, *, image=None, question="Which?", gold="A", **more):
+    sample = Sample(
+        name, (image or f"{name}.png",), question, OPTIONS, gold, "multiple_choice", **more
+    )
+    said = gold if right else "AB".replace(gold, "")
+    return Prediction(sample, f"<answer>{said}</answer>")
+
+
+def run(rights, **more):
+    return [item(f"q{i}", right, **more) for i, right in enumerate(rights)]
+
+
+def compared(*runs, group_by=(), **options):
+    named = {f"r{i}": {f"r{i}.json": rows} for i, rows in enumerate(runs)}
+    return compare(named, settings=replace(QUICK, group_by=group_by), **options)
+
+
+def test_counts_and_mcnemar_by_hand():
+    base, later = [1] * 60 + [0] * 40, [1] * 50 + [0] * 10 + [1] * 25 + [0] * 15
+    document, rows = compared(run(base), run(later))
+    (found,) = document["comparisons"]
+    assert found["value"] == pytest.approx(0.15)
+    assert (found["won"], found["lost"]) == (25, 10)
+    assert (found["both_right"], found["both_wrong"]) == (50, 15)
+    assert found["mcnemar"]["exact"] == pytest.approx(mcnemar_exact(25, 10))
+    assert found["p"] == pytest.approx(found["mcnemar"]["exact"]) == found["p_holm"]
+    assert found["mcnemar"]["mid_p"] < found["mcnemar"]["exact"]
+    assert found["minimum_detectable_difference"]["discordance"] == pytest.approx(0.35)
+    assert found["over_seeds"] is None and document["runs"][0]["seeds"] is None
+    outcomes = [row["outcome"]["r1"] for row in rows]
+    assert [outcomes.count(o) for o in ("won", "lost", "both right", "both wrong")] == [
+        25, 10, 50, 15,
+    ]  # fmt: skip
+    assert document["n"] == 100 and not document["warnings"]
+
+
+def test_the_same_as_compare_accuracy_whatever_the_order():
+    rng = random.Random(0)
+    images = [f"{rng.randrange(40)}.png" for _ in range(120)]
+    one, two = (
+        [item(f"q{i}", rng.random() < p, image=images[i]) for i in range(120)] for p in (0.5, 0.7)
+    )
+    expected = compare_accuracy(one, two, num_resamples=200)
+    shuffled = rng.sample(two, len(two))
+    document, _ = compared(one, shuffled)
+    assert document["comparisons"][0]["ci95"] == expected["difference"]["ci95"]
+    assert document["runs"][0]["accuracy"] == expected["base"]
+    assert document["runs"][1]["accuracy"] == expected["trained"]
+    assert "120 items are about" in document["warnings"][0]
+    assert document["comparisons"][0]["p"] != document["comparisons"][0]["mcnemar"]["exact"]
+
+
+def test_images_that_repeat_widen_everything():
+    rng = np.random.default_rng(1)
+    images = rng.choice([-1, 0, 1], 50, p=[0.1, 0.6, 0.3])
+    base = [item(f"q{i}", images[i // 6] <= 0, image=f"{i // 6}") for i in range(300)]
+    later = [item(f"q{i}", images[i // 6] >= 0, image=f"{i // 6}") for i in range(300)]
+    clustered = compared(base, later)[0]["comparisons"][0]
+    alone = compared(*(run([p.model_output == "<answer>A</answer>" for p in r])
+                       for r in (base, later)))[0]["comparisons"][0]  # fmt: skip
+    assert clustered["p"] > 50 * alone["p"]
+    assert np.ptp(clustered["ci95"]) > 2 * np.ptp(alone["ci95"])
+    effect = clustered["minimum_detectable_difference"]["design_effect"]
+    assert effect == pytest.approx(6, rel=0.05)
+
+
+# --- pairing ----------------------------------------------------------------------------------
+
+
+def test_items_in_one_file_only():
+    first, second = run([1, 0, 1]), run([1, 0, 1, 1, 1])
+    with pytest.raises(InputError, match=r"2 items are not in both .*'q3', is in r1.json only"):
+        compared(first, second)
+    document, rows = compared(first, second, common_only=True)
+    assert document["n"] == 3 == len(rows)
+    assert document["warnings"][0] == "2 items are in some files only and were left out."
+    with pytest.raises(InputError, match="no items in common"):
+        compared(run([1]), [item("other", 1)], common_only=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"question": "What?"}, "another question"), ({"gold": "B"}, "another ground truth")],
+)
+def test_one_id_with_two_questions(change, says):
+    with pytest.raises(InputError, match=f"item 'q0' has {says} in r1.json than in r0.json"):
+        compared(run([1]), [item("q0", 1, **change)])
+
+
+def test_an_id_that_stands_twice():
+    with pytest.raises(InputError, match=r"r1.json: the id 'q0' stands twice"):
+        compared(run([1]), run([1]) + run([0]))
+
+
+def test_one_run_is_no_comparison():
+    with pytest.raises(InputError, match="at least two runs"):
+        compared(run([1]))
+
+
+def test_the_order_is_the_first_files():
+    paired = pair_by_id({"a": run([1, 1, 1])[::-1], "b": run([0, 0, 0])})
+    assert [p.sample.id for p in paired.first] == ["q2", "q1", "q0"]
+    assert [p.sample.id for p in paired.predictions["b"]] == ["q2", "q1", "q0"]
+
+
+# --- several runs, groups, seeds --------------------------------------------------------------
+
+
+def test_holm_over_runs_and_over_groups():
+    rng = random.Random(2)
+    base = [rng.random() < 0.5 for _ in range(200)]
+    better = [right or rng.random() < 0.25 for right in base]
+    other = [right if rng.random() < 0.9 else not right for right in base]
+    names = ["CT" if i % 2 else "MRI" for i in range(200)]
+
+    def named(rights):
+        return [
+            item(f"q{i}", right, modality=names[i], metadata={"age": i % 3})
+            for i, right in enumerate(rights)
+        ]
+
+    document, _ = compared(named(base), named(better), named(other), group_by=("age",))
+    first, second = document["comparisons"]
+    small, large = sorted([first["p"], second["p"]])
+    assert {first["p_holm"], second["p_holm"]} == {2 * small, max(large, 2 * small)}
+    groups = first["groups"]
+    assert list(groups["modality"]) == ["CT", "MRI"] and list(groups["age"]) == ["0", "1", "2"]
+    assert not groups["dataset"]
+    assert sum(g["won"] for g in groups["modality"].values()) == first["won"]
+    smallest = min(g["p"] for g in groups["age"].values())
+    assert min(g["p_holm"] for g in groups["age"].values()) == pytest.approx(3 * smallest)
+    with pytest.raises(InputError, match=r"--group-by sex: no item .* There are: age"):
+        compared(named(base), named(better), group_by=("sex",))
+
+
+def test_seeds_count_as_one_result():
+    rng = np.random.default_rng(5)
+    base = rng.random(150) < 0.5
+    seeds = [base | (rng.random(150) < p) for p in (0.2, 0.3, 0.25)]
+    runs = {
+        "base": {"base.json": run(base)},
+        "trained": {f"{i}.json": run(rights) for i, rights in enumerate(seeds)},
+    }
+    document, rows = compare(runs, settings=QUICK)
+    trained, found = document["runs"][1], document["comparisons"][0]
+    accuracies = [rights.mean() for rights in seeds]
+    assert trained["seeds"]["accuracies"] == pytest.approx(accuracies)
+    assert trained["accuracy"]["value"] == pytest.approx(np.mean(accuracies))
+    assert trained["seeds"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert (trained["seeds"]["min"], trained["seeds"]["max"]) == (min(accuracies), max(accuracies))
+    assert found["n"] == 150  # items, not items times seeds
+    assert found["value"] == pytest.approx(np.mean(accuracies) - base.mean())
+    assert found["mcnemar"]["exact"] is None and found["p"] < 0.01
+    low, high = found["over_seeds"]["ci95"]
+    assert low < found["value"] < high
+    assert "these very seeds" in document["meaning"]
+    assert {row["correct"]["trained"] for row in rows} <= {0, 1 / 3, 2 / 3, 1}
+
+
+def test_three_equal_seeds_are_one_run():
+    base, later = [1] * 60 + [0] * 40, [1] * 50 + [0] * 10 + [1] * 25 + [0] * 15
+    single = compared(run(base), run(later))[0]["comparisons"][0]
+    runs = {"a": {"a": run(base)}, "b": {f"b{i}": run(later) for i in range(3)}}
+    several = compare(runs, settings=QUICK)[0]["comparisons"][0]
+    for key in ("value", "ci95", "n", "won", "lost", "p", "minimum_detectable_difference"):
+        assert several[key] == pytest.approx(single[key]), key
+    assert several["over_seeds"]["reason"] == "the seeds do not differ"
+
+
+def test_false_alarms_with_seeds_are_rare():
+    """Two runs of three seeds from one model: few p under 0.05."""
+    rng = np.random.default_rng(6)
+    hits, trials = 0, 60
+    for _ in range(trials):
+        chance = rng.beta(2, 2, 80)
+        runs = {
+            name: {f"{name}{s}": run(rng.random(80) < chance) for s in range(3)} for name in "ab"
+        }
+        quickly = Settings(num_resamples=2)
+        hits += compare(runs, settings=quickly)[0]["comparisons"][0]["p"] < 0.05
+    assert hits / trials <= 0.12
+
+
+def test_runs_that_never_differ():
+    document, _ = compared(run([1, 0, 1]), run([1, 0, 1]))
+    found = document["comparisons"][0]
+    assert (found["value"], found["p"], found["won"]) == (0, 1, 0)
+    assert found["ci95"][0] < 0 < found["ci95"][1]
+    assert found["minimum_detectable_difference"]["value"] is None

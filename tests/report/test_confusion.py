@@ -1,0 +1,61 @@
+"""The heat table adds up whatever is left out of it; confusion.csv holds every cell, inert."""
+
+import csv
+import io
+
+from medr1.report.confusion import TOP, confusion_csv, heat_table
+from medr1.report.tables import unguard_cell
+
+
+def cell(gold, said, count):
+    return {"ground_truth": gold, "predicted": said, "count": count}
+
+
+def test_letters_in_order_with_shares_of_the_row():
+    table = heat_table(
+        [cell("B", "B", 6), cell("B", "A", 3), cell("A", None, 5), cell("B", "E", 1)]
+    )
+    assert table["columns"] == ["A", "B", "E", "no answer"]
+    assert [row["name"] for row in table["rows"]] == ["A", "B"]
+    assert [[c["count"] for c in row["cells"]] for row in table["rows"]] == [
+        [0, 0, 0, 5],
+        [3, 6, 1, 0],
+    ]
+    assert [c["share"] for c in table["rows"][1]["cells"]] == [30, 60, 10, 0]
+    assert [c["right"] for c in table["rows"][1]["cells"]] == [False, True, False, False]
+    assert [c["shade"] for c in table["rows"][1]["cells"]] == [3, 6, 1, 0]
+
+
+def test_many_answers_are_top_and_other_and_add_up():
+    cells = [cell(f"g{i}", f"g{(i * j) % 40}", i + j) for i in range(40) for j in range(5)]
+    table = heat_table(cells)
+    assert len(table["rows"]) == TOP + 1 and table["rows"][-1]["name"] == "other"
+    assert table["columns"][-1] == "other" and table["left_out"] == 40 - TOP
+    total = sum(c["count"] for c in cells)
+    assert sum(row["total"] for row in table["rows"]) == total
+    assert sum(c["count"] for row in table["rows"] for c in row["cells"]) == total
+    assert not table["rows"][-1]["cells"][-1]["right"]  # two different rare answers are not right
+
+
+def test_an_answer_called_other_is_not_the_rest():
+    table = heat_table([cell("other", "no answer", 2), cell("other", None, 1)])
+    assert table["columns"] == ["other", "no answer", "no answer"]
+    assert [c["count"] for c in table["rows"][0]["cells"]] == [0, 2, 1]
+
+
+def test_nothing_to_show():
+    assert heat_table(None) is None and heat_table([]) is None
+
+
+def test_csv_has_every_cell_and_runs_nothing(rich_summary):
+    attack = '=HYPERLINK("http://x")'
+    summary = {**rich_summary, "results": "@SUM(1)", "confusion": [cell(attack, "-1+1", 3)]}
+    rows = list(csv.DictReader(io.StringIO(confusion_csv([summary, {}]))))
+    assert len(rows) == 1 + len(rich_summary["confusion_text"])
+    assert (
+        rows[0]["ground_truth"] == "'" + attack and unguard_cell(rows[0]["ground_truth"]) == attack
+    )
+    assert rows[0]["predicted"] == "'-1+1" and rows[0]["results"] == "'@SUM(1)"
+    assert rows[0]["by"] == "letter" and rows[1]["by"] == "text"
+    assert sum(r["predicted"] == "" for r in rows) == 5
+    assert all(r["count"].isdigit() for r in rows)

@@ -1,0 +1,133 @@
+"""What a gallery shows is bounded, spread, and the same every time; what is said of an item."""
+
+import io
+import time
+
+import pytest
+from PIL import Image
+
+from medr1.report.gallery import KINDS, gallery_choice, gallery_view, verdict_kind
+from medr1.report.thumbnails import SIDE, make_thumbnails, thumbnail_key
+
+
+def row(correct, modality="CT", results="a.json", said="A"):
+    return {
+        "results": results,
+        "modality": modality,
+        "correct": correct,
+        "error": None,
+        "extracted_answer": said,
+        "extraction": "tag",
+        "finish_reason": "stop",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"correct": True}, "right"),
+        ({"error": {"code": "x", "message": "y"}, "extracted_answer": None}, "failed"),
+        ({}, "wrong"),
+        ({"extracted_answer": None, "extraction": "refused"}, "refused"),
+        ({"extracted_answer": None, "extraction": "ambiguous"}, "ambiguous"),
+        ({"extracted_answer": None, "extraction": "empty"}, "empty"),
+        ({"extracted_answer": None, "finish_reason": "length"}, "truncated"),
+        ({"finish_reason": "length"}, "wrong"),
+        ({"extracted_answer": None, "extraction": None}, "unparsed"),
+    ],
+)
+def test_verdict_kinds(changes, kind):
+    assert verdict_kind({**row(False), **changes}) == kind and kind in KINDS
+
+
+def test_choice_is_bounded_ordered_and_the_same_again():
+    rows = [row(i % 3 == 0, ("CT", "MR")[i % 2]) for i in range(5000)]
+    chosen = gallery_choice(iter(rows))
+    assert chosen == sorted(set(chosen)) == gallery_choice(rows)
+    assert sum(rows[i]["correct"] for i in chosen) == 40 and len(chosen) == 240
+    assert chosen != gallery_choice(rows, seed=1)
+
+
+def test_the_rare_stands_beside_the_common():
+    rows = [row(False) for _ in range(10_000)]
+    rows[7000] = row(False, "Fundus")
+    rows[8000] = row(False, said=None)
+    rows[9000] = row(False, results="b.json")
+    chosen = gallery_choice(rows, num_wrong=8)
+    assert {7000, 8000, 9000} <= set(chosen) and len(chosen) == 8
+
+
+def test_all_are_shown_where_they_are_few():
+    assert gallery_choice([row(False), row(True), row(False)]) == [0, 1, 2]
+    assert gallery_choice([]) == []
+
+
+def test_every_row_is_as_likely():
+    rows = [row(False) for _ in range(200)]
+    counts = [0] * 200
+    for seed in range(400):
+        for place in gallery_choice(rows, num_wrong=10, seed=seed):
+            counts[place] += 1
+    # 20 expected each, standard deviation 4.4
+    assert min(counts) > 3 and max(counts) < 42
+    assert 1800 < sum(counts[:100]) < 2200
+
+
+def test_a_column_of_many_values_costs_nothing():
+    started = time.process_time()
+    chosen = gallery_choice(row(False, str(i)) for i in range(200_000))
+    assert len(chosen) == 200 and max(chosen) > 100_000 > min(chosen)
+    assert time.process_time() - started < 10
+
+
+def test_filters_and_counts(make_item):
+    view = gallery_view([make_item(n) for n in range(14)], {})
+    assert [f["label"] for f in view["filters"]] == ["verdict", "modality", "question type"]
+    assert view["right"] == 2 and view["wrong"] == 12
+    verdicts = dict(view["filters"][0]["values"])
+    assert set(verdicts) <= set(KINDS.values()) and len(verdicts) >= 5
+    first = view["entries"][0]
+    assert first["gold"] == first["said"] == "B) No finding"
+    assert [o["letter"] for o in first["options"] if o["gold"] and o["said"]] == ["B"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    image = Image.linear_gradient("L").resize((640, 320)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x10E] = "PATIENT^NAME"
+    image.save(tmp_path / "ct.jpg", exif=exif, comment=b"PATIENT^NAME")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    return tmp_path
+
+
+def test_thumbnails_hold_pixels_and_nothing_else(folder, make_item):
+    item = make_item(0, images=["ct.jpg", "gone.png", "broken.png", "../x.png", "http://x/y.png"])
+    found = make_thumbnails([item], folder)
+    made = found[thumbnail_key(item, "ct.jpg")]
+    assert Image.open(io.BytesIO(made)).size == (SIDE, SIDE // 2)
+    assert b"PATIENT" in (folder / "ct.jpg").read_bytes() and b"PATIENT" not in made
+    assert len(made) < 10_000
+    assert [found.get(thumbnail_key(item, name)) for name in item["images"][1:]] == [
+        "image not found",
+        "image not readable",
+        "image outside the image folder",
+        None,  # the fifth of an item is not drawn, and the page says so
+    ]
+    view = gallery_view([item], found)["entries"][0]
+    assert view["images"][0]["source"].startswith("data:image/jpeg;base64,/9j/")
+    assert view["images"][1]["note"] == "image not found" and view["more_images"] == 1
+
+
+def test_one_name_in_two_files_is_two_pictures(folder, make_item):
+    (folder / "b").mkdir()
+    Image.new("RGB", (10, 10), "red").save(folder / "b" / "ct.jpg")
+    items = [make_item(0, images=["ct.jpg"], results=name) for name in ("a.json", "b.json")]
+    found = make_thumbnails(items, {"a.json": folder, "b.json": folder / "b"})
+    assert len(found) == 2 and len(set(found.values())) == 2
+
+
+def test_pictures_end_where_the_page_would_be_too_large(folder, make_item):
+    items = [make_item(0, images=["ct.jpg"]), make_item(1, images=["gone.png"])]
+    found = make_thumbnails(items, folder, max_total_bytes=1)
+    assert list(found.values())[1] == "left out: the page would be too large"

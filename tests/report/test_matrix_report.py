@@ -1,0 +1,161 @@
+"""A matrix as a terminal table, CSV, Markdown, LaTeX and pictures; names are never interpreted."""
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medr1.evaluate.judging import Settings
+from medr1.evaluate.matrix import matrix
+from medr1.records import Prediction, Sample
+from medr1.report.heatmap import heat_maps
+from medr1.report.matrix import (
+    latex_text,
+    markdown_text,
+    matrix_csv,
+    matrix_latex,
+    matrix_markdown,
+    matrix_table,
+    panels,
+)
+
+NASTY = "=1+1\x1b[31m<script>|$x^{2}_i$ %&#~\\input{a} --></svg>"
+
+
+def document(names, *, base=True, missing=(), train=None, n=40, bases=None):
+    rng = np.random.default_rng(0)
+
+    def results(domain):
+        found = []
+        for i in range(n):
+            sample = Sample(f"q{i}", (f"{domain}{i}",), "?", {"A": "x", "B": "y"}, "A")
+            said = "A" if rng.random() < 0.6 else "B"
+            found.append(Prediction(sample, f"<answer>{said}</answer>"))
+        return {f"{domain}.json": found}
+
+    cells = {a: {b: results(b) for b in names if (a, b) not in missing} for a in names}
+    samples = [Sample("t", (f"{names[0]}0",), "?", {"A": "x", "B": "y"}, "A")] if train else []
+    return matrix(
+        cells,
+        {b: results(b) for b in (bases or names)} if base else {},
+        {names[0]: samples} if train else {},
+        settings=Settings(num_resamples=50),
+    )
+
+
+EIGHT = [f"Modality {i} of a long name" for i in range(8)]
+TWO = document(["CT", NASTY], missing=[(NASTY, NASTY)], train=True)
+
+
+@pytest.mark.parametrize("names", [["CT", "MRI"], EIGHT[:5], EIGHT, [f"d{i}" for i in range(13)]])
+@pytest.mark.parametrize("base", [True, False])
+def test_the_table_keeps_to_80_columns_and_shows_every_cell(names, base):
+    found = document(names, base=base)
+    table = matrix_table(found)
+    assert max(map(len, table.splitlines())) <= 80
+    for row in found["cells"].values():
+        for cell in row.values():
+            assert f"{100 * cell['accuracy']['value']:.1f}" in table
+            if base:
+                assert f"{100 * cell['gain']['value']:+z.1f}" in table
+    assert ("\ngain" in table) == ("p < 0.05" in table) == base
+    assert all(name in table for name in names)
+
+
+def test_the_table_marks_and_cleans():
+    table = matrix_table(TWO)
+    assert "\x1b" not in table and "†" in table and "! missing cells: 1 of 4" in table
+    assert "in domain (1 cell)" in table
+    assert "\x1b[1m" in matrix_table(TWO, color=True)
+
+
+def test_intervals_stand_in_a_small_table_and_are_promised_for_a_large_one():
+    small = document(["CT", "MRI"])
+    low, high = small["cells"]["CT"]["MRI"]["accuracy"]["ci95"]
+    assert f"({100 * low:.1f} to {100 * high:.1f})" in matrix_table(small)
+    assert "Each cell's interval is in matrix.csv" in matrix_table(document(EIGHT))
+
+
+def test_csv():
+    rows = list(csv.DictReader(io.StringIO(matrix_csv(TWO))))
+    cells = {(row["train"], row["test"]): row for row in rows}
+    first = TWO["cells"]["CT"]["CT"]
+    assert float(cells["CT", "CT"]["gain"]) == first["gain"]["value"]
+    assert cells["CT", "CT"]["shared_items"] == "1" and cells["CT", "CT"]["in_domain"] == "True"
+    nasty = next(name for name, _ in cells if "script" in name)
+    assert nasty.startswith("'=1+1") and "\x1b" not in nasty
+    assert cells[nasty, nasty]["accuracy"] == ""
+    assert {"(chance)", "(blind)", "(base)", "(in domain)", "(out of domain)"} <= {
+        row["train"] for row in rows
+    }
+
+
+def test_markdown_is_a_table_in_which_names_are_text():
+    text = matrix_markdown(TWO)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {5}
+    assert "<script" not in text and "&lt;script&gt;\\|\\$x" in text
+    assert markdown_text("a*b_c`d") == r"a\*b\_c\`d"
+
+
+def test_latex_is_balanced_and_names_are_text():
+    text = matrix_latex(TWO)
+    code = "\n".join(re.sub(r"(?<!\\)%.*", "", line) for line in text.splitlines())
+    bare = re.sub(r"\\[{}]", "", code.replace("\\\\", ""))
+    assert bare.count("{") == bare.count("}")
+    assert len(re.findall(r"(?<!\\)\$", code)) % 2 == 0
+    assert code.count(r"\begin{tabular}{lrrr}") == code.count(r"\end{tabular}") == 2
+    for line in code.splitlines():
+        if line.rstrip().endswith((r"\\", r"\\ \hline")):
+            assert len(re.findall(r"(?<!\\)&", line)) == 3, line
+    commands = set(re.findall(r"\\([A-Za-z]+)", code))
+    assert commands <= {
+        *("begin", "end", "hline", "shortstack", "textbf", "tiny", "ast", "dagger"),
+        *("textless", "textgreater", "textbar", "textbackslash", "textasciitilde"),
+        "textasciicircum",
+    }
+    assert latex_text("50 % & $x_1$") == r"50 \% \& \$x\_1\$"
+    assert latex_text("\\input{a}--*[") == r"\textbackslash{}input\{a\}{-}{-}{*}{[}"
+
+
+@pytest.mark.parametrize("names", [["CT", NASTY], EIGHT[:5], EIGHT])
+def test_pictures(names):
+    found = document(names, missing=[(names[0], names[1])], train=True)
+    pictures = heat_maps(found)
+    with Image.open(io.BytesIO(pictures["png"])) as image:
+        assert image.format == "PNG" and min(image.size) > 500
+        colors = {color for _, color in image.convert("RGB").getcolors(1 << 22)}
+    assert len(colors) > 100
+    root = ET.fromstring(pictures["svg"])
+    assert root.tag.endswith("svg")
+    assert not [e for e in root.iter() if e.tag.rpartition("}")[2] in ("script", "image")]
+    assert pictures == heat_maps(found)
+
+
+def test_colours_leave_text_readable():
+    """At least 4.5 to 1, WCAG's level AA, on every colour of both scales."""
+    from medr1.report.heatmap import _ink, _scale
+
+    def luminance(color):
+        return sum(
+            w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+            for w, c in zip((0.2126, 0.7152, 0.0722), color[:3], strict=True)
+        )
+
+    for panel in panels(document(["CT", "MRI"])):
+        colors, _, _ = _scale(panel)
+        for share in np.linspace(0, 1, 101):
+            light, dark = sorted(map(luminance, (colors(share), _ink(colors(share)))))[::-1]
+            assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_no_display_is_needed_and_nothing_global_changes():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    heat_maps(document(["CT"], base=False))
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,64 @@
+"""The paragraph says what the manifest knows, and nothing else."""
+
+from medr1.report.methods import FILLED, OPEN, checklist, methods_text
+
+
+def text_of(summary, gaps=None):
+    return " ".join(
+        segment["text"]
+        for paragraph in methods_text(summary)
+        for segment in paragraph["segments"]
+        if gaps is None or segment["gap"] is gaps
+    )
+
+
+def test_what_is_known_is_said(rich_summary):
+    said = text_of(rich_summary, gaps=False)
+    for expected in ("1,200 questions about 830 images from test.json", "checkpoints/tiny-vl",
+                     "Decoding was greedy, with at most 512 new tokens and seed 0", "bfloat16",
+                     "torch 2.15.0", "draw images rather than questions", "2,000 resamples",
+                     "Accuracy was 68.4 % (95 % CI 65.4 to 71.4), n = 1,200",
+                     "Guessing would give 29.0 %",
+                     "61 outputs held no readable answer"):  # fmt: skip
+        assert expected in said, expected
+    assert "counting accuracy" not in said  # it has no value
+
+
+def test_sampling_and_ablation_are_said(rich_summary):
+    meta = rich_summary["meta"]
+    decoding = {"do_sample": True, "temperature": 0.7, "ablate_image": "blank"}
+    said = text_of({**rich_summary, "meta": {**meta, "decoding": decoding}})
+    assert "by sampling at temperature 0.7" in said and "ablation: blank" in said
+
+
+def test_what_is_not_known_is_a_gap():
+    gaps = text_of({}, gaps=True)
+    for expected in ("reference answers", "training data", "prompt", "confidence intervals",
+                     "eligibility", "could not be computed"):  # fmt: skip
+        assert expected in gaps, expected
+    assert all(row["state"] != FILLED for row in checklist({}))
+
+
+def test_wilson_intervals_are_called_so(rich_summary):
+    accuracy = {**rich_summary["metrics"]["accuracy"], "method": "wilson"}
+    said = text_of({**rich_summary, "metrics": {"accuracy": accuracy}})
+    assert "Wilson score intervals" in said and "bootstrap" not in said
+
+
+def test_clusters_other_than_images_are_named(rich_summary):
+    accuracy = {**rich_summary["metrics"]["accuracy"], "method": "bootstrap over patients"}
+    assert "draw patients rather than" in text_of(
+        {**rich_summary, "metrics": {"accuracy": accuracy}}
+    )
+
+
+def test_the_study_itself_stays_with_the_authors(rich_summary):
+    states = {row["topic"]: row["state"] for row in checklist(rich_summary)}
+    assert states["Model, with version"] == states["Prompt and decoding"] == FILLED
+    for topic in ("Reference standard", "Sample size", "De-identification, ethics, consent"):
+        assert states[topic] == OPEN
+
+
+def test_what_questions_are_about_is_named(rich_summary):
+    patients = {**rich_summary, "clusters": {"unit": "patient", "n": 1}}
+    assert "1,200 questions about 1 patient from" in text_of(patients)

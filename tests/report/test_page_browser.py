@@ -1,0 +1,294 @@
+"""report.html in a real browser: inert, offline, usable by keyboard, on a phone, in the dark."""
+
+import base64
+import json
+import re
+import shutil
+
+import pytest
+from PIL import Image
+
+from medr1.report.page import report_html
+from medr1.report.thumbnails import make_thumbnails
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="needs Chromium and its driver (Debian: apt install chromium chromium-driver)",
+)
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def show(browser, tmp_path, rich_summary, make_item):
+    """show(...) writes and opens a page and returns the browser; by default the rich one."""
+
+    def open_page(summaries=None, items=None, *, width=1100, dark=False, script=True, number=40):
+        items = [make_item(n) for n in range(number)] if items is None else items
+        (tmp_path / "images").mkdir(exist_ok=True)
+        for n in range(0, 20, 2):
+            Image.new("RGB", (400, 300), (20 * n % 255, 90, 90)).save(tmp_path / f"images/{n}.png")
+        page = tmp_path / "report.html"
+        thumbnails = make_thumbnails(items, tmp_path)
+        page.write_text(report_html(summaries or [rich_summary], items, thumbnails=thumbnails))
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        commands = {
+            "Emulation.setDeviceMetricsOverride": size,
+            "Emulation.setEmulatedMedia": {"media": "", "features": scheme},
+            "Emulation.setScriptExecutionDisabled": {"value": not script},
+        }
+        for command, values in commands.items():
+            browser.execute_cdp_cmd(command, values)
+        browser.get_log("performance")
+        browser.get(page.as_uri())
+        return browser
+
+    return open_page
+
+
+def requests(browser):
+    """URL -> why it was stopped (None: it was not), for what the page asked of others."""
+    asked, stopped = {}, {}
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        about = message["params"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked[about["requestId"]] = about["request"]["url"]
+        elif message["method"] == "Network.loadingFailed":
+            stopped[about["requestId"]] = about.get("blockedReason")
+    return {
+        url: stopped.get(number)
+        for number, url in asked.items()
+        if not url.startswith(("data:", "file:"))
+    }
+
+
+def assert_inert(browser):
+    from selenium.common.exceptions import NoAlertPresentException
+
+    with pytest.raises(NoAlertPresentException):
+        browser.switch_to.alert.dismiss()
+    assert browser.execute_script("return window.hurt") is None
+    assert browser.get_log("browser") == []
+    assert requests(browser) == {}
+    resources = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert [n for n in browser.execute_script(resources) if not n.startswith("data:")] == []
+
+
+def shown(browser):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('.item')].filter(e => e.checkVisibility())"
+        ".map(e => e.querySelector('h3').textContent)"
+    )
+
+
+def test_opens_quietly_and_shows_its_pictures(show):
+    browser = show()
+    assert "checkpoints/tiny-vl" in browser.title
+    widths = "return [...document.images].map(e => e.naturalWidth)"
+    assert browser.execute_script(widths) == [160] * 10
+    assert len(shown(browser)) == 40
+    assert_inert(browser)
+
+
+def test_what_others_wrote_does_nothing(show, attack, hostile_page):
+    browser = show(*hostile_page(attack))
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    for element in browser.find_elements("css selector", "summary, .question, .options li")[:6]:
+        browser.execute_script("arguments[0].click()", element)
+    assert len(shown(browser)) == 7
+    assert_inert(browser)
+
+
+def test_the_policy_would_stop_what_slipped_through(show):
+    """The second wall: were markup let in, neither would it run nor fetch."""
+    browser = show(number=1)
+    browser.execute_script(
+        "const e = document.createElement('div'); document.body.append(e); e.innerHTML = "
+        '\'<img src="https://example.invalid/x.png"><img src="data:," onerror="window.hurt=1">\';'
+        "const s = document.createElement('script'); s.textContent = 'window.hurt=1';"
+        "document.body.append(s)"
+    )
+    browser.execute_async_script("setTimeout(arguments[0], 300)")
+    assert browser.execute_script("return window.hurt") is None
+    assert requests(browser) == {"https://example.invalid/x.png": "csp"}
+    said = " ".join(entry["message"] for entry in browser.get_log("browser"))
+    assert "Content Security Policy" in said
+
+
+def keys(browser, *pressed):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(*pressed).perform()
+
+
+def focus_by_tab(browser, wanted):
+    """Press Tab until the element with this id, or data-place, has the focus."""
+    from selenium.webdriver.common.keys import Keys
+
+    for _ in range(120):
+        keys(browser, Keys.TAB)
+        found = browser.execute_script(
+            "const e = document.activeElement; return e.id || e.dataset.place || ''"
+        )
+        if found == wanted:
+            return
+    pytest.fail(f"{wanted} is not reached by Tab")
+
+
+def test_filter_and_sort_by_keyboard(show):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = show()
+    focus_by_tab(browser, "find")
+    keys(browser, "pneumonia 0007")
+    assert shown(browser) == ["item-0007"]
+    assert browser.find_element("id", "shown").text == "1 of 40 shown"
+    focus_by_tab(browser, "reset")
+    keys(browser, Keys.SPACE)
+    assert len(shown(browser)) == 40 and browser.find_element("id", "find").text == ""
+    browser.find_element("id", "find").send_keys("")
+    focus_by_tab(browser, "1")  # verdict, the second facet
+    keys(browser, "refused")
+    found = shown(browser)
+    assert found and all(int(name[-4:]) % 7 == 2 for name in found)
+    focus_by_tab(browser, "sort")
+    keys(browser, "length")
+    browser.execute_script("document.getElementById('reset').focus()")
+    assert browser.find_element("id", "sort").get_attribute("value") == "length"
+    order = browser.execute_script(
+        "return [...document.querySelectorAll('.item')].map(e => Number(e.dataset.length))"
+    )
+    assert order == sorted(order, reverse=True)
+
+
+def test_sort_by_confidence(show):
+    browser = show()
+    browser.execute_script(
+        "const s = document.getElementById('sort'); s.value = 'sure';"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    sure = browser.execute_script(
+        "return [...document.querySelectorAll('.item')].map(e => Number(e.dataset.sure))"
+    )
+    assert sure == sorted(sure, reverse=True) and len(set(sure)) > 1
+
+
+def test_without_script_everything_is_there(show):
+    from selenium.webdriver.common.by import By
+
+    browser = show(script=False)
+    assert not browser.find_element(By.ID, "controls").is_displayed()
+    items = browser.find_elements(By.CSS_SELECTOR, ".item")
+    assert len(items) == 40 and all(item.is_displayed() for item in items[::10])
+
+
+@pytest.mark.parametrize("width", [320, 360, 768])
+def test_no_sideways_scrolling(show, rich_summary, make_item, hostile_page, width):
+    summaries, items = hostile_page("x" * 400)
+    items += [make_item(n) for n in range(12)]
+    browser = show([rich_summary, *summaries], items, width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    wide, room = browser.execute_script(
+        "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    )
+    assert wide == room <= width
+
+
+CONTRAST = """
+const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+const pixel = (colors) => {
+  canvas.clearRect(0, 0, 1, 1);
+  for (const c of colors) { canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); }
+  return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+};
+const light = (rgb) => {
+  const [r, g, b] = rgb.map((v) => v / 255).map(
+    (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const e = walker.currentNode.parentElement;
+  if (!walker.currentNode.data.trim() || !e.checkVisibility() || e.closest('script')) continue;
+  const layers = [];
+  for (let p = e; p; p = p.parentElement) layers.unshift(getComputedStyle(p).backgroundColor);
+  layers.unshift(getComputedStyle(document.documentElement).colorScheme && 'Canvas');
+  const style = getComputedStyle(e), ink = e.closest('svg') ? style.fill : style.color;
+  const back = pixel(layers), front = pixel([...layers, ink]);
+  const [a, b] = [light(back), light(front)].sort((x, y) => y - x);
+  found.push([(a + 0.05) / (b + 0.05), e.className.baseVal ?? e.className, e.tagName]);
+}
+return found.sort((x, y) => x[0] - y[0]);
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_contrast(show, dark):
+    browser = show(dark=dark)
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
+    found = browser.execute_script(CONTRAST)
+    assert len(found) > 500
+    assert found[0][0] >= 4.5, found[:5]
+
+
+def test_headings_tables_and_fields_have_names(show):
+    browser = show()
+    wrong = browser.execute_script(
+        "const bad = [];"
+        "for (const t of document.querySelectorAll('table')) if (!t.caption) bad.push('caption');"
+        "for (const h of document.querySelectorAll('th')) if (!h.scope) bad.push(h.textContent);"
+        "for (const i of document.querySelectorAll('input, select')) if (!i.labels.length) "
+        "bad.push(i.id);"
+        "for (const i of document.images) if (!i.alt) bad.push('alt');"
+        "return bad"
+    )
+    assert wrong == []
+    for landmark in ("header", "nav", "main", "footer", "main h2", "[role=search]"):
+        assert browser.find_elements("css selector", landmark), landmark
+
+
+def test_print(show):
+    browser = show(dark=True, number=60)
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
+    assert pdf.startswith(b"%PDF") and 8 <= pages <= 24, pages
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert len(shown(browser)) == 60
+    assert not browser.find_element("id", "controls").is_displayed()
+    white = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert white == "rgb(255, 255, 255)"
+
+
+def test_page_size(tmp_path, rich_summary, make_item):
+    """200 questions with a picture each stay a file that one can send."""
+    (tmp_path / "images").mkdir()
+    noise = Image.effect_noise((512, 512), 60).convert("RGB")
+    for n in range(200):
+        noise.save(tmp_path / f"images/{n}.png", compress_level=1)
+    items = [make_item(n) for n in range(200)]
+    page = report_html([rich_summary], items, thumbnails=make_thumbnails(items, tmp_path))
+    assert len(page.encode()) < 4_000_000
