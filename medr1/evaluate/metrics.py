@@ -7,7 +7,7 @@ what cannot be computed is null with a reason. Definitions: reference metrics.md
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,8 @@ def summary_of(
     require_clusters(judged)
     columns, notes = group_columns(judged)
     scored = _Scored(judged, asked, semantic)
+    contradictions = tallies.contradictions(judged)
+    notes += _contradicting(contradictions)
     groups = {kind: _groups(scored, column) for kind, column in columns.items()}
     return {
         "schema": SUMMARY_SCHEMA,
@@ -120,7 +122,7 @@ def summary_of(
         "unanswered": tallies.unanswered(judged),
         "confusion": tallies.confusion(judged),
         "confusion_text": tallies.confusion(judged, as_text=True),
-        "contradictions": tallies.contradictions(judged),
+        "contradictions": contradictions,
         "findings": tallies.findings(judged),
         "lengths": tallies.lengths(judged),
         "blind": _blind(judged, blind),
@@ -298,6 +300,14 @@ def _blind(judged: Judged, blind: BlindPredictions | None) -> dict[str, Any] | N
         "option_prior": mean_metric(right, judged, where, none),
         "image_gain": difference_metric(judged.correct, right, judged, where, none),
     }
+
+
+def _contradicting(found: Mapping[str, int]) -> list[str]:
+    said = {"polarity": "the opposite", "side": "the other side"}
+    counted = [f"{found[kind]} say {what}" for kind, what in said.items() if found[kind]]
+    if not counted:
+        return []
+    return [f"of {found['n']} wrong open answers, {' and '.join(counted)} of the right one."]
 
 
 def _warnings(judged: Judged, asked: Sequence[str]) -> list[str]:

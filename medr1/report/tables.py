@@ -46,13 +46,12 @@ def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = 
         rows = list(map(_finding_row, found[:_MOST_FINDINGS]))
         parts += ["", *grid(_FINDINGS, rows, width, color)]
         if len(found) > len(rows):
-            parts.append(f"and {len(found) - len(rows)} more findings in summary.csv")
+            parts.append(f"and {len(found) - len(rows)} more in summary.csv")
     for kind, groups in summary["groups"].items():
         if groups:
             rows = [_row(name, group["metrics"]["accuracy"]) for name, group in groups.items()]
-            macro = summary["macro"][kind]
-            mean = {**macro, "n": ""}
-            rows.append(_row("mean of the groups", mean))
+            if len(rows) > 1:
+                rows.append(_row("mean of the groups", {**summary["macro"][kind], "n": ""}))
             header = (f"accuracy by {kind}", *_HEADER[1:])
             parts += ["", *grid(header, rows, width, color)]
     if summary["warnings"]:

@@ -7,6 +7,7 @@ from predictions import prediction, tag
 
 from medr1.evaluate import tallies
 from medr1.evaluate.judging import Settings, judge_all
+from medr1.evaluate.metrics import summary_of
 from medr1.records import Failure
 
 STAINS = {"A": "H&E", "B": "Fluorescence", "C": "Immunohistochemistry"}
@@ -179,6 +180,9 @@ def test_contradictions_are_of_polarity_and_side():
         (None, "pleural effusion"),
     ]
     items = [prediction(tag(text) if text else "", gold) for text, gold in said]
-    assert tallies.contradictions(judged(items)) == {"n": 4, "polarity": 1, "side": 1}
+    found = judged(items)
+    assert tallies.contradictions(found) == {"n": 4, "polarity": 1, "side": 1}
+    said = "of 4 wrong open answers, 1 say the opposite and 1 say the other side of the right one."
+    assert said in summary_of(found)["warnings"]
     closed = prediction(tag("B"), "A", options={"A": "left lung", "B": "right lung"})
     assert tallies.contradictions(judged([closed])) == {"n": 0, "polarity": 0, "side": 0}
