@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
@@ -117,14 +117,20 @@ def _gold_letter(gold: str, options: Mapping[str, str]) -> str | None:
     """The gold as a letter, also where a file gives the right option's text."""
     if gold.upper() in (options or LETTERS):
         return gold.upper()
-    letters = Choices(options).with_text(gold)
+    letters = _choices(tuple(options.items())).with_text(gold)
     return letters[0] if len(letters) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _choices(options: tuple[tuple[str, str], ...]) -> Choices:
+    """The options of a question; the same ones stand in many questions."""
+    return Choices(dict(options))
 
 
 def _readers(options: Mapping[str, str], answer_type: str) -> tuple[Reader, Reader]:
     """How to read a block, and an output without one; both as the model wrote them."""
     if answer_type == "multiple_choice":
-        choices = Choices(options)
+        choices = _choices(tuple(options.items()))
         readers: tuple[Reader, Reader] = (choices.block, choices.untagged)
     else:
         read = {"yes_no": read_yes_no, "count": read_count, "open": read_open}[answer_type]

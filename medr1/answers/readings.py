@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from medr1.normalization import fold
@@ -130,9 +131,13 @@ class Choices:
         self.letters = tuple(options) or tuple(LETTERS)
         self.raw = {letter: text.strip() for letter, text in options.items()}
         self.plain = {letter: _plain(text) for letter, text in options.items()}
+
+    @cached_property
+    def _names(self) -> re.Pattern[str]:
+        """Any of the options as whole words, longest first."""
         nameable = {t for t in self.plain.values() if len(t) > 1 or t.isdigit()} - {"yes", "no"}
         longest_first = sorted(map(re.escape, nameable), key=len, reverse=True)
-        self._names = re.compile(
+        return re.compile(
             rf"(?<![\w/-])(?<!\d[.,])(?:{'|'.join(longest_first)})(?![\w/-])(?![.,]\d)"
             if nameable
             else r"(?!)"
@@ -148,8 +153,9 @@ class Choices:
         """The letters whose option is exactly this text, up to case and punctuation around it."""
         written = text.strip()
         exact = [letter for letter, option in self.raw.items() if option == written]
-        plain = _plain(text)
-        return exact or [x for x, option in self.plain.items() if option == plain and plain]
+        if exact or not (plain := _plain(text)):
+            return exact
+        return [letter for letter, option in self.plain.items() if option == plain]
 
     def named(self, text: str) -> set[str]:
         """The letters of the options named as whole words; a longer name hides those inside it."""
