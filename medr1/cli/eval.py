@@ -79,7 +79,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @option(
     "--baseline",
     metavar="FILE",
-    help="Exit 1 where accuracy is lower than in these results or this summary.json.",
+    help="Exit 1 where accuracy fell, beyond its interval, from these results or summary.json.",
 )
 @option(
     "--output-dir",

@@ -49,6 +49,10 @@ class Evaluation:
             judged, blind=self._blind(path), metrics=self.metrics, semantic=semantic
         )
         summary["warnings"] += [*results.notes, *self._missing(judged)]
+        if self.bertscore:
+            from medr1.evaluate.semantic import NOT_ABSOLUTE
+
+            summary["warnings"].append(NOT_ABSOLUTE)
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
         return {**about, **summary}, judged
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import multiprocessing
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,6 +21,10 @@ from medr1.evaluate.results import Chunk, UniqueIds
 
 AHEAD = 2
 """Chunks that wait for each process."""
+EVERY = 5.0
+"""Seconds between two lines of progress."""
+
+logger = logging.getLogger("medr1")
 
 Lines = list[str]
 
@@ -39,6 +45,7 @@ def scan(
     judge = partial(_judge_chunk, settings=settings, name=name, with_lines=write is not None)
     unique = UniqueIds()
     parts: list[Columns] = []
+    count, said = 0, time.monotonic()
     for columns, lines in _mapped(judge, chunks, workers or _cores()):
         ids = list(map(unique, columns.ids))
         if write is not None:
@@ -46,6 +53,10 @@ def scan(
                 write(line if now == before else _renamed(line, now))
         columns.ids[:] = ids
         parts.append(columns)
+        count += len(ids)
+        if time.monotonic() - said > EVERY:
+            said = time.monotonic()
+            logger.info("%s: %s items judged", name or "results", f"{count:,}")
     return Judged(Columns.joined(parts), settings)
 
 

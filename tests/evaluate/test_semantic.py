@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from medr1.cli import cli
 from medr1.errors import InputError
 from medr1.evaluate.semantic import NOT_ABSOLUTE, bertscore
 
@@ -184,6 +186,28 @@ def test_rescaling_is_the_packages_own(encoder, tmp_path):
     )  # fmt: skip
     assert rescaled == pytest.approx(np.column_stack([x.numpy() for x in theirs]), abs=1e-4)
     assert not np.allclose(plain, rescaled)
+
+
+def test_on_the_command_line(encoder, tmp_path):
+    results = tmp_path / "results.json"
+    items = [
+        {"image": f"{i}.png", "question": "What is seen?", "ground_truth": gold,
+         "model_output": f"<answer>{said}</answer>"}
+        for i, (said, gold) in enumerate(zip(SAID, GOLD, strict=True))
+    ]  # fmt: skip
+    results.write_text(json.dumps(items))
+    command = ["eval", str(results), "--bertscore", str(encoder), "--metrics", "accuracy", "--json"]
+    found = CliRunner().invoke(cli, command)
+    assert found.exit_code == 0, found.output
+    summary = json.loads(found.stdout)
+    values, signature = bertscore(SAID, GOLD, str(encoder))
+    assert summary["metrics"]["bertscore"]["value"] == pytest.approx(values[:, 2].mean())
+    assert summary["metrics"]["bertscore"]["signature"] == signature
+    assert NOT_ABSOLUTE in summary["warnings"]
+    table = CliRunner().invoke(cli, command[:-1])
+    assert "bertscore" in table.stdout
+    missing = CliRunner().invoke(cli, ["eval", str(results), "--bertscore", str(tmp_path / "no")])
+    assert missing.exit_code == 2 and "no" in missing.output
 
 
 @pytest.mark.slow
