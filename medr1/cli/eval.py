@@ -69,6 +69,11 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     metavar="PATH",
     help="Training questions; the blind baseline is fitted on them and printed beside accuracy.",
 )
+@option(
+    "--ablated",
+    metavar="FILE",
+    help="Results of the same questions by infer --ablate-image: how much the model looks.",
+)
 @option("--bertscore", metavar="MODEL", help="Also BERTScore by this model, a folder or a hub id.")
 @option(
     "--fail-under",
@@ -164,6 +169,7 @@ def _evaluation(
     group_by: tuple[str, ...] | None,
     cluster_by: str,
     train_data: str | None,
+    ablated: str | None,
     bertscore: str | None,
     seed: int,
 ) -> Evaluation:
@@ -182,6 +188,7 @@ def _evaluation(
         _columns(mapping),
         read_questions(split_file(Path(data), "test")) if data else None,
         train.require_complete() if train else None,
+        Path(ablated) if ablated else None,
         bertscore,
     )
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.data.audit import BlindPredictions, blind_predictions
 from medr1.evaluate.judging import Judged, Settings, Values, verdict
+from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
-from medr1.evaluate.results import ResultFile, UniqueIds, open_results, read_results
+from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
 from medr1.files import sha256_of
 from medr1.records import Prediction, Sample, prediction_to_dict
@@ -32,6 +33,8 @@ class Evaluation:
     """Where the ground truth and more comes from, if not from the results."""
     train: list[Sample] | None = None
     """Training questions, for the blind baseline."""
+    ablated: Path | None = None
+    """Results of the same questions without their pictures."""
     bertscore: str | None = None
     """The model of BERTScore, a folder or a hub id."""
 
@@ -53,12 +56,18 @@ class Evaluation:
             from medr1.evaluate.semantic import NOT_ABSOLUTE
 
             summary["warnings"].append(NOT_ABSOLUTE)
+        if self.ablated is not None:
+            ablated, predictions = self.read(self.ablated), self.read(path).predictions
+            found = looking(predictions, str(path), ablated, str(self.ablated), self.settings)
+            summary["looking"] = found
+        if kind := ablation_of(results.meta):
+            summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
         return {**about, **summary}, judged
 
-    def read(self, path: Path) -> list[Prediction]:
-        """All predictions of a file."""
-        return read_results(path, columns=self.columns, questions=self.questions).predictions
+    def read(self, path: Path) -> Results:
+        """A whole file at once."""
+        return read_results(path, columns=self.columns, questions=self.questions)
 
     def _missing(self, judged: Judged) -> list[str]:
         """What to say of questions that no result answers."""

@@ -79,7 +79,9 @@ def _summary(path: Path) -> Mapping[str, Any] | None:
 def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | None:
     """Whether accuracy fell on the same items: the whole interval of the difference is below 0."""
     settings = replace(evaluation.settings, group_by=(), protocols=())
-    runs = {name: {name: evaluation.read(Path(name))} for name in (str(baseline), str(path))}
+    runs = {
+        name: {name: evaluation.read(Path(name)).predictions} for name in (str(baseline), str(path))
+    }
     if len(runs) < 2:
         raise InputError(f"{path} is its own baseline. Name the results of an earlier run.")
     document, _ = compare(runs, settings=settings)

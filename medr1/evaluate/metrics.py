@@ -126,6 +126,7 @@ def summary_of(
         "findings": tallies.findings(judged),
         "lengths": tallies.lengths(judged),
         "blind": _blind(judged, blind),
+        "looking": None,
         **{name: null("this version does not compute it") for name in LATER},
         "warnings": [*_warnings(judged, asked), *notes],
     }

@@ -126,18 +126,40 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
     """Accuracy beside what guessing and the options alone give; None where neither is known."""
     blind = summary.get("blind") or {}
     chance, prior = blind.get("chance"), blind.get("option_prior") or {}
-    if chance is None and prior.get("value") is None:
+    looking = summary.get("looking") or {}
+    if chance is None and prior.get("value") is None and not looking:
         return None
     gain = blind.get("image_gain") or {}
     added = gain.get("value")
-    rows = [_row("this model", accuracy), _row("options without the image", prior)]
+    rows = [_row("this model", accuracy)]
+    if looking:
+        kind = line(looking.get("ablation"), 20)
+        rows.append(
+            _row(f"this model without the picture ({kind})", looking["accuracy_without_image"])
+        )
+    if prior:
+        rows.append(_row("options without the image", prior))
     if chance is not None:
         rows.append(_row("guessing", {"value": chance, "n": prior.get("n")}))
     return {
         "rows": rows,
         "gain": f"{100 * added:+z.1f} percentage points" if added is not None else None,
         "gain_interval": interval(gain, signed=True),
+        "looking": _looking(looking),
     }
+
+
+def _looking(looking: Mapping[str, Any]) -> str | None:
+    """What the picture adds, in a sentence."""
+    gain, same = looking.get("looking_gain") or {}, looking.get("same_answer") or {}
+    if gain.get("value") is None or same.get("value") is None:
+        return None
+    bounds = interval(gain, signed=True)
+    return (
+        f"With the picture {100 * gain['value']:+z.1f} percentage points"
+        f"{f' ({bounds})' if bounds else ''}; {percent(same['value'])} of the answers are the same "
+        "without it."
+    )
 
 
 def _metric(name: str, metric: Mapping[str, Any] | None) -> dict[str, Any]:

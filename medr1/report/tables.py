@@ -102,7 +102,13 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
             blind = summary["blind"]
             yield "  chance", percent(blind["chance"]), "", ""
             yield _row("  blind (option prior)", blind["option_prior"])
-            yield _row("  gain from the image", blind["image_gain"], signed=True)
+            yield _row("  gain over blind", blind["image_gain"], signed=True)
+        if name == "accuracy" and (looking := summary.get("looking")):
+            yield _row(
+                f"  without the picture ({looking['ablation']})", looking["accuracy_without_image"]
+            )
+            yield _row("  gain by the picture", looking["looking_gain"], signed=True)
+            yield _row("  same answer without it", looking["same_answer"])
 
 
 def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:
@@ -290,6 +296,9 @@ def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield row("all", "", "chance", chance)
         for name in ("option_prior", "image_gain"):
             yield row("all", "", name, summary["blind"][name])
+    if looking := summary.get("looking"):
+        for name in ("accuracy_without_image", "looking_gain", "same_answer"):
+            yield row("all", looking["ablation"], name, looking[name])
     for kind, groups in summary["groups"].items():
         for group, content in groups.items():
             for name, metric in content["metrics"].items():

@@ -21,7 +21,7 @@ def test_every_metric_of_a_summary_has_a_definition():
     assert summary["metrics"].keys() <= DEFINITIONS.keys()
     assert len(summary["metrics"]) > 8
     others = "bertscore bleurt macro_accuracy sensitivity specificity ppv npv prevalence chance"
-    others += " option_prior image_gain wilson bootstrap mcnemar holm"
+    others += " looking_gain same_answer option_prior image_gain wilson bootstrap mcnemar holm"
     assert set(others.split()) <= DEFINITIONS.keys()
 
 

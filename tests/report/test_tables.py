@@ -64,7 +64,7 @@ def test_summary_table_says_everything():
     assert lines[accuracy].split() == ["accuracy", "85.0", "%", "64.0", "to", "94.8", "20"]
     assert lines[accuracy + 1].split() == ["chance", "25.0", "%"]
     assert "blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
-    assert "gain from the image" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
+    assert "gain over blind" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
     for name in document["metrics"]:
         assert any(line.startswith(f"{name} ") for line in lines)
     assert "no item has a number as its ground truth" in table

@@ -1,0 +1,55 @@
+"""How much a model looks: its answers with the picture beside those without it.
+
+The second file is `medr1 infer --ablate-image blank|noise|shuffle` on the same questions. A model
+that answers as well without the picture has not shown that it sees anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medr1.errors import InputError
+from medr1.evaluate.estimates import difference_metric, mean_metric
+from medr1.evaluate.judging import Settings, judge_all
+from medr1.evaluate.pairing import pair_by_id
+from medr1.evaluate.results import Results
+from medr1.records import Prediction
+
+
+def ablation_of(meta: dict[str, Any]) -> str | None:
+    """What stood in the picture's place (blank, noise, shuffle), as the run's manifest says."""
+    decoding = meta.get("decoding")
+    said = decoding.get("ablate_image") if isinstance(decoding, dict) else None
+    return said if isinstance(said, str) and said != "none" else None
+
+
+def looking(
+    with_image: Sequence[Prediction], name: str, ablated: Results, path: str, settings: Settings
+) -> dict[str, Any]:
+    """The `looking` part of summary.json: accuracy without the picture, gain by it, same answers.
+
+    `name` and `path` are the files that the predictions with and without the picture came from.
+    InputError where they are not the same items, or `ablated` does not say that it is an ablation.
+    """
+    kind = ablation_of(ablated.meta)
+    if kind is None:
+        raise InputError(
+            f"{path} does not say that the picture was taken away. Make it with medr1 infer "
+            "--ablate-image blank."
+        )
+    paired = pair_by_id({name: with_image, path: ablated.predictions})
+    seen, unseen = (judge_all(paired.predictions[file], settings) for file in (name, path))
+    same = [
+        one.answer is not None and one.answer == other.answer
+        for one, other in zip(seen.outcomes, unseen.outcomes, strict=True)
+    ]
+    return {
+        "results": path,
+        "ablation": kind,
+        "accuracy_without_image": mean_metric(unseen.correct, seen),
+        "looking_gain": difference_metric(seen.correct, unseen.correct, seen),
+        "same_answer": mean_metric(np.array(same, dtype=np.float64), seen),
+    }

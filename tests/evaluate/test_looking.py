@@ -1,0 +1,87 @@
+"""Answers with the picture beside those without it, by hand and through both commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from predictions import prediction, tag
+
+from medr1.cli import cli
+from medr1.errors import InputError
+from medr1.evaluate.judging import Settings
+from medr1.evaluate.looking import ablation_of, looking
+from medr1.evaluate.results import Results
+
+BLANK = {"decoding": {"ablate_image": "blank"}}
+QUICK = Settings(num_resamples=200)
+
+
+def run(said, gold="ABAB"):
+    options = {"A": "CT", "B": "MRI"}
+    return [
+        prediction(tag(s) if s else "", g, options=options, name=f"q{i}", image=f"{i}.png")
+        for i, (s, g) in enumerate(zip(said, gold, strict=True))
+    ]
+
+
+def test_by_hand():
+    found = looking(run("ABAA"), "seen", Results(BLANK, run(["A", "A", "B", None])), "blank", QUICK)
+    assert found["ablation"] == "blank"
+    assert found["accuracy_without_image"]["value"] == 0.25
+    assert found["looking_gain"]["value"] == pytest.approx(0.5)
+    assert found["same_answer"]["value"] == 0.25
+    low, high = found["looking_gain"]["ci95"]
+    assert low <= 0.5 <= high
+
+
+def test_a_model_that_does_not_look():
+    rows = run("ABBA" * 20, "ABAB" * 20)
+    found = looking(rows, "seen", Results(BLANK, rows), "blank", QUICK)
+    assert found["looking_gain"]["value"] == 0 and found["same_answer"]["value"] == 1
+
+
+def test_other_questions_or_a_run_with_pictures_are_refused():
+    with pytest.raises(InputError, match="does not say that the picture was taken away"):
+        looking(
+            run("ABAB"),
+            "a",
+            Results({"decoding": {"ablate_image": "none"}}, run("ABAB")),
+            "b",
+            QUICK,
+        )
+    with pytest.raises(InputError, match="not in both"):
+        looking(run("ABAB"), "a", Results(BLANK, run("AB", "AB")), "b", QUICK)
+
+
+@pytest.mark.parametrize("meta", [{}, {"decoding": None}, {"decoding": {"ablate_image": 3}}])
+def test_a_foreign_manifest_says_nothing(meta):
+    assert ablation_of(meta) is None
+
+
+def test_infer_then_eval(tmp_path):
+    runner = CliRunner()
+    for kind in ("none", "shuffle"):
+        made = runner.invoke(
+            cli,
+            ["infer", "--model-path", "tiny-vl", "--batch-file", "data/tiny_vqa_ds/test.json",
+             "--limit", "24", "--device", "cpu", "--mode", "generate", "--batch-size", "24",
+             "--ablate-image", kind, "--output-file", str(tmp_path / f"{kind}.json"), "--quiet"],
+        )  # fmt: skip
+        assert made.exit_code == 0, made.output
+    seen, unseen = str(tmp_path / "none.json"), str(tmp_path / "shuffle.json")
+    done = runner.invoke(
+        cli, ["eval", seen, "--ablated", unseen, "--output-dir", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "without the picture (shuffle)" in done.stdout and "gain by the picture" in done.stdout
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    both = [json.loads(Path(name).read_text())["results"] for name in (seen, unseen)]
+    same = sum(a["extracted_answer"] == b["extracted_answer"] for a, b in zip(*both, strict=True))
+    assert summary["looking"]["same_answer"]["value"] == pytest.approx(same / 24)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "of the answers are the same" in page and "without the picture (shuffle)" in page
+    alone = runner.invoke(cli, ["eval", unseen, "--metrics", "accuracy"])
+    assert "the pictures were taken away (shuffle)" in alone.stdout
+    wrong = runner.invoke(cli, ["eval", seen, "--ablated", seen])
+    assert wrong.exit_code == 2 and "--ablate-image blank" in wrong.output
