@@ -10,6 +10,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    columns_of,
     common_options,
     image_root_option,
     json_option,
@@ -104,7 +105,7 @@ def evaluate(
 
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
-    columns = _columns(mapping)
+    columns = columns_of(mapping)
     questions = read_questions(split_file(Path(data), "test")) if data else None
     summaries: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -182,15 +183,6 @@ def _report(
         roots[str(summary["results"])] = place if place.is_dir() else place.parent
     shown = [entries[position] for position in gallery_choice(entries, seed=seed)]
     return report_html(summaries, shown, thumbnails=make_thumbnails(shown, roots))
-
-
-def _columns(mapping: tuple[str, ...]) -> dict[str, str]:
-    """{"prediction": "reply"} from prediction=reply."""
-    pairs = [text.partition("=") for text in mapping]
-    for text, (key, _, column) in zip(mapping, pairs, strict=True):
-        if not key or not column:
-            raise InputError(f"--map {text}: expected is KEY=COLUMN, such as prediction=reply.")
-    return {key: column for key, _, column in pairs}
 
 
 def _blind(predictions: list[Any], train_data: str) -> Any:

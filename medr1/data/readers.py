@@ -24,7 +24,7 @@ from medr1.data.items import (
     with_id,
 )
 from medr1.errors import InputError
-from medr1.files import parse_json, read_text, sha256_of
+from medr1.files import open_file, parse_json, read_text, sha256_of
 from medr1.records import Failure, Sample, sample_id
 
 if TYPE_CHECKING:
@@ -36,6 +36,19 @@ MAX_FILE = 256 * 1024**2
 """Bytes of a file that is held in memory whole; JSONL and Parquet have no such limit."""
 MAX_LINE = 1024**2
 """Bytes of a line of JSONL."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a file as they stand in it."""
+
+    values: list[Any]
+    lines: list[int] | None = None
+    """In which line each stands, where the file has lines."""
+
+    def place(self, index: int) -> str:
+        """Where an item stands: "line 3" or "item 3"."""
+        return f"line {self.lines[index]}" if self.lines else f"item {index + 1}"
 
 
 @dataclass(frozen=True)
@@ -93,19 +106,20 @@ def read_questions(
     path = Path(path)
     if image_root is not None and not image_root.is_dir():
         raise InputError(f"the image root {image_root} is no folder. Check --image-root.")
-    samples, failures = _samples(read_items(path, limit=limit, columns=columns), path)
+    samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
     return Questions(samples, failures, image_root or _root(path), sha256_of(path), path.name)
 
 
 def read_items(
     path: Path, *, limit: int | None = None, columns: Mapping[str, str] | None = None
-) -> list[Any]:
+) -> Items:
     """The items of a file as they stand in it, with keys renamed by `columns`; never none."""
     columns = columns or {}
-    items = [_renamed(item, columns) for item in _read(path)(path, limit, columns)[:limit]]
-    if not items:
+    items = _read(path)(path, limit, columns)
+    values = [_renamed(item, columns) for item in items.values[:limit]]
+    if not values:
         raise InputError(f"{path} holds no questions. Put at least one item into it.")
-    return items
+    return Items(values, items.lines)
 
 
 def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
@@ -139,33 +153,37 @@ def split_file(path: str | Path, split: str) -> Path:
     )
 
 
-def _samples(items: list[Any], path: Path) -> tuple[list[Sample], dict[int, Failure]]:
-    """Items to samples with unique ids: a repeated hash gets "-2", "-3"; a given id may not."""
+def samples_of(items: Items, source: str) -> tuple[list[Sample], dict[int, Failure]]:
+    """Items to samples with unique ids: a repeated hash gets "-2", "-3"; a given id may not.
+
+    `source` is the file they stand in, for what is said of them.
+    """
+    name = os.path.basename(source)
     samples: list[Sample] = []
     failures: dict[int, Failure] = {}
     given: dict[str, int] = {}
-    for index, item in enumerate(items):
-        sample, failure = read_item(item, f"{path.name}, item {index + 1}")
+    for index, item in enumerate(items.values):
+        sample, failure = read_item(item, f"{name}, {items.place(index)}")
         samples.append(sample)
         if failure is not None:
             failures[index] = failure
         if sample.id and given.setdefault(sample.id, index) != index:
             raise InputError(
-                f"{path}, items {given[sample.id] + 1} and {index + 1}: both have the id "
-                f"{sample.id[:80]!r}. Make ids unique, or leave them out."
+                f"{source}, {items.place(given[sample.id])} and {items.place(index)}: both have "
+                f"the id {sample.id[:80]!r}. Make ids unique, or leave them out."
             )
     seen: dict[str, int] = dict.fromkeys(given, 1)
     for index, sample in enumerate(samples):
         if not sample.id:
-            name = sample_id(sample.images, sample.question, sample.options)
-            times = seen[name] = seen.get(name, 0) + 1
-            samples[index] = with_id(sample, name if times == 1 else f"{name}-{times}")
+            hashed = sample_id(sample.images, sample.question, sample.options)
+            times = seen[hashed] = seen.get(hashed, 0) + 1
+            samples[index] = with_id(sample, hashed if times == 1 else f"{hashed}-{times}")
     return samples, failures
 
 
 # --- formats ----------------------------------------------------------------------------------
 
-Reader = Callable[[Path, int | None, Mapping[str, str]], list[Any]]
+Reader = Callable[[Path, int | None, Mapping[str, str]], Items]
 
 
 def _read(path: Path) -> Reader:
@@ -194,11 +212,11 @@ def _small_text(path: Path) -> str:
     return read_text(path)
 
 
-def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> list[Any]:
+def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     document = parse_json(_small_text(path), str(path))
     found = document.get("questions") if isinstance(document, dict) else document
     if isinstance(found, list):
-        return found
+        return Items(found)
     hint = ""
     if isinstance(document, dict) and isinstance(document.get("results"), list):
         hint = " It looks like results; `medr1 eval` reads those."
@@ -207,10 +225,11 @@ def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> lis
     )
 
 
-def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> list[Any]:
+def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     items: list[Any] = []
+    lines: list[int] = []
     number = 0
-    with _opened(path) as file:
+    with open_file(path) as file:
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE:
@@ -223,25 +242,21 @@ def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> li
                 ) from None
             if text.strip():
                 items.append(parse_json(text, str(path), first_line=number))
+                lines.append(number)
             if len(items) == limit:
                 break
-    return items
+    return Items(items, lines)
 
 
-def _opened(path: Path) -> io.BufferedReader:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}.") from None
-
-
-def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> list[Any]:
+def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     """A row each, all text; a blank cell and pandas' nan are missing."""
     rows = csv.reader(io.StringIO(_small_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
         _require_columns(header, path, columns)
-        items = []
+        items: list[Any] = []
+        lines: list[int] = []
+        first = rows.line_num + 1
         for row in rows:
             if len(row) > len(header):
                 raise InputError(
@@ -253,9 +268,11 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> list
             missing = ("", "nan", "NaN")
             if any(cell.strip() for cell in row):
                 items.append({k: None if v.strip() in missing else v for k, v in cells.items()})
+                lines.append(first)
+            first = rows.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
-    return items
+    return Items(items, lines)
 
 
 STARTS_FORMULA = re.compile(r"[\t\r]|[ \n']*[=+@\uff1d\uff0b\uff0d\uff20-]")
@@ -285,7 +302,7 @@ def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -
             )
 
 
-def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> list[Any]:
+def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     import pyarrow
     import pyarrow.parquet
 
@@ -293,14 +310,14 @@ def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> 
         file = pyarrow.parquet.ParquetFile(path)
         names = _columns(file.schema_arrow, path, columns)
         _refuse_pictures(file.schema_arrow, path, columns)
-        return _rows(file.read(columns=names), limit)
+        return Items(_rows(file.read(columns=names), limit))
     except InputError:
         raise
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error, "Parquet") from None
 
 
-def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> list[Any]:
+def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     """A data set that `datasets` saved: no code in it is run, nothing is written beside it."""
     if (path / "dataset_dict.json").is_file():
         raise InputError(f"{path} holds several splits. Name one of the folders in it.")
@@ -314,7 +331,7 @@ def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> l
         names = _columns(table.schema, path, columns)
         table = _names_for_pictures(table.select(names), path)
         _refuse_pictures(table.schema, path, columns)
-        return _rows(table, limit)
+        return Items(_rows(table, limit))
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
