@@ -23,6 +23,10 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help"
 OPTIONS = {
+    "data convert": "--json --map --max-errors --overwrite --to",
+    "data distill": "--json --max-errors --output-file --overwrite --prompt --protocol --results",
+    "data filter": "--json --max-errors --max-pass --min-pass --output-file --overwrite --protocol "
+    "--results --to",
     "data prepare": "--by --group-by --image-root --json --map --max-errors --modality "
     "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
     "--test-share --workers",

@@ -52,7 +52,8 @@ def carried(sample: Sample, spelling: str) -> Sample:
     names = ("answer_type", *_DESCRIBED, "metadata")
     kept = {name: getattr(empty, name) for name in names if name not in _CARRIED[spelling]}
     name = sample.id if "id" in _CARRIED[spelling] and has_own_id(sample) else ""
-    kept = {"metadata": dict(sample.metadata), **kept, "id": name}
+    metadata = dict(sample.metadata) if spelling != "guide" else without_nulls(sample)
+    kept = {"metadata": metadata, **kept, "id": name}
     return replace(sample, options=dict(sample.options), **kept)
 
 
@@ -66,6 +67,8 @@ def dropped(sample: Sample, spelling: str) -> Iterator[str]:
             yield name
     if "metadata" not in kept:
         yield from (f"metadata {key}" for key in sample.metadata)
+    elif spelling == "guide":
+        yield from null_keys(sample)
     if "answer_type" not in kept and read_item(_WRITE[spelling](sample), "")[0].answer_type != (
         sample.answer_type
     ):
@@ -76,6 +79,16 @@ def has_own_id(sample: Sample) -> bool:
     """Whether the id is one that the data brought, not the hash of what it asks."""
     name = sample_id(sample.images, sample.question, sample.options)
     return bool(sample.id) and re.fullmatch(f"{name}(-\\d+)?", sample.id) is None
+
+
+def without_nulls(sample: Sample) -> dict[str, Any]:
+    """The metadata as further keys of an item hold it, where null is the same as absent."""
+    return {key: value for key, value in sample.metadata.items() if value is not None}
+
+
+def null_keys(sample: Sample) -> Iterator[str]:
+    """What `without_nulls` leaves out, as `dropped` names it."""
+    return (f"metadata {key} (null)" for key, value in sample.metadata.items() if value is None)
 
 
 def same(one: Sample, other: Sample) -> bool:
@@ -113,7 +126,7 @@ def _guide(sample: Sample) -> dict[str, Any]:
     item["ground_truth"] = sample.ground_truth
     item |= {"modality": sample.modality, "dataset": sample.dataset}
     item = {key: value for key, value in item.items() if value is not None}
-    return {**item, **{k: v for k, v in sample.metadata.items() if k not in item}}
+    return {**item, **{k: v for k, v in without_nulls(sample).items() if k not in item}}
 
 
 def _omnimedvqa(sample: Sample) -> dict[str, Any]:
