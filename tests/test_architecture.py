@@ -19,7 +19,7 @@ PACKAGE = ROOT / "medr1"
 # From the ground up. A room imports from the layers below its own, and in its own layer unless
 # the rooms there are kept apart. A new top-level module belongs in one of these lines.
 LAYERS = (
-    {"errors", "records", "files"},
+    {"errors", "journal", "records", "files"},
     {"normalization", "quantities", "answers", "similarity", "intervals", "significance"},
     {"checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
@@ -33,8 +33,8 @@ HEAVY = {
     "qwen_vl_utils", "scipy", "torch", "torchvision", "transformers", "trl",
 }  # fmt: skip
 SHELL = {
-    "__init__", "__main__", "cli", "errors", "records", "files", "normalization", "quantities",
-    "prompts", "answers", "similarity", "rewards", "hub", "mps",
+    "__init__", "__main__", "cli", "errors", "journal", "records", "files", "normalization",
+    "quantities", "prompts", "answers", "similarity", "rewards", "hub", "mps",
 }  # fmt: skip
 
 MAX_FILE_LINES = 400

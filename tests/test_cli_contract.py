@@ -23,6 +23,13 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help"
 OPTIONS = {
+    "data convert": "--json --map --max-errors --overwrite --to",
+    "data distill": "--json --max-errors --output-file --overwrite --prompt --protocol --results",
+    "data filter": "--json --max-errors --max-pass --min-pass --output-file --overwrite --protocol "
+    "--results --to",
+    "data prepare": "--by --group-by --image-root --json --map --max-errors --modality "
+    "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
+    "--test-share --workers",
     "demo": "--json --max-steps --output-dir --prompt --seed",
     "train": "--answer-types --batch-size --beta --data --dataset-name --device --dry-run "
     "--dtype --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
@@ -55,9 +62,16 @@ def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
+def commands() -> dict[str, click.Command]:
+    """Every command by what is typed, those of groups among them."""
+    groups = {n: c.commands for n, c in cli.commands.items() if isinstance(c, click.Group)}
+    below = {f"{group} {n}": c for group, inside in groups.items() for n, c in inside.items()}
+    return {n: c for n, c in cli.commands.items() if n not in groups} | below
+
+
 def test_the_options_are_frozen():
     found = {}
-    for name, command in cli.commands.items():
+    for name, command in commands().items():
         context = click.Context(command, info_name=name)
         options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
         spelled = {opt for p in options for opt in p.opts if opt.startswith("--")}
@@ -73,7 +87,8 @@ def test_the_exit_codes_are_frozen():
 
 
 def test_every_command_and_option_has_help():
-    for name, command in cli.commands.items():
+    assert all(command.help for command in cli.commands.values())
+    for name, command in commands().items():
         assert command.help, name
         for param in command.params:
             if isinstance(param, click.Option):

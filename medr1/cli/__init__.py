@@ -12,6 +12,7 @@ import click
 from medr1 import __version__
 from medr1.cli.common import nobody_reads
 from medr1.cli.compare import compare
+from medr1.cli.data import data
 from medr1.cli.demo import demo
 from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
@@ -48,6 +49,7 @@ def cli(ctx: click.Context) -> None:
 
 for command in (
     demo,
+    data,
     train,
     infer,
     evaluate,

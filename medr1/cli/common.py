@@ -234,6 +234,9 @@ common_only_option = option(
     is_flag=True,
     help="Where files hold different items, keep those that all have.",
 )
+max_errors_option = option(
+    "--max-errors", type=click.IntRange(min=0), default=0, help="More end with exit code 3."
+)
 offline_option = option("--offline", is_flag=True, help="Never touch the network.")
 
 
@@ -266,6 +269,15 @@ def model_path_option(**kwargs: Any) -> Decorator:
         help="Checkpoint folder, or a hub id.",
         **kwargs,
     )
+
+
+def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
+    """{"prediction": "reply"} from prediction=reply."""
+    pairs = [text.partition("=") for text in mapping]
+    for text, (key, _, column) in zip(mapping, pairs, strict=True):
+        if not key or not column:
+            raise InputError(f"--map {text}: expected is KEY=COLUMN, such as prediction=reply.")
+    return {key: column for key, _, column in pairs}
 
 
 def require_writable(path: Path) -> None:

@@ -13,6 +13,7 @@ from medr1.cli.common import (
     CommaList,
     Medr1Command,
     cluster_by_option,
+    columns_of,
     common_options,
     group_by_option,
     image_root_option,
@@ -185,21 +186,12 @@ def _evaluation(
     return Evaluation(
         Settings(protocol, cluster_by, group_by or (), protocols, seed),
         asked,
-        _columns(mapping),
+        columns_of(mapping),
         read_questions(split_file(Path(data), "test")) if data else None,
         train.require_complete() if train else None,
         Path(ablated) if ablated else None,
         bertscore,
     )
-
-
-def _columns(mapping: tuple[str, ...]) -> dict[str, str]:
-    """{"prediction": "reply"} from prediction=reply."""
-    pairs = [text.partition("=") for text in mapping]
-    for text, (key, _, column) in zip(mapping, pairs, strict=True):
-        if not key or not column:
-            raise InputError(f"--map {text}: expected is KEY=COLUMN, such as prediction=reply.")
-    return {key: column for key, _, column in pairs}
 
 
 def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from medr1.cli.common import (
     device_options,
     image_root_option,
     json_option,
+    max_errors_option,
     model_path_option,
     offline_option,
     option,
@@ -86,7 +87,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 )
 @option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
 @option("--show-reasoning", is_flag=True, help="Print the reasoning before the answer.")
-@option("--max-errors", type=click.IntRange(min=0), default=0, help="More end with exit code 3.")
+@max_errors_option
 @image_root_option
 @device_options
 @seed_option

@@ -9,6 +9,7 @@ the file without its folder: they end up in result files, which say nothing abou
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -132,23 +133,32 @@ def load_image(
     """
     shown = _shorten(path.name)
     with _open(path, shown) as file:
-        if os.fstat(file.fileno()).st_size > max_bytes:
-            raise ItemError(
-                "image_too_large",
-                f"image {shown}: the file is larger than {max_bytes:,} bytes; make it smaller.",
-            )
-        try:
-            return _decode(file, shown, max_pixels)
-        except ItemError:
-            raise
-        except Image.DecompressionBombError:  # of WebP, which allocates when it is opened
-            raise _too_many_pixels(shown, max_pixels) from None
-        except _DECODE_ERRORS as error:
-            raise ItemError(
-                "image_unreadable",
-                f"image {shown}: damaged or not what it seems ({_reason(error)}); "
-                "export it again, best as PNG.",
-            ) from None
+        return _load(file, os.fstat(file.fileno()).st_size, shown, max_pixels, max_bytes)
+
+
+def decode_image(content: bytes, name: str) -> LoadedImage:
+    """Decode what a file of that name held, as `load_image` does, with its errors."""
+    return _load(io.BytesIO(content), len(content), _shorten(name), MAX_PIXELS, MAX_BYTES)
+
+
+def _load(file: IO[bytes], size: int, shown: str, max_pixels: int, max_bytes: int) -> LoadedImage:
+    if size > max_bytes:
+        raise ItemError(
+            "image_too_large",
+            f"image {shown}: the file is larger than {max_bytes:,} bytes; make it smaller.",
+        )
+    try:
+        return _decode(file, shown, max_pixels)
+    except ItemError:
+        raise
+    except Image.DecompressionBombError:  # of WebP, which allocates when it is opened
+        raise _too_many_pixels(shown, max_pixels) from None
+    except _DECODE_ERRORS as error:
+        raise ItemError(
+            "image_unreadable",
+            f"image {shown}: damaged or not what it seems ({_reason(error)}); "
+            "export it again, best as PNG.",
+        ) from None
 
 
 def _shorten(name: str) -> str:

@@ -10,7 +10,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,18 +24,31 @@ from medr1.data.items import (
     with_id,
 )
 from medr1.errors import InputError
-from medr1.files import parse_json, read_text, sha256_of
+from medr1.files import open_file, parse_json, read_text, sha256_of
 from medr1.records import Failure, Sample, sample_id
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Questions", "read_questions", "sample_from_question", "split_file"]
+__all__ = ["Questions", "read_items", "read_questions", "sample_from_question", "split_file"]
 
 MAX_FILE = 256 * 1024**2
 """Bytes of a file that is held in memory whole; JSONL and Parquet have no such limit."""
 MAX_LINE = 1024**2
 """Bytes of a line of JSONL."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a file as they stand in it."""
+
+    values: list[Any]
+    lines: list[int] | None = None
+    """In which line each stands, where the file has lines."""
+
+    def place(self, index: int) -> str:
+        """Where an item stands: "line 3" or "item 3"."""
+        return f"line {self.lines[index]}" if self.lines else f"item {index + 1}"
 
 
 @dataclass(frozen=True)
@@ -78,21 +92,50 @@ class Questions:
 
 
 def read_questions(
-    path: str | Path, *, image_root: Path | None = None, limit: int | None = None
+    path: str | Path,
+    *,
+    image_root: Path | None = None,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Questions:
     """Read a file of questions, or a Hugging Face data set on disk; `limit`: the first N items.
 
-    InputError: no such file, an unknown or malformed one, no items, an id given twice.
+    `columns`: our key -> what the file calls it. InputError: no such file, an unknown or malformed
+    one, no items, an id given twice.
     """
     path = Path(path)
     if image_root is not None and not image_root.is_dir():
         raise InputError(f"the image root {image_root} is no folder. Check --image-root.")
-    items = _read(path)(path, limit)[:limit]
-    if not items:
+    samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
+    return Questions(samples, failures, image_root or _root(path), sha256_of(path), path.name)
+
+
+def read_items(
+    path: Path, *, limit: int | None = None, columns: Mapping[str, str] | None = None
+) -> Items:
+    """The items of a file as they stand in it, with keys renamed by `columns`; never none."""
+    columns = columns or {}
+    items = _read(path)(path, limit, columns)
+    values = [_renamed(item, columns) for item in items.values[:limit]]
+    if not values:
         raise InputError(f"{path} holds no questions. Put at least one item into it.")
-    samples, failures = _samples(items, path)
-    root = image_root or (path if path.is_dir() else path.parent)
-    return Questions(samples, failures, root, sha256_of(path), path.name)
+    return Items(values, items.lines)
+
+
+def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
+    """The item under our keys; one that already had such a key loses it to the column."""
+    if not columns or not isinstance(item, dict):
+        return item
+    taken = {key: item[column] for key, column in columns.items() if column in item}
+    used = {column for column in columns.values() if column in item}
+    return {**{key: value for key, value in item.items() if key not in used}, **taken}
+
+
+def _root(path: Path) -> Path:
+    """Where relative names of images start: of a split among several, the folder of them all."""
+    if not path.is_dir():
+        return path.parent
+    return path.parent if (path.parent / "dataset_dict.json").is_file() else path
 
 
 def split_file(path: str | Path, split: str) -> Path:
@@ -110,33 +153,37 @@ def split_file(path: str | Path, split: str) -> Path:
     )
 
 
-def _samples(items: list[Any], path: Path) -> tuple[list[Sample], dict[int, Failure]]:
-    """Items to samples with unique ids: a repeated hash gets "-2", "-3"; a given id may not."""
+def samples_of(items: Items, source: str) -> tuple[list[Sample], dict[int, Failure]]:
+    """Items to samples with unique ids: a repeated hash gets "-2", "-3"; a given id may not.
+
+    `source` is the file they stand in, for what is said of them.
+    """
+    name = os.path.basename(source)
     samples: list[Sample] = []
     failures: dict[int, Failure] = {}
     given: dict[str, int] = {}
-    for index, item in enumerate(items):
-        sample, failure = read_item(item, f"{path.name}, item {index + 1}")
+    for index, item in enumerate(items.values):
+        sample, failure = read_item(item, f"{name}, {items.place(index)}")
         samples.append(sample)
         if failure is not None:
             failures[index] = failure
         if sample.id and given.setdefault(sample.id, index) != index:
             raise InputError(
-                f"{path}, items {given[sample.id] + 1} and {index + 1}: both have the id "
-                f"{sample.id[:80]!r}. Make ids unique, or leave them out."
+                f"{source}, {items.place(given[sample.id])} and {items.place(index)}: both have "
+                f"the id {sample.id[:80]!r}. Make ids unique, or leave them out."
             )
     seen: dict[str, int] = dict.fromkeys(given, 1)
     for index, sample in enumerate(samples):
         if not sample.id:
-            name = sample_id(sample.images, sample.question, sample.options)
-            times = seen[name] = seen.get(name, 0) + 1
-            samples[index] = with_id(sample, name if times == 1 else f"{name}-{times}")
+            hashed = sample_id(sample.images, sample.question, sample.options)
+            times = seen[hashed] = seen.get(hashed, 0) + 1
+            samples[index] = with_id(sample, hashed if times == 1 else f"{hashed}-{times}")
     return samples, failures
 
 
 # --- formats ----------------------------------------------------------------------------------
 
-Reader = Callable[[Path, int | None], list[Any]]
+Reader = Callable[[Path, int | None, Mapping[str, str]], Items]
 
 
 def _read(path: Path) -> Reader:
@@ -165,11 +212,11 @@ def _small_text(path: Path) -> str:
     return read_text(path)
 
 
-def _read_json(path: Path, limit: int | None) -> list[Any]:
+def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     document = parse_json(_small_text(path), str(path))
     found = document.get("questions") if isinstance(document, dict) else document
     if isinstance(found, list):
-        return found
+        return Items(found)
     hint = ""
     if isinstance(document, dict) and isinstance(document.get("results"), list):
         hint = " It looks like results; `medr1 eval` reads those."
@@ -178,10 +225,11 @@ def _read_json(path: Path, limit: int | None) -> list[Any]:
     )
 
 
-def _read_jsonl(path: Path, limit: int | None) -> list[Any]:
+def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     items: list[Any] = []
+    lines: list[int] = []
     number = 0
-    with _opened(path) as file:
+    with open_file(path) as file:
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE:
@@ -194,67 +242,82 @@ def _read_jsonl(path: Path, limit: int | None) -> list[Any]:
                 ) from None
             if text.strip():
                 items.append(parse_json(text, str(path), first_line=number))
+                lines.append(number)
             if len(items) == limit:
                 break
-    return items
+    return Items(items, lines)
 
 
-def _opened(path: Path) -> io.BufferedReader:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}.") from None
-
-
-def _read_csv(path: Path, limit: int | None) -> list[Any]:
+def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     """A row each, all text; a blank cell and pandas' nan are missing."""
     rows = csv.reader(io.StringIO(_small_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
-        _require_columns(header, path)
-        items = []
+        _require_columns(header, path, columns)
+        items: list[Any] = []
+        lines: list[int] = []
+        first = rows.line_num + 1
         for row in rows:
             if len(row) > len(header):
                 raise InputError(
                     f"{path}, line {rows.line_num}: {len(row)} cells for {len(header)} columns. "
                     "Put cells that hold a comma into quotes."
                 )
-            cells = {name: cell for name, cell in zip(header, row, strict=False) if name}
+            pairs = zip(header, map(unguarded, row), strict=False)
+            cells = {name: cell for name, cell in pairs if name}
             missing = ("", "nan", "NaN")
             if any(cell.strip() for cell in row):
                 items.append({k: None if v.strip() in missing else v for k, v in cells.items()})
+                lines.append(first)
+            first = rows.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
-    return items
+    return Items(items, lines)
 
 
-def _require_columns(names: list[str], path: Path) -> None:
+STARTS_FORMULA = re.compile(r"[\t\r]|[ \n']*[=+@\uff1d\uff0b\uff0d\uff20-]")
+"""A cell that a spreadsheet might run, also behind what it drops; one is written with a ' before
+it. The - of a negative number, too: what reads the cell takes the ' away again."""
+
+
+def unguarded(cell: str) -> str:
+    """The cell without the ' that keeps a spreadsheet from running it."""
+    return cell[1:] if cell[:1] == "'" and STARTS_FORMULA.match(cell, 1) else cell
+
+
+def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -> None:
     named = [name for name in names if name]
+    if unknown := [column for column in columns.values() if column not in named]:
+        raise InputError(
+            f"{path}: no column is called {unknown[0]!r}; there are: {', '.join(named)[:200]}. "
+            "Correct --map."
+        )
     if twice := sorted({name for name in named if named.count(name) > 1}):
         raise InputError(f"{path}: the column {twice[0]!r} stands twice. Rename one.")
     for wanted in (QUESTION_KEYS, IMAGE_KEYS):
-        if not set(wanted) & set(named):
+        if not set(wanted) & {*named, *columns}:
             raise InputError(
                 f"{path}: no column is called {' or '.join(wanted)}; there are: "
                 f"{', '.join(named)[:200]}. Rename one."
             )
 
 
-def _read_parquet(path: Path, limit: int | None) -> list[Any]:
+def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     import pyarrow
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        table = file.read(columns=_columns(file.schema_arrow, path))
-        return _rows(table, limit)
+        names = _columns(file.schema_arrow, path, columns)
+        _refuse_pictures(file.schema_arrow, path, columns)
+        return Items(_rows(file.read(columns=names), limit))
     except InputError:
         raise
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error, "Parquet") from None
 
 
-def _read_folder(path: Path, limit: int | None) -> list[Any]:
+def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     """A data set that `datasets` saved: no code in it is run, nothing is written beside it."""
     if (path / "dataset_dict.json").is_file():
         raise InputError(f"{path} holds several splits. Name one of the folders in it.")
@@ -265,11 +328,30 @@ def _read_folder(path: Path, limit: int | None) -> list[Any]:
 
     try:
         table = datasets.load_from_disk(str(path)).with_format("arrow")[:]
-        return _rows(table.select(_columns(table.schema, path)), limit)
+        names = _columns(table.schema, path, columns)
+        table = _names_for_pictures(table.select(names), path)
+        _refuse_pictures(table.schema, path, columns)
+        return Items(_rows(table, limit))
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error, "a data set on disk") from None
+
+
+def _names_for_pictures(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+    """The table with `image` as the names of its pictures, where they lie there as files too."""
+    import pyarrow.compute
+
+    if "image" not in table.column_names or len(table) == 0:
+        return table
+    kind = table.schema.field("image").type
+    if not pyarrow.types.is_struct(kind) or {"bytes", "path"} != {f.name for f in kind}:
+        return table
+    names = pyarrow.compute.struct_field(table["image"], "path")
+    first = names[0].as_py()
+    if not first or names.null_count or not os.path.isfile(os.path.join(_root(path), first)):
+        return table
+    return table.set_column(table.column_names.index("image"), "image", names)
 
 
 def _unreadable(path: Path, error: Exception, kind: str) -> InputError:
@@ -277,18 +359,22 @@ def _unreadable(path: Path, error: Exception, kind: str) -> InputError:
     return InputError(f"{path} cannot be read as {kind} ({said}). Save it again.")
 
 
-def _columns(schema: pyarrow.Schema, path: Path) -> list[str]:
-    """The columns to read; the one of images must name files, not hold their content."""
+def _columns(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> list[str]:
+    """The columns to read."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
-    _require_columns(names, path)
-    for name in set(IMAGE_KEYS) & set(names):
+    _require_columns(names, path, columns)
+    return names
+
+
+def _refuse_pictures(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> None:
+    """The column of images must name files, not hold their content."""
+    for name in {columns.get(key, key) for key in IMAGE_KEYS} & set(schema.names):
         kind = str(schema.field(name).type)
         if "struct" in kind or "binary" in kind:
             raise InputError(
                 f"{path}: the column {name!r} holds pictures, which is not read yet. "
                 "Save them as files and name their paths."
             )
-    return names
 
 
 def _rows(table: pyarrow.Table, limit: int | None) -> list[dict[str, Any]]:

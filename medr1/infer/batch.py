@@ -31,9 +31,9 @@ from medr1.errors import InputError, OutputError
 from medr1.files import parse_json, read_text, to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
-from medr1.infer.journal import Journal, finished_items, require_unlocked
 from medr1.infer.parallel import Team, team
 from medr1.infer.plan import plan_batches
+from medr1.journal import Journal, finished_items, require_unlocked
 from medr1.models import LoadedModel, library_versions
 from medr1.prompts import prompt_sha256
 from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict

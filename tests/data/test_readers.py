@@ -317,7 +317,7 @@ def test_ids_do_not_depend_on_other_items(read):
 
 
 def test_given_ids_must_be_unique(refused, read):
-    assert "items 1 and 3" in refused([{**GUIDE, "id": "x"}, PUBLISHED, {**RAW, "id": "x"}])
+    assert "item 1 and item 3" in refused([{**GUIDE, "id": "x"}, PUBLISHED, {**RAW, "id": "x"}])
     hashed = read([GUIDE]).samples[0].id
     ids = [s.id for s in read([GUIDE, {**PUBLISHED, "id": hashed}]).samples]
     assert ids == [f"{hashed}-2", hashed]
@@ -574,3 +574,30 @@ def test_two_options_with_one_letter_are_refused(tmp_path):
     (tmp_path / "q.json").write_text(json.dumps([item]))
     questions = read_questions(tmp_path / "q.json")
     assert questions.failures[0].code == "bad_options"
+
+
+def test_a_faulty_item_is_named_by_its_line_where_there_are_lines(read):
+    assert "q.json, item 2: " in read([GUIDE, {}]).failures[1].message
+    lines = json.dumps(GUIDE) + "\n\n" + json.dumps({"image": "a.png"})
+    assert "q.jsonl, line 3: " in read(lines, "q.jsonl").failures[1].message
+    cells = 'image,question\na.png,"two\nlines"\na.png,\n'
+    assert "q.csv, line 4: " in read(cells, "q.csv").failures[1].message
+
+
+def test_columns_are_renamed(read):
+    cells = "file,text,answer,question\na.png,Is it?,Yes,old\n"
+    columns = {"image": "file", "question": "text", "ground_truth": "answer"}
+    (sample,) = read(cells, "q.csv", columns=columns).samples
+    assert (sample.images, sample.question, sample.ground_truth) == (("a.png",), "Is it?", "Yes")
+    with pytest.raises(InputError, match="no column is called 'picture'"):
+        read(cells, "q.csv", columns={"image": "picture"})
+    (sample,) = read(
+        [{"file": "a.png", "q": "Is it?"}], columns={"image": "file", "question": "q"}
+    ).samples
+    assert sample.question == "Is it?"
+
+
+def test_a_cell_guarded_against_spreadsheets_is_read_as_it_was(read):
+    cells = "image,question\na.png,'=1+1?\nb.png,''-5?\nc.png,'plain'\n"
+    questions = [sample.question for sample in read(cells, "q.csv").samples]
+    assert questions == ["=1+1?", "'-5?", "'plain'"]

@@ -18,7 +18,7 @@ from medr1.errors import InputError
 from medr1.infer import batch
 from medr1.infer.batch import Outcome, manifest, run_batch
 from medr1.infer.engine import Decoding
-from medr1.infer.journal import Journal
+from medr1.journal import Journal
 
 GREEDY = Decoding(max_new_tokens=12)
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from medr1.errors import InputError, LockedError, OutputError, StateError
-from medr1.infer.journal import Journal, require_unlocked
+from medr1.journal import Journal, require_unlocked
 
 META = {"model_sha256": "a" * 64, "seed": 0, "decoding": {"max_new_tokens": 8}}
 N = 20
@@ -146,7 +146,7 @@ def test_a_folder_in_the_journals_place(tmp_path):
 STUB = """
 import sys, time
 from pathlib import Path
-from medr1.infer.journal import Journal
+from medr1.journal import Journal
 path, log, n = Path(sys.argv[1]), open(sys.argv[2], "a", buffering=1), int(sys.argv[3])
 with Journal(path, {"seed": 0}, n) as journal:
     for start in range(0, n, 4):

@@ -1,4 +1,4 @@
-"""The crash-safe half of a batch: every finished item is a line that survives whatever comes next.
+"""The crash-safe half of a long run: a finished item is a line that survives whatever comes next.
 
     {"schema": "medr1.journal/1", "meta": {...}, "n": 100000, "crc32": "..."}     what is being run
     {"index": 0, "entry": {...}, "crc32": "..."}                                  one finished item
@@ -196,7 +196,7 @@ def _require_same(path: Path, there: Mapping[str, Any], header: Mapping[str, Any
     if changed:
         raise InputError(
             f"{path} belongs to another run ({', '.join(changed)} differ). Choose another "
-            "--output-file, or --overwrite, which keeps the old as .bak."
+            "output, or --overwrite, which keeps the old as .bak."
         )
 
 

@@ -1,0 +1,27 @@
+"""`medr1 data`: the commands about data sets."""
+
+from __future__ import annotations
+
+import click
+
+from medr1.cli.convert import convert
+from medr1.cli.prepare import prepare
+from medr1.cli.selection import distill, filter_items
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def data(ctx: click.Context) -> None:
+    """Prepare, convert, choose and judge questions.
+
+    \b
+      medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
+      medr1 data convert data/omni/CT/train.json train.parquet
+      medr1 data filter train.json --results results.json --output-file medium.json
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for command in (prepare, convert, filter_items, distill):
+    data.add_command(command)

@@ -1,0 +1,135 @@
+"""`medr1 data prepare`: OmniMedVQA, or any file of questions, to a data set for training."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medr1.cli.common import (
+    CommaList,
+    Medr1Command,
+    columns_of,
+    common_options,
+    json_option,
+    max_errors_option,
+    option,
+    overwrite_option,
+    require_writable,
+    seed_option,
+)
+
+logger = logging.getLogger("medr1")
+
+
+@click.command(cls=Medr1Command)
+@click.argument("source", metavar="SOURCE")
+@option("--output-dir", metavar="DIR", required=True, help="Where the data set goes.")
+@option(
+    "--image-root",
+    metavar="DIR|ARCHIVE",
+    help="Where relative image paths lie. [default: in the archive, beside the file]",
+)
+@option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="KEY=COLUMN",
+    help="What a key is called in a file of yours, such as ground_truth=label. Repeatable.",
+)
+@option(
+    "--split",
+    type=click.Choice(["published", "random"]),
+    help="Who is in train and who in test. [default: published where split files are given]",
+)
+@option("--splits", metavar="DIR", help="The published split files, for SOURCE without splits.")
+@option(
+    "--group-by",
+    type=click.Choice(["image", "patient", "dataset"]),
+    default="image",
+    help="What a random split keeps together; what shares an image always is.",
+)
+@option(
+    "--test-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    help="Of a random split, in each modality and question type.",
+)
+@option("--modality", type=CommaList(str), help="Only these, such as CT,MR.")
+@option("--question-type", type=CommaList(str), help="Only these, such as 'Lesion Grading'.")
+@option("--by", type=click.Choice(["modality", "question_type"]), help="A folder for each of them.")
+@option(
+    "--size",
+    type=click.IntRange(min=0),
+    default=384,
+    help="Pixels of an image's longest side; 0 leaves it as it is.",
+)
+@option("--square", is_flag=True, help="Squeeze images to SIZE x SIZE, as Med-R1 did.")
+@option("--restricted", is_flag=True, help="OmniMedVQA's Restricted-access records too.")
+@option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=lambda: min(8, os.cpu_count() or 1),
+    show_default="one a core, at most 8",
+    help="Processes that resize images.",
+)
+@max_errors_option
+@seed_option
+@overwrite_option
+@json_option
+@common_options
+def prepare(**options: Any) -> None:
+    """Make a data set to train on: resized images, split files, a manifest.
+
+    SOURCE is OmniMedVQA's archive (zip, tar, tar.gz; it is not unpacked) or folder, a folder of
+    published split files, or any JSON, JSONL, CSV or Parquet file of questions.
+
+    \b
+      medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
+      medr1 data prepare OmniMedVQA.zip --output-dir data/ct --modality CT --splits Splits/modality
+      medr1 data prepare my.csv --output-dir data/my --map image=file --map ground_truth=label
+    """
+    from medr1.data.prepare import Preparation
+    from medr1.data.prepare import prepare as run
+    from medr1.errors import ItemErrorsOverBudget
+    from medr1.files import to_json
+    from medr1.report.tables import clean
+
+    output = Path(options["output_dir"])
+    require_writable(output / "manifest.json")
+    names = ("restricted", "split", "group_by", "test_share", "by", "size", "square", "seed")
+    plan = Preparation(
+        source=Path(options["source"]),
+        columns=columns_of(options["mapping"]),
+        modality=options["modality"] or (),
+        question_type=options["question_type"] or (),
+        image_root=Path(options["image_root"]) if options["image_root"] else None,
+        splits=Path(options["splits"]) if options["splits"] else None,
+        **{name: options[name] for name in names},
+    )
+    manifest = run(plan, output, workers=options["workers"], overwrite=options["overwrite"])
+    counts, errors = manifest["counts"], manifest["errors"]
+    if options["as_json"]:
+        shown = {key: manifest[key] for key in ("meta", "counts", "image_notes", "errors")}
+        click.echo(to_json({"output_dir": str(output), **shown}), nl=False)
+    else:
+        click.echo(output)
+    parts = [
+        f"{counts[name]:,} {name}" for name in ("train", "validation", "test") if name in counts
+    ]
+    logger.info(
+        "%s items (%s) about %s images",
+        f"{counts['items']:,}",
+        ", ".join(parts),
+        f"{counts['images']:,}",
+    )
+    for error in errors[:3]:
+        logger.warning("left out: %s", clean(error["message"]))
+    if len(errors) > options["max_errors"]:
+        raise ItemErrorsOverBudget(
+            f"{len(errors)} of {counts['items'] + len(errors)} items were left out, see `errors` "
+            f"in {output / 'manifest.json'}. The first: {clean(errors[0]['message'])}"
+        )
