@@ -135,7 +135,7 @@ def sources_page(table: dict[str, Any], items: Items) -> str:
 {numbers(items)}
 
 Within each question type and split every answer is right equally often, every option is offered as
-a wrong one equally often, and the letters are equally frequent. `medr1/data/audit.py` computes what
+a wrong one equally often, and the letters are equally frequent. `medr1/data/audit` computes what
 can be answered without the image.
 
 {SPLIT}

@@ -29,8 +29,8 @@ APART = LAYERS[3]
 
 # What `medr1 --help` and the pure rooms load imports none of these at module level.
 HEAVY = {
-    "accelerate", "datasets", "math_verify", "matplotlib", "numpy", "pandas", "peft", "PIL",
-    "qwen_vl_utils", "scipy", "torch", "torchvision", "transformers", "trl",
+    "accelerate", "datasets", "imagehash", "math_verify", "matplotlib", "numpy", "pandas", "peft",
+    "PIL", "qwen_vl_utils", "scipy", "sklearn", "torch", "torchvision", "transformers", "trl",
 }  # fmt: skip
 SHELL = {
     "__init__", "__main__", "cli", "errors", "journal", "records", "files", "normalization",

@@ -23,6 +23,8 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help"
 OPTIONS = {
+    "data audit": "--against --fail-on --image-hashes --image-root --json --output-dir --overwrite "
+    "--seed --write-image-needed",
     "data convert": "--json --map --max-errors --overwrite --to",
     "data distill": "--json --max-errors --output-file --overwrite --prompt --protocol --results",
     "data filter": "--json --max-errors --max-pass --min-pass --output-file --overwrite --protocol "
@@ -117,6 +119,10 @@ def test_the_version_is_one_line(tmp_path):
         (["matrix", "nothing.yaml"], "file not found: nothing.yaml"),
         (["matrix", ".", "--from-names", "{train}.json"], "does not hold {train} and {test}"),
         (["rewards", "nothing.jsonl"], "file not found"),
+        (["data", "audit", "nothing.json"], "file not found: nothing.json"),
+        (["data", "audit", "broken.json"], "broken.json, line 2, column"),
+        (["data", "audit", "d.json", "--fail-on", "leakage"], "give --against"),
+        (["data", "audit", "d.json", "--fail-on", "leaks"], "'leaks' is none of leakage"),
         (
             ["infer", "--model-path", "nothing", "--image-path", "x.png", "--question", "q"],
             "nothing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from medr1.cli.audit import audit
 from medr1.cli.convert import convert
 from medr1.cli.prepare import prepare
 from medr1.cli.selection import distill, filter_items
@@ -18,10 +19,11 @@ def data(ctx: click.Context) -> None:
       medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
       medr1 data convert data/omni/CT/train.json train.parquet
       medr1 data filter train.json --results results.json --output-file medium.json
+      medr1 data audit data/omni/CT/test.json --against data/omni/CT/train.json
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-for command in (prepare, convert, filter_items, distill):
+for command in (prepare, convert, filter_items, distill, audit):
     data.add_command(command)

@@ -246,7 +246,7 @@ _LIST = (
         _OWN,
         _SHARE,
         "What guessing gives; an accuracy near it shows nothing.",
-        "medr1/data/audit.py",
+        "medr1/data/audit/blind.py",
     ),
     Definition(
         "option_prior",
@@ -257,7 +257,7 @@ _LIST = (
         _OWN,
         _SHARE,
         "What the options' texts alone give, without image or question.",
-        "medr1/data/audit.py",
+        "medr1/data/audit/blind.py",
     ),
     Definition(
         "image_gain",

@@ -33,14 +33,14 @@ def report_html(
     """
     from medr1 import __version__
 
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     names = list(dict.fromkeys(model_name(summary) for summary in summaries))
-    return _template().render(
+    return template("report.html").render(
         title=", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
         style=style,
         script=script,
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
+        style_hash=csp_hash(style),
+        script_hash=csp_hash(script),
         overview=overview(summaries) if len(summaries) > 1 else None,
         sections=[summary_view(summary, place) for place, summary in enumerate(summaries)],
         gallery=gallery_view(items, thumbnails),
@@ -52,22 +52,27 @@ def report_html(
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     """A file beside the template; without carriage returns, which a browser would not hash."""
     folder = resources.files("medr1.report") / "templates"
     return (folder / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest())
     return f"'sha256-{digest.decode('ascii')}'"
 
 
 @cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+def template(name: str) -> Template:
+    """A page's template, with what it imports from those beside it; all that enters is escaped."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(_asset("report.html"))
+    return environment.get_template(name)

@@ -53,7 +53,7 @@ def summary_view(summary: Summary, place: int) -> dict[str, Any]:
         "warnings": [visible(text, 600) for text in (summary.get("warnings") or ())[:MAX_WARNINGS]],
         "metrics": [_metric(name, m) for name, m in (summary.get("metrics") or {}).items()],
         "protocols": [
-            _row(name, metric, note=_PROTOCOLS.get(name, ""))
+            forest_row(name, metric, note=_PROTOCOLS.get(name, ""))
             for name, metric in (summary.get("protocols") or {}).items()
         ],
         "groups": _groups(summary, accuracy),
@@ -82,7 +82,7 @@ def overview(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
         name = short_path(summary.get("results")) or f"results {place + 1}"
         rows.append(
             {
-                **_row(name, {**accuracy, "n": summary.get("n")}),
+                **forest_row(name, {**accuracy, "n": summary.get("n")}),
                 "anchor": f"results-{place + 1}",
                 "model": model_name(summary),
                 "protocol": line(summary.get("protocol")),
@@ -131,16 +131,18 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
         return None
     gain = blind.get("image_gain") or {}
     added = gain.get("value")
-    rows = [_row("this model", accuracy)]
+    rows = [forest_row("this model", accuracy)]
     if looking:
         kind = line(looking.get("ablation"), 20)
         rows.append(
-            _row(f"this model without the picture ({kind})", looking["accuracy_without_image"])
+            forest_row(
+                f"this model without the picture ({kind})", looking["accuracy_without_image"]
+            )
         )
     if prior:
-        rows.append(_row("options without the image", prior))
+        rows.append(forest_row("options without the image", prior))
     if chance is not None:
-        rows.append(_row("guessing", {"value": chance, "n": prior.get("n")}))
+        rows.append(forest_row("guessing", {"value": chance, "n": prior.get("n")}))
     return {
         "rows": rows,
         "gain": f"{100 * added:+z.1f} percentage points" if added is not None else None,
@@ -166,14 +168,14 @@ def _metric(name: str, metric: Mapping[str, Any] | None) -> dict[str, Any]:
     label, meaning = METRIC_WORDS.get(name, (line(name, 60), ""))
     found = metric or {}
     return {
-        **_row(label, found),
+        **forest_row(label, found),
         "meaning": meaning,
         "signature": line(found.get("signature"), 200),
         "method": line(found.get("method")),
     }
 
 
-def _row(name: str, metric: Mapping[str, Any] | None, note: str = "") -> dict[str, Any]:
+def forest_row(name: str, metric: Mapping[str, Any] | None, note: str = "") -> dict[str, Any]:
     """A line of a forest plot: its numbers, and where point and interval lie."""
     found = metric or {}
     value, ci95 = found.get("value"), found.get("ci95")
@@ -184,13 +186,13 @@ def _row(name: str, metric: Mapping[str, Any] | None, note: str = "") -> dict[st
         "interval": interval(found),
         "reason": "" if value is not None else line(found.get("reason") or "not computed", 300),
         "n": count(found.get("n")) if found.get("n") is not None else "",
-        "at": _at(value),
-        "low": _at(ci95[0]) if ci95 else None,
-        "high": _at(ci95[1]) if ci95 else None,
+        "at": at_share(value),
+        "low": at_share(ci95[0]) if ci95 else None,
+        "high": at_share(ci95[1]) if ci95 else None,
     }
 
 
-def _at(share: float | None) -> float | None:
+def at_share(share: float | None) -> float | None:
     if share is None:
         return None
     return round(MARGIN + min(1.0, max(0.0, share)) * (PLOT_WIDTH - 2 * MARGIN), 1)
@@ -214,11 +216,11 @@ def _groups(summary: Summary, accuracy: Mapping[str, Any]) -> list[dict[str, Any
                 "kind": line(str(kind).replace("_", " "), 60),
                 "rows": [_group(name, group) for name, group in kept],
                 "left_out": len(named) - len(kept),
-                "macro": _row("mean of the groups", {**macro, "n": None})
+                "macro": forest_row("mean of the groups", {**macro, "n": None})
                 if macro.get("value") is not None
                 else None,
-                "overall": _at(accuracy.get("value")),
-                "chance": _at(chance),
+                "overall": at_share(accuracy.get("value")),
+                "chance": at_share(chance),
             }
         )
     return found
@@ -227,7 +229,7 @@ def _groups(summary: Summary, accuracy: Mapping[str, Any]) -> list[dict[str, Any
 def _group(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     metric = (group.get("metrics") or {}).get("accuracy") or {}
     return {
-        **_row(name or "(empty)", {**metric, "n": group.get("n", metric.get("n"))}),
+        **forest_row(name or "(empty)", {**metric, "n": group.get("n", metric.get("n"))}),
         "unparsed": count(group.get("n_unparsed")),
     }
 

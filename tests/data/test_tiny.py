@@ -172,7 +172,7 @@ def test_the_blind_stay_within_5_points_of_chance(samples, split, baseline):
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_question_text_tells_nothing(samples, split):
     scored = [sample for sample in samples[split] if sample.options]
-    hits = blind_accuracy(samples["train"], scored)["question_lookup"]
+    hits = blind_accuracy(samples["train"], scored)["question_option_lookup"]
     assert abs(sum(hits) / len(hits) - chance(scored)) <= 0.05
 
 

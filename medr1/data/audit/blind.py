@@ -5,11 +5,16 @@ Pure functions over samples; only samples with options and a gold letter among t
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from medr1.records import Sample
+
+Scores = Mapping[str, float]
+"""Letter -> how much speaks for that option; the highest is chosen, the earlier one of equals."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def chance(samples: Iterable[Sample]) -> float:
     return sum(shares) / len(shares) if shares else float("nan")
 
 
+@lru_cache(maxsize=100_000)
 def normal_option(text: str) -> str:
     """An option as it is counted: lower case, without surrounding space or a final period."""
     return text.strip().lower().removesuffix(".")
@@ -53,17 +59,20 @@ def option_prior(train: Iterable[Sample], test: Iterable[Sample]) -> list[str]:
     The rate is (times right + 0.5) / (times offered + 2), so that an unseen option has 0.25; ties
     go to the earlier letter. A sample without options gets an empty string.
     """
-    offered: Counter[str] = Counter()
-    right: Counter[str] = Counter()
-    for sample in answerable(train):
-        offered.update(normal_option(text) for text in sample.options.values())
-        right[normal_option(sample.options[sample.ground_truth or ""])] += 1
+    return [best_letter(scores) for scores in option_prior_scores(train, test)]
+
+
+def option_prior_scores(train: Iterable[Sample], test: Iterable[Sample]) -> list[Scores]:
+    """For each test sample the rate of `option_prior` for each of its letters."""
+    train = answerable(train)
+    offered = Counter(normal_option(text) for s in train for text in s.options.values())
+    right = Counter(normal_option(s.options[s.ground_truth or ""]) for s in train)
 
     def rate(text: str) -> float:
         key = normal_option(text)
         return (right[key] + 0.5) / (offered[key] + 2)
 
-    return [_best(sample, rate) for sample in test]
+    return [_scored(sample, rate) for sample in test]
 
 
 def majority_letter(train: Iterable[Sample], test: Iterable[Sample]) -> list[str]:
@@ -77,24 +86,46 @@ def majority_letter(train: Iterable[Sample], test: Iterable[Sample]) -> list[str
 
 def longest_option(test: Iterable[Sample]) -> list[str]:
     """For each test sample the letter of its longest option; ties go to the earlier letter."""
-    return [_best(sample, len) for sample in test]
+    return [best_letter(_scored(sample, len)) for sample in test]
 
 
-def question_lookup(train: Iterable[Sample], test: Iterable[Sample]) -> list[str]:
-    """For each test sample the option that was most often right in train under the same question.
+def question_option_lookup(train: Iterable[Sample], test: Iterable[Sample]) -> list[str]:
+    """For each test sample the option most often right in train under the same question.
 
-    Where the question is new, or none of the options was right under it, the earliest letter.
+    The rate is (times right + prior) / (times offered + 1) over the training items with this
+    question, where prior is the rate of `option_prior`: what is new under a question has that.
     """
-    right: Counter[tuple[str, str]] = Counter()
-    for sample in answerable(train):
-        gold = normal_option(sample.options[sample.ground_truth or ""])
-        right[sample.question.strip().lower(), gold] += 1
+    return [best_letter(scores) for scores in question_option_scores(train, test)]
 
-    def pick(sample: Sample) -> str:
-        stem = sample.question.strip().lower()
-        return _best(sample, lambda text: right[stem, normal_option(text)])
 
-    return [pick(sample) for sample in test]
+def question_option_scores(train: Iterable[Sample], test: Iterable[Sample]) -> list[Scores]:
+    """For each test sample the rate of `question_option_lookup` for each of its letters."""
+    train, test = answerable(train), list(test)
+    offered = Counter(
+        (normal_question(s.question), normal_option(text))
+        for s in train
+        for text in s.options.values()
+    )
+    right = Counter(
+        (normal_question(s.question), normal_option(s.options[s.ground_truth or ""])) for s in train
+    )
+    found: list[Scores] = []
+    for sample, priors in zip(test, option_prior_scores(train, test), strict=True):
+        stem = normal_question(sample.question)
+        keys = {letter: (stem, normal_option(text)) for letter, text in sample.options.items()}
+        found.append(
+            {
+                letter: (right[key] + priors[letter]) / (offered[key] + 1)
+                for letter, key in keys.items()
+            }
+        )
+    return found
+
+
+@lru_cache(maxsize=100_000)
+def normal_question(text: str) -> str:
+    """A question as it is compared: its words in lower case, without punctuation around them."""
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def correct(predicted: Sequence[str], samples: Sequence[Sample]) -> list[int]:
@@ -115,10 +146,14 @@ def blind_accuracy(train: Iterable[Sample], test: Iterable[Sample]) -> dict[str,
         "option_prior": correct(option_prior(train, test), test),
         "majority_letter": correct(majority_letter(train, test), test),
         "longest_option": correct(longest_option(test), test),
-        "question_lookup": correct(question_lookup(train, test), test),
+        "question_option_lookup": correct(question_option_lookup(train, test), test),
     }
 
 
-def _best(sample: Sample, score: Callable[[str], float]) -> str:
-    """The letter whose option text scores highest; the earlier one of equals."""
-    return max(sorted(sample.options), key=lambda k: score(sample.options[k]), default="")
+def best_letter(scores: Scores) -> str:
+    """The letter with the highest score; the earlier one of equals, "" where there is none."""
+    return max(sorted(scores), key=lambda letter: scores[letter], default="")
+
+
+def _scored(sample: Sample, score: Callable[[str], float]) -> Scores:
+    return {letter: score(text) for letter, text in sample.options.items()}

@@ -11,8 +11,9 @@ from medr1.data.audit import (
     longest_option,
     majority_letter,
     option_prior,
-    question_lookup,
+    question_option_lookup,
 )
+from medr1.data.audit.blind import question_option_scores
 from medr1.records import Sample
 
 
@@ -77,16 +78,22 @@ def test_longest_option():
     assert longest_option([sample("A", "ab", "cd")]) == ["A"]
 
 
-def test_question_lookup_takes_the_usual_answer_of_the_same_question():
+def test_question_option_lookup_takes_the_usual_answer_of_the_same_question():
     train = [sample("A", "CT", "MRI", question="Which?")] * 2 + [
         sample("B", "CT", "MRI", question="What?")
     ]
+    # the prior: CT (2 + .5) / (3 + 2) = .5, MRI (1 + .5) / 5 = .3; under "What?" alone
+    # CT (0 + .5) / (1 + 1) = .25 and MRI (1 + .3) / 2 = .65
     test = [
-        sample(None, "MRI", "CT", question="which? "),
+        sample(None, "MRI", "CT", question="which "),
         sample(None, "CT", "MRI", question="What?"),
-        sample(None, "CT", "MRI", question="New?"),
+        sample(None, "MRI", "CT", question="New?"),
+        sample(None, "PET", "MRI", question="What?"),
     ]
-    assert question_lookup(train, test) == ["B", "B", "A"]
+    assert question_option_lookup(train, test) == ["B", "B", "B", "B"]
+    scores = question_option_scores(train, test)
+    assert scores[1] == {"A": 0.25, "B": 0.65}
+    assert scores[2] == {"A": 0.3, "B": 0.5}
 
 
 def test_correct_and_blind_accuracy_give_a_figure_per_item():
@@ -96,7 +103,12 @@ def test_correct_and_blind_accuracy_give_a_figure_per_item():
     blind = blind_accuracy(train, iter(test))
     assert blind["option_prior"] == [1, 0]
     assert blind["longest_option"] == [0, 1]
-    assert set(blind) == {"option_prior", "majority_letter", "longest_option", "question_lookup"}
+    assert set(blind) == {
+        "option_prior",
+        "majority_letter",
+        "longest_option",
+        "question_option_lookup",
+    }
 
 
 def test_blind_predictions_cover_every_item_and_count_open_ones_as_wrong():
