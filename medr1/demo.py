@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medr1.data.audit import blind_predictions
+from medr1.data.audit import blind_panel
 from medr1.data.readers import Questions, read_questions
 from medr1.data.tiny import tiny_config
 from medr1.evaluate.judging import Settings, judge_all
@@ -153,7 +153,7 @@ def compare(
 ) -> dict[str, Any]:
     """Base against trained on the test split, beside what needs no image."""
     before, after = base["results"], trained["results"]
-    blind = blind_predictions(training.samples, [p.sample for p in after])
+    blind = blind_panel(training.samples, [p.sample for p in after], seed=seed)
     document: dict[str, Any] = {
         "n": len(after),
         "n_images": len({p.sample.images for p in after}),

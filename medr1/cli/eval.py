@@ -27,13 +27,14 @@ from medr1.cli.common import (
 from medr1.errors import InputError, Medr1Error
 
 if TYPE_CHECKING:
+    from medr1.data.readers import Questions
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Judged
 
 
 def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
     if name is not None:
-        from medr1.evaluate.definitions import explain
+        from medr1.evaluate.explaining import explain
 
         try:
             click.echo(explain(name))
@@ -68,7 +69,8 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @option(
     "--train-data",
     metavar="PATH",
-    help="Training questions; the blind baseline is fitted on them and printed beside accuracy.",
+    help="Training questions; blind predictors are fitted on them and stand beside accuracy. "
+    "[default: the training split of --data, if that is a folder with one]",
 )
 @option(
     "--ablated",
@@ -182,7 +184,7 @@ def _evaluation(
 
     asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
     protocols = PROTOCOLS if metrics is None else ()
-    train = read_questions(split_file(Path(train_data), "train")) if train_data else None
+    train = _training(train_data, data)
     return Evaluation(
         Settings(protocol, cluster_by, group_by or (), protocols, seed),
         asked,
@@ -192,6 +194,14 @@ def _evaluation(
         Path(ablated) if ablated else None,
         bertscore,
     )
+
+
+def _training(train_data: str | None, data: str | None) -> Questions | None:
+    """The training questions: those that are named, or those that lie beside the test questions."""
+    from medr1.data.readers import has_split, read_questions, split_file
+
+    folder = train_data or (data if data and has_split(data, "train") else None)
+    return read_questions(split_file(folder, "train")) if folder else None
 
 
 def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[str, Any]]:

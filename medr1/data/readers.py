@@ -148,9 +148,15 @@ def split_file(path: str | Path, split: str) -> Path:
             return file
     if (path / split / "state.json").is_file():
         return path / split
-    raise InputError(
-        f"{path} holds no {split}.json. Name a file, or a folder with one for {split}."
-    )
+    raise InputError(f"{path} holds no {split}.json. Name a file, or a folder with one.")
+
+
+def has_split(path: str | Path, split: str) -> bool:
+    """Whether this is a folder with a file of that split."""
+    try:
+        return split_file(path, split) != Path(path)
+    except InputError:
+        return False
 
 
 def samples_of(items: Items, source: str) -> tuple[list[Sample], dict[int, Failure]]:
@@ -214,12 +220,11 @@ def _small_text(path: Path) -> str:
 
 def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
     document = parse_json(_small_text(path), str(path))
-    found = document.get("questions") if isinstance(document, dict) else document
-    if isinstance(found, list):
-        return Items(found)
-    hint = ""
-    if isinstance(document, dict) and isinstance(document.get("results"), list):
-        hint = " It looks like results; `medr1 eval` reads those."
+    keys = document if isinstance(document, dict) else {"questions": document}
+    if isinstance(keys.get("questions"), list):
+        return Items(keys["questions"])
+    results = isinstance(keys.get("results"), list)
+    hint = " It looks like results; `medr1 eval` reads those." if results else ""
     raise InputError(
         f'{path}: neither a list of questions nor {{"questions": [...]}}. Make it one.{hint}'
     )

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.data.audit import BlindPredictions, blind_predictions
+from medr1.data.audit import BlindPanel, blind_panel
 from medr1.evaluate.judging import Judged, Settings, Values, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
@@ -76,11 +76,11 @@ class Evaluation:
         missing = len(self.questions.samples) - len(judged)
         return [f"{missing} items of {self.questions.name} have no result here."]
 
-    def _blind(self, path: Path) -> BlindPredictions | None:
+    def _blind(self, path: Path) -> BlindPanel | None:
         if self.train is None:
             return None
         samples = [prediction.sample for prediction in self._predictions(path)]
-        return blind_predictions(self.train, samples)
+        return blind_panel(self.train, samples, seed=self.settings.seed)
 
     def _predictions(self, path: Path) -> Iterator[Prediction]:
         results, unique = self.open(path), UniqueIds()

@@ -6,7 +6,6 @@ what cannot be computed is null with a reason. Definitions: reference metrics.md
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ import numpy as np
 from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate import tallies
+from medr1.evaluate.baselines import blind_summary
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
     Metric,
@@ -47,7 +47,7 @@ from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction
 
 if TYPE_CHECKING:
-    from medr1.data.audit import BlindPredictions
+    from medr1.data.audit import BlindPanel
 
 METRICS = ("accuracy", "exact_match", "counting_accuracy", *ITEM_METRICS, *CORPUS_METRICS)
 """Every metric's name, in the order in which they are shown."""
@@ -72,7 +72,7 @@ def summarize(
     predictions: Sequence[Prediction],
     *,
     protocol: str = "default",
-    blind: BlindPredictions | None = None,
+    blind: BlindPanel | None = None,
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def summarize(
 def summary_of(
     judged: Judged,
     *,
-    blind: BlindPredictions | None = None,
+    blind: BlindPanel | None = None,
     metrics: Iterable[str] = METRICS,
     semantic: Semantic | None = None,
 ) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def summary_of(
         "contradictions": contradictions,
         "findings": tallies.findings(judged),
         "lengths": tallies.lengths(judged),
-        "blind": _blind(judged, blind),
+        "blind": blind_summary(judged, blind),
         "looking": None,
         **{name: null("this version does not compute it") for name in LATER},
         "warnings": [*_warnings(judged, asked), *notes],
@@ -281,26 +281,7 @@ def _macro(kind: str, scored: _Scored, column: Coded[str | None]) -> Metric:
     return {**metrics["accuracy"], "metric": "accuracy", "metrics": metrics}
 
 
-# --- what it has to be held against -----------------------------------------------------------
-
-
-def _blind(judged: Judged, blind: BlindPredictions | None) -> dict[str, Any] | None:
-    """What answering without the image gives, and how much more the model got right.
-
-    All three are over the items with options; on others nobody guesses.
-    """
-    if blind is None:
-        return None
-    if len(blind.right) != len(judged):
-        raise ValueError(f"{len(blind.right)} blind and {len(judged)} predictions")
-    right = np.array(blind.right, dtype=np.float64)
-    where = judged.outcomes.where(lambda o: bool(o.options))
-    none = "no item has options"
-    return {
-        "chance": blind.chance if math.isfinite(blind.chance) else None,
-        "option_prior": mean_metric(right, judged, where, none),
-        "image_gain": difference_metric(judged.correct, right, judged, where, none),
-    }
+# --- what to know of them ---------------------------------------------------------------------
 
 
 def _contradicting(found: Mapping[str, int]) -> list[str]:

@@ -200,10 +200,10 @@ def _result(summary: Summary) -> list[Segment]:
     blind = summary.get("blind") or {}
     if blind.get("chance") is not None:
         text += f" Guessing would give {percent(blind['chance'])}"
-        prior = blind.get("option_prior") or {}
-        if prior.get("value") is not None:
-            text += f", and answering from the options alone {percent(prior['value'])}"
-            text += f" ({interval(prior)})" if prior.get("ci95") else ""
+        best = blind.get("best") or {}
+        if best.get("value") is not None:
+            text += f", and the best predictor without the image {percent(best['value'])}"
+            text += f" ({interval(best)})" if best.get("ci95") else ""
         text += "."
     lost = [
         f"{summary[key]:,} {words}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medr1.report.audit import PREDICTORS
 from medr1.report.confusion import heat_table
 from medr1.report.methods import METRIC_WORDS, asked_about, checklist, methods_text
 from medr1.report.tables import percent
@@ -125,9 +126,9 @@ def _share_of(part: Any, whole: Any) -> str:
 def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any] | None:
     """Accuracy beside what guessing and the options alone give; None where neither is known."""
     blind = summary.get("blind") or {}
-    chance, prior = blind.get("chance"), blind.get("option_prior") or {}
+    chance, best = blind.get("chance"), blind.get("best") or {}
     looking = summary.get("looking") or {}
-    if chance is None and prior.get("value") is None and not looking:
+    if chance is None and best.get("value") is None and not looking:
         return None
     gain = blind.get("image_gain") or {}
     added = gain.get("value")
@@ -135,14 +136,16 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
     if looking:
         kind = line(looking.get("ablation"), 20)
         rows.append(
-            forest_row(
-                f"this model without the picture ({kind})", looking["accuracy_without_image"]
-            )
+            forest_row(f"this model, no picture ({kind})", looking["accuracy_without_image"])
         )
-    if prior:
-        rows.append(forest_row("options without the image", prior))
+    for name, metric in (blind.get("predictors") or {}).items():
+        blindly = PREDICTORS.get(name, line(name, 60))
+        rows.append(forest_row(f"without any image: {blindly}", metric))
     if chance is not None:
-        rows.append(forest_row("guessing", {"value": chance, "n": prior.get("n")}))
+        rows.append(forest_row("guessing", {"value": chance, "n": best.get("n")}))
+    if needed := blind.get("image_needed"):
+        note = "where no blind predictor is right"
+        rows.append(forest_row("this model, where an image is needed", needed, note))
     return {
         "rows": rows,
         "gain": f"{100 * added:+z.1f} percentage points" if added is not None else None,

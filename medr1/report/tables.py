@@ -101,8 +101,10 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         if name == "accuracy" and summary["blind"]:
             blind = summary["blind"]
             yield "  chance", percent(blind["chance"]), "", ""
-            yield _row("  blind (option prior)", blind["option_prior"])
+            best = str(blind["best"].get("predictor", "none")).replace("_", " ")
+            yield _row(f"  best blind ({best})", blind["best"])
             yield _row("  gain over blind", blind["image_gain"], signed=True)
+            yield _row("  where an image is needed", blind["image_needed"])
         if name == "accuracy" and (looking := summary.get("looking")):
             yield _row(
                 f"  without the picture ({looking['ablation']})", looking["accuracy_without_image"]
@@ -186,10 +188,11 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     """Chance, blind, base and trained under both protocols, and what shuffled images leave."""
     default, strict = document["default"], document["strict"]
     blind = document["blind"]
+    best = blind["best"].get("predictor", "none")
 
     rows: list[Row] = [
         ("chance", percent(blind["chance"]), ""),
-        ("blind: options without image", _share(blind["option_prior"]), ""),
+        (f"best blind: {str(best).replace('_', ' ')}", _share(blind["best"]), ""),
     ]
     for name, said in (("base", "base"), ("trained", "trained with GRPO")):
         rows.append((said, _share(default[name]), _share(strict[name])))
@@ -199,6 +202,8 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     }
     for name, said in differences.items():
         rows.append((said, _share(default[name], True), _share(strict[name], True)))
+    rows.append(("trained, gain over blind", _share(blind["image_gain"], True), ""))
+    rows.append(("trained, image needed", _share(blind["image_needed"]), ""))
     for name, metric in document["shuffled_images"].items():
         rows.append((f"{name}, images shuffled", _share(metric), ""))
     header = ("accuracy (95 % interval)", "default", "strict")
@@ -294,8 +299,10 @@ def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if summary["blind"]:
         chance = {"value": summary["blind"]["chance"], "n": summary["n"]}
         yield row("all", "", "chance", chance)
-        for name in ("option_prior", "image_gain"):
+        for name in ("option_prior", "image_gain", "image_needed"):
             yield row("all", "", name, summary["blind"][name])
+        for name, metric in summary["blind"]["predictors"].items():
+            yield row("blind", name, "accuracy", metric)
     if looking := summary.get("looking"):
         for name in ("accuracy_without_image", "looking_gain", "same_answer"):
             yield row("all", looking["ablation"], name, looking[name])

@@ -8,7 +8,8 @@ import pytest
 
 import medr1.evaluate
 from medr1.errors import InputError
-from medr1.evaluate.definitions import DEFINITIONS, WIDTH, explain, page
+from medr1.evaluate.definitions import DEFINITIONS
+from medr1.evaluate.explaining import WIDTH, explain, page
 from medr1.evaluate.metrics import summarize
 from medr1.intervals import wilson
 from medr1.records import Prediction, Sample
@@ -21,7 +22,8 @@ def test_every_metric_of_a_summary_has_a_definition():
     assert summary["metrics"].keys() <= DEFINITIONS.keys()
     assert len(summary["metrics"]) > 8
     others = "bertscore bleurt macro_accuracy sensitivity specificity ppv npv prevalence chance"
-    others += " looking_gain same_answer option_prior image_gain wilson bootstrap mcnemar holm"
+    others += " looking_gain same_answer option_prior image_gain"
+    others += " image_needed wilson bootstrap mcnemar holm"
     assert set(others.split()) <= DEFINITIONS.keys()
 
 
@@ -35,7 +37,7 @@ def test_no_field_is_empty_and_a_reading_is_one_sentence():
 
 def test_the_readme_beside_the_code_is_the_page():
     written = Path(medr1.evaluate.__file__).with_name("README.md").read_text(encoding="utf-8")
-    assert written == page(), "write definitions.page() to medr1/evaluate/README.md"
+    assert written == page(), "write explaining.page() to medr1/evaluate/README.md"
     for definition in DEFINITIONS.values():
         assert f"`{definition.name}`" in written
     assert version("sacrebleu") not in written
@@ -62,12 +64,12 @@ def test_names_are_taken_as_they_are_typed_and_near_ones_proposed():
 
 
 def test_a_package_that_is_missing_is_said(monkeypatch):
-    import medr1.evaluate.definitions as definitions
+    import medr1.evaluate.explaining as explaining
 
     def missing(name):
-        raise definitions.PackageNotFoundError(name)
+        raise explaining.PackageNotFoundError(name)
 
-    monkeypatch.setattr(definitions, "version", missing)
+    monkeypatch.setattr(explaining, "version", missing)
     assert "bert-score is not installed" in " ".join(explain("bertscore").split())
 
 

@@ -155,6 +155,23 @@ def test_questions_and_columns_from_elsewhere(tmp_path):
     assert "1 items of questions.json have no result here." in found["warnings"]
 
 
+def test_the_training_split_beside_the_questions_is_used(tmp_path):
+    items = rows()
+    questions = [{k: v for k, v in row.items() if k != "model_output"} for row in items]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "test.json").write_text(json.dumps(questions))
+    file = written(tmp_path / "r.jsonl", items)
+    assert summary_of(file, "--data", data, "--metrics", "accuracy")["blind"] is None
+    training = [{**row, "id": f"t{i}", "image": f"t/{i}.png"} for i, row in enumerate(questions)]
+    (data / "train.json").write_text(json.dumps(training))
+    blind = summary_of(file, "--data", data, "--metrics", "accuracy")["blind"]
+    assert blind["chance"] == pytest.approx(1 / 3)
+    assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
+    done = medr1(file, "--data", data)
+    assert "best blind" in done.stdout and "gain over blind" in done.stdout
+
+
 def test_a_folder_gives_a_list(tmp_path):
     folder = tmp_path / "runs"
     folder.mkdir()

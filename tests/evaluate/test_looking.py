@@ -80,7 +80,7 @@ def test_infer_then_eval(tmp_path):
     same = sum(a["extracted_answer"] == b["extracted_answer"] for a, b in zip(*both, strict=True))
     assert summary["looking"]["same_answer"]["value"] == pytest.approx(same / 24)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "of the answers are the same" in page and "without the picture (shuffle)" in page
+    assert "of the answers are the same" in page and "no picture (shuffle)" in page
     alone = runner.invoke(cli, ["eval", unseen, "--metrics", "accuracy"])
     assert "the pictures were taken away (shuffle)" in alone.stdout
     wrong = runner.invoke(cli, ["eval", seen, "--ablated", seen])

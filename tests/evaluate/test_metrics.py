@@ -4,13 +4,13 @@ import json
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from predictions import prediction, tag
 
 from medr1 import answers
+from medr1.data.audit import blind_panel
 from medr1.errors import InputError
 from medr1.evaluate.metrics import compare_accuracy, item_rows, summarize
 from medr1.evaluate.texts import corpus_estimates, corpus_scores, item_scores
@@ -256,24 +256,32 @@ def test_nobody_is_certain():
     assert metric["ci95"] is None and metric["method"] == "one image only: no interval"
 
 
+def sample_of(options, gold):
+    letters = dict(zip("ABC", options, strict=False))
+    return Sample("", (), "Which?", letters, gold, "multiple_choice")
+
+
 def test_blind_and_chance():
-    items = [choice("A" if i < 8 else "B", "A") for i in range(10)]
-    blind = SimpleNamespace(right=tuple(i < 5 for i in range(10)), chance=1 / 3)
-    found = summarize(items, blind=blind)["blind"]
-    assert found["chance"] == 1 / 3
-    assert found["option_prior"]["value"] == 0.5
-    assert found["image_gain"]["value"] == pytest.approx(0.3)
+    """The prior knows that "CT scan" is right; the items where it is not need the image."""
+    train = [sample_of(("CT scan", "MRI scan"), "A")] * 40
+    golds = "A" * 15 + "B" * 5
+    items = [choice("A" if i < 18 else "B", gold) for i, gold in enumerate(golds)]
+    panel = blind_panel(train, [item.sample for item in items])
+    found = summarize(items, blind=panel)["blind"]
+    assert found["chance"] == pytest.approx(1 / 3)
+    assert found["option_prior"]["value"] == found["best"]["value"] == 0.75
+    assert found["image_gain"]["value"] == pytest.approx((15 + 2) / 20 - 0.75)
     low, high = found["image_gain"]["ci95"]
-    assert low < 0.3 < high
+    assert low < 0.1 < high
+    assert (found["image_needed"]["value"], found["image_needed"]["n"]) == (2 / 5, 5)
     assert summarize(items)["blind"] is None
     mixed = [*items, prediction(tag("x"), "lung")]  # without options nobody guesses
-    blind = SimpleNamespace(right=(*blind.right, False), chance=float("nan"))
-    found = summarize(mixed, blind=blind)["blind"]
-    assert (found["option_prior"]["value"], found["option_prior"]["n"]) == (0.5, 10)
-    assert found["image_gain"]["value"] == pytest.approx(0.3)
-    assert found["chance"] is None
+    panel = blind_panel(train, [item.sample for item in mixed])
+    again = summarize(mixed, blind=panel)["blind"]
+    assert (again["option_prior"]["value"], again["option_prior"]["n"]) == (0.75, 20)
+    assert again["image_gain"] == found["image_gain"]
     with pytest.raises(ValueError, match="blind"):
-        summarize(items[1:], blind=blind)
+        summarize(items[1:], blind=panel)
 
 
 def test_compare():

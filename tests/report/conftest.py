@@ -117,7 +117,10 @@ def rich_summary():
         "blind": {
             "chance": 0.29,
             "option_prior": metric(0.352, 1200, 0.03),
+            "best": {"predictor": "option_prior", **metric(0.352, 1200, 0.03)},
+            "predictors": {"option_prior": metric(0.352, 1200, 0.03)},
             "image_gain": metric(0.332, 1200, 0.04),
+            "image_needed": metric(0.571, 778, 0.04),
         },
         "intervals": {"seed": 0, "num_resamples": 2000},
         "calibration": None,

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from medr1.data.audit import BlindPanel
 from medr1.evaluate.metrics import compare_accuracy, summarize
 from medr1.records import Failure, Prediction, Sample
 from medr1.report.tables import (
@@ -24,10 +25,10 @@ from medr1.report.tables import (
 OPTIONS = {"A": "CT", "B": "MRI", "C": "US", "D": "X-ray"}
 
 
-class Blind:
-    def __init__(self, n):
-        self.right = tuple(i % 3 == 0 for i in range(n))
-        self.chance = 0.25
+def panel(n):
+    right = {"option_prior": tuple(i % 3 == 0 for i in range(n))}
+    needed = tuple(i % 3 != 0 for i in range(n))
+    return BlindPanel({}, right, {}, 0.25, "option_prior", ("option_prior",), needed)
 
 
 def predictions(num_right=17, n=20, modality="CT"):
@@ -50,7 +51,7 @@ def predictions(num_right=17, n=20, modality="CT"):
 
 
 def summary(**more):
-    found = summarize(predictions(**more), blind=Blind(20), num_resamples=50)
+    found = summarize(predictions(**more), blind=panel(20), num_resamples=50)
     return {"results": "output/results.json", **found}
 
 
@@ -63,8 +64,9 @@ def test_summary_table_says_everything():
     accuracy = next(i for i, line in enumerate(lines) if line.startswith("accuracy "))
     assert lines[accuracy].split() == ["accuracy", "85.0", "%", "64.0", "to", "94.8", "20"]
     assert lines[accuracy + 1].split() == ["chance", "25.0", "%"]
-    assert "blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
+    assert "best blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
     assert "gain over blind" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
+    assert "where an image is needed" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
     for name in document["metrics"]:
         assert any(line.startswith(f"{name} ") for line in lines)
     assert "no item has a number as its ground truth" in table
@@ -161,7 +163,7 @@ def demo_document():
         "n_images": 15,
         "n_sources": 4,
         "seconds": 81.4,
-        "blind": summarize(trained, blind=Blind(20), num_resamples=50)["blind"],
+        "blind": summarize(trained, blind=panel(20), num_resamples=50)["blind"],
         **{
             p: {**compared, "difference_by_source": compared["difference"]}
             for p in ("default", "strict")
@@ -179,14 +181,16 @@ def test_demo_table():
     lines = demo_table(document).splitlines()
     assert "seed 0" in lines[0] and "81 s" in lines[0]
     assert " ".join(lines[2].split()) == "accuracy (95 % interval) default strict"
-    names = [line.split("  ")[0] for line in lines[3:11]]
+    names = [line.split("  ")[0] for line in lines[3:13]]
     assert names == [
         "chance",
-        "blind: options without image",
+        "best blind: option prior",
         "base",
         "trained with GRPO",
         "difference",
         "",
+        "trained, gain over blind",
+        "trained, image needed",
         "base, images shuffled",
         "trained, images shuffled",
     ]

@@ -15,11 +15,14 @@ from medr1.data.audit.blind import (
     option_prior,
     question_option_lookup,
 )
+from medr1.data.audit.shortcuts import BlindPanel, blind_panel
 
 __all__ = [
+    "BlindPanel",
     "BlindPredictions",
     "answerable",
     "blind_accuracy",
+    "blind_panel",
     "blind_predictions",
     "chance",
     "correct",
