@@ -134,7 +134,7 @@ def _panel(
     needed = [False] * len(test)
     for i in scored:
         gold = test[i].ground_truth or ""
-        needed[i] = not any(_strictly_best(scores[name][i], gold) for name in knowing)
+        needed[i] = not any(strictly_best(scores[name][i], gold) for name in knowing)
     return BlindPanel(
         letters=letters,
         right=right,
@@ -157,7 +157,7 @@ def _all_scores(
     }
 
 
-def _strictly_best(scores: Scores, letter: str) -> bool:
+def strictly_best(scores: Scores, letter: str) -> bool:
     """Whether this letter has the highest score and shares it with no other."""
     if letter not in scores:
         return False
