@@ -160,8 +160,8 @@ def _names(sample: Sample, group_by: str) -> list[str | None]:
         return [sample.dataset and f"dataset {sample.dataset}", *images]
     known = {key.casefold(): value for key, value in sample.metadata.items()}
     values = [known[key] for key in _PATIENT if known.get(key) not in (None, "")]
-    # numbers start anew in each data set
-    return [f"patient {sample.dataset} {values[0]}" if values else None, *images]
+    # also where data sets count their patients anew: to keep too much together leaks nothing
+    return [f"patient {values[0]}" if values else None, *images]
 
 
 def count_table(pairs: Iterable[tuple[Sample, str]]) -> dict[str, dict[str, dict[str, int]]]:
