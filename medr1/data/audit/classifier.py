@@ -13,6 +13,7 @@ import re
 import zlib
 from array import array
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ _MIX = 0x9E3779B1
 _ROWS_SEEN = 1_000_000
 """Passes are made over the training rows until so many have been seen, five at least."""
 _MAX_QUESTION_WORDS = 64
+_THREADS = 4
 
 
 def classifier_scores(
@@ -45,8 +47,8 @@ def classifier_scores(
     asked = [sample for sample in test if sample.options]
     rows = _features(asked) if asked else None
     passes = max(5, min(50, _ROWS_SEEN // learned.shape[0]))
-    found: list[list[Scores]] = []
-    for letters in golds:
+
+    def fitted(letters: Sequence[str | None]) -> list[float]:
         labels = [
             letter == gold
             for sample, gold in zip(train, letters, strict=True)
@@ -56,8 +58,12 @@ def classifier_scores(
             loss="log_loss", alpha=1e-6, max_iter=passes, tol=None, average=True, random_state=0
         )
         model.fit(learned, labels)
-        values = iter(model.decision_function(rows).tolist() if rows is not None else ())
-        found.append([{letter: next(values) for letter in sample.options} for sample in test])
+        return [] if rows is None else model.decision_function(rows).tolist()
+
+    found: list[list[Scores]] = []
+    with ThreadPoolExecutor(_THREADS) as pool:  # a fit runs outside the interpreter's lock
+        for values in map(iter, pool.map(fitted, golds)):
+            found.append([{letter: next(values) for letter in s.options} for s in test])
     return found
 
 
