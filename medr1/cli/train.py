@@ -21,6 +21,7 @@ from medr1.cli.common import (
     require_writable,
     unknown_key,
 )
+from medr1.errors import InputError
 from medr1.prompts import PROMPTS
 from medr1.records import ANSWER_TYPES
 
@@ -29,7 +30,61 @@ _NOT_SETTINGS = {
 }
 
 
-@click.command(cls=Medr1Command, extra_config_keys=True, short_help="Train a checkpoint with GRPO.")
+def fields_given(args: list[str]) -> dict[str, Any]:
+    """The flags that no option of ours takes, by name: `--name value ...`, `--name=value`.
+
+    Without a value a flag is true, and `--no-name` false.
+    """
+    given: dict[str, Any] = {}
+    name = None
+    for arg in args:
+        if arg.startswith("--") and len(arg) > 2:
+            name, equals, value = arg[2:].partition("=")
+            name = name.replace("-", "_")
+            if name in given:
+                raise click.UsageError(f"--{name.replace('_', '-')} is given twice.")
+            given[name] = [value] if equals else []
+        elif name is None or (arg.startswith("-") and not arg[1:2].isdigit()):
+            raise click.UsageError(f"Got unexpected extra argument ({arg})")
+        else:
+            given[name].append(arg)
+    return {
+        name: values[0] if len(values) == 1 else values or True for name, values in given.items()
+    }
+
+
+def known_fields(given: dict[str, Any], where: str, options: list[str]) -> dict[str, Any]:
+    """The fields by TRL's names; a click error with the nearest name for one nobody has."""
+    from medr1.train.fields import model_fields, trainer_fields
+
+    fields = [*trainer_fields(), *model_fields()]
+    found = {}
+    for name, value in given.items():
+        if name not in fields and name.removeprefix("no_") in fields and value is True:
+            name, value = name.removeprefix("no_"), False
+        if name not in fields:
+            raise click.UsageError(unknown_key(name, [*fields, *options], where))
+        found[name] = value
+    return found
+
+
+def dtype_of(fields: dict[str, Any], dtype: str) -> str:
+    """--dtype, or what TRL's bf16 and fp16 say, which are taken out of the fields."""
+    for name, kind in (("bf16", "bfloat16"), ("fp16", "float16")):
+        if str(fields.pop(name, False)).lower() not in ("true", "1", "yes"):
+            continue
+        if dtype not in ("auto", kind):
+            raise InputError(f"--{name} and --dtype {dtype} contradict each other; give one.")
+        dtype = kind
+    return dtype
+
+
+@click.command(
+    cls=Medr1Command,
+    extra_config_keys=True,
+    short_help="Train a checkpoint with GRPO.",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
 @model_path_option(required=True)
 @option(
     "--data",
@@ -79,30 +134,32 @@ def train(ctx: click.Context, **options: Any) -> None:
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
       torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml --output-dir output/tiny
 
-    Any field of TRL's GRPOConfig may stand in the YAML file beside the options below.
+    Every field of TRL's GRPOConfig, ModelConfig and ScriptArguments is an option too, here and in
+    the YAML file, under its own name: --warmup-steps 10, --use-peft --lora-r 16, --no-bf16.
     """
     from medr1.data.readers import read_questions, split_file
-    from medr1.errors import InputError
     from medr1.files import prepare_folder, to_json
     from medr1.models import find_checkpoint, load_model
 
-    extra = ctx.meta.get("medr1.extra") or {}
+    in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
+    extra = {
+        **known_fields(in_file, "--config", list(options)),
+        **known_fields(on_line, "train", list(options)),
+    }
+    dtype = dtype_of(extra, options["dtype"])
     output = Path(options["output_dir"])
     require_writable(output)
     root = Path(options["image_root"]) if options["image_root"] else None
-    questions = read_questions(split_file(Path(options["data"]), "train"), image_root=root)
+    split = str(extra.get("dataset_train_split", "train"))
+    questions = read_questions(split_file(Path(options["data"]), split), image_root=root)
     if options["answer_types"]:
         questions = questions.only(options["answer_types"])
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
-    from medr1.train.grpo import grpo_fields, settings_from
+    from medr1.train.grpo import is_first_process, settings_from
     from medr1.train.grpo import resolved as resolved_plan
     from medr1.train.grpo import train as run
 
-    fields = grpo_fields()
-    for key in extra:
-        if key not in fields:
-            raise InputError(unknown_key(key, [*fields, *options], "--config"))
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
     settings = settings_from({**extra, **chosen}, output)
     device = options["device"]
@@ -111,12 +168,19 @@ def train(ctx: click.Context, **options: Any) -> None:
             raise InputError(f"--use-cpu and --device {device} contradict each other; give one.")
         device = "cpu"
     loaded = load_model(
-        checkpoint, device=device, dtype=options["dtype"], offline=options["offline"]
+        checkpoint,
+        device=device,
+        dtype=dtype,
+        attention=settings.model.get("attn_implementation"),
+        offline=options["offline"],
     )
     if options["dry_run"]:
         click.echo(to_json(resolved_plan(loaded, questions, settings)), nl=False)
         return
-    prepare_folder(output, overwrite=options["overwrite"])
+    if is_first_process():
+        prepare_folder(output, overwrite=options["overwrite"])
     folder = run(loaded, questions, settings)
+    if not is_first_process():
+        return
     said = {"output_dir": str(folder)}
     click.echo(to_json(said) if options["as_json"] else str(folder), nl=not options["as_json"])

@@ -28,8 +28,9 @@ class MetricsLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("")
+        if state.is_world_process_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("")
         self.started = self.said = time.monotonic()
 
     def on_log(
@@ -40,11 +41,13 @@ class MetricsLog(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        if not state.is_world_process_zero or not logs:
+        if not logs:
             return
         for name, value in logs.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise NonFiniteError(f"{name} is {value} at step {state.global_step}; stopped.")
+        if not state.is_world_process_zero:
+            return
         now = time.monotonic()
         entry = {"step": state.global_step, "seconds": round(now - self.started, 3), **logs}
         with self.path.open("a") as file:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,18 +32,24 @@ from medr1.models import LoadedModel, checkpoint_document, control_tokens, libra
 from medr1.prompts import problem_text, prompt_sha256, user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
+from medr1.train.fields import checked, model_fields, trainer_fields
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from peft import PeftConfig
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
 logger = logging.getLogger("medr1")
 
 
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""The linear layers of the language models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
+
+
 @dataclass(frozen=True)
 class GrpoSettings:
-    """What medr1 decides itself; everything else is a field of TRL's GRPOConfig."""
+    """What medr1 decides itself; everything else is a field of one of TRL's configurations."""
 
     output_dir: Path
     prompt: str = "nothink"
@@ -51,6 +57,8 @@ class GrpoSettings:
     freeze_vision: bool = False
     grpo: Mapping[str, Any] = field(default_factory=dict)
     """Fields of GRPOConfig by name."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ModelConfig and ScriptArguments by name."""
 
 
 def grpo_config(settings: GrpoSettings, loaded: LoadedModel) -> GRPOConfig:
@@ -75,22 +83,43 @@ def grpo_config(settings: GrpoSettings, loaded: LoadedModel) -> GRPOConfig:
         raise InputError(f"training configuration refused: {reason}") from None
 
 
-def grpo_fields() -> list[str]:
-    """The names of GRPOConfig's fields, which a configuration file may hold."""
-    from trl import GRPOConfig
+def lora_config(settings: GrpoSettings) -> PeftConfig | None:
+    """The adapter to train, where `use_peft` asks for one instead of all weights.
 
-    return [entry.name for entry in fields(GRPOConfig)]
+    Where no target modules are named, all linear layers of the language model: the vision tower's
+    have the same names in some architectures, and stay as they are.
+    """
+    from trl import ModelConfig, get_peft_config
+
+    own = ModelConfig.__dataclass_fields__.keys()
+    given = {name: value for name, value in settings.model.items() if name in own}
+    if given.keys() & {"load_in_4bit", "load_in_8bit"}:
+        raise InputError("load_in_4bit and load_in_8bit are not there yet. Use use_peft alone.")
+    try:
+        config: Any = get_peft_config(ModelConfig(**given))
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"model configuration refused: {reason}") from None
+    if config is not None and config.target_modules is None:
+        config.target_modules = LORA_TARGETS
+    return config
 
 
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> GrpoSettings:
-    """The settings that a configuration file such as configs/tiny.yaml stands for."""
+    """The settings that a configuration file such as configs/tiny.yaml stands for.
+
+    Raises InputError for a value that is not of its field's type, or a field that may not be set.
+    """
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device", "dtype")
     own = {"rewards": tuple, "prompt": str, "freeze_vision": bool}
+    fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
+    typed = checked(fields)
     return GrpoSettings(
         output_dir=output_dir,
         **{name: kind(values[name]) for name, kind in own.items() if name in values},
-        grpo={names.get(k, k): v for k, v in values.items() if k not in (*others, *own)},
+        grpo={k: v for k, v in typed.items() if k in trainer_fields()},
+        model={k: v for k, v in typed.items() if k in model_fields()},
     )
 
 
@@ -140,6 +169,7 @@ def build_trainer(
             samples, questions.image_root, settings.prompt, loaded.info.answer_style
         ),
         processing_class=loaded.processor,
+        peft_config=lora_config(settings),
         callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
@@ -159,6 +189,11 @@ def refuse_control_tokens(loaded: LoadedModel, samples: Sequence[Sample]) -> Non
                 )
 
 
+def is_first_process() -> bool:
+    """Whether this process writes and logs: the only one, or rank 0 of a launcher's."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def train(
     loaded: LoadedModel,
     questions: Questions,
@@ -172,11 +207,12 @@ def train(
     """
     # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
-    write_atomic(settings.output_dir / "training.json", to_json(plan))
+    if is_first_process():
+        write_atomic(settings.output_dir / "training.json", to_json(plan))
     trainer = build_trainer(loaded, questions, settings, callbacks)
     trainer.train()
+    trainer.save_model(str(settings.output_dir))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
-        trainer.save_model(str(settings.output_dir))
         write_atomic(
             settings.output_dir / "medr1.json",
             checkpoint_document(
@@ -214,6 +250,7 @@ def resolved(loaded: LoadedModel, questions: Questions, settings: GrpoSettings) 
         "prompts_per_step": completions // (config.num_generations or 1),
         "max_steps": config.max_steps,
         "grpo": dict(settings.grpo),
+        "model_fields": dict(settings.model),
         "data_sha256": questions.sha256,
         "versions": library_versions(),
     }

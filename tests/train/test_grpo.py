@@ -14,7 +14,8 @@ from medr1.prompts import chat_messages
 
 pytest.importorskip("trl")
 
-from medr1.train.grpo import build_trainer, grpo_fields, resolved, settings_from, train
+from medr1.train.fields import trainer_fields
+from medr1.train.grpo import build_trainer, resolved, settings_from, train
 
 SMALL = {"max_steps": 2, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
 
@@ -83,4 +84,16 @@ def test_the_tiny_configuration_is_read_whole():
     text = (tiny_vqa_folder().parents[1] / "configs" / "tiny.yaml").read_text()
     own = {"model_path", "data", "answer_types", "prompt", "device", "rewards", "batch_size"}
     own |= {"freeze_vision"}
-    assert set(yaml.safe_load(text)) - own <= set(grpo_fields())
+    assert set(yaml.safe_load(text)) - own <= set(trainer_fields())
+
+
+def test_an_adapter_is_trained_on_the_language_model_alone(model, questions, tmp_path):
+    config = {**tiny_config(), **SMALL, "use_peft": True, "lora_r": 4, "learning_rate": 1e-2}
+    config.pop("freeze_vision")
+    folder = train(model, questions, settings_from(config, tmp_path / "out"))
+    adapter = json.loads((folder / "adapter_config.json").read_text())
+    assert adapter["r"] == 4 and not (folder / "model.safetensors").exists()
+    base, trained = load_model(tiny_vl_folder(), device="cpu"), load_model(folder, device="cpu")
+    after = dict(trained.model.named_parameters())
+    changed = {n for n, p in base.model.named_parameters() if (p != after[n]).any()}
+    assert changed and all("language_model.layers" in name for name in changed)

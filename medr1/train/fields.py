@@ -1,0 +1,146 @@
+"""The fields of TRL's configurations by name: what a flag or a line of YAML may set, and its type.
+
+Nothing is listed by hand: the fields and their types are those of the installed TRL.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from medr1.errors import InputError
+
+REFUSED = {
+    "trust_remote_code": "a checkpoint's own code is never run",
+    "model_init_kwargs": "the checkpoint is loaded completely or not at all, by --model-path",
+    "remove_unused_columns": "the rewards read these columns",
+    "dataset_config": "--data names a file or a folder",
+    "dataset_streaming": "images are read when their turn comes, without it",
+}
+"""Fields that would break what medr1 promises, and why."""
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@cache
+def trainer_fields() -> Mapping[str, Any]:
+    """The types of GRPOConfig's fields by name."""
+    from trl import GRPOConfig
+
+    return typing.get_type_hints(GRPOConfig)
+
+
+@cache
+def model_fields() -> Mapping[str, Any]:
+    """The types of the fields of TRL's ModelConfig and ScriptArguments by name."""
+    from trl import ModelConfig, ScriptArguments
+
+    hints = {**typing.get_type_hints(ModelConfig), **typing.get_type_hints(ScriptArguments)}
+    ours = ("model_name_or_path", "dtype", "dataset_name", "datasets")
+    return {name: hint for name, hint in hints.items() if name not in ours}
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in their fields' types; InputError for a field that is refused or another type.
+
+    Every key is in `trainer_fields` or `model_fields`. Texts, as the command line gives them, and
+    YAML's `1e-6`, which is a text there, are read; a list is `a,b` or JSON, a mapping JSON.
+    """
+    hints = {**trainer_fields(), **model_fields()}
+    for name in values.keys() & REFUSED.keys():
+        raise InputError(f"{name} cannot be set: {REFUSED[name]}. Leave it out.")
+    return {name: converted(name, value, hints[name]) for name, value in values.items()}
+
+
+def converted(name: str, value: Any, hint: Any) -> Any:
+    """One value in the type that a hint asks for; InputError where it has none of its types."""
+    kinds = list(_members(hint))
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            choices = [member.value for member in kind]
+            value = "no" if value is False else value  # YAML reads a bare `no` as false
+            if value not in choices:
+                said = ", ".join(map(str, choices))
+                raise InputError(f"{name}: {value!r} is none of {said}.")
+            return value
+    for kind in sorted(kinds, key=_strictness):
+        try:
+            return _as(value, kind)
+        except (ValueError, TypeError):
+            continue
+    wanted = " or ".join(_said(kind) for kind in kinds)
+    raise InputError(f"{name}: {value!r} is not {wanted}. Correct it there.")
+
+
+def _members(hint: Any) -> Iterable[Any]:
+    """The types of a union, or the type."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        for member in typing.get_args(hint):
+            yield from _members(member)
+    else:
+        yield hint
+
+
+_ORDER = (type(None), bool, int, float, list, dict, typing.Literal)
+
+
+def _strictness(kind: Any) -> int:
+    """Which type is tried first: a text is the last that anything is."""
+    base = typing.get_origin(kind) or kind
+    return _ORDER.index(base) if base in _ORDER else len(_ORDER)
+
+
+def _as(value: Any, kind: Any) -> Any:
+    """The value as this kind, or ValueError or TypeError."""
+    base = typing.get_origin(kind) or kind
+    text = value.strip() if isinstance(value, str) else None
+    if base is type(None):
+        return _only(None, value is None or text in ("null", "None", "none"))
+    if base is bool:
+        known = _WORDS[text.lower()] if text and text.lower() in _WORDS else value
+        return _only(known, isinstance(known, bool))
+    if isinstance(value, bool) and base in (int, float):
+        raise TypeError
+    if base is int:
+        return _only(int(value), text is not None or isinstance(value, int))
+    if base is float:
+        return _only(float(value), text is not None or isinstance(value, int | float))
+    if base is list:
+        return _as_list(value, kind)
+    if base is dict:
+        found = json.loads(value) if text is not None else value
+        return _only(found, isinstance(found, dict))
+    if base is typing.Literal:
+        return _only(value, value in typing.get_args(kind))
+    return _only(value, isinstance(value, base))
+
+
+def _as_list(value: Any, kind: Any) -> list[Any]:
+    if isinstance(value, str):
+        is_json = value.lstrip().startswith("[")
+        value = json.loads(value) if is_json else [part.strip() for part in value.split(",")]
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    inner = typing.get_args(kind)
+    return [_as(part, inner[0]) for part in value] if inner else list(value)
+
+
+def _only(value: Any, condition: bool) -> Any:
+    if not condition:
+        raise TypeError
+    return value
+
+
+def _said(kind: Any) -> str:
+    """A type in words."""
+    base = typing.get_origin(kind) or kind
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    words |= {list: "a list", dict: "a mapping", type(None): "null"}
+    if base is typing.Literal:
+        return ", ".join(map(repr, typing.get_args(kind)))
+    return words.get(base, getattr(base, "__name__", str(base)))
