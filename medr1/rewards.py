@@ -2,21 +2,37 @@
 
 Each takes `completions` and the data set's columns as lists and returns a float for each
 completion. `accuracy` is 1.0 exactly when `answers.judge` finds the completion correct, as
-evaluation does.
+evaluation does. All of medr1's own lie in [0, 1]. A reward of the user's is given as
+`package.module:function`.
+
+Every reward is checked after every call: what is not a finite number for each completion stops the
+run. None does too: TRL reads it as "does not apply" and adds nothing for it to the completion's
+sum, which is what 0.0 does, and a completion without any reward cannot be told from a bad one.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
 import json
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from medr1 import answers, similarity
-from medr1.errors import InputError
+from medr1.errors import InputError, NonFiniteError
 
-RewardFunction = Callable[..., list[float]]
+RewardFunction = Callable[..., Any]
+"""Returns a list of floats; one of the user's may be asynchronous."""
+
+OVERLONG = "soft-overlong"
+_LARGEST = 3.4e38
+"""What TRL's float32 holds."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,11 @@ def _items(
     ]
 
 
+def _too_long(item: _Item) -> bool:
+    """Whether the answer is not read for its length; long reasoning before a short one is fine."""
+    return len(item.content) > answers.LONG and item.verdict().extraction.answer is None
+
+
 def _similar(item: _Item, measure: Callable[[str, str], float]) -> float:
     texts = item.texts()
     return measure(*texts) if texts else 0.0
@@ -122,37 +143,166 @@ _SCORES: dict[str, Callable[[_Item, str], float]] = {
 
 
 def _bind(name: str, prompt: str) -> RewardFunction:
-    """The reward as TRL calls it, named as in the table, since TRL logs it by that."""
+    """The reward as TRL calls it, named as in the table, since TRL logs it by that.
+
+    It also logs how many completions of a batch were too long or too costly to compare.
+    """
     score = _SCORES[name]
+    compares = name.startswith("accuracy")
 
     def reward(completions: Sequence[Any], solution: Sequence[Any], **columns: Any) -> list[float]:
-        return [score(item, prompt) for item in _items(completions, solution, columns)]
+        scores, too_costly = [], 0
+        for item in _items(completions, solution, columns):
+            before = answers.given_up()
+            scores.append(score(item, prompt))
+            too_costly += answers.given_up() > before or _too_long(item)
+        if compares and (log_metric := columns.get("log_metric")):
+            log_metric(f"rewards/{name}/too_costly", float(too_costly))
+        return scores
 
     reward.__name__ = reward.__qualname__ = name
     return reward
 
 
+def overlong_score(length: int, max_length: int) -> float:
+    """1 + DAPO's soft over-length punishment (arXiv 2503.14476, eq. 13), and so in [0, 1].
+
+    1 up to four fifths of the length allowed, as in the paper, then in a line down to 0 at all of
+    it. The constant 1 leaves every advantage as it is, since a group's mean is taken off.
+    """
+    cache = max_length / 5
+    return min(1.0, max(0.0, (max_length - length) / cache))
+
+
+def _overlong(max_length: int) -> RewardFunction:
+    def reward(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+        return [overlong_score(len(ids), max_length) for ids in completion_ids]
+
+    return reward
+
+
+def _custom(name: str) -> RewardFunction:
+    """The function that `package.module:function` names; the working directory is searched last."""
+    module, _, path = name.partition(":")
+    if not all(re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", part) for part in (module, path)):
+        raise InputError(f"reward {name!r} is not written as package.module:function.")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that a folder there hides no library
+    importlib.invalidate_caches()
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+        parameters = inspect.signature(found).parameters.values()
+    except (ImportError, SyntaxError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"reward {name!r} cannot be imported: {reason}. Give package.module:function, from an "
+            "installed package or the working directory."
+        ) from None
+    except (TypeError, ValueError):
+        raise InputError(f"reward {name!r} is not a function.") from None
+    if isinstance(found, type) or not any(p.kind == p.VAR_KEYWORD for p in parameters):
+        raise InputError(
+            f"reward {name!r} is not called as TRL calls it: write it as a function "
+            "(completions, **columns) that returns a list of numbers."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _checked(name: str, values: Any, count: int, columns: Mapping[str, Any]) -> list[float]:
+    """The rewards as floats; NonFiniteError for the first that is none, with item and step."""
+    state = columns.get("trainer_state")
+    step = f" in step {state.global_step + 1}" if state is not None else ""
+    if hasattr(values, "tolist"):  # an array or a tensor
+        values = values.tolist()
+    if not isinstance(values, list | tuple):
+        raise NonFiniteError(
+            f"the reward {name!r} returned {_short(values)}{step}, not a list of numbers; "
+            "return one number for each completion."
+        )
+    ids = columns.get("id")
+    if len(values) != count:
+        first = f" (the first is item {str(ids[0])!r})" if ids else ""
+        raise NonFiniteError(
+            f"the reward {name!r} returned {len(values)} numbers for {count} completions{step}"
+            f"{first}; return one for each."
+        )
+    numbers = [value.item() if hasattr(value, "item") else value for value in values]
+    for i, value in enumerate(numbers):
+        if not isinstance(value, Real) or not abs(float(value)) <= _LARGEST:
+            item = f"item {str(ids[i])!r}" if ids else f"completion {i + 1} of the batch"
+            raise NonFiniteError(
+                f"the reward {name!r} gave {_short(value)} for {item}{step}; return a finite "
+                "number for each completion, 0.0 where the reward does not apply."
+            )
+    return [float(value) for value in numbers]
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]
+
+
+def _guarded(name: str, reward: RewardFunction) -> RewardFunction:
+    """The reward under its name, with every value checked."""
+
+    def checked(completions: Sequence[Any], **columns: Any) -> list[float]:
+        values = reward(completions=completions, **columns)
+        return _checked(name, values, len(completions), columns)
+
+    async def checked_later(completions: Sequence[Any], **columns: Any) -> list[float]:
+        values = await reward(completions=completions, **columns)
+        return _checked(name, values, len(completions), columns)
+
+    later = inspect.iscoroutinefunction(reward) or inspect.iscoroutinefunction(
+        getattr(reward, "__call__", None)  # noqa: B004
+    )
+    function: RewardFunction = checked_later if later else checked
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
 REWARDS: dict[str, RewardFunction] = {name: _bind(name, "think") for name in _SCORES}
-"""Every reward by its name; `format` and `format-authors` here are those of the prompt `think`."""
+"""Every reward of a text by its name; `format` and `format-authors` are here those of `think`."""
 
 accuracy = REWARDS["accuracy"]
 
 
-def reward_functions(names: Sequence[str], prompt: str) -> list[RewardFunction]:
-    """The named rewards for TRL, in order; `format` is the format that the prompt asks for."""
-    for name in names:
-        if name not in _SCORES:
-            close = difflib.get_close_matches(name, _SCORES, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"Choose from: {', '.join(_SCORES)}."
-            raise InputError(f"unknown reward {name!r}. {hint}")
-        if name == "format":
-            answers.format_of(prompt)
-    return [_bind(name, prompt) for name in names]
+def reward_functions(
+    names: Sequence[str], prompt: str, *, max_completion_length: int | None = None
+) -> list[RewardFunction]:
+    """The named rewards for TRL, in order; `format` is the format that the prompt asks for.
+
+    Each raises NonFiniteError for a value that is no finite number. `soft-overlong` needs the
+    length that completions are cut at, in tokens.
+    """
+    return [_guarded(name, _named(name, prompt, max_completion_length)) for name in names]
+
+
+def _named(name: str, prompt: str, max_length: int | None) -> RewardFunction:
+    if ":" in name:
+        return _custom(name)
+    if name == OVERLONG:
+        if not max_length or max_length < 1:
+            raise InputError(f"the reward {name!r} needs max_completion_length above 0; set it.")
+        return _overlong(max_length)
+    if name not in _SCORES:
+        known = (*_SCORES, OVERLONG)
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = (
+            f"Did you mean {close[0]!r}?"
+            if close
+            else f"Choose from: {', '.join(known)}, or give package.module:function."
+        )
+        raise InputError(f"unknown reward {name!r}. {hint}")
+    if name == "format":
+        answers.format_of(prompt)
+    return _bind(name, prompt)
 
 
 def score_completion(
     content: str, solution: str, problem: str | None = None, prompt: str = "think"
 ) -> dict[str, float]:
-    """Every reward of one completion, by name."""
+    """Every reward of one completion, by name, but `soft-overlong`, which needs its tokens."""
     item = _item(content, solution, {"problem": problem})
     return {name: float(score(item, prompt)) for name, score in _SCORES.items()}

@@ -783,7 +783,7 @@ def test_math_verify_says_the_same_in_every_thread() -> None:
     answer = "<answer>$\\frac{2}{4}$</answer>"
 
     def verdicts() -> list[object]:
-        symbolic.verify.cache_clear()
+        symbolic._compared.cache_clear()
         rewards = [authors_reward(answer, gold) for gold in golds]
         return [rewards, [is_right(answer, gold, {}) for gold in golds]]
 
@@ -805,7 +805,7 @@ def test_a_formula_that_takes_too_long_is_unequal_and_the_next_is_read(
     endless = "$2\\sin1000000\\cdot i$"  # sympy expands it for minutes
     assert seconds(lambda: symbolic.verify(endless, "$2\\pi$ and a half")) < 5.0
     monkeypatch.undo()
-    symbolic.verify.cache_clear()
+    symbolic._compared.cache_clear()
     assert symbolic.verify("$x+1$", "$1+x$")
 
 

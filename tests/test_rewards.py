@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from medr1.answers import answer_type_of, judge, parse_problem, parse_solution
-from medr1.errors import InputError
-from medr1.rewards import REWARDS, accuracy, reward_functions, score_completion
+from medr1.answers import answer_type_of, judge, parse_problem, parse_solution, symbolic
+from medr1.errors import InputError, NonFiniteError
+from medr1.rewards import REWARDS, accuracy, overlong_score, reward_functions, score_completion
 
-CASES = [
-    json.loads(line)
-    for line in (Path(__file__).parent / "reward-cases.jsonl").read_text("utf-8").splitlines()
-]
+CASES, MORE = (
+    [json.loads(line) for line in (Path(__file__).parent / name).read_text("utf-8").splitlines()]
+    for name in ("reward-cases.jsonl", "reward-cases-more.jsonl")
+)
+# The original's own rule takes more than its time here; ours does not begin.
+COSTLY_FOR_AUTHORS = {"more-138"}
 NAMES = [
     "accuracy",
     "format",
@@ -190,3 +199,216 @@ def test_every_case_has_every_reward_as_a_finite_share() -> None:
             assert all(math.isfinite(score) and 0 <= score <= 1 for score in scores.values())
             assert scores["accuracy"] == case["correct_reward"]
             assert scores["accuracy-authors"] == case["authors_reward"]
+
+
+@pytest.mark.parametrize("case", MORE, ids=[case["id"] for case in MORE])
+def test_more_labelled_cases(case) -> None:
+    scores = score_completion(case["content"], case["solution"], case["problem"])
+    assert scores["accuracy"] == case["correct_reward"], case["why"]
+    if case["id"] not in COSTLY_FOR_AUTHORS:
+        assert scores["accuracy-authors"] == case["authors_reward"], case["why"]
+
+
+# Costly completions
+
+
+HOSTILE = [
+    "$9^{9^{9^{9}}}$",
+    "7" * 200_000,
+    "$x" + "{" * 4_000 + "1" + "}" * 4_000 + "$",
+    "$2\\sin1000000\\cdot i$",  # of no costly shape: sympy expands it for minutes
+    "$\\frac{1}{2}$",
+]
+
+
+def rewarded(contents, solution="$2\\pi$"):
+    counted = {}
+    (reward,) = reward_functions(["accuracy"], "think")
+    values = reward(
+        completions=[f"<answer>{content}</answer>" for content in contents],
+        solution=[solution] * len(contents),
+        log_metric=counted.__setitem__,
+    )
+    return values, counted
+
+
+def test_costly_completions_are_0_within_a_second_and_counted() -> None:
+    symbolic.verify("1", "1")  # starts the process
+    for content in HOSTILE:
+        symbolic._compared.cache_clear()
+        start = time.monotonic()
+        assert rewarded([content])[0] == [0.0]
+        assert time.monotonic() - start < 1.5
+    values, counted = rewarded([*HOSTILE, "$2\\pi$"])
+    assert values == [0.0] * 5 + [1.0]
+    assert counted == {"rewards/accuracy/too_costly": 4.0}
+    values, counted = rewarded(["1</answer><think>" + "so " * 20_000 + "</think><answer>$2\\pi$"])
+    assert (values, counted) == ([1.0], {"rewards/accuracy/too_costly": 0.0})
+
+
+def test_a_comparison_that_is_killed_costs_the_next_nothing() -> None:
+    symbolic.verify("1", "1")
+    assert symbolic._WORKER.ask(HOSTILE[3], "$1$") is None
+    start = time.monotonic()
+    assert symbolic._WORKER.ask("$x+2$", "$2+x$") is True
+    assert time.monotonic() - start < 0.5
+
+
+def test_an_ended_process_changes_no_verdict() -> None:
+    symbolic.verify("1", "1")
+    symbolic._WORKER._process.kill()
+    time.sleep(0.1)
+    assert symbolic._WORKER.ask("$x+3$", "$3+x$") is True
+
+
+def test_verdicts_are_the_same_in_a_thread() -> None:
+    cases = [case for case in MORE if case["category"] == "math"]
+    solutions = [case["solution"] for case in cases]
+    found = []
+
+    def judged():
+        symbolic._compared.cache_clear()
+        found.append(accuracy([case["content"] for case in cases], solution=solutions))
+
+    thread = threading.Thread(target=judged)
+    thread.start()
+    thread.join()
+    judged()
+    assert found == [[case["correct_reward"] for case in cases]] * 2
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_verdicts_in_processes_and_a_prompt_exit(method, tmp_path) -> None:
+    (tmp_path / "run.py").write_text(
+        "import multiprocessing, os\n"
+        "from medr1.rewards import accuracy\n"
+        "def reward(n):\n"
+        "    return accuracy([f'<answer>${n}x+x$</answer>'], solution=[f'$x+{n}x$'])\n"
+        "if __name__ == '__main__':\n"
+        "    print(reward(2))\n"
+        f"    with multiprocessing.get_context('{method}').Pool(2) as pool:\n"
+        "        print(pool.map(reward, [3, 4]))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stdout == "[1.0]\n[[1.0], [1.0]]\n"
+
+
+# Length
+
+
+def test_the_overlong_score_is_dapos_punishment_and_one() -> None:
+    trl = pytest.importorskip("trl.rewards")
+    punishment = trl.get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=20)
+    lengths = [0, 1, 79, 80, 81, 90, 99, 100, 101, 500]
+    ids = [[1] * length for length in lengths]
+    expected = [1 + value for value in punishment(completion_ids=ids)]
+    assert [overlong_score(length, 100) for length in lengths] == pytest.approx(expected)
+    (reward,) = reward_functions(["soft-overlong"], "think", max_completion_length=100)
+    assert reward.__name__ == "soft-overlong"
+    rewards = reward(completions=["x"] * 10, completion_ids=ids, solution=["C"] * 10)
+    assert rewards == pytest.approx(expected)
+    with pytest.raises(InputError, match="max_completion_length"):
+        reward_functions(["soft-overlong"], "think")
+
+
+# Rewards of the user's, and the guard
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module into the working directory and returns its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def write(code: str, name: str) -> str:
+        (tmp_path / f"{name}.py").write_text(code)
+        return name
+
+    return write
+
+
+def test_a_function_of_the_working_directory_is_a_reward(module) -> None:
+    name = module(
+        "def short(completions, **columns):\n    return [1 / len(c) for c in completions]\n"
+        "async def later(completions, **columns):\n    return [True for c in completions]\n",
+        "own_rewards_a",
+    )
+    short, later = reward_functions([f"{name}:short", f"{name}:later"], "bare")
+    assert short.__name__ == "own_rewards_a:short"
+    assert short(completions=["ab", "abcd"], solution=["C", "C"]) == [0.5, 0.25]
+    assert asyncio.run(later(completions=["ab"])) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_module:f", "cannot be imported: No module named"),
+        ("json:nothing", "cannot be imported: module 'json' has no attribute"),
+        ("own_broken:f", "cannot be imported: "),
+        ("own_rewards_b:number", "is not a function"),
+        ("own_rewards_b:narrow", r"completions, \*\*columns"),
+        ("fractions:Fraction", r"completions, \*\*columns"),
+        ("rewards.py:", "not written as"),
+        (".rewards:f", "not written as"),
+        ("a b:f", "not written as"),
+    ],
+)
+def test_what_cannot_be_a_reward_is_one_sentence(module, name: str, said: str) -> None:
+    module("def f(:\n", "own_broken")
+    module("number = 4\ndef narrow(completions):\n    return []\n", "own_rewards_b")
+    with pytest.raises(InputError, match=said) as caught:
+        reward_functions([name], "think")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[1.0]", "returned 1 numbers for 2 completions in step 7 .*'item-a'"),
+        ("[1.0] * 3", "returned 3 numbers for 2"),
+        ("[1.0, None]", "gave None for item 'item-b' in step 7"),
+        ("[None, None]", "gave None for item 'item-a'"),
+        ("[1.0, float('nan')]", "gave nan for item 'item-b' in step 7"),
+        ("[float('-inf'), 1.0]", "gave -inf for item 'item-a'"),
+        ("[1.0, 1e39]", r"gave 1e\+39 for item 'item-b'"),
+        ("[1.0, '1.0']", "gave '1.0' for item 'item-b'"),
+        ("[1.0, [1.0]]", r"gave \[1.0\] for item 'item-b'"),
+        ("[1.0, 1j]", "gave 1j"),
+        ("None", "returned None in step 7, not a list"),
+        ("'10'", "returned '10' in step 7, not a list"),
+        ("1.0", "returned 1.0 in step 7, not a list"),
+        ("__import__('numpy').array([0.5, float('nan')])", "gave nan for item 'item-b'"),
+    ],
+)
+def test_a_reward_that_is_no_number_stops_the_run(module, value: str, said: str) -> None:
+    module("def f(completions, **columns):\n    return columns['value']\n", "own_rewards_c")
+    (reward,) = reward_functions(["own_rewards_c:f"], "think")
+    state = SimpleNamespace(global_step=6)
+    with pytest.raises(NonFiniteError, match=said) as caught:
+        reward(
+            completions=["a", "b"],
+            value=eval(value),
+            trainer_state=state,
+            id=["item-a", "item-b"],
+        )
+    assert caught.value.exit_code == 7
+    assert "'own_rewards_c:f'" in str(caught.value)
+
+
+def test_numbers_of_every_kind_pass(module) -> None:
+    import numpy
+
+    module("def f(completions, **columns):\n    return columns['value']\n", "own_rewards_d")
+    (reward,) = reward_functions(["own_rewards_d:f"], "think")
+    for value in ([1, True], (0.5, Fraction(1, 2)), numpy.array([1, 2]), [numpy.float32(1), 0]):
+        assert reward(completions=["a", "b"], value=value) == [float(x) for x in value]
+    with pytest.raises(NonFiniteError, match="completion 2 of the batch;"):
+        reward(completions=["a", "b"], value=[1, None])

@@ -14,10 +14,13 @@ from medr1.answers.blocks import format_of, has_format
 from medr1.answers.extraction import PROTOCOLS, Extraction, Verdict, extract, judge
 from medr1.answers.findings import Claims, Finding, claims, difference
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
+from medr1.answers.readings import LONG
+from medr1.answers.symbolic import given_up
 from medr1.normalization import normalize
 from medr1.quantities import parse_number
 
 __all__ = [
+    "LONG",
     "PROTOCOLS",
     "Claims",
     "Extraction",
@@ -30,6 +33,7 @@ __all__ = [
     "difference",
     "extract",
     "format_of",
+    "given_up",
     "has_format",
     "judge",
     "normalize",

@@ -40,7 +40,12 @@ def same_text(answer: str, gold: str) -> bool:
     if (expected := parse_quantity(gold)) and (stated := parse_quantity(answer)):
         units = {expected.unit, stated.unit}
         return expected.value == stated.value and (len(units) == 1 or units == {"", "degree"})
-    return bool(_LATEX.search(gold)) and equivalent(gold, answer)
+    return is_latex(gold) and equivalent(gold, answer)
+
+
+def is_latex(gold: str) -> bool:
+    """Whether a gold is written as a formula: those alone are given to math-verify."""
+    return bool(_LATEX.search(gold))
 
 
 def _canonical(text: str) -> str:

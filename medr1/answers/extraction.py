@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
-from medr1.answers.equality import same_number, same_text
+from medr1.answers.equality import is_latex, same_number, same_text
 from medr1.answers.findings import difference
 from medr1.answers.readings import (
     LONG,
@@ -97,6 +97,9 @@ def judge(
         by_gold = authors.kind_of(gold)
         extraction = _extract_authors(output, by_gold, protocol, extraction.reasoning)
         return Verdict(authors.is_correct(output, extraction.answer, gold, protocol), extraction)
+    if kind == "count" and extraction.answer is None and protocol == "default" and is_latex(gold):
+        kind = "open"  # not a number as it stands, but perhaps a formula of that value
+        extraction = extract(output, options={}, answer_type=kind)
     answer = extraction.answer
     if answer is None or not gold:
         return Verdict(False, extraction)
@@ -108,17 +111,18 @@ def judge(
         correct = same_number(answer, gold) or (":" in answer and same_text(answer, gold))
     elif protocol == "strict":
         correct = answer == gold.casefold()
-    elif not (correct := same_text(answer, gold)) and not difference(answer, gold):
+    elif (correct := same_text(answer, gold)) or is_latex(gold):
+        pass
+    elif not difference(answer, gold):
         return Verdict(True, replace(extraction, trace=(*extraction.trace, "same_claims")))
     return Verdict(correct, extraction)
 
 
 def _gold_letter(gold: str, options: Mapping[str, str]) -> str | None:
-    """The gold as a letter, also where a file gives the right option's text."""
+    """The gold as a letter, also where a file gives "(C)", "C) CT" or the right option's text."""
     if gold.upper() in (options or LETTERS):
         return gold.upper()
-    letters = _choices(tuple(options.items())).with_text(gold)
-    return letters[0] if len(letters) == 1 else None
+    return _choices(tuple(options.items())).block(gold).answer
 
 
 @lru_cache(maxsize=4096)
@@ -156,7 +160,7 @@ def _extract_default(blocks: Blocks, options: Mapping[str, str], answer_type: st
         method = reading.why if reading.answer is None else method
         return Extraction(reading.answer, method, blocks.reasoning, (*flags, *reading.flags))
 
-    if blocks.repeated:
+    if blocks.repeated or len(blocks.before) + len(blocks.tail) > MAX_BLOCKS:
         return found(Reading(None, "repeated"), "tag")
     for texts, flags in ((blocks.tail, ()), (blocks.before, ("before_think",))):
         kept = [text for text in texts if not is_placeholder(text)]
@@ -177,8 +181,6 @@ def _extract_default(blocks: Blocks, options: Mapping[str, str], answer_type: st
 
 def _agreeing(texts: list[str], read: Reader) -> Reading:
     """The answer on which all blocks agree."""
-    if len(texts) > MAX_BLOCKS:
-        return Reading(None, "repeated")
     readings = [read(text) for text in texts]
     if len({reading.answer for reading in readings}) > 1:
         return Reading(None, "ambiguous")
