@@ -97,7 +97,12 @@ def dtype_of(fields: dict[str, Any], dtype: str) -> str:
 @option("--answer-types", type=CommaList(str), help=f"Only these: {','.join(ANSWER_TYPES)}.")
 @option("--output-dir", required=True, metavar="DIR", help="Where the checkpoint goes.")
 @option("--prompt", type=click.Choice(list(PROMPTS)), default="nothink", help="How to ask.")
-@option("--rewards", type=CommaList(str), default="accuracy,format", help="By name.")
+@option(
+    "--rewards",
+    type=CommaList(str),
+    default="accuracy,format",
+    help="By name, as `medr1 rewards` prints them; soft-overlong; or package.module:function.",
+)
 @option("--reward-weights", type=CommaList(float), help="One a reward. [default: 1 each]")
 @option("--num-generations", type=int, help="G, completions a prompt.")
 @option(

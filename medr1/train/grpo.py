@@ -135,6 +135,7 @@ def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style
                 [load_image(resolve_image(name, image_root)).image for name in s.images]
                 for s in chosen
             ],
+            "id": [s.id for s in chosen],
             "solution": [s.ground_truth for s in chosen],
             "options": [dict(s.options) for s in chosen],
             "answer_type": [s.answer_type for s in chosen],
@@ -160,7 +161,10 @@ def build_trainer(
     config = grpo_config(settings, loaded)
     if settings.freeze_vision:
         loaded.model.model.visual.requires_grad_(False)
-    reward_funcs: list[Any] = list(reward_functions(settings.rewards, settings.prompt))
+    rewards = reward_functions(
+        settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
+    )
+    reward_funcs: list[Any] = list(rewards)
     trainer = GRPOTrainer(
         model=loaded.model,
         reward_funcs=reward_funcs,

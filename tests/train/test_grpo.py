@@ -8,7 +8,7 @@ import yaml
 from medr1.checkpoints.integrity import checksum_faults
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
-from medr1.errors import InputError
+from medr1.errors import InputError, NonFiniteError
 from medr1.models import load_model
 from medr1.prompts import chat_messages
 
@@ -97,3 +97,17 @@ def test_an_adapter_is_trained_on_the_language_model_alone(model, questions, tmp
     after = dict(trained.model.named_parameters())
     changed = {n for n, p in base.model.named_parameters() if (p != after[n]).any()}
     assert changed and all("language_model.layers" in name for name in changed)
+
+
+def test_a_reward_that_is_no_number_ends_the_run(model, questions, tmp_path, monkeypatch):
+    (tmp_path / "broken_rewards.py").write_text(
+        "def now_and_then(completions, trainer_state, **columns):\n"
+        "    bad = float('nan') if trainer_state.global_step else 1.0\n"
+        "    return [1.0] * (len(completions) - 1) + [bad]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    rewards = ["accuracy", "broken_rewards:now_and_then"]
+    config = {**tiny_config(), **SMALL, "rewards": rewards}
+    with pytest.raises(NonFiniteError, match=r"now_and_then. gave nan for item \S+ in step 2"):
+        train(model, questions, settings_from(config, tmp_path / "out"))
+    assert not (tmp_path / "out" / "model.safetensors").exists()

@@ -44,7 +44,7 @@ def gains(tmp_path, monkeypatch):
         loaded = load_model(config["model_path"], device="cpu")
         base = exam.answers(loaded)
         functions = grpo.reward_functions
-        monkeypatch.setattr(grpo, "reward_functions", lambda *args: rewards(functions(*args)))
+        monkeypatch.setattr(grpo, "reward_functions", lambda *a, **kw: rewards(functions(*a, **kw)))
         grpo.train(loaded, data(training), grpo.settings_from(config, tmp_path / "out"))
         trained = exam.answers(load_model(tmp_path / "out", device="cpu"))
         return {
