@@ -259,7 +259,7 @@ def _require_complete(path: Path, report: dict[str, Any]) -> None:
 
 
 def control_tokens(processor: Any) -> list[str]:
-    """The strings that the tokenizer reads as control, and that therefore no question may hold."""
+    """The strings that the tokenizer reads as control, and not as the text they are."""
     added = processor.tokenizer.added_tokens_decoder.values()
     return sorted({token.content for token in added if token.special})
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,26 @@ def problem_text(sample: Sample) -> str:
     """The question with its options inlined, as the published splits write it: `stem A)x, B)y`."""
     options = ", ".join(f"{letter}){text}" for letter, text in sample.options.items())
     return f"{sample.question} {options}".strip()
+
+
+def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
+    """The sample with a space inside each control token that its question or options hold.
+
+    So `<|image_pad|>` typed by somebody stays a text, `< |image_pad|>`, in every tokenizer.
+    """
+    longest_first = sorted((t for t in control_tokens if len(t) > 1), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    texts = (sample.question, *sample.options.values())
+    if not any(map(pattern.search, texts)):
+        return sample
+
+    def broken(text: str) -> str:
+        while pattern.search(text):
+            text = pattern.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
+        return text
+
+    options = {letter: broken(text) for letter, text in sample.options.items()}
+    return replace(sample, question=broken(sample.question), options=options)
 
 
 def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:

@@ -1,7 +1,16 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medr1.errors import InputError
-from medr1.prompts import PROMPTS, chat_messages, problem_text, prompt_sha256, user_text
+from medr1.prompts import (
+    PROMPTS,
+    as_plain_text,
+    chat_messages,
+    problem_text,
+    prompt_sha256,
+    user_text,
+)
 from medr1.records import Sample
 
 CHOICE = Sample(
@@ -55,3 +64,14 @@ def test_every_prompt_begins_with_the_problem_and_has_its_own_hash():
 def test_an_unknown_prompt_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match=r"think-aftr.*think-after"):
         user_text(OPEN, "think-aftr")
+
+
+@given(st.text(alphabet="<|>ab"))
+def test_no_control_token_is_left_in_a_question(text):
+    tokens = ["<|a|>", "<a>", "<|ab|>", "a|", "b"]
+    sample = Sample("1", ("a.jpg",), text, {"A": text})
+    plain = as_plain_text(sample, tokens)
+    for found in (plain.question, plain.options["A"]):
+        assert not any(token in found for token in tokens if len(token) > 1)
+        assert found.replace(" ", "") == text
+    assert as_plain_text(plain, tokens) is plain

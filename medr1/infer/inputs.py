@@ -18,7 +18,7 @@ from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
 from medr1.models import LoadedModel, control_tokens
-from medr1.prompts import chat_messages
+from medr1.prompts import as_plain_text, chat_messages
 from medr1.records import Failure, Sample
 
 if TYPE_CHECKING:
@@ -145,8 +145,9 @@ class Preparation:
         prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
         shown = tuple(pictures[name] for name in sample.images)
         turns = range(min(self.orders, len(sample.options) or 1))
+        plain = as_plain_text(sample, self._control_tokens)
         return Question(
-            index, sample, tuple(self._row(sample, turn, prompt, shown) for turn in turns)
+            index, sample, tuple(self._row(plain, turn, prompt, shown) for turn in turns)
         )
 
     def _row(self, sample: Sample, turn: int, prompt: str, pictures: tuple[Picture, ...]) -> Row:
@@ -158,7 +159,6 @@ class Preparation:
         turned = replace(sample, options=options)
         style = self.loaded.info.answer_style
         messages = chat_messages(turned, prompt, style)
-        self._refuse_control_tokens(sample, messages[0]["content"][-1]["text"])
         text = self._with_image_tokens(
             self.loaded.processor.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
@@ -189,15 +189,6 @@ class Preparation:
     @cached_property
     def _control_tokens(self) -> list[str]:
         return control_tokens(self.loaded.processor)
-
-    def _refuse_control_tokens(self, sample: Sample, text: str) -> None:
-        for token in self._control_tokens:
-            if token in text:
-                raise ItemError(
-                    "control_token",
-                    f"item {sample.id}: the question holds the model's control token {token}; "
-                    "remove it from the text.",
-                )
 
     def _with_image_tokens(self, text: str, pictures: Sequence[Picture]) -> str:
         """The prompt with as many image tokens as the vision tower gives vectors."""

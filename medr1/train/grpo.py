@@ -29,7 +29,7 @@ from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
 from medr1.models import LoadedModel, checkpoint_document, control_tokens, library_versions
-from medr1.prompts import problem_text, prompt_sha256, user_text
+from medr1.prompts import as_plain_text, prompt_sha256, user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
 from medr1.train.fields import checked, model_fields, trainer_fields
@@ -156,8 +156,8 @@ def build_trainer(
 
     from medr1.train.callbacks import MetricsLog
 
-    samples = questions.require_complete()
-    refuse_control_tokens(loaded, samples)
+    tokens = control_tokens(loaded.processor)
+    samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
     config = grpo_config(settings, loaded)
     if settings.freeze_vision:
         loaded.model.model.visual.requires_grad_(False)
@@ -178,19 +178,6 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def refuse_control_tokens(loaded: LoadedModel, samples: Sequence[Sample]) -> None:
-    """InputError for the first question that would speak to the model in its control tokens."""
-    tokens = control_tokens(loaded.processor)
-    for sample in samples:
-        text = problem_text(sample)
-        for token in tokens:
-            if token in text:
-                raise InputError(
-                    f"item {sample.id}: the question holds the model's control token {token}; "
-                    "remove it from the text."
-                )
 
 
 def is_first_process() -> bool:
