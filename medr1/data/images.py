@@ -136,6 +136,20 @@ def load_image(
         return _load(file, os.fstat(file.fileno()).st_size, shown, max_pixels, max_bytes)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels as stored, from the header alone; ItemError as in `load_image`."""
+    shown = _shorten(path.name)
+    with _open(path, shown) as file:
+        try:
+            image = _opened(file, file.read(132), shown)
+            _check_header(image, shown, MAX_PIXELS)
+        except Image.DecompressionBombError:
+            raise _too_many_pixels(shown, MAX_PIXELS) from None
+        except _DECODE_ERRORS as error:
+            raise _unreadable(shown, error) from None
+        return image.size
+
+
 def decode_image(content: bytes, name: str) -> LoadedImage:
     """Decode what a file of that name held, as `load_image` does, with its errors."""
     return _load(io.BytesIO(content), len(content), _shorten(name), MAX_PIXELS, MAX_BYTES)
@@ -154,11 +168,15 @@ def _load(file: IO[bytes], size: int, shown: str, max_pixels: int, max_bytes: in
     except Image.DecompressionBombError:  # of WebP, which allocates when it is opened
         raise _too_many_pixels(shown, max_pixels) from None
     except _DECODE_ERRORS as error:
-        raise ItemError(
-            "image_unreadable",
-            f"image {shown}: damaged or not what it seems ({_reason(error)}); "
-            "export it again, best as PNG.",
-        ) from None
+        raise _unreadable(shown, error) from None
+
+
+def _unreadable(shown: str, error: BaseException) -> ItemError:
+    return ItemError(
+        "image_unreadable",
+        f"image {shown}: damaged or not what it seems ({_reason(error)}); "
+        "export it again, best as PNG.",
+    )
 
 
 def _shorten(name: str) -> str:
@@ -209,13 +227,7 @@ def _too_many_pixels(shown: str, max_pixels: int) -> ItemError:
 
 def _decode(file: IO[bytes], shown: str, max_pixels: int) -> LoadedImage:
     head = file.read(132)
-    file.seek(0)
-    reader = next((reader for magic, reader in _READERS if head.startswith(magic)), None)
-    if reader is None:
-        raise ItemError("image_unreadable", f"image {shown}: {_format_hint(head)}")
-    if reader is JpegImagePlugin.jpeg_factory:
-        _check_scans(file, shown)
-    image = reader(file)  # not Image.open, which warns of large pictures before they are refused
+    image = _opened(file, head, shown)
     _check_header(image, shown, max_pixels)
     notes = []
     if image.format == "MPO":
@@ -237,6 +249,17 @@ def _decode(file: IO[bytes], shown: str, max_pixels: int) -> LoadedImage:
             rgb = rgb.transpose(_TURNS[orientation])
     rgb.info = {}
     return LoadedImage(rgb, tuple(notes))
+
+
+def _opened(file: IO[bytes], head: bytes, shown: str) -> Image.Image:
+    """The picture with its header read; `head` are the file's first bytes."""
+    file.seek(0)
+    reader = next((reader for magic, reader in _READERS if head.startswith(magic)), None)
+    if reader is None:
+        raise ItemError("image_unreadable", f"image {shown}: {_format_hint(head)}")
+    if reader is JpegImagePlugin.jpeg_factory:
+        _check_scans(file, shown)
+    return reader(file)  # not Image.open, which warns of large pictures before they are refused
 
 
 def _format_hint(head: bytes) -> str:
