@@ -65,7 +65,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the chain into `output_dir` and return what `medr1 demo --json` prints (DESIGN 5)."""
     from medr1.train.callbacks import EveryNSteps
-    from medr1.train.grpo import settings_from, train
+    from medr1.train.run import train
+    from medr1.train.settings import settings_from
 
     started = time.monotonic()
     config = {**tiny_config(CONFIGS[prompt]), "seed": seed}

@@ -37,7 +37,9 @@ __all__ = [
     "installed_version",
     "library_versions",
     "load_model",
+    "load_outline",
     "load_processor",
+    "outline",
     "read_checkpoint_info",
     "write_merged",
 ]
@@ -154,6 +156,35 @@ def load_model(
     model.to(target).eval()
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     return LoadedModel(path, model, processor, info, target, kind)
+
+
+def load_outline(path: Path, *, device: str = "auto", dtype: str = "auto") -> LoadedModel:
+    """A checkpoint as `load_model` gives it, with all but its weights: for plans.
+
+    Its parameters lie on torch's meta device, which has shapes and no memory.
+    """
+    target = choose_device(device)
+    kind = choose_dtype(dtype, target)
+    base = find_base(path, offline=True) if is_adapter(path) else path
+    require_sound(base)
+    processor = load_processor(path, base)
+    processor.tokenizer.padding_side = "left"
+    limit_pixels(processor, target)
+    info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    model = outline(config, kind)
+    return LoadedModel(path, model, processor, info, target, kind)
+
+
+def outline(config: Any, kind: torch.dtype) -> Any:
+    """A model of this configuration on torch's meta device."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, dtype=kind)
 
 
 def _load_weights(path: Path, kind: torch.dtype, attention: str) -> Any:

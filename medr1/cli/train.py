@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from medr1.cli.common import (
 from medr1.errors import InputError
 from medr1.prompts import PROMPTS
 from medr1.records import ANSWER_TYPES
+
+if TYPE_CHECKING:
+    from medr1.data.readers import Questions
 
 _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
@@ -79,6 +82,25 @@ def dtype_of(fields: dict[str, Any], dtype: str) -> str:
     return dtype
 
 
+def device_of(options: dict[str, Any]) -> str:
+    """--device, or cpu where TRL's --use-cpu asks for it."""
+    device: str = options["device"]
+    if not options["use_cpu"]:
+        return device
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--use-cpu and --device {device} contradict each other; give one.")
+    return "cpu"
+
+
+def training_questions(options: dict[str, Any], split: str) -> Questions:
+    """The questions of --data, of the answer types asked for."""
+    from medr1.data.readers import read_questions, split_file
+
+    root = Path(options["image_root"]) if options["image_root"] else None
+    questions = read_questions(split_file(Path(options["data"]), split), image_root=root)
+    return questions.only(options["answer_types"]) if options["answer_types"] else questions
+
+
 @click.command(
     cls=Medr1Command,
     extra_config_keys=True,
@@ -121,6 +143,9 @@ def dtype_of(fields: dict[str, Any], dtype: str) -> str:
 @option("--num-train-epochs", type=float, help="Passes over the data.")
 @option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
 @option("--save-steps", type=float, help="Updates between two checkpoints.")
+@option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
+@option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
+@option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
 @option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
@@ -139,39 +164,38 @@ def train(ctx: click.Context, **options: Any) -> None:
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
       torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml --output-dir output/tiny
 
+    All weights are trained in float32, computing in --dtype: an update of 1e-6 is lost in 16 bits.
+    Adapters (--use-peft) are, and leave the checkpoint's own weights in --dtype.
+
     Every field of TRL's GRPOConfig, ModelConfig and ScriptArguments is an option too, here and in
     the YAML file, under its own name: --warmup-steps 10, --use-peft --lora-r 16, --no-bf16.
     """
-    from medr1.data.readers import read_questions, split_file
     from medr1.files import prepare_folder, to_json
-    from medr1.models import find_checkpoint, load_model
+    from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
 
     in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
     extra = {
         **known_fields(in_file, "--config", list(options)),
         **known_fields(on_line, "train", list(options)),
     }
-    dtype = dtype_of(extra, options["dtype"])
+    dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
     output = Path(options["output_dir"])
     require_writable(output)
-    root = Path(options["image_root"]) if options["image_root"] else None
-    split = str(extra.get("dataset_train_split", "train"))
-    questions = read_questions(split_file(Path(options["data"]), split), image_root=root)
-    if options["answer_types"]:
-        questions = questions.only(options["answer_types"])
+    questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
-    from medr1.train.grpo import is_first_process, settings_from
-    from medr1.train.grpo import resolved as resolved_plan
-    from medr1.train.grpo import train as run
+    from medr1.train.run import is_first_process, resolved
+    from medr1.train.run import train as run
+    from medr1.train.settings import settings_from
 
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
-    settings = settings_from({**extra, **chosen}, output)
-    device = options["device"]
-    if options["use_cpu"]:
-        if device not in ("auto", "cpu"):
-            raise InputError(f"--use-cpu and --device {device} contradict each other; give one.")
-        device = "cpu"
+    compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
+    settings = settings_from({**extra, **chosen, "dtype": compute}, output)
+    dtype = compute if settings.model.get("use_peft") else "float32"
+    if options["dry_run"]:
+        loaded = load_outline(checkpoint, device=device, dtype=dtype)
+        click.echo(to_json(resolved(loaded, questions, settings)), nl=False)
+        return
     loaded = load_model(
         checkpoint,
         device=device,
@@ -179,9 +203,6 @@ def train(ctx: click.Context, **options: Any) -> None:
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
     )
-    if options["dry_run"]:
-        click.echo(to_json(resolved_plan(loaded, questions, settings)), nl=False)
-        return
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
     folder = run(loaded, questions, settings)

@@ -32,7 +32,7 @@ def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
     flags = ("--warmup_steps", "3", "--use-peft", "--lora-target-modules", "q_proj", "v_proj")
     result = run(*SMALL, *flags, "--no-bf16", "--dry-run", "--output_dir", str(tmp_path / "out"))
     plan = json.loads(result.stdout)
-    assert plan["grpo"]["warmup_steps"] == 3
+    assert plan["trainer_fields"]["warmup_steps"] == 3
     assert plan["model_fields"] == {
         "use_peft": True,
         "lora_target_modules": ["q_proj", "v_proj"],

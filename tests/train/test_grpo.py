@@ -18,7 +18,9 @@ pytest.importorskip("trl")
 from trl.data_utils import prepare_multimodal_messages
 
 from medr1.train.fields import trainer_fields
-from medr1.train.grpo import build_trainer, resolved, settings_from, train
+from medr1.train.grpo import build_trainer
+from medr1.train.run import resolved, train
+from medr1.train.settings import settings_from
 
 SMALL = {"max_steps": 2, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
 

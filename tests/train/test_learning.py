@@ -9,7 +9,11 @@ from medr1.evaluate.metrics import compare_accuracy
 from medr1.infer.engine import Decoding
 from medr1.models import load_model
 
-grpo = pytest.importorskip("medr1.train.grpo", exc_type=ImportError)
+pytest.importorskip("trl")
+
+from medr1.train import grpo
+from medr1.train.run import train
+from medr1.train.settings import settings_from
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +49,7 @@ def gains(tmp_path, monkeypatch):
         base = exam.answers(loaded)
         functions = grpo.reward_functions
         monkeypatch.setattr(grpo, "reward_functions", lambda *a, **kw: rewards(functions(*a, **kw)))
-        grpo.train(loaded, data(training), grpo.settings_from(config, tmp_path / "out"))
+        train(loaded, data(training), settings_from(config, tmp_path / "out"))
         trained = exam.answers(load_model(tmp_path / "out", device="cpu"))
         return {
             name: compare_accuracy(base, trained, protocol=name)["difference"]["value"]

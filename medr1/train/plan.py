@@ -1,0 +1,183 @@
+"""What a run will do, said before it starts: steps, prompts, tokens and memory.
+
+    medr1 train --config configs/tiny.yaml --output-dir output/tiny --dry-run
+
+Bytes are of one process. The activations are an estimate, and so is the memory that libraries,
+fragments and communication buffers take beside all this, which is not counted at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.readers import Questions
+from medr1.models import LoadedModel
+from medr1.train.lengths import PromptLength, pixel_limits, prompt_lengths, rendered
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+BYTES_OF_A_LAYER = 34
+"""Kept for the backward pass, a token, layer and hidden value, in 16 bits and without attention
+scores (arXiv 2205.05198, equation 1)."""
+BYTES_OF_A_LAYER_RECOMPUTED = 2
+"""With gradient checkpointing: the input of each layer."""
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the processes share a model: what `accelerate launch` has put into the environment."""
+
+    kind: str
+    """none | replicated | fsdp | zero1 | zero2 | zero3"""
+    processes: int
+
+    @property
+    def weights(self) -> int:
+        """Over how many processes the weights are split."""
+        return self.processes if self.kind in ("fsdp", "zero3") else 1
+
+    @property
+    def gradients(self) -> int:
+        """Over how many processes the gradients are split."""
+        return self.processes if self.kind in ("fsdp", "zero2", "zero3") else 1
+
+    @property
+    def optimizer(self) -> int:
+        """Over how many processes the optimizer's state is split."""
+        return self.processes if self.kind in ("fsdp", "zero1", "zero2", "zero3") else 1
+
+
+def sharding(environment: Mapping[str, str] = os.environ) -> Sharding:
+    """The sharding in force, from what torchrun and accelerate set for each process."""
+    processes = int(environment.get("WORLD_SIZE", "1"))
+    if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+        return Sharding("replicated" if stage == "0" else f"zero{stage}", processes)
+    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        return Sharding("fsdp", processes)
+    return Sharding("none" if processes == 1 else "replicated", processes)
+
+
+def num_steps(config: GRPOConfig, num_samples: int, processes: int) -> int:
+    """Optimizer steps of the run: max_steps, or the epochs' as TRL's sampler deals them out.
+
+    A group of prompts that does not fill a generation batch is left out, as TRL does.
+    """
+    if config.max_steps > 0:
+        return config.max_steps
+    batches_of_a_generation = config.steps_per_generation or 1
+    completions = config.per_device_train_batch_size * processes * batches_of_a_generation
+    generations = num_samples // (completions // (config.num_generations or 1))
+    batches = generations * batches_of_a_generation * config.num_iterations
+    return ceil(ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
+
+
+def memory(
+    model: Any, config: GRPOConfig, split: Sharding, longest: int, *, has_adapter: bool
+) -> dict[str, int]:
+    """Bytes by kind on one process; `longest` is the most tokens that a prompt has."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    num_trained = sum(p.numel() for p in trained)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    gradients = sum(p.numel() * p.element_size() for p in trained)
+    optimizer = 2 * gradients  # AdamW's two moments
+    copies = 0
+    if config.bf16 or config.fp16:
+        if split.kind.startswith("zero"):  # 16 bits, with 32-bit weights in the optimizer
+            weights, gradients = sum(2 * p.numel() for p in model.parameters()), 2 * num_trained
+            optimizer = 12 * num_trained
+        elif split.kind != "fsdp":
+            copies = 2 * sum(p.numel() for p in trained if p.element_size() == 4)
+    needs_reference = config.beta != 0 and not has_adapter
+    tokens = longest + (config.max_completion_length or 0)
+    return {
+        "weights": weights // split.weights,
+        "gradients": gradients // split.gradients,
+        "optimizer": optimizer // split.optimizer,
+        "autocast_copies": copies,
+        "reference_model": weights // split.weights if needs_reference else 0,
+        "activations_estimate": _activations(model, config, tokens),
+        "generation_cache": _cache(model, config, tokens),
+    }
+
+
+def _activations(model: Any, config: GRPOConfig, tokens: int) -> int:
+    """Bytes kept for the backward pass of one batch of completions, logits among them."""
+    text = model.config.get_text_config()
+    element = 2 if config.bf16 or config.fp16 else 4
+    kept = text.num_hidden_layers * BYTES_OF_A_LAYER
+    if config.gradient_checkpointing:
+        kept = text.num_hidden_layers * BYTES_OF_A_LAYER_RECOMPUTED + BYTES_OF_A_LAYER
+    layers = tokens * text.hidden_size * kept * element // 2
+    logits = (config.max_completion_length or 0) * text.vocab_size * (4 + element)
+    return config.per_device_train_batch_size * (layers + logits)
+
+
+def _cache(model: Any, config: GRPOConfig, tokens: int) -> int:
+    """Bytes of keys and values while a generation batch is being completed."""
+    text = model.config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    element = 2 if config.bf16 or config.fp16 else 4
+    of_a_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head * element
+    completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
+    return completions * tokens * of_a_token
+
+
+def prompt_plan(loaded: LoadedModel, questions: Questions, prompt: str) -> dict[str, Any]:
+    """Tokens of the prompts, the longest by name, and the first as the model sees it."""
+    lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt)
+    longest = max(lengths, key=lambda length: length.total)
+    least, most = pixel_limits(loaded.processor)
+    return {
+        "min_pixels": least,
+        "max_pixels": most,
+        "image_tokens": _range([p.image for p in lengths]),
+        "prompt_tokens": _range([p.total for p in lengths]),
+        "longest": _described(longest),
+        "first": rendered(loaded, questions.samples[0], prompt),
+    }
+
+
+def _range(values: list[int]) -> dict[str, float]:
+    return {"min": min(values), "mean": round(sum(values) / len(values), 1), "max": max(values)}
+
+
+def _described(length: PromptLength) -> dict[str, Any]:
+    sample = length.sample
+    images = list(sample.images)
+    return {"id": sample.id, "images": images, "tokens": length.total, "image": length.image}
+
+
+def run_plan(
+    loaded: LoadedModel,
+    questions: Questions,
+    config: GRPOConfig,
+    prompt: str,
+    trained: Any,
+    *,
+    has_adapter: bool,
+) -> dict[str, Any]:
+    """The plan of a run on `trained`: the model with what is frozen or added, on any device."""
+    split = sharding()
+    completions = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    completions *= split.processes
+    prompts = prompt_plan(loaded, questions, prompt)
+    longest = int(prompts["prompt_tokens"]["max"])
+    counted = [(p.numel(), p.requires_grad) for p in trained.parameters()]
+    return {
+        "samples": len(questions.samples),
+        "steps": num_steps(config, len(questions.samples), split.processes),
+        "completions_per_step": completions,
+        "prompts_per_step": completions // (config.num_generations or 1),
+        "parameters": sum(n for n, _ in counted),
+        "trained_parameters": sum(n for n, is_trained in counted if is_trained),
+        "sharding": split.kind,
+        "processes": split.processes,
+        "bytes_per_process": memory(trained, config, split, longest, has_adapter=has_adapter),
+        "prompts": prompts,
+    }
