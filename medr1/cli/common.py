@@ -57,7 +57,10 @@ def nobody_reads() -> int:
     return 141
 
 
-_OPTIONAL = {"trl": "train", "peft": "train", "datasets": None, "pyarrow": None}
+_OPTIONAL = {
+    **{"trl": "train", "peft": "train", "tensorboard": "tracking", "wandb": "tracking"},
+    **{"datasets": None, "pyarrow": None},
+}
 """Packages that an installation may lack, and the extra that brings each."""
 
 

@@ -143,6 +143,11 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
 @option("--num-train-epochs", type=float, help="Passes over the data.")
 @option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
 @option("--save-steps", type=float, help="Updates between two checkpoints.")
+@option(
+    "--completions-steps",
+    type=click.IntRange(min=0),
+    help="Updates between two looks at completions. [default: 10; 0: none]",
+)
 @option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
 @option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")

@@ -45,7 +45,12 @@ def build_trainer(
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
-    from medr1.train.callbacks import MetricsLog
+    from medr1.train.callbacks import AlarmLog, MetricsLog
+    from medr1.train.finite import StopsWhenNotFinite
+    from medr1.train.sampled import CompletionsLog, KeepsSamples
+
+    class WatchedGRPOTrainer(StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
+        _name = "GRPO"
 
     tokens = control_tokens(loaded.processor)
     samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
@@ -61,7 +66,8 @@ def build_trainer(
         settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
     )
     reward_funcs: list[Any] = list(rewards)
-    trainer = GRPOTrainer(
+    output = settings.output_dir
+    trainer = WatchedGRPOTrainer(
         model=loaded.model,
         reward_funcs=reward_funcs,
         args=config,
@@ -70,8 +76,15 @@ def build_trainer(
         ),
         processing_class=loaded.processor,
         peft_config=lora_config(settings),
-        callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
+        callbacks=[
+            MetricsLog(output / "metrics.jsonl"),
+            AlarmLog(output / "alarms.jsonl"),
+            *callbacks,
+        ],
     )
+    if settings.completions_steps:
+        path, every = output / "completions.jsonl", settings.completions_steps
+        trainer.add_callback(CompletionsLog(path, every, trainer.samples))
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -32,15 +32,22 @@ def train(
 ) -> Path:
     """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
 
-    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `config.json`s of the
-    model, and last `SHA256SUMS`. Raises InputError for settings or data that cannot be trained on.
+    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `alarms.jsonl` and
+    `completions.jsonl` where there are any, `config.json`s of the model, and last `SHA256SUMS`.
+    Raises InputError for settings or data that cannot be trained on.
     """
+    from medr1.train.progress import Progress
+
     # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
     if is_first_process():
         write_atomic(settings.output_dir / "training.json", to_json(plan))
-    trainer = build_trainer(loaded, questions, settings, callbacks)
-    trainer.train()
+    progress = Progress()
+    trainer = build_trainer(loaded, questions, settings, [progress, *callbacks])
+    try:
+        trainer.train()
+    finally:
+        progress.close()
     trainer.save_model(str(settings.output_dir))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
         write_atomic(

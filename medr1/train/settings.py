@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.train.fields import checked, model_fields, trainer_fields
+from medr1.train.tracking import require_trackers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -33,6 +34,8 @@ class TrainingSettings:
     max_pixels: int | None = None
     max_prompt_length: int | None = None
     """Tokens of a prompt with its images; a longer one is refused. None: what the model takes."""
+    completions_steps: int = 10
+    """Steps between two looks at completions; 0: none are kept."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of GRPOConfig by name."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -54,8 +57,10 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
         "fp16": dtype == "float16",
         "gradient_checkpointing": False,
     }
+    given = {**fixed, **settings.trainer}
+    given["report_to"] = given["report_to"] or []  # None would be the name of one
     try:
-        return GRPOConfig(**{**fixed, **settings.trainer})
+        return GRPOConfig(**given)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
@@ -96,9 +101,11 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
     own: dict[str, Any] = {"rewards": tuple, "prompt": str, "freeze_vision": bool, "dtype": str}
-    own |= dict.fromkeys(("min_pixels", "max_pixels", "max_prompt_length"), int)
+    numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
+    own |= dict.fromkeys(numbers, int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
     typed = checked(fields)
+    require_trackers(typed.get("report_to"))
     return TrainingSettings(
         output_dir=output_dir,
         **{name: kind(values[name]) for name, kind in own.items() if name in values},
