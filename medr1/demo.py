@@ -25,6 +25,7 @@ from medr1.infer.engine import Decoding, predict
 from medr1.models import LoadedModel, load_model
 from medr1.records import Prediction
 from medr1.report.plots import learning_curve
+from medr1.report.training import write_training_page
 
 logger = logging.getLogger("medr1")
 
@@ -95,6 +96,7 @@ def run_demo(
 
     every = max(1, config["max_steps"] // 5)
     checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
+    write_training_page(checkpoint)
 
     logger.info("3/4  trained model on the same test questions")
     trained = sit(

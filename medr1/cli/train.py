@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,6 +178,7 @@ def train(ctx: click.Context, **options: Any) -> None:
     """
     from medr1.files import prepare_folder, to_json
     from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
+    from medr1.report.training import write_training_page
 
     in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
     extra = {
@@ -210,7 +212,11 @@ def train(ctx: click.Context, **options: Any) -> None:
     )
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
-    folder = run(loaded, questions, settings)
+    try:
+        folder = run(loaded, questions, settings)
+    finally:
+        if is_first_process():
+            write_training_page(output, stopped_by=sys.exc_info()[1])
     if not is_first_process():
         return
     said = {"output_dir": str(folder)}

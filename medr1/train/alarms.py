@@ -7,7 +7,7 @@ means since the entry before. An alarm looks at the last STEPS steps, or at what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 STEPS = 10
@@ -15,8 +15,9 @@ STEPS = 10
 SAME = 1e-6
 ZERO_VARIANCE, CLIPPED, REPEATING = 0.8, 0.5, 0.3
 """Shares of groups or completions from which on an alarm is raised."""
-SPIKE, SPIKE_LEAST = 5.0, 0.1
-"""KL over its median before, and below what a KL is no spike, in nats a token."""
+SPIKE, SPIKE_LEAST, RISE, ENTRIES = 5.0, 0.1, 3, 5
+"""KL over its highest, and how high it has to be, in nats a token; over how many entries it may
+rise, and how many have to come before. From 0, where it starts, it grows as fast in any run."""
 COLLAPSE, COLLAPSE_LEAST = 0.25, 20.0
 """Length over that of the first STEPS steps, and how long those had to be, in tokens."""
 
@@ -85,14 +86,14 @@ def repeating(history: History) -> str | None:
 
 def kl_spike(history: History) -> str | None:
     """The KL is a multiple of what it was."""
-    earlier = [entry["kl"] for entry in history[:-1] if _number(entry, "kl")]
-    if not history or not _number(history[-1], "kl") or not _long_enough(history[:-1]):
+    before = [entry["kl"] for entry in history if _number(entry, "kl")][:-RISE]
+    if len(before) < ENTRIES or not _number(history[-1], "kl"):
         return None
-    now, usual = history[-1]["kl"], median(earlier) if earlier else 0.0
-    if not earlier or now < SPIKE_LEAST or now < SPIKE * usual:
+    now, usual = history[-1]["kl"], max(before[-STEPS:])
+    if now < SPIKE_LEAST or now < SPIKE * usual:
         return None
     return (
-        f"The KL to the reference model is {now:.3g}, after a median of {usual:.3g}: the policy "
+        f"The KL to the reference model is {now:.3g}, after {usual:.3g} at most: the policy "
         "left the reference in one stride, mostly by too large an update. Lower learning_rate or "
         "max_grad_norm, raise beta, and go on from a checkpoint before this step."
     )

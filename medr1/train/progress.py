@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -47,12 +48,15 @@ class Progress(TrainerCallback):
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         self.opened.enter_context(logging_redirect_tqdm([logger]))
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 where nobody has said
         self.bar = self.opened.enter_context(
             tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
                 bar_format=_BAR,
-                dynamic_ncols=True,
+                dynamic_ncols=columns > 0,
+                ncols=None if columns else 80,
+                nrows=None if columns else 24,
                 file=sys.stderr,
             )
         )
