@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +178,14 @@ def train(ctx: click.Context, **options: Any) -> None:
     Every field of TRL's GRPOConfig, ModelConfig and ScriptArguments is an option too, here and in
     the YAML file, under its own name: --warmup-steps 10, --use-peft --lora-r 16, --no-bf16.
     """
+    with redirect_stdout(sys.stderr):  # what rewards, libraries and services print is no result
+        result = _run(ctx, options)
+    if result is not None:
+        click.echo(result, nl=False)
+
+
+def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
+    """What the command prints: the plan, or where the checkpoint lies; first process only."""
     from medr1.files import prepare_folder, to_json
     from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
     from medr1.report.training import write_training_page
@@ -186,6 +196,8 @@ def train(ctx: click.Context, **options: Any) -> None:
         **known_fields(on_line, "train", list(options)),
     }
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
+    if options["offline"]:
+        os.environ["WANDB_MODE"] = "offline"
     output = Path(options["output_dir"])
     require_writable(output)
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
@@ -201,8 +213,7 @@ def train(ctx: click.Context, **options: Any) -> None:
     dtype = compute if settings.model.get("use_peft") else "float32"
     if options["dry_run"]:
         loaded = load_outline(checkpoint, device=device, dtype=dtype)
-        click.echo(to_json(resolved(loaded, questions, settings)), nl=False)
-        return
+        return to_json(resolved(loaded, questions, settings))
     loaded = load_model(
         checkpoint,
         device=device,
@@ -218,6 +229,5 @@ def train(ctx: click.Context, **options: Any) -> None:
         if is_first_process():
             write_training_page(output, stopped_by=sys.exc_info()[1])
     if not is_first_process():
-        return
-    said = {"output_dir": str(folder)}
-    click.echo(to_json(said) if options["as_json"] else str(folder), nl=not options["as_json"])
+        return None
+    return to_json({"output_dir": str(folder)}) if options["as_json"] else f"{folder}\n"

@@ -127,6 +127,8 @@ def _reason(error: BaseException) -> str:
     said = " ".join(str(error).split())
     if isinstance(error, Medr1Error):
         return said
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "A signal, or somebody at the keyboard."
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

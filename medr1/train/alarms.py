@@ -42,7 +42,7 @@ def equal_rewards(history: History) -> str | None:
     return (
         f"All completions of the last {STEPS} steps had the same reward, {reward:.3g}, and nothing "
         "is learned from equals: the reward may be constant, or may not read this format of "
-        "answer. Score completions.jsonl with `medr1 rewards`, or add a graded reward."
+        "answer. Read completions.jsonl, and try another prompt, a graded reward, or SFT first."
     )
 
 

@@ -17,6 +17,7 @@ from medr1.train.grpo import build_trainer
 from medr1.train.lengths import set_pixel_limits
 from medr1.train.plan import run_plan
 from medr1.train.settings import TrainingSettings, compute_dtype, lora_config, trainer_config
+from medr1.train.tracking import reporting
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -45,7 +46,8 @@ def train(
     progress = Progress()
     trainer = build_trainer(loaded, questions, settings, [progress, *callbacks])
     try:
-        trainer.train()
+        with reporting():
+            trainer.train()
     finally:
         progress.close()
     trainer.save_model(str(settings.output_dir))  # by every process: where weights are sharded

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 from medr1.errors import InputError
 
@@ -39,8 +42,43 @@ def require_trackers(names: Sequence[str] | str | None) -> None:
             )
             raise InputError(f"report_to: unknown service {name!r}. {hint}")
         package = _PACKAGES.get(name, name)
-        if importlib.util.find_spec(package) is not None:
+        if _is_installed(package):
             continue
         if name in _EXTRA:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         raise InputError(f"report_to: {name} needs {package}, which is not installed here.")
+
+
+def _is_installed(package: str) -> bool:
+    """Whether it can be imported; the folder ./wandb that its runs leave behind is no package."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Around a run: InputError where wandb does not know the user, and its last words at the end.
+
+    Left to itself it says them when the process ends, after the command's result.
+    """
+    try:
+        yield
+    except _refusals() as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"wandb refused: {reason} Or keep the run here: --offline, or WANDB_MODE=offline."
+        ) from None
+    finally:
+        if (wandb := _wandb()) is not None and wandb.run is not None:
+            wandb.finish()
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    wandb = _wandb()
+    return () if wandb is None else (wandb.errors.UsageError, wandb.errors.AuthenticationError)
+
+
+def _wandb() -> Any:
+    """The module, where the run has loaded it."""
+    wandb = sys.modules.get("wandb")
+    return wandb if hasattr(wandb, "run") else None
