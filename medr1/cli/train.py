@@ -27,9 +27,13 @@ from medr1.records import ANSWER_TYPES
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.models import LoadedModel
+    from medr1.train.settings import TrainingSettings
+    from medr1.train.validation import Validation
 
 _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
+    *("eval_data", "eval_steps"),
 }
 
 
@@ -101,6 +105,34 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
     return questions.only(options["answer_types"]) if options["answer_types"] else questions
 
 
+def validation_for(
+    options: dict[str, Any], questions: Questions, loaded: LoadedModel, settings: TrainingSettings
+) -> Validation | None:
+    """What --eval-data asks for."""
+    if not options["eval_data"]:
+        return None
+    from medr1.infer.engine import Decoding
+    from medr1.train.plan import sharding
+    from medr1.train.settings import trainer_config
+    from medr1.train.validation import Validation
+    from medr1.validation import Rehearsal, validation_questions
+
+    split = str(settings.model.get("dataset_test_split", "validation"))
+    held_back = validation_questions(Path(options["eval_data"]), split, questions)
+    if options["answer_types"]:
+        held_back = held_back.only(options["answer_types"])
+    config = trainer_config(settings, loaded)
+    rehearsal = Rehearsal(
+        loaded,
+        held_back,
+        settings.prompt,
+        max_new_tokens=config.max_completion_length or Decoding.max_new_tokens,
+        batch_size=config.per_device_eval_batch_size,
+    )
+    divided = sharding().weights == 1
+    return Validation(lambda: rehearsal.accuracy(divided=divided), options["eval_steps"])
+
+
 @click.command(
     cls=Medr1Command,
     extra_config_keys=True,
@@ -143,6 +175,8 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
 @option("--num-train-epochs", type=float, help="Passes over the data.")
 @option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
 @option("--save-steps", type=float, help="Updates between two checkpoints.")
+@option("--eval-data", metavar="PATH", help="Questions held back, to validate on while training.")
+@option("--eval-steps", type=int, help="Updates between validations. [default: ten a run]")
 @option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
 @option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
@@ -205,7 +239,8 @@ def train(ctx: click.Context, **options: Any) -> None:
     )
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
-    folder = run(loaded, questions, settings)
+    validation = validation_for(options, questions, loaded, settings)
+    folder = run(loaded, questions, settings, validation=validation)
     if not is_first_process():
         return
     said = {"output_dir": str(folder)}
