@@ -237,9 +237,9 @@ def train(ctx: click.Context, **options: Any) -> None:
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
     )
+    validation = validation_for(options, questions, loaded, settings)
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
-    validation = validation_for(options, questions, loaded, settings)
     folder = run(loaded, questions, settings, validation=validation)
     if not is_first_process():
         return

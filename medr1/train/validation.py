@@ -54,7 +54,10 @@ class KeepsTheBest:
         self.trainer.log(dict(values))
         self.trainer.control.should_log = wanted
         accuracy = values["eval_accuracy"]
-        if step == 0 or (self.best is not None and accuracy <= self.best):
+        is_best = step > 0 and (self.best is None or accuracy > self.best)
+        if self.trainer.is_world_process_zero():
+            logger.info(_line(step, values, self.folder if is_best else None))
+        if not is_best:
             return
         self.best = accuracy
         beside = self.folder.with_name(f".{self.folder.name}")
@@ -69,6 +72,13 @@ class KeepsTheBest:
         from trl.models.utils import unwrap_model_for_generation
 
         return unwrap_model_for_generation(self.trainer.model_wrapped, self.trainer.accelerator)
+
+
+def _line(step: int, values: Mapping[str, float], kept: Path | None) -> str:
+    said = f"step {step}, validation accuracy {values['eval_accuracy']:.1%}"
+    if "eval_accuracy_low" in values:
+        said += f" ({values['eval_accuracy_low']:.1%} to {values['eval_accuracy_high']:.1%})"
+    return f"{said}, the best so far: kept in {kept}" if kept else said
 
 
 def accuracy_of(folder: Path) -> float | None:
