@@ -133,10 +133,7 @@ def sit(exam: Exam, loaded: LoadedModel, folder: Path, seed: int) -> dict[str, l
 
 def shares_right(loaded: LoadedModel, exam: Exam) -> dict[str, float]:
     """The shares of right greedy answers, while a model is being trained."""
-    training = loaded.model.training
-    loaded.model.eval()
     predictions, shuffled = exam.answers(loaded), exam.answers_shuffled(loaded)
-    loaded.model.train(training)
     return {
         **{protocol: share_right(predictions, protocol) for protocol in PROTOCOLS},
         "shuffled_images": share_right(shuffled, "default"),

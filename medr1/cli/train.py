@@ -30,9 +30,13 @@ from medr1.records import ANSWER_TYPES
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.models import LoadedModel
+    from medr1.train.settings import TrainingSettings
+    from medr1.train.validation import Validation
 
 _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
+    *("eval_data", "eval_steps"),
 }
 
 
@@ -104,6 +108,34 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
     return questions.only(options["answer_types"]) if options["answer_types"] else questions
 
 
+def validation_for(
+    options: dict[str, Any], questions: Questions, loaded: LoadedModel, settings: TrainingSettings
+) -> Validation | None:
+    """What --eval-data asks for."""
+    if not options["eval_data"]:
+        return None
+    from medr1.infer.engine import Decoding
+    from medr1.train.plan import sharding
+    from medr1.train.settings import trainer_config
+    from medr1.train.validation import Validation
+    from medr1.validation import Rehearsal, validation_questions
+
+    split = str(settings.model.get("dataset_test_split", "validation"))
+    held_back = validation_questions(Path(options["eval_data"]), split, questions)
+    if options["answer_types"]:
+        held_back = held_back.only(options["answer_types"])
+    config = trainer_config(settings, loaded)
+    rehearsal = Rehearsal(
+        loaded,
+        held_back,
+        settings.prompt,
+        max_new_tokens=config.max_completion_length or Decoding.max_new_tokens,
+        batch_size=config.per_device_eval_batch_size,
+    )
+    divided = sharding().weights == 1
+    return Validation(lambda: rehearsal.accuracy(divided=divided), options["eval_steps"])
+
+
 @click.command(
     cls=Medr1Command,
     extra_config_keys=True,
@@ -151,6 +183,8 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
     type=click.IntRange(min=0),
     help="Updates between two looks at completions. [default: 10; 0: none]",
 )
+@option("--eval-data", metavar="PATH", help="Questions held back, to validate on while training.")
+@option("--eval-steps", type=int, help="Updates between validations. [default: ten a run]")
 @option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
 @option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
@@ -221,10 +255,11 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
     )
+    validation = validation_for(options, questions, loaded, settings)
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
     try:
-        folder = run(loaded, questions, settings)
+        folder = run(loaded, questions, settings, validation=validation)
     finally:
         if is_first_process():
             write_training_page(output, stopped_by=sys.exc_info()[1])

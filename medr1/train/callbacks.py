@@ -91,19 +91,31 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 class EveryNSteps(TrainerCallback):
-    """Calls `action(step)` before the first step, every `num_steps`, and after the last."""
+    """Calls `action(step)` before the first step, every `num_steps`, and after the last.
+
+    The model is in evaluation mode then.
+    """
 
     def __init__(self, num_steps: int, action: Callable[[int], None]) -> None:
         self.num_steps = num_steps
         self.action = action
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
-        self.action(state.global_step)
+        if state.global_step == 0:  # a run that goes on has measured where it left off
+            self._act(0, given["model"])
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         if state.global_step % self.num_steps == 0 or state.global_step == state.max_steps:
-            self.action(state.global_step)
+            self._act(state.global_step, given["model"])
+
+    def _act(self, step: int, model: Any) -> None:
+        training = model.training
+        model.eval()
+        try:
+            self.action(step)
+        finally:
+            model.train(training)
