@@ -8,7 +8,8 @@ that is finite can still carry them out of range.
 
 The device is waited for once a batch, where Trainer's own check, which is off here, waits twice,
 and once an update. Several processes end together, with the same sentence: a loss is gathered from
-all of them before it is judged, and so is the verdict on the weights that each one holds.
+all of them before it is judged, and so are the verdicts on the weights that each one holds and on
+its rewards.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather, gather_object
 
 from medr1.errors import NonFiniteError
 
@@ -53,6 +54,20 @@ class StopsWhenNotFinite(_Trainer):
                 "a probability of the next token", "no number", _ids(inputs)
             ) from None
         return {**batch, "items": _ids(inputs)}  # TRL shuffles and splits lists as it does tensors
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: list[Any], completions: Any, completion_ids_list: Any
+    ) -> Any:
+        said = []
+        try:
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        except NonFiniteError as error:  # the other processes wait where TRL gathers
+            said = [str(error)]
+            shape = (len(prompts), len(self.reward_funcs))
+            rewards = gather(torch.full(shape, math.nan, device=self.accelerator.device))
+        if rewards.isnan().any() and (sentences := gather_object(said)):
+            raise NonFiniteError(sentences[0])
+        return rewards
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         batch = super()._prepare_inputs(generation_batch)

@@ -149,30 +149,42 @@ from medr1.models import load_model
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 
+folder, fault, rank = Path(sys.argv[1]), sys.argv[2], os.environ["RANK"]
 loaded = load_model(tiny_vl_folder(), device="cpu")
-rank = os.environ["RANK"]
-if rank == "1":
+if fault == "loss" and rank == "1":
     loaded.model.model.language_model.norm.register_forward_hook(
         lambda module, args, out: out * float("nan") if torch.is_grad_enabled() else out
     )
+
+def reward(completions, **columns):
+    wrong = fault == "reward" and rank == "1"
+    return [float("inf") if wrong else 0.5] * len(completions)
+
 small = {"max_steps": 3, "batch_size": 4, "num_generations": 4, "max_completion_length": 6}
-small["gradient_accumulation_steps"] = 2
+small |= {"gradient_accumulation_steps": 2, "rewards": ["accuracy", "__main__:reward"]}
 questions = read_questions(tiny_vqa_folder() / "train.json", limit=40)
 try:
-    train(loaded, questions, settings_from({**tiny_config(), **small}, Path(sys.argv[1])))
+    train(loaded, questions, settings_from({**tiny_config(), **small}, folder))
 except NonFiniteError as error:
-    Path(sys.argv[1], f"said-{rank}").write_text(str(error))
+    (folder / f"said-{rank}").write_text(str(error))
     sys.exit(7)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_end_together_with_the_same_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("loss", "the loss is nan in step 1 (items 'train_"),
+        ("reward", "the reward '__main__:reward' gave inf for item 'train_"),
+    ],
+)
+def test_two_processes_end_together_with_the_same_sentence(fault, says, tmp_path):
     (tmp_path / "run.py").write_text(SCRIPT)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    command = [sys.executable, *launcher, str(tmp_path / "run.py"), str(tmp_path)]
+    command = [sys.executable, *launcher, str(tmp_path / "run.py"), str(tmp_path), fault]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode != 0
     said = [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)]
-    assert said[0] == said[1] and "the loss is nan in step 1 (items 'train_" in said[0]
+    assert said[0] == said[1] and says in said[0]
     assert_nothing_saved(tmp_path)
