@@ -7,9 +7,9 @@ what they were; and the weights before each generation and before they are saved
 that is finite can still carry them out of range.
 
 The device is waited for once a batch, where Trainer's own check, which is off here, waits twice,
-and once an update. Several processes end together, with the same sentence: a loss is gathered from
-all of them before it is judged, and so are the verdicts on the weights that each one holds and on
-its rewards.
+once an update, and twice a generation, which waits for every token. Several processes end together,
+with the same sentence: a loss is gathered from all of them before it is judged, and so are the
+verdicts on the weights that each one holds and on its rewards.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather, gather_object
+from torch.nn.utils import get_total_norm
 
 from medr1.errors import NonFiniteError
 
@@ -107,19 +108,11 @@ class StopsWhenNotFinite(_Trainer):
 
     def require_finite_weights(self) -> None:
         """Raise NonFiniteError, in all processes, where a weight of one is not finite."""
-        device = self.accelerator.device
-        names, largest = [], []
-        for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters():
-            held = _held(parameter).detach()
-            if held.numel() and held.is_floating_point() and held.element_size() > 1:
-                names.append(name)
-                largest.append(torch.linalg.vector_norm(held, math.inf).float().to(device))
-        finite = torch.stack(largest).isfinite() if largest else torch.ones(1, device=device).bool()
-        if self.accelerator.gather(finite.all().reshape(1)).all():
+        held = _held_weights(self.accelerator.unwrap_model(self.model))
+        largest = get_total_norm(held.values(), math.inf).to(self.accelerator.device)
+        if self.accelerator.gather(largest.float().isfinite().reshape(1)).all():
             return
-        bad = gather_object(
-            [name for name, fine in zip(names, finite.tolist(), strict=False) if not fine]
-        )
+        bad = gather_object([name for name, weight in held.items() if not weight.isfinite().all()])
         step = self.state.global_step
         cause = (
             f"after step {step}; the update was too large: lower learning_rate, or max_grad_norm"
@@ -135,11 +128,17 @@ class StopsWhenNotFinite(_Trainer):
         )
 
 
-def _held(parameter: torch.Tensor) -> torch.Tensor:
-    """What this process holds of a weight that FSDP or ZeRO splits over all."""
-    if hasattr(parameter, "ds_tensor"):
-        return parameter.ds_tensor
-    return parameter.to_local() if hasattr(parameter, "to_local") else parameter
+def _held_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Name -> what this process holds of a weight, where FSDP or ZeRO splits it over all."""
+    found = {}
+    for name, weight in model.named_parameters():
+        if hasattr(weight, "ds_tensor"):
+            weight = weight.ds_tensor
+        elif hasattr(weight, "to_local"):
+            weight = weight.to_local()
+        if weight.numel() and weight.is_floating_point() and weight.element_size() > 1:
+            found[name] = weight.detach()
+    return found
 
 
 def _ids(rows: Sequence[dict[str, Any]]) -> list[str]:
