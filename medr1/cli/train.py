@@ -184,9 +184,10 @@ def train(ctx: click.Context, **options: Any) -> None:
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
+    from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved
     from medr1.train.run import train as run
-    from medr1.train.settings import settings_from
+    from medr1.train.settings import quantization_config, settings_from
 
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
     compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
@@ -194,7 +195,10 @@ def train(ctx: click.Context, **options: Any) -> None:
     dtype = compute if settings.model.get("use_peft") else "float32"
     if options["dry_run"]:
         loaded = load_outline(checkpoint, device=device, dtype=dtype)
-        click.echo(to_json(resolved(loaded, questions, settings)), nl=False)
+        plan = resolved(loaded, questions, settings)
+        if is_first_process():
+            said = to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
+            click.echo(said, nl=False)
         return
     loaded = load_model(
         checkpoint,
@@ -202,11 +206,12 @@ def train(ctx: click.Context, **options: Any) -> None:
         dtype=dtype,
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
+        quantization=quantization_config(settings),
     )
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
     folder = run(loaded, questions, settings)
     if not is_first_process():
         return
-    said = {"output_dir": str(folder)}
-    click.echo(to_json(said) if options["as_json"] else str(folder), nl=not options["as_json"])
+    said = to_json({"output_dir": str(folder)}) if options["as_json"] else f"{folder}\n"
+    click.echo(said, nl=False)
