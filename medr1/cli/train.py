@@ -141,16 +141,28 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
 @option("--learning-rate", type=float, help="Of AdamW.")
 @option("--max-steps", type=int, help="Updates; wins over --num-train-epochs.")
 @option("--num-train-epochs", type=float, help="Passes over the data.")
-@option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
-@option("--save-steps", type=float, help="Updates between two checkpoints.")
-@option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
+@option(
+    "--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.", hidden=True
+)
+@option("--save-steps", type=float, help="Updates between two checkpoints.", hidden=True)
+@option(
+    "--min-pixels",
+    type=int,
+    help="Enlarge images to so many pixels. [default: the model's]",
+    hidden=True,
+)
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
-@option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
+@option(
+    "--max-prompt-length",
+    type=int,
+    help="Refuse longer prompts; tokens, images included.",
+    hidden=True,
+)
 @option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
 @device_options
-@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.")
+@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.", hidden=True)
 @offline_option
 @overwrite_option
 @option("--dry-run", is_flag=True, help="Print the resolved plan and stop.")
