@@ -176,23 +176,36 @@ def validation_for(
 @option("--learning-rate", type=float, help="Of AdamW.")
 @option("--max-steps", type=int, help="Updates; wins over --num-train-epochs.")
 @option("--num-train-epochs", type=float, help="Passes over the data.")
-@option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
-@option("--save-steps", type=float, help="Updates between two checkpoints.")
+@option(
+    "--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.", hidden=True
+)
+@option("--save-steps", type=float, help="Updates between two checkpoints.", hidden=True)
 @option(
     "--completions-steps",
     type=click.IntRange(min=0),
     help="Updates between two looks at completions. [default: 10; 0: none]",
+    hidden=True,
 )
 @option("--eval-data", metavar="PATH", help="Questions held back, to validate on while training.")
 @option("--eval-steps", type=int, help="Updates between validations. [default: ten a run]")
-@option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
+@option(
+    "--min-pixels",
+    type=int,
+    help="Enlarge images to so many pixels. [default: the model's]",
+    hidden=True,
+)
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
-@option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
+@option(
+    "--max-prompt-length",
+    type=int,
+    help="Refuse longer prompts; tokens, images included.",
+    hidden=True,
+)
 @option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
 @device_options
-@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.")
+@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.", hidden=True)
 @offline_option
 @overwrite_option
 @option("--dry-run", is_flag=True, help="Print the resolved plan and stop.")
@@ -237,9 +250,10 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
+    from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved
     from medr1.train.run import train as run
-    from medr1.train.settings import settings_from
+    from medr1.train.settings import quantization_config, settings_from
 
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
     compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
@@ -247,13 +261,17 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     dtype = compute if settings.model.get("use_peft") else "float32"
     if options["dry_run"]:
         loaded = load_outline(checkpoint, device=device, dtype=dtype)
-        return to_json(resolved(loaded, questions, settings))
+        plan = resolved(loaded, questions, settings)
+        if not is_first_process():
+            return None
+        return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
     loaded = load_model(
         checkpoint,
         device=device,
         dtype=dtype,
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
+        quantization=quantization_config(settings),
     )
     validation = validation_for(options, questions, loaded, settings)
     if is_first_process():

@@ -27,7 +27,12 @@ from medr1.prompts import as_plain_text, user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
 from medr1.train.lengths import require_room, set_pixel_limits
-from medr1.train.settings import TrainingSettings, lora_config, trainer_config
+from medr1.train.settings import (
+    TrainingSettings,
+    lora_config,
+    quantization_config,
+    trainer_config,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,6 +60,8 @@ def build_trainer(
     tokens = control_tokens(loaded.processor)
     samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
     config = trainer_config(settings, loaded)
+    if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
+        config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
     set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
     room = loaded.model.config.get_text_config().max_position_embeddings
     room -= config.max_completion_length or 0
@@ -86,6 +93,11 @@ def build_trainer(
         path, every = output / "completions.jsonl", settings.completions_steps
         trainer.add_callback(CompletionsLog(path, every, trainer.samples))
     trainer.remove_callback(PrinterCallback)
+    if quantization_config(settings) is not None:
+        policy: Any = trainer.model
+        for parameter in policy.parameters():  # TRL makes adapters of 4-bit weights 16 bits
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     return trainer
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.data.readers import Questions
+from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
 from medr1.models import LoadedModel, checkpoint_document, library_versions, outline
 from medr1.prompts import prompt_sha256
@@ -19,12 +20,18 @@ from medr1.train.grpo import build_trainer
 from medr1.train.lengths import set_pixel_limits
 from medr1.train.plan import run_plan
 from medr1.train.progress import Progress
-from medr1.train.settings import TrainingSettings, compute_dtype, lora_config, trainer_config
+from medr1.train.settings import (
+    TrainingSettings,
+    compute_dtype,
+    lora_config,
+    quantization_config,
+    trainer_config,
+)
 from medr1.train.tracking import reporting
 from medr1.train.validation import BEST, KeepsTheBest, Validation
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import Trainer, TrainerCallback
 
 logger = logging.getLogger("medr1")
 
@@ -49,6 +56,7 @@ def train(
         write_atomic(settings.output_dir / "training.json", to_json(plan))
     progress = Progress()
     trainer = build_trainer(loaded, questions, settings, [progress, *callbacks])
+    require_sharding(trainer, plan["sharding"])
 
     def save(folder: Path, validated: dict[str, Any] | None = None) -> None:
         write_checkpoint(trainer, loaded, questions, settings, folder, validated)
@@ -106,7 +114,7 @@ def resolved(
     """The plan of a run: what goes in, how often, what it needs, and every setting given."""
     set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
     config = trainer_config(settings, loaded)
-    adapter = lora_config(settings)
+    adapter, held = lora_config(settings), quantization_config(settings)
     trained = outline(loaded.model.config, loaded.dtype)
     if settings.freeze_vision:
         trained.model.visual.requires_grad_(False)
@@ -123,13 +131,34 @@ def resolved(
         "rewards": list(settings.rewards),
         "freeze_vision": settings.freeze_vision,
         **run_plan(
-            loaded, questions, config, settings.prompt, trained, has_adapter=adapter is not None
+            loaded,
+            questions,
+            config,
+            settings.prompt,
+            trained,
+            has_adapter=adapter is not None,
+            bits=None if held is None else 4 if held.load_in_4bit else 8,
         ),
         "trainer_fields": dict(settings.trainer),
         "model_fields": dict(settings.model),
         "data_sha256": questions.sha256,
         "versions": library_versions(),
     }
+
+
+def require_sharding(trainer: Trainer, kind: str) -> None:
+    """Refuse a run whose model is not split as the launcher was asked to split it.
+
+    accelerate splits models on GPUs alone; on CPUs it copies them, and says nothing.
+    """
+    missing = (kind == "fsdp" and not trainer.is_fsdp_enabled) or (
+        kind.startswith("zero") and not trainer.is_deepspeed_enabled
+    )
+    if missing:
+        raise InputError(
+            f"the launcher asks for {kind}, which accelerate gives to GPUs alone. "
+            "Use configs/accelerate/ddp.yaml here, or torchrun."
+        )
 
 
 def is_first_process() -> bool:

@@ -30,7 +30,9 @@ def run(*args, launcher=()):
 
 def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
     flags = ("--warmup_steps", "3", "--use-peft", "--lora-target-modules", "q_proj", "v_proj")
-    result = run(*SMALL, *flags, "--no-bf16", "--dry-run", "--output_dir", str(tmp_path / "out"))
+    result = run(
+        *SMALL, *flags, "--no-bf16", "--dry-run", "--json", "--output_dir", str(tmp_path / "out")
+    )
     plan = json.loads(result.stdout)
     assert plan["trainer_fields"]["warmup_steps"] == 3
     assert plan["model_fields"] == {
