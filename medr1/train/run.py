@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.data.readers import Questions
 from medr1.files import to_json, write_atomic
-from medr1.models import LoadedModel, checkpoint_document, library_versions, outline
-from medr1.prompts import prompt_sha256
+from medr1.models import (
+    LoadedModel,
+    checkpoint_document,
+    library_versions,
+    outline,
+    prompt_record,
+)
+from medr1.prompts import prompt_name
 from medr1.train.grpo import build_trainer
 from medr1.train.lengths import set_pixel_limits
 from medr1.train.plan import run_plan
@@ -49,8 +55,7 @@ def train(
                 base=loaded.path.resolve().name,
                 base_sha256=checkpoint_sha256(loaded.path),
                 method="grpo",
-                prompt=settings.prompt,
-                prompt_sha256=prompt_sha256(settings.prompt),
+                **prompt_record(settings.prompt),
                 answer_style=loaded.info.answer_style,
                 data_sha256=questions.sha256,
                 seed=trainer.args.seed,
@@ -81,7 +86,7 @@ def resolved(
         "device": loaded.device.type,
         "dtype": compute_dtype(settings, loaded),
         "weights_dtype": str(loaded.dtype).removeprefix("torch."),
-        "prompt": settings.prompt,
+        "prompt": prompt_name(settings.prompt),
         "rewards": list(settings.rewards),
         "freeze_vision": settings.freeze_vision,
         **run_plan(
