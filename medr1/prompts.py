@@ -132,6 +132,23 @@ def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
     return problem_text(sample).join(instruction)
 
 
+def answer_texts(sample: Sample, answer_style: str = "letter") -> dict[str, str]:
+    """Answer -> the text that gives it in this style, for every answer that can be right.
+
+    The answers are the letters of the options, "yes" and "no" where that is asked, or none.
+    """
+    if sample.answer_type == "yes_no" and not sample.options:
+        return {"yes": "Yes", "no": "No"}
+    return {a: a if answer_style == "letter" else text for a, text in sample.options.items()}
+
+
+def gold_text(sample: Sample, answer_style: str = "letter") -> str:
+    """The gold answer as a model is to give it in this style."""
+    gold = sample.ground_truth or ""
+    texts = answer_texts(sample, answer_style)
+    return texts.get(gold) or texts.get(gold.casefold().rstrip(".")) or gold
+
+
 def chat_messages(
     sample: Sample, prompt: str, answer_style: str = "letter"
 ) -> list[dict[str, Any]]:

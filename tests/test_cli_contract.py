@@ -36,7 +36,7 @@ OPTIONS = {
     "train": "--answer-types --batch-size --beta --data --dataset-name --device --dry-run "
     "--dtype --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
     "--logging-steps --max-completion-length --max-pixels --max-prompt-length --max-steps "
-    "--min-pixels --model-name-or-path --model-path "
+    "--method --min-pixels --model-name-or-path --model-path "
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
     "--seed --temperature --use-cpu",

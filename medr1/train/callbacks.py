@@ -53,14 +53,19 @@ class MetricsLog(TrainerCallback):
         with self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         last = state.global_step == state.max_steps
-        if "reward" in logs and (last or now - self.said >= self.pause):
+        if logs.keys() & {"reward", "mean_token_accuracy"} and (
+            last or now - self.said >= self.pause
+        ):
             self.said = now
             logger.info(_line(entry, state.max_steps))
 
 
 def _line(entry: dict[str, Any], max_steps: int) -> str:
     left = entry["seconds"] / max(entry["step"], 1) * (max_steps - entry["step"])
-    parts = [f"step {entry['step']}/{max_steps}", f"reward {entry['reward']:.3f}"]
+    parts = [f"step {entry['step']}/{max_steps}"]
+    for key, said in (("reward", "reward"), ("mean_token_accuracy", "token accuracy")):
+        if key in entry:
+            parts.append(f"{said} {entry[key]:.3f}")
     for key, value in entry.items():
         if key.startswith("rewards/") and key.endswith("/mean"):
             parts.append(f"{key.removeprefix('rewards/').removesuffix('/mean')} {value:.3f}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from medr1.models import (
     prompt_record,
 )
 from medr1.prompts import prompt_name
-from medr1.train.grpo import build_trainer
-from medr1.train.lengths import set_pixel_limits
+from medr1.train import grpo, sft
+from medr1.train.inputs import prepare
 from medr1.train.plan import run_plan
 from medr1.train.settings import TrainingSettings, compute_dtype, lora_config, trainer_config
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medr1")
 
+BUILDERS: dict[str, Any] = {"grpo": grpo.build_trainer, "sft": sft.build_trainer}
+
 
 def train(
     loaded: LoadedModel,
@@ -36,16 +39,16 @@ def train(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Path:
-    """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
+    """Run the method and write the trained checkpoint to `settings.output_dir`, which it returns.
 
     Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `config.json`s of the
     model, and last `SHA256SUMS`. Raises InputError for settings or data that cannot be trained on.
     """
-    # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
+    # the plan makes a configuration of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
     if is_first_process():
         write_atomic(settings.output_dir / "training.json", to_json(plan))
-    trainer = build_trainer(loaded, questions, settings, callbacks)
+    trainer = BUILDERS[settings.method](loaded, questions, settings, callbacks)
     trainer.train()
     trainer.save_model(str(settings.output_dir))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
@@ -54,7 +57,7 @@ def train(
             checkpoint_document(
                 base=loaded.path.resolve().name,
                 base_sha256=checkpoint_sha256(loaded.path),
-                method="grpo",
+                method=settings.method,
                 **prompt_record(settings.prompt),
                 answer_style=loaded.info.answer_style,
                 data_sha256=questions.sha256,
@@ -71,7 +74,10 @@ def resolved(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> dict[str, Any]:
     """The plan of a run: what goes in, how often, what it needs, and every setting given."""
-    set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
+    questions = replace(questions, samples=prepare(loaded, questions, settings))
+    completions: list[str] = []
+    if settings.method == "sft":
+        completions = sft.target_completions(loaded, questions.samples, settings.prompt)
     config = trainer_config(settings, loaded)
     adapter = lora_config(settings)
     trained = outline(loaded.model.config, loaded.dtype)
@@ -86,11 +92,18 @@ def resolved(
         "device": loaded.device.type,
         "dtype": compute_dtype(settings, loaded),
         "weights_dtype": str(loaded.dtype).removeprefix("torch."),
+        "method": settings.method,
         "prompt": prompt_name(settings.prompt),
-        "rewards": list(settings.rewards),
+        **({"rewards": list(settings.rewards)} if settings.method == "grpo" else {}),
         "freeze_vision": settings.freeze_vision,
         **run_plan(
-            loaded, questions, config, settings.prompt, trained, has_adapter=adapter is not None
+            loaded,
+            questions,
+            config,
+            settings.prompt,
+            trained,
+            has_adapter=adapter is not None,
+            completions=completions,
         ),
         "trainer_fields": dict(settings.trainer),
         "model_fields": dict(settings.model),

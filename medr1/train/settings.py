@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.errors import InputError
 from medr1.models import LoadedModel
-from medr1.train.fields import checked, model_fields, trainer_fields
+from medr1.rewards import reward_functions
+from medr1.train.fields import CONFIGS, checked, model_fields, require_of, trainer_fields
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from trl import GRPOConfig
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """The linear layers of the language models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
@@ -24,7 +24,10 @@ class TrainingSettings:
     """What medr1 decides itself; everything else is a field of one of TRL's configurations."""
 
     output_dir: Path
+    method: str = "grpo"
+    """A key of fields.CONFIGS."""
     prompt: str = "nothink"
+    """A name, a file or a text, as in prompts.template."""
     rewards: tuple[str, ...] = ("accuracy", "format")
     freeze_vision: bool = False
     dtype: str | None = None
@@ -34,14 +37,14 @@ class TrainingSettings:
     max_prompt_length: int | None = None
     """Tokens of a prompt with its images; a longer one is refused. None: what the model takes."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of GRPOConfig by name."""
+    """Fields of the method's configuration by name."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Fields of ModelConfig and ScriptArguments by name."""
 
 
-def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
-    """TRL's configuration for these settings; InputError for values that TRL refuses."""
-    from trl import GRPOConfig
+def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
+    """TRL's GRPOConfig or SFTConfig for these settings; InputError for values that TRL refuses."""
+    import trl
 
     dtype = compute_dtype(settings, loaded)
     fixed = {
@@ -54,8 +57,10 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
         "fp16": dtype == "float16",
         "gradient_checkpointing": False,
     }
+    if settings.method == "sft":
+        fixed["max_length"] = None  # TRL would cut at 1024 tokens, through the image or the answer
     try:
-        return GRPOConfig(**{**fixed, **settings.trainer})
+        return getattr(trl, CONFIGS[settings.method])(**{**fixed, **settings.trainer})
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
@@ -91,17 +96,25 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
     """The settings that a configuration file such as configs/tiny.yaml stands for.
 
-    Raises InputError for a value that is not of its field's type, or a field that may not be set.
+    Raises InputError for a value that is not of its field's type, a field that may not be set or
+    belongs to another method, and a reward that the prompt cannot have.
     """
+    method = str(values.get("method", "grpo"))
+    require_of(method, values)
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
-    own: dict[str, Any] = {"rewards": tuple, "prompt": str, "freeze_vision": bool, "dtype": str}
+    own: dict[str, Any] = {"rewards": tuple, "freeze_vision": bool}
+    own |= dict.fromkeys(("method", "prompt", "dtype"), str)
     own |= dict.fromkeys(("min_pixels", "max_pixels", "max_prompt_length"), int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
-    typed = checked(fields)
-    return TrainingSettings(
+    typed = checked(fields, method)
+    settings = TrainingSettings(
         output_dir=output_dir,
         **{name: kind(values[name]) for name, kind in own.items() if name in values},
-        trainer={k: v for k, v in typed.items() if k in trainer_fields()},
+        trainer={k: v for k, v in typed.items() if k in trainer_fields(method)},
         model={k: v for k, v in typed.items() if k in model_fields()},
     )
+    if method == "grpo":  # refused before a model is loaded
+        longest = settings.trainer.get("max_completion_length", 1)
+        reward_functions(settings.rewards, settings.prompt, max_completion_length=longest)
+    return settings
