@@ -50,7 +50,7 @@ def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
         (("--bf16", "--dtype", "float16"), "--bf16 and --dtype float16 contradict each other"),
         (("--lora-r", "4", "--lora-r", "8"), "--lora-r is given twice"),
         (("stray",), "unexpected extra argument (stray)"),
-        (("--method", "sft"), "max_completion_length belongs to --method grpo"),
+        (("--method", "sft"), "num_generations belongs to --method grpo"),
         (("--max-length", "9"), "max_length belongs to --method sft and means nothing to grpo"),
         (("--max-lenght", "9"), "unknown key 'max_lenght'"),
         (("--prompt", "thnk"), "unknown prompt 'thnk': no such file"),
