@@ -20,7 +20,7 @@ from medr1.checkpoints.templates import require_known_template
 from medr1.errors import InputError, OutputError
 from medr1.files import parse_json, prepare_folder, read_text, to_json, write_atomic
 from medr1.mps import limit_pixels
-from medr1.prompts import ANSWER_STYLES, PROMPTS
+from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, template
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,7 @@ __all__ = [
     "load_outline",
     "load_processor",
     "outline",
+    "prompt_record",
     "read_checkpoint_info",
     "write_merged",
 ]
@@ -55,7 +56,7 @@ class CheckpointInfo:
     """How a checkpoint wants to be asked: from its `medr1.json`, else the field's defaults."""
 
     prompt: str | None = None
-    """A key of prompts.PROMPTS; None where the checkpoint does not say."""
+    """A key of prompts.PROMPTS, or a template's text; None where the checkpoint does not say."""
     answer_style: str = "letter"
 
 
@@ -79,12 +80,41 @@ def read_checkpoint_info(path: Path) -> CheckpointInfo:
     document = parse_json(read_text(file), str(file))
     if not isinstance(document, dict):
         raise InputError(f"{file}: expected a JSON object. Fetch the checkpoint again.")
-    info = CheckpointInfo(document.get("prompt"), document.get("answer_style", "letter"))
-    if info.prompt is not None and info.prompt not in PROMPTS:
-        raise InputError(f"{file}: unknown prompt {info.prompt!r}. Known: {', '.join(PROMPTS)}.")
+    info = CheckpointInfo(_recorded_prompt(document, file), document.get("answer_style", "letter"))
     if info.answer_style not in ANSWER_STYLES:
         raise InputError(f"{file}: answer_style must be one of {', '.join(ANSWER_STYLES)}.")
     return info
+
+
+def _recorded_prompt(document: dict[str, Any], file: Path) -> str | None:
+    """The name of the prompt that a `medr1.json` records, or its text where no name stands for it.
+
+    The text wins: it is what the checkpoint was trained with, whatever its file holds today.
+    """
+    name, text = document.get("prompt"), document.get("prompt_text")
+    if text is None:
+        if name is not None and (not isinstance(name, str) or name not in PROMPTS):
+            raise InputError(f"{file}: unknown prompt {name!r}. Known: {', '.join(PROMPTS)}.")
+        return name
+    if not isinstance(text, str) or text.count("{problem}") != 1:
+        raise InputError(f"{file}: prompt_text does not hold {{problem}} once. Fetch it again.")
+    if prompt_sha256(text) != document.get("prompt_sha256"):
+        raise InputError(
+            f"{file}: prompt_text is not the text of which prompt_sha256 is the hash: one of them "
+            "was changed. Fetch the checkpoint again."
+        )
+    return next((known for known, its in PROMPTS.items() if its == text), text)
+
+
+def prompt_record(prompt: str | None) -> dict[str, str | None]:
+    """What a `medr1.json` says about a prompt: enough to ask it again without its file."""
+    if prompt is None:
+        return {"prompt": None}
+    return {
+        "prompt": prompt_name(prompt),
+        "prompt_text": template(prompt),
+        "prompt_sha256": prompt_sha256(prompt),
+    }
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -278,7 +308,7 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
                 adapter=loaded.path.resolve().name,
                 adapter_sha256=checkpoint_sha256(loaded.path),
                 method="merge",
-                prompt=loaded.info.prompt,
+                **prompt_record(loaded.info.prompt),
                 answer_style=loaded.info.answer_style,
                 dtype=str(loaded.dtype).removeprefix("torch."),
                 versions=library_versions(),

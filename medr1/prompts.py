@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from medr1.answers import format_of
 from medr1.errors import InputError
 from medr1.files import read_text
 from medr1.records import Sample
@@ -57,13 +58,15 @@ PROMPTS: Mapping[str, str] = {
 
 @cache
 def template(prompt: str) -> str:
-    """The text of a prompt: of a name in PROMPTS, or of a file, read once.
+    """The text of a prompt: of a name in PROMPTS, or of a file, read once, or the text itself.
 
-    A file holds {problem}, where the question with its options goes, and may hold {answer}, where
+    A text holds {problem}, where the question with its options goes, and may hold {answer}, where
     goes what is to be given ("the letter of the right option"). InputError where it does not.
     """
     if prompt in PROMPTS:
         return PROMPTS[prompt]
+    if prompt.count("{problem}") == 1:
+        return prompt
     if not os.path.isfile(prompt):  # unlike Path.is_file, False for a name too long
         shown = prompt if len(prompt) < 80 else prompt[:77] + "..."
         raise InputError(
@@ -75,6 +78,18 @@ def template(prompt: str) -> str:
     return text
 
 
+def prompt_name(prompt: str) -> str:
+    """What a prompt is called where it is recorded: its name, its file's, or "template"."""
+    if prompt in PROMPTS:
+        return prompt
+    return "template" if "{problem}" in prompt else Path(prompt).name
+
+
+def prompt_format(prompt: str) -> str:
+    """think | nothink | think-after | bare: what a prompt asks for, by the tags in its text."""
+    return format_of(template(prompt))
+
+
 def problem_text(sample: Sample) -> str:
     """The question with its options inlined, as the published splits write it: `stem A)x, B)y`."""
     options = ", ".join(f"{letter}){text}" for letter, text in sample.options.items())
@@ -82,23 +97,31 @@ def problem_text(sample: Sample) -> str:
 
 
 def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
-    """The sample with a space inside each control token that its question or options hold.
+    """The sample with a space inside each control token that its question or options hold."""
+    texts = (sample.question, *sample.options.values())
+    question, *options = (plain_text(text, control_tokens) for text in texts)
+    if texts == (question, *options):
+        return sample
+    return replace(
+        sample, question=question, options=dict(zip(sample.options, options, strict=True))
+    )
+
+
+def plain_text(text: str, control_tokens: Sequence[str]) -> str:
+    """The text with a space inside each control token that it holds.
 
     So `<|image_pad|>` typed by somebody stays a text, `< |image_pad|>`, in every tokenizer.
     """
+    pattern = _control_pattern(tuple(control_tokens))
+    while pattern.search(text):
+        text = pattern.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
+    return text
+
+
+@cache
+def _control_pattern(control_tokens: tuple[str, ...]) -> re.Pattern[str]:
     longest_first = sorted((t for t in control_tokens if len(t) > 1), key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-    texts = (sample.question, *sample.options.values())
-    if not any(map(pattern.search, texts)):
-        return sample
-
-    def broken(text: str) -> str:
-        while pattern.search(text):
-            text = pattern.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
-        return text
-
-    options = {letter: broken(text) for letter, text in sample.options.items()}
-    return replace(sample, question=broken(sample.question), options=options)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
@@ -107,6 +130,23 @@ def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
     answer = _ANSWER[sample.answer_type, answer_style]
     instruction = (part.replace("{answer}", answer) for part in (before, after))
     return problem_text(sample).join(instruction)
+
+
+def answer_texts(sample: Sample, answer_style: str = "letter") -> dict[str, str]:
+    """Answer -> the text that gives it in this style, for every answer that can be right.
+
+    The answers are the letters of the options, "yes" and "no" where that is asked, or none.
+    """
+    if sample.answer_type == "yes_no" and not sample.options:
+        return {"yes": "Yes", "no": "No"}
+    return {a: a if answer_style == "letter" else text for a, text in sample.options.items()}
+
+
+def gold_text(sample: Sample, answer_style: str = "letter") -> str:
+    """The gold answer as a model is to give it in this style."""
+    gold = sample.ground_truth or ""
+    texts = answer_texts(sample, answer_style)
+    return texts.get(gold) or texts.get(gold.casefold().rstrip(".")) or gold
 
 
 def chat_messages(

@@ -26,11 +26,14 @@ from typing import Any
 
 from medr1 import answers, similarity
 from medr1.errors import InputError, NonFiniteError
+from medr1.prompts import prompt_format
 
 RewardFunction = Callable[..., Any]
 """Returns a list of floats; one of the user's may be asynchronous."""
 
 OVERLONG = "soft-overlong"
+OF_THE_PROMPT = ("format", "format-authors")
+"""The rewards that depend on the format that the prompt asks for."""
 _LARGEST = 3.4e38
 """What TRL's float32 holds."""
 
@@ -119,33 +122,34 @@ def _similar(item: _Item, measure: Callable[[str, str], float]) -> float:
     return measure(*texts) if texts else 0.0
 
 
-def _format(item: _Item, prompt: str) -> float:
-    return float(answers.has_format(item.content, prompt))
+def _format(item: _Item, form: str) -> float:
+    return float(answers.has_format(item.content, form))
 
 
 _SCORES: dict[str, Callable[[_Item, str], float]] = {
-    "accuracy": lambda item, prompt: float(item.verdict().correct),
+    "accuracy": lambda item, form: float(item.verdict().correct),
     "format": _format,
-    "format-think": lambda item, prompt: _format(item, "think"),
-    "format-nothink": lambda item, prompt: _format(item, "nothink"),
-    "format-think-after": lambda item, prompt: _format(item, "think-after"),
-    "accuracy-authors": lambda item, prompt: answers.authors_reward(item.content, item.solution),
-    "format-authors": lambda item, prompt: answers.authors_format(
-        item.content, nothink=prompt.endswith("nothink")
+    "format-think": lambda item, form: _format(item, "think"),
+    "format-nothink": lambda item, form: _format(item, "nothink"),
+    "format-think-after": lambda item, form: _format(item, "think-after"),
+    "accuracy-authors": lambda item, form: answers.authors_reward(item.content, item.solution),
+    "format-authors": lambda item, form: answers.authors_format(
+        item.content, nothink=form == "nothink"
     ),
-    "token-f1": lambda item, prompt: _similar(item, similarity.token_f1),
-    "edit-similarity": lambda item, prompt: _similar(item, similarity.edit_similarity),
-    "option-similarity": lambda item, prompt: (
+    "token-f1": lambda item, form: _similar(item, similarity.token_f1),
+    "edit-similarity": lambda item, form: _similar(item, similarity.edit_similarity),
+    "option-similarity": lambda item, form: (
         _similar(item, similarity.edit_similarity) if item.options else 0.0
     ),
-    "numeric-closeness": lambda item, prompt: _similar(item, similarity.numeric_closeness),
+    "numeric-closeness": lambda item, form: _similar(item, similarity.numeric_closeness),
 }
 
 
-def _bind(name: str, prompt: str) -> RewardFunction:
+def _bind(name: str, form: str) -> RewardFunction:
     """The reward as TRL calls it, named as in the table, since TRL logs it by that.
 
-    It also logs how many completions of a batch were too long or too costly to compare.
+    `form` is one of answers.FORMATS. It also logs how many completions of a batch were too long or
+    too costly to compare.
     """
     score = _SCORES[name]
     compares = name.startswith("accuracy")
@@ -154,7 +158,7 @@ def _bind(name: str, prompt: str) -> RewardFunction:
         scores, too_costly = [], 0
         for item in _items(completions, solution, columns):
             before = answers.given_up()
-            scores.append(score(item, prompt))
+            scores.append(score(item, form))
             too_costly += answers.given_up() > before or _too_long(item)
         if compares and (log_metric := columns.get("log_metric")):
             log_metric(f"rewards/{name}/too_costly", float(too_costly))
@@ -295,14 +299,15 @@ def _named(name: str, prompt: str, max_length: int | None) -> RewardFunction:
             else f"Choose from: {', '.join(known)}, or give package.module:function."
         )
         raise InputError(f"unknown reward {name!r}. {hint}")
+    form = prompt_format(prompt) if name in OF_THE_PROMPT else "bare"
     if name == "format":
-        answers.format_of(prompt)
-    return _bind(name, prompt)
+        answers.has_format("", form)  # refused before the run
+    return _bind(name, form)
 
 
 def score_completion(
     content: str, solution: str, problem: str | None = None, prompt: str = "think"
 ) -> dict[str, float]:
     """Every reward of one completion, by name, but `soft-overlong`, which needs its tokens."""
-    item = _item(content, solution, {"problem": problem})
-    return {name: float(score(item, prompt)) for name, score in _SCORES.items()}
+    item, form = _item(content, solution, {"problem": problem}), prompt_format(prompt)
+    return {name: float(score(item, form)) for name, score in _SCORES.items()}

@@ -16,16 +16,20 @@ import pytest
 
 from medr1 import answers
 from medr1.answers import (
+    FORMATS,
     PROTOCOLS,
     answer_type_of,
     authors_format,
     authors_reward,
     extract,
+    format_of,
     has_format,
+    in_format,
     judge,
     parse_number,
     parse_problem,
     parse_solution,
+    rationale_of,
     symbolic,
 )
 from medr1.errors import InputError
@@ -652,18 +656,55 @@ def test_quantities_convert_within_their_kind() -> None:
     ],
 )
 def test_has_format(output: str, think: bool, nothink: bool, after: bool) -> None:
-    assert has_format(output, "think") == has_format(output, "authors-think") == think
-    assert has_format(output, "nothink") == has_format(output, "authors-eval-nothink") == nothink
+    assert has_format(output, "think") == think
+    assert has_format(output, "nothink") == nothink
     assert has_format(output, "think-after") == after
 
 
-def test_prompts_without_a_format_are_refused() -> None:
-    for prompt in PROMPTS:
-        if prompt in ("bare", "authors-zeroshot"):
-            with pytest.raises(InputError, match="asks for no format"):
-                has_format("C", prompt)
-        else:
-            assert has_format("", prompt) is False
+def test_a_prompt_asks_for_the_tags_that_it_names_in_their_order() -> None:
+    for name, text in PROMPTS.items():
+        shown = "think-after" if name == "think-after" else name.rpartition("-")[2]
+        assert format_of(text) == {"zeroshot": "bare"}.get(shown, shown)
+    with pytest.raises(InputError, match="names <think> and not <answer>"):
+        format_of("{problem} Reason in <think> </think>, then answer.")
+    with pytest.raises(InputError, match="asks for no format"):
+        has_format("C", "bare")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_written_in_a_format_has_it_and_is_read_back(form: str) -> None:
+    output = in_format(form, "C", "It is bright.")
+    assert (
+        output
+        == {
+            "think": "<think> It is bright. </think> <answer> C </answer>",
+            "nothink": "<answer> C </answer>",
+            "think-after": "<answer> C </answer> <think> It is bright. </think>",
+            "bare": "C",
+        }[form]
+    )
+    assert form == "bare" or has_format(output, form)
+    found = extract(output, options=OPTIONS, answer_type="multiple_choice")
+    assert found.answer == "C"
+    assert found.reasoning == ("It is bright." if "think" in form.split("-") else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "rationale"),
+    [
+        ("It is bright.", "It is bright."),
+        (" <think> It is bright. </think> ", "It is bright."),
+        ("<think>It is bright.</think>\n\n<answer> C </answer>", "It is bright."),
+        ("It is bright.</think><answer> C </answer>", "It is bright."),
+        ("None of the ribs is broken.", "None of the ribs is broken."),
+        *(
+            (empty, None)
+            for empty in ("", "  ", "None", "nan", "<think> </think>", "<think> None ")
+        ),
+    ],
+)
+def test_the_rationale_in_a_text(text: str, rationale: str | None) -> None:
+    assert rationale_of(text) == rationale
 
 
 # Hostile input

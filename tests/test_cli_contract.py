@@ -38,7 +38,7 @@ OPTIONS = {
     "--dtype --eval-data --eval-steps --freeze-vision --gradient-accumulation-steps --image-root "
     "--json --learning-rate "
     "--logging-steps --max-completion-length --max-pixels --max-prompt-length --max-steps "
-    "--min-pixels --model-name-or-path --model-path "
+    "--method --min-pixels --model-name-or-path --model-path "
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
     "--seed --temperature --use-cpu",

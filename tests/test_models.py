@@ -1,5 +1,7 @@
 """A checkpoint loads completely or not at all."""
 
+import json
+import re
 import shutil
 
 import pytest
@@ -7,7 +9,13 @@ from safetensors.torch import load_file, save_file
 
 from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.models import choose_device, find_checkpoint, load_model
+from medr1.models import (
+    choose_device,
+    find_checkpoint,
+    load_model,
+    prompt_record,
+    read_checkpoint_info,
+)
 
 
 @pytest.fixture
@@ -70,6 +78,48 @@ def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="cuda is not available"):
             choose_device("cuda")
+
+
+TEXT = "Look. {problem} Say {answer}."
+
+
+def recorded(folder, **values):
+    (folder / "medr1.json").write_text(json.dumps(values))
+    return read_checkpoint_info(folder).prompt
+
+
+def test_a_recorded_prompt_is_its_name_or_the_text_that_it_was(tmp_path):
+    (tmp_path / "mine.txt").write_text(TEXT)
+    for prompt, found in (
+        ("think", "think"),
+        (str(tmp_path / "mine.txt"), TEXT),
+        (TEXT, TEXT),
+        (None, None),
+    ):
+        record = prompt_record(prompt)
+        assert recorded(tmp_path, **record) == found
+        assert prompt_record(recorded(tmp_path, **record)).get("prompt_sha256") == record.get(
+            "prompt_sha256"
+        )
+    another = {**prompt_record(TEXT), "prompt": "think"}
+    assert recorded(tmp_path, **another) == TEXT
+    assert recorded(tmp_path, prompt="nothink") == "nothink"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"prompt_text": TEXT + " Now."}, "prompt_text is not the text of which prompt_sha256"),
+        ({"prompt_sha256": None}, "prompt_text is not the text of which prompt_sha256"),
+        ({"prompt_text": "Say it."}, "prompt_text does not hold {problem} once"),
+        ({"prompt_text": 3}, "prompt_text does not hold"),
+        ({"prompt_text": None}, "unknown prompt 'template'"),
+        ({"prompt_text": None, "prompt": ["think"]}, "unknown prompt ['think']"),
+    ],
+)
+def test_a_recorded_prompt_that_was_changed_is_refused(tmp_path, values, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        recorded(tmp_path, **{**prompt_record(TEXT), **values})
 
 
 OLDER = {"model.visual.": "visual.", "model.language_model.": "model."}

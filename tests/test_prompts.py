@@ -3,12 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medr1.errors import InputError
+from medr1.infer.options import answer_strings, reasons_first
 from medr1.prompts import (
     PROMPTS,
     as_plain_text,
     chat_messages,
     problem_text,
+    prompt_format,
+    prompt_name,
     prompt_sha256,
+    template,
     user_text,
 )
 from medr1.records import Sample
@@ -64,6 +68,26 @@ def test_every_prompt_begins_with_the_problem_and_has_its_own_hash():
 def test_an_unknown_prompt_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match=r"think-aftr.*think-after"):
         user_text(OPEN, "think-aftr")
+
+
+def test_a_prompt_is_a_name_or_a_file_or_its_text(tmp_path):
+    text = "Look closely. {problem} Answer in <answer> </answer>, reason in <think> </think>."
+    file = tmp_path / "mine.txt"
+    file.write_text(text + "\n")
+    assert template(str(file)) == template(text) == text
+    assert prompt_sha256(str(file)) == prompt_sha256(text)
+    assert [prompt_name(p) for p in ("think", str(file), text)] == ["think", "mine.txt", "template"]
+    assert prompt_format(str(file)) == prompt_format(text) == "think-after"
+    assert user_text(OPEN, text) == text.replace("{problem}", "What is seen?")
+    with pytest.raises(InputError, match="unknown prompt"):
+        template("{problem} {problem}")
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_training_and_inference_read_the_same_order_from_a_prompt(prompt):
+    strings = answer_strings(CHOICE, prompt, "letter")
+    assert reasons_first(prompt) == (prompt_format(prompt) == "think")
+    assert (strings["B"] == "B") == (prompt_format(prompt) == "bare")
 
 
 @given(st.text(alphabet="<|>ab"))

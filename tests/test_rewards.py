@@ -14,9 +14,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
-from medr1.answers import answer_type_of, judge, parse_problem, parse_solution, symbolic
+from medr1.answers import (
+    FORMATS,
+    answer_type_of,
+    in_format,
+    judge,
+    parse_problem,
+    parse_solution,
+    symbolic,
+)
+from medr1.cli import cli
 from medr1.errors import InputError, NonFiniteError
+from medr1.prompts import PROMPTS, prompt_format
 from medr1.rewards import REWARDS, accuracy, overlong_score, reward_functions, score_completion
 
 CASES, MORE = (
@@ -134,6 +145,32 @@ def test_format_is_that_of_the_prompt(prompt: str, rewarded: str) -> None:
         "C",
     ]
     assert reward(texts, solution=["C"] * 4) == [float(text == rewarded) for text in texts]
+
+
+@pytest.mark.parametrize("prompt", [p for p in PROMPTS if prompt_format(p) != "bare"])
+def test_the_command_and_training_agree_on_the_format(prompt: str, tmp_path: Path) -> None:
+    outputs = [case["content"] for case in CASES if "<think>" in case["content"]][:12]
+    outputs += [in_format(form, "C", "It is bright.") for form in FORMATS]
+    file = tmp_path / "completions.jsonl"
+    file.write_text("".join(json.dumps({"content": o, "solution": "C"}) + "\n" for o in outputs))
+    result = CliRunner().invoke(cli, ["rewards", str(file), "--prompt", prompt])
+    said = [json.loads(line) for line in result.stdout.splitlines()]
+    for name in ("format", "format-authors"):
+        (reward,) = reward_functions([name], prompt)
+        assert reward(outputs, solution=["C"] * len(outputs)) == [line[name] for line in said]
+    assert {line["format"] for line in said} == {0.0, 1.0}
+
+
+def test_the_format_of_a_template_file_is_that_of_its_tags(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("{problem} First <answer> {answer} </answer>, then <think> why </think>.")
+    (reward,) = reward_functions(["format"], str(file))
+    outputs = [in_format(form, "C", "It is bright.") for form in FORMATS]
+    assert reward(outputs, solution=["C"] * 4) == [float(f == "think-after") for f in FORMATS]
+    (tmp_path / "half.txt").write_text("{problem} Reason in <think> tags.")
+    with pytest.raises(InputError, match="names <think> and not <answer>"):
+        reward_functions(["format"], str(tmp_path / "half.txt"))
+    assert len(reward_functions(["accuracy"], str(tmp_path / "half.txt"))) == 1
 
 
 def test_the_authors_format_accepts_what_medr1_does_not() -> None:

@@ -10,7 +10,7 @@ negation and side. authors: Med-R1's own rules.
 """
 
 from medr1.answers.authors import authors_format, authors_reward
-from medr1.answers.blocks import format_of, has_format
+from medr1.answers.blocks import FORMATS, format_of, has_format, in_format, rationale_of
 from medr1.answers.extraction import PROTOCOLS, Extraction, Verdict, extract, judge
 from medr1.answers.findings import Claims, Finding, claims, difference
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
@@ -20,6 +20,7 @@ from medr1.normalization import normalize
 from medr1.quantities import parse_number
 
 __all__ = [
+    "FORMATS",
     "LONG",
     "PROTOCOLS",
     "Claims",
@@ -35,9 +36,11 @@ __all__ = [
     "format_of",
     "given_up",
     "has_format",
+    "in_format",
     "judge",
     "normalize",
     "parse_number",
     "parse_problem",
     "parse_solution",
+    "rationale_of",
 ]

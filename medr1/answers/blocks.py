@@ -13,11 +13,14 @@ MAX_TAGS = 1_000
 
 _TAG = re.compile(r"<\s*+([/\\]?)\s*+(think|answer)\b[^<>]{0,200}+>", re.IGNORECASE)
 _STRAY = re.compile(r"<[/\\].*", re.DOTALL)
-_SHAPES = {
-    "think": ("<think>", "</think>", "<answer>", "</answer>"),
-    "nothink": ("<answer>", "</answer>"),
-    "think-after": ("<answer>", "</answer>", "<think>", "</think>"),
+_ORDERS = {
+    "think": ("think", "answer"),
+    "nothink": ("answer",),
+    "think-after": ("answer", "think"),
 }
+FORMATS = (*_ORDERS, "bare")
+"""What a prompt can ask for: blocks in an order, or the answer without any tag."""
+_NOTHING = ("", "none", "null", "nan", "n/a")
 
 
 @dataclass(frozen=True)
@@ -128,23 +131,53 @@ def _reasoning(text: str, tags: list[re.Match[str]], thoughts: list[tuple[int, i
     return None
 
 
-def format_of(prompt: str) -> str:
-    """think | nothink | think-after: the format that a prompt asks for, by its id."""
-    if prompt in _SHAPES:
-        return prompt
-    if prompt.startswith("authors-") and prompt.endswith("think"):
-        return "nothink" if prompt.endswith("nothink") else "think"
-    raise InputError(
-        f"the prompt {prompt!r} asks for no format. Choose one of: {', '.join(_SHAPES)}."
-    )
+def format_of(instruction: str) -> str:
+    """think | nothink | think-after | bare: the format that a prompt's text asks for.
+
+    Its tags say so, in the order in which they first stand there. InputError for <think> alone:
+    where the answer stands is not said then.
+    """
+    thinks, answers = (instruction.find(f"<{name}>") for name in ("think", "answer"))
+    if answers < 0:
+        if thinks >= 0:
+            raise InputError(
+                "the prompt names <think> and not <answer>, so that its format is not known. "
+                "Name both tags in the order wanted, or neither."
+            )
+        return "bare"
+    if thinks < 0:
+        return "nothink"
+    return "think" if thinks < answers else "think-after"
 
 
-def has_format(output: str, prompt: str) -> bool:
-    """Whether the whole output is one non-empty block of each kind, in the prompt's order.
+def in_format(form: str, answer: str, rationale: str | None = None) -> str:
+    """The completion that gives an answer in a format; a rationale where the format has one."""
+    if form == "bare":
+        return answer
+    contents = {"think": rationale, "answer": answer}
+    return " ".join(f"<{name}> {contents[name]} </{name}>" for name in _ORDERS[form])
+
+
+def rationale_of(text: str) -> str | None:
+    """The reasoning that a text holds: inside its first <think>, or all of it where it has no tag.
+
+    None where there is none, or a word such as "None" that a table wrote for it.
+    """
+    reasoning = find_blocks(text).reasoning if _TAG.search(text) else text.strip()
+    return None if (reasoning or "").casefold() in _NOTHING else reasoning
+
+
+def has_format(output: str, form: str) -> bool:
+    """Whether the whole output is one non-empty block of each kind, in the format's order.
 
     White space may stand around the blocks and nothing else; a further tag in any spelling fails.
+    InputError for `bare`, which is no format.
     """
-    shape = _SHAPES[format_of(prompt)]
+    if form not in _ORDERS:
+        raise InputError(
+            f"a prompt without <answer> asks for no format. Choose one of: {', '.join(_ORDERS)}."
+        )
+    shape = tuple(tag for name in _ORDERS[form] for tag in (f"<{name}>", f"</{name}>"))
     tags = list(islice(_TAG.finditer(output), len(shape) + 1))
     if tuple(tag[0] for tag in tags) != shape:
         return False

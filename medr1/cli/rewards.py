@@ -14,9 +14,9 @@ from medr1.cli.common import Medr1Command, common_options, option
 @click.argument("file", metavar="FILE")
 @option(
     "--prompt",
-    type=click.Choice(["think", "nothink", "think-after"]),
+    metavar="NAME|FILE",
     default="think",
-    help="The format that `format` asks for.",
+    help="Whose format `format` asks for: the name of a prompt, or a file as for `infer`.",
 )
 @common_options
 def rewards(file: str, prompt: str) -> None:

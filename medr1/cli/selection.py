@@ -123,8 +123,8 @@ def distill(**options: Any) -> None:
 
     Of all completions in --results that have the format, reason and are right, the shortest; of
     equally short ones the first. Items are {"image", "problem", "thinking", "solution"}, where
-    thinking is <think> ... </think>: a model is to write it, an empty line, and the solution. Items
-    without such a completion are left out.
+    thinking is <think> ... </think>: `medr1 train --method sft` teaches it before or behind the
+    solution, as the prompt asks. Items without such a completion are left out.
 
     \b
       medr1 data distill train.json --results r.json --output-file sft.json

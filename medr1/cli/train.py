@@ -1,4 +1,4 @@
-"""`medr1 train`: GRPO from a YAML file and flags."""
+"""`medr1 train`: GRPO or SFT from a YAML file and flags."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from medr1.cli.common import (
     unknown_key,
 )
 from medr1.errors import InputError
-from medr1.prompts import PROMPTS
 from medr1.records import ANSWER_TYPES
 
 if TYPE_CHECKING:
@@ -63,19 +62,41 @@ def fields_given(args: list[str]) -> dict[str, Any]:
     }
 
 
-def known_fields(given: dict[str, Any], where: str, options: list[str]) -> dict[str, Any]:
-    """The fields by TRL's names; a click error with the nearest name for one nobody has."""
-    from medr1.train.fields import model_fields, trainer_fields
+def known_fields(
+    given: dict[str, Any], where: str, options: list[str], method: str
+) -> dict[str, Any]:
+    """The fields by TRL's names; a click error with the nearest name for one nobody has.
 
-    fields = [*trainer_fields(), *model_fields()]
+    A field of another method counts as known here: settings say whose it is.
+    """
+    from medr1.train.fields import CONFIGS, model_fields, trainer_fields
+
+    nearest = [*trainer_fields(method), *model_fields(), *options]
+    fields = {name for other in CONFIGS for name in trainer_fields(other)} | {*model_fields()}
     found = {}
     for name, value in given.items():
         if name not in fields and name.removeprefix("no_") in fields and value is True:
             name, value = name.removeprefix("no_"), False
         if name not in fields:
-            raise click.UsageError(unknown_key(name, [*fields, *options], where))
+            raise click.UsageError(unknown_key(name, nearest, where))
         found[name] = value
     return found
+
+
+def fields_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """TRL's fields from the file and the flags; an error for what the method does not have."""
+    from medr1.prompts import template
+    from medr1.train.fields import require_of
+
+    names, method = list(options), options["method"]
+    in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
+    extra = {
+        **known_fields(in_file, "--config", names, method),
+        **known_fields(on_line, "train", names, method),
+    }
+    require_of(method, [*extra, *(name for name, value in options.items() if value is not None)])
+    template(options["prompt"])  # refused before data and model are read
+    return extra
 
 
 def dtype_of(fields: dict[str, Any], dtype: str) -> str:
@@ -129,7 +150,7 @@ def validation_for(
         loaded,
         held_back,
         settings.prompt,
-        max_new_tokens=config.max_completion_length or Decoding.max_new_tokens,
+        max_new_tokens=getattr(config, "max_completion_length", None) or Decoding.max_new_tokens,
         batch_size=config.per_device_eval_batch_size,
     )
     divided = sharding().weights == 1
@@ -139,7 +160,7 @@ def validation_for(
 @click.command(
     cls=Medr1Command,
     extra_config_keys=True,
-    short_help="Train a checkpoint with GRPO.",
+    short_help="Train a checkpoint with GRPO or SFT.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
 @model_path_option(required=True)
@@ -153,12 +174,24 @@ def validation_for(
 )
 @option("--answer-types", type=CommaList(str), help=f"Only these: {','.join(ANSWER_TYPES)}.")
 @option("--output-dir", required=True, metavar="DIR", help="Where the checkpoint goes.")
-@option("--prompt", type=click.Choice(list(PROMPTS)), default="nothink", help="How to ask.")
+@option(
+    "--method",
+    type=click.Choice(["grpo", "sft"]),
+    default="grpo",
+    help="By rewards of sampled completions, or on the gold answers.",
+)
+@option(
+    "--prompt",
+    metavar="NAME|FILE",
+    default="nothink",
+    help="think, nothink, think-after, bare, authors-* (Med-R1's own) or a text file that holds "
+    "{problem}; its tags say which format it asks for.",
+)
 @option(
     "--rewards",
     type=CommaList(str),
-    default="accuracy,format",
-    help="By name, as `medr1 rewards` prints them; soft-overlong; or package.module:function.",
+    help="By name, as `medr1 rewards` prints them; soft-overlong; or package.module:function. "
+    "[default: accuracy,format]",
 )
 @option("--reward-weights", type=CommaList(float), help="One a reward. [default: 1 each]")
 @option("--num-generations", type=int, help="G, completions a prompt.")
@@ -213,17 +246,19 @@ def validation_for(
 @common_options
 @click.pass_context
 def train(ctx: click.Context, **options: Any) -> None:
-    """Train a checkpoint with GRPO.
+    """Train a checkpoint with GRPO, or with SFT: supervised, on the gold answers.
 
     \b
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
+      medr1 train --method sft --config configs/sft.yaml --data train.json --output-dir output/sft
       torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml --output-dir output/tiny
 
     All weights are trained in float32, computing in --dtype: an update of 1e-6 is lost in 16 bits.
     Adapters (--use-peft) are, and leave the checkpoint's own weights in --dtype.
 
-    Every field of TRL's GRPOConfig, ModelConfig and ScriptArguments is an option too, here and in
-    the YAML file, under its own name: --warmup-steps 10, --use-peft --lora-r 16, --no-bf16.
+    Every field of TRL's GRPOConfig (for SFT its SFTConfig), ModelConfig and ScriptArguments is an
+    option too, here and in the YAML file, under its own name: --warmup-steps 10, --use-peft
+    --lora-r 16, --no-bf16.
     """
     with redirect_stdout(sys.stderr):  # what rewards, libraries and services print is no result
         result = _run(ctx, options)
@@ -237,11 +272,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
     from medr1.report.training import write_training_page
 
-    in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
-    extra = {
-        **known_fields(in_file, "--config", list(options)),
-        **known_fields(on_line, "train", list(options)),
-    }
+    extra = fields_of(ctx, options)
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
     if options["offline"]:
         os.environ["WANDB_MODE"] = "offline"

@@ -35,7 +35,7 @@ from medr1.infer.parallel import Team, team
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, finished_items, require_unlocked
 from medr1.models import LoadedModel, library_versions
-from medr1.prompts import prompt_sha256
+from medr1.prompts import prompt_name, prompt_sha256
 from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
 
 logger = logging.getLogger("medr1")
@@ -76,7 +76,7 @@ def manifest(
         "data": _printable(data),
         "data_sha256": questions.sha256,
         "n": len(questions.samples),
-        "prompt": _printable(Path(used).name) if used else "by question",
+        "prompt": _printable(prompt_name(used)) if used else "by question",
         "prompt_sha256": prompt_sha256(used) if used else None,
         "decoding": asdict(decoding),
         "seed": seed,

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medr1.prompts import template
+from medr1.prompts import answer_texts, template
 from medr1.records import Sample
 
 if TYPE_CHECKING:
@@ -29,15 +29,11 @@ _BLOCK = "<answer> {} </answer>"
 def answer_strings(sample: Sample, prompt: str, answer_style: str) -> dict[str, str]:
     """Answer -> the string that gives it, in the form that the prompt asks for.
 
-    The answers are the letters of the options, "yes" and "no" where that is asked, or none.
-    `answer_style`, "letter" or "text", is the checkpoint's.
+    The answers are those of `answer_texts`; `answer_style`, letter | text, is the checkpoint's.
     """
-    if sample.answer_type == "yes_no" and not sample.options:
-        said = {"yes": "Yes", "no": "No"}
-    else:
-        said = {a: a if answer_style == "letter" else text for a, text in sample.options.items()}
     form = _BLOCK if "<answer>" in template(prompt) else "{}"
-    return {answer: form.replace("{}", text) for answer, text in said.items()}
+    texts = answer_texts(sample, answer_style)
+    return {answer: form.replace("{}", text) for answer, text in texts.items()}
 
 
 def reasons_first(prompt: str) -> bool:

@@ -15,6 +15,11 @@ from typing import Any
 
 from medr1.errors import InputError
 
+CONFIGS = {"grpo": "GRPOConfig", "sft": "SFTConfig"}
+"""The methods, and TRL's configuration of each."""
+_OURS = {"grpo": ("rewards",), "sft": ()}
+"""Settings of medr1's own that one method alone reads."""
+
 REFUSED = {
     "trust_remote_code": "a checkpoint's own code is never run",
     "model_init_kwargs": "the checkpoint is loaded completely or not at all, by --model-path",
@@ -24,6 +29,15 @@ REFUSED = {
     "eval_strategy": "--eval-data is validated every --eval-steps",
     "eval_on_start": "--eval-data is validated before the first step as well",
     "load_best_model_at_end": "the best checkpoint under --eval-data stands in the folder best",
+    "completion_only_loss": "the loss is that of the completion, always",
+    "assistant_only_loss": "the loss is that of the completion, always",
+    "packing": "TRL packs texts alone, and no images",
+    "eval_packing": "TRL packs texts alone, and no images",
+    "padding_free": "TRL has it for texts alone, and not with images",
+    "pad_to_multiple_of": "TRL has it for texts alone, and not with images",
+    "truncation_mode": "nothing is cut: what is too long is refused",
+    "chat_template_path": "the checkpoint's own chat template is used, as it is for inference",
+    "eos_token": "the completion ends with the token that the checkpoint stops at",
 }
 """Fields that would break what medr1 promises, and why."""
 
@@ -31,11 +45,22 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 @cache
-def trainer_fields() -> Mapping[str, Any]:
-    """The types of GRPOConfig's fields by name."""
-    from trl import GRPOConfig
+def trainer_fields(method: str = "grpo") -> Mapping[str, Any]:
+    """The types of the fields of the method's configuration by name."""
+    import trl
 
-    return typing.get_type_hints(GRPOConfig)
+    return typing.get_type_hints(getattr(trl, CONFIGS[method]))
+
+
+def require_of(method: str, names: Iterable[str]) -> None:
+    """InputError for a field or setting that another method has, and this one has not."""
+    for name in names:
+        owners = [m for m in CONFIGS if name in trainer_fields(m) or name in _OURS[m]]
+        if owners and method not in owners:
+            raise InputError(
+                f"{name} belongs to --method {owners[0]} and means nothing to {method}. "
+                "Leave it out."
+            )
 
 
 @cache
@@ -48,13 +73,14 @@ def model_fields() -> Mapping[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in ours}
 
 
-def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+def checked(values: Mapping[str, Any], method: str = "grpo") -> dict[str, Any]:
     """The values in their fields' types; InputError for a field that is refused or another type.
 
-    Every key is in `trainer_fields` or `model_fields`. Texts, as the command line gives them, and
-    YAML's `1e-6`, which is a text there, are read; a list is `a,b` or JSON, a mapping JSON.
+    Every key is in the method's `trainer_fields` or in `model_fields`. Texts, as the command line
+    gives them, and YAML's `1e-6`, which is a text there, are read; a list is `a,b` or JSON, a
+    mapping JSON.
     """
-    hints = {**trainer_fields(), **model_fields()}
+    hints = {**trainer_fields(method), **model_fields()}
     for name in values.keys() & REFUSED.keys():
         raise InputError(f"{name} cannot be set: {REFUSED[name]}. Leave it out.")
     return {name: converted(name, value, hints[name]) for name, value in values.items()}

@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.data.images import load_image, resolve_image
 from medr1.data.readers import Questions
-from medr1.models import LoadedModel, control_tokens
-from medr1.prompts import as_plain_text, user_text
+from medr1.models import LoadedModel
+from medr1.prompts import user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
-from medr1.train.lengths import require_room, set_pixel_limits
+from medr1.train.inputs import most_tokens, open_images, prepare
+from medr1.train.lengths import require_room
 from medr1.train.settings import (
     TrainingSettings,
     lora_config,
@@ -37,7 +37,7 @@ from medr1.train.settings import (
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer
 
 
 def build_trainer(
@@ -57,18 +57,13 @@ def build_trainer(
     class WatchedGRPOTrainer(StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
         _name = "GRPO"
 
-    tokens = control_tokens(loaded.processor)
-    samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
-    config = trainer_config(settings, loaded)
+    samples = prepare(loaded, questions, settings)
+    config: GRPOConfig = trainer_config(settings, loaded)
     if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
-    room = loaded.model.config.get_text_config().max_position_embeddings
-    room -= config.max_completion_length or 0
+    room = most_tokens(loaded) - (config.max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)
-    if settings.freeze_vision:
-        loaded.model.model.visual.requires_grad_(False)
     rewards = reward_functions(
         settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
     )
@@ -109,10 +104,7 @@ def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style
         chosen = [samples[index] for index in batch["index"]]
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
-            "images": [
-                [load_image(resolve_image(name, image_root)).image for name in s.images]
-                for s in chosen
-            ],
+            "images": [open_images(s, image_root) for s in chosen],
             "id": [s.id for s in chosen],
             "solution": [s.ground_truth for s in chosen],
             "options": [dict(s.options) for s in chosen],

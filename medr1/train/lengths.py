@@ -28,11 +28,18 @@ class PromptLength:
     sample: Sample
     text: int
     image: int
+    target: int = 0
+    """Tokens of the completion that is learned after it, by SFT."""
+
+    @property
+    def prompt(self) -> int:
+        """All tokens of the prompt, image tokens included."""
+        return self.text + self.image
 
     @property
     def total(self) -> int:
-        """All tokens, image tokens included."""
-        return self.text + self.image
+        """All tokens, those of the target included."""
+        return self.prompt + self.target
 
 
 def pixel_limits(processor: Any) -> tuple[int, int]:
@@ -91,11 +98,16 @@ def rendered(loaded: LoadedModel, sample: Sample, prompt: str) -> str:
 
 
 def prompt_lengths(
-    loaded: LoadedModel, samples: Sequence[Sample], image_root: Path, prompt: str
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    image_root: Path,
+    prompt: str,
+    targets: Sequence[int] | None = None,
 ) -> list[PromptLength]:
     """The lengths of all prompts; each image file's header is read once.
 
-    An image that cannot be read counts as the largest that there can be: reading it says why.
+    `targets` are the tokens that are learned after each. An image that cannot be read counts as
+    the largest that there can be: reading it says why.
     """
     most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
 
@@ -109,31 +121,46 @@ def prompt_lengths(
     with ThreadPoolExecutor(16) as pool:
         tokens_of = dict(zip(names, pool.map(tokens, names), strict=True))
     return [
-        PromptLength(sample, text, sum(tokens_of[name] for name in sample.images))
-        for sample, text in zip(samples, text_tokens(loaded, samples, prompt), strict=True)
+        PromptLength(sample, text, sum(tokens_of[name] for name in sample.images), target)
+        for sample, text, target in zip(
+            samples,
+            text_tokens(loaded, samples, prompt),
+            targets or [0] * len(samples),
+            strict=True,
+        )
     ]
 
 
 def require_room(
-    loaded: LoadedModel, samples: Sequence[Sample], image_root: Path, prompt: str, room: int
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    image_root: Path,
+    prompt: str,
+    room: int,
+    targets: Sequence[int] | None = None,
 ) -> None:
     """InputError where a prompt has more than `room` tokens: how many, and what would fit them.
+
+    With `targets`, the tokens that are learned after each, both together have to fit.
 
     Image headers are read only of samples that might be too long at the most pixels.
     """
     most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
-    lengths = text_tokens(loaded, samples, prompt)
+    texts = text_tokens(loaded, samples, prompt)
+    learned = targets or [0] * len(samples)
     doubtful = [
-        sample
-        for sample, text in zip(samples, lengths, strict=True)
-        if text + most * len(sample.images) > room
+        index
+        for index, sample in enumerate(samples)
+        if texts[index] + learned[index] + most * len(sample.images) > room
     ]
-    found = prompt_lengths(loaded, doubtful, image_root, prompt)
+    chosen, after = [samples[i] for i in doubtful], [learned[i] for i in doubtful]
+    found = prompt_lengths(loaded, chosen, image_root, prompt, after)
     if too_long := [length for length in found if length.total > room]:
         worst = max(too_long, key=lambda length: length.total)
         raise InputError(
-            f"{len(too_long)} of {len(samples)} prompts have more than {room} tokens, the longest "
-            f"(item {worst.sample.id}) {worst.total}, of which {worst.image} show its image. "
+            f"{len(too_long)} of {len(samples)} prompts{' with their answers' if targets else ''} "
+            f"have more than {room} tokens, the longest (item {worst.sample.id}) {worst.total}, "
+            f"of which {worst.image} show its image. "
             f"{_remedy(loaded, too_long, room)}"
         )
 
@@ -141,7 +168,7 @@ def require_room(
 def _remedy(loaded: LoadedModel, too_long: Sequence[PromptLength], room: int) -> str:
     """What to do: the most pixels with which all fit, where there are such."""
     token = pixels_of_a_token(loaded.processor)
-    fits = min((room - p.text) // max(len(p.sample.images), 1) for p in too_long)
+    fits = min((room - p.text - p.target) // max(len(p.sample.images), 1) for p in too_long)
     if fits * token >= pixel_limits(loaded.processor)[0]:
         return f"Shrink images with --max-pixels {fits * token}, or leave these items out."
     return "Shorten these questions or leave them out."

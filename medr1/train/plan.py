@@ -9,17 +9,18 @@ fragments and communication buffers take beside all this, which is not counted a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from medr1.data.readers import Questions
 from medr1.models import LoadedModel
 from medr1.train.lengths import PromptLength, pixel_limits, prompt_lengths, rendered
+from medr1.train.sft import target_tokens
 
 if TYPE_CHECKING:
-    from trl import GRPOConfig
+    from trl import GRPOConfig, SFTConfig
 
 BYTES_OF_A_LAYER = 34
 """Kept for the backward pass, a token, layer and hidden value, in 16 bits and without attention
@@ -63,30 +64,41 @@ def sharding(environment: Mapping[str, str] = os.environ) -> Sharding:
     return Sharding("none" if processes == 1 else "replicated", processes)
 
 
-def num_steps(config: GRPOConfig, num_samples: int, processes: int) -> int:
+def num_steps(config: GRPOConfig | SFTConfig, num_samples: int, processes: int) -> int:
     """Optimizer steps of the run: max_steps, or the epochs' as TRL's sampler deals them out.
 
-    A group of prompts that does not fill a generation batch is left out, as TRL does.
+    GRPO leaves out a group of prompts that does not fill a generation batch, as TRL does.
     """
     if config.max_steps > 0:
-        return config.max_steps
-    batches_of_a_generation = config.steps_per_generation or 1
-    completions = config.per_device_train_batch_size * processes * batches_of_a_generation
-    generations = num_samples // (completions // (config.num_generations or 1))
-    batches = generations * batches_of_a_generation * config.num_iterations
+        return int(config.max_steps)
+    at_once = config.per_device_train_batch_size * processes
+    if generates(config):
+        batches_of_a_generation = config.steps_per_generation or 1
+        completions = at_once * batches_of_a_generation
+        generations = num_samples // (completions // (config.num_generations or 1))
+        batches = generations * batches_of_a_generation * config.num_iterations
+    elif config.dataloader_drop_last:
+        batches = num_samples // at_once
+    else:
+        batches = ceil(num_samples / at_once)
     return ceil(ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
+
+
+def generates(config: GRPOConfig | SFTConfig) -> TypeGuard[GRPOConfig]:
+    """Whether the method samples completions: GRPO does, SFT does not."""
+    return hasattr(config, "num_generations")
 
 
 def memory(
     model: Any,
-    config: GRPOConfig,
+    config: GRPOConfig | SFTConfig,
     split: Sharding,
     longest: int,
     *,
     has_adapter: bool,
     bits: int | None = None,
 ) -> dict[str, int]:
-    """Bytes by kind on one process; `longest` is the most tokens that a prompt has.
+    """Bytes by kind on one process; `longest` is the most tokens that go in at once.
 
     `bits`: what a weight under an adapter is held in, where that is 4 or 8.
     """
@@ -103,16 +115,16 @@ def memory(
             optimizer = 12 * num_trained
         elif split.kind != "fsdp":
             copies = 2 * sum(p.numel() for p in trained if p.element_size() == 4)
-    needs_reference = config.beta != 0 and not has_adapter
-    tokens = longest + (config.max_completion_length or 0)
+    needs_reference = generates(config) and config.beta != 0 and not has_adapter
+    new = (config.max_completion_length or 0) if generates(config) else 0
     return {
         "weights": weights // split.weights,
         "gradients": gradients // split.gradients,
         "optimizer": optimizer // split.optimizer,
         "autocast_copies": copies,
         "reference_model": weights // split.weights if needs_reference else 0,
-        "activations_estimate": _activations(model, config, tokens),
-        "generation_cache": _cache(model, config, tokens),
+        "activations_estimate": _activations(model, config, longest, new),
+        "generation_cache": _cache(model, config, longest + new) if generates(config) else 0,
     }
 
 
@@ -131,15 +143,18 @@ def _saved(model: Any, bits: int) -> int:
     return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in held)
 
 
-def _activations(model: Any, config: GRPOConfig, tokens: int) -> int:
-    """Bytes kept for the backward pass of one batch of completions, logits among them."""
+def _activations(model: Any, config: GRPOConfig | SFTConfig, longest: int, new: int) -> int:
+    """Bytes kept for the backward pass of one batch, with the logits of `new` tokens.
+
+    SFT keeps no logits: TRL makes them in tiles, again in the backward pass.
+    """
     text = model.config.get_text_config()
     element = 2 if config.bf16 or config.fp16 else 4
     kept = text.num_hidden_layers * BYTES_OF_A_LAYER
     if config.gradient_checkpointing:
         kept = text.num_hidden_layers * BYTES_OF_A_LAYER_RECOMPUTED + BYTES_OF_A_LAYER
-    layers = tokens * text.hidden_size * kept * element // 2
-    logits = (config.max_completion_length or 0) * text.vocab_size * (4 + element)
+    layers = (longest + new) * text.hidden_size * kept * element // 2
+    logits = new * text.vocab_size * (4 + element)
     return config.per_device_train_batch_size * (layers + logits)
 
 
@@ -153,18 +168,26 @@ def _cache(model: Any, config: GRPOConfig, tokens: int) -> int:
     return completions * tokens * of_a_token
 
 
-def prompt_plan(loaded: LoadedModel, questions: Questions, prompt: str) -> dict[str, Any]:
-    """Tokens of the prompts, the longest by name, and the first as the model sees it."""
-    lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt)
+def prompt_plan(
+    loaded: LoadedModel, questions: Questions, prompt: str, completions: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Tokens of the prompts, the longest by name, and the first as the model sees it.
+
+    `completions` are what is learned after them, by SFT.
+    """
+    targets = target_tokens(loaded, completions) if completions else None
+    lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt, targets)
     longest = max(lengths, key=lambda length: length.total)
     least, most = pixel_limits(loaded.processor)
     return {
         "min_pixels": least,
         "max_pixels": most,
         "image_tokens": _range([p.image for p in lengths]),
-        "prompt_tokens": _range([p.total for p in lengths]),
+        "prompt_tokens": _range([p.prompt for p in lengths]),
+        **({"target_tokens": _range(targets)} if targets else {}),
         "longest": _described(longest),
         "first": rendered(loaded, questions.samples[0], prompt),
+        **({"first_target": completions[0]} if completions else {}),
     }
 
 
@@ -181,25 +204,29 @@ def _described(length: PromptLength) -> dict[str, Any]:
 def run_plan(
     loaded: LoadedModel,
     questions: Questions,
-    config: GRPOConfig,
+    config: GRPOConfig | SFTConfig,
     prompt: str,
     trained: Any,
     *,
     has_adapter: bool,
     bits: int | None = None,
+    completions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The plan of a run on `trained`: the model with what is frozen or added, on any device."""
     split = sharding()
-    completions = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    completions *= split.processes
-    prompts = prompt_plan(loaded, questions, prompt)
-    longest = int(prompts["prompt_tokens"]["max"])
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows *= split.processes
+    prompts = prompt_plan(loaded, questions, prompt, completions)
+    longest = int(prompts["longest"]["tokens"])
+    a_step = {"prompts_per_step": rows}
+    if generates(config):
+        groups = rows // (config.num_generations or 1)
+        a_step = {"completions_per_step": rows, "prompts_per_step": groups}
     counted = [(p.numel(), p.requires_grad) for p in trained.parameters()]
     return {
         "samples": len(questions.samples),
         "steps": num_steps(config, len(questions.samples), split.processes),
-        "completions_per_step": completions,
-        "prompts_per_step": completions // (config.num_generations or 1),
+        **a_step,
         "parameters": sum(n for n, _ in counted),
         "trained_parameters": sum(n for n, is_trained in counted if is_trained),
         "sharding": split.kind,

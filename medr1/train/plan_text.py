@@ -31,18 +31,23 @@ def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     total, trained = plan["parameters"], plan["trained_parameters"]
     processes = plan["processes"]
     yield "model", str(plan["model"])
-    yield "prompt", f"{plan['prompt']}, rewarded for {', '.join(plan['rewards'])}"
+    rewarded = f", rewarded for {', '.join(plan['rewards'])}" if "rewards" in plan else ""
+    yield "method", f"{plan['method']}, prompt {plan['prompt']}{rewarded}"
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
     yield "numbers", f"weights {plan['weights_dtype']}, computing in {plan['dtype']}"
     shared = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
     yield "device", plan["device"] + shared
     yield "questions", f"{plan['samples']:,}"
-    completions, prompts = plan["completions_per_step"], plan["prompts_per_step"]
-    yield "steps", f"{plan['steps']:,} of {completions:,} completions, of {prompts:,} prompts"
+    of_a_step = f"{plan['prompts_per_step']:,} prompts"
+    if "completions_per_step" in plan:
+        of_a_step = f"{plan['completions_per_step']:,} completions of {of_a_step}"
+    yield "steps", f"{plan['steps']:,}, each of {of_a_step}"
 
 
 def _prompts(prompts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in ("prompt_tokens", "image_tokens"):
+    for name in ("prompt_tokens", "image_tokens", "target_tokens"):
+        if name not in prompts:
+            continue
         found = prompts[name]
         said = f"{found['min']:,} to {found['max']:,}, mean {found['mean']:,}"
         same = found["min"] == found["max"]

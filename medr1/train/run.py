@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,17 @@ from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
-from medr1.models import LoadedModel, checkpoint_document, library_versions, outline
-from medr1.prompts import prompt_sha256
+from medr1.models import (
+    LoadedModel,
+    checkpoint_document,
+    library_versions,
+    outline,
+    prompt_record,
+)
+from medr1.prompts import prompt_name
+from medr1.train import grpo, sft
 from medr1.train.callbacks import EveryNSteps
-from medr1.train.grpo import build_trainer
-from medr1.train.lengths import set_pixel_limits
+from medr1.train.inputs import prepare
 from medr1.train.plan import run_plan
 from medr1.train.progress import Progress
 from medr1.train.settings import (
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medr1")
 
+BUILDERS: dict[str, Any] = {"grpo": grpo.build_trainer, "sft": sft.build_trainer}
+
 
 def train(
     loaded: LoadedModel,
@@ -43,19 +52,20 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     validation: Validation | None = None,
 ) -> Path:
-    """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
+    """Run the method and write the trained checkpoint to `settings.output_dir`, which it returns.
 
     Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `alarms.jsonl` and
     `completions.jsonl` where there are any, `config.json`s of the model, and last `SHA256SUMS`.
     With a validation, the folder `best` holds the checkpoint of the step that was best under it.
     Raises InputError for settings or data that cannot be trained on.
     """
-    # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
+    # the plan makes a configuration of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
     if is_first_process():
         write_atomic(settings.output_dir / "training.json", to_json(plan))
     progress = Progress()
-    trainer = build_trainer(loaded, questions, settings, [progress, *callbacks])
+    build = BUILDERS[settings.method]
+    trainer = build(loaded, questions, settings, [progress, *callbacks])
     require_sharding(trainer, plan["sharding"])
 
     def save(folder: Path, validated: dict[str, Any] | None = None) -> None:
@@ -95,9 +105,8 @@ def write_checkpoint(
             checkpoint_document(
                 base=loaded.path.resolve().name,
                 base_sha256=checkpoint_sha256(loaded.path),
-                method="grpo",
-                prompt=settings.prompt,
-                prompt_sha256=prompt_sha256(settings.prompt),
+                method=settings.method,
+                **prompt_record(settings.prompt),
                 answer_style=loaded.info.answer_style,
                 data_sha256=questions.sha256,
                 seed=trainer.args.seed,
@@ -112,7 +121,10 @@ def resolved(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> dict[str, Any]:
     """The plan of a run: what goes in, how often, what it needs, and every setting given."""
-    set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
+    questions = replace(questions, samples=prepare(loaded, questions, settings))
+    completions: list[str] = []
+    if settings.method == "sft":
+        completions = sft.target_completions(loaded, questions.samples, settings.prompt)
     config = trainer_config(settings, loaded)
     adapter, held = lora_config(settings), quantization_config(settings)
     trained = outline(loaded.model.config, loaded.dtype)
@@ -127,8 +139,9 @@ def resolved(
         "device": loaded.device.type,
         "dtype": compute_dtype(settings, loaded),
         "weights_dtype": str(loaded.dtype).removeprefix("torch."),
-        "prompt": settings.prompt,
-        "rewards": list(settings.rewards),
+        "method": settings.method,
+        "prompt": prompt_name(settings.prompt),
+        **({"rewards": list(settings.rewards)} if settings.method == "grpo" else {}),
         "freeze_vision": settings.freeze_vision,
         **run_plan(
             loaded,
@@ -138,6 +151,7 @@ def resolved(
             trained,
             has_adapter=adapter is not None,
             bits=None if held is None else 4 if held.load_in_4bit else 8,
+            completions=completions,
         ),
         "trainer_fields": dict(settings.trainer),
         "model_fields": dict(settings.model),

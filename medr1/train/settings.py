@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.errors import InputError
 from medr1.models import LoadedModel
+from medr1.rewards import reward_functions
 from medr1.train.extras import require_extras
-from medr1.train.fields import checked, model_fields, trainer_fields
+from medr1.train.fields import CONFIGS, checked, model_fields, require_of, trainer_fields
 from medr1.train.tracking import require_trackers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig
-    from trl import GRPOConfig, ModelConfig
+    from trl import ModelConfig
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """The linear layers of the language models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
@@ -27,7 +28,10 @@ class TrainingSettings:
     """What medr1 decides itself; everything else is a field of one of TRL's configurations."""
 
     output_dir: Path
+    method: str = "grpo"
+    """A key of fields.CONFIGS."""
     prompt: str = "nothink"
+    """A name, a file or a text, as in prompts.template."""
     rewards: tuple[str, ...] = ("accuracy", "format")
     freeze_vision: bool = False
     dtype: str | None = None
@@ -39,14 +43,14 @@ class TrainingSettings:
     completions_steps: int = 10
     """Steps between two looks at completions; 0: none are kept."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of GRPOConfig by name."""
+    """Fields of the method's configuration by name."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Fields of ModelConfig and ScriptArguments by name."""
 
 
-def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
-    """TRL's configuration for these settings; InputError for values that TRL refuses."""
-    from trl import GRPOConfig
+def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
+    """TRL's GRPOConfig or SFTConfig for these settings; InputError for values that TRL refuses."""
+    import trl
 
     dtype = compute_dtype(settings, loaded)
     fixed = {
@@ -59,10 +63,12 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
         "fp16": dtype == "float16",
         "gradient_checkpointing": False,
     }
+    if settings.method == "sft":
+        fixed["max_length"] = None  # TRL would cut at 1024 tokens, through the image or the answer
     given = {**fixed, **settings.trainer}
     given["report_to"] = given["report_to"] or []  # None would be the name of one
     try:
-        return GRPOConfig(**given)
+        return getattr(trl, CONFIGS[settings.method])(**given)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
@@ -127,23 +133,31 @@ def _model_config(settings: TrainingSettings) -> ModelConfig:
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
     """The settings that a configuration file such as configs/tiny.yaml stands for.
 
-    Raises InputError for a value that is not of its field's type, or a field that may not be set,
-    and ModuleNotFoundError for a package that a field needs and that is not here.
+    Raises InputError for a value that is not of its field's type, a field that may not be set or
+    belongs to another method, and a reward that the prompt cannot have, and ModuleNotFoundError
+    for a package that a field needs and that is not here.
     """
+    method = str(values.get("method", "grpo"))
+    require_of(method, values)
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
-    own: dict[str, Any] = {"rewards": tuple, "prompt": str, "freeze_vision": bool, "dtype": str}
+    own: dict[str, Any] = {"rewards": tuple, "freeze_vision": bool}
+    own |= dict.fromkeys(("method", "prompt", "dtype"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
     own |= dict.fromkeys(numbers, int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
-    typed = checked(fields)
+    typed = checked(fields, method)
     if (typed.get("load_in_4bit") or typed.get("load_in_8bit")) and not typed.get("use_peft"):
         raise InputError("weights of 4 or 8 bits are not trained themselves. Add --use-peft.")
     require_trackers(typed.get("report_to"))
     require_extras(typed)
-    return TrainingSettings(
+    settings = TrainingSettings(
         output_dir=output_dir,
         **{name: kind(values[name]) for name, kind in own.items() if name in values},
-        trainer={k: v for k, v in typed.items() if k in trainer_fields()},
+        trainer={k: v for k, v in typed.items() if k in trainer_fields(method)},
         model={k: v for k, v in typed.items() if k in model_fields()},
     )
+    if method == "grpo":  # refused before a model is loaded
+        longest = settings.trainer.get("max_completion_length", 1)
+        reward_functions(settings.rewards, settings.prompt, max_completion_length=longest)
+    return settings

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from medr1.cli import cli
@@ -51,6 +52,11 @@ def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
         (("--bf16", "--dtype", "float16"), "--bf16 and --dtype float16 contradict each other"),
         (("--lora-r", "4", "--lora-r", "8"), "--lora-r is given twice"),
         (("stray",), "unexpected extra argument (stray)"),
+        (("--method", "sft"), "num_generations belongs to --method grpo"),
+        (("--max-length", "9"), "max_length belongs to --method sft and means nothing to grpo"),
+        (("--max-lenght", "9"), "unknown key 'max_lenght'"),
+        (("--prompt", "thnk"), "unknown prompt 'thnk': no such file"),
+        (("--prompt", "bare"), "a prompt without <answer> asks for no format"),
     ],
 )
 def test_a_wrong_flag_is_one_sentence(args, says, tmp_path):
@@ -59,6 +65,52 @@ def test_a_wrong_flag_is_one_sentence(args, says, tmp_path):
     assert result.exit_code == 2
     assert says in result.stderr, result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--packing",), "packing cannot be set: TRL packs texts alone, and no images"),
+        (("--rewards", "accuracy"), "rewards belongs to --method grpo"),
+        (("--max-lenght", "9"), "unknown key 'max_lenght'. Did you mean max_length?"),
+        (("--max-length", "60"), "prompts with their answers have more than 60 tokens"),
+        (("--prompt", "think"), "2540 of 2540 items have no rationale"),
+    ],
+)
+def test_a_wrong_flag_of_sft_is_one_sentence(args, says, tmp_path):
+    command = ["train", "--method", "sft", *args, *NEEDED, "--output_dir", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2
+    assert says in result.stderr, result.stderr
+
+
+def asked(folder, image, *args):
+    question = ("--image-path", image, "--question", "What is seen? A)CT, B)MRI", "--device", "cpu")
+    short = ("--max-new-tokens", "8", "--json")
+    result = CliRunner().invoke(
+        cli, ["infer", "--model-path", str(folder), *question, *short, *args]
+    )
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_a_template_file_is_trained_with_and_asked_again_without_it(method, tmp_path):
+    file, out = tmp_path / "mine.txt", tmp_path / "out"
+    text = "Look closely. {problem} Say {answer} in <answer> </answer>."
+    file.write_text(text + "\n")
+    flags = SMALL if method == "grpo" else ("--max-steps", "2", "--save-strategy", "no")
+    command = ["train", "--method", method, *NEEDED, *flags, "--prompt", str(file)]
+    result = CliRunner().invoke(cli, [*command, "--output_dir", str(out)])
+    assert result.exit_code == 0, result.output
+    written = json.loads((out / "medr1.json").read_text())
+    assert (written["method"], written["prompt"]) == (method, "mine.txt")
+    assert written["prompt_text"] == text
+    image = str(sorted((tiny_vqa_folder() / "images").glob("validation_*.jpg"))[0])
+    given = asked(out, image, "--prompt", str(file))
+    assert asked(out, image, "--prompt", "nothink")["option_probs"] != given["option_probs"]
+    file.unlink()
+    assert asked(out, image) == given
 
 
 def test_two_processes_train_one_checkpoint(tmp_path):
@@ -74,3 +126,25 @@ def test_two_processes_train_one_checkpoint(tmp_path):
     plan = json.loads((tmp_path / "out" / "training.json").read_text())
     assert (plan["completions_per_step"], plan["prompts_per_step"]) == (16, 4)
     assert load_model(tmp_path / "out", device="cpu").info.prompt == "nothink"
+
+
+@pytest.mark.slow
+def test_two_processes_do_the_same_supervised_steps_as_one(tmp_path):
+    given = ("--method", "sft", "--max-steps", "3", "--logging-steps", "1", "--save-strategy", "no")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    runs = {"one": ("8", ()), "two": ("4", launcher)}
+    for name, (size, how) in runs.items():
+        flags = ("--batch-size", size, "--output_dir", str(tmp_path / name))
+        result = run(*given, *flags, launcher=how)
+        assert result.returncode == 0, result.stderr[-3000:]
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in runs
+    )
+    for key in ("loss", "mean_token_accuracy", "grad_norm"):
+        first, second = ([line[key] for line in lines if "loss" in line] for lines in (one, two))
+        assert first == pytest.approx(second, rel=1e-4), key
+    weights = (load_model(tmp_path / name, device="cpu").model.state_dict() for name in runs)
+    assert all(
+        torch.allclose(a, b, atol=1e-6) for a, b in zip(*(w.values() for w in weights), strict=True)
+    )

@@ -55,7 +55,7 @@ def test_the_authors_numbers(tmp_path):
 def test_the_plan_is_read_by_people_too(tmp_path):
     said = plan(CONFIGS / "authors.yaml", tmp_path)
     assert "parameters                   851,072, of which 851,072 (100.0%) are trained\n" in said
-    assert "steps                        358 of 8 completions, of 2 prompts\n" in said
+    assert "steps                        358, each of 8 completions of 2 prompts\n" in said
     assert "  reference model               3.2 MiB\n" in said
     assert said.endswith("<|im_start|>assistant\n\n")
 
