@@ -184,6 +184,7 @@ def train(ctx: click.Context, **options: Any) -> None:
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
+    from medr1.train.grpo import fitting_samples
     from medr1.train.run import is_first_process, resolved
     from medr1.train.run import train as run
     from medr1.train.settings import settings_from
@@ -192,9 +193,10 @@ def train(ctx: click.Context, **options: Any) -> None:
     compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
     settings = settings_from({**extra, **chosen, "dtype": compute}, output)
     dtype = compute if settings.model.get("use_peft") else "float32"
+    outline = load_outline(checkpoint, device=device, dtype=dtype, offline=options["offline"])
+    fitting_samples(outline, questions, settings)  # before the weights, which take their time
     if options["dry_run"]:
-        loaded = load_outline(checkpoint, device=device, dtype=dtype)
-        click.echo(to_json(resolved(loaded, questions, settings)), nl=False)
+        click.echo(to_json(resolved(outline, questions, settings)), nl=False)
         return
     loaded = load_model(
         checkpoint,

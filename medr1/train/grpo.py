@@ -9,7 +9,9 @@
 
 Where it departs from the GRPO paper (arXiv 2402.03300), as TRL's defaults do: beta is 0, so there
 is no reference model; one update a batch, so rho is 1 at the update; and the mean over tokens runs
-over the whole batch (loss_type "dapo"), which does not favour short right answers.
+over the whole batch (loss_type "dapo"), which does not favour short right answers. With a beta, the
+KL is multiplied by rho, without which its gradient is not that of the reverse KL (arXiv 2512.02556;
+`use_bias_correction_kl: false` is the paper's). tests/train/test_losses.py writes all of it out.
 
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
@@ -47,14 +49,8 @@ def build_trainer(
 
     from medr1.train.callbacks import MetricsLog
 
-    tokens = control_tokens(loaded.processor)
-    samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
+    samples = fitting_samples(loaded, questions, settings)
     config = trainer_config(settings, loaded)
-    set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
-    room = loaded.model.config.get_text_config().max_position_embeddings
-    room -= config.max_completion_length or 0
-    room = min(room, settings.max_prompt_length or room)
-    require_room(loaded, samples, questions.image_root, settings.prompt, room)
     if settings.freeze_vision:
         loaded.model.model.visual.requires_grad_(False)
     rewards = reward_functions(
@@ -74,6 +70,23 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def fitting_samples(
+    loaded: LoadedModel, questions: Questions, settings: TrainingSettings
+) -> list[Sample]:
+    """The samples as they are asked; InputError where one is unusable or its prompt too long.
+
+    An outline of the model is enough, so that this can be known before its weights are read.
+    """
+    tokens = control_tokens(loaded.processor)
+    samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
+    set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
+    room = loaded.model.config.get_text_config().max_position_embeddings
+    room -= trainer_config(settings, loaded).max_completion_length or 0
+    room = min(room, settings.max_prompt_length or room)
+    require_room(loaded, samples, questions.image_root, settings.prompt, room)
+    return samples
 
 
 def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style: str) -> Dataset:
