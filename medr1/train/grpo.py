@@ -69,7 +69,21 @@ def build_trainer(
         callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
+    if not config.use_vllm:
+        sample_from_the_policy(trainer)
     return trainer
+
+
+def sample_from_the_policy(trainer: GRPOTrainer) -> None:
+    """Switch off what the checkpoint's generation settings would add to the sampling.
+
+    What TRL leaves open is filled in from them: tokens drawn so are not those of the policy, whose
+    probabilities the update is made with.
+    """
+    neutral = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
+    for name, value in {**neutral, "no_repeat_ngram_size": 0}.items():
+        if getattr(trainer.generation_config, name) is None:
+            setattr(trainer.generation_config, name, value)
 
 
 def fitting_samples(

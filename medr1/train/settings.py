@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.train.fields import checked, model_fields, trainer_fields
@@ -55,10 +56,17 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
         "gradient_checkpointing": False,
     }
     try:
-        return GRPOConfig(**{**fixed, **settings.trainer})
+        config = GRPOConfig(**{**fixed, **settings.trainer})
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
+    if config.beta and is_adapter(loaded.path) and not settings.model.get("use_peft"):
+        # TRL reads the reference from the folder of the weights, where the adapter is not
+        raise InputError(
+            f"with a beta, the reference is the model that training starts from, and {loaded.path} "
+            "is an adapter: merge it first with medr1 merge, or train another with --use-peft."
+        )
+    return config
 
 
 def compute_dtype(settings: TrainingSettings, loaded: LoadedModel) -> str:
