@@ -25,6 +25,7 @@ from medr1.infer.engine import Decoding, predict
 from medr1.models import LoadedModel, load_model
 from medr1.records import Prediction
 from medr1.report.plots import learning_curve
+from medr1.report.training import write_training_page
 
 logger = logging.getLogger("medr1")
 
@@ -95,6 +96,7 @@ def run_demo(
 
     every = max(1, config["max_steps"] // 5)
     checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
+    write_training_page(checkpoint)
 
     logger.info("3/4  trained model on the same test questions")
     trained = sit(
@@ -131,10 +133,7 @@ def sit(exam: Exam, loaded: LoadedModel, folder: Path, seed: int) -> dict[str, l
 
 def shares_right(loaded: LoadedModel, exam: Exam) -> dict[str, float]:
     """The shares of right greedy answers, while a model is being trained."""
-    training = loaded.model.training
-    loaded.model.eval()
     predictions, shuffled = exam.answers(loaded), exam.answers_shuffled(loaded)
-    loaded.model.train(training)
     return {
         **{protocol: share_right(predictions, protocol) for protocol in PROTOCOLS},
         "shuffled_images": share_right(shuffled, "default"),

@@ -24,6 +24,7 @@ from medr1.prompts import ANSWER_STYLES, PROMPTS
 
 if TYPE_CHECKING:
     import torch
+    from transformers import BitsAndBytesConfig
 
 __all__ = [
     "CheckpointInfo",
@@ -127,8 +128,11 @@ def load_model(
     attention: str | None = None,
     allow_template: bool = False,
     offline: bool = False,
+    quantization: BitsAndBytesConfig | None = None,
 ) -> LoadedModel:
     """Load a checkpoint whole, in evaluation mode; an adapter merged into its base.
+
+    With `quantization` its linear layers hold 4 or 8 bits a weight: to train an adapter on them.
 
     Raises InputError where a tensor is missing, left over, of another shape or not finite, where a
     file is damaged or describes more than it holds, where the chat template is not known and not
@@ -141,11 +145,16 @@ def load_model(
     base = path
     if is_adapter(path):
         read_adapter(path)
+        if quantization is not None:
+            raise InputError(
+                f"checkpoint {path} is an adapter, which cannot be merged into fewer bits. "
+                f"Merge it first: medr1 merge {path} --output-dir DIR"
+            )
         base = find_base(path, offline=offline)
     require_sound(base)
     processor = load_processor(path, base)
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
-    model = _load_weights(base, kind, attention or choose_attention(target))
+    model = _load_weights(base, kind, attention or choose_attention(target), target, quantization)
     if base != path:
         model = merge_adapter(model, path, base)
     for name, tensor in model.state_dict().items():
@@ -153,7 +162,9 @@ def load_model(
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
     processor.tokenizer.padding_side = "left"
     limit_pixels(processor, target)
-    model.to(target).eval()
+    if quantization is None:
+        model.to(target)
+    model.eval()
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     return LoadedModel(path, model, processor, info, target, kind)
 
@@ -189,7 +200,13 @@ def outline(config: Any, kind: torch.dtype) -> Any:
         return AutoModelForImageTextToText.from_config(config, dtype=kind)
 
 
-def _load_weights(path: Path, kind: torch.dtype, attention: str) -> Any:
+def _load_weights(
+    path: Path,
+    kind: torch.dtype,
+    attention: str,
+    target: torch.device,
+    quantization: BitsAndBytesConfig | None,
+) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
@@ -204,6 +221,8 @@ def _load_weights(path: Path, kind: torch.dtype, attention: str) -> Any:
             output_loading_info=True,
             dtype=kind,
             attn_implementation=attention,
+            quantization_config=quantization,
+            device_map=None if quantization is None else {"": target},
         )
     except (*_DAMAGED, SafetensorError, StrictDataclassError) as error:
         raise _not_loaded(path, error) from error

@@ -61,7 +61,7 @@ class _Item:
         return self.options.get(answer, answer), self.options.get(self.gold, self.gold)
 
 
-def _text(completion: str | Sequence[Mapping[str, Any]]) -> str:
+def message_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     """The text of a completion, plain or in chat messages."""
     if isinstance(completion, str):
         return completion
@@ -104,7 +104,7 @@ def _items(
         if columns.get(name) is not None
     }
     return [
-        _item(_text(completion), gold, {name: values[i] for name, values in known.items()})
+        _item(message_text(completion), gold, {name: values[i] for name, values in known.items()})
         for i, (completion, gold) in enumerate(zip(completions, solution, strict=True))
     ]
 

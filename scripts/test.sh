@@ -27,4 +27,5 @@ fi
 "$python" -m ruff check
 "$python" -m ruff format --check
 "$python" -m mypy
+if [ $# = 0 ]; then set -- --numprocesses auto --maxprocesses 4 --dist worksteal; fi
 exec "$python" -m pytest "$@"

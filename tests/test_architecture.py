@@ -23,7 +23,7 @@ LAYERS = (
     {"normalization", "quantities", "answers", "similarity", "intervals", "significance"},
     {"checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
-    {"cli", "demo", "doctor", "__main__"},
+    {"cli", "demo", "doctor", "validation", "__main__"},
 )
 APART = LAYERS[3]
 

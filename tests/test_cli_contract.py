@@ -33,8 +33,10 @@ OPTIONS = {
     "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
     "--test-share --workers",
     "demo": "--json --max-steps --output-dir --prompt --seed",
-    "train": "--answer-types --batch-size --beta --data --dataset-name --device --dry-run "
-    "--dtype --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
+    "train": "--answer-types --batch-size --beta --completions-steps "
+    "--data --dataset-name --device --dry-run "
+    "--dtype --eval-data --eval-steps --freeze-vision --gradient-accumulation-steps --image-root "
+    "--json --learning-rate "
     "--logging-steps --max-completion-length --max-pixels --max-prompt-length --max-steps "
     "--min-pixels --model-name-or-path --model-path "
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "

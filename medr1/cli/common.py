@@ -57,21 +57,29 @@ def nobody_reads() -> int:
     return 141
 
 
-_OPTIONAL = {"trl": "train", "peft": "train", "datasets": None, "pyarrow": None}
-"""Packages that an installation may lack, and the extra that brings each."""
+_OPTIONAL = {
+    **dict.fromkeys(("trl", "peft"), "-e '.[train]'"),
+    **dict.fromkeys(("tensorboard", "wandb"), "-e '.[tracking]'"),
+    **dict.fromkeys(("datasets", "pyarrow")),
+    "bitsandbytes": "-e '.[qlora]'",
+    "deepspeed": "-e '.[deepspeed]'",
+    "liger_kernel": "liger-kernel",
+    "flash_attn": "flash-attn --no-build-isolation",
+    "flash_attn_interface": "flash-attn-3 --no-build-isolation",
+}
+"""Packages that an installation may lack, and what pip installs for each, where not its name."""
 
 
 def _not_installed(error: ModuleNotFoundError) -> InputError | None:
     """What to install, for a package that is optional; None for any other, which is a bug."""
     package = (error.name or "").partition(".")[0]
+    needs = f"this needs {package}, which is not installed here."
+    if package == "vllm":
+        return InputError(f"{needs} It has its own environment: bash scripts/vllm_server.sh --help")
     if package not in _OPTIONAL:
         return None
-    extra = _OPTIONAL[package]
-    name = f"-e '.[{extra}]'" if extra else package
-    return InputError(
-        f"this needs {package}, which is not installed here. In the checkout: "
-        f"pip install {name} -c scripts/constraints.txt"
-    )
+    name = _OPTIONAL[package] or package
+    return InputError(f"{needs} In the checkout: pip install {name} -c scripts/constraints.txt")
 
 
 def _set_up_logging(quiet: bool, verbose: bool) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +30,13 @@ from medr1.records import ANSWER_TYPES
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.models import LoadedModel
+    from medr1.train.settings import TrainingSettings
+    from medr1.train.validation import Validation
 
 _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
+    *("eval_data", "eval_steps"),
 }
 
 
@@ -101,6 +108,34 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
     return questions.only(options["answer_types"]) if options["answer_types"] else questions
 
 
+def validation_for(
+    options: dict[str, Any], questions: Questions, loaded: LoadedModel, settings: TrainingSettings
+) -> Validation | None:
+    """What --eval-data asks for."""
+    if not options["eval_data"]:
+        return None
+    from medr1.infer.engine import Decoding
+    from medr1.train.plan import sharding
+    from medr1.train.settings import trainer_config
+    from medr1.train.validation import Validation
+    from medr1.validation import Rehearsal, validation_questions
+
+    split = str(settings.model.get("dataset_test_split", "validation"))
+    held_back = validation_questions(Path(options["eval_data"]), split, questions)
+    if options["answer_types"]:
+        held_back = held_back.only(options["answer_types"])
+    config = trainer_config(settings, loaded)
+    rehearsal = Rehearsal(
+        loaded,
+        held_back,
+        settings.prompt,
+        max_new_tokens=config.max_completion_length or Decoding.max_new_tokens,
+        batch_size=config.per_device_eval_batch_size,
+    )
+    divided = sharding().weights == 1
+    return Validation(lambda: rehearsal.accuracy(divided=divided), options["eval_steps"])
+
+
 @click.command(
     cls=Medr1Command,
     extra_config_keys=True,
@@ -141,16 +176,36 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
 @option("--learning-rate", type=float, help="Of AdamW.")
 @option("--max-steps", type=int, help="Updates; wins over --num-train-epochs.")
 @option("--num-train-epochs", type=float, help="Passes over the data.")
-@option("--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.")
-@option("--save-steps", type=float, help="Updates between two checkpoints.")
-@option("--min-pixels", type=int, help="Enlarge images to so many pixels. [default: the model's]")
+@option(
+    "--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.", hidden=True
+)
+@option("--save-steps", type=float, help="Updates between two checkpoints.", hidden=True)
+@option(
+    "--completions-steps",
+    type=click.IntRange(min=0),
+    help="Updates between two looks at completions. [default: 10; 0: none]",
+    hidden=True,
+)
+@option("--eval-data", metavar="PATH", help="Questions held back, to validate on while training.")
+@option("--eval-steps", type=int, help="Updates between validations. [default: ten a run]")
+@option(
+    "--min-pixels",
+    type=int,
+    help="Enlarge images to so many pixels. [default: the model's]",
+    hidden=True,
+)
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
-@option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
+@option(
+    "--max-prompt-length",
+    type=int,
+    help="Refuse longer prompts; tokens, images included.",
+    hidden=True,
+)
 @option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
 @device_options
-@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.")
+@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.", hidden=True)
 @offline_option
 @overwrite_option
 @option("--dry-run", is_flag=True, help="Print the resolved plan and stop.")
@@ -170,8 +225,17 @@ def train(ctx: click.Context, **options: Any) -> None:
     Every field of TRL's GRPOConfig, ModelConfig and ScriptArguments is an option too, here and in
     the YAML file, under its own name: --warmup-steps 10, --use-peft --lora-r 16, --no-bf16.
     """
+    with redirect_stdout(sys.stderr):  # what rewards, libraries and services print is no result
+        result = _run(ctx, options)
+    if result is not None:
+        click.echo(result, nl=False)
+
+
+def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
+    """What the command prints: the plan, or where the checkpoint lies; first process only."""
     from medr1.files import prepare_folder, to_json
     from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
+    from medr1.report.training import write_training_page
 
     in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
     extra = {
@@ -179,15 +243,18 @@ def train(ctx: click.Context, **options: Any) -> None:
         **known_fields(on_line, "train", list(options)),
     }
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
+    if options["offline"]:
+        os.environ["WANDB_MODE"] = "offline"
     output = Path(options["output_dir"])
     require_writable(output)
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
     from medr1.train.grpo import fitting_samples
+    from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved
     from medr1.train.run import train as run
-    from medr1.train.settings import settings_from
+    from medr1.train.settings import quantization_config, settings_from
 
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
     compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
@@ -196,19 +263,26 @@ def train(ctx: click.Context, **options: Any) -> None:
     outline = load_outline(checkpoint, device=device, dtype=dtype, offline=options["offline"])
     fitting_samples(outline, questions, settings)  # before the weights, which take their time
     if options["dry_run"]:
-        click.echo(to_json(resolved(outline, questions, settings)), nl=False)
-        return
+        plan = resolved(outline, questions, settings)
+        if not is_first_process():
+            return None
+        return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
     loaded = load_model(
         checkpoint,
         device=device,
         dtype=dtype,
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
+        quantization=quantization_config(settings),
     )
+    validation = validation_for(options, questions, loaded, settings)
     if is_first_process():
         prepare_folder(output, overwrite=options["overwrite"])
-    folder = run(loaded, questions, settings)
+    try:
+        folder = run(loaded, questions, settings, validation=validation)
+    finally:
+        if is_first_process():
+            write_training_page(output, stopped_by=sys.exc_info()[1])
     if not is_first_process():
-        return
-    said = {"output_dir": str(folder)}
-    click.echo(to_json(said) if options["as_json"] else str(folder), nl=not options["as_json"])
+        return None
+    return to_json({"output_dir": str(folder)}) if options["as_json"] else f"{folder}\n"

@@ -1,4 +1,4 @@
-"""What happens beside the steps: a line of metrics a step, and anything every N steps."""
+"""What happens beside the steps: a line of metrics a step, alarms, and anything every N steps."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from medr1.errors import NonFiniteError
+from medr1.errors import NonFiniteError, OutputError
+from medr1.train.alarms import alarms
 
 logger = logging.getLogger("medr1")
 
 
 class MetricsLog(TrainerCallback):
-    """Appends what TRL logs to metrics.jsonl, and says how the run stands now and then."""
+    """Appends what TRL logs to metrics.jsonl."""
 
-    def __init__(self, path: Path, seconds_between_lines: float = 10.0) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.pause = seconds_between_lines
-        self.started = self.said = time.monotonic()
+        self.started = time.monotonic()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -31,7 +31,7 @@ class MetricsLog(TrainerCallback):
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text("")
-        self.started = self.said = time.monotonic()
+        self.started = time.monotonic()
 
     def on_log(
         self,
@@ -48,39 +48,74 @@ class MetricsLog(TrainerCallback):
                 raise NonFiniteError(f"{name} is {value} at step {state.global_step}; stopped.")
         if not state.is_world_process_zero:
             return
-        now = time.monotonic()
-        entry = {"step": state.global_step, "seconds": round(now - self.started, 3), **logs}
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        last = state.global_step == state.max_steps
-        if "reward" in logs and (last or now - self.said >= self.pause):
-            self.said = now
-            logger.info(_line(entry, state.max_steps))
+        seconds = round(time.monotonic() - self.started, 3)
+        append_line(self.path, {"step": state.global_step, "seconds": seconds, **logs})
 
 
-def _line(entry: dict[str, Any], max_steps: int) -> str:
-    left = entry["seconds"] / max(entry["step"], 1) * (max_steps - entry["step"])
-    parts = [f"step {entry['step']}/{max_steps}", f"reward {entry['reward']:.3f}"]
-    for key, value in entry.items():
-        if key.startswith("rewards/") and key.endswith("/mean"):
-            parts.append(f"{key.removeprefix('rewards/').removesuffix('/mean')} {value:.3f}")
-    return ", ".join([*parts, f"{left:.0f} s left"])
+class AlarmLog(TrainerCallback):
+    """Says each alarm once, when it starts, and appends it to alarms.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.history: list[dict[str, Any]] = []
+        self.said: set[str] = set()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or not state.is_world_process_zero or "learning_rate" not in logs:
+            return
+        self.history.append({"step": state.global_step, **logs})
+        for name, sentence in alarms(self.history).items():
+            if name not in self.said:
+                self.said.add(name)
+                logger.warning("step %d: %s", state.global_step, sentence)
+                entry = {"step": state.global_step, "alarm": name, "sentence": sentence}
+                append_line(self.path, entry)
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Append one line of JSON; OutputError where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}. Free space, or choose another --output-dir."
+        ) from None
 
 
 class EveryNSteps(TrainerCallback):
-    """Calls `action(step)` before the first step, every `num_steps`, and after the last."""
+    """Calls `action(step)` before the first step, every `num_steps`, and after the last.
+
+    The model is in evaluation mode then.
+    """
 
     def __init__(self, num_steps: int, action: Callable[[int], None]) -> None:
         self.num_steps = num_steps
         self.action = action
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
-        self.action(state.global_step)
+        if state.global_step == 0:  # a run that goes on has measured where it left off
+            self._act(0, given["model"])
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         if state.global_step % self.num_steps == 0 or state.global_step == state.max_steps:
-            self.action(state.global_step)
+            self._act(state.global_step, given["model"])
+
+    def _act(self, step: int, model: Any) -> None:
+        training = model.training
+        model.eval()
+        try:
+            self.action(step)
+        finally:
+            model.train(training)

@@ -21,6 +21,9 @@ REFUSED = {
     "remove_unused_columns": "the rewards read these columns",
     "dataset_config": "--data names a file or a folder",
     "dataset_streaming": "images are read when their turn comes, without it",
+    "eval_strategy": "--eval-data is validated every --eval-steps",
+    "eval_on_start": "--eval-data is validated before the first step as well",
+    "load_best_model_at_end": "the best checkpoint under --eval-data stands in the folder best",
 }
 """Fields that would break what medr1 promises, and why."""
 

@@ -29,7 +29,12 @@ from medr1.prompts import as_plain_text, user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
 from medr1.train.lengths import require_room, set_pixel_limits
-from medr1.train.settings import TrainingSettings, lora_config, trainer_config
+from medr1.train.settings import (
+    TrainingSettings,
+    lora_config,
+    quantization_config,
+    trainer_config,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,17 +52,25 @@ def build_trainer(
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
-    from medr1.train.callbacks import MetricsLog
+    from medr1.train.callbacks import AlarmLog, MetricsLog
+    from medr1.train.finite import StopsWhenNotFinite
+    from medr1.train.sampled import CompletionsLog, KeepsSamples
+
+    class WatchedGRPOTrainer(StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
+        _name = "GRPO"
 
     samples = fitting_samples(loaded, questions, settings)
     config = trainer_config(settings, loaded)
+    if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
+        config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
     if settings.freeze_vision:
         loaded.model.model.visual.requires_grad_(False)
     rewards = reward_functions(
         settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
     )
     reward_funcs: list[Any] = list(rewards)
-    trainer = GRPOTrainer(
+    output = settings.output_dir
+    trainer = WatchedGRPOTrainer(
         model=loaded.model,
         reward_funcs=reward_funcs,
         args=config,
@@ -66,11 +79,23 @@ def build_trainer(
         ),
         processing_class=loaded.processor,
         peft_config=lora_config(settings),
-        callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
+        callbacks=[
+            MetricsLog(output / "metrics.jsonl"),
+            AlarmLog(output / "alarms.jsonl"),
+            *callbacks,
+        ],
     )
+    if settings.completions_steps:
+        path, every = output / "completions.jsonl", settings.completions_steps
+        trainer.add_callback(CompletionsLog(path, every, trainer.samples))
     trainer.remove_callback(PrinterCallback)
     if not config.use_vllm:
         sample_from_the_policy(trainer)
+    if quantization_config(settings) is not None:
+        policy: Any = trainer.model
+        for parameter in policy.parameters():  # TRL makes adapters of 4-bit weights 16 bits
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     return trainer
 
 

@@ -78,12 +78,22 @@ def num_steps(config: GRPOConfig, num_samples: int, processes: int) -> int:
 
 
 def memory(
-    model: Any, config: GRPOConfig, split: Sharding, longest: int, *, has_adapter: bool
+    model: Any,
+    config: GRPOConfig,
+    split: Sharding,
+    longest: int,
+    *,
+    has_adapter: bool,
+    bits: int | None = None,
 ) -> dict[str, int]:
-    """Bytes by kind on one process; `longest` is the most tokens that a prompt has."""
+    """Bytes by kind on one process; `longest` is the most tokens that a prompt has.
+
+    `bits`: what a weight under an adapter is held in, where that is 4 or 8.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
     num_trained = sum(p.numel() for p in trained)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights -= _saved(model, bits) if bits else 0
     gradients = sum(p.numel() * p.element_size() for p in trained)
     optimizer = 2 * gradients  # AdamW's two moments
     copies = 0
@@ -104,6 +114,21 @@ def memory(
         "activations_estimate": _activations(model, config, tokens),
         "generation_cache": _cache(model, config, tokens),
     }
+
+
+def _saved(model: Any, bits: int) -> int:
+    """Bytes that the linear layers under an adapter do not take, being held in so few bits.
+
+    Each 64 weights have a scale of 32 bits.
+    """
+    from torch.nn import Linear
+
+    held = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and "language_model" in name and "lora_" not in name
+    ]
+    return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in held)
 
 
 def _activations(model: Any, config: GRPOConfig, tokens: int) -> int:
@@ -161,6 +186,7 @@ def run_plan(
     trained: Any,
     *,
     has_adapter: bool,
+    bits: int | None = None,
 ) -> dict[str, Any]:
     """The plan of a run on `trained`: the model with what is frozen or added, on any device."""
     split = sharding()
@@ -178,6 +204,8 @@ def run_plan(
         "trained_parameters": sum(n for n, is_trained in counted if is_trained),
         "sharding": split.kind,
         "processes": split.processes,
-        "bytes_per_process": memory(trained, config, split, longest, has_adapter=has_adapter),
+        "bytes_per_process": memory(
+            trained, config, split, longest, has_adapter=has_adapter, bits=bits
+        ),
         "prompts": prompts,
     }

@@ -5,21 +5,33 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.data.readers import Questions
+from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
 from medr1.models import LoadedModel, checkpoint_document, library_versions, outline
 from medr1.prompts import prompt_sha256
+from medr1.train.callbacks import EveryNSteps
 from medr1.train.grpo import build_trainer
 from medr1.train.lengths import set_pixel_limits
 from medr1.train.plan import run_plan
-from medr1.train.settings import TrainingSettings, compute_dtype, lora_config, trainer_config
+from medr1.train.progress import Progress
+from medr1.train.settings import (
+    TrainingSettings,
+    compute_dtype,
+    lora_config,
+    quantization_config,
+    trainer_config,
+)
+from medr1.train.tracking import reporting
+from medr1.train.validation import BEST, KeepsTheBest, Validation
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import Trainer, TrainerCallback
 
 logger = logging.getLogger("medr1")
 
@@ -29,22 +41,57 @@ def train(
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
+    validation: Validation | None = None,
 ) -> Path:
     """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
 
-    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `config.json`s of the
-    model, and last `SHA256SUMS`. Raises InputError for settings or data that cannot be trained on.
+    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `alarms.jsonl` and
+    `completions.jsonl` where there are any, `config.json`s of the model, and last `SHA256SUMS`.
+    With a validation, the folder `best` holds the checkpoint of the step that was best under it.
+    Raises InputError for settings or data that cannot be trained on.
     """
     # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
     if is_first_process():
         write_atomic(settings.output_dir / "training.json", to_json(plan))
-    trainer = build_trainer(loaded, questions, settings, callbacks)
-    trainer.train()
-    trainer.save_model(str(settings.output_dir))  # by every process: where weights are sharded
+    progress = Progress()
+    trainer = build_trainer(loaded, questions, settings, [progress, *callbacks])
+    require_sharding(trainer, plan["sharding"])
+
+    def save(folder: Path, validated: dict[str, Any] | None = None) -> None:
+        write_checkpoint(trainer, loaded, questions, settings, folder, validated)
+
+    if validation is not None:
+        best = KeepsTheBest(trainer, validation, settings.output_dir / BEST, save)
+        every = validation.num_steps or ceil(plan["steps"] / 10)
+        trainer.add_callback(EveryNSteps(every, best))
+    try:
+        with reporting():
+            trainer.train()
+    finally:
+        progress.close()
+    save(settings.output_dir)
+    if is_first_process():
+        logger.info("checkpoint written: %s", settings.output_dir)
+    return settings.output_dir
+
+
+def write_checkpoint(
+    trainer: Any,
+    loaded: LoadedModel,
+    questions: Questions,
+    settings: TrainingSettings,
+    folder: Path,
+    validated: dict[str, Any] | None = None,
+) -> None:
+    """Write what has been trained so far, with medr1.json and last SHA256SUMS; on every process.
+
+    `validated`: the step and what validation measured there.
+    """
+    trainer.save_model(str(folder))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
         write_atomic(
-            settings.output_dir / "medr1.json",
+            folder / "medr1.json",
             checkpoint_document(
                 base=loaded.path.resolve().name,
                 base_sha256=checkpoint_sha256(loaded.path),
@@ -54,12 +101,11 @@ def train(
                 answer_style=loaded.info.answer_style,
                 data_sha256=questions.sha256,
                 seed=trainer.args.seed,
+                **({"validation": validated} if validated else {}),
                 versions=library_versions(),
             ),
         )
-        write_checksums(settings.output_dir)
-        logger.info("checkpoint written: %s", settings.output_dir)
-    return settings.output_dir
+        write_checksums(folder)
 
 
 def resolved(
@@ -68,7 +114,7 @@ def resolved(
     """The plan of a run: what goes in, how often, what it needs, and every setting given."""
     set_pixel_limits(loaded.processor, settings.min_pixels, settings.max_pixels)
     config = trainer_config(settings, loaded)
-    adapter = lora_config(settings)
+    adapter, held = lora_config(settings), quantization_config(settings)
     trained = outline(loaded.model.config, loaded.dtype)
     if settings.freeze_vision:
         trained.model.visual.requires_grad_(False)
@@ -85,13 +131,34 @@ def resolved(
         "rewards": list(settings.rewards),
         "freeze_vision": settings.freeze_vision,
         **run_plan(
-            loaded, questions, config, settings.prompt, trained, has_adapter=adapter is not None
+            loaded,
+            questions,
+            config,
+            settings.prompt,
+            trained,
+            has_adapter=adapter is not None,
+            bits=None if held is None else 4 if held.load_in_4bit else 8,
         ),
         "trainer_fields": dict(settings.trainer),
         "model_fields": dict(settings.model),
         "data_sha256": questions.sha256,
         "versions": library_versions(),
     }
+
+
+def require_sharding(trainer: Trainer, kind: str) -> None:
+    """Refuse a run whose model is not split as the launcher was asked to split it.
+
+    accelerate splits models on GPUs alone; on CPUs it copies them, and says nothing.
+    """
+    missing = (kind == "fsdp" and not trainer.is_fsdp_enabled) or (
+        kind.startswith("zero") and not trainer.is_deepspeed_enabled
+    )
+    if missing:
+        raise InputError(
+            f"the launcher asks for {kind}, which accelerate gives to GPUs alone. "
+            "Use configs/accelerate/ddp.yaml here, or torchrun."
+        )
 
 
 def is_first_process() -> bool:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
 from medr1.models import LoadedModel
+from medr1.train.extras import require_extras
 from medr1.train.fields import checked, model_fields, trainer_fields
+from medr1.train.tracking import require_trackers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from trl import GRPOConfig
+    from transformers import BitsAndBytesConfig
+    from trl import GRPOConfig, ModelConfig
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """The linear layers of the language models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
@@ -34,6 +37,8 @@ class TrainingSettings:
     max_pixels: int | None = None
     max_prompt_length: int | None = None
     """Tokens of a prompt with its images; a longer one is refused. None: what the model takes."""
+    completions_steps: int = 10
+    """Steps between two looks at completions; 0: none are kept."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of GRPOConfig by name."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -55,8 +60,10 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
         "fp16": dtype == "float16",
         "gradient_checkpointing": False,
     }
+    given = {**fixed, **settings.trainer}
+    given["report_to"] = given["report_to"] or []  # None would be the name of one
     try:
-        config = GRPOConfig(**{**fixed, **settings.trainer})
+        config = GRPOConfig(**given)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
@@ -80,14 +87,10 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
     Where no target modules are named, all linear layers of the language model: the vision tower's
     have the same names in some architectures, and stay as they are.
     """
-    from trl import ModelConfig, get_peft_config
+    from trl import get_peft_config
 
-    own = ModelConfig.__dataclass_fields__.keys()
-    given = {name: value for name, value in settings.model.items() if name in own}
-    if given.keys() & {"load_in_4bit", "load_in_8bit"}:
-        raise InputError("load_in_4bit and load_in_8bit are not there yet. Use use_peft alone.")
     try:
-        config: Any = get_peft_config(ModelConfig(**given))
+        config: Any = get_peft_config(_model_config(settings))
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"model configuration refused: {reason}") from None
@@ -96,17 +99,56 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
     return config
 
 
+def quantization_config(settings: TrainingSettings) -> BitsAndBytesConfig | None:
+    """How the layers under an adapter are held in 4 or 8 bits, where `load_in_4bit` asks for it.
+
+    The vision tower stays whole: no adapter makes up for what it would lose.
+    """
+    chosen = _model_config(settings)
+    if not (chosen.load_in_4bit or chosen.load_in_8bit):
+        return None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=chosen.load_in_4bit,
+        load_in_8bit=chosen.load_in_8bit,
+        llm_int8_skip_modules=["model.visual", "lm_head"],
+        bnb_4bit_compute_dtype=settings.dtype,
+        bnb_4bit_quant_type=chosen.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=chosen.use_bnb_nested_quant,
+        bnb_4bit_quant_storage=chosen.bnb_4bit_quant_storage,
+    )
+
+
+def _model_config(settings: TrainingSettings) -> ModelConfig:
+    """TRL's ModelConfig for these settings; InputError for values that TRL refuses."""
+    from trl import ModelConfig
+
+    own = ModelConfig.__dataclass_fields__.keys()
+    try:
+        return ModelConfig(**{k: v for k, v in settings.model.items() if k in own})
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"model configuration refused: {reason}") from None
+
+
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
     """The settings that a configuration file such as configs/tiny.yaml stands for.
 
-    Raises InputError for a value that is not of its field's type, or a field that may not be set.
+    Raises InputError for a value that is not of its field's type, or a field that may not be set,
+    and ModuleNotFoundError for a package that a field needs and that is not here.
     """
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
     own: dict[str, Any] = {"rewards": tuple, "prompt": str, "freeze_vision": bool, "dtype": str}
-    own |= dict.fromkeys(("min_pixels", "max_pixels", "max_prompt_length"), int)
+    numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
+    own |= dict.fromkeys(numbers, int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
     typed = checked(fields)
+    if (typed.get("load_in_4bit") or typed.get("load_in_8bit")) and not typed.get("use_peft"):
+        raise InputError("weights of 4 or 8 bits are not trained themselves. Add --use-peft.")
+    require_trackers(typed.get("report_to"))
+    require_extras(typed)
     return TrainingSettings(
         output_dir=output_dir,
         **{name: kind(values[name]) for name, kind in own.items() if name in values},

@@ -30,7 +30,9 @@ def run(*args, launcher=()):
 
 def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
     flags = ("--warmup_steps", "3", "--use-peft", "--lora-target-modules", "q_proj", "v_proj")
-    result = run(*SMALL, *flags, "--no-bf16", "--dry-run", "--output_dir", str(tmp_path / "out"))
+    result = run(
+        *SMALL, *flags, "--no-bf16", "--dry-run", "--json", "--output_dir", str(tmp_path / "out")
+    )
     plan = json.loads(result.stdout)
     assert plan["trainer_fields"]["warmup_steps"] == 3
     assert plan["model_fields"] == {
@@ -66,6 +68,9 @@ def test_two_processes_train_one_checkpoint(tmp_path):
     assert json.loads(result.stdout) == {"output_dir": str(tmp_path / "out")}
     lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines if '"reward"' in line] == [1, 2]
+    looks = (tmp_path / "out" / "completions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in looks] == [1] * 4 + [2] * 4
+    assert len({json.loads(line)["id"] for line in looks[:4]}) == 4  # of both processes
     plan = json.loads((tmp_path / "out" / "training.json").read_text())
     assert (plan["completions_per_step"], plan["prompts_per_step"]) == (16, 4)
     assert load_model(tmp_path / "out", device="cpu").info.prompt == "nothink"

@@ -1,0 +1,70 @@
+"""The plan of a run as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_BYTES = {
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "autocast_copies": "copies to compute in",
+    "reference_model": "reference model",
+    "activations_estimate": "activations (estimate)",
+    "generation_cache": "cache while generating",
+}
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """What `train.run.resolved` found, a line each, without the versions and hashes."""
+    rows = [*_run(plan), ("", ""), *_prompts(plan["prompts"]), ("", ""), *_memory(plan)]
+    given = {**plan["trainer_fields"], **plan["model_fields"]}
+    if given:
+        rows += [("", ""), *((name, str(value)) for name, value in sorted(given.items()))]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:{width}}  {value}".rstrip() for name, value in rows]
+    return "\n".join([*lines, "", "the first prompt", plan["prompts"]["first"]])
+
+
+def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    total, trained = plan["parameters"], plan["trained_parameters"]
+    processes = plan["processes"]
+    yield "model", str(plan["model"])
+    yield "prompt", f"{plan['prompt']}, rewarded for {', '.join(plan['rewards'])}"
+    yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
+    yield "numbers", f"weights {plan['weights_dtype']}, computing in {plan['dtype']}"
+    shared = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
+    yield "device", plan["device"] + shared
+    yield "questions", f"{plan['samples']:,}"
+    completions, prompts = plan["completions_per_step"], plan["prompts_per_step"]
+    yield "steps", f"{plan['steps']:,} of {completions:,} completions, of {prompts:,} prompts"
+
+
+def _prompts(prompts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("prompt_tokens", "image_tokens"):
+        found = prompts[name]
+        said = f"{found['min']:,} to {found['max']:,}, mean {found['mean']:,}"
+        same = found["min"] == found["max"]
+        yield name.replace("_", " "), f"{found['min']:,}" if same else said
+    yield "pixels of an image", f"{prompts['min_pixels']:,} to {prompts['max_pixels']:,}"
+    longest = prompts["longest"]
+    yield "longest", f"{longest['id']}: {', '.join(longest['images'])}"
+
+
+def _memory(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    found = plan["bytes_per_process"]
+    alone = plan["processes"] == 1
+    yield "memory" if alone else "memory of a process", ""
+    for key, name in _BYTES.items():
+        if found[key]:
+            yield f"  {name}", _size(found[key])
+    yield "  in all", f"{_size(sum(found.values()))}, and what libraries take beside"
+
+
+def _size(count: int) -> str:
+    """Bytes in the unit that leaves few digits."""
+    for unit, bytes_of_it in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= bytes_of_it:
+            return f"{count / bytes_of_it:6.1f} {unit}"
+    return f"{count / 2**10:6.1f} KiB"

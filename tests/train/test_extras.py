@@ -1,0 +1,72 @@
+"""Packages that only some settings need: named before anything is loaded."""
+
+from importlib.util import find_spec
+
+import pytest
+from click.testing import CliRunner
+
+from medr1.cli import cli
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+
+pytest.importorskip("trl")
+
+from medr1.train.extras import needed, require_extras
+
+NEEDED = (
+    *("--model-path", str(tiny_vl_folder()), "--data", str(tiny_vqa_folder() / "validation.json")),
+    *("--device", "cpu", "--num-generations", "4", "--batch-size", "4"),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "packages"),
+    [
+        ({}, []),
+        ({"use_peft": True, "load_in_4bit": True}, ["peft", "bitsandbytes"]),
+        ({"optim": "paged_adamw_8bit"}, ["bitsandbytes"]),
+        ({"optim": "adamw_torch_fused"}, []),
+        ({"optim": "adamw_torch_8bit"}, []),
+        ({"attn_implementation": "flash_attention_2"}, ["flash_attn"]),
+        ({"attn_implementation": "sdpa"}, []),
+        ({"use_vllm": True, "deepspeed": "zero.json"}, ["vllm", "deepspeed"]),
+    ],
+)
+def test_what_fields_need(fields, packages):
+    assert list(needed(fields, {})) == packages
+
+
+def test_deepspeed_is_needed_where_accelerate_asks_for_it():
+    assert list(needed({}, {"ACCELERATE_USE_DEEPSPEED": "true"})) == ["deepspeed"]
+
+
+def test_the_first_that_is_missing_is_named():
+    with pytest.raises(ModuleNotFoundError) as caught:
+        require_extras({"attn_implementation": "flash_attention_3"}, {})
+    assert caught.value.name == "flash_attn_interface"
+
+
+@pytest.mark.parametrize(
+    ("package", "flags", "install"),
+    [
+        ("vllm", ["--use-vllm", "--vllm-mode", "server"], "bash scripts/vllm_server.sh --help"),
+        ("bitsandbytes", ["--use-peft", "--load-in-4bit"], "pip install -e '.[qlora]'"),
+        ("deepspeed", ["--deepspeed", "zero.json"], "pip install -e '.[deepspeed]'"),
+        ("flash_attn", ["--attn-implementation", "flash_attention_2"], "pip install flash-attn"),
+        ("liger_kernel", ["--use-liger-kernel"], "pip install liger-kernel"),
+    ],
+)
+def test_an_extra_that_is_missing_is_one_sentence(package, flags, install, tmp_path):
+    if find_spec(package) is not None:
+        pytest.skip(f"{package} is here")
+    command = ["train", *NEEDED, *flags, "--output-dir", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2, result.output
+    assert f"this needs {package}, which is not installed here." in result.stderr
+    assert install in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_few_bits_are_not_trained_themselves(tmp_path):
+    command = ["train", *NEEDED, "--load-in-4bit", "--output-dir", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2 and "Add --use-peft." in result.stderr
