@@ -143,14 +143,14 @@ def differing(found, loss, parameters):
 @pytest.mark.parametrize(
     ("loss_type", "beta", "scale", "is_corrected"),
     [
-        ("grpo", 0.0, "group", True),
+        pytest.param("grpo", 0.0, "group", True, marks=pytest.mark.slow),
         ("grpo", 0.04, "group", False),
-        ("dr_grpo", 0.0, "none", True),
+        pytest.param("dr_grpo", 0.0, "none", True, marks=pytest.mark.slow),
         ("dr_grpo", 0.04, "none", True),
-        ("dapo", 0.0, "group", True),
+        pytest.param("dapo", 0.0, "group", True, marks=pytest.mark.slow),
         ("dapo", 0.04, "none", True),
         ("bnpo", 0.0, "none", True),
-        ("bnpo", 0.04, "group", False),
+        pytest.param("bnpo", 0.04, "group", False, marks=pytest.mark.slow),
     ],
 )
 def test_loss_and_gradients_are_the_papers(
