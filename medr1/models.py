@@ -199,14 +199,16 @@ def load_model(
     return LoadedModel(path, model, processor, info, target, kind)
 
 
-def load_outline(path: Path, *, device: str = "auto", dtype: str = "auto") -> LoadedModel:
+def load_outline(
+    path: Path, *, device: str = "auto", dtype: str = "auto", offline: bool = True
+) -> LoadedModel:
     """A checkpoint as `load_model` gives it, with all but its weights: for plans.
 
     Its parameters lie on torch's meta device, which has shapes and no memory.
     """
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    base = find_base(path, offline=True) if is_adapter(path) else path
+    base = find_base(path, offline=offline) if is_adapter(path) else path
     require_sound(base)
     processor = load_processor(path, base)
     processor.tokenizer.padding_side = "left"

@@ -130,7 +130,8 @@ def merge_adapter(model: Any, folder: Path, base: Path) -> Any:
             )
     tensors = {current_name(name): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
     set_peft_model_state_dict(peft_model, tensors)
-    return peft_model.merge_and_unload()  # type: ignore[operator]
+    merged = peft_model.merge_and_unload()  # type: ignore[operator]
+    return merged.requires_grad_(True)  # which PEFT takes from a base: it can be trained again
 
 
 def _ranks(held: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, int]:

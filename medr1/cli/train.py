@@ -290,9 +290,9 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
     settings = settings_from({**extra, **chosen, "dtype": compute}, output)
     dtype = compute if settings.model.get("use_peft") else "float32"
+    outline = load_outline(checkpoint, device=device, dtype=dtype, offline=options["offline"])
+    plan = resolved(outline, questions, settings)  # refuses before the weights are read
     if options["dry_run"]:
-        loaded = load_outline(checkpoint, device=device, dtype=dtype)
-        plan = resolved(loaded, questions, settings)
         if not is_first_process():
             return None
         return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"

@@ -9,7 +9,9 @@
 
 Where it departs from the GRPO paper (arXiv 2402.03300), as TRL's defaults do: beta is 0, so there
 is no reference model; one update a batch, so rho is 1 at the update; and the mean over tokens runs
-over the whole batch (loss_type "dapo"), which does not favour short right answers.
+over the whole batch (loss_type "dapo"), which does not favour short right answers. With a beta, the
+KL is multiplied by rho, without which its gradient is not that of the reverse KL (arXiv 2512.02556;
+`use_bias_correction_kl: false` is the paper's). tests/train/test_losses.py writes all of it out.
 
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
@@ -57,13 +59,10 @@ def build_trainer(
     class WatchedGRPOTrainer(StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
         _name = "GRPO"
 
-    samples = prepare(loaded, questions, settings)
+    samples = fitting_samples(loaded, questions, settings)
     config: GRPOConfig = trainer_config(settings, loaded)
     if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    room = most_tokens(loaded) - (config.max_completion_length or 0)
-    room = min(room, settings.max_prompt_length or room)
-    require_room(loaded, samples, questions.image_root, settings.prompt, room)
     rewards = reward_functions(
         settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
     )
@@ -88,12 +87,40 @@ def build_trainer(
         path, every = output / "completions.jsonl", settings.completions_steps
         trainer.add_callback(CompletionsLog(path, every, trainer.samples))
     trainer.remove_callback(PrinterCallback)
+    if not config.use_vllm:
+        sample_from_the_policy(trainer)
     if quantization_config(settings) is not None:
         policy: Any = trainer.model
         for parameter in policy.parameters():  # TRL makes adapters of 4-bit weights 16 bits
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
     return trainer
+
+
+def sample_from_the_policy(trainer: GRPOTrainer) -> None:
+    """Switch off what the checkpoint's generation settings would add to the sampling.
+
+    What TRL leaves open is filled in from them: tokens drawn so are not those of the policy, whose
+    probabilities the update is made with.
+    """
+    neutral = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
+    for name, value in {**neutral, "no_repeat_ngram_size": 0}.items():
+        if getattr(trainer.generation_config, name) is None:
+            setattr(trainer.generation_config, name, value)
+
+
+def fitting_samples(
+    loaded: LoadedModel, questions: Questions, settings: TrainingSettings
+) -> list[Sample]:
+    """The samples as they are asked; InputError where one is unusable or its prompt too long.
+
+    An outline of the model is enough, so that this can be known before its weights are read.
+    """
+    samples = prepare(loaded, questions, settings)
+    room = most_tokens(loaded) - (trainer_config(settings, loaded).max_completion_length or 0)
+    room = min(room, settings.max_prompt_length or room)
+    require_room(loaded, samples, questions.image_root, settings.prompt, room)
+    return samples
 
 
 def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style: str) -> Dataset:

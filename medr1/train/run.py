@@ -24,7 +24,6 @@ from medr1.models import (
 from medr1.prompts import prompt_name
 from medr1.train import grpo, sft
 from medr1.train.callbacks import EveryNSteps
-from medr1.train.inputs import prepare
 from medr1.train.plan import run_plan
 from medr1.train.progress import Progress
 from medr1.train.settings import (
@@ -42,7 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medr1")
 
-BUILDERS: dict[str, Any] = {"grpo": grpo.build_trainer, "sft": sft.build_trainer}
+METHODS: dict[str, Any] = {"grpo": grpo, "sft": sft}
+"""Each has `fitting_samples` and `build_trainer`."""
 
 
 def train(
@@ -64,8 +64,8 @@ def train(
     if is_first_process():
         write_atomic(settings.output_dir / "training.json", to_json(plan))
     progress = Progress()
-    build = BUILDERS[settings.method]
-    trainer = build(loaded, questions, settings, [progress, *callbacks])
+    method = METHODS[settings.method]
+    trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
     require_sharding(trainer, plan["sharding"])
 
     def save(folder: Path, validated: dict[str, Any] | None = None) -> None:
@@ -121,7 +121,8 @@ def resolved(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> dict[str, Any]:
     """The plan of a run: what goes in, how often, what it needs, and every setting given."""
-    questions = replace(questions, samples=prepare(loaded, questions, settings))
+    samples = METHODS[settings.method].fitting_samples(loaded, questions, settings)
+    questions = replace(questions, samples=samples)
     completions: list[str] = []
     if settings.method == "sft":
         completions = sft.target_completions(loaded, questions.samples, settings.prompt)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.rewards import reward_functions
@@ -68,10 +69,21 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
     given = {**fixed, **settings.trainer}
     given["report_to"] = given["report_to"] or []  # None would be the name of one
     try:
-        return getattr(trl, CONFIGS[settings.method])(**given)
+        config = getattr(trl, CONFIGS[settings.method])(**given)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
+    if (
+        getattr(config, "beta", 0)
+        and is_adapter(loaded.path)
+        and not settings.model.get("use_peft")
+    ):
+        # TRL reads the reference from the folder of the weights, where the adapter is not
+        raise InputError(
+            f"with a beta, the reference is the model that training starts from, and {loaded.path} "
+            "is an adapter: merge it first with medr1 merge, or train another with --use-peft."
+        )
+    return config
 
 
 def compute_dtype(settings: TrainingSettings, loaded: LoadedModel) -> str:

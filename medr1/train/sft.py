@@ -52,14 +52,9 @@ def build_trainer(
     class FiniteSFTTrainer(StopsWhenNotFinite, SFTTrainer):
         _name = "SFT"
 
-    samples = prepare(loaded, questions, settings)
+    samples = fitting_samples(loaded, questions, settings)
     config: SFTConfig = trainer_config(settings, loaded)
     completions = target_completions(loaded, samples, settings.prompt)
-    where = (loaded, samples, questions.image_root, settings.prompt)
-    room = min(most_tokens(loaded), config.max_length or most_tokens(loaded))
-    require_room(*where, room, target_tokens(loaded, completions))
-    if settings.max_prompt_length:
-        require_room(*where, settings.max_prompt_length)
     trainer = FiniteSFTTrainer(
         model=loaded.model,
         args=config,
@@ -75,6 +70,23 @@ def build_trainer(
     # the same, however few tokens it has. TRL's loss, which is the one in use, takes that count.
     trainer.model_accepts_loss_kwargs = True
     return trainer
+
+
+def fitting_samples(
+    loaded: LoadedModel, questions: Questions, settings: TrainingSettings
+) -> list[Sample]:
+    """The samples as they are asked; InputError where one is unusable or too long with its target.
+
+    An outline of the model is enough, so that this can be known before its weights are read.
+    """
+    samples = prepare(loaded, questions, settings)
+    completions = target_completions(loaded, samples, settings.prompt)
+    where = (loaded, samples, questions.image_root, settings.prompt)
+    room = trainer_config(settings, loaded).max_length or most_tokens(loaded)
+    require_room(*where, min(room, most_tokens(loaded)), target_tokens(loaded, completions))
+    if settings.max_prompt_length:
+        require_room(*where, settings.max_prompt_length)
+    return samples
 
 
 def training_set(

@@ -4,19 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import (
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
+from architectures import random_model
 
 from medr1.data.images import load_image, resolve_image
 from medr1.infer.engine import Decoding, predict
 from medr1.infer.options import answer_strings, pack, reasons_first, shares
-from medr1.models import CheckpointInfo
 from medr1.prompts import chat_messages
 from medr1.records import Sample
 
@@ -68,34 +60,6 @@ def test_a_packed_string_sees_the_shared_tokens_and_itself():
 def test_shares_sum_to_one_and_are_none_for_what_is_no_number():
     assert shares({"A": -1000.0, "B": -1000.0}) == {"A": 0.5, "B": 0.5}
     assert shares({"A": float("nan"), "B": 0.0}) is None
-
-
-def random_model(kind, tiny_model):
-    """A model of another class with random weights, of the embedded one's sizes and tokens."""
-    config = tiny_model.model.config.to_dict()
-    text = {**config["text_config"], "head_dim": 32, "vocab_size": 683}
-    vision = config["vision_config"]
-    shared = {key: config[key] for key in config if key.endswith("_token_id")}
-    torch.manual_seed(0)
-    if kind == "qwen2_vl":
-        vision = {**vision, "embed_dim": 64, "hidden_size": 128, "mlp_ratio": 2}
-        classes = Qwen2VLConfig, Qwen2VLForConditionalGeneration
-    elif kind == "qwen2_5_vl":
-        classes = Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-    else:
-        vision = {
-            **{k: vision[k] for k in ("depth", "hidden_size", "intermediate_size", "num_heads")},
-            **{"out_hidden_size": 128, "patch_size": 14, "temporal_patch_size": 2},
-            **{"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
-        }
-        classes = Qwen3VLConfig, Qwen3VLForConditionalGeneration
-    for part in (text, vision):
-        part.pop("model_type", None)
-        part.pop("architectures", None)
-    model = classes[1](classes[0](text_config=text, vision_config=vision, **shared))
-    model.generation_config.eos_token_id = tiny_model.model.generation_config.eos_token_id
-    model.generation_config.pad_token_id = tiny_model.model.generation_config.pad_token_id
-    return replace(tiny_model, model=model.eval(), info=CheckpointInfo("nothink", "text"))
 
 
 def plain_inputs(loaded, questions, sample, prompt, behind=""):
