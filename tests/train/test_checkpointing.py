@@ -15,10 +15,10 @@ from medr1.train.settings import settings_from
 
 def gradients(folder, **given):
     """The gradients of one update, and whether each generation kept and each pass recomputed."""
-    small = {"batch_size": 16, "num_generations": 4, "max_completion_length": 8, "max_steps": 1}
+    small = {"batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 1}
     small |= {"freeze_vision": False, "logging_steps": 1}
     settings = settings_from({**tiny_config(), **small, **given}, folder)
-    questions = read_questions(tiny_vqa_folder() / "train.json", limit=16)
+    questions = read_questions(tiny_vqa_folder() / "train.json", limit=8)
     trainer = build_trainer(load_model(tiny_vl_folder(), device="cpu"), questions, settings)
     layer = trainer.model.get_base_model() if given.get("use_peft") else trainer.model
     attention = layer.model.language_model.layers[0].self_attn
@@ -39,7 +39,10 @@ def gradients(folder, **given):
     return found, lengths
 
 
-@pytest.mark.parametrize("extra", [{}, {"use_peft": True, "lora_r": 4}])
+ADAPTER = pytest.param({"use_peft": True, "lora_r": 4}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("extra", [{}, ADAPTER], ids=["full", "adapter"])
 def test_the_gradients_are_the_same_and_generation_keeps_its_cache(tmp_path, extra):
     plain, lengths = gradients(tmp_path, **extra)
     recomputed, lengths_again = gradients(tmp_path, **extra, gradient_checkpointing=True)
