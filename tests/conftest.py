@@ -1,6 +1,7 @@
 """What most tests need: the embedded model, loaded once, and the embedded questions."""
 
 import os
+from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -28,3 +29,48 @@ def letters_model():
     from medr1.models import load_model
 
     return load_model(tiny_vl_folder().with_name("tiny-vl-letters"), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def random_model(tiny_model):
+    """Makes a model of a class with random weights, of the embedded one's sizes and tokens."""
+    import torch
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+    )
+
+    from medr1.models import CheckpointInfo
+
+    def make(kind):
+        config = tiny_model.model.config.to_dict()
+        text = {**config["text_config"], "head_dim": 32, "vocab_size": 683}
+        vision = config["vision_config"]
+        shared = {key: config[key] for key in config if key.endswith("_token_id")}
+        torch.manual_seed(0)
+        if kind == "qwen2_vl":
+            vision = {**vision, "embed_dim": 64, "hidden_size": 128, "mlp_ratio": 2}
+            classes = Qwen2VLConfig, Qwen2VLForConditionalGeneration
+        elif kind == "qwen2_5_vl":
+            classes = Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+        else:
+            kept = ("depth", "hidden_size", "intermediate_size", "num_heads")
+            vision = {
+                **{key: vision[key] for key in kept},
+                **{"out_hidden_size": 128, "patch_size": 14, "temporal_patch_size": 2},
+                **{"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
+            }
+            classes = Qwen3VLConfig, Qwen3VLForConditionalGeneration
+        for part in (text, vision):
+            part.pop("model_type", None)
+            part.pop("architectures", None)
+        model = classes[1](classes[0](text_config=text, vision_config=vision, **shared))
+        model.generation_config.eos_token_id = tiny_model.model.generation_config.eos_token_id
+        model.generation_config.pad_token_id = tiny_model.model.generation_config.pad_token_id
+        return replace(tiny_model, model=model.eval(), info=CheckpointInfo("nothink", "text"))
+
+    return make

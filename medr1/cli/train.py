@@ -147,6 +147,11 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
 @option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
 @option("--max-prompt-length", type=int, help="Refuse longer prompts; tokens, images included.")
 @option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
+@option(
+    "--shared-prefix/--no-shared-prefix",
+    default=True,
+    help="Run each prompt once for all its completions; the numbers are the same.",
+)
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
 @device_options

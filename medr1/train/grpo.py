@@ -41,11 +41,12 @@ def build_trainer(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> GRPOTrainer:
-    """The trainer, ready to run: stock TRL, with our prompts, images and rewards."""
+    """The trainer, ready to run: TRL's, with our prompts, images and rewards."""
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
     from medr1.train.callbacks import MetricsLog
+    from medr1.train.shared_prefix import SharedPrefixTrainer
 
     tokens = control_tokens(loaded.processor)
     samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
@@ -61,7 +62,8 @@ def build_trainer(
         settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
     )
     reward_funcs: list[Any] = list(rewards)
-    trainer = GRPOTrainer(
+    trainer_class = SharedPrefixTrainer if settings.shared_prefix else GRPOTrainer
+    trainer = trainer_class(
         model=loaded.model,
         reward_funcs=reward_funcs,
         args=config,
@@ -77,17 +79,16 @@ def build_trainer(
 
 
 def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style: str) -> Dataset:
-    """The samples as the columns TRL reads; images are decoded when a row is asked for."""
+    """The samples as the columns TRL reads; an image is decoded once for the rows asked for."""
     from datasets import Dataset
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [samples[index] for index in batch["index"]]
+        names = dict.fromkeys(name for sample in chosen for name in sample.images)
+        images = {name: load_image(resolve_image(name, image_root)).image for name in names}
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
-            "images": [
-                [load_image(resolve_image(name, image_root)).image for name in s.images]
-                for s in chosen
-            ],
+            "images": [[images[name] for name in s.images] for s in chosen],
             "id": [s.id for s in chosen],
             "solution": [s.ground_truth for s in chosen],
             "options": [dict(s.options) for s in chosen],

@@ -84,6 +84,7 @@ def resolved(
         "prompt": settings.prompt,
         "rewards": list(settings.rewards),
         "freeze_vision": settings.freeze_vision,
+        "shared_prefix": settings.shared_prefix,
         **run_plan(
             loaded, questions, config, settings.prompt, trained, has_adapter=adapter is not None
         ),

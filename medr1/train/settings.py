@@ -27,6 +27,8 @@ class TrainingSettings:
     prompt: str = "nothink"
     rewards: tuple[str, ...] = ("accuracy", "format")
     freeze_vision: bool = False
+    shared_prefix: bool = True
+    """Run each prompt once for all its completions, where that applies (train/shared_prefix.py)."""
     dtype: str | None = None
     """What is computed in, where that is not the dtype of the weights: bfloat16 or float16."""
     min_pixels: int | None = None
@@ -96,6 +98,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
     own: dict[str, Any] = {"rewards": tuple, "prompt": str, "freeze_vision": bool, "dtype": str}
+    own |= {"shared_prefix": bool}
     own |= dict.fromkeys(("min_pixels", "max_pixels", "max_prompt_length"), int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
     typed = checked(fields)

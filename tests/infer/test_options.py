@@ -4,19 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import (
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
 
 from medr1.data.images import load_image, resolve_image
 from medr1.infer.engine import Decoding, predict
 from medr1.infer.options import answer_strings, pack, reasons_first, shares
-from medr1.models import CheckpointInfo
 from medr1.prompts import chat_messages
 from medr1.records import Sample
 
@@ -70,34 +61,6 @@ def test_shares_sum_to_one_and_are_none_for_what_is_no_number():
     assert shares({"A": float("nan"), "B": 0.0}) is None
 
 
-def random_model(kind, tiny_model):
-    """A model of another class with random weights, of the embedded one's sizes and tokens."""
-    config = tiny_model.model.config.to_dict()
-    text = {**config["text_config"], "head_dim": 32, "vocab_size": 683}
-    vision = config["vision_config"]
-    shared = {key: config[key] for key in config if key.endswith("_token_id")}
-    torch.manual_seed(0)
-    if kind == "qwen2_vl":
-        vision = {**vision, "embed_dim": 64, "hidden_size": 128, "mlp_ratio": 2}
-        classes = Qwen2VLConfig, Qwen2VLForConditionalGeneration
-    elif kind == "qwen2_5_vl":
-        classes = Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-    else:
-        vision = {
-            **{k: vision[k] for k in ("depth", "hidden_size", "intermediate_size", "num_heads")},
-            **{"out_hidden_size": 128, "patch_size": 14, "temporal_patch_size": 2},
-            **{"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
-        }
-        classes = Qwen3VLConfig, Qwen3VLForConditionalGeneration
-    for part in (text, vision):
-        part.pop("model_type", None)
-        part.pop("architectures", None)
-    model = classes[1](classes[0](text_config=text, vision_config=vision, **shared))
-    model.generation_config.eos_token_id = tiny_model.model.generation_config.eos_token_id
-    model.generation_config.pad_token_id = tiny_model.model.generation_config.pad_token_id
-    return replace(tiny_model, model=model.eval(), info=CheckpointInfo("nothink", "text"))
-
-
 def plain_inputs(loaded, questions, sample, prompt, behind=""):
     """One question as the library's own processor makes it, with a text behind it."""
     text = loaded.processor.apply_chat_template(
@@ -123,8 +86,10 @@ def plain_probabilities(loaded, questions, sample, prompt, said=""):
 
 
 @pytest.mark.parametrize("kind", ["embedded", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_packed_scores_and_completions_are_those_of_the_plain_way(kind, tiny_model, validation):
-    loaded = tiny_model if kind == "embedded" else random_model(kind, tiny_model)
+def test_packed_scores_and_completions_are_those_of_the_plain_way(
+    kind, tiny_model, random_model, validation
+):
+    loaded = tiny_model if kind == "embedded" else random_model(kind)
     samples = [s for s in validation.samples if s.options][:5]
     samples.append(replace(samples[0], id="again", question="What is shown?"))  # the same picture
     found = predict(
