@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,10 +312,11 @@ class Run:
 
 def run(questions, folder, **changed):
     config = {**tiny_config(), **SMALL, **changed}
-    loaded = load_model(tiny_vl_folder(), device="cpu")
+    loaded = load_model(tiny_vl_folder(), device=changed.get("device", "cpu"), dtype="float32")
     trainer = build_trainer(loaded, questions, settings_from(config, folder))
     trainer.train()
-    return Run(trainer.model.state_dict(), trainer.state.log_history)
+    weights = {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()}
+    return Run(weights, trainer.state.log_history)
 
 
 def assert_same(one, other):
@@ -353,23 +355,59 @@ def test_the_attention_is_not_saved_with_the_checkpoint(questions, tmp_path):
     assert again.get_text_config()._attn_implementation == "sdpa"
 
 
+def launched(folder, launcher, **changed):
+    """A run of `medr1 train` by several processes."""
+    flags = [] if changed.pop("shared_prefix", True) else ["--no-shared-prefix"]
+    values = {**tiny_config(), **SMALL, **changed, "output_dir": folder}
+    values.pop("answer_types")
+    command = [sys.executable, "-m", *launcher, "-m", "medr1", "train", *flags]
+    for key, value in values.items():
+        said = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        command += [f"--{key.replace('_', '-')}"] + ([] if value is True else [said])
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-3000:]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    weights = load_model(folder, device="cpu").model.state_dict()
+    return Run(weights, [json.loads(line) for line in lines])
+
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
 @pytest.mark.slow
 def test_two_processes_end_in_the_weights_of_stock_trl(tmp_path):
-    found = {}
-    for name, flags in (("stock", ["--no-shared-prefix"]), ("shared", [])):
-        values = {**tiny_config(), **SMALL, "output_dir": tmp_path / name}
-        values.pop("answer_types")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc_per_node", "2", "-m", "medr1", "train", *flags]
-        for key, value in values.items():
-            said = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            command += [f"--{key.replace('_', '-')}"] + ([] if value is True else [said])
-        result = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        assert result.returncode == 0, result.stderr[-3000:]
-        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        weights = load_model(tmp_path / name, device="cpu").model.state_dict()
-        found[name] = Run(weights, [json.loads(line) for line in lines])
-    assert_same(found["shared"], found["stock"])
+    stock = launched(tmp_path / "stock", TORCHRUN, shared_prefix=False)
+    assert_same(launched(tmp_path / "shared", TORCHRUN), stock)
+
+
+@pytest.mark.slow
+def test_sharded_weights_give_the_same_gradients_and_tokens(tmp_path):
+    script = Path(__file__).with_name("sharded_pass.py")
+    command = [sys.executable, "-m", *TORCHRUN, str(script), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-3000:]
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert found["difference"] <= EXACT and found["whole"] == found["sharded"]
+
+
+@pytest.mark.gpu
+def test_two_gpus_with_fsdp_end_in_the_weights_of_stock_trl(tmp_path):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    fsdp = ("accelerate.commands.launch", "--num_processes", "2", "--use_fsdp", "--fsdp_version")
+    fsdp += ("2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
+    fsdp += ("--fsdp_state_dict_type", "FULL_STATE_DICT")
+    options = {"device": "cuda", "dtype": "float32"}
+    stock = launched(tmp_path / "stock", fsdp, shared_prefix=False, **options)
+    assert_same(launched(tmp_path / "shared", fsdp, **options), stock)
+
+
+@pytest.mark.gpu
+def test_a_gpu_ends_in_the_weights_of_stock_trl(questions, tmp_path):
+    options = {"device": "cuda", "dtype": "float32"}
+    stock = run(questions, tmp_path / "stock", shared_prefix=False, **options)
+    assert_same(run(questions, tmp_path / "shared", **options), stock)
 
 
 def test_images_and_prompts_are_run_once_for_each_group(questions, tmp_path):
