@@ -11,6 +11,9 @@ Where it departs from the GRPO paper (arXiv 2402.03300), as TRL's defaults do: b
 is no reference model; one update a batch, so rho is 1 at the update; and the mean over tokens runs
 over the whole batch (loss_type "dapo"), which does not favour short right answers.
 
+Images and prompts are run once for all G completions, where stock TRL runs them G times; the
+numbers are the same (shared_prefix.py).
+
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
 

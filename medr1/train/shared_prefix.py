@@ -55,7 +55,7 @@ def reason_against(trainer: Any) -> str | None:
     tools = (trainer.tools, trainer.environment_factories, trainer.rollout_func)
     found = {
         f"{kind} is none of {', '.join(FAMILIES)}": kind not in FAMILIES,
-        f"batches of {size} split groups of {generations}; make the one a multiple of the other": (
+        f"batches of {size} split groups of {generations}; make --batch-size a multiple of it": (
             size % generations != 0
         ),
         "tools and environments go on with the prompt": any(tools),

@@ -5,7 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +343,24 @@ def test_a_run_ends_in_the_weights_of_stock_trl(case, questions, tmp_path):
     left_out = [line.get("frac_groups_left_out", 0) for line in shared.lines]
     assert max(left_out) < 1
     assert (sum(left_out) > 0) == ("beta" not in RUNS[case])
+
+
+def test_questions_without_images_are_trained_on_alike(questions, tmp_path):
+    samples = [replace(sample, images=()) for sample in questions.samples]
+    alone = replace(questions, samples=samples)
+    stock = run(alone, tmp_path / "stock", shared_prefix=False)
+    assert_same(run(alone, tmp_path / "shared"), stock)
+
+
+def test_evaluation_gives_the_loss_of_stock_trl(questions, tmp_path):
+    losses = []
+    for shared in (False, True):
+        config = {**tiny_config(), **SMALL, "per_device_eval_batch_size": 8}
+        settings = settings_from({**config, "shared_prefix": shared}, tmp_path)
+        trainer = build_trainer(load_model(tiny_vl_folder(), device="cpu"), questions, settings)
+        torch.manual_seed(5)
+        losses.append(trainer.evaluate(trainer.train_dataset.select(range(8)))["eval_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=EXACT) and losses[0] != 0
 
 
 def test_the_attention_is_not_saved_with_the_checkpoint(questions, tmp_path):
