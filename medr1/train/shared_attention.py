@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from medr1.train.packing import Layout
+from medr1.train.packing import Layout, penalty
 
 Attend = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
 
@@ -34,19 +35,21 @@ def use_shared_attention(model: Any) -> None:
 def attend_written_out(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The attention that the model's own module writes out, which takes a mask to be added."""
-    if attention_mask is None:  # it has no flag for it
+    """The attention that the model's own module writes out; without a mask it is causal here."""
+    if attention_mask is None:
         size = query.shape[2]
-        attention_mask = torch.ones(size, size, dtype=torch.bool, device=query.device).tril()
-    if attention_mask.dtype == torch.bool:
-        least = torch.finfo(query.dtype).min
-        attention_mask = torch.where(attention_mask, 0.0, least).to(query.dtype)
+        causal = torch.ones(1, size, size, dtype=torch.bool, device=query.device).tril()
+        attention_mask = penalty(causal, query.dtype)
     own: Attend = sys.modules[type(module).__module__].eager_attention_forward
     return own(module, query, key, value, attention_mask, **kwargs)
 
 
-def with_layout(attend: Attend) -> Attend:
-    """An attention that takes a layout, made of one that does not."""
+def with_layout(attend: Attend, heads_together: bool) -> Attend:
+    """An attention that takes a layout, made of one that does not.
+
+    `heads_together`: the query heads of a key head stand behind each other as if they were tokens,
+    so that blocks need no copies of keys and values for each query head.
+    """
 
     def attention(
         module: Any,
@@ -60,18 +63,26 @@ def with_layout(attend: Attend) -> Attend:
         if layout is None:
             return attend(module, query, key, value, attention_mask, **kwargs)
         shared, blocks = layout.shared, layout.blocks
-        parts = [tensor.split([shared, tensor.shape[2] - shared], 2) for tensor in (key, value)]
-        queries = query.split([shared, query.shape[2] - shared], 2)
-        mask = None if layout.prompt_PKK is None else layout.prompt_PKK[:, None]
-        prompt_PKHD, _ = attend(module, queries[0], parts[0][0], parts[1][0], mask, **kwargs)
+        together = query.shape[1] // key.shape[1] if heads_together else 1
+        masks = layout.added(query.dtype, together)
+        parts = [part.split([shared, part.shape[2] - shared], 2) for part in (query, key, value)]
+        head = [part[0] for part in parts]
+        prompt_PKHD, _ = attend(module, *head, masks[0], **kwargs)
         keys, values = (
-            whole
-            if blocks == 1
-            else torch.cat([repeated(head, blocks), in_blocks(tail, blocks)], 2)
-            for whole, (head, tail) in zip((key, value), parts, strict=True)
+            torch.cat([repeated(head, blocks), in_blocks(tail, blocks)], 2) if blocks > 1 else whole
+            for whole, (head, tail) in zip((key, value), parts[1:], strict=True)
         )
-        mask = layout.block_SLK[:, None]
-        behind, _ = attend(module, in_blocks(queries[1], blocks), keys, values, mask, **kwargs)
+        queries = in_blocks(parts[0][1], blocks)
+        length = queries.shape[2]
+        queries = queries.unflatten(1, (-1, together)).flatten(2, 3)
+        dropout, scale = kwargs.get("dropout", 0.0), kwargs.get("scaling")
+        if heads_together:
+            behind = scaled_dot_product_attention(
+                queries, keys, values, attn_mask=masks[1], dropout_p=dropout, scale=scale
+            )
+            behind = behind.unflatten(2, (together, length)).flatten(1, 2).transpose(1, 2)
+        else:
+            behind, _ = attend(module, queries, keys, values, masks[1], **kwargs)
         return torch.cat([prompt_PKHD, behind.unflatten(0, (-1, blocks)).flatten(1, 2)], 1), None
 
     return attention
@@ -90,7 +101,7 @@ def repeated(tensor_PHKD: torch.Tensor, blocks: int) -> torch.Tensor:
 NAMES = {"sdpa": "shared_prefix_sdpa", "eager": "shared_prefix_eager"}
 """The attention of a model, and the one that takes its place."""
 
-AttentionInterface.register(NAMES["sdpa"], with_layout(sdpa_attention_forward))
-AttentionInterface.register(NAMES["eager"], with_layout(attend_written_out))
+AttentionInterface.register(NAMES["sdpa"], with_layout(sdpa_attention_forward, True))
+AttentionInterface.register(NAMES["eager"], with_layout(attend_written_out, False))
 AttentionMaskInterface.register(NAMES["sdpa"], sdpa_mask)
 AttentionMaskInterface.register(NAMES["eager"], eager_mask)
