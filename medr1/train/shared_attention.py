@@ -66,7 +66,8 @@ def with_layout(attend: Attend, heads_together: bool) -> Attend:
         together = query.shape[1] // key.shape[1] if heads_together else 1
         masks = layout.added(query.dtype, together)
         parts = [part.split([shared, part.shape[2] - shared], 2) for part in (query, key, value)]
-        head = [part[0] for part in parts]
+        # copies, where the blocks have their own too: a view would keep the whole for the gradient
+        head = [part[0].contiguous() if blocks > 1 else part[0] for part in parts]
         prompt_PKHD, _ = attend(module, *head, masks[0], **kwargs)
         keys, values = (
             torch.cat([repeated(head, blocks), in_blocks(tail, blocks)], 2) if blocks > 1 else whole

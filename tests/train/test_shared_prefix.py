@@ -271,6 +271,7 @@ def test_the_same_tokens_are_generated(kind, do_sample, random_model, validation
     for made in (GRPOTrainer, SharedPrefixTrainer):
         trainer = trainer_of(made, loaded, validation, tmp_path)
         trainer.generation_config.do_sample = do_sample
+        trainer.generation_config.repetition_penalty = 1.0 if do_sample else 2.0
         torch.manual_seed(3)
         if made is SharedPrefixTrainer:
             with trainer._sharing(G):
@@ -281,6 +282,7 @@ def test_the_same_tokens_are_generated(kind, do_sample, random_model, validation
             said.append(trainer._generate_single_turn(*trainer._tokenize_prompts(prompts), G)[0])
     assert said[0] == said[1]
     assert len({tuple(one) for one in said[0]}) == (3 * G if do_sample else 3)
+    assert all(len(set(one)) > 3 for one in said[0])
 
 
 # --- whole runs -------------------------------------------------------------------------------
