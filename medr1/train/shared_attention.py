@@ -70,8 +70,10 @@ def with_layout(attend: Attend, heads_together: bool) -> Attend:
         head = [part[0].contiguous() if blocks > 1 else part[0] for part in parts]
         prompt_PKHD, _ = attend(module, *head, masks[0], **kwargs)
         keys, values = (
-            torch.cat([repeated(head, blocks), in_blocks(tail, blocks)], 2) if blocks > 1 else whole
-            for whole, (head, tail) in zip((key, value), parts[1:], strict=True)
+            torch.cat([repeated(front, blocks), in_blocks(tail, blocks)], 2)
+            if blocks > 1
+            else whole
+            for whole, (front, tail) in zip((key, value), parts[1:], strict=True)
         )
         queries = in_blocks(parts[0][1], blocks)
         length = queries.shape[2]
