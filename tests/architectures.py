@@ -21,6 +21,7 @@ def random_model(kind, tiny_model):
     """A model of another class with random weights, of the embedded one's sizes and tokens."""
     config = tiny_model.model.config.to_dict()
     text = {**config["text_config"], "head_dim": 32, "vocab_size": 683}
+    text["num_key_value_heads"] = 2  # each for two query heads
     vision = config["vision_config"]
     shared = {key: config[key] for key in config if key.endswith("_token_id")}
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that spin slow other processes down
 
+import architectures
 import pytest
 
 from medr1.data.readers import read_questions
@@ -29,3 +30,9 @@ def letters_model():
     from medr1.models import load_model
 
     return load_model(tiny_vl_folder().with_name("tiny-vl-letters"), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def random_model(tiny_model):
+    """Makes a model of a class with random weights, of the embedded one's sizes and tokens."""
+    return lambda kind: architectures.random_model(kind, tiny_model)

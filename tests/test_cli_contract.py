@@ -41,7 +41,7 @@ OPTIONS = {
     "--method --min-pixels --model-name-or-path --model-path "
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
-    "--seed --temperature --use-cpu",
+    "--seed --shared-prefix --temperature --use-cpu",
     "infer": "--ablate-image --allow-template --batch-file --batch-size --device --do-sample "
     "--dtype --image-path --image-root --json --limit --max-errors --max-new-tokens "
     "--mode --model-name-or-path --model-path --num-samples --offline --option "

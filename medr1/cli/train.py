@@ -235,6 +235,11 @@ def validation_for(
     hidden=True,
 )
 @option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
+@option(
+    "--shared-prefix/--no-shared-prefix",
+    default=True,
+    help="Run each prompt once for all its completions; the numbers are the same.",
+)
 @option("--seed", type=int, help="Seed of all that is random.")
 @image_root_option
 @device_options

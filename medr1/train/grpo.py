@@ -13,6 +13,9 @@ over the whole batch (loss_type "dapo"), which does not favour short right answe
 KL is multiplied by rho, without which its gradient is not that of the reverse KL (arXiv 2512.02556;
 `use_bias_correction_kl: false` is the paper's). tests/train/test_losses.py writes all of it out.
 
+Images and prompts are run once for all G completions, where stock TRL runs them G times; the
+numbers are the same (shared_prefix.py).
+
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
 
@@ -48,16 +51,20 @@ def build_trainer(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> GRPOTrainer:
-    """The trainer, ready to run: stock TRL, with our prompts, images and rewards."""
+    """The trainer, ready to run: TRL's, with our prompts, images and rewards."""
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
     from medr1.train.callbacks import AlarmLog, MetricsLog
     from medr1.train.finite import StopsWhenNotFinite
     from medr1.train.sampled import CompletionsLog, KeepsSamples
+    from medr1.train.shared_prefix import SharedPrefixTrainer
 
     class WatchedGRPOTrainer(StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
         _name = "GRPO"
+
+    class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
+        pass
 
     samples = fitting_samples(loaded, questions, settings)
     config: GRPOConfig = trainer_config(settings, loaded)
@@ -68,7 +75,8 @@ def build_trainer(
     )
     reward_funcs: list[Any] = list(rewards)
     output = settings.output_dir
-    trainer = WatchedGRPOTrainer(
+    trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
+    trainer = trainer_class(
         model=loaded.model,
         reward_funcs=reward_funcs,
         args=config,
@@ -124,14 +132,15 @@ def fitting_samples(
 
 
 def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style: str) -> Dataset:
-    """The samples as the columns TRL reads; images are decoded when a row is asked for."""
+    """The samples as the columns TRL reads; an image is decoded once for the rows asked for."""
     from datasets import Dataset
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [samples[index] for index in batch["index"]]
+        images = open_images(chosen, image_root)
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
-            "images": [open_images(s, image_root) for s in chosen],
+            "images": [[images[name] for name in s.images] for s in chosen],
             "id": [s.id for s in chosen],
             "solution": [s.ground_truth for s in chosen],
             "options": [dict(s.options) for s in chosen],

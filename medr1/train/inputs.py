@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def most_tokens(loaded: LoadedModel) -> int:
     return int(loaded.model.config.get_text_config().max_position_embeddings)
 
 
-def open_images(sample: Sample, image_root: Path) -> list[Image]:
-    """The images of a sample, decoded."""
-    return [load_image(resolve_image(name, image_root)).image for name in sample.images]
+def open_images(samples: Sequence[Sample], image_root: Path) -> dict[str, Image]:
+    """The images of the samples by name, each decoded once."""
+    names = dict.fromkeys(name for sample in samples for name in sample.images)
+    return {name: load_image(resolve_image(name, image_root)).image for name in names}

@@ -144,6 +144,7 @@ def resolved(
         "prompt": prompt_name(settings.prompt),
         **({"rewards": list(settings.rewards)} if settings.method == "grpo" else {}),
         "freeze_vision": settings.freeze_vision,
+        "shared_prefix": settings.shared_prefix,
         **run_plan(
             loaded,
             questions,

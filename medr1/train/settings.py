@@ -35,6 +35,8 @@ class TrainingSettings:
     """A name, a file or a text, as in prompts.template."""
     rewards: tuple[str, ...] = ("accuracy", "format")
     freeze_vision: bool = False
+    shared_prefix: bool = True
+    """Run each prompt once for all its completions, where that applies (train/shared_prefix.py)."""
     dtype: str | None = None
     """What is computed in, where that is not the dtype of the weights: bfloat16 or float16."""
     min_pixels: int | None = None
@@ -153,7 +155,8 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     require_of(method, values)
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
-    own: dict[str, Any] = {"rewards": tuple, "freeze_vision": bool}
+    own: dict[str, Any] = {"rewards": tuple}
+    own |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
     own |= dict.fromkeys(("method", "prompt", "dtype"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
     own |= dict.fromkeys(numbers, int)

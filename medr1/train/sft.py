@@ -103,10 +103,12 @@ def training_set(
     from datasets import Dataset
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        chosen = [samples[index] for index in batch["index"]]
+        images = open_images(chosen, image_root)
         return {
-            "prompt": [rendered(loaded, samples[i], prompt) for i in batch["index"]],
-            "completion": [completions[i] for i in batch["index"]],
-            "images": [open_images(samples[i], image_root) for i in batch["index"]],
+            "prompt": [rendered(loaded, sample, prompt) for sample in chosen],
+            "completion": [completions[index] for index in batch["index"]],
+            "images": [[images[name] for name in sample.images] for sample in chosen],
         }
 
     return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from architectures import random_model
 
 from medr1.data.images import load_image, resolve_image
 from medr1.infer.engine import Decoding, predict
@@ -87,8 +86,10 @@ def plain_probabilities(loaded, questions, sample, prompt, said=""):
 
 
 @pytest.mark.parametrize("kind", ["embedded", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_packed_scores_and_completions_are_those_of_the_plain_way(kind, tiny_model, validation):
-    loaded = tiny_model if kind == "embedded" else random_model(kind, tiny_model)
+def test_packed_scores_and_completions_are_those_of_the_plain_way(
+    kind, tiny_model, random_model, validation
+):
+    loaded = tiny_model if kind == "embedded" else random_model(kind)
     samples = [s for s in validation.samples if s.options][:5]
     samples.append(replace(samples[0], id="again", question="What is shown?"))  # the same picture
     found = predict(

@@ -14,6 +14,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.models import load_model
 from medr1.prompts import chat_messages
 from medr1.train.grpo import build_trainer
+from medr1.train.packing import in_rows
 from medr1.train.settings import settings_from
 
 REWARDS = ("accuracy", "edit-similarity", "format")
@@ -115,7 +116,7 @@ def run_steps(trainer):
     passes = trainer.args.gradient_accumulation_steps
 
     def loss_and_batch(model, inputs):
-        steps[-1].batches.append(inputs)
+        steps[-1].batches.append(as_rows(inputs))
         return loss_of(model, inputs)
 
     def step(model, *args, **named):
@@ -162,6 +163,11 @@ def samples_of(loaded, questions):
         tuple(plain_inputs(loaded, questions, sample)["input_ids"][0].tolist()): sample
         for sample in questions.samples
     }
+
+
+def as_rows(batch):
+    """A batch with one row a completion, also where its prompts are shared."""
+    return in_rows(batch) if batch["prompt_ids"].ndim == 3 else batch
 
 
 def rows_of(batch):

@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("trl")
 
 from steps import (
+    as_rows,
     fresh_model,
     mixed_questions,
     plain_logps,
@@ -71,7 +72,7 @@ def test_with_one_update_a_generation_the_policy_is_the_one_that_sampled(questio
             sampled.append(
                 {
                     (prompt, *ids): plain_logps(loaded, questions, sample_of[prompt], ids)
-                    for prompt, ids in rows_of(batch)
+                    for prompt, ids in rows_of(as_rows(batch))
                 }
             )
         return batch
@@ -94,7 +95,7 @@ def test_what_is_sampled_has_the_probabilities_of_the_policy(questions, tmp_path
     loaded.model.generation_config.update(
         **qwen, do_sample=True, min_p=0.5, typical_p=0.1, no_repeat_ngram_size=2, eta_cutoff=0.1
     )
-    trainer = trainer_for(loaded, questions, tmp_path, temperature=0.7)
+    trainer = trainer_for(loaded, questions, tmp_path, temperature=0.7, shared_prefix=False)
     del trainer._generate_single_turn
     trainer.generation_config.output_scores = True
     trainer.generation_config.return_dict_in_generate = True

@@ -1,0 +1,331 @@
+"""GRPO that pays for the image and the question once, not G times: TRL's trainer, four parts of it
+on prompts instead of rows.
+
+    prompts      tokenized, and their images processed, once for each group
+    generation   the prompt run once, its keys and values repeated, then transformers' `generate`
+    log-probs    one pass over the prompt with all its completions behind it (packing.py)
+    loss         groups without advantage are left out of the policy's pass where that is exact
+
+The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, the order of
+random draws. Where it does not apply, a group or a whole run goes the stock way (`reason_against`).
+
+Shapes: P prompts, G completions of each, N prompt tokens, C completion tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from medr1.train.packing import Groups, LeftOut, groups_of, in_groups, in_rows, pack, unpack
+from medr1.train.shared_attention import NAMES, use_shared_attention
+
+logger = logging.getLogger("medr1")
+
+OVERRIDDEN = {
+    "_generate_and_score_completions": ("inputs",),
+    "_tokenize_prompts": ("prompts",),
+    "_generate_single_turn": (
+        *("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
+    ),
+    "_get_per_token_logps_and_entropies": (
+        *("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
+        *("compute_entropy", "compute_aux_loss", "pixel_values", "image_grid_thw", "num_images"),
+        *("pixel_attention_mask", "spatial_shapes", "num_tiles", "image_sizes", "token_type_ids"),
+        *("mm_token_type_ids", "image_position_ids"),
+    ),
+    "_compute_loss": ("model", "inputs"),
+}
+"""The methods of TRL's GRPOTrainer that are overridden here, with their arguments."""
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+def reason_against(trainer: Any) -> str | None:
+    """Why a run cannot share its prompts; None where it can."""
+    kind, text = trainer.model.config.model_type, trainer.model.config.get_text_config()
+    size, generations = trainer.args.per_device_train_batch_size, trainer.num_generations
+    attention = text._attn_implementation
+    adapter = getattr(trainer.model, "active_peft_config", None)
+    tools = (trainer.tools, trainer.environment_factories, trainer.rollout_func)
+    found = {
+        f"{kind} is none of {', '.join(FAMILIES)}": kind not in FAMILIES,
+        f"batches of {size} split groups of {generations}; make --batch-size a multiple of it": (
+            size % generations != 0
+        ),
+        "tools and environments go on with the prompt": any(tools),
+        f"attention {attention} is none of {', '.join(NAMES)}": (
+            attention not in (*NAMES, *NAMES.values())
+        ),
+        "layers with a sliding window see a part of the prompt only": (
+            "sliding_attention" in (getattr(text, "layer_types", None) or ())
+        ),
+        "an adapter of virtual tokens has a prompt of its own": (
+            adapter is not None and adapter.is_prompt_learning
+        ),
+        "cache_implementation asks for a cache of its own": bool(trainer.args.cache_implementation),
+        "this version of transformers processes images in another way": (
+            not hasattr(trainer.processing_class, "_process_images")
+        ),
+    }
+    return next((reason for reason, applies in found.items() if applies), None)
+
+
+class SharedPrefixTrainer(GRPOTrainer):
+    """TRL's GRPOTrainer, each prompt run once for all its completions."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._generations_shared = 0
+        """G within the methods that work on groups; 0: on rows, as TRL does."""
+        self._left_out: LeftOut | None = None
+        self._told_of_rows = False
+        reason = reason_against(self)
+        self._shares = reason is None
+        if reason:
+            self._say(reason)
+            return
+        for model in filter(None, (self.model, self.ref_model)):
+            use_shared_attention(self.accelerator.unwrap_model(model))
+
+    def _say(self, reason: str) -> None:
+        if self.accelerator.is_main_process:
+            logger.warning("shared prefix is off, prompts run once a completion: %s.", reason)
+
+    @contextmanager
+    def _sharing(self, generations: int, left_out: LeftOut | None = None) -> Iterator[None]:
+        self._generations_shared, self._left_out = generations, left_out
+        try:
+            yield
+        finally:
+            self._generations_shared, self._left_out = 0, None
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        model: Any = self.model
+        generations: Any = self.num_generations if model.training else self.num_generations_eval
+        if not self._shares:
+            return super()._generate_and_score_completions(inputs)
+        if not in_whole_groups(inputs, generations):
+            if not self._told_of_rows:
+                self._say(f"a batch of {len(inputs)} rows is not whole groups of {generations}")
+                self._told_of_rows = True
+            return super()._generate_and_score_completions(inputs)
+        with self._sharing(generations), processed_once(self.processing_class, generations):
+            batch = super()._generate_and_score_completions(inputs)
+        if model.training:  # TRL shuffles groups now instead of rows: draw what it does not draw
+            torch.randperm(len(inputs) - len(inputs) // generations + 1)
+        return in_groups(batch, generations)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, dict[str, Any]]:
+        generations = self._generations_shared
+        if not generations:
+            return super()._tokenize_prompts(prompts)
+        ids, images, fields = super()._tokenize_prompts(prompts[::generations])
+        return repeated(ids, generations), images and repeated(images, generations), fields
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: dict[str, Any],
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> tuple[list[list[int]], Any]:
+        model = inner_model(self.accelerator.unwrap_model(self.model))
+        with generating_in_groups(model, self._generations_shared):
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **inputs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        generations = self._generations_shared
+        if not generations:
+            return super()._get_per_token_logps_and_entropies(
+                *(model, input_ids, attention_mask, logits_to_keep, batch_size),
+                *(compute_entropy, compute_aux_loss),
+                **inputs,
+            )
+        groups = groups_of(input_ids, attention_mask, logits_to_keep, generations, inputs)
+        needed = self._left_out.needed if self._left_out else range(groups.number)
+        step = max(1, (batch_size or len(input_ids)) // generations)
+        logps, entropies = [], []
+        for start in range(0, len(needed), step):
+            part = groups.chosen(needed[start : start + step])
+            logps_PGC, entropy_PGC = self._score(model, part)
+            padding = (0, logits_to_keep - logps_PGC.shape[-1])
+            logps.append(torch.nn.functional.pad(logps_PGC, padding))
+            if compute_entropy:
+                entropies.append(torch.nn.functional.pad(entropy_PGC, padding))
+        all_logps, all_entropies = torch.cat(logps), torch.cat(entropies) if entropies else None
+        if self._left_out:
+            all_logps, all_entropies = self._left_out.restored(all_logps, all_entropies)
+        if all_entropies is not None:
+            all_entropies = all_entropies.flatten(0, 1)
+        return all_logps.flatten(0, 1), all_entropies, None
+
+    def _score(self, model: Any, groups: Groups) -> tuple[torch.Tensor, Any]:
+        """The log-probabilities and entropies of the completions (P, G, C), in one pass."""
+        inner = inner_model(self.accelerator.unwrap_model(model))
+        packed = pack(groups, prompt_positions(inner.model, groups)[0])
+        pictures = {}
+        if groups.patches:
+            pictures["pixel_values"] = torch.cat(list(groups.patches))
+            pictures["image_grid_thw"] = torch.cat(list(groups.grids))
+        with self.accelerator.autocast():
+            outputs = model(
+                input_ids=packed.ids_PT,
+                position_ids=packed.positions_3PT,
+                # what is visible stands in the layout: this keeps the model from making a mask
+                attention_mask=packed.ids_PT.new_ones((groups.number, 1, 1, 1), dtype=torch.bool),
+                layout=packed.layout,
+                shift_labels=packed.labels_PT,
+                fused_lm_head=True,
+                **pictures,
+            )
+        logps_PGC, entropy_PT = unpack(outputs.log_probs, groups), outputs.entropy
+        # the reference model is not asked for entropies
+        return logps_PGC, None if entropy_PT is None else unpack(entropy_PT, groups)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if inputs["prompt_ids"].ndim == 2:
+            return super()._compute_loss(model, inputs)
+        left_out = self._without_advantage(inputs)
+        share = 0.0 if left_out is None else left_out.share
+        policy: Any = self.model
+        mode = "train" if policy.training else "eval"
+        shares = self.accelerator.gather(torch.tensor(share, device=self.accelerator.device))
+        self._metrics[mode]["frac_groups_left_out"].append(shares.mean().item())
+        with self._sharing(inputs["prompt_ids"].shape[1], left_out):
+            return super()._compute_loss(model, in_rows(inputs))
+
+    def _without_advantage(self, inputs: dict[str, Any]) -> LeftOut | None:
+        """The groups that the loss does not depend on; None where all matter.
+
+        With a KL term, an entropy bonus or a quantile of entropies each token matters. One group
+        always runs: each process makes the same passes, and every weight has a gradient.
+        """
+        if self.beta != 0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
+            return None
+        matters_P = (inputs["advantages"] != 0).flatten(1).any(-1)
+        needed = matters_P.nonzero().flatten().tolist() or [0]
+        if len(needed) == len(matters_P):
+            return None
+        return LeftOut(needed, inputs.get("old_per_token_logps"), inputs["completion_mask"])
+
+
+def inner_model(model: Any) -> Any:
+    """The conditional model, within an adapter where there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def prompt_positions(backbone: Any, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of the prompts' tokens (3, P, N), and what decoding adds to its count (P, 1)."""
+    found: tuple[torch.Tensor, torch.Tensor] = backbone.get_rope_index(
+        groups.prompt_ids_PN,
+        mm_token_type_ids=groups.is_image_PN,
+        image_grid_thw=torch.cat(list(groups.grids)) if groups.grids else None,
+        attention_mask=groups.prompt_mask_PN,
+    )
+    return found
+
+
+def in_whole_groups(inputs: Sequence[dict[str, Any]], generations: int) -> bool:
+    """Whether rows come in groups of the same prompt and the same pictures."""
+    if len(inputs) % generations:
+        return False
+    asked = [[row.get(name) for name in ("prompt", "images", "image")] for row in inputs]
+    return all(asked[i] == asked[i - i % generations] for i in range(len(asked)))
+
+
+def repeated(values: Sequence[Any], times: int) -> list[Any]:
+    """Each value so many times, next to each other."""
+    return [value for value in values for _ in range(times)]
+
+
+@contextmanager
+def processed_once(processor: Any, generations: int) -> Iterator[None]:
+    """While it lasts, the processor makes patches of the prompts' images once.
+
+    TRL asks twice: for the prompts, to generate from, and for all rows, to train on. The second
+    time it gets the text of all rows and the patches of the prompts.
+    """
+    process, features = processor._process_images, None
+
+    def once(images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        nonlocal features
+        if features is None:
+            features = process(images, **kwargs)
+            return features
+        patches, texts = features
+        parts = iter(texts)
+        texts_of = [[next(parts) for _ in row] for row in images[::generations]]
+        return patches, [text for row in repeated(texts_of, generations) for text in row]
+
+    processor._process_images = once
+    try:
+        yield
+    finally:
+        del processor._process_images
+
+
+@contextmanager
+def generating_in_groups(model: Any, generations: int) -> Iterator[None]:
+    """While it lasts, `generate` runs each prompt once and goes on with G copies of its cache.
+
+    It takes the ids of all rows, and the images of the prompts.
+    """
+    generate = model.generate
+
+    def in_turn(
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_grid_thw: torch.Tensor | None = None,
+        mm_token_type_ids: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        ids_PN, mask_PN = input_ids[::generations], attention_mask[::generations]
+        if mm_token_type_ids is None:
+            mm_token_type_ids = torch.zeros_like(ids_PN)
+        positions_3PN, deltas_P1 = model.model.get_rope_index(
+            ids_PN,
+            mm_token_type_ids=mm_token_type_ids,
+            image_grid_thw=image_grid_thw,
+            attention_mask=mask_PN,
+        )
+        cache = model(
+            input_ids=ids_PN[:, :-1],
+            attention_mask=mask_PN[:, :-1],
+            position_ids=positions_3PN[..., :-1],
+            pixel_values=pixel_values,
+            image_grid_thw=image_grid_thw,
+            use_cache=True,
+            logits_to_keep=1,
+        ).past_key_values
+        cache.batch_repeat_interleave(generations)
+        model.model.rope_deltas = deltas_P1.repeat_interleave(generations, 0)
+        return generate(
+            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **kwargs
+        )
+
+    if generations:
+        model.generate = in_turn
+    try:
+        yield
+    finally:
+        model.__dict__.pop("generate", None)
