@@ -39,6 +39,7 @@ __all__ = [
     "load_model",
     "load_outline",
     "load_processor",
+    "load_weights",
     "outline",
     "read_checkpoint_info",
     "write_merged",
@@ -145,7 +146,7 @@ def load_model(
     require_sound(base)
     processor = load_processor(path, base)
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
-    model = _load_weights(base, kind, attention or choose_attention(target))
+    model = load_weights(base, kind, attention or choose_attention(target))
     if base != path:
         model = merge_adapter(model, path, base)
     for name, tensor in model.state_dict().items():
@@ -187,7 +188,8 @@ def outline(config: Any, kind: torch.dtype) -> Any:
         return AutoModelForImageTextToText.from_config(config, dtype=kind)
 
 
-def _load_weights(path: Path, kind: torch.dtype, attention: str) -> Any:
+def load_weights(path: Path, kind: torch.dtype, attention: str) -> Any:
+    """The model of a checkpoint that is no adapter; InputError where it is not complete."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,11 @@ from medr1.errors import InputError
 from medr1.prompts import PROMPTS
 from medr1.records import ANSWER_TYPES
 
+logger = logging.getLogger("medr1")
+
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.train.settings import TrainingSettings
 
 _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
@@ -167,25 +171,29 @@ def train(ctx: click.Context, **options: Any) -> None:
     All weights are trained in float32, computing in --dtype: an update of 1e-6 is lost in 16 bits.
     Adapters (--use-peft) are, and leave the checkpoint's own weights in --dtype.
 
+    An interrupted run goes on where the same command is given again: exactly, from the newest
+    whole checkpoint. SIGTERM and SIGUSR1 save first, and end with 143 and 75.
+
     Every field of TRL's GRPOConfig, ModelConfig and ScriptArguments is an option too, here and in
     the YAML file, under its own name: --warmup-steps 10, --use-peft --lora-r 16, --no-bf16.
     """
-    from medr1.files import prepare_folder, to_json
-    from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
+    from medr1.files import to_json
+    from medr1.models import choose_device, choose_dtype, find_checkpoint, load_outline
+    from medr1.train.stopping import end_with_launcher
 
     in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
     extra = {
         **known_fields(in_file, "--config", list(options)),
         **known_fields(on_line, "train", list(options)),
     }
+    end_with_launcher()
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
     output = Path(options["output_dir"])
     require_writable(output)
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
-    from medr1.train.run import is_first_process, resolved
-    from medr1.train.run import train as run
+    from medr1.train.run import resolved
     from medr1.train.settings import settings_from
 
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
@@ -196,17 +204,40 @@ def train(ctx: click.Context, **options: Any) -> None:
         loaded = load_outline(checkpoint, device=device, dtype=dtype)
         click.echo(to_json(resolved(loaded, questions, settings)), nl=False)
         return
-    loaded = load_model(
-        checkpoint,
-        device=device,
-        dtype=dtype,
-        attention=settings.model.get("attn_implementation"),
-        offline=options["offline"],
-    )
-    if is_first_process():
-        prepare_folder(output, overwrite=options["overwrite"])
-    folder = run(loaded, questions, settings)
-    if not is_first_process():
-        return
-    said = {"output_dir": str(folder)}
-    click.echo(to_json(said) if options["as_json"] else str(folder), nl=not options["as_json"])
+    _begin_or_go_on(options, questions, settings, checkpoint, device, dtype)
+
+
+def _begin_or_go_on(
+    options: dict[str, Any],
+    questions: Questions,
+    settings: TrainingSettings,
+    checkpoint: Path,
+    device: str,
+    dtype: str,
+) -> None:
+    """Train in the output folder, from where the run stands there, and print the folder."""
+    from medr1.files import to_json
+    from medr1.models import load_model
+    from medr1.train.begin import configuration, look_at, taken
+    from medr1.train.run import is_first_process
+    from medr1.train.run import train as run
+
+    output, overwrite = settings.output_dir, options["overwrite"]
+    first = is_first_process()
+    wanted = configuration(settings, checkpoint, questions) if first else {}
+    begun = look_at(output, wanted, overwrite=overwrite, first=first)
+    if begun.is_finished:
+        logger.info("%s is finished. --overwrite trains it anew.", output)
+    else:
+        loaded = load_model(
+            checkpoint,
+            device=device,
+            dtype=dtype,
+            attention=settings.model.get("attn_implementation"),
+            offline=options["offline"],
+        )
+        with taken(output, begun, overwrite=overwrite, first=first):
+            run(loaded, questions, settings, begun=begun)
+    if first:
+        said = {"output_dir": str(output)}
+        click.echo(to_json(said) if options["as_json"] else str(output), nl=not options["as_json"])

@@ -12,7 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from medr1.errors import NonFiniteError
+from medr1.errors import NonFiniteError, OutputError
+from medr1.files import write_atomic
 
 logger = logging.getLogger("medr1")
 
@@ -28,10 +29,11 @@ class MetricsLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if state.is_world_process_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("")
         self.started = self.said = time.monotonic()
+        if state.is_world_process_zero:
+            kept = lines_until(self.path, state.global_step)
+            write_atomic(self.path, "".join(kept))
+            self.started -= json.loads(kept[-1])["seconds"] if kept else 0
 
     def on_log(
         self,
@@ -50,12 +52,34 @@ class MetricsLog(TrainerCallback):
             return
         now = time.monotonic()
         entry = {"step": state.global_step, "seconds": round(now - self.started, 3), **logs}
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_line(self.path, json.dumps(entry) + "\n")
         last = state.global_step == state.max_steps
         if "reward" in logs and (last or now - self.said >= self.pause):
             self.said = now
             logger.info(_line(entry, state.max_steps))
+
+
+def lines_until(path: Path, step: int) -> list[str]:
+    """The lines of metrics.jsonl up to a step: what a run that goes on from there has logged.
+
+    A line that a kill cut short is none, and the summary at an end is none of a step.
+    """
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if step else ():
+        if line.endswith("}\n"):
+            entry = json.loads(line)
+            if entry["step"] <= step and "train_runtime" not in entry:
+                kept.append(line)
+    return kept
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append to a log; OutputError where the disk does not take it."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}. Make room.") from None
 
 
 def _line(entry: dict[str, Any], max_steps: int) -> str:

@@ -21,6 +21,10 @@ REFUSED = {
     "remove_unused_columns": "the rewards read these columns",
     "dataset_config": "--data names a file or a folder",
     "dataset_streaming": "images are read when their turn comes, without it",
+    "resume_from_checkpoint": "the same command with the same --output-dir goes on by itself",
+    "save_only_model": "a run could not be gone on with from its checkpoints",
+    "ignore_data_skip": "a run that goes on would see other questions",
+    "enable_jit_checkpoint": "SIGTERM and SIGUSR1 already save, where it is exact",
 }
 """Fields that would break what medr1 promises, and why."""
 

@@ -32,7 +32,8 @@ from medr1.train.settings import TrainingSettings, lora_config, trainer_config
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import GRPOTrainer
+
+    from medr1.train.resume import ExactResume
 
 
 def build_trainer(
@@ -40,12 +41,16 @@ def build_trainer(
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
-) -> GRPOTrainer:
-    """The trainer, ready to run: stock TRL, with our prompts, images and rewards."""
+) -> ExactResume:
+    """The trainer, ready to run: TRL's, with our prompts, images, rewards and checkpoints."""
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
     from medr1.train.callbacks import MetricsLog
+    from medr1.train.resume import ExactResume
+
+    class MedicalGRPOTrainer(ExactResume, GRPOTrainer):
+        """TRL's trainer, with the parts of ours that change what it does."""
 
     tokens = control_tokens(loaded.processor)
     samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
@@ -61,7 +66,7 @@ def build_trainer(
         settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
     )
     reward_funcs: list[Any] = list(rewards)
-    trainer = GRPOTrainer(
+    trainer = MedicalGRPOTrainer(
         model=loaded.model,
         reward_funcs=reward_funcs,
         args=config,
@@ -73,6 +78,9 @@ def build_trainer(
         callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.ref_model is not None:  # TRL reads the base again, which an adapter here is not
+        reference = trainer.accelerator.unwrap_model(trainer.ref_model)
+        reference.load_state_dict(loaded.model.state_dict())
     return trainer
 
 

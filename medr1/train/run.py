@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
+from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import Questions
 from medr1.files import to_json, write_atomic
 from medr1.models import LoadedModel, checkpoint_document, library_versions, outline
 from medr1.prompts import prompt_sha256
+from medr1.train.begin import RECORD, Beginning, configuration, require_space
 from medr1.train.grpo import build_trainer
 from medr1.train.lengths import set_pixel_limits
 from medr1.train.plan import run_plan
@@ -29,37 +30,56 @@ def train(
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
+    begun: Beginning | None = None,
 ) -> Path:
     """Run GRPO and write the trained checkpoint to `settings.output_dir`; returns that folder.
 
     Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `config.json`s of the
-    model, and last `SHA256SUMS`. Raises InputError for settings or data that cannot be trained on.
+    model, and last `SHA256SUMS`. Raises InputError for settings or data that cannot be trained on,
+    OutputError where the disk is full, StoppedBySignal after SIGTERM or SIGUSR1. `begun` is what
+    `begin.look_at` found in the folder; without it the run begins with its first step.
     """
+    from medr1.train.resume import writing
+    from medr1.train.stopping import Watch
+
     # the plan makes a GRPOConfig of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
-    if is_first_process():
-        write_atomic(settings.output_dir / "training.json", to_json(plan))
-    trainer = build_trainer(loaded, questions, settings, callbacks)
-    trainer.train()
-    trainer.save_model(str(settings.output_dir))  # by every process: where weights are sharded
-    if trainer.is_world_process_zero():
-        write_atomic(
-            settings.output_dir / "medr1.json",
-            checkpoint_document(
-                base=loaded.path.resolve().name,
-                base_sha256=checkpoint_sha256(loaded.path),
-                method="grpo",
-                prompt=settings.prompt,
-                prompt_sha256=prompt_sha256(settings.prompt),
-                answer_style=loaded.info.answer_style,
-                data_sha256=questions.sha256,
-                seed=trainer.args.seed,
-                versions=library_versions(),
-            ),
-        )
-        write_checksums(settings.output_dir)
-        logger.info("checkpoint written: %s", settings.output_dir)
-    return settings.output_dir
+    begun = begun or Beginning(configuration(settings, loaded.path, questions))
+    output = settings.output_dir
+    with Watch(output) as watch:
+        trainer = build_trainer(loaded, questions, settings, callbacks)
+        if trainer.is_world_process_zero():
+            document = _document(loaded, settings, begun.configuration, trainer.args.seed)
+            trainer.files_beside = {"medr1.json": document}
+            write_atomic(output / RECORD, to_json({**plan, "configuration": begun.configuration}))
+            require_space(output, plan, loaded.path, trainer.args.save_strategy, trainer.limit)
+        trainer.train_watched(watch, begun.checkpoint)
+        if trainer.is_finished:
+            with writing(output / "the trained weights"):
+                trainer.save_model(str(output))  # by every process: where weights are sharded
+            if trainer.is_world_process_zero():
+                write_atomic(output / "medr1.json", trainer.files_beside["medr1.json"])
+                write_checksums(output)
+                logger.info("checkpoint written: %s", output)
+        trainer.end_if_stopped(watch)
+    return output
+
+
+def _document(
+    loaded: LoadedModel, settings: TrainingSettings, configuration: Mapping[str, Any], seed: int
+) -> str:
+    """The medr1.json of this run's checkpoints."""
+    return checkpoint_document(
+        base=loaded.path.resolve().name,
+        base_sha256=configuration["model_sha256"],
+        method="grpo",
+        prompt=settings.prompt,
+        prompt_sha256=prompt_sha256(settings.prompt),
+        answer_style=loaded.info.answer_style,
+        data_sha256=configuration["data_sha256"],
+        seed=seed,
+        versions=library_versions(),
+    )
 
 
 def resolved(

@@ -53,6 +53,7 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
         "gradient_checkpointing": False,
+        "ddp_timeout": 600,  # seconds until a process that hangs ends the run
     }
     try:
         return GRPOConfig(**{**fixed, **settings.trainer})
