@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -127,3 +129,71 @@ def processes_of(out: Path) -> dict[int, bool]:
         if str(out).encode() in words and state != "Z":
             found[int(entry.name)] = b"torch.distributed.run" in words
     return found
+
+
+def attempt(out: Path, loaded: Any, **values: Any) -> None:
+    """One go at a run in this process, as `medr1 train` does it: begun, gone on with, or done."""
+    from medr1.train.begin import configuration, look_at, taken
+    from medr1.train.run import train
+    from medr1.train.settings import settings_from
+
+    questions = few_questions()
+    settings = settings_from({**TINY, **values}, out)
+    wanted = configuration(settings, loaded.path, questions)
+    begun = look_at(out, wanted, overwrite=False, first=True)
+    if not begun.is_finished:
+        with taken(out, begun, overwrite=False, first=True):
+            train(loaded, questions, settings, begun=begun)
+
+
+def killed_often(out: Path, kills: int, seed: int, **values: Any) -> dict[str, Any]:
+    """A run killed again and again until it was done, every second time while it saves.
+
+    Says how often it was killed while saving, and the most steps that one kill cost. Each go is a
+    fork of this process, which has the libraries and the model loaded and nothing begun.
+    """
+    from medr1.models import load_model
+    from medr1.train.manifest import SAVING, newest_checkpoint, step_of
+
+    loaded, draw = load_model(tiny_vl_folder(), device="cpu"), random.Random(seed)
+    saving, lost, done = 0, 0, 0
+    with (out.parent / "kills.log").open("ab") as log:
+        while True:
+            child = os.fork()
+            if not child:
+                os.dup2(log.fileno(), 2)
+                code = 1
+                try:
+                    attempt(out, loaded, **values)
+                    code = 0
+                finally:
+                    os._exit(code)
+            in_save, begun = done % 2 == 0, time.monotonic()
+            after = draw.uniform(0.2, 4.0)
+            files = draw.randrange(1, 13)
+            while os.waitpid(child, os.WNOHANG) == (0, 0):
+                waited = time.monotonic() - begun
+                written = sum(1 for p in (out / SAVING).glob("*/*"))
+                if done < kills and (written >= files if in_save else waited > after):
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+                    break
+                time.sleep(0.0005)
+            else:
+                if (out / "SHA256SUMS").is_file():
+                    return {"kills": done, "while_saving": saving, "most_steps_lost": lost}
+                raise RuntimeError(f"a go ended by itself: see {log.name}")
+            done += 1
+            saving += in_save
+            newest = newest_checkpoint(out)
+            lost = max(lost, steps_done(out) - (step_of(newest) if newest else 0))
+
+
+def main() -> None:
+    """`fault_runs.py OUT KILLS SEED {"max_steps": ...}`: one run, killed often."""
+    out, kills, seed, values = sys.argv[1:]
+    print(json.dumps(killed_often(Path(out), int(kills), int(seed), **json.loads(values))))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ from medr1.errors import InputError, OutputError, StateError
 from medr1.files import parse_json, prepare_folder, read_text
 from medr1.journal import held, require_unlocked
 from medr1.models import library_versions
-from medr1.train.manifest import SAVING, checkpoints, newest_checkpoint
+from medr1.train.manifest import checkpoints, newest_checkpoint
 from medr1.train.settings import TrainingSettings
 
 logger = logging.getLogger("medr1")
@@ -116,7 +116,6 @@ def taken(output: Path, begun: Beginning, *, overwrite: bool, first: bool) -> It
     if overwrite or output.is_file() or (shown and not (output / RECORD).is_file()):
         prepare_folder(output, overwrite=overwrite)
     with held(output / LOCK):
-        shutil.rmtree(output / SAVING, ignore_errors=True)
         if begun.checkpoint is None and (output / RECORD).is_file():
             logger.info("%s: no checkpoint was finished there; beginning again.", output)
         yield

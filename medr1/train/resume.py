@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,8 +170,10 @@ class ExactResume(Trainer):
 
         self.watch = watch
         (start,) = broadcast_object_list([checkpoint])
-        if start is not None and self.is_world_process_zero():
-            self._say_start(start)
+        if self.is_world_process_zero():
+            shutil.rmtree(self.output / SAVING, ignore_errors=True)
+            if start is not None:
+                self._say_start(start)
         node = os.environ.get("GROUP_RANK", "0")
         everyone = gather_object([(node, os.getpid())])
         watch.peers = [pid for where, pid in everyone if where == node]
