@@ -64,10 +64,14 @@ def command(out: Path, processes: int = 1, **values: Any) -> list[str]:
 
 
 @contextmanager
-def running(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    arguments: list[str], log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """The process of a command, its output in a file; killed at the end if it still runs."""
     with log.open("ab") as file:
-        process = subprocess.Popen(arguments, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(
+            arguments, stdout=file, stderr=file, env=env, start_new_session=True
+        )
         try:
             yield process
         finally:
@@ -93,6 +97,21 @@ def logged(out: Path) -> list[dict[str, Any]]:
 def steps_done(out: Path) -> int:
     """The last step that was logged."""
     return max((entry["step"] for entry in logged(out)), default=0)
+
+
+def fails_in_rank_1(folder: Path, how: str) -> dict[str, str]:
+    """An environment with the reward `failing:in_rank_1`, which does this in the third step."""
+    folder.joinpath("failing.py").write_text(
+        "import os, signal\n"
+        "def in_rank_1(completions, trainer_state, **columns):\n"
+        "    if os.environ.get('RANK') == '1' and trainer_state.global_step == 2:\n"
+        f"        {how}\n"
+        "    return [0.0] * len(completions)\n"
+    )
+    return {**os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
+
+
+FAILING = ["accuracy", "failing:in_rank_1"]
 
 
 def final_weights(out: Path) -> str:

@@ -361,4 +361,4 @@ def writing(path: Path) -> Iterator[None]:
 
 def _is_of_the_disk(error: Exception) -> bool:
     """Whether it is the writing that failed: torch says so in a RuntimeError's words alone."""
-    return not isinstance(error, RuntimeError) or "PytorchStreamWriter" in str(error)
+    return not isinstance(error, RuntimeError) or "inline_container" in str(error)

@@ -46,9 +46,6 @@ def test_a_run_that_was_stopped_goes_on_exactly(signum, code, tmp_path):
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once_with_the_first_one_s_code(tmp_path):
     out, slow = tmp_path / "out", {"max_completion_length": 256, "batch_size": 128}
-    started = time.monotonic()
-    code, said = stopped(out, signal.SIGUSR1, signal.SIGTERM, after=0, pause=0.1)
-    assert code in (75, 143) and time.monotonic() - started < 60  # before the first step
     code, said = stopped(out, signal.SIGUSR1, signal.SIGTERM, after=1, pause=0.1, **slow)
     assert code == 75, said
     assert re.search("Ended at once: SIGTERM once more", said) and not checkpoints(out)
