@@ -23,6 +23,7 @@ import os
 import shutil
 import signal
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,15 +118,18 @@ class ExactResume(Trainer):
         if not self.is_between_blocks():
             return
         final = self.output / f"checkpoint-{self.state.global_step}"
-        with writing(final):
-            self._run_folder = self.output / SAVING
-            try:
+        try:
+            with writing(final):
+                self._run_folder = self.output / SAVING
                 super()._save_checkpoint(model, trial)
-            finally:
-                self._run_folder = None
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                self._complete(self.output / SAVING / final.name, final)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    self._complete(self.output / SAVING / final.name, final)
+        except OutputError:
+            shutil.rmtree(self.output / SAVING, ignore_errors=True)
+            raise
+        finally:
+            self._run_folder = None
         self.accelerator.wait_for_everyone()
         self.stopped_by = self.stopped_by or self.agreed_signal()
         self.control.should_training_stop |= bool(self.stopped_by)
@@ -169,6 +173,9 @@ class ExactResume(Trainer):
         from accelerate.utils import broadcast_object_list, gather_object
 
         self.watch = watch
+        if self.args.world_size > 1:  # on CPUs transformers leaves it at torch's 30 minutes
+            set_timeout = torch.distributed.distributed_c10d._set_pg_timeout
+            set_timeout(timedelta(seconds=self.args.ddp_timeout))
         (start,) = broadcast_object_list([checkpoint])
         if self.is_world_process_zero():
             shutil.rmtree(self.output / SAVING, ignore_errors=True)
