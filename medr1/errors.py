@@ -58,3 +58,11 @@ class NonFiniteError(Medr1Error, ArithmeticError):
     """Training produced a reward, a loss or a gradient that is not a finite number."""
 
     exit_code = 7
+
+
+class StoppedBySignal(Medr1Error):
+    """A signal ended the run in good order; the same command goes on from what was saved."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -16,7 +16,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -129,6 +129,21 @@ def require_unlocked(path: Path) -> None:
     try:
         # shared, so that the processes of one run may look at the same time
         _lock(handle, path, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A block with this file made and locked; LockedError where another process has it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}.") from None
+    try:
+        _lock(handle, path)
+        yield
     finally:
         os.close(handle)
 

@@ -40,6 +40,7 @@ __all__ = [
     "load_model",
     "load_outline",
     "load_processor",
+    "load_weights",
     "outline",
     "prompt_record",
     "read_checkpoint_info",
@@ -184,7 +185,7 @@ def load_model(
     require_sound(base)
     processor = load_processor(path, base)
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
-    model = _load_weights(base, kind, attention or choose_attention(target), target, quantization)
+    model = load_weights(base, kind, attention or choose_attention(target), target, quantization)
     if base != path:
         model = merge_adapter(model, path, base)
     for name, tensor in model.state_dict().items():
@@ -230,13 +231,14 @@ def outline(config: Any, kind: torch.dtype) -> Any:
         return AutoModelForImageTextToText.from_config(config, dtype=kind)
 
 
-def _load_weights(
+def load_weights(
     path: Path,
     kind: torch.dtype,
     attention: str,
-    target: torch.device,
-    quantization: BitsAndBytesConfig | None,
+    target: torch.device | None = None,
+    quantization: BitsAndBytesConfig | None = None,
 ) -> Any:
+    """The model of a checkpoint that is no adapter; InputError where it is not complete."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText

@@ -12,7 +12,7 @@ from medr1.errors import InputError
 from medr1.files import read_text, sha256_of, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
-_NOT_READ = {"training.json", "trainer_state.json", "medr1-fetch.json"}
+_NOT_READ = {"training.json", "trainer_state.json", "medr1-fetch.json", "COMPLETE.json"}
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 

@@ -66,12 +66,13 @@ for command in (
 
 def _terminate(signum: int, frame: object) -> NoReturn:
     click.echo("Terminated. What was written whole stays.", err=True)
-    sys.exit(128 + signum)
+    sys.exit(75 if signum == signal.SIGUSR1 else 128 + signum)
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for signum in (signal.SIGTERM, signal.SIGUSR1):  # a scheduler's, which then asks again
+        signal.signal(signum, _terminate)
     for name, value in {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import redirect_stdout
@@ -26,6 +27,8 @@ from medr1.cli.common import (
 )
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES
+
+logger = logging.getLogger("medr1")
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -261,6 +264,9 @@ def train(ctx: click.Context, **options: Any) -> None:
     All weights are trained in float32, computing in --dtype: an update of 1e-6 is lost in 16 bits.
     Adapters (--use-peft) are, and leave the checkpoint's own weights in --dtype.
 
+    An interrupted run goes on where the same command is given again: exactly, from the newest
+    whole checkpoint. SIGTERM and SIGUSR1 save first, and end with 143 and 75.
+
     Every field of TRL's GRPOConfig (for SFT its SFTConfig), ModelConfig and ScriptArguments is an
     option too, here and in the YAML file, under its own name: --warmup-steps 10, --use-peft
     --lora-r 16, --no-bf16.
@@ -273,11 +279,12 @@ def train(ctx: click.Context, **options: Any) -> None:
 
 def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     """What the command prints: the plan, or where the checkpoint lies; first process only."""
-    from medr1.files import prepare_folder, to_json
-    from medr1.models import choose_device, choose_dtype, find_checkpoint, load_model, load_outline
-    from medr1.report.training import write_training_page
+    from medr1.files import to_json
+    from medr1.models import choose_device, choose_dtype, find_checkpoint, load_outline
+    from medr1.train.stopping import end_with_launcher
 
     extra = fields_of(ctx, options)
+    end_with_launcher()
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
     if options["offline"]:
         os.environ["WANDB_MODE"] = "offline"
@@ -288,8 +295,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
 
     from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved
-    from medr1.train.run import train as run
-    from medr1.train.settings import quantization_config, settings_from
+    from medr1.train.settings import settings_from
 
     chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
     compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
@@ -301,6 +307,35 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
         if not is_first_process():
             return None
         return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
+    _begin_or_go_on(options, questions, settings, checkpoint, device, dtype)
+    if not is_first_process():
+        return None
+    return to_json({"output_dir": str(output)}) if options["as_json"] else f"{output}\n"
+
+
+def _begin_or_go_on(
+    options: dict[str, Any],
+    questions: Questions,
+    settings: TrainingSettings,
+    checkpoint: Path,
+    device: str,
+    dtype: str,
+) -> None:
+    """Train in the output folder, from where the run stands there."""
+    from medr1.models import load_model
+    from medr1.report.training import write_training_page
+    from medr1.train.begin import configuration, look_at, taken
+    from medr1.train.run import is_first_process
+    from medr1.train.run import train as run
+    from medr1.train.settings import quantization_config
+
+    output, overwrite = settings.output_dir, options["overwrite"]
+    first = is_first_process()
+    wanted = configuration(settings, checkpoint, questions) if first else {}
+    begun = look_at(output, wanted, overwrite=overwrite, first=first)
+    if begun.is_finished:
+        logger.info("%s is finished. --overwrite trains it anew.", output)
+        return
     loaded = load_model(
         checkpoint,
         device=device,
@@ -310,13 +345,9 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
         quantization=quantization_config(settings),
     )
     validation = validation_for(options, questions, loaded, settings)
-    if is_first_process():
-        prepare_folder(output, overwrite=options["overwrite"])
-    try:
-        folder = run(loaded, questions, settings, validation=validation)
-    finally:
-        if is_first_process():
-            write_training_page(output, stopped_by=sys.exc_info()[1])
-    if not is_first_process():
-        return None
-    return to_json({"output_dir": str(folder)}) if options["as_json"] else f"{folder}\n"
+    with taken(output, begun, overwrite=overwrite, first=first):
+        try:
+            run(loaded, questions, settings, validation=validation, begun=begun)
+        finally:
+            if first:
+                write_training_page(output, stopped_by=sys.exc_info()[1])

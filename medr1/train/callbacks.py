@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from medr1.errors import NonFiniteError, OutputError
+from medr1.files import write_atomic
 from medr1.train.alarms import alarms
 
 logger = logging.getLogger("medr1")
@@ -28,10 +29,11 @@ class MetricsLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        self.started = time.monotonic()
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("")
-        self.started = time.monotonic()
+            kept = cut_back(self.path, state.global_step)
+            self.started -= kept[-1]["seconds"] if kept else 0
 
     def on_log(
         self,
@@ -60,6 +62,12 @@ class AlarmLog(TrainerCallback):
         self.history: list[dict[str, Any]] = []
         self.said: set[str] = set()
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero and self.path.is_file():
+            self.said = {entry["alarm"] for entry in cut_back(self.path, state.global_step)}
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -77,6 +85,23 @@ class AlarmLog(TrainerCallback):
                 logger.warning("step %d: %s", state.global_step, sentence)
                 entry = {"step": state.global_step, "alarm": name, "sentence": sentence}
                 append_line(self.path, entry)
+
+
+def cut_back(path: Path, step: int) -> list[dict[str, Any]]:
+    """The entries of a log up to the step that a run goes on from; the others leave the file.
+
+    A line that a kill cut short is none, and the summary at an end is none of a step.
+    """
+    kept, entries = [], []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    for line in lines if step else ():
+        if line.endswith("}\n"):
+            entry = json.loads(line)
+            if entry["step"] <= step and "train_runtime" not in entry:
+                kept.append(line)
+                entries.append(entry)
+    write_atomic(path, "".join(kept))
+    return entries
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:

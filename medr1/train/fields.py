@@ -38,6 +38,10 @@ REFUSED = {
     "truncation_mode": "nothing is cut: what is too long is refused",
     "chat_template_path": "the checkpoint's own chat template is used, as it is for inference",
     "eos_token": "the completion ends with the token that the checkpoint stops at",
+    "resume_from_checkpoint": "the same command with the same --output-dir goes on by itself",
+    "save_only_model": "a run could not be gone on with from its checkpoints",
+    "ignore_data_skip": "a run that goes on would see other questions",
+    "enable_jit_checkpoint": "SIGTERM and SIGUSR1 already save, where it is exact",
 }
 """Fields that would break what medr1 promises, and why."""
 

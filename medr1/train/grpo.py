@@ -44,23 +44,26 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
+    from medr1.train.resume import ExactResume
+
 
 def build_trainer(
     loaded: LoadedModel,
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
-) -> GRPOTrainer:
-    """The trainer, ready to run: TRL's, with our prompts, images and rewards."""
+) -> ExactResume:
+    """The trainer, ready to run: TRL's, with our prompts, images, rewards and checkpoints."""
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
     from medr1.train.callbacks import AlarmLog, MetricsLog
     from medr1.train.finite import StopsWhenNotFinite
+    from medr1.train.resume import ExactResume
     from medr1.train.sampled import CompletionsLog, KeepsSamples
     from medr1.train.shared_prefix import SharedPrefixTrainer
 
-    class WatchedGRPOTrainer(StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
+    class WatchedGRPOTrainer(ExactResume, StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
         _name = "GRPO"
 
     class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
+from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
@@ -23,6 +24,7 @@ from medr1.models import (
 )
 from medr1.prompts import prompt_name
 from medr1.train import grpo, sft
+from medr1.train.begin import RECORD, Beginning, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
 from medr1.train.plan import run_plan
 from medr1.train.progress import Progress
@@ -51,70 +53,89 @@ def train(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
     validation: Validation | None = None,
+    begun: Beginning | None = None,
 ) -> Path:
     """Run the method and write the trained checkpoint to `settings.output_dir`, which it returns.
 
     Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `alarms.jsonl` and
     `completions.jsonl` where there are any, `config.json`s of the model, and last `SHA256SUMS`.
     With a validation, the folder `best` holds the checkpoint of the step that was best under it.
-    Raises InputError for settings or data that cannot be trained on.
+    Raises InputError for settings or data that cannot be trained on, OutputError where the disk is
+    full, StoppedBySignal after SIGTERM or SIGUSR1. `begun` is what `begin.look_at` found in the
+    folder; without it the run begins with its first step.
     """
+    from medr1.train.stopping import Watch
+
     # the plan makes a configuration of its own, which resets accelerate's state: before the trainer
     plan = resolved(loaded, questions, settings)
-    if is_first_process():
-        write_atomic(settings.output_dir / "training.json", to_json(plan))
-    progress = Progress()
-    method = METHODS[settings.method]
-    trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
-    require_sharding(trainer, plan["sharding"])
-
-    def save(folder: Path, validated: dict[str, Any] | None = None) -> None:
-        write_checkpoint(trainer, loaded, questions, settings, folder, validated)
-
-    if validation is not None:
-        best = KeepsTheBest(trainer, validation, settings.output_dir / BEST, save)
-        every = validation.num_steps or ceil(plan["steps"] / 10)
-        trainer.add_callback(EveryNSteps(every, best))
-    try:
-        with reporting():
-            trainer.train()
-    finally:
-        progress.close()
-    save(settings.output_dir)
-    if is_first_process():
-        logger.info("checkpoint written: %s", settings.output_dir)
-    return settings.output_dir
+    begun = begun or Beginning(configuration(settings, loaded.path, questions))
+    output, progress = settings.output_dir, Progress()
+    with Watch(output) as watch:
+        method = METHODS[settings.method]
+        trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
+        require_sharding(trainer, plan["sharding"])
+        document = partial(_document, loaded, settings, begun.configuration, trainer.args.seed)
+        save = partial(write_checkpoint, trainer, document)
+        if trainer.is_world_process_zero():
+            trainer.files_beside = {"medr1.json": document()}
+            write_atomic(output / RECORD, to_json({**plan, "configuration": begun.configuration}))
+            require_space(output, plan, loaded.path, trainer.args.save_strategy, trainer.limit)
+        if validation is not None:
+            best = KeepsTheBest(trainer, validation, output / BEST, save)
+            every = validation.num_steps or ceil(plan["steps"] / 10)
+            trainer.add_callback(EveryNSteps(every, best))
+        try:
+            with reporting():
+                trainer.train_watched(watch, begun.checkpoint)
+        finally:
+            progress.close()
+        if trainer.is_finished:
+            save(output)
+            if is_first_process():
+                logger.info("checkpoint written: %s", output)
+        trainer.end_if_stopped(watch)
+    return output
 
 
 def write_checkpoint(
     trainer: Any,
-    loaded: LoadedModel,
-    questions: Questions,
-    settings: TrainingSettings,
+    document: Callable[..., str],
     folder: Path,
-    validated: dict[str, Any] | None = None,
+    validated: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what has been trained so far, with medr1.json and last SHA256SUMS; on every process.
 
-    `validated`: the step and what validation measured there.
+    `document` makes the text of medr1.json; `validated` is what validation measured at this step.
     """
-    trainer.save_model(str(folder))  # by every process: where weights are sharded
+    from medr1.train.resume import writing
+
+    with writing(folder / "the trained weights"):
+        trainer.save_model(str(folder))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
-        write_atomic(
-            folder / "medr1.json",
-            checkpoint_document(
-                base=loaded.path.resolve().name,
-                base_sha256=checkpoint_sha256(loaded.path),
-                method=settings.method,
-                **prompt_record(settings.prompt),
-                answer_style=loaded.info.answer_style,
-                data_sha256=questions.sha256,
-                seed=trainer.args.seed,
-                **({"validation": validated} if validated else {}),
-                versions=library_versions(),
-            ),
-        )
+        write_atomic(folder / "medr1.json", document(validation=validated))
         write_checksums(folder)
+
+
+def _document(
+    loaded: LoadedModel,
+    settings: TrainingSettings,
+    configuration: Mapping[str, Any],
+    seed: int,
+    *,
+    validation: Mapping[str, Any] | None = None,
+) -> str:
+    """The medr1.json of this run's checkpoints."""
+    return checkpoint_document(
+        base=loaded.path.resolve().name,
+        base_sha256=configuration["model_sha256"],
+        method=settings.method,
+        **prompt_record(settings.prompt),
+        answer_style=loaded.info.answer_style,
+        data_sha256=configuration["data_sha256"],
+        seed=seed,
+        **({"validation": validation} if validation else {}),
+        versions=library_versions(),
+    )
 
 
 def resolved(

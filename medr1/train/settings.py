@@ -65,6 +65,7 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
         "gradient_checkpointing": False,
+        "ddp_timeout": 600,  # seconds until a process that hangs ends the run
     }
     if settings.method == "sft":
         fixed["max_length"] = None  # TRL would cut at 1024 tokens, through the image or the answer

@@ -30,7 +30,9 @@ from medr1.train.settings import TrainingSettings, lora_config, trainer_config
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from medr1.train.resume import ExactResume
 
 RATIONALE_KEYS = ("thinking", "reasoning")
 """Where an item's metadata holds its rationale; `medr1 data distill` writes the first."""
@@ -41,21 +43,22 @@ def build_trainer(
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
-) -> SFTTrainer:
+) -> ExactResume:
     """The trainer, ready to run: stock TRL, with our prompts, images and targets."""
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
     from medr1.train.callbacks import MetricsLog
     from medr1.train.finite import StopsWhenNotFinite
+    from medr1.train.resume import ExactResume
 
-    class FiniteSFTTrainer(StopsWhenNotFinite, SFTTrainer):
+    class MedicalSFTTrainer(ExactResume, StopsWhenNotFinite, SFTTrainer):
         _name = "SFT"
 
     samples = fitting_samples(loaded, questions, settings)
     config: SFTConfig = trainer_config(settings, loaded)
     completions = target_completions(loaded, samples, settings.prompt)
-    trainer = FiniteSFTTrainer(
+    trainer = MedicalSFTTrainer(
         model=loaded.model,
         args=config,
         train_dataset=training_set(
