@@ -159,9 +159,13 @@ def pins(name: str) -> dict[str, str]:
     return dict(line.split("==") for line in found)
 
 
+UNTRIED = ("deepspeed", "vllm")
+"""Extras that need GPUs, and so were never tried together with the rest."""
+
+
 def test_constraints_lie_in_the_ranges():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
+    extras = [v for k, v in project["optional-dependencies"].items() if k not in UNTRIED]
     constraints = pins("constraints.txt")
     for requirement in map(Requirement, chain(project["dependencies"], *extras)):
         if requirement.name != "medr1":
