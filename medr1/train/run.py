@@ -112,6 +112,7 @@ def write_checkpoint(
     with writing(folder / "the trained weights"):
         trainer.save_model(str(folder))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; training.json says more
         write_atomic(folder / "medr1.json", document(validation=validated))
         write_checksums(folder)
 

@@ -45,6 +45,7 @@ def test_a_run_writes_a_checkpoint_that_loads(model, questions, tmp_path):
     assert [line["step"] for line in lines if "reward" in line] == [1, 2]
     assert {"rewards/accuracy/mean", "rewards/format/mean"} <= lines[0].keys()
     assert checksum_faults(folder) == []
+    assert not list(folder.glob("*.bin")), "a pickle in what is given on"
 
 
 def test_a_frozen_vision_tower_stays_as_it_was(model, questions, tmp_path):
