@@ -155,6 +155,9 @@ class ExactResume(Trainer):
         elif self.limit:
             raise OutputError(f"{final} cannot be read back as it was written: {faults[0]}.")
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Nothing: TRL's says "fine-tuned from None"; card.py writes one with the weights."""
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         progress = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from medr1.prompts import prompt_name
 from medr1.train import grpo, sft
 from medr1.train.begin import RECORD, Beginning, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
+from medr1.train.card import model_card
 from medr1.train.plan import run_plan
 from medr1.train.progress import Progress
 from medr1.train.settings import (
@@ -113,7 +115,10 @@ def write_checkpoint(
         trainer.save_model(str(folder))  # by every process: where weights are sharded
     if trainer.is_world_process_zero():
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; training.json says more
-        write_atomic(folder / "medr1.json", document(validation=validated))
+        described = document(validation=validated)
+        write_atomic(folder / "medr1.json", described)
+        name = folder.name.lstrip(".")  # what a validation finds best is still beside its place
+        write_atomic(folder / "README.md", model_card(name, json.loads(described)))
         write_checksums(folder)
 
 

@@ -46,6 +46,8 @@ def test_a_run_writes_a_checkpoint_that_loads(model, questions, tmp_path):
     assert {"rewards/accuracy/mean", "rewards/format/mean"} <= lines[0].keys()
     assert checksum_faults(folder) == []
     assert not list(folder.glob("*.bin")), "a pickle in what is given on"
+    card = (folder / "README.md").read_text()
+    assert "from tiny-vl, by GRPO" in card and "Not for diagnosis" in card
 
 
 def test_a_frozen_vision_tower_stays_as_it_was(model, questions, tmp_path):

@@ -1,0 +1,41 @@
+"""The model card of a trained checkpoint: what medr1.json says, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_CARD = """# {name}
+
+Made with medr1 from {base}, by {method}. It answers {style}; medr1 asks with the prompt it was
+trained with, {prompt}.
+
+**Research use only. Not for diagnosis, not for clinical use.** What it is worth, `medr1 eval` says
+on questions that it was not trained on.
+
+    medr1 infer --model-path {name} --image-path scan.png --question "..."
+
+{facts}
+"""
+_STYLES = {"letter": "with the letter of an option", "text": "in words"}
+
+
+def model_card(name: str, document: Mapping[str, Any]) -> str:
+    """The README.md of the checkpoint in a folder of this name; `document` is its medr1.json."""
+    facts = {
+        "Base, sha256": document["base_sha256"],
+        "Training data, sha256": document["data_sha256"],
+        "Prompt, sha256": document["prompt_sha256"],
+        "Seed": document["seed"],
+        "Versions": ", ".join(f"{key} {value}" for key, value in document["versions"].items()),
+    }
+    if found := document.get("validation"):
+        facts["Validation accuracy"] = f"{found['eval_accuracy']:.1%} at step {found['step']}"
+    return _CARD.format(
+        name=name,
+        base=document["base"],
+        method=document["method"].upper(),
+        style=_STYLES[document["answer_style"]],
+        prompt=document["prompt"],
+        facts="\n".join(f"- {key}: {value}" for key, value in facts.items()),
+    )
