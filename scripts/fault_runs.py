@@ -172,7 +172,7 @@ def killed_often(out: Path, kills: int, seed: int, **values: Any) -> dict[str, A
     fork of this process, which has the libraries and the model loaded and nothing begun.
     """
     from medr1.models import load_model
-    from medr1.train.manifest import SAVING, newest_checkpoint, step_of
+    from medr1.train.manifest import SAVING, checkpoints, newest_checkpoint, step_of
 
     loaded, draw = load_model(tiny_vl_folder(), device="cpu"), random.Random(seed)
     saving, lost, done = 0, 0, 0
@@ -187,13 +187,17 @@ def killed_often(out: Path, kills: int, seed: int, **values: Any) -> dict[str, A
                     code = 0
                 finally:
                     os._exit(code)
-            in_save, begun = done % 2 == 0, time.monotonic()
-            after = draw.uniform(0.2, 4.0)
-            files = draw.randrange(1, 13)
+            in_save, begun = done % 2 == 0, time.time()
+            newest = newest_checkpoint(out) if checkpoints(out) else None
+            wanted = (step_of(newest) if newest else 0) + draw.randrange(0, 4)
+            delay, files = draw.uniform(0.0, 0.3), draw.randrange(1, 13)
             while os.waitpid(child, os.WNOHANG) == (0, 0):
-                waited = time.monotonic() - begun
-                written = sum(1 for p in (out / SAVING).glob("*/*"))
-                if done < kills and (written >= files if in_save else waited > after):
+                if in_save:
+                    is_there = _written(out / SAVING, begun) >= files
+                else:
+                    is_there = time.time() - begun > 0.3 and steps_done(out) >= wanted
+                if done < kills and is_there:
+                    time.sleep(0 if in_save else delay)
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
                     break
@@ -206,6 +210,14 @@ def killed_often(out: Path, kills: int, seed: int, **values: Any) -> dict[str, A
             saving += in_save
             newest = newest_checkpoint(out)
             lost = max(lost, steps_done(out) - (step_of(newest) if newest else 0))
+
+
+def _written(folder: Path, since: float) -> int:
+    """How many files a save has written there since then; what a kill left is older."""
+    try:
+        return sum(path.stat().st_mtime > since for path in folder.glob("*/*"))
+    except FileNotFoundError:  # the save has just become whole
+        return 0
 
 
 def main() -> None:

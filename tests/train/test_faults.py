@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_run_killed_twenty_times_half_of_them_while_saving_is_the_run_undisturbed(tmp_path):
-    values = json.dumps({"max_steps": 20})
+    values = json.dumps({"max_steps": 60})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     found = {}
     for out, kills in ((whole, 0), (broken, 20)):
