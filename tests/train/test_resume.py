@@ -1,5 +1,7 @@
 """A run that was broken off and gone on with is the run undisturbed, bit for bit."""
 
+import json
+
 import pytest
 
 pytest.importorskip("trl")
@@ -13,6 +15,7 @@ from medr1.train.begin import Beginning, configuration
 from medr1.train.manifest import checkpoints, newest_checkpoint, step_of
 from medr1.train.run import train
 from medr1.train.settings import settings_from
+from medr1.train.validation import Validation
 
 
 class Killed(BaseException):
@@ -31,10 +34,10 @@ class KilledAfter(TrainerCallback):
             raise Killed
 
 
-def go(out, *, until=None, number=40, begun=None, model=None, **values):
+def go(out, *, until=None, number=40, begun=None, model=None, shared=TINY, **values):
     """One attempt at a run: from its newest checkpoint to the end, or killed after a step."""
     questions = few_questions(number)
-    settings = settings_from({**TINY, **values}, out)
+    settings = settings_from({**shared, **values}, out)
     loaded = load_model(model or tiny_vl_folder(), device="cpu")
     begun = begun or Beginning(
         configuration(settings, loaded.path, questions), newest_checkpoint(out)
@@ -73,3 +76,44 @@ def test_going_on_is_exact(case, tmp_path):
         go(broken, until=7, **values)
     go(broken, **values)
     assert same_run(whole, broken)
+
+
+def test_a_supervised_run_goes_on_exactly(tmp_path):
+    fields = ("batch_size", "learning_rate", "max_steps", "logging_steps", "save_steps")
+    supervised = {"method": "sft", **{name: TINY[name] for name in fields}}
+    whole = go(tmp_path / "whole", shared=supervised)
+    broken = go(tmp_path / "broken", shared=supervised, until=5)
+    assert [step_of(c) for c in checkpoints(broken)] == [4, 2]
+    go(broken, shared=supervised)
+    assert len(logged(whole)) > 8
+    assert same_run(whole, broken)
+
+
+def test_validation_is_gone_on_with(tmp_path):
+    """No line twice, and the best checkpoint is that of the undisturbed run."""
+    accuracies = [0.5, 0.2, 0.6, 0.4, 0.3]
+
+    def validated(out, until=None):
+        settings = settings_from({**TINY, "save_steps": 2}, out)
+        questions, loaded = few_questions(), load_model(tiny_vl_folder(), device="cpu")
+        begun = Beginning(configuration(settings, loaded.path, questions), newest_checkpoint(out))
+        start = step_of(begun.checkpoint) if begun.checkpoint else 0
+        left = iter(accuracies[start // 2 + bool(start) :])
+        validation = Validation(lambda: {"eval_accuracy": next(left)}, 2)
+        callbacks = [KilledAfter(until)] if until else []
+        try:
+            train(loaded, questions, settings, callbacks, validation, begun)
+        except Killed:
+            assert until
+        lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+        return [(e["step"], e["eval_accuracy"]) for e in lines if "eval_accuracy" in e]
+
+    wanted = list(zip((0, 2, 4, 6, 8), accuracies, strict=True))
+    assert validated(tmp_path / "whole") == wanted
+    validated(tmp_path / "broken", until=5)
+    assert validated(tmp_path / "broken") == wanted
+    for out in (tmp_path / "whole", tmp_path / "broken"):
+        kept = json.loads((out / "best" / "medr1.json").read_text())["validation"]
+        assert (kept["step"], kept["eval_accuracy"]) == (4, 0.6)
+    weights = [tmp_path / name / "best" / "model.safetensors" for name in ("whole", "broken")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
