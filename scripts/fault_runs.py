@@ -190,7 +190,7 @@ def killed_often(out: Path, kills: int, seed: int, **values: Any) -> dict[str, A
             in_save, begun = done % 2 == 0, time.time()
             newest = newest_checkpoint(out) if checkpoints(out) else None
             wanted = (step_of(newest) if newest else 0) + draw.randrange(0, 4)
-            delay, files = draw.uniform(0.0, 0.3), draw.randrange(1, 13)
+            delay, files = draw.uniform(0.0, 0.3), draw.randrange(1, 9)
             while os.waitpid(child, os.WNOHANG) == (0, 0):
                 if in_save:
                     is_there = _written(out / SAVING, begun) >= files

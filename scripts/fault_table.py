@@ -1,8 +1,8 @@
-"""Breaks tiny training runs, of plain TRL and of medr1, and prints what became of each.
+"""Breaks tiny training runs off, and goes on by Trainer's own resume and by medr1's.
 
-    python scripts/fault_table.py            a Markdown table on stdout, some minutes
+    python scripts/fault_table.py            a Markdown table on stdout, a minute
 
-Plain TRL is its GRPOTrainer with the same questions, images and rewards, and Trainer's own resume.
+Trainer's own is medr1's trainer without its resume, with the same questions, images and rewards.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ ROWS: dict[str, tuple[str, Callable[..., str], dict[str, Any]]] = {
 def main() -> None:
     """Print the table."""
     logging.getLogger("medr1").setLevel(logging.ERROR)
-    print("| figure | fault | plain TRL | medr1 |\n|---|---|---|---|", flush=True)
+    print("| figure | fault | Trainer's own resume | medr1 |\n|---|---|---|---|", flush=True)
     for figure, (fault, measure, values) in ROWS.items():
         with tempfile.TemporaryDirectory() as folder:
             found = [

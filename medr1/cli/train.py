@@ -132,22 +132,29 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
     return questions.only(options["answer_types"]) if options["answer_types"] else questions
 
 
-def validation_for(
-    options: dict[str, Any], questions: Questions, loaded: LoadedModel, settings: TrainingSettings
-) -> Validation | None:
-    """What --eval-data asks for."""
+def held_back_questions(
+    options: dict[str, Any], questions: Questions, settings: TrainingSettings
+) -> Questions | None:
+    """The questions of --eval-data, of the answer types asked for."""
     if not options["eval_data"]:
         return None
+    from medr1.validation import validation_questions
+
+    split = str(settings.model.get("dataset_test_split", "validation"))
+    held_back = validation_questions(Path(options["eval_data"]), split, questions)
+    return held_back.only(options["answer_types"]) if options["answer_types"] else held_back
+
+
+def validation_on(
+    held_back: Questions, every: int | None, loaded: LoadedModel, settings: TrainingSettings
+) -> Validation:
+    """What is measured on the questions held back, every so many steps."""
     from medr1.infer.engine import Decoding
     from medr1.train.plan import sharding
     from medr1.train.settings import trainer_config
     from medr1.train.validation import Validation
-    from medr1.validation import Rehearsal, validation_questions
+    from medr1.validation import Rehearsal
 
-    split = str(settings.model.get("dataset_test_split", "validation"))
-    held_back = validation_questions(Path(options["eval_data"]), split, questions)
-    if options["answer_types"]:
-        held_back = held_back.only(options["answer_types"])
     config = trainer_config(settings, loaded)
     rehearsal = Rehearsal(
         loaded,
@@ -157,7 +164,7 @@ def validation_for(
         batch_size=config.per_device_eval_batch_size,
     )
     divided = sharding().weights == 1
-    return Validation(lambda: rehearsal.accuracy(divided=divided), options["eval_steps"])
+    return Validation(lambda: rehearsal.accuracy(divided=divided), every)
 
 
 @click.command(
@@ -331,7 +338,8 @@ def _begin_or_go_on(
 
     output, overwrite = settings.output_dir, options["overwrite"]
     first = is_first_process()
-    wanted = configuration(settings, checkpoint, questions) if first else {}
+    held_back = held_back_questions(options, questions, settings)
+    wanted = configuration(settings, checkpoint, questions, held_back) if first else {}
     begun = look_at(output, wanted, overwrite=overwrite, first=first)
     if begun.is_finished:
         logger.info("%s is finished. --overwrite trains it anew.", output)
@@ -344,7 +352,8 @@ def _begin_or_go_on(
         offline=options["offline"],
         quantization=quantization_config(settings),
     )
-    validation = validation_for(options, questions, loaded, settings)
+    every = options["eval_steps"]
+    validation = validation_on(held_back, every, loaded, settings) if held_back else None
     with taken(output, begun, overwrite=overwrite, first=first):
         try:
             run(loaded, questions, settings, validation=validation, begun=begun)

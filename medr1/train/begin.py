@@ -57,15 +57,22 @@ class Beginning:
 
 
 def configuration(
-    settings: TrainingSettings, checkpoint: Path, questions: Questions
+    settings: TrainingSettings,
+    checkpoint: Path,
+    questions: Questions,
+    held_back: Questions | None = None,
 ) -> dict[str, Any]:
-    """What makes a run this run and no other, as training.json holds it."""
+    """What makes a run this run and no other, as training.json holds it.
+
+    `held_back` are the questions that it is validated on, and by which its best step is chosen.
+    """
     own = dataclasses.asdict(settings)
     trainer, model = own.pop("trainer"), own.pop("model")
     del own["output_dir"], own["completions_steps"]
     document = {
         "model_sha256": checkpoint_sha256(checkpoint),
         "data_sha256": questions.sha256,
+        "eval_data_sha256": held_back.sha256 if held_back else None,
         "samples": len(questions.samples),
         **own,
         **model,

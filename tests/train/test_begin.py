@@ -13,7 +13,7 @@ import fault_runs
 from fault_runs import TINY, few_questions, same_run
 
 from medr1.cli import cli
-from medr1.data.tiny import tiny_vl_folder
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import OutputError
 from medr1.journal import held
 from medr1.train.begin import LOCK, configuration, require_space
@@ -68,6 +68,7 @@ def test_the_same_command_goes_on_and_then_has_nothing_to_do(begun, finished):
         ({"batch_size": 8}, "completions_per_step was 4, is 8"),
         ({"use_peft": True}, "use_peft was not given, is True"),
         ({"model_path": tiny_vl_folder().with_name("tiny-vl-letters")}, "model_sha256 was"),
+        ({"eval_data": tiny_vqa_folder()}, "eval_data_sha256 was not given"),
     ],
 )
 def test_another_configuration_is_refused_with_what_differs(values, says, finished):
