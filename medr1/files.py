@@ -136,6 +136,11 @@ def _offence(text: str) -> tuple[int, str]:
     return 0, "refused"
 
 
+def in_gb(size: int) -> str:
+    """A number of bytes as people read it: GB, or MB under a tenth of one."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
 def write_atomic(path: Path, data: str | bytes | Iterable[str]) -> None:
     """Write under a temporary name, then rename: a reader sees the old or the new, never a part."""
     pieces = [data] if isinstance(data, str | bytes) else data

@@ -17,7 +17,7 @@ from typing import Any
 from medr1.checkpoints.finding import LOADED
 from medr1.checkpoints.integrity import CHECKSUMS, checksum_line
 from medr1.errors import InputError, Medr1Error, OutputError
-from medr1.files import sha256_of, to_json, write_atomic
+from medr1.files import in_gb, sha256_of, to_json, write_atomic
 
 MED_R1 = "yuxianglai117/Med-R1"
 DEFAULT_VARIANT = "Qwen_2.5_3B_nothink"
@@ -157,11 +157,6 @@ def require_space(wanted: Plan) -> int:
             "Free space, or choose another place with --output-dir."
         )
     return free
-
-
-def in_gb(size: int) -> str:
-    """A number of bytes as people read it: GB, or MB under a tenth of one."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def fetch(wanted: Plan) -> Path:

@@ -53,7 +53,7 @@ def fetch(
     """
     from medr1 import hub
     from medr1.errors import InputError
-    from medr1.files import to_json
+    from medr1.files import in_gb, to_json
 
     if offline:
         raise InputError("fetch needs the network, which --offline forbids. Leave one of them out.")
@@ -68,9 +68,9 @@ def fetch(
             "%s: %d files, %s, %s of it not here yet; %s free",
             f"{wanted.repo}/{wanted.folder}".rstrip("/"),
             len(wanted.files),
-            hub.in_gb(wanted.size),
-            hub.in_gb(wanted.missing),
-            hub.in_gb(free),
+            in_gb(wanted.size),
+            in_gb(wanted.missing),
+            in_gb(free),
         )
         document = hub.summary(wanted)
         if not dry_run:

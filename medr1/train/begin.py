@@ -22,7 +22,7 @@ from medr1.checkpoints.finding import LOADED
 from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError, OutputError, StateError
-from medr1.files import parse_json, prepare_folder, read_text
+from medr1.files import in_gb, parse_json, prepare_folder, read_text
 from medr1.journal import held, require_unlocked
 from medr1.models import library_versions
 from medr1.train.manifest import checkpoints, newest_checkpoint
@@ -179,21 +179,13 @@ def require_space(
     checkpoint = final + 2 * trained
     free = shutil.disk_usage(output).free
     needed = final + (checkpoint if saves else 0)
-    said = f"{output} has {_size(free)} left; a checkpoint takes {_size(checkpoint)}"
+    said = f"{output} has {in_gb(free)} left; a checkpoint takes {in_gb(checkpoint)}"
     if free < needed:
         raise OutputError(
-            f"{said}, and with the final weights {_size(needed)} are needed. Make room or choose "
+            f"{said}, and with the final weights {in_gb(needed)} are needed. Make room or choose "
             "another place."
         )
     here = len(checkpoints(output))
     to_come = max(1, limit + 1 - here) if limit else 2
     if saves and free < to_come * checkpoint + final:
         logger.warning("%s. The run will stop where the disk is full; make room.", said)
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} GB"
