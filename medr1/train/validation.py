@@ -45,9 +45,12 @@ class KeepsTheBest:
         save: Callable[[Path, dict[str, Any]], None],
     ) -> None:
         self.trainer, self.validation, self.folder, self.save = trainer, validation, folder, save
-        self.best = accuracy_of(folder)
+        self.best: float | None = None
+        self.has_looked = False
 
     def __call__(self, step: int) -> None:
+        if not self.has_looked:  # a run that goes on may have kept one before
+            self.best, self.has_looked = accuracy_of(self.folder, before=step), True
         with self._whole_model(), self.trainer.accelerator.autocast():
             values = dict(self.validation.measure())
         wanted = self.trainer.control.should_log  # which a line of ours takes for served
@@ -81,9 +84,13 @@ def _line(step: int, values: Mapping[str, float], kept: Path | None) -> str:
     return f"{said}, the best so far: kept in {kept}" if kept else said
 
 
-def accuracy_of(folder: Path) -> float | None:
-    """The validation accuracy that a kept checkpoint had; None where there is no such."""
+def accuracy_of(folder: Path, *, before: int) -> float | None:
+    """The validation accuracy of a kept checkpoint; None where there is none of a step before.
+
+    One of a later step is of work that was lost, and is measured again.
+    """
     file = folder / "medr1.json"
     if not file.is_file():
         return None
-    return float(parse_json(read_text(file), str(file))["validation"]["eval_accuracy"])
+    validated = parse_json(read_text(file), str(file))["validation"]
+    return float(validated["eval_accuracy"]) if validated["step"] < before else None

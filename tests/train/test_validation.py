@@ -100,6 +100,18 @@ def test_a_worse_step_does_not_replace_a_better_one(data, tmp_path):
     assert not (tmp_path / ".best").exists()
 
 
+def test_a_best_step_that_was_lost_is_not_compared_with(data, tmp_path):
+    questions = read_questions(data / "train.json").only(["multiple_choice"])
+    for accuracies in ([0.1, 0.2, 0.2, 0.9, 0.1], [0.1, 0.3, 0.2, 0.2, 0.2]):
+        given = iter(accuracies)
+        loaded = load_model(tiny_vl_folder(), device="cpu")
+        settings = settings_from({**tiny_config(), **SMALL}, tmp_path)
+        measure = Validation(lambda given=given: {"eval_accuracy": next(given)}, 1)
+        train(loaded, questions, settings, validation=measure)
+    kept = json.loads((tmp_path / "best" / "medr1.json").read_text())["validation"]
+    assert kept == {"step": 1, "eval_accuracy": 0.3}
+
+
 def test_validation_changes_nothing_about_the_training(data, tmp_path):
     questions = read_questions(data / "train.json").only(["multiple_choice"])
     held_back = read_questions(data / "validation.json").only(["multiple_choice"])
