@@ -10,7 +10,6 @@ from medr1.cli import cli
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import NonFiniteError
-from medr1.models import load_model
 
 pytest.importorskip("trl")
 
@@ -30,11 +29,6 @@ ITEM = r"\(items 'train_\d+-\w+'\)"
 @pytest.fixture
 def questions():
     return read_questions(tiny_vqa_folder() / "train.json", limit=40)
-
-
-@pytest.fixture
-def model():
-    return load_model(tiny_vl_folder(), device="cpu")
 
 
 def weight(model):

@@ -30,11 +30,6 @@ def questions():
     return read_questions(tiny_vqa_folder() / "train.json", limit=40)
 
 
-@pytest.fixture
-def model():
-    return load_model(tiny_vl_folder(), device="cpu")
-
-
 def test_a_run_writes_a_checkpoint_that_loads(model, questions, tmp_path):
     before = {name: p.detach().clone() for name, p in model.model.named_parameters()}
     folder = train(model, questions, settings_from({**tiny_config(), **SMALL}, tmp_path / "out"))

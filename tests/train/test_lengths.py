@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from medr1.data.readers import read_questions
-from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.data.tiny import tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.models import load_model
 from medr1.prompts import chat_messages
 from medr1.train.lengths import (
     pixel_limits,
@@ -16,11 +15,6 @@ from medr1.train.lengths import (
     require_room,
     set_pixel_limits,
 )
-
-
-@pytest.fixture
-def model():
-    return load_model(tiny_vl_folder(), device="cpu")
 
 
 @pytest.fixture

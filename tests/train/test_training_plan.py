@@ -21,11 +21,6 @@ def questions():
     return read_questions(tiny_vqa_folder() / "train.json", limit=22)
 
 
-@pytest.fixture
-def model():
-    return load_model(tiny_vl_folder(), device="cpu")
-
-
 def config_of(model, folder, **values):
     given = {k: v for k, v in {**tiny_config(), **SMALL, **values}.items() if v is not None}
     return settings_from(given, folder)
