@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -314,7 +315,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
         if not is_first_process():
             return None
         return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
-    _begin_or_go_on(options, questions, settings, checkpoint, device, dtype)
+    _begin_or_go_on(options, questions, settings, outline, plan)
     if not is_first_process():
         return None
     return to_json({"output_dir": str(output)}) if options["as_json"] else f"{output}\n"
@@ -324,11 +325,10 @@ def _begin_or_go_on(
     options: dict[str, Any],
     questions: Questions,
     settings: TrainingSettings,
-    checkpoint: Path,
-    device: str,
-    dtype: str,
+    outline: LoadedModel,
+    plan: Mapping[str, Any],
 ) -> None:
-    """Train in the output folder, from where the run stands there."""
+    """Train what is outlined in the output folder, from where the run stands there."""
     from medr1.models import load_model
     from medr1.report.training import write_training_page
     from medr1.train.begin import configuration, look_at, taken
@@ -339,15 +339,15 @@ def _begin_or_go_on(
     output, overwrite = settings.output_dir, options["overwrite"]
     first = is_first_process()
     held_back = held_back_questions(options, questions, settings)
-    wanted = configuration(settings, checkpoint, questions, held_back) if first else {}
+    wanted = configuration(settings, outline.path, questions, held_back) if first else {}
     begun = look_at(output, wanted, overwrite=overwrite, first=first)
     if begun.is_finished:
         logger.info("%s is finished. --overwrite trains it anew.", output)
         return
     loaded = load_model(
-        checkpoint,
-        device=device,
-        dtype=dtype,
+        outline.path,
+        device=outline.device.type,
+        dtype=str(outline.dtype).removeprefix("torch."),
         attention=settings.model.get("attn_implementation"),
         offline=options["offline"],
         quantization=quantization_config(settings),
@@ -356,7 +356,7 @@ def _begin_or_go_on(
     validation = validation_on(held_back, every, loaded, settings) if held_back else None
     with taken(output, begun, overwrite=overwrite, first=first):
         try:
-            run(loaded, questions, settings, validation=validation, begun=begun)
+            run(loaded, questions, settings, validation=validation, begun=begun, plan=plan)
         finally:
             if first:
                 write_training_page(output, stopped_by=sys.exc_info()[1])

@@ -64,10 +64,10 @@ def build_trainer(
     from medr1.train.shared_prefix import SharedPrefixTrainer
 
     class WatchedGRPOTrainer(ExactResume, StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
-        _name = "GRPO"
+        """TRL's trainer, with the parts of ours that change what it does."""
 
     class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
-        pass
+        """The same, each prompt run once."""
 
     samples = fitting_samples(loaded, questions, settings)
     config: GRPOConfig = trainer_config(settings, loaded)

@@ -187,15 +187,15 @@ class ExactResume(Trainer):
         node = os.environ.get("GROUP_RANK", "0")
         everyone = gather_object([(node, os.getpid())])
         watch.peers = [pid for where, pid in everyone if where == node]
+        came_to_an_end = False
         try:
             self.train(resume_from_checkpoint=str(start) if start else None)
-        except BaseException:
+            came_to_an_end = True
+        finally:
             watch.peers = []
-            if self.is_world_process_zero():
+            if not came_to_an_end and self.is_world_process_zero():
                 said = how_to_go_on(self.output)
                 logger.warning("Ended at step %d. %s", self.state.global_step, said)
-            raise
-        watch.peers = []
         self.accelerator.wait_for_everyone()  # nobody leaves while others still look for it
 
     def _say_start(self, checkpoint: Path) -> None:

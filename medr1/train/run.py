@@ -56,6 +56,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     validation: Validation | None = None,
     begun: Beginning | None = None,
+    plan: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run the method and write the trained checkpoint to `settings.output_dir`, which it returns.
 
@@ -64,12 +65,13 @@ def train(
     With a validation, the folder `best` holds the checkpoint of the step that was best under it.
     Raises InputError for settings or data that cannot be trained on, OutputError where the disk is
     full, StoppedBySignal after SIGTERM or SIGUSR1. `begun` is what `begin.look_at` found in the
-    folder; without it the run begins with its first step.
+    folder; without it the run begins with its first step. `plan` is what `resolved` gave, where
+    that was asked already.
     """
     from medr1.train.stopping import Watch
 
     # the plan makes a configuration of its own, which resets accelerate's state: before the trainer
-    plan = resolved(loaded, questions, settings)
+    plan = plan or resolved(loaded, questions, settings)
     begun = begun or Beginning(configuration(settings, loaded.path, questions))
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:

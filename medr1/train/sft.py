@@ -53,7 +53,7 @@ def build_trainer(
     from medr1.train.resume import ExactResume
 
     class MedicalSFTTrainer(ExactResume, StopsWhenNotFinite, SFTTrainer):
-        _name = "SFT"
+        """TRL's trainer, with the parts of ours that change what it does."""
 
     samples = fitting_samples(loaded, questions, settings)
     config: SFTConfig = trainer_config(settings, loaded)
