@@ -76,17 +76,22 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training configuration refused: {reason}") from None
-    if (
-        getattr(config, "beta", 0)
-        and is_adapter(loaded.path)
-        and not settings.model.get("use_peft")
-    ):
-        # TRL reads the reference from the folder of the weights, where the adapter is not
-        raise InputError(
-            f"with a beta, the reference is the model that training starts from, and {loaded.path} "
-            "is an adapter: merge it first with medr1 merge, or train another with --use-peft."
-        )
+    if is_adapter(loaded.path):
+        _require_whole_start(settings, loaded, config)
     return config
+
+
+def _require_whole_start(settings: TrainingSettings, loaded: LoadedModel, config: Any) -> None:
+    """Refuse a run from an adapter that would name, or hold itself to, the adapter's base alone."""
+    reason = ""
+    if settings.model.get("use_peft"):  # adapter_config.json names a folder of whole weights
+        reason = "--use-peft trains an adapter on a whole checkpoint"
+    elif getattr(config, "beta", 0):  # TRL reads the reference from the folder of the weights
+        reason = "with a beta, the reference is the model that training starts from"
+    if reason:
+        raise InputError(
+            f"{reason}, and {loaded.path} is an adapter: merge it first with medr1 merge."
+        )
 
 
 def compute_dtype(settings: TrainingSettings, loaded: LoadedModel) -> str:
