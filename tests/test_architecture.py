@@ -21,7 +21,7 @@ PACKAGE = ROOT / "medr1"
 LAYERS = (
     {"errors", "journal", "records", "files"},
     {"normalization", "quantities", "answers", "similarity", "intervals", "significance"},
-    {"checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
+    {"caching", "checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
     {"cli", "demo", "doctor", "validation", "__main__"},
 )

@@ -87,6 +87,8 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: Features) -> Pre
     """Run the prompts through the model, each picture's features in its place."""
     import torch
 
+    from medr1.caching import grow_in_blocks
+
     width = max(len(row.ids) for row in rows)
     pad = loaded.processor.tokenizer.pad_token_id
     ids_BP = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
@@ -112,6 +114,7 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: Features) -> Pre
         use_cache=True,
         **seen,
     )
+    grow_in_blocks(out.past_key_values)
     return Prefix(ids_BP, mask_BP, positions_3BP[0, :, -1], deltas_B1, out.past_key_values)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
+from medr1.caching import grow_in_blocks
 from medr1.train.packing import Groups, LeftOut, groups_of, in_groups, in_rows, pack, unpack
 from medr1.train.shared_attention import NAMES, use_shared_attention
 
@@ -318,6 +319,7 @@ def generating_in_groups(model: Any, generations: int) -> Iterator[None]:
             logits_to_keep=1,
         ).past_key_values
         cache.batch_repeat_interleave(generations)
+        grow_in_blocks(cache)
         model.model.rope_deltas = deltas_P1.repeat_interleave(generations, 0)
         return generate(
             input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **kwargs
