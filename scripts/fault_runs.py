@@ -1,14 +1,9 @@
-"""A tiny training run to break: its settings, its command, what it logged, what it left.
-
-fault_table.py and the tests break it; by themselves these do nothing.
-"""
+"""A tiny training run to break: its settings, its command, what it logged, what it left."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -35,6 +30,7 @@ LORA: Mapping[str, Any] = {
     "use_peft": True, "lora_r": 4, "lora_dropout": 0.1, "learning_rate": 1e-2,
     "disable_dropout": False,
 }  # fmt: skip
+STOCK = Path(__file__).with_name("stock_run.py")
 COMPARED = ("loss", "reward", "grad_norm", "learning_rate", "kl", "train_loss")
 
 
@@ -52,15 +48,18 @@ def flags(values: Mapping[str, Any]) -> list[str]:
     return typed
 
 
-def command(out: Path, processes: int = 1, **values: Any) -> list[str]:
-    """`medr1 train` on the embedded model and data, under torchrun where processes are several."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+def command(out: Path, processes: int = 1, *, stock: bool = False, **values: Any) -> list[str]:
+    """`medr1 train` on the embedded model and data, under torchrun where processes are several.
+
+    With `stock` the same by Trainer's own means.
+    """
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    launcher = [sys.executable, *(several if processes > 1 else ())]
+    if stock:
+        return [*launcher, str(STOCK), str(out), json.dumps(values)]
     where = {"model_path": tiny_vl_folder(), "data": tiny_vqa_folder(), "output_dir": out}
     own = {"answer_types": "multiple_choice", "device": "cpu"}
-    return [
-        *(sys.executable, *(launcher if processes > 1 else ()), "-m", "medr1", "train"),
-        *flags({**where, **own, **TINY, **values}),
-    ]
+    return [*launcher, "-m", "medr1", "train", *flags({**where, **own, **TINY, **values})]
 
 
 @contextmanager
@@ -99,21 +98,6 @@ def steps_done(out: Path) -> int:
     return max((entry["step"] for entry in logged(out)), default=0)
 
 
-def fails_in_rank_1(folder: Path, how: str) -> dict[str, str]:
-    """An environment with the reward `failing:in_rank_1`, which does this in the third step."""
-    folder.joinpath("failing.py").write_text(
-        "import os, signal\n"
-        "def in_rank_1(completions, trainer_state, **columns):\n"
-        "    if os.environ.get('RANK') == '1' and trainer_state.global_step == 2:\n"
-        f"        {how}\n"
-        "    return [0.0] * len(completions)\n"
-    )
-    return {**os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
-
-
-FAILING = ["accuracy", "failing:in_rank_1"]
-
-
 def final_weights(out: Path) -> str:
     """The hash of the trained weights."""
     return sha256_of(next(out.glob("*model.safetensors")))
@@ -148,83 +132,3 @@ def processes_of(out: Path) -> dict[int, bool]:
         if str(out).encode() in words and state != "Z":
             found[int(entry.name)] = b"torch.distributed.run" in words
     return found
-
-
-def attempt(out: Path, loaded: Any, **values: Any) -> None:
-    """One go at a run in this process, as `medr1 train` does it: begun, gone on with, or done."""
-    from medr1.train.begin import configuration, look_at, taken
-    from medr1.train.run import train
-    from medr1.train.settings import settings_from
-
-    questions = few_questions()
-    settings = settings_from({**TINY, **values}, out)
-    wanted = configuration(settings, loaded.path, questions)
-    begun = look_at(out, wanted, overwrite=False, first=True)
-    if not begun.is_finished:
-        with taken(out, begun, overwrite=False, first=True):
-            train(loaded, questions, settings, begun=begun)
-
-
-def killed_often(out: Path, kills: int, seed: int, **values: Any) -> dict[str, Any]:
-    """A run killed again and again until it was done, every second time while it saves.
-
-    Says how often it was killed while saving, and the most steps that one kill cost. Each go is a
-    fork of this process, which has the libraries and the model loaded and nothing begun.
-    """
-    from medr1.models import load_model
-    from medr1.train.manifest import SAVING, checkpoints, newest_checkpoint, step_of
-
-    loaded, draw = load_model(tiny_vl_folder(), device="cpu"), random.Random(seed)
-    saving, lost, done = 0, 0, 0
-    with (out.parent / "kills.log").open("ab") as log:
-        while True:
-            child = os.fork()
-            if not child:
-                os.dup2(log.fileno(), 2)
-                code = 1
-                try:
-                    attempt(out, loaded, **values)
-                    code = 0
-                finally:
-                    os._exit(code)
-            in_save, begun = done % 2 == 0, time.time()
-            newest = newest_checkpoint(out) if checkpoints(out) else None
-            wanted = (step_of(newest) if newest else 0) + draw.randrange(0, 4)
-            delay, files = draw.uniform(0.0, 0.3), draw.randrange(1, 9)
-            while os.waitpid(child, os.WNOHANG) == (0, 0):
-                if in_save:
-                    is_there = _written(out / SAVING, begun) >= files
-                else:
-                    is_there = time.time() - begun > 0.3 and steps_done(out) >= wanted
-                if done < kills and is_there:
-                    time.sleep(0 if in_save else delay)
-                    os.kill(child, signal.SIGKILL)
-                    os.waitpid(child, 0)
-                    break
-                time.sleep(0.0005)
-            else:
-                if (out / "SHA256SUMS").is_file():
-                    return {"kills": done, "while_saving": saving, "most_steps_lost": lost}
-                raise RuntimeError(f"a go ended by itself: see {log.name}")
-            done += 1
-            saving += in_save
-            newest = newest_checkpoint(out)
-            lost = max(lost, steps_done(out) - (step_of(newest) if newest else 0))
-
-
-def _written(folder: Path, since: float) -> int:
-    """How many files a save has written there since then; what a kill left is older."""
-    try:
-        return sum(path.stat().st_mtime > since for path in folder.glob("*/*"))
-    except FileNotFoundError:  # the save has just become whole
-        return 0
-
-
-def main() -> None:
-    """`fault_runs.py OUT KILLS SEED {"max_steps": ...}`: one run, killed often."""
-    out, kills, seed, values = sys.argv[1:]
-    print(json.dumps(killed_often(Path(out), int(kills), int(seed), **json.loads(values))))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,21 @@
 """The figures of what a training run survives: kills, dead and hanging processes, full disks."""
 
-import json
 import os
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("trl")
 
-import fault_runs
-from fault_runs import (
-    FAILING,
-    LORA,
-    command,
-    fails_in_rank_1,
-    processes_of,
-    run,
-    running,
-    same_run,
-    steps_done,
-    wait_until,
+from fault_runs import LORA, command, run, running, same_run, steps_done, wait_until
+from faults import (
+    DEATHS,
+    STOPPED,
+    checkpoint_bytes,
+    killed_in_a_process,
+    launcher_killed,
+    second_process_fails,
+    small_disk,
 )
 
 from medr1.train.manifest import checkpoint_faults, checkpoints, newest_checkpoint, step_of
@@ -31,18 +24,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_run_killed_twenty_times_half_of_them_while_saving_is_the_run_undisturbed(tmp_path):
-    values = json.dumps({"max_steps": 60})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    found = {}
-    for out, kills in ((whole, 0), (broken, 20)):
-        arguments = [sys.executable, fault_runs.__file__, str(out), str(kills), "0", values]
-        result = subprocess.run(arguments, capture_output=True, text=True, timeout=900)
-        assert result.returncode == 0, result.stderr[-2000:]
-        found[out] = json.loads(result.stdout)
-    assert found[broken] | {"most_steps_lost": 0} == {
-        "kills": 20, "while_saving": 10, "most_steps_lost": 0,
-    }  # fmt: skip
-    assert found[broken]["most_steps_lost"] <= 3  # a save interval, and the step of the next save
+    killed_in_a_process(whole, 0, max_steps=60)
+    found = killed_in_a_process(broken, 20, max_steps=60)
+    assert found.pop("most_steps_lost") <= 3  # a save interval, and the step of the next save
+    assert found == {"kills": 20, "while_saving": 10}
     assert same_run(whole, broken)
 
 
@@ -74,64 +60,47 @@ def test_a_checkpoint_of_two_processes_goes_on_with_one_and_says_so(tmp_path):
     assert steps_done(out) == 8
 
 
-@pytest.mark.parametrize(
-    "how", ["os.kill(os.getpid(), signal.SIGKILL)", "raise RuntimeError('broken')", "os._exit(0)"]
-)
+@pytest.mark.parametrize("how", DEATHS)
 def test_a_process_that_dies_ends_the_run_within_ten_seconds(how, tmp_path):
-    out, env = tmp_path / "out", fails_in_rank_1(tmp_path, how)
-    arguments = command(out, 2, rewards=FAILING)
-    with running(arguments, tmp_path / "log", env) as process:
-        wait_until(lambda: steps_done(out) >= 2 or process.poll() is not None)
-        started = time.monotonic()
-        assert process.wait(timeout=60) != 0
-        assert time.monotonic() - started < 10
-    assert not processes_of(out)
-    assert step_of(newest_checkpoint(out)) == 2
+    found = second_process_fails(tmp_path / "out", DEATHS[how])
+    assert found.code not in (0, None) and found.seconds < 10 and not found.left
+    assert step_of(newest_checkpoint(tmp_path / "out")) == 2
 
 
 def test_a_process_that_hangs_ends_the_run_after_the_timeout(tmp_path):
-    out = tmp_path / "out"
-    env = fails_in_rank_1(tmp_path, "os.kill(os.getpid(), signal.SIGSTOP)")
-    arguments = command(out, 2, rewards=FAILING, ddp_timeout=15)
-    with running(arguments, tmp_path / "log", env) as process:
-        wait_until(lambda: steps_done(out) >= 2 or process.poll() is not None)
-        started = time.monotonic()
-        assert process.wait(timeout=120) != 0
-        assert time.monotonic() - started < 15 + 35
-    assert not processes_of(out)
+    found = second_process_fails(tmp_path / "out", STOPPED, ddp_timeout=15)
+    assert found.code not in (0, None) and found.seconds < 15 + 35 and not found.left
 
 
 def test_workers_follow_a_launcher_that_is_killed(tmp_path):
-    out = tmp_path / "out"
-    with running(command(out, 2, max_steps=200), tmp_path / "log") as process:
-        wait_until(lambda: steps_done(out) >= 2 or process.poll() is not None)
-        assert sum(not is_launcher for is_launcher in processes_of(out).values()) == 2
-        process.kill()
-        process.wait()
-        assert wait_until(lambda: not processes_of(out), 10) < 5
+    found = launcher_killed(tmp_path / "out")
+    assert found.seconds < 5 and not found.left
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def test_a_disk_that_fills_during_a_save_ends_with_6_and_leaves_the_last_checkpoint(tmp_path):
-    assert run(tmp_path / "sized", max_steps=2).returncode == 0
-    checkpoint = sum(p.stat().st_size for p in (tmp_path / "sized/checkpoint-2").iterdir())
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    size = f"size={int(1.5 * checkpoint)}"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", disk], check=True)
-    try:
-        result = run(disk / "out", save_total_limit=1)
+    size = int(1.5 * checkpoint_bytes(tmp_path / "sized"))
+    with small_disk(tmp_path / "disk", size) as disk:
+        out = disk / "out"
+        result = run(out, save_total_limit=1)
         assert result.returncode == 6, result.stderr[-2000:]
         assert "Traceback" not in result.stderr and "checkpoint-4" in result.stderr
-        (saved,) = checkpoints(disk / "out")
+        (saved,) = checkpoints(out)
         assert step_of(saved) == 2 and checkpoint_faults(saved) == []
-        again = run(disk / "out", save_total_limit=1)
+        again = run(out, save_total_limit=1)
         assert again.returncode == 6 and "a checkpoint takes" in again.stderr
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        assert run(disk / "out").returncode == 6
+        assert run(out).returncode == 6
         subprocess.run(["mount", "-o", "remount,rw,size=50m", disk], check=True)
-        assert run(disk / "out", save_total_limit=1).returncode == 0
+        assert run(out, save_total_limit=1).returncode == 0
         assert run(tmp_path / "whole").returncode == 0
-        assert same_run(Path(disk / "out"), tmp_path / "whole")
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+        assert same_run(out, tmp_path / "whole")
+
+
+def test_a_checkpoint_that_the_system_does_not_take_ends_with_6(tmp_path):
+    """As a quota does it: no file of more than 200 kB."""
+    words = ["bash", "-c", 'ulimit -f 200; exec "$@"', "bash", *command(tmp_path / "out")]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 6, result.stderr[-2000:]
+    assert "checkpoint-2" in result.stderr and "Traceback" not in result.stderr
+    assert not checkpoints(tmp_path / "out") and not (tmp_path / "out" / ".saving").exists()

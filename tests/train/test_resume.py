@@ -8,11 +8,13 @@ pytest.importorskip("trl")
 
 from fault_runs import LORA, TINY, few_questions, logged, same_run
 from transformers import TrainerCallback
+from trl import GRPOTrainer
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import load_model
+from medr1.models import load_model, write_merged
 from medr1.train.begin import Beginning, configuration
 from medr1.train.manifest import checkpoints, newest_checkpoint, step_of
+from medr1.train.resume import ExactResume
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 from medr1.train.validation import Validation
@@ -61,7 +63,55 @@ CASES = {
         "max_steps": 9,
     },
     "an adapter with dropout": {**LORA, "max_steps": 4},
+    "every prompt run for itself": {"shared_prefix": False, "max_steps": 4},
+    "a reference that follows the policy": {
+        "beta": 0.04,
+        "sync_ref_model": True,
+        "ref_model_sync_steps": 1,
+        "max_steps": 4,
+    },
 }
+
+
+def without_rng(trainer, checkpoint):
+    """A resume that leaves the random numbers as a new run has them."""
+
+
+def by_names_that_changed(trainer, checkpoint, model=None):
+    GRPOTrainer._load_from_checkpoint(trainer, checkpoint, model)
+
+
+def with_the_first_order(trainer, *args):
+    return GRPOTrainer._init_training_state(trainer, *args)
+
+
+def forgetting_what_was_gathered(trainer):
+    """A resume that begins the next logged line anew."""
+
+
+WITHOUT = {
+    "_load_rng_state": (without_rng, {"max_steps": 5}),
+    "_load_from_checkpoint": (by_names_that_changed, {"max_steps": 5}),
+    "_init_training_state": (with_the_first_order, {"number": 4, "max_steps": 6}),
+    "restore_progress": (
+        forgetting_what_was_gathered,
+        {"logging_steps": 3, "max_steps": 6, "save_steps": 1},
+    ),
+    "_block_batches": (property(lambda trainer: 1), {"num_iterations": 2, "save_steps": 1}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", WITHOUT)
+def test_without_any_part_of_the_resume_going_on_differs(part, tmp_path, monkeypatch):
+    """What shows that the tests of exactness can fail, and that nothing overridden is idle."""
+    broken, values = WITHOUT[part]
+    whole = go(tmp_path / "whole", **values)
+    exact = go(tmp_path / "exact", until=4, **values)
+    assert same_run(whole, go(exact, **values))
+    monkeypatch.setattr(ExactResume, part, broken)
+    other = go(tmp_path / "other", until=4, **values)
+    assert not same_run(whole, go(other, **values))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,6 +126,17 @@ def test_going_on_is_exact(case, tmp_path):
         go(broken, until=7, **values)
     go(broken, **values)
     assert same_run(whole, broken)
+
+
+@pytest.mark.slow
+def test_runs_from_an_adapter_and_from_its_merge_go_on_exactly(tmp_path):
+    adapter, merged = go(tmp_path / "adapter", **LORA, max_steps=2), tmp_path / "merged"
+    write_merged(load_model(adapter, device="cpu"), merged)
+    for start, values in ((adapter, {}), (merged, {"beta": 0.04}), (merged, LORA)):
+        folder = tmp_path / f"{start.name}-{len(values)}"
+        whole = go(folder / "whole", model=start, max_steps=4, **values)
+        go(folder / "broken", model=start, until=3, max_steps=4, **values)
+        assert same_run(whole, go(folder / "broken", model=start, max_steps=4, **values))
 
 
 def test_a_supervised_run_goes_on_exactly(tmp_path):
