@@ -33,5 +33,6 @@ def names_height(text: str) -> bool:
 
 
 def _spelled(text: str) -> str:
-    """In lower case, with "L lung" as "left lung"."""
-    return mark_phrases(fold(text))
+    """In lower case, as it is and with "L lung" as "left lung"."""
+    text = fold(text)
+    return f"{text.lower()} {mark_phrases(text)}"
