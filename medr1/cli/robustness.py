@@ -208,6 +208,8 @@ def _judge(planned: Plan, output: Path, options: Mapping[str, Any], n_error: int
     from medr1.evaluate.robustness import robustness as robustness_of
     from medr1.files import to_json, write_atomic
     from medr1.report.robustness import robustness_table
+    from medr1.report.robustness_page import robustness_html
+    from medr1.report.thumbnails import perturbed_thumbnails
 
     results = read_results(output)
     document = robustness_of(
@@ -217,6 +219,13 @@ def _judge(planned: Plan, output: Path, options: Mapping[str, Any], n_error: int
         meta=results.meta,
     )
     write_atomic(output.with_name("robustness.json"), to_json(document))
+    samples = planned.questions.samples[: planned.n]
+    thumbnails = perturbed_thumbnails(
+        samples, planned.questions.image_root, planned.severities, seed=options["seed"]
+    )
+    page = output.with_name("robustness.html")
+    write_atomic(page, robustness_html(document, thumbnails=thumbnails))
+    logger.info("%s", page)
     click.echo(
         to_json(document) if options["as_json"] else robustness_table(document),
         nl=not options["as_json"],

@@ -40,6 +40,11 @@ MIN_CALIBRATION = 100
 BINS = 15
 _FEW = f"fewer than {MIN_ITEMS} items"
 
+_AGAINST_CLEAN = (
+    *("clean_accuracy", "difference", "flip_rate", "right_to_wrong", "wrong_to_right"),
+    "relative_drop",
+)
+
 Cell = dict[str, Any]
 
 
@@ -168,10 +173,9 @@ def _cell(run: _Perturbed, kind: str, severity: int) -> Cell:
     level = _level(run, where)
     if where.sum() < MIN_ITEMS:
         nothing = null(_FEW)
-        names = ("difference", "flip_rate", "right_to_wrong", "wrong_to_right", "relative_drop")
-        return {**level, **dict.fromkeys(names, nothing), "clean_accuracy": None, "p": None}
+        return {**level, **dict.fromkeys(_AGAINST_CLEAN, nothing), "p": None}
     difference = run.correct - run.clean_correct
-    clean = float(run.clean_correct[where].mean())
+    clean = mean_metric(run.clean_correct, judged, where)
     flips = {
         "flip_rate": run.changed,
         "right_to_wrong": ((run.clean_correct == 1) & (run.correct == 0)).astype(np.float64),
@@ -183,7 +187,7 @@ def _cell(run: _Perturbed, kind: str, severity: int) -> Cell:
         "difference": difference_metric(run.correct, run.clean_correct, judged, where),
         "p": sign_flip_test(difference[where], judged.clusters[where]),
         **{name: mean_metric(values, judged, where) for name, values in flips.items()},
-        "relative_drop": _relative_drop(clean, float(run.correct[where].mean())),
+        "relative_drop": _relative_drop(clean["value"], level["accuracy"]["value"]),
     }
 
 

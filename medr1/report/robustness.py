@@ -87,3 +87,56 @@ def _overall(name: str, metric: Document) -> str:
     if metric["value"] is None:
         return f"{name}: not given, {metric['reason']}"
     return f"{name}: {percent(metric['value'])} ({interval_text(metric['ci95'])})"
+
+
+# --- sentences --------------------------------------------------------------------------------
+
+
+def headline_sentence(document: Document) -> str:
+    """What the whole comes to."""
+    drop = document["mean_relative_drop"]
+    if drop["value"] is None:
+        return f"No mean over perturbations is given: {drop['reason']}."
+    change = "loses" if drop["value"] >= 0 else "gains"
+    return (
+        f"Over {drop['n']} perturbed versions of the pictures the model {change} "
+        f"{percent(abs(drop['value']))} of what it had right."
+    )
+
+
+def sentences(document: Document) -> list[str]:
+    """One for each perturbation, the worst first: its costliest severity, and changed answers."""
+    return [found for one in worst_first(document) if (found := _sentence(one))]
+
+
+def _sentence(one: Document) -> str | None:
+    cells = [cell for cell in one["cells"] if cell["difference"]["value"] is not None]
+    if not cells:
+        return None
+    cell = min(cells, key=lambda cell: cell["difference"]["value"])
+    name = one["title"]
+    if one["is_scale"]:
+        name += f" of severity {cell['severity']}"
+    elif len(one["cells"]) > 1:
+        name += f" (variant {cell['severity']})"
+    said = f"{name} {_cost(cell['difference'])}; the answer changes for "
+    said += f"{percent(cell['flip_rate']['value'])} of the items."
+    if (same := one["consistency"]) and same["value"] is not None:
+        said += (
+            f" Asked in {same['variants']} ways, {percent(same['value'])} of the items get the "
+            "same answer each time."
+        )
+    return said
+
+
+def _cost(difference: Document) -> str:
+    """ "costs 12.0 points [8.0 to 16.0]", or that nothing is shown."""
+    value, ci95 = 100 * difference["value"], difference["ci95"]
+    if ci95 is None:
+        return f"changes accuracy by {value:+z.1f} points (no interval: one cluster only)"
+    low, high = (100 * bound for bound in ci95)
+    if high < 0:
+        return f"costs {-value:.1f} points [{-high:.1f} to {-low:.1f}]"
+    if low > 0:
+        return f"gains {value:.1f} points [{low:.1f} to {high:.1f}]"
+    return f"shows no clear change ({value:+z.1f} points [{low:+z.1f} to {high:+z.1f}])"
