@@ -217,14 +217,14 @@ PERTURBATIONS: dict[str, Perturbation] = {
         "Speckle noise", _SPECKLE, (0.15, 0.2, 0.35, 0.45, 0.6), IMAGENET_C, _speckle_noise
     ),
     "contrast": Perturbation(
-        "Less contrast", _CONTRAST, (0.4, 0.3, 0.2, 0.1, 0.05), IMAGENET_C, _contrast
+        "Lower contrast", _CONTRAST, (0.4, 0.3, 0.2, 0.1, 0.05), IMAGENET_C, _contrast
     ),
     "brightness": Perturbation(
-        "Brighter", _ADDED, (0.1, 0.2, 0.3, 0.4, 0.5), IMAGENET_C, _brightness
+        "Higher brightness", _ADDED, (0.1, 0.2, 0.3, 0.4, 0.5), IMAGENET_C, _brightness
     ),
-    "gamma_dark": Perturbation("Gamma, darker", "exponent", (1.25, 1.5, 2, 2.5, 3), OURS, _gamma),
+    "gamma_dark": Perturbation("Darker gamma", "exponent", (1.25, 1.5, 2, 2.5, 3), OURS, _gamma),
     "gamma_bright": Perturbation(
-        "Gamma, brighter", "exponent", (0.8, 0.67, 0.5, 0.4, 0.33), OURS, _gamma
+        "Brighter gamma", "exponent", (0.8, 0.67, 0.5, 0.4, 0.33), OURS, _gamma
     ),
     "jpeg": Perturbation("JPEG compression", "quality", (25, 18, 15, 10, 7), IMAGENET_C, _jpeg),
     "downscale": Perturbation(

@@ -35,6 +35,8 @@ class Rewording:
     """How many ways there are; their numbers are no scale."""
     keeps: str
     """Why the right answer is the same."""
+    left_out: str
+    """Which items cannot be asked so, in words."""
     make: Callable[[Sample, int, int, WrongTexts], Sample | None]
     """(sample, variant, seed, wrong texts) -> the sample asked anew; None where it cannot be."""
 
@@ -88,18 +90,21 @@ REWORDINGS: dict[str, Rewording] = {
         "Options in another order",
         5,
         "the same options; the gold letter follows its option, and answers are compared as texts",
+        "without options",
         _option_order,
     ),
     "paraphrase": Rewording(
         "Question in other words",
         len(TEMPLATES),
         "a frame around the question, whose own words stay",
+        "none",
         _paraphrase,
     ),
     "distractor": Rewording(
         "One more option",
         1,
         "the new option is wrong in another item with the same right answer; guessing gets harder",
+        "without options, or without one that could be added",
         _distractor,
     ),
 }

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from medr1.answers.sides import names_height, names_side
 from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.readers import Questions
-from medr1.data.rewordings import REWORDINGS, wrong_texts
+from medr1.data.rewordings import REWORDINGS, WrongTexts, wrong_texts
 from medr1.errors import InputError
 from medr1.records import Sample
 
@@ -98,13 +98,9 @@ def plan(
         numbers = _numbers(kind, severities)
         for severity in numbers:
             for sample in kept:
-                reason, changed = _no_longer_right(kind, sample), sample
-                if kind in REWORDINGS:
-                    reworded = REWORDINGS[kind].make(sample, severity, seed, wrong)
-                    reason = None if reworded else "it has no options, or none to add"
-                    changed = reworded or sample
-                if reason:
-                    missing[reason] += severity == numbers[0]
+                changed = _under(kind, severity, sample, seed, wrong)
+                if isinstance(changed, str):
+                    missing[changed] += severity == numbers[0]
                     continue
                 if kind in PERTURBATIONS:
                     perturbed[len(samples)] = kind, severity
@@ -130,16 +126,18 @@ def _usable(questions: Questions, options_only: bool) -> tuple[list[Sample], Cou
     kept, why_not = [], Counter[str]()
     for index, sample in enumerate(questions.samples):
         if index in questions.failures:
-            why_not[f"cannot be used ({questions.failures[index].code})"] += 1
+            why_not[f"that cannot be used ({questions.failures[index].code})"] += 1
         elif sample.ground_truth is None:
-            why_not["no ground_truth"] += 1
+            why_not["without ground_truth"] += 1
         elif options_only and not sample.options and sample.answer_type != "yes_no":
-            why_not["no options, which --mode options scores"] += 1
+            why_not["without options, which --mode options needs"] += 1
         else:
             kept.append(sample)
     if not kept:
         reasons = ", ".join(f"{n} {reason}" for reason, n in why_not.items())
-        raise InputError(f"{questions.name}: no item can be asked and judged: {reasons}.")
+        raise InputError(
+            f"{questions.name}: no item can be asked and judged: {reasons}. Correct it."
+        )
     if taken := next((key for key in KEYS if any(key in s.metadata for s in kept)), None):
         raise InputError(
             f"{questions.name}: its items have a key {taken!r}, which this command writes. "
@@ -148,16 +146,19 @@ def _usable(questions: Questions, options_only: bool) -> tuple[list[Sample], Cou
     return kept, why_not
 
 
-def _no_longer_right(kind: str, sample: Sample) -> str | None:
-    """Why the right answer may be another one under this kind; None where it stays."""
+def _under(kind: str, severity: int, sample: Sample, seed: int, wrong: WrongTexts) -> Sample | str:
+    """The sample as it is asked under a kind; in words where it cannot, or not with this gold."""
+    if kind in REWORDINGS:
+        found = REWORDINGS[kind]
+        return found.make(sample, severity, seed, wrong) or found.left_out
     texts = (sample.question, sample.ground_truth or "", *sample.options.values())
     if kind.startswith("flip") and any(map(names_side, texts)):
-        return "names a side"
+        return "that name a side"
     if kind == "flip_vertical" and any(map(names_height, texts)):
-        return "names upper or lower"
+        return "that name upper or lower"
     if kind in _CUTS and (sample.answer_type == "count" or _COUNTS.search(sample.question)):
-        return "asks for a number of things"
-    return None
+        return "that ask for a number of things"
+    return sample
 
 
 def _named(changed: Sample, original: Sample, kind: str, severity: int) -> Sample:

@@ -14,14 +14,11 @@ Document = Mapping[str, Any]
 
 def plan_text(plan: Document) -> str:
     """What would be asked, and what not, for --dry-run."""
-    blocks = []
-    for kind, severities in plan["perturbations"].items():
-        why = ", ".join(f"{n} {reason}" for reason, n in plan["left_out"].get(kind, {}).items())
-        blocks.append((kind, ", ".join(map(str, severities)), why))
-    lines = list(grid(("perturbation", "severities", "items left out"), blocks, 80, False))
-    if nothing := plan["left_out"].get("none"):
-        why = ", ".join(f"{n} {reason}" for reason, n in nothing.items())
-        lines.append(f"not asked at all: {why}")
+    rows = [(kind, ", ".join(map(str, n))) for kind, n in plan["perturbations"].items()]
+    lines = grid(("perturbation", "severities"), rows, 80, False)
+    for kind, why in plan["left_out"].items():
+        where = "not asked at all" if kind == "none" else f"left out of {kind}"
+        lines.append(f"{where}: {', '.join(f'{n} {reason}' for reason, n in why.items())}")
     lines.append(f"{plan['n']} items, {plan['n_questions']} questions in all")
     return "\n".join(lines)
 
@@ -121,6 +118,9 @@ def _sentence(one: Document) -> str | None:
         name += f" (variant {cell['severity']})"
     said = f"{name} {_cost(cell['difference'])}; the answer changes for "
     said += f"{percent(cell['flip_rate']['value'])} of the items."
+    right, sure = cell["accuracy"]["value"], cell["confidence"]["value"]
+    if sure is not None and cell["difference"]["value"] < 0 and right < sure:
+        said += f" It is then {percent(sure)} sure on average, and right in {percent(right)}."
     if (same := one["consistency"]) and same["value"] is not None:
         said += (
             f" Asked in {same['variants']} ways, {percent(same['value'])} of the items get the "

@@ -41,10 +41,7 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
         said=sentences(document),
         warnings=[visible(text, 600) for text in document["warnings"]],
         charts=[chart for one in scales if (chart := _chart(one, document))],
-        table=[_row(one, cell) for one in found for cell in one["cells"]],
-        blind=_row({"title": "Grey picture"}, {"severity": "", **document["blind"]})
-        if "accuracy" in document["blind"]
-        else None,
+        table=_table(document, found),
         examples=_examples(found, thumbnails),
         original=data_uri(thumbnails["none", 0]) if ("none", 0) in thumbnails else None,
         groups=_groups(document, found),
@@ -130,10 +127,21 @@ def _y(share: float) -> float:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def _row(one: Document, cell: Document) -> dict[str, Any]:
+def _table(document: Document, found: Sequence[Document]) -> list[dict[str, Any]]:
+    """What each perturbation has at its severities, the grey picture last."""
+    table = [
+        {"name": line(one["title"], 60), "rows": [_row(cell) for cell in one["cells"]]}
+        for one in found
+    ]
+    if "accuracy" in document["blind"]:
+        rows = [_row({"severity": "", **document["blind"]})]
+        table.append({"name": "Grey picture", "rows": rows})
+    return table
+
+
+def _row(cell: Document) -> dict[str, Any]:
     difference = cell["difference"]
     found = {
-        "name": line(one["title"], 60),
         "severity": str(cell["severity"]),
         "n": count(cell["n"]),
         "reason": line(difference.get("reason"), 200) if difference["value"] is None else "",
@@ -183,7 +191,7 @@ def _groups(document: Document, found: Sequence[Document]) -> dict[str, Any] | N
                 "cells": [
                     (f"{100 * m['value']:+z.1f}", interval_text(m["ci95"], True), _shade(m))
                     if m["value"] is not None
-                    else ("–", "", 0)
+                    else ("-", "", 0)
                     for m in last
                 ],
             }
@@ -207,13 +215,11 @@ def _left_out(document: Document, found: Sequence[Document]) -> list[str]:
 
 
 def _definition(one: Document) -> dict[str, str]:
-    numbers = ", ".join(
-        f"{c['severity']}: {c['parameter']:g}" for c in one["cells"] if c.get("parameter")
-    )
+    cells = one["cells"] if one["is_scale"] else ()
     return {
         "title": line(one["title"], 60),
-        "parameter": line(one["parameter"] or "", 100) if one["is_scale"] else "",
-        "numbers": numbers if one["is_scale"] else "",
+        "parameter": line(one["parameter"], 100) if one["is_scale"] else "",
+        "numbers": ", ".join(f"{cell['severity']}: {cell['parameter']:g}" for cell in cells),
         "source": line(one["source"], 200),
     }
 
@@ -245,7 +251,6 @@ def methods(document: Document) -> str:
         text += "."
     if mean["value"] is not None:
         text += f" Mean corruption accuracy was {_with_interval(mean)}"
-        text += (
-            f", a relative drop of {_with_interval(drop)}." if drop["value"] is not None else "."
-        )
+        text += f", a relative drop of {_with_interval(drop)}" if drop["value"] is not None else ""
+        text += "."
     return text
