@@ -129,6 +129,7 @@ def test_a_dry_run_says_what_would_be_asked(tmp_path):
         (("--batch-file", "nothing.json"), "file not found: nothing.json"),
         (("--batch-file", "no-gold.json"), "no item can be asked and judged: 1 without ground"),
         (("--batch-file", "no-image.json"), "that cannot be used (no_image)"),
+        (("--cluster-by", "patient"), "no item has this key"),
         (("--prompt", "thinck"), "unknown prompt 'thinck'"),
         (("--model-path", "nothing"), "nothing"),
     ],

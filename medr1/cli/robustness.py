@@ -32,6 +32,7 @@ from medr1.errors import InputError, ItemErrorsOverBudget
 
 if TYPE_CHECKING:
     from medr1.data.variants import Plan
+    from medr1.evaluate.judging import Settings
 
 logger = logging.getLogger("medr1")
 
@@ -116,9 +117,15 @@ def robustness(**options: Any) -> None:
     if options["dry_run"]:
         _print_plan(planned, options["as_json"])
         return
+    settings = _settings(planned, options)
     n_error = _answer(planned, output, options)
     if n_error is not None:  # else another process of this run says it
-        _judge(planned, output, options, n_error)
+        _judge(planned, output, settings, as_json=options["as_json"])
+        if n_error > options["max_errors"]:
+            raise ItemErrorsOverBudget(
+                f"{n_error} of {len(planned.questions.samples)} questions have no answer, see "
+                f"their `error` in {output}."
+            )
 
 
 def _severities(given: tuple[int, ...]) -> tuple[int, ...]:
@@ -129,6 +136,17 @@ def _severities(given: tuple[int, ...]) -> tuple[int, ...]:
     if not given:
         raise InputError("--severities: name at least one of 1, 2, 3, 4, 5.")
     return tuple(sorted(set(given)))
+
+
+def _settings(planned: Plan, options: Mapping[str, Any]) -> Settings:
+    """How the answers are to be judged; an InputError now, where that could not be done later."""
+    from medr1.evaluate.groups import require_clusters
+    from medr1.evaluate.judging import Settings, judge_all
+    from medr1.records import Prediction
+
+    settings = Settings(options["protocol"], options["cluster_by"], seed=options["seed"])
+    require_clusters(judge_all([Prediction(sample) for sample in planned.clean], settings))
+    return settings
 
 
 def _print_plan(planned: Plan, as_json: bool) -> None:
@@ -187,7 +205,7 @@ def _say_how_long(loaded: Any, planned: Plan, decoding: Any, options: Mapping[st
     if n < 10 * size:
         return
     began = time.monotonic()
-    tried = questions.samples[: min(size, planned.n)]
+    tried = planned.clean[:size]
     predict(
         loaded,
         tried,
@@ -201,9 +219,8 @@ def _say_how_long(loaded: Any, planned: Plan, decoding: Any, options: Mapping[st
     logger.info("about %s", f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} s")
 
 
-def _judge(planned: Plan, output: Path, options: Mapping[str, Any], n_error: int) -> None:
+def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
     """robustness.json, the page and the table, from the results."""
-    from medr1.evaluate.judging import Settings
     from medr1.evaluate.results import read_results
     from medr1.evaluate.robustness import robustness as robustness_of
     from medr1.files import to_json, write_atomic
@@ -214,24 +231,15 @@ def _judge(planned: Plan, output: Path, options: Mapping[str, Any], n_error: int
     results = read_results(output)
     document = robustness_of(
         results.predictions,
-        settings=Settings(options["protocol"], options["cluster_by"], seed=options["seed"]),
+        settings=settings,
         left_out=planned.left_out,
         meta=results.meta,
     )
     write_atomic(output.with_name("robustness.json"), to_json(document))
-    samples = planned.questions.samples[: planned.n]
     thumbnails = perturbed_thumbnails(
-        samples, planned.questions.image_root, planned.severities, seed=options["seed"]
+        planned.clean, planned.questions.image_root, planned.severities, seed=settings.seed
     )
     page = output.with_name("robustness.html")
     write_atomic(page, robustness_html(document, thumbnails=thumbnails))
     logger.info("%s", page)
-    click.echo(
-        to_json(document) if options["as_json"] else robustness_table(document),
-        nl=not options["as_json"],
-    )
-    if n_error > options["max_errors"]:
-        raise ItemErrorsOverBudget(
-            f"{n_error} of {len(results.predictions)} questions have no answer, see their `error` "
-            f"in {output}."
-        )
+    click.echo(to_json(document) if as_json else robustness_table(document), nl=not as_json)

@@ -56,6 +56,11 @@ class Plan:
     n: int
     """How many items are asked as they are."""
 
+    @property
+    def clean(self) -> list[Sample]:
+        """The items as they are."""
+        return self.questions.samples[: self.n]
+
 
 def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
     """The kinds that are meant, without BLIND: by name, by a part of one (noise), or all.

@@ -27,7 +27,7 @@ from medr1.evaluate.estimates import (
     mean_metric,
     null,
 )
-from medr1.evaluate.groups import in_order
+from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
 from medr1.intervals import bootstrap_statistic
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
@@ -129,9 +129,11 @@ def _perturbed(predictions: Sequence[Prediction], settings: Settings) -> _Pertur
     rows = {name: i for i, name in enumerate(originals) if kinds[i] == CLEAN}
     if missing := next((name for name in originals if name not in rows), None):
         raise InputError(f"item {missing} was not asked as it is, so nothing can be compared.")
+    judged = judge_all(predictions, settings)
+    require_clusters(judged)
     sure = [np.nan if p.confidence is None else p.confidence for p in predictions]
     return _Perturbed(
-        judge_all(predictions, settings),
+        judged,
         np.array(kinds, dtype=np.str_),
         np.array(severities, dtype=np.intp),
         np.array([rows[name] for name in originals], dtype=np.intp),

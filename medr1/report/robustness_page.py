@@ -154,7 +154,7 @@ def _row(cell: Document) -> dict[str, Any]:
         "accuracy_interval": interval(cell["accuracy"]),
         "difference": f"{100 * difference['value']:+z.1f}",
         "difference_interval": interval(difference, signed=True),
-        "p": p_text(cell.get("p_holm", cell["p"])),
+        "p": p_text(cell["p_holm"]) if "p_holm" in cell else "",
         "flips": percent(cell["flip_rate"]["value"]),
         "flips_interval": interval(cell["flip_rate"]),
         "lost": percent(cell["right_to_wrong"]["value"]),
