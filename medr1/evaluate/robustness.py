@@ -279,7 +279,8 @@ def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, 
     ]
     names = ("mean_corruption_accuracy", "mean_relative_drop")
     if not cells:
-        return dict.fromkeys(names, null("no perturbation of pictures by severity"))
+        few = any(one["is_scale"] for one in found)
+        return dict.fromkeys(names, null(_FEW if few else "no perturbation that has a scale"))
     sums = np.zeros((len(run.kinds), 3 * len(cells)))
     for place, where in enumerate(cells):
         rows = run.partner[where]

@@ -29,12 +29,16 @@ def robustness_table(document: Document, *, width: int = 80, color: bool = False
         f"{document['n']} items, {document['clusters']['n']} {clean(document['clusters']['unit'])}s"
         f", protocol {document['protocol']}\n"
     )
+    warnings = [
+        textwrap.fill(f"! {clean(one)}", width, subsequent_indent="  ")
+        for one in document["warnings"]
+    ]
+    if document["clean"]["accuracy"]["value"] is None:
+        return "\n".join([about, *warnings])
     parts = [about, *grid(_HEADER, list(_rows(document)), width, color)]
     for name, key in _OVERALL:
         parts.append(_overall(name, document[key]))
-    warnings = map(clean, document["warnings"])
-    parts += [textwrap.fill(f"! {one}", width, subsequent_indent="  ") for one in warnings]
-    return "\n".join(parts)
+    return "\n".join([*parts, *warnings])
 
 
 _HEADER: Row = ("perturbation", "severity", "right", "change", "95 % interval", "p (Holm)", "flips")
@@ -94,10 +98,11 @@ def headline_sentence(document: Document) -> str:
     drop = document["mean_relative_drop"]
     if drop["value"] is None:
         return f"No mean over perturbations is given: {drop['reason']}."
+    bounds = f" (95 % interval {interval_text(drop['ci95'], True)})" if drop["ci95"] else ""
     change = "loses" if drop["value"] >= 0 else "gains"
     return (
         f"Over {drop['n']} perturbed versions of the pictures the model {change} "
-        f"{percent(abs(drop['value']))} of what it had right."
+        f"{percent(abs(drop['value']))} of what it had right{bounds}."
     )
 
 
@@ -119,7 +124,8 @@ def _sentence(one: Document) -> str | None:
     said = f"{name} {_cost(cell['difference'])}; the answer changes for "
     said += f"{percent(cell['flip_rate']['value'])} of the items."
     right, sure = cell["accuracy"]["value"], cell["confidence"]["value"]
-    if sure is not None and cell["difference"]["value"] < 0 and right < sure:
+    ci95 = cell["difference"]["ci95"]
+    if sure is not None and ci95 and ci95[1] < 0 and right < sure:
         said += f" It is then {percent(sure)} sure on average, and right in {percent(right)}."
     if (same := one["consistency"]) and same["value"] is not None:
         said += (

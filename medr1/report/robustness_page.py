@@ -54,10 +54,11 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
     )
 
 
-def _headline(document: Document) -> dict[str, str]:
+def _headline(document: Document) -> dict[str, Any]:
     mean, clean = document["mean_corruption_accuracy"], document["clean"]["accuracy"]
     blind = document["blind"].get("accuracy") or {}
     return {
+        "known": clean["value"] is not None,
         "value": percent(mean["value"]),
         "under": f"95 % interval {interval(mean)} %" if mean["ci95"] else line(mean.get("reason")),
         "clean": _with_interval(clean),
