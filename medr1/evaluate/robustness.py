@@ -40,6 +40,7 @@ MIN_CALIBRATION = 100
 BINS = 15
 _FEW = f"fewer than {MIN_ITEMS} items"
 
+_NOTHING_RIGHT = "nothing was right on the items as they are"
 _AGAINST_CLEAN = (
     *("clean_accuracy", "difference", "flip_rate", "right_to_wrong", "wrong_to_right"),
     "relative_drop",
@@ -177,7 +178,6 @@ def _cell(run: _Perturbed, kind: str, severity: int) -> Cell:
         nothing = null(_FEW)
         return {**level, **dict.fromkeys(_AGAINST_CLEAN, nothing), "p": None}
     difference = run.correct - run.clean_correct
-    clean = mean_metric(run.clean_correct, judged, where)
     flips = {
         "flip_rate": run.changed,
         "right_to_wrong": ((run.clean_correct == 1) & (run.correct == 0)).astype(np.float64),
@@ -185,11 +185,11 @@ def _cell(run: _Perturbed, kind: str, severity: int) -> Cell:
     }
     return {
         **level,
-        "clean_accuracy": clean,
+        "clean_accuracy": mean_metric(run.clean_correct, judged, where),
         "difference": difference_metric(run.correct, run.clean_correct, judged, where),
         "p": sign_flip_test(difference[where], judged.clusters[where]),
         **{name: mean_metric(values, judged, where) for name, values in flips.items()},
-        "relative_drop": _relative_drop(clean["value"], level["accuracy"]["value"]),
+        "relative_drop": _relative_drop(run, where),
     }
 
 
@@ -211,11 +211,25 @@ def _level(run: _Perturbed, where: Mask) -> Cell:
     }
 
 
-def _relative_drop(clean: float, perturbed: float) -> Metric:
-    """(clean - perturbed) / clean."""
-    if clean == 0:
-        return null("nothing was right on the items as they are")
-    return {"value": (clean - perturbed) / clean, "ci95": None, "n": 1}
+def _relative_drop(run: _Perturbed, where: Mask) -> Metric:
+    """(clean - perturbed) / clean of the accuracies, with its bootstrap interval."""
+    sums = np.column_stack([run.clean_correct[where], run.correct[where]])
+    if not sums[:, 0].any():
+        return null(_NOTHING_RIGHT)
+    interval = bootstrap_statistic(
+        sums, run.judged.clusters[where], lambda drawn: _drop(*drawn.T), **run.judged.drawn
+    )
+    return {
+        "value": float(_drop(*sums.sum(axis=0, keepdims=True).T)[0]),
+        "ci95": list(interval) if interval else None,
+        "n": len(sums),
+        "method": f"bootstrap over {run.judged.unit}s",
+    }
+
+
+def _drop(clean: Values, perturbed: Values) -> Values:
+    """(clean - perturbed) / clean; 0 where a resample holds nothing that was right."""
+    return np.divide(clean - perturbed, clean, where=clean > 0, out=np.zeros_like(clean))
 
 
 def _ece(run: _Perturbed, where: Mask) -> Metric:
@@ -281,23 +295,19 @@ def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, 
     if not cells:
         few = any(one["is_scale"] for one in found)
         return dict.fromkeys(names, null(_FEW if few else "no perturbation that has a scale"))
-    sums = np.zeros((len(run.kinds), 3 * len(cells)))
+    clean = run.kinds == CLEAN
+    clusters, row_of = run.judged.clusters[clean], np.cumsum(clean) - 1
+    sums = np.zeros((len(clusters), 3 * len(cells)))
     for place, where in enumerate(cells):
-        rows = run.partner[where]
+        rows = row_of[run.partner[where]]
         sums[rows, place] = run.correct[where]
         sums[rows, len(cells) + place] = run.clean_correct[where]
         sums[rows, 2 * len(cells) + place] = 1
-    clean = run.kinds == CLEAN
-    sums, clusters = sums[clean], run.judged.clusters[clean]
 
     def accuracies(drawn: Values) -> tuple[Values, Values]:
         perturbed, as_is, counts = np.split(drawn, 3, axis=1)
         with np.errstate(invalid="ignore"):
-            return np.nanmean(perturbed / counts, axis=1), np.nanmean(as_is / counts, axis=1)
-
-    def drop(drawn: Values) -> Values:
-        perturbed, as_is = accuracies(drawn)
-        return np.divide(as_is - perturbed, as_is, where=as_is > 0, out=np.zeros_like(as_is))
+            return np.nanmean(as_is / counts, axis=1), np.nanmean(perturbed / counts, axis=1)
 
     def metric(function: Any) -> Metric:
         interval = bootstrap_statistic(sums, clusters, function, **run.judged.drawn)
@@ -308,12 +318,12 @@ def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, 
             "method": f"bootstrap over {run.judged.unit}s; n counts kinds times severities",
         }
 
-    nothing_right = accuracies(sums.sum(axis=0, keepdims=True))[1][0] == 0
+    nothing_right = accuracies(sums.sum(axis=0, keepdims=True))[0][0] == 0
     return {
-        "mean_corruption_accuracy": metric(lambda drawn: accuracies(drawn)[0]),
-        "mean_relative_drop": null("nothing was right on the items as they are")
+        "mean_corruption_accuracy": metric(lambda drawn: accuracies(drawn)[1]),
+        "mean_relative_drop": null(_NOTHING_RIGHT)
         if nothing_right
-        else metric(drop),
+        else metric(lambda drawn: _drop(*accuracies(drawn))),
     }
 
 

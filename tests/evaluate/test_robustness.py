@@ -72,6 +72,8 @@ def test_drops_and_flips_are_those_that_were_put_in(known):
     assert one["wrong_to_right"]["value"] == 2 / 40
     assert one["relative_drop"]["value"] == pytest.approx(0.1)
     assert five["relative_drop"]["value"] == pytest.approx(0.5)
+    low, high = five["relative_drop"]["ci95"]
+    assert 0.3 < low < 0.5 < high < 0.7
     assert one["confidence"]["value"] == pytest.approx(0.7)
     assert (one["parameter"], five["parameter"]) == (25, 7)
     assert known["blind"]["accuracy"]["value"] == 6 / 40
