@@ -14,6 +14,7 @@ SUMMARY_SCHEMA = "medr1.summary/1"
 AUDIT_SCHEMA = "medr1.audit/1"
 COMPARISON_SCHEMA = "medr1.comparison/1"
 MATRIX_SCHEMA = "medr1.matrix/1"
+ROBUSTNESS_SCHEMA = "medr1.robustness/1"
 
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"

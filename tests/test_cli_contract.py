@@ -55,6 +55,10 @@ OPTIONS = {
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
     "--overwrite --protocol --seed --train-data",
     "rewards": "--prompt",
+    "robustness": "--allow-template --batch-file --batch-size --cluster-by --device --dry-run "
+    "--dtype --image-root --json --limit --max-errors --max-new-tokens --mode "
+    "--model-name-or-path --model-path --offline --output-dir --overwrite --perturbations "
+    "--prompt --protocol --seed --severities",
     "doctor": "--device --json",
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",

@@ -21,6 +21,7 @@ from medr1.cli.infer import infer
 from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
 from medr1.cli.rewards import rewards
+from medr1.cli.robustness import robustness
 from medr1.cli.train import train
 from medr1.cli.verify import verify
 from medr1.mps import mps_environment
@@ -55,6 +56,7 @@ for command in (
     evaluate,
     compare,
     matrix,
+    robustness,
     rewards,
     doctor,
     fetch,

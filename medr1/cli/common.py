@@ -279,6 +279,20 @@ def model_path_option(**kwargs: Any) -> Decorator:
     )
 
 
+def load(options: dict[str, Any]) -> Any:
+    """The model that the options name, as `models.LoadedModel`."""
+    from medr1.models import find_checkpoint, load_model
+
+    path = find_checkpoint(options["model_path"], offline=options["offline"])
+    return load_model(
+        path,
+        device=options["device"],
+        dtype=options["dtype"],
+        allow_template=options["allow_template"],
+        offline=options["offline"],
+    )
+
+
 def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
     """{"prediction": "reply"} from prediction=reply."""
     pairs = [text.partition("=") for text in mapping]

@@ -15,6 +15,7 @@ from medr1.cli.common import (
     device_options,
     image_root_option,
     json_option,
+    load,
     max_errors_option,
     model_path_option,
     offline_option,
@@ -133,7 +134,7 @@ def _infer_one(options: dict[str, Any]) -> None:
         options["question"], (image,), options["question_type"], options["options"]
     )
     decoding = _decoding(options)
-    loaded = _load(options)
+    loaded = load(options)
     as_written = options["show_reasoning"] or sample.answer_type == "open"
     writes = decoding.mode != "options" and not options["as_json"]
     watched = as_written and writes and sys.stdout.isatty()
@@ -195,7 +196,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
         options["batch_file"], image_root=Path(root) if root else None, limit=options["limit"]
     )
     decoding = _decoding(options)
-    loaded = _load(options)
+    loaded = load(options)
     meta = manifest(
         loaded,
         questions,
@@ -232,19 +233,6 @@ def _infer_batch(options: dict[str, Any]) -> None:
             f"{outcome.n_error} of {outcome.n} items have no answer, see their `error` in "
             f"{output}. The first: {outcome.first_error}"
         )
-
-
-def _load(options: dict[str, Any]) -> Any:
-    from medr1.models import find_checkpoint, load_model
-
-    path = find_checkpoint(options["model_path"], offline=options["offline"])
-    return load_model(
-        path,
-        device=options["device"],
-        dtype=options["dtype"],
-        allow_template=options["allow_template"],
-        offline=options["offline"],
-    )
 
 
 def _decoding(options: dict[str, Any]) -> Any:

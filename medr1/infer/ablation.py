@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medr1.data.perturbations import GREY
 from medr1.data.readers import Questions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_GREY = 128
 
 
 def shuffle_images(questions: Questions, seed: int) -> Questions:
@@ -39,7 +38,7 @@ def ablate(image: Image, kind: str, seed: str) -> Image:
     from PIL import Image as images
 
     if kind == "blank":
-        return images.new("RGB", image.size, (_GREY, _GREY, _GREY))
+        return images.new("RGB", image.size, GREY)
     if kind == "noise":
         shape = (image.height, image.width, 3)
         pixels = np.random.default_rng(list(seed.encode("utf-8", "surrogatepass"))).integers(

@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,10 +108,12 @@ def run_batch(
     decoding: Decoding,
     prompt: str | None = None,
     batch_size: int = 1,
+    perturbed: Mapping[int, tuple[str, int]] | None = None,
     overwrite: bool = False,
 ) -> Outcome | None:
     """Answer all questions into `output` (and `<output>.run.json`: times, host's share).
 
+    `perturbed` as in predict_batches; the meta has to say what it holds.
     Under torchrun the processes share the work; the first returns the outcome, the others None.
     """
     started = time.monotonic()
@@ -126,7 +128,8 @@ def run_batch(
             return _complete(output, entries) if processes.rank == 0 else None
         processes.wait()
         plan = plan_batches(questions.samples, questions.image_root, batch_size)
-        _answer(loaded, questions, output, meta, plan, decoding, prompt, processes)
+        arguments = {"decoding": decoding, "prompt": prompt, "perturbed": perturbed}
+        _answer(loaded, questions, output, meta, plan, processes, **arguments)
         processes.wait()
         if processes.rank > 0:
             return None
@@ -185,11 +188,10 @@ def _answer(
     output: Path,
     meta: dict[str, Any],
     plan: Sequence[Sequence[int]],
-    decoding: Decoding,
-    prompt: str | None,
     processes: Team,
+    **arguments: Any,
 ) -> None:
-    """Answer this process's share of what is left into its journal."""
+    """Answer this process's share of what is left into its journal; arguments: predict_batches'."""
     total = len(questions.samples)
     with Journal(_journal(output, processes.rank), meta, total) as journal:
         processes.wait()
@@ -209,9 +211,8 @@ def _answer(
             share,
             image_root=questions.image_root,
             failures=questions.failures,
-            prompt=prompt,
-            decoding=decoding,
             seed=meta["seed"],
+            **arguments,
         ):
             journal.append({i: prediction_to_dict(p) for i, p in made.items() if i not in done})
             count += len(made)
@@ -280,5 +281,5 @@ def _finished(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None
     changed = [key for key in meta if not isinstance(known, dict) or known.get(key) != meta[key]]
     raise InputError(
         f"{output} holds another run ({', '.join(changed)} differ). "
-        "Choose another --output-file, or --overwrite, which keeps the old as .bak."
+        "Choose another place, or --overwrite, which keeps the old as .bak."
     )

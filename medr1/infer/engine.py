@@ -78,6 +78,7 @@ def predict_batches(
     *,
     image_root: Path,
     failures: Mapping[int, Failure] | None = None,
+    perturbed: Mapping[int, tuple[str, int]] | None = None,
     prompt: str | None = None,
     decoding: Decoding = Decoding(),
     seed: int = 0,
@@ -85,9 +86,10 @@ def predict_batches(
 ) -> Iterator[dict[int, Prediction]]:
     """The answers to the batches of a plan (indices into samples), each batch by index.
 
-    `failures` are items already known to be unusable, by index. `prompt` overrides the
-    checkpoint's own. Sampling depends on the seed and the item's id alone. What does not fit into
-    memory is halved, down to single items; an item that cannot be answered has an error.
+    `failures` are items already known to be unusable, by index; `perturbed` has the kind and
+    severity by which an item's pictures are perturbed. `prompt` overrides the checkpoint's own.
+    Sampling depends on the seed and the item's id alone. What does not fit into memory is halved,
+    down to single items; an item that cannot be answered has an error.
     `streamer` (transformers) is given a single item's completion while it is written.
     """
     preparation = Preparation(
@@ -98,6 +100,7 @@ def predict_batches(
         decoding.ablate_image,
         seed,
         decoding.max_new_tokens,
+        perturbed or {},
     )
     for questions, failed in prepared(preparation, plan, samples, failures or {}):
         made = {i: Prediction(samples[i], error=failure) for i, failure in failed.items()}

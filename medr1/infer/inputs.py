@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.images import LoadedImage, load_image, resolve_image
+from medr1.data.perturbations import perturb
 from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
@@ -23,6 +24,10 @@ from medr1.records import Failure, Sample
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
+
+Shown = tuple[str, tuple[str, int] | None]
+"""An image's name, and the kind and severity by which it is perturbed."""
 
 WORKERS = 4
 """Threads that prepare batches; they wait on files and on libraries that release the lock."""
@@ -81,20 +86,24 @@ class Preparation:
     seed: int
     longest: int
     """How many tokens may be added to a prompt."""
+    perturbed: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    """Index of a sample -> the kind and severity by which its pictures are perturbed."""
 
     def batch(
         self, indices: Sequence[int], samples: Sequence[Sample], failures: Mapping[int, Failure]
     ) -> tuple[list[Question], dict[int, Failure]]:
         """The questions of a batch that can be asked, and why the others cannot."""
         ready, failed = [], {index: failures[index] for index in indices if index in failures}
-        images: dict[str, LoadedImage] = {}
+        decoded: dict[str, LoadedImage] = {}
+        images: dict[Shown, LoadedImage] = {}
         with_images = []
         for index in indices:
             try:
                 if index not in failed:
-                    for name in samples[index].images:
-                        if name not in images:
-                            images[name] = load_image(resolve_image(name, self.image_root))
+                    for name, how in self._shown(index, samples[index]):
+                        if name not in decoded:
+                            decoded[name] = load_image(resolve_image(name, self.image_root))
+                        images[name, how] = decoded[name]
                     with_images.append(index)
             except ItemError as error:
                 failed[index] = Failure(error.code, str(error))
@@ -103,7 +112,7 @@ class Preparation:
         pictures = self._pictures_that_fit(images)
         for index in with_images:
             try:
-                if all(name in pictures for name in samples[index].images):
+                if all(shown in pictures for shown in self._shown(index, samples[index])):
                     ready.append(self.question(index, samples[index], pictures))
                 else:
                     failed[index] = _too_large(samples[index])
@@ -111,7 +120,10 @@ class Preparation:
                 failed[index] = Failure(error.code, str(error))
         return ready, failed
 
-    def _pictures_that_fit(self, images: Mapping[str, LoadedImage]) -> dict[str, Picture]:
+    def _shown(self, index: int, sample: Sample) -> list[Shown]:
+        return [(name, self.perturbed.get(index)) for name in sample.images]
+
+    def _pictures_that_fit(self, images: Mapping[Shown, LoadedImage]) -> dict[Shown, Picture]:
         """The pictures of a batch; each by itself where all together need too much memory."""
         try:
             return self.pictures(images)
@@ -120,30 +132,33 @@ class Preparation:
                 raise
         if len(images) == 1:
             return {}
-        apart = [self._pictures_that_fit({name: image}) for name, image in images.items()]
-        return {name: picture for one in apart for name, picture in one.items()}
+        apart = [self._pictures_that_fit({shown: image}) for shown, image in images.items()]
+        return {shown: picture for one in apart for shown, picture in one.items()}
 
-    def pictures(self, images: Mapping[str, LoadedImage]) -> dict[str, Picture]:
-        """The images by name as the vision tower takes them."""
+    def pictures(self, images: Mapping[Shown, LoadedImage]) -> dict[Shown, Picture]:
+        """The images as they are shown, as the vision tower takes them."""
         if not images:
             return {}
-        shown = [
-            ablate(image.image, self.ablation, f"{self.seed} {name}")
-            for name, image in images.items()
-        ]
+        shown = [self._picture(name, how, one.image) for (name, how), one in images.items()]
         made = self.loaded.processor.image_processor(images=shown, return_tensors="pt")
         grids = made["image_grid_thw"]
         parts = made["pixel_values"].to(self.loaded.dtype).split(grids.prod(-1).tolist())
         done = (f"ablated: {self.ablation}",) if self.ablation in ("blank", "noise") else ()
         return {
-            name: Picture(patches, grid[None], image.notes + done)
-            for (name, image), patches, grid in zip(images.items(), parts, grids, strict=True)
+            one: Picture(patches, grid[None], image.notes + _perturbed(one) + done)
+            for (one, image), patches, grid in zip(images.items(), parts, grids, strict=True)
         }
 
-    def question(self, index: int, sample: Sample, pictures: Mapping[str, Picture]) -> Question:
-        """One sample as its rows, with its pictures by name."""
+    def _picture(self, name: str, how: tuple[str, int] | None, image: Image) -> Image:
+        """The picture that is shown for an image."""
+        if how is not None:
+            image = perturb(image, *how, self.seed)
+        return ablate(image, self.ablation, f"{self.seed} {name}")
+
+    def question(self, index: int, sample: Sample, pictures: Mapping[Shown, Picture]) -> Question:
+        """One sample as its rows, with its pictures as they are shown."""
         prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
-        shown = tuple(pictures[name] for name in sample.images)
+        shown = tuple(pictures[one] for one in self._shown(index, sample))
         turns = range(min(self.orders, len(sample.options) or 1))
         plain = as_plain_text(sample, self._control_tokens)
         return Question(
@@ -203,6 +218,12 @@ class Preparation:
         for place, picture in enumerate(pictures):
             pieces[place] += token * (int(picture.grid.prod()) // merged)
         return "".join(pieces)
+
+
+def _perturbed(shown: Shown) -> tuple[str, ...]:
+    """What was done to the picture, in words."""
+    _, how = shown
+    return (f"perturbed: {how[0]}, severity {how[1]}",) if how else ()
 
 
 def is_out_of_memory(error: Exception) -> bool:

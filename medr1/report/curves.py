@@ -104,8 +104,8 @@ def _chart(
     return {
         "title": title,
         "note": note,
-        "path": _joined((x(step), y(value)) for step, value, *_ in drawn),
-        "spread": _joined([*upper, *reversed(lower)]) if upper != lower else "",
+        "path": joined((x(step), y(value)) for step, value, *_ in drawn),
+        "spread": joined([*upper, *reversed(lower)]) if upper != lower else "",
         "dots": [(x(step), y(value)) for step, value, *_ in drawn] if few else [],
         "ticks": [(y(tick), number(tick)) for tick in ticks],
         "first": f"{first:,}",
@@ -158,7 +158,8 @@ def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
     return ticks[0], ticks[-1], ticks
 
 
-def _joined(points: Iterable[tuple[float, float]]) -> str:
+def joined(points: Iterable[tuple[float, float]]) -> str:
+    """Points as SVG's polyline takes them."""
     return " ".join(f"{x},{y}" for x, y in points)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import random
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medr1.report.tables import percent
-from medr1.report.thumbnails import MAX_IMAGES, thumbnail_key
+from medr1.report.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
 from medr1.report.visible import line, short_path, visible
 
 NUM_WRONG = 200
@@ -195,5 +194,4 @@ def _image_view(item: Row, name: str, thumbnails: Mapping[str, bytes | str]) -> 
     found = thumbnails.get(thumbnail_key(item, name), "image not shown")
     if isinstance(found, str):
         return {"name": short_path(name), "source": None, "note": line(found)}
-    code = base64.b64encode(found).decode("ascii")
-    return {"name": short_path(name), "source": f"data:image/jpeg;base64,{code}", "note": ""}
+    return {"name": short_path(name), "source": data_uri(found), "note": ""}

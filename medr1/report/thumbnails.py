@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from medr1.errors import ItemError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from medr1.records import Sample
 
 SIDE = 160
 """Pixels of the longer side."""
@@ -57,14 +60,45 @@ def make_thumbnails(
     return found
 
 
+def data_uri(jpeg: bytes) -> str:
+    """The picture as the source of an image in a page."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+
+
 def _thumbnail(name: str, root: Path) -> bytes | str:
+    image = _loaded(name, root)
+    return image if isinstance(image, str) else _jpeg(image)
+
+
+def _loaded(name: str, root: Path) -> Image.Image | str:
     from medr1.data.images import load_image, resolve_image
 
     try:
-        image = load_image(resolve_image(name, root)).image
+        return load_image(resolve_image(name, root)).image
     except ItemError as error:
         return _WORDS.get(error.code, "image not readable")
-    return _jpeg(image)
+
+
+def perturbed_thumbnails(
+    samples: Iterable[Sample], root: Path, kinds: Iterable[str], *, seed: int = 0
+) -> dict[tuple[str, int], bytes]:
+    """(kind, severity) -> a JPEG of the first image that can be read, at severity 1, 3 and 5.
+
+    As it is: ("none", 0). Kinds that do nothing to a picture are left out.
+    """
+    from medr1.data.perturbations import PERTURBATIONS, perturb
+
+    names = dict.fromkeys(name for sample in samples for name in sample.images)
+    loaded = (_loaded(name, root) for name in names)
+    image = next((found for found in loaded if not isinstance(found, str)), None)
+    if image is None:
+        return {}
+    made = {("none", 0): _jpeg(image.copy())}
+    for kind in kinds:
+        if kind in PERTURBATIONS:
+            for severity in {1, 3, 5}.intersection(PERTURBATIONS[kind].severities):
+                made[kind, severity] = _jpeg(perturb(image, kind, severity, seed))
+    return made
 
 
 def _jpeg(image: Image.Image) -> bytes:

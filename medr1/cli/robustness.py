@@ -1,0 +1,245 @@
+"""`medr1 robustness`: the same questions with worse pictures or other words, in one call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medr1.cli.common import (
+    CommaList,
+    Medr1Command,
+    cluster_by_option,
+    common_options,
+    device_options,
+    image_root_option,
+    json_option,
+    load,
+    max_errors_option,
+    model_path_option,
+    offline_option,
+    option,
+    overwrite_option,
+    protocol_option,
+    require_writable,
+    seed_option,
+)
+from medr1.errors import InputError, ItemErrorsOverBudget
+
+if TYPE_CHECKING:
+    from medr1.data.variants import Plan
+    from medr1.evaluate.judging import Settings
+
+logger = logging.getLogger("medr1")
+
+
+@click.command(cls=Medr1Command, short_help="Worse pictures, other words: what it costs.")
+@model_path_option(required=True)
+@option("--batch-file", metavar="FILE", required=True, help="Questions with their ground truth.")
+@option("--output-dir", metavar="DIR", required=True, help="Where all that is written goes.")
+@option(
+    "--perturbations",
+    type=CommaList(str),
+    metavar="NAME,...|all",
+    help="Which; a part of a name (noise) means all that have it. [default: nine of them]",
+)
+@option(
+    "--severities",
+    type=CommaList(int),
+    metavar="1,...,5",
+    default="1,3,5",
+    help="How strong; of questions in other words or orders, which variants.",
+)
+@option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
+@option("--batch-size", type=click.IntRange(min=1), default=8, help="Questions at a time.")
+@option(
+    "--mode",
+    type=click.Choice(["generate", "options", "both"]),
+    default="both",
+    help="Free decoding, the options' probabilities, or both; options is the quickest.",
+)
+@option("--max-new-tokens", type=click.IntRange(min=1), default=512, help="Longest completion.")
+@option("--prompt", metavar="NAME|FILE", help="As of infer. [default: the checkpoint's own]")
+@option("--dry-run", is_flag=True, help="Print what would be asked and stop.")
+@option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
+@protocol_option
+@cluster_by_option
+@max_errors_option
+@image_root_option
+@device_options
+@seed_option
+@offline_option
+@overwrite_option
+@json_option
+@common_options
+def robustness(**options: Any) -> None:
+    """Ask the same questions with worse pictures, and in other words, and draw what it costs.
+
+    Writes results.json (every answer; `medr1 eval --group-by perturbation` reads it),
+    robustness.json and robustness.html. A call that was stopped goes on where it was.
+
+    \b
+      medr1 robustness --model-path checkpoints/tiny-vl --batch-file questions.json \\
+          --output-dir output/robustness --mode options --batch-size 32
+      medr1 robustness ... --perturbations noise,jpeg,flip_horizontal --severities 1,2,3,4,5
+      medr1 robustness ... --perturbations all --dry-run
+
+    Pictures: gaussian_blur, gaussian_noise, shot_noise, speckle_noise, contrast, brightness,
+    gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion, flip_horizontal,
+    flip_vertical. Questions: option_order, paraphrase, distractor. A grey picture is always
+    among them: what is right with it, the model did not see.
+    """
+    from medr1.data.readers import read_questions
+    from medr1.data.variants import DEFAULT, chosen_kinds, plan
+    from medr1.prompts import template
+
+    output = Path(options["output_dir"]) / "results.json"
+    require_writable(output)
+    kinds = chosen_kinds(options["perturbations"] or DEFAULT)
+    if options["prompt"]:
+        template(options["prompt"])  # refused before a model is loaded
+    questions = read_questions(
+        options["batch_file"],
+        image_root=Path(options["image_root"]) if options["image_root"] else None,
+        limit=options["limit"],
+    )
+    planned = plan(
+        questions,
+        kinds,
+        _severities(options["severities"]),
+        seed=options["seed"],
+        options_only=options["mode"] == "options",
+    )
+    if options["dry_run"]:
+        _print_plan(planned, options["as_json"])
+        return
+    settings = _settings(planned, options)
+    n_error = _answer(planned, output, options)
+    if n_error is not None:  # else another process of this run says it
+        _judge(planned, output, settings, as_json=options["as_json"])
+        if n_error > options["max_errors"]:
+            raise ItemErrorsOverBudget(
+                f"{n_error} of {len(planned.questions.samples)} questions have no answer, see "
+                f"their `error` in {output}."
+            )
+
+
+def _severities(given: tuple[int, ...]) -> tuple[int, ...]:
+    from medr1.data.perturbations import SEVERITIES
+
+    if wrong := [number for number in given if number not in SEVERITIES]:
+        raise InputError(f"--severities: {wrong[0]} is none of 1, 2, 3, 4, 5.")
+    if not given:
+        raise InputError("--severities: name at least one of 1, 2, 3, 4, 5.")
+    return tuple(sorted(set(given)))
+
+
+def _settings(planned: Plan, options: Mapping[str, Any]) -> Settings:
+    """How the answers are to be judged; an InputError now, where that could not be done later."""
+    from medr1.evaluate.groups import require_clusters
+    from medr1.evaluate.judging import Settings, judge_all
+    from medr1.records import Prediction
+
+    settings = Settings(options["protocol"], options["cluster_by"], seed=options["seed"])
+    require_clusters(judge_all([Prediction(sample) for sample in planned.clean], settings))
+    return settings
+
+
+def _print_plan(planned: Plan, as_json: bool) -> None:
+    from medr1.files import to_json
+    from medr1.report.robustness import plan_text
+
+    document = {
+        "n": planned.n,
+        "n_questions": len(planned.questions.samples),
+        "perturbations": {kind: list(numbers) for kind, numbers in planned.severities.items()},
+        "left_out": planned.left_out,
+    }
+    click.echo(to_json(document) if as_json else plan_text(document), nl=not as_json)
+
+
+def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | None:
+    """Have all questions answered into results.json, and return how many could not be."""
+    from medr1.infer.batch import manifest, require_free, run_batch
+    from medr1.infer.engine import Decoding
+
+    require_free(output)
+    decoding = Decoding(mode=options["mode"], max_new_tokens=options["max_new_tokens"])
+    loaded = load(dict(options))
+    meta = manifest(
+        loaded,
+        planned.questions,
+        data=Path(options["batch_file"]).name,
+        prompt=options["prompt"],
+        decoding=decoding,
+        seed=options["seed"],
+    )
+    meta["perturbations"] = {kind: list(numbers) for kind, numbers in planned.severities.items()}
+    if not output.exists() or options["overwrite"]:
+        _say_how_long(loaded, planned, decoding, options)
+    outcome = run_batch(
+        loaded,
+        planned.questions,
+        output,
+        meta,
+        decoding=decoding,
+        prompt=options["prompt"],
+        batch_size=options["batch_size"],
+        perturbed=planned.perturbed,
+        overwrite=options["overwrite"],
+    )
+    return None if outcome is None else outcome.n_error
+
+
+def _say_how_long(loaded: Any, planned: Plan, decoding: Any, options: Mapping[str, Any]) -> None:
+    """Say how many questions there are and, by a batch that is answered for it, about how long."""
+    from medr1.infer.engine import predict
+
+    questions, size = planned.questions, options["batch_size"]
+    n = len(questions.samples)
+    logger.info("%d questions: %d as they are, %d perturbed", n, planned.n, n - planned.n)
+    if n < 10 * size:
+        return
+    began = time.monotonic()
+    tried = planned.clean[:size]
+    predict(
+        loaded,
+        tried,
+        image_root=questions.image_root,
+        prompt=options["prompt"],
+        decoding=decoding,
+        seed=options["seed"],
+        batch_size=size,
+    )
+    minutes = (time.monotonic() - began) * n / len(tried) / 60
+    logger.info("about %s", f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} s")
+
+
+def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
+    """robustness.json, the page and the table, from the results."""
+    from medr1.evaluate.results import read_results
+    from medr1.evaluate.robustness import robustness as robustness_of
+    from medr1.files import to_json, write_atomic
+    from medr1.report.robustness import robustness_table
+    from medr1.report.robustness_page import robustness_html
+    from medr1.report.thumbnails import perturbed_thumbnails
+
+    results = read_results(output)
+    document = robustness_of(
+        results.predictions,
+        settings=settings,
+        left_out=planned.left_out,
+        meta=results.meta,
+    )
+    write_atomic(output.with_name("robustness.json"), to_json(document))
+    thumbnails = perturbed_thumbnails(
+        planned.clean, planned.questions.image_root, planned.severities, seed=settings.seed
+    )
+    page = output.with_name("robustness.html")
+    write_atomic(page, robustness_html(document, thumbnails=thumbnails))
+    logger.info("%s", page)
+    click.echo(to_json(document) if as_json else robustness_table(document), nl=not as_json)

@@ -1,0 +1,143 @@
+"""Which questions are asked under which perturbation, with which gold, and which are left out."""
+
+from pathlib import Path
+
+import pytest
+
+from medr1.data.perturbations import PERTURBATIONS
+from medr1.data.readers import Questions, read_questions
+from medr1.data.rewordings import REWORDINGS, TEMPLATES, wrong_texts
+from medr1.data.tiny import tiny_vqa_folder
+from medr1.data.variants import BLIND, DEFAULT, KEYS, KINDS, chosen_kinds, is_scale, plan, title_of
+from medr1.errors import InputError
+from medr1.records import Failure, Sample
+
+
+def sample(name, question="What is shown?", options=("Heart", "Lung"), gold="A", **more):
+    options = dict(zip("ABCDEFGH", options, strict=False))
+    kind = "multiple_choice" if options else "open"
+    more = {"question_type": "Anatomy", "answer_type": kind, **more}
+    return Sample(name, (f"{name}.png",), question, options, gold, **more)
+
+
+def planned(samples, kinds, severities=(1, 3, 5), failures=None, **more):
+    questions = Questions(samples, failures or {}, Path(), "0", "q.json")
+    return plan(questions, kinds, severities, **more)
+
+
+def under(found, kind):
+    return [s for s in found.questions.samples if s.metadata["perturbation"] == kind]
+
+
+def test_every_item_is_asked_clean_at_each_severity_and_blind():
+    found = planned([sample("a"), sample("b")], ("jpeg", "flip_horizontal"), (1, 5))
+    assert found.severities == {"jpeg": (1, 5), "flip_horizontal": (1,), "blank": (1,)}
+    ids = [s.id for s in found.questions.samples]
+    assert ids[:2] == ["a", "b"] and len(set(ids)) == len(ids) == 2 * (1 + 2 + 1 + 1)
+    for index, one in enumerate(found.questions.samples):
+        kind, severity, original = (one.metadata[key] for key in KEYS)
+        assert original in ("a", "b") and one.images == (f"{original}.png",)
+        shown = None if kind == "none" else (kind, severity)
+        assert found.perturbed.get(index) == shown
+    assert (found.n, found.left_out) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "question", "options", "gold", "reason"),
+    [
+        ("flip_horizontal", "Which side?", ("Heart", "Lung"), "A", "side"),
+        ("flip_horizontal", "What?", ("Left lung", "Lung"), "B", "side"),
+        ("flip_horizontal", "What is it?", (), "right lung", "side"),
+        ("flip_vertical", "What?", ("Upper lobe", "Lung"), "A", "upper"),
+        ("flip_vertical", "What?", ("Left lung", "Lung"), "B", "side"),
+        ("crop", "How many nuclei are there?", (), "3", "number"),
+        ("rotation", "How many nuclei are there?", ("3", "4"), "A", "number"),
+        ("occlusion", "What number of nuclei?", (), "3", "number"),
+        ("option_order", "What?", (), "lung", "options"),
+        ("distractor", "What?", (), "lung", "options"),
+    ],
+)
+def test_what_may_change_the_right_answer_is_left_out_and_counted(
+    kind, question, options, gold, reason
+):
+    item = sample("a", question, options, gold)
+    others = [sample("b", options=("Heart", "Skin", "Lung")), sample("c", options=("Heart", "Toe"))]
+    found = planned([item, *others], (kind,))
+    assert {s.metadata["perturbation_of"] for s in under(found, kind)} == {"b", "c"}
+    (why,) = (text for text in found.left_out[kind] if reason in text)
+    assert found.left_out[kind][why] == 1
+    assert len(under(planned([item], ("jpeg",)), "jpeg")) == 3
+
+
+def test_items_that_cannot_be_judged_are_not_asked():
+    samples = [sample("a"), sample("b", gold=None), sample("c"), sample("d", options=(), gold="x")]
+    found = planned(samples, (), failures={2: Failure("no_image", "")}, options_only=True)
+    assert [s.id for s in found.questions.samples] == ["a", "a@blank-1"]
+    assert found.left_out["none"] == {
+        "without ground_truth": 1,
+        "that cannot be used (no_image)": 1,
+        "without options, which --mode options needs": 1,
+    }
+    with pytest.raises(InputError, match="no item can be asked and judged: 1 without ground_truth"):
+        planned([samples[1]], ())
+    with pytest.raises(InputError, match="perturbation_of"):
+        planned([sample("a", metadata={"perturbation_of": "x"})], ())
+
+
+def test_options_in_another_order_keep_their_gold():
+    real = read_questions(tiny_vqa_folder() / "test.json").samples
+    for one in [s for s in real if s.options][:60]:
+        seen = set()
+        for variant in range(1, 6):
+            turned = REWORDINGS["option_order"].make(one, variant, 0, {})
+            assert list(turned.options) == list(one.options)
+            assert sorted(turned.options.values()) == sorted(one.options.values())
+            assert list(turned.options.values()) != list(one.options.values())
+            assert turned.options[turned.ground_truth] == one.options[one.ground_truth]
+            assert turned == REWORDINGS["option_order"].make(one, variant, 0, {})
+            seen.add(tuple(turned.options.values()))
+        assert len(seen) > 1 or len(one.options) == 2
+
+
+def test_a_paraphrase_keeps_the_questions_own_words():
+    assert len(set(TEMPLATES)) == REWORDINGS["paraphrase"].variants == 5
+    for variant in range(1, 6):
+        made = REWORDINGS["paraphrase"].make(sample("a"), variant, 0, {})
+        assert "What is shown?" in made.question and made.question != "What is shown?"
+        assert (made.options, made.ground_truth) == (sample("a").options, "A")
+
+
+def test_an_added_option_is_known_to_be_wrong():
+    items = [
+        sample("a", options=("Heart", "Lung"), gold="A"),
+        sample("b", options=("Skin", "heart", "Liver"), gold="B"),
+        sample("c", options=("Brain", "Lung"), gold="A"),  # Brain: never wrong beside the heart
+        sample("d", options=("Heart", "Toe"), gold="A", question_type="Other"),
+    ]
+    wrong = wrong_texts(items)
+    added = set()
+    for seed in range(20):
+        made = REWORDINGS["distractor"].make(items[0], 1, seed, wrong)
+        assert list(made.options)[:2] == ["A", "B"] and made.ground_truth == "A"
+        added.add(made.options["C"])
+    assert added == {"Skin", "Liver"}
+    assert REWORDINGS["distractor"].make(items[2], 1, 0, wrong) is None
+    eight = sample("e", options=("Heart", *"bcdefgh"))
+    assert REWORDINGS["distractor"].make(eight, 1, 0, wrong) is None
+
+
+def test_kinds_are_named_whole_or_in_part():
+    assert chosen_kinds(["jpeg", "noise"]) == (
+        *("gaussian_noise", "shot_noise", "speckle_noise"),
+        "jpeg",
+    )
+    assert chosen_kinds(["Gaussian-Blur "]) == ("gaussian_blur",)
+    assert chosen_kinds(["all"]) == tuple(kind for kind in KINDS if kind != BLIND)
+    assert chosen_kinds(["blank"]) == ()
+    with pytest.raises(InputError, match=r"'gausian_blur' is no perturbation.*Did you mean gaus"):
+        chosen_kinds(["gausian_blur"])
+    with pytest.raises(InputError, match="There are: gaussian_blur"):
+        chosen_kinds(["x"])
+    assert set(DEFAULT) <= set(KINDS) and all(map(title_of, KINDS))
+    assert not {*PERTURBATIONS} & {*REWORDINGS}
+    assert not any(is_scale(kind) for kind in ("blank", "flip_vertical", "option_order"))

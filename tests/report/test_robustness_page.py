@@ -1,0 +1,191 @@
+"""robustness.html and the table: the numbers of the document, inert, readable on a phone."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from medr1.evaluate.judging import Settings
+from medr1.evaluate.robustness import robustness
+from medr1.records import Prediction, Sample
+from medr1.report.robustness import plan_text, robustness_table, sentences, worst_first
+from medr1.report.robustness_page import HEIGHT, LEFT, WIDTH, methods, robustness_html
+from medr1.report.thumbnails import perturbed_thumbnails
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+CLEAN = "A" * 30 + "B" * 10
+KEYS = ("perturbation", "perturbation_severity", "perturbation_of")
+
+
+def answers(kind, severity, letters, text, unit="image"):
+    rows = []
+    for i, letter in enumerate(letters):
+        metadata = dict(zip(KEYS, (kind, severity, str(i)), strict=True))
+        sample = Sample(
+            *(f"{i}@{kind}{severity}", (f"{i % 35}.png",), "What?"),
+            *({"A": "Heart", "B": text}, "A", "multiple_choice"),
+            modality=text if i < 20 else "CT",
+            metadata={**metadata, unit: text} if unit != "image" else metadata,
+        )
+        rows.append(Prediction(sample, f"<answer>{letter}</answer>", confidence=0.8))
+    return rows
+
+
+def document(text="Lung", unit="image", left_out=None):
+    rows = answers("none", 0, CLEAN, text, unit)
+    for severity, lost in ((1, 2), (3, 9), (5, 18)):
+        rows += answers("jpeg", severity, "B" * (severity // 3) + CLEAN[severity // 3 :], text)
+        rows += answers("contrast", severity, "B" * lost + CLEAN[lost:], text, unit)
+    rows += answers("option_order", 1, CLEAN, text) + answers(
+        "option_order", 3, "B" + CLEAN[1:], text
+    )
+    rows += answers("blank", 1, "B" * 32 + "A" * 8, text)
+    names = ("model", "model_sha256", "data", "data_sha256", "prompt")
+    meta = {**dict.fromkeys(names, text), "seed": 0, "versions": {"medr1": text}}
+    settings = Settings(cluster_by=unit)
+    return robustness(rows, settings=settings, meta=meta, left_out=left_out or {})
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    Image.effect_noise((300, 200), 60).convert("RGB").save(tmp_path / "0.png")
+    samples = [Sample("x", ("gone.png", "0.png"), "What?")]
+    return perturbed_thumbnails(samples, tmp_path, ("contrast", "jpeg", "option_order"), seed=1)
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.sources, self.charts = set(), set(), [], 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.sources += [value for name, value in attrs if name == "src"]
+        self.charts += ("class", "chart") in attrs
+
+
+def test_the_sentences_say_what_was_put_in():
+    found = document()
+    assert [one["name"] for one in worst_first(found)] == ["contrast", "jpeg", "option_order"]
+    first, *others = sentences(found)
+    assert first.startswith("Lower contrast of severity 5 costs 45.0 points [")
+    assert "the answer changes for 45.0 % of the items." in first
+    assert first.endswith("It is then 80.0 % sure on average, and right in 30.0 %.")
+    (order,) = (text for text in others if text.startswith("Options in another order"))
+    assert "Asked in 3 ways, 97.5 % of the items get the same answer each time." in order
+    (jpeg,) = (text for text in others if text.startswith("JPEG"))
+    assert "shows no clear change (-2.5 points [" in jpeg
+
+
+def test_the_table_has_the_worst_first_and_the_grey_picture_last():
+    lines = robustness_table(document()).splitlines()
+    rows = [line.split()[0] for line in lines[2:] if line and not line.startswith(("mean", "!"))]
+    named = [name for name in ("contrast", "jpeg") for _ in range(3)]
+    assert rows == ["perturbation", "as", *named, "option_order", "option_order", "grey"]
+    strongest = next(line for line in lines if line.startswith("contrast") and " 5 " in line)
+    assert "30.0 %" in strongest and "-45.0" in strongest
+    assert any(line.startswith("mean corruption accuracy: ") for line in lines)
+
+
+def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
+    found = document(left_out={"crop": {"that ask for a number of things": 3}})
+    page = robustness_html(found, thumbnails=pictures)
+    tags = Tags(page)
+    assert tags.charts == 2  # of scales alone
+    assert len(tags.sources) == 2 * 4  # two kinds, each as it is and at three severities
+    assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
+    assert "crop: 3 that ask for a number of things" in page
+    assert "Lower contrast of severity 5 costs 45.0 points" in page
+    (curve, *_) = re.findall(r'<polyline class="curve" points="([^"]*)"', page)
+    points = [tuple(map(float, point.split(","))) for point in curve.split()]
+    heights = [y for _, y in points]
+    assert len(points) == 4 and heights == sorted(heights)  # it falls: y grows
+    assert all(LEFT < x < WIDTH and 0 < y < HEIGHT for x, y in points)
+    scale = heights[3] - heights[0]
+    assert (heights[1] - heights[0]) / scale == pytest.approx(2 / 18, abs=0.02)
+
+
+def test_thumbnails_are_of_the_first_picture_that_can_be_read(pictures, tmp_path):
+    assert set(pictures) == {("none", 0)} | {
+        (k, s) for k in ("contrast", "jpeg") for s in (1, 3, 5)
+    }
+    assert perturbed_thumbnails([Sample("x", ("gone.png",), "q")], tmp_path, ("jpeg",)) == {}
+    page = robustness_html(document(), thumbnails={})
+    assert "<img" not in page
+
+
+def test_the_paragraph_to_cite_has_what_a_reader_needs():
+    text = methods(document("tiny"))
+    for part in ("40 questions about 35 images", "jpeg compression, lower contrast", "seed 0"):
+        assert part in text
+    for part in ("ImageNet-C", "Holm", "with a grey picture", "a relative drop of"):
+        assert part in text
+
+
+def test_few_items_have_neither_curve_nor_number():
+    rows = answers("none", 0, "A" * 12, "x") + answers("jpeg", 1, "B" * 12, "x")
+    found = robustness(rows, settings=Settings())
+    page = robustness_html(found, thumbnails={})
+    assert Tags(page).charts == 0 and "too few to say anything" in page
+    assert sentences(found) == [] and "fewer than 20 items" in page and "<h2>All" not in page
+    assert "%" not in robustness_table(found) and "too few" in robustness_table(found)
+
+
+def test_a_plan_names_what_is_left_out():
+    plan = {"n": 5, "n_questions": 30, "perturbations": {"jpeg": [1, 3], "blank": [1]}}
+    text = plan_text({**plan, "left_out": {"none": {"without ground_truth": 2}}})
+    assert "not asked at all: 2 without ground_truth" in text
+    assert text.endswith("5 items, 30 questions in all")
+
+
+def test_what_others_wrote_is_text(attack, pictures):
+    found, harmless = (
+        Tags(robustness_html(document(text), thumbnails=pictures)) for text in (attack, "harmless")
+    )
+    assert found.tags == harmless.tags and found.attributes == harmless.attributes
+    assert "script" not in found.tags
+    page = robustness_html(document(attack, unit=attack), thumbnails=pictures)
+    assert "default-src 'none'" in page and "script-src" not in page
+    page.encode("utf-8")
+    table = robustness_table(document(attack, unit=attack))
+    assert "\x1b" not in table and "\u202e" not in table
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_a_browser_shows_it_quietly_without_sideways_scrolling(browser, tmp_path, pictures, width):
+    text = '<img src=x onerror="window.hurt=1"> ' + "long" * 30
+    page = tmp_path / "robustness.html"
+    page.write_text(robustness_html(document(text), thumbnails=pictures), encoding="utf-8")
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+    run = browser.execute_script
+    assert run("return window.hurt") is None and browser.get_log("browser") == []
+    assert run("return document.documentElement.scrollWidth") <= width
+    assert run("return [...document.images].map(e => e.naturalWidth)") == [160] * 8
+    boxes = run("return [...document.querySelectorAll('.chart')].map(e => e.clientWidth)")
+    assert len(boxes) == 2 and min(boxes) > 200
+    assert run("return getComputedStyle(document.querySelector('.flips')).fill") == "none"
