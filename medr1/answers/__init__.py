@@ -11,7 +11,14 @@ negation and side. authors: Med-R1's own rules.
 
 from medr1.answers.authors import authors_format, authors_reward
 from medr1.answers.blocks import FORMATS, format_of, has_format, in_format, rationale_of
-from medr1.answers.extraction import PROTOCOLS, Extraction, Verdict, extract, judge
+from medr1.answers.extraction import (
+    PROTOCOLS,
+    Extraction,
+    Verdict,
+    extract,
+    judge,
+    same_answer,
+)
 from medr1.answers.findings import Claims, Finding, claims, difference
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
 from medr1.answers.readings import LONG
@@ -43,4 +50,5 @@ __all__ = [
     "parse_problem",
     "parse_solution",
     "rationale_of",
+    "same_answer",
 ]

@@ -108,7 +108,7 @@ def judge(
     elif kind == "yes_no":
         correct = answer == gold.casefold().rstrip(".")
     elif kind == "count":
-        correct = same_number(answer, gold) or (":" in answer and same_text(answer, gold))
+        correct = _same_count(answer, gold)
     elif protocol == "strict":
         correct = answer == gold.casefold()
     elif (correct := same_text(answer, gold)) or is_latex(gold):
@@ -116,6 +116,32 @@ def judge(
     elif not difference(answer, gold):
         return Verdict(True, replace(extraction, trace=(*extraction.trace, "same_claims")))
     return Verdict(correct, extraction)
+
+
+def same_answer(
+    answer: str,
+    other: str,
+    *,
+    options: Mapping[str, str],
+    answer_type: str,
+    protocol: str = "default",
+) -> bool:
+    """Whether two extracted answers of one question are one, compared as `judge` does.
+
+    An open one also where it claims the same in other words; `authors` compares what is written.
+    """
+    kind = "multiple_choice" if options else answer_type
+    if answer == other or kind in ("multiple_choice", "yes_no") or protocol.startswith("authors"):
+        return answer == other
+    if kind == "count":
+        return _same_count(answer, other)
+    if protocol == "strict":
+        return answer.casefold() == other.casefold()
+    return same_text(answer, other) or (not is_latex(other) and not difference(answer, other))
+
+
+def _same_count(answer: str, gold: str) -> bool:
+    return same_number(answer, gold) or (":" in answer and same_text(answer, gold))
 
 
 def _gold_letter(gold: str, options: Mapping[str, str]) -> str | None:

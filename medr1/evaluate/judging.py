@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -93,6 +93,16 @@ class Outcome:
         return dict(self.options).get(self.answer, self.answer) if self.answer is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What an item's further completions came to, one entry for each."""
+
+    answers: tuple[str | None, ...] = ()
+    """As extracted, None where there is none. Equal ones (`answers.same_answer`) are written alike:
+    as `Outcome.answer` where they equal that, else as the first of them."""
+    correct: tuple[bool, ...] = ()
+
+
 @dataclass(frozen=True)
 class Settings:
     """How items are judged and grouped, and how intervals are drawn."""
@@ -115,6 +125,8 @@ class Columns:
 
     ids: list[str]
     outcomes: Coded[Outcome]
+    sampled: Coded[Sampled]
+    """Of the samples beside the one answer; `Sampled()` for an item without."""
     clusters: Coded[Hashable]
     groups: dict[str, Coded[str | None]]
     questions: Coded[str]
@@ -137,6 +149,7 @@ class Columns:
         return cls(
             [name for part in parts for name in part.ids],
             Coded.joined([part.outcomes for part in parts]),
+            Coded.joined([part.sampled for part in parts]),
             Coded.joined([part.clusters for part in parts]),
             {kind: Coded.joined([part.groups[kind] for part in parts]) for kind in first.groups},
             Coded.joined([part.questions for part in parts]),
@@ -212,6 +225,10 @@ def columns_of(
     return Columns(
         [sample.id for sample in samples],
         Coded.of(map(_outcome, predictions, verdicts)),
+        Coded.of(
+            _sampled(prediction, found, settings.protocol)
+            for prediction, found in zip(predictions, verdicts, strict=True)
+        ),
         Coded.of(_cluster_of(sample, settings.cluster_by) for sample in samples),
         {name: Coded.of(_group_of(sample, name) for sample in samples) for name in names},
         Coded.of(map(_question_of, samples)),
@@ -233,13 +250,56 @@ def verdict(prediction: Prediction, protocol: str) -> answers.Verdict | None:
         )
     if prediction.error is not None or prediction.model_output is None:
         return None
+    return _judged(prediction.model_output, sample, protocol)
+
+
+def _judged(output: str, sample: Sample, protocol: str) -> answers.Verdict:
     return answers.judge(
-        prediction.model_output,
-        ground_truth=sample.ground_truth,
+        output,
+        ground_truth=sample.ground_truth or "",
         options=sample.options,
         answer_type=sample.answer_type,
         protocol=protocol,
     )
+
+
+_NOT_SAMPLED = Sampled()
+
+
+def _sampled(prediction: Prediction, found: answers.Verdict | None, protocol: str) -> Sampled:
+    """The samples' answers and verdicts; each different text is judged once."""
+    if not prediction.samples:
+        return _NOT_SAMPLED
+    sample = prediction.sample
+    verdicts = {text: _judged(text, sample, protocol) for text in dict.fromkeys(prediction.samples)}
+    first = found.extraction.answer if found else None
+    known = [] if first is None else [first]
+    written: dict[str, str | None] = {}
+    for text, one in verdicts.items():
+        answer = one.extraction.answer
+        written[text] = (
+            answer if answer is None else _written_alike(answer, known, sample, protocol)
+        )
+    return Sampled(
+        tuple(written[text] for text in prediction.samples),
+        tuple(verdicts[text].correct for text in prediction.samples),
+    )
+
+
+def _written_alike(answer: str, known: list[str], sample: Sample, protocol: str) -> str:
+    """The first of the known answers that is the same one; else the answer, which joins them."""
+    same = partial(
+        answers.same_answer,
+        answer,
+        options=sample.options,
+        answer_type=sample.answer_type,
+        protocol=protocol,
+    )
+    for other in known:
+        if same(other):
+            return other
+    known.append(answer)
+    return answer
 
 
 def _outcome(prediction: Prediction, found: answers.Verdict | None) -> Outcome:
