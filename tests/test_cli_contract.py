@@ -47,9 +47,9 @@ OPTIONS = {
     "--mode --model-name-or-path --model-path --num-samples --offline --option "
     "--output-file --overwrite --permute --prompt --question --question-type --seed "
     "--show-reasoning --temperature",
-    "eval": "--ablated --baseline --bertscore --cluster-by --data --explain --fail-under "
-    "--group-by --image-root --json --map --metrics --output-dir --overwrite --protocol --seed "
-    "--train-data",
+    "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data --explain "
+    "--fail-under --group-by --image-root --json --map --metrics --output-dir --overwrite "
+    "--protocol --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --group-by --json --output-dir --overwrite --protocol "
     "--seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "

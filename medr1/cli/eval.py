@@ -77,6 +77,23 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     metavar="FILE",
     help="Results of the same questions by infer --ablate-image: how much the model looks.",
 )
+@option(
+    "--calibrate-on",
+    metavar="FILE",
+    help="Results of other questions, to fit temperature, referral threshold and conformal sets.",
+)
+@option(
+    "--target-risk",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    help="Share of wrong answers accepted where the model is sure enough; the rest is referred.",
+)
+@option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    help="Share of items whose right option may lie outside the conformal set.",
+)
 @option("--bertscore", metavar="MODEL", help="Also BERTScore by this model, a folder or a hub id.")
 @option(
     "--fail-under",
@@ -173,6 +190,9 @@ def _evaluation(
     cluster_by: str,
     train_data: str | None,
     ablated: str | None,
+    calibrate_on: str | None,
+    target_risk: float,
+    alpha: float,
     bertscore: str | None,
     seed: int,
 ) -> Evaluation:
@@ -181,6 +201,7 @@ def _evaluation(
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics import METRICS, known_metric
+    from medr1.evaluate.selective import Aims
 
     asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
     protocols = PROTOCOLS if metrics is None else ()
@@ -193,6 +214,8 @@ def _evaluation(
         train.require_complete() if train else None,
         Path(ablated) if ablated else None,
         bertscore,
+        Path(calibrate_on) if calibrate_on else None,
+        Aims(target_risk, alpha),
     )
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.audit import BlindPanel, blind_panel
-from medr1.evaluate.judging import Judged, Settings, Values, verdict
+from medr1.errors import InputError
+from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
+from medr1.evaluate.selective import AIMS, Aims
 from medr1.files import sha256_of
 from medr1.records import Prediction, Sample, prediction_to_dict
 
@@ -37,6 +39,9 @@ class Evaluation:
     """Results of the same questions without their pictures."""
     bertscore: str | None = None
     """The model of BERTScore, a folder or a hub id."""
+    calibrate_on: Path | None = None
+    """Results of other questions, which temperature, threshold and conformal sets are fitted on."""
+    aims: Aims = AIMS
 
     def open(self, path: Path) -> ResultFile:
         return open_results(path, columns=self.columns, questions=self.questions)
@@ -48,10 +53,22 @@ class Evaluation:
         results = self.open(path)
         judged = scan(results.chunks, self.settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
+        held_out = self._held_out(path, judged)
         summary = summary_of(
-            judged, blind=self._blind(path), metrics=self.metrics, semantic=semantic
+            judged,
+            blind=self._blind(path),
+            metrics=self.metrics,
+            semantic=semantic,
+            held_out=held_out,
+            aims=self.aims,
         )
         summary["warnings"] += [*results.notes, *self._missing(judged)]
+        if held_out is not None:
+            summary["calibrate_on"] = str(self.calibrate_on)
+            shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
+            if shared:
+                said = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
+                summary["warnings"].append(f"{said}: what was fitted there looks better here.")
         if self.bertscore:
             from medr1.evaluate.semantic import NOT_ABSOLUTE
 
@@ -68,6 +85,20 @@ class Evaluation:
     def read(self, path: Path) -> Results:
         """A whole file at once."""
         return read_results(path, columns=self.columns, questions=self.questions)
+
+    def _held_out(self, path: Path, judged: Judged) -> Judged | None:
+        """The items of --calibrate-on; InputError where one of them is judged as well."""
+        if self.calibrate_on is None:
+            return None
+        held_out = judge_all(
+            read_results(self.calibrate_on, columns=self.columns).predictions, self.settings
+        )
+        if shared := len(set(held_out.ids) & set(judged.ids)):
+            raise InputError(
+                f"--calibrate-on {self.calibrate_on}: {shared} of its items are in {path} too. "
+                "What is fitted on an item cannot be judged on it; give other questions' results."
+            )
+        return held_out
 
     def _missing(self, judged: Judged) -> list[str]:
         """What to say of questions that no result answers."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medr1 import answers
 from medr1.errors import InputError
+from medr1.evaluate.scores import Scores, scores_of
 from medr1.records import Prediction, Sample
 
 GROUPS = ("modality", "question_type", "dataset", "option_count")
@@ -137,6 +138,8 @@ class Columns:
     """Of the output; -1 where there is none."""
     says_finish: Mask
     """Whether the file says if the output was cut off."""
+    scores: Scores
+    """How sure the model is."""
     metadata_keys: frozenset[str]
     """What an item may be grouped or clustered by."""
     protocols: dict[str, Mask] = field(default_factory=dict)
@@ -156,6 +159,7 @@ class Columns:
             np.concatenate([part.num_tokens for part in parts]),
             np.concatenate([part.characters for part in parts]),
             np.concatenate([part.says_finish for part in parts]),
+            Scores.joined([part.scores for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
             {p: np.concatenate([part.protocols[p] for part in parts]) for p in first.protocols},
         )
@@ -235,6 +239,7 @@ def columns_of(
         _integers(p.num_tokens for p in predictions),
         _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
         np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        scores_of(predictions, verdicts),
         frozenset().union(*(sample.metadata for sample in samples)),
         {protocol: _right_under(protocol, predictions) for protocol in settings.protocols},
     )

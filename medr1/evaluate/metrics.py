@@ -17,6 +17,7 @@ from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate import tallies
 from medr1.evaluate.baselines import blind_summary
+from medr1.evaluate.calibration import calibration
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
     Metric,
@@ -35,6 +36,7 @@ from medr1.evaluate.judging import (
     judge_all,
     verdict,
 )
+from medr1.evaluate.selective import AIMS, Aims, selective
 from medr1.evaluate.texts import (
     CORPUS_METRICS,
     ITEM_METRICS,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 METRICS = ("accuracy", "exact_match", "counting_accuracy", *ITEM_METRICS, *CORPUS_METRICS)
 """Every metric's name, in the order in which they are shown."""
 Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
-LATER = ("calibration", "selective", "hallucination", "reasoning")
+LATER = ("hallucination", "reasoning")
 """Parts of summary.json that this version leaves null."""
 SHORT_REFERENCE = 4
 """Mean reference length in words under which BLEU says little."""
@@ -89,10 +91,13 @@ def summary_of(
     blind: BlindPanel | None = None,
     metrics: Iterable[str] = METRICS,
     semantic: Semantic | None = None,
+    held_out: Judged | None = None,
+    aims: Aims = AIMS,
 ) -> dict[str, Any]:
     """The summary.json document of judged items, with those of METRICS that are asked for.
 
     `semantic` (BERTScore) gives predicted and reference texts a value for each pair and says how.
+    On `held_out` items temperature, threshold and conformal sets are fitted.
     """
     wanted = {"accuracy", *metrics}
     asked = tuple(name for name in METRICS if name in wanted)
@@ -127,6 +132,8 @@ def summary_of(
         "lengths": tallies.lengths(judged),
         "blind": blind_summary(judged, blind),
         "looking": None,
+        "calibration": calibration(judged, held_out),
+        "selective": selective(judged, held_out, aims),
         **{name: null("this version does not compute it") for name in LATER},
         "warnings": [*_warnings(judged, asked), *notes],
     }

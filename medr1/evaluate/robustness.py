@@ -20,6 +20,7 @@ from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.rewordings import REWORDINGS
 from medr1.data.variants import BLIND, CLEAN, KEYS, is_scale, title_of
 from medr1.errors import InputError
+from medr1.evaluate.calibration import bin_sums, equal_width, expected_error
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
     Metric,
@@ -37,7 +38,6 @@ MIN_ITEMS = 20
 """Under so many items a share says next to nothing: its interval is 40 points wide."""
 MIN_CALIBRATION = 100
 """Under so many items the ECE of a model that is perfectly calibrated is far from 0."""
-BINS = 15
 _FEW = f"fewer than {MIN_ITEMS} items"
 
 _NOTHING_RIGHT = "nothing was right on the items as they are"
@@ -234,7 +234,8 @@ def _drop(clean: Values, perturbed: Values) -> Values:
 
 def _ece(run: _Perturbed, where: Mask) -> Metric:
     """The expected calibration error with its bootstrap interval, over 15 equal bins."""
-    sums = calibration_sums(run.confidence[where], run.correct[where])
+    sure = run.confidence[where]
+    sums = bin_sums(sure, run.correct[where], equal_width(sure))
     clusters = run.judged.clusters[where]
     interval = bootstrap_statistic(sums, clusters, expected_error, **run.judged.drawn)
     return {
@@ -243,21 +244,6 @@ def _ece(run: _Perturbed, where: Mask) -> Metric:
         "n": int(where.sum()),
         "method": f"bootstrap over {run.judged.unit}s",
     }
-
-
-def calibration_sums(confidence: Values, correct: Values) -> Values:
-    """For each item (items, 2 x BINS): confidence minus verdict, and 1, in its bin's columns.
-
-    Bins are equally wide and closed to the right; 0 is in the first.
-    """
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
-    within = np.eye(BINS)[bins]
-    return np.hstack([within * (confidence - correct)[:, None], within])
-
-
-def expected_error(sums: Values) -> Values:
-    """The ECE of each row of summed `calibration_sums`: the bins' gaps, weighted by their items."""
-    return np.abs(sums[:, :BINS]).sum(axis=1) / sums[:, BINS:].sum(axis=1)
 
 
 def _consistency(run: _Perturbed, kind: str) -> Metric:

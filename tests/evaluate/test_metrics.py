@@ -397,8 +397,9 @@ def test_summary_is_json_and_the_same_again():
     assert json.dumps(summary, allow_nan=False) == json.dumps(summarize(items, seed=3))
     keys = "schema protocol n n_error n_unparsed n_truncated clusters intervals metrics groups"
     assert list(summary)[:10] == keys.split()
-    assert summary["calibration"] == {**summary["selective"]}
-    assert summary["calibration"]["value"] is None
+    assert summary["hallucination"] == {**summary["reasoning"]}
+    for part in ("calibration", "selective", "hallucination"):
+        assert summary[part]["value"] is None and summary[part]["reason"]
 
 
 def test_import_is_cheap():

@@ -1,20 +1,14 @@
 """What perturbations cost, on results whose answer is known, and against other libraries."""
 
-import numpy as np
 import pytest
-import torch
 from predictions import tag
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
-from torchmetrics.classification import BinaryCalibrationError
 
 from medr1.errors import InputError
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.robustness import (
-    BINS,
     MIN_ITEMS,
-    calibration_sums,
-    expected_error,
     robustness,
 )
 from medr1.records import Prediction, Sample
@@ -160,20 +154,6 @@ def test_an_answer_that_cannot_be_read_is_an_answer_of_its_own():
     rows[30:35] = [Prediction(row.sample, "") for row in rows[30:35]]
     cell = of(robustness(rows, settings=Settings()), "jpeg", 1)
     assert cell["flip_rate"]["value"] == 10 / 30  # none to none is no change
-
-
-def test_the_ece_is_torchmetrics_and_its_edges_belong_to_the_bin_below():
-    draw = np.random.default_rng(0)
-    confidence = draw.random(700)
-    correct = (draw.random(700) < confidence**2).astype(float)
-    ours = expected_error(calibration_sums(confidence, correct).sum(axis=0, keepdims=True))[0]
-    theirs = BinaryCalibrationError(n_bins=BINS, norm="l1")
-    assert ours == pytest.approx(
-        float(theirs(torch.tensor(confidence), torch.tensor(correct).int())), abs=1e-6
-    )
-    edges = np.array([0.0, 1 / 15, np.nextafter(1 / 15, 1), 1.0])
-    bins = calibration_sums(edges, np.zeros(4))[:, BINS:].argmax(axis=1)
-    assert bins.tolist() == [0, 0, 1, 14]
 
 
 def test_enough_items_with_a_confidence_have_an_ece():

@@ -1,0 +1,367 @@
+"""Whether a model is right as often as it is sure: calibration of its confidence.
+
+Pure functions of confidence (items,), correctness (items,) and, for temperature and NLL, of option
+probabilities (items, K; NaN for no option). `medr1 eval --explain NAME` has every definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medr1.evaluate.estimates import Metric, mean_metric, null
+from medr1.evaluate.groups import in_order
+from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.intervals import bootstrap_statistic, percentiles
+
+BINS = 15
+MIN_ITEMS = 50
+"""Under so many items with a confidence nothing is computed: a bin would hold three."""
+LEAST = 1e-6
+"""The least probability that a logarithm is taken of: what results.json rounds to."""
+MOST_DRAWN = 10_000
+"""Items up to which there are intervals; of more they are narrow, and would take minutes."""
+_LEVELS = 128
+_FEW = f"fewer than {MIN_ITEMS} items have a confidence"
+
+Bins = NDArray[np.intp]
+
+
+# --- bins ---------------------------------------------------------------------------------------
+
+
+def equal_width(confidence: Values, bins: int = BINS) -> Bins:
+    """The bin of each item: equally wide, closed to the right; 0 is in the first."""
+    found = np.searchsorted(np.arange(1, bins + 1) / bins, confidence, side="left")
+    return np.minimum(found, bins - 1)
+
+
+def equal_mass(confidence: Values, bins: int = BINS) -> Bins:
+    """The bin of each item: equally many, by rank; equal values keep the items' order."""
+    found = np.empty(len(confidence), dtype=np.intp)
+    order = np.argsort(confidence, kind="stable")
+    for number, part in enumerate(np.array_split(order, bins)):
+        found[part] = number
+    return found
+
+
+def bin_sums(confidence: Values, correct: Values, bins: Bins, number: int = BINS) -> Values:
+    """What the errors below are functions of (items, 3 x bins): confidence, correctness, 1."""
+    within = np.eye(number)[bins]
+    return np.hstack([within * confidence[:, None], within * correct[:, None], within])
+
+
+def bin_totals(confidence: Values, correct: Values, bins: Bins, number: int = BINS) -> Values:
+    """`bin_sums` summed over the items: (1, 3 x bins)."""
+    columns = (confidence, correct, np.ones(len(bins)))
+    return np.concatenate([np.bincount(bins, one, number) for one in columns])[None]
+
+
+def _gaps(sums: Values) -> tuple[Values, Values, Values]:
+    """Of summed `bin_sums` (rows, 3 x bins): mean confidence minus accuracy, accuracy, items."""
+    sure, right, n = np.split(sums, 3, axis=1)
+    there = np.maximum(n, 1)
+    return (sure - right) / there, right / there, n
+
+
+def expected_error(sums: Values) -> Values:
+    """ECE of each row of summed `bin_sums`: the bins' absolute gaps, weighted by their items."""
+    gaps, _, n = _gaps(sums)
+    return (np.abs(gaps) * n).sum(axis=1) / n.sum(axis=1)
+
+
+def largest_error(sums: Values) -> Values:
+    """MCE: the largest absolute gap of a bin that has items."""
+    gaps, _, n = _gaps(sums)
+    return np.where(n > 0, np.abs(gaps), 0).max(axis=1)
+
+
+def debiased_error(sums: Values) -> Values:
+    """The root of the mean squared gap, less what chance adds to it: Kumar et al. (2019), 4.1.
+
+    Bins of one item, whose chance cannot be told, are left out. 0 where chance explains it all.
+    """
+    gaps, accuracy, n = _gaps(sums)
+    chance = accuracy * (1 - accuracy) / np.maximum(n - 1, 1)
+    kept = n > 1
+    squares = np.where(kept, n * (gaps**2 - chance), 0).sum(axis=1)
+    return np.sqrt(np.maximum(squares / np.maximum(np.where(kept, n, 0).sum(axis=1), 1), 0))
+
+
+def brier_parts(confidence: Values, correct: Values, bins: Bins) -> dict[str, float]:
+    """brier = reliability - resolution + uncertainty + within_bins, exactly.
+
+    Murphy (1973); the last term is Stephenson et al. (2008): the spread of confidence within a bin
+    less twice its covariance with being right.
+    """
+    gaps, accuracy, n = (part[0] for part in _gaps(bin_totals(confidence, correct, bins)))
+    total, overall = len(correct), float(correct.mean())
+    sure = (accuracy + gaps)[bins]
+    within = (confidence - sure) ** 2 - 2 * (correct - accuracy[bins]) * (confidence - sure)
+    return {
+        "reliability": float((n * gaps**2).sum() / total),
+        "resolution": float((n * (accuracy - overall) ** 2).sum() / total),
+        "uncertainty": overall * (1 - overall),
+        "within_bins": float(within.mean()),
+    }
+
+
+# --- ranks --------------------------------------------------------------------------------------
+
+
+def level_totals(confidence: Values, correct: Values) -> Values:
+    """(1, 2 x levels), the least sure first: how many are right, and wrong, at each confidence."""
+    level = np.unique(confidence, return_inverse=True)[1]
+    return np.concatenate([np.bincount(level, one) for one in (correct, 1 - correct)])[None]
+
+
+def level_sums(confidence: Values, correct: Values, most: int) -> Values:
+    """Per item (items, 2 x levels): right, wrong, in the item's level, of `most` at most.
+
+    A level is one value of confidence, or a group of neighbours of about equal size.
+    """
+    values, level = np.unique(confidence, return_inverse=True)
+    if len(values) > most:
+        edges = np.unique(np.quantile(confidence, np.linspace(0, 1, most + 1)[1:-1]))
+        level = np.searchsorted(edges, confidence, side="right")
+    within = np.eye(int(level.max(initial=0)) + 1)[level]
+    return np.hstack([within * correct[:, None], within * (1 - correct)[:, None]])
+
+
+def area_under_roc(sums: Values) -> Values:
+    """AUROC of each row of `level_totals`: a right item is surer than a wrong one; ties half.
+
+    NaN where all items are right, or all wrong.
+    """
+    right, wrong = np.split(sums, 2, axis=1)
+    below = np.cumsum(wrong, axis=1) - wrong / 2
+    pairs = right.sum(axis=1) * wrong.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, (right * below).sum(axis=1) / pairs, np.nan)
+
+
+def ranked_metric(
+    confidence: Values,
+    correct: Values,
+    judged: Judged,
+    where: Mask,
+    statistic: Callable[[Values], Values],
+) -> Metric:
+    """A statistic of `level_totals`, exact, and its bootstrap interval over 128 levels."""
+    value = float(statistic(level_totals(confidence, correct))[0])
+    interval, n = None, len(correct)
+    if np.isnan(value):
+        return null("all of these items are right, or all wrong")
+    if n <= MOST_DRAWN:
+        sums = level_sums(confidence, correct, _LEVELS)
+        interval = bootstrap_statistic(
+            sums,
+            judged.clusters[where],
+            lambda drawn: np.nan_to_num(statistic(drawn), nan=value),
+            **judged.drawn,
+        )
+    return _metric(value, interval, n, judged)
+
+
+def _metric(value: float, interval: Any, n: int, judged: Judged) -> Metric:
+    without = f"more than {MOST_DRAWN:,} items" if n > MOST_DRAWN else f"one {judged.unit}"
+    method = f"bootstrap over {judged.unit}s" if interval else f"{without}: no interval"
+    return {"value": value, "ci95": list(interval) if interval else None, "n": n, "method": method}
+
+
+# --- temperature --------------------------------------------------------------------------------
+
+
+def tempered(probabilities: Values, temperature: float) -> Values:
+    """p^(1/T), made to sum to 1: a softmax of scores divided by T (Guo et al., 2017)."""
+    scores = np.log(np.maximum(probabilities, LEAST)) / temperature
+    weights = np.exp(scores - np.nanmax(scores, axis=1, keepdims=True, initial=-np.inf))
+    return weights / np.nansum(weights, axis=1, keepdims=True)
+
+
+def mean_nll(probabilities: Values, right: NDArray[np.intp], weights: Values) -> float:
+    """The weighted mean of -log of the right options' probabilities."""
+    own = probabilities[np.arange(len(right)), right]
+    return float(np.average(-np.log(np.maximum(own, LEAST)), weights=weights))
+
+
+def fitted_temperature(
+    probabilities: Values, right: NDArray[np.intp], weights: Values | None = None
+) -> float:
+    """The T between 0.05 and 20 that makes the NLL least, by scipy's bounded search over log T."""
+    from scipy.optimize import minimize_scalar
+
+    own = np.ones(len(right)) if weights is None else weights
+    found = minimize_scalar(
+        lambda log_t: mean_nll(tempered(probabilities, float(np.exp(log_t))), right, own),
+        bounds=(np.log(0.05), np.log(20.0)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def temperature_metric(judged: Judged, num_resamples: int = 200) -> Metric:
+    """The temperature of judged items and its interval, drawing their images."""
+    scores = judged.columns.scores
+    kept = scores.has_options
+    n = int(kept.sum())
+    if n < MIN_ITEMS:
+        return null(f"fewer than {MIN_ITEMS} items to fit it on have option probabilities")
+    probabilities, right = scores.probabilities[kept], scores.right[kept]
+    codes = np.unique(judged.clusters[kept], return_inverse=True)[1]
+    number = int(codes.max()) + 1
+    rng = np.random.default_rng(judged.settings.seed)
+    drawn = []
+    for _ in range(num_resamples):
+        counts = np.bincount(rng.integers(number, size=number), minlength=number)
+        drawn.append(fitted_temperature(probabilities, right, counts[codes].astype(np.float64)))
+    value = fitted_temperature(probabilities, right)
+    return _metric(value, percentiles(drawn) if number > 1 else None, n, judged)
+
+
+# --- the section of summary.json ----------------------------------------------------------------
+
+
+def confidence_of(judged: Judged) -> tuple[Values, str | None]:
+    """How sure the model is of each answer, NaN where unknown, and what says so.
+
+    The options' probabilities or the file's own confidence; without them, how many of the item's
+    samples say the same.
+    """
+    found = judged.columns.scores.confidence
+    if not np.isnan(found).all():
+        return found, "probabilities"
+    outcomes, sampled = judged.outcomes, judged.columns.sampled
+    agreed = np.full(len(judged), np.nan)
+    for i, (outcome, several) in enumerate(zip(outcomes, sampled, strict=True)):
+        if several.answers and outcome.answer is not None:
+            agreed[i] = np.mean([answer == outcome.answer for answer in several.answers])
+    return agreed, None if np.isnan(agreed).all() else "agreement of samples"
+
+
+def calibration(judged: Judged, fitted_on: Judged | None = None) -> dict[str, Any]:
+    """The section `calibration` of summary.json; with held-out items, with a temperature.
+
+    Null with a reason where fewer than MIN_ITEMS items have a confidence.
+    """
+    confidence, source = confidence_of(judged)
+    where = ~np.isnan(confidence)
+    n = int(where.sum())
+    if source is None:
+        return null("the file has neither option_probs, confidence nor samples")
+    if n < MIN_ITEMS:
+        return null(_FEW)
+    probabilities = judged.columns.scores.probabilities
+    return {
+        "source": source,
+        "n": n,
+        "n_without": len(judged) - n,
+        "metrics": calibration_metrics(judged, confidence, probabilities),
+        "brier_parts": brier_parts(
+            confidence[where], judged.correct[where], equal_width(confidence[where])
+        ),
+        "bins": _diagram(judged, confidence),
+        "groups": {
+            kind: _groups(judged, confidence, kind) for kind in ("modality", "question_type")
+        },
+        "temperature": _after_temperature(judged, fitted_on),
+    }
+
+
+def calibration_metrics(
+    judged: Judged, confidence: Values, probabilities: Values, where: Mask | None = None
+) -> dict[str, Metric]:
+    """Every number of calibration, of the items (of `where`) that have a confidence."""
+    kept = ~np.isnan(confidence) if where is None else where & ~np.isnan(confidence)
+    sure, right, clusters = confidence[kept], judged.correct[kept], judged.clusters[kept]
+    n = int(kept.sum())
+    if not n:
+        return {}
+
+    def of_bins(bins: Bins, statistic: Callable[[Values], Values]) -> Metric:
+        interval = None
+        if n <= MOST_DRAWN:
+            sums = bin_sums(sure, right, bins)
+            interval = bootstrap_statistic(sums, clusters, statistic, **judged.drawn)
+        return _metric(float(statistic(bin_totals(sure, right, bins))[0]), interval, n, judged)
+
+    def mean(values: Values, where: Mask) -> Metric:
+        if not where.any():
+            return null("no item has option probabilities")
+        if where.sum() <= MOST_DRAWN:
+            return mean_metric(values, judged, where)
+        return _metric(float(values[where].mean()), None, int(where.sum()), judged)
+
+    wide, even = equal_width(sure), equal_mass(sure)
+    scores = judged.columns.scores
+    own, has = scores.of_right(probabilities), scores.has_options & kept
+    nll = -np.log(np.maximum(np.nan_to_num(own, nan=1.0), LEAST))
+    target = np.zeros_like(probabilities)
+    target[np.flatnonzero(has), scores.right[has]] = 1.0
+    squares = np.nansum((probabilities - target) ** 2, axis=1)
+    squared = (confidence - judged.correct) ** 2
+    return {
+        "confidence": mean(confidence, kept),
+        "accuracy": mean_metric(judged.correct, judged, kept),
+        "overconfidence": mean(confidence - judged.correct, kept),
+        "ece": of_bins(wide, expected_error),
+        "ece_mass": of_bins(even, expected_error),
+        "ece_debiased": of_bins(even, debiased_error),
+        "mce": of_bins(wide, largest_error),
+        "brier": mean(squared, kept),
+        "brier_options": mean(squares, has),
+        "nll": {**mean(nll, has), "n_clipped": int((own[has] < LEAST).sum())},
+        "auroc": ranked_metric(sure, right, judged, kept, area_under_roc),
+    }
+
+
+def _diagram(judged: Judged, confidence: Values) -> list[dict[str, Any]]:
+    """The bins of the reliability diagram, from the least sure on; empty ones are left out."""
+    where = ~np.isnan(confidence)
+    bins = np.where(where, equal_width(np.nan_to_num(confidence)), -1)
+    return [
+        {
+            "low": number / BINS,
+            "high": (number + 1) / BINS,
+            "n": int((bins == number).sum()),
+            "confidence": float(confidence[bins == number].mean()),
+            "accuracy": mean_metric(judged.correct, judged, bins == number),
+        }
+        for number in range(BINS)
+        if (bins == number).any()
+    ]
+
+
+def _groups(judged: Judged, confidence: Values, kind: str) -> dict[str, Any]:
+    """{"CT": {"n", "metrics"}}; a group of fewer than MIN_ITEMS has a reason instead."""
+    column = judged.columns.groups[kind]
+    found: dict[str, Any] = {}
+    for name in in_order(value for value in column.values if value is not None):
+        where = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
+        n = int((where & ~np.isnan(confidence)).sum())
+        if n < MIN_ITEMS:
+            found[name] = {"n": n, "metrics": None, "reason": _FEW}
+            continue
+        metrics = calibration_metrics(
+            judged, confidence, judged.columns.scores.probabilities, where
+        )
+        kept = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
+        found[name] = {"n": n, "metrics": {key: metrics[key] for key in kept}}
+    return found
+
+
+def _after_temperature(judged: Judged, fitted_on: Judged | None) -> dict[str, Any]:
+    """The temperature that held-out items ask for, and every number with it."""
+    if fitted_on is None:
+        return null("no held-out results were given: --calibrate-on FILE")
+    found = temperature_metric(fitted_on)
+    if found["value"] is None:
+        return found
+    scores = judged.columns.scores
+    if not scores.has_options.any():
+        return null("no item here has option probabilities")
+    changed = tempered(scores.probabilities, found["value"])
+    return {**found, "metrics": calibration_metrics(judged, scores.of_answer(changed), changed)}

@@ -1,0 +1,97 @@
+"""How sure a model is, in columns: the options' probabilities, and that of what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medr1.answers import Verdict
+from medr1.records import Prediction, Sample
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row per item; K is the largest number of options."""
+
+    probabilities: Values
+    """(items, K), in the order of the item's options; NaN where there is none."""
+    said: NDArray[np.intp]
+    """Place of the answer among them; -1 for none."""
+    right: NDArray[np.intp]
+    """Place of the right one; -1 where it is not among them."""
+    stated: Values
+    """The file's own confidence in the answer, where it gives no probabilities; else NaN."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """The parts one after the other."""
+        width = max(part.probabilities.shape[1] for part in parts)
+        return cls(
+            np.concatenate([_widened(part.probabilities, width) for part in parts]),
+            np.concatenate([part.said for part in parts]),
+            np.concatenate([part.right for part in parts]),
+            np.concatenate([part.stated for part in parts]),
+        )
+
+    @property
+    def has_options(self) -> NDArray[np.bool_]:
+        """Where the probabilities of the options are there, and the right one is among them."""
+        return self.right >= 0
+
+    def of_answer(self, probabilities: Values) -> Values:
+        """What these probabilities (items, K) say of the answers; NaN where there is none."""
+        return _at(probabilities, self.said)
+
+    def of_right(self, probabilities: Values) -> Values:
+        """What they say of the right options; NaN where those are not among them."""
+        return _at(probabilities, self.right)
+
+    @property
+    def confidence(self) -> Values:
+        """The probability of each answer, or what the file says it is; NaN where unknown."""
+        found = self.of_answer(self.probabilities)
+        return np.where(np.isnan(found), self.stated, found)
+
+
+def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | None]) -> Scores:
+    """The scores of predictions with their verdicts."""
+    rows = [p.option_probs or {} for p in predictions]
+    probabilities = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+    said, right = np.full((2, len(rows)), -1, dtype=np.intp)
+    stated = np.full(len(rows), np.nan)
+    for i, (prediction, found, row) in enumerate(zip(predictions, verdicts, rows, strict=True)):
+        answer = found.extraction.answer if found else None
+        if row:
+            keys = list(row)
+            probabilities[i, : len(keys)] = list(row.values())
+            said[i] = keys.index(answer) if answer is not None and answer in row else -1
+            right[i] = said[i] if found and found.correct else _gold(prediction.sample, keys)
+        elif answer is not None and prediction.confidence is not None:
+            stated[i] = prediction.confidence
+    return Scores(probabilities, said, right, stated)
+
+
+def _gold(sample: Sample, keys: Sequence[str]) -> int:
+    """The place of the gold among the answers; -1 where it is none of them."""
+    gold = (sample.ground_truth or "").strip()
+    by_text: Mapping[str, str] = {text: key for key, text in sample.options.items()}
+    for name in (gold, gold.upper(), gold.casefold().rstrip("."), by_text.get(gold)):
+        if name in keys:
+            return keys.index(name)
+    return -1
+
+
+def _at(values: Values, places: NDArray[np.intp]) -> Values:
+    """The value at each row's place; NaN at -1."""
+    padded = np.column_stack([values, np.full(len(values), np.nan)])
+    return padded[np.arange(len(values)), places]
+
+
+def _widened(values: Values, width: int) -> Values:
+    more = np.full((len(values), width - values.shape[1]), np.nan)
+    return np.hstack([values, more])

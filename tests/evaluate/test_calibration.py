@@ -1,0 +1,227 @@
+"""Calibration against torchmetrics, scikit-learn, restatements, and streams of known error."""
+
+import numpy as np
+import pytest
+import torch
+from predictions import prediction, tag
+from scipy.optimize import brentq
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from torchmetrics.functional.classification import binary_calibration_error
+
+from medr1.evaluate.calibration import (
+    BINS,
+    MIN_ITEMS,
+    area_under_roc,
+    bin_sums,
+    brier_parts,
+    calibration,
+    debiased_error,
+    equal_mass,
+    equal_width,
+    expected_error,
+    fitted_temperature,
+    largest_error,
+    level_sums,
+    level_totals,
+    tempered,
+)
+from medr1.evaluate.judging import Settings, judge_all
+from medr1.records import Failure
+
+OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray", "D": "PET"}
+
+
+def total(sums):
+    return sums.sum(axis=0, keepdims=True)
+
+
+def stream(seed, n, sharper=1.0):
+    """Confidence, and correctness that comes about as often as (a sharper) confidence says."""
+    draw = np.random.default_rng(seed)
+    confidence = np.round(draw.beta(2, 1.3, n), 3)
+    return confidence, (draw.random(n) < confidence**sharper).astype(float)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sharper", [1.0, 2.0])
+def test_errors_are_torchmetrics(seed, sharper):
+    confidence, correct = stream(seed, 400, sharper)
+    confidence = confidence + 0.0003  # off the edges, which single precision moves
+    sums = total(bin_sums(confidence, correct, equal_width(confidence)))
+    # torchmetrics' bins are closed to the right, as ours; single precision
+    given = torch.tensor(confidence), torch.tensor(correct, dtype=torch.int64)
+    for norm, ours in (("l1", expected_error), ("max", largest_error)):
+        theirs = binary_calibration_error(*given, n_bins=BINS, norm=norm).item()
+        assert ours(sums)[0] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_bins_are_closed_to_the_right_and_equal_mass_ones_hold_as_many():
+    edges = np.array([0.0, 1 / 15, 1 / 15 + 1e-9, 0.2, 0.5, 0.6, 1.0, 1 + 1e-9])
+    assert equal_width(edges).tolist() == [0, 0, 1, 2, 7, 8, 14, 14]
+    tied = np.repeat([0.2, 0.9], [20, 13])
+    found = equal_mass(tied)
+    assert np.bincount(found).tolist() == [3, 3, 3] + [2] * 12
+    assert (np.diff(found) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_brier_nll_and_auroc_are_scikit_learn_s_and_the_parts_add_up(seed):
+    confidence, correct = stream(seed, 300, 1.5)
+    brier = brier_score_loss(correct, confidence)
+    for bins in (equal_width(confidence), equal_mass(confidence)):
+        parts = brier_parts(confidence, correct, bins)
+        added = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
+        assert added + parts["within_bins"] == pytest.approx(brier, abs=1e-12)
+    tied = np.round(confidence, 1)
+    for sure in (confidence, tied):
+        ours = area_under_roc(level_totals(sure, correct))[0]
+        assert ours == pytest.approx(roc_auc_score(correct, sure), abs=1e-12)
+    assert np.isnan(area_under_roc(level_totals(tied, np.ones(300)))[0])
+
+
+def test_levels_that_are_put_together_change_a_rank_statistic_little():
+    confidence, correct = stream(0, 3000, 1.5)
+    exact, grouped = (
+        area_under_roc(total(level_sums(confidence, correct, most)))[0] for most in (3000, 128)
+    )
+    assert level_sums(confidence, correct, 128).shape[1] <= 256
+    assert exact != grouped and exact == pytest.approx(grouped, abs=2e-3)
+
+
+def test_a_perfectly_calibrated_stream_has_an_error_of_chance_alone():
+    """The plain error is above 0 by chance; what is left without it is 0, on average and often."""
+    plain, squares = [], []
+    for seed in range(200):
+        confidence, correct = stream(seed, 300)
+        bins = bin_sums(confidence, correct, equal_mass(confidence))
+        plain.append(expected_error(total(bins))[0])
+        squares.append(debiased_error(total(bins))[0])
+    assert 0.04 < np.mean(plain) < 0.10
+    assert np.mean(np.array(squares) == 0) > 0.4
+    confidence, correct = stream(1, 200_000)
+    assert expected_error(total(bin_sums(confidence, correct, equal_width(confidence))))[0] < 0.006
+
+
+def test_the_debiased_error_finds_a_known_miscalibration():
+    """Always 0.8 sure and right half the time: 0.3, whatever the number of items."""
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        correct = (draw.random(60) < 0.5).astype(float)
+        sums = bin_sums(np.full(60, 0.8), correct, np.arange(60) % BINS)
+        found.append((debiased_error(total(sums))[0] ** 2, expected_error(total(sums))[0]))
+    assert np.sqrt(np.mean([square for square, _ in found])) == pytest.approx(0.3, abs=0.01)
+    assert np.mean([error for _, error in found]) > 0.31
+
+
+def options_stream(seed, n, temperature):
+    """Probabilities over 2 to 4 options, and right ones drawn from them at a temperature."""
+    draw = np.random.default_rng(seed)
+    scores = draw.normal(0, 2, (n, 4))
+    scores[draw.random(n) < 0.3, 2:] = -np.inf
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    probabilities = np.where(np.isinf(scores), np.nan, shares)
+    truth = np.nan_to_num(tempered(probabilities, temperature))
+    right = np.array([draw.choice(4, p=row / row.sum()) for row in truth])
+    return probabilities, right
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_a_stream_is_found(temperature):
+    probabilities, right = options_stream(0, 6000, temperature)
+    found = fitted_temperature(probabilities, right)
+    assert found == pytest.approx(temperature, rel=0.06)
+    scores = np.log(np.nan_to_num(probabilities, nan=1e-300))
+
+    def slope(t):  # of the NLL: zero where the mean score of the right equals the expected one
+        shares = np.exp(scores / t - (scores / t).max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        return (shares * scores).sum(axis=1).mean() - scores[np.arange(len(right)), right].mean()
+
+    assert found == pytest.approx(brentq(slope, 0.1, 10), rel=1e-3)
+    assert np.nansum(tempered(probabilities, 2.0), axis=1) == pytest.approx(np.ones(6000))
+
+
+def items(probabilities, right, **more):
+    """Predictions of the most probable option; `right` are places."""
+    made = []
+    for row, gold in zip(probabilities, right, strict=True):
+        shares = {k: float(p) for k, p in zip("ABCD", row, strict=True) if not np.isnan(p)}
+        said = max(shares, key=shares.get)
+        options = {letter: OPTIONS[letter] for letter in shares}
+        made.append(
+            prediction(
+                tag(said), "ABCD"[gold], options=options, option_probs=shares,
+                confidence=shares[said], extracted_answer=said, **more,
+            )
+        )  # fmt: skip
+    return made
+
+
+def test_the_section_of_a_summary():
+    probabilities, right = options_stream(1, 300, 2.5)
+    here = judge_all(items(probabilities, right, modality="CT"), Settings(num_resamples=200))
+    held_out = judge_all(items(*options_stream(2, 400, 2.5)), Settings(num_resamples=200))
+    found = calibration(here, held_out)
+    metrics, confidence = found["metrics"], np.nanmax(probabilities, axis=1)
+    correct = (np.nan_to_num(probabilities).argmax(axis=1) == right).astype(float)
+    assert found["n"] == 300 and found["n_without"] == 0 and found["source"] == "probabilities"
+    assert metrics["brier"]["value"] == pytest.approx(brier_score_loss(correct, confidence))
+    wanted = log_loss(right, np.nan_to_num(probabilities), labels=range(4))
+    assert metrics["nll"]["value"] == pytest.approx(wanted, abs=1e-6)
+    onehot = np.eye(4)[right]
+    squares = ((np.nan_to_num(probabilities) - onehot) ** 2).sum(axis=1).mean()
+    assert metrics["brier_options"]["value"] == pytest.approx(squares)
+    assert metrics["overconfidence"]["value"] == pytest.approx(confidence.mean() - correct.mean())
+    for name, metric in metrics.items():
+        low, high = metric["ci95"]
+        assert low <= high and metric["n"] == 300, name
+    assert sum(one["n"] for one in found["bins"]) == 300
+    temperature = found["temperature"]
+    low, high = temperature["ci95"]
+    assert low < 2.5 < high and temperature["n"] == 400
+    after = temperature["metrics"]
+    assert after["accuracy"] == metrics["accuracy"]
+    assert after["nll"]["value"] < metrics["nll"]["value"]
+    assert after["ece"]["value"] < metrics["ece"]["value"]
+    group = found["groups"]["modality"]["CT"]
+    assert group["metrics"]["ece"] == metrics["ece"]
+
+
+def test_answers_without_a_confidence_are_counted_and_samples_can_stand_in():
+    probabilities, right = options_stream(3, 80, 1.0)
+    failed = prediction(None, "A", options=OPTIONS, error=Failure("unreadable", "x"))
+    unread = prediction("no idea", "A", options=OPTIONS, option_probs={"A": 0.6, "B": 0.4})
+    found = calibration(judge_all([*items(probabilities, right), failed, unread]))
+    assert (found["n"], found["n_without"]) == (80, 2)
+    assert found["metrics"]["nll"]["n"] == 80
+    said = [tag("A"), tag("A"), tag("B"), "none"]
+    several = [
+        prediction(tag("A"), "A" if i % 2 else "B", options=OPTIONS, samples=said)
+        for i in range(60)
+    ]
+    found = calibration(judge_all(several))
+    assert found["source"] == "agreement of samples"
+    assert found["metrics"]["confidence"]["value"] == 0.5
+    assert found["metrics"]["ece"]["value"] == pytest.approx(0.0)
+    assert found["metrics"]["nll"]["value"] is None and found["metrics"]["nll"]["reason"]
+
+
+def test_too_little_gives_a_sentence():
+    few = items(*options_stream(4, MIN_ITEMS - 1, 1.0))
+    assert "fewer than 50 items" in calibration(judge_all(few))["reason"]
+    nothing = [prediction(tag("A"), "A", options=OPTIONS) for _ in range(60)]
+    assert "neither option_probs" in calibration(judge_all(nothing))["reason"]
+    enough = judge_all(items(*options_stream(5, 60, 1.0)))
+    assert "--calibrate-on" in calibration(enough)["temperature"]["reason"]
+    assert "fewer than 50" in calibration(enough, judge_all(few))["temperature"]["reason"]
+
+
+def test_all_right_or_equally_sure_is_no_error():
+    sure = [
+        prediction(tag("A"), "A", options=OPTIONS, option_probs={"A": 1.0, "B": 0.0})
+        for _ in range(60)
+    ]
+    found = calibration(judge_all(sure))["metrics"]
+    assert found["ece"]["value"] == found["brier"]["value"] == found["nll"]["value"] == 0
+    assert found["auroc"]["value"] is None and "all of these items are right" in str(found["auroc"])
