@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Definition:
-    """One number: what it is, how it is computed, how it is read."""
-
-    name: str
-    title: str
-    formula: str
-    normalisation: str
-    """What is done to the texts, or to the items, before."""
-    library: str
-    range: str
-    reading: str
-    """One sentence."""
-    source: str
-    packages: tuple[str, ...] = ()
-    """The distributions whose installed versions belong to the number."""
-
+from medr1.evaluate.definition import Definition
+from medr1.evaluate.definitions_trust import TRUST
 
 _SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spaces"
 _OPTION_TEXT = "A letter stands for its option's text; an item without an answer scores 0."
@@ -341,5 +323,5 @@ _LIST = (
     ),
 )
 
-DEFINITIONS = {definition.name: definition for definition in _LIST}
+DEFINITIONS = {definition.name: definition for definition in (*_LIST, *TRUST)}
 """Every number by its name."""

@@ -166,7 +166,31 @@ def _analysis(summary: Summary) -> list[Segment]:
                 "predictive values hold for the prevalence in these data."
             )
         )
+    found += _trust_method(summary)
     return [*found, _gap("sample size rationale, primary comparison, handling of multiplicity")]
+
+
+def _trust_method(summary: Summary) -> list[Segment]:
+    """How calibration and abstention were assessed, where they were."""
+    calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
+    found = []
+    if calibration.get("metrics"):
+        said = (
+            " Calibration of the confidence was assessed by the expected calibration error (15 "
+            "bins), a debiased error (Kumar et al., 2019), the Brier score and its decomposition, "
+            "the log-likelihood of the right option and the AUROC of correctness"
+        )
+        fitted = (calibration.get("temperature") or {}).get("metrics")
+        said += "; a temperature was fitted on held-out questions." if fitted else "."
+        found.append(_said(said))
+    if selective.get("metrics"):
+        said = " Selective prediction was assessed by the area under the risk-coverage curve"
+        if "threshold" in (selective.get("referral") or {}):
+            said += "; the referral threshold was chosen by Learn then Test on held-out questions"
+        if "split" in (selective.get("conformal") or {}):
+            said += "; prediction sets are split conformal, with one limit and by modality"
+        found.append(_said(f"{said}."))
+    return found
 
 
 def _interval_method(summary: Summary) -> list[Segment]:

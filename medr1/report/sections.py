@@ -12,6 +12,7 @@ from medr1.report.audit import PREDICTORS
 from medr1.report.confusion import heat_table
 from medr1.report.methods import METRIC_WORDS, asked_about, checklist, methods_text
 from medr1.report.tables import percent
+from medr1.report.trust import trust_view
 from medr1.report.visible import count, interval, line, short_path, visible
 
 PLOT_WIDTH = 200
@@ -58,6 +59,7 @@ def summary_view(summary: Summary, place: int) -> dict[str, Any]:
             for name, metric in (summary.get("protocols") or {}).items()
         ],
         "groups": _groups(summary, accuracy),
+        "trust": trust_view(summary),
         "findings": [_finding(f) for f in (summary.get("findings") or ())[:MAX_GROUPS]],
         "confusion": heat_table(summary.get("confusion")),
         "confusion_text": heat_table(summary.get("confusion_text")),

@@ -39,6 +39,8 @@ def clean(value: Any) -> str:
 def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
     """Every metric with its interval, chance and blind beside accuracy, groups, warnings."""
     parts = [_title(summary), *grid(_HEADER, list(_metric_rows(summary)), width, color)]
+    if rows := list(_trust_rows(summary)):
+        parts += ["", *grid(("confidence", *_HEADER[1:]), rows, width, color)]
     if summary.get("protocols"):
         rows = [_row(name, metric) for name, metric in summary["protocols"].items()]
         parts += ["", *grid(("accuracy by protocol", *_HEADER[1:]), rows, width, color)]
@@ -111,6 +113,25 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
             )
             yield _row("  gain by the picture", looking["looking_gain"], signed=True)
             yield _row("  same answer without it", looking["same_answer"])
+
+
+def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
+    """Calibration and abstention, where the summary has them."""
+    calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
+    if metrics := calibration.get("metrics"):
+        yield _row("surer than right", metrics["overconfidence"], signed=True)
+        yield _row("ece", metrics["ece"])
+        if after := (calibration.get("temperature") or {}).get("metrics"):
+            yield _row("  with temperature", after["ece"])
+        yield _row("auroc", metrics["auroc"])
+    if metrics := selective.get("metrics"):
+        yield _row("aurc", metrics["aurc"])
+        if "threshold" in (referral := selective["referral"]):
+            yield _row(f"referred at {percent(referral['target_risk'])} risk", referral["referred"])
+            yield _row("  wrong among the rest", referral["risk"])
+        if "split" in (conformal := selective["conformal"]):
+            said = f"right one in {percent(conformal['nominal'])} sets"
+            yield _row(said, conformal["split"]["coverage"])
 
 
 def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:

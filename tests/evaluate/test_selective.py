@@ -153,6 +153,25 @@ def test_the_section_of_a_summary():
     assert conformal["mondrian"]["groups"]["MRI"] == split["groups"]["MRI"]
 
 
+def test_a_group_with_enough_items_has_a_limit_of_its_own():
+    """Two modalities of other sharpness: one limit for all covers one too often, one too seldom."""
+
+    def both(seed):
+        made = items(*options_stream(seed, 800, 0.3), modality="CT")
+        return judge_all(
+            [*made, *items(*options_stream(seed + 1, 800, 6.0), modality="MRI")], QUICK
+        )
+
+    found = selective(both(1), both(11))["conformal"]
+    covered = {
+        kind: [found[kind]["groups"][name]["coverage"]["value"] for name in ("CT", "MRI")]
+        for kind in ("split", "mondrian")
+    }
+    assert covered["split"][0] > 0.95 and covered["split"][1] < 0.85
+    assert covered["mondrian"] == pytest.approx([0.9, 0.9], abs=0.03)
+    assert not found["without_own_quantile"]
+
+
 def test_without_held_out_results_there_is_a_curve_and_a_sentence():
     found = selective(judge_all(items(*options_stream(1, 60, 1.0)), QUICK))
     assert found["curve"] and "--calibrate-on" in found["referral"]["reason"]

@@ -1,0 +1,186 @@
+"""What each number of calibration and abstention is."""
+
+from __future__ import annotations
+
+from medr1.evaluate.definition import Definition
+
+_OWN = "none: medr1"
+_SHARE = "0 to 1"
+_CONFIDENCE = (
+    "Confidence is the probability of the extracted answer among the options, or the file's own, "
+    "or the share of the samples that say it. Answers without one are left out and counted."
+)
+_OPTIONS = "Items whose option_probs hold the right option."
+_LOG = "Probabilities under 1e-6, to which results.json rounds, count as 1e-6; how many is said."
+_BINS = "the sum over bins of n_b/n |accuracy_b - mean confidence_b|"
+_HELD_OUT = "Fitted on the items of --calibrate-on, of which none may be judged."
+_GUO = "Naeini et al. (2015); Guo et al. (2017)"
+_NUMPY = ("numpy",)
+_SCIPY = ("scipy",)
+
+TRUST = (
+    Definition(
+        "ece",
+        "Expected calibration error",
+        f"{_BINS}; 15 equally wide bins, closed to the right",
+        _CONFIDENCE,
+        _OWN,
+        _SHARE,
+        "How far, on average, being right is from being sure; above 0 by chance in small samples.",
+        _GUO,
+        _NUMPY,
+    ),
+    Definition(
+        "ece_mass",
+        "Expected calibration error, equal mass",
+        f"{_BINS}; 15 bins of as many items, by stable rank, which resamples keep",
+        _CONFIDENCE,
+        _OWN,
+        _SHARE,
+        "As ece, where most answers are about equally sure: no bin is nearly empty.",
+        "Nguyen and O'Connor (2015)",
+        _NUMPY,
+    ),
+    Definition(
+        "ece_debiased",
+        "Debiased calibration error (root mean square)",
+        "the square root of the sum over equal-mass bins of n_b/n ((mean confidence_b - "
+        "accuracy_b)^2 - accuracy_b (1 - accuracy_b) / (n_b - 1)), not under 0",
+        _CONFIDENCE,
+        _OWN,
+        _SHARE,
+        "The L2 error (ece is L1) less what chance adds to it: near 0 for a calibrated model, "
+        "whatever n.",
+        "Kumar, Liang and Ma (2019), section 4.1",
+        _NUMPY,
+    ),
+    Definition(
+        "mce",
+        "Maximum calibration error",
+        "the largest |accuracy_b - mean confidence_b| of the bins of ece that have items",
+        _CONFIDENCE,
+        _OWN,
+        _SHARE,
+        "The worst bin; often the emptiest one, so look at its n.",
+        _GUO,
+        _NUMPY,
+    ),
+    Definition(
+        "brier",
+        "Brier score",
+        "the mean of (confidence - correct)^2 = reliability - resolution + uncertainty + within "
+        "bins, exactly",
+        _CONFIDENCE,
+        _OWN,
+        "0 to 1; lower is better",
+        "Calibration and the power to tell right from wrong in one number.",
+        "Brier (1950); Murphy (1973); Stephenson et al. (2008) for what is within bins",
+        _NUMPY,
+    ),
+    Definition(
+        "brier_options",
+        "Brier score of the options",
+        "the mean of the sum over options of (p - 1 where right, else 0)^2",
+        _OPTIONS,
+        _OWN,
+        "0 to 2; lower is better",
+        "As brier, of all options' probabilities, whatever was answered.",
+        "Brier (1950)",
+        _NUMPY,
+    ),
+    Definition(
+        "nll",
+        "Negative log-likelihood",
+        "the mean of -ln p(right option)",
+        f"{_OPTIONS} {_LOG}",
+        _OWN,
+        "0 to 13.8; lower is better",
+        "Punishes a right option that was thought impossible; guessing among four gives 1.39.",
+        "Good (1952)",
+        _NUMPY,
+    ),
+    Definition(
+        "auroc",
+        "AUROC of correctness",
+        "the share of pairs of a right and a wrong answer of which the right one is surer; ties "
+        "count a half; the interval groups confidence into 128 levels",
+        _CONFIDENCE,
+        _OWN,
+        _SHARE,
+        "At 0.5 confidence says nothing of being right.",
+        "Hanley and McNeil (1982)",
+        _NUMPY,
+    ),
+    Definition(
+        "temperature",
+        "Temperature",
+        "the T between 0.05 and 20 for which p^(1/T), made to sum to 1, has the least nll",
+        f"{_HELD_OUT} {_LOG}",
+        "scipy, minimize_scalar (bounded, over ln T); interval by 200 resamples of images",
+        "0.05 to 20",
+        "Over 1 the model was too sure, under 1 not sure enough; no answer changes.",
+        "Guo et al. (2017)",
+        _SCIPY,
+    ),
+    Definition(
+        "aurc",
+        "Area under the risk-coverage curve",
+        "the mean, over k = 1 .. n, of the error among the k surest answers; equally sure ones in "
+        "the mean of all their orders",
+        _CONFIDENCE,
+        "scipy, digamma for the harmonic numbers",
+        "0 to 1; lower is better",
+        "How wrong a model is that answers only where it is surest, wherever the line is drawn.",
+        "Geifman and El-Yaniv (2017); Geifman et al. (2019)",
+        _SCIPY,
+    ),
+    Definition(
+        "e_aurc",
+        "Excess AURC",
+        "aurc less that of the order that puts every wrong answer last",
+        _CONFIDENCE,
+        "scipy, digamma for the harmonic numbers",
+        "0 to 1; lower is better",
+        "As aurc, without what accuracy alone decides.",
+        "Geifman et al. (2019)",
+        _SCIPY,
+    ),
+    Definition(
+        "risk_at_80",
+        "Error at 80 % coverage",
+        "the error among the surest 80 % of the answers, rounded up",
+        _CONFIDENCE,
+        _OWN,
+        _SHARE,
+        "What leaving the least sure fifth to others gains.",
+        "Geifman and El-Yaniv (2017)",
+        _NUMPY,
+    ),
+    Definition(
+        "referral",
+        "Referral threshold",
+        "the lowest of 0, 0.05 .. 0.95 for which the Clopper-Pearson upper bound of the error "
+        "among the answers at least so sure, at (1 - 0.95)/20, is at most --target-risk",
+        f"{_HELD_OUT} An answer without a confidence is referred. Items are taken as independent.",
+        "scipy, beta.ppf",
+        _SHARE,
+        "With 95 % confidence, answers over the threshold are wrong no more often than the "
+        "target, on questions like the held-out ones.",
+        "Angelopoulos et al. (2021), Learn then Test, with Bonferroni's correction",
+        _SCIPY,
+    ),
+    Definition(
+        "conformal",
+        "Conformal prediction sets",
+        "options with 1 - p <= q; q is the ceil((n + 1)(1 - alpha))-th smallest 1 - p(right "
+        "option) of the n held-out items: of all, and of the modality (Mondrian) where there are "
+        "enough",
+        f"{_OPTIONS} {_HELD_OUT}",
+        _OWN,
+        "coverage and shares 0 to 1; size 0 to the number of options",
+        "A set holds the right option in at least 1 - alpha of questions like the held-out ones, "
+        "on average over both; a large or empty set says that the model does not know.",
+        "Vovk et al. (2005); Sadinle et al. (2019) for the score",
+        _NUMPY,
+    ),
+)

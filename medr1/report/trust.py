@@ -1,0 +1,294 @@
+"""Calibration and abstention as the page draws them: sentences, rows, and charts in pixels.
+
+A key that an older file does not have leaves its part of the page out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medr1.report.curves import joined, number
+from medr1.report.tables import percent
+from medr1.report.visible import count, interval, line, short_path
+
+WIDTH, HEIGHT = 360, 300
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 38
+BARS = 44
+"""Height of the small histogram under the reliability diagram."""
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+_WORDS = {
+    "ece": ("ECE", "15 equally wide bins"),
+    "ece_mass": ("ECE, equal mass", "15 bins of as many items"),
+    "ece_debiased": ("debiased error", "root mean square, less what chance adds"),
+    "mce": ("MCE", "the worst bin"),
+    "brier": ("Brier score", "of the confidence"),
+    "brier_options": ("Brier score, options", "of all options' probabilities, 0 to 2"),
+    "nll": ("NLL", "of the right option, in nats"),
+    "auroc": ("AUROC", "a right answer is surer than a wrong one"),
+}
+_RANKED = {
+    "risk": ("error", "all answers with a confidence"),
+    "risk_at_80": ("error at 80 % coverage", "the surest 80 %"),
+    "aurc": ("AURC", "mean error over all coverages"),
+    "e_aurc": ("excess AURC", "above the best possible order"),
+}
+
+Section = Mapping[str, Any]
+
+
+def trust_view(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of calibration and abstention; None for what the summary does not have."""
+    held_out = short_path(summary.get("calibrate_on"))
+    return {
+        "calibration": _part(summary.get("calibration"), "metrics", _calibration, held_out),
+        "abstention": _part(summary.get("selective"), "metrics", _abstention, held_out),
+        "chart": {
+            "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP,
+            "bottom": BOTTOM,
+        },
+    }  # fmt: skip
+
+
+def _part(section: Section | None, key: str, view: Any, held_out: str) -> dict[str, Any] | None:
+    """The view of a section, or the reason why it has none."""
+    if not section:
+        return None
+    if not section.get(key):
+        return {"reason": line(section.get("reason"), 300)}
+    return {"reason": "", **view(section, held_out)}
+
+
+# --- calibration --------------------------------------------------------------------------------
+
+
+def _calibration(section: Section, held_out: str) -> dict[str, Any]:
+    metrics, temperature = section["metrics"], section.get("temperature") or {}
+    after = temperature.get("metrics") or {}
+    fullest = max(section["bins"], key=lambda one: one["n"])
+    return {
+        "source": line(section["source"]),
+        "n": count(section["n"]),
+        "n_without": section.get("n_without", 0),
+        "said": (
+            f"When the model is about {percent(fullest['confidence'])} sure, it is right "
+            f"{percent(fullest['accuracy']['value'])} of the time ({count(fullest['n'])} answers)."
+        ),
+        "overall": _overall(metrics),
+        "rows": [
+            {
+                "name": title,
+                "note": note,
+                **_as_shown(name, metrics[name]),
+                "after": _as_shown(name, after[name]) if name in after else None,
+            }
+            for name, (title, note) in _WORDS.items()
+            if name in metrics
+        ],
+        "parts": [
+            (name.replace("_", " "), number(value))
+            for name, value in (section.get("brier_parts") or {}).items()
+        ],
+        "temperature": _temperature(temperature, held_out),
+        "has_after": bool(after),
+        "diagram": _diagram(section["bins"]),
+        "groups": [
+            _calibration_group(name, group)
+            for name, group in ((section.get("groups") or {}).get("modality") or {}).items()
+        ],
+    }
+
+
+def _overall(metrics: Section) -> str:
+    gap = metrics["overconfidence"]
+    if gap["ci95"] and gap["ci95"][0] > 0:
+        verdict = "surer than it should be"
+    elif gap["ci95"] and gap["ci95"][1] < 0:
+        verdict = "less sure than it could be"
+    else:
+        verdict = "no clear difference"
+    return (
+        f"On average it is {percent(metrics['confidence']['value'])} sure and "
+        f"{percent(metrics['accuracy']['value'])} right: {verdict} "
+        f"({percent(gap['value'], True)} points, {interval(gap, signed=True) or 'no interval'})."
+    )
+
+
+def _temperature(found: Section, held_out: str) -> str:
+    if found.get("value") is None:
+        return f"No temperature: {line(found.get('reason'), 200)}."
+    low, high = found["ci95"] or (found["value"], found["value"])
+    return (
+        f"Temperature {number(found['value'])} ({number(low)} to {number(high)}), fitted on "
+        f"{count(found['n'])} other questions ({held_out}): over 1 the model was too sure, under 1 "
+        "not sure enough. No answer changes by it."
+    )
+
+
+def _diagram(bins: Sequence[Section]) -> dict[str, Any]:
+    """Points of accuracy over confidence with their intervals, and how many items each has."""
+    most = max(one["n"] for one in bins)
+    points, bars = [], []
+    for one in bins:
+        low, high = one["accuracy"]["ci95"] or (one["accuracy"]["value"],) * 2
+        said = (
+            f"{percent(one['low'])} to {percent(one['high'])} sure, on average "
+            f"{percent(one['confidence'])}: {percent(one['accuracy']['value'])} right "
+            f"({percent(low)} to {percent(high)}), n = {one['n']}"
+        )
+        points.append(
+            {
+                "x": _x(one["confidence"]),
+                "y": _y(one["accuracy"]["value"]),
+                "low": _y(low),
+                "high": _y(high),
+                "said": said,
+            }
+        )
+        height = round(BARS * one["n"] / most, 1)
+        left = _x(one["low"])
+        width = round(_x(one["high"]) - left - 1, 1)
+        bars.append({"x": left, "y": BARS - height, "width": width, "height": height, "said": said})
+    return {
+        "points": points,
+        "bars": bars,
+        "bars_height": BARS,
+        "most": count(most),
+        "x_ticks": _x_ticks(),
+        "y_ticks": _y_ticks(),
+        "diagonal": joined([(_x(0), _y(0)), (_x(1), _y(1))]),
+    }
+
+
+def _calibration_group(name: str, group: Section) -> dict[str, Any]:
+    row = {"name": line(name), "n": count(group["n"]), "reason": line(group.get("reason"))}
+    names = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
+    found = group.get("metrics") or {}
+    return {**row, "cells": [_cell(found[key], key == "overconfidence") for key in names if found]}
+
+
+# --- abstention ---------------------------------------------------------------------------------
+
+
+def _abstention(section: Section, held_out: str) -> dict[str, Any]:
+    referral, conformal = section.get("referral") or {}, section.get("conformal") or {}
+    curve = section["curve"]
+    threshold = referral.get("threshold")
+    at = next(
+        (p for p in reversed(curve) if threshold is not None and p["threshold"] >= threshold), None
+    )
+    return {
+        "n": count(section["n"]),
+        "rows": [
+            {"name": title, "note": note, **_cell(section["metrics"][name])}
+            for name, (title, note) in _RANKED.items()
+            if name in section["metrics"]
+        ],
+        "curve": joined((_x(point["coverage"]), _y(point["risk"])) for point in curve),
+        "curve_said": (
+            f"error {percent(curve[0]['risk'])} among the surest {percent(curve[0]['coverage'])}, "
+            f"{percent(curve[-1]['risk'])} among all"
+        ),
+        "marked": {"x": _x(at["coverage"]), "y": _y(at["risk"])} if at else None,
+        "target": _y(referral["target_risk"]) if threshold is not None else None,
+        "x_ticks": _x_ticks(),
+        "y_ticks": _y_ticks(),
+        "referral": _referral(referral, held_out),
+        "referral_rows": [
+            {
+                "name": line(name),
+                "referred": _cell(found["referred"]),
+                "risk": _cell(found["risk"]),
+            }
+            for name, found in [("all", referral), *(referral.get("groups") or {}).items()]
+            if threshold is not None
+        ],
+        "conformal": _conformal(conformal, held_out),
+        "conformal_rows": _conformal_rows(conformal),
+    }  # fmt: skip
+
+
+def _referral(found: Section, held_out: str) -> str:
+    if found.get("threshold") is None:
+        return f"No threshold: {line(found.get('reason'), 300)}."
+    return (
+        f"For at most {percent(found['target_risk'])} wrong answers, answer where the confidence "
+        f"is at least {percent(found['threshold'])} and refer the rest to a clinician. Chosen on "
+        f"{held_out} so that, with {percent(found['level'])} confidence, the error of what is "
+        f"answered stays under the target; here that refers {percent(found['referred']['value'])} "
+        "of the questions."
+    )
+
+
+def _conformal(found: Section, held_out: str) -> str:
+    if found.get("quantile") is None:
+        return f"No sets: {line(found.get('reason'), 300)}."
+    fallen = found.get("without_own_quantile") or ()
+    said = (
+        f"All options with a probability of at least {percent(1 - found['quantile'])} make a set "
+        f"that holds the right one for {percent(found['nominal'])} of questions like those of "
+        f"{held_out} ({count(found['n_calibration'])})."
+    )
+    if fallen:
+        names = ", ".join(line(name, 40) for name in fallen)
+        said += f" Too few of these for a limit of their own: {names}."
+    return said
+
+
+def _conformal_rows(found: Section) -> list[dict[str, Any]]:
+    if found.get("quantile") is None:
+        return []
+    kinds = (("one limit for all", found["split"]), ("one for each modality", found["mondrian"]))
+    rows = []
+    for kind, sets in kinds:
+        for name, one in [("all", sets), *sets["groups"].items()]:
+            cells = [_cell(one["coverage"]), _plain(one["size"])]
+            cells += [_cell(one[key]) for key in ("single", "empty")]
+            n = count(one["coverage"]["n"])
+            rows.append(
+                {"kind": kind if name == "all" else "", "name": line(name), "n": n, "cells": cells}
+            )
+    return rows  # fmt: skip
+
+
+# --- cells and axes -----------------------------------------------------------------------------
+
+
+def _cell(metric: Section, signed: bool = False) -> dict[str, str]:
+    if metric.get("value") is None:
+        return {"value": "", "interval": "", "reason": line(metric.get("reason"), 120)}
+    value, around = percent(metric["value"], signed), interval(metric, signed=signed)
+    return {"value": value, "interval": around, "reason": ""}
+
+
+def _as_shown(name: str, metric: Section) -> dict[str, str]:
+    return _plain(metric) if name in ("brier", "brier_options", "nll") else _cell(metric)
+
+
+def _plain(metric: Section) -> dict[str, str]:
+    """A number that is no share."""
+    if metric.get("value") is None:
+        return _cell(metric)
+    low, high = metric["ci95"] or (metric["value"],) * 2
+    return {
+        "value": number(metric["value"]),
+        "interval": f"{number(low)} to {number(high)}",
+        "reason": "",
+    }
+
+
+def _x(share: float) -> float:
+    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _y(share: float) -> float:
+    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _x_ticks() -> list[tuple[float, str]]:
+    return [(_x(tick), f"{100 * tick:.0f}") for tick in TICKS]
+
+
+def _y_ticks() -> list[tuple[float, str]]:
+    return [(_y(tick), f"{100 * tick:.0f}") for tick in TICKS]
