@@ -44,6 +44,7 @@ from medr1.evaluate.texts import (
     corpus_scores,
     item_scores,
 )
+from medr1.evaluate.uncertainty import uncertainty
 from medr1.normalization import fold, normalize
 from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction
@@ -134,6 +135,7 @@ def summary_of(
         "looking": None,
         "calibration": calibration(judged, held_out),
         "selective": selective(judged, held_out, aims),
+        "uncertainty": uncertainty(judged),
         **{name: null("this version does not compute it") for name in LATER},
         "warnings": [*_warnings(judged, asked), *notes],
     }
