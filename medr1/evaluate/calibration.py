@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medr1.evaluate.estimates import Metric, mean_metric, null
 from medr1.evaluate.groups import in_order
 from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.evaluate.ranking import auroc_metric
 from medr1.intervals import bootstrap_statistic, percentiles
 
 BINS = 15
@@ -131,18 +132,6 @@ def level_sums(confidence: Values, correct: Values, most: int) -> Values:
     return np.hstack([within * correct[:, None], within * (1 - correct)[:, None]])
 
 
-def area_under_roc(sums: Values) -> Values:
-    """AUROC of each row of `level_totals`: a right item is surer than a wrong one; ties half.
-
-    NaN where all items are right, or all wrong.
-    """
-    right, wrong = np.split(sums, 2, axis=1)
-    below = np.cumsum(wrong, axis=1) - wrong / 2
-    pairs = right.sum(axis=1) * wrong.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(pairs > 0, (right * below).sum(axis=1) / pairs, np.nan)
-
-
 def ranked_metric(
     confidence: Values,
     correct: Values,
@@ -153,16 +142,9 @@ def ranked_metric(
     """A statistic of `level_totals`, exact, and its bootstrap interval over 128 levels."""
     value = float(statistic(level_totals(confidence, correct))[0])
     interval, n = None, len(correct)
-    if np.isnan(value):
-        return null("all of these items are right, or all wrong")
     if n <= MOST_DRAWN:
-        sums = level_sums(confidence, correct, _LEVELS)
-        interval = bootstrap_statistic(
-            sums,
-            judged.clusters[where],
-            lambda drawn: np.nan_to_num(statistic(drawn), nan=value),
-            **judged.drawn,
-        )
+        sums, clusters = level_sums(confidence, correct, _LEVELS), judged.clusters[where]
+        interval = bootstrap_statistic(sums, clusters, statistic, **judged.drawn)
     return _metric(value, interval, n, judged)
 
 
@@ -314,7 +296,7 @@ def calibration_metrics(
         "brier": mean(squared, kept),
         "brier_options": mean(squares, has),
         "nll": {**mean(nll, has), "n_clipped": int((own[has] < LEAST).sum())},
-        "auroc": ranked_metric(sure, right, judged, kept, area_under_roc),
+        "auroc": auroc_metric(confidence, judged.correct == 1, judged, kept),
     }
 
 

@@ -14,6 +14,10 @@ _OPTIONS = "Items whose option_probs hold the right option."
 _LOG = "Probabilities under 1e-6, to which results.json rounds, count as 1e-6; how many is said."
 _BINS = "the sum over bins of n_b/n |accuracy_b - mean confidence_b|"
 _HELD_OUT = "Fitted on the items of --calibrate-on, of which none may be judged."
+_SAMPLES = (
+    "The samples of infer --num-samples; answers are equal as the verdict compares them. An item "
+    "that failed is wrong, and in no measure of agreement."
+)
 _GUO = "Naeini et al. (2015); Guo et al. (2017)"
 _NUMPY = ("numpy",)
 _SCIPY = ("scipy",)
@@ -103,13 +107,13 @@ TRUST = (
         "auroc",
         "AUROC of correctness",
         "the share of pairs of a right and a wrong answer of which the right one is surer; ties "
-        "count a half; the interval groups confidence into 128 levels",
+        "count a half; the interval is DeLong's over images, on the logit scale",
         _CONFIDENCE,
-        _OWN,
+        "scipy, rankdata",
         _SHARE,
         "At 0.5 confidence says nothing of being right.",
-        "Hanley and McNeil (1982)",
-        _NUMPY,
+        "DeLong et al. (1988); Obuchowski (1997) for clusters",
+        _SCIPY,
     ),
     Definition(
         "temperature",
@@ -181,6 +185,52 @@ TRUST = (
         "A set holds the right option in at least 1 - alpha of questions like the held-out ones, "
         "on average over both; a large or empty set says that the model does not know.",
         "Vovk et al. (2005); Sadinle et al. (2019) for the score",
+        _NUMPY,
+    ),
+    Definition(
+        "self_consistency",
+        "Self-consistency",
+        "the accuracy of the answer that most of an item's samples give; of equally frequent ones "
+        "the one that came first",
+        _SAMPLES,
+        _OWN,
+        _SHARE,
+        "Whether asking several times and counting is better than asking once.",
+        "Wang et al. (2023)",
+        _NUMPY,
+    ),
+    Definition(
+        "answer_entropy",
+        "Answer entropy",
+        "-sum p ln p / ln n over the different answers of n samples",
+        f"{_SAMPLES} A sample without an answer is an answer of its own.",
+        _OWN,
+        "0 all alike, 1 all different",
+        "The more the samples differ, the less the model knows; its AUROC says how well that tells "
+        "wrong answers.",
+        "Kuhn, Gal and Farquhar (2023), with medr1's equality of answers",
+        _NUMPY,
+    ),
+    Definition(
+        "pass_at_k",
+        "pass@k",
+        "the mean of 1 - C(n - c, k) / C(n, k), of n samples with c right ones",
+        _SAMPLES,
+        _OWN,
+        _SHARE,
+        "How often at least one of k samples is right; with few options guessing gains by k too.",
+        "Chen et al. (2021), eq. 1",
+        _NUMPY,
+    ),
+    Definition(
+        "between_run_sd",
+        "Standard deviation from run to run",
+        "the square root of the sum over items of c (n - c) / (n (n - 1)), over the number of them",
+        _SAMPLES,
+        _OWN,
+        "0 to 0.5",
+        "How far the accuracy of one sampled run moves by the sampling alone.",
+        "the variance of a sum of independent items",
         _NUMPY,
     ),
 )

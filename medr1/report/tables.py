@@ -116,7 +116,7 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
-    """Calibration and abstention, where the summary has them."""
+    """Calibration, abstention and repeated samples, where the summary has them."""
     calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
     if metrics := calibration.get("metrics"):
         yield _row("surer than right", metrics["overconfidence"], signed=True)
@@ -132,6 +132,9 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         if "split" in (conformal := selective["conformal"]):
             said = f"right one in {percent(conformal['nominal'])} sets"
             yield _row(said, conformal["split"]["coverage"])
+    if found := (summary.get("uncertainty") or {}).get("self_consistency"):
+        yield _row("majority of samples right", found["majority_accuracy"])
+        yield _row("samples agree", found["agreement"])
 
 
 def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medr1.report.curves import joined, number
+from medr1.report.shares import CHART, cell, plain, x_of, x_ticks, y_of, y_ticks
 from medr1.report.tables import percent
+from medr1.report.uncertain import uncertainty_view
 from medr1.report.visible import count, interval, line, short_path
 
-WIDTH, HEIGHT = 360, 300
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 38
 BARS = 44
 """Height of the small histogram under the reliability diagram."""
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 _WORDS = {
     "ece": ("ECE", "15 equally wide bins"),
@@ -44,11 +43,9 @@ def trust_view(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "calibration": _part(summary.get("calibration"), "metrics", _calibration, held_out),
         "abstention": _part(summary.get("selective"), "metrics", _abstention, held_out),
-        "chart": {
-            "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP,
-            "bottom": BOTTOM,
-        },
-    }  # fmt: skip
+        "uncertainty": uncertainty_view(summary.get("uncertainty")),
+        "chart": CHART,
+    }
 
 
 def _part(section: Section | None, key: str, view: Any, held_out: str) -> dict[str, Any] | None:
@@ -139,25 +136,25 @@ def _diagram(bins: Sequence[Section]) -> dict[str, Any]:
         )
         points.append(
             {
-                "x": _x(one["confidence"]),
-                "y": _y(one["accuracy"]["value"]),
-                "low": _y(low),
-                "high": _y(high),
+                "x": x_of(one["confidence"]),
+                "y": y_of(one["accuracy"]["value"]),
+                "low": y_of(low),
+                "high": y_of(high),
                 "said": said,
             }
         )
         height = round(BARS * one["n"] / most, 1)
-        left = _x(one["low"])
-        width = round(_x(one["high"]) - left - 1, 1)
+        left = x_of(one["low"])
+        width = round(x_of(one["high"]) - left - 1, 1)
         bars.append({"x": left, "y": BARS - height, "width": width, "height": height, "said": said})
     return {
         "points": points,
         "bars": bars,
         "bars_height": BARS,
         "most": count(most),
-        "x_ticks": _x_ticks(),
-        "y_ticks": _y_ticks(),
-        "diagonal": joined([(_x(0), _y(0)), (_x(1), _y(1))]),
+        "x_ticks": x_ticks(),
+        "y_ticks": y_ticks(),
+        "diagonal": joined([(x_of(0), y_of(0)), (x_of(1), y_of(1))]),
     }
 
 
@@ -165,7 +162,11 @@ def _calibration_group(name: str, group: Section) -> dict[str, Any]:
     row = {"name": line(name), "n": count(group["n"]), "reason": line(group.get("reason"))}
     names = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
     found = group.get("metrics") or {}
-    return {**row, "cells": [_cell(found[key], key == "overconfidence") for key in names if found]}
+    return {**row, "cells": [cell(found[key], key == "overconfidence") for key in names if found]}
+
+
+def _as_shown(name: str, metric: Section) -> dict[str, str]:
+    return plain(metric) if name in ("brier", "brier_options", "nll") else cell(metric)
 
 
 # --- abstention ---------------------------------------------------------------------------------
@@ -181,25 +182,25 @@ def _abstention(section: Section, held_out: str) -> dict[str, Any]:
     return {
         "n": count(section["n"]),
         "rows": [
-            {"name": title, "note": note, **_cell(section["metrics"][name])}
+            {"name": title, "note": note, **cell(section["metrics"][name])}
             for name, (title, note) in _RANKED.items()
             if name in section["metrics"]
         ],
-        "curve": joined((_x(point["coverage"]), _y(point["risk"])) for point in curve),
+        "curve": joined((x_of(point["coverage"]), y_of(point["risk"])) for point in curve),
         "curve_said": (
             f"error {percent(curve[0]['risk'])} among the surest {percent(curve[0]['coverage'])}, "
             f"{percent(curve[-1]['risk'])} among all"
         ),
-        "marked": {"x": _x(at["coverage"]), "y": _y(at["risk"])} if at else None,
-        "target": _y(referral["target_risk"]) if threshold is not None else None,
-        "x_ticks": _x_ticks(),
-        "y_ticks": _y_ticks(),
+        "marked": {"x": x_of(at["coverage"]), "y": y_of(at["risk"])} if at else None,
+        "target": y_of(referral["target_risk"]) if threshold is not None else None,
+        "x_ticks": x_ticks(),
+        "y_ticks": y_ticks(),
         "referral": _referral(referral, held_out),
         "referral_rows": [
             {
                 "name": line(name),
-                "referred": _cell(found["referred"]),
-                "risk": _cell(found["risk"]),
+                "referred": cell(found["referred"]),
+                "risk": cell(found["risk"]),
             }
             for name, found in [("all", referral), *(referral.get("groups") or {}).items()]
             if threshold is not None
@@ -243,52 +244,10 @@ def _conformal_rows(found: Section) -> list[dict[str, Any]]:
     rows = []
     for kind, sets in kinds:
         for name, one in [("all", sets), *sets["groups"].items()]:
-            cells = [_cell(one["coverage"]), _plain(one["size"])]
-            cells += [_cell(one[key]) for key in ("single", "empty")]
+            cells = [cell(one["coverage"]), plain(one["size"])]
+            cells += [cell(one[key]) for key in ("single", "empty")]
             n = count(one["coverage"]["n"])
             rows.append(
                 {"kind": kind if name == "all" else "", "name": line(name), "n": n, "cells": cells}
             )
     return rows  # fmt: skip
-
-
-# --- cells and axes -----------------------------------------------------------------------------
-
-
-def _cell(metric: Section, signed: bool = False) -> dict[str, str]:
-    if metric.get("value") is None:
-        return {"value": "", "interval": "", "reason": line(metric.get("reason"), 120)}
-    value, around = percent(metric["value"], signed), interval(metric, signed=signed)
-    return {"value": value, "interval": around, "reason": ""}
-
-
-def _as_shown(name: str, metric: Section) -> dict[str, str]:
-    return _plain(metric) if name in ("brier", "brier_options", "nll") else _cell(metric)
-
-
-def _plain(metric: Section) -> dict[str, str]:
-    """A number that is no share."""
-    if metric.get("value") is None:
-        return _cell(metric)
-    low, high = metric["ci95"] or (metric["value"],) * 2
-    return {
-        "value": number(metric["value"]),
-        "interval": f"{number(low)} to {number(high)}",
-        "reason": "",
-    }
-
-
-def _x(share: float) -> float:
-    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-
-def _y(share: float) -> float:
-    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-
-def _x_ticks() -> list[tuple[float, str]]:
-    return [(_x(tick), f"{100 * tick:.0f}") for tick in TICKS]
-
-
-def _y_ticks() -> list[tuple[float, str]]:
-    return [(_y(tick), f"{100 * tick:.0f}") for tick in TICKS]

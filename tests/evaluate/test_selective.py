@@ -9,7 +9,7 @@ from predictions import prediction, tag
 from scipy.stats import binomtest
 from test_calibration import OPTIONS, items, options_stream, stream
 
-from medr1.evaluate.calibration import level_totals
+from medr1.evaluate.calibration import level_sums, level_totals
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.selective import (
     Aims,
@@ -62,6 +62,16 @@ def test_areas_of_a_stream_without_ties(seed):
     k = round(point["coverage"] * 200)
     assert point["risk"] == pytest.approx(errors[:k].mean())
     assert (confidence >= point["threshold"]).sum() == k
+
+
+def test_levels_that_are_put_together_change_the_area_little():
+    draw = np.random.default_rng(1)
+    confidence = draw.random(3000)
+    correct = (draw.random(3000) < confidence).astype(float)
+    grouped = level_sums(confidence, correct, 128)
+    exact = area_under_risk_coverage(level_totals(confidence, correct))[0]
+    found = area_under_risk_coverage(grouped.sum(axis=0, keepdims=True))[0]
+    assert grouped.shape[1] <= 256 and found != exact and found == pytest.approx(exact, abs=2e-3)
 
 
 def test_a_threshold_keeps_the_risk_nearly_always_and_refers_no_more_than_it_must():

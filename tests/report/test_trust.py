@@ -10,8 +10,9 @@ from medr1.evaluate.metrics import summary_of
 from medr1.evaluate.selective import Aims
 from medr1.records import Prediction, Sample
 from medr1.report.page import report_html
+from medr1.report.shares import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from medr1.report.tables import summary_table
-from medr1.report.trust import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, trust_view
+from medr1.report.trust import trust_view
 
 OPTIONS = {"A": "CT", "B": "MRI"}
 
