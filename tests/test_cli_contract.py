@@ -32,7 +32,7 @@ OPTIONS = {
     "data prepare": "--by --group-by --image-root --json --map --max-errors --modality "
     "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
     "--test-share --workers",
-    "demo": "--json --max-steps --output-dir --prompt --seed",
+    "demo": "--full --json --max-steps --output-dir --prompt --seed",
     "train": "--answer-types --batch-size --beta --completions-steps "
     "--data --dataset-name --device --dry-run "
     "--dtype --eval-data --eval-steps --freeze-vision --gradient-accumulation-steps --image-root "

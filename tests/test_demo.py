@@ -64,3 +64,23 @@ def test_grpo_raises_held_out_accuracy(tmp_path):
     check(document, tmp_path / "out")
     assert document["default"]["difference"]["value"] > 0.05
     assert document["strict"]["difference"]["value"] > 0.30
+
+
+@pytest.mark.slow
+def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
+    document, said = demo(tmp_path / "out", "--full", "--max-steps", "2")
+    check(document, tmp_path / "out")
+    trust = tmp_path / "out" / "trust"
+    for command in ("medr1 infer", "medr1 eval", "medr1 robustness"):
+        assert command in said
+    summary = json.loads((trust / "report" / "summary.json").read_text())
+    assert summary["calibration"]["temperature"]["value"] > 0
+    conformal = summary["selective"]["conformal"]["split"]["coverage"]
+    assert conformal["ci95"][0] < 0.95 and conformal["ci95"][1] > 0.85
+    assert len(summary["uncertainty"]["pass_at_k"]) == 8
+    page = (trust / "report" / "report.html").read_text()
+    for heading in ("Calibration", "Abstention", "Uncertainty over 8 samples"):
+        assert f">{heading}</h3>" in page
+    found = json.loads((trust / "robustness" / "robustness.json").read_text())
+    assert found["n"] == 240 and found["mean_corruption_accuracy"]["value"] > 0
+    assert "What it costs" in (trust / "robustness" / "robustness.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ from medr1.cli.common import (
     seed_option,
 )
 
+logger = logging.getLogger("medr1")
+
 
 @click.command(cls=Medr1Command, short_help="Run the whole chain on the embedded default.")
 @option("--output-dir", default="output/demo", metavar="DIR", help="Where everything goes.")
@@ -25,16 +28,29 @@ from medr1.cli.common import (
     default="nothink",
     help="nothink: the answer in words. think: a caption, then a letter, as Med-R1 answers.",
 )
+@option(
+    "--full",
+    is_flag=True,
+    help="Then also how far the trained model is to be trusted, by the commands that tell it.",
+)
 @seed_option
 @json_option
 @common_options
-def demo(output_dir: str, max_steps: int | None, prompt: str, seed: int, as_json: bool) -> None:
+def demo(
+    output_dir: str, max_steps: int | None, prompt: str, full: bool, seed: int, as_json: bool
+) -> None:
     """Train, infer and evaluate on the embedded default, in a few minutes on two cores.
 
     Evaluates the embedded model, trains it with GRPO, and evaluates it again on held-out images,
     beside a baseline that never looks at the image. What stands in --output-dir from an earlier
     demo is moved to .bak.
+
+    With --full it goes on to calibration, abstention, repeated samples and worse pictures:
+    report.html and robustness.html, each step a command that is shown as it is typed.
     """
+    import sys
+    from contextlib import nullcontext, redirect_stdout
+
     from medr1.demo import run_demo
     from medr1.files import prepare_folder, to_json
     from medr1.report.tables import demo_samples, demo_table
@@ -43,8 +59,41 @@ def demo(output_dir: str, max_steps: int | None, prompt: str, seed: int, as_json
     require_writable(folder / "demo.json")
     prepare_folder(folder, overwrite=True)
     document = run_demo(folder, prompt=prompt, seed=seed, max_steps=max_steps)
+    if full:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            _how_far_to_trust(folder, seed)
     if as_json:
         click.echo(to_json(document), nl=False)
         return
     click.echo(f"{demo_table(document)}\n\n{demo_samples(document)}")
     click.echo(f"\nCurve: {folder / 'curve.png'}   Everything else: {folder}")
+    if full:
+        trust = folder / "trust"
+        pages = (trust / "report" / "report.html", trust / "robustness" / "robustness.html")
+        click.echo(f"How far to trust it: {pages[0]}   {pages[1]}")
+
+
+def _how_far_to_trust(folder: Path, seed: int) -> None:
+    """Ask the trained model more, and evaluate that: the commands as a user types them."""
+    from medr1.cli.eval import evaluate
+    from medr1.cli.infer import infer
+    from medr1.cli.robustness import robustness
+    from medr1.data.tiny import tiny_vqa_folder
+
+    data, out = tiny_vqa_folder(), folder / "trust"
+    asked, test, held_out = data / "test.json", out / "test.json", out / "validation.json"
+    model = ("--model-path", folder / "checkpoint", "--batch-size", 32, "--seed", seed)
+    beside = ("--train-data", data, "--image-root", data, "--seed", seed)
+    steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
+        (infer, (*model, "--batch-file", data / "validation.json", "--output-file", held_out)),
+        (infer, (*model, "--batch-file", asked, "--output-file", test, "--num-samples", 8)),
+        (evaluate, (test, "--calibrate-on", held_out, *beside, "--output-dir", out / "report")),
+        (
+            robustness,
+            (*model, "--batch-file", asked, "--output-dir", out / "robustness", "--limit", 240),
+        ),
+    )
+    for command, given in steps:
+        words = [str(word) for word in given]
+        logger.info("\nmedr1 %s %s", command.name, " ".join(words))
+        command.main(words, prog_name=f"medr1 {command.name}", standalone_mode=False)
