@@ -49,7 +49,7 @@ OPTIONS = {
     "--show-reasoning --temperature",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data --explain "
     "--fail-under --group-by --image-root --json --map --metrics --output-dir --overwrite "
-    "--protocol --seed --target-risk --train-data",
+    "--protocol --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --group-by --json --output-dir --overwrite --protocol "
     "--seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "

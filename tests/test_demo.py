@@ -79,7 +79,7 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     assert conformal["ci95"][0] < 0.95 and conformal["ci95"][1] > 0.85
     assert len(summary["uncertainty"]["pass_at_k"]) == 8
     page = (trust / "report" / "report.html").read_text()
-    for heading in ("Calibration", "Abstention", "Uncertainty over 8 samples"):
+    for heading in ("Calibration", "Abstention", "Uncertainty over 8 samples", "Robustness"):
         assert f">{heading}</h3>" in page
     found = json.loads((trust / "robustness" / "robustness.json").read_text())
     assert found["n"] == 240 and found["mean_corruption_accuracy"]["value"] > 0

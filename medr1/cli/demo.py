@@ -82,16 +82,15 @@ def _how_far_to_trust(folder: Path, seed: int) -> None:
 
     data, out = tiny_vqa_folder(), folder / "trust"
     asked, test, held_out = data / "test.json", out / "test.json", out / "validation.json"
+    worse = out / "robustness"
     model = ("--model-path", folder / "checkpoint", "--batch-size", 32, "--seed", seed)
+    fitted = ("--calibrate-on", held_out, "--robustness", worse / "robustness.json")
     beside = ("--train-data", data, "--image-root", data, "--seed", seed)
     steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
         (infer, (*model, "--batch-file", data / "validation.json", "--output-file", held_out)),
         (infer, (*model, "--batch-file", asked, "--output-file", test, "--num-samples", 8)),
-        (evaluate, (test, "--calibrate-on", held_out, *beside, "--output-dir", out / "report")),
-        (
-            robustness,
-            (*model, "--batch-file", asked, "--output-dir", out / "robustness", "--limit", 240),
-        ),
+        (robustness, (*model, "--batch-file", asked, "--output-dir", worse, "--limit", 240)),
+        (evaluate, (test, *fitted, *beside, "--output-dir", out / "report")),
     )
     for command, given in steps:
         words = [str(word) for word in given]

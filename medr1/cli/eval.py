@@ -94,6 +94,11 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     default=0.1,
     help="Share of items whose right option may lie outside the conformal set.",
 )
+@option(
+    "--robustness",
+    metavar="FILE",
+    help="robustness.json of the same model, by medr1 robustness: it goes into the report.",
+)
 @option("--bertscore", metavar="MODEL", help="Also BERTScore by this model, a folder or a hub id.")
 @option(
     "--fail-under",
@@ -193,6 +198,7 @@ def _evaluation(
     calibrate_on: str | None,
     target_risk: float,
     alpha: float,
+    robustness: str | None,
     bertscore: str | None,
     seed: int,
 ) -> Evaluation:
@@ -216,6 +222,7 @@ def _evaluation(
         bertscore,
         Path(calibrate_on) if calibrate_on else None,
         Aims(target_risk, alpha),
+        Path(robustness) if robustness else None,
     )
 
 

@@ -14,6 +14,7 @@ from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
+from medr1.evaluate.robustness import robustness_document
 from medr1.evaluate.scanning import scan
 from medr1.evaluate.selective import AIMS, Aims
 from medr1.files import sha256_of
@@ -42,6 +43,8 @@ class Evaluation:
     calibrate_on: Path | None = None
     """Results of other questions, which temperature, threshold and conformal sets are fitted on."""
     aims: Aims = AIMS
+    robustness: Path | None = None
+    """The robustness.json of the same model."""
 
     def open(self, path: Path) -> ResultFile:
         return open_results(path, columns=self.columns, questions=self.questions)
@@ -77,6 +80,8 @@ class Evaluation:
             ablated, predictions = self.read(self.ablated), self.read(path).predictions
             found = looking(predictions, str(path), ablated, str(self.ablated), self.settings)
             summary["looking"] = found
+        if self.robustness is not None:
+            summary["robustness"] = robustness_document(self.robustness, results.meta)
         if kind := ablation_of(results.meta):
             summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}

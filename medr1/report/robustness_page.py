@@ -10,17 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medr1.report.comparison import p_text
-from medr1.report.curves import joined
 from medr1.report.page import asset, csp_hash, template
 from medr1.report.robustness import headline_sentence, sentences, worst_first
 from medr1.report.sections import manifest, model_name
+from medr1.report.severity import CHART, severity_charts
 from medr1.report.tables import interval_text, percent
 from medr1.report.thumbnails import data_uri
 from medr1.report.visible import count, interval, line, visible
-
-WIDTH, HEIGHT = 360, 190
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 34
-STEPS = 5
 
 Document = Mapping[str, Any]
 Thumbnails = Mapping[tuple[str, int], bytes]
@@ -32,7 +28,6 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
 
     style = asset("report.css")
     found = worst_first(document)
-    scales = [one for one in found if one["is_scale"]]
     return template("robustness.html").render(
         title=model_name(document),
         style=style,
@@ -40,7 +35,7 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
         headline=_headline(document),
         said=sentences(document),
         warnings=[visible(text, 600) for text in document["warnings"]],
-        charts=[chart for one in scales if (chart := _chart(one, document))],
+        charts=severity_charts(document),
         table=_table(document, found),
         examples=_examples(found, thumbnails),
         original=data_uri(thumbnails["none", 0]) if ("none", 0) in thumbnails else None,
@@ -50,7 +45,7 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
         methods=methods(document),
         manifest=manifest(document),
         version=__version__,
-        chart={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT},
+        chart=CHART,
     )
 
 
@@ -72,57 +67,6 @@ def _headline(document: Document) -> dict[str, Any]:
 def _with_interval(metric: Document) -> str:
     bounds = interval(metric)
     return percent(metric["value"]) + (f" ({bounds})" if bounds else "")
-
-
-# --- charts -----------------------------------------------------------------------------------
-
-
-def _chart(one: Document, document: Document) -> dict[str, Any] | None:
-    """Accuracy with its band, confidence and changed answers, from the items as they are on."""
-    cells = [cell for cell in one["cells"] if cell["difference"]["value"] is not None]
-    if not cells:
-        return None
-    clean = cells[0]["clean_accuracy"]
-    right = [(0, clean), *((cell["severity"], cell["accuracy"]) for cell in cells)]
-    sure = [(0, document["clean"]["confidence"])]
-    sure += [(cell["severity"], cell["confidence"]) for cell in cells]
-    flips = [(0, {"value": 0.0})] + [(cell["severity"], cell["flip_rate"]) for cell in cells]
-    blind = (document["blind"].get("accuracy") or {}).get("value")
-    upper = [(_x(at), _y(metric["ci95"][1])) for at, metric in right if metric["ci95"]]
-    lower = [(_x(at), _y(metric["ci95"][0])) for at, metric in right if metric["ci95"]]
-    return {
-        "title": line(one["title"], 60),
-        "note": line(one["parameter"], 100),
-        "path": _path(right),
-        "spread": joined([*upper, *reversed(lower)]),
-        "dots": [(_x(at), _y(metric["value"])) for at, metric in right],
-        "confidence": _path(sure),
-        "flips": _path(flips),
-        "clean": _y(clean["value"]),
-        "blind": None if blind is None else _y(blind),
-        "ticks": [(_y(share), f"{100 * share:.0f}") for share in (0, 0.5, 1)],
-        "steps": [(_x(0), "as it is", "")]
-        + [(_x(c["severity"]), str(c["severity"]), f"{c['parameter']:g}") for c in cells],
-        "said": "; ".join(
-            f"severity {cell['severity']}: {percent(cell['accuracy']['value'])} right, "
-            f"{percent(cell['flip_rate']['value'])} changed"
-            for cell in cells
-        ),
-    }
-
-
-def _path(points: Sequence[tuple[int, Document]]) -> str:
-    known = [(at, metric["value"]) for at, metric in points if metric["value"] is not None]
-    return joined((_x(at), _y(value)) for at, value in known) if len(known) > 1 else ""
-
-
-def _x(severity: float) -> float:
-    start = LEFT + 14
-    return round(start + severity / STEPS * (WIDTH - start - RIGHT - 8), 1)
-
-
-def _y(share: float) -> float:
-    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
 # --- tables -----------------------------------------------------------------------------------

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medr1.report import severity
 from medr1.report.curves import joined, number
+from medr1.report.robustness import headline_sentence, sentences
+from medr1.report.severity import severity_charts
 from medr1.report.shares import CHART, cell, plain, x_of, x_ticks, y_of, y_ticks
 from medr1.report.tables import percent
 from medr1.report.uncertain import uncertainty_view
-from medr1.report.visible import count, interval, line, short_path
+from medr1.report.visible import count, interval, line, short_path, visible
 
 BARS = 44
 """Height of the small histogram under the reliability diagram."""
@@ -44,6 +47,7 @@ def trust_view(summary: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": _part(summary.get("calibration"), "metrics", _calibration, held_out),
         "abstention": _part(summary.get("selective"), "metrics", _abstention, held_out),
         "uncertainty": uncertainty_view(summary.get("uncertainty")),
+        "robustness": _robustness(summary.get("robustness")),
         "chart": CHART,
     }
 
@@ -55,6 +59,19 @@ def _part(section: Section | None, key: str, view: Any, held_out: str) -> dict[s
     if not section.get(key):
         return {"reason": line(section.get("reason"), 300)}
     return {"reason": "", **view(section, held_out)}
+
+
+def _robustness(document: Section | None) -> dict[str, Any] | None:
+    """What worse pictures and other words cost; None where it is not in the summary."""
+    if not document:
+        return None
+    return {
+        "headline": headline_sentence(document),
+        "said": sentences(document),
+        "warnings": [visible(text, 600) for text in document["warnings"]],
+        "charts": severity_charts(document),
+        "chart": severity.CHART,
+    }
 
 
 # --- calibration --------------------------------------------------------------------------------

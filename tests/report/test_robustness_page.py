@@ -11,7 +11,8 @@ from medr1.evaluate.judging import Settings
 from medr1.evaluate.robustness import robustness
 from medr1.records import Prediction, Sample
 from medr1.report.robustness import plan_text, robustness_table, sentences, worst_first
-from medr1.report.robustness_page import HEIGHT, LEFT, WIDTH, methods, robustness_html
+from medr1.report.robustness_page import methods, robustness_html
+from medr1.report.severity import HEIGHT, LEFT, WIDTH
 from medr1.report.thumbnails import perturbed_thumbnails
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
