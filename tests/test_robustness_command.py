@@ -178,3 +178,26 @@ def test_kills_change_no_byte(tmp_path):
     assert last.returncode == 0 and "going on" in last.stderr
     for name in ("results.json", "robustness.json", "robustness.html"):
         assert (cut / "out" / name).read_bytes() == (whole / "out" / name).read_bytes()
+
+
+def test_eval_takes_the_document_into_its_report(done, tmp_path):
+    folder, _ = done
+    found, document = folder / "out" / "results.json", folder / "out" / "robustness.json"
+
+    def evaluated(name, *more):
+        args = ["eval", str(found), "--robustness", str(name), "--metrics", "accuracy", *more]
+        return CliRunner().invoke(cli, args)
+
+    result = evaluated(document, "--output-dir", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["robustness"] == json.loads(document.read_text())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">Robustness</h3>" in page and "Lower contrast of severity" in page
+    result = evaluated(found)
+    assert result.exit_code == 2 and "is no robustness.json" in result.stderr
+    other = json.loads(document.read_text())
+    other["meta"]["model_sha256"] = "0" * 64
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    result = evaluated(tmp_path / "other.json")
+    assert result.exit_code == 2 and "of another model" in result.stderr

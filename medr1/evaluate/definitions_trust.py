@@ -163,14 +163,15 @@ TRUST = (
     Definition(
         "referral",
         "Referral threshold",
-        "the lowest of 0, 0.05 .. 0.95 for which the Clopper-Pearson upper bound of the error "
-        "among the answers at least so sure, at (1 - 0.95)/20, is at most --target-risk",
+        "going down from 0.95 in steps of 0.05, the last threshold before one fails: the 95 % "
+        "Clopper-Pearson upper bound of the error among the answers at least so sure is over "
+        "--target-risk; those with too few answers to pass without an error are left out",
         f"{_HELD_OUT} An answer without a confidence is referred. Items are taken as independent.",
         "scipy, beta.ppf",
         _SHARE,
         "With 95 % confidence, answers over the threshold are wrong no more often than the "
         "target, on questions like the held-out ones.",
-        "Angelopoulos et al. (2021), Learn then Test, with Bonferroni's correction",
+        "Angelopoulos et al. (2021), Learn then Test, by fixed-sequence testing",
         _SCIPY,
     ),
     Definition(

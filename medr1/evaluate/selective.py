@@ -115,20 +115,23 @@ def risk_coverage(confidence: Values, correct: Values) -> list[dict[str, float]]
 def chosen_threshold(confidence: Values, correct: Values, target: float) -> float | None:
     """The lowest of THRESHOLDS above which the risk is under the target, with confidence LEVEL.
 
-    Each is tested by the Clopper-Pearson upper bound of the error among the items at least so
-    sure, at (1 - LEVEL) / 20: Bonferroni's choice in Learn then Test (Angelopoulos et al., 2021).
-    None where none passes. Items are taken as independent.
+    From the highest on, each is tested by the Clopper-Pearson upper bound of the error among the
+    items at least so sure, until one fails: Learn then Test (Angelopoulos et al., 2021) by
+    fixed-sequence testing. Those with too few items to pass without any error are left out, which
+    no label decides. None where none passes. Items are taken as independent.
     """
     from scipy.stats import beta
 
-    delta = (1 - LEVEL) / len(THRESHOLDS)
-    passed = []
-    for threshold in THRESHOLDS:
+    passed = None
+    for threshold in reversed(THRESHOLDS):
         kept = confidence >= threshold
-        n, errors = int(kept.sum()), int(kept.sum() - correct[kept].sum())
-        if n and errors < n and beta.ppf(1 - delta, errors + 1, n - errors) <= target:
-            passed.append(threshold)
-    return min(passed, default=None)
+        n, right = int(kept.sum()), int(correct[kept].sum())
+        if (1 - target) ** n > 1 - LEVEL:
+            continue
+        if not right or beta.ppf(LEVEL, n - right + 1, right) > target:
+            break
+        passed = threshold
+    return passed
 
 
 def _referral(judged: Judged, confidence: Values, fitted_on: Judged | None, target: float) -> Any:
