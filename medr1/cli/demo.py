@@ -84,7 +84,14 @@ def _how_far_to_trust(folder: Path, seed: int) -> None:
     asked, test, held_out = data / "test.json", out / "test.json", out / "validation.json"
     worse = out / "robustness"
     model = ("--model-path", folder / "checkpoint", "--batch-size", 32, "--seed", seed)
-    fitted = ("--calibrate-on", held_out, "--robustness", worse / "robustness.json")
+    fitted = (
+        "--calibrate-on",
+        held_out,
+        "--target-risk",
+        0.15,
+        "--robustness",
+        worse / "robustness.json",
+    )
     beside = ("--train-data", data, "--image-root", data, "--seed", seed)
     steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
         (infer, (*model, "--batch-file", data / "validation.json", "--output-file", held_out)),
