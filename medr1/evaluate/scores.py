@@ -59,8 +59,9 @@ class Scores:
 
 
 def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | None]) -> Scores:
-    """The scores of predictions with their verdicts."""
+    """The scores of predictions with their verdicts; what is no probability counts as unknown."""
     rows = [p.option_probs or {} for p in predictions]
+    rows = [row if all(map(_is_share, row.values())) else {} for row in rows]
     probabilities = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
     said, right = np.full((2, len(rows)), -1, dtype=np.intp)
     stated = np.full(len(rows), np.nan)
@@ -71,9 +72,13 @@ def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | No
             probabilities[i, : len(keys)] = list(row.values())
             said[i] = keys.index(answer) if answer is not None and answer in row else -1
             right[i] = said[i] if found and found.correct else _gold(prediction.sample, keys)
-        elif answer is not None and prediction.confidence is not None:
+        elif answer is not None and _is_share(prediction.confidence):
             stated[i] = prediction.confidence
     return Scores(probabilities, said, right, stated)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _gold(sample: Sample, keys: Sequence[str]) -> int:

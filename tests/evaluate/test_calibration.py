@@ -201,6 +201,17 @@ def test_too_little_gives_a_sentence():
     assert "fewer than 50" in calibration(enough, judge_all(few))["temperature"]["reason"]
 
 
+def test_what_is_no_probability_is_no_confidence():
+    made = items(*options_stream(3, 60, 1.0))
+    strange = ({"option_probs": {"A": 87.0, "B": 3.0}}, {"option_probs": {"A": None, "B": "x"}})
+    strange = (*strange, {"confidence": 87.0}, {"confidence": float("nan")}, {"confidence": "high"})
+    made += [prediction(tag("A"), "A", options=OPTIONS, **more) for more in strange]
+    found = calibration(judge_all(made))
+    assert (found["n"], found["n_without"]) == (60, 5)
+    stated = [prediction(tag("A"), "A", options=OPTIONS, confidence=0.5) for _ in range(60)]
+    assert calibration(judge_all(stated))["metrics"]["ece"]["value"] == 0.5
+
+
 def test_all_right_or_equally_sure_is_no_error():
     sure = [
         prediction(tag("A"), "A", options=OPTIONS, option_probs={"A": 1.0, "B": 0.0})
