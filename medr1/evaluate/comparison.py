@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medr1.errors import InputError
+from medr1.evaluate.ensemble import ensemble
 from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
 from medr1.evaluate.groups import group_columns, in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Settings, Values, judge_all
@@ -46,13 +47,12 @@ def compare(
     keys = {(run, file): rows for run, files in runs.items() for file, rows in files.items()}
     labels = _labels(list(keys))
     paired = pair_by_id({labels[key]: rows for key, rows in keys.items()}, common_only=common_only)
-    judged = judge_all(paired.first, settings)
+    members = {label: judge_all(found, settings) for label, found in paired.predictions.items()}
+    judged = next(iter(members.values()))
     require_clusters(judged)
     groups, notes = group_columns(judged)
     correct = {
-        run: np.stack(
-            [judge_all(paired.predictions[labels[run, file]], settings).correct for file in files]
-        )
+        run: np.stack([members[labels[run, file]].correct for file in files])
         for run, files in runs.items()
     }
     base = next(iter(runs))
@@ -76,6 +76,7 @@ def compare(
             for name, rows in correct.items()
         ],
         "comparisons": compared,
+        "ensemble": ensemble(members),
         "meaning": _meaning(judged.unit, several),
         "warnings": [*_warnings(judged, paired.left_out, not several), *notes],
     }

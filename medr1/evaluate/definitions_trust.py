@@ -16,7 +16,8 @@ _BINS = "the sum over bins of n_b/n |accuracy_b - mean confidence_b|"
 _HELD_OUT = "Fitted on the items of --calibrate-on, of which none may be judged."
 _SAMPLES = (
     "The samples of infer --num-samples; answers are equal as the verdict compares them. An item "
-    "that failed is wrong, and in no measure of agreement."
+    "that failed is wrong, and in no measure of agreement; a sample without an answer agrees with "
+    "no other."
 )
 _GUO = "Naeini et al. (2015); Guo et al. (2017)"
 _NUMPY = ("numpy",)
@@ -203,8 +204,8 @@ TRUST = (
     Definition(
         "answer_entropy",
         "Answer entropy",
-        "-sum p ln p / ln n over the different answers of n samples",
-        f"{_SAMPLES} A sample without an answer is an answer of its own.",
+        "-sum p ln p / ln n over the different answers of n samples; no answer is one of its own",
+        _SAMPLES,
         _OWN,
         "0 all alike, 1 all different",
         "The more the samples differ, the less the model knows; its AUROC says how well that tells "
@@ -232,6 +233,29 @@ TRUST = (
         "0 to 0.5",
         "How far the accuracy of one sampled run moves by the sampling alone.",
         "the variance of a sum of independent items",
+        _NUMPY,
+    ),
+    Definition(
+        "fleiss_kappa",
+        "Fleiss' kappa",
+        "(P - E) / (1 - E): P the mean share of agreeing pairs of files of an item, E the sum of "
+        "the squared shares of the answers",
+        "Letters, yes and no, and no answer, of the items that are answered so.",
+        _OWN,
+        "1 all agree, 0 as by chance, negative below that",
+        "How far several files agree beyond what their habits alone would give.",
+        "Fleiss (1971)",
+        _NUMPY,
+    ),
+    Definition(
+        "mutual_information",
+        "Mutual information of an ensemble",
+        "the entropy of the members' mean probabilities less the mean of their entropies, in nats",
+        "Items whose option_probs hold the right option in every file.",
+        _OWN,
+        "0 to ln of the number of options",
+        "What the members disagree about, apart from what each is unsure of.",
+        "Lakshminarayanan et al. (2017)",
         _NUMPY,
     ),
 )

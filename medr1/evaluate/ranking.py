@@ -36,7 +36,7 @@ def auroc(
 
     The variance is DeLong's with the placements summed by cluster, Obuchowski (1997), Biometrics
     53:567; the interval is symmetric on the logit scale, so that it stays within 0 and 1. None
-    where the area is 0 or 1, or where there is one cluster. ValueError where a kind has no item.
+    where the area is 0 or 1, or where there is no spread. ValueError where a kind has no item.
     """
     from scipy.stats import norm, rankdata
 
@@ -48,17 +48,28 @@ def auroc(
     for kind, others in ((positive, n_negative), (~positive, n_positive)):
         placements[kind] = (ranks[kind] - rankdata(scores[kind])) / others
     value = float(placements[positive].mean())
-    # of a negative item: the share of positive ones above it
-    placements[~positive] = 1 - placements[~positive]
-    residuals = (placements - value) / np.where(positive, n_positive, n_negative)
-    sums = cluster_totals(residuals[:, None], clusters)[:, 0]
-    k = len(sums)
-    if k < 2 or not 0 < value < 1:
+    placements[~positive] = 1 - placements[~positive]  # the share of positive ones above it
+    error = sqrt(_variance(placements - value, positive, clusters))
+    if not error:
         return value, None
-    error = sqrt(k / (k - 1) * float((sums**2).sum()))
     middle = log(value / (1 - value))
     reach = float(norm.ppf((1 + confidence) / 2)) * error / (value * (1 - value))
     low, high = (
         1 / (1 + exp(-max(-700.0, min(700.0, x)))) for x in (middle - reach, middle + reach)
     )
     return value, (low, high)
+
+
+def _variance(residuals: Values, positive: Mask, clusters: NDArray[np.intp]) -> float:
+    """Obuchowski's variance of an area: of the two kinds, and twice what they share by cluster."""
+    kinds = [np.where(kind, residuals, 0.0) / kind.sum() for kind in (positive, ~positive)]
+    of_positive, of_negative = cluster_totals(np.column_stack(kinds), clusters).T
+
+    def sum_of(products: Values, among: Mask) -> float:
+        k = len(np.unique(clusters[among]))
+        return k / (k - 1) * float(products.sum()) if k > 1 else 0.0
+
+    everywhere = np.ones(len(clusters), dtype=bool)
+    shared = 2 * sum_of(of_positive * of_negative, everywhere)
+    found = sum_of(of_positive**2, positive) + sum_of(of_negative**2, ~positive) + shared
+    return max(0.0, found)

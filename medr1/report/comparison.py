@@ -15,6 +15,9 @@ _COLUMNS = (
 )
 
 
+_SHARE_HEADER: Row = ("value", "95 % interval")
+
+
 def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
     """Each run's accuracy, each difference from the base, its groups, and what they rest on."""
     about = f"{document['n']} items, {document['n_clusters']} {clean(document['clusters'])}"
@@ -26,6 +29,8 @@ def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: boo
     parts += grid(header, rows, width, color)
     for found in document["comparisons"]:
         parts += ["", *_difference_lines(found, width, color)]
+    if together := document.get("ensemble"):
+        parts += ["", *_ensemble_lines(together, width, color)]
     notes = [_significance_note(document), document["meaning"]]
     parts += ["", *(_filled(note, width) for note in notes)]
     parts += [_filled(f"! {warning}", width, "  ") for warning in document["warnings"]]
@@ -63,6 +68,27 @@ def _difference_lines(found: Mapping[str, Any], width: int, color: bool) -> Iter
             f"over seeds instead of images: {_points(seeds['value'])} ({interval})", width
         )
     yield _filled(_detectable(found), width)
+
+
+def _ensemble_lines(found: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+    """All files as one: their vote, their mean, and how far they agree."""
+    mean = found["mean_probabilities"]
+    named = [("majority of the answers", found["majority"]), ("mean of the probabilities", mean)]
+    named += [("all give one answer", found["all_agree"])]
+    rows = [
+        (name, percent(metric["value"]), interval_text(metric["ci95"]))
+        for name, metric in named
+        if metric["value"] is not None
+    ]
+    yield from grid((f"{len(found['members'])} files as one", *_SHARE_HEADER), rows, width, color)
+    said = []
+    if (kappa := found["kappa"])["value"] is not None:
+        low, high = kappa["ci95"] or (kappa["value"],) * 2
+        said.append(f"Fleiss' kappa {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
+    if (area := mean.get("auroc") or {}).get("value") is not None:
+        said.append(f"AUROC of their disagreement for a wrong mean {percent(area['value'])}")
+    if said:
+        yield _filled("; ".join(said), width)
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> Row:

@@ -24,7 +24,7 @@ def test_value_and_width_for_independent_items(seed):
     logit = [np.log(x / (1 - x)) for x in (low, value, high)]
     assert logit[1] - logit[0] == pytest.approx(logit[2] - logit[1])
     error = (logit[2] - logit[1]) / 1.959964 * value * (1 - value)
-    assert error**2 == pytest.approx(delong(scores, positive), rel=0.02)
+    assert error**2 == pytest.approx(delong(scores, positive), rel=1e-5)
 
 
 def test_items_that_are_copies_of_each_other_widen_it():

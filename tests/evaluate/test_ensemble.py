@@ -1,0 +1,133 @@
+"""An ensemble: statsmodels, scipy, Fleiss' own table, hand-made votes, real runs."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from predictions import prediction, tag
+from scipy.stats import entropy as scipy_entropy
+from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
+
+from medr1.evaluate.comparison import compare
+from medr1.evaluate.ensemble import (
+    alike,
+    ensemble,
+    entropy,
+    fleiss_kappa,
+    kappa_sums,
+    majority,
+    mutual_information,
+)
+from medr1.evaluate.judging import Settings, judge_all
+from medr1.report.comparison import comparison_table
+
+OPTIONS = {"A": "CT", "B": "MRI", "C": "PET"}
+QUICK = Settings(num_resamples=200)
+FLEISS_1971 = [
+    (0, 0, 0, 0, 14), (0, 2, 6, 4, 2), (0, 0, 3, 5, 6), (0, 3, 9, 2, 0), (2, 2, 8, 1, 1),
+    (7, 7, 0, 0, 0), (3, 2, 6, 3, 0), (2, 5, 3, 2, 2), (6, 5, 2, 1, 0), (0, 2, 2, 3, 7),
+]  # fmt: skip
+
+
+def kappa(counts):
+    return fleiss_kappa(kappa_sums(np.array(counts, dtype=float)).sum(axis=0, keepdims=True))[0]
+
+
+def test_kappa_is_the_published_one_and_statsmodels():
+    assert kappa(FLEISS_1971) == pytest.approx(0.2099307, abs=1e-6)
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        counts = draw.multinomial(4, draw.dirichlet(np.ones(3)), size=60)
+        assert kappa(counts) == pytest.approx(statsmodels_kappa(counts), abs=1e-12)
+    assert kappa([(3, 0), (3, 0)]) == 1.0
+
+
+def test_the_majority_by_enumeration():
+    for letters in product("AB-", repeat=3):
+        places = [-1 if a == "-" else letters.index(a) for a in letters]
+        found = majority(np.array(places)[:, None])[0]
+        given = [a for a in letters if a != "-"]
+        if not given:
+            assert found == -1
+            continue
+        most = max(given.count(a) for a in given)
+        assert letters[found] == next(a for a in letters if a != "-" and given.count(a) == most)
+
+
+def test_information_is_scipy_s():
+    draw = np.random.default_rng(1)
+    shares = draw.dirichlet(np.ones(4), (3, 50))
+    shares[:, :10, 3] = np.nan
+    known = np.nan_to_num(shares)
+    assert entropy(shares[0]) == pytest.approx(
+        -np.where(known[0] > 0, known[0] * np.log(np.where(known[0] > 0, known[0], 1)), 0).sum(1)
+    )
+    for i in range(10, 50):
+        wanted = scipy_entropy(shares[:, i].mean(0)) - scipy_entropy(shares[:, i], axis=1).mean()
+        assert mutual_information(shares)[i] == pytest.approx(wanted)
+    same = np.repeat(shares[:1], 3, axis=0)
+    assert mutual_information(same) == pytest.approx(np.zeros(50))
+
+
+def member(said, golds, shares=None):
+    made = []
+    for i, (answer, gold) in enumerate(zip(said, golds, strict=True)):
+        more = {}
+        if shares:
+            more["option_probs"] = dict(zip("ABC", shares[i], strict=True))
+        name, output = f"q{i}", tag(answer) if answer != "-" else "no idea"
+        made.append(prediction(output, gold, options=OPTIONS, name=name, image=f"{i}.png", **more))
+    return made
+
+
+def test_the_section_of_a_comparison():
+    golds = "AAAAAB" * 10
+    files = {
+        "one": member("ABABA-" * 10, golds),
+        "two": member("AABBC-" * 10, golds),
+        "three": member("AABCA-" * 10, golds),
+    }
+    found = ensemble({name: judge_all(rows, QUICK) for name, rows in files.items()})
+    # A; A; B; a tie of B, B, C is B; A; none
+    assert found["majority"]["value"] == pytest.approx(3 / 6)
+    differences = found["majority"]["differences"]
+    assert differences["one"]["value"] == pytest.approx(3 / 6 - 3 / 6)
+    assert differences["two"]["value"] == pytest.approx(3 / 6 - 2 / 6)
+    assert found["all_agree"]["value"] == pytest.approx(1 / 6)
+    pairs = {tuple(pair["members"]): pair["value"] for pair in found["pairs"]}
+    assert pairs["one", "two"] == pytest.approx(2 / 6)
+    assert pairs["two", "three"] == pytest.approx(3 / 6)
+    counts = [(3, 0, 0, 0), (2, 1, 0, 0), (1, 2, 0, 0), (0, 2, 1, 0), (2, 0, 1, 0), (0, 0, 0, 3)]
+    assert found["kappa"]["value"] == pytest.approx(statsmodels_kappa(np.array(counts * 10)))
+    assert found["kappa"]["ci95"][0] < found["kappa"]["value"] < found["kappa"]["ci95"][1]
+    assert found["mean_probabilities"]["reason"]
+
+
+def test_mean_probabilities_mend_what_a_vote_cannot():
+    golds = "A" * 40
+    sure, unsure = (0.9, 0.05, 0.05), (0.45, 0.5, 0.05)
+    files = {
+        "one": member("A" * 40, golds, [sure] * 40),
+        "two": member("B" * 40, golds, [unsure] * 40),
+        "three": member("B" * 40, golds, [unsure] * 20 + [(0.0, 1.0, 0.0)] * 20),
+    }
+    document, _ = compare({name: {name: rows} for name, rows in files.items()}, settings=QUICK)
+    found = document["ensemble"]
+    assert found["majority"]["value"] == 0
+    mean = found["mean_probabilities"]
+    assert mean["value"] == 0.5 and mean["differences"]["two"]["value"] == 0.5
+    parts = [mean[f"{part}_entropy"]["value"] for part in ("predictive", "expected")]
+    assert mean["mutual_information"]["value"] == pytest.approx(parts[0] - parts[1])
+    assert mean["auroc"]["value"] == 1.0
+    table = comparison_table(document)
+    assert "3 files as one" in table and "mean of the probabilities" in table
+    assert "Fleiss' kappa" in table
+
+
+def test_open_answers_that_claim_the_same_are_one():
+    def said(text):
+        (one,) = judge_all([prediction(text, "no effusion", answer_type="open")]).outcomes.values
+        return one
+
+    outcomes = [said(tag(t)) for t in ("No effusion", "no effusion.", "effusion", "No Effusion")]
+    assert alike(outcomes, "default") == [0, 0, 2, 0]
