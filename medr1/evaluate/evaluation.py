@@ -14,11 +14,10 @@ from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
-from medr1.evaluate.robustness import robustness_document
 from medr1.evaluate.scanning import scan
 from medr1.evaluate.selective import AIMS, Aims
-from medr1.files import sha256_of
-from medr1.records import Prediction, Sample, prediction_to_dict
+from medr1.files import parse_json, read_text, sha256_of
+from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -81,7 +80,7 @@ class Evaluation:
             found = looking(predictions, str(path), ablated, str(self.ablated), self.settings)
             summary["looking"] = found
         if self.robustness is not None:
-            summary["robustness"] = robustness_document(self.robustness, results.meta)
+            summary["robustness"] = _robustness(self.robustness, results.meta)
         if kind := ablation_of(results.meta):
             summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
@@ -139,6 +138,17 @@ class Evaluation:
         entry = {"results": str(path), **said, **row}
         reasoning = found.extraction.reasoning if found else prediction.reasoning
         return {**entry, "reasoning": reasoning}
+
+
+def _robustness(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A robustness.json; InputError where it is none, or of another model than the run's."""
+    document = parse_json(read_text(path), str(path))
+    if not isinstance(document, dict) or document.get("schema") != ROBUSTNESS_SCHEMA:
+        raise InputError(f"{path} is no robustness.json. Make one with medr1 robustness.")
+    models = [about.get("model_sha256") for about in (document["meta"], meta)]
+    if None not in models and models[0] != models[1]:
+        raise InputError(f"{path} is of another model than the results. Give that of the same one.")
+    return document
 
 
 def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:

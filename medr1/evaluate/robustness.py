@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from medr1.evaluate.estimates import (
 )
 from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
-from medr1.files import parse_json, read_text
+from medr1.evaluate.views import views
 from medr1.intervals import bootstrap_statistic
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test
@@ -113,22 +112,12 @@ def robustness(
         "blind": _cell(run, BLIND, 1) if BLIND in order else null("no grey picture was asked"),
         "perturbations": found,
         **_over_all(run, found),
+        "views": _views(run, found),
         "groups": {"modality": _by_modality(run, found)},
         "left_out": {kind: dict(why) for kind, why in out.items()},
         "n_error": int(judged.outcomes.where(lambda o: o.failed)[clean].sum()),
         "warnings": _warnings(run, clean, n_clusters, found),
     }
-
-
-def robustness_document(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """A robustness.json; InputError where it is none, or of another model than the run's."""
-    document = parse_json(read_text(path), str(path))
-    if not isinstance(document, dict) or document.get("schema") != ROBUSTNESS_SCHEMA:
-        raise InputError(f"{path} is no robustness.json. Make one with medr1 robustness.")
-    models = [about.get("model_sha256") for about in (document["meta"], meta)]
-    if None not in models and models[0] != models[1]:
-        raise InputError(f"{path} is of another model than the results. Give that of the same one.")
-    return document
 
 
 def _perturbed(predictions: Sequence[Prediction], settings: Settings) -> _Perturbed:
@@ -280,6 +269,13 @@ def _correct_for_several(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 # --- all of them ------------------------------------------------------------------------------
+
+
+def _views(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each picture as it is and mildly perturbed in each way, as one answer."""
+    least = [(one["name"], one["cells"][0]["severity"]) for one in found if one["is_scale"]]
+    masks = [run.cell(name, severity) for name, severity in least]
+    return views(run.judged, run.kinds == CLEAN, masks, run.partner, MIN_ITEMS)
 
 
 def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -108,7 +108,26 @@ def headline_sentence(document: Document) -> str:
 
 def sentences(document: Document) -> list[str]:
     """One for each perturbation, the worst first: its costliest severity, and changed answers."""
-    return [found for one in worst_first(document) if (found := _sentence(one))]
+    found = [said for one in worst_first(document) if (said := _sentence(one))]
+    return [*found, *_views_sentence(document.get("views") or {})]
+
+
+def _views_sentence(views: Document) -> Iterator[str]:
+    """What several mild views of a picture, taken as one answer, change."""
+    if views.get("value") is None:
+        return
+    change, area = views["difference"], views["auroc"]
+    said = (
+        f"The mean over {views['num_views']} mild views of each picture (test-time augmentation) "
+        f"is right for {percent(views['value'])} ({100 * change['value']:+z.1f} points "
+        f"[{interval_text(change['ci95'], True)}]); the most probable option differs in a view for "
+        f"{percent(views['flip_rate']['value'])}."
+    )
+    if area["value"] is not None:
+        said += (
+            f" Their disagreement tells wrong answers with an AUROC of {percent(area['value'])}."
+        )
+    yield said
 
 
 def _sentence(one: Document) -> str | None:
