@@ -75,29 +75,29 @@ def demo(
 
 def _how_far_to_trust(folder: Path, seed: int) -> None:
     """Ask the trained model more, and evaluate that: the commands as a user types them."""
+    from medr1.cli.compare import compare
     from medr1.cli.eval import evaluate
     from medr1.cli.infer import infer
     from medr1.cli.robustness import robustness
-    from medr1.data.tiny import tiny_vqa_folder
+    from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 
     data, out = tiny_vqa_folder(), folder / "trust"
     asked, test, held_out = data / "test.json", out / "test.json", out / "validation.json"
     worse = out / "robustness"
-    model = ("--model-path", folder / "checkpoint", "--batch-size", 32, "--seed", seed)
-    fitted = (
-        "--calibrate-on",
-        held_out,
-        "--target-risk",
-        0.15,
-        "--robustness",
-        worse / "robustness.json",
-    )
+    base, before = out / "base.json", ("--model-path", tiny_vl_folder())
+    model = ("--model-path", folder / "checkpoint")
+    asking = ("--batch-file", asked, "--batch-size", 32, "--seed", seed)
+    apart = ("--batch-file", data / "validation.json", *asking[2:])
+    fitted = ("--calibrate-on", held_out, "--target-risk", 0.15)
     beside = ("--train-data", data, "--image-root", data, "--seed", seed)
+    added = ("--robustness", worse / "robustness.json", "--output-dir", out / "report")
     steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
-        (infer, (*model, "--batch-file", data / "validation.json", "--output-file", held_out)),
-        (infer, (*model, "--batch-file", asked, "--output-file", test, "--num-samples", 8)),
-        (robustness, (*model, "--batch-file", asked, "--output-dir", worse, "--limit", 240)),
-        (evaluate, (test, *fitted, *beside, "--output-dir", out / "report")),
+        (infer, (*model, *apart, "--output-file", held_out)),
+        (infer, (*model, *asking, "--output-file", test, "--num-samples", 8)),
+        (infer, (*before, *asking, "--output-file", base)),
+        (compare, (base, test, "--seed", seed, "--output-dir", out / "compare")),
+        (robustness, (*model, *asking, "--output-dir", worse, "--limit", 240)),
+        (evaluate, (test, *fitted, *beside, *added)),
     )
     for command, given in steps:
         words = [str(word) for word in given]
