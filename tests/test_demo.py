@@ -82,7 +82,9 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     for heading in ("Calibration", "Abstention", "Uncertainty over 8 samples", "Robustness"):
         assert f">{heading}</h3>" in page
     together = json.loads((trust / "compare" / "comparison.json").read_text())["ensemble"]
-    assert together["mean_probabilities"]["value"] > 0 and together["kappa"]["ci95"]
+    assert (
+        together["mean_probabilities"]["value"] > 0 and together["kappa"]["multiple_choice"]["ci95"]
+    )
     found = json.loads((trust / "robustness" / "robustness.json").read_text())
     assert found["views"]["num_views"] == 9
     assert found["n"] == 240 and found["mean_corruption_accuracy"]["value"] > 0

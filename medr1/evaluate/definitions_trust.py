@@ -240,7 +240,7 @@ TRUST = (
         "Fleiss' kappa",
         "(P - E) / (1 - E): P the mean share of agreeing pairs of files of an item, E the sum of "
         "the squared shares of the answers",
-        "Letters, yes and no, and no answer, of the items that are answered so.",
+        "Letters, or yes and no, each kind of question by itself; items that every file answers.",
         _OWN,
         "1 all agree, 0 as by chance, negative below that",
         "How far several files agree beyond what their habits alone would give.",

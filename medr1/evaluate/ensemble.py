@@ -17,9 +17,12 @@ from medr1 import answers
 from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null
 from medr1.evaluate.judging import Judged, Outcome, Values
 from medr1.evaluate.ranking import auroc_metric
+from medr1.evaluate.scores import widened
 from medr1.intervals import bootstrap_statistic
 
 Votes = NDArray[np.intp]
+CLOSED = ("multiple_choice", "yes_no")
+"""Kinds of questions with a fixed set of answers."""
 
 
 def ensemble(members: Mapping[str, Judged]) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def ensemble(members: Mapping[str, Judged]) -> dict[str, Any]:
             {"members": [one, other], **mean_metric(_agree(votes[[i, j]]), first)}
             for (i, one), (j, other) in combinations(enumerate(members), 2)
         ],
-        "kappa": _kappa(judged),
+        "kappa": {kind: _kappa(judged, kind) for kind in CLOSED},
     }
 
 
@@ -118,11 +121,13 @@ def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
     """The option that is most probable on average, where every member has probabilities."""
     judged = list(members.values())
     scores = [one.columns.scores for one in judged]
-    first, width = judged[0], min(one.probabilities.shape[1] for one in scores)
+    first, width = judged[0], max(one.probabilities.shape[1] for one in scores)
+    stacked = np.stack([widened(one.probabilities, width) for one in scores])
+    unknown = np.isnan(stacked)
     where = np.logical_and.reduce([one.has_options for one in scores])
+    where &= (unknown == unknown[0]).all(axis=(0, 2))  # of the same options
     if not where.any():
         return null("no item has option_probs in every file")
-    stacked = np.stack([one.probabilities[:, :width] for one in scores])
     mean = np.nan_to_num(stacked.mean(axis=0), nan=-1.0)
     right = (mean.argmax(axis=1) == scores[0].right).astype(np.float64)
     information = mutual_information(stacked)
@@ -142,13 +147,13 @@ def fleiss_kappa(sums: Values) -> Values:
     """Fleiss' kappa of each row of sums over items of (agreement, 1, count of each category).
 
     (P - E) / (1 - E): P is the mean share of agreeing pairs of an item, E the sum of the squared
-    shares of the categories. Fleiss (1971). 1 where only one category is used.
+    shares of the categories. Fleiss (1971). NaN where only one category is used.
     """
     agreement, items, counts = sums[:, 0], sums[:, 1], sums[:, 2:]
     observed = agreement / items
     expected = ((counts / counts.sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
     same = expected > 1 - 1e-12
-    return np.where(same, 1.0, (observed - expected) / np.where(same, 1.0, 1 - expected))
+    return np.where(same, np.nan, (observed - expected) / np.where(same, 1.0, 1 - expected))
 
 
 def kappa_sums(counts: Values) -> Values:
@@ -158,24 +163,32 @@ def kappa_sums(counts: Values) -> Values:
     return np.column_stack([agreement, np.ones(len(counts)), counts])
 
 
-def _kappa(judged: Sequence[Judged]) -> Metric:
-    """Over letters, yes and no, and no answer, of the items that are answered so."""
+def _kappa(judged: Sequence[Judged], kind: str) -> Metric:
+    """Of the items of one kind that every member answers: kinds differ in what chance gives."""
     first = judged[0]
-    closed = first.outcomes.where(lambda o: bool(o.options) or o.answer_type == "yes_no")
-    if not closed.any():
-        return null("no item has options or is answered by yes or no")
+    closed = first.outcomes.where(lambda o: _kind(o) == kind)
     given = [Counter(o.answer for o in outcomes) for outcomes in _by_item(judged)]
-    given = [counter for counter, kept in zip(given, closed, strict=True) if kept]
+    where = closed & np.array([None not in counter for counter in given], dtype=bool)
+    if not where.any():
+        return null("every file answers no item of this kind")
+    given = [counter for counter, kept in zip(given, where, strict=True) if kept]
     names = sorted({str(name) for counter in given for name in counter})
-    counts = np.zeros((len(given), len(names)))
-    for row, counter in zip(counts, given, strict=True):
-        for name, number in counter.items():
-            row[names.index(str(name))] += number
-    sums, clusters = kappa_sums(counts), first.clusters[closed]
-    interval = bootstrap_statistic(sums, clusters, fleiss_kappa, **first.drawn)
+    counts = np.array([[counter[name] for name in names] for counter in given], dtype=np.float64)
+    sums, clusters = kappa_sums(counts), first.clusters[where]
+    value = float(fleiss_kappa(sums.sum(axis=0, keepdims=True))[0])
+    if np.isnan(value):
+        return null("every answer is the same")
+    interval = bootstrap_statistic(
+        sums, clusters, lambda drawn: np.nan_to_num(fleiss_kappa(drawn)), **first.drawn
+    )
     return {
-        "value": float(fleiss_kappa(sums.sum(axis=0, keepdims=True))[0]),
+        "value": value,
         "ci95": list(interval) if interval else None,
         "n": len(counts),
+        "n_without": int(closed.sum()) - len(counts),
         "method": f"bootstrap over {first.unit}s" if interval else f"one {first.unit} only",
     }
+
+
+def _kind(outcome: Outcome) -> str:
+    return "multiple_choice" if outcome.options else outcome.answer_type

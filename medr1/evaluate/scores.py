@@ -19,7 +19,7 @@ class Scores:
     """One row per item; K is the largest number of options."""
 
     probabilities: Values
-    """(items, K), in the order of the item's options; NaN where there is none."""
+    """(items, K), the options by name, whatever order a file gives; NaN where there is none."""
     said: NDArray[np.intp]
     """Place of the answer among them; -1 for none."""
     right: NDArray[np.intp]
@@ -32,7 +32,7 @@ class Scores:
         """The parts one after the other."""
         width = max(part.probabilities.shape[1] for part in parts)
         return cls(
-            np.concatenate([_widened(part.probabilities, width) for part in parts]),
+            np.concatenate([widened(part.probabilities, width) for part in parts]),
             np.concatenate([part.said for part in parts]),
             np.concatenate([part.right for part in parts]),
             np.concatenate([part.stated for part in parts]),
@@ -62,16 +62,21 @@ def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | No
     """The scores of predictions with their verdicts; what is no probability counts as unknown."""
     rows = [p.option_probs or {} for p in predictions]
     rows = [row if all(map(_is_share, row.values())) else {} for row in rows]
-    probabilities = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+    most = max((len(p.sample.options) for p in predictions), default=0)
+    width = max(most, *map(len, rows)) if any(rows) else 0
+    probabilities = np.full((len(rows), width), np.nan)
     said, right = np.full((2, len(rows)), -1, dtype=np.intp)
     stated = np.full(len(rows), np.nan)
     for i, (prediction, found, row) in enumerate(zip(predictions, verdicts, rows, strict=True)):
         answer = found.extraction.answer if found else None
         if row:
-            keys = list(row)
-            probabilities[i, : len(keys)] = list(row.values())
+            options = prediction.sample.options
+            keys = sorted(options if row.keys() <= options.keys() else row)
+            probabilities[i, : len(keys)] = [row.get(key, np.nan) for key in keys]
             said[i] = keys.index(answer) if answer is not None and answer in row else -1
             right[i] = said[i] if found and found.correct else _gold(prediction.sample, keys)
+            if right[i] >= 0 and np.isnan(probabilities[i, right[i]]):
+                right[i] = -1
         elif answer is not None and _is_share(prediction.confidence):
             stated[i] = prediction.confidence
     return Scores(probabilities, said, right, stated)
@@ -97,6 +102,7 @@ def _at(values: Values, places: NDArray[np.intp]) -> Values:
     return padded[np.arange(len(values)), places]
 
 
-def _widened(values: Values, width: int) -> Values:
+def widened(values: Values, width: int) -> Values:
+    """The columns with as many more of NaN as make up the width."""
     more = np.full((len(values), width - values.shape[1]), np.nan)
     return np.hstack([values, more])

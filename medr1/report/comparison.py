@@ -82,9 +82,11 @@ def _ensemble_lines(found: Mapping[str, Any], width: int, color: bool) -> Iterat
     ]
     yield from grid((f"{len(found['members'])} files as one", *_SHARE_HEADER), rows, width, color)
     said = []
-    if (kappa := found["kappa"])["value"] is not None:
-        low, high = kappa["ci95"] or (kappa["value"],) * 2
-        said.append(f"Fleiss' kappa {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
+    for kind, kappa in found["kappa"].items():
+        if kappa["value"] is not None:
+            low, high = kappa["ci95"] or (kappa["value"],) * 2
+            name = f"Fleiss' kappa, {kind.replace('_', ' ')}"
+            said.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
     if (area := mean.get("auroc") or {}).get("value") is not None:
         said.append(f"AUROC of their disagreement for a wrong mean {percent(area['value'])}")
     if said:

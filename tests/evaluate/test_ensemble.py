@@ -39,7 +39,7 @@ def test_kappa_is_the_published_one_and_statsmodels():
     for _ in range(5):
         counts = draw.multinomial(4, draw.dirichlet(np.ones(3)), size=60)
         assert kappa(counts) == pytest.approx(statsmodels_kappa(counts), abs=1e-12)
-    assert kappa([(3, 0), (3, 0)]) == 1.0
+    assert np.isnan(kappa([(3, 0), (3, 0)]))
 
 
 def test_the_majority_by_enumeration():
@@ -97,9 +97,12 @@ def test_the_section_of_a_comparison():
     pairs = {tuple(pair["members"]): pair["value"] for pair in found["pairs"]}
     assert pairs["one", "two"] == pytest.approx(2 / 6)
     assert pairs["two", "three"] == pytest.approx(3 / 6)
-    counts = [(3, 0, 0, 0), (2, 1, 0, 0), (1, 2, 0, 0), (0, 2, 1, 0), (2, 0, 1, 0), (0, 0, 0, 3)]
-    assert found["kappa"]["value"] == pytest.approx(statsmodels_kappa(np.array(counts * 10)))
-    assert found["kappa"]["ci95"][0] < found["kappa"]["value"] < found["kappa"]["ci95"][1]
+    counts = [(3, 0, 0), (2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)]
+    kappa = found["kappa"]["multiple_choice"]
+    assert kappa["value"] == pytest.approx(statsmodels_kappa(np.array(counts * 10)))
+    assert kappa["ci95"][0] < kappa["value"] < kappa["ci95"][1]
+    assert (kappa["n"], kappa["n_without"]) == (50, 10)
+    assert found["kappa"]["yes_no"]["value"] is None
     assert found["mean_probabilities"]["reason"]
 
 
@@ -131,3 +134,45 @@ def test_open_answers_that_claim_the_same_are_one():
 
     outcomes = [said(tag(t)) for t in ("No effusion", "no effusion.", "effusion", "No Effusion")]
     assert alike(outcomes, "default") == [0, 0, 2, 0]
+
+
+def test_options_are_paired_by_name_and_not_by_their_place_in_a_file():
+    shares = {"A": 0.7, "B": 0.2, "C": 0.1}
+
+    def made(keys):
+        said = {key: shares[key] for key in keys}
+        options = {key: OPTIONS[key] for key in keys}
+        return judge_all(
+            [
+                prediction(tag("A"), "A", options=options, option_probs=said, name=f"q{i}")
+                for i in range(30)
+            ],
+            QUICK,
+        )
+
+    mean = ensemble({"one": made("ABC"), "two": made("CAB")})["mean_probabilities"]
+    assert mean["value"] == 1.0 and mean["mutual_information"]["value"] == pytest.approx(0)
+    assert ensemble({"one": made("ABC"), "two": made("AB")})["mean_probabilities"]["reason"]
+
+
+def test_chance_is_chance_in_each_kind_of_question():
+    draw = np.random.default_rng(0)
+
+    def rater():
+        letters = [
+            prediction(tag(draw.choice(list("ABC"))), "A", options=OPTIONS) for _ in range(300)
+        ]
+        words = [prediction(tag(draw.choice(["Yes", "No"])), "yes") for _ in range(300)]
+        return judge_all([*letters, *words], QUICK)
+
+    found = ensemble({name: rater() for name in ("one", "two", "three")})["kappa"]
+    for kind in ("multiple_choice", "yes_no"):
+        low, high = found[kind]["ci95"]
+        assert low < 0 < high and found[kind]["n"] == 300
+
+
+def test_answers_that_are_missing_or_all_the_same_are_no_agreement_beyond_chance():
+    files = {name: judge_all(member("A-" * 20, "A" * 40), QUICK) for name in ("one", "two")}
+    found = ensemble(files)
+    assert found["all_agree"]["value"] == 0.5
+    assert found["kappa"]["multiple_choice"]["reason"] == "every answer is the same"
