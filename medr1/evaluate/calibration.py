@@ -196,12 +196,12 @@ def temperature_metric(judged: Judged, num_resamples: int = 200) -> Metric:
     codes = np.unique(judged.clusters[kept], return_inverse=True)[1]
     number = int(codes.max()) + 1
     rng = np.random.default_rng(judged.settings.seed)
-    drawn = []
-    for _ in range(num_resamples):
+    drawn: list[float] = []
+    for _ in range(num_resamples if number > 1 and n <= MOST_DRAWN else 0):
         counts = np.bincount(rng.integers(number, size=number), minlength=number)
         drawn.append(fitted_temperature(probabilities, right, counts[codes].astype(np.float64)))
     value = fitted_temperature(probabilities, right)
-    return _metric(value, percentiles(drawn) if number > 1 else None, n, judged)
+    return _metric(value, percentiles(drawn) if drawn else None, n, judged)
 
 
 # --- the section of summary.json ----------------------------------------------------------------

@@ -37,9 +37,11 @@ def compare(
     *,
     settings: Settings,
     common_only: bool = False,
+    as_one: bool = True,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The comparison document of each later run against the first, and a row for each item.
 
+    With `as_one` also what all files together say (ensemble.py).
     Rows say what each run got right (the share of its seeds) and who won.
     """
     if len(runs) < 2:
@@ -76,7 +78,7 @@ def compare(
             for name, rows in correct.items()
         ],
         "comparisons": compared,
-        "ensemble": ensemble(members),
+        "ensemble": ensemble(members) if as_one else None,
         "meaning": _meaning(judged.unit, several),
         "warnings": [*_warnings(judged, paired.left_out, not several), *notes],
     }

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1 import answers
-from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null
+from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
 from medr1.evaluate.judging import Judged, Outcome, Values
 from medr1.evaluate.ranking import auroc_metric
 from medr1.evaluate.scores import widened
-from medr1.intervals import bootstrap_statistic
 
 Votes = NDArray[np.intp]
 CLOSED = ("multiple_choice", "yes_no")
@@ -175,19 +174,12 @@ def _kappa(judged: Sequence[Judged], kind: str) -> Metric:
     names = sorted({str(name) for counter in given for name in counter})
     counts = np.array([[counter[name] for name in names] for counter in given], dtype=np.float64)
     sums, clusters = kappa_sums(counts), first.clusters[where]
-    value = float(fleiss_kappa(sums.sum(axis=0, keepdims=True))[0])
-    if np.isnan(value):
+    if len(names) == 1:
         return null("every answer is the same")
-    interval = bootstrap_statistic(
-        sums, clusters, lambda drawn: np.nan_to_num(fleiss_kappa(drawn)), **first.drawn
+    found = statistic_metric(
+        sums, clusters, lambda drawn: np.nan_to_num(fleiss_kappa(drawn)), first
     )
-    return {
-        "value": value,
-        "ci95": list(interval) if interval else None,
-        "n": len(counts),
-        "n_without": int(closed.sum()) - len(counts),
-        "method": f"bootstrap over {first.unit}s" if interval else f"one {first.unit} only",
-    }
+    return {**found, "n_without": int(closed.sum()) - len(counts)}
 
 
 def _kind(outcome: Outcome) -> str:

@@ -5,6 +5,7 @@ Items about one image are not independent, so intervals draw images, not items (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,22 @@ def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Met
         return np.nanmean(means, axis=1)
 
     kept = codes >= 0
-    interval = bootstrap_statistic(sums[kept], judged.clusters[kept], mean_of_means, **judged.drawn)
+    found = statistic_metric(sums[kept], judged.clusters[kept], mean_of_means, judged)
+    return {**found, "n": len(groups)}
+
+
+def statistic_metric(
+    sums: Values, clusters: NDArray[np.intp], function: Callable[[Values], Values], judged: Judged
+) -> Metric:
+    """A function of sums over items, whose parts are `sums` (items, S), and its interval.
+
+    `function` maps sums (resamples, S) to (resamples,); `clusters` are those of the items.
+    """
+    interval = bootstrap_statistic(sums, clusters, function, **judged.drawn)
     return {
-        "value": float(mean_of_means(sums.sum(axis=0, keepdims=True))[0]),
+        "value": float(function(sums.sum(axis=0, keepdims=True))[0]),
         "ci95": list(interval) if interval else None,
-        "n": len(groups),
+        "n": len(sums),
         "method": f"bootstrap over {judged.unit}s" if interval else f"one {judged.unit} only",
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +90,19 @@ class Evaluation:
         """A whole file at once."""
         return read_results(path, columns=self.columns, questions=self.questions)
 
-    def _held_out(self, path: Path, judged: Judged) -> Judged | None:
-        """The items of --calibrate-on; InputError where one of them is judged as well."""
+    @cached_property
+    def _calibrating(self) -> Judged | None:
+        """The items of --calibrate-on, judged once for all results."""
         if self.calibrate_on is None:
             return None
-        held_out = judge_all(
-            read_results(self.calibrate_on, columns=self.columns).predictions, self.settings
-        )
+        found = read_results(self.calibrate_on, columns=self.columns)
+        return judge_all(found.predictions, self.settings)
+
+    def _held_out(self, path: Path, judged: Judged) -> Judged | None:
+        """The items of --calibrate-on; InputError where one of them is judged as well."""
+        held_out = self._calibrating
+        if held_out is None:
+            return None
         if shared := len(set(held_out.ids) & set(judged.ids)):
             raise InputError(
                 f"--calibrate-on {self.calibrate_on}: {shared} of its items are in {path} too. "

@@ -27,11 +27,11 @@ from medr1.evaluate.estimates import (
     difference_metric,
     mean_metric,
     null,
+    statistic_metric,
 )
 from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
 from medr1.evaluate.views import views
-from medr1.intervals import bootstrap_statistic
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test
 
@@ -218,15 +218,8 @@ def _relative_drop(run: _Perturbed, where: Mask) -> Metric:
     sums = np.column_stack([run.clean_correct[where], run.correct[where]])
     if not sums[:, 0].any():
         return null(_NOTHING_RIGHT)
-    interval = bootstrap_statistic(
-        sums, run.judged.clusters[where], lambda drawn: _drop(*drawn.T), **run.judged.drawn
-    )
-    return {
-        "value": float(_drop(*sums.sum(axis=0, keepdims=True).T)[0]),
-        "ci95": list(interval) if interval else None,
-        "n": len(sums),
-        "method": f"bootstrap over {run.judged.unit}s",
-    }
+    clusters = run.judged.clusters[where]
+    return statistic_metric(sums, clusters, lambda drawn: _drop(*drawn.T), run.judged)
 
 
 def _drop(clean: Values, perturbed: Values) -> Values:
@@ -238,14 +231,7 @@ def _ece(run: _Perturbed, where: Mask) -> Metric:
     """The expected calibration error with its bootstrap interval, over 15 equal bins."""
     sure = run.confidence[where]
     sums = bin_sums(sure, run.correct[where], equal_width(sure))
-    clusters = run.judged.clusters[where]
-    interval = bootstrap_statistic(sums, clusters, expected_error, **run.judged.drawn)
-    return {
-        "value": float(expected_error(sums.sum(axis=0, keepdims=True))[0]),
-        "ci95": list(interval) if interval else None,
-        "n": int(where.sum()),
-        "method": f"bootstrap over {run.judged.unit}s",
-    }
+    return statistic_metric(sums, run.judged.clusters[where], expected_error, run.judged)
 
 
 def _consistency(run: _Perturbed, kind: str) -> Metric:
@@ -305,13 +291,9 @@ def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, 
             return np.nanmean(as_is / counts, axis=1), np.nanmean(perturbed / counts, axis=1)
 
     def metric(function: Any) -> Metric:
-        interval = bootstrap_statistic(sums, clusters, function, **run.judged.drawn)
-        return {
-            "value": float(function(sums.sum(axis=0, keepdims=True))[0]),
-            "ci95": list(interval) if interval else None,
-            "n": len(cells),
-            "method": f"bootstrap over {run.judged.unit}s; n counts kinds times severities",
-        }
+        found = statistic_metric(sums, clusters, function, run.judged)
+        method = f"{found['method']}; n counts kinds times severities"
+        return {**found, "n": len(cells), "method": method}
 
     nothing_right = accuracies(sums.sum(axis=0, keepdims=True))[0][0] == 0
     return {

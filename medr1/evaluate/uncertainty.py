@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from medr1.evaluate import repeats
-from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null
+from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
 from medr1.evaluate.judging import Judged, Mask, Sampled, Values
 from medr1.evaluate.ranking import auroc_metric
-from medr1.intervals import bootstrap_statistic
 
 NO_SAMPLES = "the results hold no samples beside the one answer; make some: infer --num-samples 8"
 _BANDS = (1.0, 0.75, 0.5, 0.0)
@@ -151,21 +150,12 @@ def _stability(found: _Repeated) -> dict[str, Any]:
     judged, several = found.judged, found.several
     spread = found.map(lambda one: repeats.variance(len(one.correct), sum(one.correct)), fewest=2)
     pairs = found.map(lambda one: repeats.pairwise_agreement(one.answers), fewest=2)
-    n = int(several.sum())
 
     def of_sums(function: Callable[[Values], Values]) -> Metric:
-        if not n:
+        if not several.any():
             return null("no item has two samples")
         sums = np.column_stack([spread, np.ones(len(spread))])[several]
-        interval = bootstrap_statistic(sums, judged.clusters[several], function, **judged.drawn)
-        value = float(function(sums.sum(axis=0, keepdims=True))[0])
-        method = f"bootstrap over {judged.unit}s" if interval else f"one {judged.unit} only"
-        return {
-            "value": value,
-            "ci95": list(interval) if interval else None,
-            "n": n,
-            "method": method,
-        }
+        return statistic_metric(sums, judged.clusters[several], function, judged)
 
     return {
         "all_agree": found.agreeing((found.agreement == 1).astype(np.float64)),
