@@ -207,7 +207,7 @@ def _evaluation(
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics import METRICS, known_metric
-    from medr1.evaluate.selective import Aims
+    from medr1.evaluate.trust.selective import Aims
 
     asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
     protocols = PROTOCOLS if metrics is None else ()

@@ -222,7 +222,7 @@ def _say_how_long(loaded: Any, planned: Plan, decoding: Any, options: Mapping[st
 def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
     """robustness.json, the page and the table, from the results."""
     from medr1.evaluate.results import read_results
-    from medr1.evaluate.robustness import robustness as robustness_of
+    from medr1.evaluate.trust.robustness import robustness as robustness_of
     from medr1.files import to_json, write_atomic
     from medr1.report.robustness import robustness_table
     from medr1.report.robustness_page import robustness_html

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from medr1.errors import InputError
-from medr1.evaluate.ensemble import ensemble
 from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
 from medr1.evaluate.groups import group_columns, in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Settings, Values, judge_all
 from medr1.evaluate.pairing import pair_by_id
+from medr1.evaluate.trust.ensemble import ensemble
 from medr1.records import COMPARISON_SCHEMA, Prediction
 from medr1.significance import (
     holm,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medr1.evaluate.definition import Definition
-from medr1.evaluate.definitions_trust import TRUST
+from medr1.evaluate.trust.definitions import TRUST
 
 _SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spaces"
 _OPTION_TEXT = "A letter stands for its option's text; an item without an answer scores 0."

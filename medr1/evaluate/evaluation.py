@@ -15,7 +15,7 @@ from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
-from medr1.evaluate.selective import AIMS, Aims
+from medr1.evaluate.trust.selective import AIMS, Aims
 from medr1.files import parse_json, read_text, sha256_of
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
 

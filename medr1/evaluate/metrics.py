@@ -17,7 +17,6 @@ from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate import tallies
 from medr1.evaluate.baselines import blind_summary
-from medr1.evaluate.calibration import calibration
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
     Metric,
@@ -36,7 +35,6 @@ from medr1.evaluate.judging import (
     judge_all,
     verdict,
 )
-from medr1.evaluate.selective import AIMS, Aims, selective
 from medr1.evaluate.texts import (
     CORPUS_METRICS,
     ITEM_METRICS,
@@ -44,7 +42,9 @@ from medr1.evaluate.texts import (
     corpus_scores,
     item_scores,
 )
-from medr1.evaluate.uncertainty import uncertainty
+from medr1.evaluate.trust.calibration import calibration
+from medr1.evaluate.trust.selective import AIMS, Aims, selective
+from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.normalization import fold, normalize
 from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction

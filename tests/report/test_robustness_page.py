@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.robustness import robustness
+from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
 from medr1.report.robustness import plan_text, robustness_table, sentences, worst_first
 from medr1.report.robustness_page import methods, robustness_html

@@ -7,7 +7,7 @@ import pytest
 
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics import summary_of
-from medr1.evaluate.selective import Aims
+from medr1.evaluate.trust.selective import Aims
 from medr1.records import Prediction, Sample
 from medr1.report.page import report_html
 from medr1.report.shares import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH

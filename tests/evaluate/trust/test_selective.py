@@ -9,9 +9,9 @@ from predictions import prediction, tag
 from scipy.stats import binomtest
 from test_calibration import OPTIONS, items, options_stream, stream
 
-from medr1.evaluate.calibration import level_sums, level_totals
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.selective import (
+from medr1.evaluate.trust.calibration import level_sums, level_totals
+from medr1.evaluate.trust.selective import (
     Aims,
     area_under_risk_coverage,
     chosen_threshold,

@@ -20,7 +20,6 @@ from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.rewordings import REWORDINGS
 from medr1.data.variants import BLIND, CLEAN, KEYS, is_scale, title_of
 from medr1.errors import InputError
-from medr1.evaluate.calibration import bin_sums, equal_width, expected_error
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
     Metric,
@@ -31,7 +30,8 @@ from medr1.evaluate.estimates import (
 )
 from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
-from medr1.evaluate.views import views
+from medr1.evaluate.trust.calibration import bin_sums, equal_width, expected_error
+from medr1.evaluate.trust.views import views
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test
 

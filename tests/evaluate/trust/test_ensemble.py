@@ -9,7 +9,8 @@ from scipy.stats import entropy as scipy_entropy
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
 from medr1.evaluate.comparison import compare
-from medr1.evaluate.ensemble import (
+from medr1.evaluate.judging import Settings, judge_all
+from medr1.evaluate.trust.ensemble import (
     alike,
     ensemble,
     entropy,
@@ -18,7 +19,6 @@ from medr1.evaluate.ensemble import (
     majority,
     mutual_information,
 )
-from medr1.evaluate.judging import Settings, judge_all
 from medr1.report.comparison import comparison_table
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "PET"}

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from medr1.evaluate import repeats
 from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
 from medr1.evaluate.judging import Judged, Mask, Sampled, Values
-from medr1.evaluate.ranking import auroc_metric
+from medr1.evaluate.trust import repeats
+from medr1.evaluate.trust.ranking import auroc_metric
 
 NO_SAMPLES = "the results hold no samples beside the one answer; make some: infer --num-samples 8"
 _BANDS = (1.0, 0.75, 0.5, 0.0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from medr1.evaluate.estimates import Metric, mean_metric, null
 from medr1.evaluate.groups import in_order
 from medr1.evaluate.judging import Judged, Mask, Values
-from medr1.evaluate.ranking import auroc_metric
+from medr1.evaluate.trust.ranking import auroc_metric
 from medr1.intervals import bootstrap_statistic, percentiles
 
 BINS = 15

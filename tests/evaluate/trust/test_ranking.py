@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medr1.evaluate.ranking import auroc
+from medr1.evaluate.trust.ranking import auroc
 
 
 def delong(scores, positive):

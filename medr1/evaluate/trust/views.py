@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.evaluate.ensemble import mutual_information
 from medr1.evaluate.estimates import difference_metric, mean_metric, null
 from medr1.evaluate.judging import Judged, Mask, Values
-from medr1.evaluate.ranking import auroc_metric
+from medr1.evaluate.trust.ensemble import mutual_information
+from medr1.evaluate.trust.ranking import auroc_metric
 
 Rows = NDArray[np.intp]
 

@@ -7,9 +7,9 @@ import pytest
 from predictions import prediction, tag
 from scipy.stats import entropy
 
-from medr1.evaluate import repeats
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.uncertainty import uncertainty
+from medr1.evaluate.trust import repeats
+from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.records import Failure
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray"}

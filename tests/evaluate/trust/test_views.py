@@ -5,7 +5,7 @@ import pytest
 from test_ensemble import OPTIONS
 
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.robustness import robustness
+from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
 
 SHARES = {"none": (0.4, 0.5, 0.1), "jpeg": (0.6, 0.3, 0.1), "contrast": (0.7, 0.2, 0.1)}

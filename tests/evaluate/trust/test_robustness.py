@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from medr1.errors import InputError
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.robustness import (
+from medr1.evaluate.trust.robustness import (
     MIN_ITEMS,
     robustness,
 )

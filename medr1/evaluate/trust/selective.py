@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from medr1.evaluate.calibration import (
+from medr1.evaluate.estimates import Metric, mean_metric, null
+from medr1.evaluate.groups import in_order
+from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.evaluate.trust.calibration import (
     MIN_ITEMS,
     confidence_of,
     level_totals,
     ranked_metric,
 )
-from medr1.evaluate.estimates import Metric, mean_metric, null
-from medr1.evaluate.groups import in_order
-from medr1.evaluate.judging import Judged, Mask, Values
 
 COVERAGE = 0.8
 """The share of items at which the risk is stated."""

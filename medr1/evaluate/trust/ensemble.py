@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from medr1 import answers
 from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
 from medr1.evaluate.judging import Judged, Outcome, Values
-from medr1.evaluate.ranking import auroc_metric
 from medr1.evaluate.scores import widened
+from medr1.evaluate.trust.ranking import auroc_metric
 
 Votes = NDArray[np.intp]
 CLOSED = ("multiple_choice", "yes_no")

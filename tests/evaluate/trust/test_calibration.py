@@ -8,7 +8,8 @@ from scipy.optimize import brentq
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
-from medr1.evaluate.calibration import (
+from medr1.evaluate.judging import Settings, judge_all
+from medr1.evaluate.trust.calibration import (
     BINS,
     MIN_ITEMS,
     bin_sums,
@@ -22,7 +23,6 @@ from medr1.evaluate.calibration import (
     largest_error,
     tempered,
 )
-from medr1.evaluate.judging import Settings, judge_all
 from medr1.records import Failure
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray", "D": "PET"}

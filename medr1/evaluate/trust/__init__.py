@@ -1,0 +1,1 @@
+"""How far an answer is to be trusted: how sure, how steady, and when to ask a clinician."""
