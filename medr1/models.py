@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.checkpoints.adapters import find_base, merge_adapter, read_adapter
+from medr1.checkpoints.adapters import find_base, put_adapter, read_adapter
 from medr1.checkpoints.finding import find_checkpoint, is_adapter
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.checkpoints.structure import read_configurations, require_sound
@@ -160,9 +160,11 @@ def load_model(
     allow_template: bool = False,
     offline: bool = False,
     quantization: BitsAndBytesConfig | None = None,
+    merge: bool = True,
 ) -> LoadedModel:
     """Load a checkpoint whole, in evaluation mode; an adapter merged into its base.
 
+    Without `merge` an adapter lies beside its base's weights, with its dropout (switched off).
     With `quantization` its linear layers hold 4 or 8 bits a weight: to train an adapter on them.
 
     Raises InputError where a tensor is missing, left over, of another shape or not finite, where a
@@ -187,7 +189,7 @@ def load_model(
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
     model = load_weights(base, kind, attention or choose_attention(target), target, quantization)
     if base != path:
-        model = merge_adapter(model, path, base)
+        model = put_adapter(model, path, base, merge=merge)
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")

@@ -68,6 +68,8 @@ class Prediction:
     """The probability of the extracted answer."""
     circular_answers: tuple[str, ...] = ()
     """The most probable option under each rotation of the options, where several were asked."""
+    dropout_probs: tuple[Mapping[str, float], ...] = ()
+    """option_probs of each pass with the model's dropout on, where such were asked for."""
     finish_reason: str | None = None
     """"stop" or "length" (cut off at the token limit)."""
     num_tokens: int | None = None
@@ -103,7 +105,7 @@ def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
             values[name] = {}
     sample = Sample(**values)
     answer = {name: entry[name] for name in _OF_THE_ANSWER if entry.get(name) is not None}
-    for name in ("samples", "circular_answers", "image_notes"):
+    for name in ("samples", "circular_answers", "dropout_probs", "image_notes"):
         if name in answer:
             answer[name] = tuple(answer[name])
     if "error" in answer:

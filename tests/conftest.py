@@ -36,3 +36,28 @@ def letters_model():
 def random_model(tiny_model):
     """Makes a model of a class with random weights, of the embedded one's sizes and tokens."""
     return lambda kind: architectures.random_model(kind, tiny_model)
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory):
+    """A folder with a LoRA adapter for tiny-vl, and the logits of it on its base, unmerged."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from medr1.models import load_model
+
+    folder = tmp_path_factory.mktemp("lora") / "adapter"
+    loaded = load_model(tiny_vl_folder(), device="cpu")
+    torch.manual_seed(0)
+    model = get_peft_model(
+        loaded.model,
+        LoraConfig(
+            r=4,
+            target_modules=r".*language_model.*(q_proj|down_proj)",
+            init_lora_weights=False,
+        ),
+    ).eval()
+    model.peft_config["default"].base_model_name_or_path = str(tiny_vl_folder())
+    model.save_pretrained(folder)
+    with torch.no_grad():
+        return folder, model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits

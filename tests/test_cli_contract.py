@@ -43,7 +43,8 @@ OPTIONS = {
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
     "--seed --shared-prefix --temperature --use-cpu",
     "infer": "--ablate-image --allow-template --batch-file --batch-size --device --do-sample "
-    "--dtype --image-path --image-root --json --limit --max-errors --max-new-tokens "
+    "--dropout-samples --dtype --image-path --image-root --json --limit --max-errors "
+    "--max-new-tokens "
     "--mode --model-name-or-path --model-path --num-samples --offline --option "
     "--output-file --overwrite --permute --prompt --question --question-type --seed "
     "--show-reasoning --temperature",

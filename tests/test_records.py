@@ -33,7 +33,7 @@ def test_an_entry_holds_every_key_of_the_schema():
         *("id", "images", "question", "options", "ground_truth", "answer_type", "question_type"),
         *("modality", "dataset", "metadata", "model_output", "samples", "extracted_answer"),
         *("extraction", "reasoning", "option_probs", "confidence", "circular_answers"),
-        *("finish_reason", "num_tokens", "image_notes", "error"),
+        *("dropout_probs", "finish_reason", "num_tokens", "image_notes", "error"),
     ]
 
 

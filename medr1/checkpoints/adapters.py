@@ -1,4 +1,4 @@
-"""A LoRA adapter: read as data, put onto its base whole or not at all, and merged into it."""
+"""A LoRA adapter: read as data, put onto its base whole or not at all, or merged into it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PLAIN = re.compile(r"[\w.]+")
 # What decides the numbers, and is handed to peft.
 _USED = (
     "r", "lora_alpha", "fan_in_fan_out", "bias", "use_rslora", "use_dora", "lora_bias",
-    "alpha_pattern", "modules_to_save",
+    "alpha_pattern", "modules_to_save", "lora_dropout",
 )  # fmt: skip
 # What says how it was trained; the modules are those that the file has tensors for.
 _UNREAD = {
     "peft_type", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
     "inference_mode", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
-    "rank_pattern", "lora_dropout", "init_lora_weights", "loftq_config", "megatron_config",
+    "rank_pattern", "init_lora_weights", "loftq_config", "megatron_config",
     "megatron_core", "runtime_config", "qalora_group_size", "ensure_weight_tying",
 }  # fmt: skip
 _STARTS = (None, True, False, "gaussian", "orthogonal")
@@ -74,6 +74,9 @@ def read_adapter(folder: Path) -> dict[str, Any]:
     for name, value in {**patterns, "lora_alpha": config.get("lora_alpha")}.items():
         if not _PLAIN.fullmatch(name) or type(value) not in (int, float):
             raise InputError(f"{where}: {name[:40]!r} must be the name of a module with a number.")
+    share = config.get("lora_dropout") or 0.0
+    if type(share) not in (int, float) or not 0 <= share < 1:
+        raise InputError(f"{where}: lora_dropout must be a share of at least 0 and below 1.")
     if config.get("bias", "none") not in ("none", "all", "lora_only"):
         raise InputError(f"{where}: bias must be none, all or lora_only.")
     saved = config.get("modules_to_save") or []
@@ -95,8 +98,11 @@ def current_name(name: str) -> str:
     return _PREFIX + bare
 
 
-def merge_adapter(model: Any, folder: Path, base: Path) -> Any:
-    """The base model with the adapter merged into its weights; InputError where they do not fit."""
+def put_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> Any:
+    """The base model with the adapter merged into its weights; InputError where they do not fit.
+
+    Without `merge` it lies beside them, with its dropout.
+    """
     from peft import LoraConfig, PeftModel
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -130,6 +136,8 @@ def merge_adapter(model: Any, folder: Path, base: Path) -> Any:
             )
     tensors = {current_name(name): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
     set_peft_model_state_dict(peft_model, tensors)
+    if not merge:
+        return peft_model.get_base_model()
     merged = peft_model.merge_and_unload()  # type: ignore[operator]
     return merged.requires_grad_(True)  # which PEFT takes from a base: it can be trained again
 

@@ -279,8 +279,8 @@ def model_path_option(**kwargs: Any) -> Decorator:
     )
 
 
-def load(options: dict[str, Any]) -> Any:
-    """The model that the options name, as `models.LoadedModel`."""
+def load(options: dict[str, Any], *, merge: bool = True) -> Any:
+    """The model that the options name, as `models.LoadedModel`; `merge` as in `load_model`."""
     from medr1.models import find_checkpoint, load_model
 
     path = find_checkpoint(options["model_path"], offline=options["offline"])
@@ -290,6 +290,7 @@ def load(options: dict[str, Any]) -> Any:
         dtype=options["dtype"],
         allow_template=options["allow_template"],
         offline=options["offline"],
+        merge=merge,
     )
 
 

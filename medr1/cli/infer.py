@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,14 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     default=0,
     metavar="N",
     help="N sampled answers to each question, beside the one.",
+)
+@option(
+    "--dropout-samples",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="The options' probabilities in N more passes with the model's dropout on: an adapter's, "
+    "or its attention's. How far they differ is what the model does not know.",
 )
 @option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
 @option("--max-new-tokens", type=click.IntRange(min=1), default=512, help="Longest completion.")
@@ -134,7 +143,7 @@ def _infer_one(options: dict[str, Any]) -> None:
         options["question"], (image,), options["question_type"], options["options"]
     )
     decoding = _decoding(options)
-    loaded = load(options)
+    loaded = _load(options)
     as_written = options["show_reasoning"] or sample.answer_type == "open"
     writes = decoding.mode != "options" and not options["as_json"]
     watched = as_written and writes and sys.stdout.isatty()
@@ -196,7 +205,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
         options["batch_file"], image_root=Path(root) if root else None, limit=options["limit"]
     )
     decoding = _decoding(options)
-    loaded = load(options)
+    loaded = _load(options)
     meta = manifest(
         loaded,
         questions,
@@ -241,7 +250,22 @@ def _decoding(options: dict[str, Any]) -> Any:
 
     if options["mode"] == "options" and (options["num_samples"] or options["do_sample"]):
         raise click.UsageError("--mode options writes no text to sample; leave one of them out.")
+    if options["mode"] == "generate" and options["dropout_samples"]:
+        raise click.UsageError(
+            "--dropout-samples samples the options' probabilities, which --mode generate leaves "
+            "out; use both or options."
+        )
     if options["prompt"]:
         template(options["prompt"])  # refused before a model is loaded
-    names = ("mode", "max_new_tokens", "do_sample", "temperature", "num_samples", "permute")
-    return Decoding(**{name: options[name] for name in names}, ablate_image=options["ablate_image"])
+    return Decoding(**{f.name: options[f.name] for f in fields(Decoding)})
+
+
+def _load(options: dict[str, Any]) -> Any:
+    """The model; where its dropout is sampled one that has some, an adapter's left beside it."""
+    from medr1.infer.dropout import require_dropout
+
+    if not options["dropout_samples"]:
+        return load(options)
+    loaded = load(options, merge=False)
+    require_dropout(loaded)
+    return loaded

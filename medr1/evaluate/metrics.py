@@ -43,6 +43,7 @@ from medr1.evaluate.texts import (
     item_scores,
 )
 from medr1.evaluate.trust.calibration import calibration
+from medr1.evaluate.trust.passes import dropout
 from medr1.evaluate.trust.selective import AIMS, Aims, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.normalization import fold, normalize
@@ -136,6 +137,7 @@ def summary_of(
         "calibration": calibration(judged, held_out),
         "selective": selective(judged, held_out, aims),
         "uncertainty": uncertainty(judged),
+        "dropout": dropout(judged),
         **{name: null("this version does not compute it") for name in LATER},
         "warnings": [*_warnings(judged, asked), *notes],
     }

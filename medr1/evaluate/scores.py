@@ -26,16 +26,19 @@ class Scores:
     """Place of the right one; -1 where it is not among them."""
     stated: Values
     """The file's own confidence in the answer, where it gives no probabilities; else NaN."""
+    dropout: Values
+    """(items, passes, K), the probabilities of each pass with dropout on; NaN where there is none,
+    no column where no item has any."""
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
         """The parts one after the other."""
-        width = max(part.probabilities.shape[1] for part in parts)
         return cls(
-            np.concatenate([widened(part.probabilities, width) for part in parts]),
+            _stacked([part.probabilities for part in parts]),
             np.concatenate([part.said for part in parts]),
             np.concatenate([part.right for part in parts]),
             np.concatenate([part.stated for part in parts]),
+            _stacked([part.dropout for part in parts]),
         )
 
     @property
@@ -67,19 +70,24 @@ def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | No
     probabilities = np.full((len(rows), width), np.nan)
     said, right = np.full((2, len(rows)), -1, dtype=np.intp)
     stated = np.full(len(rows), np.nan)
+    passes = max((len(p.dropout_probs) for p in predictions), default=0)
+    dropout = np.full((len(rows), passes, width), np.nan)
     for i, (prediction, found, row) in enumerate(zip(predictions, verdicts, rows, strict=True)):
         answer = found.extraction.answer if found else None
         if row:
             options = prediction.sample.options
             keys = sorted(options if row.keys() <= options.keys() else row)
             probabilities[i, : len(keys)] = [row.get(key, np.nan) for key in keys]
+            for number, one in enumerate(prediction.dropout_probs):
+                if all(map(_is_share, one.values())):
+                    dropout[i, number, : len(keys)] = [one.get(key, np.nan) for key in keys]
             said[i] = keys.index(answer) if answer is not None and answer in row else -1
             right[i] = said[i] if found and found.correct else _gold(prediction.sample, keys)
             if right[i] >= 0 and np.isnan(probabilities[i, right[i]]):
                 right[i] = -1
         elif answer is not None and _is_share(prediction.confidence):
             stated[i] = prediction.confidence
-    return Scores(probabilities, said, right, stated)
+    return Scores(probabilities, said, right, stated, dropout)
 
 
 def _is_share(value: object) -> bool:
@@ -102,7 +110,13 @@ def _at(values: Values, places: NDArray[np.intp]) -> Values:
     return padded[np.arange(len(values)), places]
 
 
-def widened(values: Values, width: int) -> Values:
-    """The columns with as many more of NaN as make up the width."""
-    more = np.full((len(values), width - values.shape[1]), np.nan)
-    return np.hstack([values, more])
+def _stacked(parts: Sequence[Values]) -> Values:
+    """The parts one after the other, each axis as long as the longest part's."""
+    sizes = np.max([part.shape[1:] for part in parts], axis=0)
+    return np.concatenate([widened(part, sizes) for part in parts])
+
+
+def widened(values: Values, sizes: Sequence[int]) -> Values:
+    """The values with as much of NaN at the end of each further axis as makes up its size."""
+    more = [(0, size - own) for size, own in zip(sizes, values.shape[1:], strict=True)]
+    return np.pad(values, [(0, 0), *more], constant_values=np.nan)

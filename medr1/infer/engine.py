@@ -6,6 +6,7 @@ for each batch of the plan:
         prefix      = the prompts, run once
         completions = greedy or sampled, from the prefix
         log-probs   = of the options' answer strings, from the prefix and any reasoning
+    for each pass with dropout on, question by question: pictures, prefix, log-probs anew
     a Prediction for each question
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1 import answers
+from medr1.infer.dropout import dropout_on
 from medr1.infer.generation import Features, Prefix, generate, prefill, sample, score
 from medr1.infer.inputs import Preparation, Question, Row, is_out_of_memory, prepared
 from medr1.infer.options import mean_shares, most_probable, shares
@@ -44,6 +46,8 @@ class Decoding:
     """Completions sampled beside the one answer."""
     permute: int = 1
     """Rotations of the options over which the probabilities are averaged."""
+    dropout_samples: int = 0
+    """Passes with the model's dropout on, beside the one answer."""
     ablate_image: str = "none"
     """none | blank | noise | shuffle; the last is done to the samples, not here (ablation.py)."""
 
@@ -153,22 +157,47 @@ class _Answering:
         said: dict[int, list[_Said]] = {question.index: [] for question in questions}
         for turn in range(max(len(question.rows) for question in questions)):
             asked = [question for question in questions if turn < len(question.rows)]
-            for question, heard in zip(asked, self._ask(asked, turn, features), strict=True):
-                said[question.index].append(heard)
+            heard = self._ask(asked, turn, features, answers=turn == 0)
+            for question, one in zip(asked, heard, strict=True):
+                said[question.index].append(one)
         return {q.index: self._prediction(q, said[q.index]) for q in questions}
 
-    def _ask(self, questions: Sequence[Question], turn: int, features: Features) -> list[_Said]:
-        """What the model says to these questions with their options in one order."""
+    def _passes(self, question: Question) -> tuple[dict[str, float], ...]:
+        """The options' probabilities of each pass with dropout on; none where a pass has none.
+
+        It is asked alone: what is dropped depends on the item and the pass, not on the batch.
+        """
+        passes = []
+        for number in range(self.decoding.dropout_samples if question.rows[0].answers else 0):
+            with dropout_on(self.loaded, self._draw(question, f"dropout {number}")):
+                features = Features(self.loaded, question.rows[:1])
+                said = [
+                    one
+                    for turn in range(len(question.rows))
+                    for one in self._ask([question], turn, features, answers=False)
+                ]
+            by_order = _by_order(question, said)
+            if len(by_order) < len(said):
+                return ()
+            passes.append(_rounded(mean_shares(by_order), question.rows[0].answers))
+        return tuple(passes)
+
+    def _ask(
+        self, questions: Sequence[Question], turn: int, features: Features, *, answers: bool
+    ) -> list[_Said]:
+        """What the model says to these questions with their options in one order.
+
+        `answers`: it is the answer; else it is there for its probabilities.
+        """
         rows = [question.rows[turn] for question in questions]
         generates = self.decoding.mode != "options"
         scored = [bool(row.answers) and self.decoding.mode != "generate" for row in rows]
-        # another order is there for its probabilities; they need a text only behind reasoning
-        writes = generates and (turn == 0 or any(row.reasons_first for row in rows))
+        # probabilities need a text only behind reasoning
+        writes = generates and (answers or any(row.reasons_first for row in rows))
         prefix = prefill(self.loaded, rows, features)
         texts: list[tuple[str, list[int], str]] = [("", [], "")] * len(rows)
         if writes:
-            # only the first is watched: it is the answer
-            texts = self._write(questions, prefix, self.streamer if turn == 0 else None)
+            texts = self._write(questions, prefix, self.streamer if answers else None)
         scores: list[list[float]] = [[] for _ in rows]
         if any(scored):
             tokens = [
@@ -177,7 +206,7 @@ class _Answering:
             ]
             scores = score(self.loaded, prefix, *zip(*tokens, strict=True))
         more: list[list[str]] = [[] for _ in rows]
-        if generates and turn == 0 and self.decoding.num_samples:
+        if generates and answers and self.decoding.num_samples:
             more = self._sample(questions, prefix)
         return [
             _Said(
@@ -213,8 +242,8 @@ class _Answering:
         )
         return [[self._cut(ids)[0] for ids in row] for row in new]
 
-    def _draw(self, question: Question, number: int) -> int:
-        """The seed of one completion of one item."""
+    def _draw(self, question: Question, number: int | str) -> int:
+        """The seed of one completion, or pass, of one item."""
         name = f"{self.seed} {number} {question.sample.id}"
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:7], "big")
@@ -257,11 +286,7 @@ class _Answering:
     def _prediction(self, question: Question, said: Sequence[_Said]) -> Prediction:
         """One entry of the results, from what was said to each order of the options."""
         original, first = question.sample, question.rows[0]
-        by_order = [
-            {row.original.get(answer, answer): p for answer, p in one.probabilities.items()}
-            for row, one in zip(question.rows, said, strict=True)
-            if one.probabilities
-        ]
+        by_order = _by_order(question, said)
         whole = len(by_order) == len(said)
         if self.decoding.mode == "options" and not whole:
             return _failed(question, "non_finite", "the model's numbers are not finite")
@@ -282,10 +307,20 @@ class _Answering:
             option_probs=_rounded(probabilities, first.answers) if probabilities else None,
             confidence=_confidence(probabilities, extraction.answer),
             circular_answers=tuple(map(most_probable, by_order)) if whole and len(said) > 1 else (),
+            dropout_probs=self._passes(question),
             finish_reason=said[0].finish_reason,
             num_tokens=said[0].num_tokens,
             image_notes=question.notes,
         )
+
+
+def _by_order(question: Question, said: Sequence[_Said]) -> list[dict[str, float]]:
+    """The probabilities by the sample's own letters, of the orders that have them."""
+    return [
+        {row.original.get(answer, answer): p for answer, p in one.probabilities.items()}
+        for row, one in zip(question.rows, said, strict=True)
+        if one.probabilities
+    ]
 
 
 def _rounded(probabilities: Mapping[str, float], answers: Iterable[str]) -> dict[str, float]:

@@ -53,6 +53,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("modality", "dataset", "model_output", "extracted_answer"), _TEXT),
     **dict.fromkeys(("extraction", "reasoning", "finish_reason"), _TEXT),
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _LIST),
+    "dropout_probs": _LIST,
     **dict.fromkeys(("options", "metadata", "option_probs", "error"), _OBJECT),
     **dict.fromkeys(("confidence", "num_tokens"), _NUMBER),
 }
@@ -60,6 +61,7 @@ _INNER: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _TEXT),
     **dict.fromkeys(("options", "error"), _TEXT),
     "option_probs": _NUMBER,
+    "dropout_probs": _OBJECT,
 }
 
 

@@ -236,6 +236,19 @@ TRUST = (
         _NUMPY,
     ),
     Definition(
+        "dropout",
+        "Dropout sampling",
+        "the accuracy of the option that is most probable in the mean of the passes' probabilities",
+        "The passes of infer --dropout-samples: the model's own dropout left on, drawn for each "
+        "item and pass. Items with as many passes as the most, over the options of option_probs.",
+        _OWN,
+        _SHARE,
+        "Whether the mean of what a model says with parts of it dropped is better than what it "
+        "says whole; its mutual_information says what it does not know.",
+        "Gal and Ghahramani (2016)",
+        _NUMPY,
+    ),
+    Definition(
         "fleiss_kappa",
         "Fleiss' kappa",
         "(P - E) / (1 - E): P the mean share of agreeing pairs of files of an item, E the sum of "
@@ -250,8 +263,9 @@ TRUST = (
     Definition(
         "mutual_information",
         "Mutual information of an ensemble",
-        "the entropy of the members' mean probabilities less the mean of their entropies, in nats",
-        "Items whose option_probs hold the right option in every file.",
+        "the entropy of the members' mean probabilities less the mean of their entropies, in nats; "
+        "members are files, mild views of a picture, or passes with dropout",
+        "Items whose option_probs hold the right option in every member.",
         _OWN,
         "0 to ln of the number of options",
         "What the members disagree about, apart from what each is unsure of.",

@@ -121,7 +121,7 @@ def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
     judged = list(members.values())
     scores = [one.columns.scores for one in judged]
     first, width = judged[0], max(one.probabilities.shape[1] for one in scores)
-    stacked = np.stack([widened(one.probabilities, width) for one in scores])
+    stacked = np.stack([widened(one.probabilities, [width]) for one in scores])
     unknown = np.isnan(stacked)
     where = np.logical_and.reduce([one.has_options for one in scores])
     where &= (unknown == unknown[0]).all(axis=(0, 2))  # of the same options

@@ -31,12 +31,10 @@ from medr1.evaluate.estimates import (
 from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
 from medr1.evaluate.trust.calibration import bin_sums, equal_width, expected_error
-from medr1.evaluate.trust.views import views
+from medr1.evaluate.trust.passes import MIN_ITEMS, views
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test
 
-MIN_ITEMS = 20
-"""Under so many items a share says next to nothing: its interval is 40 points wide."""
 MIN_CALIBRATION = 100
 """Under so many items the ECE of a model that is perfectly calibrated is far from 0."""
 _FEW = f"fewer than {MIN_ITEMS} items"
@@ -261,7 +259,7 @@ def _views(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any
     """Each picture as it is and mildly perturbed in each way, as one answer."""
     least = [(one["name"], one["cells"][0]["severity"]) for one in found if one["is_scale"]]
     masks = [run.cell(name, severity) for name, severity in least]
-    return views(run.judged, run.kinds == CLEAN, masks, run.partner, MIN_ITEMS)
+    return views(run.judged, run.kinds == CLEAN, masks, run.partner)
 
 
 def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

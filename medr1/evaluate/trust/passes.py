@@ -1,0 +1,102 @@
+"""Several passes of each question taken as one answer, by the mean of their probabilities.
+
+The passes are mild views of its picture (test-time augmentation: the picture as it is and under
+each perturbation at its least severity), or runs with the model's own dropout on. Shapes: V passes,
+N items with all of them, K options (NaN where an item has fewer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medr1.evaluate.estimates import difference_metric, mean_metric, null
+from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.evaluate.trust.ensemble import entropy, mutual_information
+from medr1.evaluate.trust.ranking import auroc_metric
+
+Rows = NDArray[np.intp]
+MIN_ITEMS = 20
+"""Under so many items a share says next to nothing: its interval is 40 points wide."""
+NO_DROPOUT = (
+    "the results hold no passes with dropout; a model that has some makes them: "
+    "infer --dropout-samples 8"
+)
+
+
+def views(judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows) -> dict[str, Any]:
+    """What the mean over the views of each picture says beside the one answer.
+
+    `others` says where each further view is, `partner` has each row's item as it is. Null with a
+    reason where fewer than MIN_ITEMS items have probabilities in every view.
+    """
+    scores = judged.columns.scores
+    rows = _rows_of_all(
+        clean & scores.has_options, [m & scores.has_options for m in others], partner
+    )
+    if len(others) < 2 or rows.shape[1] < MIN_ITEMS:
+        return null(
+            f"fewer than two views, or than {MIN_ITEMS} items with option_probs in all views"
+        )
+    return {"num_views": len(rows), **_as_one(judged, rows[0], scores.probabilities[rows])}
+
+
+def dropout(judged: Judged) -> dict[str, Any]:
+    """The `dropout` part of summary.json: the mean over `dropout_probs` beside the one answer.
+
+    Null with a reason where fewer than MIN_ITEMS items have them. Of items with fewer passes than
+    others, and those without any, n_without says how many.
+    """
+    scores = judged.columns.scores
+    if not scores.dropout.shape[1]:
+        return null(NO_DROPOUT)
+    unknown = np.isnan(scores.probabilities)[:, None]
+    whole = (np.isnan(scores.dropout) == unknown).all(axis=(1, 2))  # of the same options
+    rows = np.flatnonzero(scores.has_options & whole)
+    if len(rows) < MIN_ITEMS:
+        return null(f"fewer than {MIN_ITEMS} items have all passes with dropout")
+    found = _as_one(judged, rows, scores.dropout[rows].swapaxes(0, 1))
+    n_without = len(judged) - len(rows)
+    return {"num_samples": scores.dropout.shape[1], "n_without": n_without, **found}
+
+
+def _as_one(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
+    """The mean of the passes' probabilities (V, N, K) as answers; `rows` (N) are their items."""
+    where = np.zeros(len(judged), dtype=bool)
+    where[rows] = True
+
+    def placed(values: Values | Mask) -> Values:
+        found = np.zeros(len(judged))
+        found[rows] = values
+        return found
+
+    mean = seen.mean(axis=0)
+    chosen = np.nan_to_num(mean, nan=-1.0).argmax(axis=1)
+    each = np.nan_to_num(seen, nan=-1.0).argmax(axis=2)
+    right = placed(chosen == judged.columns.scores.right[rows])
+    information, total = placed(mutual_information(seen)), placed(entropy(mean))
+    wrong = judged.correct == 0
+    return {
+        **mean_metric(right, judged, where),
+        "one_answer": mean_metric(judged.correct, judged, where),
+        "difference": difference_metric(right, judged.correct, judged, where),
+        "flip_rate": mean_metric(placed((each != each[0]).any(axis=0)), judged, where),
+        "mutual_information": mean_metric(information, judged, where),
+        "predictive_entropy": mean_metric(total, judged, where),
+        "auroc": auroc_metric(information, wrong, judged, where),
+        "auroc_entropy": auroc_metric(total, wrong, judged, where),
+    }
+
+
+def _rows_of_all(clean: Mask, others: Sequence[Mask], partner: Rows) -> Rows:
+    """The rows (V, N) of the items that are asked in every view, as they are first."""
+    tables = []
+    for mask in (clean, *others):
+        place = np.full(len(partner), -1, dtype=np.intp)
+        place[partner[mask]] = np.flatnonzero(mask)
+        tables.append(place)
+    found = np.stack(tables)
+    return found[:, (found >= 0).all(axis=0)]

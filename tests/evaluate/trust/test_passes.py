@@ -1,0 +1,119 @@
+"""Several passes as one answer, on probabilities whose mean is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from predictions import prediction, tag
+from scipy.stats import entropy
+from sklearn.metrics import roc_auc_score
+from test_ensemble import OPTIONS
+
+from medr1.evaluate.judging import Judged, Settings, judge_all
+from medr1.evaluate.trust.passes import dropout
+from medr1.evaluate.trust.robustness import robustness
+from medr1.records import Prediction, Sample
+
+SHARES = {"none": (0.4, 0.5, 0.1), "jpeg": (0.6, 0.3, 0.1), "contrast": (0.7, 0.2, 0.1)}
+
+
+def asked(kind, severity, n, shares, gold="A"):
+    made = []
+    for i in range(n):
+        keys = ("perturbation", "perturbation_severity", "perturbation_of")
+        metadata = dict(zip(keys, (kind, severity, f"q{i}"), strict=True))
+        one = Sample(
+            *(f"q{i}@{kind}-{severity}", (f"{i}.png",), "Which?", OPTIONS, gold, "multiple_choice"),
+            metadata=metadata,
+        )
+        probabilities = dict(zip("ABC", shares, strict=True))
+        letter = max(probabilities, key=probabilities.get)
+        made.append(Prediction(one, f"<answer>{letter}</answer>", option_probs=probabilities))
+    return made
+
+
+def test_the_mean_of_the_views_can_be_right_where_the_picture_alone_is_not():
+    rows = asked("none", 0, 30, SHARES["none"])
+    rows += asked("jpeg", 1, 30, SHARES["jpeg"]) + asked("jpeg", 5, 30, (0.0, 0.0, 1.0))
+    rows += asked("contrast", 1, 25, SHARES["contrast"])  # five items are not asked so
+    found = robustness(rows, settings=Settings(num_resamples=100))["views"]
+    assert found["n"] == 25 and found["num_views"] == 3
+    assert found["value"] == 1.0 and found["one_answer"]["value"] == 0.0
+    assert found["difference"]["value"] == 1.0 and found["flip_rate"]["value"] == 1.0
+    p = np.array(list(SHARES.values()))
+    each = -(p * np.log(p)).sum(1)
+    mean = p.mean(0)
+    wanted = -(mean * np.log(mean)).sum() - each.mean()
+    assert found["mutual_information"]["value"] == pytest.approx(wanted)
+
+
+def test_too_little_is_a_sentence():
+    rows = asked("none", 0, 30, SHARES["none"]) + asked("jpeg", 1, 30, SHARES["jpeg"])
+    assert "fewer than two views" in robustness(rows, settings=Settings())["views"]["reason"]
+    few = [row for kind in SHARES for row in asked(kind, int(kind != "none"), 12, SHARES[kind])]
+    assert robustness(few, settings=Settings())["views"]["value"] is None
+
+
+def with_passes(draw, n, num_samples=6):
+    """Predictions of three options whose passes spread the more the less the model knows."""
+    made = []
+    for i in range(n):
+        base = draw.dirichlet(np.ones(3))
+        passes = [draw.dirichlet(1 + 20 * base) for _ in range(num_samples)]
+        answer = tag("ABC"[int(base.argmax())])
+        shares = dict(zip("ABC", base, strict=True))
+        others = tuple(dict(zip("CBA", p[::-1], strict=True)) for p in passes)
+        made.append(
+            prediction(
+                *(answer, "A"), options=OPTIONS, name=str(i), option_probs=shares,
+                dropout_probs=others,
+            )
+        )  # fmt: skip
+    return made
+
+
+def test_passes_with_dropout_against_scipy_and_sklearn():
+    rows = with_passes(np.random.default_rng(0), 60)
+    found = dropout(judge_all(rows, Settings(num_resamples=50)))
+    seen = np.array([[[one[k] for k in "ABC"] for one in p.dropout_probs] for p in rows])
+    mean = seen.mean(axis=1)
+    total = entropy(mean, axis=1)
+    information = total - entropy(seen, axis=2).mean(axis=1)
+    wrong = np.array([max(p.option_probs, key=p.option_probs.get) != "A" for p in rows])
+    chosen = seen.argmax(axis=2)
+    assert (found["num_samples"], found["n"], found["n_without"]) == (6, 60, 0)
+    assert found["value"] == pytest.approx((mean.argmax(axis=1) == 0).mean())
+    assert found["one_answer"]["value"] == pytest.approx(1 - wrong.mean())
+    assert found["difference"]["value"] == pytest.approx(
+        found["value"] - found["one_answer"]["value"]
+    )
+    assert found["flip_rate"]["value"] == (np.ptp(chosen, axis=1) > 0).mean()
+    assert found["mutual_information"]["value"] == pytest.approx(information.mean())
+    assert found["predictive_entropy"]["value"] == pytest.approx(total.mean())
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(wrong, information))
+    assert found["auroc_entropy"]["value"] == pytest.approx(roc_auc_score(wrong, total))
+
+
+def test_passes_that_are_not_whole_are_counted_and_left_out():
+    rows = with_passes(np.random.default_rng(1), 40)
+    rows[0] = replace(rows[0], dropout_probs=())
+    rows[1] = replace(rows[1], dropout_probs=rows[1].dropout_probs[:3])
+    rows[2] = replace(rows[2], dropout_probs=({"A": 1.0}, *rows[2].dropout_probs[1:]))
+    rows[3] = replace(
+        rows[3], dropout_probs=({"A": 1.5, "B": 0.0, "C": 0.0}, *rows[3].dropout_probs[1:])
+    )
+    rows[4] = replace(rows[4], option_probs=None)
+    judged = judge_all(rows, Settings(num_resamples=50))
+    found = dropout(judged)
+    assert (found["n"], found["n_without"]) == (35, 5)
+    # in chunks, of which one has no passes at all and one fewer options, the same
+    parts = [judge_all(part, judged.settings).columns for part in (rows[:1], rows[1:5], rows[5:])]
+    joined = Judged(type(parts[0]).joined(parts), judged.settings)
+    assert dropout(joined) == found
+
+
+def test_no_passes_or_too_few_items_are_a_sentence():
+    rows = with_passes(np.random.default_rng(2), 19)
+    assert "fewer than 20 items" in dropout(judge_all(rows))["reason"]
+    without = [replace(row, dropout_probs=()) for row in rows]
+    assert "--dropout-samples" in dropout(judge_all(without))["reason"]
