@@ -48,7 +48,8 @@ OPTIONS = {
     "--mode --model-name-or-path --model-path --num-samples --offline --option "
     "--output-file --overwrite --permute --prompt --question --question-type --seed "
     "--show-reasoning --temperature",
-    "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data --explain "
+    "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
+    "--ensemble --explain "
     "--fail-under --group-by --image-root --json --map --metrics --output-dir --overwrite "
     "--protocol --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --group-by --json --output-dir --overwrite --protocol "

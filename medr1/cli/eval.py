@@ -99,6 +99,13 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     metavar="FILE",
     help="robustness.json of the same model, by medr1 robustness: it goes into the report.",
 )
+@option(
+    "--ensemble",
+    multiple=True,
+    metavar="FILE",
+    help="Results of the same questions by another checkpoint or adapter, to take with these as "
+    "one answer. Repeatable.",
+)
 @option("--bertscore", metavar="MODEL", help="Also BERTScore by this model, a folder or a hub id.")
 @option(
     "--fail-under",
@@ -199,6 +206,7 @@ def _evaluation(
     target_risk: float,
     alpha: float,
     robustness: str | None,
+    ensemble: tuple[str, ...],
     bertscore: str | None,
     seed: int,
 ) -> Evaluation:
@@ -223,6 +231,7 @@ def _evaluation(
         Path(calibrate_on) if calibrate_on else None,
         Aims(target_risk, alpha),
         Path(robustness) if robustness else None,
+        tuple(map(Path, ensemble)),
     )
 
 

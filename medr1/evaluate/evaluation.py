@@ -13,8 +13,10 @@ from medr1.errors import InputError
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
+from medr1.evaluate.pairing import pair_by_id
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
+from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.selective import AIMS, Aims
 from medr1.files import parse_json, read_text, sha256_of
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
@@ -44,6 +46,8 @@ class Evaluation:
     aims: Aims = AIMS
     robustness: Path | None = None
     """The robustness.json of the same model."""
+    ensemble: tuple[Path, ...] = ()
+    """Results of the same questions by other checkpoints or adapters."""
 
     def open(self, path: Path) -> ResultFile:
         return open_results(path, columns=self.columns, questions=self.questions)
@@ -81,6 +85,8 @@ class Evaluation:
             summary["looking"] = found
         if self.robustness is not None:
             summary["robustness"] = _robustness(self.robustness, results.meta)
+        if self.ensemble:
+            summary["ensemble"] = self._together(path)
         if kind := ablation_of(results.meta):
             summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
@@ -109,6 +115,16 @@ class Evaluation:
                 "What is fitted on an item cannot be judged on it; give other questions' results."
             )
         return held_out
+
+    def _together(self, path: Path) -> dict[str, Any]:
+        """What this file and those of --ensemble say as one."""
+        files = {str(file): self.read(file).predictions for file in (path, *self.ensemble)}
+        if len(files) <= len(self.ensemble):
+            raise InputError(f"--ensemble names a file twice, or {path} itself. Give others.")
+        paired = pair_by_id(files)
+        return ensemble(
+            {name: judge_all(found, self.settings) for name, found in paired.predictions.items()}
+        )
 
     def _missing(self, judged: Judged) -> list[str]:
         """What to say of questions that no result answers."""

@@ -138,6 +138,7 @@ def summary_of(
         "selective": selective(judged, held_out, aims),
         "uncertainty": uncertainty(judged),
         "dropout": dropout(judged),
+        "ensemble": None,
         **{name: null("this version does not compute it") for name in LATER},
         "warnings": [*_warnings(judged, asked), *notes],
     }

@@ -25,8 +25,12 @@ class Paired:
         return next(iter(self.predictions.values()))
 
 
-def pair_by_id(files: Mapping[str, Sequence[Prediction]], *, common_only: bool = False) -> Paired:
+def pair_by_id(
+    files: Mapping[str, Sequence[Prediction]], *, common_only: bool | None = None
+) -> Paired:
     """The items of several files side by side; each must have them all, unless `common_only`.
+
+    None, where a command does not have --common-only, is False.
 
     InputError: an id twice in a file, items that some files lack, or one id with different
     questions, options or ground truths.
@@ -38,10 +42,11 @@ def pair_by_id(files: Mapping[str, Sequence[Prediction]], *, common_only: bool =
         if not common_only and (missing := len(first) + len(found) - 2 * len(shared)):
             here = first_name if len(shared) < len(first) else name
             example = next(i for i in indexed[here] if i not in shared)
+            other_way = ", or give --common-only to compare what all share"
             raise InputError(
                 f"{missing} items are not in both {first_name} and {name}; the first, "
-                f"{example[:80]!r}, is in {here} only. Run both on the same questions, or give "
-                "--common-only to compare what all share."
+                f"{example[:80]!r}, is in {here} only. Run both on the same questions"
+                f"{'' if common_only is None else other_way}."
             )
         for item in first:
             if item in found and _asked(found[item]) != _asked(first[item]):

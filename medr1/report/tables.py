@@ -116,7 +116,7 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
-    """Calibration, abstention and repeated samples, where the summary has them."""
+    """Calibration, abstention and several answers as one, where the summary has them."""
     calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
     if metrics := calibration.get("metrics"):
         yield _row("surer than right", metrics["overconfidence"], signed=True)
@@ -135,6 +135,13 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     if found := (summary.get("uncertainty") or {}).get("self_consistency"):
         yield _row("majority of samples right", found["majority_accuracy"])
         yield _row("samples agree", found["agreement"])
+    if (found := summary.get("dropout") or {}).get("value") is not None:
+        yield _row(f"mean of {found['num_samples']} passes with dropout", found)
+        yield _row("  less one without", found["difference"], signed=True)
+    if found := summary.get("ensemble"):
+        yield _row(f"majority of {len(found['members'])} files", found["majority"])
+        mine = found["majority"]["differences"][found["members"][0]]
+        yield _row("  less this file", mine, signed=True)
 
 
 def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:

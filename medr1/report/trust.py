@@ -14,6 +14,7 @@ from medr1.report.robustness import headline_sentence, sentences
 from medr1.report.severity import severity_charts
 from medr1.report.shares import CHART, cell, plain, x_of, x_ticks, y_of, y_ticks
 from medr1.report.tables import percent
+from medr1.report.together import together_view
 from medr1.report.uncertain import uncertainty_view
 from medr1.report.visible import count, interval, line, short_path, visible
 
@@ -47,6 +48,7 @@ def trust_view(summary: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": _part(summary.get("calibration"), "metrics", _calibration, held_out),
         "abstention": _part(summary.get("selective"), "metrics", _abstention, held_out),
         "uncertainty": uncertainty_view(summary.get("uncertainty")),
+        "together": together_view(summary),
         "robustness": _robustness(summary.get("robustness")),
         "chart": CHART,
     }

@@ -243,8 +243,8 @@ TRUST = (
         "item and pass. Items with as many passes as the most, over the options of option_probs.",
         _OWN,
         _SHARE,
-        "Whether the mean of what a model says with parts of it dropped is better than what it "
-        "says whole; its mutual_information says what it does not know.",
+        "Whether the mean of what a model says with parts of it dropped is better than the most "
+        "probable option of the whole model; its mutual_information says what it does not know.",
         "Gal and Ghahramani (2016)",
         _NUMPY,
     ),

@@ -25,7 +25,7 @@ CLOSED = ("multiple_choice", "yes_no")
 
 
 def ensemble(members: Mapping[str, Judged]) -> dict[str, Any]:
-    """The section `ensemble` of comparison.json, of files over the same items in one order."""
+    """The part `ensemble` of a summary or comparison, of files over the same items in one order."""
     judged = list(members.values())
     first = judged[0]
     votes = np.array(
@@ -129,13 +129,14 @@ def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
         return null("no item has option_probs in every file")
     mean = np.nan_to_num(stacked.mean(axis=0), nan=-1.0)
     right = (mean.argmax(axis=1) == scores[0].right).astype(np.float64)
-    information = mutual_information(stacked)
+    information, total = mutual_information(stacked), entropy(stacked.mean(axis=0))
     return {
         **_against(right, members, where),
-        "predictive_entropy": mean_metric(entropy(stacked.mean(axis=0)), first, where),
+        "predictive_entropy": mean_metric(total, first, where),
         "expected_entropy": mean_metric(entropy(stacked).mean(axis=0), first, where),
         "mutual_information": mean_metric(information, first, where),
         "auroc": auroc_metric(information, right == 0, first, where),
+        "auroc_entropy": auroc_metric(total, right == 0, first, where),
     }
 
 

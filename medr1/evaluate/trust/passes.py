@@ -28,7 +28,7 @@ NO_DROPOUT = (
 
 
 def views(judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows) -> dict[str, Any]:
-    """What the mean over the views of each picture says beside the one answer.
+    """What the mean over the views of each picture says beside the picture as it is.
 
     `others` says where each further view is, `partner` has each row's item as it is. Null with a
     reason where fewer than MIN_ITEMS items have probabilities in every view.
@@ -45,7 +45,7 @@ def views(judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows) ->
 
 
 def dropout(judged: Judged) -> dict[str, Any]:
-    """The `dropout` part of summary.json: the mean over `dropout_probs` beside the one answer.
+    """The `dropout` part of summary.json: the mean over `dropout_probs` beside `option_probs`.
 
     Null with a reason where fewer than MIN_ITEMS items have them. Of items with fewer passes than
     others, and those without any, n_without says how many.
@@ -64,7 +64,12 @@ def dropout(judged: Judged) -> dict[str, Any]:
 
 
 def _as_one(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
-    """The mean of the passes' probabilities (V, N, K) as answers; `rows` (N) are their items."""
+    """The mean of the passes' probabilities (V, N, K) as answers; `rows` (N) are their items.
+
+    It stands beside the option that is most probable in one pass as it is, not beside what was
+    written, which may be no option at all.
+    """
+    scores = judged.columns.scores
     where = np.zeros(len(judged), dtype=bool)
     where[rows] = True
 
@@ -73,22 +78,25 @@ def _as_one(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
         found[rows] = values
         return found
 
-    mean = seen.mean(axis=0)
-    chosen = np.nan_to_num(mean, nan=-1.0).argmax(axis=1)
-    each = np.nan_to_num(seen, nan=-1.0).argmax(axis=2)
-    right = placed(chosen == judged.columns.scores.right[rows])
+    mean, each = seen.mean(axis=0), _most_probable(seen)
+    right = placed(_most_probable(mean) == scores.right[rows])
+    alone = placed(_most_probable(scores.probabilities[rows]) == scores.right[rows])
     information, total = placed(mutual_information(seen)), placed(entropy(mean))
-    wrong = judged.correct == 0
     return {
         **mean_metric(right, judged, where),
-        "one_answer": mean_metric(judged.correct, judged, where),
-        "difference": difference_metric(right, judged.correct, judged, where),
+        "one_pass": mean_metric(alone, judged, where),
+        "difference": difference_metric(right, alone, judged, where),
         "flip_rate": mean_metric(placed((each != each[0]).any(axis=0)), judged, where),
         "mutual_information": mean_metric(information, judged, where),
         "predictive_entropy": mean_metric(total, judged, where),
-        "auroc": auroc_metric(information, wrong, judged, where),
-        "auroc_entropy": auroc_metric(total, wrong, judged, where),
+        "auroc": auroc_metric(information, right == 0, judged, where),
+        "auroc_entropy": auroc_metric(total, right == 0, judged, where),
     }
+
+
+def _most_probable(probabilities: Values) -> Rows:
+    """The place of the most probable option, the first of equals; NaN is none."""
+    return np.nan_to_num(probabilities, nan=-1.0).argmax(axis=-1)
 
 
 def _rows_of_all(clean: Mask, others: Sequence[Mask], partner: Rows) -> Rows:

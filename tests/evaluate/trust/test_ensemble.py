@@ -1,13 +1,16 @@
 """An ensemble: statsmodels, scipy, Fleiss' own table, hand-made votes, real runs."""
 
+import json
 from itertools import product
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from predictions import prediction, tag
 from scipy.stats import entropy as scipy_entropy
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
+from medr1.cli import cli
 from medr1.evaluate.comparison import compare
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.trust.ensemble import (
@@ -19,6 +22,7 @@ from medr1.evaluate.trust.ensemble import (
     majority,
     mutual_information,
 )
+from medr1.records import prediction_from_dict, prediction_to_dict
 from medr1.report.comparison import comparison_table
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "PET"}
@@ -121,7 +125,9 @@ def test_mean_probabilities_mend_what_a_vote_cannot():
     assert mean["value"] == 0.5 and mean["differences"]["two"]["value"] == 0.5
     parts = [mean[f"{part}_entropy"]["value"] for part in ("predictive", "expected")]
     assert mean["mutual_information"]["value"] == pytest.approx(parts[0] - parts[1])
-    assert mean["auroc"]["value"] == 1.0
+    # the wrong means have 0.813 nats, the right ones 0.823: what they disagree about tells, and
+    # how unsure they are does not
+    assert mean["auroc"]["value"] == 1.0 and mean["auroc_entropy"]["value"] == 0.0
     table = comparison_table(document)
     assert "3 files as one" in table and "mean of the probabilities" in table
     assert "Fleiss' kappa" in table
@@ -176,3 +182,38 @@ def test_answers_that_are_missing_or_all_the_same_are_no_agreement_beyond_chance
     found = ensemble(files)
     assert found["all_agree"]["value"] == 0.5
     assert found["kappa"]["multiple_choice"]["reason"] == "every answer is the same"
+
+
+def test_eval_takes_files_as_one_and_says_so_on_the_page(tmp_path):
+    golds = ["A"] * 30
+    votes = {"mine": "A" * 10 + "B" * 20, "two": "A" * 10 + "C" * 20, "three": "A" * 30}
+    files = []
+    for name, letters in votes.items():
+        sure = {key: tuple(0.8 if key == k else 0.1 for k in "ABC") for key in "ABC"}
+        rows = member(letters, golds, [sure[letter] for letter in letters])
+        files.append(tmp_path / f"{name}.json")
+        entries = [prediction_to_dict(row) for row in rows]
+        files[-1].write_text(json.dumps({"schema": "medr1.results/1", "results": entries}))
+    mine, *others = map(str, files)
+    asked = [part for other in others for part in ("--ensemble", other)]
+    runner = CliRunner()
+    done = runner.invoke(cli, ["eval", mine, *asked, "--output-dir", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    judged = {
+        str(file): judge_all(
+            [prediction_from_dict(e) for e in json.loads(file.read_text())["results"]]
+        )
+        for file in files
+    }
+    assert summary["ensemble"] == json.loads(json.dumps(ensemble(judged)))
+    assert "majority of 3 files" in done.stdout
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Ensemble: this file with" in page and "two.json" in page and "Fleiss" in page
+    again = runner.invoke(cli, ["eval", mine, "--ensemble", mine])
+    assert again.exit_code == 2 and "itself" in again.output
+    short = tmp_path / "short.json"
+    short.write_text(json.dumps({"schema": "medr1.results/1", "results": entries[:5]}))
+    other = runner.invoke(cli, ["eval", mine, "--ensemble", str(short)])
+    assert other.exit_code == 2 and "25 items are not in both" in other.output
+    assert "--common-only" not in other.output

@@ -10,9 +10,13 @@ from sklearn.metrics import roc_auc_score
 from test_ensemble import OPTIONS
 
 from medr1.evaluate.judging import Judged, Settings, judge_all
+from medr1.evaluate.metrics import summarize
 from medr1.evaluate.trust.passes import dropout
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
+from medr1.report.page import report_html
+from medr1.report.tables import summary_table
+from medr1.report.together import together_view
 
 SHARES = {"none": (0.4, 0.5, 0.1), "jpeg": (0.6, 0.3, 0.1), "contrast": (0.7, 0.2, 0.1)}
 
@@ -38,7 +42,7 @@ def test_the_mean_of_the_views_can_be_right_where_the_picture_alone_is_not():
     rows += asked("contrast", 1, 25, SHARES["contrast"])  # five items are not asked so
     found = robustness(rows, settings=Settings(num_resamples=100))["views"]
     assert found["n"] == 25 and found["num_views"] == 3
-    assert found["value"] == 1.0 and found["one_answer"]["value"] == 0.0
+    assert found["value"] == 1.0 and found["one_pass"]["value"] == 0.0
     assert found["difference"]["value"] == 1.0 and found["flip_rate"]["value"] == 1.0
     p = np.array(list(SHARES.values()))
     each = -(p * np.log(p)).sum(1)
@@ -79,13 +83,14 @@ def test_passes_with_dropout_against_scipy_and_sklearn():
     mean = seen.mean(axis=1)
     total = entropy(mean, axis=1)
     information = total - entropy(seen, axis=2).mean(axis=1)
-    wrong = np.array([max(p.option_probs, key=p.option_probs.get) != "A" for p in rows])
+    alone = np.array([max(p.option_probs, key=p.option_probs.get) == "A" for p in rows])
+    wrong = mean.argmax(axis=1) != 0
     chosen = seen.argmax(axis=2)
     assert (found["num_samples"], found["n"], found["n_without"]) == (6, 60, 0)
     assert found["value"] == pytest.approx((mean.argmax(axis=1) == 0).mean())
-    assert found["one_answer"]["value"] == pytest.approx(1 - wrong.mean())
+    assert found["one_pass"]["value"] == pytest.approx(alone.mean())
     assert found["difference"]["value"] == pytest.approx(
-        found["value"] - found["one_answer"]["value"]
+        found["value"] - found["one_pass"]["value"]
     )
     assert found["flip_rate"]["value"] == (np.ptp(chosen, axis=1) > 0).mean()
     assert found["mutual_information"]["value"] == pytest.approx(information.mean())
@@ -117,3 +122,38 @@ def test_no_passes_or_too_few_items_are_a_sentence():
     assert "fewer than 20 items" in dropout(judge_all(rows))["reason"]
     without = [replace(row, dropout_probs=()) for row in rows]
     assert "--dropout-samples" in dropout(judge_all(without))["reason"]
+
+
+def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
+    rows = with_passes(np.random.default_rng(0), 60)
+    summary = summarize(rows, num_resamples=50)
+    (part,) = together_view(summary)
+    shown = {row["name"]: row["value"] for row in part["rows"]}
+    found = summary["dropout"]
+    assert "6 passes" in part["title"]
+    assert shown["mean of the passes"] == f"{100 * found['value']:.1f} %"
+    assert shown["the passes differ"] == f"{100 * found['flip_rate']['value']:.1f} %"
+    assert shown["AUROC of the entropy"] == f"{100 * found['auroc_entropy']['value']:.1f} %"
+    page = report_html([{"results": "a.json", "meta": {}, **summary}], [], thumbnails={})
+    assert part["said"] in page and "Several answers as one" in page
+    assert "mean of 6 passes with dropout" in summary_table(summary)
+    without = summarize([replace(row, dropout_probs=()) for row in rows])
+    assert together_view(without) == []
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.01, 0.03), "better than one pass as it is (+2.0 % points, +1.0 to +3.0)"),
+        ((-0.03, -0.01), "worse than one pass as it is"),
+        ((-0.01, 0.03), "no clear difference from one pass as it is"),
+        (None, "no clear difference from one pass as it is (+2.0 % points, no interval)"),
+    ],
+)
+def test_better_is_said_only_where_the_interval_says_so(interval, said):
+    number = {"value": 0.02, "ci95": list(interval) if interval else None, "n": 60}
+    names = ("one_pass", "difference", "flip_rate", "mutual_information")
+    names += ("predictive_entropy", "auroc", "auroc_entropy")
+    section = {"num_samples": 4, **number, **dict.fromkeys(names, number)}
+    (part,) = together_view({"dropout": section})
+    assert said in part["said"]
