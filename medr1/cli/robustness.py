@@ -90,8 +90,8 @@ def robustness(**options: Any) -> None:
 
     Pictures: gaussian_blur, gaussian_noise, shot_noise, speckle_noise, contrast, brightness,
     gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion, flip_horizontal,
-    flip_vertical. Questions: option_order, paraphrase, distractor. A grey picture is always
-    among them: what is right with it, the model did not see.
+    flip_vertical. Questions: option_order, letter_names, paraphrase, distractor. A grey picture
+    is always among them: what is right with it, the model did not see.
     """
     from medr1.data.readers import read_questions
     from medr1.data.variants import DEFAULT, chosen_kinds, plan

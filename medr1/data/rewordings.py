@@ -1,7 +1,7 @@
 """Questions asked in other words or another order, with the same right answer.
 
-All are pure functions of a sample. Letters stay A to H: 1) and 2), or other letters, would be read
-by nothing that reads an answer.
+All are pure functions of a sample. Letters stay among A to H: 1) and 2), or other letters, would be
+read by nothing that reads an answer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ TEMPLATES = (
     "{question} Answer from what the image shows.",
 )
 """Frames around a question, whose own words stay."""
+
+_SHIFTS = 4
+"""How far letters are moved: from B, C, D or E on, so that four options end at H at the latest."""
 
 WrongTexts = Mapping[tuple[str | None, str], frozenset[str]]
 """(question type, right text) -> option texts that are wrong where that text is right."""
@@ -65,6 +68,16 @@ def _option_order(sample: Sample, variant: int, seed: int, wrong: WrongTexts) ->
     return replace(sample, options=options, ground_truth=gold)
 
 
+def _letter_names(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
+    """The options in their order, under the letters from B on, from C on ..."""
+    before = list(sample.options)
+    if sample.ground_truth not in before or len(before) > len(LETTERS) - _SHIFTS:
+        return None
+    names = dict(zip(before, LETTERS[variant:], strict=False))
+    options = {names[letter]: text for letter, text in sample.options.items()}
+    return replace(sample, options=options, ground_truth=names[sample.ground_truth])
+
+
 def _paraphrase(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
     before, after = TEMPLATES[variant - 1].split("{question}")
     return replace(sample, question=f"{before}{sample.question}{after}")
@@ -92,6 +105,14 @@ REWORDINGS: dict[str, Rewording] = {
         "the same options; the gold letter follows its option, and answers are compared as texts",
         "without options",
         _option_order,
+    ),
+    "letter_names": Rewording(
+        "Options under later letters",
+        _SHIFTS,
+        "the same options in the same order, as B, C, D ... to E, F, G ...; answers are compared "
+        "as texts",
+        "without options, or with more than four",
+        _letter_names,
     ),
     "paraphrase": Rewording(
         "Question in other words",

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from predictions import tag
 
+from medr1 import answers
 from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.readers import Questions, read_questions
 from medr1.data.rewordings import REWORDINGS, TEMPLATES, wrong_texts
@@ -97,6 +99,30 @@ def test_options_in_another_order_keep_their_gold():
             assert turned == REWORDINGS["option_order"].make(one, variant, 0, {})
             seen.add(tuple(turned.options.values()))
         assert len(seen) > 1 or len(one.options) == 2
+
+
+def test_options_under_later_letters_keep_their_order_and_gold():
+    real = read_questions(tiny_vqa_folder() / "test.json").samples
+    for one in [s for s in real if s.options][:60]:
+        for variant in range(1, 5):
+            moved = REWORDINGS["letter_names"].make(one, variant, 0, {})
+            assert list(moved.options.values()) == list(one.options.values())
+            assert "".join(moved.options) == "ABCDEFGH"[variant : variant + len(one.options)]
+            assert moved.options[moved.ground_truth] == one.options[one.ground_truth]
+            gold = moved.ground_truth
+            for said in (tag(gold), f"{gold}) {moved.options[gold]}", moved.options[gold]):
+                found = answers.judge(
+                    said, ground_truth=gold, options=moved.options, answer_type=one.answer_type
+                )
+                assert found.correct and found.extraction.answer == gold
+            outside = answers.judge(
+                tag("A"), ground_truth=gold, options=moved.options, answer_type=one.answer_type
+            )
+            assert not outside.correct  # the letter it had before is none of them
+    five = sample("a", options=tuple("vwxyz"), gold="A")
+    assert REWORDINGS["letter_names"].make(five, 1, 0, {}) is None
+    found = planned([five, sample("b")], ("letter_names",))
+    assert found.left_out["letter_names"] == {"without options, or with more than four": 1}
 
 
 def test_a_paraphrase_keeps_the_questions_own_words():
