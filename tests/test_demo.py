@@ -71,8 +71,8 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     document, said = demo(tmp_path / "out", "--full", "--max-steps", "2")
     check(document, tmp_path / "out")
     trust = tmp_path / "out" / "trust"
-    for command in ("medr1 infer", "medr1 eval", "medr1 robustness", "medr1 compare"):
-        assert command in said
+    for command in ("infer", "eval", "robustness", "compare", "train"):
+        assert f"medr1 {command} " in said
     summary = json.loads((trust / "report" / "summary.json").read_text())
     assert summary["calibration"]["temperature"]["value"] > 0
     conformal = summary["selective"]["conformal"]["split"]["coverage"]
@@ -81,11 +81,17 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     page = (trust / "report" / "report.html").read_text()
     for heading in ("Calibration", "Abstention", "Uncertainty over 8 samples", "Robustness"):
         assert f">{heading}</h3>" in page
+    assert "Test-time augmentation: 14 mild views" in page and "Ensemble: this file with" in page
+    assert len(summary["ensemble"]["members"]) == 3
+    dropout = json.loads((trust / "report-dropout" / "summary.json").read_text())["dropout"]
+    assert dropout["num_samples"] == 8 and dropout["mutual_information"]["value"] > 0
+    page = (trust / "report-dropout" / "report.html").read_text()
+    assert "Dropout sampling: 8 passes" in page
     together = json.loads((trust / "compare" / "comparison.json").read_text())["ensemble"]
     assert (
         together["mean_probabilities"]["value"] > 0 and together["kappa"]["multiple_choice"]["ci95"]
     )
     found = json.loads((trust / "robustness" / "robustness.json").read_text())
-    assert found["views"]["num_views"] == 9
+    assert found["views"]["num_views"] == 14
     assert found["n"] == 240 and found["mean_corruption_accuracy"]["value"] > 0
     assert "What it costs" in (trust / "robustness" / "robustness.html").read_text()

@@ -45,8 +45,8 @@ def demo(
     beside a baseline that never looks at the image. What stands in --output-dir from an earlier
     demo is moved to .bak.
 
-    With --full it goes on to calibration, abstention, repeated samples and worse pictures:
-    report.html and robustness.html, each step a command that is shown as it is typed.
+    With --full it goes on to calibration, abstention, repeated samples, an ensemble, dropout
+    sampling and worse pictures: pages of each, by commands that are shown as they are typed.
     """
     import sys
     from contextlib import nullcontext, redirect_stdout
@@ -61,7 +61,7 @@ def demo(
     document = run_demo(folder, prompt=prompt, seed=seed, max_steps=max_steps)
     if full:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            _how_far_to_trust(folder, seed)
+            _how_far_to_trust(folder, prompt, seed, max_steps)
     if as_json:
         click.echo(to_json(document), nl=False)
         return
@@ -69,36 +69,57 @@ def demo(
     click.echo(f"\nCurve: {folder / 'curve.png'}   Everything else: {folder}")
     if full:
         trust = folder / "trust"
-        pages = (trust / "report" / "report.html", trust / "robustness" / "robustness.html")
-        click.echo(f"How far to trust it: {pages[0]}   {pages[1]}")
+        click.echo(f"How far to trust it: {trust / 'report' / 'report.html'}")
+        click.echo(f"Worse pictures: {trust / 'robustness' / 'robustness.html'}")
+        click.echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
 
 
-def _how_far_to_trust(folder: Path, seed: int) -> None:
-    """Ask the trained model more, and evaluate that: the commands as a user types them."""
+def _how_far_to_trust(folder: Path, prompt: str, seed: int, max_steps: int | None) -> None:
+    """Ask the trained model more, and evaluate that: the commands as a user types them.
+
+    An adapter with dropout is trained beside it, for dropout sampling and for an ensemble.
+    """
     from medr1.cli.compare import compare
     from medr1.cli.eval import evaluate
     from medr1.cli.infer import infer
     from medr1.cli.robustness import robustness
-    from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+    from medr1.cli.train import train
+    from medr1.data.tiny import tiny_config, tiny_config_file, tiny_vqa_folder
+    from medr1.demo import CONFIGS
 
     data, out = tiny_vqa_folder(), folder / "trust"
-    asked, test, held_out = data / "test.json", out / "test.json", out / "validation.json"
-    worse = out / "robustness"
-    base, before = out / "base.json", ("--model-path", tiny_vl_folder())
-    model = ("--model-path", folder / "checkpoint")
-    asking = ("--batch-file", asked, "--batch-size", 32, "--seed", seed)
+    before = ("--model-path", tiny_config(CONFIGS[prompt])["model_path"])
+    model, adapter = ("--model-path", folder / "checkpoint"), out / "adapter"
+    base, test, dropped, held_out = (
+        out / f"{name}.json" for name in ("base", "test", "dropout", "validation")
+    )
+    asking = ("--batch-file", data / "test.json", "--batch-size", 32, "--seed", seed)
     apart = ("--batch-file", data / "validation.json", *asking[2:])
     fitted = ("--calibrate-on", held_out, "--target-risk", 0.15)
     beside = ("--train-data", data, "--image-root", data, "--seed", seed)
-    added = ("--robustness", worse / "robustness.json", "--output-dir", out / "report")
+    worse, worsened = out / "robustness", ("--perturbations", "all", "--limit", 240)
+    added = ("--robustness", worse / "robustness.json", "--ensemble", base, "--ensemble", dropped)
+    lora = ("--use-peft", "--lora-r", 16, "--lora-alpha", 32, "--lora-dropout", 0.1)
+    learning = ("--learning-rate", 0.005, "--max-steps", max_steps or 60, "--seed", seed)
     steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
         (infer, (*model, *apart, "--output-file", held_out)),
         (infer, (*model, *asking, "--output-file", test, "--num-samples", 8)),
         (infer, (*before, *asking, "--output-file", base)),
         (compare, (base, test, "--seed", seed, "--output-dir", out / "compare")),
-        (robustness, (*model, *asking, "--output-dir", worse, "--limit", 240)),
-        (evaluate, (test, *fitted, *beside, *added)),
-    )
+        (
+            train,
+            ("--config", tiny_config_file(CONFIGS[prompt]), *before, "--data", data, *lora,
+             *learning, "--output-dir", adapter),
+        ),
+        (
+            infer,
+            ("--model-path", adapter, *asking, "--mode", "options", "--dropout-samples", 8,
+             "--output-file", dropped),
+        ),
+        (robustness, (*model, *asking, "--output-dir", worse, *worsened)),
+        (evaluate, (test, *fitted, *beside, *added, "--output-dir", out / "report")),
+        (evaluate, (dropped, *beside, "--output-dir", out / "report-dropout")),
+    )  # fmt: skip
     for command, given in steps:
         words = [str(word) for word in given]
         logger.info("\nmedr1 %s %s", command.name, " ".join(words))

@@ -100,14 +100,14 @@ def _distractor(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> S
 
 REWORDINGS: dict[str, Rewording] = {
     "option_order": Rewording(
-        "Options in another order",
+        "Another order of the options",
         5,
         "the same options; the gold letter follows its option, and answers are compared as texts",
         "without options",
         _option_order,
     ),
     "letter_names": Rewording(
-        "Options under later letters",
+        "Another lettering of the options",
         _SHIFTS,
         "the same options in the same order, as B, C, D ... to E, F, G ...; answers are compared "
         "as texts",

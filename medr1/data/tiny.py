@@ -24,11 +24,16 @@ def tiny_vl_folder() -> Path:
     return _embedded("checkpoints/tiny-vl")
 
 
+def tiny_config_file(name: str = "tiny") -> Path:
+    """The embedded configuration of a training run."""
+    return _embedded(f"configs/{name}.yaml")
+
+
 def tiny_config(name: str = "tiny") -> dict[str, Any]:
     """What configs/<name>.yaml says, with its model and data where they lie."""
     import yaml
 
-    values = yaml.safe_load(_embedded(f"configs/{name}.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load(tiny_config_file(name).read_text(encoding="utf-8"))
     return {**values, **{key: _embedded(values[key]) for key in ("model_path", "data")}}
 
 

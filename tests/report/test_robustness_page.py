@@ -77,7 +77,7 @@ def test_the_sentences_say_what_was_put_in():
     assert first.startswith("Lower contrast of severity 5 costs 45.0 points [")
     assert "the answer changes for 45.0 % of the items." in first
     assert first.endswith("It is then 80.0 % sure on average, and right in 30.0 %.")
-    (order,) = (text for text in others if text.startswith("Options in another order"))
+    (order,) = (text for text in others if text.startswith("Another order of the options"))
     assert "Asked in 3 ways, 97.5 % of the items get the same answer each time." in order
     (jpeg,) = (text for text in others if text.startswith("JPEG"))
     assert "shows no clear change (-2.5 points [" in jpeg
