@@ -125,6 +125,28 @@ def test_behind_reasoning_each_pass_reasons_anew(tmp_path, validation):
         assert first != second and sum(first.values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_only_the_answer_is_written_and_watched(lora, validation):
+    class Counter:
+        ends = 0
+
+        def put(self, ids):
+            pass
+
+        def end(self):
+            self.ends += 1
+
+    watched = Counter()
+    sample = next(s for s in validation.samples if s.options)
+    (found,) = predict(
+        lora(0.5),
+        [sample],
+        image_root=validation.image_root,
+        decoding=Decoding(max_new_tokens=8, num_samples=2, dropout_samples=3),
+        streamer=watched,
+    )
+    assert watched.ends == 1 and len(found.samples) == 2 and len(found.dropout_probs) == 3
+
+
 def test_without_dropout_there_is_nothing_to_sample(lora, tiny_model):
     require_dropout(lora(0.1))
     for loaded in (tiny_model, lora(0.0), lora(0.1, merge=True)):

@@ -108,13 +108,36 @@ def test_passes_that_are_not_whole_are_counted_and_left_out():
         rows[3], dropout_probs=({"A": 1.5, "B": 0.0, "C": 0.0}, *rows[3].dropout_probs[1:])
     )
     rows[4] = replace(rows[4], option_probs=None)
+    rows[5] = replace(rows[5], option_probs={"A": 0.5, "B": 0.5})  # its passes know of a third
     judged = judge_all(rows, Settings(num_resamples=50))
     found = dropout(judged)
-    assert (found["n"], found["n_without"]) == (35, 5)
+    assert (found["n"], found["n_without"]) == (34, 6)
     # in chunks, of which one has no passes at all and one fewer options, the same
     parts = [judge_all(part, judged.settings).columns for part in (rows[:1], rows[1:5], rows[5:])]
     joined = Judged(type(parts[0]).joined(parts), judged.settings)
     assert dropout(joined) == found
+
+
+def test_items_with_fewer_options_choose_among_their_own():
+    draw = np.random.default_rng(3)
+    two = {"A": 0.4, "B": 0.6}
+    rows = with_passes(draw, 20) + [
+        prediction(
+            tag("B"),
+            "B",
+            options={"A": "CT", "B": "MRI"},
+            option_probs=two,
+            dropout_probs=(two,) * 6,
+        )
+        for _ in range(20)
+    ]
+    found = dropout(judge_all(rows, Settings(num_resamples=50)))
+    alone = dropout(judge_all(rows[:20], Settings(num_resamples=50)))
+    assert found["value"] == pytest.approx((alone["value"] + 1) / 2)
+    assert found["one_pass"]["value"] == pytest.approx((alone["one_pass"]["value"] + 1) / 2)
+    assert found["flip_rate"]["value"] == pytest.approx(alone["flip_rate"]["value"] / 2)
+    total = alone["predictive_entropy"]["value"] + entropy([0.4, 0.6])
+    assert found["predictive_entropy"]["value"] == pytest.approx(total / 2)
 
 
 def test_no_passes_or_too_few_items_are_a_sentence():
