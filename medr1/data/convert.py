@@ -125,16 +125,15 @@ def _row(item: Mapping[str, Any], output: Path) -> dict[str, Any]:
     if clash := row.keys() & inner.keys() or {"", *row} & {key.strip() for key in inner}:
         key = next(iter(clash))
         raise ItemError("not_carried", f"a table cannot hold its metadata {key!r}; use .jsonl.")
-    row |= inner
     if is_csv(output):
         for key in ("image", "images", "image_path"):
             if isinstance(names := row.get(key), list):
-                if len(names) > 1:
+                if len(names) != 1:
                     raise ItemError(
                         "not_carried", f"CSV has one image an item, and it has {len(names)}."
                     )
                 row[key] = names[0]
-    return row
+    return row | inner
 
 
 def _alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

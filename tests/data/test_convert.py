@@ -1,6 +1,7 @@
 """Every item goes from any spelling and format to any other, or is named: none is damaged."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -139,6 +140,18 @@ def test_a_file_is_read_as_it_was_and_what_is_left_out_is_named(
                 here = {k: v for k, v in one.metadata.items() if v is not None}
                 assert json.dumps(here, sort_keys=True) == json.dumps(there, sort_keys=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("value", [[], ["y.png"], "y.png"])
+def test_metadata_that_is_called_like_the_picture_is_left_out_of_a_table(tmp_path, value):
+    options = {"A": "x", "B": "y"}
+    plain = Sample("q0", ("a.png",), "Which?", options, "A", "multiple_choice")
+    odd = replace(plain, id="q1", metadata={"image": value})
+    questions = Questions([plain, odd], {}, tmp_path, "", "in.json")
+    for name in ("q.csv", "q.parquet"):
+        done = convert(questions, tmp_path / name, "medr1")
+        assert done.n == 1 and "would be read otherwise" in done.errors[1].message
+        assert [one.id for one in read_questions(tmp_path / name).samples] == ["q0"]
 
 
 SPLIT = [
