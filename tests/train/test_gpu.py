@@ -49,7 +49,7 @@ def reward(completions, **_):
 
 
 @pytest.fixture(scope="module")
-def benchmark():
+def bench_infer():
     """The benchmark with random models of a size and images of 384 pixels."""
     sys.path.insert(0, str(ROOT / "scripts"))
     yield importlib.import_module("bench_infer")
@@ -65,9 +65,9 @@ def reward(tmp_path, monkeypatch):
     sys.modules.pop("drawn_reward", None)
 
 
-def random_checkpoint(benchmark, size, folder):
+def random_checkpoint(bench_infer, size, folder):
     """A checkpoint of random weights on disk, as any other."""
-    made = benchmark.random_model(size)
+    made = bench_infer.random_model(size)
     made.model.save_pretrained(folder)
     made.processor.save_pretrained(folder)
     shutil.copy(tiny_vl_folder() / "medr1.json", folder)
@@ -75,7 +75,7 @@ def random_checkpoint(benchmark, size, folder):
     return folder
 
 
-def measured(benchmark, checkpoint, folder, **given):
+def measured(bench_infer, checkpoint, folder, **given):
     """Seconds of a step (the median without the first) and the peak of a GPU's memory in GiB.
 
     The recipe is configs/grpo.yaml's with Med-R1's 256 tokens a completion and one batch a step.
@@ -84,7 +84,7 @@ def measured(benchmark, checkpoint, folder, **given):
     recipe |= {"gradient_accumulation_steps": 1, "max_completion_length": 256, "max_steps": 20}
     recipe |= {"reward_weights": None, "prompt": "nothink", "warmup_steps": 0, **given}
     questions = read_questions(tiny_vqa_folder() / "train.json", limit=64)
-    questions = benchmark.enlarged(questions, folder)
+    questions = bench_infer.enlarged(questions, folder)
     tokenizer = load_processor(checkpoint, checkpoint).tokenizer
     # an image's token in a completion would ask for an image
     recipe["generation_kwargs"] = {"suppress_tokens": sorted(tokenizer.added_tokens_decoder)}
@@ -122,25 +122,25 @@ def row(way, seconds, peak):
 
 @pytest.mark.slow  # a model of 20 million parameters
 @pytest.mark.parametrize("way", ["full", "LoRA"])
-def test_random_weights_of_a_size_are_trained_and_timed(benchmark, reward, way, tmp_path):
-    made = random_checkpoint(benchmark, "20m", tmp_path / "made")
+def test_random_weights_of_a_size_are_trained_and_timed(bench_infer, reward, way, tmp_path):
+    made = random_checkpoint(bench_infer, "20m", tmp_path / "made")
     less = {"max_completion_length": 4, "max_steps": 2, "freeze_vision": True}
-    found = measured(benchmark, made, tmp_path, rewards=[reward], **less, **WAYS[way])
+    found = measured(bench_infer, made, tmp_path, rewards=[reward], **less, **WAYS[way])
     assert found[0] > 0
     require_verified(tmp_path / "out")
 
 
 @pytest.fixture(scope="module")
-def full_size(benchmark, tmp_path_factory):
-    return random_checkpoint(benchmark, "3b", tmp_path_factory.mktemp("full") / "made")
+def full_size(bench_infer, tmp_path_factory):
+    return random_checkpoint(bench_infer, "3b", tmp_path_factory.mktemp("full") / "made")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("way", WAYS)
-def test_the_3b_takes_20_steps_in_bf16(benchmark, reward, full_size, way, tmp_path, capsys):
+def test_the_3b_takes_20_steps_in_bf16(bench_infer, reward, full_size, way, tmp_path, capsys):
     if WAYS[way].get("load_in_4bit"):
         pytest.importorskip("bitsandbytes")
-    found = measured(benchmark, full_size, tmp_path, rewards=[reward], **WAYS[way])
+    found = measured(bench_infer, full_size, tmp_path, rewards=[reward], **WAYS[way])
     with capsys.disabled():
         sys.stdout.write(f"\n{row(way, *found)}\n")
     require_verified(tmp_path / "out")
