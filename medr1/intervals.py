@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 
 _DRAWN_AT_ONCE = 4_000_000
 """Cluster counts held in memory at a time (32 MB)."""
+_ROUNDING = 1e-12
+"""What rounding alone makes of means that are equal."""
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval | None:
@@ -105,6 +107,20 @@ def percentiles(drawn: ArrayLike, confidence: float = 0.95) -> Interval:
     """The interval that holds the middle `confidence` of what the resamples gave."""
     low, high = np.quantile(np.asarray(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def named_interval(
+    interval: Interval | None, unit: str, name: str = "bootstrap"
+) -> tuple[Interval | None, str]:
+    """A bootstrap's interval and its name over units; for none, and for no width, why none.
+
+    Items that are all alike do not say that the next one is: no width is not certainty.
+    """
+    if interval is None:
+        return None, f"one {unit} only: no interval"
+    if interval[1] - interval[0] < _ROUNDING:
+        return None, "no spread: no interval"
+    return interval, f"{name} over {unit}s"
 
 
 def cluster_codes(clusters: Iterable[Hashable]) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ from medr1.intervals import (
     bootstrap_mean,
     bootstrap_statistic,
     cluster_totals,
+    named_interval,
     paired_difference,
     resample_sums,
     wilson,
@@ -132,6 +133,17 @@ def test_nothing_and_one_cluster_have_no_interval():
         bootstrap_mean([1, 2], "a")
     with pytest.raises(ValueError, match="differ"):
         paired_difference([1], [1, 0], "a")
+
+
+def test_no_width_is_no_certainty():
+    alike = bootstrap_mean([0.1, 0.1, 0.1, 0.1], [0, 0, 0, 1], num_resamples=50)
+    assert named_interval(alike, "image") == (None, "no spread: no interval")
+    some = bootstrap_mean([0.1, 0.1, 0.1, 0.1 + 1e-9], [0, 1, 2, 3], num_resamples=50)
+    assert named_interval(some, "image", "paired bootstrap") == (
+        some,
+        "paired bootstrap over images",
+    )
+    assert named_interval(None, "patient") == (None, "one patient only: no interval")
 
 
 def test_seed_and_order():

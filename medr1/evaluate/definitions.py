@@ -293,7 +293,7 @@ _LIST = (
         "numpy",
         "that of the number",
         "How far the number would move with other images of the same kind; with fewer than 30 "
-        "images it is too narrow.",
+        "images it is too narrow, and where all resamples are alike none is given.",
         "Efron (1979); Field and Welsh (2007) for clusters",
         ("numpy",),
     ),

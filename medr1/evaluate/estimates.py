@@ -16,6 +16,7 @@ from medr1.intervals import (
     Interval,
     bootstrap_mean,
     bootstrap_statistic,
+    named_interval,
     paired_difference,
     wilson,
 )
@@ -31,13 +32,19 @@ def null(reason: str) -> Metric:
 
 
 def mean_metric(
-    values: Values, judged: Judged, where: Mask | None = None, reason: str = "no items"
+    values: Values,
+    judged: Judged,
+    where: Mask | None = None,
+    reason: str = "no items",
+    *,
+    share: bool = True,
 ) -> Metric:
     """The mean of `values` (over the items of `where`) with the interval that fits them.
 
     Right/wrong items that are all about different images: Wilson. Otherwise the bootstrap over
     images; where that has no width, because all items are equally right, Wilson over images.
-    (Images, or whatever else the items are clustered by.)
+    (Images, or whatever else the items are clustered by.) What is no share of one, such as nats or
+    the size of a set, is `share` False: it has the bootstrap, and without a spread no interval.
     """
     clusters, unit = judged.clusters, judged.unit
     if where is not None:
@@ -46,16 +53,14 @@ def mean_metric(
     if n == 0:
         return null(reason)
     mean = float(np.mean(values))
-    binary = bool(np.isin(values, (0.0, 1.0)).all())
+    binary = share and bool(np.isin(values, (0.0, 1.0)).all())
     if binary and n_clusters == n:
         interval, method = wilson(int(values.sum()), n), "wilson"
     elif binary and mean in (0.0, 1.0):
         interval, method = wilson(int(mean * n_clusters), n_clusters), f"wilson over {unit}s"
     else:
-        interval = bootstrap_mean(values, clusters, **judged.drawn)
-        method = f"bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
-    ci95 = list(interval) if interval else None
-    return {"value": mean, "ci95": ci95, "n": n, "method": method}
+        interval, method = named_interval(bootstrap_mean(values, clusters, **judged.drawn), unit)
+    return {"value": mean, "ci95": list(interval) if interval else None, "n": n, "method": method}
 
 
 def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Metric:
@@ -89,12 +94,13 @@ def statistic_metric(
 
     `function` maps sums (resamples, S) to (resamples,); `clusters` are those of the items.
     """
-    interval = bootstrap_statistic(sums, clusters, function, **judged.drawn)
+    drawn = bootstrap_statistic(sums, clusters, function, **judged.drawn)
+    interval, method = named_interval(drawn, judged.unit)
     return {
         "value": float(function(sums.sum(axis=0, keepdims=True))[0]),
         "ci95": list(interval) if interval else None,
         "n": len(sums),
-        "method": f"bootstrap over {judged.unit}s" if interval else f"one {judged.unit} only",
+        "method": method,
     }
 
 
@@ -108,7 +114,7 @@ def difference_metric(
     if found is None:
         return null(reason)
     value, interval = found
-    method = f"paired bootstrap over {unit}s" if interval else f"one {unit} only: no interval"
+    interval, method = named_interval(interval, unit, "paired bootstrap")
     if value in (-1.0, 0.0, 1.0) and bool((a[kept] - b[kept] == value).all()):
         interval, method = _constant_difference(value, clusters), f"wilson over {unit}s"
     ci95 = list(interval) if interval else None

@@ -24,7 +24,7 @@ from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, me
 from medr1.evaluate.groups import require_clusters
 from medr1.evaluate.judging import Coded, Judged, Settings, Values, judge_all
 from medr1.evaluate.pairing import pair_by_id
-from medr1.intervals import cluster_totals, percentiles, resample_sums
+from medr1.intervals import cluster_totals, named_interval, percentiles, resample_sums
 from medr1.records import MATRIX_SCHEMA, Prediction, Sample
 from medr1.significance import holm, sign_flip_test
 
@@ -280,14 +280,13 @@ def _average(
     if over_base:
         base = [columns[test].base for _, test in chosen]
         values = [v - float(np.mean(b)) for v, b in zip(values, base, strict=True) if b is not None]
-    metric: Metric = {"value": float(np.mean(values)), "ci95": None, "n": len(chosen)}
-    if drawn is None:
-        return {**metric, "method": f"one {unit} only: no interval"}
-    draws = [drawn[key] - (drawn[None, key[1]] if over_base else 0) for key in chosen]
-    low, high = percentiles(np.mean(draws, axis=0))
-    if low == high:
-        return {**metric, "method": "every resample is alike: no interval"}
-    return {**metric, "ci95": [low, high], "method": f"bootstrap over {unit}s"}
+    interval = None
+    if drawn is not None:
+        draws = [drawn[key] - (drawn[None, key[1]] if over_base else 0) for key in chosen]
+        interval = percentiles(np.mean(draws, axis=0))
+    interval, method = named_interval(interval, unit)
+    ci95 = list(interval) if interval else None
+    return {"value": float(np.mean(values)), "ci95": ci95, "n": len(chosen), "method": method}
 
 
 # --- warnings ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.intervals import cluster_totals, percentiles, resample_sums
+from medr1.intervals import cluster_totals, named_interval, percentiles, resample_sums
 from medr1.similarity import token_f1, token_f1_multiset
 
 Values = NDArray[np.float64]
@@ -107,12 +107,13 @@ def distinct(
 
 def _estimate(scorer: Scorer, rows: Values, drawn: Values | None, unit: str) -> dict[str, Any]:
     """The score of the summed rows (items, S), its interval from the resampled sums."""
-    interval, method = None, f"one {unit} only: no interval"
+    interval = None
     if not rows[:, scorer.column].any():
         method = "no answer is long enough: 0 by definition, no interval"
-    elif drawn is not None:
-        interval = percentiles(np.array([scorer.score(_counts(row)) for row in drawn]))
-        method = f"bootstrap over {unit}s"
+    else:
+        if drawn is not None:
+            interval = percentiles(np.array([scorer.score(_counts(row)) for row in drawn]))
+        interval, method = named_interval(interval, unit)
     return {
         "value": scorer.score(_counts(rows.sum(axis=0))),
         "ci95": list(interval) if interval else None,

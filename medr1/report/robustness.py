@@ -87,7 +87,8 @@ def worst_first(document: Document) -> list[Document]:
 def _overall(name: str, metric: Document) -> str:
     if metric["value"] is None:
         return f"{name}: not given, {metric['reason']}"
-    return f"{name}: {percent(metric['value'])} ({interval_text(metric['ci95'])})"
+    around = f" ({interval_text(metric['ci95'])})" if metric["ci95"] else ""
+    return f"{name}: {percent(metric['value'])}{around}"
 
 
 # --- sentences --------------------------------------------------------------------------------
@@ -117,11 +118,11 @@ def _views_sentence(views: Document) -> Iterator[str]:
     if views.get("value") is None:
         return
     change, area = views["difference"], views["auroc"]
+    around = f" [{interval_text(change['ci95'], True)}]" if change["ci95"] else ""
     said = (
         f"The mean over {views['num_views']} mild views of each picture (test-time augmentation) "
-        f"is right for {percent(views['value'])} ({100 * change['value']:+z.1f} points "
-        f"[{interval_text(change['ci95'], True)}]); the most probable option differs in a view for "
-        f"{percent(views['flip_rate']['value'])}."
+        f"is right for {percent(views['value'])} ({100 * change['value']:+z.1f} points{around}); "
+        f"the most probable option differs in a view for {percent(views['flip_rate']['value'])}."
     )
     if area["value"] is not None:
         said += (

@@ -57,6 +57,11 @@ def plain(metric: Metric) -> dict[str, str]:
     """The same of a number that is no share."""
     if metric.get("value") is None:
         return cell(metric)
-    low, high = metric["ci95"] or (metric["value"],) * 2
-    around = f"{number(low)} to {number(high)}"
+    around = " to ".join(map(number, metric["ci95"] or ()))
     return {"value": number(metric["value"]), "interval": around, "reason": ""}
+
+
+def change(difference: Metric) -> str:
+    """A difference of shares within a sentence: "+2.0 points, +1.0 to +3.0"."""
+    around = interval(difference, signed=True) or "no interval"
+    return f"{100 * difference['value']:+z.1f} points, {around}"

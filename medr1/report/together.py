@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medr1.report.shares import cell, plain
+from medr1.report.shares import cell, change, plain
 from medr1.report.tables import percent
-from medr1.report.visible import count, interval, line, short_path
+from medr1.report.visible import count, line, short_path
 
 Section = Mapping[str, Any]
 Part = dict[str, Any]
@@ -78,8 +78,7 @@ def _better(name: str, found: Section, difference: Section, other: str) -> str:
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "no clear difference from"
     return (
         f"{name} is right for {percent(found['value'])} of {count(found['n'])} questions: "
-        f"{verdict} {other} ({percent(difference['value'], True)} points, "
-        f"{interval(difference, signed=True) or 'no interval'})."
+        f"{verdict} {other} ({change(difference)})."
     )
 
 

@@ -12,11 +12,11 @@ from medr1.report import severity
 from medr1.report.curves import joined, number
 from medr1.report.robustness import headline_sentence, sentences
 from medr1.report.severity import severity_charts
-from medr1.report.shares import CHART, cell, plain, x_of, x_ticks, y_of, y_ticks
+from medr1.report.shares import CHART, cell, change, plain, x_of, x_ticks, y_of, y_ticks
 from medr1.report.tables import percent
 from medr1.report.together import together_view
 from medr1.report.uncertain import uncertainty_view
-from medr1.report.visible import count, interval, line, short_path, visible
+from medr1.report.visible import count, line, short_path, visible
 
 BARS = 44
 """Height of the small histogram under the reliability diagram."""
@@ -126,8 +126,7 @@ def _overall(metrics: Section) -> str:
         verdict = "no clear difference"
     return (
         f"On average it is {percent(metrics['confidence']['value'])} sure and "
-        f"{percent(metrics['accuracy']['value'])} right: {verdict} "
-        f"({percent(gap['value'], True)} points, {interval(gap, signed=True) or 'no interval'})."
+        f"{percent(metrics['accuracy']['value'])} right: {verdict} ({change(gap)})."
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medr1.report.curves import joined
-from medr1.report.shares import cell, x_of, y_of, y_ticks
+from medr1.report.shares import cell, change, x_of, y_of, y_ticks
 from medr1.report.tables import percent
-from medr1.report.visible import count, interval, line
+from medr1.report.visible import count, line
 
 Section = Mapping[str, Any]
 
@@ -36,9 +36,7 @@ def _said(section: Section) -> str:
     said = (
         f"The answer that most samples give is right for "
         f"{percent(found['majority_accuracy']['value'])} of the questions, the one answer for "
-        f"{percent(found['accuracy']['value'])} "
-        f"({percent(found['difference']['value'], True)} points, "
-        f"{interval(found['difference'], signed=True) or 'no interval'})."
+        f"{percent(found['accuracy']['value'])} ({change(found['difference'])})."
     )
     if len(rows) > 1:
         said += (

@@ -254,6 +254,9 @@ def test_nobody_is_certain():
     one = [choice("A", "A", image="1.png"), choice("B", "A", image="1.png")]
     metric = summarize(one)["metrics"]["accuracy"]
     assert metric["ci95"] is None and metric["method"] == "one image only: no interval"
+    bleu = summarize(right)["metrics"]["bleu1"]
+    assert bleu["value"] == pytest.approx(1)
+    assert bleu["ci95"] is None and bleu["method"] == "no spread: no interval"
 
 
 def sample_of(options, gold):

@@ -16,7 +16,7 @@ from medr1.evaluate.estimates import Metric, mean_metric, null
 from medr1.evaluate.groups import in_order
 from medr1.evaluate.judging import Judged, Mask, Values
 from medr1.evaluate.trust.ranking import auroc_metric
-from medr1.intervals import bootstrap_statistic, percentiles
+from medr1.intervals import bootstrap_statistic, named_interval, percentiles
 
 BINS = 15
 MIN_ITEMS = 50
@@ -149,8 +149,10 @@ def ranked_metric(
 
 
 def _metric(value: float, interval: Any, n: int, judged: Judged) -> Metric:
-    without = f"more than {MOST_DRAWN:,} items" if n > MOST_DRAWN else f"one {judged.unit}"
-    method = f"bootstrap over {judged.unit}s" if interval else f"{without}: no interval"
+    if interval is None and n > MOST_DRAWN:
+        method = f"more than {MOST_DRAWN:,} items: no interval"
+    else:
+        interval, method = named_interval(interval, judged.unit)
     return {"value": value, "ci95": list(interval) if interval else None, "n": n, "method": method}
 
 
@@ -270,11 +272,11 @@ def calibration_metrics(
             interval = bootstrap_statistic(sums, clusters, statistic, **judged.drawn)
         return _metric(float(statistic(bin_totals(sure, right, bins))[0]), interval, n, judged)
 
-    def mean(values: Values, where: Mask) -> Metric:
+    def mean(values: Values, where: Mask, *, share: bool = True) -> Metric:
         if not where.any():
             return null("no item has option probabilities")
         if where.sum() <= MOST_DRAWN:
-            return mean_metric(values, judged, where)
+            return mean_metric(values, judged, where, share=share)
         return _metric(float(values[where].mean()), None, int(where.sum()), judged)
 
     wide, even = equal_width(sure), equal_mass(sure)
@@ -294,8 +296,8 @@ def calibration_metrics(
         "ece_debiased": of_bins(even, debiased_error),
         "mce": of_bins(wide, largest_error),
         "brier": mean(squared, kept),
-        "brier_options": mean(squares, has),
-        "nll": {**mean(nll, has), "n_clipped": int((own[has] < LEAST).sum())},
+        "brier_options": mean(squares, has, share=False),
+        "nll": {**mean(nll, has, share=False), "n_clipped": int((own[has] < LEAST).sum())},
         "auroc": auroc_metric(confidence, judged.correct == 1, judged, kept),
     }
 

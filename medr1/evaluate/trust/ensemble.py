@@ -132,9 +132,9 @@ def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
     information, total = mutual_information(stacked), entropy(stacked.mean(axis=0))
     return {
         **_against(right, members, where),
-        "predictive_entropy": mean_metric(total, first, where),
-        "expected_entropy": mean_metric(entropy(stacked).mean(axis=0), first, where),
-        "mutual_information": mean_metric(information, first, where),
+        "predictive_entropy": mean_metric(total, first, where, share=False),
+        "expected_entropy": mean_metric(entropy(stacked).mean(axis=0), first, where, share=False),
+        "mutual_information": mean_metric(information, first, where, share=False),
         "auroc": auroc_metric(information, right == 0, first, where),
         "auroc_entropy": auroc_metric(total, right == 0, first, where),
     }

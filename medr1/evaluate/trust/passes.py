@@ -87,8 +87,8 @@ def _as_one(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
         "one_pass": mean_metric(alone, judged, where),
         "difference": difference_metric(right, alone, judged, where),
         "flip_rate": mean_metric(placed((each != each[0]).any(axis=0)), judged, where),
-        "mutual_information": mean_metric(information, judged, where),
-        "predictive_entropy": mean_metric(total, judged, where),
+        "mutual_information": mean_metric(information, judged, where, share=False),
+        "predictive_entropy": mean_metric(total, judged, where, share=False),
         "auroc": auroc_metric(information, right == 0, judged, where),
         "auroc_entropy": auroc_metric(total, right == 0, judged, where),
     }

@@ -224,7 +224,7 @@ def _sets(judged: Judged, quantile: Values) -> dict[str, Any]:
         reason = "no item has option_probs"
         return {
             "coverage": mean_metric(covered, judged, kept, reason),
-            "size": mean_metric(size, judged, kept, reason),
+            "size": mean_metric(size, judged, kept, reason, share=False),
             "single": mean_metric((size == 1).astype(np.float64), judged, kept, reason),
             "empty": mean_metric((size == 0).astype(np.float64), judged, kept, reason),
         }

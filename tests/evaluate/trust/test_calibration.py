@@ -214,9 +214,13 @@ def test_what_is_no_probability_is_no_confidence():
 
 def test_all_right_or_equally_sure_is_no_error():
     sure = [
-        prediction(tag("A"), "A", options=OPTIONS, option_probs={"A": 1.0, "B": 0.0})
-        for _ in range(60)
+        prediction(
+            *(tag("A"), "A"), options=OPTIONS, option_probs={"A": 1.0, "B": 0.0}, image=f"{i}.png"
+        )
+        for i in range(60)
     ]
     found = calibration(judge_all(sure))["metrics"]
     assert found["ece"]["value"] == found["brier"]["value"] == found["nll"]["value"] == 0
+    assert found["brier"]["ci95"][1] > 0.05  # a share has Wilson's; what may be above 1 has not
+    assert found["nll"]["ci95"] is None and found["brier_options"]["ci95"] is None
     assert found["auroc"]["value"] is None and "needs 10 wrong" in found["auroc"]["reason"]

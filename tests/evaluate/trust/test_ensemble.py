@@ -24,6 +24,7 @@ from medr1.evaluate.trust.ensemble import (
 )
 from medr1.records import prediction_from_dict, prediction_to_dict
 from medr1.report.comparison import comparison_table
+from medr1.report.shares import plain
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "PET"}
 QUICK = Settings(num_resamples=200)
@@ -131,6 +132,17 @@ def test_mean_probabilities_mend_what_a_vote_cannot():
     table = comparison_table(document)
     assert "3 files as one" in table and "mean of the probabilities" in table
     assert "Fleiss' kappa" in table
+
+
+def test_nats_that_are_all_0_have_no_interval_of_a_share():
+    sure = member("A" * 40, "A" * 40, [(1.0, 0.0, 0.0)] * 40)
+    judged = {name: judge_all(sure, QUICK) for name in ("one", "two")}
+    found = ensemble(judged)["mean_probabilities"]
+    assert found["value"] == 1.0 and found["ci95"][0] > 0.9
+    for name in ("mutual_information", "predictive_entropy", "expected_entropy"):
+        assert (found[name]["value"], found[name]["ci95"]) == (0, None), name
+        assert found[name]["method"] == "no spread: no interval"
+        assert plain(found[name])["interval"] == ""
 
 
 def test_open_answers_that_claim_the_same_are_one():

@@ -99,6 +99,16 @@ def test_passes_with_dropout_against_scipy_and_sklearn():
     assert found["auroc_entropy"]["value"] == pytest.approx(roc_auc_score(wrong, total))
 
 
+def test_passes_that_are_all_sure_have_no_interval_in_nats():
+    shares = {"A": 1.0, "B": 0.0, "C": 0.0}
+    more = {"options": OPTIONS, "option_probs": shares, "dropout_probs": (shares, shares)}
+    rows = [prediction(tag("A"), "A", name=str(i), image=f"{i}.png", **more) for i in range(40)]
+    found = dropout(judge_all(rows, Settings(num_resamples=50)))
+    assert found["value"] == 1.0 and found["ci95"][0] > 0.9
+    for name in ("mutual_information", "predictive_entropy"):
+        assert (found[name]["value"], found[name]["ci95"]) == (0, None), name
+
+
 def test_passes_that_are_not_whole_are_counted_and_left_out():
     rows = with_passes(np.random.default_rng(1), 40)
     rows[0] = replace(rows[0], dropout_probs=())
@@ -167,10 +177,10 @@ def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
 @pytest.mark.parametrize(
     ("interval", "said"),
     [
-        ((0.01, 0.03), "better than one pass as it is (+2.0 % points, +1.0 to +3.0)"),
+        ((0.01, 0.03), "better than one pass as it is (+2.0 points, +1.0 to +3.0)"),
         ((-0.03, -0.01), "worse than one pass as it is"),
         ((-0.01, 0.03), "no clear difference from one pass as it is"),
-        (None, "no clear difference from one pass as it is (+2.0 % points, no interval)"),
+        (None, "no clear difference from one pass as it is (+2.0 points, no interval)"),
     ],
 )
 def test_better_is_said_only_where_the_interval_says_so(interval, said):

@@ -164,6 +164,17 @@ def test_the_section_of_a_summary():
     assert conformal["mondrian"]["groups"]["MRI"] == split["groups"]["MRI"]
 
 
+def test_sets_that_all_hold_one_option_say_nothing_of_the_next_ones_size():
+    sure = np.tile([0.97, 0.01, 0.01, 0.01], (60, 1))
+    first = np.zeros(60, dtype=int)
+    found = selective(
+        judge_all(items(sure, first), QUICK), judge_all(items(sure, first), QUICK), Aims(0.2, 0.1)
+    )
+    size, single = (found["conformal"]["split"][key] for key in ("size", "single"))
+    assert (size["value"], size["ci95"], size["method"]) == (1.0, None, "no spread: no interval")
+    assert single["value"] == 1.0 and single["ci95"][0] > 0.9  # a share has Wilson's
+
+
 def test_a_group_with_enough_items_has_a_limit_of_its_own():
     """Two modalities of other sharpness: one limit for all covers one too often, one too seldom."""
 
