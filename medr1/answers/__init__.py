@@ -16,6 +16,7 @@ from medr1.answers.extraction import (
     Extraction,
     Verdict,
     extract,
+    gold_answer,
     judge,
     same_answer,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "extract",
     "format_of",
     "given_up",
+    "gold_answer",
     "has_format",
     "in_format",
     "judge",

@@ -103,10 +103,8 @@ def judge(
     answer = extraction.answer
     if answer is None or not gold:
         return Verdict(False, extraction)
-    if kind == "multiple_choice":
-        correct = answer == _gold_letter(gold, options)
-    elif kind == "yes_no":
-        correct = answer == gold.casefold().rstrip(".")
+    if kind in ("multiple_choice", "yes_no"):
+        correct = answer == gold_answer(gold, options=options, answer_type=kind)
     elif kind == "count":
         correct = _same_count(answer, gold)
     elif protocol == "strict":
@@ -144,11 +142,18 @@ def _same_count(answer: str, gold: str) -> bool:
     return same_number(answer, gold) or (":" in answer and same_text(answer, gold))
 
 
-def _gold_letter(gold: str, options: Mapping[str, str]) -> str | None:
-    """The gold as a letter, also where a file gives "(C)", "C) CT" or the right option's text."""
-    if gold.upper() in (options or LETTERS):
-        return gold.upper()
-    return _choices(tuple(options.items())).block(gold).answer
+def gold_answer(ground_truth: str, *, options: Mapping[str, str], answer_type: str) -> str | None:
+    """The ground truth as `extract` gives an answer; None where it is no answer of that type.
+
+    A letter, also where a file gives "(C)", "C) CT" or the right option's text; "yes" for "Yes.";
+    else the text.
+    """
+    gold = ground_truth.strip()
+    if options or answer_type == "multiple_choice":
+        if gold.upper() in (options or LETTERS):
+            return gold.upper()
+        return _choices(tuple(options.items())).block(gold).answer
+    return gold.casefold().rstrip(".") if answer_type == "yes_no" else gold or None
 
 
 @lru_cache(maxsize=4096)

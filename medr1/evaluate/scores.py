@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.answers import Verdict
+from medr1.answers import Verdict, gold_answer, same_answer
 from medr1.records import Prediction, Sample
 
 Values = NDArray[np.float64]
@@ -81,10 +81,9 @@ def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | No
             for number, one in enumerate(prediction.dropout_probs):
                 if all(map(_is_share, one.values())):
                     dropout[i, number, : len(keys)] = [one.get(key, np.nan) for key in keys]
-            said[i] = keys.index(answer) if answer is not None and answer in row else -1
-            right[i] = said[i] if found and found.correct else _gold(prediction.sample, keys)
-            if right[i] >= 0 and np.isnan(probabilities[i, right[i]]):
-                right[i] = -1
+            given = [key if key in row else "" for key in keys]
+            said[i] = _place(answer, given, prediction.sample)
+            right[i] = _place(_gold(prediction.sample), given, prediction.sample)
         elif answer is not None and _is_share(prediction.confidence):
             stated[i] = prediction.confidence
     return Scores(probabilities, said, right, stated, dropout)
@@ -94,13 +93,28 @@ def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
 
 
-def _gold(sample: Sample, keys: Sequence[str]) -> int:
-    """The place of the gold among the answers; -1 where it is none of them."""
-    gold = (sample.ground_truth or "").strip()
-    by_text: Mapping[str, str] = {text: key for key, text in sample.options.items()}
-    for name in (gold, gold.upper(), gold.casefold().rstrip("."), by_text.get(gold)):
-        if name in keys:
-            return keys.index(name)
+def _gold(sample: Sample) -> str | None:
+    """The right answer, whatever was said; None where there is none."""
+    gold = sample.ground_truth or ""
+    return gold_answer(gold, options=sample.options, answer_type=sample.answer_type)
+
+
+def _place(answer: str | None, keys: Sequence[str], sample: Sample) -> int:
+    """The place of the key that is this answer; -1 where it is none of them, or "".
+
+    By its name, in capitals or without; with no options also by what it says.
+    """
+    if not answer:
+        return -1
+    if answer in keys:
+        return keys.index(answer)
+    folded = [key.casefold() for key in keys]
+    if answer.casefold() in folded:
+        return folded.index(answer.casefold())
+    if not sample.options:
+        for place, key in enumerate(keys):
+            if key and same_answer(key, answer, options={}, answer_type=sample.answer_type):
+                return place
     return -1
 
 

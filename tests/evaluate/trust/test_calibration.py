@@ -1,5 +1,7 @@
 """Calibration against torchmetrics, scikit-learn, restatements, and streams of known error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -170,6 +172,39 @@ def test_the_section_of_a_summary():
     assert after["ece"]["value"] < metrics["ece"]["value"]
     group = found["groups"]["modality"]["CT"]
     assert group["metrics"]["ece"] == metrics["ece"]
+
+
+@pytest.mark.parametrize("written", ["({})", "{0}) {1}", "{1}", "lower"])
+def test_the_right_option_is_found_however_the_gold_is_written(written):
+    """Were it found where the answer is right only, half of the errors would be lost."""
+    made = items(*options_stream(4, 200, 2.0))
+
+    def rewritten(one):
+        gold = one.sample.ground_truth
+        text = gold.lower() if written == "lower" else written.format(gold, OPTIONS[gold])
+        return replace(one, sample=replace(one.sample, ground_truth=text))
+
+    plain, other = (
+        calibration(judge_all(rows, Settings(num_resamples=50)))["metrics"]
+        for rows in (made, [rewritten(one) for one in made])
+    )
+    assert plain["nll"]["n"] == 200 and other == plain
+
+
+@pytest.mark.parametrize("kind", ["yes_no", "count", "open"])
+def test_the_right_answer_is_found_among_those_that_a_file_names(kind):
+    names = {"yes_no": ("Yes", "No"), "count": ("2", "3.0"), "open": ("No effusion", "effusion")}
+    golds = {"yes_no": "yes.", "count": "2.0", "open": "there is no effusion"}
+    shares = dict(zip(names[kind], (0.8, 0.2), strict=True))
+    rows = [
+        prediction(tag(said), golds[kind], answer_type=kind, option_probs=shares)
+        for said in (names[kind][0],) * 30 + (names[kind][1],) * 30
+    ]
+    found = calibration(judge_all(rows, Settings(num_resamples=50)))
+    assert (found["n"], found["source"]) == (60, "probabilities")
+    assert found["metrics"]["accuracy"]["value"] == 0.5
+    assert found["metrics"]["nll"]["value"] == pytest.approx(-np.log(0.8))
+    assert found["metrics"]["confidence"]["value"] == pytest.approx(0.5)
 
 
 def test_answers_without_a_confidence_are_counted_and_samples_can_stand_in():
