@@ -159,7 +159,7 @@ def _cost(difference: Document) -> str:
     """ "costs 12.0 points [8.0 to 16.0]", or that nothing is shown."""
     value, ci95 = 100 * difference["value"], difference["ci95"]
     if ci95 is None:
-        return f"changes accuracy by {value:+z.1f} points (no interval: one cluster only)"
+        return f"changes accuracy by {value:+z.1f} points ({clean(difference['method'])})"
     low, high = (100 * bound for bound in ci95)
     if high < 0:
         return f"costs {-value:.1f} points [{-high:.1f} to {-low:.1f}]"

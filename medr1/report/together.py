@@ -76,6 +76,8 @@ def _ensemble(found: Section) -> Part:
 def _better(name: str, found: Section, difference: Section, other: str) -> str:
     low, high = difference["ci95"] or (0.0, 0.0)
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "no clear difference from"
+    if difference["ci95"] is None:
+        verdict = "beside"
     return (
         f"{name} is right for {percent(found['value'])} of {count(found['n'])} questions: "
         f"{verdict} {other} ({change(difference)})."

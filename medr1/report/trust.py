@@ -16,7 +16,7 @@ from medr1.report.shares import CHART, cell, change, plain, x_of, x_ticks, y_of,
 from medr1.report.tables import percent
 from medr1.report.together import together_view
 from medr1.report.uncertain import uncertainty_view
-from medr1.report.visible import count, line, short_path, visible
+from medr1.report.visible import count, interval, line, short_path, visible
 
 BARS = 44
 """Height of the small histogram under the reliability diagram."""
@@ -107,13 +107,21 @@ def _calibration(section: Section, held_out: str) -> dict[str, Any]:
             for name, value in (section.get("brier_parts") or {}).items()
         ],
         "temperature": _temperature(temperature, held_out),
-        "has_after": bool(after),
+        "after": _after(metrics, after),
         "diagram": _diagram(section["bins"]),
         "groups": [
             _calibration_group(name, group)
             for name, group in ((section.get("groups") or {}).get("modality") or {}).items()
         ],
     }
+
+
+def _after(metrics: Section, after: Section) -> str:
+    """What the column with temperature is called, if there is one: it may be of fewer answers."""
+    if not after:
+        return ""
+    n = after["accuracy"]["n"]
+    return "with temperature" + (f", of {n:,}" if n != metrics["accuracy"]["n"] else "")
 
 
 def _overall(metrics: Section) -> str:
@@ -123,7 +131,7 @@ def _overall(metrics: Section) -> str:
     elif gap["ci95"] and gap["ci95"][1] < 0:
         verdict = "less sure than it could be"
     else:
-        verdict = "no clear difference"
+        verdict = "no clear difference" if gap["ci95"] else "a difference without an interval"
     return (
         f"On average it is {percent(metrics['confidence']['value'])} sure and "
         f"{percent(metrics['accuracy']['value'])} right: {verdict} ({change(gap)})."
@@ -133,11 +141,12 @@ def _overall(metrics: Section) -> str:
 def _temperature(found: Section, held_out: str) -> str:
     if found.get("value") is None:
         return f"No temperature: {line(found.get('reason'), 200)}."
-    low, high = found["ci95"] or (found["value"], found["value"])
+    shown = plain(found)
+    around = f" ({shown['interval']})" if shown["interval"] else ""
     return (
-        f"Temperature {number(found['value'])} ({number(low)} to {number(high)}), fitted on "
-        f"{count(found['n'])} other questions ({held_out}): over 1 the model was too sure, under 1 "
-        "not sure enough. No answer changes by it."
+        f"Temperature {shown['value']}{around}, fitted on {count(found['n'])} other questions "
+        f"({held_out}): over 1 the model was too sure, under 1 not sure enough. No answer changes "
+        "by it."
     )
 
 
@@ -150,7 +159,7 @@ def _diagram(bins: Sequence[Section]) -> dict[str, Any]:
         said = (
             f"{percent(one['low'])} to {percent(one['high'])} sure, on average "
             f"{percent(one['confidence'])}: {percent(one['accuracy']['value'])} right "
-            f"({percent(low)} to {percent(high)}), n = {one['n']}"
+            f"({interval(one['accuracy']) or 'no interval'}), n = {one['n']}"
         )
         points.append(
             {
@@ -235,8 +244,8 @@ def _referral(found: Section, held_out: str) -> str:
         f"For at most {percent(found['target_risk'])} wrong answers, answer where the confidence "
         f"is at least {percent(found['threshold'])} and refer the rest to a clinician. Chosen on "
         f"{held_out} so that, with {percent(found['level'])} confidence, the error of what is "
-        f"answered stays under the target; here that refers {percent(found['referred']['value'])} "
-        "of the questions."
+        "answered stays under the target, questions taken as independent; here that refers "
+        f"{percent(found['referred']['value'])} of the questions."
     )
 
 

@@ -215,9 +215,13 @@ def confidence_of(judged: Judged) -> tuple[Values, str | None]:
     The options' probabilities or the file's own confidence; without them, how many of the item's
     samples say the same.
     """
-    found = judged.columns.scores.confidence
-    if not np.isnan(found).all():
-        return found, "probabilities"
+    scores = judged.columns.scores
+    known = {
+        "probabilities": ~np.isnan(scores.of_answer(scores.probabilities)),
+        "stated confidence": ~np.isnan(scores.stated),
+    }
+    if names := [name for name, where in known.items() if where.any()]:
+        return scores.confidence, " and ".join(names)
     outcomes, sampled = judged.outcomes, judged.columns.sampled
     agreed = np.full(len(judged), np.nan)
     for i, (outcome, several) in enumerate(zip(outcomes, sampled, strict=True)):

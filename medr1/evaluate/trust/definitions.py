@@ -230,7 +230,7 @@ TRUST = (
         "the square root of the sum over items of c (n - c) / (n (n - 1)), over the number of them",
         _SAMPLES,
         _OWN,
-        "0 to 0.5",
+        "0 to 0.71",
         "How far the accuracy of one sampled run moves by the sampling alone.",
         "the variance of a sum of independent items",
         _NUMPY,

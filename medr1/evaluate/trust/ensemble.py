@@ -101,6 +101,9 @@ def _against(right: Values, members: Mapping[str, Judged], where: Any) -> dict[s
 
 # --- probabilities ------------------------------------------------------------------------------
 
+_DIGITS = 9
+"""Decimals of nats: what is below them is rounding, and no order of items."""
+
 
 def entropy(probabilities: Values) -> Values:
     """-Σ p ln p over the last axis, in nats; NaN is no option."""
@@ -113,7 +116,8 @@ def mutual_information(probabilities: Values) -> Values:
 
     What the members disagree about, and not what each is unsure of: Lakshminarayanan et al. (2017).
     """
-    return entropy(probabilities.mean(axis=0)) - entropy(probabilities).mean(axis=0)
+    found = entropy(probabilities.mean(axis=0)) - entropy(probabilities).mean(axis=0)
+    return np.maximum(0.0, found.round(_DIGITS))
 
 
 def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:

@@ -25,8 +25,12 @@ def auroc_metric(scores: Values, positive: Mask, judged: Judged, where: Mask) ->
         reason = f"needs {FEWEST} wrong and {FEWEST} right items; there are {n_positive} and"
         return {**null(f"{reason} {n - n_positive}"), "n": n}
     value, interval = auroc(scores[where], positive[where], judged.clusters[where])
-    method = f"Obuchowski over {judged.unit}s" if interval else "no spread: no interval"
-    return {"value": value, "ci95": list(interval) if interval else None, "n": n, "method": method}
+    return {
+        **{"value": value, "ci95": list(interval) if interval else None, "n": n},
+        "method": f"Obuchowski over {judged.unit}s"
+        if interval
+        else f"no spread, or one {judged.unit} only of a kind: no interval",
+    }
 
 
 def auroc(
@@ -36,7 +40,8 @@ def auroc(
 
     The variance is DeLong's with the placements summed by cluster, Obuchowski (1997), Biometrics
     53:567; the interval is symmetric on the logit scale, so that it stays within 0 and 1. None
-    where the area is 0 or 1, or where there is no spread. ValueError where a kind has no item.
+    where the area is 0 or 1, where there is no spread, and where all items of a kind are of one
+    cluster. ValueError where a kind has no item.
     """
     from scipy.stats import norm, rankdata
 
@@ -49,6 +54,8 @@ def auroc(
         placements[kind] = (ranks[kind] - rankdata(scores[kind])) / others
     value = float(placements[positive].mean())
     placements[~positive] = 1 - placements[~positive]  # the share of positive ones above it
+    if min(len(np.unique(clusters[kind])) for kind in (positive, ~positive)) == 1:
+        return value, None
     error = sqrt(_variance(placements - value, positive, clusters))
     if not error:
         return value, None
@@ -67,7 +74,7 @@ def _variance(residuals: Values, positive: Mask, clusters: NDArray[np.intp]) -> 
 
     def sum_of(products: Values, among: Mask) -> float:
         k = len(np.unique(clusters[among]))
-        return k / (k - 1) * float(products.sum()) if k > 1 else 0.0
+        return k / (k - 1) * float(products.sum())
 
     everywhere = np.ones(len(clusters), dtype=bool)
     shared = 2 * sum_of(of_positive * of_negative, everywhere)

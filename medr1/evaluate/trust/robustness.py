@@ -282,6 +282,8 @@ def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, 
         sums[rows, place] = run.correct[where]
         sums[rows, len(cells) + place] = run.clean_correct[where]
         sums[rows, 2 * len(cells) + place] = 1
+    asked = sums[:, 2 * len(cells) :].any(axis=1)  # so that each draw has some
+    sums, clusters = sums[asked], clusters[asked]
 
     def accuracies(drawn: Values) -> tuple[Values, Values]:
         perturbed, as_is, counts = np.split(drawn, 3, axis=1)
@@ -362,7 +364,7 @@ def _looks(run: _Perturbed, clean: Mask) -> list[str]:
     if not blind.any():
         return []
     gain = difference_metric(run.clean_correct, run.correct, run.judged, blind)
-    if gain["ci95"] and gain["ci95"][0] > 0:
+    if gain["value"] > 0 and (gain["ci95"] is None or gain["ci95"][0] > 0):
         return []
     return [
         "with a grey picture the model is about as right as with the real one: it hardly looks, "

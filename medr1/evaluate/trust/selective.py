@@ -134,14 +134,17 @@ def chosen_threshold(confidence: Values, correct: Values, target: float) -> floa
     return passed
 
 
-def _referral(judged: Judged, confidence: Values, fitted_on: Judged | None, target: float) -> Any:
+def _referral(judged: Judged, fitted_on: Judged | None, target: float) -> Any:
     """The threshold for a target risk, what it refers and what risk remains."""
+    confidence, source = confidence_of(judged)
     if fitted_on is None:
         return null(_HELD_OUT)
-    sure, _ = confidence_of(fitted_on)
+    sure, held_source = confidence_of(fitted_on)
     known = ~np.isnan(sure)
     if known.sum() < MIN_ITEMS:
         return null(f"fewer than {MIN_ITEMS} held-out items have a confidence")
+    if held_source != source:
+        return null(f"confidence is by {source} here and by {held_source} in the held-out file")
     threshold = chosen_threshold(sure[known], fitted_on.correct[known], target)
     if threshold is None:
         said = f"no threshold keeps the risk under {target:g} with confidence {LEVEL:g}"
@@ -267,6 +270,6 @@ def selective(judged: Judged, fitted_on: Judged | None = None, aims: Aims = AIMS
             },
         },
         "curve": risk_coverage(sure, right),
-        "referral": _referral(judged, confidence, fitted_on, aims.target_risk),
+        "referral": _referral(judged, fitted_on, aims.target_risk),
         "conformal": _conformal(judged, fitted_on, aims.alpha),
     }

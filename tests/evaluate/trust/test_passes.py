@@ -180,7 +180,7 @@ def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
         ((0.01, 0.03), "better than one pass as it is (+2.0 points, +1.0 to +3.0)"),
         ((-0.03, -0.01), "worse than one pass as it is"),
         ((-0.01, 0.03), "no clear difference from one pass as it is"),
-        (None, "no clear difference from one pass as it is (+2.0 points, no interval)"),
+        (None, "questions: beside one pass as it is (+2.0 points, no interval)"),
     ],
 )
 def test_better_is_said_only_where_the_interval_says_so(interval, said):

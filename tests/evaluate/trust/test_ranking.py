@@ -54,5 +54,11 @@ def test_it_covers_the_truth_as_often_as_it_says():
 def test_without_spread_or_with_one_kind():
     assert auroc(np.arange(10.0), np.arange(10) > 4, np.arange(10)) == (1.0, None)
     assert auroc(np.arange(10.0), np.arange(10) % 2 == 0, np.zeros(10, dtype=np.intp))[1] is None
+    # twelve wrong items of one image say nothing about wrong items of others
+    draw, wrong = np.random.default_rng(0), np.arange(60) < 12
+    clusters = np.where(wrong, 0, np.arange(60))
+    assert auroc(draw.random(60), wrong, clusters)[1] is None
+    clusters[0] = 99
+    assert auroc(draw.random(60), wrong, clusters)[1] is not None
     with pytest.raises(ValueError, match="positive and negative"):
         auroc(np.arange(3.0), np.ones(3, dtype=bool), np.arange(3))

@@ -12,6 +12,7 @@ from medr1.evaluate.trust.robustness import (
     robustness,
 )
 from medr1.records import Prediction, Sample
+from medr1.report.robustness import sentences
 
 OPTIONS = {"A": "Heart", "B": "Lung", "C": "Skin"}
 
@@ -136,6 +137,35 @@ def test_a_model_that_does_not_look_is_called_so():
     blind = answers("blank", 1, BLANK)
     looks = robustness(rows[:80] + blind, settings=Settings())
     assert not any("hardly looks" in warning for warning in looks["warnings"])
+
+
+def test_without_an_interval_the_value_says_whether_it_looks():
+    alike = {"image": "one.png"}
+    rows = answers("none", 0, CLEAN, **alike) + answers("jpeg", 1, CLEAN, **alike)
+    for blind, warned in ((BLANK, False), (CLEAN, True)):
+        document = robustness(rows + answers("blank", 1, blind, **alike), settings=Settings())
+        assert any("hardly looks" in said for said in document["warnings"]) is warned
+    rows = answers("none", 0, "A" * 40, **alike) + answers("jpeg", 1, "A" * 30 + "B" * 10, **alike)
+    (sentence,) = sentences(robustness(rows, settings=Settings()))
+    assert "-25.0 points (one image only: no interval)" in sentence
+
+
+def test_means_over_all_draw_the_images_that_are_asked():
+    """Few images can be rotated; a draw without any of them has no mean."""
+    rows = [
+        said(f"q{i:03d}", "none", 0, "A" if i % 3 else "B", image=f"{i // 4}.png")
+        for i in range(400)
+    ]
+    rows += [
+        said(f"q{i:03d}", "rotation", 1, "A" if i % 5 else "B", image=f"{i // 4}.png")
+        for i in range(24)
+    ]
+    found = robustness(rows, settings=Settings())
+    low, high = found["mean_corruption_accuracy"]["ci95"]
+    assert 0.5 < low < found["mean_corruption_accuracy"]["value"] < high < 1
+    alone = robustness(rows[:24] + rows[400:], settings=Settings())
+    for name in ("mean_corruption_accuracy", "mean_relative_drop"):
+        assert found[name] == alone[name]
 
 
 def test_nothing_right_has_no_relative_drop():

@@ -1,5 +1,6 @@
 """Abstention against restatements over every order, crepes, and data of known risk."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import binomtest
 from test_calibration import OPTIONS, items, options_stream, stream
 
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.trust.calibration import level_sums, level_totals
+from medr1.evaluate.trust.calibration import calibration, level_sums, level_totals
 from medr1.evaluate.trust.selective import (
     Aims,
     area_under_risk_coverage,
@@ -173,6 +174,22 @@ def test_sets_that_all_hold_one_option_say_nothing_of_the_next_ones_size():
     size, single = (found["conformal"]["split"][key] for key in ("size", "single"))
     assert (size["value"], size["ci95"], size["method"]) == (1.0, None, "no spread: no interval")
     assert single["value"] == 1.0 and single["ci95"][0] > 0.9  # a share has Wilson's
+
+
+def test_a_threshold_is_not_taken_over_from_another_kind_of_confidence():
+    here = judge_all(items(*options_stream(1, 200, 1.0)), QUICK)
+    stated = [replace(one, option_probs=None) for one in items(*options_stream(2, 400, 1.0))]
+    sampled = [replace(one, confidence=None, samples=(one.model_output,) * 4) for one in stated]
+    for held, name in ((stated, "stated confidence"), (sampled, "agreement of samples")):
+        referral = selective(here, judge_all(held, QUICK), Aims(0.5, 0.1))["referral"]
+        assert referral["value"] is None
+        assert f"by probabilities here and by {name} in the" in referral["reason"]
+        alike = selective(judge_all(held, QUICK), judge_all(held, QUICK), Aims(0.5, 0.1))
+        assert alike["source"] == name and alike["referral"]["threshold"] is not None
+    mixed = judge_all(items(*options_stream(1, 200, 1.0)) + stated, QUICK)
+    found = calibration(mixed, here)
+    assert found["source"] == "probabilities and stated confidence"
+    assert found["temperature"]["metrics"]["accuracy"]["n"] == 200 and found["n"] == 600
 
 
 def test_a_group_with_enough_items_has_a_limit_of_its_own():
