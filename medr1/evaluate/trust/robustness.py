@@ -30,7 +30,7 @@ from medr1.evaluate.estimates import (
 )
 from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
-from medr1.evaluate.trust.calibration import bin_sums, equal_width, expected_error
+from medr1.evaluate.trust.binned import bin_sums, equal_width, expected_error
 from medr1.evaluate.trust.passes import MIN_ITEMS, views
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test

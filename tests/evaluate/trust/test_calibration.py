@@ -11,18 +11,20 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.trust.calibration import (
+from medr1.evaluate.trust.binned import (
     BINS,
-    MIN_ITEMS,
     bin_sums,
     brier_parts,
-    calibration,
     debiased_error,
     equal_mass,
     equal_width,
     expected_error,
-    fitted_temperature,
     largest_error,
+)
+from medr1.evaluate.trust.calibration import (
+    MIN_ITEMS,
+    calibration,
+    fitted_temperature,
     tempered,
 )
 from medr1.records import Failure
