@@ -121,8 +121,10 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     if metrics := calibration.get("metrics"):
         yield _row("surer than right", metrics["overconfidence"], signed=True)
         yield _row("ece", metrics["ece"])
+        yield "  by chance, up to", percent(metrics["ece"].get("by_chance")), "", ""
         if after := (calibration.get("temperature") or {}).get("metrics"):
             yield _row("  with temperature", after["ece"])
+        yield _row("ece_debiased", metrics["ece_debiased"])
         yield _row("auroc", metrics["auroc"])
     if metrics := selective.get("metrics"):
         yield _row("aurc", metrics["aurc"])

@@ -189,11 +189,15 @@ def _calibration_group(name: str, group: Section) -> dict[str, Any]:
     row = {"name": line(name), "n": count(group["n"]), "reason": line(group.get("reason"))}
     names = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
     found = group.get("metrics") or {}
-    return {**row, "cells": [cell(found[key], key == "overconfidence") for key in names if found]}
+    return {**row, "cells": [_as_shown(key, found[key]) for key in names if found]}
 
 
 def _as_shown(name: str, metric: Section) -> dict[str, str]:
-    return plain(metric) if name in ("brier", "brier_options", "nll") else cell(metric)
+    if (chance := metric.get("by_chance")) is not None:
+        return {**cell(metric), "interval": f"by chance up to {percent(chance)}"}
+    if name in ("brier", "brier_options", "nll"):
+        return plain(metric)
+    return cell(metric, signed=name == "overconfidence")
 
 
 # --- abstention ---------------------------------------------------------------------------------

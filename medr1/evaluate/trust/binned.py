@@ -1,16 +1,25 @@
 """Calibration errors over bins of confidence: ECE and its kin, and the parts of the Brier score.
 
 Pure functions of confidence (items,), correctness (items,) and the bin of each item (items,).
+A bootstrap of these errors has no interval to give: they are biased upwards, and a resample adds
+the same bias once more. So the debiased one has an interval of its own, and the others stand beside
+what chance alone makes of them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medr1.evaluate.judging import Values
+from medr1.intervals import Interval
 
 BINS = 15
+CHANCE = 0.95
+"""How many of calibrated models stay under what is called chance."""
+_DRAWN_AT_ONCE = 100
 
 Bins = NDArray[np.intp]
 
@@ -71,6 +80,74 @@ def debiased_error(sums: Values) -> Values:
     kept = n > 1
     squares = np.where(kept, n * (gaps**2 - chance), 0).sum(axis=1)
     return np.sqrt(np.maximum(squares / np.maximum(np.where(kept, n, 0).sum(axis=1), 1), 0))
+
+
+def chance_error(
+    totals: Values,
+    statistic: Callable[[Values], Values],
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
+) -> float | None:
+    """What an error stays under for CHANCE of the models that are as sure as they are right.
+
+    `totals` are `bin_sums` by cluster (clusters, 3 x bins). Each draw gives all that a cluster is
+    too sure of, or not sure enough, one random sign: the wild cluster bootstrap under the null,
+    Cameron, Gelbach and Miller (2008). None for fewer than two clusters.
+    """
+    if len(totals) < 2:
+        return None
+    sure, right, n = np.split(totals, 3, axis=1)
+    rng = np.random.default_rng(seed)
+    found = []
+    for start in range(0, num_resamples, _DRAWN_AT_ONCE):
+        number = min(_DRAWN_AT_ONCE, num_resamples - start)
+        signs = 1.0 - 2.0 * rng.integers(2, size=(number, len(totals)))
+        gaps = signs @ (sure - right)
+        items = np.broadcast_to(n.sum(axis=0), gaps.shape)
+        found.append(statistic(np.hstack([gaps, np.zeros_like(gaps), items])))
+    return float(np.quantile(np.concatenate(found), CHANCE))
+
+
+def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | None:
+    """The interval of `debiased_error`, of `bin_sums` by cluster (clusters, 3 x bins).
+
+    The bins' gaps, weighted, are about normal with the covariance V over clusters, so that the sum
+    of their squares is about a times a noncentral chi-square of k degrees, a = tr V² / tr V and
+    k = (tr V)² / tr V² (Satterthwaite, 1946), whose noncentrality the interval inverts. Bins of
+    one cluster are left out. None where no bin has two, or without a spread.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import ncx2
+
+    sure, right, n = np.split(totals, 3, axis=1)
+    clusters = (n > 0).sum(axis=0)
+    kept = clusters > 1
+    if not kept.any():
+        return None
+    excess, n, clusters = (sure - right)[:, kept], n[:, kept], clusters[kept]
+    items = n.sum(axis=0)
+    gaps, weights = excess.sum(axis=0) / items, np.sqrt(items / items.sum())
+    spread = (excess - gaps * n) / items * weights * np.sqrt(clusters / (clusters - 1))
+    covariance = spread.T @ spread
+    trace, squares = float(np.trace(covariance)), float((covariance**2).sum())
+    if trace <= 0:
+        return None
+    scale, degrees = squares / trace, trace**2 / squares
+    found = float(((weights * gaps) ** 2).sum()) / scale
+
+    def root(share: float) -> float:
+        """The error of which as little, or less, is found in this share of draws."""
+
+        def beyond(noncentrality: float) -> float:
+            return float(ncx2.cdf(found, degrees, noncentrality)) - share
+
+        if beyond(0.0) <= 0:
+            return 0.0
+        most = 2 * found + 100.0
+        return float(np.sqrt(scale * brentq(beyond, 0.0, most)))
+
+    return root((1 + confidence) / 2), root((1 - confidence) / 2)
 
 
 def brier_parts(confidence: Values, correct: Values, bins: Bins) -> dict[str, float]:

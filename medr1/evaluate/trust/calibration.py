@@ -21,14 +21,16 @@ from medr1.evaluate.trust.binned import (
     bin_sums,
     bin_totals,
     brier_parts,
+    chance_error,
     debiased_error,
+    debiased_interval,
     equal_mass,
     equal_width,
     expected_error,
     largest_error,
 )
 from medr1.evaluate.trust.ranking import auroc_metric
-from medr1.intervals import bootstrap_statistic, named_interval, percentiles
+from medr1.intervals import bootstrap_statistic, cluster_totals, named_interval, percentiles
 
 MIN_ITEMS = 50
 """Under so many items with a confidence nothing is computed: a bin would hold three."""
@@ -199,12 +201,8 @@ def calibration_metrics(
     if not n:
         return {}
 
-    def of_bins(bins: Bins, statistic: Callable[[Values], Values]) -> Metric:
-        interval = None
-        if n <= MOST_DRAWN:
-            sums = bin_sums(sure, right, bins)
-            interval = bootstrap_statistic(sums, clusters, statistic, **judged.drawn)
-        return _metric(float(statistic(bin_totals(sure, right, bins))[0]), interval, n, judged)
+    def biased(bins: Bins, statistic: Callable[[Values], Values]) -> Metric:
+        return error_metric(sure, right, clusters, bins, statistic, judged)
 
     def mean(values: Values, where: Mask, *, share: bool = True) -> Metric:
         if not where.any():
@@ -225,15 +223,52 @@ def calibration_metrics(
         "confidence": mean(confidence, kept),
         "accuracy": mean_metric(judged.correct, judged, kept),
         "overconfidence": mean(confidence - judged.correct, kept),
-        "ece": of_bins(wide, expected_error),
-        "ece_mass": of_bins(even, expected_error),
-        "ece_debiased": of_bins(even, debiased_error),
-        "mce": of_bins(wide, largest_error),
+        "ece": biased(wide, expected_error),
+        "ece_mass": biased(even, expected_error),
+        "ece_debiased": _debiased(sure, right, clusters, even, judged),
+        "mce": biased(wide, largest_error),
         "brier": mean(squared, kept),
         "brier_options": mean(squares, has, share=False),
         "nll": {**mean(nll, has, share=False), "n_clipped": int((own[has] < LEAST).sum())},
         "auroc": auroc_metric(confidence, judged.correct == 1, judged, kept),
     }
+
+
+def error_metric(
+    confidence: Values,
+    correct: Values,
+    clusters: NDArray[np.intp],
+    bins: Bins,
+    statistic: Callable[[Values], Values],
+    judged: Judged,
+) -> Metric:
+    """A calibration error of these items, biased as it is, with what chance alone makes of it."""
+    n, by_chance = len(correct), None
+    if n <= MOST_DRAWN:
+        totals = cluster_totals(bin_sums(confidence, correct, bins), clusters)
+        by_chance = chance_error(totals, statistic, **judged.drawn)
+    return {
+        "value": float(statistic(bin_totals(confidence, correct, bins))[0]),
+        "ci95": None,
+        "n": n,
+        "by_chance": by_chance,
+        "method": "biased upwards: no interval; by_chance is what 95 % of calibrated models stay "
+        f"under, by a wild bootstrap over {judged.unit}s",
+    }
+
+
+def _debiased(
+    confidence: Values, correct: Values, clusters: NDArray[np.intp], bins: Bins, judged: Judged
+) -> Metric:
+    """The debiased error with the interval that inverts its distribution."""
+    interval, n = None, len(correct)
+    if n <= MOST_DRAWN:
+        totals = cluster_totals(bin_sums(confidence, correct, bins), clusters)
+        interval = debiased_interval(totals)
+    value = float(debiased_error(bin_totals(confidence, correct, bins))[0])
+    found = _metric(value, interval, n, judged)
+    name = f"noncentral chi-square over {judged.unit}s"
+    return {**found, "method": name if found["ci95"] else found["method"]}
 
 
 def _diagram(judged: Judged, confidence: Values) -> list[dict[str, Any]]:

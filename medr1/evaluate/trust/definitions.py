@@ -31,14 +31,15 @@ TRUST = (
         _CONFIDENCE,
         _OWN,
         _SHARE,
-        "How far, on average, being right is from being sure; above 0 by chance in small samples.",
-        _GUO,
+        "How far, on average, being right is from being sure; above 0 by chance, and by_chance is "
+        "what 95 % of calibrated models stay under.",
+        f"{_GUO}; chance: Cameron, Gelbach and Miller (2008), wild cluster bootstrap",
         _NUMPY,
     ),
     Definition(
         "ece_mass",
         "Expected calibration error, equal mass",
-        f"{_BINS}; 15 bins of as many items, by stable rank, which resamples keep",
+        f"{_BINS}; 15 bins of as many items, by stable rank",
         _CONFIDENCE,
         _OWN,
         _SHARE,
@@ -56,8 +57,9 @@ TRUST = (
         _SHARE,
         "The L2 error (ece is L1) less what chance adds to it: near 0 for a calibrated model, "
         "whatever n.",
-        "Kumar, Liang and Ma (2019), section 4.1",
-        _NUMPY,
+        "Kumar, Liang and Ma (2019), section 4.1; the interval inverts a noncentral chi-square "
+        "(Satterthwaite, 1946) of the bins' gaps, with their covariance over images",
+        _SCIPY,
     ),
     Definition(
         "mce",

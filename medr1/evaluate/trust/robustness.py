@@ -30,7 +30,8 @@ from medr1.evaluate.estimates import (
 )
 from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
-from medr1.evaluate.trust.binned import bin_sums, equal_width, expected_error
+from medr1.evaluate.trust.binned import equal_width, expected_error
+from medr1.evaluate.trust.calibration import error_metric
 from medr1.evaluate.trust.passes import MIN_ITEMS, views
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test
@@ -226,10 +227,10 @@ def _drop(clean: Values, perturbed: Values) -> Values:
 
 
 def _ece(run: _Perturbed, where: Mask) -> Metric:
-    """The expected calibration error with its bootstrap interval, over 15 equal bins."""
-    sure = run.confidence[where]
-    sums = bin_sums(sure, run.correct[where], equal_width(sure))
-    return statistic_metric(sums, run.judged.clusters[where], expected_error, run.judged)
+    """The expected calibration error over 15 equal bins, with what chance makes of it."""
+    sure, clusters = run.confidence[where], run.judged.clusters[where]
+    bins = equal_width(sure)
+    return error_metric(sure, run.correct[where], clusters, bins, expected_error, run.judged)
 
 
 def _consistency(run: _Perturbed, kind: str) -> Metric:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from predictions import prediction, tag
 from scipy.optimize import brentq
+from scipy.special import ndtr
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
@@ -15,7 +16,9 @@ from medr1.evaluate.trust.binned import (
     BINS,
     bin_sums,
     brier_parts,
+    chance_error,
     debiased_error,
+    debiased_interval,
     equal_mass,
     equal_width,
     expected_error,
@@ -27,6 +30,7 @@ from medr1.evaluate.trust.calibration import (
     fitted_temperature,
     tempered,
 )
+from medr1.intervals import cluster_totals
 from medr1.records import Failure
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray", "D": "PET"}
@@ -101,6 +105,67 @@ def test_the_debiased_error_finds_a_known_miscalibration():
     assert np.mean([error for _, error in found]) > 0.31
 
 
+def image_stream(draw, n, gap, per_image):
+    """Streams that are too sure by `gap` everywhere; items of an image go wrong together."""
+    confidence = draw.uniform(0.4, 0.95, n)
+    images = np.arange(n) // per_image
+    shared = draw.normal(size=n)[images] if per_image > 1 else 0.0
+    own = draw.normal(size=n)
+    luck = ndtr(0.6 * shared + 0.8 * own if per_image > 1 else own)
+    correct = (luck < confidence - gap).astype(float)
+    return confidence, correct, images
+
+
+@pytest.mark.parametrize("per_image", [1, 4])
+@pytest.mark.parametrize(("n", "gap"), [(60, 0.0), (100, 0.1), (500, 0.0), (1000, 0.05)])
+def test_the_interval_of_the_debiased_error_holds_the_truth_as_often_as_it_says(n, gap, per_image):
+    draw, held = np.random.default_rng(5), []
+    for _ in range(200):
+        confidence, correct, images = image_stream(draw, n, gap, per_image)
+        sums = bin_sums(confidence, correct, equal_mass(confidence))
+        low, high = debiased_interval(cluster_totals(sums, images))
+        held.append(low <= gap + 1e-9 and gap <= high)
+    assert 0.89 <= np.mean(held) <= 1.0
+
+
+def test_the_interval_of_one_bin_is_that_of_a_normal_gap_without_its_sign():
+    draw = np.random.default_rng(6)
+    for gap in (0.02, 0.2):
+        confidence, correct, _ = image_stream(draw, 200, gap, 1)
+        excess = confidence - correct
+        found, error = abs(excess.mean()), excess.std(ddof=1) / np.sqrt(200)
+        sums = bin_sums(confidence, correct, np.zeros(200, dtype=int), 1)
+        low, high = debiased_interval(sums)
+
+        def as_little(mean, found=found, error=error):
+            return ndtr((found - mean) / error) - ndtr((-found - mean) / error)
+
+        assert as_little(high) == pytest.approx(0.025, abs=1e-6)
+        assert as_little(low) == pytest.approx(0.975, abs=1e-6) or (low == 0 > as_little(0) - 0.975)
+        wide = debiased_interval(sums, confidence=0.99)
+        assert wide[0] <= low and high < wide[1]
+    repeated = cluster_totals(np.tile(sums, (4, 1)), np.tile(np.arange(200), 4))
+    assert debiased_interval(repeated) == pytest.approx((low, high))  # seen again is no news
+    assert debiased_interval(total(sums)) is None
+
+
+@pytest.mark.parametrize("per_image", [1, 4])
+@pytest.mark.parametrize("statistic", [expected_error, largest_error])
+def test_a_calibrated_model_is_over_what_chance_makes_in_one_of_twenty(statistic, per_image):
+    draw = np.random.default_rng(7)
+
+    def is_over(gap):
+        confidence, correct, images = image_stream(draw, 400, gap, per_image)
+        sums = bin_sums(confidence, correct, equal_width(confidence))
+        totals = cluster_totals(sums, images)
+        assert chance_error(total(sums), statistic) is None
+        return statistic(total(sums))[0] > chance_error(totals, statistic, num_resamples=300)
+
+    assert 0.005 <= np.mean([is_over(0.0) for _ in range(200)]) <= 0.11
+    if statistic is expected_error:
+        assert all(is_over(0.2) for _ in range(20))
+
+
 def options_stream(seed, n, temperature):
     """Probabilities over 2 to 4 options, and right ones drawn from them at a temperature."""
     draw = np.random.default_rng(seed)
@@ -162,8 +227,13 @@ def test_the_section_of_a_summary():
     assert metrics["brier_options"]["value"] == pytest.approx(squares)
     assert metrics["overconfidence"]["value"] == pytest.approx(confidence.mean() - correct.mean())
     for name, metric in metrics.items():
-        low, high = metric["ci95"]
-        assert low <= high and metric["n"] == 300, name
+        assert metric["n"] == 300, name
+        if name in ("ece", "ece_mass", "mce"):
+            assert metric["ci95"] is None and "by_chance" in metric["method"], name
+            assert 0 < metric["by_chance"] < (1 if name == "mce" else metric["value"]), name
+        else:
+            low, high = metric["ci95"]
+            assert low <= high, name
     assert sum(one["n"] for one in found["bins"]) == 300
     temperature = found["temperature"]
     low, high = temperature["ci95"]
