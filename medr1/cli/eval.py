@@ -164,6 +164,7 @@ def evaluate(
     from medr1.files import prepare_folder, to_json
     from medr1.report.tables import summary_table
 
+    _require_fitted(asked)
     gates = Gates.of(fail_under, baseline)
     evaluation = _evaluation(**asked)
     files = result_files(results)
@@ -234,6 +235,18 @@ def _evaluation(
         Path(robustness) if robustness else None,
         tuple(map(Path, ensemble)),
     )
+
+
+def _require_fitted(asked: Mapping[str, Any]) -> None:
+    """UsageError where what held-out results are fitted for is given, and they are not."""
+    context = click.get_current_context()
+    for name in ("target_risk", "alpha"):
+        source = context.get_parameter_source(name)
+        if source is click.core.ParameterSource.COMMANDLINE and not asked["calibrate_on"]:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} goes with --calibrate-on FILE, results of other "
+                "questions."
+            )
 
 
 def _training(train_data: str | None, data: str | None) -> Questions | None:

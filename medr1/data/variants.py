@@ -100,7 +100,12 @@ def plan(
     wrong = wrong_texts(kept)
     for kind in (*kinds, BLIND):
         missing: Counter[str] = Counter()
-        numbers = _numbers(kind, severities)
+        there = _numbers(kind)
+        numbers = there if len(there) == 1 else tuple(s for s in there if s in severities)
+        if not numbers:
+            reason = f"that --severities leaves out, there being {there[0]} to {there[-1]}"
+            left_out[kind] = {reason: len(kept)}
+            continue
         for severity in numbers:
             for sample in kept:
                 changed = _under(kind, severity, sample, seed, wrong)
@@ -113,17 +118,18 @@ def plan(
         asked[kind] = numbers
         if missing:
             left_out[kind] = dict(missing)
+    if kinds and asked.keys() == {BLIND}:
+        said = ", ".join(f"{kind} {reason}" for kind in kinds for reason in left_out[kind])
+        raise InputError(f"nothing is asked: {said}. Give others.")
     planned = replace(questions, samples=samples, failures={})
     return Plan(planned, perturbed, asked, left_out, len(kept))
 
 
-def _numbers(kind: str, severities: Sequence[int]) -> tuple[int, ...]:
-    """The severities of a kind that are asked for; 1 where it has one only."""
+def _numbers(kind: str) -> tuple[int, ...]:
+    """The severities, or variants, that there are of a kind."""
     if kind in REWORDINGS:
-        there = tuple(range(1, REWORDINGS[kind].variants + 1))
-    else:
-        there = PERTURBATIONS[kind].severities
-    return there if len(there) == 1 else tuple(s for s in there if s in severities)
+        return tuple(range(1, REWORDINGS[kind].variants + 1))
+    return PERTURBATIONS[kind].severities
 
 
 def _usable(questions: Questions, options_only: bool) -> tuple[list[Sample], Counter[str]]:

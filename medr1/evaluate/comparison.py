@@ -36,7 +36,7 @@ def compare(
     runs: Runs,
     *,
     settings: Settings,
-    common_only: bool = False,
+    common_only: bool | None = False,
     as_one: bool = True,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The comparison document of each later run against the first, and a row for each item.

@@ -59,7 +59,7 @@ class Evaluation:
         results = self.open(path)
         judged = scan(results.chunks, self.settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
-        held_out = self._held_out(path, judged)
+        held_out = self._held_out(path, results.meta, judged)
         summary = summary_of(
             judged,
             blind=self._blind(path),
@@ -68,9 +68,10 @@ class Evaluation:
             held_out=held_out,
             aims=self.aims,
         )
-        summary["warnings"] += [*results.notes, *self._missing(judged)]
+        summary["warnings"] += [*results.notes, *self._missing(judged), *self._seen(judged)]
         if held_out is not None:
             summary["calibrate_on"] = str(self.calibrate_on)
+            summary["warnings"] += _not_fitted(summary)
             shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
             if shared:
                 said = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
@@ -81,6 +82,7 @@ class Evaluation:
             summary["warnings"].append(NOT_ABSOLUTE)
         if self.ablated is not None:
             ablated, predictions = self.read(self.ablated), self.read(path).predictions
+            _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
             found = looking(predictions, str(path), ablated, str(self.ablated), self.settings)
             summary["looking"] = found
         if self.robustness is not None:
@@ -97,18 +99,19 @@ class Evaluation:
         return read_results(path, columns=self.columns, questions=self.questions)
 
     @cached_property
-    def _calibrating(self) -> Judged | None:
-        """The items of --calibrate-on, judged once for all results."""
+    def _calibrating(self) -> tuple[Judged, Mapping[str, Any]] | None:
+        """The items of --calibrate-on, judged once for all results, and their run's manifest."""
         if self.calibrate_on is None:
             return None
         found = read_results(self.calibrate_on, columns=self.columns)
-        return judge_all(found.predictions, self.settings)
+        return judge_all(found.predictions, self.settings), found.meta
 
-    def _held_out(self, path: Path, judged: Judged) -> Judged | None:
-        """The items of --calibrate-on; InputError where one of them is judged as well."""
-        held_out = self._calibrating
-        if held_out is None:
+    def _held_out(self, path: Path, meta: Mapping[str, Any], judged: Judged) -> Judged | None:
+        """The items of --calibrate-on; InputError for another model's, or items judged as well."""
+        if self._calibrating is None:
             return None
+        held_out, its_meta = self._calibrating
+        _require_same_model(f"--calibrate-on {self.calibrate_on}", its_meta, meta)
         if shared := len(set(held_out.ids) & set(judged.ids)):
             raise InputError(
                 f"--calibrate-on {self.calibrate_on}: {shared} of its items are in {path} too. "
@@ -132,6 +135,16 @@ class Evaluation:
             return []
         missing = len(self.questions.samples) - len(judged)
         return [f"{missing} items of {self.questions.name} have no result here."]
+
+    def _seen(self, judged: Judged) -> list[str]:
+        """What to say of judged items that stand in the training questions too."""
+        known = {sample.id for sample in self.train or ()}
+        if not (shared := len(known & set(judged.ids))):
+            return []
+        return [
+            f"{shared} items stand in the training questions too, by their ids: the blind "
+            "predictors have seen their answers."
+        ]
 
     def _blind(self, path: Path) -> BlindPanel | None:
         if self.train is None:
@@ -167,10 +180,28 @@ def _robustness(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     document = parse_json(read_text(path), str(path))
     if not isinstance(document, dict) or document.get("schema") != ROBUSTNESS_SCHEMA:
         raise InputError(f"{path} is no robustness.json. Make one with medr1 robustness.")
-    models = [about.get("model_sha256") for about in (document["meta"], meta)]
-    if None not in models and models[0] != models[1]:
-        raise InputError(f"{path} is of another model than the results. Give that of the same one.")
+    _require_same_model(str(path), document["meta"], meta)
     return document
+
+
+def _not_fitted(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Why what --calibrate-on was given for is not there."""
+    calibration, selective = summary["calibration"], summary["selective"]
+    parts = {
+        "temperature": calibration.get("temperature", calibration),
+        "referral threshold": selective.get("referral", selective),
+        "conformal sets": selective.get("conformal", selective),
+    }
+    for name, part in parts.items():
+        if reason := part.get("reason"):
+            yield f"no {name}: {reason}."
+
+
+def _require_same_model(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """InputError where two manifests name different models; a file without one may be of any."""
+    models = [about.get("model_sha256") for about in (one, other)]
+    if None not in models and models[0] != models[1]:
+        raise InputError(f"{name} is of another model than the results. Give that of the same one.")
 
 
 def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:

@@ -84,7 +84,7 @@ def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | 
     }
     if len(runs) < 2:
         raise InputError(f"{path} is its own baseline. Name the results of an earlier run.")
-    document, _ = compare(runs, settings=settings, as_one=False)
+    document, _ = compare(runs, settings=settings, common_only=None, as_one=False)
     difference = document["comparisons"][0]
     if not difference["ci95"] or difference["ci95"][1] >= 0:
         return None

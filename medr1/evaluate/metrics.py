@@ -316,6 +316,11 @@ def _warnings(judged: Judged, asked: Sequence[str]) -> list[str]:
         found.append(f"{truncated} of {n} outputs were cut off at the token limit.")
     if n and not judged.columns.says_finish.any():
         found.append("the file does not say which outputs were cut off at the token limit.")
+    if unfit := int(judged.columns.scores.unfit.sum()):
+        found.append(
+            f"option_probs or confidence of {unfit} of {n} items are no probabilities (0 to 1, "
+            "those of all options at most 1 together); they count as not known."
+        )
     repeated = n - len(set(judged.ids))
     if repeated:
         found.append(f"{repeated} of {n} items repeat the id of an earlier one; all are counted.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ class Scores:
     """Place of the right one; -1 where it is not among them."""
     stated: Values
     """The file's own confidence in the answer, where it gives no probabilities; else NaN."""
+    unfit: NDArray[np.bool_]
+    """Where there are option_probs or a confidence that are no probabilities: left out."""
     dropout: Values
     """(items, passes, K), the probabilities of each pass with dropout on; NaN where there is none,
     no column where no item has any."""
@@ -38,6 +40,7 @@ class Scores:
             np.concatenate([part.said for part in parts]),
             np.concatenate([part.right for part in parts]),
             np.concatenate([part.stated for part in parts]),
+            np.concatenate([part.unfit for part in parts]),
             _stacked([part.dropout for part in parts]),
         )
 
@@ -63,8 +66,9 @@ class Scores:
 
 def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | None]) -> Scores:
     """The scores of predictions with their verdicts; what is no probability counts as unknown."""
-    rows = [p.option_probs or {} for p in predictions]
-    rows = [row if all(map(_is_share, row.values())) else {} for row in rows]
+    given = [p.option_probs or {} for p in predictions]
+    rows = [row if _are_shares(row) else {} for row in given]
+    unfit = np.array([bool(one) and not row for one, row in zip(given, rows, strict=True)], bool)
     most = max((len(p.sample.options) for p in predictions), default=0)
     width = max(most, *map(len, rows)) if any(rows) else 0
     probabilities = np.full((len(rows), width), np.nan)
@@ -79,18 +83,25 @@ def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | No
             keys = sorted(options if row.keys() <= options.keys() else row)
             probabilities[i, : len(keys)] = [row.get(key, np.nan) for key in keys]
             for number, one in enumerate(prediction.dropout_probs):
-                if all(map(_is_share, one.values())):
+                if _are_shares(one):
                     dropout[i, number, : len(keys)] = [one.get(key, np.nan) for key in keys]
-            given = [key if key in row else "" for key in keys]
-            said[i] = _place(answer, given, prediction.sample)
-            right[i] = _place(_gold(prediction.sample), given, prediction.sample)
-        elif answer is not None and _is_share(prediction.confidence):
-            stated[i] = prediction.confidence
-    return Scores(probabilities, said, right, stated, dropout)
+            names = [key if key in row else "" for key in keys]
+            said[i] = _place(answer, names, prediction.sample)
+            right[i] = _place(_gold(prediction.sample), names, prediction.sample)
+        elif _is_share(prediction.confidence):
+            stated[i] = prediction.confidence if answer is not None else np.nan
+        elif prediction.confidence is not None:
+            unfit[i] = True
+    return Scores(probabilities, said, right, stated, unfit, dropout)
 
 
 def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _are_shares(row: Mapping[str, object]) -> bool:
+    """Whether these are probabilities of options that exclude each other, up to rounding."""
+    return all(map(_is_share, row.values())) and sum(row.values()) <= 1.01  # type: ignore[arg-type]
 
 
 def _gold(sample: Sample) -> str | None:

@@ -71,6 +71,16 @@ def test_what_may_change_the_right_answer_is_left_out_and_counted(
     assert len(under(planned([item], ("jpeg",)), "jpeg")) == 3
 
 
+def test_severities_that_a_kind_does_not_have_leave_it_out_and_are_said():
+    found = planned([sample("a"), sample("b")], ("letter_names", "jpeg"), (5,))
+    assert found.severities == {"jpeg": (5,), "blank": (1,)}
+    assert found.left_out == {
+        "letter_names": {"that --severities leaves out, there being 1 to 4": 2}
+    }
+    with pytest.raises(InputError, match="nothing is asked: letter_names that --severities"):
+        planned([sample("a")], ("letter_names",), (5,))
+
+
 def test_items_that_cannot_be_judged_are_not_asked():
     samples = [sample("a"), sample("b", gold=None), sample("c"), sample("d", options=(), gold="x")]
     found = planned(samples, (), failures={2: Failure("no_image", "")}, options_only=True)

@@ -134,6 +134,8 @@ def test_baseline(tmp_path):
     assert medr1(near, "--baseline", before).returncode == 0
     done = medr1(worse, "--baseline", before)
     assert done.returncode == 1 and "below the baseline's interval" in done.stderr
+    done = medr1(written(tmp_path / "half.jsonl", rows()[:30]), "--baseline", file)
+    assert done.returncode == 2 and "Run both on the same questions." in done.stderr
     done = medr1(file, "--baseline", before, "--protocol", "strict")
     assert done.returncode == 2 and "--protocol default" in done.stderr
 
@@ -170,6 +172,62 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
     done = medr1(file, "--data", data)
     assert "best blind" in done.stdout and "gain over blind" in done.stdout
+    assert "have seen their answers" not in done.stdout
+    done = medr1(file, "--train-data", data / "test.json", "--metrics", "accuracy")
+    assert "! 60 items stand in the training questions too" in done.stdout
+
+
+def test_confidence_probabilities_and_samples_are_read_from_any_list(tmp_path):
+    items = [{**row, "score": 0.9 if i < 40 else 0.3} for i, row in enumerate(rows())]
+    keys = ("id", "image", "question", "ground_truth", "model_output", "score")
+    with (tmp_path / "said.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*keys, "A", "B", "C"])
+        table.writerows([*(row[key] for key in keys), *OPTIONS.values()] for row in items)
+    found = summary_of(tmp_path / "said.csv", "--map", "confidence=score")["calibration"]
+    assert found["source"] == "stated confidence" and found["n"] == 60
+    assert found["metrics"]["auroc"]["value"] == 1.0
+    assert found["metrics"]["confidence"]["value"] == pytest.approx((40 * 0.9 + 20 * 0.3) / 60)
+    more = {"option_probs": {"A": 0.6, "B": 0.3, "C": 0.1}}
+    listed = [{**row, **more, "samples": [row["model_output"]] * 3} for row in items]
+    found = summary_of(written(tmp_path / "r.jsonl", listed))
+    assert found["calibration"]["source"] == "probabilities"
+    assert found["uncertainty"]["num_samples"] == [3, 3]
+    words = [{**row, "confidence": "high", "samples": 3, "option_probs": "?"} for row in items]
+    found = summary_of(written(tmp_path / "words.jsonl", words), "--group-by", "confidence")
+    assert list(found["groups"]["confidence"]) == ["high"]
+    assert "neither option_probs, confidence nor samples" in found["calibration"]["reason"]
+
+
+def test_what_cannot_be_fitted_is_said(tmp_path):
+    shares = {"A": 0.5, "B": 0.3, "C": 0.2}
+    items = [{**row, "option_probs": shares} for row in rows()]
+    file = written(tmp_path / "r.jsonl", items)
+    others = [{**row, "id": f"h{i}", "image": f"h/{i}.png"} for i, row in enumerate(items)]
+    held_out = written(tmp_path / "held.jsonl", others)
+    found = summary_of(file, "--calibrate-on", held_out, "--alpha", "0.001")
+    (said,) = (text for text in found["warnings"] if "threshold" in text)
+    assert said.startswith("no referral threshold: no threshold keeps the risk under 0.1")
+    assert "no conformal sets: alpha 0.001 needs at least 999 held-out items." in found["warnings"]
+    for option in ("--alpha", "--target-risk"):
+        done = medr1(file, option, "0.2")
+        assert done.returncode == 2 and f"{option} goes with --calibrate-on" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"option_probs": {"A": 80.0, "B": 15.0, "C": 5.0}},
+        {"option_probs": {"A": -0.2, "B": -1.9, "C": -3.5}},
+        {"option_probs": {"A": 0.9, "B": 0.9, "C": 0.9}},
+        {"confidence": 87},
+    ],
+)
+def test_what_is_no_probability_is_said_and_left_out(tmp_path, unfit):
+    items = [{**row, **(unfit if i < 58 else {})} for i, row in enumerate(rows())]
+    found = summary_of(written(tmp_path / "r.jsonl", items))
+    assert any("of 58 of 60 items are no probabilities" in text for text in found["warnings"])
+    assert "no probabilities" in found["calibration"]["reason"]
 
 
 def test_a_folder_gives_a_list(tmp_path):

@@ -83,5 +83,12 @@ def test_infer_then_eval(tmp_path):
     assert "of the answers are the same" in page and "no picture (shuffle)" in page
     alone = runner.invoke(cli, ["eval", unseen, "--metrics", "accuracy"])
     assert "the pictures were taken away (shuffle)" in alone.stdout
+    other = json.loads(Path(unseen).read_text())
+    other["meta"]["model_sha256"] = "another"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    for name in ("--ablated", "--calibrate-on"):
+        wrong = runner.invoke(cli, ["eval", seen, name, str(tmp_path / "other.json")])
+        assert wrong.exit_code == 2 and f"{name} " in wrong.output
+        assert "is of another model than the results" in wrong.output
     wrong = runner.invoke(cli, ["eval", seen, "--ablated", seen])
     assert wrong.exit_code == 2 and "--ablate-image blank" in wrong.output

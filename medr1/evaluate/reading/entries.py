@@ -37,6 +37,9 @@ OUR_NAMES: dict[str, tuple[str, ...]] = {
     "modality": ("modality", "modality_type"),
     "dataset": ("dataset",),
     "extracted_answer": ("extracted_answer",),
+    "option_probs": ("option_probs",),
+    "confidence": ("confidence",),
+    "samples": ("samples",),
     "finish_reason": ("finish_reason",),
     "error": ("error",),
 }
@@ -223,7 +226,8 @@ def _foreign(entry: Mapping[str, Any], where: str, whole: bool) -> Prediction:
     finish = entry.get("finish_reason")
     if finish is not None:
         _require(finish, _TEXT, f"{where}: 'finish_reason'")
-    item = {key: value for key, value in entry.items() if key not in _NOT_OF_THE_SAMPLE}
+    sure = _sureness(entry)
+    item = {k: v for k, v in entry.items() if k not in _NOT_OF_THE_SAMPLE and k not in sure}
     golds = [key for key in GOLD_KEYS if item.get(key) is not None]
     for key in golds[1:]:
         del item[key]
@@ -237,7 +241,35 @@ def _foreign(entry: Mapping[str, Any], where: str, whole: bool) -> Prediction:
         extracted_answer=extracted,
         finish_reason=finish,
         error=Failure("failed", _said(entry.get("error"))) if failed else None,
+        **sure,
     )
+
+
+def _sureness(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What says how sure the answer is, where it is of the type that ours has; else it is metadata.
+
+    A table's confidence is text, and its blank cells say nothing.
+    """
+    found: dict[str, Any] = {}
+    confidence, shares, samples = (entry.get(k) for k in ("confidence", "option_probs", "samples"))
+    if (number := _as_number(confidence)) is not None:
+        found["confidence"] = number
+    if type(shares) is dict:
+        known = {key: value for key, value in shares.items() if value is not None}
+        if known and all(type(value) in _NUMBER for value in known.values()):
+            found["option_probs"] = known
+    if type(samples) is list and samples and all(type(one) is str for one in samples):
+        found["samples"] = tuple(samples)
+    return found
+
+
+def _as_number(value: Any) -> float | None:
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return value if type(value) in _NUMBER else None
 
 
 def _has_failed(entry: Mapping[str, Any]) -> bool:

@@ -171,7 +171,9 @@ def calibration(judged: Judged, fitted_on: Judged | None = None) -> dict[str, An
     where = ~np.isnan(confidence)
     n = int(where.sum())
     if source is None:
-        return null("the file has neither option_probs, confidence nor samples")
+        has = "what is given as option_probs or confidence are no probabilities"
+        none = "the file has neither option_probs, confidence nor samples"
+        return null(has if judged.columns.scores.unfit.any() else none)
     if n < MIN_ITEMS:
         return null(_FEW)
     probabilities = judged.columns.scores.probabilities
