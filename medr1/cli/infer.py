@@ -143,6 +143,8 @@ def _infer_one(options: dict[str, Any]) -> None:
         options["question"], (image,), options["question_type"], options["options"]
     )
     decoding = _decoding(options)
+    if decoding.dropout_samples and sample.answer_type in ("open", "count"):
+        raise click.UsageError("--dropout-samples needs a question with options, or yes or no.")
     loaded = _load(options)
     as_written = options["show_reasoning"] or sample.answer_type == "open"
     writes = decoding.mode != "options" and not options["as_json"]
@@ -250,11 +252,13 @@ def _decoding(options: dict[str, Any]) -> Any:
 
     if options["mode"] == "options" and (options["num_samples"] or options["do_sample"]):
         raise click.UsageError("--mode options writes no text to sample; leave one of them out.")
-    if options["mode"] == "generate" and options["dropout_samples"]:
-        raise click.UsageError(
-            "--dropout-samples samples the options' probabilities, which --mode generate leaves "
-            "out; use both or options."
-        )
+    asked = {"--dropout-samples": options["dropout_samples"], "--permute": options["permute"] > 1}
+    for name in (name for name, value in asked.items() if value):
+        if options["mode"] == "generate":
+            raise click.UsageError(
+                f"{name} is about the options' probabilities, which --mode generate leaves out; "
+                "use both or options."
+            )
     if options["prompt"]:
         template(options["prompt"])  # refused before a model is loaded
     return Decoding(**{f.name: options[f.name] for f in fields(Decoding)})

@@ -41,7 +41,10 @@ def robustness_table(document: Document, *, width: int = 80, color: bool = False
     return "\n".join([*parts, *warnings])
 
 
-_HEADER: Row = ("perturbation", "severity", "right", "change", "95 % interval", "p (Holm)", "flips")
+_HEADER: Row = (
+    *("perturbation", "severity", "n", "right", "change"),
+    *("95 % interval", "p (Holm)", "flips"),
+)
 _OVERALL = (
     ("mean corruption accuracy", "mean_corruption_accuracy"),
     ("mean relative drop", "mean_relative_drop"),
@@ -51,7 +54,7 @@ _OVERALL = (
 def _rows(document: Document) -> Iterator[Row]:
     accuracy = document["clean"]["accuracy"]
     interval = interval_text(accuracy["ci95"])
-    yield "as they are", "", percent(accuracy["value"]), "", interval, "", ""
+    yield "as they are", "", str(accuracy["n"]), percent(accuracy["value"]), "", interval, "", ""
     for one in worst_first(document):
         for cell in one["cells"]:
             yield _row(one["name"], str(cell["severity"]), cell)
@@ -62,10 +65,11 @@ def _rows(document: Document) -> Iterator[Row]:
 def _row(name: str, severity: str, cell: Document) -> Row:
     difference = cell["difference"]
     if difference["value"] is None:
-        return name, severity, "-", "-", "", "", ""
+        return name, severity, str(cell["n"]), "-", "-", "", "", ""
     return (
         name,
         severity,
+        str(cell["n"]),
         percent(cell["accuracy"]["value"]),
         f"{100 * difference['value']:+z.1f}",
         interval_text(difference["ci95"], True),

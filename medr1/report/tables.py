@@ -278,7 +278,7 @@ def answer_text(entry: Mapping[str, Any], *, width: int = 80, reasoning: bool = 
         text = f"No clear answer in: {said}" if entry["answer_type"] != "open" else said
     sampled = Counter(" ".join(said.split()) for said in entry["samples"]).most_common()
     counts = "\n".join(f"{n} of {len(entry['samples'])} samples: {said}" for said, n in sampled)
-    parts = [reasoning and entry["reasoning"], text, _bars(entry, width), counts]
+    parts = [reasoning and entry["reasoning"], text, _bars(entry, width), counts, _passes(entry)]
     return "\n\n".join("\n".join(map(clean, p.splitlines())) for p in parts if p)
 
 
@@ -290,7 +290,7 @@ def _bars(entry: Mapping[str, Any], width: int) -> str:
     """A line for each option: its name, a bar, its probability."""
     lines = []
     probabilities = entry["option_probs"] or {}
-    names = {a: f"{a}) {entry['options'][a]}" if entry["options"] else a for a in probabilities}
+    names = {a: _option_name(entry, a) for a in probabilities}
     room = width - _BAR_WIDTH - len("  100.0 %  ")
     column = min(room, max(map(terminal_columns, names.values()), default=0))
     for answer, share in probabilities.items():
@@ -301,6 +301,21 @@ def _bars(entry: Mapping[str, Any], width: int) -> str:
             f"{name}{' ' * (column - terminal_columns(name))}  {100 * share:5.1f} %  {bar}"
         )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _passes(entry: Mapping[str, Any]) -> str:
+    """How far each option's probability moves from pass to pass with dropout on."""
+    if not (passes := entry["dropout_probs"]):
+        return ""
+    lines = [f"{len(passes)} passes with dropout, the least to the most of each option:"]
+    for answer in passes[0]:
+        shares = [100 * one[answer] for one in passes]
+        lines.append(f"{min(shares):.1f} to {max(shares):.1f} %  {_option_name(entry, answer)}")
+    return "\n".join(lines)
+
+
+def _option_name(entry: Mapping[str, Any], answer: str) -> str:
+    return f"{answer}) {entry['options'][answer]}" if entry["options"] else answer
 
 
 # --- CSV --------------------------------------------------------------------------------------

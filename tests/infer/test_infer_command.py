@@ -83,6 +83,9 @@ def test_on_a_terminal_an_open_answer_is_shown_while_it_is_written(tmp_path, ima
         (("--prompt", "Answer in one word. " * 20), "unknown prompt"),
         (("--output-file", "r.json"), "--batch-file"),
         (("--mode", "options", "--num-samples", "2"), "writes no text"),
+        (("--mode", "generate", "--permute", "2"), "--permute is about the options'"),
+        (("--mode", "generate", "--dropout-samples", "2"), "--dropout-samples is about"),
+        (("--dropout-samples", "2"), "needs a question with options"),
         (("--model-path", "x" * 300), "not found"),
     ],
 )

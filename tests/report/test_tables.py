@@ -223,7 +223,7 @@ def test_demo_samples():
 def entry(**values):
     known = {"options": {"A": "CT", "B": "MRI"}, "answer_type": "multiple_choice"}
     empty = {"extracted_answer": None, "model_output": None, "option_probs": None}
-    return {**empty, **known, "reasoning": None, "samples": [], **values}
+    return {**empty, **known, "reasoning": None, "samples": [], "dropout_probs": [], **values}
 
 
 def test_an_answer_and_its_bars():
@@ -246,6 +246,16 @@ def test_an_answer_and_its_bars():
 def test_samples_are_counted():
     shown = answer_text(entry(extracted_answer="A", samples=["MRI", "CT", " CT\n"]))
     assert shown.splitlines()[2:] == ["2 of 3 samples: CT", "1 of 3 samples: MRI"]
+
+
+def test_passes_with_dropout_have_a_range():
+    passes = [{"A": 0.25, "B": 0.75}, {"A": 0.5, "B": 0.5}, {"A": 0.125, "B": 0.875}]
+    shown = answer_text(entry(extracted_answer="B", dropout_probs=passes))
+    assert shown.splitlines()[2:] == [
+        "3 passes with dropout, the least to the most of each option:",
+        "12.5 to 50.0 %  A) CT",
+        "50.0 to 87.5 %  B) MRI",
+    ]
 
 
 def test_what_could_not_be_read_is_shown_as_it_is():
