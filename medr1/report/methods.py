@@ -133,7 +133,26 @@ def _decoding(meta: Mapping[str, Any]) -> Segment:
     ablated = decoding.get("ablate_image")
     if ablated and ablated != "none":
         text += f"; the images were replaced (ablation: {line(ablated)})"
-    return _said(text + ".")
+    return _said(f"{text}.{_asked_again(decoding)}")
+
+
+def _asked_again(decoding: Mapping[str, Any]) -> str:
+    """What was asked beside the one answer, as the run's manifest says."""
+    rotations, samples, passes = (
+        line(decoding[name]) if decoding.get(name) not in (None, 0, 1) else ""
+        for name in ("permute", "num_samples", "dropout_samples")
+    )
+    text = ""
+    if decoding.get("mode") == "options":
+        text += " The answer was the most probable option; no text was written."
+    if rotations:
+        text += f" Probabilities of the options are means over {rotations} rotations of them."
+    if samples:
+        temperature = line(decoding.get("temperature", "not stated"))
+        text += f" Beside it {samples} answers were sampled at temperature {temperature}."
+    if passes:
+        text += f" The probabilities were taken in {passes} more passes with dropout on."
+    return text
 
 
 def _analysis(summary: Summary) -> list[Segment]:
@@ -177,7 +196,8 @@ def _trust_method(summary: Summary) -> list[Segment]:
     if calibration.get("metrics"):
         said = (
             " Calibration of the confidence was assessed by the expected calibration error (15 "
-            "bins), a debiased error (Kumar et al., 2019), the Brier score and its decomposition, "
+            "bins) beside what chance makes of it, a debiased error (Kumar et al., 2019) with an "
+            "interval by a noncentral chi-square, the Brier score and its decomposition, "
             "the log-likelihood of the right option and the AUROC of correctness"
         )
         fitted = (calibration.get("temperature") or {}).get("metrics")
@@ -190,6 +210,18 @@ def _trust_method(summary: Summary) -> list[Segment]:
         if "split" in (selective.get("conformal") or {}):
             said += "; prediction sets are split conformal, with one limit and by modality"
         found.append(_said(f"{said}."))
+    if summary.get("looking"):
+        found.append(_said(" The same questions were asked without their pictures."))
+    if ensemble := summary.get("ensemble"):
+        n = len(ensemble["members"])
+        found.append(
+            _said(
+                f" The answers of {n} result files were taken as one, by their majority and by the "
+                "mean of the options' probabilities."
+            )
+        )
+    if summary.get("robustness"):
+        found.append(_said(" Robustness was measured as robustness.html says."))
     return found
 
 

@@ -176,16 +176,21 @@ def methods(document: Document) -> str:
     mean, clean = document["mean_corruption_accuracy"], document["clean"]["accuracy"]
     drop = document["mean_relative_drop"]
     versions = meta.get("versions") or {}
+    severities = (
+        "; the numbers behind the severities are those of ImageNet-C (Hendrycks and Dietterich, "
+        "2019) or medr1's own, as listed"
+        if any(one["is_scale"] for one in document["perturbations"])
+        else ""
+    )
     text = (
         f"Robustness was measured with medr1 {line(versions.get('medr1', ''), 20)} on "
         f"{count(document['n'])} questions about {count(document['clusters']['n'])} "
         f"{line(document['clusters']['unit'])}s of {line(meta.get('data', 'the data'), 60)} "
         f"(model {model_name(document)}, SHA-256 {line(meta.get('model_sha256', ''))[:12]}; prompt "
         f"{line(meta.get('prompt'), 40)}; seed {meta.get('seed')}). Each question was asked as it "
-        f"is and under {', '.join(names)}; the numbers behind the severities are those of "
-        "ImageNet-C (Hendrycks and Dietterich, 2019) or medr1's own, as listed. Items whose right "
-        "answer a perturbation could change were left out of it. Changes are against the same "
-        f"items as they are, with 95 % intervals by a paired bootstrap over "
+        f"is and under {', '.join(names)}{severities}. Items whose right answer a "
+        "perturbation could change were left out of it. Changes are against the same items as "
+        f"they are, with 95 % intervals by a paired bootstrap over "
         f"{line(document['clusters']['unit'])}s and exact sign-flip tests corrected by Holm."
     )
     if clean["value"] is not None:

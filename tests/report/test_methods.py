@@ -31,6 +31,22 @@ def test_sampling_and_ablation_are_said(rich_summary):
     assert "by sampling at temperature 0.7" in said and "ablation: blank" in said
 
 
+def test_what_was_asked_beside_the_answer_is_said(rich_summary):
+    meta = rich_summary["meta"]
+    more = {"mode": "options", "permute": 4, "num_samples": 8, "dropout_samples": 6}
+    decoding = {"do_sample": False, "temperature": 0.7, **more}
+    summary = {**rich_summary, "looking": {"n": 1}, "meta": {**meta, "decoding": decoding}}
+    said = text_of({**summary, "ensemble": {"members": ["a", "b", "c"]}, "robustness": {"n": 1}})
+    for expected in ("no text was written", "means over 4 rotations", "8 answers were sampled at",
+                     "in 6 more passes with dropout on", "of 3 result files were taken as one",
+                     "without their pictures", "as robustness.html says"):  # fmt: skip
+        assert expected in said, expected
+    plain = {**meta, "decoding": {**decoding, **dict.fromkeys(more, 0), "permute": 1}}
+    said = text_of({**rich_summary, "meta": plain})
+    for absent in ("rotations", "sampled", "passes", "taken as one", "robustness.html"):
+        assert absent not in said, absent
+
+
 def test_what_is_not_known_is_a_gap():
     gaps = text_of({}, gaps=True)
     for expected in ("reference answers", "training data", "prompt", "confidence intervals",

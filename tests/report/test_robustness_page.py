@@ -124,6 +124,9 @@ def test_the_paragraph_to_cite_has_what_a_reader_needs():
     text = methods(document("tiny"))
     for part in ("40 questions about 35 images", "jpeg compression, lower contrast", "seed 0"):
         assert part in text
+    found = document("tiny")
+    words = [{**one, "is_scale": False} for one in found["perturbations"]]
+    assert "ImageNet-C" not in methods({**found, "perturbations": words})
     for part in ("ImageNet-C", "Holm", "with a grey picture", "a relative drop of"):
         assert part in text
 
