@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from medr1.data.readers import Questions
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Judged
+
+logger = logging.getLogger("medr1")
 
 
 def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
@@ -154,7 +157,7 @@ def evaluate(
 
     \b
       medr1 eval results.json
-      medr1 eval results.json --train-data data/tiny_vqa_ds --output-dir output/eval
+      medr1 eval results.json --data data/tiny_vqa_ds --output-dir output/eval
       medr1 eval answers.csv --map prediction=reply --data questions.json
     """
     import tempfile
@@ -286,12 +289,19 @@ def _write(
     from medr1.report.confusion import confusion_csv
     from medr1.report.page import report_html
     from medr1.report.tables import summary_csv
-    from medr1.report.thumbnails import make_thumbnails
+    from medr1.report.thumbnails import NOT_FOUND, make_thumbnails
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)
     write_atomic(folder / "items.jsonl", lines)
     write_atomic(folder / "summary.csv", summary_csv(summaries))
     write_atomic(folder / "confusion.csv", confusion_csv(summaries))
     thumbnails = make_thumbnails(shown, image_roots)
+    if missing := sum(found == NOT_FOUND for found in thumbnails.values()):
+        logger.warning(
+            "%d of the %d pictures for report.html were not found; say where they lie with "
+            "--image-root DIR.",
+            missing,
+            len(thumbnails),
+        )
     write_atomic(folder / "report.html", report_html(summaries, shown, thumbnails=thumbnails))
     write_atomic(folder / "summary.json", to_json(document))

@@ -21,8 +21,9 @@ MAX_IMAGES = 4
 """Of one item; the page says how many more it has."""
 MAX_TOTAL_BYTES = 6 * 1024**2
 
+NOT_FOUND = "image not found"
 _WORDS = {
-    "image_missing": "image not found",
+    "image_missing": NOT_FOUND,
     "image_remote": "image not on this machine",
     "image_outside_root": "image outside the image folder",
 }

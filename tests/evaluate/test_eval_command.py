@@ -48,6 +48,7 @@ def test_folder_holds_everything(tmp_path):
     file = written(tmp_path / "r.jsonl", rows())
     out = tmp_path / "out"
     done = medr1(file, "--output-dir", out, "--group-by", "age")
+    assert "pictures for report.html were not found; say where they lie" in done.stderr
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "66.7 %" in done.stdout
     assert "accuracy by age" in done.stdout and "20 to 34" in done.stdout
