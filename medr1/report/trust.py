@@ -194,7 +194,7 @@ def _calibration_group(name: str, group: Section) -> dict[str, Any]:
 
 def _as_shown(name: str, metric: Section) -> dict[str, str]:
     if (chance := metric.get("by_chance")) is not None:
-        return {**cell(metric), "interval": f"by chance up to {percent(chance)}"}
+        return {**cell(metric), "interval": f"chance {percent(chance)}"}
     if name in ("brier", "brier_options", "nll"):
         return plain(metric)
     return cell(metric, signed=name == "overconfidence")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.evaluate.judging import Values
-from medr1.intervals import Interval
+from medr1.intervals import Interval, cluster_totals
 
 BINS = 15
 CHANCE = 0.95
@@ -83,7 +83,10 @@ def debiased_error(sums: Values) -> Values:
 
 
 def chance_error(
-    totals: Values,
+    confidence: Values,
+    correct: Values,
+    clusters: NDArray[np.intp],
+    bins: Bins,
     statistic: Callable[[Values], Values],
     *,
     seed: int = 0,
@@ -91,22 +94,28 @@ def chance_error(
 ) -> float | None:
     """What an error stays under for CHANCE of the models that are as sure as they are right.
 
-    `totals` are `bin_sums` by cluster (clusters, 3 x bins). Each draw gives all that a cluster is
-    too sure of, or not sure enough, one random sign: the wild cluster bootstrap under the null,
-    Cameron, Gelbach and Miller (2008). None for fewer than two clusters.
+    The larger of two: verdicts drawn anew by the confidences, each item for itself (consistency
+    resampling, Bröcker and Smith, 2007); and all that a cluster is too sure of, or not sure enough,
+    with a random sign (wild cluster bootstrap, Cameron, Gelbach and Miller, 2008). The first knows
+    the errors that are too rare to be seen, the second the items of a cluster that go wrong
+    together. None for fewer than two clusters.
     """
+    totals = cluster_totals(bin_sums(confidence, correct, bins), clusters)
     if len(totals) < 2:
         return None
     sure, right, n = np.split(totals, 3, axis=1)
+    within, excess = np.eye(n.shape[1])[bins], sure - right
     rng = np.random.default_rng(seed)
-    found = []
+    drawn, signed = [], []
     for start in range(0, num_resamples, _DRAWN_AT_ONCE):
         number = min(_DRAWN_AT_ONCE, num_resamples - start)
+        verdicts = rng.random((number, len(confidence))) < confidence
         signs = 1.0 - 2.0 * rng.integers(2, size=(number, len(totals)))
-        gaps = signs @ (sure - right)
-        items = np.broadcast_to(n.sum(axis=0), gaps.shape)
-        found.append(statistic(np.hstack([gaps, np.zeros_like(gaps), items])))
-    return float(np.quantile(np.concatenate(found), CHANCE))
+        items = np.broadcast_to(n.sum(axis=0), (number, n.shape[1]))
+        gaps, nothing = sure.sum(axis=0) - verdicts @ within, np.zeros(items.shape)
+        drawn.append(statistic(np.hstack([gaps, nothing, items])))
+        signed.append(statistic(np.hstack([signs @ excess, nothing, items])))
+    return float(max(np.quantile(np.concatenate(found), CHANCE) for found in (drawn, signed)))
 
 
 def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | None:
@@ -115,10 +124,13 @@ def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | No
     The bins' gaps, weighted, are about normal with the covariance V over clusters, so that the sum
     of their squares is about a times a noncentral chi-square of k degrees, a = tr V² / tr V and
     k = (tr V)² / tr V² (Satterthwaite, 1946), whose noncentrality the interval inverts. Bins of
-    one cluster are left out. None where no bin has two, or without a spread.
+    one cluster are left out. No bin's variance counts as less than its mean confidence implies,
+    since errors too rare to be seen are not absent; and the upper end is at least that of a
+    calibrated model's median (power-constrained: Cowan et al., 2011, arXiv:1105.3166). None where
+    no bin has two clusters.
     """
     from scipy.optimize import brentq
-    from scipy.stats import ncx2
+    from scipy.stats import chi2, ncx2
 
     sure, right, n = np.split(totals, 3, axis=1)
     clusters = (n > 0).sum(axis=0)
@@ -130,24 +142,28 @@ def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | No
     gaps, weights = excess.sum(axis=0) / items, np.sqrt(items / items.sum())
     spread = (excess - gaps * n) / items * weights * np.sqrt(clusters / (clusters - 1))
     covariance = spread.T @ spread
+    mean = sure[:, kept].sum(axis=0) / items
+    np.fill_diagonal(
+        covariance, np.maximum(covariance.diagonal(), mean * (1 - mean) / items * weights**2)
+    )
     trace, squares = float(np.trace(covariance)), float((covariance**2).sum())
     if trace <= 0:
         return None
     scale, degrees = squares / trace, trace**2 / squares
     found = float(((weights * gaps) ** 2).sum()) / scale
 
-    def root(share: float) -> float:
-        """The error of which as little, or less, is found in this share of draws."""
+    def root(found: float, share: float) -> float:
+        """The error of which as little as found, or less, is seen in this share of draws."""
 
         def beyond(noncentrality: float) -> float:
             return float(ncx2.cdf(found, degrees, noncentrality)) - share
 
         if beyond(0.0) <= 0:
             return 0.0
-        most = 2 * found + 100.0
-        return float(np.sqrt(scale * brentq(beyond, 0.0, most)))
+        return float(np.sqrt(scale * brentq(beyond, 0.0, 2 * found + 100.0)))
 
-    return root((1 + confidence) / 2), root((1 - confidence) / 2)
+    low = root(found, (1 + confidence) / 2)
+    return low, root(max(found, chi2.median(degrees)), (1 - confidence) / 2)
 
 
 def brier_parts(confidence: Values, correct: Values, bins: Bins) -> dict[str, float]:

@@ -247,15 +247,14 @@ def error_metric(
     """A calibration error of these items, biased as it is, with what chance alone makes of it."""
     n, by_chance = len(correct), None
     if n <= MOST_DRAWN:
-        totals = cluster_totals(bin_sums(confidence, correct, bins), clusters)
-        by_chance = chance_error(totals, statistic, **judged.drawn)
+        by_chance = chance_error(confidence, correct, clusters, bins, statistic, **judged.drawn)
     return {
         "value": float(statistic(bin_totals(confidence, correct, bins))[0]),
         "ci95": None,
         "n": n,
         "by_chance": by_chance,
         "method": "biased upwards: no interval; by_chance is what 95 % of calibrated models stay "
-        f"under, by a wild bootstrap over {judged.unit}s",
+        f"under, by verdicts drawn anew and a wild bootstrap over {judged.unit}s",
     }
 
 

@@ -33,7 +33,8 @@ TRUST = (
         _SHARE,
         "How far, on average, being right is from being sure; above 0 by chance, and by_chance is "
         "what 95 % of calibrated models stay under.",
-        f"{_GUO}; chance: Cameron, Gelbach and Miller (2008), wild cluster bootstrap",
+        f"{_GUO}; chance: the larger of consistency resampling, Bröcker and Smith (2007), and the "
+        "wild cluster bootstrap, Cameron, Gelbach and Miller (2008)",
         _NUMPY,
     ),
     Definition(

@@ -22,8 +22,9 @@ def auroc_metric(scores: Values, positive: Mask, judged: Judged, where: Mask) ->
     """
     n_positive, n = int((positive & where).sum()), int(where.sum())
     if min(n_positive, n - n_positive) < FEWEST:
-        reason = f"needs {FEWEST} wrong and {FEWEST} right items; there are {n_positive} and"
-        return {**null(f"{reason} {n - n_positive}"), "n": n}
+        fewer = min(n_positive, n - n_positive)
+        reason = f"needs {FEWEST} wrong and {FEWEST} right items; of one kind there are {fewer}"
+        return {**null(reason), "n": n}
     value, interval = auroc(scores[where], positive[where], judged.clusters[where])
     return {
         **{"value": value, "ci95": list(interval) if interval else None, "n": n},
