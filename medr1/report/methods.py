@@ -1,7 +1,7 @@
-"""A methods paragraph for a paper, and a checklist, from what a summary knows.
+"""A methods paragraph for a paper, from what a summary knows.
 
 What it does not know stays an explicit gap: nothing is guessed, and nothing is claimed of how the
-data were collected. The checklist names topics in our own words and leads to the published lists.
+data were collected.
 """
 
 from __future__ import annotations
@@ -12,15 +12,6 @@ from typing import Any
 
 from medr1.report.tables import percent
 from medr1.report.visible import interval, line, short_path
-
-SOURCES = (
-    "CLAIM: Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in "
-    "Medical Imaging (CLAIM): 2024 Update. Radiol Artif Intell 2024;6(4):e240300. "
-    "doi:10.1148/ryai.240300",
-    "TRIPOD+AI: Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for "
-    "reporting clinical prediction models that use regression or machine learning methods. "
-    "BMJ 2024;385:e078378. doi:10.1136/bmj-2023-078378",
-)
 
 METRIC_WORDS = {
     "accuracy": ("accuracy", "share of questions answered rightly under the protocol"),
@@ -79,11 +70,11 @@ def asked_about(summary: Summary) -> str:
 
 def _data(summary: Summary) -> list[Segment]:
     meta, n, about = summary.get("meta") or {}, summary.get("n"), asked_about(summary)
-    asked = f"The evaluation comprised {_number(n)} questions"
+    asked = f"The evaluation comprised {counted(n)} questions"
     asked += f" about {about}" if about else ""
     data = short_path(meta.get("data"))
     asked += f" from {data}" if data else ""
-    found = [_said(asked + _hash(meta.get("data_sha256")) + ".")]
+    found = [_said(asked + sha_of(meta.get("data_sha256")) + ".")]
     for kind, word in (("dataset", "Data sets"), ("modality", "Modalities")):
         if names := _named_counts((summary.get("groups") or {}).get(kind)):
             found.append(_said(f" {word} (number of questions): {names}."))
@@ -102,9 +93,9 @@ def _inference(summary: Summary) -> list[Segment]:
     model = short_path(meta.get("model"))
     if not model:
         return [_gap("model, its version, prompt, decoding, seed, software: not in the file")]
-    found = [_said(f"The model was {model}{_hash(meta.get('model_sha256'))}.")]
+    found = [_said(f"The model was {model}{sha_of(meta.get('model_sha256'))}.")]
     if prompt := meta.get("prompt"):
-        found.append(_said(f" The prompt was “{line(prompt)}”{_hash(meta.get('prompt_sha256'))}."))
+        found.append(_said(f" The prompt was “{line(prompt)}”{sha_of(meta.get('prompt_sha256'))}."))
     else:
         found.append(_gap("prompt"))
     found.append(_decoding(meta))
@@ -176,7 +167,7 @@ def _analysis(summary: Summary) -> list[Segment]:
         if name != "accuracy" and (metric or {}).get("value") is not None
     ]
     if others:
-        found.append(_said(f" Secondary metrics were {_listed(others)}."))
+        found.append(_said(f" Secondary metrics were {listed(others)}."))
     found += _interval_method(summary)
     if summary.get("findings"):
         found.append(
@@ -252,7 +243,7 @@ def _result(summary: Summary) -> list[Segment]:
     if accuracy.get("value") is None:
         return [_gap("accuracy could not be computed")]
     bounds = f" (95 % CI {interval(accuracy)})" if accuracy.get("ci95") else ""
-    text = f"Accuracy was {percent(accuracy['value'])}{bounds}, n = {_number(accuracy.get('n'))}."
+    text = f"Accuracy was {percent(accuracy['value'])}{bounds}, n = {counted(accuracy.get('n'))}."
     blind = summary.get("blind") or {}
     if blind.get("chance") is not None:
         text += f" Guessing would give {percent(blind['chance'])}"
@@ -270,151 +261,29 @@ def _result(summary: Summary) -> list[Segment]:
         )
         if isinstance(summary.get(key), int)
     ]
-    text += f" {_listed(lost)}." if lost else ""
+    text += f" {listed(lost)}." if lost else ""
     gap = [] if blind.get("chance") is not None else [_gap("what accuracy is held against")]
     return [_said(text), *gap]
 
 
-def _number(value: Any) -> str:
+def counted(value: Any) -> str:
+    """A number of items in a sentence."""
     return f"{value:,}" if isinstance(value, int) else "an unknown number of"
 
 
-def _hash(value: Any) -> str:
+def sha_of(value: Any) -> str:
+    """The start of a SHA-256 in brackets, if there is one."""
     return f" (SHA-256 {line(value)[:12]})" if value else ""
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """ "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _named_counts(groups: Mapping[str, Any] | None) -> str:
     """ "CT (12), MRI (8)" of the first dozen."""
     named = list((groups or {}).items())
-    shown = [f"{line(name, 60)} ({_number(group.get('n'))})" for name, group in named[:12]]
+    shown = [f"{line(name, 60)} ({counted(group.get('n'))})" for name, group in named[:12]]
     more = [f"{len(named) - 12} more"] if len(named) > 12 else []
     return ", ".join([*shown, *more])
-
-
-# --- the checklist ----------------------------------------------------------------------------
-
-FILLED, PARTLY, OPEN = "filled", "partly", "to be filled by the authors"
-
-
-def checklist(summary: Summary) -> list[dict[str, str]]:
-    """Topics of CLAIM (2024) and TRIPOD+AI that bear on an evaluation, filled as far as known."""
-    found = [*_of_the_run(summary), *_of_the_numbers(summary)]
-    return [
-        {"topic": topic, "state": state, "text": text}
-        for topic, state, text in (*found, *((topic, OPEN, ask) for topic, ask in _OF_THE_STUDY))
-    ]
-
-
-_OF_THE_STUDY = (
-    ("Intended use and clinical role", "Who would use the answers, when, and instead of what."),
-    ("Source of the images", "Institutions, dates, scanners, public collections and versions."),
-    ("Eligibility of patients and studies", "Who was included and excluded, with a flow diagram."),
-    ("Reference standard", "Who set the reference answers, how, and with what agreement."),
-    ("Separation from the training data", "No shared patient, study or image, and how checked."),
-    ("Sample size", "Why this many questions and images; what difference could be found."),
-    ("De-identification, ethics, consent", "Approval or waiver, and how identity was removed."),
-    ("Fairness", "Results by age, sex and other groups that matter, or why they are not known."),
-    ("Limitations and generalisability", "Setting, prevalence, question style, one run or many."),
-    ("Availability and funding", "Where code, model and data are; funding; registration."),
-)
-
-Line = tuple[str, str, str]
-
-
-def _of_the_run(summary: Summary) -> list[Line]:
-    meta = summary.get("meta") or {}
-    hashed = {key: bool(meta.get(f"{key}_sha256")) for key in ("model", "data", "prompt")}
-    model, data = short_path(meta.get("model")), short_path(meta.get("data"))
-    versions = meta.get("versions")
-    ours = isinstance(versions, Mapping) and "medr1" in versions
-    return [
-        (
-            "Model, with version",
-            (FILLED if hashed["model"] else PARTLY) if model else OPEN,
-            f"{model}{_hash(meta.get('model_sha256'))}" if model else "Name, version and weights.",
-        ),
-        (
-            "Evaluation data, with version",
-            (FILLED if hashed["data"] else PARTLY) if data else OPEN,
-            f"{data}{_hash(meta.get('data_sha256'))}" if data else "Name, version and split.",
-        ),
-        (
-            "Prompt and decoding",
-            FILLED if meta.get("prompt") and meta.get("decoding") else OPEN,
-            f"Prompt {line(meta.get('prompt'))}; decoding and seed in the manifest above."
-            if meta.get("prompt") and meta.get("decoding")
-            else "Prompt, decoding settings, seed.",
-        ),
-        (
-            "Preparation of the images",
-            PARTLY if ours else OPEN,
-            "Decoded by medr1 to 8-bit RGB, each change noted with the item; say what was done "
-            "before, such as windowing and cropping."
-            if ours
-            else "Windowing, scaling, cropping, format.",
-        ),
-        (
-            "Software and hardware",
-            FILLED if versions and meta.get("device") else OPEN,
-            f"Versions and precision in the manifest; device {line(meta.get('device'))}."
-            if versions and meta.get("device")
-            else "Software versions, precision, device.",
-        ),
-    ]
-
-
-def _of_the_numbers(summary: Summary) -> list[Line]:
-    accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
-    kinds = [str(k).replace("_", " ") for k, g in (summary.get("groups") or {}).items() if g]
-    blind, n = summary.get("blind"), summary.get("n")
-    protocols = summary.get("protocols")
-    calibration = (summary.get("calibration") or {}).get("value", summary.get("calibration"))
-    return [
-        (
-            "Performance measures with uncertainty",
-            FILLED if accuracy.get("ci95") else OPEN,
-            f"Accuracy {percent(accuracy.get('value'))} ({interval(accuracy)}), and all metrics "
-            "above with 95 % intervals."
-            if accuracy.get("ci95")
-            else "An interval for each measure.",
-        ),
-        (
-            "Missing answers and failures",
-            FILLED if isinstance(summary.get("n_unparsed"), int) else OPEN,
-            f"Counted as wrong, none of {_number(n)} excluded: {_number(summary['n_unparsed'])} "
-            f"without a readable answer, {_number(summary.get('n_error'))} failed."
-            if isinstance(summary.get("n_unparsed"), int)
-            else "How many answers were missing, and how they were counted.",
-        ),
-        (
-            "Subgroups",
-            PARTLY if kinds else OPEN,
-            f"By {_listed([line(kind, 60) for kind in kinds])}; say which were planned."
-            if kinds
-            else "Results by the groups that matter.",
-        ),
-        (
-            "Comparator",
-            PARTLY if blind else OPEN,
-            "Guessing and the options without the image; add readers or other models."
-            if blind
-            else "What the result is held against.",
-        ),
-        (
-            "Sensitivity of the result to analysis choices",
-            FILLED if protocols else OPEN,
-            f"Accuracy under {len(protocols)} extraction protocols above."
-            if protocols
-            else "How far the score depends on how answers are read.",
-        ),
-        (
-            "Calibration",
-            FILLED if calibration else OPEN,
-            "Reported above." if calibration else "Not reported here.",
-        ),
-        ("Analysis of errors", PARTLY, "A sample of errors is shown; add a reader's analysis."),
-    ]

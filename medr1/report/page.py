@@ -13,8 +13,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from medr1.report.checklist import SOURCES
 from medr1.report.gallery import gallery_view
-from medr1.report.methods import SOURCES
 from medr1.report.sections import MARGIN, PLOT_WIDTH, model_name, overview, summary_view
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medr1.report.audit import PREDICTORS
+from medr1.report.checklist import checklist
 from medr1.report.confusion import heat_table
-from medr1.report.methods import METRIC_WORDS, asked_about, checklist, methods_text
+from medr1.report.methods import METRIC_WORDS, asked_about, methods_text
 from medr1.report.tables import percent
 from medr1.report.trust import trust_view
 from medr1.report.visible import count, interval, line, short_path, visible

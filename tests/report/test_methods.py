@@ -1,6 +1,7 @@
 """The paragraph says what the manifest knows, and nothing else."""
 
-from medr1.report.methods import FILLED, OPEN, checklist, methods_text
+from medr1.report.checklist import FILLED, OPEN, checklist
+from medr1.report.methods import methods_text
 
 
 def text_of(summary, gaps=None):

@@ -1,0 +1,143 @@
+"""A checklist for a paper about an evaluation, filled as far as a summary knows.
+
+It names topics in our own words and leads to the published lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medr1.report.methods import Summary, counted, listed, sha_of
+from medr1.report.tables import percent
+from medr1.report.visible import interval, line, short_path
+
+SOURCES = (
+    "CLAIM: Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in "
+    "Medical Imaging (CLAIM): 2024 Update. Radiol Artif Intell 2024;6(4):e240300. "
+    "doi:10.1148/ryai.240300",
+    "TRIPOD+AI: Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for "
+    "reporting clinical prediction models that use regression or machine learning methods. "
+    "BMJ 2024;385:e078378. doi:10.1136/bmj-2023-078378",
+)
+
+FILLED, PARTLY, OPEN = "filled", "partly", "to be filled by the authors"
+
+
+def checklist(summary: Summary) -> list[dict[str, str]]:
+    """Topics of CLAIM (2024) and TRIPOD+AI that bear on an evaluation, filled as far as known."""
+    found = [*_of_the_run(summary), *_of_the_numbers(summary)]
+    return [
+        {"topic": topic, "state": state, "text": text}
+        for topic, state, text in (*found, *((topic, OPEN, ask) for topic, ask in _OF_THE_STUDY))
+    ]
+
+
+_OF_THE_STUDY = (
+    ("Intended use and clinical role", "Who would use the answers, when, and instead of what."),
+    ("Source of the images", "Institutions, dates, scanners, public collections and versions."),
+    ("Eligibility of patients and studies", "Who was included and excluded, with a flow diagram."),
+    ("Reference standard", "Who set the reference answers, how, and with what agreement."),
+    ("Separation from the training data", "No shared patient, study or image, and how checked."),
+    ("Sample size", "Why this many questions and images; what difference could be found."),
+    ("De-identification, ethics, consent", "Approval or waiver, and how identity was removed."),
+    ("Fairness", "Results by age, sex and other groups that matter, or why they are not known."),
+    ("Limitations and generalisability", "Setting, prevalence, question style, one run or many."),
+    ("Availability and funding", "Where code, model and data are; funding; registration."),
+)
+
+Line = tuple[str, str, str]
+
+
+def _of_the_run(summary: Summary) -> list[Line]:
+    meta = summary.get("meta") or {}
+    hashed = {key: bool(meta.get(f"{key}_sha256")) for key in ("model", "data", "prompt")}
+    model, data = short_path(meta.get("model")), short_path(meta.get("data"))
+    versions = meta.get("versions")
+    ours = isinstance(versions, Mapping) and "medr1" in versions
+    return [
+        (
+            "Model, with version",
+            (FILLED if hashed["model"] else PARTLY) if model else OPEN,
+            f"{model}{sha_of(meta.get('model_sha256'))}" if model else "Name, version and weights.",
+        ),
+        (
+            "Evaluation data, with version",
+            (FILLED if hashed["data"] else PARTLY) if data else OPEN,
+            f"{data}{sha_of(meta.get('data_sha256'))}" if data else "Name, version and split.",
+        ),
+        (
+            "Prompt and decoding",
+            FILLED if meta.get("prompt") and meta.get("decoding") else OPEN,
+            f"Prompt {line(meta.get('prompt'))}; decoding and seed in the manifest above."
+            if meta.get("prompt") and meta.get("decoding")
+            else "Prompt, decoding settings, seed.",
+        ),
+        (
+            "Preparation of the images",
+            PARTLY if ours else OPEN,
+            "Decoded by medr1 to 8-bit RGB, each change noted with the item; say what was done "
+            "before, such as windowing and cropping."
+            if ours
+            else "Windowing, scaling, cropping, format.",
+        ),
+        (
+            "Software and hardware",
+            FILLED if versions and meta.get("device") else OPEN,
+            f"Versions and precision in the manifest; device {line(meta.get('device'))}."
+            if versions and meta.get("device")
+            else "Software versions, precision, device.",
+        ),
+    ]
+
+
+def _of_the_numbers(summary: Summary) -> list[Line]:
+    accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
+    kinds = [str(k).replace("_", " ") for k, g in (summary.get("groups") or {}).items() if g]
+    blind, n = summary.get("blind"), summary.get("n")
+    protocols = summary.get("protocols")
+    calibration = (summary.get("calibration") or {}).get("value", summary.get("calibration"))
+    return [
+        (
+            "Performance measures with uncertainty",
+            FILLED if accuracy.get("ci95") else OPEN,
+            f"Accuracy {percent(accuracy.get('value'))} ({interval(accuracy)}), and all metrics "
+            "above with 95 % intervals."
+            if accuracy.get("ci95")
+            else "An interval for each measure.",
+        ),
+        (
+            "Missing answers and failures",
+            FILLED if isinstance(summary.get("n_unparsed"), int) else OPEN,
+            f"Counted as wrong, none of {counted(n)} excluded: {counted(summary['n_unparsed'])} "
+            f"without a readable answer, {counted(summary.get('n_error'))} failed."
+            if isinstance(summary.get("n_unparsed"), int)
+            else "How many answers were missing, and how they were counted.",
+        ),
+        (
+            "Subgroups",
+            PARTLY if kinds else OPEN,
+            f"By {listed([line(kind, 60) for kind in kinds])}; say which were planned."
+            if kinds
+            else "Results by the groups that matter.",
+        ),
+        (
+            "Comparator",
+            PARTLY if blind else OPEN,
+            "Guessing and the options without the image; add readers or other models."
+            if blind
+            else "What the result is held against.",
+        ),
+        (
+            "Sensitivity of the result to analysis choices",
+            FILLED if protocols else OPEN,
+            f"Accuracy under {len(protocols)} extraction protocols above."
+            if protocols
+            else "How far the score depends on how answers are read.",
+        ),
+        (
+            "Calibration",
+            FILLED if calibration else OPEN,
+            "Reported above." if calibration else "Not reported here.",
+        ),
+        ("Analysis of errors", PARTLY, "A sample of errors is shown; add a reader's analysis."),
+    ]
