@@ -60,15 +60,16 @@ class Evaluation:
         judged = scan(results.chunks, self.settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
+        blind, seen = self._blind(path)
         summary = summary_of(
             judged,
-            blind=self._blind(path),
+            blind=blind,
             metrics=self.metrics,
             semantic=semantic,
             held_out=held_out,
             aims=self.aims,
         )
-        summary["warnings"] += [*results.notes, *self._missing(judged), *self._seen(judged)]
+        summary["warnings"] += [*results.notes, *self._missing(judged), *seen]
         if held_out is not None:
             summary["calibrate_on"] = str(self.calibrate_on)
             summary["warnings"] += _not_fitted(summary)
@@ -136,21 +137,19 @@ class Evaluation:
         missing = len(self.questions.samples) - len(judged)
         return [f"{missing} items of {self.questions.name} have no result here."]
 
-    def _seen(self, judged: Judged) -> list[str]:
-        """What to say of judged items that stand in the training questions too."""
-        known = {sample.id for sample in self.train or ()}
-        if not (shared := len(known & set(judged.ids))):
-            return []
-        return [
-            f"{shared} items stand in the training questions too, by their ids: the blind "
-            "predictors have seen their answers."
-        ]
-
-    def _blind(self, path: Path) -> BlindPanel | None:
+    def _blind(self, path: Path) -> tuple[BlindPanel | None, list[str]]:
+        """What blind predictors say, and of how many items they may have seen the answer."""
         if self.train is None:
-            return None
+            return None, []
         samples = [prediction.sample for prediction in self._predictions(path)]
-        return blind_panel(self.train, samples, seed=self.settings.seed)
+        panel = blind_panel(self.train, samples, seed=self.settings.seed)
+        known = {(one.id, one.images, one.question) for one in self.train}
+        seen = sum((one.id, one.images, one.question) in known for one in samples)
+        said = (
+            f"{seen} items have the id, images and question of a training question: where they are "
+            "the same, the blind predictors have seen the answer."
+        )
+        return panel, [said] if seen else []
 
     def _predictions(self, path: Path) -> Iterator[Prediction]:
         results, unique = self.open(path), UniqueIds()

@@ -121,7 +121,8 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     if metrics := calibration.get("metrics"):
         yield _row("surer than right", metrics["overconfidence"], signed=True)
         yield _row("ece", metrics["ece"])
-        yield "  by chance, up to", percent(metrics["ece"].get("by_chance")), "", ""
+        if (chance := metrics["ece"].get("by_chance")) is not None:
+            yield "  by chance, up to", percent(chance), "", ""
         if after := (calibration.get("temperature") or {}).get("metrics"):
             yield _row("  with temperature", after["ece"])
         yield _row("ece_debiased", metrics["ece_debiased"])

@@ -173,9 +173,13 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
     done = medr1(file, "--data", data)
     assert "best blind" in done.stdout and "gain over blind" in done.stdout
-    assert "have seen their answers" not in done.stdout
+    assert "have seen the answer" not in done.stdout
     done = medr1(file, "--train-data", data / "test.json", "--metrics", "accuracy")
-    assert "! 60 items stand in the training questions too" in done.stdout
+    assert "! 60 items have the id, images and question of a training question" in done.stdout
+    numbered = [{**row, "id": items[i]["id"]} for i, row in enumerate(training)]
+    (data / "train.json").write_text(json.dumps(numbered))  # other pictures, numbered alike
+    done = medr1(file, "--data", data, "--metrics", "accuracy")
+    assert "best blind" in done.stdout and "have seen the answer" not in done.stdout
 
 
 def test_confidence_probabilities_and_samples_are_read_from_any_list(tmp_path):

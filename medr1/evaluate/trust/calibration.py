@@ -248,13 +248,16 @@ def error_metric(
     n, by_chance = len(correct), None
     if n <= MOST_DRAWN:
         by_chance = chance_error(confidence, correct, clusters, bins, statistic, **judged.drawn)
+    known = (
+        "by_chance is what 95 % of calibrated models stay under, by verdicts drawn anew and a wild "
+        f"bootstrap over {judged.unit}s"
+    )
     return {
         "value": float(statistic(bin_totals(confidence, correct, bins))[0]),
         "ci95": None,
         "n": n,
         "by_chance": by_chance,
-        "method": "biased upwards: no interval; by_chance is what 95 % of calibrated models stay "
-        f"under, by verdicts drawn anew and a wild bootstrap over {judged.unit}s",
+        "method": "biased upwards: no interval" + (f"; {known}" if by_chance is not None else ""),
     }
 
 
