@@ -34,6 +34,8 @@ RewardFunction = Callable[..., Any]
 OVERLONG = "soft-overlong"
 OF_THE_PROMPT = ("format", "format-authors")
 """The rewards that depend on the format that the prompt asks for."""
+CAN_BE_UNDECIDED = ("accuracy", "accuracy-authors")
+"""The rewards that log for what share of completions the rules cannot say what is right."""
 _LARGEST = 3.4e38
 """What TRL's float32 holds."""
 
@@ -47,6 +49,8 @@ class _Item:
     gold: str
     options: Mapping[str, str]
     answer_type: str
+    question: str
+    """Of a row without options its problem, else ""."""
 
     def verdict(self) -> answers.Verdict:
         return answers.judge(
@@ -54,6 +58,7 @@ class _Item:
             ground_truth=self.gold,
             options=self.options,
             answer_type=self.answer_type,
+            question=self.question,
         )
 
     def texts(self) -> tuple[str, str] | None:
@@ -95,7 +100,8 @@ def _item(content: str, solution: object, columns: Mapping[str, Any]) -> _Item:
     gold = answers.parse_solution(written)
     options = _options(columns.get("options"), columns.get("problem"))
     answer_type = columns.get("answer_type") or answers.answer_type_of(gold, options)
-    return _Item(content, written, gold, options, answer_type)
+    question = "" if options else columns.get("problem") or ""
+    return _Item(content, written, gold, options, answer_type, question)
 
 
 def _items(
@@ -112,9 +118,9 @@ def _items(
     ]
 
 
-def _too_long(item: _Item) -> bool:
-    """Whether the answer is not read for its length; long reasoning before a short one is fine."""
-    return len(item.content) > answers.LONG and item.verdict().extraction.answer is None
+def _accuracy(item: _Item, form: str) -> float | None:
+    verdict = item.verdict()
+    return None if verdict.undecided else float(verdict.correct)
 
 
 def _similar(item: _Item, measure: Callable[[str, str], float]) -> float:
@@ -126,8 +132,8 @@ def _format(item: _Item, form: str) -> float:
     return float(answers.has_format(item.content, form))
 
 
-_SCORES: dict[str, Callable[[_Item, str], float]] = {
-    "accuracy": lambda item, form: float(item.verdict().correct),
+_SCORES: dict[str, Callable[[_Item, str], float | None]] = {
+    "accuracy": _accuracy,
     "format": _format,
     "format-think": lambda item, form: _format(item, "think"),
     "format-nothink": lambda item, form: _format(item, "nothink"),
@@ -148,21 +154,16 @@ _SCORES: dict[str, Callable[[_Item, str], float]] = {
 def _bind(name: str, form: str) -> RewardFunction:
     """The reward as TRL calls it, named as in the table, since TRL logs it by that.
 
-    `form` is one of answers.FORMATS. It also logs how many completions of a batch were too long or
-    too costly to compare.
+    `form` is one of answers.FORMATS. It also logs the share of a batch's completions that the rules
+    leave undecided; they get 0.
     """
     score = _SCORES[name]
-    compares = name.startswith("accuracy")
 
     def reward(completions: Sequence[Any], solution: Sequence[Any], **columns: Any) -> list[float]:
-        scores, too_costly = [], 0
-        for item in _items(completions, solution, columns):
-            before = answers.given_up()
-            scores.append(score(item, form))
-            too_costly += answers.given_up() > before or _too_long(item)
-        if compares and (log_metric := columns.get("log_metric")):
-            log_metric(f"rewards/{name}/too_costly", float(too_costly))
-        return scores
+        scores = [score(item, form) for item in _items(completions, solution, columns)]
+        if name in CAN_BE_UNDECIDED and (log_metric := columns.get("log_metric")):
+            log_metric(f"rewards/{name}/undecided", scores.count(None) / max(1, len(scores)))
+        return [value or 0.0 for value in scores]
 
     reward.__name__ = reward.__qualname__ = name
     return reward
@@ -310,4 +311,4 @@ def score_completion(
 ) -> dict[str, float]:
     """Every reward of one completion, by name, but `soft-overlong`, which needs its tokens."""
     item, form = _item(content, solution, {"problem": problem}), prompt_format(prompt)
-    return {name: float(score(item, form)) for name, score in _SCORES.items()}
+    return {name: score(item, form) or 0.0 for name, score in _SCORES.items()}

@@ -220,7 +220,7 @@ def test_flag_wins_over_environment_over_config_over_default(tmp_path):
 
     given = ["--config", str(config)]
     assert protocol() == "default"
-    assert protocol(*given) == "authors"
+    assert protocol(*given) == "authors-vqa"
     assert protocol(*given, MEDR1_PROTOCOL="strict") == "strict"
     assert protocol(*given, "--protocol", "authors_nothink", MEDR1_PROTOCOL="strict") == (
         "authors-nothink"

@@ -9,21 +9,23 @@ symbolic: when two answers are the same. findings and phrases: what an open answ
 negation and side. authors: Med-R1's own rules.
 """
 
-from medr1.answers.authors import authors_format, authors_reward
+from medr1.answers.authors import SCRIPTS, Choice, authors_format, authors_reward
 from medr1.answers.blocks import FORMATS, format_of, has_format, in_format, rationale_of
 from medr1.answers.extraction import (
     PROTOCOLS,
+    SHOWN_PROTOCOLS,
+    UNDECIDED,
     Extraction,
     Verdict,
     extract,
     gold_answer,
     judge,
+    resolve_protocol,
     same_answer,
 )
 from medr1.answers.findings import Claims, Finding, claims, difference
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
 from medr1.answers.readings import LONG
-from medr1.answers.symbolic import given_up
 from medr1.normalization import normalize
 from medr1.quantities import parse_number
 
@@ -31,6 +33,10 @@ __all__ = [
     "FORMATS",
     "LONG",
     "PROTOCOLS",
+    "SCRIPTS",
+    "SHOWN_PROTOCOLS",
+    "UNDECIDED",
+    "Choice",
     "Claims",
     "Extraction",
     "Finding",
@@ -42,7 +48,6 @@ __all__ = [
     "difference",
     "extract",
     "format_of",
-    "given_up",
     "gold_answer",
     "has_format",
     "in_format",
@@ -52,5 +57,6 @@ __all__ = [
     "parse_problem",
     "parse_solution",
     "rationale_of",
+    "resolve_protocol",
     "same_answer",
 ]

@@ -1,14 +1,25 @@
 """Med-R1's own rules, for comparing with its figures: its evaluation, its reward, its format.
 
-From grpo_vqa.py, test_*_vqa.py and the counting and geometry scripts of R1-V that it grew from
-(reference original.md 1.3, 1.7). Where its patterns are quadratic, these find the same in one pass.
+Its scripts, each a protocol here:
+
+authors-vqa       test_*_vqa.py: the word in the first <answer>, equal to the gold's letter
+authors-nothink   test_*_vqa_nothink.py: the same where the output has "answer", else all of it
+authors-counting  test_qwen2vl_counting_superclevr.py: the integer in the first <answer>
+authors-geometry  test_qwen2vl_geoqa.py: math-verify on the whole output
+
+Which script judged a file, the authors chose by hand; `choose` does it by the file's golds. Where
+their patterns are quadratic, these find the same in one pass.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from medr1.answers.symbolic import verify
+
+SCRIPTS = ("authors-counting", "authors-geometry", "authors-vqa", "authors-nothink")
 
 _WORD = re.compile(r"<answer>\s*+(\w+)\s*</answer>")
 _INTEGER = re.compile(r"<answer>\s*+(\d+)\s*</answer>")
@@ -16,36 +27,46 @@ _THINK_TO_ANSWER = re.compile(r"</think>\s*+<answer>")
 _OPEN, _CLOSE = "<answer>", "</answer>"
 
 
-def kind_of(gold: str) -> str:
-    """letter | integer | math: which of their scripts judges such a gold."""
-    if len(gold) == 1 and gold.isascii() and gold.isalpha():
-        return "letter"
-    return "integer" if re.fullmatch(r"\d{1,300}", gold) else "math"
+@dataclass(frozen=True)
+class Choice:
+    """The script that a file's golds ask for, and why."""
+
+    protocol: str
+    """One of SCRIPTS."""
+    reason: str
 
 
-def extracted(output: str, kind: str, nothink: bool = False) -> str | None:
-    """What their evaluation takes as the answer; their no-think script looks for a tag only where
-    the output contains "answer"."""
-    if nothink:
-        if "answer" not in output:
-            return output
-        kind = "letter"
-    if kind == "math":
+def choose(golds: Iterable[str]) -> Choice:
+    """The script for a whole file: counting, VQA, or else geometry, whatever its golds are."""
+    texts = [gold.strip() for gold in golds]
+    if texts and all(_is_integer(text) for text in texts):
+        return Choice("authors-counting", "all golds are integers")
+    if texts and all(re.fullmatch("[A-Z]", text) for text in texts):
+        return Choice("authors-vqa", "all golds are letters")
+    return Choice("authors-geometry", "the golds are neither all integers nor all letters")
+
+
+def _is_integer(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]{1,300}", text))
+
+
+def extracted(output: str, script: str) -> str | None:
+    """What one of SCRIPTS takes as the answer; None where its pattern finds nothing."""
+    if script == "authors-geometry" or (script == "authors-nothink" and "answer" not in output):
         return output
-    match = (_WORD if kind == "letter" else _INTEGER).search(output)
+    match = (_INTEGER if script == "authors-counting" else _WORD).search(output)
     return match[1] if match else None
 
 
-def is_correct(output: str, answer: str | None, gold: str, protocol: str) -> bool:
-    """Their evaluation's verdict on what it extracted."""
-    kind = kind_of(gold)
+def is_correct(answer: str | None, gold: str, script: str) -> bool | None:
+    """The script's verdict on what it extracted; None for a formula too large to compare."""
     if answer is None:
         return False
-    if kind == "letter" or protocol == "authors-nothink":
-        return answer == gold
-    if kind == "integer":
-        return len(answer) <= 300 and int(answer) == int(gold)
-    return verify(output, gold)
+    if script == "authors-geometry":
+        return verify(answer, gold)
+    if script == "authors-counting":
+        return len(answer) <= 300 and _is_integer(gold) and int(answer) == int(gold)
+    return answer == gold
 
 
 def _first_answer(text: str) -> str | None:
@@ -58,16 +79,18 @@ def _first_answer(text: str) -> str | None:
     return None
 
 
-def authors_reward(output: str, solution: str) -> float:
-    """Their accuracy_reward: math-verify on the whole texts, else equality of the first tags."""
-    if verify(output, solution):
+def authors_reward(output: str, solution: str) -> float | None:
+    """Their accuracy_reward: math-verify on the whole texts, else equality of the first tags; None
+    where the tags differ and the texts are formulas too large to compare."""
+    equal = verify(output, solution)
+    if equal:
         return 1.0
     texts = [_first_answer(text) for text in (output, solution)]
     stated, gold = (
         (whole if text is None else text).strip()
         for text, whole in zip(texts, (output, solution), strict=True)
     )
-    return float(stated == gold)
+    return 1.0 if stated == gold else None if equal is None else 0.0
 
 
 def authors_format(output: str, nothink: bool = False) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -27,7 +27,14 @@ from medr1.errors import InputError
 from medr1.normalization import fold
 from medr1.records import ANSWER_TYPES, LETTERS
 
-PROTOCOLS = ("default", "strict", "authors", "authors-nothink")
+PROTOCOLS = ("default", "strict", "authors", *authors.SCRIPTS)
+"""`authors` is one of authors.SCRIPTS, chosen by a file's golds: see resolve_protocol."""
+SHOWN_PROTOCOLS = ("default", "strict", "authors", "authors-nothink")
+"""Those that a summary shows the accuracy of beside each other."""
+FORMULA_LIMIT, POLARITY, UNREADABLE = UNDECIDED = ("formula_limit", "polarity", "unreadable")
+"""Why a verdict is undecided: a formula too large to compare; a text that holds the asked finding
+and does not say clearly whether it is there; a text that names the gold in a way that rules cannot
+read. Undecided is wrong for accuracy, and counted apart."""
 MAX_BLOCKS = 8
 """More agreeing blocks than this are a degenerate repetition, and no answer."""
 
@@ -56,7 +63,10 @@ class Verdict:
     """Whether the extracted answer is the gold one."""
 
     correct: bool
+    """False also where it is undecided."""
     extraction: Extraction
+    undecided: str | None = None
+    """Why rules cannot say, one of UNDECIDED; None where they can."""
 
 
 def extract(
@@ -77,8 +87,17 @@ def extract(
         return _extract_default(blocks, options, kind)
     if protocol == "strict":
         return _extract_strict(output, options, kind, blocks.reasoning)
-    by_type = {"multiple_choice": "letter", "count": "integer"}.get(kind, "math")
-    return _extract_authors(output, by_type, protocol, blocks.reasoning)
+    if protocol == "authors":
+        scripts = {"multiple_choice": "authors-vqa", "count": "authors-counting"}
+        protocol = scripts.get(kind, "authors-geometry")
+    answer = authors.extracted(output, protocol)
+    method = "authors" if answer is not None else "no_tag"
+    return Extraction(answer, method, blocks.reasoning, ())
+
+
+def resolve_protocol(protocol: str, golds: Iterable[str]) -> authors.Choice:
+    """The protocol that judges a file of these golds, and why: itself, but for `authors`."""
+    return authors.choose(golds) if protocol == "authors" else authors.Choice(protocol, "asked for")
 
 
 def judge(
@@ -87,33 +106,50 @@ def judge(
     ground_truth: str,
     options: Mapping[str, str],
     answer_type: str,
+    question: str = "",
     protocol: str = "default",
 ) -> Verdict:
-    """Whether the output's answer is the ground truth, under a protocol."""
+    """Whether the output's answer is the ground truth, under a protocol.
+
+    The question's stem is what `default` holds a sentence against, where that is the answer.
+
+    `authors` chooses its script by this one gold; for a file, ask `resolve_protocol` first.
+    """
     gold = ground_truth.strip()
     kind = "multiple_choice" if options else answer_type
+    protocol = resolve_protocol(protocol, [gold]).protocol
     extraction = extract(output, options=options, answer_type=answer_type, protocol=protocol)
-    if protocol.startswith("authors"):
-        by_gold = authors.kind_of(gold)
-        extraction = _extract_authors(output, by_gold, protocol, extraction.reasoning)
-        return Verdict(authors.is_correct(output, extraction.answer, gold, protocol), extraction)
+    if protocol in authors.SCRIPTS:
+        equal = authors.is_correct(extraction.answer, gold, protocol)
+        return Verdict(bool(equal), extraction, FORMULA_LIMIT if equal is None else None)
     if kind == "count" and extraction.answer is None and protocol == "default" and is_latex(gold):
         kind = "open"  # not a number as it stands, but perhaps a formula of that value
         extraction = extract(output, options={}, answer_type=kind)
     answer = extraction.answer
     if answer is None or not gold:
-        return Verdict(False, extraction)
+        too_long = extraction.method == "too_long"
+        return Verdict(False, extraction, UNREADABLE if too_long else None)
     if kind in ("multiple_choice", "yes_no"):
         correct = answer == gold_answer(gold, options=options, answer_type=kind)
     elif kind == "count":
         correct = _same_count(answer, gold)
     elif protocol == "strict":
         correct = answer == gold.casefold()
-    elif (correct := same_text(answer, gold)) or is_latex(gold):
-        pass
-    elif not difference(answer, gold):
-        return Verdict(True, replace(extraction, trace=(*extraction.trace, "same_claims")))
+    else:
+        return _judge_open(answer, gold, extraction)
     return Verdict(correct, extraction)
+
+
+def _judge_open(answer: str, gold: str, extraction: Extraction) -> Verdict:
+    """The verdict on an open answer under `default`."""
+    equal = same_text(answer, gold)
+    if equal is None:
+        return Verdict(False, extraction, FORMULA_LIMIT)
+    if equal or is_latex(gold):
+        return Verdict(equal, extraction)
+    if not difference(answer, gold):
+        return Verdict(True, replace(extraction, trace=(*extraction.trace, "same_claims")))
+    return Verdict(False, extraction)
 
 
 def same_answer(
@@ -135,11 +171,11 @@ def same_answer(
         return _same_count(answer, other)
     if protocol == "strict":
         return answer.casefold() == other.casefold()
-    return same_text(answer, other) or (not is_latex(other) and not difference(answer, other))
+    return bool(same_text(answer, other)) or (not is_latex(other) and not difference(answer, other))
 
 
 def _same_count(answer: str, gold: str) -> bool:
-    return same_number(answer, gold) or (":" in answer and same_text(answer, gold))
+    return same_number(answer, gold) or (":" in answer and bool(same_text(answer, gold)))
 
 
 def gold_answer(ground_truth: str, *, options: Mapping[str, str], answer_type: str) -> str | None:
@@ -175,7 +211,7 @@ def _readers(options: Mapping[str, str], answer_type: str) -> tuple[Reader, Read
 
 def _read_tidy(read: Reader, text: str) -> Reading:
     if len(text) > LONG:
-        return Reading(None, "unparsed")
+        return Reading(None, "too_long")
     text = tidy(text)
     if len(words := text.split()) > 3 and len(set(words)) == 1:
         return Reading(None, "repeated")  # "4 4 4 4"
@@ -247,9 +283,3 @@ def _extract_strict(
         answer = None
     method = "tag" if answer else "unparsed" if text else "empty"
     return Extraction(answer, method, reasoning, ("tagged",))
-
-
-def _extract_authors(output: str, kind: str, protocol: str, reasoning: str | None) -> Extraction:
-    """What Med-R1's scripts take as the answer."""
-    answer = authors.extracted(output, kind, nothink=protocol == "authors-nothink")
-    return Extraction(answer, "authors" if answer is not None else "no_tag", reasoning, ())

@@ -1,42 +1,50 @@
-"""math-verify with limits: the same verdict from any thread, and never a hang.
+"""math-verify with limits: the same verdict from any thread and at any load, and never a hang.
 
 Its own time limit is signal.alarm, which raises outside the main thread (and the original's reward
-swallows that). Here it runs in a process of its own, that the kernel ends when it takes too long,
-and only on texts whose shape is not known to be costly. What is too costly counts as not equal, and
-is counted: see given_up.
+swallows that). Here it runs in a process of its own. What is too large to attempt is decided by the
+structure of the text (`is_cheap`), so it is the same on every machine. As a safety net the process
+has CPU_SECONDS of processor time for a comparison: a stopped or starved process loses none of it.
+What is not compared is None (undecided), and never counts as equal.
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import logging
 import os
 import re
-import selectors
 import signal
 import subprocess
 import sys
 import threading
-from functools import lru_cache
+from itertools import islice
 
 ANSWER_LIMIT = 200
 """Characters of an extracted answer."""
 OUTPUT_LIMIT = 10_000
 """Characters of a whole output, for the original's rules."""
-SECONDS = 0.9
-"""For one comparison, so that a completion takes less than 1 s; nearly all take milliseconds."""
-_START_SECONDS = 120.0
-_FROZEN_SECONDS = 10.0
-"""Longer than SECONDS: the process is stopped or starved, not slow."""
+CPU_SECONDS = 10.0
+"""Processor time of one comparison. Nearly all take milliseconds, and the slowest in the tests less
+than 1 s, so that a machine ten times slower gives the same verdicts."""
 
 _DEPTH = 12
 _COSTLY = re.compile(
     r"\d{100}"  # quadratic in repeated digits
-    r"|(?:\^|\*\*)\s?[({]*\s?[^\s(){}]{1,20}\s?(?:\^|\*\*)"  # a power tower
+    r"|(?:\^|\*\*)\s?[({]*\s?[^\s(){}]{1,20}\s?(?:\^|\*\*)\s?[({\\\w]"  # a power tower
     r"|(?:\^|\*\*)\s?[({]*\s?[-+]?\d{3}"  # a large power
-    r"|\d{3}\s?!|[)}]\s?!|!\s?!"  # a factorial
+    r"|\d{3}\s?!|(?:\^|\*\*)\s?\d+\s?!|[)}]\s?!|!\s?!"  # a factorial
     r"|\\(?:sum|prod|i*int|oint|lim|binom|begin)(?![a-z])"
+)
+MAX_FUNCTIONS = 4
+_FUNCTION = re.compile(
+    r"\\?(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z])|\\?(?:log|ln|lg|exp)(?![a-z])"
+)
+_ARGUMENT = re.compile(r"\s?(?:_\s?(?:\{[^{}]*\}|\w))?\s?(?:\\left)?[({]")
+_COSTLY_BESIDE_FUNCTION = re.compile(
+    r"\d{6}|\d[eE]\d|(?:\^|\*\*)\s?[({]*\s?[-+]?\d\d|\^\s?\{?\s?[^\s\d{(-]"
+    r"|\\sqrt\s?\[\s?(?:\d\d|[^\d\s])|!|\\infty|\\log\s?_\s?\{?\s?[^\s\d{e]"
 )
 _FORMULA = re.compile(r"[\d$\\\[]")
 """Without one of these math-verify parses nothing, and nothing equals nothing."""
@@ -68,44 +76,78 @@ def _is_nested_deeply(text: str) -> bool:
 
 
 def is_cheap(text: str, limit: int) -> bool:
-    """Whether the text has nothing that makes math-verify slow: see reference rewards.md, cost."""
+    """Whether the text alone has nothing that makes math-verify slow."""
     return len(text) <= limit and not _COSTLY.search(text) and not _is_nested_deeply(text)
+
+
+def _is_cheap_pair(first: str, second: str, limit: int) -> bool:
+    """Whether two texts can be compared quickly.
+
+    Logarithms, exponentials and trigonometric functions are what sympy may simplify without end:
+    beside one, both texts may hold only small numbers and exponents, and functions of no functions.
+    That is asked of answers alone: of a whole output, math-verify takes one formula.
+    """
+    if not is_cheap(first, limit) or not is_cheap(second, limit):
+        return False
+    answers = [text for text in (first, second) if len(text) <= ANSWER_LIMIT]
+    if not any(map(_FUNCTION.search, answers)):
+        return True
+    return not any(_COSTLY_BESIDE_FUNCTION.search(t) or _nests_functions(t) for t in answers)
+
+
+def _nests_functions(text: str) -> bool:
+    r"""Whether a function stands in the argument of another: "\sin(\log 2)"; or there are many."""
+    matches = list(islice(_FUNCTION.finditer(text), MAX_FUNCTIONS + 1))
+    if len(matches) > MAX_FUNCTIONS:
+        return True
+    for match in matches:
+        if (start := _ARGUMENT.match(text, match.end())) is None:
+            continue
+        depth = 0
+        for bracket in re.finditer(r"[({]|[)}]", text[start.end() - 1 :]):
+            depth += 1 if bracket[0] in "({" else -1
+            if depth == 0:
+                argument = text[start.end() : start.end() - 1 + bracket.start()]
+                if _FUNCTION.search(argument):
+                    return True
+                break
+    return False
 
 
 def serve() -> None:
     """The process: a JSON list (two texts, seconds) a line in, true, false or null a line out.
 
-    Each question has its seconds in a fork, which is ended with its time, whatever it computes; the
+    Each question has its processor time in a fork, which ends with it, whatever it computes; the
     next fork begins where the libraries are loaded already.
     """
     from math_verify import parse
     from math_verify import verify as compare
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 
     def equal(*texts: str) -> bool:
         parsed = [parse(text, parsing_timeout=None) for text in texts]
         return bool(compare(*parsed, timeout_seconds=None))
 
     equal("$\\frac{1}{2}x$", "$0.5x$")  # what is loaded late is loaded once, before the forks
-    _say('"ready"')
+    _write_line('"ready"')
     while worker := os.fork():
         _, status = os.waitpid(worker, 0)
         if status == 0:
             return
-        _say("null")
+        _write_line("null")
     for line in sys.stdin:
         *texts, seconds = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         verdict = equal(*texts)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(json.dumps(verdict))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _write_line(json.dumps(verdict))
     os._exit(0)
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -121,30 +163,34 @@ class _Worker:
         self.forget()
 
     def forget(self) -> None:
-        """Know no process: in a fork of the process that started it."""
+        """Know no process and no verdict: in a fork of the process that started it."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, first: str, second: str) -> bool | None:
-        """Whether math-verify finds the texts equal; None where SECONDS do not suffice."""
-        question = json.dumps([first, second, SECONDS]) + "\n"
+        """Whether math-verify finds the texts equal; None where CPU_SECONDS do not suffice.
+
+        Waits as long as the process is there: a stopped one answers when it goes on.
+        """
+        question = json.dumps([first, second, CPU_SECONDS]) + "\n"
         with self._lock:
             for _ in range(2):  # once more where the process was ended since it was last asked
                 process = self._running()
                 assert process.stdin
-                answer: str | None = ""
+                assert process.stdout
+                answer = ""
                 try:
                     process.stdin.write(question)
                     process.stdin.flush()
-                    answer = self._read(process, _FROZEN_SECONDS)
+                    answer = process.stdout.readline()
                 except BrokenPipeError:
                     pass
                 finally:
-                    if not answer:  # or interrupted: no late answer may meet a next question
+                    if not answer:  # ended or interrupted: no late answer may meet a next question
                         self._end(process)
-                if answer != "":
-                    break
-            return json.loads(answer) if answer else None
+                if answer:
+                    return json.loads(answer)  # type: ignore[no-any-return]
+        raise RuntimeError("the math-verify process was ended twice; is there enough memory?")
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process and self._process.poll() is None:
@@ -159,18 +205,11 @@ class _Worker:
             encoding="ascii",
             start_new_session=True,
         )
-        if self._read(self._process, _START_SECONDS) != '"ready"\n':
+        assert self._process.stdout
+        if self._process.stdout.readline() != '"ready"\n':
             self._end(self._process)
             raise RuntimeError("the math-verify process did not start; is math-verify installed?")
         return self._process
-
-    @staticmethod
-    def _read(process: subprocess.Popen[str], seconds: float) -> str | None:
-        """The next line; "" where the process ended, None where it says nothing in time."""
-        assert process.stdout
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            return process.stdout.readline() if selector.select(seconds) else None
 
     def _end(self, process: subprocess.Popen[str]) -> None:
         """Kill the process and its fork."""
@@ -186,31 +225,23 @@ class _Worker:
 
 
 _WORKER = _Worker()
-_COUNTS = threading.local()
+_VERDICTS: dict[bytes, bool | None] = {}
+"""By the hash of both texts, so that each pair is compared once. A million take 100 MB."""
 atexit.register(_WORKER.close)
 os.register_at_fork(after_in_child=_WORKER.forget)
 
 
-def given_up() -> int:
-    """How many comparisons of this thread were too costly so far, or looked it."""
-    return getattr(_COUNTS, "given_up", 0)
-
-
-@lru_cache(maxsize=16_384)
-def _compared(first: str, second: str, limit: int) -> bool | None:
-    if not is_cheap(first, limit) or not is_cheap(second, limit):
-        return None
-    return _WORKER.ask(first, second)
-
-
-def verify(first: str, second: str, limit: int = OUTPUT_LIMIT) -> bool:
-    """math_verify.verify(parse(first), parse(second)); False where that is or looks too costly."""
+def verify(first: str, second: str, limit: int = OUTPUT_LIMIT) -> bool | None:
+    """math_verify.verify(parse(first), parse(second)); None where that is too large to attempt."""
     if not _FORMULA.search(first) or not _FORMULA.search(second):
         return False
-    equal = _compared(first, second, limit)
-    if equal is None:
-        _COUNTS.given_up = given_up() + 1
-    return bool(equal)
+    if not _is_cheap_pair(first, second, limit):
+        return None
+    texts = json.dumps([first, second]).encode()
+    key = hashlib.blake2b(texts, digest_size=16).digest()
+    if key not in _VERDICTS:
+        _VERDICTS[key] = _WORKER.ask(first, second)
+    return _VERDICTS[key]
 
 
 def _as_formula(text: str) -> str:
@@ -223,8 +254,9 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text).lower()))
 
 
-def equivalent(gold: str, answer: str) -> bool:
-    """Whether an extracted answer equals a gold in LaTeX, as one value plainly stated.
+def equivalent(gold: str, answer: str) -> bool | None:
+    """Whether an extracted answer equals a gold in LaTeX, as one value plainly stated; None where
+    they are too large to compare.
 
     An equation equals no value, and a unit in the gold has to stand in the answer.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medr1.answers import PROTOCOLS
+from medr1.answers import SHOWN_PROTOCOLS
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
@@ -223,7 +223,7 @@ def _evaluation(
     from medr1.evaluate.trust.selective import Aims
 
     asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
-    protocols = PROTOCOLS if metrics is None else ()
+    protocols = SHOWN_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     return Evaluation(
         Settings(protocol, cluster_by, group_by or (), protocols, seed),
@@ -287,8 +287,8 @@ def _write(
 ) -> None:
     from medr1.files import to_json, write_atomic
     from medr1.report.confusion import confusion_csv
+    from medr1.report.csv_tables import summary_csv
     from medr1.report.page import report_html
-    from medr1.report.tables import summary_csv
     from medr1.report.thumbnails import NOT_FOUND, make_thumbnails
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)

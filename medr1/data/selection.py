@@ -126,6 +126,7 @@ def _is_right(text: str, sample: Sample, prediction: Prediction, protocol: str) 
         ground_truth=asked.ground_truth,
         options=asked.options,
         answer_type=asked.answer_type,
+        question=asked.question,
         protocol=protocol,
     )
     return verdict.correct

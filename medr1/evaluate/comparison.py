@@ -49,6 +49,7 @@ def compare(
     keys = {(run, file): rows for run, files in runs.items() for file, rows in files.items()}
     labels = _labels(list(keys))
     paired = pair_by_id({labels[key]: rows for key, rows in keys.items()}, common_only=common_only)
+    settings = settings.resolved(p.sample.ground_truth or "" for p in paired.first)
     members = {label: judge_all(found, settings) for label, found in paired.predictions.items()}
     judged = next(iter(members.values()))
     require_clusters(judged)

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
 from medr1.errors import InputError
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
@@ -23,6 +24,9 @@ from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_d
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+
+SAME_ACCURACY = 1e-9
+"""Shares that differ by less are the same, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Evaluation:
     ) -> tuple[dict[str, Any], Judged]:
         """The summary of a file and its judged items; `write` gets the lines of items.jsonl."""
         results = self.open(path)
-        judged = scan(results.chunks, self.settings, name=str(path), write=write)
+        settings = self._resolved(path)
+        judged = scan(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
         blind, seen = self._blind(path)
@@ -69,7 +74,9 @@ class Evaluation:
             held_out=held_out,
             aims=self.aims,
         )
+        summary["stated_accuracy"] = _stated_accuracy(results.meta, summary)
         summary["warnings"] += [*results.notes, *self._missing(judged), *seen]
+        summary["warnings"] += _differs_from_stated(summary["stated_accuracy"])
         if held_out is not None:
             summary["calibrate_on"] = str(self.calibrate_on)
             summary["warnings"] += _not_fitted(summary)
@@ -94,6 +101,14 @@ class Evaluation:
             summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
         return {**about, **summary}, judged
+
+    def _resolved(self, path: Path) -> Settings:
+        """The settings with the original's script that the file asks for, if `authors` is asked
+        for: its golds are read first."""
+        if "authors" not in (self.settings.protocol, *self.settings.protocols):
+            return self.settings
+        golds = (p.sample.ground_truth or "" for p in self._predictions(path))
+        return self.settings.resolved(dict.fromkeys(golds))
 
     def read(self, path: Path) -> Results:
         """A whole file at once."""
@@ -158,20 +173,42 @@ class Evaluation:
 
     def entries(self, path: Path, positions: Collection[int]) -> list[dict[str, Any]]:
         """The items at these positions as in results.json, with the verdict and its trace."""
-        wanted = set(positions)
+        wanted, protocol = set(positions), self._resolved(path).protocol
         return [
-            self._entry(path, prediction)
+            self._entry(path, prediction, protocol)
             for position, prediction in enumerate(self._predictions(path))
             if position in wanted
         ]
 
-    def _entry(self, path: Path, prediction: Prediction) -> dict[str, Any]:
-        found = verdict(prediction, self.settings.protocol)
+    def _entry(self, path: Path, prediction: Prediction, protocol: str) -> dict[str, Any]:
+        found = verdict(prediction, protocol)
         said = prediction_to_dict(prediction)
         row = {**item_row(prediction, found), "error": said["error"]}
         entry = {"results": str(path), **said, **row}
         reasoning = found.extraction.reasoning if found else prediction.reasoning
         return {**entry, "reasoning": reasoning}
+
+
+def _stated_accuracy(meta: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The accuracy that the original's script wrote into a file, and what its rule gives here.
+
+    None where the file has none, or no rule of theirs was asked for.
+    """
+    stated, asked = meta.get("accuracy"), {summary["protocol"]: summary["metrics"]["accuracy"]}
+    rules = [name for name in {**asked, **summary["protocols"]} if name in SCRIPTS]
+    if not rules or isinstance(stated, bool) or not isinstance(stated, int | float):
+        return None
+    metric = asked.get(rules[0]) or summary["protocols"][rules[0]]
+    return {"value": stated / 100, "protocol": rules[0], "here": metric["value"]}
+
+
+def _differs_from_stated(stated: Mapping[str, Any] | None) -> list[str]:
+    if stated is None or abs(stated["value"] - stated["here"]) < SAME_ACCURACY:
+        return []
+    return [
+        f"the file states an accuracy of {stated['value']:.4%}; {stated['protocol']} gives "
+        f"{stated['here']:.4%} here."
+    ]
 
 
 def _robustness(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:

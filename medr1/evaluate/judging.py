@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
@@ -78,6 +78,8 @@ class Outcome:
     correct: bool
     truncated: bool
     """Whether the output was cut off at the token limit."""
+    undecided: str | None = None
+    """Why rules cannot say whether it is right, one of `answers.UNDECIDED`; None where they can."""
 
     @property
     def failed(self) -> bool:
@@ -109,6 +111,7 @@ class Settings:
     """How items are judged and grouped, and how intervals are drawn."""
 
     protocol: str = "default"
+    """One of `answers.PROTOCOLS`; the golds resolve `authors` to one of `answers.SCRIPTS`."""
     cluster_by: str = "image"
     """What items share that are not independent: "image", or a key of the metadata."""
     group_by: tuple[str, ...] = ()
@@ -118,6 +121,25 @@ class Settings:
     seed: int = 0
     num_resamples: int = 2000
     """Of every bootstrap."""
+    protocol_choice: answers.Choice | None = None
+    """What `authors` was resolved to, and why; None where it was not asked for."""
+
+    def resolved(self, golds: Iterable[str]) -> Settings:
+        """With the script of the original's that a file of these golds asks for, if `authors` is
+        asked for."""
+        if "authors" not in (self.protocol, *self.protocols):
+            return self
+        choice = answers.resolve_protocol("authors", golds)
+
+        def script(name: str) -> str:
+            return choice.protocol if name == "authors" else name
+
+        return replace(
+            self,
+            protocol=script(self.protocol),
+            protocols=tuple(dict.fromkeys(map(script, self.protocols))),
+            protocol_choice=choice,
+        )
 
 
 @dataclass(frozen=True)
@@ -205,8 +227,20 @@ class Judged:
 
     @cached_property
     def unanswered(self) -> Mask:
-        """Where the model did answer but no answer was found."""
-        return self.outcomes.where(lambda o: o.answer is None and not o.failed)
+        """Where there is an output and nothing in it reads as an answer or as a refusal."""
+        return self.outcomes.where(
+            lambda o: o.answer is None and not (o.failed or o.undecided or o.method == "refused")
+        )
+
+    @cached_property
+    def refused(self) -> Mask:
+        """Where the model declined to answer."""
+        return self.outcomes.where(lambda o: o.method == "refused")
+
+    @cached_property
+    def undecided(self) -> Mask:
+        """Where rules cannot say whether the answer is right."""
+        return self.outcomes.where(lambda o: o.undecided is not None)
 
 
 def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()) -> Judged:
@@ -214,6 +248,7 @@ def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()
 
     InputError for an item without ground_truth.
     """
+    settings = settings.resolved(p.sample.ground_truth or "" for p in predictions)
     verdicts = [verdict(prediction, settings.protocol) for prediction in predictions]
     return Judged(columns_of(predictions, verdicts, settings), settings)
 
@@ -264,6 +299,7 @@ def _judged(output: str, sample: Sample, protocol: str) -> answers.Verdict:
         ground_truth=sample.ground_truth or "",
         options=sample.options,
         answer_type=sample.answer_type,
+        question=sample.question,
         protocol=protocol,
     )
 
@@ -318,6 +354,7 @@ def _outcome(prediction: Prediction, found: answers.Verdict | None) -> Outcome:
         extraction.method if extraction else no_output,
         found is not None and found.correct,
         prediction.finish_reason == "length",
+        found.undecided if found else None,
     )
 
 

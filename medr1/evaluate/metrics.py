@@ -82,7 +82,7 @@ def summarize(
 ) -> dict[str, Any]:
     """The summary.json document (DESIGN 5) of one run's predictions under one protocol."""
     settings = Settings(
-        protocol, protocols=answers.PROTOCOLS, seed=seed, num_resamples=num_resamples
+        protocol, protocols=answers.SHOWN_PROTOCOLS, seed=seed, num_resamples=num_resamples
     )
     return summary_of(judge_all(predictions, settings), blind=blind)
 
@@ -115,6 +115,8 @@ def summary_of(
         "n": len(judged),
         "n_error": int(judged.outcomes.where(lambda o: o.failed).sum()),
         "n_unparsed": int(judged.unanswered.sum()),
+        "n_refused": int(judged.refused.sum()),
+        "n_undecided": int(judged.undecided.sum()),
         "n_truncated": int(judged.outcomes.where(lambda o: o.truncated).sum()),
         "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
         "intervals": judged.drawn,
@@ -127,6 +129,7 @@ def summary_of(
         },
         "extraction": tallies.found_by(judged),
         "unanswered": tallies.unanswered(judged),
+        "undecided": tallies.undecided(judged),
         "confusion": tallies.confusion(judged),
         "confusion_text": tallies.confusion(judged, as_text=True),
         "contradictions": contradictions,
@@ -189,6 +192,7 @@ def item_row(prediction: Prediction, found: answers.Verdict | None) -> dict[str,
         "extraction": extraction.method if extraction else None,
         "trace": list(extraction.trace) if extraction else [],
         "correct": found is not None and found.correct,
+        "undecided": found.undecided if found else None,
         "finish_reason": prediction.finish_reason,
         "error": prediction.error.code if prediction.error else None,
     }
@@ -312,6 +316,15 @@ def _warnings(judged: Judged, asked: Sequence[str]) -> list[str]:
         found.append(f"{failed} of {n} items failed before an answer; they count as wrong.")
     if unparsed := int(judged.unanswered.sum()):
         found.append(f"no answer could be read from {unparsed} of {n} outputs; they are wrong.")
+    if refused := int(judged.refused.sum()):
+        found.append(f"the model declined to answer {refused} of {n} items; they are wrong.")
+    if undecided := int(judged.undecided.sum()):
+        found.append(
+            f"{undecided} of {n} answers are undecided: rules cannot say whether they are right. "
+            "They count as wrong, so accuracy may be higher; items.jsonl says which they are."
+        )
+    if choice := judged.settings.protocol_choice:
+        found.append(f"authors: their rule {choice.protocol} was chosen, since {choice.reason}.")
     if truncated := int(outcomes.where(lambda o: o.truncated).sum()):
         found.append(f"{truncated} of {n} outputs were cut off at the token limit.")
     if n and not judged.columns.says_finish.any():

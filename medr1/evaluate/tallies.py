@@ -23,9 +23,19 @@ def unanswered(judged: Judged) -> dict[str, int]:
     """Why there is no answer, the most frequent reason first; `truncated` where it was cut off."""
     counts: Counter[str] = Counter()
     for outcome, n in _counted(judged):
-        if outcome.answer is None and not outcome.failed:
+        if outcome.answer is None and not (outcome.failed or outcome.undecided):
             counts["truncated" if outcome.truncated else outcome.method] += n
     return dict(counts.most_common())
+
+
+def undecided(judged: Judged) -> dict[str, Any]:
+    """On how many items rules cannot say what is right, by reason, and the share they decide."""
+    counts: Counter[str] = Counter()
+    for outcome, n in _counted(judged):
+        if outcome.undecided is not None:
+            counts[outcome.undecided] += n
+    decided = (~judged.undecided).astype(np.float64)
+    return {"reasons": dict(counts.most_common()), "coverage": mean_metric(decided, judged)}
 
 
 def found_by(judged: Judged) -> dict[str, int]:

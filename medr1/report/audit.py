@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from medr1.report.tables import Row, clean, csv_text, grid, interval_text, percent
+from medr1.report.csv_tables import csv_text
+from medr1.report.tables import Row, clean, grid, interval_text, percent
 
 PREDICTORS = {
     "majority_letter": "the letter most often right",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from medr1.report.tables import csv_text
+from medr1.report.csv_tables import csv_text
 from medr1.report.visible import line
 
 TOP = 12

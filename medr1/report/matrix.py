@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medr1.report.csv_tables import csv_text
 from medr1.report.tables import (
     Row,
     align_right,
     clean,
-    csv_text,
     cut,
     grid,
     interval_text,

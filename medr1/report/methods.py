@@ -34,9 +34,10 @@ _PROTOCOL_WORDS = {
     "naming exactly one option",
     "strict": "an answer counted only where the output held exactly one answer block with nothing "
     "but the answer in it",
-    "authors": "the extraction rules of the original Med-R1 scripts were applied",
-    "authors-nothink": "the extraction rules of the original Med-R1 scripts without reasoning "
-    "were applied",
+    "authors-counting": "the original's counting script: the integer in the first answer block",
+    "authors-geometry": "the original's geometry script: math-verify on the whole output",
+    "authors-vqa": "the original's VQA scripts: the word in the first answer block",
+    "authors-nothink": "the original's VQA scripts without reasoning",
 }
 
 Segment = dict[str, Any]

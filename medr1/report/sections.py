@@ -35,8 +35,10 @@ _LENGTHS = {"num_tokens": "tokens", "characters": "characters"}
 _PROTOCOLS = {
     "default": "any clear answer counts",
     "strict": "exactly one answer block",
-    "authors": "the original's rules",
-    "authors-nothink": "the original's rules without reasoning",
+    "authors-counting": "the original's rule for counting: the integer in the first answer block",
+    "authors-geometry": "the original's rule for geometry: math-verify on the whole output",
+    "authors-vqa": "the original's rule: the word in the first answer block",
+    "authors-nothink": "the original's rule without reasoning",
 }
 
 _LOST = ("n_unparsed", "n_truncated", "n_error")
@@ -106,6 +108,8 @@ def _headline(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any]:
     right = round(value * n) if isinstance(n, int) and value is not None else None
     counts = [
         ("without a readable answer", summary.get("n_unparsed")),
+        ("refused", summary.get("n_refused")),
+        ("undecided by the rules", summary.get("n_undecided")),
         ("cut off at the token limit", summary.get("n_truncated")),
         ("failed before an answer", summary.get("n_error")),
     ]

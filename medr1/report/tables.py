@@ -1,26 +1,19 @@
-"""summary.json and the demo's document as text: an aligned table, and CSV in long form.
+"""summary.json and the demo's document as text: aligned tables for the terminal.
 
-Names and answers come from files of others, so no cell carries control characters to a terminal
-and none starts a formula in a spreadsheet.
+Names and answers come from files of others, so no cell carries control characters to a terminal.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
-
 _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
-_HIDDEN = {"Cc", "Cf", "Cs"}
-_PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+HIDDEN = {"Cc", "Cf", "Cs"}
+"""Categories of characters that nothing shows."""
 _NAME_WIDTH = 40
 _BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[0m"
 
@@ -30,7 +23,7 @@ Row = tuple[str, ...]
 def clean(value: Any) -> str:
     """The value as one line of visible text: no terminal escapes, no reordering of characters."""
     text = "".join(" " if c in _SPACES else c for c in str(value))
-    return "".join(c for c in text if unicodedata.category(c) not in _HIDDEN).strip()
+    return "".join(c for c in text if unicodedata.category(c) not in HIDDEN).strip()
 
 
 # --- the terminal -----------------------------------------------------------------------------
@@ -70,15 +63,24 @@ _MOST_FINDINGS = 8
 
 
 def _title(summary: Mapping[str, Any]) -> str:
-    reasons = summary.get("unanswered") or {}
-    why = ", ".join(f"{n} {clean(reason).replace('_', ' ')}" for reason, n in reasons.items())
+    def reasons(counted: Mapping[str, int]) -> str:
+        return ", ".join(f"{n} {clean(name).replace('_', ' ')}" for name, n in counted.items())
+
+    unanswered = {k: n for k, n in (summary.get("unanswered") or {}).items() if k != "refused"}
+    undecided = (summary.get("undecided") or {}).get("reasons") or {}
     counts = ", ".join(
         f"{summary[key]} {word}"
         for key, word in (
             ("n_error", "failed"),
-            ("n_unparsed", "without a readable answer" + (f" ({why})" if why else "")),
+            (
+                "n_unparsed",
+                "without a readable answer" + (f" ({reasons(unanswered)})" if unanswered else ""),
+            ),
+            ("n_refused", "refused"),
+            ("n_undecided", "undecided" + (f" ({reasons(undecided)})" if undecided else "")),
             ("n_truncated", "cut off"),
         )
+        if key in summary
     )
     name = f"{clean(summary['results'])}\n" if summary.get("results") else ""
     text = f"{summary['n']} items, protocol {summary['protocol']}; {counts}"
@@ -100,6 +102,9 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     """One row a metric; what accuracy has to be held against follows it at once."""
     for name, metric in summary["metrics"].items():
         yield _row(name, metric)
+        if name == "accuracy" and (stated := summary.get("stated_accuracy")):
+            label = f"  stated in the file ({stated['protocol']})"
+            yield label, percent(stated["value"]), "", ""
         if name == "accuracy" and summary["blind"]:
             blind = summary["blind"]
             yield "  chance", percent(blind["chance"]), "", ""
@@ -317,84 +322,3 @@ def _passes(entry: Mapping[str, Any]) -> str:
 
 def _option_name(entry: Mapping[str, Any], answer: str) -> str:
     return f"{answer}) {entry['options'][answer]}" if entry["options"] else answer
-
-
-# --- CSV --------------------------------------------------------------------------------------
-
-
-def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
-    """Long form: a row for each file, scope (all, modality ...), group and metric."""
-    return csv_text((row for summary in summaries for row in summary_rows(summary)), COLUMNS)
-
-
-def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one summary, shares in [0, 1]; a value that could not be computed is blank."""
-
-    def row(scope: str, group: str, name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
-        low, high = metric.get("ci95") or (None, None)
-        start = (summary.get("results", ""), summary["protocol"], scope, group, name)
-        end = (metric["value"], low, high, metric.get("n"))
-        return dict(zip(COLUMNS, (*start, *end), strict=True))
-
-    for name, metric in summary["metrics"].items():
-        yield row("all", "", name, metric)
-    for name in ("n_error", "n_unparsed", "n_truncated"):
-        yield row("all", "", name, {"value": summary[name], "n": summary["n"]})
-    for name, metric in (summary.get("protocols") or {}).items():
-        yield row("protocol", name, "accuracy", metric)
-    for finding in summary.get("findings") or ():
-        for name in ("prevalence", "sensitivity", "specificity", "ppv", "npv"):
-            yield row("finding", str(finding["finding"]), name, finding[name])
-    if summary["blind"]:
-        chance = {"value": summary["blind"]["chance"], "n": summary["n"]}
-        yield row("all", "", "chance", chance)
-        for name in ("option_prior", "image_gain", "image_needed"):
-            yield row("all", "", name, summary["blind"][name])
-        for name, metric in summary["blind"]["predictors"].items():
-            yield row("blind", name, "accuracy", metric)
-    if looking := summary.get("looking"):
-        for name in ("accuracy_without_image", "looking_gain", "same_answer"):
-            yield row("all", looking["ablation"], name, looking[name])
-    for kind, groups in summary["groups"].items():
-        for group, content in groups.items():
-            for name, metric in content["metrics"].items():
-                yield row(kind, group, name, metric)
-        if groups:
-            macro = summary["macro"][kind]
-            for name, metric in (macro.get("metrics") or {"accuracy": macro}).items():
-                yield row(kind, "(macro)", name, metric)
-
-
-def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """CSV with a header and "\\n" line ends; None is blank, every cell is guarded."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([guard_cell(row.get(column)) for column in columns])
-    return out.getvalue()
-
-
-def guard_cell(value: Any) -> str:
-    """The value as a cell no spreadsheet runs: one that starts a formula gets a ' before it.
-
-    So does a cell that starts with ' and then one: `unguard_cell` undoes exactly this. Control
-    characters other than tab and line ends are dropped.
-    """
-    if value is None:
-        return ""
-    text = "".join(c for c in str(value) if c in "\t\r\n" or unicodedata.category(c) not in _HIDDEN)
-    if _PLAIN_NUMBER.fullmatch(text) or not _starts_formula(text):
-        return text
-    return "'" + text
-
-
-def unguard_cell(cell: str) -> str:
-    """What `guard_cell` was given."""
-    guarded = cell.startswith("'") and _starts_formula(cell[1:])
-    return cell[1:] if guarded else cell
-
-
-def _starts_formula(text: str) -> bool:
-    """Also behind blanks, line ends and ' that a spreadsheet may drop."""
-    return text.startswith(("\t", "\r")) or text.lstrip(" \n'").startswith(_FORMULA)

@@ -13,7 +13,7 @@ from typing import Any
 STEPS = 10
 """Over so many steps a sign has to last."""
 SAME = 1e-6
-ZERO_VARIANCE, CLIPPED, REPEATING = 0.8, 0.5, 0.3
+ZERO_VARIANCE, CLIPPED, REPEATING, UNDECIDED = 0.8, 0.5, 0.3, 0.1
 """Shares of groups or completions from which on an alarm is raised."""
 SPIKE, SPIKE_LEAST, RISE, ENTRIES = 5.0, 0.1, 3, 5
 """KL over its highest, and how high it has to be, in nats a token; over how many entries it may
@@ -84,6 +84,18 @@ def repeating(history: History) -> str | None:
     )
 
 
+def undecided(history: History) -> str | None:
+    """The rules cannot judge many completions, which get no reward for accuracy."""
+    values = _lately(history, "rewards/accuracy/undecided")
+    if not values or fmean(values) < UNDECIDED:
+        return None
+    return (
+        f"{fmean(values):.0%} of the completions of the last {STEPS} steps are undecided: rules "
+        "cannot say whether they are right, so they get 0 as wrong ones do. Read "
+        "completions.jsonl, ask for short answers in the prompt, or reward the format too."
+    )
+
+
 def kl_spike(history: History) -> str | None:
     """The KL is a multiple of what it was."""
     before = [entry["kl"] for entry in history if _number(entry, "kl")][:-RISE]
@@ -120,6 +132,7 @@ ALARMS: dict[str, Callable[[History], str | None]] = {
     "zero_variance": zero_variance,
     "clipped": clipped,
     "repeating": repeating,
+    "undecided": undecided,
     "kl_spike": kl_spike,
     "length_collapse": length_collapse,
 }

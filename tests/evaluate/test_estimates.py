@@ -108,4 +108,4 @@ def test_accuracy_stands_under_every_protocol():
     values = {name: metric["value"] for name, metric in found["protocols"].items()}
     assert values["strict"] == found["metrics"]["accuracy"]["value"] == pytest.approx(1 / 3)
     assert values["default"] == 1
-    assert set(values) == {"default", "strict", "authors", "authors-nothink"}
+    assert set(values) == {"default", "strict", "authors-vqa", "authors-nothink"}

@@ -116,7 +116,7 @@ def test_an_answer_that_cannot_be_read_is_wrong_and_never_drawn():
         np.random.seed(seed)
         drawn.append(lmms_eval(items[:100]))
         summary = summarize(items, seed=seed, num_resamples=50)
-        assert (summary["n_unparsed"], summary["metrics"]["accuracy"]["value"]) == (100, 0.5)
+        assert (summary["n_refused"], summary["metrics"]["accuracy"]["value"]) == (100, 0.5)
         verdicts.append([row["correct"] for row in item_rows(items)])
     assert len(set(drawn)) > 1 and min(drawn) > 0
     assert verdicts[0] == [False] * 100 + [True] * 100

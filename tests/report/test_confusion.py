@@ -4,7 +4,7 @@ import csv
 import io
 
 from medr1.report.confusion import TOP, confusion_csv, heat_table
-from medr1.report.tables import unguard_cell
+from medr1.report.csv_tables import unguard_cell
 
 
 def cell(gold, said, count):

@@ -9,17 +9,19 @@ import pytest
 from medr1.data.audit import BlindPanel
 from medr1.evaluate.metrics import compare_accuracy, summarize
 from medr1.records import Failure, Prediction, Sample
-from medr1.report.tables import (
+from medr1.report.csv_tables import (
     COLUMNS,
-    answer_text,
-    clean,
     csv_text,
-    demo_samples,
-    demo_table,
     guard_cell,
     summary_csv,
-    summary_table,
     unguard_cell,
+)
+from medr1.report.tables import (
+    answer_text,
+    clean,
+    demo_samples,
+    demo_table,
+    summary_table,
 )
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "US", "D": "X-ray"}

@@ -39,6 +39,7 @@ PLANTED = {
     "zero_variance": ("frac_reward_zero_std", 0.9),
     "clipped": ("completions/clipped_ratio", 0.7),
     "repeating": ("completions/repeats_prompt", 0.4),
+    "undecided": ("rewards/accuracy/undecided", 0.2),
 }
 
 
