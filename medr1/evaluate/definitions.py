@@ -6,7 +6,10 @@ from medr1.evaluate.definition import Definition
 from medr1.evaluate.trust.definitions import TRUST
 
 _SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spaces"
-_OPTION_TEXT = "A letter stands for its option's text; an item without an answer scores 0."
+_OPTION_TEXT = (
+    "With options the chosen one's text, else the answer as the model wrote it (without tags and "
+    '"The answer is"), whatever the gold\'s type and the protocol; no answer scores 0.'
+)
 _TEXTS_OF_ANSWERS = f"{_SQUAD_TEXT}. {_OPTION_TEXT}"
 _OWN = "none: medr1"
 _SHARE = "0 to 1"
@@ -69,11 +72,12 @@ _LIST = (
         "exact_match",
         "Exact match",
         "items whose answer equals the gold / all items",
-        f"{_SQUAD_TEXT}; letters and golds that this empties are compared folded, in any case.",
+        f"{_SQUAD_TEXT}; letters and golds that this empties are compared folded, in any case. "
+        f"{_OPTION_TEXT}",
         "none: medr1; torchmetrics' SQuAD is the oracle of its test",
         _SHARE,
-        "Stricter than accuracy: other spellings of a number, and the same finding in other "
-        "words, do not count.",
+        "Stricter than accuracy: other spellings of a number, the same finding in other words, and "
+        'a sentence ("Yes, there is.") for a gold of one word ("yes") do not count.',
         "Rajpurkar et al. (2016), SQuAD",
     ),
     Definition(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.pairing import pair_by_id
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
+from medr1.evaluate.texts import TEXT_METRICS
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.selective import AIMS, Aims
 from medr1.files import parse_json, read_text, sha256_of
@@ -61,7 +62,7 @@ class Evaluation:
     ) -> tuple[dict[str, Any], Judged]:
         """The summary of a file and its judged items; `write` gets the lines of items.jsonl."""
         results = self.open(path)
-        settings = self._resolved(path)
+        settings = replace(self._resolved(path), texts=self._needs_texts)
         judged = scan(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
@@ -101,6 +102,11 @@ class Evaluation:
             summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
         return {**about, **summary}, judged
+
+    @property
+    def _needs_texts(self) -> bool:
+        """Whether a metric of texts is computed."""
+        return self.bertscore is not None or not set(TEXT_METRICS).isdisjoint(self.metrics)
 
     def _resolved(self, path: Path) -> Settings:
         """The settings with the original's script that the file asks for, if `authors` is asked

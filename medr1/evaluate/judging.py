@@ -19,6 +19,7 @@ from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate.coded import Coded, Mask, Values
 from medr1.evaluate.scores import Scores, scores_of
+from medr1.evaluate.text_pairs import TextPair, text_pair
 from medr1.records import Prediction, Sample
 
 GROUPS = ("modality", "question_type", "dataset", "option_count")
@@ -81,6 +82,8 @@ class Settings:
     protocols: tuple[str, ...] = ()
     """Further protocols, to see how far the accuracy depends on it."""
     seed: int = 0
+    texts: bool = field(default=False, kw_only=True)
+    """Whether metrics of texts are asked for, so that the texts are read and stored."""
     num_resamples: int = 2000
     """Of every bootstrap."""
     protocol_choice: answers.Choice | None = None
@@ -122,6 +125,8 @@ class Columns:
     """Of the output; -1 where there is none."""
     says_finish: Mask
     """Whether the file says if the output was cut off."""
+    texts: Coded[TextPair] | None
+    """What metrics of texts compare; None unless `Settings.texts`."""
     scores: Scores
     """How sure the model is."""
     metadata_keys: frozenset[str]
@@ -133,6 +138,7 @@ class Columns:
     def joined(cls, parts: Sequence[Columns]) -> Columns:
         """The parts one after the other."""
         first = parts[0]
+        texts = [part.texts for part in parts if part.texts is not None]
         return cls(
             [name for part in parts for name in part.ids],
             Coded.joined([part.outcomes for part in parts]),
@@ -143,6 +149,7 @@ class Columns:
             np.concatenate([part.num_tokens for part in parts]),
             np.concatenate([part.characters for part in parts]),
             np.concatenate([part.says_finish for part in parts]),
+            Coded.joined(texts) if len(texts) == len(parts) else None,
             Scores.joined([part.scores for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
             {p: np.concatenate([part.protocols[p] for part in parts]) for p in first.protocols},
@@ -236,6 +243,7 @@ def columns_of(
         _integers(p.num_tokens for p in predictions),
         _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
         np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
         frozenset().union(*(sample.metadata for sample in samples)),
         {protocol: _right_under(protocol, predictions) for protocol in settings.protocols},
@@ -317,6 +325,19 @@ def _outcome(prediction: Prediction, found: answers.Verdict | None) -> Outcome:
         found is not None and found.correct,
         prediction.finish_reason == "length",
         found.undecided if found else None,
+    )
+
+
+def _texts(
+    predictions: Sequence[Prediction],
+    verdicts: Sequence[answers.Verdict | None],
+    settings: Settings,
+) -> Coded[TextPair] | None:
+    if not settings.texts:
+        return None
+    return Coded.of(
+        text_pair(prediction, one, settings.protocol)
+        for prediction, one in zip(predictions, verdicts, strict=True)
     )
 
 

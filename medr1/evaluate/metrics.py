@@ -29,7 +29,7 @@ from medr1.evaluate.groups import group_columns, in_order, require_clusters
 from medr1.evaluate.judging import (
     Coded,
     Judged,
-    Outcome,
+    Mask,
     Settings,
     Values,
     judge_all,
@@ -38,6 +38,8 @@ from medr1.evaluate.judging import (
 from medr1.evaluate.texts import (
     CORPUS_METRICS,
     ITEM_METRICS,
+    TEXT_METRICS,
+    Corpus,
     corpus_estimates,
     corpus_scores,
     item_scores,
@@ -46,7 +48,6 @@ from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.passes import dropout
 from medr1.evaluate.trust.selective import AIMS, Aims, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
-from medr1.normalization import fold, normalize
 from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction
 
@@ -82,7 +83,11 @@ def summarize(
 ) -> dict[str, Any]:
     """The summary.json document (DESIGN 5) of one run's predictions under one protocol."""
     settings = Settings(
-        protocol, protocols=answers.SHOWN_PROTOCOLS, seed=seed, num_resamples=num_resamples
+        protocol,
+        protocols=answers.SHOWN_PROTOCOLS,
+        seed=seed,
+        num_resamples=num_resamples,
+        texts=True,
     )
     return summary_of(judge_all(predictions, settings), blind=blind)
 
@@ -99,7 +104,8 @@ def summary_of(
     """The summary.json document of judged items, with those of METRICS that are asked for.
 
     `semantic` (BERTScore) gives predicted and reference texts a value for each pair and says how.
-    On `held_out` items temperature, threshold and conformal sets are fitted.
+    On `held_out` items temperature, threshold and conformal sets are fitted. ValueError where a
+    metric of texts is asked for, and the items were judged without `Settings.texts`.
     """
     wanted = {"accuracy", *metrics}
     asked = tuple(name for name in METRICS if name in wanted)
@@ -208,61 +214,61 @@ class _Scored:
         self, judged: Judged, asked: Sequence[str], semantic: Semantic | None = None
     ) -> None:
         self.judged = judged
-        self.asked = asked
-        outcomes = judged.outcomes
-        predicted = [outcome.predicted or "" for outcome in outcomes.values]
-        references = [outcome.reference for outcome in outcomes.values]
-        answered = np.array([o.answer is not None for o in outcomes.values], dtype=bool)
+        self.asked = asked if semantic is None else (*asked, "bertscore")
+        is_number_gold = judged.outcomes.where(lambda o: is_number(o.ground_truth))
         self.means: dict[str, Values] = {
             "accuracy": judged.correct,
-            "exact_match": outcomes.map(_exact_match),
             "counting_accuracy": judged.correct,
         }
+        self.among: dict[str, tuple[Mask, str]] = {
+            "counting_accuracy": (is_number_gold, "no item has a number as its ground truth"),
+        }
+        """Of a metric that is not over all items: over which, and why there may be none."""
         self.signatures: dict[str, str] = {}
-        wanted = [name for name in asked if name not in self.means]
-        scores = item_scores(predicted, references, wanted)
+        self.corpora: list[Corpus] = []
+        self.text_codes = np.zeros(0, dtype=np.intp)
+        names = [name for name in asked if name in TEXT_METRICS]
+        if names or semantic is not None:
+            self._score_texts(names, semantic)
+
+    def _score_texts(self, names: Sequence[str], semantic: Semantic | None) -> None:
+        """Add the metrics of texts; each different pair of texts is scored once."""
+        texts = self.judged.columns.texts
+        if texts is None:
+            raise ValueError(
+                "a metric of texts needs items that are judged by Settings(texts=True)"
+            )
+        candidates = [pair.answer or "" for pair in texts.values]
+        references = [pair.reference for pair in texts.values]
+        has_answer = np.array([pair.answer is not None for pair in texts.values], dtype=bool)
+        if "exact_match" in names:
+            self.means["exact_match"] = texts.map(lambda pair: pair.is_exact)
+        scores = item_scores(candidates, references, names)
         if semantic is not None:
-            scores["bertscore"] = semantic(predicted, references)
-            self.asked = (*asked, "bertscore")
+            scores["bertscore"] = semantic(candidates, references)
         for name, (values, settings) in scores.items():
-            self.means[name] = np.where(answered, values, 0.0)[outcomes.codes]
+            self.means[name] = np.where(has_answer, values, 0.0)[texts.codes]
             self.signatures[name] = settings
-        self.corpora = corpus_scores(predicted, references, wanted)
-        self.is_number = outcomes.where(lambda o: is_number(o.ground_truth))
+        self.corpora = corpus_scores(candidates, references, names)
+        self.text_codes = texts.codes
 
     def metrics(self, where: Any = None) -> dict[str, Metric]:
         """Every asked metric by its name."""
         kept = np.ones(len(self.judged), dtype=bool) if where is None else where
         found: dict[str, Metric] = {}
         for name, values in self.means.items():
-            if name == "counting_accuracy":
-                reason = "no item has a number as its ground truth"
-                found[name] = mean_metric(values, self.judged, kept & self.is_number, reason)
-            else:
-                found[name] = mean_metric(values, self.judged, kept)
+            among, reason = self.among.get(name, (True, "no items"))
+            found[name] = mean_metric(values, self.judged, kept & among, reason)
             if name in self.signatures:
                 found[name]["signature"] = self.signatures[name]
         for corpus in self.corpora:
             found |= corpus_estimates(
-                replace(corpus, rows=corpus.rows[self.judged.outcomes.codes[kept]]),
+                replace(corpus, rows=corpus.rows[self.text_codes[kept]]),
                 self.judged.clusters[kept],
                 unit=self.judged.unit,
                 **self.judged.drawn,
             )
         return {name: found[name] for name in self.asked}
-
-
-def _exact_match(outcome: Outcome) -> bool:
-    """Whether letters are equal, or texts after SQuAD's normalisation; no answer matches none.
-
-    Where that leaves nothing of the gold ("A", "+"), the folded texts are compared.
-    """
-    answer, gold = outcome.answer, outcome.ground_truth
-    if answer is None:
-        return False
-    if outcome.answer_type == "multiple_choice" or not normalize(gold):
-        return fold(answer).strip().casefold() == fold(gold).strip().casefold()
-    return normalize(answer) == normalize(gold)
 
 
 def _groups(scored: _Scored, column: Coded[str | None]) -> dict[str, Any]:
@@ -290,9 +296,13 @@ def _macro(kind: str, scored: _Scored, column: Coded[str | None]) -> Metric:
     missing = np.array([name is None for name in column.values], dtype=bool)
     codes = np.where(missing[column.codes], -1, column.codes)
     metrics = {
-        name: macro_metric(scored.means[name], scored.judged, codes)
+        name: macro_metric(
+            scored.means[name],
+            scored.judged,
+            np.where(scored.among[name][0], codes, -1) if name in scored.among else codes,
+        )
         for name in scored.asked
-        if name in scored.means and name != "counting_accuracy"
+        if name in scored.means
     }
     return {**metrics["accuracy"], "metric": "accuracy", "metrics": metrics}
 

@@ -22,6 +22,8 @@ BLEU_ORDERS = (1, 2, 3, 4)
 BLEU_METRICS = tuple(f"bleu{k}" for k in BLEU_ORDERS)
 ITEM_METRICS = ("token_f1", "token_f1_multiset", "rouge_l")
 CORPUS_METRICS = (*BLEU_METRICS, "chrf")
+TEXT_METRICS = ("exact_match", *ITEM_METRICS, *CORPUS_METRICS)
+"""The metrics that need the answers' texts."""
 
 
 def item_scores(

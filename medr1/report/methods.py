@@ -169,6 +169,7 @@ def _analysis(summary: Summary) -> list[Segment]:
     ]
     if others:
         found.append(_said(f" Secondary metrics were {listed(others)}."))
+        found += _texts_method(summary)
     found += _interval_method(summary)
     if summary.get("findings"):
         found.append(
@@ -179,6 +180,18 @@ def _analysis(summary: Summary) -> list[Segment]:
         )
     found += _trust_method(summary)
     return [*found, _gap("sample size rationale, primary comparison, handling of multiplicity")]
+
+
+def _texts_method(summary: Summary) -> list[Segment]:
+    """What the metrics of texts compare, and how BLEU's orders differ, where there are any."""
+    names = [n for n, metric in (summary.get("metrics") or {}).items() if "signature" in metric]
+    if not names:
+        return []
+    text = (
+        " Metrics of texts compared the reference with the text of the chosen option or, for "
+        "questions without options, with the answer as it was written, under any protocol."
+    )
+    return [_said(text)]
 
 
 def _trust_method(summary: Summary) -> list[Segment]:

@@ -50,7 +50,8 @@ def test_macro_interval_covers_the_truth():
 
 
 def test_every_metric_stands_in_every_group():
-    judged = judge_all(items_with_ages(), Settings(group_by=("age", "scanner"), num_resamples=100))
+    settings = Settings(group_by=("age", "scanner"), num_resamples=100, texts=True)
+    judged = judge_all(items_with_ages(), settings)
     summary = summary_of(judged)
     for kind in ("modality", "scanner", "age"):
         for group in summary["groups"][kind].values():
@@ -76,11 +77,11 @@ def test_a_group_nobody_has_is_refused():
 
 def test_a_list_in_the_metadata_is_a_group():
     judged = judge_all(items_with_ages(), Settings(group_by=("nested",), num_resamples=10))
-    assert list(summary_of(judged)["groups"]["nested"]) == ["[1]"]
+    assert list(summary_of(judged, metrics=("accuracy",))["groups"]["nested"]) == ["[1]"]
 
 
 def test_only_what_was_asked_is_computed():
-    judged = judge_all(items_with_ages(), Settings(num_resamples=10))
+    judged = judge_all(items_with_ages(), Settings(num_resamples=10, texts=True))
     summary = summary_of(judged, metrics=("token_f1",))
     assert list(summary["metrics"]) == ["accuracy", "token_f1"]
     full = summary_of(judged)
@@ -89,13 +90,17 @@ def test_only_what_was_asked_is_computed():
 
 
 def test_parts_joined_are_the_whole():
-    items, settings = items_with_ages(), Settings(group_by=("age",), protocols=("strict",))
+    items, settings = (
+        items_with_ages(),
+        Settings(group_by=("age",), protocols=("strict",), texts=True),
+    )
     whole = judge_all(items, settings).columns
     parts = Columns.joined([judge_all(items[i : i + 7], settings).columns for i in range(0, 60, 7)])
     assert parts.ids == whole.ids
     assert list(parts.outcomes) == list(whole.outcomes)
     assert list(parts.clusters) == list(whole.clusters)
     assert list(parts.groups["age"]) == list(whole.groups["age"])
+    assert list(parts.texts) == list(whole.texts)
     for name in ("num_tokens", "characters", "says_finish"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name))
     assert np.array_equal(parts.protocols["strict"], whole.protocols["strict"])

@@ -14,7 +14,7 @@ STAINS = {"A": "H&E", "B": "Fluorescence", "C": "Immunohistochemistry"}
 
 
 def judged(items, **options):
-    return judge_all(items, Settings(num_resamples=200, **options))
+    return judge_all(items, Settings(num_resamples=200, texts=True, **options))
 
 
 def yes_no(said, gold, **more):

@@ -37,7 +37,7 @@ def answered(first, n, confidence, share_right, modality="CT"):
 
 @pytest.fixture(scope="module")
 def summary():
-    settings = Settings(num_resamples=200)
+    settings = Settings(num_resamples=200, texts=True)
     here = answered(0, 100, 0.9, 0.97) + answered(100, 60, 0.6, 0.5, "MRI<b>")
     held = answered(1000, 300, 0.9, 0.97) + answered(2000, 100, 0.6, 0.5, "MRI<b>")
     found = summary_of(
@@ -93,6 +93,7 @@ def test_what_is_missing_has_its_reason_or_is_left_out(summary):
     assert "no &lt;b&gt;data" in page and '-abstention"' not in page
     old = {key: value for key, value in summary.items() if key not in ("calibration", "selective")}
     assert '-calibration"' not in report_html([old], [], thumbnails={})
-    alone = summary_of(judge_all(answered(0, 100, 0.9, 0.97), Settings(num_resamples=50)))
+    settings = Settings(num_resamples=50, texts=True)
+    alone = summary_of(judge_all(answered(0, 100, 0.9, 0.97), settings))
     page = report_html([{**alone, "meta": {}}], [], thumbnails={})
     assert "--calibrate-on FILE" in page
