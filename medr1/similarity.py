@@ -15,6 +15,7 @@ __all__ = [
     "numeric_closeness",
     "token_f1",
     "token_f1_multiset",
+    "token_recall",
 ]
 
 
@@ -36,6 +37,26 @@ def token_f1_multiset(prediction: str, gold: str) -> float:
     predicted, expected = normalize(prediction).split(), normalize(gold).split()
     common = (Counter(predicted) & Counter(expected)).total()
     return _f1(common, len(predicted), len(expected))
+
+
+def token_recall(prediction: str, gold: str) -> float:
+    """LLaVA-Med's recall of the gold's normalised tokens: tp / (tp + fn).
+
+    tp counts the prediction's tokens that are in the gold, fn the gold's tokens that are not in the
+    prediction, each as often as it stands there. Where no shared token repeats in the prediction
+    and no missing one in the gold, it is the share of the gold's distinct tokens that the
+    prediction contains. 0 where nothing is shared, and where a side has no tokens.
+
+    It is calculate_f1score of microsoft/LLaVA-Med, llava/eval/eval_metrics/evaluate_metrics.py, but
+    for the normalisation: SQuAD's, as of every other metric here, and not VQA's, which makes digits
+    of "two", two words of "x-ray", and keeps some punctuation. LLaVA-Med takes the whole output and
+    the questions that the file labels OPEN; the metric `open_recall` takes the extracted answer and
+    every question that is not closed.
+    """
+    predicted, expected = Counter(normalize(prediction).split()), Counter(normalize(gold).split())
+    shared = sum(n for token, n in predicted.items() if token in expected)
+    missing = sum(n for token, n in expected.items() if token not in predicted)
+    return shared / (shared + missing) if shared else 0.0
 
 
 def edit_similarity(prediction: str, gold: str) -> float:

@@ -92,6 +92,18 @@ _LIST = (
         "R1-V's counting evaluation, without its <answer> pattern",
     ),
     Definition(
+        "closed_accuracy",
+        "Accuracy of closed questions",
+        "right closed questions / closed questions",
+        "Closed is a question with options, with a letter, yes or no as its gold, or that the file "
+        "calls closed (answer_class). The verdict is accuracy's. Unanswered, unread and wrong ones "
+        "all count; LLaVA-Med's run_eval leaves a wrong yes or no out of the denominator.",
+        _OWN,
+        _SHARE,
+        "Of questions with few answers to choose from, so that guessing alone reaches much of it.",
+        "Li et al. (2023), LLaVA-Med, without that fault",
+    ),
+    Definition(
         "token_f1",
         "Token F1, sets",
         "2PR / (P + R) of an item, P = |A & G| / |A|, R = |A & G| / |G| over the sets of tokens; "
@@ -111,6 +123,19 @@ _LIST = (
         _SHARE,
         "The F1 of SQuAD and most papers; it differs from token_f1 only where words repeat.",
         "Rajpurkar et al. (2016), SQuAD",
+    ),
+    Definition(
+        "open_recall",
+        "Recall of open questions (LLaVA-Med's)",
+        "tp / (tp + fn) of an item: tp the answer's tokens that are in the gold, fn the gold's "
+        "that are not in the answer, each as often as it stands there; then the mean over open "
+        "questions. Where none of them repeats: |A & G| / |G|",
+        f"{_TEXTS_OF_ANSWERS} Open is every question that is not closed (see closed_accuracy). "
+        "LLaVA-Med takes the whole output, VQA's normalisation and the file's label OPEN instead.",
+        _OWN,
+        _SHARE,
+        "The long answer that lists everything reaches 1, so hold token_f1 against it.",
+        "Li et al. (2023), LLaVA-Med, llava/eval/run_eval.py",
     ),
     Definition(
         "rouge_l",

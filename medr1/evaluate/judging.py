@@ -125,6 +125,8 @@ class Columns:
     """Of the output; -1 where there is none."""
     says_finish: Mask
     """Whether the file says if the output was cut off."""
+    closed: Mask
+    """Whether the question is closed: see `_is_closed`."""
     texts: Coded[TextPair] | None
     """What metrics of texts compare; None unless `Settings.texts`."""
     scores: Scores
@@ -149,6 +151,7 @@ class Columns:
             np.concatenate([part.num_tokens for part in parts]),
             np.concatenate([part.characters for part in parts]),
             np.concatenate([part.says_finish for part in parts]),
+            np.concatenate([part.closed for part in parts]),
             Coded.joined(texts) if len(texts) == len(parts) else None,
             Scores.joined([part.scores for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
@@ -243,6 +246,7 @@ def columns_of(
         _integers(p.num_tokens for p in predictions),
         _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
         np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        np.array([_is_closed(sample) for sample in samples], dtype=bool),
         _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
         frozenset().union(*(sample.metadata for sample in samples)),
@@ -371,6 +375,13 @@ def _question_of(sample: Sample) -> str:
     if sample.answer_type != "yes_no":
         return ""
     return _said(sample.metadata, "finding") or sample.question
+
+
+def _is_closed(sample: Sample) -> bool:
+    """Whether the question has options or a yes or no as its gold, or the file calls it closed."""
+    if sample.options or sample.answer_type in ("multiple_choice", "yes_no"):
+        return True
+    return (_said(sample.metadata, "answer_class") or "").casefold() == "closed"
 
 
 def _integers(values: Iterable[int | None]) -> NDArray[np.int64]:

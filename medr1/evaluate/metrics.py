@@ -54,7 +54,10 @@ from medr1.records import SUMMARY_SCHEMA, Prediction
 if TYPE_CHECKING:
     from medr1.data.audit import BlindPanel
 
-METRICS = ("accuracy", "exact_match", "counting_accuracy", *ITEM_METRICS, *CORPUS_METRICS)
+METRICS = (
+    *("accuracy", "exact_match", "counting_accuracy", "closed_accuracy"),
+    *(*ITEM_METRICS, *CORPUS_METRICS),
+)
 """Every metric's name, in the order in which they are shown."""
 Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
 LATER = ("hallucination", "reasoning")
@@ -215,13 +218,17 @@ class _Scored:
     ) -> None:
         self.judged = judged
         self.asked = asked if semantic is None else (*asked, "bertscore")
+        correct, closed = judged.correct, judged.columns.closed
         is_number_gold = judged.outcomes.where(lambda o: is_number(o.ground_truth))
         self.means: dict[str, Values] = {
-            "accuracy": judged.correct,
-            "counting_accuracy": judged.correct,
+            "accuracy": correct,
+            "counting_accuracy": correct,
+            "closed_accuracy": correct,
         }
         self.among: dict[str, tuple[Mask, str]] = {
             "counting_accuracy": (is_number_gold, "no item has a number as its ground truth"),
+            "closed_accuracy": (closed, "no question is closed"),
+            "open_recall": (~closed, "no question is open"),
         }
         """Of a metric that is not over all items: over which, and why there may be none."""
         self.signatures: dict[str, str] = {}

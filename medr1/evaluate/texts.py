@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.intervals import cluster_totals, named_interval, percentiles, resample_sums
-from medr1.similarity import token_f1, token_f1_multiset
+from medr1.similarity import token_f1, token_f1_multiset, token_recall
 
 Values = NDArray[np.float64]
 BLEU_ORDERS = (1, 2, 3, 4)
 BLEU_METRICS = tuple(f"bleu{k}" for k in BLEU_ORDERS)
-ITEM_METRICS = ("token_f1", "token_f1_multiset", "rouge_l")
+ITEM_METRICS = ("token_f1", "token_f1_multiset", "open_recall", "rouge_l")
 CORPUS_METRICS = (*BLEU_METRICS, "chrf")
 TEXT_METRICS = ("exact_match", *ITEM_METRICS, *CORPUS_METRICS)
 """The metrics that need the answers' texts."""
@@ -38,6 +38,9 @@ def item_scores(
     if "token_f1_multiset" in names:
         said = "multisets of tokens|SQuAD normalisation"
         found["token_f1_multiset"] = _scored(token_f1_multiset, pairs)[index], said
+    if "open_recall" in names:
+        signature = "LLaVA-Med's tp / (tp + fn)|SQuAD normalisation"
+        found["open_recall"] = _scored(token_recall, pairs)[index], signature
     if "rouge_l" in names:
         said = f"rouge_score {version('rouge-score')}|rougeL|mean of F|stemmer:no"
         found["rouge_l"] = _scored(_rouge_l(), pairs)[index], said

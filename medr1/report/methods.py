@@ -17,8 +17,16 @@ METRIC_WORDS = {
     "accuracy": ("accuracy", "share of questions answered rightly under the protocol"),
     "exact_match": ("exact match", "same letter, or same text after SQuAD's normalisation"),
     "counting_accuracy": ("counting accuracy", "accuracy where the right answer is a number"),
+    "closed_accuracy": (
+        "accuracy of closed questions",
+        "accuracy where there are options, or the right answer is yes or no",
+    ),
     "token_f1": ("token F1 (sets)", "overlap of the answers' different words"),
     "token_f1_multiset": ("token F1 (multisets)", "overlap of words, repeated ones counted"),
+    "open_recall": (
+        "recall of open questions",
+        "share of the right answer's words in the answer, as LLaVA-Med's evaluation has it",
+    ),
     "bleu1": ("BLEU-1", "corpus precision of single words with brevity penalty"),
     "bleu2": ("BLEU-2", "corpus precision of up to two words in a row"),
     "bleu3": ("BLEU-3", "corpus precision of up to three words in a row"),

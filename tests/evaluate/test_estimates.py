@@ -55,7 +55,7 @@ def test_every_metric_stands_in_every_group():
     summary = summary_of(judged)
     for kind in ("modality", "scanner", "age"):
         for group in summary["groups"][kind].values():
-            assert set(group["metrics"]) == set(METRICS) - {"counting_accuracy"}
+            assert set(group["metrics"]) == set(METRICS) - {"counting_accuracy", "closed_accuracy"}
             accuracy = group["metrics"]["accuracy"]
             assert accuracy["ci95"][0] <= accuracy["value"] <= accuracy["ci95"][1]
     assert list(summary["groups"]["age"]) == ["20 to 34", "35 to 49", "50 to 64", "65 to 79"]
@@ -101,7 +101,7 @@ def test_parts_joined_are_the_whole():
     assert list(parts.clusters) == list(whole.clusters)
     assert list(parts.groups["age"]) == list(whole.groups["age"])
     assert list(parts.texts) == list(whole.texts)
-    for name in ("num_tokens", "characters", "says_finish"):
+    for name in ("num_tokens", "characters", "says_finish", "closed"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name))
     assert np.array_equal(parts.protocols["strict"], whole.protocols["strict"])
 

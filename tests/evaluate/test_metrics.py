@@ -176,7 +176,7 @@ def test_errors_and_unread_answers_count_as_wrong():
     counts = {key: summary[key] for key in ("n", "n_error", "n_unparsed", "n_truncated")}
     assert counts == {"n": 6, "n_error": 2, "n_unparsed": 2, "n_truncated": 1}
     for name, metric in summary["metrics"].items():
-        if name != "counting_accuracy":
+        if name not in ("counting_accuracy", "open_recall"):
             assert metric["n"] == 6
             assert name.startswith(("bleu", "chrf")) or metric["value"] <= 0.5
     assert summary["metrics"]["accuracy"]["value"] == pytest.approx(1 / 6)

@@ -137,7 +137,7 @@ def test_nothing_is_read_twice_without_need(monkeypatch):
 def test_metrics_of_texts_need_texts():
     judged = judge_all([prediction(tag("4"), "4")], Settings(num_resamples=10))
     assert judged.columns.texts is None
-    names = ("accuracy", "counting_accuracy")
+    names = ("accuracy", "counting_accuracy", "closed_accuracy")
     assert list(summary_of(judged, metrics=names)["metrics"]) == list(names)
     for name in TEXT_METRICS:
         with pytest.raises(ValueError, match=r"Settings\(texts=True\)"):
