@@ -26,8 +26,10 @@ def _bleu(k: int) -> Definition:
     reading = (
         "Overlap of single words; the one BLEU that says something of answers of a few words."
         if k == 1
-        else f"It is 0 where no answer has {k} words in a row right, as most short answers cannot, "
-        "and says little where references have fewer than 4 words."
+        else f"Only answers of {k} words or more have {k}-grams, so that it is 0 where there is no "
+        "such answer, and above a lower order where the long answers match better than the short "
+        "ones or smoothing stands in for no match (a warning then says so); it says little where "
+        "references have fewer than 4 words."
     )
     return Definition(
         f"bleu{k}",

@@ -36,10 +36,12 @@ from medr1.evaluate.judging import (
     verdict,
 )
 from medr1.evaluate.texts import (
+    BLEU_METRICS,
     CORPUS_METRICS,
     ITEM_METRICS,
     TEXT_METRICS,
     Corpus,
+    bleu_order_note,
     corpus_estimates,
     corpus_scores,
     item_scores,
@@ -115,9 +117,10 @@ def summary_of(
     require_clusters(judged)
     columns, notes = group_columns(judged)
     scored = _Scored(judged, asked, semantic)
+    metrics_of_all = scored.metrics()
+    notes += scored.bleu_notes(metrics_of_all)
     contradictions = tallies.contradictions(judged)
     notes += _contradicting(contradictions)
-    groups = {kind: _groups(scored, column) for kind, column in columns.items()}
     return {
         "schema": SUMMARY_SCHEMA,
         "protocol": judged.settings.protocol,
@@ -129,8 +132,8 @@ def summary_of(
         "n_truncated": int(judged.outcomes.where(lambda o: o.truncated).sum()),
         "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
         "intervals": judged.drawn,
-        "metrics": scored.metrics(),
-        "groups": groups,
+        "metrics": metrics_of_all,
+        "groups": {kind: _groups(scored, column) for kind, column in columns.items()},
         "macro": {kind: _macro(kind, scored, column) for kind, column in columns.items()},
         "protocols": {
             name: mean_metric(right.astype(np.float64), judged)
@@ -276,6 +279,16 @@ class _Scored:
                 **self.judged.drawn,
             )
         return {name: found[name] for name in self.asked}
+
+    def bleu_notes(self, metrics: Mapping[str, Metric]) -> list[str]:
+        """Why BLEU of a higher order is above one of a lower order, where that is so."""
+        values = {name: metrics[name]["value"] for name in BLEU_METRICS if name in metrics}
+        if not values or not len(self.judged):
+            return []
+        (corpus,) = (one for one in self.corpora if not values.keys().isdisjoint(one.scorers))
+        weights = np.bincount(self.text_codes, minlength=len(corpus.rows)).astype(np.float64)
+        note = bleu_order_note(corpus, weights, values)
+        return [note] if note else []
 
 
 def _groups(scored: _Scored, column: Coded[str | None]) -> dict[str, Any]:

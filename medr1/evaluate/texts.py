@@ -24,6 +24,10 @@ ITEM_METRICS = ("token_f1", "token_f1_multiset", "open_recall", "rouge_l")
 CORPUS_METRICS = (*BLEU_METRICS, "chrf")
 TEXT_METRICS = ("exact_match", *ITEM_METRICS, *CORPUS_METRICS)
 """The metrics that need the answers' texts."""
+_ROUNDING = 1e-9
+"""Scores that differ by less are the same, but for rounding."""
+_MATCHES, _NGRAMS = 2, 2 + max(BLEU_ORDERS)
+"""Where those of order 1 stand in a row of BLEU's counts."""
 
 
 def item_scores(
@@ -98,6 +102,45 @@ def corpus_estimates(
     totals = cluster_totals(rows, clusters)
     drawn = resample_sums(totals, num_resamples, seed) if len(totals) > 1 else None
     return {name: _estimate(one, rows, drawn, unit) for name, one in corpus.scorers.items()}
+
+
+def bleu_order_note(corpus: Corpus, weights: Values, values: Mapping[str, float]) -> str | None:
+    """Why BLEU of a higher order is above one of a lower order; None where none is.
+
+    `weights` says how many items have each row of the corpus, `values` what the metrics came to.
+    """
+    orders = [k for k in BLEU_ORDERS if f"bleu{k}" in values]
+    above: dict[int, list[int]] = {}
+    for k in orders:
+        lower = [j for j in orders if j < k and values[f"bleu{k}"] > values[f"bleu{j}"] + _ROUNDING]
+        if lower:
+            above.setdefault(lower[0], []).append(k)
+    if not above:
+        return None
+    higher = [k for ks in above.values() for k in ks]
+    comparisons = "; ".join(
+        f"{', '.join(_bleu_text(k, values) for k in ks)} {'are' if len(ks) > 1 else 'is'} above "
+        f"{_bleu_text(j, values)}"
+        for j, ks in above.items()
+    )
+    long_enough = (corpus.rows[:, _NGRAMS : _NGRAMS + max(higher)] > 0).T @ weights
+    counts = ", ".join(f"{round(n)} have {k}" for k, n in enumerate(long_enough, 1))
+    matches = weights @ corpus.rows[:, _MATCHES : _MATCHES + max(higher)]
+    unmatched = next((k for k, n in enumerate(matches, 1) if not n), max(BLEU_ORDERS) + 1)
+    reasons = []
+    if min(higher) < unmatched:
+        reasons.append("the sequences of the long answers match better than the words of all")
+    if max(higher) >= unmatched:
+        reasons.append(f"no sequence of {unmatched} matches, and smoothing counts a part of one")
+    return (
+        f"{comparisons}: BLEU-k counts sequences of up to k words, which only answers that long "
+        f"have (of {round(weights.sum())} items {counts}); {'; '.join(reasons)}. Do not compare "
+        "the orders with each other."
+    )
+
+
+def _bleu_text(k: int, values: Mapping[str, float]) -> str:
+    return f"BLEU-{k} ({100 * values[f'bleu{k}']:.1f} %)"
 
 
 def distinct(

@@ -199,6 +199,11 @@ def _texts_method(summary: Summary) -> list[Segment]:
         " Metrics of texts compared the reference with the text of the chosen option or, for "
         "questions without options, with the answer as it was written, under any protocol."
     )
+    if any(name.startswith("bleu") for name in names):
+        text += (
+            " BLEU is a score of the corpus (sacrebleu); each order counts only answers with that "
+            "many words."
+        )
     return [_said(text)]
 
 

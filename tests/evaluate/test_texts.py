@@ -1,6 +1,7 @@
-"""LLaVA-Med's two numbers, held against formulas written out here."""
+"""LLaVA-Med's two numbers, and the orders of BLEU, held against formulas written out here."""
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics import summarize, summary_of
 from medr1.report.csv_tables import summary_csv
 from medr1.report.methods import methods_text
+from medr1.report.tables import summary_table
 from medr1.similarity import token_recall
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan"}
@@ -124,5 +126,58 @@ def test_the_methods_text_names_them():
     analysis = "".join(s["text"] for s in methods_text(summary)[2]["segments"])
     assert "accuracy of closed questions" in analysis and "recall of open questions" in analysis
     assert "with the answer as it was written, under any protocol" in analysis
+    assert "each order counts only answers with that many words" in analysis
     bare = {**summary, "metrics": {"accuracy": summary["metrics"]["accuracy"]}}
     assert "Metrics of texts" not in str(methods_text(bare))
+
+
+# --- BLEU's orders ----------------------------------------------------------------------------
+
+
+def bleu_notes(items):
+    summary = summarize(items, num_resamples=10)
+    return summary, [w for w in summary["warnings"] if "BLEU-k" in w]
+
+
+def test_why_a_higher_order_is_above_a_lower_one_is_said():
+    from sacrebleu.metrics.bleu import BLEU
+
+    candidates = ["liver"] * 20 + ["a nodule in the left upper lobe"] * 3
+    golds = ["lung"] * 20 + ["a nodule in the left upper lobe"] * 3
+    summary, notes = bleu_notes([open_item(*pair) for pair in zip(candidates, golds, strict=True)])
+    values = [summary["metrics"][f"bleu{k}"]["value"] for k in (1, 2, 3, 4)]
+    assert values == sorted(values) and values[0] < values[2]
+    for k, value in enumerate(values, 1):
+        theirs = BLEU(max_ngram_order=k, lowercase=True).corpus_score(candidates, [golds])
+        assert value == theirs.score / 100
+    (note,) = notes
+    shares = [f"BLEU-{k} ({100 * v:.1f} %)" for k, v in enumerate(values, 1)]
+    assert note.startswith(f"{', '.join(shares[1:])} are above {shares[0]}: ")
+    assert "of 23 items 23 have 1, 3 have 2, 3 have 3, 3 have 4" in note
+    assert "the long answers match better" in note and "smoothing" not in note
+    assert note in re.sub(r"\s+", " ", summary_table(summary))
+
+
+def test_where_smoothing_is_the_cause_that_is_said():
+    # no two words in a row match; smoothing counts half a match of the one there is
+    summary, notes = bleu_notes([open_item("liver", "lung")] * 9 + [open_item("a lung", "lung a")])
+    assert summary["metrics"]["bleu2"]["value"] > summary["metrics"]["bleu1"]["value"]
+    (note,) = notes
+    assert "of 10 items 10 have 1, 1 have 2" in note
+    assert "no sequence of 2 matches, and smoothing counts a part of one" in note
+    assert "match better" not in note
+
+
+def test_nothing_is_said_where_orders_fall():
+    assert bleu_notes([open_item("left lung nodule", "left lung mass")] * 3)[1] == []
+    assert bleu_notes([open_item("left lung nodule", "left lung nodule")] * 3)[1] == []
+    assert bleu_notes([open_item("lung", "lung")] * 3)[1] == []
+    assert bleu_notes([])[1] == []
+
+
+def test_orders_that_are_not_asked_for_are_not_compared():
+    items = [open_item("liver", "lung")] * 9 + [open_item("a lung", "lung a")]
+    judged = judge_all(items, Settings(num_resamples=10, texts=True))
+    for names, n in ((("bleu1",), 0), (("bleu1", "bleu2"), 1), (("bleu2", "chrf"), 0)):
+        warnings = summary_of(judged, metrics=names)["warnings"]
+        assert sum("BLEU-k" in warning for warning in warnings) == n
