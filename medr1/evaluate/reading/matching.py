@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from medr1.answers.equality import same_text
 from medr1.data.items import gold_letter
 from medr1.data.readers import Questions
 from medr1.errors import InputError
+from medr1.evaluate.pairing import image_names
 from medr1.records import Prediction, Sample
 
 AMBIGUOUS = -1
@@ -65,8 +65,8 @@ class Lookup:
         if row is not None:
             if sample.id or sample.question or row >= len(self.samples):
                 return None
-            images = self.samples[row].images
-            return row if not sample.images or _names(sample.images) == _names(images) else None
+            names = image_names(self.samples[row].images)
+            return row if not sample.images or image_names(sample.images) == names else None
         if sample.id and (found := self._by_id.get(sample.id)) is not None:
             return found
         if not sample.question:
@@ -141,10 +141,5 @@ def _keys(sample: Sample) -> list[tuple[Any, ...]]:
         return [("question", question)]
     return [
         ("paths", sample.images, question),
-        ("names", _names(sample.images), question),
+        ("names", image_names(sample.images), question),
     ]
-
-
-def _names(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """The files' own names, without their folders."""
-    return tuple(re.split(r"[/\\]", path)[-1] for path in paths)
