@@ -145,8 +145,9 @@ def _first_twins(files: Mapping[str, Sequence[Prediction]]) -> InputError | None
         for place, prediction in enumerate(predictions):
             earlier = seen.setdefault(_key(prediction.sample), place)
             if earlier != place:
+                named = dict.fromkeys(map(_named, (predictions[earlier], prediction)))
                 return InputError(
-                    f"{name}: items {earlier + 1} and {place + 1}, {_named(prediction)}, have the "
+                    f"{name}: items {earlier + 1} and {place + 1}, {' and '.join(named)}, have the "
                     "same question, options and image path, and the files do not share ids, so "
                     "items cannot be paired. Give the items of all files the same ids, or remove "
                     "one of the two."

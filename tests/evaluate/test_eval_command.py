@@ -141,6 +141,20 @@ def test_baseline(tmp_path):
     assert done.returncode == 2 and "--protocol default" in done.stderr
 
 
+def test_a_baseline_whose_images_lay_in_another_folder(tmp_path):
+    def file(name, right, folder):
+        items = [{**row, "image": f"{folder}/{i}.png"} for i, row in enumerate(rows(right=right))]
+        return written(tmp_path / name, [{k: v for k, v in x.items() if k != "id"} for x in items])
+
+    good, bad = file("good.jsonl", 50, "/a"), file("bad.jsonl", 20, "data")
+    done = medr1(bad, "--baseline", good)
+    assert done.returncode == 1 and "accuracy fell by 0.5000" in done.stderr
+    assert f"--baseline {good}: the files do not have the same ids" in done.stderr
+    twins = written(tmp_path / "twins.jsonl", [{**x, "id": f"x{x['id']}"} for x in rows()])
+    done = medr1(bad, "--baseline", twins)
+    assert done.returncode == 2 and f"{twins}: items 1 and 2, 'xq0' and 'xq1', have" in done.stderr
+
+
 def test_questions_and_columns_from_elsewhere(tmp_path):
     items = rows()
     questions = [{k: v for k, v in row.items() if k != "model_output"} for row in items]
