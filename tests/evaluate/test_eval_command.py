@@ -75,6 +75,22 @@ def test_folder_holds_everything(tmp_path):
     assert (tmp_path / "out.bak" / "report.html").exists()
 
 
+def test_closed_questions_are_read_as_yes_and_no(tmp_path):
+    said = ["Yes, there is.", "No, it is not.", "It is normal."]
+    items = [
+        {"id": str(i), "image": f"{i}.jpg", "question": "Is there an effusion?", "answer": "Yes",
+         "answer_type": "CLOSED" if i < 20 else "OPEN", "output": said[i % 3]}
+        for i in range(30)
+    ]  # fmt: skip
+    file = written(tmp_path / "r.jsonl", items)
+    summary = summary_of(file, "--map", "ground_truth=answer", "--group-by", "answer_class")
+    assert summary["metrics"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    assert {name: group["n"] for name, group in summary["groups"]["answer_class"].items()} == {
+        "closed": 20,
+        "open": 10,
+    }
+
+
 def test_a_bad_line_leaves_nothing_half_written(tmp_path):
     items = rows()
     file = written(tmp_path / "r.jsonl", items)
