@@ -352,6 +352,24 @@ def test_what_the_data_knows_is_filled_in(tmp_path, questions, row):
     assert sample.id == row.get("id", "q1") and sample.answer_type == "multiple_choice"
 
 
+@pytest.mark.parametrize(
+    ("asked", "gold", "kind"),
+    [
+        ({"question": "Is it?"}, "Yes", "yes_no"),
+        ({"question": "How many?"}, "3", "count"),
+        ({"question": "Where?"}, "left", "open"),
+        ({"question": QUESTION, "options": OPTIONS}, "MRI", "multiple_choice"),
+        ({"question": "Is it?", "question_type": "yes_no"}, "normal", "yes_no"),
+    ],
+)
+def test_data_without_ground_truth_leaves_the_answer_type_to_the_results(
+    tmp_path, asked, gold, kind
+):
+    data = write(tmp_path / "test.json", json.dumps([{"id": "1", "image": "a.png", **asked}]))
+    path = jsonl(tmp_path / "r.jsonl", {"id": "1", "ground_truth": gold, "output": gold})
+    assert only(path, questions=read_questions(data)).sample.answer_type == kind
+
+
 def test_options_in_another_order_keep_their_answer(tmp_path, questions):
     turned = {"A": "MRI", "B": "CT", "C": "X-ray", "D": "Ultrasound"}
     path = jsonl(tmp_path / "r.jsonl", {"id": "q1", "options": turned, "output": "A"})

@@ -86,13 +86,16 @@ class Lookup:
         if failure is not None and failure.code not in _WITHOUT_IMAGE:
             raise InputError(f"{where}: its question cannot be used. {failure.message}")
         options = own.options or data.options
+        # without a gold answer the data's type is "open" for want of anything that says more
+        unknown = data.ground_truth is None and data.answer_type == "open"
+        says_type = own.options or unknown
         sample = Sample(
             id=own.id or data.id,
             images=own.images or data.images,
             question=own.question or data.question,
             options=options,
             ground_truth=self._gold(own, data, options, where),
-            answer_type=own.answer_type if own.options else data.answer_type,
+            answer_type=own.answer_type if says_type else data.answer_type,
             question_type=own.question_type or data.question_type,
             modality=own.modality or data.modality,
             dataset=own.dataset or data.dataset,
