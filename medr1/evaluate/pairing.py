@@ -7,7 +7,6 @@ that brought none is a hash of its image's path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +16,8 @@ from medr1.data.spellings import has_own_id
 from medr1.errors import InputError
 from medr1.records import Prediction, Sample
 
+Key = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]
+"""A question, its options, and the parts of its images' paths."""
 BY_ID = "id"
 BY_QUESTION = "question and image name"
 
@@ -79,11 +80,12 @@ def pairing_warnings(paired_by: str) -> list[str]:
 
 def image_names(paths: Sequence[str], num_parts: int = 1) -> tuple[tuple[str, ...], ...]:
     """Of each path the file name, with its last folders where `num_parts` is more than 1."""
-    return tuple(tuple(_parts(path)[-num_parts:]) for path in paths)
+    return tuple(_parts(path)[-num_parts:] for path in paths)
 
 
-def _parts(path: str) -> list[str]:
-    return [part for part in re.split(r"[/\\]", path) if part not in ("", ".")]
+def _parts(path: str) -> tuple[str, ...]:
+    parts = path.replace("\\", "/").split("/")
+    return tuple(part for part in parts if part not in ("", "."))
 
 
 # --- what items are known by ------------------------------------------------------------------
@@ -97,12 +99,13 @@ def _best_index(files: Mapping[str, Sequence[Prediction]]) -> tuple[Index, str]:
     by_id = {name: _by_id(name, predictions) for name, predictions in files.items()}
     if not _left_out(by_id):
         return by_id, BY_ID
-    twins = _first_twins(files)
+    keys = {name: [_key(one.sample) for one in rows] for name, rows in files.items()}
+    twins = _first_twins(files, keys)
     if twins is not None:
         if _in_all(by_id):
             return by_id, BY_ID
         raise twins
-    by_question = _by_question(files)
+    by_question = _by_question(files, keys)
     if _left_out(by_question) < _left_out(by_id):
         return by_question, BY_QUESTION
     return by_id, BY_ID
@@ -119,33 +122,36 @@ def _by_id(name: str, predictions: Sequence[Prediction]) -> dict[Hashable, Predi
     return found
 
 
-def _by_question(files: Mapping[str, Sequence[Prediction]]) -> Index:
+def _by_question(
+    files: Mapping[str, Sequence[Prediction]], keys: Mapping[str, Sequence[Key]]
+) -> Index:
     """The items by question, options and image name, the same number of folders in all files.
 
     That number is the smallest that tells the items of each file apart; full paths must do so.
     """
 
-    def are_unique(num_parts: int) -> bool:
-        return all(
-            len({_key(one.sample, num_parts) for one in predictions}) == len(predictions)
-            for predictions in files.values()
-        )
+    for num_parts in count(1):
+        index: dict[str, dict[Hashable, Prediction]] = {
+            name: {
+                _shortened(key, num_parts): one for key, one in zip(keys[name], rows, strict=True)
+            }
+            for name, rows in files.items()
+        }
+        if all(len(index[name]) == len(rows) for name, rows in files.items()):
+            break
+    return index
 
-    num_parts = next(filter(are_unique, count(1)))
-    return {
-        name: {_key(one.sample, num_parts): one for one in predictions}
-        for name, predictions in files.items()
-    }
 
-
-def _first_twins(files: Mapping[str, Sequence[Prediction]]) -> InputError | None:
+def _first_twins(
+    files: Mapping[str, Sequence[Prediction]], keys: Mapping[str, Sequence[Key]]
+) -> InputError | None:
     """What to say of the first two items of a file that only ids tell apart; None without such."""
     for name, predictions in files.items():
         seen: dict[Hashable, int] = {}
-        for place, prediction in enumerate(predictions):
-            earlier = seen.setdefault(_key(prediction.sample), place)
+        for place, key in enumerate(keys[name]):
+            earlier = seen.setdefault(key, place)
             if earlier != place:
-                named = dict.fromkeys(map(_named, (predictions[earlier], prediction)))
+                named = dict.fromkeys(map(_named, (predictions[earlier], predictions[place])))
                 return InputError(
                     f"{name}: items {earlier + 1} and {place + 1}, {' and '.join(named)}, have the "
                     "same question, options and image path, and the files do not share ids, so "
@@ -155,10 +161,16 @@ def _first_twins(files: Mapping[str, Sequence[Prediction]]) -> InputError | None
     return None
 
 
-def _key(sample: Sample, num_parts: int = 0) -> Hashable:
-    """What is asked about which images; 0 parts of an image's path are all of them."""
-    names = image_names(sample.images, num_parts)
-    return _question(sample), tuple(sorted(sample.options.items())), names
+def _key(sample: Sample) -> Key:
+    """What is asked about which images, with their full paths."""
+    images = tuple(map(_parts, sample.images))
+    return _question(sample), tuple(sorted(sample.options.items())), images
+
+
+def _shortened(key: Key, num_parts: int) -> Key:
+    """The key with the last parts of its paths alone."""
+    question, options, images = key
+    return question, options, tuple(parts[-num_parts:] for parts in images)
 
 
 def _question(sample: Sample) -> str:
