@@ -52,8 +52,8 @@ OPTIONS = {
     "--ensemble --explain "
     "--fail-under --group-by --image-root --json --map --metrics --output-dir --overwrite "
     "--protocol --robustness --seed --target-risk --train-data",
-    "compare": "--cluster-by --common-only --group-by --json --output-dir --overwrite --protocol "
-    "--seed",
+    "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
+    "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
     "--overwrite --protocol --seed --train-data",
     "rewards": "--prompt",

@@ -88,6 +88,59 @@ def test_names(files, tmp_path):
     assert "at least two runs" in medr1(files[0], code=2).stderr
 
 
+def without_ids(path, folder, rights, **renamed):
+    """A CSV file without ids whose images lie in `folder`; `renamed`: key=column."""
+    rows = [
+        {"image": f"{folder}/{i}.png", "question": "Is it CT?", "ground_truth": "yes",
+         "reply": "yes" if right else "no"}
+        for i, right in enumerate(rights)
+    ]  # fmt: skip
+    names = [renamed.get(key, key) for key in rows[0]]
+    lines = [",".join(names), *(",".join(row.values()) for row in reversed(rows))]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_images_in_other_folders_and_columns_by_name(tmp_path):
+    one = without_ids(tmp_path / "one.csv", "/a", [i % 7 > 3 for i in range(70)])
+    own = tmp_path / "own.json"
+    rows = [{**entry(f"{i}", i % 7 > 1, image=f"data/{i}.png"), "reply": None} for i in range(70)]
+    rows = [{**row, "reply": row["model_output"]} for row in rows]
+    own.write_text(json.dumps([{k: v for k, v in row.items() if k != "id"} for row in rows]))
+    assert "Name it with --map" in medr1(one, own, code=2).stderr
+    document = json.loads(medr1(one, own, "--map", "prediction=reply", "--json").stdout)
+    assert document["paired_by"] == "question and image name" and document["n"] == 70
+    found = document["comparisons"][0]
+    assert (found["won"], found["lost"], found["both_right"]) == (20, 0, 30)
+    table = medr1(one, own, "--map", "prediction=reply").stdout
+    assert "! the files do not have the same ids" in table
+    assert "--map prediction: expected" in medr1(one, own, "--map", "prediction", code=2).stderr
+    twice = tmp_path / "twice.csv"
+    twice.write_text((tmp_path / "one.csv").read_text() + "/a/0.png,Is it CT?,yes,no\n")
+    said = medr1(twice, own, "--map", "prediction=reply", code=2).stderr
+    assert "items 70 and 71, 'Is it CT?' about /a/0.png, have the same question" in said
+
+
+def test_the_questions_bring_what_results_lack(tmp_path):
+    rights = [i % 3 > 0 for i in range(30)]
+    questions = [{**entry(f"q{i}", True), "age": i % 2} for i in range(30)]
+    data = tmp_path / "test.json"
+    data.write_text(json.dumps([{k: v for k, v in q.items() if k != "model_output"}
+                                for q in questions]))  # fmt: skip
+    short = tmp_path / "short.jsonl"
+    short.write_text("".join(json.dumps({"id": f"q{i}", "output": "yes" if right else "no"}) + "\n"
+                             for i, right in enumerate(rights)))  # fmt: skip
+    long = without_ids(tmp_path / "long.csv", "/b/q", [True] * 30, reply="output")
+    text = (tmp_path / "long.csv").read_text().replace("/b/q/", "/b/q")
+    (tmp_path / "long.csv").write_text(text.replace("Is it CT?,yes,", "Is it CT?,,"))
+    assert "has no ground truth" in medr1(long, short, code=2).stderr
+    done = medr1(short, long, "--data", tmp_path, "--group-by", "age", "--json")
+    document = json.loads(done.stdout)
+    assert document["paired_by"] == "id" and document["n"] == 30
+    assert document["comparisons"][0]["won"] == 10
+    assert list(document["comparisons"][0]["groups"]["age"]) == ["0", "1"]
+
+
 def test_items_in_one_file_only(files, tmp_path):
     short = write(tmp_path / "short.json", [1] * 60)
     assert "10 items are not in both" in medr1(files[0], short, code=2).stderr

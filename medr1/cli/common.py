@@ -9,13 +9,16 @@ import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medr1.answers import PROTOCOLS
 from medr1.errors import InputError, Medr1Error, OutputError
 from medr1.files import read_text
+
+if TYPE_CHECKING:
+    from medr1.data.readers import Questions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -219,6 +222,11 @@ seed_option = option("--seed", type=int, default=0, help="Seed of all that is ra
 overwrite_option = option(
     "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak."
 )
+data_option = option(
+    "--data",
+    metavar="PATH",
+    help="The questions, where the results lack their ground truth, options or groups.",
+)
 image_root_option = option(
     "--image-root", metavar="DIR", help="Where relative image paths lie. [default: beside the file]"
 )
@@ -292,6 +300,27 @@ def load(options: dict[str, Any], *, merge: bool = True) -> Any:
         offline=options["offline"],
         merge=merge,
     )
+
+
+def map_option(where: str, example: str) -> Decorator:
+    """--map, for the keys of the files that `where` names."""
+    return option(
+        "--map",
+        "mapping",
+        multiple=True,
+        metavar="KEY=COLUMN",
+        help=f"What a key is called in {where}, such as {example}. Repeatable.",
+    )
+
+
+results_map_option = map_option("the results", "prediction=reply")
+
+
+def questions_of(data: str | None) -> Questions | None:
+    """The questions of --data, of a folder its test split; None where it is not given."""
+    from medr1.data.readers import read_questions, split_file
+
+    return read_questions(split_file(Path(data), "test")) if data else None
 
 
 def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:

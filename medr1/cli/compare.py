@@ -11,25 +11,32 @@ import click
 from medr1.cli.common import (
     Medr1Command,
     cluster_by_option,
+    columns_of,
     common_only_option,
     common_options,
+    data_option,
     group_by_option,
     json_option,
     option,
     overwrite_option,
     protocol_option,
+    questions_of,
     require_writable,
+    results_map_option,
     seed_option,
 )
 from medr1.errors import InputError
 
 if TYPE_CHECKING:
+    from medr1.data.readers import Questions
     from medr1.evaluate.results import Results
 
 
 @click.command(cls=Medr1Command, short_help="Runs on the same items: differences that hold.")
 @click.argument("runs", nargs=-1, required=True, metavar="[NAME=]FILE[,FILE...]...")
 @protocol_option
+@data_option
+@results_map_option
 @group_by_option
 @cluster_by_option
 @common_only_option
@@ -45,6 +52,8 @@ if TYPE_CHECKING:
 def compare(
     runs: tuple[str, ...],
     protocol: str,
+    data: str | None,
+    mapping: tuple[str, ...],
     group_by: tuple[str, ...] | None,
     cluster_by: str,
     common_only: bool,
@@ -55,15 +64,17 @@ def compare(
 ) -> None:
     """Compare runs on the same items, each with the first, item by item.
 
-    Items are paired by id, in whatever order. Several files of one run are its seeds and count as
-    one result: NAME=FILE,FILE,... So do files without a NAME whose metadata differ in the seed
-    alone. Intervals and p draw images, for the seeds at hand; how far the seeds lie apart stands
-    beside them.
+    Items are paired in whatever order: by id, or where the files do not have the same ids, by
+    question, options and image name. Files are what medr1 eval reads. Several files of one run are
+    its seeds and count as one result: NAME=FILE,FILE,... So do files without a NAME whose metadata
+    differ in the seed alone. Intervals and p draw images, for the seeds at hand; how far the seeds
+    lie apart stands beside them.
 
     \b
       medr1 compare base.json trained.json
       medr1 compare base=base.json trained=seed1.json,seed2.json,seed3.json
       medr1 compare a.json b.json --group-by scanner --output-dir output/compare
+      medr1 compare a.csv b.csv --map prediction=reply --data questions.json
     """
     import json
 
@@ -74,7 +85,7 @@ def compare(
 
     if output_dir:
         require_writable(Path(output_dir) / "comparison.json")
-    found, joined = _runs(runs)
+    found, notes = _runs(runs, columns_of(mapping), questions_of(data))
     document, rows = compare_runs(
         {
             name: {file: result.predictions for file, result in files.items()}
@@ -83,7 +94,7 @@ def compare(
         settings=Settings(protocol, cluster_by, group_by or (), seed=seed),
         common_only=common_only,
     )
-    document["warnings"] = joined + document["warnings"]
+    document["warnings"] = notes + document["warnings"]
     if output_dir:
         folder = Path(output_dir)
         prepare_folder(folder, overwrite=overwrite)
@@ -95,8 +106,11 @@ def compare(
     click.echo(to_json(document) if as_json else comparison_table(document), nl=not as_json)
 
 
-def _runs(arguments: Sequence[str]) -> tuple[dict[str, dict[str, Results]], list[str]]:
-    """Run -> file -> its results, and a sentence for each run that metadata joined."""
+def _runs(
+    arguments: Sequence[str], columns: Mapping[str, str], questions: Questions | None
+) -> tuple[dict[str, dict[str, Results]], list[str]]:
+    """Run -> file -> its results, and a sentence for each run that metadata joined, and on how
+    files were read."""
     from medr1.evaluate.results import read_results
 
     runs: dict[str, dict[str, Results]] = {}
@@ -105,7 +119,9 @@ def _runs(arguments: Sequence[str]) -> tuple[dict[str, dict[str, Results]], list
     stems = [Path(argument).stem for argument in arguments]
     for argument in arguments:
         name, files = _named(argument)
-        results = {file: read_results(Path(file)) for file in files}
+        results = {
+            file: read_results(Path(file), columns=columns, questions=questions) for file in files
+        }
         if name is None:
             twin = next((run for run in unnamed if _seeds_of_one(runs[run], results)), None)
             if twin is not None:
@@ -123,7 +139,8 @@ def _runs(arguments: Sequence[str]) -> tuple[dict[str, dict[str, Results]], list
             "the files differ in their seed alone, so they are one run. To compare them with each "
             "other, name each: one=FILE other=FILE."
         )
-    return runs, warnings
+    notes = [note for run in runs.values() for result in run.values() for note in result.notes]
+    return runs, warnings + notes
 
 
 def _named(argument: str) -> tuple[str | None, list[str]]:

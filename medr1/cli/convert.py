@@ -14,6 +14,7 @@ from medr1.cli.common import (
     columns_of,
     common_options,
     json_option,
+    map_option,
     max_errors_option,
     option,
     overwrite_option,
@@ -41,13 +42,7 @@ spelling_option = option(
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
 @spelling_option
-@option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="KEY=COLUMN",
-    help="What a key is called in IN, such as ground_truth=label. Repeatable.",
-)
+@map_option("IN", "ground_truth=label")
 @max_errors_option
 @overwrite_option
 @json_option

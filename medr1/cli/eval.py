@@ -16,13 +16,16 @@ from medr1.cli.common import (
     cluster_by_option,
     columns_of,
     common_options,
+    data_option,
     group_by_option,
     image_root_option,
     json_option,
     option,
     overwrite_option,
     protocol_option,
+    questions_of,
     require_writable,
+    results_map_option,
     seed_option,
 )
 from medr1.errors import InputError, Medr1Error
@@ -49,18 +52,8 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @click.command("eval", cls=Medr1Command)
 @click.argument("results", nargs=-1, required=True, metavar="RESULTS...")
 @protocol_option
-@option(
-    "--data",
-    metavar="PATH",
-    help="The questions, where the results lack their ground truth, options or groups.",
-)
-@option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="KEY=COLUMN",
-    help="What a key is called in the results, such as prediction=reply. Repeatable.",
-)
+@data_option
+@results_map_option
 @option(
     "--metrics",
     type=CommaList(str),
@@ -216,7 +209,6 @@ def _evaluation(
     seed: int,
 ) -> Evaluation:
     """What is to be computed, the questions and the training questions read."""
-    from medr1.data.readers import read_questions, split_file
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics import METRICS, known_metric
@@ -229,7 +221,7 @@ def _evaluation(
         Settings(protocol, cluster_by, group_by or (), protocols, seed),
         asked,
         columns_of(mapping),
-        read_questions(split_file(Path(data), "test")) if data else None,
+        questions_of(data),
         train.require_complete() if train else None,
         Path(ablated) if ablated else None,
         bertscore,

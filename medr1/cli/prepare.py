@@ -15,6 +15,7 @@ from medr1.cli.common import (
     columns_of,
     common_options,
     json_option,
+    map_option,
     max_errors_option,
     option,
     overwrite_option,
@@ -33,13 +34,7 @@ logger = logging.getLogger("medr1")
     metavar="DIR|ARCHIVE",
     help="Where relative image paths lie. [default: in the archive, beside the file]",
 )
-@option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="KEY=COLUMN",
-    help="What a key is called in a file of yours, such as ground_truth=label. Repeatable.",
-)
+@map_option("a file of yours", "ground_truth=label")
 @option(
     "--split",
     type=click.Choice(["published", "random"]),

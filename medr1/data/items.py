@@ -3,13 +3,17 @@
 The guide's {"image", "question", "question_type"?, "ground_truth"?}; the published splits'
 {"image", "problem", "solution"}; OmniMedVQA's raw records with option_A .. and gt_answer; and
 what medr1 itself writes. Keys may mix; those that mean nothing here become metadata.
+
+VQA-RAD and SLAKE write OPEN or CLOSED as answer_type: whether the answer is from a closed set. That
+goes to the metadata as `answer_class`, and the answer_type is what gold and options say, as where
+none is given: a CLOSED question may be answered by yes, a number or "left".
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
@@ -20,6 +24,9 @@ from medr1.records import ANSWER_TYPES, LETTERS, Failure, Sample, sample_id
 IMAGE_KEYS = ("image", "images", "image_path")
 QUESTION_KEYS = ("question", "problem")
 GOLD_KEYS = ("ground_truth", "solution", "gt_answer")
+ANSWER_CLASSES = ("open", "closed")
+ANSWER_CLASS = "answer_class"
+"""The metadata key of an item's class, one of ANSWER_CLASSES, where its file states it."""
 MAX_QUESTION = 20_000
 """Characters of question and options together, and of a gold answer."""
 MAX_METADATA_DEPTH = 20
@@ -69,13 +76,19 @@ class Reading:
 
 
 def read_item(
-    item: Any, where: str, *, needs: Sequence[str] = ("image", "question"), hashed: bool = False
+    item: Any,
+    where: str,
+    *,
+    needs: Sequence[str] = ("image", "question"),
+    hashed: bool = False,
+    open_is_class: bool = False,
 ) -> tuple[Sample, Failure | None]:
     """The sample that an item holds, and why it cannot be used (None where it can).
 
     `where` names the item in messages, such as "test.json, item 3". The sample's id is "" where
     the item brings none, or with `hashed` its sample_id; a sample with a failure holds what could
-    be read. Only what the item `needs` may not be missing.
+    be read. Only what the item `needs` may not be missing. `open_is_class`: the answer_type "open"
+    is a class as OPEN is, and not medr1's own type of that name.
     """
     if type(item) is not dict and not isinstance(item, Mapping):
         failure = Failure("bad_item", f"{where}: {_kind(item)} where an object is expected.")
@@ -83,6 +96,7 @@ def read_item(
     reading = Reading(item, where)
     given_id = reading.take_text("id", "question_id") or ""
     images = _images(reading, "image" in needs)
+    answer_class = _answer_class(reading, open_is_class)
     declared = _declared_type(reading)
     question, options = _question(reading, declared, "question" in needs)
     gold = _gold(reading, options)
@@ -100,7 +114,7 @@ def read_item(
         question_type=reading.take_text("question_type"),
         modality=reading.take_text("modality", "modality_type"),
         dataset=reading.take_text("dataset"),
-        metadata=_metadata(reading),
+        metadata=_metadata(reading, answer_class),
     )
     return sample, reading.failure
 
@@ -147,6 +161,30 @@ def _images(reading: Reading, needed: bool) -> tuple[str, ...]:
     listed = isinstance(value, list | tuple)
     if (needed and not found) or (listed and len(found) < len(names)):
         reading.fail("no_image", "names no image; add the key 'image' with the path of a file.")
+    return found
+
+
+def answer_class_of(value: Any, *, open_is_class: bool = False) -> str | None:
+    """The class that an answer_type states; None for any other value.
+
+    "open" in lower case is medr1's own answer_type, unless `open_is_class`.
+    """
+    said = value.strip() if isinstance(value, str) else ""
+    if said == "open" and not open_is_class:
+        return None
+    return said.lower() if said.lower() in ANSWER_CLASSES else None
+
+
+def state_classes(items: Iterable[Any]) -> bool:
+    """Whether the answer_type of a file's items is their class: "closed" is no type of medr1's."""
+    types = (item.get("answer_type") for item in items if isinstance(item, Mapping))
+    return any(answer_class_of(value) == "closed" for value in types)
+
+
+def _answer_class(reading: Reading, open_is_class: bool) -> str | None:
+    found = answer_class_of(reading.rest.get("answer_type"), open_is_class=open_is_class)
+    if found is not None:
+        del reading.rest["answer_type"]
     return found
 
 
@@ -246,12 +284,14 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(".")
 
 
-def _metadata(reading: Reading) -> dict[str, Any]:
-    """The keys not used, and those of an object `metadata`, as plain JSON values."""
+def _metadata(reading: Reading, answer_class: str | None) -> dict[str, Any]:
+    """The keys not used, those of an object `metadata` and the class, as plain JSON values."""
     inner = reading.rest.get("metadata")
     rest = dict(reading.rest)
     if isinstance(inner, Mapping):
         rest = {**inner, **{key: value for key, value in rest.items() if key != "metadata"}}
+    if answer_class is not None:
+        rest[ANSWER_CLASS] = answer_class
     try:
         return {str(key): _plain(value, MAX_METADATA_DEPTH) for key, value in rest.items()}
     except OverflowError:

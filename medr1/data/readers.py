@@ -21,6 +21,7 @@ from medr1.data.items import (
     QUESTION_KEYS,
     read_item,
     sample_from_question,
+    state_classes,
     with_id,
 )
 from medr1.errors import InputError
@@ -127,8 +128,7 @@ def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
     if not columns or not isinstance(item, dict):
         return item
     taken = {key: item[column] for key, column in columns.items() if column in item}
-    used = {column for column in columns.values() if column in item}
-    return {**{key: value for key, value in item.items() if key not in used}, **taken}
+    return {**{key: value for key, value in item.items() if key not in columns.values()}, **taken}
 
 
 def _root(path: Path) -> Path:
@@ -168,8 +168,9 @@ def samples_of(items: Items, source: str) -> tuple[list[Sample], dict[int, Failu
     samples: list[Sample] = []
     failures: dict[int, Failure] = {}
     given: dict[str, int] = {}
+    classes = state_classes(items.values)
     for index, item in enumerate(items.values):
-        sample, failure = read_item(item, f"{name}, {items.place(index)}")
+        sample, failure = read_item(item, f"{name}, {items.place(index)}", open_is_class=classes)
         samples.append(sample)
         if failure is not None:
             failures[index] = failure

@@ -16,7 +16,7 @@ from medr1.errors import InputError
 from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
 from medr1.evaluate.groups import group_columns, in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Settings, Values, judge_all
-from medr1.evaluate.pairing import pair_by_id
+from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.records import COMPARISON_SCHEMA, Prediction
 from medr1.significance import (
@@ -48,7 +48,7 @@ def compare(
         raise InputError("a comparison takes at least two runs. Name a second result file.")
     keys = {(run, file): rows for run, files in runs.items() for file, rows in files.items()}
     labels = _labels(list(keys))
-    paired = pair_by_id({labels[key]: rows for key, rows in keys.items()}, common_only=common_only)
+    paired = pair_items({labels[key]: rows for key, rows in keys.items()}, common_only=common_only)
     settings = settings.resolved(p.sample.ground_truth or "" for p in paired.first)
     members = {label: judge_all(found, settings) for label, found in paired.predictions.items()}
     judged = next(iter(members.values()))
@@ -65,6 +65,7 @@ def compare(
     document = {
         "schema": COMPARISON_SCHEMA,
         "protocol": settings.protocol,
+        "paired_by": paired.paired_by,
         "n": len(paired.first),
         "n_clusters": len(np.unique(judged.clusters)),
         "clusters": f"{judged.unit}s",
@@ -81,7 +82,11 @@ def compare(
         "comparisons": compared,
         "ensemble": ensemble(members) if as_one else None,
         "meaning": _meaning(judged.unit, several),
-        "warnings": [*_warnings(judged, paired.left_out, not several), *notes],
+        "warnings": [
+            *pairing_warnings(paired.paired_by),
+            *_warnings(judged, paired.left_out, not several),
+            *notes,
+        ],
     }
     return document, _rows(paired.first, correct)
 

@@ -333,7 +333,7 @@ _LIST = (
         "McNemar's exact test",
         "two-sided binomial p of the items that one run alone has right, of all that exactly one "
         "has right, at 1/2",
-        "The same items of two runs, paired by id. It takes items for independent: where images "
+        "The same items of two runs, item by item. It takes items for independent: where images "
         "repeat, the signs of whole images are flipped instead.",
         "scipy, binomtest",
         _SHARE,

@@ -14,7 +14,7 @@ from medr1.errors import InputError
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
-from medr1.evaluate.pairing import pair_by_id
+from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
 from medr1.evaluate.texts import TEXT_METRICS
@@ -94,10 +94,12 @@ class Evaluation:
             _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
             found = looking(predictions, str(path), ablated, str(self.ablated), self.settings)
             summary["looking"] = found
+            summary["warnings"] += _not_by_id("--ablated", found)
         if self.robustness is not None:
             summary["robustness"] = _robustness(self.robustness, results.meta)
         if self.ensemble:
             summary["ensemble"] = self._together(path)
+            summary["warnings"] += _not_by_id("--ensemble", summary["ensemble"])
         if kind := ablation_of(results.meta):
             summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
         about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
@@ -146,10 +148,9 @@ class Evaluation:
         files = {str(file): self.read(file).predictions for file in (path, *self.ensemble)}
         if len(files) <= len(self.ensemble):
             raise InputError(f"--ensemble names a file twice, or {path} itself. Give others.")
-        paired = pair_by_id(files)
-        return ensemble(
-            {name: judge_all(found, self.settings) for name, found in paired.predictions.items()}
-        )
+        paired = pair_items(files)
+        judged = {name: judge_all(rows, self.settings) for name, rows in paired.predictions.items()}
+        return {**ensemble(judged), "paired_by": paired.paired_by}
 
     def _missing(self, judged: Judged) -> list[str]:
         """What to say of questions that no result answers."""
@@ -224,6 +225,11 @@ def _robustness(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"{path} is no robustness.json. Make one with medr1 robustness.")
     _require_same_model(str(path), document["meta"], meta)
     return document
+
+
+def _not_by_id(option: str, part: Mapping[str, Any]) -> list[str]:
+    """What to say of results that an option names and that were not paired by id."""
+    return [f"{option}: {said}" for said in pairing_warnings(part["paired_by"])]
 
 
 def _not_fitted(summary: Mapping[str, Any]) -> Iterator[str]:

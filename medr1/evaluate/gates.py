@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ from medr1.errors import InputError
 from medr1.evaluate.comparison import compare
 from medr1.evaluate.evaluation import Evaluation
 from medr1.evaluate.metrics import known_metric
+from medr1.evaluate.pairing import pairing_warnings
 from medr1.files import parse_json, read_text
 from medr1.records import SUMMARY_SCHEMA
+
+logger = logging.getLogger("medr1")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | 
     if len(runs) < 2:
         raise InputError(f"{path} is its own baseline. Name the results of an earlier run.")
     document, _ = compare(runs, settings=settings, common_only=None, as_one=False)
+    for said in pairing_warnings(document["paired_by"]):
+        logger.warning("--baseline %s: %s", baseline, said)
     difference = document["comparisons"][0]
     if not difference["ci95"] or difference["ci95"][1] >= 0:
         return None

@@ -14,7 +14,7 @@ import numpy as np
 from medr1.errors import InputError
 from medr1.evaluate.estimates import difference_metric, mean_metric
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.pairing import pair_by_id
+from medr1.evaluate.pairing import pair_items
 from medr1.evaluate.results import Results
 from medr1.records import Prediction
 
@@ -40,7 +40,7 @@ def looking(
             f"{path} does not say that the picture was taken away. Make it with medr1 infer "
             "--ablate-image blank."
         )
-    paired = pair_by_id({name: with_image, path: ablated.predictions})
+    paired = pair_items({name: with_image, path: ablated.predictions})
     seen, unseen = (judge_all(paired.predictions[file], settings) for file in (name, path))
     same = [
         one.answer is not None and one.answer == other.answer
@@ -49,6 +49,7 @@ def looking(
     return {
         "results": path,
         "ablation": kind,
+        "paired_by": paired.paired_by,
         "accuracy_without_image": mean_metric(unseen.correct, seen),
         "looking_gain": difference_metric(seen.correct, unseen.correct, seen),
         "same_answer": mean_metric(np.array(same, dtype=np.float64), seen),

@@ -1,6 +1,6 @@
 """Results by train domain and test domain: accuracy, gain over the base, what carries over.
 
-All files of a test domain hold the same items, paired by id. Cells, gains and averages are shares
+All files of a test domain hold the same items (pairing.py). Cells, gains and averages are shares
 in [0, 1]. An average is the plain mean of its cells; its interval comes from one bootstrap that
 draws images over all test domains together, so that an image which several domains ask about, or
 several models answered, is drawn for all of them at once.
@@ -23,7 +23,7 @@ from medr1.evaluate.domains import in_order
 from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
 from medr1.evaluate.groups import require_clusters
 from medr1.evaluate.judging import Coded, Judged, Settings, Values, judge_all
-from medr1.evaluate.pairing import pair_by_id
+from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.intervals import cluster_totals, named_interval, percentiles, resample_sums
 from medr1.records import MATRIX_SCHEMA, Prediction, Sample
 from medr1.significance import holm, sign_flip_test
@@ -47,6 +47,7 @@ class _Column:
     """Train domain -> the same."""
     seeds: Mapping[str, dict[str, Any] | None]
     left_out: int
+    paired_by: str
 
 
 def matrix(
@@ -84,6 +85,7 @@ def matrix(
         "train": list(cells),
         "test": tests,
         "n": {test: len(column.first) for test, column in columns.items()},
+        "paired_by": {test: column.paired_by for test, column in columns.items()},
         "clusters": f"{settings.cluster_by}s",
         "n_clusters": {
             test: len(np.unique(column.judged.clusters)) for test, column in columns.items()
@@ -110,7 +112,7 @@ def _column(
         (train, file): f"{file} ({f'trained on {train}' if train else 'base'}, tested on {test})"
         for train, file in files
     }
-    paired = pair_by_id({labels[key]: rows for key, rows in files.items()}, common_only=common_only)
+    paired = pair_items({labels[key]: rows for key, rows in files.items()}, common_only=common_only)
     judged = judge_all(paired.first, settings)
     require_clusters(judged)
     right: dict[str | None, list[Values]] = {}
@@ -129,6 +131,7 @@ def _column(
             if train is not None
         },
         paired.left_out,
+        paired.paired_by,
     )
 
 
@@ -330,6 +333,7 @@ def _warnings(
         n_clusters = len(np.unique(column.judged.clusters))
         if n_clusters < min(len(column.first), FEW_CLUSTERS):
             found.append(f"{test}: only {n_clusters} {unit}s, so its intervals are too narrow.")
+        found += [f"{test}: {said}" for said in pairing_warnings(column.paired_by)]
         if column.left_out:
             found.append(f"{test}: {column.left_out} items are in some files only, left out.")
     return found

@@ -136,6 +136,42 @@ def test_question_type_of_the_guide_is_the_answer_type(read, spelled):
     assert (sample.answer_type, sample.question_type) == (spelled, None)
 
 
+@pytest.mark.parametrize("spelled", ["OPEN", "Open", " open ", "CLOSED", "Closed", "closed"])
+@pytest.mark.parametrize(
+    ("gold", "kind"),
+    [("Yes", "yes_no"), ("NO.", "yes_no"), (3, "count"), ("left lung", "open"), (None, "open")],
+)
+def test_an_answer_class_leaves_the_answer_type_to_the_gold(read, spelled, gold, kind):
+    """VQA-RAD's and SLAKE's words; " open " only beside a closed item, as medr1 has an own open."""
+    item = {**GUIDE, "ground_truth": gold, "answer_type": spelled, "metadata": {"site": 1}}
+    sample = read([item, {**GUIDE, "answer_type": "closed"}]).samples[0]
+    assert sample.answer_type == kind
+    assert sample.metadata == {"site": 1, "answer_class": spelled.strip().lower()}
+
+
+def test_an_answer_class_beside_options(read):
+    options = {"options": ["Yes", "No"], "ground_truth": "B"}
+    items = [{**GUIDE, **options, "answer_type": spelled} for spelled in ("OPEN", "CLOSED")]
+    inlined = {**PUBLISHED, "answer_type": "CLOSED"}
+    samples = read([*items, inlined]).require_complete()
+    assert {sample.answer_type for sample in samples} == {"multiple_choice"}
+    assert [s.metadata["answer_class"] for s in samples] == ["open", "closed", "closed"]
+    assert "D" in samples[2].options
+
+
+def test_open_in_lower_case_is_our_own_answer_type(read):
+    """Unless the file calls other answers closed."""
+    mine = {**GUIDE, "answer_type": "open"}
+    (sample,) = read([mine]).samples
+    assert (sample.ground_truth, sample.answer_type, sample.metadata) == ("Yes", "open", {})
+    for other in ({**GUIDE, "answer_type": "yes_no"}, {**GUIDE, "answer_type": "OPEN"}):
+        assert read([mine, other]).samples[0].answer_type == "open"
+    there = read([mine, {**GUIDE, "answer_type": "closed"}]).samples[0]
+    assert (there.answer_type, there.metadata) == ("yes_no", {"answer_class": "open"})
+    guide = read([{**GUIDE, "question_type": "open"}, {**GUIDE, "answer_type": "CLOSED"}])
+    assert guide.samples[0].answer_type == "open"
+
+
 def test_options_inlined_in_a_guide_question(read):
     text = "Which organ? A)liver, B)lung"
     items = [{"image": "a", "question": text, "question_type": t} for t in (None, "open")]

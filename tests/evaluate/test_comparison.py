@@ -10,8 +10,8 @@ from medr1.errors import InputError
 from medr1.evaluate.comparison import compare
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.metrics import compare_accuracy
-from medr1.evaluate.pairing import pair_by_id
-from medr1.records import Prediction, Sample
+from medr1.evaluate.pairing import pair_items
+from medr1.records import Prediction, Sample, sample_id
 from medr1.significance import mcnemar_exact
 
 OPTIONS = {"A": "CT", "B": "MRI"}
@@ -118,9 +118,113 @@ def test_one_run_is_no_comparison():
 
 
 def test_the_order_is_the_first_files():
-    paired = pair_by_id({"a": run([1, 1, 1])[::-1], "b": run([0, 0, 0])})
+    paired = pair_items({"a": run([1, 1, 1])[::-1], "b": run([0, 0, 0])})
     assert [p.sample.id for p in paired.first] == ["q2", "q1", "q0"]
     assert [p.sample.id for p in paired.predictions["b"]] == ["q2", "q1", "q0"]
+
+
+def asked(image, right=1, *, question="Which?", options=OPTIONS, gold="A"):
+    """An item that brought no id, so that it has the hash of its image's path."""
+    name = sample_id((image,), question, options)
+    sample = Sample(name, (image,), question, options, gold, "multiple_choice")
+    return Prediction(sample, f"<answer>{gold if right else 'AB'.replace(gold, '')}</answer>")
+
+
+def images_of(paired, name):
+    return [one.sample.images[0] for one in paired.predictions[name]]
+
+
+def test_the_same_ids_are_paired_by_id():
+    document, _ = compared(run([1, 0]), run([1, 1], image="elsewhere/x.png"))
+    assert document["paired_by"] == "id" and not document["warnings"][1:]
+
+
+@pytest.mark.parametrize("folder", ["data/", "", "C:\\data\\"])
+def test_without_ids_images_may_lie_in_other_folders(folder):
+    names = [f"{i}.png" for i in range(6)]
+    one = [asked(f"/a/{name}", i % 2) for i, name in enumerate(names)]
+    two = [asked(f"{folder}{name}", i % 2) for i, name in enumerate(names)]
+    paired = pair_items({"one": one, "two": two[::-1]})
+    assert paired.paired_by == "question and image name" and paired.left_out == 0
+    assert images_of(paired, "one") == [f"/a/{name}" for name in names]
+    assert images_of(paired, "two") == [f"{folder}{name}" for name in names]
+    document, _ = compared(one, two[::-1])
+    assert document["paired_by"] == "question and image name"
+    assert "paired by question, options and image name" in document["warnings"][0]
+    found = document["comparisons"][0]
+    assert (found["won"], found["lost"], found["both_right"], found["both_wrong"]) == (0, 0, 3, 3)
+
+
+def test_names_that_repeat_take_folders_with_them():
+    one = [asked(f"/a/{folder}/{i}.png") for folder in ("CT", "MR") for i in range(3)]
+    two = [asked(f"b/images/{folder}/{i}.png") for folder in ("MR", "CT") for i in (2, 0, 1)]
+    paired = pair_items({"one": one, "two": two})
+    assert images_of(paired, "two") == [path.replace("/a/", "b/images/") for path in
+                                        images_of(paired, "one")]  # fmt: skip
+    bare = [asked(f"{i}.png") for i in range(3)]
+    with pytest.raises(InputError, match="9 items are not in both"):
+        pair_items({"one": one, "bare": bare})
+    elsewhere = [asked(one.sample.images[0].replace("MR", "US")) for one in two]
+    paired = pair_items({"one": one, "two": elsewhere}, common_only=True)
+    assert images_of(paired, "one") == [f"/a/CT/{i}.png" for i in range(3)]
+    assert paired.left_out == 6
+
+
+def test_question_and_options_tell_items_of_one_image_apart():
+    others = {"A": "liver", "B": "lung"}
+    one = [
+        asked("/a/x.png"),
+        asked("/a/x.png", question="Where?"),
+        asked("/a/x.png", options=others),
+    ]
+    two = [asked("x.png", question=" Where? "), asked("x.png", options=others), asked("x.png")]
+    paired = pair_items({"one": one, "two": two})
+    assert paired.predictions["two"] == [two[2], two[0], two[1]]
+
+
+def test_what_only_an_id_could_tell_apart_is_refused():
+    one = [asked("/a/x.png"), asked("/a/y.png"), asked("/a/x.png", 0)]
+    one[2] = replace(one[2], sample=replace(one[2].sample, id=f"{one[2].sample.id}-2"))
+    two = [replace(p, sample=asked(p.sample.images[0][3:]).sample) for p in one]
+    two[2] = replace(two[2], sample=replace(two[2].sample, id=f"{two[2].sample.id}-2"))
+    says = r"one: items 1 and 3, 'Which\?' about /a/x.png, have the same question.* Give the items"
+    for common_only in (False, True):
+        with pytest.raises(InputError, match=says):
+            pair_items({"one": one, "two": two}, common_only=common_only)
+    with pytest.raises(InputError, match="two: items 1 and 3"):
+        pair_items({"one": one[:2], "two": two})
+    assert pair_items({"one": one, "two": one[::-1]}).paired_by == "id"
+
+
+def test_ids_of_the_files_go_before_questions():
+    """Two items that only their ids tell apart, in files of which one has a further item."""
+    one = [item(name, 1, image="x.png") for name in ("p", "q")]
+    two = [*one[::-1], item("r", 1, image="y.png")]
+    paired = pair_items({"one": one, "two": two}, common_only=True)
+    assert paired.paired_by == "id" and paired.left_out == 1
+    assert [p.sample.id for p in paired.predictions["two"]] == ["p", "q"]
+
+
+def test_other_ids_for_the_same_questions():
+    one, two = run([1, 0, 1]), [replace(p, sample=replace(p.sample, id=f"x{p.sample.id}"))
+                                for p in run([0, 0, 1])]  # fmt: skip
+    document, rows = compared(one, two)
+    assert document["paired_by"] == "question and image name"
+    assert [row["id"] for row in rows] == ["q0", "q1", "q2"]
+    assert (document["comparisons"][0]["won"], document["comparisons"][0]["lost"]) == (0, 1)
+
+
+def test_paired_by_question_another_gold_and_missing_items_are_refused():
+    one = [asked(f"/a/{i}.png") for i in range(3)]
+    two = [asked(f"b/{i}.png", gold="AB"[i == 1]) for i in range(3)]
+    with pytest.raises(InputError, match=r"item 'Which\?' about /a/1.png has another ground truth"):
+        pair_items({"one": one, "two": two})
+    says = (
+        r"1 items are not in both one and two, paired by question and image name; the first, "
+        r"'Which\?' about /a/2.png, is in one only\. .*--common-only"
+    )
+    with pytest.raises(InputError, match=says):
+        pair_items({"one": one, "two": [two[0], asked("b/1.png")]}, common_only=False)
 
 
 # --- several runs, groups, seeds --------------------------------------------------------------

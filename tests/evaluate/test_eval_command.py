@@ -75,6 +75,22 @@ def test_folder_holds_everything(tmp_path):
     assert (tmp_path / "out.bak" / "report.html").exists()
 
 
+def test_closed_questions_are_read_as_yes_and_no(tmp_path):
+    said = ["Yes, there is.", "No, it is not.", "It is normal."]
+    items = [
+        {"id": str(i), "image": f"{i}.jpg", "question": "Is there an effusion?", "answer": "Yes",
+         "answer_type": "CLOSED" if i < 20 else "OPEN", "output": said[i % 3]}
+        for i in range(30)
+    ]  # fmt: skip
+    file = written(tmp_path / "r.jsonl", items)
+    summary = summary_of(file, "--map", "ground_truth=answer", "--group-by", "answer_class")
+    assert summary["metrics"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    assert {name: group["n"] for name, group in summary["groups"]["answer_class"].items()} == {
+        "closed": 20,
+        "open": 10,
+    }
+
+
 def test_a_bad_line_leaves_nothing_half_written(tmp_path):
     items = rows()
     file = written(tmp_path / "r.jsonl", items)
@@ -139,6 +155,20 @@ def test_baseline(tmp_path):
     assert done.returncode == 2 and "Run both on the same questions." in done.stderr
     done = medr1(file, "--baseline", before, "--protocol", "strict")
     assert done.returncode == 2 and "--protocol default" in done.stderr
+
+
+def test_a_baseline_whose_images_lay_in_another_folder(tmp_path):
+    def file(name, right, folder):
+        items = [{**row, "image": f"{folder}/{i}.png"} for i, row in enumerate(rows(right=right))]
+        return written(tmp_path / name, [{k: v for k, v in x.items() if k != "id"} for x in items])
+
+    good, bad = file("good.jsonl", 50, "/a"), file("bad.jsonl", 20, "data")
+    done = medr1(bad, "--baseline", good)
+    assert done.returncode == 1 and "accuracy fell by 0.5000" in done.stderr
+    assert f"--baseline {good}: the files do not have the same ids" in done.stderr
+    twins = written(tmp_path / "twins.jsonl", [{**x, "id": f"x{x['id']}"} for x in rows()])
+    done = medr1(bad, "--baseline", twins)
+    assert done.returncode == 2 and f"{twins}: items 1 and 2, 'xq0' and 'xq1', have" in done.stderr
 
 
 def test_questions_and_columns_from_elsewhere(tmp_path):

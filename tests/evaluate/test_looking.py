@@ -92,3 +92,31 @@ def test_infer_then_eval(tmp_path):
         assert "is of another model than the results" in wrong.output
     wrong = runner.invoke(cli, ["eval", seen, "--ablated", seen])
     assert wrong.exit_code == 2 and "--ablate-image blank" in wrong.output
+
+
+def test_files_without_ids_and_with_images_in_other_folders(tmp_path):
+    rows = [
+        {
+            "question": "Is it CT?",
+            "image": f"/a/{i}.png",
+            "ground_truth": "yes",
+            "model_output": "yes" if i < 30 else "no",
+        }
+        for i in range(40)
+    ]
+    moved = [{**row, "image": row["image"].replace("/a/", "data/")} for row in rows[::-1]]
+    right = [{**row, "model_output": "yes"} for row in moved]
+    written = {"seen": rows, "blank": {**BLANK, "results": right}, "other": moved}
+    for name, document in written.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    seen, blank, other = (str(tmp_path / f"{name}.json") for name in written)
+    args = ["eval", seen, "--ablated", blank, "--ensemble", other, "--json"]
+    done = CliRunner().invoke(cli, args)
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    for part in ("looking", "ensemble"):
+        assert summary[part]["paired_by"] == "question and image name"
+    assert summary["looking"]["looking_gain"]["value"] == pytest.approx(-0.25)
+    assert summary["ensemble"]["all_agree"]["value"] == 1
+    for name in ("--ablated", "--ensemble"):
+        assert any(said.startswith(f"{name}: the files do not") for said in summary["warnings"])

@@ -1,13 +1,16 @@
 """Train domains by test domains: cells, gains, averages, marks, shared images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from medr1.data.items import with_id
 from medr1.errors import InputError
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.matrix import matrix
 from medr1.intervals import bootstrap_mean, paired_difference
-from medr1.records import Prediction, Sample
+from medr1.records import Prediction, Sample, sample_id
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X", "D": "Y"}
 QUICK = Settings(num_resamples=500)
@@ -57,6 +60,22 @@ def test_cells_gains_and_averages_by_hand():
     assert found["rows"]["base"]["CT"]["value"] == 0.5
     assert found["rows"]["chance"]["MRI"]["value"] == 0.25
     assert not found["missing"]
+
+
+def test_files_without_ids_whose_images_lie_in_other_folders():
+    def without_ids(found):
+        (rows,) = found["CT"].values()
+        hashed = [with_id(p.sample, sample_id(p.sample.images, "Which?", OPTIONS)) for p in rows]
+        return {
+            "CT": {"CT.json": [replace(p, sample=s) for p, s in zip(rows, hashed, strict=True)]}
+        }
+
+    base = without_ids(row(CT=[1, 0, 0, 1]))
+    moved = without_ids(row("moved/{i}.png", CT=[1, 1, 0, 1]))
+    found = matrix({"CT": moved}, base, {}, settings=QUICK)
+    assert found["paired_by"] == {"CT": "question and image name"}
+    assert found["cells"]["CT"]["CT"]["gain"]["value"] == pytest.approx(0.25)
+    assert any(said.startswith("CT: the files do not have the same") for said in found["warnings"])
 
 
 def test_intervals_of_averages_are_those_of_independent_means():

@@ -262,6 +262,64 @@ def test_sample_logs_without_texts(tmp_path):
     fails("--log_samples", path)
 
 
+# --- OPEN and CLOSED ---------------------------------------------------------------------------
+
+CLASSES = [
+    *[("CLOSED", "Yes", "yes_no"), ("OPEN", "3", "count"), ("closed", "no", "yes_no")],
+    *[("open", "No.", "yes_no"), ("Open", "left", "open"), ("CLOSED", "left", "open")],
+]
+
+
+def classed():
+    """Answers as they are written down for VQA-RAD and SLAKE."""
+    return [
+        {"qid": str(i), "img_name": f"{i}.jpg", "question": f"Q{i}?", "answer": gold,
+         "answer_type": kind, "output": f"It is {gold}."}
+        for i, (kind, gold, _) in enumerate(CLASSES)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_a_class_of_answers_is_no_answer_type(tmp_path, form):
+    path = tmp_path / f"r.{form}"
+    if form == "csv":
+        rows = [list(classed()[0]), *(row.values() for row in classed())]
+        write(path, "\n".join(map(",".join, rows)) + "\n")
+    elif form == "jsonl":
+        jsonl(path, *classed())
+    else:
+        write(path, json.dumps(classed()))
+    columns = {"id": "qid", "image": "img_name", "ground_truth": "answer"}
+    found = [p.sample for p in read_results(path, columns=columns).predictions]
+    assert [sample.answer_type for sample in found] == [kind for _, _, kind in CLASSES]
+    assert [s.metadata for s in found] == [{"answer_class": k.lower()} for k, _, _ in CLASSES]
+
+
+def test_entries_with_our_keys_and_another_answer_type(tmp_path):
+    """They are others'; "open" is ours, as medr1.results/1 has it."""
+    row = {"id": "1", "images": ["a.png"], "question": "Is it?", "ground_truth": "Yes"}
+    rows = [
+        {**row, "id": kind, "answer_type": kind, "model_output": "yes"}
+        for kind in ("CLOSED", "OPEN", "closed", "open", "yes_no")
+    ]
+    found = [p.sample for p in read_results(jsonl(tmp_path / "r.jsonl", *rows)).predictions]
+    assert [s.answer_type for s in found] == ["yes_no", "yes_no", "yes_no", "open", "yes_no"]
+    classes = [sample.metadata.get("answer_class") for sample in found]
+    assert classes == ["closed", "open", "closed", None, None]
+
+
+def test_a_class_in_the_data_beside(tmp_path):
+    data = write(tmp_path / "vqa_rad.json", json.dumps([
+        {"id": 1, "image": "a.jpg", "question": "Is it?", "answer": "Yes", "answer_type": "CLOSED"},
+        {"id": 2, "image": "a.jpg", "question": "Where?", "answer": "left", "answer_type": "OPEN"},
+    ]))  # fmt: skip
+    questions = read_questions(data, columns={"ground_truth": "answer"})
+    rows = [{"id": "1", "output": "Yes, it is."}, {"id": "2", "output": "left"}]
+    found = read_results(jsonl(tmp_path / "r.jsonl", *rows), questions=questions).predictions
+    kinds = [(p.sample.answer_type, p.sample.metadata["answer_class"]) for p in found]
+    assert kinds == [("yes_no", "closed"), ("open", "open")]
+
+
 # --- a data set beside ------------------------------------------------------------------------
 
 DATA = [
@@ -292,6 +350,24 @@ def test_what_the_data_knows_is_filled_in(tmp_path, questions, row):
     assert (sample.question, sample.options, sample.ground_truth) == (QUESTION, OPTIONS, "B")
     assert (sample.modality, sample.metadata) == ("MR", {"age": 41})
     assert sample.id == row.get("id", "q1") and sample.answer_type == "multiple_choice"
+
+
+@pytest.mark.parametrize(
+    ("asked", "gold", "kind"),
+    [
+        ({"question": "Is it?"}, "Yes", "yes_no"),
+        ({"question": "How many?"}, "3", "count"),
+        ({"question": "Where?"}, "left", "open"),
+        ({"question": QUESTION, "options": OPTIONS}, "MRI", "multiple_choice"),
+        ({"question": "Is it?", "question_type": "yes_no"}, "normal", "yes_no"),
+    ],
+)
+def test_data_without_ground_truth_leaves_the_answer_type_to_the_results(
+    tmp_path, asked, gold, kind
+):
+    data = write(tmp_path / "test.json", json.dumps([{"id": "1", "image": "a.png", **asked}]))
+    path = jsonl(tmp_path / "r.jsonl", {"id": "1", "ground_truth": gold, "output": gold})
+    assert only(path, questions=read_questions(data)).sample.answer_type == kind
 
 
 def test_options_in_another_order_keep_their_answer(tmp_path, questions):

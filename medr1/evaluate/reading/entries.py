@@ -1,8 +1,9 @@
 """One entry of a result file, in anyone's spelling, to a Prediction.
 
 An entry with all keys of medr1.results/1 is held against that schema; any other is read as the
-readers of data sets read an item, with the model's output beside it. An entry that says it failed
-is a prediction with an error, so that it stays in every denominator.
+readers of data sets read an item, with the model's output beside it, and its answer_type may be
+OPEN or CLOSED in any case (data/items.py). An entry that says it failed is a prediction with an
+error, so that it stays in every denominator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from medr1.data.items import GOLD_KEYS, IMAGE_KEYS, QUESTION_KEYS, read_item
+from medr1.data.items import GOLD_KEYS, IMAGE_KEYS, QUESTION_KEYS, answer_class_of, read_item
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES, LETTERS, Failure, Prediction, prediction_from_dict
 
@@ -119,7 +120,7 @@ def read_entry(
         raise InputError(f"{where}: {_kind(entry)} where an object is expected.")
     if columns:
         entry = _renamed(entry, columns, where)
-    if own and entry.keys() >= _OWN_KEYS:
+    if own and entry.keys() >= _OWN_KEYS and not answer_class_of(entry["answer_type"]):
         prediction = _own(entry, where)
     else:
         prediction = _foreign(entry, where, whole)
@@ -232,7 +233,7 @@ def _foreign(entry: Mapping[str, Any], where: str, whole: bool) -> Prediction:
     for key in golds[1:]:
         del item[key]
     needs = ("question",) if whole and not failed else ()
-    sample, failure = read_item(item, where, needs=needs, hashed=whole)
+    sample, failure = read_item(item, where, needs=needs, hashed=whole, open_is_class=True)
     if failure is not None:
         raise InputError(failure.message)
     return Prediction(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from medr1.answers.equality import same_text
 from medr1.data.items import gold_letter
 from medr1.data.readers import Questions
 from medr1.errors import InputError
+from medr1.evaluate.pairing import image_names
 from medr1.records import Prediction, Sample
 
 AMBIGUOUS = -1
@@ -65,8 +65,8 @@ class Lookup:
         if row is not None:
             if sample.id or sample.question or row >= len(self.samples):
                 return None
-            images = self.samples[row].images
-            return row if not sample.images or _names(sample.images) == _names(images) else None
+            names = image_names(self.samples[row].images)
+            return row if not sample.images or image_names(sample.images) == names else None
         if sample.id and (found := self._by_id.get(sample.id)) is not None:
             return found
         if not sample.question:
@@ -86,13 +86,16 @@ class Lookup:
         if failure is not None and failure.code not in _WITHOUT_IMAGE:
             raise InputError(f"{where}: its question cannot be used. {failure.message}")
         options = own.options or data.options
+        # without a gold answer the data's type is "open" for want of anything that says more
+        unknown = data.ground_truth is None and data.answer_type == "open"
+        says_type = own.options or unknown
         sample = Sample(
             id=own.id or data.id,
             images=own.images or data.images,
             question=own.question or data.question,
             options=options,
             ground_truth=self._gold(own, data, options, where),
-            answer_type=own.answer_type if own.options else data.answer_type,
+            answer_type=own.answer_type if says_type else data.answer_type,
             question_type=own.question_type or data.question_type,
             modality=own.modality or data.modality,
             dataset=own.dataset or data.dataset,
@@ -141,10 +144,5 @@ def _keys(sample: Sample) -> list[tuple[Any, ...]]:
         return [("question", question)]
     return [
         ("paths", sample.images, question),
-        ("names", _names(sample.images), question),
+        ("names", image_names(sample.images), question),
     ]
-
-
-def _names(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """The files' own names, without their folders."""
-    return tuple(re.split(r"[/\\]", path)[-1] for path in paths)

@@ -219,7 +219,8 @@ def test_eval_takes_files_as_one_and_says_so_on_the_page(tmp_path):
         )
         for file in files
     }
-    assert summary["ensemble"] == json.loads(json.dumps(ensemble(judged)))
+    expected = {**ensemble(judged), "paired_by": "id"}
+    assert summary["ensemble"] == json.loads(json.dumps(expected))
     assert "majority of 3 files" in done.stdout
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Ensemble: this file with" in page and "two.json" in page and "Fleiss" in page

@@ -1,0 +1,225 @@
+"""Words and medical terms of a text: spelling, stems, and the vocabulary of names for one thing.
+
+`vocabulary.tsv` holds what is called by several names, with its kind; VOCABULARY.md says where each
+row comes from. Words are compared by their Snowball stem, so that "infarction" is "infarct".
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+
+LONGEST_PHRASE = 6
+"""Words of the longest name that is looked for."""
+
+_WORD = re.compile(
+    r"\d+\s?\+\s?\d+|(?<![\w.)])[-−]\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
+)
+"""T1, L4 and a Gleason score of 3+4 are a word each."""
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_BRITISH = (
+    (re.compile(r"^(o|a)e(?=dem|soph|stro|tiolog|stiv)"), "e"),
+    (re.compile(r"ae(?=m|st|c[auo]|r[ueo]?s|ol|di|th)"), "e"),
+    (re.compile(r"oe(?=dem|soph|li|rul|tus|tal|stro|a$|ic$)"), "e"),
+    (re.compile(r"(?<=[mlnv])our(?=s?$|ed$|ing$|less$)"), "or"),
+    (re.compile(r"(?<=[tb])re(?=s?$)"), "er"),
+    (re.compile(r"is(?=ed$|ing$|es?$|ation)"), "iz"),
+    (re.compile(r"(?<=leu)c(?=o)"), "k"),
+)
+_NOT_BRITISH = frozenset("four hour pour tour your our raised rise rises noise disease diseased".split())
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "x": 10}
+_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
+_GRADED = re.compile(
+    r"grade|stage|type|class|segment|category|fazekas|level|factor|zone|birads|rads|score|lawrence"
+)
+_ENGLISH = frozenset(
+    "us it ten all ms pe as ra or so cc is pa ap ad an at be by do go he if in me my no of on to up"
+    " we pet cat mass tia can sad pid aid care map ret era via tap mean sob".split()
+)
+"""Abbreviations that are words too: read in capitals only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, number or sign of a text."""
+
+    raw: str
+    stem: str
+    """What it is compared by: lower case, American spelling, a Snowball stem; digits for a number."""
+    start: int
+    """Where it begins in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A name of the vocabulary in a text: words[start:end]."""
+
+    kind: str
+    """organ, place, side, plane, view, modality, sequence, density, device, finding, diagnosis,
+    state."""
+    name: str
+    """The preferred name."""
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: str
+    name: str
+    forms: tuple[tuple[str, ...], ...]
+    """Stems of every name."""
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """The stem that a word is compared by."""
+    word = spelled(word.lower().removesuffix("'s"))
+    if word in _DIGITS:
+        return _DIGITS[word]
+    if "+" in word:
+        return word.replace(" ", "")
+    return word if len(word) < 4 or not word.isalpha() else str(_stemmer().stemWord(word))
+
+
+@cache
+def _stemmer() -> object:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")
+
+
+@lru_cache(maxsize=65_536)
+def spelled(word: str) -> str:
+    """A lower-case word in American spelling."""
+    word = _spelling().get(word, word)
+    if word not in _NOT_BRITISH and len(word) > 4:
+        for british, american in _BRITISH:
+            word = british.sub(american, word)
+    return word
+
+
+def words_of(text: str) -> list[Word]:
+    """The words, numbers and signs of a text; "small-vessel" is two, and so is "non-displaced".
+
+    A short name with a side is spelled out, "RUL" as "right upper lobe", so that its side is read.
+    """
+    text = _short_names().sub(lambda name: _spelled_out(name[0]), _HYPHEN.sub(" ", text))
+    words = [Word(m[0], stem(m[0]), m.start()) for m in _WORD.finditer(text)]
+    for i, word in enumerate(words):
+        low = word.raw.lower()
+        if low in _ROMAN and (len(low) > 1 or word.raw.isupper()) and _is_grade(words, i):
+            words[i] = Word(word.raw, str(_ROMAN[low]), word.start)
+    return words
+
+
+def _is_grade(words: list[Word], i: int) -> bool:
+    """Whether a Roman numeral stands behind a word such as grade, or alone."""
+    return len(words) == 1 or any(
+        _GRADED.search(word.raw.lower()) for word in words[max(0, i - 3) : i]
+    )
+
+
+def terms_of(words: list[Word]) -> list[Term]:
+    """The vocabulary's names in a text, the longest at each place."""
+    table, found, i = _table(), [], 0
+    lower_case = not any(word.raw[:1].isupper() for word in words)
+    while i < len(words):
+        for n in range(min(LONGEST_PHRASE, len(words) - i), 0, -1):
+            entry = table.get(tuple(word.stem for word in words[i : i + n]))
+            if entry and (n > 1 or _may_be_name(words[i].raw, entry[1], lower_case)):
+                found.append(Term(entry[0].kind, entry[0].name, i, i + n))
+                i += n - 1
+                break
+        i += 1
+    return found
+
+
+def _may_be_name(raw: str, written: str, lower_case: bool) -> bool:
+    """Whether a single word may be a name that the table writes so."""
+    if not written.isupper() or len(written) > 5:
+        return True
+    if raw.isupper() or raw[1:].isupper():
+        return True
+    return raw.lower() not in _ENGLISH and (len(raw) > 3 or lower_case)
+
+
+def forms_of(kind: str, name: str) -> tuple[tuple[str, ...], ...]:
+    """The stems of every name of a thing."""
+    return _entries()[kind, name].forms
+
+
+@cache
+def _rows() -> list[tuple[str, str, list[str]]]:
+    """(kind, term, every name) of the vocabulary."""
+    text = files("medr1.answers").joinpath("vocabulary.tsv").read_text("utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return [
+        (row["kind"], row["term"], [row["term"], *filter(None, row["synonyms"].split(" | "))])
+        for row in rows
+    ]
+
+
+def _has_side(kind: str, term: str) -> bool:
+    return kind == "place" and term.startswith(("left ", "right "))
+
+
+@cache
+def _side_names() -> dict[str, str]:
+    """Short names of places with a side, in lower case -> the full name."""
+    return {
+        name.lower(): term
+        for kind, term, names in _rows()
+        if _has_side(kind, term)
+        for name in names
+        if " " not in name
+    }
+
+
+@cache
+def _short_names() -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(sorted(_side_names()))})\b", re.IGNORECASE)
+
+
+def _spelled_out(name: str) -> str:
+    return _side_names()[name.lower()] if name.isupper() or len(name) > 2 else name
+
+
+@cache
+def _spelling() -> dict[str, str]:
+    return {
+        name: term
+        for kind, term, names in _rows()
+        if kind == "spelling" and "-" not in term
+        for name in names
+        if " " not in name and "-" not in name
+    }
+
+
+@cache
+def _entries() -> dict[tuple[str, str], _Entry]:
+    found = {}
+    for kind, term, names in _rows():
+        if kind != "spelling" and not _has_side(kind, term):
+            forms = dict.fromkeys(tuple(w.stem for w in words_of(name)) for name in names)
+            found[kind, term] = _Entry(kind, term, tuple(forms))
+    return found
+
+
+@cache
+def _table() -> dict[tuple[str, ...], tuple[_Entry, str]]:
+    """Stems of a name -> its entry and how the vocabulary writes it; the first row wins."""
+    table: dict[tuple[str, ...], tuple[_Entry, str]] = {}
+    for kind, term, names in _rows():
+        if kind == "spelling" or _has_side(kind, term):
+            continue
+        entry = _entries()[kind, term]
+        for name in names:
+            key = tuple(word.stem for word in words_of(name))
+            if len(key) <= LONGEST_PHRASE:
+                table.setdefault(key, (entry, name))
+    return table
