@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -79,7 +80,16 @@ def message_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     return "".join(part.get("text") or "" for part in content or ())
 
 
-def _options(value: object, problem: str | None) -> dict[str, str]:
+@lru_cache(maxsize=4096)
+def _inlined_options(problem: str) -> Mapping[str, str]:
+    """The options in a problem's text; a group of completions has the same one."""
+    return answers.parse_problem(problem)[1]
+
+
+_parse_solution = lru_cache(maxsize=4096)(answers.parse_solution)
+
+
+def _options(value: object, problem: str | None) -> Mapping[str, str]:
     """The options of a row: a mapping or JSON of one, else those inlined in the problem.
 
     A data set stores rows of different options as one struct, with None where there is none.
@@ -90,14 +100,14 @@ def _options(value: object, problem: str | None) -> dict[str, str]:
         options = {str(k): str(v) for k, v in value.items() if v is not None}
         if options:
             return options
-    return answers.parse_problem(problem)[1] if problem else {}
+    return _inlined_options(problem) if problem else {}
 
 
 def _item(content: str, solution: object, columns: Mapping[str, Any]) -> _Item:
     if solution is None:
         raise InputError("a row has no solution. Every row that is rewarded needs one.")
     written = str(solution)
-    gold = answers.parse_solution(written)
+    gold = _parse_solution(written)
     options = _options(columns.get("options"), columns.get("problem"))
     answer_type = columns.get("answer_type") or answers.answer_type_of(gold, options)
     question = "" if options else columns.get("problem") or ""

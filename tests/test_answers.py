@@ -172,7 +172,7 @@ CHOICE_CASES = [
     ("<answer>B) CT</answer>", "B", False),
     ("<answer>B) CT</answer>", "C", False),
     # the text
-    ("<answer>Computed tomography</answer>", "C", False),  # true, but no option says so
+    ("<answer>Computed tomography</answer>", "C", True),  # the option spelled out
     ("<answer> Fluoroscopy. </answer>", "D", True),
     ("<answer>PET</answer>", "C", False),
     ("<answer>PET/CT</answer>", "C", False),
@@ -630,6 +630,79 @@ def test_quantities_convert_within_their_kind() -> None:
     assert parse_quantity("5 mm") != parse_quantity("5 mg")
     assert parse_quantity("5 bananas") is None
     assert parse_quantity("not 5 mm") is None
+
+
+# Options in other dress, labelled before the rules: (output, gold letter, right?)
+
+FEMUR = {
+    "A": "Fracture of the left femur",
+    "B": "Osteosarcoma",
+    "C": "Computed tomography",
+    "D": "Ménière's disease",
+}
+OPTION_PROSE = [
+    ('{"answer": "B"}', "B", True),
+    ('```json\n{"answer": "B", "confidence": 0.8}\n```', "B", True),
+    ('<answer>{"answer": "B"}</answer>', "B", True),
+    ('{"reasoning": "A is wrong", "final_answer": "B) Osteosarcoma"}', "B", True),
+    ('{"Answer": "A"}', "B", False),
+    ('{"answer": ["A", "B"]}', "B", False),
+    ('{"answers": {"1": "B"}}', "B", False),
+    ("B, because of the sunburst reaction.", "B", True),
+    ("B because of the sunburst reaction.", "B", True),
+    ("B. Osteosarcoma, because of the sunburst reaction.", "B", True),
+    ("B. Osteosarcoma, since A shows no such reaction.", "B", True),
+    ("A. Osteosarcoma, because of the sunburst reaction.", "B", False),
+    ("A, because B is rare.", "B", False),
+    ("A fracture of the left femur", "A", True),
+    ("a fracture of the left femur.", "A", True),
+    ("A fracture of the right femur", "A", False),
+    ("A because the cortex is broken", "A", True),
+    ("Meniere's disease", "D", True),
+    ("Computed tomography (CT)", "C", True),
+    ("CT", "C", True),
+    ("A CT scan", "C", True),
+    ("CT or osteosarcoma", "C", False),
+    ("MRI", "C", False),
+    ("A. No, wait: B", "B", True),
+    ("A. No, wait: B", "A", False),
+    ("A. Actually, B.", "B", True),
+    ("B. Wait, let me look again.", "B", False),
+    ("Die richtige Antwort ist B.", "B", True),
+    ("Antwort: B", "B", True),
+    ("La bonne réponse est B.", "B", True),
+    ("La réponse correcte est A.", "B", False),
+    ("La respuesta correcta es B.", "B", True),
+    ("La opción correcta es la B.", "B", True),
+    ("<answer>\u0412</answer>", "B", False),  # a Cyrillic Ve; in Russian lists it is the third
+    ("<answer>\u0392</answer>", "B", False),  # a Greek Beta
+]
+
+
+@pytest.mark.parametrize(("output", "gold", "right"), OPTION_PROSE)
+def test_options_in_other_dress(output: str, gold: str, right: bool) -> None:
+    assert is_right(output, gold, FEMUR) == right
+
+
+# Formulas in plain spelling: (gold, answer, right?)
+
+FORMULAS = [
+    ("\\frac{\\sqrt{3}}{2}", "sqrt(3)/2", True),
+    ("\\frac{\\sqrt{3}}{2}", "√3/2", True),
+    ("\\frac{\\sqrt{3}}{2}", "sqrt(2)/3", False),
+    ("2\\sqrt{3}", "2*sqrt(3)", True),
+    ("\\frac{1}{3}", "0.333333", True),
+    ("$\\frac{1}{3}$", "0.333", True),
+    ("\\frac{2}{3}", "0.667", True),
+    ("\\frac{2}{3}", "0.666", False),
+    ("\\frac{1}{3}", "0.33", False),  # two digits say too little
+    ("\\frac{1}{0}", "0.333", False),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "right"), FORMULAS)
+def test_formulas_in_plain_spelling(gold: str, answer: str, right: bool) -> None:
+    assert is_right(f"<answer>{answer}</answer>", gold, {}) == right
 
 
 # Formats

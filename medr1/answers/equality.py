@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from decimal import Decimal
 
 from medr1.answers.symbolic import equivalent
 from medr1.normalization import fold, normalize
 from medr1.quantities import parse_number, parse_quantity, unwrap_latex
 
+ROUNDED = 3
+"""Digits behind the point from which on a decimal may stand for a fraction: 0.333, not 0.33."""
 _LONGEST = 10_000
+_FRACTION = re.compile(r"\\[dt]?frac ?\{ ?(-?\d{1,30}) ?\} ?\{ ?(\d{1,30}) ?\}")
+_DECIMAL = re.compile(r"-?\d{1,30}\.(\d{1,12})")
 _LATEX = re.compile(r"\\[a-zA-Z{]|\$[^$]+\$")
 _LEVELS = re.compile(r"\b([ctls])(\d{1,2}) ?[-/] ?(?:\1)?(\d{1,2})\b")
 _RATIO = re.compile(r"(?:\\[dt]?frac ?\{ ?)?(\d+)(?: ?[:/] ?| ?\} ?\{ ?)(\d+) ?\}?")
@@ -41,7 +46,19 @@ def same_text(answer: str, gold: str) -> bool | None:
     if (expected := parse_quantity(gold)) and (stated := parse_quantity(answer)):
         units = {expected.unit, stated.unit}
         return expected.value == stated.value and (len(units) == 1 or units == {"", "degree"})
-    return equivalent(gold, answer) if is_latex(gold) else False
+    if not is_latex(gold):
+        return False
+    return _is_rounded(answer, gold) or equivalent(gold, answer)
+
+
+def _is_rounded(answer: str, gold: str) -> bool:
+    """Whether a decimal of ROUNDED digits or more is the gold's fraction, rounded to its digits."""
+    fraction = _FRACTION.fullmatch(gold.strip(" $"))
+    decimal = _DECIMAL.fullmatch(unwrap_latex(fold(answer)).strip(" ."))
+    if not fraction or not decimal or len(decimal[1]) < ROUNDED or not int(fraction[2]):
+        return False
+    value = Decimal(fraction[1]) / Decimal(fraction[2])
+    return Decimal(decimal[0]) == round(value, len(decimal[1]))
 
 
 def is_latex(gold: str) -> bool:

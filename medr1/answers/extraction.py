@@ -11,6 +11,7 @@ from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import is_latex, same_number, same_text
 from medr1.answers.findings import difference
+from medr1.answers.prose import Outcome, judge_prose
 from medr1.answers.readings import (
     LONG,
     Choices,
@@ -22,6 +23,7 @@ from medr1.answers.readings import (
     read_yes_no,
     tidy,
     untagged,
+    unwrap_json,
 )
 from medr1.errors import InputError
 from medr1.normalization import fold
@@ -35,6 +37,8 @@ FORMULA_LIMIT, POLARITY, UNREADABLE = UNDECIDED = ("formula_limit", "polarity", 
 """Why a verdict is undecided: a formula too large to compare; a text that holds the asked finding
 and does not say clearly whether it is there; a text that names the gold in a way that rules cannot
 read. Undecided is wrong for accuracy, and counted apart."""
+_WHY_UNDECIDED = {"too_long": UNREADABLE, "polarity": POLARITY}
+"""Methods of an extraction that leave the verdict undecided."""
 MAX_BLOCKS = 8
 """More agreeing blocks than this are a degenerate repetition, and no answer."""
 
@@ -56,6 +60,8 @@ class Extraction:
     trace: tuple[str, ...]
     """Flags: tagged, unclosed, multiple, letter_form, option_text, option_named, cue ...; of a
     verdict also same_claims: an open answer that says the same in other words."""
+    text: str = ""
+    """What the answer was read from: the answer block, or the output behind the reasoning."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,12 @@ class Verdict:
 
 
 def extract(
-    output: str, *, options: Mapping[str, str], answer_type: str, protocol: str = "default"
+    output: str,
+    *,
+    options: Mapping[str, str],
+    answer_type: str,
+    question: str = "",
+    protocol: str = "default",
 ) -> Extraction:
     """The answer of an output under a protocol, one of PROTOCOLS (reference metrics.md 2.2).
 
@@ -84,7 +95,7 @@ def extract(
     kind = "multiple_choice" if options else answer_type
     blocks = find_blocks(fold(output))
     if protocol == "default":
-        return _extract_default(blocks, options, kind)
+        return _extract_default(blocks, options, kind, question)
     if protocol == "strict":
         return _extract_strict(output, options, kind, blocks.reasoning)
     if protocol == "authors":
@@ -118,7 +129,9 @@ def judge(
     gold = ground_truth.strip()
     kind = "multiple_choice" if options else answer_type
     protocol = resolve_protocol(protocol, [gold]).protocol
-    extraction = extract(output, options=options, answer_type=answer_type, protocol=protocol)
+    extraction = extract(
+        output, options=options, answer_type=answer_type, question=question, protocol=protocol
+    )
     if protocol in authors.SCRIPTS:
         equal = authors.is_correct(extraction.answer, gold, protocol)
         return Verdict(bool(equal), extraction, FORMULA_LIMIT if equal is None else None)
@@ -126,30 +139,48 @@ def judge(
         kind = "open"  # not a number as it stands, but perhaps a formula of that value
         extraction = extract(output, options={}, answer_type=kind)
     answer = extraction.answer
+    if protocol == "default" and kind == "open" and gold:
+        return _judge_open(question, gold, extraction)
     if answer is None or not gold:
-        too_long = extraction.method == "too_long"
-        return Verdict(False, extraction, UNREADABLE if too_long else None)
+        return Verdict(False, extraction, _WHY_UNDECIDED.get(extraction.method))
     if kind in ("multiple_choice", "yes_no"):
         correct = answer == gold_answer(gold, options=options, answer_type=kind)
     elif kind == "count":
         correct = _same_count(answer, gold)
-    elif protocol == "strict":
-        correct = answer == gold.casefold()
     else:
-        return _judge_open(answer, gold, extraction)
+        correct = answer == gold.casefold()
     return Verdict(correct, extraction)
 
 
-def _judge_open(answer: str, gold: str, extraction: Extraction) -> Verdict:
-    """The verdict on an open answer under `default`."""
-    equal = same_text(answer, gold)
-    if equal is None:
-        return Verdict(False, extraction, FORMULA_LIMIT)
-    if equal or is_latex(gold):
-        return Verdict(equal, extraction)
-    if not difference(answer, gold):
-        return Verdict(True, replace(extraction, trace=(*extraction.trace, "same_claims")))
-    return Verdict(False, extraction)
+def _judge_open(question: str, gold: str, extraction: Extraction) -> Verdict:
+    """The verdict on an open answer under `default`: equal, the same claims, or asserted."""
+    answer = extraction.answer
+    if answer is not None:
+        equal = same_text(answer, gold)
+        if equal is None:
+            return Verdict(False, extraction, FORMULA_LIMIT)
+        if equal or is_latex(gold):
+            return Verdict(equal, extraction)
+        differs = difference(answer, gold)
+        if not differs:
+            return Verdict(True, _traced(extraction, "same_claims"))
+        if "unclear" in differs:
+            return Verdict(False, extraction, UNREADABLE)
+        if not {"polarity", "side"}.isdisjoint(differs):
+            return Verdict(False, extraction)
+    if is_latex(gold) or not extraction.text:
+        return Verdict(False, extraction, _WHY_UNDECIDED.get(extraction.method))
+    outcome = judge_prose(question, gold, extraction.text)
+    if outcome is Outcome.RIGHT:
+        stated = answer if answer is not None else extraction.text
+        return Verdict(True, _traced(replace(extraction, answer=stated), "asserted"))
+    if outcome is Outcome.REFUSED:
+        return Verdict(False, replace(extraction, answer=None, method="refused"))
+    return Verdict(False, extraction, UNREADABLE if outcome is Outcome.UNDECIDED else None)
+
+
+def _traced(extraction: Extraction, flag: str) -> Extraction:
+    return replace(extraction, trace=(*extraction.trace, flag))
 
 
 def same_answer(
@@ -175,7 +206,8 @@ def same_answer(
 
 
 def _same_count(answer: str, gold: str) -> bool:
-    return same_number(answer, gold) or (":" in answer and bool(same_text(answer, gold)))
+    as_text = ":" in answer or is_latex(gold)
+    return same_number(answer, gold) or (as_text and bool(same_text(answer, gold)))
 
 
 def gold_answer(ground_truth: str, *, options: Mapping[str, str], answer_type: str) -> str | None:
@@ -198,34 +230,46 @@ def _choices(options: tuple[tuple[str, str], ...]) -> Choices:
     return Choices(dict(options))
 
 
-def _readers(options: Mapping[str, str], answer_type: str) -> tuple[Reader, Reader]:
+def _readers(options: Mapping[str, str], answer_type: str, question: str) -> tuple[Reader, Reader]:
     """How to read a block, and an output without one; both as the model wrote them."""
     if answer_type == "multiple_choice":
         choices = _choices(tuple(options.items()))
         readers: tuple[Reader, Reader] = (choices.block, choices.untagged)
+    elif answer_type == "yes_no":
+        readers = (partial(read_yes_no, question=question),) * 2
     else:
-        read = {"yes_no": read_yes_no, "count": read_count, "open": read_open}[answer_type]
+        read = {"count": read_count, "open": read_open}[answer_type]
         readers = (read, partial(untagged, read))
+    if answer_type == "open" and not options:
+        readers = (partial(_with_text, readers[0]), partial(_with_text, readers[1]))
     return partial(_read_tidy, readers[0]), partial(_read_tidy, readers[1])
+
+
+def _with_text(read: Reader, text: str) -> Reading:
+    """The reading with the text itself, which an open answer is judged by."""
+    return replace(read(text), text=text)
 
 
 def _read_tidy(read: Reader, text: str) -> Reading:
     if len(text) > LONG:
         return Reading(None, "too_long")
-    text = tidy(text)
+    text = tidy(unwrap_json(text))
     if len(words := text.split()) > 3 and len(set(words)) == 1:
         return Reading(None, "repeated")  # "4 4 4 4"
     return read(text) if text else Reading(None, "empty")
 
 
-def _extract_default(blocks: Blocks, options: Mapping[str, str], answer_type: str) -> Extraction:
+def _extract_default(
+    blocks: Blocks, options: Mapping[str, str], answer_type: str, question: str
+) -> Extraction:
     """The first of these that there is: blocks after </think>, an unclosed one there, blocks before
     <think>, the text after </think>, the last block inside <think>."""
-    read_block, read_tail = _readers(options, answer_type)
+    read_block, read_tail = _readers(options, answer_type, question)
 
     def found(reading: Reading, method: str, *flags: str) -> Extraction:
         method = reading.why if reading.answer is None else method
-        return Extraction(reading.answer, method, blocks.reasoning, (*flags, *reading.flags))
+        trace = (*flags, *reading.flags)
+        return Extraction(reading.answer, method, blocks.reasoning, trace, reading.text)
 
     if blocks.repeated or len(blocks.before) + len(blocks.tail) > MAX_BLOCKS:
         return found(Reading(None, "repeated"), "tag")

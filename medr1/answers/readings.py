@@ -5,12 +5,18 @@ No reading is fuzzy and none is random. The texts are folded and their white spa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from unicodedata import combining, normalize
 
+from medr1.answers.prose import read_polarity
+from medr1.answers.prose.cues import CORRECTION
+from medr1.answers.prose.mentions import named_things
+from medr1.answers.prose.reading import declines
 from medr1.normalization import fold
 from medr1.quantities import number_text, parse_number, unwrap_latex
 from medr1.records import LETTERS
@@ -30,6 +36,8 @@ class Reading:
     answer: str | None
     why: str = ""
     flags: tuple[str, ...] = ()
+    text: str = ""
+    """What was read, where it is to be read as prose."""
 
 
 Reader = Callable[[str], Reading]
@@ -38,8 +46,10 @@ _MARKUP = " \t\n$*_`\"'.,;:!()[]{}。"
 _HTML = re.compile(r"</?(?:[a-z]{1,12}|[A-Za-z]{2,12}) ?/?>|<\|\w{1,30}\|>|\[/?answer\]")
 _BOXED = re.compile(r"\\boxed ?\{([^{}]*)\}")
 _CUE = re.compile(
-    r"(?:\b(?:answer|ans|option|choice|letter|alternative)\b(?:\s(?:to|for)\b[^.:\n]{0,80}?)??"
-    r"(?:\s?[:=]|\s(?:is|would be|should be|must be|seems to be)\b)+|答案\s?[:是为])\s?"
+    r"(?:\b(?:answer|ans|option|choice|letter|alternative|antwort|réponse|reponse|respuesta|opción"
+    r"|opcion)\b(?:\s(?:correcte|correcta))?(?:\s(?:to|for)\b[^.:\n]{0,80}?)??"
+    r"(?:\s?[:=]|\s(?:is|would be|should be|must be|seems to be|ist|lautet|est|es(?: la)?)\b)+"
+    r"|答案\s?[:是为])\s?"
     r"(?:(?:option|choice|letter|answer)\b\s?:?\s?)?",
     re.IGNORECASE,
 )
@@ -69,6 +79,10 @@ _REFUSAL = re.compile(
     r"|not possible to|no (?:answer|idea)\b|i have no idea",
     re.IGNORECASE,
 )
+_REASON = re.compile(r"[,.;]?\s(?:because|since|as the|due to|given that)\b", re.IGNORECASE)
+_LETTER_FIRST = re.compile(r"([A-H])(?:[).:,;]| (?=[A-Z]\w*:|because|since))")
+_JSON_FENCE = re.compile(r"```(?:json)?|```")
+_JSON_KEYS = ("answer", "final_answer", "choice", "option", "letter", "prediction")
 _RATIO = re.compile(r"(\d{1,30}) ?: ?(\d{1,30})")
 _PLACEHOLDERS = frozenset(
     ("answer", "answer here", "your answer", "your answer here", "final answer", "letter")
@@ -89,13 +103,30 @@ def is_placeholder(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """The text for comparing options: folded, lower case, no markup around it."""
+    """The text for comparing options: folded, lower case, no accents, no markup around it."""
     plain = " ".join(unwrap_latex(fold(text)).casefold().split()).strip(_MARKUP)
+    if not plain.isascii():
+        plain = "".join(c for c in normalize("NFD", plain) if not combining(c))
     return re.sub(r"^(?:the|an) ", "", plain)
 
 
+def unwrap_json(text: str) -> str:
+    """What a JSON object has as its answer: {"answer": "B"}; any other text as it is."""
+    inner = _JSON_FENCE.sub("", text).strip() if text.lstrip().startswith("```") else text.strip()
+    if not inner.startswith("{") or len(inner) > SHORT * 100:
+        return text
+    try:
+        loaded = json.loads(inner)
+    except ValueError:
+        return text
+    named = {str(key).lower(): value for key, value in loaded.items()}
+    answers = [named[key] for key in _JSON_KEYS if isinstance(named.get(key), str | int | float)]
+    return str(answers[0]) if answers else text
+
+
 def _refused_or(text: str, why: str) -> Reading:
-    return Reading(None, "refused" if _REFUSAL.match(text.lstrip(_MARKUP)) else why)
+    refused = _REFUSAL.match(text.lstrip(_MARKUP)) or declines(text)
+    return Reading(None, "refused" if refused else why)
 
 
 def _one_of(answers: Iterable[str], flag: str) -> Reading:
@@ -121,7 +152,11 @@ def _denied_before(text: str, start: int) -> bool:
 def _cue_starts(text: str) -> list[int]:
     """Where what follows "the answer is", "Answer:" and the like begins."""
     cues = islice(_CUE.finditer(text), MAX_CUES + 1)
-    return [m.end() for m in cues if not _denied_before(text, m.start())]
+    return [
+        m.end()
+        for m in cues
+        if not _denied_before(text, m.start()) and not m[0].lower().startswith("alternative:")
+    ]
 
 
 class Choices:
@@ -155,7 +190,17 @@ class Choices:
         exact = [letter for letter, option in self.raw.items() if option == written]
         if exact or not (plain := _plain(text)):
             return exact
-        return [letter for letter, option in self.plain.items() if option == plain]
+        same = [letter for letter, option in self.plain.items() if option == plain]
+        if not same and plain.startswith("a "):
+            same = [letter for letter, option in self.plain.items() if option == plain[2:]]
+        return same
+
+    def by_name(self, text: str) -> list[str]:
+        """The letters whose option is another name of the one thing that the text names."""
+        names = named_things(text)
+        if len(names) != 1:
+            return []
+        return [letter for letter, option in self.raw.items() if named_things(option) == names]
 
     def named(self, text: str) -> set[str]:
         """The letters of the options named as whole words; a longer name hides those inside it."""
@@ -182,6 +227,8 @@ class Choices:
             return reading
         if (form := _TEXT_LETTER.fullmatch(bare)) and (reading := self._form(form[2], form[1])):
             return reading
+        if reading := self._reasoned(bare):
+            return reading
         if re.match(r"[A-H] ?[):]", inner) and inner[0] not in self.letters:
             return Reading(None, "out_of_options")
         if leading := re.match(r"(yes|no)(?: ?[,.;:!\n])", inner, re.IGNORECASE):
@@ -191,8 +238,22 @@ class Choices:
         cued = self.cued(inner)
         if cued.answer or cued.why != "unparsed":
             return cued
+        if len(inner) <= SHORT and (letters := self.by_name(inner)):
+            return _one_of(letters, "option_named")
         listed = _LETTER_LIST.fullmatch(inner) or len(self.named(inner)) > 1
         return _refused_or(inner, "ambiguous" if listed else "unparsed")
+
+    def _reasoned(self, text: str) -> Reading | None:
+        """A letter with what follows: its reason, or its withdrawal ("A. No, wait: B")."""
+        if not (first := _LETTER_FIRST.match(text)):
+            return None
+        if withdrawn := list(islice(CORRECTION.finditer(text, first.end()), MAX_CUES)):
+            return self.block(text[withdrawn[-1].end() :])
+        head, *reason = _REASON.split(text[:SHORT], maxsplit=1)
+        if not reason:
+            return None
+        rest = head[1:].strip(_MARKUP)
+        return self._form(first[1], rest) if rest else self.letter(first[1], "letter_form")
 
     def _form(self, letter: str, text: str) -> Reading | None:
         """What `X) text` says: the letter where the text is its option's; a contradiction where
@@ -260,15 +321,15 @@ class Choices:
         return whole
 
 
-def read_yes_no(text: str) -> Reading:
-    """Yes or no, where exactly one of them stands in the text as a word; a long text begins so."""
-    inner = text.strip(_MARKUP)
-    if len(inner) > SHORT:
-        inner = re.split(r"[\s,.;:!]", inner, maxsplit=1)[0]
-    found = re.findall(r"(?<![\w-])(yes|no)(?![\w-])(?! (?:idea|answer)\b)", inner.casefold())
-    if len(set(found)) == 1 and not re.search(r"\bnot (?:a )?(?:yes|no)\b", inner, re.IGNORECASE):
-        return Reading(found[0], flags=() if inner.casefold() == found[0] else ("in_text",))
-    return _refused_or(inner, "ambiguous" if found else "unparsed")
+def read_yes_no(text: str, question: str = "") -> Reading:
+    """Yes or no: the word that leads, or what the sentence says of the thing that is asked."""
+    answer, how = read_polarity(question, text)
+    if answer is None:
+        return Reading(None, how)
+    plain = text.strip(_MARKUP).casefold() == answer
+    return Reading(
+        answer, flags=() if plain else ("in_text",) if how == "leading" else ("statement",)
+    )
 
 
 def read_count(text: str) -> Reading:

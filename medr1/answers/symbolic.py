@@ -261,6 +261,7 @@ def equivalent(gold: str, answer: str) -> bool | None:
     An equation equals no value, and a unit in the gold has to stand in the answer.
     """
     answer = re.sub(r"^(\$?\s?)[a-z]\s?=\s?(?=[-\d\\])", r"\1", answer).replace("√", "\\sqrt ")
+    answer = re.sub(r"(?<![a-zA-Z\\])sqrt\s?\(([^()]*)\)", r"\\sqrt{\1}", answer)
     if "=" in answer and "=" not in gold:
         return False
     if not (re.search(r"[\\$]", answer) or _PLAIN.fullmatch(answer)):

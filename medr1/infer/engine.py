@@ -295,7 +295,10 @@ class _Answering:
         if text is None and probabilities:
             text = first.answers[most_probable(probabilities)]
         extraction = answers.extract(
-            text or "", options=original.options, answer_type=original.answer_type
+            text or "",
+            options=original.options,
+            answer_type=original.answer_type,
+            question=original.question,
         )
         return Prediction(
             original,

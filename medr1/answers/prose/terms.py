@@ -11,12 +11,13 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from typing import Any
 
 LONGEST_PHRASE = 6
 """Words of the longest name that is looked for."""
 
 _WORD = re.compile(
-    r"\d+\s?\+\s?\d+|(?<![\w.)])[-−]\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
+    r"\d+\s?\+\s?\d+|(?<![\w.)])-\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
 )
 """T1, L4 and a Gleason score of 3+4 are a word each."""
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
@@ -29,16 +30,104 @@ _BRITISH = (
     (re.compile(r"is(?=ed$|ing$|es?$|ation)"), "iz"),
     (re.compile(r"(?<=leu)c(?=o)"), "k"),
 )
-_NOT_BRITISH = frozenset("four hour pour tour your our raised rise rises noise disease diseased".split())
-_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "x": 10}
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_NOT_BRITISH = frozenset(
+    [
+        "four",
+        "hour",
+        "pour",
+        "tour",
+        "your",
+        "our",
+        "raised",
+        "rise",
+        "rises",
+        "noise",
+        "disease",
+        "diseased",
+    ]
+)
+_ROMAN = {
+    "i": 1,
+    "ii": 2,
+    "iii": 3,
+    "iv": 4,
+    "v": 5,
+    "vi": 6,
+    "vii": 7,
+    "viii": 8,
+    "ix": 9,
+    "x": 10,
+}
+_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
 _GRADED = re.compile(
     r"grade|stage|type|class|segment|category|fazekas|level|factor|zone|birads|rads|score|lawrence"
 )
 _ENGLISH = frozenset(
-    "us it ten all ms pe as ra or so cc is pa ap ad an at be by do go he if in me my no of on to up"
-    " we pet cat mass tia can sad pid aid care map ret era via tap mean sob".split()
+    [
+        "us",
+        "it",
+        "ten",
+        "all",
+        "ms",
+        "pe",
+        "as",
+        "ra",
+        "or",
+        "so",
+        "cc",
+        "is",
+        "pa",
+        "ap",
+        "ad",
+        "an",
+        "at",
+        "be",
+        "by",
+        "do",
+        "go",
+        "he",
+        "if",
+        "in",
+        "me",
+        "my",
+        "no",
+        "of",
+        "on",
+        "to",
+        "up",
+        "we",
+        "pet",
+        "cat",
+        "mass",
+        "tia",
+        "can",
+        "sad",
+        "pid",
+        "aid",
+        "care",
+        "map",
+        "ret",
+        "era",
+        "via",
+        "tap",
+        "mean",
+        "sob",
+    ]
 )
 """Abbreviations that are words too: read in capitals only."""
 
@@ -49,7 +138,7 @@ class Word:
 
     raw: str
     stem: str
-    """What it is compared by: lower case, American spelling, a Snowball stem; digits for a number."""
+    """What it is compared by: in lower case, American spelling and stemmed; digits for a number."""
     start: int
     """Where it begins in the text."""
 
@@ -86,8 +175,23 @@ def stem(word: str) -> str:
     return word if len(word) < 4 or not word.isalpha() else str(_stemmer().stemWord(word))
 
 
+def word_set(listed: str) -> frozenset[str]:
+    """The words of a text that lists them."""
+    return frozenset(listed.split())
+
+
+def phrases(listed: str) -> tuple[str, ...]:
+    """The phrases of a text that lists them between bars."""
+    return tuple(phrase.strip() for phrase in listed.split("|"))
+
+
+def stems(listed: str) -> frozenset[str]:
+    """The stems of the words of a text that lists them."""
+    return frozenset(map(stem, listed.split()))
+
+
 @cache
-def _stemmer() -> object:
+def _stemmer() -> Any:
     import snowballstemmer
 
     return snowballstemmer.stemmer("english")

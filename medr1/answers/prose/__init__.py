@@ -1,0 +1,12 @@
+"""Prose: whether a sentence, a paragraph or a report asserts the gold, and yes or no of a question.
+
+terms: words, spelling, stems, the vocabulary. cues, sentences, reading: which sentences answer, and
+what their words are. golds, mentions, competing, measures, assertion: open answers. propositions,
+opposites, polarity: yes/no questions.
+"""
+
+from medr1.answers.prose.assertion import judge_prose
+from medr1.answers.prose.outcomes import Outcome
+from medr1.answers.prose.polarity import read_polarity
+
+__all__ = ["Outcome", "judge_prose", "read_polarity"]

@@ -1,0 +1,115 @@
+"""Whether something else stands beside the gold, or in its place."""
+
+from __future__ import annotations
+
+from medr1.answers.prose.golds import EMPTY, Gold, Part
+from medr1.answers.prose.mentions import (
+    LISTED,
+    belongs,
+    holds,
+    is_asserted,
+    is_kind_of,
+    spots_of,
+    values_of,
+)
+from medr1.answers.prose.sentences import Sentence
+from medr1.answers.prose.terms import Term, word_set, words_of
+
+_JOINS = frozenset((",", "and", "or", "/", "&", "plus", "versus", "vs"))
+_BETWEEN = word_set(
+    "a an the both also possible probable likely small large mild moderate severe acute chronic"
+    " left right with"
+)
+
+
+def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
+    """Whether a further thing of the gold's kind is joined to it: "lungs and heart", "X or Y"."""
+    kinds = {part.kind for part in gold.parts if part.needed and part.kind in LISTED}
+    if kinds & {"finding", "diagnosis"}:
+        kinds |= {"finding", "diagnosis"}
+    holding = [s for s in sentences if any(holds(m, s, gold) for m in gold.members)]
+    concluding = [s for s in holding if s.favored or s.concluding]
+    for sentence in concluding or holding:
+        own = sorted(
+            {
+                i
+                for part in gold.parts
+                for spot in spots_of(part, sentence)
+                if is_asserted(spot, part, sentence)
+                for i in spot
+            }
+        )
+        low = [word.raw.lower() for word in sentence.words]
+        if not gold.joined and any(
+            low[i] in ("or", "vs", "versus") and sentence.clause[i] == sentence.clause[own[0]]
+            for i in range(own[0], own[-1])
+        ):
+            return True
+        if not gold.joined and _is_alternative(own, gold, sentence):
+            return True
+        for term in sentence.terms:
+            span = range(term.start, term.end)
+            if term.kind not in kinds or set(own) & set(span) or belongs(term, gold):
+                continue
+            if not sentence.negated[term.start] and _is_joined(term, own, sentence, low):
+                return True
+    return False
+
+
+_OR = frozenset(("or", "vs", "versus"))
+
+
+def _is_alternative(own: list[int], gold: Gold, sentence: Sentence) -> bool:
+    """Whether the gold stands beside an "or" that offers something else than another name of it."""
+    low = [word.raw.lower() for word in sentence.words]
+    for i, step in ((own[-1] + 1, 1), (own[0] - 1, -1)):
+        while 0 <= i < len(low) and (low[i] in _BETWEEN or low[i] == ","):
+            i += step
+        if 0 <= i < len(low) and low[i] in _OR and not sentence.negated[i]:
+            other = [t for t in sentence.terms if abs(t.start - i) < 5 and (t.start - i) * step > 0]
+            if not other or not all(belongs(term, gold) for term in other):
+                return True
+    return False
+
+
+def _is_joined(term: Term, own: list[int], sentence: Sentence, low: list[str]) -> bool:
+    """Whether only a comma, "and", "or" and the like stand between a term and the gold."""
+    before = [i for i in own if i < term.start][-1:]
+    behind = [i for i in own if i >= term.end][:1]
+    for end, start in ((before, [term.start]), ([term.end - 1], behind)):
+        if end and start and sentence.clause[end[0]] == sentence.clause[start[0]]:
+            between = low[end[0] + 1 : start[0]]
+            if not _JOINS.isdisjoint(between) and set(between) <= _JOINS | _BETWEEN:
+                return True
+    return False
+
+
+def is_the_value(part: Part, gold: Gold, sentences: list[Sentence], question: str) -> bool:
+    """Whether the text's answer of that kind is the gold's value and no other."""
+    wanted = {p.name for p in gold.parts if p.kind == part.kind}
+    asked = {w.stem for w in words_of(question) if w.stem not in EMPTY and len(w.stem) > 3}
+    if len(gold.parts) == 1 or part.kind != "side":
+        candidates = [s for s in sentences if values_of(part.kind, s) or spots_of(part, s)]
+        if not candidates:
+            return True
+        chosen = next((s for s in candidates if s.concluding or s.favored), None)
+        if chosen is None and part.kind == "side":
+            chosen = next((s for s in candidates if asked & {w.stem for w in s.words}), None)
+        sentence = chosen or candidates[0]
+    else:
+        holding = (s for s in sentences if all(holds(m, s, gold) for m in gold.members))
+        sentence = next(holding, sentences[0])
+    values = values_of(part.kind, sentence)
+    mine = [spot for spot in spots_of(part, sentence) if is_asserted(spot, part, sentence)]
+    if not mine:
+        return False
+    first = min([spot[0] for spot in mine] + [v.start for v in values])
+    clause = sentence.clause[first] if len(gold.parts) == 1 else sentence.clause[mine[0][0]]
+    here = {v.name for v in values if sentence.clause[v.start] == clause}
+    if wanted == {"bilateral"} and here <= {"left", "right", "bilateral"}:
+        return "bilateral" in here or here == {"left", "right"}
+    others = {
+        name for name in here if name not in wanted and not is_kind_of(part.kind, name, wanted)
+    }
+    in_clause = any(sentence.clause[spot[0]] == clause for spot in mine)
+    return in_clause and not others

@@ -1,0 +1,192 @@
+"""The words and phrases by which prose denies, doubts, takes back, concludes and refuses.
+
+Data for `sentences` and `reading`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from medr1.answers.prose.terms import phrases, word_set
+
+LONGEST = 8_000
+"""Characters of a text that is read."""
+MOST_LISTED = 16
+"""A text of so many pieces, nearly all without a verb, lists everything and answers nothing."""
+BREAK = re.compile(
+    r"\n+|(?<=[.!?;…])(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bDr\.)(?<!\bapprox\.)\s+(?!\d+\s*%)"
+)
+"""Between two sentences."""
+BULLET = re.compile(r"^\s*(?:[-*+#]+\s+|•\s*|\(?\d{1,2}[.)]\s+|\(?[a-h]\)\s*)")
+"""What begins a line of a list."""
+MARKUP = re.compile(r"[*_`#|]+|✅|❌")
+"""Signs of Markdown."""
+HEADING = re.compile(r"^\s*([^\W\d][\w /-]{1,40}?)\s*(?::|$)")
+"""A heading, at the start of a line."""
+FINAL = re.compile(
+    r"(?:final |overall |my |the )?(?:impression|conclusion|diagnos[ie]s|answer|assessment|summary"
+    r"|opinion|interpretation|pathologic(?:al)? diagnosis|final report|verdict)s?",
+    re.IGNORECASE,
+)
+"""Headings of what concludes."""
+LOWER = re.compile(
+    r"(?:less|un)\s?likely.*|alternatives?|alternative diagnos[ie]s|differentials?"
+    r"|differential diagnos[ie]s.*|other (?:possibilit\w+|considerations?|options?|diagnos\w+)"
+    r"|possibilities|considerations?|possible (?:\w+ )?(?:a?etiolog\w+|diagnos\w+|causes?"
+    r"|interpretations?)|against|(?:clinical )?(?:indication|history)|technique|comparison",
+    re.IGNORECASE,
+)
+"""Headings of what is less likely, or of the circumstances."""
+BODY = re.compile(
+    r"(?:\w+ ){0,3}(?:findings?|description|examination|appearance|location|analysis|reasons?"
+    r"|explanation|observations?|details?|main finding|features?|recommendations?|note"
+    r"|for reference)",
+    re.IGNORECASE,
+)
+"""Headings of descriptions."""
+CORRECTION = re.compile(
+    r"(?:^|(?<=[.;:!?…,-])|(?<=\.\.\.)|(?<=\n))\s*(?:(?:hmm+|oh|but|so|and|no|sorry"
+    r"|then)[,;. ]\s*)*"
+    r"(?:(?:no[,.]? )?wait\b|actually\b|on (?:second|further) (?:thought|look|reflection"
+    r"|inspection)"
+    r"|on (?:a )?clos(?:er) (?:inspection|look|review)|correction\b|scratch that\b|my mistake\b"
+    r"|my (?:apologies|bad|error)\b|let me (?:re-?\w+|check|double|correct|look|count)\b"
+    r"|on (?:checking|reviewing|re-?reading|looking)\b|(?:looking|checking|counting"
+    r"|following it|reading it|reviewing|thinking) (?:it )?(?:again|more)"
+    r"|hold on\b|then again\b|i (?:have to|must|need to|will|'ll|should)? ?(?:correct"
+    r"|revise|retract"
+    r"|change|take (?:that|it) back|withdraw|amend)\b|i'd (?:correct|revise|change)\b"
+    r"|sorry,? (?:i|that|no|the)\b|no,? sorry\b|hmm+\b|rather:|or rather\b|i mean\b)"
+    r"|\bso i retract that\b|\bi (?:correct|change|revise) my\b|\.\.\. ?no\b|\s-\s?no\b|, no, ",
+    re.IGNORECASE,
+)
+"""What takes back what stood before."""
+FIRST_GUESS = re.compile(
+    r"\b(?:at first(?: glance| sight)?|initially|first (?:guess|impression|thought|read"
+    r"|reading)|i (?:first|originally)"
+    r"|was going to say|looks? like .{0,60}\bbut\b|i thought|what i (?:took|labelled|labeled))\b",
+    re.IGNORECASE,
+)
+"""A sentence that tells a first guess."""
+REFUSAL = re.compile(
+    r"\bi(?:'m| am)? (?:sorry|unable|not able|not qualified|afraid)\b"
+    r"|\bi (?:cannot|can ?not|can't|could not|couldn't|am unable|do not think i can"
+    r"|don't think i can)"
+    r"(?: \w+){0,2}? (?:determine|provide|diagnos\w*|assess|identify|interpret|say|tell|view|answer"
+    r"|assist|infer|analy[sz]e|give|localise|localize|comment|evaluate|confirm|see enough"
+    r"|make|help)\b"
+    r"|\bas an ai\b|\b(?:unable|not possible|impossible|not able|too (?:low|poor"
+    r"|blurry)(?: for me)?"
+    r"|insufficient(?: \w+)?) to (?:\w+ )?(?:determine|provide|diagnose|assess|identify"
+    r"|interpret|say"
+    r"|tell|answer|give|establish|make|draw|be)\b"
+    r"|\b(?:cannot|can't|can not|could not) be (?:\w+ )?(?:determined|answered|assessed|identified"
+    r"|established|given|evaluated|made|drawn|localised|localized)\b"
+    r"|\bno (?:\w+ )?(?:answer|conclusion|diagnosis|statement)s? (?:\w+ ){0,3}?(?:can|could) be\b"
+    r"|\bthere is no way (?:to|of) (?:tell|know|say)|\bnot able to answer\b|\bi do not know\b"
+    r"|\bi don't know\b|\bno idea\b",
+    re.IGNORECASE,
+)
+"""What declines to answer."""
+PIVOT = re.compile(
+    r"\b(?:that said|that being said|however|but|nevertheless|nonetheless|what i can (?:tell|say)"
+    r"|from what can be seen|i can (?:describe|tell|see|say|offer)|based on|having said that"
+    r"|still)\b",
+    re.IGNORECASE,
+)
+"""What goes on to answer after all."""
+FAVORED = re.compile(
+    r"\b(?:most (?:likely|probabl[ey]|consistent|in keeping|compatible|suggestive)"
+    r"|favou?red|favou?rs?"
+    r"|i favou?r|top of the list|leading (?:consideration|diagnosis)|best explained|by far"
+    r"|is the (?:correct )?answer|is my answer|is more likely)\b",
+    re.IGNORECASE,
+)
+"""What chooses one of several possibilities."""
+NOT_FAVORED = re.compile(
+    r"(?:\bnot|\bcannot|n't|\bunable to|\bnone|\bno)\b(?: \w+){0,4} favou?r", re.IGNORECASE
+)
+"""What chooses none."""
+CONCLUDING = re.compile(
+    r"\b(?:therefore|thus|hence|in summary|in conclusion|overall|to conclude|so the|consequently"
+    r"|accordingly|(?:the|my|final) answer(?: is|:)|is the answer)\b|^so\b",
+    re.IGNORECASE,
+)
+"""What begins a conclusion."""
+FREE = re.compile(r"\b([^\W\d_]+)-free\b")
+""""effusion-free"."""
+OF_IMAGE = re.compile(
+    r"\b(?:left|right)[ -](?:hand )?(?:side )?of the (?:image|picture|photo\w*|screen|figure"
+    r"|frame)\b",
+    re.IGNORECASE,
+)
+"""The side of a picture, which is not the patient's."""
+PRE = phrases(
+    "no | not | without | never | neither | nor | cannot | lack | lacks | lacking | absence | "
+    "free of | free from | negative for | devoid of | no evidence of | no sign of | rather than | "
+    "instead of | unlike | unlikely to | rules out | ruling out | excludes | excluding | exclude "
+    "| denies | against | fails to | none | far from | other than | except for | rule out | "
+    "differs from | different from | spares | sparing"
+)
+"""What denies the words that follow in its clause."""
+POST = phrases(
+    "absent | excluded | ruled out | unlikely | less likely | less probable | not seen | not "
+    "present | not visible | not identified | not visualized | not visualised | not included | "
+    "not evident | not observed | not detected | not demonstrated | not noted | not found | not "
+    "favored | not favoured | not shown | not provided | not likely | not the case | not "
+    "appreciated | least likely | not involved | not invaded | outside the field | not imaged | "
+    "outside of the field | not covered | not within | not part of | not demonstrable"
+)
+"""What denies the words before it in its clause."""
+SPARED = phrases(
+    "intact | normal | clear | unremarkable | spared | preserved | healthy | uninvolved | patent "
+    "| well aerated | within normal limits | normally | unaffected"
+)
+"""What says that nothing is wrong with the things of its clause."""
+HEDGE = phrases(
+    "may | might | could | possible | possibly | perhaps | potentially | conceivably | either | "
+    "differential | considerations | possibilities | cannot exclude | can't exclude | cannot be "
+    "excluded | not excluded | cannot rule out | can't rule out | not be ruled out | uncertain | "
+    "in theory | would both | would all | suspected | should be excluded | needs to be excluded | "
+    "maybe | not be excluded | question of | would be | would have | would show | would need | "
+    "would also | not be entirely excluded | if | whether"
+)
+"""What leaves open whether the things of its clause are there."""
+GENERIC = phrases(
+    "usually | generally | often | commonly | sometimes | in general | can be caused | such as | "
+    "for example | radiologists look for | refers to | is defined as | normally | for reference | "
+    "can be used | are used | would usually | frequently | typically presents | typically appear "
+    "| would typically | are caused by | includes conditions | can be seen in | can represent | "
+    "threshold | means that | is a condition | is an accumulation | is a technique | is the "
+    "process | is one of the | is common in"
+)
+"""What speaks of a thing in general and not of this picture."""
+STOPS = word_set(
+    "but however although though yet while whereas except because since ; : . ? ! which where wh"
+    "o"
+    " therefore thus so suggesting indicating consistent causing"
+)
+"""What ends a clause."""
+VERBS = word_set(
+    "is are was were has have had shows show showed appears appear can demonstrates demonstrate"
+    " reveals suggests suggest measures contains remains seems lies sits it there do does did looks"
+    " look follows means makes see seen noted identified visible indicates points represents"
+    " corresponds arises extends involves occupies surrounds compresses invades includes would"
+    " projects courses enhances measuring"
+)
+"""What makes a clause of words."""
+RELATION = phrases(
+    "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | inferior "
+    "to | just below | just above | below | above | near | next to | behind | beneath | "
+    "underneath | close to | abutting | abuts | in front of | away from | towards | toward | left "
+    "of | right of | between | lying against | against the | well above | spaces of | compared to "
+    "| compared with | comparing with | level of the | indents the | overlying | overlie | "
+    "overlies | relative to | distal to | proximal to | crosses | crosses the | like a | like an"
+)
+"""What names a thing only to say where another lies, or to compare."""
+REACH = 7
+"""Words that a relation reaches."""
+DOUBLE = phrases(
+    "no doubt | no question | not only | not uncommon | without doubt | not just | not necessarily"
+)
+"""A negation that denies nothing."""

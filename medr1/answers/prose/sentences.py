@@ -1,0 +1,187 @@
+"""One sentence with what each of its words is: denied, doubted, spared, background.
+
+In the style of NegEx: a cue reaches along its clause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from medr1.answers.prose.cues import (
+    CONCLUDING,
+    DOUBLE,
+    FAVORED,
+    FREE,
+    GENERIC,
+    HEDGE,
+    NOT_FAVORED,
+    OF_IMAGE,
+    POST,
+    PRE,
+    REACH,
+    RELATION,
+    SPARED,
+    STOPS,
+    VERBS,
+)
+from medr1.answers.prose.terms import Term, Word, terms_of, words_of
+
+
+@dataclass
+class Sentence:
+    """One sentence, or one line of a list."""
+
+    text: str
+    words: list[Word]
+    terms: list[Term]
+    negated: list[bool]
+    hedged: list[bool]
+    spared: list[bool]
+    related: list[bool]
+    """Only where something else lies: "below the gallbladder"."""
+    clause: list[int]
+    segment: list[int]
+    """The number of the member of a list that each word is in."""
+    final: bool = False
+    """Whether it stands under a heading such as IMPRESSION."""
+    lower: bool = False
+    """Whether it stands under a heading such as "Less likely"."""
+    generic: list[bool] = field(default_factory=list)
+    """Where it speaks of a thing in general."""
+
+    @property
+    def favored(self) -> bool:
+        return bool(FAVORED.search(self.text)) and not NOT_FAVORED.search(self.text)
+
+    @property
+    def concluding(self) -> bool:
+        return bool(CONCLUDING.search(self.text))
+
+
+def read_sentence(text: str, section: str = "") -> Sentence:
+    """A sentence with what its words are."""
+    words = words_of(FREE.sub(r"\1 absent", text))
+    low = [word.raw.lower() for word in words]
+    n = len(words)
+    sentence = Sentence(
+        text, words, terms_of(words), [False] * n, [False] * n, [False] * n, [False] * n,
+        _clauses(low), [],
+        final=section == "final", lower=section == "lower",
+    )  # fmt: skip
+    sentence.segment = _segments(low, sentence.clause)
+    sentence.generic = [False] * n
+    for start, _ in _places(low, GENERIC):
+        _mark_general(sentence, low, start)
+    _mark_negation(sentence, low)
+    for term in sentence.terms:
+        if low[term.start] in PRE:  # "no abnormality" is a name for normal
+            sentence.negated[term.start : term.end] = [False] * (term.end - term.start)
+    if OF_IMAGE.search(text):
+        sentence.hedged = [
+            hedged or word in ("left", "right")
+            for hedged, word in zip(sentence.hedged, low, strict=True)
+        ]
+    for start, _ in _places(low, HEDGE):
+        if low[start] != "either" or "or" in low[start : start + 8]:
+            _mark_clause(sentence.hedged, sentence.clause, start)
+    if "?" in low:
+        sentence.hedged = [True] * n
+    for start, _ in _places(low, SPARED):
+        if not sentence.negated[start]:
+            _mark_clause(sentence.spared, sentence.clause, start)
+    for _, end in _places(low, RELATION):
+        for i in range(end, min(n, end + REACH)):
+            if low[i] in STOPS or low[i] == ",":
+                break
+            sentence.related[i] = True
+    return sentence
+
+
+def _mark_general(sentence: Sentence, low: list[str], place: int) -> None:
+    """From the cue's clause to the end, but a relative clause alone: "a cyst, which is usually"."""
+    first = sentence.clause.index(sentence.clause[place])
+    relative = low[first] in ("which", "who", "where")
+    for i in range(first, len(low)):
+        if not relative or sentence.clause[i] == sentence.clause[place]:
+            sentence.generic[i] = True
+
+
+def _places(low: list[str], phrases: Iterable[str]) -> Iterable[tuple[int, int]]:
+    """Where the phrases stand: (start, end) in words."""
+    joined = " " + " ".join(low) + " "
+    for phrase in phrases:
+        at = joined.find(f" {phrase} ")
+        while at >= 0:
+            start = joined.count(" ", 0, at)
+            yield start, start + phrase.count(" ") + 1
+            at = joined.find(f" {phrase} ", at + 1)
+
+
+def _clauses(low: list[str]) -> list[int]:
+    """The number of the clause that each word is in."""
+    numbers, now, verb = [], 0, False
+    for i, word in enumerate(low):
+        if word == "-" and not (low[i - 1][-1:].isdigit() and low[i + 1 : i + 2] != []):
+            now, verb = now + 1, False
+        joins = word in (",", "and", "with") and verb and _is_clause(low, i + 1)
+        joins &= not (word == "and" and low[i + 1] in VERBS)  # "lies lower and is not seen"
+        if word in STOPS or joins:
+            now, verb = now + 1, False
+        verb |= word in VERBS
+        numbers.append(now)
+    return numbers
+
+
+def _segments(low: list[str], clause: list[int]) -> list[int]:
+    """Clauses cut at commas, "and", "with" and the like."""
+    numbers, now = [], 0
+    for i, word in enumerate(low):
+        now += word in (",", "and", "with", "or", "plus", "&", "/", "than") or (
+            i > 0 and clause[i] != clause[i - 1]
+        )
+        numbers.append(now)
+    return numbers
+
+
+def _is_clause(low: list[str], start: int) -> bool:
+    """Whether what follows up to the next separator has a verb of its own."""
+    for word in low[start : start + 9]:
+        if word in (",", "and", "or") or word in STOPS:
+            return False
+        if word in VERBS:
+            return True
+    return False
+
+
+def _mark_clause(flags: list[bool], clause: list[int], place: int) -> None:
+    for i, number in enumerate(clause):
+        if number == clause[place]:
+            flags[i] = True
+
+
+def _mark_negation(sentence: Sentence, low: list[str]) -> None:
+    n, clause, flags = len(low), sentence.clause, sentence.negated
+    post = dict(_places(low, POST))
+    for start in post:
+        for i in range(start - 1, -1, -1):
+            if clause[i] != clause[start]:
+                break
+            flags[i] = True
+    for i, word in enumerate(low):
+        if word.endswith("n't"):
+            _mark_after(flags, clause, low, i, i + 1)
+        elif word == "non" and i + 1 < n:
+            flags[i + 1] = True
+    doubles = {start for start, _ in _places(low, DOUBLE)}
+    for start, end in _places(low, PRE):
+        if start in doubles or start in post or any(s < start < e for s, e in post.items()):
+            continue
+        _mark_after(flags, clause, low, start, end)
+
+
+def _mark_after(flags: list[bool], clause: list[int], low: list[str], start: int, end: int) -> None:
+    for i in range(end, len(low)):
+        if clause[i] != clause[end - 1] or low[i] in STOPS:
+            break
+        flags[i] = True

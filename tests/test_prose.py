@@ -1,0 +1,216 @@
+"""Prose: labelled answers of every style, what a verdict may never do, and the languages read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medr1.answers import UNDECIDED, answer_type_of, extract, judge
+from medr1.answers.prose.languages import language_of
+from medr1.answers.prose.reading import read_prose
+from medr1.answers.prose.sentences import read_sentence
+from medr1.answers.prose.terms import forms_of, terms_of, words_of
+from medr1.rewards import accuracy
+
+CASES = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "prose" / "cases.jsonl").read_text("utf-8").splitlines()
+]
+MISSED = {
+    "w3-045",  # T2-FLAIR: two sequences in one name
+    "w3-139",  # a refusal that goes on without a word for it
+    "w3-142",  # the same
+    "w4-058",  # large left and small right: which size is of which side
+    "w4-124",  # two colours of two organs in one sentence
+    "w5-023",  # the wrist is fractured: the carpal bones are aligned
+    "w6-037",  # a comparison of two sides
+    "w6-102",  # its tip, it: what a pronoun stands for
+}
+"""What the rules get wrong, with the reason; each is a line of the page on limits."""
+
+
+def verdict(case: dict[str, str]):
+    return judge(
+        case["output"],
+        ground_truth=case["gold"],
+        options={},
+        answer_type=answer_type_of(case["gold"], {}) if case["kind"] == "yes_no" else "open",
+        question=case["question"],
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_the_verdict_is_the_labelled_one(case) -> None:
+    as_labelled = verdict(case).correct == (case["label"] == "right")
+    assert as_labelled == (case["id"] not in MISSED), case["why"]
+
+
+def test_the_reward_is_the_metric() -> None:
+    for case in CASES:
+        rewards = accuracy(
+            [case["output"]],
+            solution=[case["gold"]],
+            problem=[case["question"]],
+            answer_type=["yes_no" if case["kind"] == "yes_no" else "open"],
+        )
+        assert rewards == [float(verdict(case).correct)]
+
+
+def test_a_refusal_is_counted_in_every_answer_type() -> None:
+    text = "I'm sorry, but I cannot determine this from the image."
+    for kind, gold in (("open", "liver"), ("yes_no", "no"), ("count", "2")):
+        found = judge(text, ground_truth=gold, options={}, answer_type=kind, question="What?")
+        assert (found.correct, found.extraction.method) == (False, "refused")
+    options = {"A": "CT", "B": "MRI"}
+    found = judge(text, ground_truth="A", options=options, answer_type="multiple_choice")
+    assert (found.correct, found.extraction.method) == (False, "refused")
+
+
+def test_undecided_is_never_credited_and_has_a_reason() -> None:
+    undecided = [found for case in CASES if (found := verdict(case)).undecided]
+    assert len(undecided) > 20
+    assert not any(found.correct for found in undecided)
+    assert {found.undecided for found in undecided} == {"polarity", "unreadable"} < set(UNDECIDED)
+
+
+# Answers of real models that earlier rules lost or credited by mistake
+
+OPEN = [
+    ("What is the main organ in the image?", "Brain", "The main organ in the image is the brain."),
+    ("Where is the lesion?", "left", "it is on the left side of the brain"),
+    ("Which side is affected?", "right", "right lung"),
+    ("Where is the clot?", "inferior vena cava", "ivc"),
+    ("Where is the clot?", "ivc", "The clot is in the inferior vena cava."),
+    ("What modality is shown?", "MRI", "MRI scan"),
+    ("What modality is shown?", "MRI scan", "MRI"),
+    ("Which imaging modality?", "x-ray", "chest x-ray"),
+    ("What is it?", "tumor", "tumour"),
+    ("What is the diagnosis?", "pneumonia", "Diagnosis: pneumonia"),
+    ("How large is it?", "5 mm", "5 mm in diameter"),
+    ("How large is it?", "3-5 cm", "3 to 5 cm"),
+    ("Which lungs?", "both lungs", "bilateral"),
+    ("Which grade?", "Grade II", "grade 2"),
+]
+POLARITY = [
+    (
+        "Does it look normal?",
+        "yes",
+        "The chest x-ray appears to be normal, with no significant abnormalities detected.",
+    ),
+    ("Is the heart enlarged?", "yes", "The heart is enlarged, but there is no effusion."),
+    ("Is there a fracture?", "yes", "I have no doubt that there is a fracture."),
+    ("Is there a dislocation or a fracture?", "yes", "Yes. There is no dislocation."),
+    ("Is there a fracture?", "yes", "positive"),
+    ("Is there a fracture?", "no", "absent"),
+]
+
+
+@pytest.mark.parametrize(("question", "gold", "output"), OPEN)
+def test_what_asserts_the_gold_is_right(question: str, gold: str, output: str) -> None:
+    for answer in (output, f"<answer>{output}</answer>"):
+        found = judge(answer, ground_truth=gold, options={}, answer_type="open", question=question)
+        assert found.correct
+
+
+@pytest.mark.parametrize(("question", "gold", "output"), POLARITY)
+def test_yes_and_no_are_of_what_was_asked(question: str, gold: str, output: str) -> None:
+    for said in ("yes", "no"):
+        found = judge(
+            output, ground_truth=said, options={}, answer_type="yes_no", question=question
+        )
+        assert found.correct == (said == gold)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "I cannot answer. No diagnosis can be given.",
+        "Unable to determine; there is no way to tell.",
+    ],
+)
+def test_a_refusal_is_no_no(output: str) -> None:
+    found = extract(output, options={}, answer_type="yes_no", question="Is there a fracture?")
+    assert (found.answer, found.method) == (None, "refused")
+
+
+# Languages
+
+CHINESE = [
+    ("图中的主要器官是什么?", "肝脏", "图中主要的器官是肝脏。", True),
+    ("图中的主要器官是什么?", "肝脏", "图中主要的器官是脾脏。", False),
+    ("病变在哪一侧?", "左侧", "病变位于左侧。", True),
+    ("病变在哪一侧?", "左侧", "病变位于左侧和右侧。", False),
+    ("图像中有哪些器官?", "肝脏, 脾脏", "图中有肝脏和脾脏", True),
+    ("图像中有哪些器官?", "肝脏, 脾脏", "图中有肝脏", False),
+    ("图像中有哪些器官?", "肝脏", "没有肝脏", False),
+    ("这是什么成像方式?", "MRI", "这是MRI图像", True),
+    ("是否有骨折?", "是", "是的", True),
+    ("是否有骨折?", "是", "不是", False),
+    ("图中有肝脏吗?", "没有", "没有", True),
+    ("图中有肝脏吗?", "没有", "有", False),
+]
+
+
+@pytest.mark.parametrize(("question", "gold", "output", "right"), CHINESE)
+def test_chinese(question: str, gold: str, output: str, right: bool) -> None:
+    found = judge(output, ground_truth=gold, options={}, answer_type="open", question=question)
+    assert found.correct == right
+
+
+def test_other_languages_are_undecided() -> None:
+    for text in ("Die Leber ist nicht vergrößert, und die Milz ist normal.", "Это печень."):
+        assert language_of(text) == "other"
+        found = judge(text, ground_truth="liver", options={}, answer_type="open", question="What?")
+        assert (found.correct, found.undecided) == (False, "unreadable")
+
+
+# Parts
+
+
+def flagged(text: str, name: str) -> str:
+    sentence = read_sentence(text)
+    return " ".join(
+        w.raw for w, f in zip(sentence.words, getattr(sentence, name), strict=True) if f
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "negated"),
+    [
+        (
+            "No effusion, consolidation, or pneumothorax.",
+            "effusion , consolidation , or pneumothorax",
+        ),
+        ("The heart is enlarged, but there is no effusion.", "effusion"),
+        ("The spleen is not seen.", "The spleen is"),
+        ("There is no doubt of a fracture.", ""),
+        ("A non-displaced fracture.", "displaced"),
+        ("The liver lies lower and is not included.", "The liver lies lower and is"),
+    ],
+)
+def test_what_is_denied(text: str, negated: str) -> None:
+    assert flagged(text, "negated") == negated
+
+
+def test_only_what_answers_is_kept() -> None:
+    def texts(text: str) -> list[str]:
+        return [sentence.text for sentence in read_prose(text).sentences]
+
+    assert texts("FINDINGS: Clear.\nIMPRESSION: Pneumonia.") == ["Pneumonia."]
+    assert texts("It is a cyst. Wait, it is an abscess.") == ["it is an abscess."]
+    assert read_prose("I cannot determine the diagnosis.").refused
+    assert not read_prose(
+        "I cannot give a diagnosis. However, the image shows a large mass."
+    ).refused
+
+
+def test_names_of_one_thing() -> None:
+    def names(text: str) -> list[str]:
+        return [term.name for term in terms_of(words_of(text))]
+
+    assert names("Haemorrhage in the MCA territory") == ["hemorrhage", "middle cerebral artery"]
+    assert names("It is MS") == ["multiple sclerosis"] and names("the ms of time") == []
+    assert names("RUL") == names("right upper lobe") == ["right"]
+    assert ("gallston",) in forms_of("diagnosis", "cholelithiasis")
