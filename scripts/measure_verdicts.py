@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medr1.answers import judge, normalize
+from medr1.answers import answer_type_of, judge, normalize
 from medr1.intervals import wilson
 
 HALVES = Path(__file__).resolve().parent.parent / "tests" / "prose"
@@ -50,7 +50,7 @@ def verdict_of(case: Case) -> tuple[bool, bool]:
         case["output"],
         ground_truth=case["gold"],
         options={},
-        answer_type="yes_no" if is_yes_no(case) else "open",
+        answer_type=answer_type_of(case["gold"], {}),
         question=case["question"],
     )
     return verdict.correct, verdict.undecided is not None

@@ -20,13 +20,22 @@ CASES = [
 ]
 MISSED = {
     "w3-045",  # T2-FLAIR: two sequences in one name
-    "w3-139",  # a refusal that goes on without a word for it
-    "w3-142",  # the same
-    "w4-058",  # large left and small right: which size is of which side
-    "w4-124",  # two colours of two organs in one sentence
-    "w5-023",  # the wrist is fractured: the carpal bones are aligned
-    "w6-037",  # a comparison of two sides
+    "w3-139",  # microcalcifications are calcification
+    "w4-118",  # F for female: a gold of one letter is taken for an option's
     "w6-102",  # its tip, it: what a pronoun stands for
+    "w7-071",  # the lung of a patient with cancer of the liver
+    "w7-100",  # the rim in one sentence, rim-enhancing among the possible in another
+    "w7-108",  # cells with multiple nuclei, giant cells
+    "w7-125",  # the common bile duct, ..., has a normal calibre
+    "w7-152",  # "MRI was considered" before "probably a CT"
+    "w8-047",  # air between the pleural lines, and no word for it
+    "w8-059",  # not symmetric: smaller than the other
+    "w8-062",  # dense on the right, mild on the left
+    "w8-085",  # mass effect: it compresses and pushes
+    "w8-087",  # a guess that is taken back without a word for it
+    "w8-097",  # gas in the soft tissues
+    "w8-104",  # another tube, in another place
+    "w8-105",  # 6 mm (normal up to 3 mm)
 }
 """What the rules get wrong, with the reason; each is a line of the page on limits."""
 
@@ -36,7 +45,7 @@ def verdict(case: dict[str, str]):
         case["output"],
         ground_truth=case["gold"],
         options={},
-        answer_type=answer_type_of(case["gold"], {}) if case["kind"] == "yes_no" else "open",
+        answer_type=answer_type_of(case["gold"], {}),
         question=case["question"],
     )
 
@@ -53,7 +62,6 @@ def test_the_reward_is_the_metric() -> None:
             [case["output"]],
             solution=[case["gold"]],
             problem=[case["question"]],
-            answer_type=["yes_no" if case["kind"] == "yes_no" else "open"],
         )
         assert rewards == [float(verdict(case).correct)]
 

@@ -39,6 +39,8 @@ and does not say clearly whether it is there; a text that names the gold in a wa
 read. Undecided is wrong for accuracy, and counted apart."""
 _WHY_UNDECIDED = {"too_long": UNREADABLE, "polarity": POLARITY}
 """Methods of an extraction that leave the verdict undecided."""
+FEW_WORDS = 8
+"""A text of more words about a count is read as prose, where several numbers may stand."""
 MAX_BLOCKS = 8
 """More agreeing blocks than this are a degenerate repetition, and no answer."""
 
@@ -139,8 +141,12 @@ def judge(
         kind = "open"  # not a number as it stands, but perhaps a formula of that value
         extraction = extract(output, options={}, answer_type=kind)
     answer = extraction.answer
-    if protocol == "default" and kind == "open" and gold:
-        return _judge_open(question, gold, extraction)
+    if protocol == "default" and gold:
+        if kind == "open":
+            return _judge_open(question, gold, extraction)
+        few = len(extraction.text.split()) <= FEW_WORDS
+        if kind == "count" and question and not few:
+            return _judge_prose(question, gold, extraction)
     if answer is None or not gold:
         return Verdict(False, extraction, _WHY_UNDECIDED.get(extraction.method))
     if kind in ("multiple_choice", "yes_no"):
@@ -170,9 +176,14 @@ def _judge_open(question: str, gold: str, extraction: Extraction) -> Verdict:
             return Verdict(False, extraction)
     if is_latex(gold) or not extraction.text:
         return Verdict(False, extraction, _WHY_UNDECIDED.get(extraction.method))
+    return _judge_prose(question, gold, extraction)
+
+
+def _judge_prose(question: str, gold: str, extraction: Extraction) -> Verdict:
+    """The verdict on sentences."""
     outcome = judge_prose(question, gold, extraction.text)
     if outcome is Outcome.RIGHT:
-        stated = answer if answer is not None else extraction.text
+        stated = extraction.answer if extraction.answer is not None else extraction.text
         return Verdict(True, _traced(replace(extraction, answer=stated), "asserted"))
     if outcome is Outcome.REFUSED:
         return Verdict(False, replace(extraction, answer=None, method="refused"))
@@ -240,7 +251,7 @@ def _readers(options: Mapping[str, str], answer_type: str, question: str) -> tup
     else:
         read = {"count": read_count, "open": read_open}[answer_type]
         readers = (read, partial(untagged, read))
-    if answer_type == "open" and not options:
+    if answer_type in ("open", "count") and not options:
         readers = (partial(_with_text, readers[0]), partial(_with_text, readers[1]))
     return partial(_read_tidy, readers[0]), partial(_read_tidy, readers[1])
 

@@ -261,6 +261,7 @@ def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
             "correct": outcome.correct,
             "extracted_answer": outcome.answer,
             "extraction": outcome.method,
+            "undecided": outcome.undecided,
             "finish_reason": "length" if outcome.truncated else None,
             "error": outcome.failed,
         }

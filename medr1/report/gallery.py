@@ -20,6 +20,7 @@ MAX_METADATA = 12
 
 KINDS = {
     "wrong": "wrong answer",
+    "undecided": "undecided by the rules",
     "unparsed": "no readable answer",
     "ambiguous": "ambiguous answer",
     "refused": "refused",
@@ -48,6 +49,8 @@ def verdict_kind(row: Row) -> str:
         return "right"
     if row.get("error"):
         return "failed"
+    if row.get("undecided"):
+        return "undecided"
     if row.get("extracted_answer") is not None:
         return "wrong"
     method = row.get("extraction")
@@ -66,7 +69,8 @@ def gallery_choice(
 ) -> list[int]:
     """Positions of the rows to show, in order: some wrong and some right, spread over what differs.
 
-    A row needs results, correct, error, extracted_answer, extraction, finish_reason and `group`.
+    A row needs results, correct, undecided, error, extracted_answer, extraction, finish_reason and
+    `group`.
     Each (file, group, verdict kind) keeps a sample of its own while the rows stream by; then they
     take turns, so that a rare failure in a small group stands beside the common ones.
     """

@@ -283,6 +283,8 @@ def _result(summary: Summary) -> list[Segment]:
         f"{summary[key]:,} {words}"
         for key, words in (
             ("n_unparsed", "outputs held no readable answer"),
+            ("n_refused", "outputs declined to answer"),
+            ("n_undecided", "answers could not be judged by the rules"),
             ("n_truncated", "were cut off at the token limit"),
             ("n_error", "questions failed"),
         )

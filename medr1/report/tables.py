@@ -102,6 +102,8 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     """One row a metric; what accuracy has to be held against follows it at once."""
     for name, metric in summary["metrics"].items():
         yield _row(name, metric)
+        if name == "accuracy" and summary.get("n_undecided"):
+            yield _row("  share that the rules decide", summary["undecided"]["coverage"])
         if name == "accuracy" and (stated := summary.get("stated_accuracy")):
             label = f"  stated in the file ({stated['protocol']})"
             yield label, percent(stated["value"]), "", ""

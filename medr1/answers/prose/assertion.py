@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from medr1.answers.prose.competing import has_more, is_the_value
+from medr1.answers.prose.competing import answers_otherwise, has_more, is_the_value
 from medr1.answers.prose.golds import EMPTY, Gold, parse_gold
 from medr1.answers.prose.languages import CHINESE, OTHER, judge_chinese, language_of
 from medr1.answers.prose.measures import (
@@ -95,7 +95,7 @@ def _judge_asserted(gold: Gold, prose: Prose, question: str) -> Outcome:
             and not is_the_value(part, gold, sentences, question)
         ):
             return Outcome.WRONG
-    if has_more(gold, sentences):
+    if has_more(gold, sentences) or answers_otherwise(gold, sentences, question):
         return Outcome.WRONG
     if _contradicts_itself(gold, prose):
         return Outcome.UNDECIDED

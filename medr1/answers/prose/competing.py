@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from medr1.answers.prose.golds import EMPTY, Gold, Part
+from medr1.answers.prose.golds import EMPTY, HEADS, Gold, Part
 from medr1.answers.prose.mentions import (
     LISTED,
     belongs,
     holds,
     is_asserted,
     is_kind_of,
+    span,
     spots_of,
     values_of,
 )
 from medr1.answers.prose.sentences import Sentence
-from medr1.answers.prose.terms import Term, word_set, words_of
+from medr1.answers.prose.terms import Term, forms_of, word_set, words_of
 
+REPEATED = 2
+"""Words of the question in a sentence that answers it."""
 _JOINS = frozenset((",", "and", "or", "/", "&", "plus", "versus", "vs"))
 _BETWEEN = word_set(
     "a an the both also possible probable likely small large mild moderate severe acute chronic"
     " left right with"
 )
+
+
+def answers_otherwise(gold: Gold, sentences: list[Sentence], question: str) -> bool:
+    """Whether a sentence that concludes, or that repeats the question, names another thing of the
+    gold's kind and not the gold."""
+    kinds = {part.kind for part in gold.parts if part.needed} & LISTED
+    if kinds & {"finding", "diagnosis"}:
+        kinds |= {"finding", "diagnosis"}
+    if not kinds or any(s.concluding or s.favored for s in sentences if _names_any(gold, s)):
+        return False
+    asked = {word.stem for word in words_of(question)} - EMPTY - HEADS
+    for sentence in sentences:
+        echo = asked & {word.stem for word in sentence.words}
+        if not (sentence.concluding or sentence.favored or len(echo) >= REPEATED):
+            continue
+        if any(holds(member, sentence, gold) for member in gold.members):
+            continue
+        for term in sentence.terms:
+            if term.kind not in kinds or belongs(term, gold):
+                continue
+            if asked & set(forms_of(term.kind, term.name)[0]):
+                continue
+            if is_asserted(span(term), Part(term.kind, term.name), sentence):
+                return True
+    return False
+
+
+def _names_any(gold: Gold, sentence: Sentence) -> bool:
+    return any(holds(member, sentence, gold) for member in gold.members)
 
 
 def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
@@ -87,7 +119,7 @@ def _is_joined(term: Term, own: list[int], sentence: Sentence, low: list[str]) -
 def is_the_value(part: Part, gold: Gold, sentences: list[Sentence], question: str) -> bool:
     """Whether the text's answer of that kind is the gold's value and no other."""
     wanted = {p.name for p in gold.parts if p.kind == part.kind}
-    asked = {w.stem for w in words_of(question) if w.stem not in EMPTY and len(w.stem) > 3}
+    asked = {w.stem for w in words_of(question) if len(w.stem) > 3} - EMPTY - HEADS
     if len(gold.parts) == 1 or part.kind != "side":
         candidates = [s for s in sentences if values_of(part.kind, s) or spots_of(part, s)]
         if not candidates:
@@ -97,7 +129,8 @@ def is_the_value(part: Part, gold: Gold, sentences: list[Sentence], question: st
             chosen = next((s for s in candidates if asked & {w.stem for w in s.words}), None)
         sentence = chosen or candidates[0]
     else:
-        holding = (s for s in sentences if all(holds(m, s, gold) for m in gold.members))
+        members = [m for m in gold.members if part in m]
+        holding = (s for s in sentences if all(holds(m, s, gold) for m in members))
         sentence = next(holding, sentences[0])
     values = values_of(part.kind, sentence)
     mine = [spot for spot in spots_of(part, sentence) if is_asserted(spot, part, sentence)]

@@ -146,17 +146,18 @@ SPARED = phrases(
 HEDGE = phrases(
     "may | might | could | possible | possibly | perhaps | potentially | conceivably | either | "
     "differential | considerations | possibilities | cannot exclude | can't exclude | cannot be "
-    "excluded | not excluded | cannot rule out | can't rule out | not be ruled out | uncertain | "
-    "in theory | would both | would all | suspected | should be excluded | needs to be excluded | "
-    "maybe | not be excluded | question of | would be | would have | would show | would need | "
-    "would also | not be entirely excluded | if | whether"
+    "excluded | not excluded | cannot rule out | can't rule out | not be ruled out | uncertain "
+    "| in theory | would both | would all | suspected | should be excluded | needs to be "
+    "excluded | maybe | not be excluded | question of | would be | would expect | one would | "
+    "would have | would show | would need | would also | not be entirely excluded | if | "
+    "whether"
 )
 """What leaves open whether the things of its clause are there."""
 GENERIC = phrases(
-    "usually | generally | often | commonly | sometimes | in general | can be caused | such as | "
-    "for example | radiologists look for | refers to | is defined as | normally | for reference | "
-    "can be used | are used | would usually | frequently | typically presents | typically appear "
-    "| would typically | are caused by | includes conditions | can be seen in | can represent | "
+    "usually | generally | often | commonly | sometimes | in general | can be caused | such as "
+    "| for example | radiologists look for | refers to | is defined as | normally | for "
+    "reference | can be used | are used | would usually | frequently | typically presents | "
+    "typically appear | would typically | are caused by | includes conditions | can represent | "
     "threshold | means that | is a condition | is an accumulation | is a technique | is the "
     "process | is one of the | is common in"
 )
@@ -167,6 +168,13 @@ STOPS = word_set(
     " therefore thus so suggesting indicating consistent causing"
 )
 """What ends a clause."""
+SEEN = word_set(
+    "seen identified appreciated noted visualized visualised observed found detected recognized"
+    " recognised made excluded ruled confirmed described distinguished"
+)
+"""Of "can be seen": that it is there. "Can be benign" speaks in general."""
+SUBORDINATE = word_set("since because although though as while if when given")
+"""What begins a clause that another follows behind a comma."""
 VERBS = word_set(
     "is are was were has have had shows show showed appears appear can demonstrates demonstrate"
     " reveals suggests suggest measures contains remains seems lies sits it there do does did looks"
@@ -177,11 +185,12 @@ VERBS = word_set(
 """What makes a clause of words."""
 RELATION = phrases(
     "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | inferior "
-    "to | just below | just above | below | above | near | next to | behind | beneath | "
-    "underneath | close to | abutting | abuts | in front of | away from | towards | toward | left "
-    "of | right of | between | lying against | against the | well above | spaces of | compared to "
-    "| compared with | comparing with | level of the | indents the | overlying | overlie | "
-    "overlies | relative to | distal to | proximal to | crosses | crosses the | like a | like an"
+    "to | just below | just above | just under | below | above | near | next to | behind | "
+    "beneath | underneath | close to | abutting | abuts | in front of | away from | towards | "
+    "toward | left of | right of | between | lying against | against the | well above | spaces "
+    "of | compared to | compared with | comparing with | level of the | indents the | overlying "
+    "| overlie | overlies | relative to | distal to | proximal to | crosses | crosses the | "
+    "like a | like an"
 )
 """What names a thing only to say where another lies, or to compare."""
 REACH = 7

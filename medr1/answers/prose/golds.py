@@ -52,6 +52,8 @@ class Gold:
     """Whether it says that something is not there."""
     ordered: bool = False
     """Whether the order of its parts says something: "left to right shunt", "3 of 5 nodes"."""
+    asked_side: str = ""
+    """The one side that the question names, where the gold names none."""
     joined: bool = False
     """Whether it offers alternatives itself: "x or y"."""
 
@@ -78,7 +80,10 @@ def parse_gold(text: str, question: str) -> Gold:
     numbers = sum(not p.kind and p.name.isdigit() for p in parts)
     sides = {p.name for p in parts if p.kind == "side"}
     ordered = bool(_RELATIONS & set(text.lower().split())) or numbers > 1 or len(sides) > 1
-    return Gold(tuple(members), bool(denied), ordered, bool(re.search(r"\bor\b|/", text)))
+    asked_sides = asked & {"left", "right"}
+    side = asked_sides.pop() if len(asked_sides) == 1 and not sides else ""
+    joined = bool(re.search(r"\bor\b|/", text))
+    return Gold(tuple(members), bool(denied), ordered, side, joined)
 
 
 def parts_of(text: str) -> tuple[Part, ...]:

@@ -42,7 +42,7 @@ def judge_count(number: int, prose: Prose) -> Outcome:
 
 
 def _numbers(sentence: Sentence) -> list[int]:
-    """Numbers that may count something: no ordinals, sizes, levels or parts of names."""
+    """Numbers that may count something, no ordinals, sizes or levels; -1 for a bound."""
     found = []
     for i, word in enumerate(sentence.words):
         low = word.raw.lower()
@@ -56,7 +56,7 @@ def _numbers(sentence: Sentence) -> list[int]:
                 continue
             if after in ("th", "st", "nd", "rd", "/", "x", "\u00d7", "%", "day", "week"):
                 continue
-            found.append(int(word.stem))
+            found.append(-1 if _bound(sentence.text, word.start) else int(word.stem))
         elif low in ("no", "none") and i < 3:
             found.append(0)
     return found

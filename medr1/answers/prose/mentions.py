@@ -7,18 +7,16 @@ from functools import lru_cache
 
 from medr1.answers.prose.golds import EMPTY, HEADS, Gold, Part
 from medr1.answers.prose.sentences import Sentence
-from medr1.answers.prose.terms import Term, forms_of, terms_of, words_of
+from medr1.answers.prose.terms import Term, forms_of, terms_of, word_set, words_of
 
-EXCLUSIVE = frozenset(
-    ("side", "plane", "view", "modality", "sequence", "density", "color", "sex", "severity")
-)
+EXCLUSIVE = word_set("side plane view modality sequence density texture color sex severity shape")
 """Kinds of which a question asks for one value: another one beside it contradicts."""
 LISTED = frozenset(("organ", "finding", "diagnosis", "device", "place"))
 """Kinds of which a further one joined to the gold is a further answer."""
 _ELSEWHERE = frozenset(("organ", "place", "side", ""))
 """Kinds that a text also names to say where something lies, or what is not affected."""
 _SIDES = frozenset(("left", "right", "bilateral"))
-_APART = 4
+_APART = 5
 """Words that may stand between those of a name."""
 _INSIDE_OUT = frozenset(("no", "non", "not", "without", "un", "free"))
 """Words of a name that make it the opposite of the rest."""
@@ -78,7 +76,23 @@ def is_asserted(spot: tuple[int, ...], part: Part, sentence: Sentence) -> bool:
         return False
     if any_of(sentence.hedged) and not sentence.favored:
         return False
-    return part.kind not in _ELSEWHERE or not (any_of(sentence.related) or any_of(sentence.spared))
+    if part.name.isdigit() and _is_in_range(spot[0], sentence):
+        return False
+    if part.kind not in _ELSEWHERE:
+        return True
+    return not any_of(sentence.spared) and (part.kind == "side" or not any_of(sentence.related))
+
+
+def _is_in_range(i: int, sentence: Sentence) -> bool:
+    """Whether a number is an end of a range: "grade 3 to 4"."""
+    stems = [word.stem for word in sentence.words]
+    return any(
+        0 <= i + step < len(stems)
+        and 0 <= i + 2 * step < len(stems)
+        and stems[i + step] in ("to", "-")
+        and stems[i + 2 * step].isdigit()
+        for step in (-1, 1)
+    )
 
 
 def values_of(kind: str, sentence: Sentence) -> list[Term]:
@@ -129,7 +143,12 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
     for part in member:
         if not part.needed:
             continue
-        spots = [spot for spot in spots_of(part, sentence) if is_asserted(spot, part, sentence)]
+        spots = [
+            spot
+            for spot in spots_of(part, sentence)
+            if is_asserted(spot, part, sentence)
+            and not _is_of_other_side(spot, gold.asked_side, sentence)
+        ]
         if not spots:
             return False
         found.append(spots)
@@ -143,6 +162,17 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
         if not set.intersection(*segments):
             return False
     return not gold.ordered or _in_order(found)
+
+
+def _is_of_other_side(spot: tuple[int, ...], asked: str, sentence: Sentence) -> bool:
+    """Whether a mention stands with the side that was not asked: "large left and small right"."""
+    if not asked:
+        return False
+    segment = sentence.segment[spot[0]]
+    sides = {
+        t.name for t in sentence.terms if t.kind == "side" and sentence.segment[t.start] == segment
+    }
+    return bool(sides & _SIDES) and asked not in sides and "bilateral" not in sides
 
 
 def _in_order(found: list[list[tuple[int, ...]]]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from medr1.answers.prose.comparing import compared
 from medr1.answers.prose.golds import Part
 from medr1.answers.prose.mentions import EXCLUSIVE, is_asserted, span, spots_of, values_of
 from medr1.answers.prose.opposites import equals, opposites
@@ -93,6 +94,8 @@ def _stated(prose: Prose) -> str | None:
 
 def _held_against(asked: Proposition, prose: Prose) -> tuple[str | None, str]:
     """The verdict of the section that concludes, else of the rest."""
+    if asked.compares:
+        return (verdict, "statement") if (verdict := compared(asked, prose)) else (None, "polarity")
     decide = _normality if asked.normality else _proposition
     for part in (prose.sentences, prose.body):
         sentences = [s for s in part if not s.lower or s.favored]
@@ -103,7 +106,7 @@ def _held_against(asked: Proposition, prose: Prose) -> tuple[str | None, str]:
 
 def _proposition(asked: Proposition, sentences: list[Sentence]) -> str | None:
     """The vote of the sentence that speaks of it most directly."""
-    if asked.compares or not asked.predicate:
+    if not asked.predicate:
         return None
     votes: list[tuple[int, str]] = []
     for sentence in sentences:
@@ -127,6 +130,8 @@ def _vote(asked: Proposition, sentence: Sentence) -> tuple[str | None, int]:
 def _vote_on(head: Part, asked: Proposition, sentence: Sentence) -> tuple[str | None, int]:
     """What a sentence says of one thing that is asked."""
     about = _is_about(asked, sentence)
+    if _asks_both(asked) and _of_both(sentence) == NO:
+        return NO, 3
     if asked.relation and asked.relation not in [w.raw.lower() for w in sentence.words]:
         return None, 0
     doubtful = False
@@ -180,7 +185,7 @@ def _of_both(sentence: Sentence) -> str | None:
 
 
 _NO_NAME = stems(
-    "heart size line sign space cavity disease syndrome change limits silhouette lung air wall"
+    "heart bone size line sign space cavity disease syndrome change limits silhouette lung air wall"
     " tissue area shadow"
 )
 
@@ -195,7 +200,14 @@ def _mentions(head: Part, sentence: Sentence) -> list[tuple[int, ...]]:
         return []
     last = {form[-1] for form in head.forms if len(form) > 1 and len(form[-1]) > 3} - _NO_NAME
     taken = {i for t in sentence.terms for i in span(t) if t.kind in THINGS and t.end - t.start > 1}
-    return [(i,) for i, w in enumerate(sentence.words) if w.stem in last and i not in taken]
+    words = sentence.words
+    return [
+        (i,)
+        for i, word in enumerate(words)
+        if word.stem in last
+        and i not in taken
+        and (head.kind != "device" or (i and words[i - 1].raw.lower() in ("the", "this", "its")))
+    ]
 
 
 def _leaves_open(head: Part, asked: Proposition, sentence: Sentence) -> int:

@@ -63,7 +63,12 @@ class Proposition:
     relation: str = ""
     """Of "Is X above Y?" the relation."""
     compares: bool = False
-    """Whether it compares two things, which is not read from statements."""
+    """Whether it compares, as in: is the left kidney larger than the right?"""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Everything that it names."""
+        return (*self.subject, *self.predicate)
 
 
 @lru_cache(maxsize=4096)

@@ -107,9 +107,11 @@ def _without_refusal(text: str) -> tuple[str, bool]:
 
 
 def _sentences(text: str) -> Iterator[Sentence]:
-    section = ""
+    section = listed = ""
     for line in text.split("\n"):
         plain = BULLET.sub("", line)
+        if listed and plain == line and line.strip():
+            section, listed = listed, ""  # the list of possibilities ended
         heading = HEADING.match(plain)
         if heading and (kind := _section(heading[1])):
             section = kind
@@ -122,7 +124,10 @@ def _sentences(text: str) -> Iterator[Sentence]:
             if heading and ":" in heading[0] and (kind := _section(heading[1])):
                 section, piece = kind, piece[heading.end() :]
             if piece.strip():
-                yield read_sentence(piece, section)
+                sentence = read_sentence(piece, section)
+                yield sentence
+                if piece.rstrip().endswith(":") and any(sentence.hedged):
+                    listed, section = section or "body", "lower"
 
 
 def _section(name: str) -> str:

@@ -21,8 +21,10 @@ from medr1.answers.prose.cues import (
     PRE,
     REACH,
     RELATION,
+    SEEN,
     SPARED,
     STOPS,
+    SUBORDINATE,
     VERBS,
 )
 from medr1.answers.prose.terms import Term, Word, terms_of, words_of
@@ -73,6 +75,9 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     sentence.generic = [False] * n
     for start, _ in _places(low, GENERIC):
         _mark_general(sentence, low, start)
+    for start, end in _places(low, ("can be",)):
+        if low[end : end + 1] != [] and low[end] not in SEEN:
+            _mark_general(sentence, low, start)
     _mark_negation(sentence, low)
     for term in sentence.terms:
         if low[term.start] in PRE:  # "no abnormality" is a name for normal
@@ -120,7 +125,7 @@ def _places(low: list[str], phrases: Iterable[str]) -> Iterable[tuple[int, int]]
 
 def _clauses(low: list[str]) -> list[int]:
     """The number of the clause that each word is in."""
-    numbers, now, verb = [], 0, False
+    numbers, now, verb = [], 0, low[:1] != [] and low[0] in SUBORDINATE
     for i, word in enumerate(low):
         if word == "-" and not (low[i - 1][-1:].isdigit() and low[i + 1 : i + 2] != []):
             now, verb = now + 1, False
@@ -181,7 +186,11 @@ def _mark_negation(sentence: Sentence, low: list[str]) -> None:
 
 
 def _mark_after(flags: list[bool], clause: list[int], low: list[str], start: int, end: int) -> None:
+    """From the cue to the end of its clause; of "no effusion is seen" up to the verb."""
+    of_noun = low[start] in ("no", "lack", "absence", "without", "free", "negative")
     for i in range(end, len(low)):
         if clause[i] != clause[end - 1] or low[i] in STOPS:
+            break
+        if of_noun and i > end and low[i] in VERBS and low[i - 1] not in ("that", "which", "to"):
             break
         flags[i] = True

@@ -20,6 +20,8 @@ _WORD = re.compile(
     r"\d+\s?\+\s?\d+|(?<![\w.)])-\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
 )
 """T1, L4 and a Gleason score of 3+4 are a word each."""
+_LEVELS = re.compile(r"\b([CTLS])(\d{1,2})\s?[-/]\s?(?:\1)?(\d{1,2})\b")
+"""Two levels of the spine: L4-L5, L4/5."""
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _BRITISH = (
     (re.compile(r"^(o|a)e(?=dem|soph|stro|tiolog|stiv)"), "e"),
@@ -212,6 +214,7 @@ def words_of(text: str) -> list[Word]:
 
     A short name with a side is spelled out, "RUL" as "right upper lobe", so that its side is read.
     """
+    text = _LEVELS.sub(r"\1\2 \1\3", text)
     text = _short_names().sub(lambda name: _spelled_out(name[0]), _HYPHEN.sub(" ", text))
     words = [Word(m[0], stem(m[0]), m.start()) for m in _WORD.finditer(text)]
     for i, word in enumerate(words):
