@@ -100,6 +100,8 @@ OPEN = [
     ("How large is it?", "3-5 cm", "3 to 5 cm"),
     ("Which lungs?", "both lungs", "bilateral"),
     ("Which grade?", "Grade II", "grade 2"),
+    ("What is seen?", "portable film", "It is portable."),
+    ("What is seen?", "effusion", "There is not only an effusion but also cardiomegaly."),
 ]
 POLARITY = [
     (
@@ -113,6 +115,29 @@ POLARITY = [
     ("Is there a fracture?", "yes", "positive"),
     ("Is there a fracture?", "no", "absent"),
 ]
+
+
+NEAR_MISSES = [
+    ("What is the diagnosis?", "effusion", "Impression: pneumonia\nFindings: effusion"),
+    (
+        "What is the diagnosis?",
+        "squamous cell carcinoma",
+        "The cells resemble squamous cell carcinoma. Overall, this is basal cell carcinoma.",
+    ),
+    (
+        "What is seen?",
+        "pneumothorax",
+        "The image shows air. It is a pneumothorax or a strange line.",
+    ),
+    ("What is seen?", "normal", "normal or the frontal lobe on the left"),
+    ("What is seen?", "effusion", "effusion-free lungs"),
+]
+
+
+@pytest.mark.parametrize(("question", "gold", "output"), NEAR_MISSES)
+def test_what_only_mentions_the_gold_is_wrong(question: str, gold: str, output: str) -> None:
+    found = judge(output, ground_truth=gold, options={}, answer_type="open", question=question)
+    assert not found.correct
 
 
 @pytest.mark.parametrize(("question", "gold", "output"), OPEN)

@@ -52,7 +52,8 @@ _LIST = (
         "right items / all items",
         "The protocol's verdict (`answers.judge`). Failed, empty, ambiguous and unread answers "
         "are wrong and count. An open answer is right where it is the same text, number or "
-        "formula, or claims the same findings with the same polarity, side and certainty.",
+        "formula, claims the same findings, or asserts the gold in prose without a competing value "
+        "(medr1/answers/README.md). What rules cannot decide is wrong and counted as undecided.",
         _OWN,
         _SHARE,
         "Hold it against chance and the blind baseline, and against the same under another "

@@ -173,8 +173,6 @@ SEEN = word_set(
     " recognised made excluded ruled confirmed described distinguished"
 )
 """Of "can be seen": that it is there. "Can be benign" speaks in general."""
-SUBORDINATE = word_set("since because although though as while if when given")
-"""What begins a clause that another follows behind a comma."""
 VERBS = word_set(
     "is are was were has have had shows show showed appears appear can demonstrates demonstrate"
     " reveals suggests suggest measures contains remains seems lies sits it there do does did looks"

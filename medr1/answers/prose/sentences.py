@@ -24,7 +24,6 @@ from medr1.answers.prose.cues import (
     SEEN,
     SPARED,
     STOPS,
-    SUBORDINATE,
     VERBS,
 )
 from medr1.answers.prose.terms import Term, Word, terms_of, words_of
@@ -125,7 +124,7 @@ def _places(low: list[str], phrases: Iterable[str]) -> Iterable[tuple[int, int]]
 
 def _clauses(low: list[str]) -> list[int]:
     """The number of the clause that each word is in."""
-    numbers, now, verb = [], 0, low[:1] != [] and low[0] in SUBORDINATE
+    numbers, now, verb = [], 0, False
     for i, word in enumerate(low):
         if word == "-" and not (low[i - 1][-1:].isdigit() and low[i + 1 : i + 2] != []):
             now, verb = now + 1, False

@@ -1,0 +1,153 @@
+"""Each rule for prose, taken away, changes a labelled verdict: none is there for nothing."""
+
+from __future__ import annotations
+
+import gc
+import re
+from functools import _lru_cache_wrapper
+from pathlib import Path
+
+import pytest
+from test_prose import CASES, CHINESE, NEAR_MISSES, OPEN, POLARITY
+
+from medr1.answers import answer_type_of, judge
+from medr1.answers.prose import (
+    assertion,
+    competing,
+    golds,
+    languages,
+    measures,
+    mentions,
+    opposites,
+    polarity,
+    propositions,
+    reading,
+    sentences,
+    terms,
+)
+
+NEVER = re.compile("(?!)" + "()" * 7)
+NONE: frozenset[str] = frozenset()
+
+
+def is_never(*args: object, **more: object) -> bool:
+    return False
+
+
+def is_always(*args: object, **more: object) -> bool:
+    return True
+
+
+def nothing(*args: object, **more: object) -> None:
+    return None
+
+
+MUTATIONS = [
+    *((sentences, name, ()) for name in ("PRE", "POST", "HEDGE", "GENERIC", "RELATION", "SPARED")),
+    *((sentences, name, NONE) for name in ("STOPS", "VERBS", "SEEN")),
+    *((sentences, name, NEVER) for name in ("FAVORED", "CONCLUDING", "NOT_FAVORED", "OF_IMAGE")),
+    (sentences, "DOUBLE", ()),
+    (sentences, "FREE", NEVER),
+    *(
+        (reading, name, NEVER)
+        for name in ("CORRECTION", "FINAL", "LOWER", "BODY", "FIRST_GUESS", "REFUSAL", "PIVOT")
+    ),
+    (reading, "BULLET", re.compile("")),
+    (reading, "MOST_LISTED", 10**9),
+    (reading, "_with_fragments_joined", lambda given: given),
+    *((golds, name, NONE) for name in ("HEADS", "_RELATIONS")),
+    (golds, "_NEGATIVE", NEVER),
+    *((mentions, name, NONE) for name in ("_ELSEWHERE", "_INSIDE_OUT")),
+    *((mentions, name, is_never) for name in ("_is_of_other_side", "_is_in_range")),
+    (mentions, "_in_order", is_always),
+    (mentions, "_close_together", lambda *given: []),
+    (mentions, "_implies", is_never),
+    (assertion, "EXCLUSIVE", NONE),
+    *(
+        (assertion, name, is_never)
+        for name in (
+            "has_more",
+            "answers_otherwise",
+            "_contradicts_itself",
+            "_is_one_of_two",
+            "_is_long",
+        )
+    ),
+    (assertion, "_is_denied_whole", is_always),
+    (assertion, "is_only_measure", is_never),
+    (assertion, "_COUNT", NEVER),
+    (competing, "_is_joined", is_never),
+    (competing, "_is_alternative", is_never),
+    (measures, "_bound", lambda *given: ""),
+    (polarity, "compared", nothing),
+    (polarity, "_differs", lambda *given: 0),
+    (polarity, "_by_words", nothing),
+    (polarity, "_says_normal", is_never),
+    (polarity, "_of_both", nothing),
+    (polarity, "_is_about", is_always),
+    (polarity, "_stated", nothing),
+    (polarity, "_leading", nothing),
+    (polarity, "_leaves_open", lambda *given: 0),
+    (polarity, "_denies_any", is_never),
+    (polarity, "_normality", nothing),
+    (opposites, "_ANTONYMS", ()),
+    (opposites, "_SAME", ()),
+    (propositions, "_PRESENCE", NEVER),
+    (propositions, "_SPATIAL", NEVER),
+    (languages, "_DENIED", NEVER),
+    (terms, "_ROMAN", {}),
+    (terms, "_LEVELS", NEVER),
+]
+FINDINGS = [
+    [part.strip() for part in line.split("|")][:2]
+    for line in (Path(__file__).parent / "finding-cases.txt").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+ITEMS = [
+    *((case["question"], case["gold"], case["output"]) for case in CASES),
+    *OPEN,
+    *POLARITY,
+    *NEAR_MISSES,
+    *((question, gold, output) for question, gold, output, _ in CHINESE),
+    *(("", gold, answer) for answer, gold in FINDINGS),
+]
+
+
+def clear_caches() -> None:
+    """Forget what the rules computed before one was taken away."""
+    for cached in [one for one in gc.get_objects() if isinstance(one, _lru_cache_wrapper)]:
+        if cached.__module__.startswith("medr1.answers"):
+            cached.cache_clear()
+
+
+def verdicts() -> list[tuple[bool, str | None]]:
+    clear_caches()
+    found = [
+        judge(
+            output,
+            ground_truth=gold,
+            options={},
+            answer_type=answer_type_of(gold, {}),
+            question=question,
+        )
+        for question, gold, output in ITEMS
+    ]
+    return [(one.correct, one.undecided) for one in found]
+
+
+@pytest.fixture(scope="module")
+def as_they_are():
+    yield verdicts()
+    clear_caches()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "name", "instead"),
+    MUTATIONS,
+    ids=[f"{module.__name__[20:]}.{name}" for module, name, _ in MUTATIONS],
+)
+def test_each_rule_changes_a_verdict(module, name, instead, as_they_are, monkeypatch) -> None:
+    assert hasattr(module, name)
+    monkeypatch.setattr(module, name, instead)
+    assert verdicts() != as_they_are
