@@ -61,6 +61,10 @@ def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
         kinds |= {"finding", "diagnosis"}
     holding = [s for s in sentences if any(holds(m, s, gold) for m in gold.members)]
     concluding = [s for s in holding if s.favored or s.concluding]
+    if not concluding and "organ" in kinds and any(s.bullet for s in holding):
+        leads = [s.terms[0] for s in sentences if s.bullet and s.terms and not s.negated[0]]
+        if any(term.kind == "organ" and not belongs(term, gold) for term in leads):
+            return True
     for sentence in concluding or holding:
         own = sorted(
             {

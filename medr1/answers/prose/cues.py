@@ -14,7 +14,7 @@ LONGEST = 8_000
 MOST_LISTED = 16
 """A text of so many pieces, nearly all without a verb, lists everything and answers nothing."""
 BREAK = re.compile(
-    r"\n+|(?<=[.!?;…])(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bDr\.)(?<!\bapprox\.)\s+(?!\d+\s*%)"
+    r"\n+|(?<=[.!?…])(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bDr\.)(?<!\bapprox\.)\s+(?!\d+\s*%)"
 )
 """Between two sentences."""
 BULLET = re.compile(r"^\s*(?:[-*+#]+\s+|•\s*|\(?\d{1,2}[.)]\s+|\(?[a-h]\)\s*)")
@@ -122,11 +122,11 @@ OF_IMAGE = re.compile(
 )
 """The side of a picture, which is not the patient's."""
 PRE = phrases(
-    "no | not | without | never | neither | nor | cannot | lack | lacks | lacking | absence | "
-    "free of | free from | negative for | devoid of | no evidence of | no sign of | rather than | "
-    "instead of | unlike | unlikely to | rules out | ruling out | excludes | excluding | exclude "
-    "| denies | against | fails to | none | far from | other than | except for | rule out | "
-    "differs from | different from | spares | sparing"
+    "no | reversed | mimics | not | without | never | neither | nor | cannot | lack | lacks | "
+    "lacking | absence | free of | free from | negative for | devoid of | no evidence of | no "
+    "sign of | rather than | instead of | unlike | unlikely to | rules out | ruling out | "
+    "excludes | excluding | exclude | denies | against | fails to | none | far from | other "
+    "than | except for | rule out | differs from | different from | spares | sparing"
 )
 """What denies the words that follow in its clause."""
 POST = phrases(
@@ -139,8 +139,8 @@ POST = phrases(
 )
 """What denies the words before it in its clause."""
 SPARED = phrases(
-    "intact | normal | clear | unremarkable | spared | preserved | healthy | uninvolved | patent "
-    "| well aerated | within normal limits | normally | unaffected"
+    "intact | normal | clear | unremarkable | spared | preserved | healthy | uninvolved | "
+    "patent | well aerated | within normal limits | normally | unaffected"
 )
 """What says that nothing is wrong with the things of its clause."""
 HEDGE = phrases(
@@ -154,12 +154,12 @@ HEDGE = phrases(
 )
 """What leaves open whether the things of its clause are there."""
 GENERIC = phrases(
-    "usually | generally | often | commonly | sometimes | in general | can be caused | such as "
-    "| for example | radiologists look for | refers to | is defined as | normally | for "
-    "reference | can be used | are used | would usually | frequently | typically presents | "
-    "typically appear | would typically | are caused by | includes conditions | can represent | "
-    "threshold | means that | is a condition | is an accumulation | is a technique | is the "
-    "process | is one of the | is common in"
+    "usually | mostly found | mostly seen | generally | often | commonly | sometimes | in "
+    "general | can be caused | such as | for example | radiologists look for | refers to | is "
+    "defined as | normally | for reference | can be used | are used | would usually | "
+    "frequently | typically presents | typically appear | would typically | are caused by | "
+    "includes conditions | can represent | threshold | means that | is a condition | is an "
+    "accumulation | is a technique | is the process | is one of the | is common in"
 )
 """What speaks of a thing in general and not of this picture."""
 STOPS = word_set(
@@ -173,22 +173,30 @@ SEEN = word_set(
     " recognised made excluded ruled confirmed described distinguished"
 )
 """Of "can be seen": that it is there. "Can be benign" speaks in general."""
+CALLED = word_set("called known referred termed used described")
+"""Of "commonly called": that it is so."""
+MOST_LIKELY = word_set("likely probable probably consistent compatible suggestive in of")
+"""Of "most likely": no "most of them"."""
+MODALS = word_set("may might could can should would")
 VERBS = word_set(
     "is are was were has have had shows show showed appears appear can demonstrates demonstrate"
     " reveals suggests suggest measures contains remains seems lies sits it there do does did looks"
     " look follows means makes see seen noted identified visible indicates points represents"
     " corresponds arises extends involves occupies surrounds compresses invades includes would"
-    " projects courses enhances measuring"
+    " projects courses enhances measuring favor"
+    " favour favors favours"
 )
 """What makes a clause of words."""
+PREDICATES = VERBS - {"it", "there"}
+"""Verbs that go on with a subject named before."""
 RELATION = phrases(
     "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | inferior "
     "to | just below | just above | just under | below | above | near | next to | behind | "
-    "beneath | underneath | close to | abutting | abuts | in front of | away from | towards | "
-    "toward | left of | right of | between | lying against | against the | well above | spaces "
-    "of | compared to | compared with | comparing with | level of the | indents the | overlying "
-    "| overlie | overlies | relative to | distal to | proximal to | crosses | crosses the | "
-    "like a | like an"
+    "beneath | underneath | close to | abutting | abuts | in front of | away from | left of | "
+    "right of | between | lying against | against the | well above | spaces of | compared to | "
+    "compared with | comparing with | level of the | indents the | overlying | overlie | "
+    "overlies | relative to | distal to | proximal to | crosses | crosses the | like a | like "
+    "an"
 )
 """What names a thing only to say where another lies, or to compare."""
 REACH = 7

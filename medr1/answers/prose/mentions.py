@@ -80,7 +80,7 @@ def is_asserted(spot: tuple[int, ...], part: Part, sentence: Sentence) -> bool:
         return False
     if part.kind not in _ELSEWHERE:
         return True
-    return not any_of(sentence.spared) and (part.kind == "side" or not any_of(sentence.related))
+    return not any_of(sentence.spared) and not any_of(sentence.related)
 
 
 def _is_in_range(i: int, sentence: Sentence) -> bool:

@@ -178,10 +178,18 @@ def _asks_both(asked: Proposition) -> bool:
 
 def _of_both(sentence: Sentence) -> str | None:
     """Yes where the sentence speaks of both sides, no where of one alone."""
-    sides = {t.name for t in sentence.terms if t.kind == "side" and not sentence.negated[t.start]}
+    low = [w.raw.lower() for w in sentence.words]
+    only = sentence.clause[low.index("only")] if "only" in low else None
+    sides = {
+        t.name
+        for t in sentence.terms
+        if t.kind == "side"
+        and not sentence.negated[t.start]
+        and only in (None, sentence.clause[t.start])
+    }
     if "bilateral" in sides or {"left", "right"} <= sides:
         return YES
-    return NO if sides and "only" in [w.raw.lower() for w in sentence.words] else None
+    return NO if sides and only is not None else None
 
 
 _NO_NAME = stems(
@@ -295,7 +303,7 @@ def _says_normal(asked: Proposition, sentence: Sentence) -> bool:
     organs = [t for t in sentence.terms if t.kind == "organ"]
     if places and organs and not any(spots_of(p, sentence) for p in places):
         return False
-    return any(sentence.spared) and not any(
+    return sentence.normal and not any(
         t.kind in ("finding", "diagnosis") and is_asserted(span(t), Part(t.kind, t.name), sentence)
         for t in sentence.terms
     )
@@ -326,7 +334,7 @@ def _normality(asked: Proposition, sentences: list[Sentence]) -> str | None:
                 abnormal |= not negative
         asserted = {w.stem for i, w in enumerate(sentence.words) if not sentence.negated[i]}
         abnormal |= not _SIGNS.isdisjoint(asserted)
-        normal |= any(sentence.spared)
+        normal |= sentence.normal
     if abnormal:
         return NO if asked.asks_normal else YES
     if normal:

@@ -125,6 +125,7 @@ def _sentences(text: str) -> Iterator[Sentence]:
                 section, piece = kind, piece[heading.end() :]
             if piece.strip():
                 sentence = read_sentence(piece, section)
+                sentence.bullet = bool(BULLET.match(line))
                 yield sentence
                 if piece.rstrip().endswith(":") and any(sentence.hedged):
                     listed, section = section or "body", "lower"

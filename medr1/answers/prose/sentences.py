@@ -9,16 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from medr1.answers.prose.cues import (
+    CALLED,
     CONCLUDING,
     DOUBLE,
     FAVORED,
     FREE,
     GENERIC,
     HEDGE,
+    MODALS,
+    MOST_LIKELY,
     NOT_FAVORED,
     OF_IMAGE,
     POST,
     PRE,
+    PREDICATES,
     REACH,
     RELATION,
     SEEN,
@@ -48,6 +52,10 @@ class Sentence:
     """Whether it stands under a heading such as IMPRESSION."""
     lower: bool = False
     """Whether it stands under a heading such as "Less likely"."""
+    bullet: bool = False
+    """Whether it is a line of a list."""
+    normal: bool = False
+    """Whether it calls something normal, intact, clear or the like."""
     generic: list[bool] = field(default_factory=list)
     """Where it speaks of a thing in general."""
 
@@ -72,8 +80,11 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     )  # fmt: skip
     sentence.segment = _segments(low, sentence.clause)
     sentence.generic = [False] * n
-    for start, _ in _places(low, GENERIC):
-        _mark_general(sentence, low, start)
+    for start, end in _places(low, GENERIC):
+        if low[start - 1] not in ("a", "an") and not CALLED & set(low[end : end + 1]):
+            _mark_general(sentence, low, start)
+    if low[:1] == ["most"] and not MOST_LIKELY & set(low[1:2]):
+        _mark_general(sentence, low, 0)
     for start, end in _places(low, ("can be",)):
         if low[end : end + 1] != [] and low[end] not in SEEN:
             _mark_general(sentence, low, start)
@@ -81,11 +92,9 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     for term in sentence.terms:
         if low[term.start] in PRE:  # "no abnormality" is a name for normal
             sentence.negated[term.start : term.end] = [False] * (term.end - term.start)
-    if OF_IMAGE.search(text):
-        sentence.hedged = [
-            hedged or word in ("left", "right")
-            for hedged, word in zip(sentence.hedged, low, strict=True)
-        ]
+    for match in OF_IMAGE.finditer(text):
+        for i, word in enumerate(words):
+            sentence.hedged[i] |= match.start() <= word.start < match.end()
     for start, _ in _places(low, HEDGE):
         if low[start] != "either" or "or" in low[start : start + 8]:
             _mark_clause(sentence.hedged, sentence.clause, start)
@@ -93,7 +102,10 @@ def read_sentence(text: str, section: str = "") -> Sentence:
         sentence.hedged = [True] * n
     for start, _ in _places(low, SPARED):
         if not sentence.negated[start]:
-            _mark_clause(sentence.spared, sentence.clause, start)
+            sentence.normal = True
+            for place in _with_antecedent(sentence.clause, low, start):
+                _mark_clause(sentence.spared, sentence.clause, place)
+    _mark_subjects_of_not(sentence, low)
     for _, end in _places(low, RELATION):
         for i in range(end, min(n, end + REACH)):
             if low[i] in STOPS or low[i] == ",":
@@ -129,7 +141,8 @@ def _clauses(low: list[str]) -> list[int]:
         if word == "-" and not (low[i - 1][-1:].isdigit() and low[i + 1 : i + 2] != []):
             now, verb = now + 1, False
         joins = word in (",", "and", "with") and verb and _is_clause(low, i + 1)
-        joins &= not (word == "and" and low[i + 1] in VERBS)  # "lies lower and is not seen"
+        joins &= PREDICATES.isdisjoint(low[i + 1 : i + 2])  # lies lower and is not seen
+        joins |= word == "and" and verb and bool(MODALS & set(low[i + 1 : i + 2]))
         if word in STOPS or joins:
             now, verb = now + 1, False
         verb |= word in VERBS
@@ -164,14 +177,29 @@ def _mark_clause(flags: list[bool], clause: list[int], place: int) -> None:
             flags[i] = True
 
 
+def _with_antecedent(clause: list[int], low: list[str], place: int) -> list[int]:
+    """A place, and one in the clause before a relative one: "the duct, which ..., is"."""
+    first = clause.index(clause[place])
+    if first and low[first] in ("which", "who", "where") and "," in low[first:place]:
+        return [place, first - 1]
+    return [place]
+
+
+def _mark_subjects_of_not(sentence: Sentence, low: list[str]) -> None:
+    """Of "the fibula is not fractured" the fibula: it is not the one."""
+    for i, word in enumerate(low):
+        if (word == "not" and low[i - 1] in VERBS) or word.endswith("n't"):
+            for j in range(i):
+                sentence.spared[j] |= sentence.clause[j] == sentence.clause[i]
+
+
 def _mark_negation(sentence: Sentence, low: list[str]) -> None:
     n, clause, flags = len(low), sentence.clause, sentence.negated
     post = dict(_places(low, POST))
     for start in post:
-        for i in range(start - 1, -1, -1):
-            if clause[i] != clause[start]:
-                break
-            flags[i] = True
+        reached = {clause[place] for place in _with_antecedent(clause, low, start)}
+        for i in range(start):
+            flags[i] |= clause[i] in reached
     for i, word in enumerate(low):
         if word.endswith("n't"):
             _mark_after(flags, clause, low, i, i + 1)
