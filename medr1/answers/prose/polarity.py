@@ -317,6 +317,9 @@ def _normality(asked: Proposition, sentences: list[Sentence]) -> str | None:
         organs = [t for t in sentence.terms if t.kind == "organ"]
         if about and organs and not any(spots_of(p, sentence) for p in about):
             continue
+        here = {t.name for t in sentence.terms if t.kind == "side"} & {"left", "right"}
+        if here and any(p.kind == "side" and p.name not in here for p in about):
+            continue
         for term in sentence.terms:
             spot = span(term)
             if any(sentence.generic[i] for i in spot):
