@@ -206,7 +206,7 @@ def parse_number(text: str) -> Decimal | None:
 
     None where it states none, several ("3 or 4", "4 4 4"), a bound ("more than 4"), its denial
     ("not 4") or something else that has digits (a date, a ratio, "T2", "2√3"). A percentage is a
-    share (0.5), a unit is not looked at: see parse_quantity. Rules: reference rewards.md 3.
+    share (0.5), a unit is not looked at: see parse_quantity.
     """
     if len(text) > LONGEST:
         return None

@@ -79,7 +79,7 @@ def _thought_spans(tags: list[re.Match[str]]) -> list[tuple[int, int]]:
 
 
 def find_blocks(text: str) -> Blocks:
-    """Take the folded text of an output apart (reference metrics.md 2.2)."""
+    """Take the folded text of an output apart."""
     tags = list(islice(_TAG.finditer(text), MAX_TAGS + 1))
     if len(tags) > MAX_TAGS:
         return Blocks((), None, (), (), "", False, None, repeated=True)

@@ -85,7 +85,7 @@ def extract(
     question: str = "",
     protocol: str = "default",
 ) -> Extraction:
-    """The answer of an output under a protocol, one of PROTOCOLS (reference metrics.md 2.2).
+    """The answer of an output under a protocol, one of PROTOCOLS.
 
     Where there are options, the answer is a letter, whatever the answer type says.
     """
