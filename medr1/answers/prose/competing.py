@@ -130,7 +130,7 @@ def is_the_value(part: Part, gold: Gold, sentences: list[Sentence], question: st
             return True
         chosen = next((s for s in candidates if s.concluding or s.favored), None)
         if chosen is None and part.kind == "side":
-            chosen = next((s for s in candidates if asked & {w.stem for w in s.words}), None)
+            chosen = max(candidates, key=lambda s: len(asked & {w.stem for w in s.words}))
         sentence = chosen or candidates[0]
     else:
         members = [m for m in gold.members if part in m]

@@ -187,7 +187,7 @@ VERBS = word_set(
     " favour favors favours"
 )
 """What makes a clause of words."""
-PREDICATES = VERBS - {"it", "there"}
+PREDICATES = VERBS - {"it", "there", "measuring"}
 """Verbs that go on with a subject named before."""
 RELATION = phrases(
     "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | inferior "

@@ -110,7 +110,7 @@ def values_of(kind: str, sentence: Sentence) -> list[Term]:
 @lru_cache(maxsize=4096)
 def _is_kind_of_one(kind: str, name: str, wanted: str) -> bool:
     """Whether a name's first form has all words of the wanted one: "ct angiography" of "ct"."""
-    own = forms_of(kind, name)
+    own = forms_of(kind, name)[:1]
     return any(
         any(form[i : i + len(mine)] == mine for i in range(len(form)))
         for mine in forms_of(kind, wanted)

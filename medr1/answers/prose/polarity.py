@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from medr1.answers.prose.comparing import compared
-from medr1.answers.prose.golds import Part
+from medr1.answers.prose.golds import EMPTY, Part
 from medr1.answers.prose.mentions import EXCLUSIVE, is_asserted, span, spots_of, values_of
 from medr1.answers.prose.opposites import equals, opposites
 from medr1.answers.prose.propositions import THINGS, Proposition, proposition
@@ -206,7 +206,8 @@ def _mentions(head: Part, sentence: Sentence) -> list[tuple[int, ...]]:
         head.kind == "device" and any(t.kind == "device" for t in sentence.terms)
     ):
         return []
-    last = {form[-1] for form in head.forms if len(form) > 1 and len(form[-1]) > 3} - _NO_NAME
+    plain = [form for form in head.forms if len(form) > 1 and EMPTY.isdisjoint(form)]
+    last = {form[-1] for form in plain if len(form[-1]) > 3} - _NO_NAME
     taken = {i for t in sentence.terms for i in span(t) if t.kind in THINGS and t.end - t.start > 1}
     words = sentence.words
     return [

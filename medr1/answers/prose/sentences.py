@@ -108,7 +108,7 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     _mark_subjects_of_not(sentence, low)
     for _, end in _places(low, RELATION):
         for i in range(end, min(n, end + REACH)):
-            if low[i] in STOPS or low[i] == ",":
+            if low[i] in STOPS or low[i] == "," or low[i] in VERBS:
                 break
             sentence.related[i] = True
     return sentence
