@@ -159,7 +159,8 @@ GENERIC = phrases(
     "defined as | normally | for reference | can be used | are used | would usually | "
     "frequently | typically presents | typically appear | would typically | are caused by | "
     "includes conditions | can represent | threshold | means that | is a condition | is an "
-    "accumulation | is a technique | is the process | is one of the | is common in"
+    "accumulation | is a technique | is the process | is one of the | is common in | known for "
+    "| are the most common"
 )
 """What speaks of a thing in general and not of this picture."""
 STOPS = word_set(
@@ -173,6 +174,8 @@ SEEN = word_set(
     " recognised made excluded ruled confirmed described distinguished"
 )
 """Of "can be seen": that it is there. "Can be benign" speaks in general."""
+TO_COMMA = word_set("sparing unlike rather instead except excluding other")
+"""What denies up to the next comma alone."""
 CALLED = word_set("called known referred termed used described")
 """Of "commonly called": that it is so."""
 MOST_LIKELY = word_set("likely probable probably consistent compatible suggestive in of")

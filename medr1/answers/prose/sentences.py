@@ -28,6 +28,7 @@ from medr1.answers.prose.cues import (
     SEEN,
     SPARED,
     STOPS,
+    TO_COMMA,
     VERBS,
 )
 from medr1.answers.prose.terms import Term, Word, terms_of, words_of
@@ -98,6 +99,9 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     for start, _ in _places(low, HEDGE):
         if low[start] != "either" or "or" in low[start : start + 8]:
             _mark_clause(sentence.hedged, sentence.clause, start)
+            behind = sentence.clause[start] + 1  # what a colon introduces is hedged as well
+            if behind in sentence.clause and low[sentence.clause.index(behind)] == ":":
+                _mark_clause(sentence.hedged, sentence.clause, sentence.clause.index(behind))
     if "?" in low:
         sentence.hedged = [True] * n
     for start, _ in _places(low, SPARED):
@@ -217,6 +221,8 @@ def _mark_after(flags: list[bool], clause: list[int], low: list[str], start: int
     of_noun = low[start] in ("no", "lack", "absence", "without", "free", "negative")
     for i in range(end, len(low)):
         if clause[i] != clause[end - 1] or low[i] in STOPS:
+            break
+        if low[i] == "," and low[start] in TO_COMMA:
             break
         if of_noun and i > end and low[i] in VERBS and low[i - 1] not in ("that", "which", "to"):
             break
