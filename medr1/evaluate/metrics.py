@@ -1,7 +1,7 @@
 """Predictions in, summary.json out: every metric with its 95 % interval, nobody dropped.
 
 Shares lie in [0, 1]. An item that failed or whose answer could not be read is wrong and counts;
-what cannot be computed is null with a reason. Definitions: reference metrics.md 2.2.
+what cannot be computed is null with a reason.
 """
 
 from __future__ import annotations
