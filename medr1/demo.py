@@ -64,7 +64,11 @@ class Exam:
 def run_demo(
     output_dir: Path, *, prompt: str = "nothink", seed: int = 0, max_steps: int | None = None
 ) -> dict[str, Any]:
-    """Run the chain into `output_dir` and return what `medr1 demo --json` prints (DESIGN 5)."""
+    """Run the chain into `output_dir` and return the document that `medr1 demo --json` prints.
+
+    Keys: seed, seconds, blind, default and strict (each base, trained, difference),
+    shuffled_images, samples and more; shares in [0, 1].
+    """
     from medr1.train.callbacks import EveryNSteps
     from medr1.train.run import train
     from medr1.train.settings import settings_from

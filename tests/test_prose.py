@@ -255,3 +255,19 @@ def test_names_of_one_thing() -> None:
     assert names("It is MS") == ["multiple sclerosis"] and names("the ms of time") == []
     assert names("RUL") == names("right upper lobe") == ["right"]
     assert ("gallston",) in forms_of("diagnosis", "cholelithiasis")
+
+
+def test_a_name_written_short_moves_no_other_word() -> None:
+    sentence = read_sentence("The RUL holds a nodule of 3 cm.")
+    nodule = next(word for word in sentence.words if word.raw == "nodule")
+    assert sentence.text[nodule.start :].startswith("nodule of 3 cm")
+
+
+def test_a_gold_with_a_part_that_names_nothing() -> None:
+    verdict = judge(
+        "It is big. The kidney is shown.",
+        ground_truth="the image, kidney",
+        options={},
+        answer_type="open",
+    )
+    assert verdict.extraction.text == "It is big. The kidney is shown."

@@ -11,7 +11,6 @@ from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import is_latex, same_number, same_text
 from medr1.answers.findings import difference
-from medr1.answers.prose import Outcome, judge_prose
 from medr1.answers.readings import (
     LONG,
     Choices,
@@ -181,6 +180,10 @@ def _judge_open(question: str, gold: str, extraction: Extraction) -> Verdict:
 
 def _judge_prose(question: str, gold: str, extraction: Extraction) -> Verdict:
     """The verdict on sentences."""
+    # Imported here: the vocabulary is stemmed at import, which `--help` need not wait for.
+    from medr1.answers.prose.assertion import judge_prose
+    from medr1.answers.prose.outcomes import Outcome
+
     outcome = judge_prose(question, gold, extraction.text)
     if outcome is Outcome.RIGHT:
         stated = extraction.answer if extraction.answer is not None else extraction.text

@@ -13,9 +13,7 @@ from functools import cached_property
 from itertools import islice
 from unicodedata import combining, normalize
 
-from medr1.answers.prose import read_polarity
 from medr1.answers.prose.cues import CORRECTION
-from medr1.answers.prose.mentions import named_things
 from medr1.answers.prose.reading import declines
 from medr1.normalization import fold
 from medr1.quantities import number_text, parse_number, unwrap_latex
@@ -197,6 +195,8 @@ class Choices:
 
     def by_name(self, text: str) -> list[str]:
         """The letters whose option is another name of the one thing that the text names."""
+        from medr1.answers.prose.mentions import named_things  # stems the vocabulary at import
+
         names = named_things(text)
         if len(names) != 1:
             return []
@@ -323,6 +323,8 @@ class Choices:
 
 def read_yes_no(text: str, question: str = "") -> Reading:
     """Yes or no: the word that leads, or what the sentence says of the thing that is asked."""
+    from medr1.answers.prose.polarity import read_polarity  # stems the vocabulary at import
+
     answer, how = read_polarity(question, text)
     if answer is None:
         return Reading(None, how)

@@ -86,7 +86,7 @@ def summarize(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> dict[str, Any]:
-    """The summary.json document (DESIGN 5) of one run's predictions under one protocol."""
+    """The summary.json document of one run's predictions under one protocol: see summary_of."""
     settings = Settings(
         protocol,
         protocols=answers.SHOWN_PROTOCOLS,

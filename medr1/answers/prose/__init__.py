@@ -4,9 +4,3 @@ terms: words, spelling, stems, the vocabulary. cues, sentences, reading: which s
 what their words are. golds, mentions, competing, measures, assertion: open answers. propositions,
 opposites, polarity: yes/no questions.
 """
-
-from medr1.answers.prose.assertion import judge_prose
-from medr1.answers.prose.outcomes import Outcome
-from medr1.answers.prose.polarity import read_polarity
-
-__all__ = ["Outcome", "judge_prose", "read_polarity"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from medr1.answers.prose.competing import answers_otherwise, has_more, is_the_value
+from medr1.answers.prose.competing import OR, answers_otherwise, has_more, is_the_value
 from medr1.answers.prose.golds import EMPTY, Gold, parse_gold
 from medr1.answers.prose.languages import CHINESE, OTHER, judge_chinese, language_of
 from medr1.answers.prose.measures import (
@@ -26,7 +26,6 @@ from medr1.answers.prose.sentences import Sentence, read_sentence
 from medr1.answers.prose.terms import stems, terms_of, words_of
 from medr1.normalization import fold
 
-_OR = frozenset(("or", "vs", "versus"))
 _COUNT = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b", re.IGNORECASE)
 
 
@@ -71,8 +70,8 @@ def _is_one_of_two(question: str, gold: str, prose: Prose) -> bool:
         return False
     low = [word.raw.lower() for word in sentence.words]
     denied = parse_gold(gold, question).denied  # whose list may go on: "no X, Y or Z"
-    joints = [i for i, w in enumerate(low) if w in _OR and not (denied and sentence.negated[i])]
-    if not joints or _OR & set(gold.lower().split()):
+    joints = [i for i, w in enumerate(low) if w in OR and not (denied and sentence.negated[i])]
+    if not joints or OR & set(gold.lower().split()):
         return False
     place = sentence.words[joints[0]].start
     halves = (sentence.text[:place], sentence.text[place + len(low[joints[0]]) :])

@@ -18,6 +18,7 @@ from medr1.answers.prose.terms import Term, forms_of, word_set, words_of
 
 REPEATED = 2
 """Words of the question in a sentence that answers it."""
+OR = frozenset(("or", "vs", "versus"))
 _JOINS = frozenset((",", "and", "or", "/", "&", "plus", "versus", "vs"))
 _BETWEEN = word_set(
     "a an the both also possible probable likely small large mild moderate severe acute chronic"
@@ -28,9 +29,7 @@ _BETWEEN = word_set(
 def answers_otherwise(gold: Gold, sentences: list[Sentence], question: str) -> bool:
     """Whether a sentence that concludes, or that repeats the question, names another thing of the
     gold's kind and not the gold."""
-    kinds = {part.kind for part in gold.parts if part.needed} & LISTED
-    if kinds & {"finding", "diagnosis"}:
-        kinds |= {"finding", "diagnosis"}
+    kinds = _kinds_of(gold)
     if not kinds or any(s.concluding or s.favored for s in sentences if _names_any(gold, s)):
         return False
     asked = {word.stem for word in words_of(question)} - EMPTY - HEADS
@@ -38,7 +37,7 @@ def answers_otherwise(gold: Gold, sentences: list[Sentence], question: str) -> b
         echo = asked & {word.stem for word in sentence.words}
         if not (sentence.concluding or sentence.favored or len(echo) >= REPEATED):
             continue
-        if any(holds(member, sentence, gold) for member in gold.members):
+        if _names_any(gold, sentence):
             continue
         for term in sentence.terms:
             if term.kind not in kinds or belongs(term, gold):
@@ -50,16 +49,21 @@ def answers_otherwise(gold: Gold, sentences: list[Sentence], question: str) -> b
     return False
 
 
+def _kinds_of(gold: Gold) -> set[str]:
+    """The kinds of which another thing would be another answer."""
+    kinds = {part.kind for part in gold.parts if part.needed} & LISTED
+    return kinds | {"finding", "diagnosis"} if kinds & {"finding", "diagnosis"} else kinds
+
+
 def _names_any(gold: Gold, sentence: Sentence) -> bool:
+    """Whether the sentence asserts a member of the gold."""
     return any(holds(member, sentence, gold) for member in gold.members)
 
 
 def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
     """Whether a further thing of the gold's kind is joined to it: "lungs and heart", "X or Y"."""
-    kinds = {part.kind for part in gold.parts if part.needed and part.kind in LISTED}
-    if kinds & {"finding", "diagnosis"}:
-        kinds |= {"finding", "diagnosis"}
-    holding = [s for s in sentences if any(holds(m, s, gold) for m in gold.members)]
+    kinds = _kinds_of(gold)
+    holding = [s for s in sentences if _names_any(gold, s)]
     concluding = [s for s in holding if s.favored or s.concluding]
     if not concluding and "organ" in kinds and any(s.bullet for s in holding):
         leads = [s.terms[0] for s in sentences if s.bullet and s.terms and not s.negated[0]]
@@ -75,24 +79,22 @@ def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
                 for i in spot
             }
         )
+        if not own:
+            continue  # only parts that the question says already
         low = [word.raw.lower() for word in sentence.words]
         if not gold.joined and any(
-            low[i] in ("or", "vs", "versus") and sentence.clause[i] == sentence.clause[own[0]]
+            low[i] in OR and sentence.clause[i] == sentence.clause[own[0]]
             for i in range(own[0], own[-1])
         ):
             return True
         if not gold.joined and _is_alternative(own, gold, sentence):
             return True
         for term in sentence.terms:
-            span = range(term.start, term.end)
-            if term.kind not in kinds or set(own) & set(span) or belongs(term, gold):
+            if term.kind not in kinds or set(own) & set(span(term)) or belongs(term, gold):
                 continue
             if not sentence.negated[term.start] and _is_joined(term, own, sentence, low):
                 return True
     return False
-
-
-_OR = frozenset(("or", "vs", "versus"))
 
 
 def _is_alternative(own: list[int], gold: Gold, sentence: Sentence) -> bool:
@@ -101,7 +103,7 @@ def _is_alternative(own: list[int], gold: Gold, sentence: Sentence) -> bool:
     for i, step in ((own[-1] + 1, 1), (own[0] - 1, -1)):
         while 0 <= i < len(low) and (low[i] in _BETWEEN or low[i] == ","):
             i += step
-        if 0 <= i < len(low) and low[i] in _OR and not sentence.negated[i]:
+        if 0 <= i < len(low) and low[i] in OR and not sentence.negated[i]:
             other = [t for t in sentence.terms if abs(t.start - i) < 5 and (t.start - i) * step > 0]
             if not other or not all(belongs(term, gold) for term in other):
                 return True

@@ -27,7 +27,7 @@ def spots_of(part: Part, sentence: Sentence) -> list[tuple[int, ...]]:
     spots: list[tuple[int, ...]] = []
     for term in sentence.terms:
         if term.name == part.name and term.kind == part.kind:
-            spots.append(tuple(range(term.start, term.end)))
+            spots.append(span(term))
         elif _implies(term, part):
             spots.append((term.start,))
     if spots:
@@ -69,6 +69,8 @@ def _implies(term: Term, part: Part) -> bool:
 
 
 def is_asserted(spot: tuple[int, ...], part: Part, sentence: Sentence) -> bool:
+    """Whether a mention says that the part is there: not denied, hedged, general or elsewhere."""
+
     def any_of(flags: list[bool]) -> bool:
         return any(flags[i] for i in spot)
 
@@ -102,7 +104,7 @@ def values_of(kind: str, sentence: Sentence) -> list[Term]:
         part = Part(term.kind, term.name)
         if term.kind != kind or (kind == "side" and term.name not in _SIDES):
             continue
-        if is_asserted(tuple(range(term.start, term.end)), part, sentence):
+        if is_asserted(span(term), part, sentence):
             found.append(term)
     return found
 
@@ -132,6 +134,7 @@ def belongs(term: Term, gold: Gold) -> bool:
 
 
 def span(term: Term) -> tuple[int, ...]:
+    """The indices of a term's words."""
     return tuple(range(term.start, term.end))
 
 

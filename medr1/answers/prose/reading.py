@@ -54,11 +54,7 @@ def is_enumeration(text: str) -> bool:
 
 def read_prose(text: str) -> Prose:
     """The sentences that answer: behind the last correction, under a heading that concludes."""
-    text = (
-        MARKUP.sub(" ", text[:LONGEST])
-        if "|" not in text
-        else MARKUP.sub(" ", text.replace("|", " ; "))
-    )
+    text = MARKUP.sub(" ", text[:LONGEST].replace("|", " ; "))
     text, refused = _without_refusal(text)
     if refused:
         return Prose(refused=True)

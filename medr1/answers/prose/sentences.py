@@ -31,7 +31,7 @@ from medr1.answers.prose.cues import (
     TO_COMMA,
     VERBS,
 )
-from medr1.answers.prose.terms import Term, Word, terms_of, words_of
+from medr1.answers.prose.terms import Term, Word, spell_out, terms_of, words_of
 
 
 @dataclass
@@ -71,7 +71,8 @@ class Sentence:
 
 def read_sentence(text: str, section: str = "") -> Sentence:
     """A sentence with what its words are."""
-    words = words_of(FREE.sub(r"\1 absent", text))
+    text = spell_out(FREE.sub(r"\1 absent", text))  # the text that the words' places are in
+    words = words_of(text)
     low = [word.raw.lower() for word in words]
     n = len(words)
     sentence = Sentence(
@@ -82,12 +83,14 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     sentence.segment = _segments(low, sentence.clause)
     sentence.generic = [False] * n
     for start, end in _places(low, GENERIC):
-        if low[start - 1] not in ("a", "an") and not CALLED & set(low[end : end + 1]):
+        if not {"a", "an"} & set(low[max(0, start - 1) : start]) and not CALLED & set(
+            low[end : end + 1]
+        ):
             _mark_general(sentence, low, start)
     if low[:1] == ["most"] and not MOST_LIKELY & set(low[1:2]):
         _mark_general(sentence, low, 0)
     for start, end in _places(low, ("can be",)):
-        if low[end : end + 1] != [] and low[end] not in SEEN:
+        if low[end:] and low[end] not in SEEN:
             _mark_general(sentence, low, start)
     _mark_negation(sentence, low)
     for term in sentence.terms:
@@ -142,7 +145,7 @@ def _clauses(low: list[str]) -> list[int]:
     """The number of the clause that each word is in."""
     numbers, now, verb = [], 0, False
     for i, word in enumerate(low):
-        if word == "-" and not (low[i - 1][-1:].isdigit() and low[i + 1 : i + 2] != []):
+        if word == "-" and not (i and low[i - 1][-1:].isdigit() and low[i + 1 :]):
             now, verb = now + 1, False
         joins = word in (",", "and", "with") and verb and _is_clause(low, i + 1)
         joins &= PREDICATES.isdisjoint(low[i + 1 : i + 2])  # lies lower and is not seen
@@ -192,7 +195,7 @@ def _with_antecedent(clause: list[int], low: list[str], place: int) -> list[int]
 def _mark_subjects_of_not(sentence: Sentence, low: list[str]) -> None:
     """Of "the fibula is not fractured" the fibula: it is not the one."""
     for i, word in enumerate(low):
-        if (word == "not" and low[i - 1] in VERBS) or word.endswith("n't"):
+        if (word == "not" and VERBS & set(low[max(0, i - 1) : i])) or word.endswith("n't"):
             for j in range(i):
                 sentence.spared[j] |= sentence.clause[j] == sentence.clause[i]
 

@@ -13,11 +13,23 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+
+def word_set(listed: str) -> frozenset[str]:
+    """The words of a text that lists them."""
+    return frozenset(listed.split())
+
+
+def phrases(listed: str) -> tuple[str, ...]:
+    """The phrases of a text that lists them between bars."""
+    return tuple(phrase.strip() for phrase in listed.split("|"))
+
+
 LONGEST_PHRASE = 6
 """Words of the longest name that is looked for."""
 
 _WORD = re.compile(
-    r"\d+\s?\+\s?\d+|(?<![\w.)])-\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
+    r"\d+\s?\+\s?\d+|(?<![\w.)])-\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)"
+    r"|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
 )
 """T1, L4 and a Gleason score of 3+4 are a word each."""
 _LEVELS = re.compile(r"\b([CTLS])(\d{1,2})\s?[-/]\s?(?:\1)?(\d{1,2})\b")
@@ -32,104 +44,16 @@ _BRITISH = (
     (re.compile(r"is(?=ed$|ing$|es?$|ation)"), "iz"),
     (re.compile(r"(?<=leu)c(?=o)"), "k"),
 )
-_NOT_BRITISH = frozenset(
-    [
-        "four",
-        "hour",
-        "pour",
-        "tour",
-        "your",
-        "our",
-        "raised",
-        "rise",
-        "rises",
-        "noise",
-        "disease",
-        "diseased",
-    ]
-)
-_ROMAN = {
-    "i": 1,
-    "ii": 2,
-    "iii": 3,
-    "iv": 4,
-    "v": 5,
-    "vi": 6,
-    "vii": 7,
-    "viii": 8,
-    "ix": 9,
-    "x": 10,
-}
-_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
+_NOT_BRITISH = word_set("four hour pour tour your our raised rise rises noise disease diseased")
+_ROMAN = dict(zip("i ii iii iv v vi vii viii ix x".split(), range(1, 11), strict=True))  # noqa: SIM905
+_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
 _GRADED = re.compile(
     r"grade|stage|type|class|segment|category|fazekas|level|factor|zone|birads|rads|score|lawrence"
 )
-_ENGLISH = frozenset(
-    [
-        "us",
-        "it",
-        "ten",
-        "all",
-        "ms",
-        "pe",
-        "as",
-        "ra",
-        "or",
-        "so",
-        "cc",
-        "is",
-        "pa",
-        "ap",
-        "ad",
-        "an",
-        "at",
-        "be",
-        "by",
-        "do",
-        "go",
-        "he",
-        "if",
-        "in",
-        "me",
-        "my",
-        "no",
-        "of",
-        "on",
-        "to",
-        "up",
-        "we",
-        "pet",
-        "cat",
-        "mass",
-        "tia",
-        "can",
-        "sad",
-        "pid",
-        "aid",
-        "care",
-        "map",
-        "ret",
-        "era",
-        "via",
-        "tap",
-        "mean",
-        "sob",
-    ]
+_ENGLISH = word_set(
+    "us it ten all ms pe as ra or so cc is pa ap ad an at be by do go he if in me my no of on"
+    " to up we pet cat mass tia can sad pid aid care map ret era via tap mean sob"
 )
 """Abbreviations that are words too: read in capitals only."""
 
@@ -150,8 +74,7 @@ class Term:
     """A name of the vocabulary in a text: words[start:end]."""
 
     kind: str
-    """organ, place, side, plane, view, modality, sequence, density, device, finding, diagnosis,
-    state."""
+    """As in vocabulary.tsv: organ, place, side, finding ..."""
     name: str
     """The preferred name."""
     start: int
@@ -177,16 +100,6 @@ def stem(word: str) -> str:
     return word if len(word) < 4 or not word.isalpha() else str(_stemmer().stemWord(word))
 
 
-def word_set(listed: str) -> frozenset[str]:
-    """The words of a text that lists them."""
-    return frozenset(listed.split())
-
-
-def phrases(listed: str) -> tuple[str, ...]:
-    """The phrases of a text that lists them between bars."""
-    return tuple(phrase.strip() for phrase in listed.split("|"))
-
-
 def stems(listed: str) -> frozenset[str]:
     """The stems of the words of a text that lists them."""
     return frozenset(map(stem, listed.split()))
@@ -209,13 +122,16 @@ def spelled(word: str) -> str:
     return word
 
 
-def words_of(text: str) -> list[Word]:
-    """The words, numbers and signs of a text; "small-vessel" is two, and so is "non-displaced".
+def spell_out(text: str) -> str:
+    """The text with "RUL" as "right upper lobe", so that its side is read, "L4/5" as two levels,
+    and no hyphen between words; again the same for a text that is spelled out."""
+    text = _HYPHEN.sub(" ", _LEVELS.sub(r"\1\2 \1\3", text))
+    return _short_names().sub(lambda name: _spelled_out(name[0]), text)
 
-    A short name with a side is spelled out, "RUL" as "right upper lobe", so that its side is read.
-    """
-    text = _LEVELS.sub(r"\1\2 \1\3", text)
-    text = _short_names().sub(lambda name: _spelled_out(name[0]), _HYPHEN.sub(" ", text))
+
+def words_of(text: str) -> list[Word]:
+    """The words, numbers and signs of a text, spelled out; places are those in that text."""
+    text = spell_out(text)
     words = [Word(m[0], stem(m[0]), m.start()) for m in _WORD.finditer(text)]
     for i, word in enumerate(words):
         low = word.raw.lower()
