@@ -4,10 +4,11 @@
     vocabulary-env/bin/python scripts/build_vocabulary.py
 
 Rows whose source has `medr1` are written by hand: they are read from the table, kept, and changed
-there. The others are taken anew from ICD-10-CM: scripts/vocabulary_icd10cm.tsv lists the codes and
-the names of each that were read one by one and found to mean the same. A name that the installed
-release does not have stops the run. A taken row that shares a name with one of ours is merged into
-it. A second run gives the same bytes.
+there. `broader` names terms of the table of which a row is a part or a kind. The other rows are
+taken anew from ICD-10-CM: scripts/vocabulary_icd10cm.tsv lists the codes and the names of each that
+were read one by one and mean the same. A name that the installed release does not have stops the
+run. A taken row that shares a name with one of ours is merged into it. A second run gives the same
+bytes.
 
 Licences. ICD-10-CM (National Center for Health Statistics and Centers for Medicare and Medicaid
 Services) is a work of the United States government; the package simple-icd-10-cm is MIT. Of both
@@ -30,11 +31,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TABLE = HERE.parent / "medr1" / "answers" / "vocabulary.tsv"
 PICKS = HERE / "vocabulary_icd10cm.tsv"
-COLUMNS = ("kind", "term", "synonyms", "source")
+COLUMNS = ("kind", "term", "synonyms", "broader", "source")
 SPELLING = "spelling"
-KINDS = {"density", "device", "diagnosis", "finding", "modality", "organ"}
-KINDS |= {"color", "place", "plane", "position", "sequence", "severity", "sex", "side", SPELLING}
-KINDS |= {"enhancement", "relation", "shape", "stain", "state", "texture", "view"}
+KINDS = {
+    "cell", "color", "density", "device", "diagnosis", "enhancement", "finding", "function",
+    "modality", "organ", "phase", "place", "plane", "position", "relation", "sequence",
+    "severity", "sex", "shape", "side", "spelling", "stain", "state", "texture", "view", "window",
+}  # fmt: skip
 OURS = "medr1"
 BETWEEN_NAMES = " | "
 BETWEEN_SOURCES = "; "
@@ -53,6 +56,7 @@ class Row:
     kind: str
     names: list[str]
     sources: list[str] = field(default_factory=list)
+    broader: list[str] = field(default_factory=list)
 
     def add_names(self, names: Iterable[str]) -> None:
         known = {key(name) for name in self.names}
@@ -81,7 +85,8 @@ def hand_written(path: Path) -> list[Row]:
     for line in read_rows(path):
         if OURS in line["source"].split(BETWEEN_SOURCES):
             synonyms = line["synonyms"].split(BETWEEN_NAMES) if line["synonyms"] else []
-            rows.append(Row(line["kind"], [line["term"], *synonyms], [OURS]))
+            broader = line["broader"].split(BETWEEN_NAMES) if line["broader"] else []
+            rows.append(Row(line["kind"], [line["term"], *synonyms], [OURS], broader))
     return rows
 
 
@@ -171,6 +176,11 @@ def problems(rows: list[Row]) -> Iterator[str]:
         keys = {key(name) for name in row.names}
         if any(not keys <= owners.get(one, keys) for one in keys):
             yield f"the spelling {row.names[0]!r} and the row that has it too differ"
+    terms = {row.names[0] for row in words}
+    for row in words:
+        yield from (
+            f"{one!r}, broader than {row.names[0]!r}, is no term" for one in {*row.broader} - terms
+        )
     for row in rows:
         if row.kind not in KINDS:
             yield f"{row.names[0]!r} has an unknown kind: {row.kind!r}"
@@ -186,7 +196,8 @@ def table_text(rows: list[Row]) -> str:
     for row in sorted(rows, key=lambda row: (row.kind, row.names[0])):
         term, *synonyms = row.names
         source = BETWEEN_SOURCES.join(row.sources)
-        lines.append("\t".join((row.kind, term, BETWEEN_NAMES.join(synonyms), source)))
+        names, broader = BETWEEN_NAMES.join(synonyms), BETWEEN_NAMES.join(row.broader)
+        lines.append("\t".join((row.kind, term, names, broader, source)))
     return "\n".join(lines) + "\n"
 
 

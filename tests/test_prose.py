@@ -19,31 +19,53 @@ CASES = [
     for line in (Path(__file__).parent / "prose" / "cases.jsonl").read_text("utf-8").splitlines()
 ]
 MISSED = {
+    "w1-016",  # the liver that the mass extends towards
+    "w2-020",  # collapsed lung: pneumothorax or atelectasis
+    "w2-039",  # larger on the left
     "w3-045",  # T2-FLAIR: two sequences in one name
-    "w3-139",  # microcalcifications are calcification
+    "w3-085",  # A > B > C, with A leading
+    "w4-063",  # the ends of a range swapped
+    "w4-096",  # both zones, left and right
+    "w4-112",  # IJ line, IJ catheter
     "w4-118",  # F for female: a gold of one letter is taken for an option's
+    "w5-007",  # still in the calyx: not in the ureter
+    "w6-039",  # 5.2 cm, asked for larger than 3 cm
     "w6-102",  # its tip, it: what a pronoun stands for
+    "w7-043",  # a necrotic center, joined by "and" to the ring
     "w7-071",  # the lung of a patient with cancer of the liver
     "w7-100",  # the rim in one sentence, rim-enhancing among the possible in another
-    "w7-108",  # cells with multiple nuclei, giant cells
     "w7-152",  # "MRI was considered" before "probably a CT"
-    "w8-047",  # air between the pleural lines, and no word for it
     "w8-059",  # not symmetric: smaller than the other
     "w8-062",  # dense on the right, mild on the left
-    "w8-085",  # mass effect: it compresses and pushes
     "w8-087",  # a guess that is taken back without a word for it
-    "w8-097",  # gas in the soft tissues
     "w8-104",  # another tube, in another place
     "w8-105",  # 6 mm (normal up to 3 mm)
     "w9-075",  # in a normal position: normal says nothing of the place
-    "w9-081",  # a nodule in the sentence that repeats the question
-    "w13-002",  # plasmacyte, plasma cells: not in the vocabulary
+    "w9-108",  # the posterior inferior cerebellar artery and the posterior cerebral artery
+    "w10-022",  # another diagnosis is favored, the gold is only compared with
+    "w10-082",  # the endothelium for its cells
     "w13-011",  # Gleason 7 (primary 4, secondary 3)
     "w13-013",  # discontinuous nodules around its periphery
     "w13-030",  # an adenoma of the adrenal cortex
-    "w13-046",  # "most likely a benign mixed tumor": another name
-    "w13-048",  # a favourite that the vocabulary does not know
-    "w9-108",  # the posterior inferior cerebellar artery and the posterior cerebral artery
+    "w15-006",  # red plaques with scale: another word for each
+    "w15-035",  # Kimmelstiel-Wilson nodules, and nodular sclerosis
+    "w16-036",  # pancreatic divisum
+    "w16-046",  # inflammation of an epiploic appendage
+    "w19-011",  # a hollow, air-filled center
+    "w19-026",  # the retina that has come off
+    "w19-039",  # hepatic segments, behind "crosses"
+    "w19-043",  # lower end of the radius
+    "w19-071",  # "rib 4" is a number, not a count
+    "w19-078",  # the second decade
+    "w19-088",  # both forearm bones
+    "w19-089",  # three sinuses for two
+    "w19-090",  # fluid in the pleural space, a lobe partly collapsed
+    "w19-096",  # fewer echoes
+    "w19-099",  # brighter than the muscle
+    "w20-038",  # yes, but in the other lobe
+    "w20-049",  # a fluid-filled structure of the other kidney
+    "w20-063",  # infrarenal aorta
+    "w23-037",  # wrong to call it free of nodes: it has them
 }
 """What the rules get wrong, with the reason; each is a line of the page on limits."""
 
@@ -103,6 +125,8 @@ OPEN = [
     ("What modality is shown?", "MRI scan", "MRI"),
     ("Which imaging modality?", "x-ray", "chest x-ray"),
     ("What is it?", "tumor", "tumour"),
+    ("What is the diagnosis?", "pneumonia", "The findings would suggest pneumonia."),
+    ("At which level is the herniation?", "L4-L5", "The herniation is at L4/5."),
     ("What is the diagnosis?", "pneumonia", "Diagnosis: pneumonia"),
     ("How large is it?", "5 mm", "5 mm in diameter"),
     ("How large is it?", "3-5 cm", "3 to 5 cm"),
@@ -126,6 +150,7 @@ POLARITY = [
 
 
 NEAR_MISSES = [
+    ("How bad is the stenosis?", "severe", "There are several stenoses."),
     ("What is the diagnosis?", "effusion", "Impression: pneumonia\nFindings: effusion"),
     (
         "What is the diagnosis?",

@@ -44,9 +44,10 @@ def nothing(*args: object, **more: object) -> None:
 
 MUTATIONS = [
     *((sentences, name, ()) for name in ("PRE", "POST", "HEDGE", "GENERIC", "RELATION", "SPARED")),
-    *((sentences, name, NONE) for name in ("STOPS", "VERBS", "SEEN")),
+    *((sentences, name, NONE) for name in ("STOPS", "VERBS", "SEEN", "SUBORDINATE")),
     *((sentences, name, NEVER) for name in ("FAVORED", "CONCLUDING", "NOT_FAVORED", "OF_IMAGE")),
     (sentences, "DOUBLE", ()),
+    (sentences, "_start_of_participle", lambda *given: 0),
     (sentences, "FREE", NEVER),
     *(
         (reading, name, NEVER)
@@ -60,7 +61,8 @@ MUTATIONS = [
     *((mentions, name, NONE) for name in ("_ELSEWHERE", "_INSIDE_OUT")),
     *((mentions, name, is_never) for name in ("_is_of_other_side", "_is_in_range")),
     (mentions, "_in_order", is_always),
-    (mentions, "_close_together", lambda *given: []),
+    (mentions, "_in_pieces", lambda *given: []),
+    (mentions, "broader_of", lambda *given: NONE),
     (mentions, "_implies", is_never),
     (assertion, "EXCLUSIVE", NONE),
     *(
@@ -79,6 +81,7 @@ MUTATIONS = [
     (competing, "_is_joined", is_never),
     (competing, "_is_alternative", is_never),
     (measures, "_bound", lambda *given: ""),
+    (measures, "is_ordinal", is_never),
     (polarity, "compared", nothing),
     (polarity, "_differs", lambda *given: 0),
     (polarity, "_by_words", nothing),
@@ -94,9 +97,12 @@ MUTATIONS = [
     (opposites, "_SAME", ()),
     (propositions, "_PRESENCE", NEVER),
     (propositions, "_SPATIAL", NEVER),
+    (propositions, "_is_statement", is_never),
     (languages, "_DENIED", NEVER),
     (terms, "_ROMAN", {}),
     (terms, "_LEVELS", NEVER),
+    (terms, "_UNSTEMMED", NONE),
+    (terms, "is_ordinal", is_never),
 ]
 FINDINGS = [
     [part.strip() for part in line.split("|")][:2]

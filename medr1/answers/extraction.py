@@ -11,6 +11,7 @@ from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import is_latex, same_number, same_text
 from medr1.answers.findings import difference
+from medr1.answers.prose.reading import takes_back
 from medr1.answers.readings import (
     LONG,
     Choices,
@@ -144,7 +145,7 @@ def judge(
         if kind == "open":
             return _judge_open(question, gold, extraction)
         few = len(extraction.text.split()) <= FEW_WORDS
-        if kind == "count" and question and not few:
+        if kind == "count" and question and (answer is None or not few):
             return _judge_prose(question, gold, extraction)
     if answer is None or not gold:
         return Verdict(False, extraction, _WHY_UNDECIDED.get(extraction.method))
@@ -162,6 +163,8 @@ def _judge_open(question: str, gold: str, extraction: Extraction) -> Verdict:
     answer = extraction.answer
     if answer is not None:
         equal = same_text(answer, gold)
+        if equal and takes_back(extraction.text) and not is_latex(gold):
+            return _judge_prose(question, gold, extraction)
         if equal is None:
             return Verdict(False, extraction, FORMULA_LIMIT)
         if equal or is_latex(gold):

@@ -70,13 +70,6 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _DENIAL = re.compile(r"\b(?:not|never|wrong|incorrect|unlikely|false)\b|n't\b", re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"(?:sorry|as an ai)\b|(?:i|we)(?:'m| am| are)? (?:cannot|can not|can't|could not"
-    r"|couldn't|unable|not able|not sure|unsure|do not know|don't know|do not have"
-    r"|don't have)\b|unable to|(?:it )?(?:cannot|can not|can't) be (?:determined|answered)"
-    r"|not possible to|no (?:answer|idea)\b|i have no idea",
-    re.IGNORECASE,
-)
 _REASON = re.compile(r"[,.;]?\s(?:because|since|as the|due to|given that)\b", re.IGNORECASE)
 _LETTER_FIRST = re.compile(r"([A-H])(?:[).:,;]| (?=[A-Z]\w*:|because|since))")
 _JSON_FENCE = re.compile(r"```(?:json)?|```")
@@ -123,8 +116,7 @@ def unwrap_json(text: str) -> str:
 
 
 def _refused_or(text: str, why: str) -> Reading:
-    refused = _REFUSAL.match(text.lstrip(_MARKUP)) or declines(text)
-    return Reading(None, "refused" if refused else why)
+    return Reading(None, "refused" if declines(text) else why)
 
 
 def _one_of(answers: Iterable[str], flag: str) -> Reading:
@@ -356,8 +348,7 @@ def read_open(text: str) -> Reading:
         inner = match[1]
     if not inner:
         return Reading(None, "empty")
-    refused = re.match(r"(?:i|sorry|as an ai)\b", inner, re.IGNORECASE) and _REFUSAL.match(inner)
-    return Reading(None, "refused") if refused else Reading(inner)
+    return Reading(None, "refused") if declines(inner) else Reading(inner)
 
 
 def untagged(read: Reader, text: str) -> Reading:

@@ -22,10 +22,14 @@ from medr1.answers.prose.measures import (
 from medr1.answers.prose.mentions import EXCLUSIVE, holds, spots_of
 from medr1.answers.prose.outcomes import Outcome
 from medr1.answers.prose.reading import Prose, asserting, is_enumeration, read_prose
-from medr1.answers.prose.sentences import Sentence, read_sentence
+from medr1.answers.prose.sentences import Sentence, read_sentence, speaks_in_general
 from medr1.answers.prose.terms import stems, terms_of, words_of
 from medr1.normalization import fold
 
+_NAMED_ONLY = EXCLUSIVE | {"organ", "place"}
+"""Kinds that "no effusion in the left lung" does not deny."""
+_MOVED = re.compile(r"\b(?:deviat|shift|displac|push|direction)", re.IGNORECASE)
+"""What asks for the side that something moved to."""
 _COUNT = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b", re.IGNORECASE)
 
 
@@ -39,9 +43,16 @@ def judge_prose(question: str, gold: str, answer: str) -> Outcome:
         return Outcome.REFUSED
     if language == OTHER:
         return Outcome.UNDECIDED
-    if is_enumeration(answer):
+    if is_enumeration("; ".join(sentence.text for sentence in prose.sentences)):
         return Outcome.UNDECIDED
     gold, question = fold(gold), fold(question)
+    if _MOVED.search(question):
+        for sentence in prose.sentences:
+            for term in sentence.terms:
+                sentence.related[term.start] &= term.kind != "side"
+    if speaks_in_general(question):
+        for sentence in prose.sentences:
+            sentence.generic = [False] * len(sentence.words)
     outcome = _outcome(question, gold, prose)
     if outcome is Outcome.RIGHT and _is_one_of_two(question, gold, prose):
         return Outcome.WRONG
@@ -56,7 +67,7 @@ def _outcome(question: str, gold: str, prose: Prose) -> Outcome:
     if _COUNT.search(question) and (number := only_number(gold)) is not None:
         return judge_count(number, prose)
     if (measure := measures(gold)) and is_only_measure(gold):
-        return judge_measure(measure[0], prose)
+        return judge_measure(measure[0], prose, question)
     if parsed.denied:
         return _judge_denied(parsed, prose, question)
     if all(part.kind == "state" and part.name == "normal" for part in parsed.parts):
@@ -105,7 +116,7 @@ def _contradicts_itself(gold: Gold, prose: Prose) -> bool:
     """Whether a sentence asserts and denies the same: "effusion, no effusion"."""
     for sentence in prose.sentences:
         for part in gold.parts:
-            if not part.needed or part.kind in EXCLUSIVE or sentence.concluding:
+            if not part.needed or part.kind in _NAMED_ONLY or sentence.concluding:
                 continue
             spots = spots_of(part, sentence)
             denied = [spot for spot in spots if any(sentence.negated[i] for i in spot)]

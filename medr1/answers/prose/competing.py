@@ -16,6 +16,7 @@ from medr1.answers.prose.mentions import (
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import Term, forms_of, word_set, words_of
 
+FINDINGS = frozenset(("finding", "diagnosis"))
 REPEATED = 2
 """Words of the question in a sentence that answers it."""
 OR = frozenset(("or", "vs", "versus"))
@@ -33,14 +34,18 @@ def answers_otherwise(gold: Gold, sentences: list[Sentence], question: str) -> b
     if not kinds or any(s.concluding or s.favored for s in sentences if _names_any(gold, s)):
         return False
     asked = {word.stem for word in words_of(question)} - EMPTY - HEADS
-    for sentence in sentences:
-        echo = asked & {word.stem for word in sentence.words}
-        if not (sentence.concluding or sentence.favored or len(echo) >= REPEATED):
-            continue
-        if _names_any(gold, sentence):
+    echoes = [len(asked & {word.stem for word in sentence.words}) for sentence in sentences]
+    named = [_names_any(gold, sentence) for sentence in sentences]
+    most = max([REPEATED, *(e for e, own in zip(echoes, named, strict=True) if own)])
+    for sentence, echo, own in zip(sentences, echoes, named, strict=True):
+        if own or not (sentence.concluding or sentence.favored or echo >= most):
             continue
         for term in sentence.terms:
             if term.kind not in kinds or belongs(term, gold):
+                continue
+            if term.kind in ("finding", "diagnosis") and not (
+                sentence.concluding or sentence.favored
+            ):
                 continue
             if asked & set(forms_of(term.kind, term.name)[0]):
                 continue
@@ -52,7 +57,7 @@ def answers_otherwise(gold: Gold, sentences: list[Sentence], question: str) -> b
 def _kinds_of(gold: Gold) -> set[str]:
     """The kinds of which another thing would be another answer."""
     kinds = {part.kind for part in gold.parts if part.needed} & LISTED
-    return kinds | {"finding", "diagnosis"} if kinds & {"finding", "diagnosis"} else kinds
+    return kinds | FINDINGS if kinds & FINDINGS else kinds
 
 
 def _names_any(gold: Gold, sentence: Sentence) -> bool:
@@ -66,7 +71,11 @@ def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
     holding = [s for s in sentences if _names_any(gold, s)]
     concluding = [s for s in holding if s.favored or s.concluding]
     if not concluding and "organ" in kinds and any(s.bullet for s in holding):
-        leads = [s.terms[0] for s in sentences if s.bullet and s.terms and not s.negated[0]]
+        leads = [
+            s.terms[0]
+            for s in sentences
+            if s.bullet and s.terms and not s.negated[0] and not s.normal
+        ]
         if any(term.kind == "organ" and not belongs(term, gold) for term in leads):
             return True
     for sentence in concluding or holding:
@@ -75,7 +84,7 @@ def has_more(gold: Gold, sentences: list[Sentence]) -> bool:
                 i
                 for part in gold.parts
                 for spot in spots_of(part, sentence)
-                if is_asserted(spot, part, sentence)
+                if is_asserted(spot, part, sentence, related=gold.relates)
                 for i in spot
             }
         )
@@ -105,6 +114,11 @@ def _is_alternative(own: list[int], gold: Gold, sentence: Sentence) -> bool:
             i += step
         if 0 <= i < len(low) and low[i] in OR and not sentence.negated[i]:
             other = [t for t in sentence.terms if abs(t.start - i) < 5 and (t.start - i) * step > 0]
+            named_again = low[max(0, i - 1) : i] == [","] and low[own[-1] + 1 : own[-1] + 2] == [
+                ","
+            ]
+            if not other and named_again:  # the slippage, or spondylolisthesis,
+                continue
             if not other or not all(belongs(term, gold) for term in other):
                 return True
     return False
@@ -113,10 +127,15 @@ def _is_alternative(own: list[int], gold: Gold, sentence: Sentence) -> bool:
 def _is_joined(term: Term, own: list[int], sentence: Sentence, low: list[str]) -> bool:
     """Whether only a comma, "and", "or" and the like stand between a term and the gold."""
     before = [i for i in own if i < term.start][-1:]
+    if before and "of" in low[max(before[0], term.start - 2) : term.start]:
+        return False  # "the vitreous of the eye and ..."
     behind = [i for i in own if i >= term.end][:1]
     for end, start in ((before, [term.start]), ([term.end - 1], behind)):
         if end and start and sentence.clause[end[0]] == sentence.clause[start[0]]:
             between = low[end[0] + 1 : start[0]]
+            listed = {"and", "or", ","} & set(low[term.end : term.end + 1])
+            if start == [term.start] and between[:2] in ([",", "a"], [",", "an"]) and not listed:
+                continue  # "lichen planus, an inflammatory disease"
             if not _JOINS.isdisjoint(between) and set(between) <= _JOINS | _BETWEEN:
                 return True
     return False
@@ -143,10 +162,14 @@ def is_the_value(part: Part, gold: Gold, sentences: list[Sentence], question: st
     if not mine:
         return False
     first = min([spot[0] for spot in mine] + [v.start for v in values])
+    if sentence.concluding or sentence.favored:
+        first = mine[-1][0]
     clause = sentence.clause[first] if len(gold.parts) == 1 else sentence.clause[mine[0][0]]
     here = {v.name for v in values if sentence.clause[v.start] == clause}
     if wanted == {"bilateral"} and here <= {"left", "right", "bilateral"}:
         return "bilateral" in here or here == {"left", "right"}
+    if wanted == {"left", "right"}:
+        here -= {"bilateral"}  # "both the right and the left"
     others = {
         name for name in here if name not in wanted and not is_kind_of(part.kind, name, wanted)
     }

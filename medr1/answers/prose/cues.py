@@ -25,7 +25,7 @@ HEADING = re.compile(r"^\s*([^\W\d][\w /-]{1,40}?)\s*(?::|$)")
 """A heading, at the start of a line."""
 FINAL = re.compile(
     r"(?:final |overall |my |the )?(?:impression|conclusion|diagnos[ie]s|answer|assessment|summary"
-    r"|opinion|interpretation|pathologic(?:al)? diagnosis|final report|verdict)s?",
+    r"|opinion|interpretation|pathologic(?:al)? diagnosis|final report|verdict)s?|final",
     re.IGNORECASE,
 )
 """Headings of what concludes."""
@@ -57,7 +57,10 @@ CORRECTION = re.compile(
     r"|revise|retract"
     r"|change|take (?:that|it) back|withdraw|amend)\b|i'd (?:correct|revise|change)\b"
     r"|sorry,? (?:i|that|no|the)\b|no,? sorry\b|hmm+\b|rather:|or rather\b|i mean\b)"
-    r"|\bso i retract that\b|\bi (?:correct|change|revise) my\b|\.\.\. ?no\b|\s-\s?no\b|, no, ",
+    r"|\bso i retract that\b"
+    r"|\bi (?:(?:therefore|thus|hereby) )?(?:correct|change|revise) (?:my|this|that)\b"
+    r"|\bi (?:was|am) (?:mistaken|wrong|in error)\b(?: and)?|\bthat (?:is|was) wrong\b"
+    r"|\.\.\. ?no\b|\s-\s?no\b(?=\s*[,.:;!])|, no, ",
     re.IGNORECASE,
 )
 """What takes back what stood before."""
@@ -69,17 +72,19 @@ FIRST_GUESS = re.compile(
 )
 """A sentence that tells a first guess."""
 REFUSAL = re.compile(
-    r"\bi(?:'m| am)? (?:sorry|unable|not able|not qualified|afraid)\b"
-    r"|\bi (?:cannot|can ?not|can't|could not|couldn't|am unable|do not think i can"
+    r"^\W*(?:sorry\b|no answer\b|(?:it is )?not possible to\b|(?:i|we) (?:do not|don't) have\b"
+    r"|(?:i am |i'm )?(?:not sure|unsure)\b)"
+    r"|\b(?:i|we)(?:'m| am| are)? (?:sorry|unable|not able|not qualified|afraid)\b"
+    r"|\b(?:i|we) (?:cannot|can ?not|can't|could not|couldn't|am unable|do not think i can"
     r"|don't think i can)"
     r"(?: \w+){0,2}? (?:determine|provide|diagnos\w*|assess|identify|interpret|say|tell|view|answer"
     r"|assist|infer|analy[sz]e|give|localise|localize|comment|evaluate|confirm|see enough"
-    r"|make|help)\b"
+    r"|make|help|count|quantify)\b"
     r"|\bas an ai\b|\b(?:unable|not possible|impossible|not able|too (?:low|poor"
     r"|blurry)(?: for me)?"
     r"|insufficient(?: \w+)?) to (?:\w+ )?(?:determine|provide|diagnose|assess|identify"
     r"|interpret|say"
-    r"|tell|answer|give|establish|make|draw|be)\b"
+    r"|tell|answer|give|establish|make|draw|be|count|quantify)\b"
     r"|\b(?:cannot|can't|can not|could not) be (?:\w+ )?(?:determined|answered|assessed|identified"
     r"|established|given|evaluated|made|drawn|localised|localized)\b"
     r"|\bno (?:\w+ )?(?:answer|conclusion|diagnosis|statement)s? (?:\w+ ){0,3}?(?:can|could) be\b"
@@ -90,7 +95,8 @@ REFUSAL = re.compile(
 """What declines to answer."""
 PIVOT = re.compile(
     r"\b(?:that said|that being said|however|but|nevertheless|nonetheless|what i can (?:tell|say)"
-    r"|from what can be seen|i can (?:describe|tell|see|say|offer)|based on|having said that"
+    r"|from what can be seen|i can (?:describe|tell|see|say|offer)|based on"
+    r"|having said (?:that|so|this)|in terms of|as for the"
     r"|still)\b",
     re.IGNORECASE,
 )
@@ -98,7 +104,8 @@ PIVOT = re.compile(
 FAVORED = re.compile(
     r"\b(?:most (?:likely|probabl[ey]|consistent|in keeping|compatible|suggestive)"
     r"|favou?red|favou?rs?"
-    r"|i favou?r|top of the list|leading (?:consideration|diagnosis)|best explained|by far"
+    r"|i favou?r|top of the list|heads the list|ranks first|leading (?:consideration|diagnosis)"
+    r"|best explained|by far|diagnostic of"
     r"|is the (?:correct )?answer|is my answer|is more likely)\b",
     re.IGNORECASE,
 )
@@ -122,45 +129,51 @@ OF_IMAGE = re.compile(
 )
 """The side of a picture, which is not the patient's."""
 PRE = phrases(
-    "no | reversed | mimics | not | without | never | neither | nor | cannot | lack | lacks | "
-    "lacking | absence | free of | free from | negative for | devoid of | no evidence of | no "
-    "sign of | rather than | instead of | unlike | unlikely to | rules out | ruling out | "
-    "excludes | excluding | exclude | denies | against | fails to | none | far from | other "
-    "than | except for | rule out | differs from | different from | spares | sparing"
+    "mimicking | no | reversed | mimics | not | without | never | neither | nor | cannot | lack | "
+    "lacks | lacking | absence | free of | free from | negative for | devoid of | "
+    "no evidence of | no sign of | rather than | instead of | unlike | unlikely to | rules out | "
+    "ruling out | excludes | excluding | exclude | denies | against | fails to | none | "
+    "far from | other than | except for | rule out | differs from | different from | spares | "
+    "sparing | history of | mimic of | mimicker of | simulates | simulating | imitates"
 )
 """What denies the words that follow in its clause."""
 POST = phrases(
-    "absent | excluded | ruled out | unlikely | less likely | less probable | not seen | not "
-    "present | not visible | not identified | not visualized | not visualised | not included | "
-    "not evident | not observed | not detected | not demonstrated | not noted | not found | not "
-    "favored | not favoured | not shown | not provided | not likely | not the case | not "
-    "appreciated | least likely | not involved | not invaded | outside the field | not imaged | "
-    "outside of the field | not covered | not within | not part of | not demonstrable"
+    "absent | excluded | ruled out | unlikely | less likely | less probable | not seen | "
+    "not present | not visible | not identified | not visualized | not visualised | "
+    "not included | not evident | not observed | not detected | not demonstrated | not noted | "
+    "not found | not favored | not favoured | not shown | not provided | not likely | "
+    "not the case | not appreciated | least likely | not involved | not invaded | "
+    "outside the field | not imaged | outside of the field | not covered | not within | "
+    "not part of | not demonstrable | scarce | is out | are out | ranks second | ranks third | "
+    "comes second | comes third | removed | taken out"
 )
 """What denies the words before it in its clause."""
 SPARED = phrases(
     "intact | normal | clear | unremarkable | spared | preserved | healthy | uninvolved | "
-    "patent | well aerated | within normal limits | normally | unaffected"
+    "patent | well aerated | within normal limits | normally | unaffected | aerated | "
+    "lies where it should | is where it should"
 )
 """What says that nothing is wrong with the things of its clause."""
 HEDGE = phrases(
     "may | might | could | possible | possibly | perhaps | potentially | conceivably | either | "
-    "differential | considerations | possibilities | cannot exclude | can't exclude | cannot be "
-    "excluded | not excluded | cannot rule out | can't rule out | not be ruled out | uncertain "
-    "| in theory | would both | would all | suspected | should be excluded | needs to be "
-    "excluded | maybe | not be excluded | question of | would be | would expect | one would | "
-    "would have | would show | would need | would also | not be entirely excluded | if | "
-    "whether"
+    "differential | considerations | possibilities | cannot exclude | can't exclude | "
+    "cannot be excluded | not excluded | cannot rule out | can't rule out | not be ruled out | "
+    "uncertain | in theory | suspected | should be excluded | needs to be excluded | maybe | "
+    "not be excluded | question of | one would | not be entirely excluded | if | whether | "
+    "one considers | to consider | to weigh | should be considered | when present | "
+    "when it is present | in the past | earlier scan | earlier film | previous scan | "
+    "previous film | prior scan | previously | formerly | to mind | advance | a consideration | "
+    "explanations"
 )
 """What leaves open whether the things of its clause are there."""
 GENERIC = phrases(
-    "usually | mostly found | mostly seen | generally | often | commonly | sometimes | in "
-    "general | can be caused | such as | for example | radiologists look for | refers to | is "
-    "defined as | normally | for reference | can be used | are used | would usually | "
+    "usually | mostly found | mostly seen | generally | often | commonly | sometimes | "
+    "in general | can be caused | such as | for example | radiologists look for | refers to | "
+    "is defined as | normally | for reference | can be used | are used | would usually | "
     "frequently | typically presents | typically appear | would typically | are caused by | "
-    "includes conditions | can represent | threshold | means that | is a condition | is an "
-    "accumulation | is a technique | is the process | is one of the | is common in | known for "
-    "| are the most common"
+    "includes conditions | can represent | threshold | means | is a condition | "
+    "is an accumulation | is a technique | is the process | is one of the | is common in | "
+    "known for | are the most common | consists of the | consist of the"
 )
 """What speaks of a thing in general and not of this picture."""
 STOPS = word_set(
@@ -169,6 +182,10 @@ STOPS = word_set(
     " therefore thus so suggesting indicating consistent causing"
 )
 """What ends a clause."""
+SUBORDINATE = word_set(
+    "since as because although though while if when given in with based considering from at on"
+)
+"""What begins a sentence whose main clause follows a comma."""
 SEEN = word_set(
     "seen identified appreciated noted visualized visualised observed found detected recognized"
     " recognised made excluded ruled confirmed described distinguished"
@@ -186,20 +203,21 @@ VERBS = word_set(
     " reveals suggests suggest measures contains remains seems lies sits it there do does did looks"
     " look follows means makes see seen noted identified visible indicates points represents"
     " corresponds arises extends involves occupies surrounds compresses invades includes would"
-    " projects courses enhances measuring favor"
+    " projects courses enhances measuring terminates ends runs passes reaches continues favor"
     " favour favors favours"
 )
 """What makes a clause of words."""
 PREDICATES = VERBS - {"it", "there", "measuring"}
 """Verbs that go on with a subject named before."""
 RELATION = phrases(
-    "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | inferior "
-    "to | just below | just above | just under | below | above | near | next to | behind | "
-    "beneath | underneath | close to | abutting | abuts | in front of | away from | left of | "
-    "right of | between | lying against | against the | well above | spaces of | compared to | "
-    "compared with | comparing with | level of the | indents the | overlying | overlie | "
-    "overlies | relative to | distal to | proximal to | crosses | crosses the | like a | like "
-    "an"
+    "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | "
+    "inferior to | just below | just above | just under | below | above | near | next to | "
+    "behind | beneath | underneath | close to | abutting | abuts | in front of | away from | "
+    "left of | right of | between | lying against | against the | well above | spaces of | "
+    "compared to | as in | compared with | comparing with | level of the | indents the | "
+    "overlying | overlie | overlies | toward | towards | by a | by an | displaces | displacing | "
+    "compresses | compressing | pushes | relative to | distal to | proximal to | crosses | "
+    "crosses the | like a | like an | reaching"
 )
 """What names a thing only to say where another lies, or to compare."""
 REACH = 7

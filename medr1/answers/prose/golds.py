@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from medr1.answers.prose.terms import forms_of, stems, terms_of, word_set, words_of
+from medr1.answers.prose.terms import forms_of, pieces_of, stems, terms_of, word_set, words_of
 
 EMPTY = word_set(
     "a an the of in on at to is are was were be been it this that these those there with by for"
@@ -15,7 +15,7 @@ EMPTY = word_set(
 )
 HEADS = stems(
     "scan image imaging imag side view plane section weighted sequence film study picture"
-    " photograph projection lesion stain phase color organ lobe level mri"
+    " photograph projection lesion stain phase color organ lobe level mri cavity"
 )
 """Words that a gold may carry and an answer may leave out: "MRI scan", "left side"."""
 _NEGATIVE = re.compile(
@@ -56,6 +56,8 @@ class Gold:
     """The one side that the question names, where the gold names none."""
     joined: bool = False
     """Whether it offers alternatives itself: "x or y"."""
+    relates: bool = False
+    """Whether it says where something lies by another thing: "above the carina"."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -79,16 +81,23 @@ def parse_gold(text: str, question: str) -> Gold:
     parts = [part for member in members for part in member]
     numbers = sum(not p.kind and p.name.isdigit() for p in parts)
     sides = {p.name for p in parts if p.kind == "side"}
-    ordered = bool(_RELATIONS & set(text.lower().split())) or numbers > 1 or len(sides) > 1
+    relations = _RELATIONS & set(text.lower().split())
+    ordered = bool(relations) or numbers > 1 or len(sides) > 1
     asked_sides = asked & {"left", "right"}
     side = asked_sides.pop() if len(asked_sides) == 1 and not sides else ""
     joined = bool(re.search(r"\bor\b|/", text))
-    return Gold(tuple(members), bool(denied), ordered, side, joined)
+    relates = bool(relations - {"to", "from", "than", "before", "after"})
+    return Gold(tuple(members), bool(denied), ordered, side, joined, relates)
 
 
-def parts_of(text: str) -> tuple[Part, ...]:
-    """The names and other words of content in a text, in order."""
-    return _parts(text, set())
+@lru_cache(maxsize=4096)
+def made_of(form: tuple[str, ...]) -> tuple[Part, ...]:
+    """The parts of a name of several words: of "rib fracture" the rib and the fracture."""
+    return tuple(
+        Part("", piece) if isinstance(piece, str) else Part(piece.kind, piece.name)
+        for piece in pieces_of(form)
+        if piece not in EMPTY
+    )
 
 
 def _parts(text: str, optional: set[str]) -> tuple[Part, ...]:

@@ -9,16 +9,16 @@ from medr1.answers.prose.golds import EMPTY
 from medr1.answers.prose.outcomes import Outcome
 from medr1.answers.prose.reading import Prose, asserting
 from medr1.answers.prose.sentences import Sentence
-from medr1.answers.prose.terms import stems, word_set, words_of
+from medr1.answers.prose.terms import Word, is_ordinal, stem, stems, word_set, words_of
 from medr1.quantities import parse_quantity
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _UNIT = (
     r"(?:mm|cm|m|ml|cc|l|mg|g|kg|weeks?|wks?|years?|yrs?|days?|hours?|°|degrees?|%|percent|cm2|cm3"
-    r"|mm2)"
+    r"|mm2|hu)"
 )
 _MEASURE = re.compile(
-    rf"({_NUMBER})\s*({_UNIT})?(?:\s*([x\u00d7*]|-|to|and)\s*({_NUMBER})\s*({_UNIT})?)?"
+    rf"({_NUMBER})\s*({_UNIT})?(?:\s*([x\u00d7*]|-|\u2013|to|and|by)\s*(-?{_NUMBER})\s*({_UNIT})?)?"
     rf"(?:\s*[x\u00d7*]\s*({_NUMBER}))?\s*({_UNIT})?(?![\w/])",
     re.IGNORECASE,
 )
@@ -41,20 +41,31 @@ def judge_count(number: int, prose: Prose) -> Outcome:
     return Outcome.RIGHT if numbers[0] == number else Outcome.WRONG
 
 
+_NUMBERED = stems("rib segment level grade type vertebra zone figure")
+"""What has a number for a name: "rib 4"."""
+
+
 def _numbers(sentence: Sentence) -> list[int]:
     """Numbers that may count something, no ordinals, sizes or levels; -1 for a bound."""
     found = []
+    if total := re.search(r"\btotal of (\w+)", sentence.text, re.IGNORECASE):
+        return [int(n) for n in [stem(total[1])] if n.isdigit()]
     for i, word in enumerate(sentence.words):
         low = word.raw.lower()
+        if i and word.raw.isdigit() and sentence.words[i - 1].stem in _NUMBERED:
+            continue
         after = sentence.words[i + 1].raw.lower() if i + 1 < len(sentence.words) else ""
-        if low == "both":
+        if low in ("both", "pair", "couple"):
             found.append(2)
         elif low == "single" or (low == "a" and after == "single"):
             found.append(1)
         elif word.stem.isdigit() and after not in _UNITS and not sentence.negated[i]:
-            if low == "one" and after == "of":
+            if is_ordinal(low) or (low == "one" and after == "of"):
                 continue
-            if after in ("th", "st", "nd", "rd", "/", "x", "\u00d7", "%", "day", "week"):
+            if low == "one" and re.match(r"\W*one (?:on|in) each\b", sentence.text[word.start :]):
+                found.append(2)
+                continue
+            if after in ("/", "x", "\u00d7", "%", "day", "week"):
                 continue
             found.append(-1 if _bound(sentence.text, word.start) else int(word.stem))
         elif low in ("no", "none") and i < 3:
@@ -71,25 +82,33 @@ def measures(text: str) -> list[tuple[str, tuple[Decimal, ...], str]]:
     found = []
     for match in _MEASURE.finditer(text):
         first, unit1, joint, second, unit2, third, unit3 = match.groups()
-        unit = next((u for u in (unit3, unit2, unit1) if u), None)
-        if unit is None:
-            continue
+        unit = next((u for u in (unit3, unit2, unit1) if u), "")
+        if not unit and (joint or "x") not in ("-", "\u2013", "to"):
+            continue  # of numbers without a unit, only a range is a measure
         numbers = [n.replace(",", ".") for n in (first, second, third) if n]
         values = []
         for n, own in zip(numbers, (unit1, unit2, unit3), strict=False):
-            quantity = parse_quantity(
-                f"{n} {_BASE.get((own or unit).lower(), (own or unit).lower())}"
-            )
+            its = _BASE.get((own or unit).lower(), (own or unit).lower())
+            if its in ("", "hu"):
+                values.append((Decimal(n), its))
+                continue
+            quantity = parse_quantity(f"{n} {its}")
             if quantity is None:
                 break
             values.append((quantity.value, quantity.unit))
         if len(values) != len(numbers):
             continue
-        shape = "single" if not joint else "product" if joint in "x\u00d7*" else "range"
+        shape = (
+            "single"
+            if not joint
+            else "product"
+            if joint.lower() in ("x", "\u00d7", "*", "by")
+            else "range"
+        )
         shape = _bound(text, match.start()) or shape
         sign = text[match.start() - 1 : match.start()]
-        if sign == "-" and not text[: match.start() - 1].strip()[-1:].isalnum():
-            values = [(-v, u) for v, u in values]
+        if sign == "-" and not text[: match.start() - 1][-1:].strip():
+            values[0] = (-values[0][0], values[0][1])
         found.append((shape, tuple(v for v, _ in values), values[0][1]))
     return found
 
@@ -120,15 +139,28 @@ def _bound(text: str, start: int) -> str:
     return "<" if _BELOW.search(before) else ">" if _ABOVE.search(before) else ""
 
 
-def judge_measure(gold: tuple[str, tuple[Decimal, ...], str], prose: Prose) -> Outcome:
+def _sides(words: list[Word]) -> set[str]:
+    return {word.stem for word in words} & {"left", "right"}
+
+
+def judge_measure(
+    gold: tuple[str, tuple[Decimal, ...], str], prose: Prose, question: str
+) -> Outcome:
+    """The first measure of the gold's unit, in a sentence that is not of the other side."""
     shape, values, unit = gold
-    sentences = asserting(prose)
+    asked = _sides(words_of(question))
+    answering = asserting(prose)
+    if not any(measures(s.text) for s in answering):
+        answering = prose.body  # an impression that says nothing of it
+    sentences = [
+        s for s in answering if len(asked) != 1 or not (sides := _sides(s.words)) or asked & sides
+    ]
     chosen = [s for s in sentences if s.concluding] or sentences
     for sentence in chosen:
-        if sentence.generic and sentence.generic[0]:
+        if (sentence.generic and sentence.generic[0]) or all(sentence.hedged[:-1]):
             continue
         for other, stated, its in measures(sentence.text):
-            if its != unit:
+            if its != unit and unit:
                 continue
             if other == shape and (
                 stated == values or (shape == "product" and sorted(stated) == sorted(values))

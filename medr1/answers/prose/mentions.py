@@ -5,61 +5,103 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from medr1.answers.prose.golds import EMPTY, HEADS, Gold, Part
+from medr1.answers.prose.golds import EMPTY, HEADS, Gold, Part, made_of
 from medr1.answers.prose.sentences import Sentence
-from medr1.answers.prose.terms import Term, forms_of, terms_of, word_set, words_of
+from medr1.answers.prose.terms import Term, broader_of, forms_of, terms_of, word_set, words_of
 
 EXCLUSIVE = word_set("side plane view modality sequence density texture color sex severity shape")
 """Kinds of which a question asks for one value: another one beside it contradicts."""
-LISTED = frozenset(("organ", "finding", "diagnosis", "device", "place"))
+LISTED = frozenset(("organ", "finding", "diagnosis", "device", "place", "cell"))
 """Kinds of which a further one joined to the gold is a further answer."""
 _ELSEWHERE = frozenset(("organ", "place", "side", ""))
 """Kinds that a text also names to say where something lies, or what is not affected."""
 _SIDES = frozenset(("left", "right", "bilateral"))
-_APART = 5
+_UNITS = frozenset(("mm", "cm", "m", "ml", "cc", "%", "percent"))
+_THINGS = frozenset(("finding", "diagnosis", "device"))
+_JOINS = frozenset(("with", "and", "or", ","))
+_APART = 7
 """Words that may stand between those of a name."""
-_INSIDE_OUT = frozenset(("no", "non", "not", "without", "un", "free"))
+_INSIDE_OUT = frozenset(("no", "non", "not", "without", "un", "free", "noncontrast"))
 """Words of a name that make it the opposite of the rest."""
 
 
-def spots_of(part: Part, sentence: Sentence) -> list[tuple[int, ...]]:
-    """Where the part is named in the sentence: the indices of its words, for each time."""
+def spots_of(part: Part, sentence: Sentence, depth: int = 2) -> list[tuple[int, ...]]:
+    """Where the part is named in the sentence: the indices of its words, for each time; whole, or
+    in pieces that may be in pieces themselves up to a depth."""
+    spots = _named(part, sentence)
+    if spots or not depth or part.kind in EXCLUSIVE:
+        return spots
+    return [spot for made in _ways(part) for spot in _in_pieces(made, sentence, depth - 1)]
+
+
+def _named(part: Part, sentence: Sentence) -> list[tuple[int, ...]]:
+    """Where a name of the part stands, or a name that implies it."""
     spots: list[tuple[int, ...]] = []
     for term in sentence.terms:
         if term.name == part.name and term.kind == part.kind:
-            spots.append(span(term))
+            whole = all(sentence.words[i].raw.lower() != "non" for i in span(term))
+            spots.append(span(term) if whole else (term.start,))  # its own "non" denies no part
         elif _implies(term, part):
             spots.append((term.start,))
-    if spots:
+    if spots or part.kind in EXCLUSIVE:
         return spots
-    stems = [word.stem for word in sentence.words]
-    for form in part.forms if part.kind not in EXCLUSIVE else ():
-        places = [i for i, one in enumerate(stems) if one == form[0]]
-        if len(form) == 1 and (part.kind == "" or len(form[0]) > 3):
-            spots += [(i,) for i in places]
-        elif len(form) > 1 and _INSIDE_OUT.isdisjoint(form) and set(form) <= set(stems):
-            content = [one for one in form if one not in EMPTY]
-            if len(content) > 1:
-                spots += _close_together(content, stems)
-    return spots
+    single = {
+        form[0] for form in part.forms if len(form) == 1 and (part.kind == "" or len(form[0]) > 3)
+    }
+    return [(i,) for i, word in enumerate(sentence.words) if word.stem in single]
 
 
-def _close_together(content: list[str], stems: list[str]) -> list[tuple[int, ...]]:
-    """Where the words of a name stand near each other in any order: "the pelvis of the left
-    kidney"."""
-    spots = []
-    for i, one in enumerate(stems):
-        if one in content:
-            reach = range(i, min(len(stems), i + len(content) + _APART))
-            places = [next((j for j in reach if stems[j] == word), -1) for word in content]
-            if -1 not in places:
-                spots.append(tuple(places))
-    return spots
+@lru_cache(maxsize=4096)
+def _ways(part: Part) -> tuple[tuple[Part, ...], ...]:
+    """The pieces of which each of its longer names is made; those of other words once."""
+    forms = [form for form in part.forms if len(form) > 1 and _INSIDE_OUT.isdisjoint(form)]
+    ways = {frozenset(made_of(form)): made_of(form) for form in forms}
+    return tuple(pieces for pieces in ways.values() if len(pieces) > 1)
+
+
+def _in_pieces(pieces: tuple[Part, ...], sentence: Sentence, depth: int) -> list[tuple[int, ...]]:
+    """Where the pieces of a name stand near each other in any order: "the pelvis of the left
+    kidney", "a thrombus in the left ventricle"."""
+    places = []
+    for piece in pieces:
+        spots = spots_of(piece, sentence, depth)
+        if not spots:
+            return []
+        places.append({i: spot for spot in spots for i in spot})
+    joined = []
+    for start in sorted(set().union(*places)):
+        reach = range(start, start + len(pieces) + _APART)
+        near = [next((own[i] for i in reach if i in own), ()) for own in places]
+        spot = tuple(sorted({i for spot in near for i in spot}))
+        if all(near) and _is_one_thing(spot, pieces, sentence):
+            joined.append(spot)
+    return joined
+
+
+def _is_one_thing(spot: tuple[int, ...], pieces: tuple[Part, ...], sentence: Sentence) -> bool:
+    """Whether the pieces belong together: in one clause, and to no other thing, as they do in
+    "mediastinal mass with subcutaneous emphysema"."""
+    first, last = spot[0], spot[-1]
+    if sentence.clause[first] != sentence.clause[last]:
+        return False
+    names = {piece.name for piece in pieces}
+    joins = not _JOINS.isdisjoint(word.raw.lower() for word in sentence.words[first:last])
+    others = [
+        term
+        for term in sentence.terms
+        if term.kind in _THINGS and term.start <= last and term.end > first
+        and names.isdisjoint({term.name} | broader_of(term.kind, term.name))
+    ]  # fmt: skip
+    between = [term for term in others if set(span(term)).isdisjoint(spot)]
+    return len(others) - len(between) < 2 and not (between and joins)
 
 
 @lru_cache(maxsize=65_536)
 def _implies(term: Term, part: Part) -> bool:
-    """Whether a name holds the part: "splenomegaly" the spleen, "left lower lobe" the left."""
+    """Whether a name holds the part: "splenomegaly" the spleen, "left lower lobe" the left,
+    "glioblastoma" the glioma."""
+    if part.kind and part.name in broader_of(term.kind, term.name):
+        return True
     if part.kind in EXCLUSIVE and term.kind == part.kind:
         return _is_kind_of_one(part.kind, term.name, part.name) and not _is_kind_of_one(
             part.kind, part.name, term.name
@@ -68,21 +110,29 @@ def _implies(term: Term, part: Part) -> bool:
     return any(set(form) <= set(own) for form in part.forms for own in forms)
 
 
-def is_asserted(spot: tuple[int, ...], part: Part, sentence: Sentence) -> bool:
-    """Whether a mention says that the part is there: not denied, hedged, general or elsewhere."""
+def is_asserted(
+    spot: tuple[int, ...], part: Part, sentence: Sentence, *, related: bool = False
+) -> bool:
+    """Whether a mention says that the part is there: not denied, hedged, general or elsewhere;
+    `related` where the gold names it to say where something lies."""
 
     def any_of(flags: list[bool]) -> bool:
         return any(flags[i] for i in spot)
 
     if any_of(sentence.negated) or any_of(sentence.generic):
         return False
-    if any_of(sentence.hedged) and not sentence.favored:
+    if any_of(sentence.hedged) and sentence.clause[spot[0]] not in sentence.favored_clauses:
         return False
-    if part.name.isdigit() and _is_in_range(spot[0], sentence):
+    if part.name.isdigit() and (_is_in_range(spot[0], sentence) or _is_size(spot[0], sentence)):
         return False
     if part.kind not in _ELSEWHERE:
         return True
-    return not any_of(sentence.spared) and not any_of(sentence.related)
+    return not any_of(sentence.spared) and (related or not any_of(sentence.related))
+
+
+def _is_size(i: int, sentence: Sentence) -> bool:
+    """Whether a unit of length or a percent sign follows a number."""
+    return any(word.raw.lower() in _UNITS for word in sentence.words[i + 1 : i + 2])
 
 
 def _is_in_range(i: int, sentence: Sentence) -> bool:
@@ -112,6 +162,8 @@ def values_of(kind: str, sentence: Sentence) -> list[Term]:
 @lru_cache(maxsize=4096)
 def _is_kind_of_one(kind: str, name: str, wanted: str) -> bool:
     """Whether a name's first form has all words of the wanted one: "ct angiography" of "ct"."""
+    if wanted in broader_of(kind, name):
+        return True
     own = forms_of(kind, name)[:1]
     return any(
         any(form[i : i + len(mine)] == mine for i in range(len(form)))
@@ -149,7 +201,7 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
         spots = [
             spot
             for spot in spots_of(part, sentence)
-            if is_asserted(spot, part, sentence)
+            if is_asserted(spot, part, sentence, related=gold.relates)
             and not _is_of_other_side(spot, gold.asked_side, sentence)
         ]
         if not spots:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from medr1.answers.prose.comparing import compared
-from medr1.answers.prose.golds import EMPTY, Part
+from medr1.answers.prose.golds import EMPTY, Part, made_of
 from medr1.answers.prose.mentions import EXCLUSIVE, is_asserted, span, spots_of, values_of
 from medr1.answers.prose.opposites import equals, opposites
 from medr1.answers.prose.propositions import THINGS, Proposition, proposition
@@ -42,8 +42,8 @@ _FILLER = re.compile(
 )
 _BOTH = re.compile(r"\b(?:yes (?:and|or) no|no (?:and|or) yes|neither yes nor no)\b", re.IGNORECASE)
 _STATED = re.compile(
-    r"(?:\banswer (?:is|should be|would be|must be|to the question is)\s*:?\s*|\banswer:\s*|,\s+"
-    r"|:\s*"
+    r"(?:\bso,? |\banswer (?:is|should be|would be|must be|to the question is)\s*:?\s*"
+    r"|\banswer:\s*|,\s+|:\s*"
     r"|^\s*|\bthat is a\s+)[\"'*]*(yes|no)\b[\"'*]*(?=\s*(?:[.,;:!-]|$))",
     re.IGNORECASE,
 )
@@ -59,6 +59,8 @@ def read_polarity(question: str, text: str) -> tuple[str | None, str]:
         return None, "refused" if prose.refused else "unparsed"
     asked = bool(re.search(r"\w", question))
     if leading := _leading(prose, asked):
+        if asked and _takes_it_back(leading, proposition(question), prose):
+            return None, "polarity"
         return leading, "leading"
     if prose.refused:
         return None, "refused"
@@ -79,6 +81,21 @@ def _leading(prose: Prose, asked: bool) -> str | None:
     if not match:
         return None
     return YES if match["yes"] else NO
+
+
+def _takes_it_back(leading: str, asked: Proposition, prose: Prose) -> bool:
+    """Whether a text that begins with yes denies the thing asked: "Yes, a line is seen, but no
+    tube"."""
+    if leading == NO or not asked.presence or not asked.predicate:
+        return False
+    head = asked.predicate[-1]
+    spots = [
+        any(sentence.negated[i] for i in spot)
+        for sentence in prose.sentences
+        for spot in _mentions(head, sentence)
+        if not any(sentence.generic[i] for i in spot)
+    ]
+    return bool(spots) and all(spots)
 
 
 def _stated(prose: Prose) -> str | None:
@@ -112,7 +129,10 @@ def _proposition(asked: Proposition, sentences: list[Sentence]) -> str | None:
     for sentence in sentences:
         vote, strength = _vote(asked, sentence)
         if vote:
-            votes.append((strength + 2 * (sentence.concluding or sentence.favored), vote))
+            strength += 2 * (sentence.concluding or sentence.favored)
+            things = [part for part in asked.subject if part.kind in THINGS]
+            strength += 2 * any(spots_of(part, sentence) for part in things)
+            votes.append((strength, vote))
     best = max((strength for strength, _ in votes), default=0)
     strongest = {vote for strength, vote in votes if strength == best}
     return strongest.pop() if len(strongest) == 1 else None
@@ -138,7 +158,8 @@ def _vote_on(head: Part, asked: Proposition, sentence: Sentence) -> tuple[str | 
     for spot in _mentions(head, sentence):
         if any(sentence.generic[i] for i in spot):
             continue
-        if any(sentence.hedged[i] for i in spot) and not sentence.favored:
+        in_doubt = any(sentence.hedged[i] for i in spot)
+        if in_doubt and sentence.clause[spot[0]] not in sentence.favored_clauses:
             doubtful = True
             continue
         denied = any(sentence.negated[i] for i in spot)
@@ -166,10 +187,30 @@ def _vote_on(head: Part, asked: Proposition, sentence: Sentence) -> tuple[str | 
         return NO, 1
     if head.kind == "device" and _denies_any(_DEVICES, sentence):
         return NO, 1
+    if not asked.presence and head.kind in ("organ", "place") and _lies_elsewhere(asked, sentence):
+        return NO, 1
     if not asked.presence and not asked.subject and head.kind == "organ":
         organs = [t for t in sentence.terms if t.kind == "organ" and not sentence.negated[t.start]]
         return (NO, 1) if organs else (None, 0)
     return None, 0
+
+
+_IN = frozenset(("in", "within", "into", "at"))
+
+
+def _lies_elsewhere(asked: Proposition, sentence: Sentence) -> bool:
+    """Whether the sentence says that the thing asked for is in another place."""
+    things = [part for part in asked.subject if part.kind in THINGS]
+    if not any(spots_of(part, sentence) for part in things):
+        return False
+    return any(
+        term.kind in ("organ", "place")
+        and not _IN.isdisjoint(
+            w.raw.lower() for w in sentence.words[max(0, term.start - 3) : term.start]
+        )
+        and is_asserted(span(term), Part(term.kind, term.name), sentence)
+        for term in sentence.terms
+    )
 
 
 def _asks_both(asked: Proposition) -> bool:
@@ -194,7 +235,7 @@ def _of_both(sentence: Sentence) -> str | None:
 
 _NO_NAME = stems(
     "heart bone size line sign space cavity disease syndrome change limits silhouette lung air wall"
-    " tissue area shadow"
+    " tissue area shadow dilatation enlargement thickening angle"
 )
 
 
@@ -206,7 +247,7 @@ def _mentions(head: Part, sentence: Sentence) -> list[tuple[int, ...]]:
         head.kind == "device" and any(t.kind == "device" for t in sentence.terms)
     ):
         return []
-    plain = [form for form in head.forms if len(form) > 1 and EMPTY.isdisjoint(form)]
+    plain = [form for form in head.forms[:1] if len(form) > 1 and EMPTY.isdisjoint(form)]
     last = {form[-1] for form in plain if len(form[-1]) > 3} - _NO_NAME
     taken = {i for t in sentence.terms for i in span(t) if t.kind in THINGS and t.end - t.start > 1}
     words = sentence.words
@@ -280,7 +321,8 @@ def _other_side(side: Part, spot: tuple[int, ...], sentence: Sentence) -> bool:
 def _by_words(head: Part, sentence: Sentence) -> str | None:
     """What other words of the sentence say of it: an antonym no, a word that says the same yes."""
     for table, meaning in ((opposites(), NO), (equals(), YES)):
-        words = table.get(head.name, frozenset())
+        names = {head.name, *head.forms[0], *(form[0] for form in head.forms if len(form) == 1)}
+        words = frozenset().union(*(table.get(name, frozenset()) for name in names))
         for i, word in enumerate(sentence.words):
             if word.stem not in words or sentence.generic[i]:
                 continue
@@ -301,6 +343,9 @@ def _denies_any(stems: frozenset[str], sentence: Sentence) -> bool:
 def _says_normal(asked: Proposition, sentence: Sentence) -> bool:
     """Whether it calls what was asked about normal, and asserts no finding."""
     places = [p for p in asked.subject if p.kind in ("organ", "place")]
+    head = asked.predicate[-1]
+    inner = [piece for part in made_of(head.forms[0]) for piece in made_of(part.forms[0])]
+    places += [part for part in inner if part.kind in ("organ", "place")]
     organs = [t for t in sentence.terms if t.kind == "organ"]
     if places and organs and not any(spots_of(p, sentence) for p in places):
         return False
@@ -348,5 +393,5 @@ def _normality(asked: Proposition, sentences: list[Sentence]) -> str | None:
 
 _SIGNS = stems(
     "mass lesion opacity nodule wedge lost swelling tumor shadow irregular collapse"
-    " density infiltrate thickened blunted torn"
+    " density infiltrate thickened blunted torn too"
 )

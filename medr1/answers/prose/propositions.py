@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from medr1.answers.prose.golds import Part, parts_of
+from medr1.answers.prose.golds import EMPTY, Part, made_of
 from medr1.answers.prose.mentions import EXCLUSIVE
-from medr1.answers.prose.terms import stems
+from medr1.answers.prose.terms import stems, terms_of, words_of
 
 _PRESENCE = re.compile(
     r"^\s*(?:(?:is|are|was|were) there|(?:does|do|did) (?:the|this|these|that) (?:\w+[ -]){0,3}?"
@@ -42,6 +42,8 @@ _IS_PRESENT = re.compile(
     re.IGNORECASE,
 )
 _NORMAL = frozenset(("normal", "abnormal", "healthy", "clear"))
+_STATES = frozenset(("state", "density", "texture", "color", "severity", "shape", "enhancement"))
+_ACQUIRED = frozenset(("modality", "sequence", "plane", "view"))
 THINGS = frozenset(("finding", "diagnosis", "device"))
 _ABNORMAL = stems("abnormality abnormal pathology pathological disease wrong lesion anomaly")
 
@@ -71,15 +73,43 @@ class Proposition:
         return (*self.subject, *self.predicate)
 
 
+def _parts_of(text: str, presence: bool) -> list[Part]:
+    """The names and other words of content in a question, in order."""
+    words = words_of(text)
+    named = {term.start: term for term in terms_of(words)}
+    parts: list[Part] = []
+    i = 0
+    while i < len(words):
+        term = named.get(i)
+        end = term.end if term else i + 1
+        form = tuple(word.stem for word in words[i:end])
+        if term and (pieces := made_of(form)) and _is_statement(pieces, presence):
+            parts += pieces
+        elif term:
+            parts.append(Part(term.kind, term.name))
+        elif form[0] not in EMPTY:
+            parts.append(Part("", form[0]))
+        i = end
+    return parts
+
+
+def _is_statement(pieces: tuple[Part, ...], presence: bool) -> bool:
+    """Whether a name says something of a thing: rib and fracture in "Are the ribs fractured?",
+    benign and tumor in "Is there a benign tumor?"; but "a rib fracture" is one thing."""
+    kinds = [piece.kind for piece in pieces]
+    if presence:
+        return kinds[0] in _STATES and kinds[-1] in THINGS
+    return kinds[0] in ("organ", "place") and kinds[-1] in THINGS | _STATES | {""}
+
+
 @lru_cache(maxsize=4096)
 def proposition(question: str) -> Proposition:
     """What the question asks: of "Is there X in Y?" the X, of "Is the X Y?" the Y of the X."""
     question = re.sub(r"\bmore than one\b", "multiple", question, flags=re.IGNORECASE)
-    presence = bool(_PRESENCE.match(question))
+    presence = bool(_PRESENCE.match(question) or _IS_PRESENT.search(question))
     text = _PRESENCE.sub(" ", question.strip().rstrip(" ?."))
-    parts = [part for part in parts_of(text) if part.kind or part.name not in _PICTURE]
+    parts = [p for p in _parts_of(text, presence) if p.kind or p.name not in _PICTURE]
     parts = [p for p in parts if p.name not in _PRESENT and p.name != "present"]
-    presence |= bool(_IS_PRESENT.search(question))
     names = {p.name for p in parts}
     anything = presence or len(parts) == 1
     if names & _NORMAL or (
@@ -90,12 +120,17 @@ def proposition(question: str) -> Proposition:
         return Proposition(rest, (), presence, True, asks_normal)
     compares = bool(re.search(r"\bthan\b|\bas \w+ as\b", question))
     if presence:
-        first = [p for p in parts_of(_PREPOSITION.split(text, maxsplit=1)[0]) if p in parts]
+        before = _PREPOSITION.split(text, maxsplit=1)[0]
+        first = [p for p in _parts_of(before, presence) if p in parts]
         head = first[-1:] or parts[:1]
         rest = tuple(p for p in parts if p not in head)
         return Proposition(rest, tuple(head), True, False, compares=compares)
+    named = {part.name for part in parts}
     relation = _SPATIAL.search(question)
-    last = [p for p in parts if p.kind in EXCLUSIVE and p.kind != "side"][-1:]
+    if relation and any(relation[1].lower() in name.split() for name in named):
+        relation = None  # of a name: the anterior cruciate ligament
+    exclusive = [p for p in parts if p.kind in EXCLUSIVE and p.kind != "side"]
+    last = ([p for p in exclusive if p.kind not in _ACQUIRED] or exclusive)[-1:]
     predicate = last or parts[-1:]
     if _THIS.match(question):
         predicate = [

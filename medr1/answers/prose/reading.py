@@ -80,6 +80,11 @@ def _with_fragments_joined(sentences: list[Sentence]) -> list[Sentence]:
     return sentences
 
 
+def takes_back(text: str) -> bool:
+    """Whether a text withdraws what stood before, and says something else: "A. No, wait: B"."""
+    return any(text[match.end() :].split() for match in CORRECTION.finditer(text[:LONGEST]))
+
+
 def declines(text: str) -> bool:
     """Whether a text refuses to answer, and does not go on to answer after all."""
     return _without_refusal(text[:LONGEST])[1]

@@ -28,6 +28,7 @@ from medr1.answers.prose.cues import (
     SEEN,
     SPARED,
     STOPS,
+    SUBORDINATE,
     TO_COMMA,
     VERBS,
 )
@@ -65,6 +66,18 @@ class Sentence:
         return bool(FAVORED.search(self.text)) and not NOT_FAVORED.search(self.text)
 
     @property
+    def favored_clauses(self) -> set[int]:
+        """The clauses that choose one of several possibilities."""
+        if not self.favored:
+            return set()
+        places = [match.start() for match in FAVORED.finditer(self.text)]
+        return {
+            self.clause[i]
+            for i, word in enumerate(self.words)
+            if any(word.start <= place < word.start + len(word.raw) for place in places)
+        }
+
+    @property
     def concluding(self) -> bool:
         return bool(CONCLUDING.search(self.text))
 
@@ -83,9 +96,11 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     sentence.segment = _segments(low, sentence.clause)
     sentence.generic = [False] * n
     for start, end in _places(low, GENERIC):
-        if not {"a", "an"} & set(low[max(0, start - 1) : start]) and not CALLED & set(
-            low[end : end + 1]
-        ):
+        before = set(low[max(0, start - 1) : start])
+        says_so = before & {"this", "that", "which", "it"} or low[end : end + 1] == ["that"]
+        if low[start] == "means" and says_so:
+            continue
+        if not {"a", "an"} & before and not CALLED & set(low[end : end + 1]):
             _mark_general(sentence, low, start)
     if low[:1] == ["most"] and not MOST_LIKELY & set(low[1:2]):
         _mark_general(sentence, low, 0)
@@ -99,26 +114,45 @@ def read_sentence(text: str, section: str = "") -> Sentence:
     for match in OF_IMAGE.finditer(text):
         for i, word in enumerate(words):
             sentence.hedged[i] |= match.start() <= word.start < match.end()
-    for start, _ in _places(low, HEDGE):
-        if low[start] != "either" or "or" in low[start : start + 8]:
-            _mark_clause(sentence.hedged, sentence.clause, start)
-            behind = sentence.clause[start] + 1  # what a colon introduces is hedged as well
-            if behind in sentence.clause and low[sentence.clause.index(behind)] == ":":
-                _mark_clause(sentence.hedged, sentence.clause, sentence.clause.index(behind))
-    if "?" in low:
-        sentence.hedged = [True] * n
+    _mark_hedges(sentence, low)
     for start, _ in _places(low, SPARED):
         if not sentence.negated[start]:
             sentence.normal = True
             for place in _with_antecedent(sentence.clause, low, start):
                 _mark_clause(sentence.spared, sentence.clause, place)
     _mark_subjects_of_not(sentence, low)
-    for _, end in _places(low, RELATION):
+    for start, end in _places(low, RELATION):
+        if low[start] in ("toward", "towards") and {"left", "right"} & set(low[end : end + 2]):
+            continue  # where it moves to
         for i in range(end, min(n, end + REACH)):
-            if low[i] in STOPS or low[i] == "," or low[i] in VERBS:
+            if low[i] in STOPS or low[i] in (",", "in", "within") or low[i] in VERBS:
                 break
             sentence.related[i] = True
     return sentence
+
+
+def _mark_hedges(sentence: Sentence, low: list[str]) -> None:
+    """What a hedge, a "would" or a question mark leaves open."""
+    for start, _ in _places(low, HEDGE):
+        if low[start] in MODALS and low[start - 1 : start] == ["that"]:
+            for i in range(start, len(low)):  # "a disease that may recur" is not in doubt itself
+                sentence.hedged[i] |= sentence.clause[i] == sentence.clause[start]
+        elif low[start] != "either" or "or" in low[start : start + 8]:
+            _mark_clause(sentence.hedged, sentence.clause, start)
+            behind = sentence.clause[start] + 1  # what a colon introduces is hedged as well
+            if behind in sentence.clause and low[sentence.clause.index(behind)] == ":":
+                _mark_clause(sentence.hedged, sentence.clause, sentence.clause.index(behind))
+    for start, end in _places(low, ("would",)):
+        commits = low[end : end + 1] == ["suggest"] or {"i", "we"} & set(low[start - 1 : start])
+        if not commits:
+            _mark_clause(sentence.hedged, sentence.clause, start)
+    if "?" in low:
+        sentence.hedged = [True] * len(low)
+
+
+def speaks_in_general(text: str) -> bool:
+    """Whether a text has a word such as usually or commonly."""
+    return any(_places([word.raw.lower() for word in words_of(text)], GENERIC))
 
 
 def _mark_general(sentence: Sentence, low: list[str], place: int) -> None:
@@ -144,13 +178,14 @@ def _places(low: list[str], phrases: Iterable[str]) -> Iterable[tuple[int, int]]
 def _clauses(low: list[str]) -> list[int]:
     """The number of the clause that each word is in."""
     numbers, now, verb = [], 0, False
+    main = low.index(",") if SUBORDINATE & set(low[:1]) and "," in low else -1
     for i, word in enumerate(low):
         if word == "-" and not (i and low[i - 1][-1:].isdigit() and low[i + 1 :]):
             now, verb = now + 1, False
         joins = word in (",", "and", "with") and verb and _is_clause(low, i + 1)
         joins &= PREDICATES.isdisjoint(low[i + 1 : i + 2])  # lies lower and is not seen
         joins |= word == "and" and verb and bool(MODALS & set(low[i + 1 : i + 2]))
-        if word in STOPS or joins:
+        if word in STOPS or joins or i == main:
             now, verb = now + 1, False
         verb |= word in VERBS
         numbers.append(now)
@@ -200,12 +235,24 @@ def _mark_subjects_of_not(sentence: Sentence, low: list[str]) -> None:
                 sentence.spared[j] |= sentence.clause[j] == sentence.clause[i]
 
 
+_CANNOT = frozenset(("cannot", "can't", "not", "couldn't"))
+"""Of "cannot be ruled out": that it may be there."""
+
+
 def _mark_negation(sentence: Sentence, low: list[str]) -> None:
     n, clause, flags = len(low), sentence.clause, sentence.negated
-    post = dict(_places(low, POST))
+    post = {}
+    for start, end in _places(low, POST):
+        if low[start - 1 : start] == ["be"] and _CANNOT & set(low[start - 2 : start - 1]):
+            _mark_clause(sentence.hedged, clause, start)
+        else:
+            post[start] = end
     for start in post:
         reached = {clause[place] for place in _with_antecedent(clause, low, start)}
-        for i in range(start):
+        if low[max(0, start - 1) : start] == ["-"]:  # "pneumonia - less likely"
+            reached.add(clause[start] - 1)
+        begin = _start_of_participle(low, start)
+        for i in range(begin, start):
             flags[i] |= clause[i] in reached
     for i, word in enumerate(low):
         if word.endswith("n't"):
@@ -219,9 +266,15 @@ def _mark_negation(sentence: Sentence, low: list[str]) -> None:
         _mark_after(flags, clause, low, start, end)
 
 
+def _start_of_participle(low: list[str], end: int) -> int:
+    """Where ", the others being" begins before a word; 0 without one."""
+    commas = [i for i in range(end) if low[i] == ","]
+    return commas[-1] if commas and "being" in low[commas[-1] : end] else 0
+
+
 def _mark_after(flags: list[bool], clause: list[int], low: list[str], start: int, end: int) -> None:
     """From the cue to the end of its clause; of "no effusion is seen" up to the verb."""
-    of_noun = low[start] in ("no", "lack", "absence", "without", "free", "negative")
+    of_noun = low[start] in ("no", "lack", "absence", "without", "free", "negative", "history")
     for i in range(end, len(low)):
         if clause[i] != clause[end - 1] or low[i] in STOPS:
             break

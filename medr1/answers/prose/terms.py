@@ -28,7 +28,7 @@ LONGEST_PHRASE = 6
 """Words of the longest name that is looked for."""
 
 _WORD = re.compile(
-    r"\d+\s?\+\s?\d+|(?<![\w.)])-\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)"
+    r"\d+(?:st|nd|rd|th)\b|\d+\s?\+\s?\d+|(?<![\w.)])-\d+(?:[.,]\d+)*|(?<!\w)[^\W\d_]{1,2}\d{1,2}(?!\w)"
     r"|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
 )
 """T1, L4 and a Gleason score of 3+4 are a word each."""
@@ -47,10 +47,15 @@ _BRITISH = (
 _NOT_BRITISH = word_set("four hour pour tour your our raised rise rises noise disease diseased")
 _ROMAN = dict(zip("i ii iii iv v vi vii viii ix x".split(), range(1, 11), strict=True))  # noqa: SIM905
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
-_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
+_ORDINALS = "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()  # noqa: SIM905
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)} | {
+    word: str(number) for number, word in enumerate(_ORDINALS, 3)
+}
 _GRADED = re.compile(
-    r"grade|stage|type|class|segment|category|fazekas|level|factor|zone|birads|rads|score|lawrence"
+    r"grade|stage|type|class|segment|category|fazekas|level|factor|zone|birads|rads|score|lawrence|^kl$"
 )
+_UNSTEMMED = word_set("several testes malignancy hepatization")
+"""Words, with those in -itis, whose stem is that of another: severe, test, malignant, hepatic."""
 _ENGLISH = word_set(
     "us it ten all ms pe as ra or so cc is pa ap ad an at be by do go he if in me my no of on"
     " to up we pet cat mass tia can sad pid aid care map ret era via tap mean sob"
@@ -87,6 +92,8 @@ class _Entry:
     name: str
     forms: tuple[tuple[str, ...], ...]
     """Stems of every name."""
+    broader: tuple[str, ...]
+    """Terms that hold of whatever this one holds of: "stomach" of "gastric antrum"."""
 
 
 @lru_cache(maxsize=65_536)
@@ -95,9 +102,19 @@ def stem(word: str) -> str:
     word = spelled(word.lower().removesuffix("'s"))
     if word in _DIGITS:
         return _DIGITS[word]
+    if is_ordinal(word):
+        return word[:-2]
     if "+" in word:
         return word.replace(" ", "")
-    return word if len(word) < 4 or not word.isalpha() else str(_stemmer().stemWord(word))
+    if len(word) < 4 or not word.isalpha() or word.endswith("itis") or word in _UNSTEMMED:
+        return word
+    found = str(_stemmer().stemWord(word))
+    return found[:-1] if found.endswith("ifi") else found  # calcified, calcification
+
+
+def is_ordinal(word: str) -> bool:
+    """Whether a lower-case word counts in order: "fourth", "4th"."""
+    return word in _ORDINALS or (word[0].isdigit() and word[-2:] in ("st", "nd", "rd", "th"))
 
 
 def stems(listed: str) -> frozenset[str]:
@@ -147,12 +164,13 @@ def _is_grade(words: list[Word], i: int) -> bool:
     )
 
 
-def terms_of(words: list[Word]) -> list[Term]:
-    """The vocabulary's names in a text, the longest at each place."""
-    table, found, i = _table(), [], 0
+def terms_of(words: list[Word], longest: int = LONGEST_PHRASE) -> list[Term]:
+    """The vocabulary's names in a text, the longest at each place; none of more words."""
+    table, lengths, found, i = _table(), _lengths(), [], 0
     lower_case = not any(word.raw[:1].isupper() for word in words)
     while i < len(words):
-        for n in range(min(LONGEST_PHRASE, len(words) - i), 0, -1):
+        most = lengths.get(words[i].stem, 0)
+        for n in range(min(longest, most, len(words) - i), 0, -1):
             entry = table.get(tuple(word.stem for word in words[i : i + n]))
             if entry and (n > 1 or _may_be_name(words[i].raw, entry[1], lower_case)):
                 found.append(Term(entry[0].kind, entry[0].name, i, i + n))
@@ -176,13 +194,46 @@ def forms_of(kind: str, name: str) -> tuple[tuple[str, ...], ...]:
     return _entries()[kind, name].forms
 
 
+@lru_cache(maxsize=4096)
+def pieces_of(form: tuple[str, ...]) -> tuple[Term | str, ...]:
+    """The shorter names, and the other words' stems, of which a name is made: fracture and rib of
+    "rib fracture"."""
+    terms = terms_of([Word(one, one, 0) for one in form], len(form) - 1)
+    named = {term.start: term for term in terms}
+    inside = {i for term in terms for i in range(term.start + 1, term.end)}
+    return tuple(named.get(i, one) for i, one in enumerate(form) if i not in inside)
+
+
+@lru_cache(maxsize=4096)
+def broader_of(kind: str, name: str) -> frozenset[str]:
+    """The names of every broader thing: of "femoral neck" the femur and what a femur is."""
+    broader: set[str] = set()
+    ahead = list(_entries()[kind, name].broader)
+    while ahead:
+        term = ahead.pop()
+        if term not in broader:
+            broader.add(term)
+            ahead += _broader().get(term, ())
+    return frozenset(broader)
+
+
 @cache
-def _rows() -> list[tuple[str, str, list[str]]]:
-    """(kind, term, every name) of the vocabulary."""
+def _broader() -> dict[str, tuple[str, ...]]:
+    return {name: entry.broader for (_, name), entry in _entries().items() if entry.broader}
+
+
+@cache
+def _rows() -> list[tuple[str, str, list[str], tuple[str, ...]]]:
+    """(kind, term, every name, broader terms) of the vocabulary."""
     text = files("medr1.answers").joinpath("vocabulary.tsv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     return [
-        (row["kind"], row["term"], [row["term"], *filter(None, row["synonyms"].split(" | "))])
+        (
+            row["kind"],
+            row["term"],
+            [row["term"], *filter(None, row["synonyms"].split(" | "))],
+            tuple(filter(None, row["broader"].split(" | "))),
+        )
         for row in rows
     ]
 
@@ -196,7 +247,7 @@ def _side_names() -> dict[str, str]:
     """Short names of places with a side, in lower case -> the full name."""
     return {
         name.lower(): term
-        for kind, term, names in _rows()
+        for kind, term, names, _ in _rows()
         if _has_side(kind, term)
         for name in names
         if " " not in name
@@ -216,7 +267,7 @@ def _spelled_out(name: str) -> str:
 def _spelling() -> dict[str, str]:
     return {
         name: term
-        for kind, term, names in _rows()
+        for kind, term, names, _ in _rows()
         if kind == "spelling" and "-" not in term
         for name in names
         if " " not in name and "-" not in name
@@ -226,10 +277,10 @@ def _spelling() -> dict[str, str]:
 @cache
 def _entries() -> dict[tuple[str, str], _Entry]:
     found = {}
-    for kind, term, names in _rows():
+    for kind, term, names, broader in _rows():
         if kind != "spelling" and not _has_side(kind, term):
             forms = dict.fromkeys(tuple(w.stem for w in words_of(name)) for name in names)
-            found[kind, term] = _Entry(kind, term, tuple(forms))
+            found[kind, term] = _Entry(kind, term, tuple(forms), broader)
     return found
 
 
@@ -237,7 +288,7 @@ def _entries() -> dict[tuple[str, str], _Entry]:
 def _table() -> dict[tuple[str, ...], tuple[_Entry, str]]:
     """Stems of a name -> its entry and how the vocabulary writes it; the first row wins."""
     table: dict[tuple[str, ...], tuple[_Entry, str]] = {}
-    for kind, term, names in _rows():
+    for kind, term, names, _ in _rows():
         if kind == "spelling" or _has_side(kind, term):
             continue
         entry = _entries()[kind, term]
@@ -246,3 +297,12 @@ def _table() -> dict[tuple[str, ...], tuple[_Entry, str]]:
             if len(key) <= LONGEST_PHRASE:
                 table.setdefault(key, (entry, name))
     return table
+
+
+@cache
+def _lengths() -> dict[str, int]:
+    """The first word's stem -> the words of the longest name that begins so."""
+    lengths: dict[str, int] = {}
+    for first, *rest in _table():
+        lengths[first] = max(lengths.get(first, 0), 1 + len(rest))
+    return lengths
