@@ -7,7 +7,6 @@ them, `medr1.json`, says how it was made and how it answers.
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,14 @@ from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
 from medr1.checkpoints.structure import read_configurations, require_sound
 from medr1.checkpoints.templates import require_known_template
 from medr1.errors import InputError, OutputError
-from medr1.files import parse_json, prepare_folder, read_text, to_json, write_atomic
+from medr1.files import (
+    parse_json,
+    prepare_folder,
+    read_text,
+    to_json,
+    unfinished_folder,
+    write_atomic,
+)
 from medr1.mps import limit_pixels
 from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, template
 
@@ -302,33 +308,31 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
     if not overwrite:
         prepare_folder(folder, overwrite=False)
     base = find_base(loaded.path, offline=True)
-    beside = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}")
     try:
-        loaded.model.save_pretrained(beside)
-        loaded.processor.save_pretrained(beside)
-        write_atomic(
-            beside / "medr1.json",
-            checkpoint_document(
-                base=base.resolve().name,
-                base_sha256=checkpoint_sha256(base),
-                adapter=loaded.path.resolve().name,
-                adapter_sha256=checkpoint_sha256(loaded.path),
-                method="merge",
-                **prompt_record(loaded.info.prompt),
-                answer_style=loaded.info.answer_style,
-                dtype=str(loaded.dtype).removeprefix("torch."),
-                versions=library_versions(),
-            ),
-        )
-        write_checksums(beside)
-        prepare_folder(folder, overwrite=overwrite)
-        os.replace(beside, folder)
+        with unfinished_folder(folder) as beside:
+            loaded.model.save_pretrained(beside)
+            loaded.processor.save_pretrained(beside)
+            write_atomic(
+                beside / "medr1.json",
+                checkpoint_document(
+                    base=base.resolve().name,
+                    base_sha256=checkpoint_sha256(base),
+                    adapter=loaded.path.resolve().name,
+                    adapter_sha256=checkpoint_sha256(loaded.path),
+                    method="merge",
+                    **prompt_record(loaded.info.prompt),
+                    answer_style=loaded.info.answer_style,
+                    dtype=str(loaded.dtype).removeprefix("torch."),
+                    versions=library_versions(),
+                ),
+            )
+            write_checksums(beside)
+            prepare_folder(folder, overwrite=overwrite)
+            os.replace(beside, folder)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write {folder}: {error.strerror or error}.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _require_complete(path: Path, report: dict[str, Any]) -> None:
