@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ from PIL import Image
 
 from medr1 import models
 from medr1.cli import cli
+from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import LockedError, OutputError
+from medr1.evaluate.reading.matching import Lookup
 from medr1.files import TEMPORARY, clear_temporaries, set_aside, temporary, write_atomic
 
 KILLED = """
@@ -154,6 +158,36 @@ def test_only_names_of_ours_are_cleared_and_no_link_is_followed(tmp_path):
     with pytest.raises(OutputError):
         write_atomic(tmp_path / "f.json", "mine")
     assert all((tmp_path / name).read_text() == "precious" for name in theirs)
+
+
+def test_what_a_killed_evaluation_wrote_for_its_processes_goes_with_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = """
+import os, pickle, signal, sys, tempfile
+from medr1.data.readers import read_questions
+from medr1.evaluate.reading.matching import Lookup
+lookup = Lookup(read_questions(sys.argv[1]))
+tempfile.tempdir = sys.argv[2]
+pickle.dumps(lookup)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    data = tiny_vqa_folder() / "validation.json"
+    command = [sys.executable, "-c", code, str(data), str(tmp_path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE)
+    while not list(tmp_path.iterdir()):
+        assert other.poll() is None
+        time.sleep(0.01)
+    lookup = Lookup(read_questions(data))
+    pickle.dumps(lookup)
+    assert len(list(tmp_path.iterdir())) == 2, "that of a process at work was removed"
+    other.communicate(b"go\n")
+    (tmp_path / "medr1-data-of-mine").write_text("precious")
+    second = Lookup(read_questions(data))
+    pickle.dumps(second)
+    assert len(list(tmp_path.iterdir())) == 3
+    del lookup, second
+    assert [path.name for path in tmp_path.iterdir()] == ["medr1-data-of-mine"]
 
 
 def test_a_special_file_is_not_replaced(tmp_path):
