@@ -222,7 +222,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = option("--seed", type=int, default=0, help="Seed of all that is random.")
 overwrite_option = option(
-    "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak."
+    "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak, .bak.2 ..."
 )
 data_option = option(
     "--data",
