@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import math
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from medr1.errors import InputError, OutputError
+from medr1.errors import InputError, LockedError, OutputError
+
+logger = logging.getLogger("medr1")
+
+TEMPORARY = "-medr1-tmp"
+"""How the name of a file or folder ends that is still being written. No other program uses it."""
 
 
 def read_text(path: Path) -> str:
@@ -142,25 +150,118 @@ def in_gb(size: int) -> str:
 
 
 def write_atomic(path: Path, data: str | bytes | Iterable[str]) -> None:
-    """Write under a temporary name, then rename: a reader sees the old or the new, never a part."""
+    """Write under a temporary name, then rename: a reader sees the old or the new, never a part.
+
+    The temporary name is the same each time, so that what a kill leaves there is used up by the
+    next writing of the same file. LockedError where another process is writing it now.
+    """
     pieces = [data] if isinstance(data, str | bytes) else data
+    beside = temporary(path)
     try:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is not a regular file. Choose another.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for piece in pieces:
-                    file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with _locked(beside, os.O_RDWR | os.O_CREAT) as handle:
+            try:
+                os.ftruncate(handle, 0)
+                with open(handle, "wb", closefd=False) as file:
+                    for piece in pieces:
+                        file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
+                os.fsync(handle)
+                os.fchmod(handle, 0o666 & ~_umask())
+                os.replace(beside, path)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
     except OSError as error:
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(
             f"cannot write {path}: {error.strerror}. Choose another place or free space."
         ) from None
+
+
+def temporary(path: Path) -> Path:
+    """The name under which a file or folder is written before it gets its own."""
+    return path.with_name(f".{path.name}{TEMPORARY}")
+
+
+@contextmanager
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill and to rename to `folder`; removed where the block fails.
+
+    What a kill left there is removed first. LockedError where another process is filling it now.
+    """
+    beside = temporary(folder.absolute())
+    beside.mkdir(parents=True, exist_ok=True)
+    with _locked(beside, os.O_RDONLY | os.O_DIRECTORY):
+        try:
+            for left in beside.iterdir():
+                remove(left)
+            yield beside
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[int]:
+    """A handle on a temporary of ours that no other process has at work.
+
+    On a file system without locks it is not protected from a second run.
+    """
+    while True:
+        handle = os.open(path, flags | os.O_NOFOLLOW, 0o666)
+        try:
+            with suppress(OutputError):
+                lock(handle, path)
+            if _is_at(handle, path):  # else another process has just renamed it
+                yield handle
+                return
+        finally:
+            os.close(handle)
+
+
+def lock(handle: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
+    """Lock a file that is open; LockedError where another process has it locked."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockedError(
+            f"{path} is being written by another run. Wait for it, or choose another output."
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"cannot lock {path}: {error.strerror}. Choose an output on another file system."
+        ) from None
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what a kill left half written below a folder of ours."""
+    for left in folder.rglob(f".*{TEMPORARY}"):
+        remove_unused(left)
+
+
+def remove_unused(left: Path) -> None:
+    """Remove a temporary file of ours, if it is there and no other process has it at work."""
+    if left.is_file() and not left.is_symlink():
+        with suppress(OSError, LockedError), _locked(left, os.O_RDWR):
+            left.unlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder of ours, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -189,22 +290,34 @@ def sha256_of(path: Path) -> str:
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> None:
     """Make an empty output folder; one with content is refused, or with overwrite kept as .bak."""
-    if folder.is_file():
-        raise InputError(f"{folder} is a file where a folder is expected. Choose another.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise InputError(
-                f"{folder} is not empty. Choose another folder, or --overwrite, "
-                "which keeps the old one as .bak."
-            )
-        backup = folder.with_name(folder.name + ".bak")
-        try:
-            if backup.exists():
-                shutil.rmtree(backup)
-            os.replace(folder, backup)
-        except OSError as error:
-            raise OutputError(f"cannot move {folder} to {backup}: {error.strerror}.") from None
     try:
+        if folder.is_dir():
+            clear_temporaries(folder)
+            if any(folder.iterdir()):
+                if not overwrite:
+                    raise InputError(
+                        f"{folder} is not empty. Choose another folder, or --overwrite, "
+                        "which keeps the old one as .bak."
+                    )
+                set_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}.") from None
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}.") from None
+
+
+def set_aside(path: Path) -> None:
+    """Rename to NAME.bak, or NAME.bak.2 and so on: nothing that has such a name is touched."""
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise InputError(
+            f"{path} is the folder you are in, or holds it, and cannot be moved. Choose another "
+            "output, or give the command from elsewhere."
+        )
+    names = (f"{path.name}.bak{f'.{number}' if number > 1 else ''}" for number in count(1))
+    backup = next(b for b in map(path.with_name, names) if not os.path.lexists(b))
+    try:
+        os.replace(path, backup)
+    except OSError as error:
+        raise OutputError(f"cannot move {path} to {backup}: {error.strerror}.") from None
+    logger.info("%s: what was there is kept as %s", path, backup)

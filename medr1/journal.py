@@ -21,7 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medr1.errors import InputError, LockedError, OutputError, StateError
+from medr1.errors import InputError, OutputError, StateError
+from medr1.files import lock
 
 logger = logging.getLogger("medr1")
 
@@ -48,7 +49,7 @@ class Journal:
             raise self._unwritable(error) from None
         with ExitStack() as on_failure:
             on_failure.callback(os.close, self._file)
-            _lock(self._file, path)
+            lock(self._file, path)
             self._places, self._end = _scan(self._file, path, header)
             os.ftruncate(self._file, self._end)
             if not self._end:
@@ -128,7 +129,7 @@ def require_unlocked(path: Path) -> None:
         raise OutputError(f"cannot read {path}: {error.strerror}.") from None
     try:
         # shared, so that the processes of one run may look at the same time
-        _lock(handle, path, fcntl.LOCK_SH)
+        lock(handle, path, fcntl.LOCK_SH)
     finally:
         os.close(handle)
 
@@ -142,23 +143,10 @@ def held(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}.") from None
     try:
-        _lock(handle, path)
+        lock(handle, path)
         yield
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LockedError(
-            f"{path} is being written by another run. Wait for it, or choose another output."
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"cannot lock {path}: {error.strerror}. Choose an output on another file system."
-        ) from None
 
 
 def finished_items(path: Path, meta: Mapping[str, Any], n: int) -> set[int]:

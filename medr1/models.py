@@ -6,19 +6,32 @@ them, `medr1.json`, says how it was made and how it answers.
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.checkpoints.adapters import find_base, put_adapter, read_adapter
 from medr1.checkpoints.finding import find_checkpoint, is_adapter
+from medr1.checkpoints.generation import generation_settings
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
-from medr1.checkpoints.structure import read_configurations, require_sound
+from medr1.checkpoints.structure import (
+    read_configurations,
+    require_sound,
+    resolved_configuration,
+)
 from medr1.checkpoints.templates import require_known_template
+from medr1.checkpoints.trial import described, require_answer
 from medr1.errors import InputError, OutputError
-from medr1.files import parse_json, prepare_folder, read_text, to_json, write_atomic
+from medr1.files import (
+    parse_json,
+    prepare_folder,
+    read_text,
+    to_json,
+    unfinished_folder,
+    write_atomic,
+)
 from medr1.mps import limit_pixels
 from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, template
 
@@ -46,6 +59,8 @@ __all__ = [
     "read_checkpoint_info",
     "write_merged",
 ]
+
+logger = logging.getLogger("medr1")
 
 CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -198,6 +213,7 @@ def load_model(
     if quantization is None:
         model.to(target)
     model.eval()
+    require_answer(model, processor, path)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     return LoadedModel(path, model, processor, info, target, kind)
 
@@ -217,10 +233,7 @@ def load_outline(
     processor.tokenizer.padding_side = "left"
     limit_pixels(processor, target)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    model = outline(config, kind)
+    model = outline(resolved_configuration(base), kind)
     return LoadedModel(path, model, processor, info, target, kind)
 
 
@@ -230,7 +243,10 @@ def outline(config: Any, kind: torch.dtype) -> Any:
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, dtype=kind)
+        # the plainest attention: an outline computes nothing
+        return AutoModelForImageTextToText.from_config(
+            config, dtype=kind, attn_implementation="eager"
+        )
 
 
 def load_weights(
@@ -240,15 +256,24 @@ def load_weights(
     target: torch.device | None = None,
     quantization: BitsAndBytesConfig | None = None,
 ) -> Any:
-    """The model of a checkpoint that is no adapter; InputError where it is not complete."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText
+    """The model of a checkpoint that is no adapter; InputError where it is not complete.
 
-    try:
+    Of its generation_config.json it takes what `generation_settings` does, and warns of the rest.
+    """
+    from transformers import AutoModelForImageTextToText, GenerationConfig
+
+    if "/" in attention:
+        raise InputError(
+            f"attention {attention} is a kernel from a hub, which is never run. Use sdpa or eager."
+        )
+    with described(f"cannot load the checkpoint {path}"):
+        config = resolved_configuration(path, attention)
+        settings, not_taken = generation_settings(path, config)
         # with output_loading_info it returns a pair, which its annotation does not say
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             path,
+            config=config,
+            generation_config=GenerationConfig(**settings),
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
@@ -258,20 +283,11 @@ def load_weights(
             quantization_config=quantization,
             device_map=None if quantization is None else {"": target},
         )
-    except (*_DAMAGED, SafetensorError, StrictDataclassError) as error:
-        raise _not_loaded(path, error) from error
     model, report = loaded
     _require_complete(path, report)
+    if not_taken:
+        logger.warning("%s", not_taken)
     return model
-
-
-_DAMAGED = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
-"""What transformers raises on files that are not what they should be."""
-
-
-def _not_loaded(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:300]
-    return InputError(f"cannot load the checkpoint {path}: {reason}")
 
 
 def _has_processor(path: Path) -> bool:
@@ -283,15 +299,12 @@ def _has_processor(path: Path) -> bool:
 
 def load_processor(path: Path, base: Path) -> Any:
     """The processor in the checkpoint's folder, else that in its base's."""
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoProcessor
 
     path = path if _has_processor(path) else base
     read_configurations(path)
-    try:
+    with described(f"cannot load the checkpoint {path}"):
         return AutoProcessor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except (*_DAMAGED, StrictDataclassError) as error:
-        raise _not_loaded(path, error) from error
 
 
 def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) -> None:
@@ -302,33 +315,31 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
     if not overwrite:
         prepare_folder(folder, overwrite=False)
     base = find_base(loaded.path, offline=True)
-    beside = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}")
     try:
-        loaded.model.save_pretrained(beside)
-        loaded.processor.save_pretrained(beside)
-        write_atomic(
-            beside / "medr1.json",
-            checkpoint_document(
-                base=base.resolve().name,
-                base_sha256=checkpoint_sha256(base),
-                adapter=loaded.path.resolve().name,
-                adapter_sha256=checkpoint_sha256(loaded.path),
-                method="merge",
-                **prompt_record(loaded.info.prompt),
-                answer_style=loaded.info.answer_style,
-                dtype=str(loaded.dtype).removeprefix("torch."),
-                versions=library_versions(),
-            ),
-        )
-        write_checksums(beside)
-        prepare_folder(folder, overwrite=overwrite)
-        os.replace(beside, folder)
+        with unfinished_folder(folder) as beside:
+            loaded.model.save_pretrained(beside)
+            loaded.processor.save_pretrained(beside)
+            write_atomic(
+                beside / "medr1.json",
+                checkpoint_document(
+                    base=base.resolve().name,
+                    base_sha256=checkpoint_sha256(base),
+                    adapter=loaded.path.resolve().name,
+                    adapter_sha256=checkpoint_sha256(loaded.path),
+                    method="merge",
+                    **prompt_record(loaded.info.prompt),
+                    answer_style=loaded.info.answer_style,
+                    dtype=str(loaded.dtype).removeprefix("torch."),
+                    versions=library_versions(),
+                ),
+            )
+            write_checksums(beside)
+            prepare_folder(folder, overwrite=overwrite)
+            os.replace(beside, folder)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write {folder}: {error.strerror or error}.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _require_complete(path: Path, report: dict[str, Any]) -> None:

@@ -87,3 +87,25 @@ def test_merge_writes_what_verify_passes(copy, tmp_path):
     command = [sys.executable, "-c", code, "merge", tmp_path / "lora", "--output-dir"]
     bare = subprocess.run([*command, tmp_path / "bare"], capture_output=True, text=True)
     assert bare.returncode == 2 and "pip install -e '.[train]'" in bare.stderr, bare.stderr
+
+
+def test_what_is_not_taken_of_the_generation_settings_is_said(copy):
+    assert "ok     generation: all of it is taken" in run("verify", copy).stdout
+    file = copy / "generation_config.json"
+    held = json.loads(file.read_text())
+    file.write_text(json.dumps({**held, "stop_strings": ["the"], "is_assistant": True}))
+    result = run("verify", copy)
+    assert result.exit_code == 0, result.output
+    said = f"{file}: medr1 does not take stop_strings, is_assistant;"
+    assert f"?      generation: {said}" in result.stdout
+    assert said in result.stderr  # the warning of every command that loads it
+    file.write_text(json.dumps({**held, "repetition_penalty": 0}))
+    result = run("verify", copy)
+    assert result.exit_code == 2 and "FAILED generation: " in result.stdout
+    assert "repetition_penalty is '0', expected a number from 0.01 to 100" in result.stdout
+    file.write_text(json.dumps(held))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "image_token_id": 10**9}))
+    result = run("verify", copy)
+    assert result.exit_code == 2 and "FAILED configuration: " in result.stdout
+    assert "image_token_id is 1000000000, of 683 tokens" in result.stdout

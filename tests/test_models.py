@@ -7,12 +7,14 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from medr1.data.tiny import tiny_vl_folder
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
+from medr1.infer.engine import Decoding, predict
 from medr1.models import (
     choose_device,
     find_checkpoint,
     load_model,
+    load_outline,
     prompt_record,
     read_checkpoint_info,
 )
@@ -21,6 +23,11 @@ from medr1.models import (
 @pytest.fixture
 def copy(tmp_path):
     return shutil.copytree(tiny_vl_folder(), tmp_path / "model")
+
+
+@pytest.fixture
+def sample(validation):
+    return validation.samples[0]
 
 
 def damage(folder, change):
@@ -155,3 +162,150 @@ def test_both_spellings_of_the_tensors_load_completely(copy, tiny_model, names):
         for model in (load_model(copy, device="cpu").model, tiny_model.model)
     ]
     assert torch.equal(*seen)
+
+
+# --- what a checkpoint asks for beside its weights ---------------------------------------------
+
+
+def rewrite(file, **values):
+    held = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**held, **values}))
+
+
+KERNEL = "evil-org/evil-kernel"
+
+
+@pytest.mark.parametrize("part", [None, "text_config", "vision_config"])
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+@pytest.mark.parametrize("value", [KERNEL, "flash_attention_2", "eager", {"": KERNEL}, 7])
+def test_the_attention_is_chosen_here_and_not_by_the_checkpoint(copy, part, key, value):
+    config = json.loads((copy / "config.json").read_text())
+    (config[part] if part else config)[key] = value
+    rewrite(copy / "config.json", **config)
+    try:
+        config = load_model(copy, device="cpu").model.config
+    except InputError as error:  # what is no name of an attention may be refused
+        assert not isinstance(value, str) and "config.json is not valid" in str(error)
+        return
+    parts = (config, config.text_config, config.vision_config)
+    assert [one._attn_implementation for one in parts] == ["sdpa"] * 3
+    outlined = load_outline(copy, device="cpu").model.config
+    assert outlined.text_config._attn_implementation == "eager"
+
+
+def test_a_kernel_from_a_hub_is_not_run_by_request_either(copy):
+    with pytest.raises(InputError, match="is a kernel from a hub"):
+        load_model(copy, device="cpu", attention="kernels-community/flash-attn2")
+
+
+HOSTILE = {
+    "encoder_repetition_penalty": -1,
+    "stop_strings": ["the"],
+    "guidance_scale": 9,
+    "assistant_early_exit": 1,
+    "return_dict_in_generate": True,
+    "dola_layers": "high",
+    "forced_eos_token_id": 10**9,
+    "is_assistant": True,
+    "token_healing": True,
+    "constraints": ["x"],
+    "force_words_ids": [[1]],
+    "num_beams": 4,
+    "cache_implementation": "static",
+    "output_hidden_states": True,
+    "min_length": 20,
+    "suppress_tokens": [5, 6, 7],
+    "\x1b]0;title\x07": 1,
+}
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_only_what_is_known_is_taken_of_the_generation_settings(
+    copy, key, tiny_model, sample, caplog
+):
+    rewrite(copy / "generation_config.json", **{key: HOSTILE[key]})
+    loaded = load_model(copy, device="cpu")
+    (warning,) = caplog.messages
+    assert "generation_config.json: medr1 does not take " in warning and warning.isprintable()
+    assert key in warning or not key.isprintable()
+    decoding = Decoding(max_new_tokens=4)
+    found, usual = (
+        predict(model, [sample], image_root=tiny_vqa_folder(), decoding=decoding)
+        for model in (loaded, tiny_model)
+    )
+    assert found == usual
+
+
+def test_all_that_is_left_out_is_one_warning(copy, caplog):
+    rewrite(copy / "generation_config.json", **HOSTILE)
+    load_model(copy, device="cpu")
+    (warning,) = caplog.messages
+    assert "return_dict_in_generate" in warning and "and 7 more;" in warning
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "values"),
+    [
+        ("generation_config.json", "repetition_penalty", [0, -1, "1", True, 1e300, [1]]),
+        ("generation_config.json", "eos_token_id", [10**9, -1, 683, "x", [1, 10**9], [[1]], 1.5]),
+        ("generation_config.json", "pad_token_id", [10**9, [1]]),
+        ("generation_config.json", "temperature", [-1, "x"]),
+        ("generation_config.json", "top_k", [0.5, -1]),
+        ("generation_config.json", "do_sample", [2, "yes"]),
+        ("config.json", "image_token_id", [10**9, -1, "x", 5]),
+        ("config.json", "video_token_id", [10**9]),
+        ("config.json", "pad_token_id", [10**9]),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_one_sentence(copy, file, key, values):
+    for value in values:
+        before = (copy / file).read_text()
+        rewrite(copy / file, **{"do_sample": True, key: value})
+        with pytest.raises(InputError) as caught:
+            load_model(copy, device="cpu")
+        assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
+        (copy / file).write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"text_config": {"rope_parameters": {"mrope_section": [10**9]}}}),
+        ("config.json", {"text_config": {"output_hidden_states": [[1]]}}),
+        ("config.json", {"is_encoder_decoder": True}),
+        ("processor_config.json", {"image_processor": {"image_std": "x"}}),
+        ("processor_config.json", {"image_processor": {"image_std": [1, 1, ["x"]]}}),
+        ("processor_config.json", {"image_processor": {"resample": {"a": 1}}}),
+        ("processor_config.json", {"chat_template": 7}),
+        ("tokenizer_config.json", {"model_max_length": [1]}),
+        ("tokenizer.json", {"normalizer": 3}),
+        ("tokenizer.json", {"decoder": "x"}),
+        ("tokenizer.json", {"added_tokens": []}),
+    ],
+)
+def test_what_would_fail_at_every_answer_fails_when_it_is_loaded(copy, file, change):
+    document = json.loads((copy / file).read_text())
+
+    def merge(held, new):
+        for key, value in new.items():
+            if isinstance(value, dict) and isinstance(held.get(key), dict):
+                merge(held[key], value)
+            else:
+                held[key] = value
+
+    merge(document, change)
+    (copy / file).write_text(json.dumps(document))
+    with pytest.raises(InputError):
+        load_model(copy, device="cpu", allow_template=True)
+
+
+def test_the_settings_that_are_taken(copy, caplog):
+    given = {"repetition_penalty": 2, "eos_token_id": [5, 6], "do_sample": True, "top_p": 0.5}
+    rewrite(copy / "generation_config.json", temperature=1e-6, num_beams=1, max_length=9, **given)
+    found = load_model(copy, device="cpu").model.generation_config
+    assert {name: getattr(found, name) for name in given} == given
+    assert (found.temperature, found.pad_token_id, found.max_length) == (1e-6, 672, None)
+    assert isinstance(found.repetition_penalty, float)
+    (copy / "generation_config.json").unlink()
+    assert load_model(copy, device="cpu").model.generation_config.eos_token_id == 671
+    assert not caplog.messages

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from medr1.checkpoints.trial import described
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text
 
@@ -32,8 +33,8 @@ _MOST = {
     "head_dim": 1 << 12, "mlp_ratio": 64, "max_position_embeddings": 1 << 27,
     "num_position_embeddings": 1 << 20, "in_channels": 16, "in_chans": 16, "patch_size": 256,
     "temporal_patch_size": 64, "spatial_merge_size": 64, "spatial_patch_size": 256,
-    "merge_size": 64, "window_size": 1 << 16, "min_pixels": 10**9, "max_pixels": 10**9,
-    "shortest_edge": 10**9, "longest_edge": 10**9, "height": 1 << 16, "width": 1 << 16,
+    "merge_size": 64, "window_size": 1 << 16, "min_pixels": 1 << 24, "max_pixels": 10**9,
+    "shortest_edge": 1 << 24, "longest_edge": 10**9, "height": 1 << 16, "width": 1 << 16,
     "max_frames": 1 << 16, "num_beams": 64, "num_return_sequences": 64,
 }  # fmt: skip
 
@@ -108,10 +109,10 @@ def require_sound(folder: Path) -> None:
             f"{where}: model_type {str(kind)[:40]!r} is not one that medr1 loads. Choose a "
             f"checkpoint of {', '.join(MODEL_TYPES)}."
         )
-    for key in ("quantization_config", "transformers_weights"):
+    for key in ("quantization_config", "transformers_weights", "is_encoder_decoder"):
         if config.get(key):
             raise InputError(f"{where}: {key} is not supported. Fetch the plain checkpoint.")
-    asked = _parameters(folder)
+    asked = _parameters(folder, config)
     if asked > _TIMES_THE_FILES * held:
         raise InputError(
             f"{where} describes a model of about {asked:,} parameters, the files hold {held:,}. "
@@ -158,24 +159,45 @@ def _require_modest(value: Any, where: str, key: str = "") -> None:
             )
 
 
-def _parameters(folder: Path) -> int:
+def resolved_configuration(folder: Path, attention: str | None = None) -> Any:
+    """What transformers makes of config.json, with this attention and no other.
+
+    config.json can name one too, even a kernel to be run from the hub, and would win over what a
+    `from_pretrained` is asked for: so each is given this. Raises what transformers raises.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    config._attn_implementation = attention
+    return config
+
+
+def _parameters(folder: Path, document: dict[str, Any]) -> int:
     """About how many parameters the model has that transformers would build of config.json.
 
     Of the resolved configuration, because what config.json leaves out has defaults of 72B models.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    with described(f"{folder / 'config.json'} is not valid"):
+        config = resolved_configuration(folder)
         _require_whole_heads(config)
+        _require_tokens(document, config.get_text_config().vocab_size)
         return count_parameters(config)
-    except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
-        StrictDataclassError,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{folder / 'config.json'} is not valid: {reason}") from None
+
+
+def _require_tokens(document: dict[str, Any], vocabulary: int) -> None:
+    """ValueError where config.json numbers a token that the vocabulary does not have."""
+    for key, value in document.items():
+        if isinstance(value, dict):
+            _require_tokens(value, vocabulary)
+        elif key.endswith("_token_id") and value is not None:
+            for token in value if isinstance(value, list) else [value]:
+                if not is_token(token, vocabulary):
+                    raise ValueError(f"{key} is {str(value)[:40]}, of {vocabulary:,} tokens")
+
+
+def is_token(value: Any, vocabulary: int) -> bool:
+    """Whether this is the number of a token in a vocabulary of that size."""
+    return type(value) is int and 0 <= value < vocabulary
 
 
 def _require_whole_heads(config: Any) -> None:

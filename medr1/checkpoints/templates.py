@@ -54,7 +54,7 @@ def require_known_template(processor: Any, where: str, *, allow: bool = False) -
     """InputError for a chat template that is not known; with `allow` for one that does harm."""
     held = processor.chat_template
     templates = held.values() if isinstance(held, dict) else [held] if held else []
-    if not templates:
+    if not templates or not all(isinstance(template, str) for template in templates):
         raise InputError(f"{where} holds no chat template. Fetch the checkpoint again.")
     for template in templates:
         if template_sha256(template) in KNOWN_TEMPLATES:

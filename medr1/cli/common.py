@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ import click
 
 from medr1.answers import PROTOCOLS
 from medr1.errors import InputError, Medr1Error, OutputError
-from medr1.files import read_text
+from medr1.files import read_text, temporary
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -220,7 +222,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = option("--seed", type=int, default=0, help="Seed of all that is random.")
 overwrite_option = option(
-    "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak."
+    "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak, .bak.2 ..."
 )
 data_option = option(
     "--data",
@@ -337,5 +339,14 @@ def require_writable(path: Path) -> None:
     parent = path.parent
     while not os.path.exists(parent):
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: {parent} is not a writable folder.")
+    if not parent.is_dir():
+        raise OutputError(f"cannot write {path}: {parent} is not a folder.")
+    try:
+        with suppress(FileNotFoundError):
+            os.lstat(temporary(path.absolute()))  # else its name is too long
+        with tempfile.TemporaryFile(dir=parent):  # what the permissions say is not the whole truth
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror} ({parent}). Choose another place."
+        ) from None

@@ -45,6 +45,7 @@ def merge(adapter: str, **options: Any) -> None:
 
     output = Path(options["output_dir"])
     require_writable(output)
+    require_writable(output / "config.json")
     folder = find_checkpoint(adapter, offline=options["offline"])
     if not is_adapter(folder):
         raise InputError(

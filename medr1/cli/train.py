@@ -297,7 +297,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     if options["offline"]:
         os.environ["WANDB_MODE"] = "offline"
     output = Path(options["output_dir"])
-    require_writable(output)
+    require_writable(output / "training.json")
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
 
@@ -329,6 +329,7 @@ def _begin_or_go_on(
     plan: Mapping[str, Any],
 ) -> None:
     """Train what is outlined in the output folder, from where the run stands there."""
+    from medr1.files import clear_temporaries
     from medr1.models import load_model
     from medr1.report.training import write_training_page
     from medr1.train.begin import configuration, look_at, taken
@@ -342,6 +343,8 @@ def _begin_or_go_on(
     wanted = configuration(settings, outline.path, questions, held_back) if first else {}
     begun = look_at(output, wanted, overwrite=overwrite, first=first)
     if begun.is_finished:
+        if first:
+            clear_temporaries(output)
         logger.info("%s is finished. --overwrite trains it anew.", output)
         return
     loaded = load_model(

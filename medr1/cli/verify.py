@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
 from medr1.cli.common import Medr1Command, common_options, json_option, offline_option
+
+Verdict = tuple[bool | None, str]
+"""Whether a check went well (None: that cannot be said), and how it went."""
 
 _WORDS = {True: "ok", None: "?", False: "FAILED"}
 
@@ -26,7 +28,6 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
     \b
       medr1 verify checkpoints/tiny-vl
     """
-    from medr1.checkpoints.integrity import CHECKSUMS
     from medr1.errors import InputError
     from medr1.files import to_json
     from medr1.models import find_checkpoint
@@ -34,11 +35,8 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
     folder = find_checkpoint(checkpoint, offline=offline)
     checks: list[dict[str, str | bool | None]] = []
     for name, run in _checks(folder, offline):
-        ok: bool | None
         try:
-            ok, said = True, run()
-            if said is None:
-                ok, said = None, f"there is no {CHECKSUMS} to check them against"
+            ok, said = run()
         except InputError as error:
             ok, said = False, str(error)
         checks.append({"check": name, "ok": ok, "said": said})
@@ -53,9 +51,8 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
         raise InputError(f"{folder} failed: {', '.join(failed)}. Do not use it; fetch it again.")
 
 
-def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Any]]:
-    """The name of each check, and what says how it went (None: it had nothing to go by) or raises
-    InputError."""
+def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Verdict]]]:
+    """The name of each check, and what makes it; it raises InputError where it fails."""
     from medr1.checkpoints.adapters import WEIGHTS, find_base, read_adapter
     from medr1.checkpoints.finding import is_adapter
     from medr1.checkpoints.integrity import CHECKSUMS, checksum_faults
@@ -69,45 +66,54 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Any]]:
     from medr1.errors import InputError
     from medr1.models import load_model, load_processor
 
-    def own_files() -> list[Path]:
-        return [folder / WEIGHTS] if is_adapter(folder) else weight_files(folder)
+    adapter = is_adapter(folder)
 
-    def bytes_() -> str | None:
+    def own_files() -> list[Path]:
+        return [folder / WEIGHTS] if adapter else weight_files(folder)
+
+    def base() -> Path:
+        return find_base(folder, offline=offline) if adapter else folder
+
+    def bytes_() -> Verdict:
         faults = checksum_faults(folder)
         if faults is None:
-            return None
+            return None, f"there is no {CHECKSUMS} to check them against"
         if faults:
             raise InputError("; ".join(faults))
-        return f"as {CHECKSUMS} says"
+        return True, f"as {CHECKSUMS} says"
 
-    def configuration() -> str:
-        if not is_adapter(folder):
-            require_sound(folder)
-            return "fits the files"
-        read_adapter(folder)
-        base = find_base(folder, offline=offline)
-        require_sound(base)
-        return f"a LoRA adapter for {base}"
+    def configuration() -> Verdict:
+        if adapter:
+            read_adapter(folder)
+        require_sound(base())
+        return True, f"a LoRA adapter for {base()}" if adapter else "fits the files"
 
-    def headers() -> str:
+    def headers() -> Verdict:
         files = own_files()
-        return f"{sum(len(tensor_shapes(file)) for file in files)} tensors in {len(files)} files"
+        tensors = sum(len(tensor_shapes(file)) for file in files)
+        return True, f"{tensors} tensors in {len(files)} files"
 
-    def finite() -> str:
-        return f"{require_finite(own_files())} tensors are finite"
+    def finite() -> Verdict:
+        return True, f"{require_finite(own_files())} tensors are finite"
 
-    def template() -> str:
-        base = find_base(folder, offline=offline) if is_adapter(folder) else folder
-        require_known_template(load_processor(folder, base), f"checkpoint {folder}")
-        return "known"
+    def template() -> Verdict:
+        require_known_template(load_processor(folder, base()), f"checkpoint {folder}")
+        return True, "known"
 
-    def whole() -> str:
+    def whole() -> Verdict:
         load_model(folder, device="cpu", allow_template=True, offline=offline)
-        return "every tensor has its place, and every place its tensor"
+        return True, "every tensor has its place, and every place its tensor"
 
-    yield "bytes", bytes_
-    yield "configuration", configuration
-    yield "headers", headers
-    yield "values", finite
-    yield "template", template
-    yield "loading", whole
+    yield from {
+        "bytes": bytes_, "configuration": configuration, "generation": lambda: _generation(base()),
+        "headers": headers, "values": finite, "template": template, "loading": whole,
+    }.items()  # fmt: skip
+
+
+def _generation(base: Path) -> Verdict:
+    from medr1.checkpoints.generation import generation_settings
+    from medr1.checkpoints.structure import require_sound, resolved_configuration
+
+    require_sound(base)
+    _, not_taken = generation_settings(base, resolved_configuration(base))
+    return (None, not_taken) if not_taken else (True, "all of it is taken")

@@ -17,7 +17,6 @@ from medr1.data import spellings
 from medr1.data.readers import Questions, read_questions
 from medr1.data.writers import (
     cell_text,
-    discard,
     is_csv,
     is_table,
     make_way,
@@ -25,6 +24,7 @@ from medr1.data.writers import (
     write_rows,
 )
 from medr1.errors import InputError, ItemError, OutputError
+from medr1.files import remove, remove_unused, temporary
 from medr1.records import Failure, Sample
 
 _ROUNDS = 5
@@ -68,7 +68,8 @@ def convert(
             raise
         raise OutputError(f"cannot write {output}: {error.strerror}.") from None
     finally:
-        discard(part)
+        remove(part)
+        remove_unused(temporary(part))
     dropped: Counter[str] = Counter()
     for index in items:
         dropped.update(_dropped(questions.samples[index], spelling, output))

@@ -31,7 +31,15 @@ from medr1.data.sources import Source, open_questions
 from medr1.data.spellings import spelled
 from medr1.data.splits import SPLITS, count_table, published_splits, random_split
 from medr1.errors import InputError, ItemError
-from medr1.files import parse_json, prepare_folder, read_text, sha256_of, to_json, write_atomic
+from medr1.files import (
+    clear_temporaries,
+    parse_json,
+    prepare_folder,
+    read_text,
+    sha256_of,
+    to_json,
+    write_atomic,
+)
 from medr1.journal import Journal, require_unlocked
 from medr1.records import Failure, Sample
 
@@ -130,6 +138,7 @@ def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, 
                 "--output-dir, or --overwrite, which keeps the old as .bak."
             )
         prepare_folder(output, overwrite=overwrite)
+    clear_temporaries(output)
     return None
 
 

@@ -6,15 +6,14 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.disk import write_dataset
 from medr1.data.readers import STARTS_FORMULA
-from medr1.errors import InputError, OutputError
-from medr1.files import to_json, write_atomic
+from medr1.errors import InputError
+from medr1.files import TEMPORARY, remove, set_aside, to_json, write_atomic
 
 if TYPE_CHECKING:
     import pyarrow
@@ -53,13 +52,7 @@ def make_way(output: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{output} exists. Choose another name, or --overwrite, which keeps the old as .bak."
         )
-    backup = output.with_name(output.name + ".bak")
-    try:
-        if backup.is_dir():
-            shutil.rmtree(backup)
-        os.replace(output, backup)
-    except OSError as error:
-        raise OutputError(f"cannot move {output} to {backup}: {error.strerror}.") from None
+    set_aside(output)
 
 
 def write_rows(rows: Rows, output: Path) -> None:
@@ -69,15 +62,7 @@ def write_rows(rows: Rows, output: Path) -> None:
 
 def unfinished(output: Path) -> Path:
     """The name under which an output is written before it is found to be right."""
-    return output.with_name(f".{output.stem}-part{output.suffix}")
-
-
-def discard(path: Path) -> None:
-    """Remove a file or a folder of our own, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    return output.with_name(f".{output.stem}{TEMPORARY}{output.suffix}")
 
 
 def _write_json(rows: Rows, output: Path) -> None:
@@ -120,7 +105,7 @@ def _write_parquet(rows: Rows, output: Path) -> None:
 
 def _write_folder(rows: Rows, output: Path) -> None:
     table = _table(rows, output)
-    discard(output)
+    remove(output)
     write_dataset(output, table.to_pylist(), table.schema, None)
 
 

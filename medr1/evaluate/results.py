@@ -34,7 +34,7 @@ __all__ = [
 _ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _NO_RESULTS = re.compile(
     r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
-    r"|.*\.run\.json|.*\.journal(\.\d+)?\.jsonl|.*\.bak"
+    r"|.*\.run\.json|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?"
 )
 """Files of medr1's that stand beside results."""
 _LMMS_SUMMARY = re.compile(r"(\d{8}_\d{6})_results\.json")

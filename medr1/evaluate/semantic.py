@@ -106,15 +106,14 @@ def _known(name: str) -> str | None:
 def _layers(folder: Path, name: str, asked: int | None) -> tuple[int, int]:
     """The layer whose embeddings are compared, and how many there are."""
     from bert_score.utils import model2layers
-    from transformers import AutoConfig
 
-    from medr1.checkpoints.structure import read_configurations
+    from medr1.checkpoints.structure import read_configurations, resolved_configuration
 
     read_configurations(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no model of its own. Name a BERT-like encoder's folder.")
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = resolved_configuration(folder)
         of = int(config.num_hidden_layers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_an_encoder(folder, error) from None
@@ -130,17 +129,21 @@ def _load(folder: Path, layers: int) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
+    from medr1.checkpoints.structure import resolved_configuration
+
     try:
+        config = resolved_configuration(folder)
+        config.num_hidden_layers = layers
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
         loaded: Any = AutoModel.from_pretrained(
             folder,
+            config=config,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            num_hidden_layers=layers,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise _not_an_encoder(folder, error) from None

@@ -28,7 +28,15 @@ from typing import Any
 from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError, OutputError
-from medr1.files import parse_json, read_text, to_json, write_atomic
+from medr1.files import (
+    parse_json,
+    read_text,
+    remove_unused,
+    set_aside,
+    temporary,
+    to_json,
+    write_atomic,
+)
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
 from medr1.infer.parallel import Team, team
@@ -92,9 +100,9 @@ def _printable(name: str) -> str:
 
 
 def require_free(output: Path) -> None:
-    """Refuse, before a model is loaded, an output that is a folder or another run's at work."""
-    if os.path.isdir(output):
-        raise InputError(f"{output} is a folder; --output-file takes a file.")
+    """Refuse, before a model is loaded, an output that is no file or another run's at work."""
+    if output.exists() and not output.is_file():
+        raise OutputError(f"cannot write {output}: it is not a regular file. Choose another.")
     for journal in _journals(output):
         require_unlocked(journal)
 
@@ -121,7 +129,8 @@ def run_batch(
         questions = shuffle_images(questions, meta["seed"])
     with team() as processes:
         if overwrite and processes.rank == 0:
-            _set_aside(output)
+            for old in filter(os.path.lexists, (output, *_journals(output))):
+                set_aside(old)
         processes.wait()
         if (entries := _finished(output, meta)) is not None:
             processes.wait()
@@ -141,26 +150,16 @@ def run_batch(
         "seconds": round(time.monotonic() - started, 3),
         "pid": os.getpid(),
     }
-    write_atomic(output.with_name(output.name + ".run.json"), to_json(run))
+    write_atomic(_record(output), to_json(run))
     logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)
     return outcome
-
-
-def _set_aside(output: Path) -> None:
-    """Keep what is there as .bak."""
-    for old in (output, *_journals(output)):
-        if old.exists():
-            backup = old.with_name(old.name + ".bak")
-            try:
-                os.replace(old, backup)
-            except OSError as error:
-                raise OutputError(f"cannot move {old} to {backup}: {error.strerror}.") from None
 
 
 def _complete(output: Path, entries: list[dict[str, Any]]) -> Outcome:
     """The outcome of a run that had ended; a kill may have left its journals."""
     for journal in _journals(output):
         journal.unlink()
+    remove_unused(temporary(_record(output)))
     outcome = _outcome(entries)
     logger.info(
         "%s is complete already, with %d errors; nothing to do. To answer anew: --overwrite.",
@@ -168,6 +167,11 @@ def _complete(output: Path, entries: list[dict[str, Any]]) -> Outcome:
         outcome.n_error,
     )
     return outcome
+
+
+def _record(output: Path) -> Path:
+    """Where is said how the run went: times, the host's share."""
+    return output.with_name(output.name + ".run.json")
 
 
 def _journals(output: Path) -> list[Path]:

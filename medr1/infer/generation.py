@@ -132,11 +132,7 @@ def generate(
         temperature=None,
         top_k=None,
         top_p=None,
-        # one completion a row, whatever the checkpoint's generation_config.json asks for; its
-        # repetition_penalty is left in force, as the field's evaluations leave it
-        num_beams=1,
-        num_return_sequences=1,
-        cache_implementation=None,
+        # the checkpoint's repetition_penalty is left in force, as the field's evaluations leave it
         **arguments,
     )
     prefix.trim()

@@ -22,7 +22,7 @@ from medr1.checkpoints.finding import LOADED
 from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError, OutputError, StateError
-from medr1.files import in_gb, parse_json, prepare_folder, read_text
+from medr1.files import clear_temporaries, in_gb, parse_json, prepare_folder, read_text
 from medr1.journal import held, require_unlocked
 from medr1.models import library_versions
 from medr1.train.manifest import checkpoints, newest_checkpoint
@@ -123,6 +123,7 @@ def taken(output: Path, begun: Beginning, *, overwrite: bool, first: bool) -> It
     if overwrite or output.is_file() or (shown and not (output / RECORD).is_file()):
         prepare_folder(output, overwrite=overwrite)
     with held(output / LOCK):
+        clear_temporaries(output)
         if begun.checkpoint is None and (output / RECORD).is_file():
             logger.info("%s: no checkpoint was finished there; beginning again.", output)
         yield

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.readers import Questions
+from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.prompts import user_text
 from medr1.records import Sample
@@ -42,7 +43,7 @@ from medr1.train.settings import (
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     from medr1.train.resume import ExactResume
 
@@ -79,6 +80,7 @@ def build_trainer(
     reward_funcs: list[Any] = list(rewards)
     output = settings.output_dir
     trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
+    config.model_init_kwargs = _reference_arguments(loaded, settings)
     trainer = trainer_class(
         model=loaded.model,
         reward_funcs=reward_funcs,
@@ -94,12 +96,11 @@ def build_trainer(
             *callbacks,
         ],
     )
+    config.model_init_kwargs = None  # no setting of the run, and not to be written with them
     if settings.completions_steps:
         path, every = output / "completions.jsonl", settings.completions_steps
         trainer.add_callback(CompletionsLog(path, every, trainer.samples))
     trainer.remove_callback(PrinterCallback)
-    if not config.use_vllm:
-        sample_from_the_policy(trainer)
     if quantization_config(settings) is not None:
         policy: Any = trainer.model
         for parameter in policy.parameters():  # TRL makes adapters of 4-bit weights 16 bits
@@ -108,16 +109,25 @@ def build_trainer(
     return trainer
 
 
-def sample_from_the_policy(trainer: GRPOTrainer) -> None:
-    """Switch off what the checkpoint's generation settings would add to the sampling.
+def _reference_arguments(loaded: LoadedModel, settings: TrainingSettings) -> dict[str, Any] | None:
+    """What TRL is to read a reference model with, which it does by itself: as ours is loaded.
 
-    What TRL leaves open is filled in from them: tokens drawn so are not those of the policy, whose
-    probabilities the update is made with.
+    Else the attention and the generation settings that stand in the checkpoint would win.
     """
-    neutral = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
-    for name, value in {**neutral, "no_repeat_ngram_size": 0}.items():
-        if getattr(trainer.generation_config, name) is None:
-            setattr(trainer.generation_config, name, value)
+    if not settings.trainer.get("beta") or settings.model.get("use_peft"):
+        return None
+    model: Any = loaded.model
+    if model.config.architectures != [type(model).__name__]:  # by which TRL chooses the class
+        raise InputError(
+            f"{loaded.path}/config.json: architectures is {str(model.config.architectures)[:60]}, "
+            f"expected [{type(model).__name__}] where there is a beta. Correct it there."
+        )
+    return {
+        "config": model.config,
+        "generation_config": model.generation_config,
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
 
 
 def fitting_samples(

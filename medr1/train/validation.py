@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medr1.checkpoints.integrity import CHECKSUMS
 from medr1.files import parse_json, read_text
 
 logger = logging.getLogger("medr1")
@@ -45,6 +46,9 @@ class KeepsTheBest:
         save: Callable[[Path, dict[str, Any]], None],
     ) -> None:
         self.trainer, self.validation, self.folder, self.save = trainer, validation, folder, save
+        self.beside = folder.with_name(f".{folder.name}")
+        if trainer.is_world_process_zero():
+            self._take_up()
         self.best: float | None = None
         self.has_looked = False
 
@@ -63,12 +67,17 @@ class KeepsTheBest:
         if not is_best:
             return
         self.best = accuracy
-        beside = self.folder.with_name(f".{self.folder.name}")
-        self.save(beside, {"step": step, **values})
+        self.save(self.beside, {"step": step, **values})
         if self.trainer.is_world_process_zero():
             shutil.rmtree(self.folder, ignore_errors=True)
-            os.replace(beside, self.folder)
+            os.replace(self.beside, self.folder)
         self.trainer.accelerator.wait_for_everyone()
+
+    def _take_up(self) -> None:
+        """Finish what a kill left of the last saving: give it its name, or remove it."""
+        if (self.beside / CHECKSUMS).is_file() and not self.folder.exists():
+            os.replace(self.beside, self.folder)
+        shutil.rmtree(self.beside, ignore_errors=True)
 
     def _whole_model(self) -> Any:
         """With DeepSpeed's ZeRO-3 the weights are gathered for as long as they are used."""

@@ -1,6 +1,8 @@
 """A configuration made to exhaust the machine is refused before anything is allocated."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -126,3 +128,59 @@ def test_the_estimate_is_what_transformers_builds(kind, text):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     built = sum(parameter.numel() for parameter in model.parameters())
     assert count_parameters(config) == pytest.approx(built, rel=0.01)
+
+
+LOOKED_AT_IN_A_PROCESS = """
+import json, pathlib, resource, sys
+import transformers.models.qwen2_5_vl.modeling_qwen2_5_vl
+from medr1.errors import InputError
+from medr1.models import load_model
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+folder = pathlib.Path(sys.argv[1])
+load_model(folder, device="cpu")
+before = peak()
+for name, keys, value in json.load(sys.stdin):
+    file = folder / name
+    text = file.read_text()
+    inner = document = json.loads(text)
+    for key in keys[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[keys[-1]] = value
+    file.write_text(json.dumps(document))
+    try:
+        load_model(folder, device="cpu")
+    except InputError as error:
+        assert "\\n" not in str(error), error
+    else:
+        print("accepted:", name, keys, value)
+    file.write_text(text)
+print(peak() - before)
+"""
+
+
+def test_a_bomb_is_refused_before_it_takes_memory(copy):
+    """In a process of its own: the peak of its memory above that of loading the checkpoint."""
+    bombs = [
+        ("config.json", path.split("__"), value)
+        for path, values in BOMBS.items()
+        for value in values
+    ]
+    text, vision = ["text_config"], ["vision_config"]
+    bombs += [("config.json", [*text, key], 10**9) for key in ("head_dim", "bos_token_id")]
+    bombs += [("config.json", [*vision, key], 10**9) for key in ("window_size", "in_channels")]
+    bombs += [("config.json", [*vision, "spatial_merge_size"], 10**12)]
+    bombs += [("config.json", [*text, "layer_types"], ["full_attention"] * 10**6)]
+    bombs += [("config.json", [key], 10**9) for key in ("image_token_id", "video_token_id")]
+    bombs += [("generation_config.json", ["eos_token_id"], list(range(10**6)))]
+    for key in ("max_pixels", "min_pixels", "patch_size", "merge_size", "temporal_patch_size"):
+        bombs += [("processor_config.json", ["image_processor", key], 10**12)]
+    for key in ("shortest_edge", "longest_edge"):
+        bombs += [("processor_config.json", ["image_processor", "size", key], 10**12)]
+    bombs += [("processor_config.json", ["image_processor", "size", "shortest_edge"], 10**9)]
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKED_AT_IN_A_PROCESS, str(copy)],
+        input=json.dumps(bombs), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float(done.stdout) < 100, done.stdout

@@ -1,6 +1,7 @@
 """What an update is made from: the policy that sampled, the reference, and the whole batch."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -90,11 +91,13 @@ def test_with_one_update_a_generation_the_policy_is_the_one_that_sampled(questio
 
 def test_what_is_sampled_has_the_probabilities_of_the_policy(questions, tmp_path):
     """Whatever the checkpoint's generation settings say: Qwen's own, and worse ones."""
-    loaded = fresh_model()
+    checkpoint = shutil.copytree(tiny_vl_folder(), tmp_path / "model")
+    settings = json.loads((checkpoint / "generation_config.json").read_text())
     qwen = {"top_k": 1, "top_p": 0.001, "temperature": 1e-6, "repetition_penalty": 1.05}
-    loaded.model.generation_config.update(
-        **qwen, do_sample=True, min_p=0.5, typical_p=0.1, no_repeat_ngram_size=2, eta_cutoff=0.1
-    )
+    worse = {"min_p": 0.5, "typical_p": 0.1, "no_repeat_ngram_size": 2, "eta_cutoff": 0.1}
+    settings = {**settings, **qwen, **worse, "do_sample": True}
+    (checkpoint / "generation_config.json").write_text(json.dumps(settings))
+    loaded = load_model(checkpoint, device="cpu")
     trainer = trainer_for(loaded, questions, tmp_path, temperature=0.7, shared_prefix=False)
     del trainer._generate_single_turn
     trainer.generation_config.output_scores = True
@@ -116,6 +119,26 @@ def test_what_is_sampled_has_the_probabilities_of_the_policy(questions, tmp_path
         with torch.no_grad():
             own_T = plain_logps(loaded, questions, sample_of[prompt], ids, 0.7)
         assert torch.allclose(drawn_T, own_T, atol=2e-5)
+
+
+def test_the_reference_is_loaded_as_the_model_is(questions, tmp_path):
+    checkpoint = shutil.copytree(tiny_vl_folder(), tmp_path / "model")
+
+    def rewrite(name, **values):
+        held = json.loads((checkpoint / name).read_text())
+        (checkpoint / name).write_text(json.dumps({**held, **values}))
+
+    rewrite("config.json", _attn_implementation="evil-org/evil-kernel")
+    rewrite("generation_config.json", early_stopping="x", watermarking_config={"bias": "x"})
+    loaded = load_model(checkpoint, device="cpu")
+    trainer = trainer_for(loaded, questions, tmp_path / "out", beta=0.04, shared_prefix=False)
+    assert trainer.ref_model.config._attn_implementation == "sdpa"
+    assert trainer.args.model_init_kwargs is None
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(trainer.ref_model.state_dict()[name], tensor)
+    rewrite("config.json", _attn_implementation=None, architectures=["AutoTokenizer"])
+    with pytest.raises(InputError, match="architectures"):
+        trainer_for(load_model(checkpoint, device="cpu"), questions, tmp_path / "o", beta=0.04)
 
 
 @pytest.mark.parametrize("extra", [{}, {"use_peft": True, "lora_r": 4}])

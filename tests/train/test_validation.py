@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +21,7 @@ pytest.importorskip("trl")
 
 from medr1.train.run import train
 from medr1.train.settings import settings_from
-from medr1.train.validation import Validation
+from medr1.train.validation import KeepsTheBest, Validation
 from medr1.validation import Rehearsal, validation_questions
 
 SMALL = {"max_steps": 4, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
@@ -168,3 +169,29 @@ def test_two_processes_share_the_questions_and_find_the_same(data, tmp_path):
     for line, checkpoint in ((lines[0], tiny_vl_folder()), (lines[-1], tmp_path / "out")):
         assert line["eval_accuracy"] == accuracy_of(checkpoint, questions)["value"]
         assert line["eval_n"] == len(questions.samples)
+
+
+@pytest.mark.parametrize(
+    ("whole", "has_best", "kept"),
+    [
+        (True, False, "new"),
+        (True, True, "old"),
+        (False, True, "old"),
+        (False, False, None),
+    ],
+)
+def test_what_a_kill_left_of_the_best_checkpoint_gets_its_name_or_goes(
+    tmp_path, whole, has_best, kept
+):
+    (tmp_path / ".best").mkdir()
+    (tmp_path / ".best" / "config.json").write_text("new")
+    if whole:
+        (tmp_path / ".best" / "SHA256SUMS").touch()
+    if has_best:
+        (tmp_path / "best").mkdir()
+        (tmp_path / "best" / "config.json").write_text("old")
+    trainer = SimpleNamespace(is_world_process_zero=lambda: True)
+    KeepsTheBest(trainer, Validation(dict), tmp_path / "best", lambda *_: None)
+    assert not (tmp_path / ".best").exists()
+    left = tmp_path / "best" / "config.json"
+    assert (left.read_text() if left.exists() else None) == kept

@@ -15,9 +15,11 @@ from medr1.data.items import gold_letter
 from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.evaluate.pairing import image_names
+from medr1.files import TEMPORARY, lock, remove_unused
 from medr1.records import Prediction, Sample
 
 AMBIGUOUS = -1
+_PREFIX = "medr1-data-"
 _WITHOUT_IMAGE = ("no_image",)
 """What may be wrong with a sample of the data whose answer is judged all the same."""
 
@@ -43,7 +45,10 @@ class Lookup:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
-            self._file = tempfile.NamedTemporaryFile(prefix="medr1-data-")  # noqa: SIM115
+            for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*{TEMPORARY}"):
+                remove_unused(left)  # of a run that was killed
+            self._file = tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=TEMPORARY)  # noqa: SIM115
+            lock(self._file.fileno(), Path(self._file.name))
             pickle.dump({**vars(self), "_file": None}, self._file)
             self._file.flush()
         return _from_file, (self._file.name,)
