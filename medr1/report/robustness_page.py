@@ -22,8 +22,13 @@ Document = Mapping[str, Any]
 Thumbnails = Mapping[tuple[str, int], bytes]
 
 
-def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
-    """The page of a robustness.json document; `thumbnails` from `perturbed_thumbnails`."""
+def robustness_html(
+    document: Document, *, thumbnails: Thumbnails, burned_in: str | None = None
+) -> str:
+    """The page of a robustness.json document; `thumbnails` from `perturbed_thumbnails`.
+
+    `burned_in` warns of text that may stand in the picture that is shown.
+    """
     from medr1 import __version__
 
     style = asset("report.css")
@@ -39,6 +44,7 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
         unadjusted=UNADJUSTED,
         table=_table(document, found),
         examples=_examples(found, thumbnails),
+        burned_in=burned_in,
         original=data_uri(thumbnails["none", 0]) if ("none", 0) in thumbnails else None,
         groups=_groups(document, found),
         left_out=_left_out(document, found),

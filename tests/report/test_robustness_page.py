@@ -165,6 +165,13 @@ def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
     assert (heights[1] - heights[0]) / scale == pytest.approx(2 / 18, abs=0.02)
 
 
+def test_the_page_warns_of_text_in_the_picture_it_shows(pictures):
+    said = "3 of 4 questions may have text <in> the picture"
+    page = robustness_html(document(), thumbnails=pictures, burned_in=said)
+    assert "3 of 4 questions may have text &lt;in&gt; the picture" in page
+    assert "Before you pass this page on" not in robustness_html(document(), thumbnails=pictures)
+
+
 def test_thumbnails_are_of_the_first_picture_that_can_be_read(pictures, tmp_path):
     assert set(pictures) == {("none", 0)} | {
         (k, s) for k in ("contrast", "jpeg") for s in (1, 3, 5)
