@@ -51,6 +51,8 @@ def test_a_table_a_document_a_page_and_the_answers(done):
     }
     assert "contrast" in result.stdout and "grey picture" in result.stdout
     assert "questions" not in result.stdout.splitlines()[0] and "as they are" in result.stderr
+    warned = "may have text in the picture itself"  # ultrasound is among the questions
+    assert warned in result.stderr and warned in (folder / "out" / "robustness.html").read_text()
     document = json.loads((folder / "out" / "robustness.json").read_text())
     assert document["schema"] == "medr1.robustness/1"
     entries = json.loads((folder / "out" / "results.json").read_text())["results"]

@@ -258,7 +258,7 @@ def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[st
     from medr1.report.gallery import gallery_choice
 
     chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.settings.seed)
-    return evaluation.entries(path, chosen)
+    return evaluation.entries(path, chosen, judged)
 
 
 def _image_roots(
@@ -281,7 +281,7 @@ def _write(
     from medr1.report.confusion import confusion_csv
     from medr1.report.csv_tables import summary_csv
     from medr1.report.page import report_html
-    from medr1.report.thumbnails import NOT_FOUND, make_thumbnails
+    from medr1.report.thumbnails import NOT_FOUND, burned_in, make_thumbnails
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)
     write_atomic(folder / "items.jsonl", lines)
@@ -295,5 +295,8 @@ def _write(
             missing,
             len(thumbnails),
         )
-    write_atomic(folder / "report.html", report_html(summaries, shown, thumbnails=thumbnails))
+    if text := burned_in(shown, image_roots, thumbnails):
+        logger.warning("report.html: %s", text)
+    page = report_html(summaries, shown, thumbnails=thumbnails, burned_in=text)
+    write_atomic(folder / "report.html", page)
     write_atomic(folder / "summary.json", to_json(document))

@@ -87,6 +87,7 @@ def prepare(**options: Any) -> None:
       medr1 data prepare OmniMedVQA.zip --output-dir data/ct --modality CT --splits Splits/modality
       medr1 data prepare my.csv --output-dir data/my --map image=file --map ground_truth=label
     """
+    from medr1.data.burned_in import warning
     from medr1.data.prepare import Preparation
     from medr1.data.prepare import prepare as run
     from medr1.errors import ItemErrorsOverBudget
@@ -121,6 +122,9 @@ def prepare(**options: Any) -> None:
         ", ".join(parts),
         f"{counts['images']:,}",
     )
+    why = [name for name, n in manifest.get("burned_in", {}).items() for _ in range(n)]
+    if text := warning([*why, *[None] * (counts["items"] - len(why))], "items"):
+        logger.warning(text)
     for error in errors[:3]:
         logger.warning("left out: %s", clean(error["message"]))
     if len(errors) > options["max_errors"]:

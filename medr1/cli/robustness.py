@@ -221,6 +221,7 @@ def _say_how_long(loaded: Any, planned: Plan, decoding: Any, options: Mapping[st
 
 def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
     """robustness.json, the page and the table, from the results."""
+    from medr1.data.burned_in import suspected, warning
     from medr1.evaluate.results import read_results
     from medr1.evaluate.trust.robustness import robustness as robustness_of
     from medr1.files import to_json, write_atomic
@@ -240,6 +241,10 @@ def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) ->
         planned.clean, planned.questions.image_root, planned.severities, seed=settings.seed
     )
     page = output.with_name("robustness.html")
-    write_atomic(page, robustness_html(document, thumbnails=thumbnails))
+    said = (suspected(p.sample, p.image_notes) for p in results.predictions)
+    text = warning(said, "questions, one of whose pictures is shown,") if thumbnails else None
+    if text:
+        logger.warning("%s: %s", page.name, text)
+    write_atomic(page, robustness_html(document, thumbnails=thumbnails, burned_in=text))
     logger.info("%s", page)
     click.echo(to_json(document) if as_json else robustness_table(document), nl=not as_json)

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from PIL import (
     BmpImagePlugin,
@@ -30,8 +30,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from medr1.data.burned_in import header_notes
 from medr1.data.pixels import check_deep_colour, is_deep_colour, to_rgb
 from medr1.errors import ItemError
+
+T = TypeVar("T")
 
 MAX_PIXELS = 89_000_000
 """Just under the size from which Pillow itself warns of a decompression bomb."""
@@ -137,16 +140,25 @@ def load_image(
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels as stored, from the header alone; ItemError as in `load_image`."""
+    return _of_header(path, lambda image: image.size)
+
+
+def text_notes(path: Path) -> list[str]:
+    """What `load_image` notes of text in the picture, from the header alone, with its errors."""
+    return _of_header(path, header_notes)
+
+
+def _of_header(path: Path, ask: Callable[[Image.Image], T]) -> T:
     shown = _shorten(path.name)
     with _open(path, shown) as file:
         try:
             image = _opened(file, file.read(132), shown)
             _check_header(image, shown, MAX_PIXELS)
+            return ask(image)
         except Image.DecompressionBombError:
             raise _too_many_pixels(shown, MAX_PIXELS) from None
         except _DECODE_ERRORS as error:
             raise _unreadable(shown, error) from None
-        return image.size
 
 
 def decode_image(content: bytes, name: str) -> LoadedImage:
@@ -247,6 +259,7 @@ def _decode(file: IO[bytes], shown: str, max_pixels: int) -> LoadedImage:
         if image.format != "TIFF":
             rgb = rgb.transpose(_TURNS[orientation])
     rgb.info = {}
+    notes += header_notes(image)
     return LoadedImage(rgb, tuple(notes))
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import medr1
+from medr1.data.burned_in import suspected
 from medr1.data.layout import Picture, domain_folders, place_pictures, write_split
 from medr1.data.pictures import Job, make_pictures
 from medr1.data.sources import Source, open_questions
@@ -112,7 +113,7 @@ def prepare(
             {"image": next(iter(source.samples[index].images), None), **vars(problems[index])}
             for index in sorted(problems)
         ]
-        manifest = {"schema": PREPARED_SCHEMA, "meta": meta, **_counts(kept, made)}
+        manifest = {"schema": PREPARED_SCHEMA, "meta": meta, **_counts(kept, made, pictures)}
         manifest |= {"errors": errors, "files": dict(sorted(written.items()))}
         write_atomic(output / "manifest.json", to_json(manifest))
     (output / _JOURNAL).unlink()
@@ -351,13 +352,19 @@ def _write(
 
 
 def _counts(
-    kept: Sequence[tuple[Item, Picture]], made: Mapping[int, Mapping[str, Any]]
+    kept: Sequence[tuple[Item, Picture]],
+    made: Mapping[int, Mapping[str, Any]],
+    pictures: Sequence[Picture],
 ) -> dict[str, Any]:
-    """The manifest's figures."""
+    """The manifest's figures; `burned_in`: of how many items pictures may have text in them."""
     splits = Counter(item.split for item, _ in kept)
     notes = Counter(note.split()[0] for entry in made.values() for note in entry.get("notes", ()))
     counts: dict[str, Any] = {"items": len(kept)}
     counts["images"] = sum("sha256" in entry for entry in made.values())
     counts |= {split: splits[split] for split in SPLITS if splits[split]}
     counts["by"] = count_table((item.sample, item.split) for item, _ in kept)
-    return {"counts": counts, "image_notes": dict(sorted(notes.items()))}
+    notes_of = {pictures[index].target: entry.get("notes", ()) for index, entry in made.items()}
+    suspects = Counter(suspected(item.sample, notes_of[to.target]) for item, to in kept)
+    suspects.pop(None, None)
+    found = {"image_notes": notes, "burned_in": suspects}
+    return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in found.items()}}

@@ -45,5 +45,9 @@ class Coded(Generic[T]):
         """For each item the number that the function gives for its value."""
         return np.array([function(value) for value in self.values], dtype=np.float64)[self.codes]
 
+    def __getitem__(self, place: int) -> T:
+        """The value of one item."""
+        return self.values[self.codes[place]]
+
     def __iter__(self) -> Any:
         return (self.values[code] for code in self.codes)

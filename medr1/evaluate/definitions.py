@@ -277,11 +277,12 @@ _LIST = (
     Definition(
         "image_needed",
         "Accuracy where an image is needed",
-        "accuracy over the items that no blind predictor above chance gets right",
-        "Predictors fitted on --train-data: option prior, question lookup, text classifier.",
+        "accuracy over the items that no blind predictor gets right where it is above chance",
+        "Longest option; option prior, question lookup, text classifier fitted on --train-data. "
+        "Above chance: on all items, or in a modality, question type or data set (Holm).",
         _OWN,
         _SHARE,
-        "What the model can do where the texts alone do not give the answer away.",
+        "What the model can do where these predictors fail; others may still know the answer.",
         "medr1/data/audit/shortcuts.py",
     ),
     Definition(

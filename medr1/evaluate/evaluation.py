@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
+from medr1.data.burned_in import suspected
+from medr1.data.identifiers import identifiers
 from medr1.errors import InputError
+from medr1.evaluate.groups import shown_metadata
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
 from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
@@ -178,22 +181,38 @@ class Evaluation:
         for chunk in results.chunks:
             yield from unique.of(chunk.predictions())
 
-    def entries(self, path: Path, positions: Collection[int]) -> list[dict[str, Any]]:
-        """The items at these positions as in results.json, with the verdict and its trace."""
-        wanted, protocol = set(positions), self._resolved(path).protocol
+    def entries(
+        self, path: Path, positions: Collection[int], judged: Judged
+    ) -> list[dict[str, Any]]:
+        """The items at these positions as in results.json, with the verdict and its trace.
+
+        `judged` are all of the file's. Of the metadata there are only the keys asked for;
+        `hidden` are the identifiers of the item, with what is to stand in their place, and
+        `burned_in` says why its pictures may have text in them.
+        """
+        wanted, shown = set(positions), shown_metadata(judged)
         return [
-            self._entry(path, prediction, protocol)
+            self._entry(
+                path,
+                prediction,
+                judged.settings.protocol,
+                {key: found for key, column in shown.items() if (found := column[position])},
+            )
             for position, prediction in enumerate(self._predictions(path))
             if position in wanted
         ]
 
-    def _entry(self, path: Path, prediction: Prediction, protocol: str) -> dict[str, Any]:
+    def _entry(
+        self, path: Path, prediction: Prediction, protocol: str, shown: Mapping[str, str]
+    ) -> dict[str, Any]:
         found = verdict(prediction, protocol)
-        said = prediction_to_dict(prediction)
+        said, metadata = prediction_to_dict(prediction), prediction.sample.metadata
         row = {**item_row(prediction, found), "error": said["error"]}
-        entry = {"results": str(path), **said, **row}
+        entry = {"results": str(path), **said, **row, "metadata": shown}
+        hidden = {value: shown.get(key, "…") for key, value in identifiers(metadata)}
         reasoning = found.extraction.reasoning if found else prediction.reasoning
-        return {**entry, "reasoning": reasoning}
+        text = suspected(prediction.sample, prediction.image_notes)
+        return {**entry, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
 
 
 def _stated_accuracy(meta: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any] | None:

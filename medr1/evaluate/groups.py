@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from medr1.data.identifiers import is_identifier, running_numbers
 from medr1.errors import InputError
 from medr1.evaluate.judging import GROUPS, Coded, Judged
 
@@ -18,7 +19,8 @@ BINS = 4
 def group_columns(judged: Judged) -> tuple[dict[str, Coded[str | None]], list[str]]:
     """The columns to split by, many numbers put into bins, and what there is to say about them.
 
-    InputError for a key that no item's metadata has.
+    Values of a key that names patients or studies are running numbers here, and so in every
+    summary, table and page. InputError for a key that no item's metadata has.
     """
     columns, notes = {}, []
     for kind, column in judged.columns.groups.items():
@@ -31,10 +33,45 @@ def group_columns(judged: Judged) -> tuple[dict[str, Coded[str | None]], list[st
             continue
         if not any(value is not None for value in column.values):
             raise InputError(f"--group-by {kind}: no item has this key. {_known_keys(judged)}")
+        if _is_private(kind, column):
+            columns[kind] = _numbered(kind, column)
+            notes.append(
+                f"{kind} may identify a patient or a study: its groups are numbered, not named."
+            )
+            continue
         columns[kind], said = binned(column)
         if said:
             notes.append(f"{kind} has {said}.")
     return columns, notes
+
+
+def shown_metadata(judged: Judged) -> dict[str, Coded[str | None]]:
+    """What a page may show of the items' metadata: the keys asked for, identifiers as numbers.
+
+    What --cluster-by names tells which items belong together, and so is a number as well.
+    """
+    found = {
+        kind: _numbered(kind, column) if _is_private(kind, column) else column
+        for kind, column in judged.columns.groups.items()
+        if kind not in GROUPS
+    }
+    if judged.unit != "image" and judged.unit not in found:
+        clusters = judged.columns.clusters
+        values = [value if isinstance(value, str) else None for value in clusters.values]
+        found[judged.unit] = _numbered(judged.unit, Coded(values, clusters.codes))
+    return found
+
+
+def _is_private(kind: str, column: Coded[str | None]) -> bool:
+    """Whether the key names patients or studies, or holds objects, in which names may be."""
+    return is_identifier(kind) or any(value and value[0] == "{" for value in column.values)
+
+
+def _numbered(kind: str, column: Coded[str | None]) -> Coded[str | None]:
+    """The column with running numbers in the place of its values."""
+    numbers = running_numbers(kind, column.values)
+    names = [None if value is None else numbers[value] for value in column.values]
+    return Coded(names, column.codes)
 
 
 def require_clusters(judged: Judged) -> None:

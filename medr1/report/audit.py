@@ -33,6 +33,8 @@ WORDINGS = {
     "same_question_and_options": "same wording and options, any image",
     "near_question": "one word apart, any image",
 }
+MAX_NAMED = 6
+"""Groups that a sentence names for one predictor; audit.json has them all."""
 _ITEM_COLUMNS = (
     *("kind", "file", "line", "item", "id", "image", "question", "detail"),
     *("other_file", "other_line", "other_item"),
@@ -46,6 +48,8 @@ def audit_table(document: Mapping[str, Any], *, width: int = 80, color: bool = F
         parts += ["", *_leak_lines(document, width, color)]
     parts += ["", *grid(_BLIND_HEADER, list(_blind_rows(document["blind"])), width, color)]
     parts += ["", _filled(needed_sentence(document), width)]
+    if document["image_needed"].get("n") and document["image_needed"]["items"] is not None:
+        parts.append(_filled(NEEDED_MEANING, width))
     best = document["blind"].get("best")
     if any(document["groups"].values()):
         parts += ["", f"By group, answered without the image by {PREDICTORS[best]}:"]
@@ -159,23 +163,47 @@ def control_text(control: Mapping[str, Any] | None) -> str:
 
 
 def needed_sentence(document: Mapping[str, Any]) -> str:
-    """How many items need their image, by which predictors."""
+    """How many items need their image, and which predictors take the others out, and where."""
     needed = document["image_needed"]
     if needed["items"] is None:
         return f"Image-needed subset: not known, {needed['reason']}."
     if not needed["n"]:
         return "Image-needed subset: no item has options and a gold answer."
-    if not needed["predictors"]:
+    if not needed["predictors"] and not needed["in_groups"]:
         return (
             f"Image-needed subset: all {needed['n']:,} items, because no predictor that reads the "
-            "options is above chance."
+            "options is above chance, on all items or in a group."
         )
-    names = ", ".join(PREDICTORS[name] for name in needed["predictors"])
+    everywhere = [f"{PREDICTORS[name]} on all items" for name in needed["predictors"]]
+    names = "; ".join([*everywhere, *_in_groups(needed["in_groups"])])
     return (
         f"Image-needed subset: {needed['items']:,} of {needed['n']:,} items "
-        f"({percent(needed['share'])}) are answered by none of: {names}. About "
-        f"{needed['lucky']:.0f} others are left out because the best of them guessed well."
+        f"({percent(needed['share'])}). The others are answered by a predictor where it is above "
+        f"chance: {names}. About {needed['lucky']:.0f} of them because it guessed well."
     )
+
+
+NEEDED_MEANING = (
+    "What the subset means: no predictor that is named here gets these items right where it is "
+    "above chance. That does not prove that only the image gives the answer: other predictors, or "
+    "what a large model has read, may do it. Where a model's score on the subset is far below its "
+    "score on all items, shortcuts carry part of the score."
+)
+
+
+def group_name(kind: str, group: str) -> str:
+    """Such as "modality CT"."""
+    return f"{kind.replace('_', ' ')} {clean(group)}"
+
+
+def _in_groups(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each predictor with the groups in which it is above chance."""
+    groups: dict[str, list[str]] = {}
+    for one in found:
+        groups.setdefault(one["predictor"], []).append(group_name(one["kind"], one["group"]))
+    for predictor, names in groups.items():
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        yield f"{PREDICTORS[predictor]} in {', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _group_lines(

@@ -12,12 +12,15 @@ from typing import Any
 
 from medr1.report.audit import (
     LEAKS,
+    NEEDED_MEANING,
     PREDICTORS,
     WORDINGS,
     balance_sentence,
     control_text,
+    group_name,
     needed_sentence,
 )
+from medr1.report.comparison import p_text
 from medr1.report.page import asset, csp_hash, template
 from medr1.report.sections import MARGIN, PLOT_WIDTH, at_share, forest_row
 from medr1.report.tables import percent
@@ -45,6 +48,8 @@ def audit_html(document: Document, items: Sequence[Mapping[str, Any]]) -> str:
         balance=balance_sentence(document),
         options=[(k, count(n)) for k, n in document["options"].items()],
         needed=needed_sentence(document),
+        needed_meaning=NEEDED_MEANING,
+        known=_known(document["image_needed"]),
         blind=_blind(document["blind"]),
         chance=at_share(document["blind"]["chance"]),
         best=PREDICTORS.get(document["blind"].get("best") or "", ""),
@@ -128,6 +133,21 @@ def _groups(document: Document) -> list[dict[str, Any]]:
             kind = line(kind.replace("_", " "))
             found.append({"kind": kind, "rows": rows, "left_out": len(groups) - len(kept)})
     return found
+
+
+def _known(needed: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row for each predictor and group in which it is above chance."""
+    return [
+        {
+            "group": line(group_name(one["kind"], one["group"])),
+            "predictor": PREDICTORS[one["predictor"]],
+            "value": percent(one["value"]),
+            "chance": percent(one["chance"]),
+            "p": p_text(one["p_holm"]),
+            "n": count(one["n"]),
+        }
+        for one in (needed.get("in_groups") or ())[:MAX_GROUPS]
+    ]
 
 
 def _files(document: Document) -> list[dict[str, str]]:

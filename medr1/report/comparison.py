@@ -16,6 +16,23 @@ _COLUMNS = (
 )
 
 
+LEVEL = 0.05
+"""Under this Holm's p says that a difference is shown."""
+UNADJUSTED = (
+    "Each interval is for one comparison and not adjusted for the others; p (Holm) alone decides "
+    "whether a difference is shown."
+)
+"""One verdict: Holm's p is exact and holds for all comparisons together, and the interval only
+says how large one difference may be. Of thirty such intervals one or two exclude zero by chance.
+Intervals that hold together are wider than Holm's steps need, and would disagree with p again."""
+
+
+def is_shown(entry: Mapping[str, Any]) -> bool:
+    """Whether the difference is shown: its p, corrected for all comparisons, is small enough."""
+    p = entry.get("p_holm")
+    return p is not None and p < LEVEL
+
+
 _SHARE_HEADER: Row = ("value", "95 % interval")
 
 
@@ -121,7 +138,7 @@ def _significance_note(document: Mapping[str, Any]) -> str:
     unit = clean(document["clusters"])
     several = len(document["comparisons"]) > 1
     over = "over the runs, or over the groups of a kind" if several else "over the groups of a kind"
-    return f"p: exact, flipping the sign of whole {unit}; corrected by Holm {over}."
+    return f"p: exact, flipping the sign of whole {unit}; corrected by Holm {over}. {UNADJUSTED}"
 
 
 def p_text(p: float | None) -> str:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medr1.data.identifiers import without
 from medr1.report.tables import percent
 from medr1.report.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
 from medr1.report.visible import line, short_path, visible
@@ -16,7 +17,6 @@ NUM_RIGHT = 40
 MAX_CELLS = 1 << 16
 """Of each verdict kind; groups share them at random, so that a million values cost little."""
 MAX_OPTIONS = 26
-MAX_METADATA = 12
 
 KINDS = {
     "wrong": "wrong answer",
@@ -144,12 +144,13 @@ def _item_view(item: Row, place: int, thumbnails: Mapping[str, bytes | str]) -> 
     error = item.get("error") or {}
     output, reasoning = item.get("model_output"), item.get("reasoning")
     confidence = item.get("confidence")
+    hidden = item.get("hidden") or {}
     return {
         "anchor": f"item-{place + 1}",
         "place": place,
         "kind": kind,
         "verdict": KINDS[kind],
-        "id": line(item.get("id")),
+        "id": line(without(str(item.get("id", "")), hidden)),
         "file": short_path(item.get("results")),
         "about": [line(value, 60) for value in about if value is not None],
         "images": [_image_view(item, name, thumbnails) for name in names[:MAX_IMAGES]],
@@ -168,10 +169,12 @@ def _item_view(item: Row, place: int, thumbnails: Mapping[str, bytes | str]) -> 
         "tokens": item.get("num_tokens"),
         "length": len(str(output or "")),
         "cut": item.get("finish_reason") == "length",
-        "error": f"{line(error.get('code'))}: {line(error.get('message'), 400)}" if error else None,
+        "error": f"{line(error.get('code'))}: "
+        f"{line(without(str(error.get('message', '')), hidden), 400)}"
+        if error
+        else None,
         "metadata": [
-            (line(key, 60), line(value, 200))
-            for key, value in list((item.get("metadata") or {}).items())[:MAX_METADATA]
+            (line(key, 60), line(value, 200)) for key, value in (item.get("metadata") or {}).items()
         ],
     }
 
@@ -196,6 +199,7 @@ def _option_view(item: Row, letter: str) -> dict[str, Any]:
 
 def _image_view(item: Row, name: str, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
     found = thumbnails.get(thumbnail_key(item, name), "image not shown")
+    shown = short_path(without(name, item.get("hidden") or {}))
     if isinstance(found, str):
-        return {"name": short_path(name), "source": None, "note": line(found)}
-    return {"name": short_path(name), "source": data_uri(found), "note": ""}
+        return {"name": shown, "source": None, "note": line(found)}
+    return {"name": shown, "source": data_uri(found), "note": ""}

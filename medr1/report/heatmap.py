@@ -1,7 +1,8 @@
 """A matrix of results as heat maps, drawn without a display: accuracies, and gains over the base.
 
 Colours are told apart with every kind of colour vision; what matters is also written, outlined
-(in-domain) or hatched (test images were trained on).
+(in-domain) or hatched (test images were trained on). A gain has its full colour only where its
+stars say that it differs from the base: else a small difference would look like a finding.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ _GAP = 0.18
 _NAME, _HEAD = 20, 14
 """Characters in a line of a name beside and above the cells."""
 _MINUS = "\u2212"
-_INK, _FAINT = "#1a1a1a", "#767676"
+_INK, _FAINT, _FAINT_INK = "#1a1a1a", "#767676", "#505050"
 _ACCURACY = ("#F6F3EA", "#BBD7C1", "#6BAE99", "#25777A", "#0C3C4C")
 # Okabe and Ito's vermillion and blue, darker and lighter: told apart with every colour vision
-_GAIN = ("#A34700", "#E8A35C", "#F7F7F7", "#7DB5DC", "#00507E")
+_NOTHING = "#F7F7F7"
+_GAIN = ("#A34700", "#E8A35C", _NOTHING, "#7DB5DC", "#00507E")
 
 
 def heat_maps(document: Mapping[str, Any]) -> dict[str, bytes]:
@@ -95,6 +97,10 @@ def _foot(document: Mapping[str, Any], inches: float) -> list[str]:
     """The notes, wrapped to the figure; what is outlined or hatched is said where it occurs."""
     said = [f"Hatched, {note}" if note == SHARED else note for note in notes(document)]
     said[0] += " Outlined: in domain."
+    if any(panel.signed for panel in panels(document)):
+        said.insert(
+            1, "Gains: full colour with stars, faint where none is shown; averages untested."
+        )
     return [line for note in said for line in textwrap.wrap(clean(note), int(inches * 15))]
 
 
@@ -118,7 +124,8 @@ def _draw(axes: Axes, panel: Panel, height: float) -> None:
         for cell, x in zip(cells, at_x, strict=True):
             apart = x == at_x[-1] or y == at_y[-1] or y < panel.n_reference
             if cell is not None:
-                _fill(axes, panel, cell, (x, y), colors((cell.value - low) / (high - low)))
+                color = colors((cell.value - low) / (high - low))
+                _fill(axes, panel, cell, (x, y), _shown(panel, cell, color))
             elif not apart:
                 _blank(axes, x, y)
     axes.set_xticks([x + 0.5 for x in at_x], [_name(name, _HEAD) for name in panel.columns])
@@ -146,13 +153,26 @@ def _scale(panel: Panel) -> tuple[Colormap, float, float]:
     return LinearSegmentedColormap.from_list("accuracy", _ACCURACY), low, high
 
 
+def _shown(panel: Panel, cell: Cell, color: Sequence[float]) -> Sequence[float]:
+    """A cell's colour: of a gain without stars only a fifth is left, and none without a test."""
+    from matplotlib.colors import to_rgb
+
+    if cell.mark or not panel.signed:
+        return color
+    left = 0.2 if cell.tested else 0.0
+    return [
+        left * c + (1 - left) * other for c, other in zip(color, to_rgb(_NOTHING), strict=False)
+    ]
+
+
 def _fill(axes: Axes, panel: Panel, cell: Cell, place: tuple[float, float], color: Any) -> None:
     """One cell: its colour, hatched where images are shared, outlined where in domain."""
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
     x, y = place
-    ink = _ink(color)
+    ink = to_rgb(_FAINT_INK) if cell.tested and not cell.mark else _ink(color)
     axes.add_patch(Rectangle((x + 0.02, y + 0.03), 0.96, 0.94, facecolor=color, lw=0))
     if cell.shared:
         hatched = Rectangle((x + 0.02, y + 0.03), 0.96, 0.94, fill=False, lw=0, hatch="////")
@@ -163,7 +183,8 @@ def _fill(axes: Axes, panel: Panel, cell: Cell, place: tuple[float, float], colo
     sign = "†" if cell.shared else ""
     value = f"{panel.text(cell.value)}{cell.mark}{sign}".replace("-", _MINUS)
     about = interval_text(cell.ci95, panel.signed).replace("-", _MINUS)
-    lines = ((0.40 if about else 0.52, value, 10.5, "bold"), (0.74, about, 7, "normal"))
+    weight = "normal" if cell.tested and not cell.mark else "bold"
+    lines = ((0.40 if about else 0.52, value, 10.5, weight), (0.74, about, 7, "normal"))
     around = [withStroke(linewidth=2.5, foreground=color)] if cell.shared else []
     middle: Any = {"ha": "center", "va": "center", "color": ink, "path_effects": around}
     for down, said, size, weight in lines:

@@ -41,6 +41,8 @@ class Cell:
     shared: bool = False
     """Whether test images were trained on."""
     in_domain: bool = False
+    tested: bool = False
+    """Whether it is a gain with a p: one without a mark is not shown to be other than zero."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def _panel(
         shared = bool(entry["shared"] and entry["shared"]["items"])
         metric = entry[key]
         mark = entry["mark"] if key == "gain" else ""
-        return Cell(metric["value"], metric["ci95"], mark, shared, entry["in_domain"])
+        tested = key == "gain" and entry["p_holm"] is not None
+        return Cell(metric["value"], metric["ci95"], mark, shared, entry["in_domain"], tested)
 
     rows: list[tuple[str, list[Cell | None]]] = []
     for name, row in reference.items():
@@ -116,7 +119,8 @@ def notes(document: Mapping[str, Any]) -> list[str]:
         "Rows: trained on; columns: tested on.",
         *([stars] if document["rows"]["base"] else []),
         *([SHARED] if any(entry and entry["items"] for entry in shared) else []),
-        f"95 % intervals draw {unit}: they speak of other {unit}, not of other training runs.",
+        f"95 % intervals draw {unit}: they speak of other {unit}, not of other training runs. Each "
+        "is for one cell and not adjusted for the others.",
     ]
 
 

@@ -26,10 +26,12 @@ def report_html(
     items: Sequence[Mapping[str, Any]],
     *,
     thumbnails: Mapping[str, bytes | str],
+    burned_in: str | None = None,
 ) -> str:
     """The page: an overview where there are several summaries, each of them, and the gallery.
 
-    `items` are those to show (`gallery.gallery_choice`); `thumbnails` come from `make_thumbnails`.
+    `items` are those to show (`gallery.gallery_choice`); `thumbnails` come from `make_thumbnails`,
+    and `burned_in` from the function of that name beside it.
     """
     from medr1 import __version__
 
@@ -44,6 +46,7 @@ def report_html(
         overview=overview(summaries) if len(summaries) > 1 else None,
         sections=[summary_view(summary, place) for place, summary in enumerate(summaries)],
         gallery=gallery_view(items, thumbnails),
+        burned_in=burned_in,
         sources=SOURCES,
         version=__version__,
         plot_width=PLOT_WIDTH,

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medr1.report.comparison import p_text
+from medr1.report.comparison import UNADJUSTED, is_shown, p_text
 from medr1.report.tables import Row, clean, grid, interval_text, percent
 
 Document = Mapping[str, Any]
@@ -38,6 +38,7 @@ def robustness_table(document: Document, *, width: int = 80, color: bool = False
     parts = [about, *grid(_HEADER, list(_rows(document)), width, color)]
     for name, key in _OVERALL:
         parts.append(_overall(name, document[key]))
+    parts.append(textwrap.fill(UNADJUSTED, width))
     return "\n".join([*parts, *warnings])
 
 
@@ -112,7 +113,10 @@ def headline_sentence(document: Document) -> str:
 
 
 def sentences(document: Document) -> list[str]:
-    """One for each perturbation, the worst first: its costliest severity, and changed answers."""
+    """One for each perturbation, the worst first: its costliest severity, and changed answers.
+
+    Of the severities whose change is shown, where there are any.
+    """
     found = [said for one in worst_first(document) if (said := _sentence(one))]
     return [*found, *_views_sentence(document.get("views") or {})]
 
@@ -139,17 +143,18 @@ def _sentence(one: Document) -> str | None:
     cells = [cell for cell in one["cells"] if cell["difference"]["value"] is not None]
     if not cells:
         return None
-    cell = min(cells, key=lambda cell: cell["difference"]["value"])
+    shown = [cell for cell in cells if is_shown(cell)]
+    cell = min(shown or cells, key=lambda cell: cell["difference"]["value"])
     name = one["title"]
     if one["is_scale"]:
         name += f" of severity {cell['severity']}"
     elif len(one["cells"]) > 1:
         name += f" (variant {cell['severity']})"
-    said = f"{name} {_cost(cell['difference'])}; the answer changes for "
+    said = f"{name} {_cost(cell)}; the answer changes for "
     said += f"{percent(cell['flip_rate']['value'])} of the items."
     right, sure = cell["accuracy"]["value"], cell["confidence"]["value"]
-    ci95 = cell["difference"]["ci95"]
-    if sure is not None and ci95 and ci95[1] < 0 and right < sure:
+    lost = bool(shown) and cell["difference"]["value"] < 0
+    if sure is not None and lost and right < sure:
         said += f" It is then {percent(sure)} sure on average, and right in {percent(right)}."
     if (same := one["consistency"]) and same["value"] is not None:
         said += (
@@ -159,14 +164,17 @@ def _sentence(one: Document) -> str | None:
     return said
 
 
-def _cost(difference: Document) -> str:
-    """ "costs 12.0 points [8.0 to 16.0]", or that nothing is shown."""
+def _cost(cell: Document) -> str:
+    """ "costs 12.0 points [8.0 to 16.0], p 0.004", or that nothing is shown."""
+    difference = cell["difference"]
     value, ci95 = 100 * difference["value"], difference["ci95"]
-    if ci95 is None:
-        return f"changes accuracy by {value:+z.1f} points ({clean(difference['method'])})"
-    low, high = (100 * bound for bound in ci95)
-    if high < 0:
-        return f"costs {-value:.1f} points [{-high:.1f} to {-low:.1f}]"
-    if low > 0:
-        return f"gains {value:.1f} points [{low:.1f} to {high:.1f}]"
-    return f"shows no clear change ({value:+z.1f} points [{low:+z.1f} to {high:+z.1f}])"
+    p = f", p {p_text(cell['p_holm'])}"
+    if not is_shown(cell):
+        bounds = f" [{interval_text(ci95, True)}]" if ci95 else f" ({clean(difference['method'])})"
+        return f"shows no clear change ({value:+z.1f} points{bounds}{p})"
+    sign = -1 if value < 0 else 1
+    bounds = f" ({clean(difference['method'])})"
+    if ci95:
+        low, high = sorted(sign * 100 * bound for bound in ci95)
+        bounds = f" [{low:z.1f} to {high:z.1f}]"
+    return f"{'costs' if value < 0 else 'gains'} {abs(value):.1f} points{bounds}{p}"

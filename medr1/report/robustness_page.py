@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medr1.report.comparison import p_text
+from medr1.report.comparison import UNADJUSTED, is_shown, p_text
 from medr1.report.page import asset, csp_hash, template
 from medr1.report.robustness import headline_sentence, sentences, worst_first
 from medr1.report.sections import manifest, model_name
@@ -22,8 +22,13 @@ Document = Mapping[str, Any]
 Thumbnails = Mapping[tuple[str, int], bytes]
 
 
-def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
-    """The page of a robustness.json document; `thumbnails` from `perturbed_thumbnails`."""
+def robustness_html(
+    document: Document, *, thumbnails: Thumbnails, burned_in: str | None = None
+) -> str:
+    """The page of a robustness.json document; `thumbnails` from `perturbed_thumbnails`.
+
+    `burned_in` warns of text that may stand in the picture that is shown.
+    """
     from medr1 import __version__
 
     style = asset("report.css")
@@ -36,8 +41,10 @@ def robustness_html(document: Document, *, thumbnails: Thumbnails) -> str:
         said=sentences(document),
         warnings=[visible(text, 600) for text in document["warnings"]],
         charts=severity_charts(document),
+        unadjusted=UNADJUSTED,
         table=_table(document, found),
         examples=_examples(found, thumbnails),
+        burned_in=burned_in,
         original=data_uri(thumbnails["none", 0]) if ("none", 0) in thumbnails else None,
         groups=_groups(document, found),
         left_out=_left_out(document, found),
@@ -100,6 +107,7 @@ def _row(cell: Document) -> dict[str, Any]:
         "difference": f"{100 * difference['value']:+z.1f}",
         "difference_interval": interval(difference, signed=True),
         "p": p_text(cell["p_holm"]) if "p_holm" in cell else "",
+        "shown": is_shown(cell),
         "flips": percent(cell["flip_rate"]["value"]),
         "flips_interval": interval(cell["flip_rate"]),
         "lost": percent(cell["right_to_wrong"]["value"]),
@@ -146,7 +154,9 @@ def _groups(document: Document, found: Sequence[Document]) -> dict[str, Any] | N
 
 
 def _shade(metric: Document) -> int:
-    """0 to 10: how large the loss is."""
+    """0 to 10: how large the loss is; 0 for one that is not shown."""
+    if not is_shown(metric):
+        return 0
     return round(10 * min(1.0, max(0.0, -2 * metric["value"])))
 
 
@@ -191,7 +201,8 @@ def methods(document: Document) -> str:
         f"is and under {', '.join(names)}{severities}. Items whose right answer a "
         "perturbation could change were left out of it. Changes are against the same items as "
         f"they are, with 95 % intervals by a paired bootstrap over "
-        f"{line(document['clusters']['unit'])}s and exact sign-flip tests corrected by Holm."
+        f"{line(document['clusters']['unit'])}s, not adjusted for the number of comparisons, and "
+        "exact sign-flip tests corrected by Holm, which decide whether a change is shown."
     )
     if clean["value"] is not None:
         text += f" Accuracy was {_with_interval(clean)} on the questions as they are"

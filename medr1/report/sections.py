@@ -151,7 +151,7 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
     if chance is not None:
         rows.append(forest_row("guessing", {"value": chance, "n": best.get("n")}))
     if needed := blind.get("image_needed"):
-        note = "where no blind predictor is right"
+        note = "not answered by a blind predictor where it is above guessing"
         rows.append(forest_row("this model, where an image is needed", needed, note))
     return {
         "rows": rows,

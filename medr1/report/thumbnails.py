@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medr1.data.burned_in import noted, warning
 from medr1.errors import ItemError
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def make_thumbnails(
     found: dict[str, bytes | str] = {}
     total = 0
     for item in items:
-        results = str(item.get("results"))
-        root = image_root if isinstance(image_root, Path) else image_root.get(results, Path())
+        root = _root_of(item, image_root)
         for name in list(item.get("images") or ())[:MAX_IMAGES]:
             key = thumbnail_key(item, name)
             if key in found:
@@ -59,6 +59,38 @@ def make_thumbnails(
             found[key] = made = _thumbnail(name, root)
             total += len(made) if isinstance(made, bytes) else 0
     return found
+
+
+def burned_in(
+    items: Iterable[Mapping[str, Any]],
+    image_root: Path | Mapping[str, Path],
+    thumbnails: Mapping[str, bytes | str],
+) -> str | None:
+    """A warning where text may stand in the pictures that are shown; None where nothing says so."""
+    reasons = []
+    for item in items:
+        names = list(item.get("images") or ())[:MAX_IMAGES]
+        shown = [n for n in names if isinstance(thumbnails.get(thumbnail_key(item, n)), bytes)]
+        if shown:
+            headers = (_header_says(name, _root_of(item, image_root)) for name in shown)
+            reasons.append(item.get("burned_in") or next(filter(None, headers), None))
+    return warning(reasons, "questions shown with their pictures")
+
+
+def _header_says(name: str, root: Path) -> str | None:
+    """What the header of a picture says of text in it."""
+    from medr1.data.images import resolve_image, text_notes
+
+    try:
+        return noted(text_notes(resolve_image(name, root)))
+    except ItemError:
+        return None
+
+
+def _root_of(item: Mapping[str, Any], image_root: Path | Mapping[str, Path]) -> Path:
+    if isinstance(image_root, Path):
+        return image_root
+    return image_root.get(str(item.get("results")), Path())
 
 
 def data_uri(jpeg: bytes) -> str:

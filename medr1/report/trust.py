@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medr1.report import severity
+from medr1.report.comparison import UNADJUSTED
 from medr1.report.curves import joined, number
 from medr1.report.robustness import headline_sentence, sentences
 from medr1.report.severity import severity_charts
@@ -70,6 +71,7 @@ def _robustness(document: Section | None) -> dict[str, Any] | None:
     return {
         "headline": headline_sentence(document),
         "said": sentences(document),
+        "unadjusted": UNADJUSTED,
         "warnings": [visible(text, 600) for text in document["warnings"]],
         "charts": severity_charts(document),
         "chart": severity.CHART,

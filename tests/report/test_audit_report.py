@@ -1,7 +1,9 @@
 """An audit as table, CSV and page: what stands there, and that nothing of others acts there."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,7 +11,7 @@ from click.testing import CliRunner
 from medr1.cli import cli
 from medr1.data.audit.document import audit
 from medr1.data.readers import read_questions
-from medr1.report.audit import audit_table, items_csv
+from medr1.report.audit import NEEDED_MEANING, audit_table, items_csv, needed_sentence
 from medr1.report.audit_page import MAX_ITEMS, audit_html
 
 ATTACK = (
@@ -68,6 +70,24 @@ def test_the_page_lists_the_first_items_and_counts_the_rest(hostile):
     assert f"the first of 130, {130 - MAX_ITEMS} more stand in items.csv" in page
     assert "test.json, line 1, item 4" in page
     assert 'http-equiv="Content-Security-Policy"' in page
+
+
+def test_the_page_says_what_the_image_needed_subset_means(tmp_path):
+    """Fundus pictures and one source of the embedded data are answered by the longest option."""
+    folder = Path(__file__).parents[2] / "data" / "tiny_vqa_ds"
+    test, train = folder / "test.json", folder / "train.json"
+    found = audit(test, [train], image_root=tmp_path)
+    sentence = needed_sentence(found.document)
+    assert sentence.startswith("Image-needed subset: 583 of 676 items (86.2 %).")
+    where = "the longest option in modality Fundus Photography, dataset wsidicom-data"
+    table = " ".join(audit_table(found.document).split())
+    page = " ".join(audit_html(found.document, found.items).split())
+    for text in (sentence, table, page):
+        assert where in text
+    assert NEEDED_MEANING in table and NEEDED_MEANING.replace("'", "&#39;") in page
+    row = re.search(r"<bdi>dataset wsidicom-data</bdi>.*?</tr>", page)[0]
+    assert re.findall(r">([^<>]+)</td>", row)[:3] == ["the longest option", "75.7 %", "31.3 %"]
+    assert found.document["groups"]["dataset"]["wsidicom-data"]["image_needed"]["items"] == 9
 
 
 # --- the command ------------------------------------------------------------------------------

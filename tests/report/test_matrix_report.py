@@ -136,21 +136,62 @@ def test_pictures(names):
     assert pictures == heat_maps(found)
 
 
+def _luminance(color):
+    return sum(
+        w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+        for w, c in zip((0.2126, 0.7152, 0.0722), color[:3], strict=True)
+    )
+
+
 def test_colours_leave_text_readable():
     """At least 4.5 to 1, WCAG's level AA, on every colour of both scales."""
     from medr1.report.heatmap import _ink, _scale
 
-    def luminance(color):
-        return sum(
-            w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
-            for w, c in zip((0.2126, 0.7152, 0.0722), color[:3], strict=True)
-        )
-
     for panel in panels(document(["CT", "MRI"])):
         colors, _, _ = _scale(panel)
         for share in np.linspace(0, 1, 101):
-            light, dark = sorted(map(luminance, (colors(share), _ink(colors(share)))))[::-1]
+            light, dark = sorted(map(_luminance, (colors(share), _ink(colors(share)))))[::-1]
             assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_gain_has_its_colour_only_where_its_stars_show_it():
+    """CT gains 10 of 40 and loses none; MRI changes by 3 of 40; the averages have no test."""
+    from matplotlib.colors import rgb_to_hsv
+
+    from medr1.report.heatmap import _figure
+
+    def rows(domain, right):
+        made = []
+        for i in range(40):
+            sample = Sample(f"q{i}", (f"{domain}{i}",), "?", {"A": "x", "B": "y"}, "A")
+            made.append(Prediction(sample, f"<answer>{'A' if i < right else 'B'}</answer>"))
+        return {f"{domain}.json": made}
+
+    def gains(ct, mri):
+        cells = {"CT": {"CT": rows("CT", ct), "MRI": rows("MRI", mri)}}
+        base = {"CT": rows("CT", 20), "MRI": rows("MRI", 20)}
+        found = matrix(cells, base, {}, settings=Settings(num_resamples=50))
+        axes = _figure(found).axes[1]
+        boxes = [p for p in axes.patches if p.get_fill()]  # in the order of the cells
+        return found, [
+            (t, b.get_facecolor()[:3]) for t, b in zip(axes.texts[::2], boxes, strict=True)
+        ]
+
+    found, drawn = gains(30, 17)
+    marks = [found["cells"]["CT"][test]["mark"] for test in ("CT", "MRI")]
+    assert marks == ["**", ""]
+    colourful = [rgb_to_hsv(color)[1] for _, color in drawn]
+    assert colourful[0] > 0.5 > 0.15 > colourful[1] > 0.01
+    assert [text.get_text() for text, _ in drawn[:2]] == ["+25.0**", "\N{MINUS SIGN}7.5"]
+    assert [text.get_fontweight() for text, _ in drawn[:2]] == ["bold", "normal"]
+    assert colourful[2:] == [0] * len(colourful[2:])
+    # where nothing is shown, the largest difference is not painted in the deepest colour either
+    found, drawn = gains(20, 17)
+    assert found["cells"]["CT"]["MRI"]["mark"] == ""
+    assert max(rgb_to_hsv(color)[1] for _, color in drawn) < 0.2
+    ink = drawn[1][0].get_color()
+    light, dark = sorted((_luminance(drawn[1][1]), _luminance(ink)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_no_display_is_needed_and_nothing_global_changes():

@@ -121,6 +121,47 @@ def test_what_others_wrote_does_nothing(show, attack, hostile_page):
     assert_inert(browser)
 
 
+def test_a_hostile_file_makes_an_inert_page(browser, tmp_path, attack):
+    """From the file to the page: metadata that is asked for, groups, ids, image and file names."""
+    attack = attack.replace("\ud800", "")  # JSON with half a character is refused before
+    from click.testing import CliRunner
+
+    from medr1.cli import cli
+
+    rows = [
+        {
+            "id": f"{attack} {n}",
+            "images": [f"{attack}{n}.png"],
+            "question": attack,
+            "options": {"A": attack, "B": f"{attack} other"},
+            "ground_truth": "A",
+            "modality": f"{attack}{n % 2}",
+            "dataset": attack,
+            "metadata": {"key": attack, "scanner": f"{attack}{n % 2}", "patient": f"{attack}{n}"},
+            "model_output": f"<think>{attack}</think> <answer>{'AB'[n % 2]}</answer> {attack}",
+        }
+        for n in range(24)
+    ]
+    file, out = tmp_path / "x' onclick=hurt() <b>.json", tmp_path / "out"
+    meta = dict.fromkeys(("model", "data", "prompt"), attack)
+    document = {"schema": "medr1.results/1", "meta": meta, "results": rows}
+    file.write_text(json.dumps(document))
+    asked = ("--group-by", "key,scanner,patient", "--cluster-by", "patient")
+    done = CliRunner().invoke(cli, ["eval", str(file), "--output-dir", str(out), *asked])
+    assert done.exit_code == 0, done.output
+    assert "\x1b" not in done.output and "\u202e" not in done.output
+    size = {"width": 1100, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    browser.get_log("performance"), browser.get_log("browser")
+    browser.get((out / "report.html").as_uri())
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    for element in browser.find_elements("css selector", "summary, dd, .item h3, th")[:20]:
+        browser.execute_script("arguments[0].click()", element)
+    assert len(shown(browser)) == 24
+    assert_inert(browser)
+
+
 def test_the_policy_would_stop_what_slipped_through(show):
     """The second wall: were markup let in, neither would it run nor fetch."""
     browser = show(number=1)

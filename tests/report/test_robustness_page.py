@@ -10,6 +10,7 @@ from PIL import Image
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
+from medr1.report.comparison import UNADJUSTED
 from medr1.report.robustness import plan_text, robustness_table, sentences, worst_first
 from medr1.report.robustness_page import methods, robustness_html
 from medr1.report.severity import HEIGHT, LEFT, WIDTH
@@ -75,6 +76,7 @@ def test_the_sentences_say_what_was_put_in():
     assert [one["name"] for one in worst_first(found)] == ["contrast", "jpeg", "option_order"]
     first, *others = sentences(found)
     assert first.startswith("Lower contrast of severity 5 costs 45.0 points [")
+    assert "], p <0.001; the answer" in first
     assert "the answer changes for 45.0 % of the items." in first
     assert first.endswith("It is then 80.0 % sure on average, and right in 30.0 %.")
     (order,) = (text for text in others if text.startswith("Another order of the options"))
@@ -83,14 +85,66 @@ def test_the_sentences_say_what_was_put_in():
     assert "shows no clear change (-2.5 points [" in jpeg
 
 
+def test_one_verdict_where_an_interval_and_holm_disagree():
+    """10 of 60 lost: the interval excludes zero, and corrected for 25 comparisons p is 0.051."""
+    rows = answers("none", 0, "A" * 60, "x") + answers("contrast", 5, "B" * 10 + "A" * 50, "x")
+    for kind in ("jpeg", "rotation", "crop", "occlusion", "downscale", "gamma_dark", "brightness"):
+        rows += [one for s in (1, 3, 5) for one in answers(kind, s, "A" * 60, "x")]
+    rows += [one for s in (1, 3) for one in answers("gaussian_blur", s, "A" * 60, "x")]
+    rows += answers("gaussian_noise", 5, "B" * 20 + "A" * 40, "x")
+    found = robustness(rows, settings=Settings())
+    kinds = {one["name"]: one for one in found["perturbations"]}
+    (cell,) = kinds["contrast"]["cells"]
+    assert cell["difference"]["ci95"][1] < 0 and 0.04 < cell["p_holm"] < 0.06
+    for p, shown in ((0.049, True), (0.051, False)):
+        cell["p_holm"] = p
+        (said,) = (text for text in sentences(found) if text.startswith("Lower contrast"))
+        words = "costs 16.7 points [" if shown else "shows no clear change (-16.7 points ["
+        assert words in said and f"], p {p}" in said
+        page = " ".join(robustness_html(found, thumbnails={}).split())
+        weight = "strong" if shown else "unshown"
+        assert f'<td class="num {weight}">-16.7<span' in page and said in page
+        assert UNADJUSTED in page and UNADJUSTED in " ".join(robustness_table(found).split())
+
+
+def test_a_severity_whose_loss_is_shown_goes_before_a_larger_one_that_is_not():
+    found = document()
+    contrast = next(one for one in found["perturbations"] if one["name"] == "contrast")
+    contrast["cells"][-1]["p_holm"] = 0.2
+    assert sentences(found)[0].startswith("Lower contrast of severity 3 costs 22.5 points [")
+    assert "80.0 % sure on average" in sentences(found)[0]
+    for cell in contrast["cells"]:
+        cell["p_holm"] = 0.2
+    assert "severity 5 shows no clear change (-45.0 points [" in sentences(found)[0]
+    assert "sure on average" not in sentences(found)[0]
+
+
+def test_a_modality_is_shaded_where_its_loss_is_shown():
+    rows = document()["groups"]["modality"]
+    cells = [
+        row for group in rows.values() for kind in group["differences"].values() for row in kind
+    ]
+    assert all(row["p"] <= row["p_holm"] <= 1 for row in cells)
+    found = document()
+    worst = found["groups"]["modality"]["Lung"]["differences"]["contrast"][-1]
+    assert worst["value"] == pytest.approx(-0.9) and worst["p_holm"] < 0.05
+    shaded = 'class="num shade10">-90.0'
+    assert shaded in robustness_html(found, thumbnails={})
+    worst["p_holm"] = 0.06
+    assert shaded not in robustness_html(found, thumbnails={})
+
+
 def test_the_table_has_the_worst_first_and_the_grey_picture_last():
     lines = robustness_table(document()).splitlines()
-    rows = [line.split()[0] for line in lines[2:] if line and not line.startswith(("mean", "!"))]
+    table = lines[2 : next(i for i, line in enumerate(lines) if line.startswith("mean"))]
+    rows = [line.split()[0] for line in table]
     named = [name for name in ("contrast", "jpeg") for _ in range(3)]
     assert rows == ["perturbation", "as", *named, "option_order", "option_order", "grey"]
     strongest = next(line for line in lines if line.startswith("contrast") and " 5 " in line)
     assert "30.0 %" in strongest and "-45.0" in strongest
     assert any(line.startswith("mean corruption accuracy: ") for line in lines)
+    grey = next(line for line in lines if line.startswith("grey"))
+    assert "-55.0" in grey and "<0.001" in grey  # one comparison, with a p of its own
 
 
 def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
@@ -109,6 +163,13 @@ def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
     assert all(LEFT < x < WIDTH and 0 < y < HEIGHT for x, y in points)
     scale = heights[3] - heights[0]
     assert (heights[1] - heights[0]) / scale == pytest.approx(2 / 18, abs=0.02)
+
+
+def test_the_page_warns_of_text_in_the_picture_it_shows(pictures):
+    said = "3 of 4 questions may have text <in> the picture"
+    page = robustness_html(document(), thumbnails=pictures, burned_in=said)
+    assert "3 of 4 questions may have text &lt;in&gt; the picture" in page
+    assert "Before you pass this page on" not in robustness_html(document(), thumbnails=pictures)
 
 
 def test_thumbnails_are_of_the_first_picture_that_can_be_read(pictures, tmp_path):

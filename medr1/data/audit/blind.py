@@ -86,7 +86,12 @@ def majority_letter(train: Iterable[Sample], test: Iterable[Sample]) -> list[str
 
 def longest_option(test: Iterable[Sample]) -> list[str]:
     """For each test sample the letter of its longest option; ties go to the earlier letter."""
-    return [best_letter(_scored(sample, len)) for sample in test]
+    return [best_letter(scores) for scores in longest_option_scores(test)]
+
+
+def longest_option_scores(test: Iterable[Sample]) -> list[Scores]:
+    """For each test sample the length of each of its options."""
+    return [_scored(sample, len) for sample in test]
 
 
 def question_option_lookup(train: Iterable[Sample], test: Iterable[Sample]) -> list[str]:

@@ -14,6 +14,7 @@ from medr1.data.audit.pictures import Picture, look_at, pictures_below
 from medr1.data.audit.places import item_lines
 from medr1.data.audit.shortcuts import BlindPanel, above, shortcuts
 from medr1.data.audit.wordings import wordings
+from medr1.data.burned_in import suspected, warning
 from medr1.data.readers import Questions, read_questions
 from medr1.errors import InputError
 from medr1.records import AUDIT_SCHEMA
@@ -172,6 +173,10 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
     for file in trains:
         if file.questions.sha256 == test.questions.sha256:
             notes.append(f"{file.path} has the same content as the audited file.")
+    for file in (test, *trains):
+        samples = file.questions.samples
+        if text := warning(map(suspected, samples), f"items of {file.path}"):
+            notes.append(text)
     if len(trains) > 1:
         notes.append(f"the blind predictors are fitted on {trains[0].path} alone.")
     return notes

@@ -209,16 +209,21 @@ def _same_questions(
 def _same_keys(
     kind: str, keys_of: Callable[[Sample], set[str]], test: Split, train: Split
 ) -> tuple[list[Finding], set[str]]:
-    """Items whose patient (or series) the training file has, and those patients."""
+    """Items whose patient (or series) the training file has, and those patients.
+
+    The findings number them: the page and the CSV that show them are sent around.
+    """
     places: dict[str, int] = {}
     for place, sample in enumerate(train.samples):
         for key in keys_of(sample):
             places.setdefault(key, place)
     findings, keys = [], set()
+    numbers: dict[str, str] = {}
+    word = kind.removeprefix("same_")
     for index, sample in enumerate(test.samples) if places else ():
         if shared := sorted(key for key in keys_of(sample) if key in places):
             keys.update(shared)
-            detail = shared[0].strip("|").replace("|", ", ")
+            detail = numbers.setdefault(shared[0], f"{word} {len(numbers) + 1}")
             findings.append(Finding(kind, index, detail, train.name, places[shared[0]]))
     return findings, keys
 

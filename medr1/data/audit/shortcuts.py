@@ -1,19 +1,21 @@
 """What blind predictors reach on a test split, against chance and against shuffled labels.
 
-An item needs its image where no predictor that knows something without it gets the item right. A
-predictor knows something if it is fitted on the options' texts (option_prior,
-question_option_lookup, text_classifier) and its accuracy lies above chance with its whole
-interval. Only these may take an item out: a coin is right in a quarter of all items as well, and
-to take those out would say nothing about them. For the same reason a choice among equals, where
-the training split knows none of the options, takes nothing out.
+An item needs its image where no predictor that knows something there gets the item right. Those
+that read the options can know something (longest_option, option_prior, question_option_lookup,
+text_classifier), and do so on all items or in a modality, a question type or a data set where they
+are above chance (`knowledge`). Only these may take an item out: a coin is right in a quarter of
+all items as well, and to take those out would say nothing about them. For the same reason a choice
+among equals, where the training split knows none of the options, takes nothing out.
 
 What follows from this definition:
-- The predictors score 0 on the subset by construction; their accuracy there means nothing. Chance
-  is still the mean of one over the number of options.
-- Some items are taken out because a predictor guessed well: about n * chance * (1 - accuracy) /
-  (1 - chance) of them for the best one (`lucky`). That makes the subset smaller, not easier.
+- The predictors score low on the subset by construction; their accuracy there means nothing.
+  Chance is still the mean of one over the number of options.
+- Some items are taken out because a predictor guessed well (`lucky`, `knowledge.guessed_well`).
+  That makes the subset smaller, not easier.
 - Items with a wrong gold answer stay in, because nothing predicts them. Look at the gold answers
   of a small subset before trusting a score on it.
+- It is not proved that the other items cannot be answered without the image: another predictor,
+  or what a large model has read, may do it.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ from medr1.data.audit.blind import (
     best_letter,
     chance,
     longest_option,
+    longest_option_scores,
     majority_letter,
     option_prior_scores,
     question_option_scores,
 )
 from medr1.data.audit.classifier import classifier_scores
+from medr1.data.audit.knowledge import Knowledge, groups_of, guessed_well, known_in_groups
 from medr1.records import Sample
 
 PREDICTORS = (
@@ -45,7 +49,6 @@ PREDICTORS = (
 INFORMED = ("option_prior", "question_option_lookup", "text_classifier")
 """Those that read the options and learned from the training split."""
 FITTED = ("majority_letter", *INFORMED)
-GROUPS = ("modality", "question_type", "dataset")
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,15 @@ class BlindPanel:
     """Over the same samples; nan where there are none."""
     best: str
     """The predictor with the highest accuracy on this test split; "" where nothing is scored."""
-    knowing: tuple[str, ...]
-    """The informed predictors whose interval lies above chance."""
+    known: tuple[Knowledge, ...]
+    """Where predictors that read the options are above chance: on all samples, in groups."""
     image_needed: tuple[bool, ...]
-    """Whether no knowing predictor gets the sample right; False where nothing can be scored."""
+    """Whether none of these gets the sample right; False where nothing can be scored."""
+
+    @property
+    def knowing(self) -> tuple[str, ...]:
+        """The predictors that are above chance on all samples."""
+        return tuple(one.predictor for one in self.known if not one.kind)
 
     @property
     def best_accuracy(self) -> float:
@@ -116,9 +124,9 @@ def _panel(
     scored: Sequence[int],
     seed: int,
 ) -> BlindPanel:
+    scores = {"longest_option": longest_option_scores(test), **scores}
     letters = {
         "majority_letter": tuple(majority_letter(train, test)),
-        "longest_option": tuple(longest_option(test)),
         **{name: tuple(found) for name, found in _letters(scores).items()},
     }
     right = {
@@ -130,18 +138,26 @@ def _panel(
         name: metric([right[name][i] for i in scored], clusters, seed=seed) for name in letters
     }
     guess = chance(test[i] for i in scored)
-    knowing = tuple(name for name in scores if above(metrics[name], guess))
+    known = [
+        Knowledge(name, "", "", tuple(scored), metrics[name]["value"], guess)
+        for name in scores
+        if above(metrics[name], guess)
+    ]
+    known += known_in_groups(test, scored, {name: right[name] for name in scores})
     needed = [False] * len(test)
     for i in scored:
-        gold = test[i].ground_truth or ""
-        needed[i] = not any(strictly_best(scores[name][i], gold) for name in knowing)
+        needed[i] = True
+    for one in known:
+        for i in one.places:
+            if strictly_best(scores[one.predictor][i], test[i].ground_truth or ""):
+                needed[i] = False
     return BlindPanel(
         letters=letters,
         right=right,
         metrics=metrics,
         chance=guess,
         best=max(metrics, key=lambda name: metrics[name]["value"]) if scored else "",
-        knowing=knowing,
+        known=tuple(known),
         image_needed=tuple(needed),
     )
 
@@ -226,8 +242,6 @@ def shortcuts(
         name for name in panel.metrics if above(panel.metrics[name], panel.chance)
     ]
     needed = sum(panel.image_needed)
-    best = panel.best_accuracy
-    lucky = len(scored) * panel.chance * (1 - best) / (1 - panel.chance) if scored else None
     found = {
         "blind": blind,
         "image_needed": {
@@ -235,7 +249,8 @@ def shortcuts(
             "n": len(scored),
             "share": needed / len(scored) if scored else None,
             "predictors": list(panel.knowing),
-            "lucky": round(lucky, 1) if lucky is not None else None,
+            "in_groups": [one.document() for one in panel.known if one.kind],
+            "lucky": round(guessed_well(panel.known), 1) if scored else None,
         },
         "groups": _groups(panel, test, scored, seed),
     }
@@ -283,11 +298,7 @@ def _groups(
 ) -> dict[str, Any]:
     """By modality, question type and data set, where the items say theirs."""
     found: dict[str, Any] = {}
-    for kind in GROUPS:
-        members: dict[str, list[int]] = defaultdict(list)
-        for position in scored:
-            if (name := getattr(test[position], kind)) is not None:
-                members[name].append(position)
+    for kind, members in groups_of(test, scored):
         found[kind] = {
             name: {
                 "n": len(places),
@@ -303,7 +314,7 @@ def _groups(
                 },
                 "image_needed": {"items": sum(panel.image_needed[i] for i in places)},
             }
-            for name, places in sorted(members.items())
+            for name, places in members.items()
         }
     return found
 

@@ -77,6 +77,13 @@ class _Perturbed:
         codes = Coded.of(said).codes[self.judged.outcomes.codes]
         return (codes != codes[self.partner]).astype(np.float64)
 
+    def p(self, where: Mask) -> float | None:
+        """Of the difference from the same items as they are; None for too few items."""
+        if where.sum() < MIN_ITEMS:
+            return None
+        difference = self.correct[where] - self.clean_correct[where]
+        return sign_flip_test(difference, self.judged.clusters[where])
+
     def cell(self, kind: str, severity: int) -> Mask:
         return (self.kinds == kind) & (self.severities == severity)
 
@@ -98,7 +105,10 @@ def robustness(
     clean = run.kinds == CLEAN
     order = dict.fromkeys(run.kinds[~clean].tolist())
     found = [_perturbation(run, kind, out.get(kind, {})) for kind in order if kind != BLIND]
-    _correct_for_several(found)
+    _correct_for_several([cell for one in found for cell in one["cells"]])
+    blind = _cell(run, BLIND, 1) if BLIND in order else null("no grey picture was asked")
+    if BLIND in order:
+        _correct_for_several([blind])  # a question of its own, and one comparison
     n_clusters = len(np.unique(judged.clusters[clean]))
     return {
         "schema": ROBUSTNESS_SCHEMA,
@@ -108,7 +118,7 @@ def robustness(
         "clusters": {"unit": judged.unit, "n": n_clusters},
         "intervals": judged.drawn,
         "clean": _level(run, clean),
-        "blind": _cell(run, BLIND, 1) if BLIND in order else null("no grey picture was asked"),
+        "blind": blind,
         "perturbations": found,
         **_over_all(run, found),
         "views": _views(run, found),
@@ -178,7 +188,6 @@ def _cell(run: _Perturbed, kind: str, severity: int) -> Cell:
     if where.sum() < MIN_ITEMS:
         nothing = null(_FEW)
         return {**level, **dict.fromkeys(_AGAINST_CLEAN, nothing), "p": None}
-    difference = run.correct - run.clean_correct
     flips = {
         "flip_rate": run.changed,
         "right_to_wrong": ((run.clean_correct == 1) & (run.correct == 0)).astype(np.float64),
@@ -188,7 +197,7 @@ def _cell(run: _Perturbed, kind: str, severity: int) -> Cell:
         **level,
         "clean_accuracy": mean_metric(run.clean_correct, judged, where),
         "difference": difference_metric(run.correct, run.clean_correct, judged, where),
-        "p": sign_flip_test(difference[where], judged.clusters[where]),
+        "p": run.p(where),
         **{name: mean_metric(values, judged, where) for name, values in flips.items()},
         "relative_drop": _relative_drop(run, where),
     }
@@ -246,9 +255,8 @@ def _consistency(run: _Perturbed, kind: str) -> Metric:
     return {**metric, "variants": int(counts.max()) + 1}
 
 
-def _correct_for_several(found: Sequence[Mapping[str, Any]]) -> None:
-    """Put Holm's correction over all kinds and severities beside each p."""
-    cells = [cell for one in found for cell in one["cells"]]
+def _correct_for_several(cells: Sequence[Cell]) -> None:
+    """Put Holm's correction over all of these beside each p."""
     for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
         cell["p_holm"] = p
 
@@ -306,13 +314,13 @@ def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _by_modality(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """{"CT": {"n", "accuracy", "perturbations": {"jpeg": [{"severity", "n", "difference"}]}}}.
+    """{"CT": {"n", "accuracy", "differences": {"jpeg": [{"severity", "value", ..., "p_holm"}]}}}.
 
     Where a modality has enough items as they are.
     """
     column = run.judged.columns.groups["modality"]
     names = [name for name in column.values if name is not None]
-    groups = {}
+    groups, shown = {}, []
     for name in in_order(names):
         inside = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
         clean = inside & (run.kinds == CLEAN)
@@ -328,13 +336,15 @@ def _by_modality(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[st
                     if where.sum() >= MIN_ITEMS
                     else null(_FEW)
                 )
-                rows.append({"severity": cell["severity"], **metric})
+                rows.append({"severity": cell["severity"], **metric, "p": run.p(where)})
             differences[one["name"]] = rows
+            shown += rows
         groups[name] = {
             "n": int(clean.sum()),
             "accuracy": mean_metric(run.correct, run.judged, clean),
             "differences": differences,
         }
+    _correct_for_several(shown)
     return groups
 
 

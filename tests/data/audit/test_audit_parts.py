@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medr1.data.audit.blind import normal_question
+from medr1.data.audit.blind import longest_option, normal_question
 from medr1.data.audit.classifier import classifier_scores
 from medr1.data.audit.defects import encoding_damage, find_defects, letter_balance, option_counts
+from medr1.data.audit.knowledge import Knowledge, guessed_well, known_in_groups
 from medr1.data.audit.leakage import folded_path, normal_path
 from medr1.data.audit.near import MAX_DHASH, MAX_PHASH, near_pictures
 from medr1.data.audit.patients import patients, series
@@ -329,8 +330,66 @@ def test_nothing_to_learn_from_and_nothing_to_score():
     assert panel is None and found["blind"]["longest_option"]["value"] == 1.0
 
 
-def test_the_embedded_split_has_no_shortcut():
+def grouped(n, known=False, seed=7):
+    """Items of groups g0 to g5; `known`: the longest option is right in g0, and not in g1 to g3."""
+    deal = random.Random(seed)
+    items = []
+    for place in range(n):
+        options, group = ["ct", "mri", "x-ray", "us"], f"g{place % 6}"
+        deal.shuffle(options)
+        longest = options.index("x-ray")
+        gold = deal.randrange(4)
+        if known and group in ("g1", "g2", "g3"):
+            gold = deal.choice([letter for letter in range(4) if letter != longest])
+        elif known and group == "g0":
+            gold = longest
+        items.append(
+            sample("ABCD"[gold], *options, image=f"{seed}-{place}.png", modality=group, dataset="D")
+        )
+    return items
+
+
+def test_a_shortcut_in_one_group_takes_its_items_out_and_no_others():
+    train, test = grouped(600, seed=1), grouped(240, known=True)
+    found, panel = shortcuts(train, test)
+    assert panel.knowing == ()
+    (known,) = found["image_needed"]["in_groups"]
+    assert (known["predictor"], known["kind"], known["group"]) == (
+        "longest_option",
+        "modality",
+        "g0",
+    )
+    assert (known["value"], known["chance"], known["n"]) == (1.0, 0.25, 40)
+    assert known["p_holm"] < 1e-6
+    out = [s.modality for s, needed in zip(test, panel.image_needed, strict=True) if not needed]
+    assert out == ["g0"] * 40
+    assert found["groups"]["modality"]["g0"]["image_needed"]["items"] == 0
+    assert found["image_needed"]["lucky"] == 0  # one that is always right never guesses
+
+
+def test_groups_without_a_shortcut_seldom_show_one():
+    """Holm's level holds for all predictors and groups of a split together."""
+    flagged = 0
+    for seed in range(100):
+        test = grouped(180, seed=seed)
+        said = longest_option(test)
+        right = [s.ground_truth == letter for s, letter in zip(test, said, strict=True)]
+        flagged += bool(known_in_groups(test, range(180), {"longest_option": right}))
+    assert flagged <= 8  # 5 expected at most
+
+
+def test_items_guessed_well_are_counted_under_the_best_predictor():
+    coarse = Knowledge("option_prior", "", "", tuple(range(100)), 0.4, 0.25)
+    fine = Knowledge("longest_option", "modality", "CT", tuple(range(40)), 0.7, 0.25, 0.001)
+    assert guessed_well([coarse]) == pytest.approx(100 * 0.25 * 0.6 / 0.75)
+    assert guessed_well([coarse, fine]) == pytest.approx(60 * 0.2 + 40 * 0.1)
+    assert guessed_well([]) == 0
+
+
+def test_the_embedded_split_has_shortcuts_in_groups_alone():
     folder = Path(__file__).parents[3] / "data" / "tiny_vqa_ds"
     train, test = (read_questions(folder / f"{name}.json").samples for name in ("train", "test"))
     panel = blind_panel(train, test)
-    assert panel.knowing == () and sum(panel.image_needed) == 676
+    assert panel.knowing == () and sum(panel.image_needed) == 583
+    longest = {one.group for one in panel.known if one.predictor == "longest_option"}
+    assert longest == {"Fundus Photography", "wsidicom-data"}
