@@ -197,5 +197,5 @@ def _option_view(item: Row, letter: str) -> dict[str, Any]:
 def _image_view(item: Row, name: str, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
     found = thumbnails.get(thumbnail_key(item, name), "image not shown")
     if isinstance(found, str):
-        return {"name": short_path(name), "source": None, "note": line(found)}
+        return {"name": short_path(name), "source": None, "note": line(found, 500)}
     return {"name": short_path(name), "source": data_uri(found), "note": ""}
