@@ -258,6 +258,16 @@ def test_filling_and_junk_between_markers_is_passed_over():
         assert loaded.image == decode_image(data, "x.jpg").image
 
 
+def test_a_tag_of_another_type_is_damage():
+    """Pillow's decoder seeks to the place of a strip, whatever kind of number it is."""
+    data = bytearray(encoded(Image.new("L", (8, 8)), "TIFF"))
+    place = data.index(struct.pack("<HH", 273, 4)) + 2
+    data[place] = 5  # a fraction
+    with pytest.raises(ItemError) as caught:
+        decode_image(bytes(data), "x.tif")
+    assert caught.value.code == "image_unreadable"
+
+
 def test_scans_behind_false_ends_are_counted(tmp_path):
     """An end that stands in a segment's content is none."""
     data = encoded(Image.new("L", (5000, 5000)), "JPEG", progressive=True)
