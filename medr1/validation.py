@@ -98,4 +98,4 @@ def validation_questions(path: Path, split: str, training: Questions) -> Questio
 
 def _images(questions: Questions) -> set[str]:
     names = {name for sample in questions.samples for name in sample.images}
-    return {os.path.realpath(questions.image_root / name) for name in names}
+    return {os.path.realpath(os.path.join(questions.image_root, name)) for name in names}

@@ -32,8 +32,9 @@ from typing import Any
 import torch
 from bench_models import SIZES, enlarged, random_model
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.readers import Questions, read_questions
+from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.infer import batch
 from medr1.infer.engine import Decoding, predict

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.readers import Questions
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.tiny import tiny_vl_folder
 from medr1.models import LoadedModel, load_model
 
@@ -75,4 +76,4 @@ def enlarged(questions: Questions, folder: Path) -> Questions:
         samples.append(
             replace(sample, images=tuple(Path(n).with_suffix(".png").name for n in sample.images))
         )
-    return replace(questions, samples=samples, image_root=folder)
+    return replace(questions, samples=samples, image_root=ImageRoot(folder))

@@ -58,7 +58,7 @@ def build(
     if recipe.binding:
         probes["binding_steps"] = bind_letters(model, processor, taught, recipe, recipe.binding)
     pictures, unseen = (
-        Pictures(processor, questions.image_root, (s.images[0] for s in questions.samples))
+        Pictures(processor, questions.image_root.path, (s.images[0] for s in questions.samples))
         for questions in split.values()
     )
     concepts = Concepts(model, processor.tokenizer, taught)

@@ -230,7 +230,9 @@ data_option = option(
     help="The questions, where the results lack their ground truth, options or groups.",
 )
 image_root_option = option(
-    "--image-root", metavar="DIR", help="Where relative image paths lie. [default: beside the file]"
+    "--image-root",
+    metavar="DIR",
+    help="Where the images lie, and none from elsewhere. [default: relative paths beside the file]",
 )
 protocol_option = option(
     "--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when."

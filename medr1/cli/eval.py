@@ -281,19 +281,25 @@ def _write(
     from medr1.report.confusion import confusion_csv
     from medr1.report.csv_tables import summary_csv
     from medr1.report.page import report_html
-    from medr1.report.thumbnails import NOT_FOUND, burned_in, make_thumbnails
+    from medr1.report.thumbnails import NOT_FOUND, OUTSIDE, burned_in, make_thumbnails
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)
     write_atomic(folder / "items.jsonl", lines)
     write_atomic(folder / "summary.csv", summary_csv(summaries))
     write_atomic(folder / "confusion.csv", confusion_csv(summaries))
     thumbnails = make_thumbnails(shown, image_roots)
-    if missing := sum(found == NOT_FOUND for found in thumbnails.values()):
+    words = [found for found in thumbnails.values() if isinstance(found, str)]
+    if missing := sum(said == NOT_FOUND for said in words):
         logger.warning(
             "%d of the %d pictures for report.html were not found; say where they lie with "
             "--image-root DIR.",
             missing,
             len(thumbnails),
+        )
+    if outside := [said for said in words if said.startswith(OUTSIDE)]:
+        logger.warning(
+            "%d of the %d pictures for report.html are not shown; the first: %s.",
+            *(len(outside), len(thumbnails), outside[0]),
         )
     if text := burned_in(shown, image_roots, thumbnails):
         logger.warning("report.html: %s", text)

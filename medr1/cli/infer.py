@@ -125,6 +125,7 @@ def infer(**options: Any) -> None:
 
 def _infer_one(options: dict[str, Any]) -> None:
     from medr1.data.readers import sample_from_question
+    from medr1.data.roots import ImageRoot
     from medr1.errors import ItemError
     from medr1.files import to_json
     from medr1.infer.engine import predict
@@ -152,7 +153,7 @@ def _infer_one(options: dict[str, Any]) -> None:
     (prediction,) = predict(
         loaded,
         [sample],
-        image_root=Path("."),
+        image_root=ImageRoot(Path(".")),
         prompt=options["prompt"],
         decoding=decoding,
         seed=options["seed"],

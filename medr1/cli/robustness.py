@@ -238,7 +238,7 @@ def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) ->
     )
     write_atomic(output.with_name("robustness.json"), to_json(document))
     thumbnails = perturbed_thumbnails(
-        planned.clean, planned.questions.image_root, planned.severities, seed=settings.seed
+        planned.clean, planned.questions.image_root.path, planned.severities, seed=settings.seed
     )
     page = output.with_name("robustness.html")
     said = (suspected(p.sample, p.image_notes) for p in results.predictions)

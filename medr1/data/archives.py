@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medr1.data.images import resolve_image
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.files import open_file
 
@@ -53,6 +53,8 @@ class Folder:
     """Files below a folder, by their names relative to it."""
 
     path: Path
+    closed: bool = True
+    """Whether a name that is absolute has to lie below it too."""
 
     def names(self) -> list[str]:
         """Every regular file's name with forward slashes, sorted."""
@@ -66,7 +68,7 @@ class Folder:
         """(name, where it lies) of each wanted file; why not, where it may not be read."""
         for name in wanted:
             try:
-                yield name, resolve_image(name, self.path)
+                yield name, resolve_image(name, ImageRoot(self.path, self.closed))
             except ItemError as error:
                 yield name, error
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from medr1.records import Sample
 
@@ -46,20 +45,10 @@ def reason(texts: Iterable[str]) -> str | None:
     return next((name for name, said in _REASONS.items() if any(map(said.search, known))), None)
 
 
-def header_notes(image: Any) -> list[str]:
-    """Of an opened Pillow image, such as ["header_says_ultrasound"]: what its header suggests."""
-    found = reason(_header(image))
+def header_notes(texts: Iterable[str]) -> list[str]:
+    """Of a file header's texts, such as ["header_says_ultrasound"]: what they suggest."""
+    found = reason(texts)
     return [_NOTE + found.replace(" ", "_")] if found else []
-
-
-def _header(image: Any) -> Iterator[str]:
-    """The texts of a header with their names: PNG's, a JPEG's comment, EXIF's, TIFF's."""
-    for held in (dict(image.info), dict(image.getexif())):
-        for key, value in held.items():
-            if isinstance(value, bytes) and key in ("comment", 0x9286):
-                value = value.decode("latin-1")
-            if isinstance(value, str):
-                yield f"{key}: {value}"
 
 
 def suspected(sample: Sample, image_notes: Iterable[str] = ()) -> str | None:

@@ -1,18 +1,15 @@
 """The one safe loader: a file that a data set names, to 8-bit RGB pixels and what was done to them.
 
-Only PNG, JPEG, TIFF, BMP and WebP are decoded, in this process and without a helper program. Size
-and shape are judged from the header, before any pixel is decoded. What would change how the
-picture looks (orientation, transparency, depth) is done here, in one way, and noted. Messages name
-the file without its folder: they end up in result files, which say nothing about the host.
+Only PNG, JPEG, TIFF, BMP and WebP are decoded, in this process and without a helper program. What
+a file would cost is judged by its structure (`data.containers`), before any pixel is decoded: not
+more than about a second and 300 MB. What would change how the picture looks (orientation,
+transparency, depth) is done here, in one way, and noted.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import re
-import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -31,22 +28,25 @@ from PIL import (
 )
 
 from medr1.data.burned_in import header_notes
+from medr1.data.containers import Container, TooMuch, read_container, tiff_scans, tiff_work
 from medr1.data.pixels import check_deep_colour, is_deep_colour, to_rgb
+from medr1.data.roots import open_image, shorten
 from medr1.errors import ItemError
 
-T = TypeVar("T")
-
+MAX_DECODED = 300_000_000
+"""Bytes that decoding may hold at once: of 37 megapixels, of 30 in a progressive JPEG."""
 MAX_PIXELS = 89_000_000
-"""Just under the size from which Pillow itself warns of a decompression bomb."""
+"""As stored; just under the size from which Pillow itself warns of a decompression bomb."""
+MAX_SCANNED = 450_000_000
+"""Pixels of a JPEG times its scans, each of which may take a pass over all pixels; a byte counts
+as 10 of them, or as 3 where there is one scan."""
 MAX_BYTES = 200 * 1024**2
 MAX_ASPECT = 200
 """Qwen's grid rule refuses longer sides beyond this many times the shorter one."""
-MAX_SCANS = 64
-"""Passes of a progressive JPEG; encoders write about ten, and each costs the time of a whole."""
 
 _READERS: tuple[tuple[bytes, Callable[[IO[bytes]], Image.Image]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.jpeg_factory),
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (b"II", TiffImagePlugin.TiffImageFile),
     (b"MM", TiffImagePlugin.TiffImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
@@ -56,19 +56,22 @@ _DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
-    KeyError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
     EOFError,
-    OverflowError,
     struct.error,
     zlib.error,
     ImageCms.PyCMSError,
+    Image.DecompressionBombError,
 )
-"""What Pillow's decoders raise on damaged files; 160,000 damaged ones raised the first three."""
+"""What Pillow's decoders raise on damaged files: a tag of another type than it should have is a
+TypeError."""
 
-_REMOTE = re.compile(
-    r"\s*(?:(?:https?|ftps?|file|data|s3|gs|hf)\s*:|[a-z][a-z0-9+.-]+://|//|\\\\)", re.IGNORECASE
-)
-_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_HEAD = 132
+"""Bytes that are read of a file before its format is known; DICOM says its name at the end."""
 _ORIENTATION = 0x112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,6 +84,9 @@ _TURNS = {
 }
 
 
+_T = TypeVar("_T")
+
+
 @dataclass(frozen=True)
 class LoadedImage:
     """A decoded picture, without any metadata of its file."""
@@ -91,107 +97,73 @@ class LoadedImage:
     """What was done, such as "exif_orientation_6" or "windowed 0..4095 (16-bit)"."""
 
 
-def resolve_image(name: str, root: Path) -> Path:
-    """Where the image that an item names lies.
-
-    A relative name stays below `root`, also through symbolic links; an absolute one is taken as
-    the user's file says it. ItemError: image_remote, image_outside_root, image_missing.
-    """
-    shown = _shorten(name)
-    if _REMOTE.match(name):
-        raise ItemError(
-            "image_remote",
-            f"image {shown}: only local files are read; download it and name the file's path.",
-        )
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        name = "\0"
-    if not name.strip() or "\0" in name:
-        raise ItemError("image_missing", f"image {shown}: not a file name; correct it.")
-    if os.path.isabs(name):
-        return Path(name)
-    top = os.path.realpath(root)
-    found = os.path.realpath(os.path.join(top, name))
-    if os.path.commonpath([top, found]) != top:
-        raise ItemError(
-            "image_outside_root",
-            f"image {shown}: leads out of the image folder; set --image-root to the folder "
-            "that holds it, or name its absolute path.",
-        )
-    return Path(found)
-
-
-def load_image(
-    path: Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> LoadedImage:
+def load_image(path: Path, *, side: int = 0) -> LoadedImage:
     """Decode one file to 8-bit RGB; safe to call from several threads.
+
+    `side` says that the picture will be made smaller, to so many pixels on its longer side: a JPEG
+    may then be decoded at a half, a quarter or an eighth of its size, but at least twice `side`.
 
     16- and 32-bit and float pixels are mapped linearly, the least finite value to 0 and the
     greatest to 255 (NaN to 0); a constant picture becomes black. Transparency is laid on white.
     ItemError, with these codes: image_missing, image_not_file, image_unreadable (damaged, or of
-    another format), image_too_large (bytes, pixels, passes), image_bad_shape (longer than 200
+    another format), image_too_large (bytes, pixels, scans), image_bad_shape (longer than 200
     times its width), image_animated (more than one picture).
     """
-    shown = _shorten(path.name)
-    with _open(path, shown) as file:
-        return _load(file, os.fstat(file.fileno()).st_size, shown, max_pixels, max_bytes)
+    shown = shorten(path.name)
+    with open_image(path) as file:
+        return _load(file, os.fstat(file.fileno()).st_size, shown, side)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels as stored, from the header alone; ItemError as in `load_image`."""
-    return _of_header(path, lambda image: image.size)
+    return _of_header(path, lambda image, _: image.size)
 
 
 def text_notes(path: Path) -> list[str]:
     """What `load_image` notes of text in the picture, from the header alone, with its errors."""
-    return _of_header(path, header_notes)
+    return _of_header(path, lambda image, container: header_notes(_texts(image, container)))
 
 
-def _of_header(path: Path, ask: Callable[[Image.Image], T]) -> T:
-    shown = _shorten(path.name)
-    with _open(path, shown) as file:
-        try:
-            image = _opened(file, file.read(132), shown)
-            _check_header(image, shown, MAX_PIXELS)
-            return ask(image)
-        except Image.DecompressionBombError:
-            raise _too_many_pixels(shown, MAX_PIXELS) from None
-        except _DECODE_ERRORS as error:
-            raise _unreadable(shown, error) from None
+def _of_header(path: Path, ask: Callable[[Image.Image, Container], _T]) -> _T:
+    shown = shorten(path.name)
+    with open_image(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        return _explained(shown, lambda: ask(*_opened(file, size, shown, whole=False)[:2]))
 
 
-def decode_image(content: bytes, name: str) -> LoadedImage:
+def _texts(image: Image.Image, container: Container) -> list[str]:
+    """The texts of a header with their names, as "Modality: US"."""
+    tags = {tag: value for tag, value in dict(_tags(image)).items() if isinstance(value, str)}
+    return [*container.texts, *(f"{tag}: {value}" for tag, value in tags.items())]
+
+
+def decode_image(content: bytes, name: str, *, side: int = 0) -> LoadedImage:
     """Decode what a file of that name held, as `load_image` does, with its errors."""
-    return _load(io.BytesIO(content), len(content), _shorten(name), MAX_PIXELS, MAX_BYTES)
+    return _load(io.BytesIO(content), len(content), shorten(name), side)
 
 
-def _load(file: IO[bytes], size: int, shown: str, max_pixels: int, max_bytes: int) -> LoadedImage:
-    if size > max_bytes:
-        raise ItemError(
-            "image_too_large",
-            f"image {shown}: the file is larger than {max_bytes:,} bytes; make it smaller.",
-        )
+def _load(file: IO[bytes] | io.FileIO, size: int, shown: str, side: int) -> LoadedImage:
+    return _explained(shown, lambda: _decode(file, size, shown, side))
+
+
+def _explained(shown: str, work: Callable[[], _T]) -> _T:
+    """What `work` returns; what a decoder raises becomes an ItemError."""
     try:
-        return _decode(file, shown, max_pixels)
+        return work()
     except ItemError:
         raise
-    except Image.DecompressionBombError:  # of WebP, which allocates when it is opened
-        raise _too_many_pixels(shown, max_pixels) from None
+    except TooMuch as error:
+        raise _too_large(shown, str(error)) from None
     except _DECODE_ERRORS as error:
-        raise _unreadable(shown, error) from None
+        raise ItemError(
+            "image_unreadable",
+            f"image {shown}: damaged or not what it seems ({_reason(error)}); "
+            "export it again, best as PNG.",
+        ) from None
 
 
-def _unreadable(shown: str, error: BaseException) -> ItemError:
-    return ItemError(
-        "image_unreadable",
-        f"image {shown}: damaged or not what it seems ({_reason(error)}); "
-        "export it again, best as PNG.",
-    )
-
-
-def _shorten(name: str) -> str:
-    return repr(name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}")
+def _too_large(shown: str, what: str) -> ItemError:
+    return ItemError("image_too_large", f"image {shown}: {what}; make it smaller.")
 
 
 def _reason(error: BaseException) -> str:
@@ -200,55 +172,13 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__ if not said or "0x" in said or "/" in said else said[:100]
 
 
-def _open(path: Path, shown: str) -> IO[bytes]:
-    """A regular file, opened without waiting for a writer or starting a device."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:
-        raise ItemError("image_missing", f"image {shown}: not a file name; correct it.") from None
-    except OSError as error:
-        if error.errno in _NO_SUCH_FILE:
-            raise ItemError(
-                "image_missing", f"image {shown}: no such file; check the path and --image-root."
-            ) from None
-        if error.errno == errno.ENXIO:  # a socket
-            raise _not_a_file(shown) from None
-        raise ItemError(
-            "image_unreadable",
-            f"image {shown}: cannot be opened ({error.strerror}); check its permissions.",
-        ) from None
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return os.fdopen(handle, "rb")
-    os.close(handle)
-    raise _not_a_file(shown)
-
-
-def _not_a_file(shown: str) -> ItemError:
-    return ItemError(
-        "image_not_file", f"image {shown}: not a regular file; name the picture's own file."
-    )
-
-
-def _too_many_pixels(shown: str, max_pixels: int) -> ItemError:
-    return ItemError(
-        "image_too_large",
-        f"image {shown}: has more than {max_pixels:,} pixels; make it smaller.",
-    )
-
-
-def _decode(file: IO[bytes], shown: str, max_pixels: int) -> LoadedImage:
-    head = file.read(132)
-    image = _opened(file, head, shown)
-    _check_header(image, shown, max_pixels)
+def _decode(file: IO[bytes] | io.FileIO, size: int, shown: str, side: int) -> LoadedImage:
+    image, container, deep_colour = _opened(file, size, shown, side=side)
     notes = []
-    if image.format == "MPO":
-        notes.append(f"first_of_{getattr(image, 'n_frames', 1)}_pictures")
-    tags: Any = getattr(image, "tag_v2", {})
-    orientation = tags.get(_ORIENTATION)  # Pillow applies it to a TIFF when it loads
-    deep_colour = is_deep_colour(image, head)
-    image.load()
-    if image.format != "TIFF":
-        orientation = image.getexif().get(_ORIENTATION)
+    if container.pictures > 1:
+        notes.append(f"first_of_{container.pictures}_pictures")
+    orientation = _tags(image).get(_ORIENTATION) or container.orientation
+    image.load()  # Pillow applies the orientation of a TIFF here
     rgb, done = to_rgb(image, shown)
     notes += done
     if deep_colour:
@@ -259,19 +189,101 @@ def _decode(file: IO[bytes], shown: str, max_pixels: int) -> LoadedImage:
         if image.format != "TIFF":
             rgb = rgb.transpose(_TURNS[orientation])
     rgb.info = {}
-    notes += header_notes(image)
+    notes += header_notes(_texts(image, container))
     return LoadedImage(rgb, tuple(notes))
 
 
-def _opened(file: IO[bytes], head: bytes, shown: str) -> Image.Image:
-    """The picture with its header read; `head` are the file's first bytes."""
-    file.seek(0)
+def _opened(
+    file: IO[bytes] | io.FileIO, size: int, shown: str, *, side: int = 0, whole: bool = True
+) -> tuple[Image.Image, Container, bool]:
+    """The picture before it is decoded, and whether each channel has 16 bits.
+
+    ItemError where it may not be decoded. Without `whole` only the header is looked at.
+    """
+    head = file.read(_HEAD) or b""
     reader = next((reader for magic, reader in _READERS if head.startswith(magic)), None)
     if reader is None:
         raise ItemError("image_unreadable", f"image {shown}: {_format_hint(head)}")
-    if reader is JpegImagePlugin.jpeg_factory:
-        _check_scans(file, shown)
-    return reader(file)  # not Image.open, which warns of large pictures before they are refused
+    if size > MAX_BYTES:
+        raise _too_large(shown, f"the file is larger than {MAX_BYTES:,} bytes")
+    stream = io.BufferedReader(file) if isinstance(file, io.FileIO) else file
+    container = read_container(stream, head, whole=whole)
+    if container.size:
+        _check_shape(container.size, shown)
+        _check_cost(container.size, 16 * _pixels(container.size) + 2 * size, shown)
+    image = reader(container.stream)  # not Image.open, which warns of what is refused below
+    _check_shape(image.size, shown)
+    animated = bool(getattr(image, "is_animated", False)) or container.pictures > 1
+    if animated and image.format != "JPEG":
+        raise ItemError(
+            "image_animated",
+            f"image {shown}: holds more than one picture; save the one to ask about.",
+        )
+    deep_colour = is_deep_colour(image, head)
+    if whole:
+        scans = tiff_scans(stream, _tags(image)) if image.format == "TIFF" else container.scans
+        _check_scans(image, scans, size, shown)
+    full = image.size
+    if side and image.format == "JPEG":
+        # Pillow keeps both sides above these, and the longer one is what counts
+        share = 2 * side / max(full)
+        image.draft(None, (max(1, int(full[0] * share)), max(1, int(full[1] * share))))
+    _check_cost(image.size, _cost(image, container, full, size, deep_colour), shown)
+    return image, container, deep_colour
+
+
+def _tags(image: Image.Image) -> Any:
+    """The tags of a TIFF; none of another picture."""
+    return getattr(image, "tag_v2", {})
+
+
+def _pixels(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _cost(
+    image: Image.Image,
+    container: Container,
+    full: tuple[int, int],
+    size: int,
+    deep_colour: bool,
+) -> int:
+    """The most bytes held at once from here to 8-bit RGB; `full`: the size before any draft.
+
+    Pillow holds colour in four bytes a pixel, and every change makes a copy. What takes more time
+    for its memory than others (to inflate, to lay on white, run lengths in Python) counts as more.
+    """
+    pixels, raw, buffer = _pixels(image.size), container.raw, 0
+    if image.format == "WEBP":
+        return 16 * pixels + 2 * size
+    if image.format == "BMP" and image.info.get("compression") in (1, 2):
+        return 300 * pixels + 100 * size
+    if container.scans > 1:
+        buffer = int(2 * container.samples * _pixels(full))
+    if image.format == "TIFF" and _tags(image).get(259, 1) != 1:
+        pixels, raw, buffer = tiff_work(_tags(image))
+    weight = 12 if deep_colour or image.has_transparency_data else 8
+    return max(weight * pixels, 4 * pixels + buffer, 33 * raw // 10)
+
+
+def _check_cost(size: tuple[int, int], cost: int, shown: str) -> None:
+    if cost > MAX_DECODED:
+        raise _too_large(
+            shown,
+            f"{size[0]} x {size[1]} pixels, as they are stored, take {cost // 10**6:,} MB to "
+            f"decode, more than {MAX_DECODED // 10**6:,}",
+        )
+
+
+def _check_scans(image: Image.Image, scans: float, size: int, shown: str) -> None:
+    """Refuse a JPEG that goes over its pixels so often that a small file takes minutes."""
+    is_jpeg = image.format == "JPEG" or _tags(image).get(259) in (6, 7)
+    if is_jpeg and scans * _pixels(image.size) + (10 if scans > 1 else 3) * size > MAX_SCANNED:
+        raise ItemError(
+            "image_too_large",
+            f"image {shown}: a JPEG of {scans:.0f} scans over {_pixels(image.size):,} pixels, in "
+            f"{size:,} bytes; export it again, not progressive or at a lower quality.",
+        )
 
 
 def _format_hint(head: bytes) -> str:
@@ -282,32 +294,13 @@ def _format_hint(head: bytes) -> str:
     return "none of PNG, JPEG, TIFF, BMP, WebP by its content; convert it to PNG."
 
 
-def _check_scans(file: IO[bytes], shown: str) -> None:
-    """Refuse a JPEG with so many passes that a small file would take minutes."""
-    scans, last = 0, b""
-    while block := file.read(1 << 20):
-        scans += (last + block).count(b"\xff\xda")
-        last = block[-1:]
-    file.seek(0)
-    if scans > MAX_SCANS:
-        raise ItemError(
-            "image_too_large",
-            f"image {shown}: a JPEG of {scans} scans, more than {MAX_SCANS}; export it again.",
-        )
-
-
-def _check_header(image: Image.Image, shown: str, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise _too_many_pixels(shown, max_pixels)
+def _check_shape(size: tuple[int, int], shown: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(shown, f"has more than {MAX_PIXELS:,} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ItemError(
             "image_bad_shape",
             f"image {shown}: {width} x {height} is longer than {MAX_ASPECT} times its width; "
             "crop it.",
-        )
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise ItemError(
-            "image_animated",
-            f"image {shown}: holds more than one picture; save the one to ask about.",
         )

@@ -33,6 +33,9 @@ _FORMATS: dict[str, dict[str, Any]] = {
 }
 """A picture keeps its name, and so the format that its ending says; PNG for any other."""
 
+MAX_WAITING = 256 * 1024**2
+"""Bytes of files that wait in memory; the last may go beyond."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,11 +56,12 @@ def make_picture(job: Job) -> dict[str, Any]:
     """Write the picture; {"sha256"} of the file, or {"error": {"code", "message"}}."""
     if isinstance(job.content, Failure):
         return {"error": vars(job.content)}
+    side = 0 if job.square else job.size
     try:
         if isinstance(job.content, Path):
-            loaded = load_image(job.content)
+            loaded = load_image(job.content, side=side)
         else:
-            loaded = decode_image(job.content, os.path.basename(job.name))
+            loaded = decode_image(job.content, os.path.basename(job.name), side=side)
     except ItemError as error:
         return {"error": {"code": error.code, "message": str(error)}}
     data = encoded(resized(loaded.image, job.size, job.square), job.target.suffix)
@@ -98,7 +102,7 @@ def make_pictures(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, dict
         try:
             for job in jobs:
                 waiting.append((job, pool.submit(make_picture, job)))
-                if len(waiting) > 4 * workers:
+                while len(waiting) > 4 * workers or _bytes_of(waiting) > MAX_WAITING:
                     first, made = waiting.popleft()
                     yield first, made.result()
             while waiting:
@@ -111,6 +115,11 @@ def make_pictures(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, dict
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _bytes_of(waiting: Iterable[tuple[Job, Any]]) -> int:
+    """The bytes of the files that wait in memory."""
+    return sum(len(job.content) for job, _ in waiting if isinstance(job.content, bytes))
 
 
 def _follow_parent() -> None:

@@ -24,6 +24,7 @@ from medr1.data.items import (
     state_classes,
     with_id,
 )
+from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
 from medr1.files import open_file, parse_json, read_text, sha256_of
 from medr1.records import Failure, Sample, sample_id
@@ -61,8 +62,8 @@ class Questions:
     failures: dict[int, Failure]
     """Index in samples -> why that item cannot be used: no_question, no_image, bad_options,
     bad_type, bad_ground_truth, bad_item, bad_metadata, question_too_long."""
-    image_root: Path
-    """Where relative image names start: --image-root, else the file's folder."""
+    image_root: ImageRoot
+    """--image-root, in which all images have to lie, else the file's folder."""
     sha256: str
     """Of the input, in hex."""
     name: str = "the data"
@@ -101,14 +102,14 @@ def read_questions(
 ) -> Questions:
     """Read a file of questions, or a Hugging Face data set on disk; `limit`: the first N items.
 
-    `columns`: our key -> what the file calls it. InputError: no such file, an unknown or malformed
-    one, no items, an id given twice.
+    `columns`: our key -> the file's. InputError: no such file, a malformed one, an id given twice.
     """
     path = Path(path)
     if image_root is not None and not image_root.is_dir():
         raise InputError(f"the image root {image_root} is no folder. Check --image-root.")
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
-    return Questions(samples, failures, image_root or _root(path), sha256_of(path), path.name)
+    root = ImageRoot(image_root or _root(path), closed=image_root is not None)
+    return Questions(samples, failures, root, sha256_of(path), path.name)
 
 
 def read_items(
@@ -133,9 +134,8 @@ def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
 
 def _root(path: Path) -> Path:
     """Where relative names of images start: of a split among several, the folder of them all."""
-    if not path.is_dir():
-        return path.parent
-    return path.parent if (path.parent / "dataset_dict.json").is_file() else path
+    whole = path.is_dir() and not (path.parent / "dataset_dict.json").is_file()
+    return path if whole else path.parent
 
 
 def split_file(path: str | Path, split: str) -> Path:

@@ -158,7 +158,7 @@ def _tables(
     splits = [split for split, part in given for _ in part.samples]
     samples, failures, places = _joined(read)
     beside = path if path.is_dir() and None not in parts.values() else path.parent
-    files, top = _images(root, samples) if root else (Folder(beside), "")
+    files, top = _images(root, samples) if root else (Folder(beside, closed=False), "")
     hashes = {part.name: sha256_of(part) for part in parts} | (_hash(root) if root else {})
     return Source(samples, splits, failures, files, top, hashes, places)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.readers import read_questions
+from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.models import LoadedModel, load_model
 from medr1.prompts import chat_messages
@@ -43,8 +44,8 @@ def _answers(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int]]]:
 
 
 def _inputs(loaded: LoadedModel) -> Any:
-    root = tiny_vqa_folder()
-    samples = read_questions(root / "validation.json", limit=N_QUESTIONS).samples
+    questions = read_questions(tiny_vqa_folder() / "validation.json", limit=N_QUESTIONS)
+    samples, root = questions.samples, questions.image_root
     texts = [
         loaded.processor.apply_chat_template(
             chat_messages(sample, loaded.info.prompt or "nothink", loaded.info.answer_style),

@@ -16,10 +16,10 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from medr1 import answers
+from medr1.data.roots import ImageRoot
 from medr1.infer.dropout import dropout_on
 from medr1.infer.generation import Features, Prefix, generate, prefill, sample, score
 from medr1.infer.inputs import Preparation, Question, Row, is_out_of_memory, prepared
@@ -80,7 +80,7 @@ def predict_batches(
     samples: Sequence[Sample],
     plan: Sequence[Sequence[int]],
     *,
-    image_root: Path,
+    image_root: ImageRoot,
     failures: Mapping[int, Failure] | None = None,
     perturbed: Mapping[int, tuple[str, int]] | None = None,
     prompt: str | None = None,

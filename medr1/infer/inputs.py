@@ -6,15 +6,15 @@ Beside a GPU this runs in worker threads, while the model is busy with the batch
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.data.images import LoadedImage, load_image, resolve_image
+from medr1.data.images import LoadedImage, load_image
 from medr1.data.perturbations import perturb
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
@@ -31,6 +31,9 @@ Shown = tuple[str, tuple[str, int] | None]
 
 WORKERS = 4
 """Threads that prepare batches; they wait on files and on libraries that release the lock."""
+
+MAX_PIXELS_AT_ONCE = 36_000_000
+"""Of the decoded images of a batch: from there on they become patches before the next is opened."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ class Preparation:
     """Everything that decides how a sample is put to a model."""
 
     loaded: LoadedModel
-    image_root: Path
+    image_root: ImageRoot
     prompt: str | None
     """The one asked for, over the checkpoint's own."""
     orders: int
@@ -94,31 +97,45 @@ class Preparation:
     ) -> tuple[list[Question], dict[int, Failure]]:
         """The questions of a batch that can be asked, and why the others cannot."""
         ready, failed = [], {index: failures[index] for index in indices if index in failures}
+        usable = [index for index in indices if index not in failed]
+        pictures, errors = self._opened(
+            shown for index in usable for shown in self._shown(index, samples[index])
+        )
+        for index in usable:
+            shown = self._shown(index, samples[index])
+            if why := next((errors[name] for name, _ in shown if name in errors), None):
+                failed[index] = why
+            elif not all(one in pictures for one in shown):
+                failed[index] = _too_large(samples[index])
+            else:
+                try:
+                    ready.append(self.question(index, samples[index], pictures))
+                except ItemError as error:
+                    failed[index] = Failure(error.code, str(error))
+        return ready, failed
+
+    def _opened(self, shown: Iterable[Shown]) -> tuple[dict[Shown, Picture], dict[str, Failure]]:
+        """The pictures, and why images cannot be opened; few large images are held at a time."""
+        pictures: dict[Shown, Picture] = {}
+        errors: dict[str, Failure] = {}
         decoded: dict[str, LoadedImage] = {}
         images: dict[Shown, LoadedImage] = {}
-        with_images = []
-        for index in indices:
+        pixels = 0
+        for name, how in dict.fromkeys(shown):
             try:
-                if index not in failed:
-                    for name, how in self._shown(index, samples[index]):
-                        if name not in decoded:
-                            decoded[name] = load_image(resolve_image(name, self.image_root))
-                        images[name, how] = decoded[name]
-                    with_images.append(index)
+                if name not in decoded and name not in errors:
+                    decoded[name] = load_image(resolve_image(name, self.image_root))
             except ItemError as error:
-                failed[index] = Failure(error.code, str(error))
+                errors[name] = Failure(error.code, str(error))
             except MemoryError:
-                failed[index] = _too_large(samples[index])
-        pictures = self._pictures_that_fit(images)
-        for index in with_images:
-            try:
-                if all(shown in pictures for shown in self._shown(index, samples[index])):
-                    ready.append(self.question(index, samples[index], pictures))
-                else:
-                    failed[index] = _too_large(samples[index])
-            except ItemError as error:
-                failed[index] = Failure(error.code, str(error))
-        return ready, failed
+                continue
+            if name in decoded:
+                images[name, how] = decoded[name]
+                pixels += decoded[name].image.width * decoded[name].image.height
+            if pixels >= MAX_PIXELS_AT_ONCE:
+                pictures |= self._pictures_that_fit(images)
+                decoded, images, pixels = {}, {}, 0
+        return pictures | self._pictures_that_fit(images), errors
 
     def _shown(self, index: int, sample: Sample) -> list[Shown]:
         return [(name, self.perturbed.get(index)) for name in sample.images]

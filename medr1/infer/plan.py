@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
+from medr1.data.roots import ImageRoot
 from medr1.records import Sample
 
 
-def plan_batches(samples: Sequence[Sample], image_root: Path, batch_size: int) -> list[list[int]]:
+def plan_batches(
+    samples: Sequence[Sample], image_root: ImageRoot, batch_size: int
+) -> list[list[int]]:
     """Indices of the samples in batches, the largest first: what does not fit shows at once.
 
     The size of an image is taken from its file, to a factor of two, without opening it.
@@ -33,7 +35,7 @@ def plan_batches(samples: Sequence[Sample], image_root: Path, batch_size: int) -
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def _bytes(root: Path, name: str) -> int:
+def _bytes(root: ImageRoot, name: str) -> int:
     """The size of a file; 0 where there is none, which is said when it is opened."""
     try:
         return os.stat(os.path.join(root, name)).st_size

@@ -201,5 +201,5 @@ def _image_view(item: Row, name: str, thumbnails: Mapping[str, bytes | str]) -> 
     found = thumbnails.get(thumbnail_key(item, name), "image not shown")
     shown = short_path(without(name, item.get("hidden") or {}))
     if isinstance(found, str):
-        return {"name": shown, "source": None, "note": line(found)}
+        return {"name": shown, "source": None, "note": line(found, 500)}
     return {"name": shown, "source": data_uri(found), "note": ""}

@@ -19,7 +19,7 @@ from medr1.report.thumbnails import data_uri
 from medr1.report.visible import count, interval, line, visible
 
 Document = Mapping[str, Any]
-Thumbnails = Mapping[tuple[str, int], bytes]
+Thumbnails = Mapping[tuple[str, int], bytes | str]
 
 
 def robustness_html(
@@ -33,6 +33,7 @@ def robustness_html(
 
     style = asset("report.css")
     found = worst_first(document)
+    original = thumbnails.get(("none", 0))
     return template("robustness.html").render(
         title=model_name(document),
         style=style,
@@ -45,7 +46,8 @@ def robustness_html(
         table=_table(document, found),
         examples=_examples(found, thumbnails),
         burned_in=burned_in,
-        original=data_uri(thumbnails["none", 0]) if ("none", 0) in thumbnails else None,
+        original=data_uri(original) if isinstance(original, bytes) else None,
+        no_original=line(original, 500) if isinstance(original, str) else None,
         groups=_groups(document, found),
         left_out=_left_out(document, found),
         definitions=[_definition(one) for one in found],
@@ -120,7 +122,11 @@ def _row(cell: Document) -> dict[str, Any]:
 def _examples(found: Sequence[Document], thumbnails: Thumbnails) -> list[dict[str, Any]]:
     rows = []
     for one in found:
-        own = {s: data_uri(jpeg) for (kind, s), jpeg in thumbnails.items() if kind == one["name"]}
+        own = {
+            severity: data_uri(jpeg)
+            for (kind, severity), jpeg in thumbnails.items()
+            if kind == one["name"] and isinstance(jpeg, bytes)
+        }
         if own:
             pictures = [(s, own.get(s)) for s in (1, 3, 5)]
             rows.append({"name": line(one["title"], 60), "pictures": pictures})

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.burned_in import noted, warning
+from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
 from medr1.errors import ItemError
+from medr1.report.visible import line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,10 +27,11 @@ MAX_IMAGES = 4
 MAX_TOTAL_BYTES = 6 * 1024**2
 
 NOT_FOUND = "image not found"
+OUTSIDE = "image outside the image folder"
 _WORDS = {
     "image_missing": NOT_FOUND,
     "image_remote": "image not on this machine",
-    "image_outside_root": "image outside the image folder",
+    "image_outside_root": OUTSIDE,
 }
 
 
@@ -43,10 +48,11 @@ def make_thumbnails(
 ) -> dict[str, bytes | str]:
     """A JPEG for each image of the items, or in words why there is none.
 
-    `image_root` is one folder, or one for each results file by the items' `results`.
+    `image_root` is one folder, or one for each results file by the items' `results`. Only what lies
+    below it is shown, whoever wrote the results.
     """
     found: dict[str, bytes | str] = {}
-    total = 0
+    total, items = 0, list(items)
     for item in items:
         root = _root_of(item, image_root)
         for name in list(item.get("images") or ())[:MAX_IMAGES]:
@@ -56,8 +62,13 @@ def make_thumbnails(
             if total >= max_total_bytes:
                 found[key] = "left out: the page would be too large"
                 continue
-            found[key] = made = _thumbnail(name, root)
+            image = _loaded(name, root)
+            found[key] = made = image if isinstance(image, str) else _jpeg(image)
             total += len(made) if isinstance(made, bytes) else 0
+    outside = [key.partition("\n")[2] for key, made in found.items() if made == OUTSIDE]
+    for key, made in found.items():
+        if made == OUTSIDE:
+            found[key] = _outside_words(key.partition("\n")[2], outside)
     return found
 
 
@@ -79,10 +90,10 @@ def burned_in(
 
 def _header_says(name: str, root: Path) -> str | None:
     """What the header of a picture says of text in it."""
-    from medr1.data.images import resolve_image, text_notes
+    from medr1.data.images import text_notes
 
     try:
-        return noted(text_notes(resolve_image(name, root)))
+        return noted(text_notes(resolve_image(name, ImageRoot(root, closed=True))))
     except ItemError:
         return None
 
@@ -93,40 +104,49 @@ def _root_of(item: Mapping[str, Any], image_root: Path | Mapping[str, Path]) -> 
     return image_root.get(str(item.get("results")), Path())
 
 
+def _outside_words(name: str, outside: Sequence[str]) -> str:
+    """Which --image-root shows an image outside the folder; `outside` are all that lie there."""
+    if not os.path.isabs(name):
+        return OUTSIDE
+    folder = line(folder_to_name(name, [one for one in outside if os.path.isabs(one)]), 300)
+    return f"{OUTSIDE}: --image-root {shlex.quote(folder)} shows it"
+
+
 def data_uri(jpeg: bytes) -> str:
     """The picture as the source of an image in a page."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
-def _thumbnail(name: str, root: Path) -> bytes | str:
-    image = _loaded(name, root)
-    return image if isinstance(image, str) else _jpeg(image)
-
-
-def _loaded(name: str, root: Path) -> Image.Image | str:
-    from medr1.data.images import load_image, resolve_image
+def _loaded(name: str, root: Path, side: int = SIDE) -> Image.Image | str:
+    """The image, for pictures of so many pixels (0: of any); in words why there is none."""
+    from medr1.data.images import load_image
 
     try:
-        return load_image(resolve_image(name, root)).image
+        return load_image(resolve_image(name, ImageRoot(root, closed=True)), side=side).image
     except ItemError as error:
         return _WORDS.get(error.code, "image not readable")
 
 
 def perturbed_thumbnails(
     samples: Iterable[Sample], root: Path, kinds: Iterable[str], *, seed: int = 0
-) -> dict[tuple[str, int], bytes]:
-    """(kind, severity) -> a JPEG of the first image that can be read, at severity 1, 3 and 5.
+) -> dict[tuple[str, int], bytes | str]:
+    """(kind, severity) -> a JPEG of the first image that can be shown, at severity 1, 3 and 5.
 
-    As it is: ("none", 0). Kinds that do nothing to a picture are left out.
+    As it is: ("none", 0), in words where no image can be shown because all lie outside the folder.
+    Kinds that do nothing to a picture are left out.
     """
     from medr1.data.perturbations import PERTURBATIONS, perturb
 
     names = dict.fromkeys(name for sample in samples for name in sample.images)
-    loaded = (_loaded(name, root) for name in names)
-    image = next((found for found in loaded if not isinstance(found, str)), None)
-    if image is None:
-        return {}
-    made = {("none", 0): _jpeg(image.copy())}
+    image, outside = None, []
+    for name in names:
+        image = _loaded(name, root, side=0)
+        if not isinstance(image, str):
+            break
+        outside += [name] if image == OUTSIDE else []
+    if image is None or isinstance(image, str):
+        return {("none", 0): _outside_words(outside[0], outside)} if outside else {}
+    made: dict[tuple[str, int], bytes | str] = {("none", 0): _jpeg(image.copy())}
     for kind in kinds:
         if kind in PERTURBATIONS:
             for severity in {1, 3, 5}.intersection(PERTURBATIONS[kind].severities):

@@ -22,10 +22,10 @@ numbers are the same (shared_prefix.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.readers import Questions
+from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.prompts import user_text
@@ -144,7 +144,9 @@ def fitting_samples(
     return samples
 
 
-def training_set(samples: Sequence[Sample], image_root: Path, prompt: str, style: str) -> Dataset:
+def training_set(
+    samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
+) -> Dataset:
     """The samples as the columns TRL reads; an image is decoded once for the rows asked for."""
     from datasets import Dataset
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.readers import Questions
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.models import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text
 from medr1.records import Sample
@@ -36,7 +36,7 @@ def most_tokens(loaded: LoadedModel) -> int:
     return int(loaded.model.config.get_text_config().max_position_embeddings)
 
 
-def open_images(samples: Sequence[Sample], image_root: Path) -> dict[str, Image]:
+def open_images(samples: Sequence[Sample], image_root: ImageRoot) -> dict[str, Image]:
     """The images of the samples by name, each decoded once."""
     names = dict.fromkeys(name for sample in samples for name in sample.images)
     return {name: load_image(resolve_image(name, image_root)).image for name in names}

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from medr1.data.images import image_size, resolve_image
+from medr1.data.images import image_size
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.models import LoadedModel
 from medr1.prompts import chat_messages
@@ -100,7 +100,7 @@ def rendered(loaded: LoadedModel, sample: Sample, prompt: str) -> str:
 def prompt_lengths(
     loaded: LoadedModel,
     samples: Sequence[Sample],
-    image_root: Path,
+    image_root: ImageRoot,
     prompt: str,
     targets: Sequence[int] | None = None,
 ) -> list[PromptLength]:
@@ -134,7 +134,7 @@ def prompt_lengths(
 def require_room(
     loaded: LoadedModel,
     samples: Sequence[Sample],
-    image_root: Path,
+    image_root: ImageRoot,
     prompt: str,
     room: int,
     targets: Sequence[int] | None = None,

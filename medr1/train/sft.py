@@ -14,11 +14,11 @@ stops at. Nothing is cut: what is longer than the model or `max_length` takes is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.answers import has_format, in_format, rationale_of
 from medr1.data.readers import Questions
+from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
 from medr1.models import LoadedModel, control_tokens
 from medr1.prompts import chat_messages, gold_text, plain_text, prompt_format, prompt_name
@@ -96,7 +96,7 @@ def training_set(
     loaded: LoadedModel,
     samples: Sequence[Sample],
     completions: Sequence[str],
-    image_root: Path,
+    image_root: ImageRoot,
     prompt: str,
 ) -> Dataset:
     """The samples as the columns TRL reads; images are decoded when a row is asked for.

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from medr1.data.images import MAX_SCANS, LoadedImage, load_image, resolve_image
+from medr1.data.images import MAX_BYTES, LoadedImage, load_image
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import ItemError
 
 SECONDS = 1.0
-"""No file may take longer to load or to refuse."""
+"""Of the processor: no file may take longer to load or to refuse."""
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -66,13 +67,13 @@ RAMP8 = ramp(np.uint8, 0, 255)
 def load(tmp_path: Path):
     """Write bytes to a file and load it, within the time."""
 
-    def write_and_load(data: bytes, name: str = "x.png", **limits: int) -> LoadedImage:
+    def write_and_load(data: bytes, name: str = "x.png") -> LoadedImage:
         (tmp_path / name).write_bytes(data)
-        started = time.monotonic()
+        started = time.process_time()
         try:
-            return load_image(tmp_path / name, **limits)
+            return load_image(tmp_path / name)
         finally:
-            assert time.monotonic() - started < SECONDS
+            assert time.process_time() - started < SECONDS
 
     return write_and_load
 
@@ -81,9 +82,9 @@ def load(tmp_path: Path):
 def refused(load):
     """The code and the message that a file is refused with."""
 
-    def code_of(data: bytes, **limits: int) -> str:
+    def code_of(data: bytes) -> str:
         with pytest.raises(ItemError) as caught:
-            load(data, **limits)
+            load(data)
         assert "'x.png'" in str(caught.value)
         assert str(caught.value).endswith(".")
         assert "\n" not in str(caught.value)
@@ -472,11 +473,11 @@ def test_a_phone_jpeg_is_its_first_picture(load):
 )
 def test_too_many_pixels_is_known_from_the_header(tmp_path, width, height):
     (tmp_path / "x.png").write_bytes(png(width, height, 8, 2, b"\0" * 100_000))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ItemError) as caught:
         load_image(tmp_path / "x.png")
     assert caught.value.code == "image_too_large"
-    assert time.monotonic() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_a_large_webp_header_is_refused(refused):
@@ -495,16 +496,12 @@ def test_no_warning_below_the_limit_or_above(tmp_path):
                 load_image(tmp_path / "x.png")
 
 
-def test_limits_can_be_set(refused, load):
-    assert load(GOOD, max_pixels=24 * 16, max_bytes=len(GOOD)).image.size == (24, 16)
-    assert refused(GOOD, max_pixels=24 * 16 - 1) == "image_too_large"
-    assert refused(GOOD, max_bytes=len(GOOD) - 1) == "image_too_large"
-
-
-def test_a_jpeg_of_many_scans(refused):
-    data = encoded(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
-    last = data[data.rfind(b"\xff\xda") : -2]
-    assert refused(data[:-2] + last * MAX_SCANS + data[-2:]) == "image_too_large"
+def test_a_file_may_not_be_larger_than_any_picture(tmp_path):
+    (tmp_path / "x.png").write_bytes(GOOD)
+    os.truncate(tmp_path / "x.png", MAX_BYTES)
+    assert load_image(tmp_path / "x.png").image.size == (24, 16)
+    os.truncate(tmp_path / "x.png", MAX_BYTES + 1)
+    assert code_of(tmp_path / "x.png") == "image_too_large"
 
 
 @pytest.mark.parametrize("size", [(1, 201), (1, 300), (2010, 10), (5, 1001)])
@@ -512,9 +509,9 @@ def test_too_long_for_the_grid(refused, size):
     assert refused(encoded(Image.new("L", size), "PNG")) == "image_bad_shape"
 
 
-def test_text_chunk_bomb(refused):
+def test_text_that_inflates_is_passed_over(load):
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 60_000_000))
-    assert refused(png(1, 1, 8, 0, b"\0\0", bomb)) == "image_unreadable"
+    assert load(png(1, 1, 8, 0, b"\0\7", bomb)).image.getpixel((0, 0)) == (7, 7, 7)
 
 
 def test_metadata_stays_behind(load):
@@ -533,10 +530,10 @@ def test_metadata_stays_behind(load):
 
 
 def code_of(path: Path) -> str:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ItemError) as caught:
         load_image(path)
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     return caught.value.code
 
 
@@ -630,21 +627,21 @@ def root(tmp_path: Path) -> Path:
     ["Images/a (1) #?%&.png", "./Images/a (1) #?%&.png", "Images/../in.png", "in.png"],
 )
 def test_names_inside(root, name):
-    assert load_image(resolve_image(name, root)).image.size == (24, 16)
+    assert load_image(resolve_image(name, ImageRoot(root))).image.size == (24, 16)
 
 
 def test_absolute_names_stand_as_they_are(root):
     outside = root.parent / "outside.png"
-    assert resolve_image(str(outside), root) == outside
+    assert resolve_image(str(outside), ImageRoot(root)) == outside
 
 
 def test_root_may_be_relative_or_a_link(root, monkeypatch):
     monkeypatch.chdir(root.parent)
     (root.parent / "link").symlink_to(root)
     for start in (Path("data"), Path("link")):
-        assert load_image(resolve_image("in.png", start)).image.size == (24, 16)
-    assert resolve_image("data/in.png", Path(".")).is_file()
-    assert resolve_image("x.png", Path("/")) == Path("/x.png")
+        assert load_image(resolve_image("in.png", ImageRoot(start))).image.size == (24, 16)
+    assert resolve_image("data/in.png", ImageRoot(Path("."))).is_file()
+    assert resolve_image("x.png", ImageRoot(Path("/"))) == Path("/x.png")
 
 
 @pytest.mark.parametrize(
@@ -673,7 +670,7 @@ def test_root_may_be_relative_or_a_link(root, monkeypatch):
 )
 def test_names_refused(root, name, code):
     with pytest.raises(ItemError) as caught:
-        resolve_image(name, root)
+        resolve_image(name, ImageRoot(root))
     assert caught.value.code == code
     assert str(root) not in str(caught.value)
 
@@ -681,5 +678,5 @@ def test_names_refused(root, name, code):
 @pytest.mark.parametrize("name", ["n" * 5000, "iVBORw0KGgo" * 400, "loop", "none.png", "a:b.png"])
 def test_names_of_nothing(root, name):
     with pytest.raises(ItemError) as caught:
-        load_image(resolve_image(name, root))
+        load_image(resolve_image(name, ImageRoot(root)))
     assert caught.value.code == "image_missing"

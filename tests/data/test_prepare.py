@@ -19,8 +19,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from medr1.cli import cli
-from medr1.data.images import load_image, resolve_image
+from medr1.data import pictures
+from medr1.data.images import load_image
+from medr1.data.pictures import Job, make_pictures
 from medr1.data.readers import read_questions, split_file
+from medr1.data.roots import resolve_image
 
 NAMES = [
     "a b (1).png", "unbalanced (2.PNG", "c#?%&.jpg", "D.JPEG", "e.tif", "F.BMP", "sixteen.png",
@@ -439,3 +442,20 @@ def test_an_output_that_cannot_be_is_said(sources, tmp_path):
     (tmp_path / "file").write_text("x")
     prepared(sources["zip"], tmp_path / "file", code=6)
     prepared(sources["zip"], tmp_path / "file" / "out", code=6)
+
+
+def test_few_bytes_of_files_wait_in_memory(tmp_path, monkeypatch):
+    """Members of an archive may have 256 MB each."""
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "PNG")
+    begun = []
+
+    def jobs():
+        for number in range(6):
+            begun.append(number)
+            target = tmp_path / f"{number}.png"
+            yield Job(number, target.name, out.getvalue(), target, 4, False)
+
+    monkeypatch.setattr(pictures, "MAX_WAITING", len(out.getvalue()))
+    ahead = [len(begun) - done for done, _ in enumerate(make_pictures(jobs(), 2), 1)]
+    assert len(ahead) == 6 and max(ahead) <= 1

@@ -15,6 +15,7 @@ import pytest
 from medr1.data import readers
 from medr1.data.items import MAX_QUESTION, gold_letter
 from medr1.data.readers import Questions, read_questions, sample_from_question, split_file
+from medr1.data.roots import ImageRoot
 from medr1.errors import InputError, ItemError
 from medr1.records import Prediction, prediction_to_dict, sample_id
 
@@ -412,12 +413,12 @@ def test_all_formats_say_the_same(tmp_path):
 
 
 def test_image_root(tmp_path, read):
-    assert read([GUIDE]).image_root == tmp_path
-    assert read([GUIDE], image_root=Path("/")).image_root == Path("/")
+    assert read([GUIDE]).image_root == ImageRoot(tmp_path)
+    assert read([GUIDE], image_root=Path("/")).image_root == ImageRoot(Path("/"), True)
     with pytest.raises(InputError, match="--image-root"):
         read([GUIDE], image_root=tmp_path / "none")
     save_to_disk(tmp_path / "disk", [GUIDE])
-    assert read_questions(tmp_path / "disk").image_root == tmp_path / "disk"
+    assert read_questions(tmp_path / "disk").image_root == ImageRoot(tmp_path / "disk")
 
 
 def test_missing_numbers_are_none(tmp_path):

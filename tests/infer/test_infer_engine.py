@@ -1,14 +1,17 @@
 """Free decoding on the embedded model: batches change nothing, a bad item harms only itself."""
 
 import copy
+import weakref
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
+from medr1.data.roots import resolve_image
 from medr1.errors import InputError
+from medr1.infer import inputs
 from medr1.infer.engine import Decoding, predict
 from medr1.infer.generation import Features, prefill
 from medr1.infer.inputs import Preparation, prompt_for
@@ -298,3 +301,27 @@ def test_a_template_without_a_place_for_the_image_is_refused(tiny_model, validat
             answers_of(tiny_model, validation, validation.samples[:1])
     finally:
         tiny_model.processor.chat_template = own
+
+
+def test_few_images_of_a_batch_are_held_at_a_time(tiny_model, validation, monkeypatch):
+    """However many there are: those that are patches already are let go."""
+    samples = validation.samples[:24]
+    expected = answers_of(tiny_model, validation, samples, batch_size=24)
+    alive, most = [], []
+
+    def watched(path):
+        loaded = load_image(path)
+        alive.append(weakref.ref(loaded))
+        most.append(sum(one() is not None for one in alive))
+        return loaded
+
+    sizes = [
+        load_image(resolve_image(sample.images[0], validation.image_root)).image.size
+        for sample in samples
+    ]
+    monkeypatch.setattr(inputs, "load_image", watched)
+    monkeypatch.setattr(inputs, "MAX_PIXELS_AT_ONCE", 3 * max(w * h for w, h in sizes))
+    assert answers_of(tiny_model, validation, samples, batch_size=24) == expected
+    assert len(most) > 8 and max(most) <= 3 * max(w * h for w, h in sizes) // min(
+        w * h for w, h in sizes
+    )

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
+from medr1.data.roots import resolve_image
 from medr1.infer.engine import Decoding, predict
 from medr1.infer.options import answer_strings, pack, reasons_first, shares
 from medr1.prompts import chat_messages

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.perturbations import perturb
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.infer.engine import Decoding, predict, predict_batches
 from medr1.infer.inputs import Preparation
 
@@ -32,7 +33,9 @@ def test_a_picture_perturbed_in_memory_is_the_one_on_disk(tiny_model, validation
         seed=7,
     ):
         found |= batch
-    direct = predict(tiny_model, on_disk, image_root=tmp_path, decoding=QUICK, batch_size=6)
+    direct = predict(
+        tiny_model, on_disk, image_root=ImageRoot(tmp_path), decoding=QUICK, batch_size=6
+    )
     for index, expected in enumerate(direct):
         got = found[index]
         assert (got.model_output, got.error) == (expected.model_output, None)

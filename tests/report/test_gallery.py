@@ -131,3 +131,28 @@ def test_pictures_end_where_the_page_would_be_too_large(folder, make_item):
     items = [make_item(0, images=["ct.jpg"]), make_item(1, images=["gone.png"])]
     found = make_thumbnails(items, folder, max_total_bytes=1)
     assert list(found.values())[1] == "left out: the page would be too large"
+
+
+def test_absolute_names_are_shown_below_the_folder_alone(folder, make_item):
+    """Results of somebody else may name any picture of this machine: it goes into no page."""
+    inside = folder / "results"
+    inside.mkdir()
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        Image.new("RGB", (10, 10), "red").save(folder / name / "x.png")
+    Image.new("RGB", (10, 10), "red").save(inside / "own.png")
+    names = [str(inside / "own.png"), str(folder / "a" / "x.png"), str(folder / "b" / "x.png")]
+    item = make_item(0, images=names)
+    thumbnails = make_thumbnails([item], inside)
+    assert isinstance(thumbnails[thumbnail_key(item, names[0])], bytes)
+    words = f"image outside the image folder: --image-root {folder} shows it"
+    assert [thumbnails[thumbnail_key(item, name)] for name in names[1:]] == [words, words]
+    notes = [one["note"] for one in gallery_view([item], thumbnails)["entries"][0]["images"]]
+    assert notes == ["", words, words]
+    assert all(isinstance(one, bytes) for one in make_thumbnails([item], folder).values())
+
+
+def test_a_folder_is_named_as_it_is_typed(tmp_path, make_item):
+    item = make_item(0, images=["/data/my set/$(x)\u202e/x.png"])
+    (words,) = make_thumbnails([item], tmp_path).values()
+    assert words.endswith("--image-root '/data/my set/$(x)⟦U+202E⟧' shows it")

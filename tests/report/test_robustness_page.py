@@ -177,6 +177,14 @@ def test_thumbnails_are_of_the_first_picture_that_can_be_read(pictures, tmp_path
         (k, s) for k in ("contrast", "jpeg") for s in (1, 3, 5)
     }
     assert perturbed_thumbnails([Sample("x", ("gone.png",), "q")], tmp_path, ("jpeg",)) == {}
+    outside = tmp_path / "below"
+    outside.mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "x.png")
+    words = perturbed_thumbnails([Sample("x", (f"{tmp_path}/x.png",), "q")], outside, ("jpeg",))
+    assert words == {
+        ("none", 0): f"image outside the image folder: --image-root {tmp_path} shows it"
+    }
+    assert f"--image-root {tmp_path} shows it</p>" in robustness_html(document(), thumbnails=words)
     page = robustness_html(document(), thumbnails={})
     assert "<img" not in page
 

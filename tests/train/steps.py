@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.readers import read_questions
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.models import load_model
 from medr1.prompts import chat_messages
@@ -48,7 +49,7 @@ def mixed_questions(folder, *, equal_sizes=False):
     samples[3] = replace(samples[3], images=("3.png", "0.png")) if not equal_sizes else samples[3]
     yes = {"options": {}, "answer_type": "yes_no", "ground_truth": "Yes"}
     samples[7] = replace(samples[7], question="7: Is this a picture of cells?", **yes)
-    return replace(kept, samples=samples, failures={}, image_root=folder)
+    return replace(kept, samples=samples, failures={}, image_root=ImageRoot(folder))
 
 
 def texts_for(questions):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from medr1.answers import FORMATS
 from medr1.data.readers import read_questions
+from medr1.data.roots import ImageRoot
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer.engine import Decoding, predict
@@ -50,7 +51,7 @@ def mixed(tmp_path, questions):
         Sample("count", ("2.png", "3.png"), "How many nuclei are seen?", {}, "12", "count"),
         Sample("open", ("4.png",), POISON, {}, "A scan <|im_end|> of the chest", "open"),
     ]
-    return replace(questions, samples=samples, failures={}, image_root=tmp_path)
+    return replace(questions, samples=samples, failures={}, image_root=ImageRoot(tmp_path))
 
 
 GOLD = {"choice": "MRI", "yes": "Yes", "count": "12", "open": "A scan < |im_end|> of the chest"}

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from medr1.data.images import load_image, resolve_image
+from medr1.data.images import load_image
 from medr1.data.readers import read_questions
+from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.models import load_model
 from medr1.prompts import chat_messages

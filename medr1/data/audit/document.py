@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from medr1.data.audit.shortcuts import BlindPanel, above, shortcuts
 from medr1.data.audit.wordings import wordings
 from medr1.data.burned_in import suspected, warning
 from medr1.data.readers import Questions, read_questions
-from medr1.errors import InputError
+from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
+from medr1.errors import InputError, ItemError
 from medr1.records import AUDIT_SCHEMA
 
 _ABSENT = ("image_missing",)
@@ -120,7 +123,7 @@ def gates(document: Mapping[str, Any]) -> dict[str, str]:
 def _read(paths: Sequence[Path], root: Path | None, image_hashes: Path | None) -> list[_File]:
     """The files with what is known of their pictures; each root's pictures are looked at once."""
     questions = [read_questions(path, image_root=root) for path in paths]
-    by_root: dict[Path, dict[str, None]] = {}
+    by_root: dict[ImageRoot, dict[str, None]] = {}
     for one in questions:
         names = by_root.setdefault(one.image_root, {})
         names.update(dict.fromkeys(name for sample in one.samples for name in sample.images))
@@ -170,6 +173,13 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
     roots = dict.fromkeys(f.questions.image_root for f in (test, *trains) if not f.pictures)
     for root in roots:
         notes.append(f"no images found below {root}; image checks were not done.")
+    for file in (test, *trains):
+        if outside := _outside(file):
+            folder = folder_to_name(outside[0], outside)
+            notes.append(
+                f"{len(outside)} images of {file.path} lie outside {file.questions.image_root} and "
+                f"were not looked at; --image-root {shlex.quote(folder)} looks at them."
+            )
     for file in trains:
         if file.questions.sha256 == test.questions.sha256:
             notes.append(f"{file.path} has the same content as the audited file.")
@@ -180,6 +190,20 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
     if len(trains) > 1:
         notes.append(f"the blind predictors are fitted on {trains[0].path} alone.")
     return notes
+
+
+def _outside(file: _File) -> list[str]:
+    """The absolute names that lead out of the folder of a file, which is not looked beyond."""
+    root = file.questions.image_root
+    names = dict.fromkeys(name for sample in file.questions.samples for name in sample.images)
+    outside = []
+    for name in names if not root.closed else ():
+        try:
+            if os.path.isabs(name):
+                resolve_image(name, replace(root, closed=True))
+        except ItemError as error:
+            outside += [name] if error.code == "image_outside_root" else []
+    return outside
 
 
 def _coincidences(file: _File, leaks: Leakage) -> list[str]:

@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError, OutputError
 from medr1.files import sha256_of
 
@@ -44,7 +45,7 @@ class Picture:
     """Why it cannot be used: a code such as image_missing, and a sentence."""
 
 
-def pictures_below(names: Iterable[str], root: Path) -> bool:
+def pictures_below(names: Iterable[str], root: ImageRoot) -> bool:
     """Whether any of these images lies below `root` (or at its absolute path).
 
     Folders are looked at first, so that a file without its images is known in no time.
@@ -64,9 +65,17 @@ def pictures_below(names: Iterable[str], root: Path) -> bool:
 
 
 def look_at(
-    names: Iterable[str], root: Path, *, cache: Path | None = None, processes: int | None = None
+    names: Iterable[str],
+    root: ImageRoot,
+    *,
+    cache: Path | None = None,
+    processes: int | None = None,
 ) -> dict[str, Picture]:
-    """Name -> what is known of that image; progress goes to the log."""
+    """Name -> what is known of that image; progress goes to the log.
+
+    Nothing outside the root is opened. An absolute name that leads there is no fault of its item
+    unless the root is closed: nothing is known of it.
+    """
     names = list(dict.fromkeys(names))
     known = _read_cache(cache) if cache else {}
     keys = {name: _cache_key(name, root) for name in names}
@@ -91,7 +100,9 @@ def look_at(
     return {name: found[name] for name in names}
 
 
-def _looked(names: list[str], root: Path, processes: int | None) -> Iterator[tuple[str, Picture]]:
+def _looked(
+    names: list[str], root: ImageRoot, processes: int | None
+) -> Iterator[tuple[str, Picture]]:
     """Each name with its picture, in order; a handful is not worth other processes."""
     count = processes or os.cpu_count() or 1
     if count < 2 or len(names) < 4 * _CHUNK:
@@ -108,16 +119,18 @@ def _looked(names: list[str], root: Path, processes: int | None) -> Iterator[tup
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def look(name: str, root: Path) -> Picture:
+def look(name: str, root: ImageRoot) -> Picture:
     """What is known of one image."""
-    from medr1.data.images import load_image, resolve_image
+    from medr1.data.images import load_image
 
     sha256 = None
     try:
-        path = resolve_image(name, root)
-        picture = load_image(path).image
+        path = resolve_image(name, replace(root, closed=True))
+        picture = load_image(path, side=_SIDE).image
         sha256 = sha256_of(path)
     except ItemError as error:
+        if error.code == "image_outside_root" and os.path.isabs(name) and not root.closed:
+            return Picture()
         return Picture(sha256, error=(error.code, str(error)))
     return Picture(sha256, *perceptual_hashes(picture))
 
@@ -134,12 +147,12 @@ def perceptual_hashes(picture: Image.Image) -> tuple[int | None, int | None]:
     return int(str(imagehash.phash(picture)), 16), int(str(imagehash.dhash(picture)), 16)
 
 
-def _cache_key(name: str, root: Path) -> str:
-    """The file as it is now, "" where there is none."""
+def _cache_key(name: str, root: ImageRoot) -> str:
+    """The file as it is now, "" where there is none below the root."""
     try:
-        path = os.path.realpath(os.path.join(root, name))
+        path = resolve_image(name, replace(root, closed=True))
         status = os.stat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ItemError):
         return ""
     return f"{path}|{status.st_size}|{status.st_mtime_ns}"
 
