@@ -187,8 +187,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak."""
+def prepare_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak.
+
+    A folder that holds the current one, or an input that is still to be read, is never moved.
+    """
     if folder.is_file():
         raise InputError(f"{folder} is a file where a folder is expected. Choose another.")
     if folder.is_dir() and any(folder.iterdir()):
@@ -197,6 +200,12 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
                 f"{folder} is not empty. Choose another folder, or --overwrite, "
                 "which keeps the old one as .bak."
             )
+        for inside in (Path(), *inputs):
+            if inside.resolve().is_relative_to(folder.resolve()):
+                said = "the current folder" if inside == Path() else str(inside)
+                raise InputError(
+                    f"{folder} holds {said}, so it cannot be moved aside. Choose another folder."
+                )
         backup = folder.with_name(folder.name + ".bak")
         try:
             if backup.exists():

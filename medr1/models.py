@@ -265,7 +265,9 @@ def load_weights(
     return model
 
 
-_DAMAGED = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+_DAMAGED = (
+    OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError
+)  # fmt: skip
 """What transformers raises on files that are not what they should be."""
 
 
