@@ -288,8 +288,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak."""
+def prepare_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak.
+
+    A folder that holds the current one, or an input that is still to be read, is never moved.
+    """
     try:
         if folder.is_dir():
             clear_temporaries(folder)
@@ -299,7 +302,7 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
                         f"{folder} is not empty. Choose another folder, or --overwrite, "
                         "which keeps the old one as .bak."
                     )
-                set_aside(folder)
+                set_aside(folder, inputs)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -307,13 +310,15 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}.") from None
 
 
-def set_aside(path: Path) -> None:
-    """Rename to NAME.bak, or NAME.bak.2 and so on: nothing that has such a name is touched."""
-    if Path.cwd().is_relative_to(path.resolve()):
-        raise InputError(
-            f"{path} is the folder you are in, or holds it, and cannot be moved. Choose another "
-            "output, or give the command from elsewhere."
-        )
+def set_aside(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Rename to NAME.bak, or NAME.bak.2 and so on: nothing that has such a name is touched.
+
+    A folder that holds the current one, or an input that is still to be read, is refused.
+    """
+    for inside in (Path(), *inputs):
+        if inside.resolve().is_relative_to(path.resolve()):
+            what = "the current folder" if inside == Path() else str(inside)
+            raise InputError(f"{path} holds {what}, so it cannot be moved aside. Choose another.")
     names = (f"{path.name}.bak{f'.{number}' if number > 1 else ''}" for number in count(1))
     backup = next(b for b in map(path.with_name, names) if not os.path.lexists(b))
     try:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "medr1"
 # From the ground up. A room imports from the layers below its own, and in its own layer unless
 # the rooms there are kept apart. A new top-level module belongs in one of these lines.
 LAYERS = (
-    {"errors", "journal", "records", "files"},
+    {"errors", "journal", "records", "files", "terminal"},
     {"normalization", "quantities", "answers", "similarity", "intervals", "significance"},
     {"caching", "checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report", "review"},
@@ -34,7 +34,7 @@ HEAVY = {
 }  # fmt: skip
 SHELL = {
     "__init__", "__main__", "cli", "errors", "journal", "records", "files", "normalization",
-    "quantities", "prompts", "answers", "similarity", "rewards", "hub", "mps",
+    "quantities", "prompts", "answers", "similarity", "rewards", "hub", "mps", "terminal",
 }  # fmt: skip
 
 MAX_FILE_LINES = 400

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from medr1.cli import cli
 from medr1.errors import (
@@ -225,3 +226,64 @@ def test_flag_wins_over_environment_over_config_over_default(tmp_path):
     assert protocol(*given, "--protocol", "authors_nothink", MEDR1_PROTOCOL="strict") == (
         "authors-nothink"
     )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["data", "prepare", "q.json", "--output-dir", "x" * 400],
+        ["eval", "q.json", "--output-dir", "x" * 400],
+        ["data", "convert", "q.json", "x" * 400 + ".json"],
+        ["eval", "x" * 400],
+        ["eval", "q.json", "--data", "x" * 400],
+        ["data", "audit", "q.json", "--image-root", "x" * 400],
+        ["data", "audit", "q.json", "--against", "x" * 400],
+        ["compare", "q.json", "x" * 400],
+        ["rewards", "x" * 400],
+        ["verify", "x" * 400],
+    ],
+)
+def test_a_name_too_long_is_one_sentence(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    item = {"image": "a.png", "question": "q", "ground_truth": "b", "model_output": "b"}
+    Path("q.json").write_text(json.dumps([item]))
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code in (2, 6) and "Error: " in result.stderr, result.exception
+    assert not isinstance(result.exception, OSError)
+
+
+def test_a_preparation_never_moves_the_folder_it_reads(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    items = []
+    for n in range(10):
+        Image.new("L", (32, 32), 20 * n).save(f"{n}.png")
+        item = {"image": f"{n}.png", "question": "q A)x, B)y", "ground_truth": "A"}
+        items.append(item)
+    Path("q.json").write_text(json.dumps(items))
+    before = sorted(Path().iterdir())
+    for folder in (".", "..", str(tmp_path / "here")):
+        args = ["data", "prepare", "q.json", "--output-dir", folder, "--overwrite"]
+        result = CliRunner().invoke(cli, args)
+        assert result.exit_code == 2 and "cannot be moved aside" in result.stderr, folder
+    assert sorted(Path().iterdir()) == before
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+import medr1.data.convert, medr1.data.readers
+from medr1.cli import main
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (100 << 20), resource.RLIM_INFINITY))
+sys.argv = ["medr1", "data", "convert", "q.json", "out.json"]
+main()
+"""
+
+
+def test_too_little_memory_is_one_sentence(tmp_path):
+    (tmp_path / "q.json").write_text("[" + " " * (120 << 20) + "]")
+    command = [sys.executable, "-c", SHORT_OF_MEMORY]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert result.returncode == 1 and "Error: not enough memory." in result.stderr
+    assert "Traceback" not in result.stderr

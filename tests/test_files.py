@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medr1.errors import InputError, OutputError
-from medr1.files import parse_json, read_text, sha256_of, to_json, write_atomic
+from medr1.files import parse_json, prepare_folder, read_text, sha256_of, to_json, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,18 @@ def test_sha256_of(tmp_path):
     assert sha256_of(tmp_path / "a") != sha256_of(tmp_path / "b")
     (tmp_path / "b").rename(tmp_path / "c")
     assert sha256_of(tmp_path) != whole
+
+
+def test_a_folder_that_is_in_use_is_never_moved_aside(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "q.json").write_text("[]")
+    monkeypatch.chdir(tmp_path / "data")
+    for folder in (Path(), Path(".."), tmp_path, tmp_path / "data"):
+        with pytest.raises(InputError, match="holds the current folder"):
+            prepare_folder(folder, overwrite=True)
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(InputError, match=r"holds .*q\.json, so it cannot be moved aside"):
+        prepare_folder(tmp_path / "data", overwrite=True, inputs=[tmp_path / "data" / "q.json"])
+    assert (tmp_path / "data" / "q.json").read_text() == "[]"
+    prepare_folder(tmp_path / "data", overwrite=True)
+    assert not any((tmp_path / "data").iterdir())

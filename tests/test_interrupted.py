@@ -249,7 +249,7 @@ def test_the_folder_that_one_is_in_is_not_moved(tmp_path, monkeypatch, folder):
     items = [{"image": "a.png", "question": "Which? A)CT, B)MRI", "ground_truth": "A"}]
     (here / "q.json").write_text(json.dumps(items))
     said = medr1("data", "convert", "q.json", folder, "--overwrite", code=2)
-    assert "the folder you are in" in said
+    assert "holds the current folder" in said
     assert tree(tmp_path) == {"here/q.json": json.dumps(items).encode()}
 
 

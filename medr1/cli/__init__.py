@@ -25,6 +25,7 @@ from medr1.cli.robustness import robustness
 from medr1.cli.train import train
 from medr1.cli.verify import verify
 from medr1.mps import mps_environment
+from medr1.terminal import echo, echo_traceback, echo_usage
 
 
 @click.group(
@@ -45,7 +46,7 @@ def cli(ctx: click.Context) -> None:
       medr1 eval results.json
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 for command in (
@@ -67,12 +68,13 @@ for command in (
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:
-    click.echo("Terminated. What was written whole stays.", err=True)
+    echo("Terminated. What was written whole stays.", err=True)
     sys.exit(75 if signum == signal.SIGUSR1 else 128 + signum)
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    sys.excepthook = echo_traceback
     for signum in (signal.SIGTERM, signal.SIGUSR1):  # a scheduler's, which then asks again
         signal.signal(signum, _terminate)
     for name, value in {
@@ -92,10 +94,10 @@ def main() -> NoReturn:
         code = cli.main(standalone_mode=False, prog_name="medr1", color=color)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        echo_usage(error)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. What was written whole stays.", err=True)
+        echo("Interrupted. What was written whole stays.", err=True)
         code = 130
     except BrokenPipeError:
         code = nobody_reads()

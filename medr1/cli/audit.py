@@ -20,6 +20,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.errors import InputError, Medr1Error
+from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.data.audit.document import Audit
@@ -118,7 +119,7 @@ def audit(
     )
     _write(found, path, output_dir, write_image_needed, overwrite)
     table = audit_table(found.document, width=_width())
-    click.echo(to_json(found.document) if as_json else table, nl=not as_json)
+    echo(to_json(found.document) if as_json else table, nl=not as_json)
     failed = [said for gate, said in gates(found.document).items() if gate in fail_on]
     if failed:
         raise Medr1Error(f"{path} has {' and '.join(failed)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import sys
 import tempfile
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medr1.answers import PROTOCOLS
+from medr1.cli.configuration import as_typed, read_config
 from medr1.errors import InputError, Medr1Error, OutputError
-from medr1.files import read_text, temporary
+from medr1.files import temporary
+from medr1.terminal import echo_error, set_up_logging
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -43,17 +45,20 @@ class Medr1Command(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        _set_up_logging(ctx.meta.get("medr1.quiet", False), ctx.meta.get("medr1.verbose", False))
+        verbose = ctx.meta.get("medr1.verbose", False)
+        set_up_logging(ctx.meta.get("medr1.quiet", False), verbose)
+        if not verbose:
+            warnings.simplefilter("ignore")
         try:
             return super().invoke(ctx)
-        except (Medr1Error, ModuleNotFoundError) as error:
-            said = _not_installed(error) if isinstance(error, ModuleNotFoundError) else error
-            if said is None or ctx.meta.get("medr1.debug"):
-                raise
-            click.echo(f"Error: {said}", err=True)
-            ctx.exit(said.exit_code)
         except BrokenPipeError:  # which click would end with 1
             ctx.exit(nobody_reads())
+        except (Medr1Error, ImportError, MemoryError, OSError) as error:
+            said = error if isinstance(error, Medr1Error) else _of_the_machine(error)
+            if said is None or ctx.meta.get("medr1.debug"):
+                raise
+            echo_error(said)
+            ctx.exit(said.exit_code)
 
 
 def nobody_reads() -> int:
@@ -75,6 +80,29 @@ _OPTIONAL = {
 """Packages that an installation may lack, and what pip installs for each, where not its name."""
 
 
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def _of_the_machine(error: Exception) -> Medr1Error | None:
+    """What the machine refuses, in a sentence; None for what is a bug."""
+    if isinstance(error, ModuleNotFoundError):
+        return _not_installed(error)
+    short = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    if isinstance(error, MemoryError) or short or unmapped:
+        return Medr1Error(
+            "not enough memory. Free some or raise its limit (ulimit -v), or ask for less at once: "
+            "fewer --workers, a smaller --batch-size."
+        )
+    if isinstance(error, OSError) and error.errno in _NO_PATH:
+        return InputError(f"{error.filename}: {error.strerror}. Check the path.")
+    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+        where = f"{error.filename}: " if error.filename else ""
+        return OutputError(f"{where}{error.strerror}. Choose another place, or free this one.")
+    return None
+
+
 def _not_installed(error: ModuleNotFoundError) -> InputError | None:
     """What to install, for a package that is optional; None for any other, which is a bug."""
     package = (error.name or "").partition(".")[0]
@@ -85,16 +113,6 @@ def _not_installed(error: ModuleNotFoundError) -> InputError | None:
         return None
     name = _OPTIONAL[package] or package
     return InputError(f"{needs} In the checkout: pip install {name} -c scripts/constraints.txt")
-
-
-def _set_up_logging(quiet: bool, verbose: bool) -> None:
-    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    logger = logging.getLogger("medr1")
-    logger.setLevel(level)
-    logger.handlers = [logging.StreamHandler(sys.stderr)]
-    logger.propagate = False
-    if not verbose:
-        warnings.simplefilter("ignore")
 
 
 def option(*names: str, **kwargs: Any) -> Decorator:
@@ -136,7 +154,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     values = read_config(Path(value))
     command = ctx.command
     names = {
-        spelling.lstrip("-").replace("-", "_"): p.name
+        spelling.lstrip("-").replace("-", "_"): p
         for p in command.params
         if isinstance(p, click.Option) and p.name not in (None, "config")
         for spelling in (*p.opts, *p.secondary_opts)
@@ -147,30 +165,11 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     ctx.meta["medr1.extra"] = extra
     known: dict[str, Any] = {}
     for key in values.keys() - extra.keys():
-        if names[key] in known:
-            raise click.UsageError(f"{value}: {names[key]} is given twice, once as {key}.", ctx)
-        known[str(names[key])] = values[key]
+        name = str(names[key].name)
+        if name in known:
+            raise click.UsageError(f"{value}: {name} is given twice, once as {key}.", ctx)
+        known[name] = as_typed(values[key], names[key], f"{value}: {key}")
     ctx.default_map = {**(ctx.default_map or {}), **known}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A YAML mapping with its keys in snake case; a click error where it is not one."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(read_text(path))
-    except InputError as error:
-        raise click.UsageError(str(error)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise click.UsageError(f"{path}{place}: {problem}. Correct it there.") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise click.UsageError(f"{path}: expected `option: value` lines.")
-    return {key.replace("-", "_"): value for key, value in document.items()}
 
 
 def unknown_key(key: str, known: Iterable[str], where: str) -> str:

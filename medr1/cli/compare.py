@@ -26,6 +26,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.errors import InputError
+from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -103,7 +104,7 @@ def compare(
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomic(folder / "items.jsonl", lines)
         write_atomic(folder / "won_lost.csv", won_lost_csv(rows))
-    click.echo(to_json(document) if as_json else comparison_table(document), nl=not as_json)
+    echo(to_json(document) if as_json else comparison_table(document), nl=not as_json)
 
 
 def _runs(

@@ -20,6 +20,7 @@ from medr1.cli.common import (
     overwrite_option,
     require_writable,
 )
+from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -99,18 +100,17 @@ def finish(
     """Say where the result is and which items are left out; ItemErrorsOverBudget if too many."""
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
-    from medr1.report.tables import clean
 
     left_out = [vars(errors[index]) for index in sorted(errors)]
     if options["as_json"]:
-        click.echo(to_json({"output": str(output), **document, "errors": left_out}), nl=False)
+        echo(to_json({"output": str(output), **document, "errors": left_out}), nl=False)
     else:
-        click.echo(output)
+        echo(output)
     logger.info("%s items written", f"{document['items']:,}")
     for error in left_out[:10]:
-        logger.warning("left out: %s", clean(error["message"]))
+        logger.warning("left out: %s", error["message"])
     if len(left_out) > options["max_errors"]:
         raise ItemErrorsOverBudget(
             f"{len(left_out)} of {document['items'] + len(left_out)} items were left out of "
-            f"{output}; --json lists them. The first: {clean(left_out[0]['message'])}"
+            f"{output}; --json lists them. The first: {left_out[0]['message']}"
         )

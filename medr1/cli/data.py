@@ -8,6 +8,7 @@ from medr1.cli.audit import audit
 from medr1.cli.convert import convert
 from medr1.cli.prepare import prepare
 from medr1.cli.selection import distill, filter_items
+from medr1.terminal import echo
 
 
 @click.group(invoke_without_command=True)
@@ -22,7 +23,7 @@ def data(ctx: click.Context) -> None:
       medr1 data audit data/omni/CT/test.json --against data/omni/CT/train.json
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 for command in (prepare, convert, filter_items, distill, audit):

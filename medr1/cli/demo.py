@@ -15,6 +15,7 @@ from medr1.cli.common import (
     require_writable,
     seed_option,
 )
+from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
 
@@ -63,15 +64,15 @@ def demo(
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             _how_far_to_trust(folder, prompt, seed, max_steps)
     if as_json:
-        click.echo(to_json(document), nl=False)
+        echo(to_json(document), nl=False)
         return
-    click.echo(f"{demo_table(document)}\n\n{demo_samples(document)}")
-    click.echo(f"\nCurve: {folder / 'curve.png'}   Everything else: {folder}")
+    echo(f"{demo_table(document)}\n\n{demo_samples(document)}")
+    echo(f"\nCurve: {folder / 'curve.png'}   Everything else: {folder}")
     if full:
         trust = folder / "trust"
-        click.echo(f"How far to trust it: {trust / 'report' / 'report.html'}")
-        click.echo(f"Worse pictures: {trust / 'robustness' / 'robustness.html'}")
-        click.echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
+        echo(f"How far to trust it: {trust / 'report' / 'report.html'}")
+        echo(f"Worse pictures: {trust / 'robustness' / 'robustness.html'}")
+        echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
 
 
 def _how_far_to_trust(folder: Path, prompt: str, seed: int, max_steps: int | None) -> None:
@@ -122,5 +123,5 @@ def _how_far_to_trust(folder: Path, prompt: str, seed: int, max_steps: int | Non
     )  # fmt: skip
     for command, given in steps:
         words = [str(word) for word in given]
-        logger.info("\nmedr1 %s %s", command.name, " ".join(words))
+        logger.info("medr1 %s %s", command.name, " ".join(words))
         command.main(words, prog_name=f"medr1 {command.name}", standalone_mode=False)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from medr1.cli.common import Medr1Command, common_options, device_option, json_option
+from medr1.terminal import echo
 
 _WIDTH = 100
 _COLORS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
@@ -30,10 +31,12 @@ def doctor(device: str, as_json: bool) -> None:
 
     document = examine(device)
     if as_json:
-        click.echo(to_json(document), nl=False)
+        echo(to_json(document), nl=False)
     else:
-        for line in (*_facts(document), "", *_findings(document["checks"])):
-            click.echo(line)
+        for line in (*_facts(document), ""):
+            echo(line)
+        for word, line in _findings(document["checks"]):
+            echo(line, lead=word)
     failed = sum(check["status"] == "FAIL" for check in document["checks"])
     if failed:
         raise Medr1Error(f"{failed} of {len(document['checks'])} checks failed; see FAIL above.")
@@ -72,14 +75,14 @@ def _two(label: str, text: str) -> Iterator[str]:
         yield f"{'' if number else label:<11}{line}"
 
 
-def _findings(checks: list[dict[str, str]]) -> Iterator[str]:
-    """ok, warn or FAIL at the start of the line; what to do below, where something is wrong."""
+def _findings(checks: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    """ok, warn or FAIL, and the line behind it; what to do below, where something is wrong."""
     from textwrap import wrap
 
     for check in checks:
         said = wrap(check["said"], _WIDTH - 22)
         word = click.style(f"{check['status']:<6}", fg=_COLORS[check["status"]])
-        yield f"{word}{check['check']:<16}{said[0]}"
-        yield from (" " * 22 + line for line in said[1:])
+        yield word, f"{check['check']:<16}{said[0]}"
+        yield from (("", " " * 22 + line) for line in said[1:])
         for line in wrap(f"-> {check['todo']}", _WIDTH - 25) if check["todo"] else ():
-            yield " " * 22 + line
+            yield "", " " * 22 + line

@@ -29,6 +29,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.errors import InputError, Medr1Error
+from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -43,7 +44,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
         from medr1.evaluate.explaining import explain
 
         try:
-            click.echo(explain(name))
+            echo(explain(name))
         except InputError as error:
             raise click.UsageError(str(error), ctx) from None
         ctx.exit()
@@ -177,16 +178,16 @@ def evaluate(
             if output_dir:
                 shown += _gallery(evaluation, path, judged)
         if output_dir:
-            prepare_folder(Path(output_dir), overwrite=overwrite)
+            prepare_folder(Path(output_dir), overwrite=overwrite, inputs=files)
             lines.seek(0)
             _write(
                 Path(output_dir), summaries, shown, lines, _image_roots(files, image_root, asked)
             )
     if as_json:
-        click.echo(to_json(summaries[0] if len(summaries) == 1 else summaries), nl=False)
+        echo(to_json(summaries[0] if len(summaries) == 1 else summaries), nl=False)
     else:
         tables = (summary_table(summary) + "\n" for summary in summaries)
-        click.echo("".join(tables), nl=False)
+        echo("".join(tables), nl=False)
     if failed:
         raise Medr1Error("; ".join(failed) + ".")
 

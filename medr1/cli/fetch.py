@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from medr1.cli.common import Medr1Command, common_options, json_option, offline_option, option
+from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
 
@@ -77,6 +78,6 @@ def fetch(
             hub.fetch(wanted)
         done.append({"name": name, "fetched": not dry_run, **document})
         if not as_json:
-            click.echo(document["folder"])
+            echo(document["folder"])
     if as_json:
-        click.echo(to_json({"fetched": done}), nl=False)
+        echo(to_json({"fetched": done}), nl=False)

@@ -25,6 +25,7 @@ from medr1.cli.common import (
     require_writable,
     seed_option,
 )
+from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
 
@@ -163,27 +164,20 @@ def _infer_one(options: dict[str, Any]) -> None:
         raise ItemError(prediction.error.code, prediction.error.message)
     entry = prediction_to_dict(prediction)
     if options["as_json"]:
-        click.echo(to_json(entry), nl=False)
+        echo(to_json(entry), nl=False)
         return
     text = answer_text(entry, reasoning=options["show_reasoning"] and not watched)
     if not watched or text != entry["model_output"]:
-        click.echo(text)
+        echo(text)
 
 
 def _streamer(loaded: Any) -> Any:
     """Shows a completion on the terminal while it is written."""
     from transformers import TextStreamer
 
-    from medr1.report.tables import clean
-
     class Visible(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            lines = "\n".join(_keeping_spaces(line) for line in text.split("\n"))
-            click.echo(lines, nl=stream_end)
-
-    def _keeping_spaces(line: str) -> str:
-        """The line without control characters; `clean` would take the spaces at its ends too."""
-        return clean(f".{line}.")[1:-1]
+            echo(text, nl=stream_end)
 
     return Visible(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
 
@@ -230,9 +224,9 @@ def _infer_batch(options: dict[str, Any]) -> None:
     if outcome is None:  # another process of this run says it
         return
     if options["as_json"]:
-        click.echo(to_json({"output_file": str(output), **vars(outcome)}), nl=False)
+        echo(to_json({"output_file": str(output), **vars(outcome)}), nl=False)
     else:
-        click.echo(output)
+        echo(output)
     if outcome.n_circular:
         logger.info(
             "the same option under every rotation: %d of %d items (circular consistency %.1f %%)",

@@ -17,11 +17,12 @@ from medr1.cli.common import (
     option,
     overwrite_option,
     protocol_option,
-    read_config,
     require_writable,
     seed_option,
 )
+from medr1.cli.configuration import read_config
 from medr1.errors import InputError
+from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.evaluate.domains import Files, Layout
@@ -120,7 +121,7 @@ def matrix(
     )
     if output_dir:
         _write(Path(output_dir), document, overwrite)
-    click.echo(to_json(document) if as_json else matrix_table(document), nl=not as_json)
+    echo(to_json(document) if as_json else matrix_table(document), nl=not as_json)
 
 
 def _write(folder: Path, document: Mapping[str, Any], overwrite: bool) -> None:

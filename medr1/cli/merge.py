@@ -15,6 +15,7 @@ from medr1.cli.common import (
     overwrite_option,
     require_writable,
 )
+from medr1.terminal import echo
 
 
 @click.command(cls=Medr1Command, short_help="Write a LoRA adapter and its base as one checkpoint.")
@@ -61,4 +62,4 @@ def merge(adapter: str, **options: Any) -> None:
         dtype = said if said in DTYPES else "float32"
     loaded = load_model(folder, device="cpu", dtype=dtype, offline=options["offline"])
     write_merged(loaded, output, overwrite=options["overwrite"])
-    click.echo(str(output))
+    echo(str(output))

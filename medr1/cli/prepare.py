@@ -22,6 +22,7 @@ from medr1.cli.common import (
     require_writable,
     seed_option,
 )
+from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
 
@@ -92,7 +93,6 @@ def prepare(**options: Any) -> None:
     from medr1.data.prepare import prepare as run
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
-    from medr1.report.tables import clean
 
     output = Path(options["output_dir"])
     require_writable(output / "manifest.json")
@@ -110,9 +110,9 @@ def prepare(**options: Any) -> None:
     counts, errors = manifest["counts"], manifest["errors"]
     if options["as_json"]:
         shown = {key: manifest[key] for key in ("meta", "counts", "image_notes", "errors")}
-        click.echo(to_json({"output_dir": str(output), **shown}), nl=False)
+        echo(to_json({"output_dir": str(output), **shown}), nl=False)
     else:
-        click.echo(output)
+        echo(output)
     parts = [
         f"{counts[name]:,} {name}" for name in ("train", "validation", "test") if name in counts
     ]
@@ -126,9 +126,9 @@ def prepare(**options: Any) -> None:
     if text := warning([*why, *[None] * (counts["items"] - len(why))], "items"):
         logger.warning(text)
     for error in errors[:3]:
-        logger.warning("left out: %s", clean(error["message"]))
+        logger.warning("left out: %s", error["message"])
     if len(errors) > options["max_errors"]:
         raise ItemErrorsOverBudget(
             f"{len(errors)} of {counts['items'] + len(errors)} items were left out, see `errors` "
-            f"in {output / 'manifest.json'}. The first: {clean(errors[0]['message'])}"
+            f"in {output / 'manifest.json'}. The first: {errors[0]['message']}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from medr1.cli.common import Medr1Command, common_options, option
+from medr1.terminal import echo
 
 
 @click.command(cls=Medr1Command, short_help="Score a file of completions with every reward.")
@@ -37,4 +38,4 @@ def rewards(file: str, prompt: str) -> None:
             if not isinstance(case, dict) or not isinstance(case.get(key), str):
                 raise InputError(f"{where}: expected an object with a text {key!r}.")
         scores = score_completion(case["content"], case["solution"], case.get("problem"), prompt)
-        click.echo(json.dumps(scores))
+        echo(json.dumps(scores))

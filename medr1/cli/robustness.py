@@ -29,6 +29,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.errors import InputError, ItemErrorsOverBudget
+from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.data.variants import Plan
@@ -159,7 +160,7 @@ def _print_plan(planned: Plan, as_json: bool) -> None:
         "perturbations": {kind: list(numbers) for kind, numbers in planned.severities.items()},
         "left_out": planned.left_out,
     }
-    click.echo(to_json(document) if as_json else plan_text(document), nl=not as_json)
+    echo(to_json(document) if as_json else plan_text(document), nl=not as_json)
 
 
 def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | None:
@@ -247,4 +248,4 @@ def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) ->
         logger.warning("%s: %s", page.name, text)
     write_atomic(page, robustness_html(document, thumbnails=thumbnails, burned_in=text))
     logger.info("%s", page)
-    click.echo(to_json(document) if as_json else robustness_table(document), nl=not as_json)
+    echo(to_json(document) if as_json else robustness_table(document), nl=not as_json)

@@ -28,6 +28,7 @@ from medr1.cli.common import (
 )
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES
+from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
 
@@ -282,7 +283,7 @@ def train(ctx: click.Context, **options: Any) -> None:
     with redirect_stdout(sys.stderr):  # what rewards, libraries and services print is no result
         result = _run(ctx, options)
     if result is not None:
-        click.echo(result, nl=False)
+        echo(result, nl=False)
 
 
 def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from medr1.cli.common import Medr1Command, common_options, json_option, offline_option
+from medr1.terminal import echo, one_line
 
 Verdict = tuple[bool | None, str]
 """Whether a check went well (None: that cannot be said), and how it went."""
@@ -41,12 +42,10 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
             ok, said = False, str(error)
         checks.append({"check": name, "ok": ok, "said": said})
         if not as_json:
-            click.echo(f"{_WORDS[ok]:<6} {name}: {said}")
+            echo(one_line(f"{_WORDS[ok]:<6} {name}: {said}"))
     failed = [str(check["check"]) for check in checks if check["ok"] is False]
     if as_json:
-        click.echo(
-            to_json({"checkpoint": str(folder), "ok": not failed, "checks": checks}), nl=False
-        )
+        echo(to_json({"checkpoint": str(folder), "ok": not failed, "checks": checks}), nl=False)
     if failed:
         raise InputError(f"{folder} failed: {', '.join(failed)}. Do not use it; fetch it again.")
 

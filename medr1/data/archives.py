@@ -32,7 +32,7 @@ MAX_RATIO = 200
 MAX_HEAD = 1024**2
 """Bytes that a tar may spend on one member's name and attributes, which are read into memory."""
 RATIO_FROM = 8 * 1024**2
-"""A member below this size may have any ratio: it can do no harm."""
+"""A member, or all of them, below this size may have any ratio: they can do no harm."""
 
 _DAMAGED = (
     tarfile.TarError,
@@ -140,6 +140,7 @@ class _Caps:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.size = path.stat().st_size
         self.members: dict[str, int] = {}
         self.entries = self.total = 0
 
@@ -161,6 +162,8 @@ class _Caps:
         self.total += size
         if self.total > MAX_TOTAL:
             raise InputError(f"{self.path} unpacks to more than {MAX_TOTAL >> 30} GB. Split it.")
+        if self.total > RATIO_FROM and self.total > MAX_RATIO * self.size:
+            raise _refused(self.path, name, f"makes it unpack to over {MAX_RATIO} times its size")
         self.members[name] = size
 
     def name(self, name: str) -> str:
@@ -245,7 +248,6 @@ def _tar_members(path: Path, most: int) -> Iterator[tuple[tarfile.TarFile, tarfi
 
 def _list_tar(path: Path) -> dict[str, int]:
     caps = _Caps(path)
-    size = path.stat().st_size
     for _, info in _tar_members(path, MAX_HEAD):
         caps.entry()
         if info.isdir():
@@ -254,8 +256,6 @@ def _list_tar(path: Path) -> dict[str, int]:
         if not info.isreg() or info.issparse():
             raise _refused(path, info.name, "is a link or a device, not a file")
         caps.file(info.name, info.size, None)
-        if caps.total > RATIO_FROM and caps.total > MAX_RATIO * size:
-            raise _refused(path, info.name, f"unpacks to over {MAX_RATIO} times its size")
         tarfile.data_filter(info, str(path.parent))  # the standard library's own judgement
     return caps.members
 

@@ -14,9 +14,11 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
+
+from medr1.data.exif import MAX_TEXT, MAX_TEXTS, exif_number, exif_texts
 
 MAX_PARTS = 65_536
 """Chunks of a PNG; libpng writes one for 8 KB, so that 30 megapixels have about 15,000."""
@@ -29,14 +31,10 @@ MAX_ENTRIES = 1_024
 MAX_VALUES = 131_072
 """Numbers under one tag of a TIFF: 30 megapixels in tiles of 16 x 16 pixels have 117,188 tiles."""
 
-MAX_TEXTS, MAX_TEXT = 64, 2_000
-"""Texts of a file's metadata that are looked at, and characters of each."""
-
 _BLOCK = 1 << 16
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """In entropy-coded data: no stuffed byte, no restart marker and no filling."""
 _ORIENTATION, _N_PICTURES, _SUBDIRECTORIES = 0x112, 0xB001, (330, 34665, 34853, 40965)
-_NUMBERS = {1: "B", 3: "H", 4: "I"}
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 
@@ -159,7 +157,7 @@ def _png(file: IO[bytes], whole: bool) -> Container:
     tail = b"\0\0\0\0" + struct.pack(">I", 0) + b"IEND" + file_crc(b"IEND", b"")
     stream = _Parts(file, [*parts, struct.pack(">I", total) + b"IDAT", *data, tail])
     buffered = io.BufferedReader(stream, _BLOCK)
-    orientation, texts = _number(exif, _ORIENTATION), texts + _exif_texts(exif)
+    orientation, texts = exif_number(exif, _ORIENTATION), texts + exif_texts(exif)
     return Container(buffered, None, orientation, pictures, raw=raw, texts=tuple(texts))
 
 
@@ -203,7 +201,7 @@ def _jpeg(file: IO[bytes], whole: bool) -> Container:
         if code == 0xFE and len(texts) < MAX_TEXTS:
             texts.append(f"comment: {content[:MAX_TEXT].decode('latin-1')}")
         if code == 0xE2 and content.startswith(b"MPF\0"):
-            pictures = max(pictures, _number(content[4:], _N_PICTURES))
+            pictures = max(pictures, exif_number(content[4:], _N_PICTURES))
         if code in (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF):
             raise SyntaxError("arithmetic coding")
         if code in (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7):
@@ -214,7 +212,7 @@ def _jpeg(file: IO[bytes], whole: bool) -> Container:
     scans = max(_scans(file, MAX_SEGMENTS - segments) if whole else 1, 1 + progressive)
     stream = _Parts(file, [bytes(header), (start, file.seek(0, os.SEEK_END) - start)])
     buffered = io.BufferedReader(stream, _BLOCK)
-    orientation, texts = _number(exif, _ORIENTATION), texts + _exif_texts(exif)
+    orientation, texts = exif_number(exif, _ORIENTATION), texts + exif_texts(exif)
     return Container(buffered, None, orientation, pictures, scans, 0, samples, tuple(texts))
 
 
@@ -332,41 +330,6 @@ def _whole(tags: Any, tag: int) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _number(data: bytes, wanted: int) -> int:
-    """The number under a tag of the first directory of EXIF or MPF data; 0 where there is none."""
-    for order, tag, kind, _, value in _directory(data):
-        if tag == wanted and kind in _NUMBERS:
-            return int(struct.unpack_from(f"{order}{_NUMBERS[kind]}", value)[0])
-    return 0
-
-
-def _exif_texts(data: bytes) -> list[str]:
-    """The texts in the first directory of EXIF data, with their tags."""
-    data = data.removeprefix(b"Exif\0\0")
-    texts: list[str] = []
-    for order, tag, kind, length, value in _directory(data):
-        if kind == 2 and len(texts) < MAX_TEXTS:
-            (start,) = struct.unpack(f"{order}I", value)
-            text = value[:length] if length <= 4 else data[start : start + min(length, MAX_TEXT)]
-            texts.append(f"{tag}: {text.decode('latin-1')}")
-    return texts
-
-
-def _directory(data: bytes) -> Iterator[tuple[str, int, int, int, bytes]]:
-    """(byte order, tag, kind, number of values, their four bytes) of the first directory."""
-    data = data.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    if order is None:
-        return
-    try:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            yield order, *struct.unpack_from(f"{order}HHI4s", data, place)
-    except struct.error:
-        return
-
-
 # --- WebP -------------------------------------------------------------------------------------
 
 
@@ -392,7 +355,7 @@ def _webp(file: IO[bytes], whole: bool) -> Container:
             break
         name, length = struct.unpack("<4sI", header)
         if name == b"EXIF":
-            orientation = _number(file.read(min(length, _BLOCK)), _ORIENTATION)
+            orientation = exif_number(file.read(min(length, _BLOCK)), _ORIENTATION)
             break
         file.seek(length + length % 2, os.SEEK_CUR)
     file.seek(0)

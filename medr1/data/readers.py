@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from medr1.data.items import (
     with_id,
 )
 from medr1.data.roots import ImageRoot
+from medr1.data.tables import faults_of_tables, table_rows
 from medr1.errors import InputError
 from medr1.files import open_file, parse_json, read_text, sha256_of
 from medr1.records import Failure, Sample, sample_id
@@ -309,17 +309,16 @@ def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -
 
 
 def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
-    import pyarrow
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
         names = _columns(file.schema_arrow, path, columns)
         _refuse_pictures(file.schema_arrow, path, columns)
-        return Items(_rows(file.read(columns=names), limit))
+        return Items(table_rows(file.read(columns=names).slice(0, limit), str(path)))
     except InputError:
         raise
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except faults_of_tables() as error:
         raise _unreadable(path, error, "Parquet") from None
 
 
@@ -330,17 +329,16 @@ def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> I
     if not (path / "state.json").is_file():
         raise InputError(f"{path} is a folder. Name a file in it, such as {path / 'test.json'}.")
     import datasets
-    import pyarrow
 
     try:
         table = datasets.load_from_disk(str(path)).with_format("arrow")[:]
         names = _columns(table.schema, path, columns)
         table = _names_for_pictures(table.select(names), path)
         _refuse_pictures(table.schema, path, columns)
-        return Items(_rows(table, limit))
+        return Items(table_rows(table.slice(0, limit), str(path)))
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+    except faults_of_tables() as error:
         raise _unreadable(path, error, "a data set on disk") from None
 
 
@@ -381,14 +379,6 @@ def _refuse_pictures(schema: pyarrow.Schema, path: Path, columns: Mapping[str, s
                 f"{path}: the column {name!r} holds pictures, which is not read yet. "
                 "Save them as files and name their paths."
             )
-
-
-def _rows(table: pyarrow.Table, limit: int | None) -> list[dict[str, Any]]:
-    """A table's rows; NaN is missing."""
-    return [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        for row in table.slice(0, limit).to_pylist()
-    ]
 
 
 _READERS: dict[str, Reader] = {

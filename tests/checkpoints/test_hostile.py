@@ -10,8 +10,9 @@ import sys
 import pytest
 from PIL import Image
 
+from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.models import load_model
+from medr1.models import load_model, load_processor
 
 
 @pytest.fixture
@@ -105,3 +106,13 @@ def test_the_traps_are_real(canary):
     canary.unlink()
     exec(script(canary), {})
     assert canary.exists()
+
+
+def test_a_processor_with_an_empty_size_is_refused(tmp_path):
+    folder = tmp_path / "x"
+    shutil.copytree(tiny_vl_folder(), folder)
+    document = json.loads((folder / "processor_config.json").read_text())
+    document["image_processor"]["size"] = []
+    (folder / "processor_config.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="cannot load the checkpoint"):
+        load_processor(folder, folder)

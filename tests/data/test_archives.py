@@ -131,6 +131,21 @@ def test_a_bomb_is_refused_by_ratio_before_it_is_unpacked(refused, tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("ending", ["zip", "tar.gz"])
+def test_a_bomb_of_many_small_members_is_refused_by_their_sum(ending, refused, tmp_path):
+    members = {f"{n}.png": bytes(8_000_000) for n in range(60)}
+    if ending == "zip":
+        make_zip(tmp_path / "x.zip", members)
+    else:
+        make_tar(tmp_path / "x.tar.gz", members, "w:gz")
+    assert "times its size" in refused(tmp_path / f"x.{ending}")
+
+
+def test_small_members_may_have_any_ratio(tmp_path):
+    make_zip(tmp_path / "x.zip", {f"{n}.png": bytes(1_000_000) for n in range(5)})
+    assert len(open_source(tmp_path / "x.zip").names()) == 5
+
+
 def test_a_bomb_in_a_tars_attributes_is_not_read(refused, tmp_path):
     head = tarfile.TarInfo("x")
     head.type, head.size = tarfile.XHDTYPE, 1 << 30

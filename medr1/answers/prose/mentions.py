@@ -137,12 +137,11 @@ def _is_size(i: int, sentence: Sentence) -> bool:
 
 def _is_in_range(i: int, sentence: Sentence) -> bool:
     """Whether a number is an end of a range: "grade 3 to 4"."""
-    stems = [word.stem for word in sentence.words]
+    words = sentence.words
     return any(
-        0 <= i + step < len(stems)
-        and 0 <= i + 2 * step < len(stems)
-        and stems[i + step] in ("to", "-")
-        and stems[i + 2 * step].isdigit()
+        0 <= i + 2 * step < len(words)
+        and words[i + step].stem in ("to", "-")
+        and words[i + 2 * step].stem.isdigit()
         for step in (-1, 1)
     )
 
@@ -195,6 +194,7 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
     one member of a list where the gold has several of more than one part, in order where it says
     something."""
     found: list[list[tuple[int, ...]]] = []
+    elsewhere = _segments_of_other_side(gold.asked_side, sentence)
     for part in member:
         if not part.needed:
             continue
@@ -202,7 +202,7 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
             spot
             for spot in spots_of(part, sentence)
             if is_asserted(spot, part, sentence, related=gold.relates)
-            and not _is_of_other_side(spot, gold.asked_side, sentence)
+            and sentence.segment[spot[0]] not in elsewhere
         ]
         if not spots:
             return False
@@ -219,15 +219,13 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
     return not gold.ordered or _in_order(found)
 
 
-def _is_of_other_side(spot: tuple[int, ...], asked: str, sentence: Sentence) -> bool:
-    """Whether a mention stands with the side that was not asked: "large left and small right"."""
-    if not asked:
-        return False
-    segment = sentence.segment[spot[0]]
-    sides = {
-        t.name for t in sentence.terms if t.kind == "side" and sentence.segment[t.start] == segment
-    }
-    return bool(sides & _SIDES) and asked not in sides and "bilateral" not in sides
+def _segments_of_other_side(asked: str, sentence: Sentence) -> set[int]:
+    """The segments that name a side that was not asked alone: "large left and small right"."""
+    sides: dict[int, set[str]] = {}
+    for term in sentence.terms if asked else ():
+        if term.kind == "side":
+            sides.setdefault(sentence.segment[term.start], set()).add(term.name)
+    return {n for n, s in sides.items() if s & _SIDES and s.isdisjoint((asked, "bilateral"))}
 
 
 def _in_order(found: list[list[tuple[int, ...]]]) -> bool:

@@ -193,6 +193,9 @@ def _own(entry: Mapping[str, Any], where: str) -> Prediction:
             for part in value.values() if types is _OBJECT else value:
                 if type(part) not in inner:
                     _require(part, inner, f"{where}: in {key!r} a value")
+    length = entry.get("num_tokens")
+    if length is not None and not (type(length) is int and 0 <= length < 2**63):
+        raise InputError(f"{where}: 'num_tokens' is {str(length)[:40]}; it must count tokens.")
     if entry["answer_type"] not in ANSWER_TYPES:
         raise InputError(
             f"{where}: 'answer_type' is {entry['answer_type'][:40]!r}; "

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medr1.data.tables import faults_of_tables
 from medr1.errors import InputError
 from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import read_entry, require_gold, table_names
@@ -210,7 +211,6 @@ def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
 
 def _batches(source: Source) -> Iterator[Chunk]:
     """Parts of a Parquet file; columns of pictures stay where they are."""
-    import pyarrow
     import pyarrow.parquet
 
     row = 0
@@ -227,7 +227,9 @@ def _batches(source: Source) -> Iterator[Chunk]:
                 named = batch.rename_columns([names[name] for name in batch.schema.names])
                 yield Chunk(source, "batch", row + 1, row, named)
                 row += batch.num_rows
-        except (OSError, pyarrow.ArrowException) as error:
+        except InputError:
+            raise
+        except faults_of_tables() as error:
             said = " ".join(str(error).split())[:150]
             raise InputError(
                 f"{source.path} cannot be read as Parquet ({said}). Save it again."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from medr1.data.tables import table_rows
 from medr1.errors import InputError
 from medr1.files import parse_json
 
@@ -69,12 +69,8 @@ def rows(content: tuple[list[str], list[Row]], path: str, first: int) -> Iterato
 
 def batch(content: pyarrow.RecordBatch, path: str, first: int) -> Iterator[Entry]:
     """Each row of a Parquet file's part; NaN is missing."""
-    for number, row in enumerate(content.to_pylist(), start=first):
-        entry = {
-            key: None if type(value) is float and math.isnan(value) else value
-            for key, value in row.items()
-        }
-        yield f"{path}, row {number}", entry
+    for number, row in enumerate(table_rows(content, path, first=first), start=first):
+        yield f"{path}, row {number}", row
 
 
 ENTRIES: dict[str, Callable[[Any, str, int], Iterator[Entry]]] = {

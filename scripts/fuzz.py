@@ -1,0 +1,337 @@
+"""Feed one part of medr1 with made-up input until the time is over; only its own errors may come.
+
+    python scripts/fuzz.py answers --seconds 300
+
+Targets: answers, readers, images, checkpoints. Any exception but a Medr1Error (and click's, for a
+configuration file) ends the run with a traceback and the smallest input that hypothesis has for it.
+With --engine atheris (pip install atheris) the coverage of medr1's code decides what is tried next,
+else chance does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parent.parent
+WORDS = [
+    "<answer>", "</answer>", "<think>", "</think>", "<answer>C</answer>", "\uff1canswer\uff1e",
+    "A)", "B:", "(C)", "the answer is", "not", "no", "yes", "left", "right", "lung", "neither",
+    "both", "all of the above", "3", "-0.5", "1,000", "1e9", "1/3", "3x10^5", "½", "%", "cm",
+    "\\boxed{", "$\\frac{1}{3}$", "}", "{", "[", '"', "\\", ",", ".", ";", ":", "?", "|", "\n",
+    "\t", "null", "NaN", "ﷺ", "İ", "ß", "肺", "\u0300", "\u202e", "\x1b[31m", "\x00", "\ud800",
+]  # fmt: skip
+TEXT = st.one_of(
+    st.text(max_size=60),
+    st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=20).map(" ".join),
+    st.lists(st.sampled_from(WORDS), max_size=20).map("".join),
+    st.builds(lambda part, times: part * times, st.sampled_from(WORDS), st.integers(0, 3000)),
+)
+NUMBERS = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from([-1, 0, 2**31, 2**63, 2**64, 10**30, 10**400, -0.0, 1e308, 0.5]),
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@st.composite
+def damaged(draw: Callable[..., Any], content: bytes) -> bytes:
+    """The bytes with some of them replaced, cut out or put in."""
+    for _ in range(draw(st.integers(0, 4))):
+        place = draw(st.integers(0, max(0, len(content) - 1)))
+        end = place + draw(st.integers(0, 8))
+        content = content[:place] + draw(st.binary(max_size=8)) + content[end:]
+    return content
+
+
+# --- targets ----------------------------------------------------------------------------------
+
+
+def answers(folder: Path) -> Callable[..., None]:
+    from medr1 import answers as read
+    from medr1.errors import Medr1Error
+    from medr1.records import ANSWER_TYPES
+    from medr1.rewards import score_completion
+
+    options = st.sampled_from([{}, {"A": "CT", "B": "MRI"}]) | st.lists(
+        TEXT, min_size=2, max_size=8
+    ).map(lambda texts: dict(zip("ABCDEFGH", texts, strict=False)))
+
+    golds = TEXT.map(lambda text: text[:300])  # of the data, not of the model
+
+    @given(TEXT, golds, TEXT, options, st.sampled_from(ANSWER_TYPES))
+    def run(output: str, gold: str, question: str, offered: dict[str, str], kind: str) -> None:
+        asked = {"options": offered, "answer_type": kind}
+        for protocol in read.PROTOCOLS:
+            with suppress(Medr1Error):
+                read.extract(output, **asked, protocol=protocol)
+                read.judge(output, ground_truth=gold, **asked, protocol=protocol)
+        for form in ("think", "nothink", "think-after"):
+            read.has_format(output, form)
+        for function in (read.parse_problem, read.parse_solution, read.parse_number, read.claims):
+            function(output)
+        read.authors_reward(output, gold)
+        read.difference(output, gold)
+        score_completion(output, gold, question, "nothink")
+
+    return run
+
+
+def readers(folder: Path) -> Callable[..., None]:
+    import click
+    import pyarrow
+    import pyarrow.parquet
+
+    from medr1.cli.configuration import read_config
+    from medr1.data.readers import read_questions
+    from medr1.data.spellings import SPELLINGS, spelled
+    from medr1.errors import Medr1Error
+    from medr1.evaluate.judging import judge_all
+    from medr1.evaluate.metrics import summarize
+    from medr1.evaluate.reading.entries import OUR_NAMES
+    from medr1.evaluate.results import read_results
+    from medr1.files import to_json
+    from medr1.records import Prediction, Sample
+    from medr1.report.tables import summary_table
+
+    ours = (f.name for kind in (Sample, Prediction) for f in fields(kind))
+    keys = [*ours, *sum(OUR_NAMES.values(), ()), "option_A", "option_B", "answer", "success"]
+    keys += ["doc", "target", "resps", "filtered_resps", "patient"]
+    right = {
+        "id": "1", "images": ["a.png"], "question": "q", "options": {"A": "x", "B": "y"},
+        "ground_truth": "A", "answer_type": "multiple_choice", "model_output": "A",
+    }  # fmt: skip
+    items = st.builds(
+        lambda base, more, less: {k: v for k, v in {**base, **more}.items() if k not in less},
+        st.sampled_from([right, {}]),
+        st.dictionaries(st.sampled_from(keys) | TEXT, VALUES, max_size=5),
+        st.sets(st.sampled_from(keys), max_size=2),
+    )
+
+    def tabled(rows: list[Any]) -> bytes:
+        sink = io.BytesIO()
+        rows = [row for row in rows if isinstance(row, dict)]
+        with suppress(pyarrow.ArrowException, ValueError, OverflowError, TypeError):
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+        return sink.getvalue()
+
+    def as_csv(rows: list[Any]) -> bytes:
+        lines = [",".join(keys)] + [
+            ",".join(json.dumps(row.get(key, "")) for key in keys) for row in rows
+        ]
+        return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+    forms: dict[str, Callable[[list[Any]], bytes]] = {
+        ".json": lambda rows: json.dumps(rows).encode(),
+        ".jsonl": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
+        ".csv": as_csv,
+        ".tsv": lambda rows: as_csv(rows).replace(b",", b"\t"),
+        ".parquet": tabled,
+        ".yaml": lambda rows: (json.dumps(rows[0]) if rows else "").encode(),
+    }
+
+    @given(st.data(), st.sampled_from(sorted(forms)), st.lists(items | VALUES, max_size=3))
+    def run(data: st.DataObject, ending: str, rows: list[Any]) -> None:
+        if ending in (".csv", ".tsv"):
+            rows = [row for row in rows if isinstance(row, dict)]
+        content = forms[ending](rows)
+        if data.draw(st.booleans()):
+            content = data.draw(damaged(content))
+        path = folder / f"x{ending}"
+        path.write_bytes(content)
+        if ending == ".yaml":
+            with suppress(click.ClickException):
+                read_config(path)
+            return
+        with suppress(Medr1Error):
+            for sample in read_questions(path).samples:
+                for spelling in SPELLINGS:
+                    with suppress(Medr1Error):
+                        to_json(spelled(sample, spelling))
+        with suppress(Medr1Error):
+            predictions = read_results(path).predictions
+            judge_all(predictions)
+            summary = summarize(predictions, num_resamples=20)
+            to_json(summary)
+            summary_table({**summary, "results": "x"})
+
+    return run
+
+
+def images(folder: Path) -> Callable[..., None]:
+    from PIL import Image
+
+    from medr1.data.images import decode_image, image_size
+    from medr1.errors import Medr1Error
+
+    gradient = Image.radial_gradient("L").resize((40, 30))
+    modes = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F"]
+    made = set()
+    for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF"):
+        for mode in modes:
+            for options in ({}, {"progressive": True}, {"compression": "tiff_lzw"}):
+                sink = io.BytesIO()
+                with suppress(OSError, ValueError):  # no such mode in that format
+                    picture = gradient.convert(mode.partition(";")[0]).convert(mode)
+                    picture.save(sink, kind, **options)
+                    made.add(sink.getvalue())
+
+    @given(st.data(), st.sampled_from(sorted(made)))
+    def run(data: st.DataObject, content: bytes) -> None:
+        content = data.draw(damaged(content))
+        (folder / "x.png").write_bytes(content)
+        with suppress(Medr1Error):
+            image_size(folder / "x.png")
+        with suppress(Medr1Error):
+            assert decode_image(content, "x.png").image.mode == "RGB"
+
+    return run
+
+
+def checkpoints(folder: Path) -> Callable[..., None]:
+    from medr1.checkpoints.adapters import find_base, read_adapter
+    from medr1.checkpoints.integrity import checksum_faults
+    from medr1.checkpoints.structure import require_sound, tensor_shapes
+    from medr1.errors import Medr1Error
+    from medr1.models import load_processor, read_checkpoint_info
+
+    tiny = ROOT / "checkpoints" / "tiny-vl"
+    shutil.copytree(tiny, folder, dirs_exist_ok=True)
+    adapter = {
+        "peft_type": "LORA", "base_model_name_or_path": str(tiny), "r": 4, "lora_alpha": 8,
+        "target_modules": ["q_proj"], "task_type": "CAUSAL_LM",
+    }  # fmt: skip
+    documents = {
+        path.name: json.loads(path.read_text())
+        for path in sorted(tiny.glob("*.json"))
+        if path.name != "tokenizer.json"
+    }
+    documents["adapter_config.json"] = adapter
+    documents["model.safetensors.index.json"] = {"weight_map": {"a": "model.safetensors"}}
+    kept = {name: (folder / name).read_bytes() for name in documents if (folder / name).exists()}
+
+    def places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        inside = value.items() if isinstance(value, dict) else ()
+        return [before, *(p for key, inner in inside for p in places(inner, (*before, key)))]
+
+    @given(st.data(), st.sampled_from(sorted(documents)))
+    def run(data: st.DataObject, name: str) -> None:
+        document = json.loads(json.dumps(documents[name]))
+        for _ in range(data.draw(st.integers(1, 3))):
+            *above, key = data.draw(st.sampled_from(places(documents[name])[1:]))
+            owner = document
+            for part in above:
+                owner = owner.get(part) if isinstance(owner, dict) else None
+            if isinstance(owner, dict):
+                owner[key] = data.draw(VALUES)
+        content = json.dumps(document).encode()
+        if data.draw(st.integers(0, 3)) == 0:
+            content = data.draw(damaged(content))
+        (folder / name).write_bytes(content)
+        try:
+            for look in (
+                read_checkpoint_info, require_sound, checksum_faults,
+                lambda path: load_processor(path, path),
+                *((read_adapter, find_base) if name == "adapter_config.json" else ()),
+            ):  # fmt: skip
+                with suppress(Medr1Error):
+                    look(folder)
+            (folder / "x.safetensors").write_bytes(len(content).to_bytes(8, "little") + content)
+            with suppress(Medr1Error):
+                tensor_shapes(folder / "x.safetensors")
+        finally:
+            (folder / "x.safetensors").unlink(missing_ok=True)
+            (folder / name).unlink()
+            if name in kept:
+                (folder / name).write_bytes(kept[name])
+
+    return run
+
+
+# --- running ----------------------------------------------------------------------------------
+
+
+def fuzz(target: Callable[[Path], Callable[..., None]], seconds: float) -> int:
+    """How many inputs were tried."""
+    tried = 0
+    with tempfile.TemporaryDirectory() as name:
+        run = target(Path(name))
+        plain = run.hypothesis.inner_test  # type: ignore[attr-defined]
+
+        def counted(*given_values: Any, **by_name: Any) -> None:
+            nonlocal tried
+            tried += 1
+            plain(*given_values, **by_name)
+
+        run.hypothesis.inner_test = counted  # type: ignore[attr-defined]
+        quiet = settings(
+            deadline=None, database=None, max_examples=500, suppress_health_check=list(HealthCheck)
+        )
+        run = quiet(run)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            run()
+    return tried
+
+
+def fuzz_with_atheris(target: Callable[[Path], Callable[..., None]], seconds: float) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["medr1"]), tempfile.TemporaryDirectory() as name:
+        run = target(Path(name))
+        one = run.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+        atheris.Setup(
+            [
+                sys.argv[0],
+                f"-max_total_time={seconds:.0f}",
+                f"-artifact_prefix={tempfile.gettempdir()}/",
+                "-max_len=8192",
+                "-len_control=0",
+                "-rss_limit_mb=6000",
+                "-timeout=60",
+                "-verbosity=1",
+            ],
+            one,
+        )
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    targets = {f.__name__: f for f in (answers, readers, images, checkpoints)}
+    parser.add_argument("target", choices=targets)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--engine", choices=["hypothesis", "atheris"], default="hypothesis")
+    asked = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    if asked.engine == "atheris":
+        fuzz_with_atheris(targets[asked.target], asked.seconds)
+    else:
+        number = fuzz(targets[asked.target], asked.seconds)
+        print(f"{asked.target}: {number:,} inputs in {asked.seconds:.0f} s, no foreign exception")
