@@ -146,6 +146,11 @@ POLARITY = [
     ("Is there a dislocation or a fracture?", "yes", "Yes. There is no dislocation."),
     ("Is there a fracture?", "yes", "positive"),
     ("Is there a fracture?", "no", "absent"),
+    (
+        "Is there a fracture of the left femur?",
+        "no",
+        "A fracture is seen. The left femur shows no fracture.",
+    ),
 ]
 
 
@@ -164,6 +169,13 @@ NEAR_MISSES = [
     ),
     ("What is seen?", "normal", "normal or the frontal lobe on the left"),
     ("What is seen?", "effusion", "effusion-free lungs"),
+    ("What is it?", "pneumonia", "Pneumonia may be present and no diagnosis is favored."),
+    (
+        "What mineral is shown?",
+        "quartz",
+        "apatite, beryl, calcite, dolomite, quartz, feldspar, galena, halite, ice, jadeite,"
+        " kyanite, talc, mica, opal, pyrite, topaz, zircon",
+    ),
 ]
 
 

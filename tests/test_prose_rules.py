@@ -101,7 +101,6 @@ MUTATIONS = [
     (propositions, "_is_statement", is_never),
     (languages, "_DENIED", NEVER),
     (terms, "_ROMAN", {}),
-    (terms, "_LEVELS", NEVER),
     (terms, "_UNSTEMMED", NONE),
     (terms, "is_ordinal", is_never),
 ]

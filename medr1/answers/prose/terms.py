@@ -32,8 +32,6 @@ _WORD = re.compile(
     r"|[^\W\d_]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|[^\w\s]|_"
 )
 """T1, L4 and a Gleason score of 3+4 are a word each."""
-_LEVELS = re.compile(r"\b([CTLS])(\d{1,2})\s?[-/]\s?(?:\1)?(\d{1,2})\b")
-"""Two levels of the spine: L4-L5, L4/5."""
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _BRITISH = (
     (re.compile(r"^(o|a)e(?=dem|soph|stro|tiolog|stiv)"), "e"),
@@ -140,9 +138,9 @@ def spelled(word: str) -> str:
 
 
 def spell_out(text: str) -> str:
-    """The text with "RUL" as "right upper lobe", so that its side is read, "L4/5" as two levels,
-    and no hyphen between words; again the same for a text that is spelled out."""
-    text = _HYPHEN.sub(" ", _LEVELS.sub(r"\1\2 \1\3", text))
+    """The text with "RUL" as "right upper lobe", so that its side is read, and no hyphen between
+    words; again the same for a text that is spelled out."""
+    text = _HYPHEN.sub(" ", text)
     return _short_names().sub(lambda name: _spelled_out(name[0]), text)
 
 
