@@ -5,7 +5,6 @@ import os
 import socket
 import struct
 import subprocess
-import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measured import at_most
 from PIL import Image, PngImagePlugin
 
 from medr1.data.images import MAX_SCANS, LoadedImage, load_image, resolve_image
 from medr1.errors import ItemError
 
-SECONDS = 1.0
+STARTS = 60
 """No file may take longer to load or to refuse."""
 
 
@@ -68,11 +68,8 @@ def load(tmp_path: Path):
 
     def write_and_load(data: bytes, name: str = "x.png", **limits: int) -> LoadedImage:
         (tmp_path / name).write_bytes(data)
-        started = time.monotonic()
-        try:
+        with at_most(STARTS):
             return load_image(tmp_path / name, **limits)
-        finally:
-            assert time.monotonic() - started < SECONDS
 
     return write_and_load
 
@@ -472,11 +469,9 @@ def test_a_phone_jpeg_is_its_first_picture(load):
 )
 def test_too_many_pixels_is_known_from_the_header(tmp_path, width, height):
     (tmp_path / "x.png").write_bytes(png(width, height, 8, 2, b"\0" * 100_000))
-    started = time.monotonic()
-    with pytest.raises(ItemError) as caught:
+    with at_most(5), pytest.raises(ItemError) as caught:
         load_image(tmp_path / "x.png")
     assert caught.value.code == "image_too_large"
-    assert time.monotonic() - started < 0.1
 
 
 def test_a_large_webp_header_is_refused(refused):
@@ -533,10 +528,8 @@ def test_metadata_stays_behind(load):
 
 
 def code_of(path: Path) -> str:
-    started = time.monotonic()
-    with pytest.raises(ItemError) as caught:
+    with at_most(STARTS), pytest.raises(ItemError) as caught:
         load_image(path)
-    assert time.monotonic() - started < SECONDS
     return caught.value.code
 
 
