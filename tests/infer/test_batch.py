@@ -137,10 +137,9 @@ def test_processes_share_a_batch(tmp_path, processes):
         *("--batch-file", str(tiny_vqa_folder() / "validation.json"), "--batch-size", "4"),
         *("--max-new-tokens", "12", "--output-file"),
     ]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [*launch, *arguments, "many.json"], cwd=tmp_path, capture_output=True, text=True
-    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    several = [*launch, "--nproc-per-node", str(processes), *arguments, "many.json"]
+    done = subprocess.run(several, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["many.json"]
     subprocess.run([sys.executable, *arguments, "one.json"], cwd=tmp_path, check=True)
@@ -229,9 +228,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_a_model_is_loaded(
 ):
     (tmp_path / "a_folder").mkdir()
     (tmp_path / "a_file").touch()
-    asked = ("--model-path", "no-model", "--batch-file", "no-file.json", "--output-file", output)
-    done = medr1("infer", *asked, cwd=tmp_path)
-    assert done.returncode == code and output.split("/")[0] in done.stderr, done.stderr
+    began = time.monotonic()
+    done = subprocess.run(command(output), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    assert time.monotonic() - began < 5
 
 
 def test_a_closed_pipe_ends_a_run_without_a_traceback(tmp_path):

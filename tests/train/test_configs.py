@@ -81,7 +81,8 @@ def launched(name, *args):
     """`accelerate launch` with two processes, and what they said."""
     config = CONFIGS / "accelerate" / f"{name}.yaml"
     launcher = ("-m", "accelerate.commands.launch", "--config_file", str(config))
-    command = [sys.executable, *launcher, "--num_processes", "2", "-m", "medr1", "train", *args]
+    several = ("--num_processes", "2", "--main_process_port", "0")  # any that is free
+    command = [sys.executable, *launcher, *several, "-m", "medr1", "train", *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
