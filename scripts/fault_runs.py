@@ -108,7 +108,7 @@ def same_run(one: Path, other: Path) -> bool:
     return logged(one) == logged(other) and final_weights(one) == final_weights(other)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> float:
+def wait_until(condition: Callable[[], bool], seconds: float = 600.0) -> float:
     """Seconds until a condition held; TimeoutError where it never did."""
     started = time.monotonic()
     while not condition():

@@ -84,7 +84,7 @@ def signalled(out: Path, *signals: int, after: int = 3, pause: float = 0.0, **va
         for signum in signals:
             process.send_signal(signum)
             time.sleep(pause)
-        return ended(process, out, log, 120)
+        return ended(process, out, log, 600)
 
 
 def signalled_while_saving(out: Path, signum: int, **values: Any) -> Ended:
@@ -93,7 +93,7 @@ def signalled_while_saving(out: Path, signum: int, **values: Any) -> Ended:
     with running(command(out, **values), log) as process:
         wait_until(lambda: (out / SAVING).is_dir() or process.poll() is not None)
         process.send_signal(signum)
-        return ended(process, out, log, 120)
+        return ended(process, out, log, 600)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as medr1.cli.main has it
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that spin slow other processes down
 
 import architectures

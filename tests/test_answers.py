@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from measured import bare_start
 
 from medr1 import answers
 from medr1.answers import (
@@ -855,9 +856,9 @@ LONG_INPUTS: dict[str, Callable[[int], str]] = {
 
 
 def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize("name", LONG_INPUTS)
@@ -876,8 +877,8 @@ def test_a_megabyte_is_read_in_linear_time(name: str) -> None:
 
     read(1000)  # compiles what is compiled once
     half, whole = (seconds(partial(read, n)) for n in (500_000, 1_000_000))
-    assert whole < 10.0  # about ten readings: 1 s each; measured 0.01 to 3 s in all
-    assert whole < 3 * half + 1.0
+    assert whole < 600 * bare_start()  # about ten readings; measured 1 to 150 in all
+    assert whole < 3 * half + 60 * bare_start()
 
 
 COSTLY = ["$9^{9^{9^{9}}}$", "$1000000!$", "9**9**9**9", "$\\sum_{i=1}^{10^9} i$", "$" + "(" * 200]

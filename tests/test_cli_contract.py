@@ -71,7 +71,7 @@ OPTIONS = {
 
 def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "medr1", *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
 def commands() -> dict[str, click.Command]:
@@ -193,7 +193,7 @@ def test_an_optional_package_that_is_not_there_is_named(package, args, says, tmp
     )
     code = MISSING.format(package=package, args=args)
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert result.returncode == 2, result.stderr
     assert package in result.stderr and says in result.stderr and "Traceback" not in result.stderr
 

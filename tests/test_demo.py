@@ -1,20 +1,14 @@
 """The first of the two commands, whole, on the real embedded model."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from in_process import medr1
 
 from medr1.demo import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def medr1(*args, cwd):
-    command = [sys.executable, "-m", "medr1", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=1500)
 
 
 def demo(folder, *args):

@@ -1,12 +1,10 @@
 """The doctor finds what is wrong, and says nothing is where nothing is."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from in_process import medr1
 
 from medr1.doctor import agreement, attention
 from medr1.doctor.examination import library_findings, memory_findings
@@ -16,14 +14,7 @@ SDPA = torch.nn.functional.scaled_dot_product_attention
 
 
 def doctor(tmp_path, *args, **env):
-    return subprocess.run(
-        [sys.executable, "-m", "medr1", "doctor", *args],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, **env},
-        timeout=120,
-    )
+    return medr1("doctor", *args, cwd=tmp_path, env=env)
 
 
 def test_a_machine_that_is_right_is_one_document(tmp_path):

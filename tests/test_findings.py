@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
 import pytest
+from measured import at_most
 
 from medr1.answers import claims, difference, judge
 from medr1.answers.findings import DIFFERENCES, LONGEST
@@ -137,8 +137,7 @@ def test_hostile_text_is_read_in_linear_time_and_never_raises() -> None:
         text = "".join(rng.choices(pieces, k=rng.randrange(14)))
         claims(text)
         assert difference(text, "no effusion") != () or claims(text) == claims("no effusion")
-    begin = time.process_time()
-    for piece in pieces:
-        claims(piece * (LONGEST // len(piece)))
-        assert not is_right(piece * 100_000, "no effusion")
-    assert time.process_time() - begin < 5
+    with at_most(300):
+        for piece in pieces:
+            claims(piece * (LONGEST // len(piece)))
+            assert not is_right(piece * 100_000, "no effusion")

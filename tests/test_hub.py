@@ -164,7 +164,7 @@ def fetch(hub, tmp_path, *args, **env):
     }
     command = [sys.executable, "-m", "medr1", "fetch", *args]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=own, timeout=120
+        command, capture_output=True, text=True, cwd=tmp_path, env=own, timeout=600
     )
     assert "Traceback" not in done.stderr, done.stderr
     connected = tmp_path / "addresses"

@@ -1,9 +1,8 @@
 """Intervals against statsmodels, scipy and simulated truth."""
 
-import time
-
 import numpy as np
 import pytest
+from measured import at_most
 
 from medr1.intervals import (
     bootstrap_mean,
@@ -162,6 +161,5 @@ def test_seed_and_order():
 def test_a_hundred_thousand_items_are_quick():
     rng = np.random.default_rng(0)
     clusters = rng.integers(0, 90_000, 100_000).tolist()
-    started = time.process_time()
-    bootstrap_mean(rng.random(100_000) < 0.7, clusters)
-    assert time.process_time() - started < 5  # measured: 0.1 s
+    with at_most(100):  # measured: about 7
+        bootstrap_mean(rng.random(100_000) < 0.7, clusters)

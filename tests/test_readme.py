@@ -1,14 +1,12 @@
 """Every command in the README is one that medr1 takes, and its examples run."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
+from in_process import medr1
 
 from medr1.cli import cli
 
@@ -51,13 +49,6 @@ def test_the_examples_run_in_order(tmp_path):
     )
     few = {"MEDR1_MAX_STEPS": "1", "MEDR1_BATCH_SIZE": "16", "MEDR1_LIMIT": "8"}
     for command in EXAMPLES:
-        done = subprocess.run(
-            [sys.executable, "-m", "medr1", *arguments(command)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, **few},
-            timeout=300,
-        )
+        done = medr1(*arguments(command), cwd=tmp_path, env=few)
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout.strip(), command

@@ -330,7 +330,7 @@ def test_verdicts_in_processes_and_a_prompt_exit(method, tmp_path) -> None:
         env={"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert result.stdout == "[1.0]\n[[1.0], [1.0]]\n"

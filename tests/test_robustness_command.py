@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 from click.testing import CliRunner
+from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
@@ -26,7 +27,7 @@ def command(*more):
 
 
 def run(cwd, *more):
-    return subprocess.run(command(*more), capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run(command(*more), capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
 def invoke(monkeypatch, folder, *more):
@@ -39,7 +40,7 @@ def invoke(monkeypatch, folder, *more):
 def done(tmp_path_factory):
     """A run in an empty folder: 30 items, two perturbations at two severities."""
     folder = tmp_path_factory.mktemp("robustness")
-    result = run(folder, *QUICK, "--limit", "32", "--batch-size", "16")
+    result = medr1(*command(*QUICK, "--limit", "32", "--batch-size", "16")[3:], cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder, result
 

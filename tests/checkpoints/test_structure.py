@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
+from measured import at_most
 
 from medr1.checkpoints.structure import count_parameters, require_sound, weight_files
 from medr1.errors import InputError
@@ -47,10 +47,8 @@ def test_a_configuration_bomb_is_refused_at_once(copy, key, value):
     from transformers import AutoConfig  # noqa: F401 - its import is not what is timed
 
     change(copy / "config.json", **{key: value})
-    before = time.process_time()
-    with pytest.raises(InputError, match=r"config\.json"):
+    with at_most(100), pytest.raises(InputError, match=r"config\.json"):
         require_sound(copy)
-    assert time.process_time() - before < 2
 
 
 def test_what_is_left_out_does_not_become_a_model_of_72_billion(copy):

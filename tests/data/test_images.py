@@ -5,7 +5,6 @@ import os
 import socket
 import struct
 import subprocess
-import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measured import at_most
 from PIL import Image, PngImagePlugin
 
 from medr1.data.images import MAX_BYTES, LoadedImage, load_image
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import ItemError
 
-SECONDS = 1.0
-"""Of the processor: no file may take longer to load or to refuse."""
+STARTS = 60
+"""No file may take longer to load or to refuse."""
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -69,11 +69,8 @@ def load(tmp_path: Path):
 
     def write_and_load(data: bytes, name: str = "x.png") -> LoadedImage:
         (tmp_path / name).write_bytes(data)
-        started = time.process_time()
-        try:
+        with at_most(STARTS):
             return load_image(tmp_path / name)
-        finally:
-            assert time.process_time() - started < SECONDS
 
     return write_and_load
 
@@ -473,11 +470,9 @@ def test_a_phone_jpeg_is_its_first_picture(load):
 )
 def test_too_many_pixels_is_known_from_the_header(tmp_path, width, height):
     (tmp_path / "x.png").write_bytes(png(width, height, 8, 2, b"\0" * 100_000))
-    started = time.process_time()
-    with pytest.raises(ItemError) as caught:
+    with at_most(5), pytest.raises(ItemError) as caught:
         load_image(tmp_path / "x.png")
     assert caught.value.code == "image_too_large"
-    assert time.process_time() - started < 0.1
 
 
 def test_a_large_webp_header_is_refused(refused):
@@ -530,10 +525,8 @@ def test_metadata_stays_behind(load):
 
 
 def code_of(path: Path) -> str:
-    started = time.process_time()
-    with pytest.raises(ItemError) as caught:
+    with at_most(STARTS), pytest.raises(ItemError) as caught:
         load_image(path)
-    assert time.process_time() - started < SECONDS
     return caught.value.code
 
 

@@ -1,20 +1,15 @@
-"""`medr1 eval` as a process: files in, table, JSON, folder, exit code out."""
+"""`medr1 eval` as a user types it: files in, table, JSON, folder, exit code out."""
 
 import csv
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
+from in_process import medr1
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray"}
 
-
-def medr1(*args, cwd=None):
-    command = [sys.executable, "-m", "medr1", "eval", *map(str, args)]
-    environment = {**os.environ, "NO_COLOR": "1"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+evaluate = partial(medr1, "eval")
 
 
 def rows(n=60, right=40):
@@ -39,7 +34,7 @@ def written(path, items):
 
 
 def summary_of(*args):
-    done = medr1(*args, "--json")
+    done = evaluate(*args, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -47,7 +42,7 @@ def summary_of(*args):
 def test_folder_holds_everything(tmp_path):
     file = written(tmp_path / "r.jsonl", rows())
     out = tmp_path / "out"
-    done = medr1(file, "--output-dir", out, "--group-by", "age")
+    done = evaluate(file, "--output-dir", out, "--group-by", "age")
     assert "pictures for report.html were not found; say where they lie" in done.stderr
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "66.7 %" in done.stdout
@@ -69,9 +64,9 @@ def test_folder_holds_everything(tmp_path):
             assert row["lo"] and row["hi"], row
     page = (out / "report.html").read_text()
     assert "66.7" in page and "http://" not in page.replace("http://www.w3.org", "")
-    again = medr1(file, "--output-dir", out)
+    again = evaluate(file, "--output-dir", out)
     assert again.returncode == 2 and "--overwrite" in again.stderr
-    assert medr1(file, "--output-dir", out, "--overwrite").returncode == 0
+    assert evaluate(file, "--output-dir", out, "--overwrite").returncode == 0
     assert (tmp_path / "out.bak" / "report.html").exists()
 
 
@@ -98,7 +93,7 @@ def test_a_bad_line_leaves_nothing_half_written(tmp_path):
     text = file.read_text().splitlines(keepends=True)
     file.write_text("".join(text[:41]) + text[41][:30] + "\n" + "".join(text[42:]))
     out = tmp_path / "out"
-    done = medr1(file, "--output-dir", out)
+    done = evaluate(file, "--output-dir", out)
     assert done.returncode == 2
     assert "r.jsonl, line 42" in done.stderr
     assert done.stdout == "" and not out.exists()
@@ -123,8 +118,8 @@ def test_many_chunks_are_the_same_as_one(tmp_path):
 
 def test_gates(tmp_path):
     file = written(tmp_path / "r.jsonl", rows())
-    assert medr1(file, "--fail-under", "accuracy=0.6").returncode == 0
-    done = medr1(file, "--fail-under", "accuracy=0.7", "--fail-under", "token-f1=0.1")
+    assert evaluate(file, "--fail-under", "accuracy=0.6").returncode == 0
+    done = evaluate(file, "--fail-under", "accuracy=0.7", "--fail-under", "token-f1=0.1")
     assert done.returncode == 1
     assert "accuracy is 0.6667, under 0.7" in done.stderr
     assert "token_f1" not in done.stderr and "accuracy" in done.stdout
@@ -134,7 +129,7 @@ def test_gates(tmp_path):
         ("accuracy=80", "from 0 to 1"),
         ("accuracy=nan", "from 0 to 1"),
     ):
-        done = medr1(file, "--fail-under", wrong)
+        done = evaluate(file, "--fail-under", wrong)
         assert done.returncode == 2 and said in done.stderr, wrong
 
 
@@ -142,18 +137,18 @@ def test_baseline(tmp_path):
     worse = written(tmp_path / "worse.jsonl", rows(right=20))
     file = written(tmp_path / "r.jsonl", rows())
     near = written(tmp_path / "near.jsonl", rows(right=41))
-    assert medr1(file, "--baseline", worse).returncode == 0
-    assert medr1(file, "--baseline", near).returncode == 0
-    done = medr1(worse, "--baseline", file)
+    assert evaluate(file, "--baseline", worse).returncode == 0
+    assert evaluate(file, "--baseline", near).returncode == 0
+    done = evaluate(worse, "--baseline", file)
     assert done.returncode == 1 and "accuracy fell" in done.stderr
-    assert medr1(file, "--output-dir", tmp_path / "out").returncode == 0
+    assert evaluate(file, "--output-dir", tmp_path / "out").returncode == 0
     before = tmp_path / "out" / "summary.json"
-    assert medr1(near, "--baseline", before).returncode == 0
-    done = medr1(worse, "--baseline", before)
+    assert evaluate(near, "--baseline", before).returncode == 0
+    done = evaluate(worse, "--baseline", before)
     assert done.returncode == 1 and "below the baseline's interval" in done.stderr
-    done = medr1(written(tmp_path / "half.jsonl", rows()[:30]), "--baseline", file)
+    done = evaluate(written(tmp_path / "half.jsonl", rows()[:30]), "--baseline", file)
     assert done.returncode == 2 and "Run both on the same questions." in done.stderr
-    done = medr1(file, "--baseline", before, "--protocol", "strict")
+    done = evaluate(file, "--baseline", before, "--protocol", "strict")
     assert done.returncode == 2 and "--protocol default" in done.stderr
 
 
@@ -163,11 +158,11 @@ def test_a_baseline_whose_images_lay_in_another_folder(tmp_path):
         return written(tmp_path / name, [{k: v for k, v in x.items() if k != "id"} for x in items])
 
     good, bad = file("good.jsonl", 50, "/a"), file("bad.jsonl", 20, "data")
-    done = medr1(bad, "--baseline", good)
+    done = evaluate(bad, "--baseline", good)
     assert done.returncode == 1 and "accuracy fell by 0.5000" in done.stderr
     assert f"--baseline {good}: the files do not have the same ids" in done.stderr
     twins = written(tmp_path / "twins.jsonl", [{**x, "id": f"x{x['id']}"} for x in rows()])
-    done = medr1(bad, "--baseline", twins)
+    done = evaluate(bad, "--baseline", twins)
     assert done.returncode == 2 and f"{twins}: items 1 and 2, 'xq0' and 'xq1', have" in done.stderr
 
 
@@ -201,14 +196,14 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     blind = summary_of(file, "--data", data, "--metrics", "accuracy")["blind"]
     assert blind["chance"] == pytest.approx(1 / 3)
     assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
-    done = medr1(file, "--data", data)
+    done = evaluate(file, "--data", data)
     assert "best blind" in done.stdout and "gain over blind" in done.stdout
     assert "have seen the answer" not in done.stdout
-    done = medr1(file, "--train-data", data / "test.json", "--metrics", "accuracy")
+    done = evaluate(file, "--train-data", data / "test.json", "--metrics", "accuracy")
     assert "! 60 items have the id, images and question of a training question" in done.stdout
     numbered = [{**row, "id": items[i]["id"]} for i, row in enumerate(training)]
     (data / "train.json").write_text(json.dumps(numbered))  # other pictures, numbered alike
-    done = medr1(file, "--data", data, "--metrics", "accuracy")
+    done = evaluate(file, "--data", data, "--metrics", "accuracy")
     assert "best blind" in done.stdout and "have seen the answer" not in done.stdout
 
 
@@ -245,7 +240,7 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
     assert said.startswith("no referral threshold: no threshold keeps the risk under 0.1")
     assert "no conformal sets: alpha 0.001 needs at least 999 held-out items." in found["warnings"]
     for option in ("--alpha", "--target-risk"):
-        done = medr1(file, option, "0.2")
+        done = evaluate(file, option, "0.2")
         assert done.returncode == 2 and f"{option} goes with --calibrate-on" in done.stderr
 
 
@@ -274,7 +269,7 @@ def test_a_folder_gives_a_list(tmp_path):
     assert [summary["metrics"]["accuracy"]["value"] for summary in found] == pytest.approx(
         [40 / 60, 10 / 60]
     )
-    done = medr1(folder, "--output-dir", tmp_path / "out")
+    done = evaluate(folder, "--output-dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "out" / "items.jsonl").read_text().splitlines()
     assert len(lines) == 120
@@ -286,14 +281,14 @@ def test_clusters_by_patient(tmp_path):
     found = summary_of(file, "--cluster-by", "patient", "--metrics", "accuracy")
     assert found["metrics"]["accuracy"]["method"] == "bootstrap over patients"
     assert found["clusters"] == {"unit": "patient", "n": 3}
-    done = medr1(file, "--cluster-by", "pateint")
+    done = evaluate(file, "--cluster-by", "pateint")
     assert done.returncode == 2 and "pateint" in done.stderr
 
 
 def test_explain_needs_no_results():
-    done = medr1("--explain", "token-f1")
+    done = evaluate("--explain", "token-f1")
     assert done.returncode == 0 and "2" in done.stdout and "SQuAD" in done.stdout
-    done = medr1("--explain", "acuracy")
+    done = evaluate("--explain", "acuracy")
     assert done.returncode == 2 and "accuracy" in done.stderr
 
 
@@ -310,7 +305,7 @@ def test_wrong_input_is_one_sentence(tmp_path):
         ([file, "--baseline", tmp_path / "none.json"], "none.json"),
         ([tmp_path / "empty"], "empty"),
     ):
-        done = medr1(*args, cwd=tmp_path)
+        done = evaluate(*args, cwd=tmp_path)
         assert done.returncode == 2, (args, done.stderr)
         assert said in done.stderr and "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) <= 3, done.stderr

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from in_process import medr1
 from PIL import Image
 
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
@@ -25,6 +26,11 @@ try:
 finally:
     print("connections:", len(seen), file=sys.stderr)
 """
+
+
+def watched(*args, code=WATCHED, cwd=None):
+    command = [sys.executable, "-c", code, *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
 def hostile(folder):
@@ -83,24 +89,18 @@ def test_each_fault_is_one_error_record_and_touches_no_neighbour(tmp_path):
     clean = [item for item, code in cases if code is None]
     (tmp_path / "clean.json").write_text(json.dumps(clean))
 
-    def infer(name):
+    def command(name):
         arguments = ["infer", "--model-path", str(tiny_vl_folder()), "--batch-file", name]
         more = ["--output-file", f"results-{name}", "--batch-size", "32", "--max-new-tokens", "8"]
-        return subprocess.run(
-            [sys.executable, "-c", WATCHED, *arguments, *more],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            timeout=120,
-        )
+        return [*arguments, *more]
 
-    done = infer("hostile.json")
+    done = watched(*command("hostile.json"), cwd=tmp_path)
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
     assert f"{len(cases) - len(clean)} of {len(cases)} items" in done.stderr
     assert "connections: 0" in done.stderr
     entries = json.loads((tmp_path / "results-hostile.json").read_text())["results"]
     assert [e["error"] and e["error"]["code"] for e in entries] == [code for _, code in cases]
-    assert infer("clean.json").returncode == 0
+    assert medr1(*command("clean.json"), cwd=tmp_path).returncode == 0
     alone = json.loads((tmp_path / "results-clean.json").read_text())["results"]
     assert [entry for entry in entries if entry["error"] is None] == alone
 
@@ -110,9 +110,7 @@ def test_the_watch_would_see_a_connection():
         port = server.getsockname()[1]
         code = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
         watch = WATCHED.replace("from medr1.cli import main", "main = lambda: exec(sys.argv[1])")
-        done = subprocess.run(
-            [sys.executable, "-c", watch, code], capture_output=True, text=True, timeout=60
-        )
+        done = watched(code, code=watch)
     assert "connections: 1" in done.stderr, done.stderr
 
 
@@ -130,12 +128,6 @@ def test_a_file_that_is_no_list_of_questions_is_refused_before_a_model_is_loaded
     tmp_path, text, says
 ):
     (tmp_path / "q.json").write_text(text)
-    arguments = ["--batch-file", "q.json", "--output-file", "r.json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "medr1", "infer", "--model-path", "nothing", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-    )
-    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    arguments = ("--batch-file", "q.json", "--output-file", "r.json")
+    done = medr1("infer", "--model-path", "nothing", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and says in done.stderr

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 
 import pytest
+from in_process import medr1
 
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.records import prediction_from_dict
@@ -18,8 +19,7 @@ QUESTION = "What imaging modality was used to take this image? A)CT, B)MRI, C)Ul
 
 
 def infer(cwd, *args):
-    command = [sys.executable, "-m", "medr1", "infer", "--model-path", str(tiny_vl_folder()), *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return medr1("infer", "--model-path", tiny_vl_folder(), *args, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def test_options_apart_a_prompt_of_ones_own_and_their_probabilities_alone(tmp_pa
     record = json.loads(result.stdout)
     assert record["options"] == {"A": "CT", "B": "MRI"} and len(record["circular_answers"]) == 2
     assert record["model_output"] == record["options"][record["extracted_answer"]]
-    (tmp_path / "prompt.txt").write_text("No place for it.\n")
-    refused = infer(tmp_path, *args, *more)
+    (tmp_path / "other.txt").write_text("No place for it.\n")
+    refused = infer(tmp_path, *args, "--prompt", "other.txt")
     assert refused.returncode == 2 and "{problem}" in refused.stderr
 
 
@@ -68,7 +68,7 @@ def test_on_a_terminal_an_open_answer_is_shown_while_it_is_written(tmp_path, ima
     with os.fdopen(terminal, "rb", buffering=0) as file, suppress(OSError):
         while piece := file.read(100):
             shown += piece
-    assert child.wait(timeout=60) == 0
+    assert child.wait() == 0
     record = json.loads(infer(tmp_path, *args, "--json").stdout)
     assert shown.decode().splitlines() == [record["model_output"], record["extracted_answer"]]
 
@@ -143,14 +143,8 @@ def test_a_missing_checkpoint_lists_those_that_are_there(tmp_path):
     nested = tmp_path / "checkpoints" / "Med-R1" / "VQA_CT"
     nested.mkdir(parents=True)
     (nested / "config.json").write_text("{}")
-    command = [sys.executable, "-m", "medr1", "infer", "--model-path", "checkpoints/nothing"]
-    result = subprocess.run(
-        [*command, "--image-path", "x.png", "--question", "What?"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-    )
+    asked = ("--image-path", "x.png", "--question", "What?")
+    result = medr1("infer", "--model-path", "checkpoints/nothing", *asked, cwd=tmp_path)
     assert result.returncode == 2
     assert "checkpoints/Med-R1/VQA_CT" in result.stderr and "Traceback" not in result.stderr
 
@@ -184,13 +178,7 @@ def as_in_the_guide(tmp_path, image):
 )
 def test_the_guides_commands_run_as_they_stand(as_in_the_guide, command):
     """With cpu for its mps, and `medr1 infer` for its `python inference.py`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "medr1", "infer", *shlex.split(command)],
-        capture_output=True,
-        text=True,
-        cwd=as_in_the_guide,
-        timeout=120,
-    )
+    done = medr1("infer", *shlex.split(command), cwd=as_in_the_guide)
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
     results = as_in_the_guide / "eval_results" / "results.json"
     if results.exists():

@@ -1,9 +1,9 @@
 """What a gallery shows is bounded, spread, and the same every time; what is said of an item."""
 
 import io
-import time
 
 import pytest
+from measured import at_most
 from PIL import Image
 
 from medr1.report.gallery import KINDS, gallery_choice, gallery_view, verdict_kind
@@ -74,10 +74,9 @@ def test_every_row_is_as_likely():
 
 
 def test_a_column_of_many_values_costs_nothing():
-    started = time.process_time()
-    chosen = gallery_choice(row(False, str(i)) for i in range(200_000))
+    with at_most(400):  # 60, most of it to make the rows
+        chosen = gallery_choice(row(False, str(i)) for i in range(200_000))
     assert len(chosen) == 200 and max(chosen) > 100_000 > min(chosen)
-    assert time.process_time() - started < 10
 
 
 def test_filters_and_counts(make_item):

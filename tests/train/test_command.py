@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from click.testing import CliRunner
+from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
@@ -26,15 +27,13 @@ SMALL = (
 
 def run(*args, launcher=()):
     command = [sys.executable, *launcher, "-m", "medr1", "train", *NEEDED, *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
     flags = ("--warmup_steps", "3", "--use-peft", "--lora-target-modules", "q_proj", "v_proj")
-    result = run(
-        *SMALL, *flags, "--no-bf16", "--dry-run", "--json", "--output_dir", str(tmp_path / "out")
-    )
-    plan = json.loads(result.stdout)
+    planned = ("--no-bf16", "--dry-run", "--json", "--output_dir", tmp_path / "out")
+    plan = json.loads(medr1("train", *NEEDED, *SMALL, *flags, *planned).stdout)
     assert plan["trainer_fields"]["warmup_steps"] == 3
     assert plan["model_fields"] == {
         "use_peft": True,

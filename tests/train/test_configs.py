@@ -81,8 +81,9 @@ def launched(name, *args):
     """`accelerate launch` with two processes, and what they said."""
     config = CONFIGS / "accelerate" / f"{name}.yaml"
     launcher = ("-m", "accelerate.commands.launch", "--config_file", str(config))
-    command = [sys.executable, *launcher, "--num_processes", "2", "-m", "medr1", "train", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    several = ("--num_processes", "2", "--main_process_port", "0")  # any that is free
+    command = [sys.executable, *launcher, *several, "-m", "medr1", "train", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 SMALL = (
@@ -91,6 +92,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow  # torchrun, which it calls, is in test_command.py
 def test_accelerate_launch_is_the_same_path_and_one_process_speaks(tmp_path):
     out = tmp_path / "out"
     result = launched("ddp", *SMALL, "--output-dir", str(out))

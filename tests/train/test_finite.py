@@ -177,7 +177,7 @@ def test_two_processes_end_together_with_the_same_sentence(fault, says, tmp_path
     (tmp_path / "run.py").write_text(SCRIPT)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     command = [sys.executable, *launcher, str(tmp_path / "run.py"), str(tmp_path), fault]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode != 0
     said = [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)]
     assert said[0] == said[1] and says in said[0]

@@ -150,7 +150,8 @@ def launched(name, folder, processes, *args):
     """The weights that `accelerate launch` with a configuration of ours ends in."""
     config = ROOT / "configs" / "accelerate" / f"{name}.yaml"
     launcher = ("accelerate.commands.launch", "--config_file", str(config))
-    return trained(folder, (*launcher, "--num_processes", str(processes), "-m", "medr1"), *args)
+    several = ("--num_processes", str(processes), "--main_process_port", "0", "-m", "medr1")
+    return trained(folder, (*launcher, *several), *args)
 
 
 def require_complete(folder, weights):

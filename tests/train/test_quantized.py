@@ -92,6 +92,6 @@ def test_the_command_trains_in_4_bits(tmp_path):
     command = [sys.executable, "-m", "medr1", "train", *flags, *sizes]
     command += ["--model-path", str(tiny_vl_folder()), "--output-dir", str(tmp_path / "out")]
     command += ["--data", str(tiny_vqa_folder() / "validation.json")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()

@@ -62,7 +62,7 @@ def test_a_split_run_writes_the_checkpoint_of_a_replicated_one(tmp_path):
     script = tmp_path / "as_if_on_gpus.py"
     script.write_text(AS_IF_ON_GPUS)
     launch = ("accelerate.commands.launch", "--config_file", str(FSDP2), "--num_processes", "2")
-    split = trained(tmp_path / "split", (*launch, str(script)))
+    split = trained(tmp_path / "split", (*launch, "--main_process_port", "0", str(script)))
     assert json.loads((tmp_path / "split" / "training.json").read_text())["sharding"] == "fsdp"
     torchrun = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "medr1")
     copied = trained(tmp_path / "copied", torchrun)

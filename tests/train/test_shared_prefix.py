@@ -418,7 +418,7 @@ def test_two_gpus_with_fsdp_end_in_the_weights_of_stock_trl(tmp_path):
         pytest.skip("needs two GPUs")
     fsdp = ("accelerate.commands.launch", "--num_processes", "2", "--use_fsdp", "--fsdp_version")
     fsdp += ("2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
-    fsdp += ("--fsdp_state_dict_type", "FULL_STATE_DICT")
+    fsdp += ("--fsdp_state_dict_type", "FULL_STATE_DICT", "--main_process_port", "0")
     options = {"device": "cuda", "dtype": "float32"}
     stock = launched(tmp_path / "stock", fsdp, shared_prefix=False, **options)
     assert_same(launched(tmp_path / "shared", fsdp, **options), stock)

@@ -160,7 +160,7 @@ def test_two_processes_share_the_questions_and_find_the_same(data, tmp_path):
         [sys.executable, *launcher, "-m", "medr1", "train", *MODEL, *FLAGS, *given],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     questions = read_questions(data / "validation.json").only(["multiple_choice"])
