@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,9 +244,10 @@ def outline(config: Any, kind: torch.dtype) -> Any:
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        # the plainest attention: an outline computes nothing
+        # the plainest attention: an outline computes nothing. It is set in the configuration, which
+        # may be that of a model at work: hence a copy
         return AutoModelForImageTextToText.from_config(
-            config, dtype=kind, attn_implementation="eager"
+            deepcopy(config), dtype=kind, attn_implementation="eager"
         )
 
 

@@ -15,6 +15,7 @@ from medr1.models import (
     find_checkpoint,
     load_model,
     load_outline,
+    outline,
     prompt_record,
     read_checkpoint_info,
 )
@@ -309,3 +310,9 @@ def test_the_settings_that_are_taken(copy, caplog):
     (copy / "generation_config.json").unlink()
     assert load_model(copy, device="cpu").model.generation_config.eos_token_id == 671
     assert not caplog.messages
+
+
+def test_an_outline_leaves_a_model_s_attention_as_it_is(tiny_model):
+    chosen = tiny_model.model.config._attn_implementation
+    outline(tiny_model.model.config, tiny_model.dtype)
+    assert tiny_model.model.config._attn_implementation == chosen == "sdpa"
