@@ -65,9 +65,9 @@ def test_the_trace_says_that_other_words_were_read() -> None:
 
 
 def test_an_answer_that_lists_everything_is_wrong() -> None:
-    for joint in (", ", ". ", " and ", " or ", "; ", "\n"):
+    for number, joint in enumerate((", ", ". ", " and ", " or ", "; ", "\n")):
         everything = joint.join(GOLDS)
-        for gold in GOLDS:
+        for gold in GOLDS[number % 3 :: 3]:  # each gold with two joints
             assert not is_right(everything, gold)
 
 

@@ -106,8 +106,8 @@ def stem(word: str) -> str:
         return word.replace(" ", "")
     if len(word) < 4 or not word.isalpha() or word.endswith("itis") or word in _UNSTEMMED:
         return word
-    found = str(_stemmer().stemWord(word))
-    return found[:-1] if found.endswith("ifi") else found  # calcified, calcification
+    stemmed = str(_stemmer().stemWord(word))
+    return stemmed[:-1] if stemmed.endswith("ifi") else stemmed  # calcified, calcification
 
 
 def is_ordinal(word: str) -> bool:
