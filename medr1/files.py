@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -161,18 +161,16 @@ def write_atomic(path: Path, data: str | bytes | Iterable[str]) -> None:
         if path.exists() and not path.is_file():
             raise OutputError(f"cannot write {path}: it is not a regular file. Choose another.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(beside, os.O_RDWR | os.O_CREAT) as handle:
-            try:
-                os.ftruncate(handle, 0)
-                with open(handle, "wb", closefd=False) as file:
-                    for piece in pieces:
-                        file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
-                os.fsync(handle)
-                os.fchmod(handle, 0o666 & ~_umask())
-                os.replace(beside, path)
-            except BaseException:
-                beside.unlink(missing_ok=True)
-                raise
+        with _locked(beside, os.O_RDWR | os.O_CREAT) as handle, ExitStack() as on_failure:
+            on_failure.callback(beside.unlink, missing_ok=True)
+            os.ftruncate(handle, 0)
+            with open(handle, "wb", closefd=False) as file:
+                for piece in pieces:
+                    file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
+            os.fsync(handle)
+            os.fchmod(handle, 0o666 & ~_umask())
+            os.replace(beside, path)
+            on_failure.pop_all()  # from here on another process may use the temporary name
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -194,14 +192,12 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
     """
     beside = temporary(folder.absolute())
     beside.mkdir(parents=True, exist_ok=True)
-    with _locked(beside, os.O_RDONLY | os.O_DIRECTORY):
-        try:
-            for left in beside.iterdir():
-                remove(left)
-            yield beside
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
+    with _locked(beside, os.O_RDONLY | os.O_DIRECTORY), ExitStack() as on_failure:
+        on_failure.callback(shutil.rmtree, beside, ignore_errors=True)
+        for left in beside.iterdir():
+            remove(left)
+        yield beside
+        on_failure.pop_all()
 
 
 @contextmanager

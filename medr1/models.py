@@ -23,7 +23,7 @@ from medr1.checkpoints.structure import (
     resolved_configuration,
 )
 from medr1.checkpoints.templates import require_known_template
-from medr1.checkpoints.trial import described, require_answer
+from medr1.checkpoints.trial import CheckpointErrors, require_answer
 from medr1.errors import InputError, OutputError
 from medr1.files import (
     parse_json,
@@ -268,7 +268,7 @@ def load_weights(
         raise InputError(
             f"attention {attention} is a kernel from a hub, which is never run. Use sdpa or eager."
         )
-    with described(f"cannot load the checkpoint {path}"):
+    with CheckpointErrors(f"cannot load the checkpoint {path}"):
         config = resolved_configuration(path, attention)
         settings, not_taken = generation_settings(path, config)
         # with output_loading_info it returns a pair, which its annotation does not say
@@ -305,7 +305,7 @@ def load_processor(path: Path, base: Path) -> Any:
 
     path = path if _has_processor(path) else base
     read_configurations(path)
-    with described(f"cannot load the checkpoint {path}"):
+    with CheckpointErrors(f"cannot load the checkpoint {path}"):
         return AutoProcessor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
 
 

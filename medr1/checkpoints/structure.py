@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from medr1.checkpoints.trial import described
+from medr1.checkpoints.trial import CheckpointErrors
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text
 
@@ -177,7 +177,7 @@ def _parameters(folder: Path, document: dict[str, Any]) -> int:
 
     Of the resolved configuration, because what config.json leaves out has defaults of 72B models.
     """
-    with described(f"{folder / 'config.json'} is not valid"):
+    with CheckpointErrors(f"{folder / 'config.json'} is not valid"):
         config = resolved_configuration(folder)
         _require_whole_heads(config)
         _require_tokens(document, config.get_text_config().vocab_size)

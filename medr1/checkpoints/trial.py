@@ -4,33 +4,34 @@ question to a checkpoint that was loaded: what would fail at every answer fails 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError
 
 
-@contextmanager
-def described(failure: str) -> Iterator[None]:
+class CheckpointErrors:
     """A block in which a checkpoint is read or used; InputError where its files are not right."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
 
-    usual = (
-        OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError,
-        AssertionError, SafetensorError, StrictDataclassError,
-    )  # fmt: skip
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        if isinstance(error, usual) or type(error) is Exception:  # as tokenizers raises
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise InputError(f"{failure}: {reason}") from error
-        raise
+    def __init__(self, failure: str) -> None:
+        self.failure = failure
+
+    def __enter__(self) -> None:
+        """Nothing is to be prepared."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, _: Any) -> None:
+        from huggingface_hub.errors import StrictDataclassError
+        from safetensors import SafetensorError
+
+        usual = (
+            OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError,
+            ArithmeticError, AssertionError, SafetensorError, StrictDataclassError,
+        )  # fmt: skip
+        if isinstance(error, InputError) or kind is None:
+            return
+        if isinstance(error, usual) or kind is Exception:  # which tokenizers raises as it is
+            reason = " ".join(str(error).split())[:300] or kind.__name__
+            raise InputError(f"{self.failure}: {reason}") from error
 
 
 def require_answer(model: Any, processor: Any, path: Path) -> None:
@@ -42,7 +43,7 @@ def require_answer(model: Any, processor: Any, path: Path) -> None:
     # not where each process holds a share of the weights, nor of what 16 bits alone can compute
     if not weights.numel() or model.config._attn_implementation not in ("sdpa", "eager"):
         return
-    with described(f"cannot use the checkpoint {path}"), torch.inference_mode():
+    with CheckpointErrors(f"cannot use the checkpoint {path}"), torch.inference_mode():
         text = f"<|vision_start|>{processor.image_token}<|vision_end|>?"
         asked = processor(text=[text], images=[Image.new("RGB", (56, 56))], return_tensors="pt")
         if (highest := int(asked["input_ids"].max())) >= len(weights):

@@ -17,7 +17,7 @@ _ELSEWHERE = frozenset(("organ", "place", "side", ""))
 """Kinds that a text also names to say where something lies, or what is not affected."""
 _SIDES = frozenset(("left", "right", "bilateral"))
 _UNITS = frozenset(("mm", "cm", "m", "ml", "cc", "%", "percent"))
-_THINGS = frozenset(("finding", "diagnosis", "device"))
+THINGS = frozenset(("finding", "diagnosis", "device"))
 _JOINS = frozenset(("with", "and", "or", ","))
 _APART = 7
 """Words that may stand between those of a name."""
@@ -89,7 +89,7 @@ def _is_one_thing(spot: tuple[int, ...], pieces: tuple[Part, ...], sentence: Sen
     others = [
         term
         for term in sentence.terms
-        if term.kind in _THINGS and term.start <= last and term.end > first
+        if term.kind in THINGS and term.start <= last and term.end > first
         and names.isdisjoint({term.name} | broader_of(term.kind, term.name))
     ]  # fmt: skip
     between = [term for term in others if set(span(term)).isdisjoint(spot)]

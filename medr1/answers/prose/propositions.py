@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from medr1.answers.prose.golds import EMPTY, Part, made_of
-from medr1.answers.prose.mentions import EXCLUSIVE
+from medr1.answers.prose.mentions import EXCLUSIVE, THINGS
 from medr1.answers.prose.terms import stems, terms_of, words_of
 
 _PRESENCE = re.compile(
@@ -44,7 +44,6 @@ _IS_PRESENT = re.compile(
 _NORMAL = frozenset(("normal", "abnormal", "healthy", "clear"))
 _STATES = frozenset(("state", "density", "texture", "color", "severity", "shape", "enhancement"))
 _ACQUIRED = frozenset(("modality", "sequence", "plane", "view"))
-THINGS = frozenset(("finding", "diagnosis", "device"))
 _ABNORMAL = stems("abnormality abnormal pathology pathological disease wrong lesion anomaly")
 
 
