@@ -226,33 +226,27 @@ def groups_of(
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Which groups a pass needs, where the loss does not depend on the others."""
+    """Which groups get a gradient, and which the loss does not depend on."""
 
     needed: list[int]
+    others: list[int]
+    """Groups that are run without a gradient, for their entropy; may name a needed one again."""
     old_logps_PGC: torch.Tensor | None
     """The log-probabilities at the time of sampling, where the loss compares with them."""
     mask_PGC: torch.Tensor
 
-    @property
-    def share(self) -> float:
-        """The share of groups that are left out."""
-        return 1 - len(self.needed) / len(self.mask_PGC)
-
     def restored(
-        self, logps_QGC: torch.Tensor, entropies_QGC: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The values of the needed groups among all.
+        self, logps_QGC: torch.Tensor, entropies_QGC: torch.Tensor, others_RGC: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The values of all groups: Q needed ones, and the entropies of the R others.
 
-        The others get log-probabilities that make their importance ratio 1, and the mean entropy,
-        so that the mean over all tokens is that over the tokens that were run.
+        The others get log-probabilities that make their importance ratio 1.
         """
         place = torch.tensor(self.needed, device=logps_QGC.device)
         old = self.old_logps_PGC
         base = torch.zeros_like(self.mask_PGC, dtype=logps_QGC.dtype) if old is None else old
         logps_PGC = base.to(logps_QGC.dtype).index_copy(0, place, logps_QGC)
-        if entropies_QGC is None:
-            return logps_PGC, None
-        mask_QGC = self.mask_PGC[place]
-        mean = (entropies_QGC * mask_QGC).sum() / mask_QGC.sum().clamp(min=1)
-        entropies_PGC = mean.expand(self.mask_PGC.shape).index_copy(0, place, entropies_QGC)
-        return logps_PGC, entropies_PGC
+        entropies_PGC = torch.zeros_like(self.mask_PGC, dtype=entropies_QGC.dtype)
+        other_place = torch.tensor(self.others, device=logps_QGC.device)
+        entropies_PGC = entropies_PGC.index_copy(0, other_place, others_RGC)
+        return logps_PGC, entropies_PGC.index_copy(0, place, entropies_QGC)

@@ -4,10 +4,12 @@ on prompts instead of rows.
     prompts      tokenized, and their images processed, once for each group
     generation   the prompt run once, its keys and values repeated, then transformers' `generate`
     log-probs    one pass over the prompt with all its completions behind it (packing.py)
-    loss         groups without advantage are left out of the policy's pass where that is exact
+    loss         groups without advantage get no backward pass where that is exact
 
-The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, the order of
-random draws. Where it does not apply, a group or a whole run goes the stock way (`reason_against`).
+The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, logged values, the
+order of random draws. (Where an update has several batches, groups are dealt out to them, not rows:
+`entropy` and `kl`, which TRL logs as means of the batches' means, weight the tokens differently.)
+Where it does not apply, a group or a whole run goes the stock way (`reason_against`).
 
 Shapes: P prompts, G completions of each, N prompt tokens, C completion tokens.
 """
@@ -162,22 +164,30 @@ class SharedPrefixTrainer(GRPOTrainer):
                 **inputs,
             )
         groups = groups_of(input_ids, attention_mask, logits_to_keep, generations, inputs)
-        needed = self._left_out.needed if self._left_out else range(groups.number)
         step = max(1, (batch_size or len(input_ids)) // generations)
+        left_out = self._left_out
+        chosen = left_out.needed if left_out else range(groups.number)
+        logps_PGC, entropies_PGC = self._score_in_steps(model, groups, chosen, step)
+        if left_out:
+            with torch.no_grad():  # TRL logs the entropy of all completions
+                _, others_PGC = self._score_in_steps(model, groups, left_out.others, step)
+            logps_PGC, entropies_PGC = left_out.restored(logps_PGC, entropies_PGC, others_PGC)
+        entropies = entropies_PGC.flatten(0, 1) if compute_entropy else None
+        return logps_PGC.flatten(0, 1), entropies, None
+
+    def _score_in_steps(
+        self, model: Any, groups: Groups, chosen: Sequence[int], step: int
+    ) -> tuple[torch.Tensor, Any]:
+        """Log-probabilities and entropies (P, G, C) of the chosen groups, `step` in one pass."""
         logps, entropies = [], []
-        for start in range(0, len(needed), step):
-            part = groups.chosen(needed[start : start + step])
-            logps_PGC, entropy_PGC = self._score(model, part)
-            padding = (0, logits_to_keep - logps_PGC.shape[-1])
+        length = groups.completion_ids_PGC.shape[-1]
+        for start in range(0, len(chosen), step):
+            logps_PGC, entropy_PGC = self._score(model, groups.chosen(chosen[start : start + step]))
+            padding = (0, length - logps_PGC.shape[-1])
             logps.append(torch.nn.functional.pad(logps_PGC, padding))
-            if compute_entropy:
+            if entropy_PGC is not None:
                 entropies.append(torch.nn.functional.pad(entropy_PGC, padding))
-        all_logps, all_entropies = torch.cat(logps), torch.cat(entropies) if entropies else None
-        if self._left_out:
-            all_logps, all_entropies = self._left_out.restored(all_logps, all_entropies)
-        if all_entropies is not None:
-            all_entropies = all_entropies.flatten(0, 1)
-        return all_logps.flatten(0, 1), all_entropies, None
+        return torch.cat(logps), torch.cat(entropies) if entropies else None
 
     def _score(self, model: Any, groups: Groups) -> tuple[torch.Tensor, Any]:
         """The log-probabilities and entropies of the completions (P, G, C), in one pass."""
@@ -205,28 +215,30 @@ class SharedPrefixTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if inputs["prompt_ids"].ndim == 2:
             return super()._compute_loss(model, inputs)
-        left_out = self._without_advantage(inputs)
-        share = 0.0 if left_out is None else left_out.share
         policy: Any = self.model
         mode = "train" if policy.training else "eval"
-        shares = self.accelerator.gather(torch.tensor(share, device=self.accelerator.device))
-        self._metrics[mode]["frac_groups_left_out"].append(shares.mean().item())
-        with self._sharing(inputs["prompt_ids"].shape[1], left_out):
+        with self._sharing(inputs["prompt_ids"].shape[1], self._without_advantage(inputs, mode)):
             return super()._compute_loss(model, in_rows(inputs))
 
-    def _without_advantage(self, inputs: dict[str, Any]) -> LeftOut | None:
-        """The groups that the loss does not depend on; None where all matter.
+    def _without_advantage(self, inputs: dict[str, Any], mode: str) -> LeftOut | None:
+        """The groups that the loss does not depend on; None where all matter, in every process.
 
         With a KL term, an entropy bonus or a quantile of entropies each token matters. One group
-        always runs: each process makes the same passes, and every weight has a gradient.
+        always runs, and a process without groups to leave out makes the second pass as well: so
+        all processes make the same passes, and every weight has a gradient.
         """
-        if self.beta != 0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
-            return None
         matters_P = (inputs["advantages"] != 0).flatten(1).any(-1)
+        if self.beta != 0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
+            matters_P = torch.ones_like(matters_P)
         needed = matters_P.nonzero().flatten().tolist() or [0]
-        if len(needed) == len(matters_P):
+        others = [number for number in range(len(matters_P)) if number not in needed]
+        share = torch.tensor(len(others) / len(matters_P), device=self.accelerator.device)
+        shares = self.accelerator.gather(share)
+        self._metrics[mode]["frac_groups_left_out"].append(shares.mean().item())
+        if not shares.any():
             return None
-        return LeftOut(needed, inputs.get("old_per_token_logps"), inputs["completion_mask"])
+        old_logps_PGC = inputs.get("old_per_token_logps")
+        return LeftOut(needed, others or needed[:1], old_logps_PGC, inputs["completion_mask"])
 
 
 def inner_model(model: Any) -> Any:

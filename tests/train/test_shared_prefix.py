@@ -322,8 +322,11 @@ def run(questions, folder, **changed):
     return Run(weights, trainer.state.log_history)
 
 
-def assert_same(one, other):
-    """The same weights, up to the last digits of float32, and the same logged values."""
+def assert_same(one, other, batches=1):
+    """The same weights, up to the last digits of float32, and the same logged values.
+
+    `batches`: how many make an update.
+    """
     start = load_model(tiny_vl_folder(), device="cpu").model.state_dict()
     moved = max(float((tensor - start[name]).abs().max()) for name, tensor in one.weights.items())
     apart = max(
@@ -333,8 +336,10 @@ def assert_same(one, other):
     assert len(one.lines) == len(other.lines) >= 3
     exact = ("reward", "reward_std", "completions/mean_length", "num_tokens")
     for line, expected in zip(one.lines, other.lines, strict=True):
-        for name in {*exact, "loss", "grad_norm", "kl"} & expected.keys():
-            close = pytest.approx(expected[name], rel=1e-4, abs=1e-6)
+        for name in {*exact, "loss", "grad_norm", "kl", "entropy"} & expected.keys():
+            # TRL averages the means of an update's batches, and its batches hold other rows
+            weighted = name == "entropy" and batches > 1
+            close = pytest.approx(expected[name], rel=2e-2 if weighted else 1e-4, abs=1e-6)
             assert line[name] == (expected[name] if name in exact else close), name
 
 
@@ -342,7 +347,7 @@ def assert_same(one, other):
 def test_a_run_ends_in_the_weights_of_stock_trl(case, questions, tmp_path):
     stock = run(questions, tmp_path / "stock", shared_prefix=False, **RUNS[case])
     shared = run(questions, tmp_path / "shared", **RUNS[case])
-    assert_same(shared, stock)
+    assert_same(shared, stock, RUNS[case].get("gradient_accumulation_steps", 1))
     left_out = [line.get("frac_groups_left_out", 0) for line in shared.lines]
     assert max(left_out) < 1
     assert (sum(left_out) > 0) == ("beta" not in RUNS[case])
