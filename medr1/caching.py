@@ -1,4 +1,4 @@
-"""A cache of keys and values for decoding that does not copy itself at every token.
+"""Caches of keys and values for decoding that do not copy themselves at every token.
 
 transformers' DynamicCache makes room for each token by copying all that is cached. In a decoding of
 hundreds of tokens behind a prompt with an image, that is a third of the work.
@@ -11,11 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig, StaticCache
 from transformers.cache_utils import DynamicLayer
 
 BLOCK = 64
 """Tokens that there is made room for at a time."""
+STATIC_BLOCK = 256
+"""A static cache has a multiple of so many tokens: longer prompts seldom need another one."""
 
 
 class BlockwiseLayer(DynamicLayer):
@@ -61,3 +63,33 @@ def grow_in_blocks(cache: DynamicCache) -> None:
         BlockwiseLayer(layer) if type(layer) is DynamicLayer and layer.is_initialized else layer
         for layer in cache.layers
     ]
+
+
+def repeated_in_static(
+    filled: DynamicCache,
+    times: int,
+    length: int,
+    config: PreTrainedConfig,
+    previous: StaticCache | None,
+) -> StaticCache:
+    """A static cache for `length` tokens that holds each row of a filled cache so many times.
+
+    `previous` is used again where it has as many rows and enough room: what is compiled for it
+    stays compiled. `config` is that of the text model.
+    """
+    first: Any = filled.layers[0]
+    rows = times * first.keys.shape[0]
+    cache = previous
+    if cache is None or not _has_room(cache, rows, length):
+        cache = StaticCache(config, max_cache_len=-(-length // STATIC_BLOCK) * STATIC_BLOCK)
+    cache.reset()
+    layer: Any
+    own: Any
+    for layer, own in zip(cache.layers, filled.layers, strict=True):
+        layer.update(own.keys.repeat_interleave(times, 0), own.values.repeat_interleave(times, 0))
+    return cache
+
+
+def _has_room(cache: StaticCache, rows: int, length: int) -> bool:
+    layer: Any = cache.layers[0]
+    return layer.keys.shape[0] == rows and layer.keys.shape[2] >= length

@@ -36,6 +36,7 @@ def random_model(kind, tiny_model):
             **{"out_hidden_size": 128, "patch_size": 14, "temporal_patch_size": 2},
             **{"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
         }
+        text.pop("layer_types")  # Qwen3-VL's configuration has none
         classes = Qwen3VLConfig, Qwen3VLForConditionalGeneration
     for part in (text, vision):
         part.pop("model_type", None)

@@ -5,9 +5,9 @@ import random
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, Qwen2Config
 
-from medr1.caching import BLOCK, BlockwiseLayer, grow_in_blocks
+from medr1.caching import BLOCK, BlockwiseLayer, grow_in_blocks, repeated_in_static
 
 LAYERS = 2
 
@@ -71,3 +71,35 @@ def test_a_copy_of_its_layers_can_go_another_way():
     for _ in range(5):
         other.update(*torch.randn(2, 6, 1, 1, 4), 0)
     assert torch.equal(cache.layers[0].keys, before)
+
+
+def test_a_static_cache_is_used_again_where_it_has_room():
+    config = Qwen2Config(
+        **{"hidden_size": 12, "num_attention_heads": 3, "num_key_value_heads": 3},
+        **{"num_hidden_layers": LAYERS, "intermediate_size": 8, "vocab_size": 8},
+    )
+
+    def filled(rows, tokens):
+        cache = DynamicCache()
+        for layer in range(LAYERS):
+            cache.update(*torch.randn(2, rows, 3, tokens, 4), layer)
+        return cache
+
+    def holds(static, dynamic, tokens):
+        pairs = zip(static.layers, dynamic.layers, strict=True)
+        return static.get_seq_length() == tokens and all(
+            own.keys[:, :, :tokens].equal(layer.keys.repeat_interleave(2, 0))
+            and own.values[:, :, :tokens].equal(layer.values.repeat_interleave(2, 0))
+            and not own.keys[:, :, tokens:].any()
+            for own, layer in pairs
+        )
+
+    long, short, more = filled(2, 90), filled(2, 50), filled(3, 50)
+    first = repeated_in_static(long, 2, 100, config, None)
+    assert holds(first, long, 90)
+    keys = first.layers[0].keys
+    again = repeated_in_static(short, 2, 120, config, first)
+    assert again is first and again.layers[0].keys is keys and holds(again, short, 50)
+    assert repeated_in_static(more, 2, 60, config, first) is not first
+    longer = repeated_in_static(short, 2, 300, config, first)
+    assert longer is not first and holds(longer, short, 50)

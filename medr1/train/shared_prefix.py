@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from medr1.caching import grow_in_blocks
 from medr1.train.packing import Groups, LeftOut, groups_of, in_groups, in_rows, pack, unpack
 from medr1.train.shared_attention import NAMES, use_shared_attention
+from medr1.train.shared_generation import SharedGeneration
 
 logger = logging.getLogger("medr1")
 
@@ -55,6 +55,7 @@ def reason_against(trainer: Any) -> str | None:
     size, generations = trainer.args.per_device_train_batch_size, trainer.num_generations
     attention = text._attn_implementation
     adapter = getattr(trainer.model, "active_peft_config", None)
+    cache_kind = trainer.args.cache_implementation
     tools = (trainer.tools, trainer.environment_factories, trainer.rollout_func)
     found = {
         f"{kind} is none of {', '.join(FAMILIES)}": kind not in FAMILIES,
@@ -71,7 +72,7 @@ def reason_against(trainer: Any) -> str | None:
         "an adapter of virtual tokens has a prompt of its own": (
             adapter is not None and adapter.is_prompt_learning
         ),
-        "cache_implementation asks for a cache of its own": bool(trainer.args.cache_implementation),
+        f"cache_implementation is {cache_kind}, not static": cache_kind not in (None, "static"),
         "this version of transformers processes images in another way": (
             not hasattr(trainer.processing_class, "_process_images")
         ),
@@ -88,6 +89,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         """G within the methods that work on groups; 0: on rows, as TRL does."""
         self._left_out: LeftOut | None = None
         self._told_of_rows = False
+        self._generation = SharedGeneration()
         reason = reason_against(self)
         self._shares = reason is None
         if reason:
@@ -140,7 +142,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
         model = inner_model(self.accelerator.unwrap_model(self.model))
-        with generating_in_groups(model, self._generations_shared):
+        with self._generation.of_groups(model, self._generations_shared):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -294,52 +296,3 @@ def processed_once(processor: Any, generations: int) -> Iterator[None]:
         yield
     finally:
         del processor._process_images
-
-
-@contextmanager
-def generating_in_groups(model: Any, generations: int) -> Iterator[None]:
-    """While it lasts, `generate` runs each prompt once and goes on with G copies of its cache.
-
-    It takes the ids of all rows, and the images of the prompts.
-    """
-    generate = model.generate
-
-    def in_turn(
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_grid_thw: torch.Tensor | None = None,
-        mm_token_type_ids: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        ids_PN, mask_PN = input_ids[::generations], attention_mask[::generations]
-        if mm_token_type_ids is None:
-            mm_token_type_ids = torch.zeros_like(ids_PN)
-        positions_3PN, deltas_P1 = model.model.get_rope_index(
-            ids_PN,
-            mm_token_type_ids=mm_token_type_ids,
-            image_grid_thw=image_grid_thw,
-            attention_mask=mask_PN,
-        )
-        cache = model(
-            input_ids=ids_PN[:, :-1],
-            attention_mask=mask_PN[:, :-1],
-            position_ids=positions_3PN[..., :-1],
-            pixel_values=pixel_values,
-            image_grid_thw=image_grid_thw,
-            use_cache=True,
-            logits_to_keep=1,
-        ).past_key_values
-        cache.batch_repeat_interleave(generations)
-        grow_in_blocks(cache)
-        model.model.rope_deltas = deltas_P1.repeat_interleave(generations, 0)
-        return generate(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **kwargs
-        )
-
-    if generations:
-        model.generate = in_turn
-    try:
-        yield
-    finally:
-        model.__dict__.pop("generate", None)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from transformers import GenerationConfig
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
@@ -19,7 +20,7 @@ from medr1.models import load_model
 from medr1.train.grpo import build_trainer
 from medr1.train.packing import in_rows
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix import generating_in_groups
+from medr1.train.shared_generation import SharedGeneration
 
 
 def main(folder):
@@ -39,14 +40,14 @@ def main(folder):
 
     def tokens():
         torch.manual_seed(1)
-        with torch.no_grad(), generating_in_groups(model, 4):
+        with torch.no_grad(), SharedGeneration().of_groups(model, 4):
             made = model.generate(
                 input_ids=rows["prompt_ids"],
                 attention_mask=rows["prompt_mask"],
                 pixel_values=batch["pixel_values"],
                 image_grid_thw=batch["image_grid_thw"],
                 mm_token_type_ids=rows["mm_token_type_ids"][::4, : rows["prompt_ids"].shape[1]],
-                max_new_tokens=4,
+                generation_config=GenerationConfig(max_new_tokens=4),
             )
         return made[:, -4:].tolist()
 

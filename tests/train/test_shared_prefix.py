@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from medr1.prompts import chat_messages
 pytest.importorskip("trl")
 
 from peft import LoraConfig
+from transformers import CompileConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from medr1.train import shared_prefix
@@ -253,37 +255,67 @@ def test_a_fault_in_the_packing_is_seen(
 # --- generation -------------------------------------------------------------------------------
 
 
+def prompts_of(samples, image_root):
+    """The prompts as TRL has them, G rows of each, their pictures of several sizes."""
+    rows = training_set(samples, image_root, "nothink", "text")[:]
+    contents = [
+        [
+            *({"type": "image", "image": image.resize(size)} for image in images),
+            {"type": "text", "text": prompt[0]["content"]},
+        ]
+        for prompt, images, size in zip(rows["prompt"], rows["images"], SIZES, strict=True)
+    ]
+    return [[{"role": "user", "content": content}] for content in contents for _ in range(G)]
+
+
+def generated(trainer, prompts):
+    """The token ids of a completion of each prompt, and how many images were processed."""
+    torch.manual_seed(3)
+    with trainer._sharing(G) if isinstance(trainer, SharedPrefixTrainer) else nullcontext():
+        ids, images, fields = trainer._tokenize_prompts(prompts)
+        said = trainer._generate_single_turn(ids, images, fields, G)[0]
+    return said, len(fields["image_grid_thw"])
+
+
+@pytest.mark.parametrize("cache", [None, "static"])
 @pytest.mark.parametrize("do_sample", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_tokens_are_generated(kind, do_sample, random_model, validation, tmp_path):
+def test_the_same_tokens_are_generated(kind, do_sample, cache, random_model, validation, tmp_path):
     loaded = random_model(kind)
-    rows = [
-        {**training_set([sample], validation.image_root, "nothink", "text")[0]}
-        for sample in validation.samples[:3]
-        for _ in range(G)
-    ]
-    prompts = [
-        [{"role": "user", "content": [*pictures, {"type": "text", "text": said}]}]
-        for row, size in zip(rows, [size for size in SIZES for _ in range(G)], strict=True)
-        for said in [row["prompt"][0]["content"]]
-        for pictures in [[{"type": "image", "image": i.resize(size)} for i in row["images"]]]
-    ]
+    prompts = prompts_of(validation.samples[:3], validation.image_root)
     said = []
     for made in (GRPOTrainer, SharedPrefixTrainer):
         trainer = trainer_of(made, loaded, validation, tmp_path)
         trainer.generation_config.do_sample = do_sample
         trainer.generation_config.repetition_penalty = 1.0 if do_sample else 2.0
-        torch.manual_seed(3)
         if made is SharedPrefixTrainer:
-            with trainer._sharing(G):
-                ids, images, fields = trainer._tokenize_prompts(prompts)
-                assert len(fields["image_grid_thw"]) == 3 and len(ids) == len(images) == 3 * G
-                said.append(trainer._generate_single_turn(ids, images, fields, G)[0])
-        else:
-            said.append(trainer._generate_single_turn(*trainer._tokenize_prompts(prompts), G)[0])
+            trainer.generation_config.cache_implementation = cache
+        completions, processed = generated(trainer, prompts)
+        assert processed == (3 if made is SharedPrefixTrainer else 3 * G)
+        said.append(completions)
     assert said[0] == said[1]
     assert len({tuple(one) for one in said[0]}) == (3 * G if do_sample else 3)
     assert all(len(set(one)) > 3 for one in said[0])
+
+
+@pytest.mark.slow  # compiles the decoding step
+def test_a_compiled_decoding_step_generates_the_same_tokens(random_model, validation, tmp_path):
+    loaded, said = random_model("qwen2_5_vl"), {}
+    for way in ("dynamic", "compiled"):
+        trainer = trainer_of(SharedPrefixTrainer, loaded, validation, tmp_path)
+        if way == "compiled":
+            trainer.generation_config.cache_implementation = "static"
+            trainer.generation_config.disable_compile = False
+            trainer.generation_config.compile_config = CompileConfig(mode="default")
+            trainer.generation_config.compile_config._compile_all_devices = True
+        torch._dynamo.utils.counters.clear()
+        said[way], graphs = [], []
+        for start in (0, 3):  # prompts of other lengths: the same cache, compiled once
+            prompts = prompts_of(validation.samples[start : start + 3], validation.image_root)
+            said[way].append(generated(trainer, prompts)[0])
+            graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+        assert graphs[0] == graphs[1] and (graphs[0] > 0) == (way == "compiled")
+    assert said["compiled"] == said["dynamic"]
 
 
 # --- whole runs -------------------------------------------------------------------------------
@@ -297,6 +329,7 @@ RUNS = {
     "beta 0.04, vision trained": {"beta": 0.04, "freeze_vision": False},
     "two batches an update": {"batch_size": 8, "gradient_accumulation_steps": 2},
     "two updates a generation": {"num_iterations": 2, "loss_type": "grpo"},
+    "static cache": {"cache_implementation": "static"},
 }
 
 
