@@ -82,13 +82,11 @@ def speed(arguments: argparse.Namespace) -> None:
     questions = replace(questions, samples=questions.samples[: arguments.items], failures={})
     with tempfile.TemporaryDirectory() as folder:
         if arguments.size == "embedded":
-            loaded, limit = load_model(tiny_vl_folder()), 256
+            loaded, limit = load_model(tiny_vl_folder(), device=arguments.device), 256
         else:
-            loaded, limit = random_model(arguments.size), ANSWER_TOKENS
+            loaded, limit = random_model(arguments.size, arguments.device), ANSWER_TOKENS
             questions = enlarged(questions, Path(folder))
         number = sum(p.numel() for p in loaded.model.parameters())
-        print(f"{number / 1e6:.1f} M parameters, {len(questions.samples)} questions, ", end="")
-        print(f"batch {arguments.batch_size}, {loaded.device}, {loaded.dtype}")
 
         def ours(mode: str) -> list[Prediction]:
             return predict(
@@ -108,11 +106,36 @@ def speed(arguments: argparse.Namespace) -> None:
         }
         said = original_loop(loaded, questions, arguments.batch_size, limit)
         same = sum(a == p.model_output for a, p in zip(said, ours("generate"), strict=True))
-        print(f"the same output as the original's loop: {same} of {len(said)}")
-        compare(ways, arguments.rounds)
+        found = {
+            "parameters": number,
+            "questions": len(said),
+            "batch_size": arguments.batch_size,
+            "device": loaded.device.type,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "same_output": same,
+            "rounds": arguments.rounds,
+            "ways": compare(ways, arguments.rounds),
+        }
+    print(json.dumps(found) if arguments.json else speed_text(found))
 
 
-def compare(ways: dict[str, Callable[[], Any]], rounds: int) -> None:
+def speed_text(found: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"{found['parameters'] / 1e6:.1f} M parameters, {found['questions']} questions, batch "
+        f"{found['batch_size']}, {found['device']}, {found['dtype']}",
+        f"the same output as the original's loop: {found['same_output']} of {found['questions']}",
+    ]
+    for name, way in found["ways"].items():
+        low, high = way["range"]
+        lines.append(
+            f"{name:<10} {way['seconds']:8.3f} s   {way['times_as_fast']:5.2f}x as fast"
+            f"   ({low:.2f} to {high:.2f} in {found['rounds']} rounds)"
+        )
+    return "\n".join(lines)
+
+
+def compare(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
     """Run each way in turn; the first is what the others are held against."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -123,12 +146,15 @@ def compare(ways: dict[str, Callable[[], Any]], rounds: int) -> None:
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
     first = seconds[next(iter(ways))]
+    found = {}
     for name, times in seconds.items():
         ratios = sorted(base / own for base, own in zip(first, times, strict=True))
-        print(
-            f"{name:<10} {median(times):8.3f} s   {median(ratios):5.2f}x as fast"
-            f"   ({ratios[0]:.2f} to {ratios[-1]:.2f} in {rounds} rounds)"
-        )
+        found[name] = {
+            "seconds": round(median(times), 4),
+            "times_as_fast": round(median(ratios), 3),
+            "range": [round(ratios[0], 3), round(ratios[-1], 3)],
+        }
+    return found
 
 
 def journal(arguments: argparse.Namespace) -> None:
@@ -251,6 +277,8 @@ def main() -> None:
     parser.add_argument("--items", type=int)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto", help="of speed")
+    parser.add_argument("--json", action="store_true", help="of speed: one document")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.items is None:

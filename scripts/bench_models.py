@@ -31,9 +31,9 @@ SIZES: dict[str, Any] = {
 }
 
 
-def random_model(size: str, device: str = "auto") -> LoadedModel:
+def random_model(size: str, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """The embedded model's processor, taking 384-pixel images, with random weights of a size."""
-    loaded = load_model(tiny_vl_folder(), device=device)
+    loaded = load_model(tiny_vl_folder(), device=device, dtype=dtype)
     config, wanted = loaded.model.config.to_dict(), SIZES[size]
     heads, key_value_heads = wanted["heads"]
     head = wanted["text"]["hidden_size"] // heads

@@ -1,13 +1,15 @@
-"""Time a GRPO step three ways, in turn, on the same model, questions and seeds.
+"""Time a GRPO step in several ways, in turn, on the same model, questions and seeds.
 
     python scripts/bench_train.py                                        one row: G = 8, no-think
     python scripts/bench_train.py --num-generations 4 8 16 --completion-length 10 224 --plot a.png
     python scripts/bench_train.py --size 3b --prompts 8 --json           Qwen2.5-VL-3B's size: a GPU
 
 `stock` is TRL's GRPOTrainer, `shared` medr1's with each prompt run once (train/shared_prefix.py),
-`authors` the original's algorithm (authors_grpo.py). Weights are random, images 384 pixels wide,
-every completion has its full length, rewards are drawn so that no group is left out. Prompts have
-about 286 tokens, 196 of them the image's, as Med-R1's questions have with Qwen's tokenizer.
+`graphs` the same with a static cache and a compiled decoding step (CUDA graphs on a GPU; a CPU
+compiles for a minute), `authors` the original's algorithm (authors_grpo.py). Weights are random,
+images 384 pixels wide, every completion has its full length, rewards are drawn so that no group is
+left out. Prompts have about 286 tokens, 196 of them the image's, as Med-R1's questions have with
+Qwen's tokenizer.
 
 Seconds are of the processor on a CPU, of CUDA events on a GPU, and ratios are taken within a round.
 A step is rollout, forward and backward; reading rows and the optimizer's step are outside.
@@ -15,6 +17,8 @@ A step is rollout, forward and backward; reading rows and the optimizer's step a
 On a CPU TRL's head scores prompt tokens too, which it does not on CUDA: it is made to do as on CUDA
 for `stock` and `shared`, or the comparison would flatter. Before anything is timed the completions
 and gradients of the two are compared. Saved activations are the bytes kept for the backward pass.
+The peak is that of a process that makes one step; on a GPU, of the memory that a step takes beside
+one model's weights.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ import torch
 import trl.trainer.utils
 from authors_grpo import AuthorsGRPO
 from bench_models import SIZES, enlarged, random_model
+from transformers import CompileConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from medr1.data.readers import Questions, read_questions
@@ -46,7 +51,8 @@ from medr1.train.grpo import training_set
 from medr1.train.lengths import prompt_lengths
 from medr1.train.shared_prefix import SharedPrefixTrainer
 
-WAYS = ("stock", "shared", "authors")
+WAYS = ("stock", "shared", "graphs", "authors")
+DEFAULT_WAYS = ("stock", "shared", "authors")
 
 
 def drawn_rewards(completions: list[Any], **_: Any) -> list[float]:
@@ -63,6 +69,8 @@ class Way:
     reference: Any
     rollout: Callable[[], Any]
     loss: Callable[[Any], torch.Tensor]
+    trainer: Any = None
+    """TRL's or medr1's, where it is one of those."""
     seconds: dict[str, list[float]] = field(
         default_factory=lambda: {"generate": [], "backward": []}
     )
@@ -86,13 +94,18 @@ def suppressed(loaded: LoadedModel) -> list[int]:
     return [*loaded.processor.tokenizer.all_special_ids, loaded.model.config.image_token_id]
 
 
-def trainer_way(kind: Any, loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
+def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
     """A step of a TRL trainer: generation, scoring and rewards, then the loss."""
-    folder = tempfile.mkdtemp()
+    generation: dict[str, Any] = {"suppress_tokens": suppressed(loaded), "eos_token_id": None}
+    if name == "graphs":
+        generation["cache_implementation"] = "static"
+        if loaded.device.type == "cpu":
+            generation["compile_config"] = CompileConfig(mode="default")
+            generation["compile_config"]._compile_all_devices = True
     config = GRPOConfig(
-        output_dir=folder,
+        output_dir=tempfile.mkdtemp(),
         use_cpu=loaded.device.type == "cpu",
-        bf16=loaded.dtype == torch.bfloat16,
+        bf16=options.bf16,
         report_to=[],
         remove_unused_columns=False,
         gradient_checkpointing=False,
@@ -100,8 +113,12 @@ def trainer_way(kind: Any, loaded: LoadedModel, rows: Any, options: argparse.Nam
         num_generations=options.generations,
         max_completion_length=options.length,
         beta=options.beta,
-        generation_kwargs={"suppress_tokens": suppressed(loaded), "eos_token_id": None},
+        generation_kwargs=generation,
+        use_vllm=name == "vllm",
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=0.3,
     )
+    kind: Any = GRPOTrainer if name == "stock" else SharedPrefixTrainer
     trainer = kind(
         model=copy.deepcopy(loaded.model),
         reward_funcs=[drawn_rewards],
@@ -109,6 +126,8 @@ def trainer_way(kind: Any, loaded: LoadedModel, rows: Any, options: argparse.Nam
         train_dataset=options.data,
         processing_class=loaded.processor,
     )
+    if name != "stock" and not trainer._shares:
+        raise SystemExit(f"{name}: prompts are not shared, see the warning above.")
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return Way(
@@ -116,6 +135,7 @@ def trainer_way(kind: Any, loaded: LoadedModel, rows: Any, options: argparse.Nam
         trainer.ref_model,
         lambda: trainer._prepare_inputs(rows),
         lambda batch: trainer._compute_loss(trainer.model, batch),
+        trainer,
     )
 
 
@@ -144,9 +164,7 @@ def build(name: str, loaded: LoadedModel, rows: Any, options: argparse.Namespace
     """The way of this name, on a copy of the model."""
     if name == "authors":
         return authors_way(loaded, rows, options)
-    return trainer_way(
-        GRPOTrainer if name == "stock" else SharedPrefixTrainer, loaded, rows, options
-    )
+    return trainer_way(name, loaded, rows, options)
 
 
 @contextmanager
@@ -219,9 +237,9 @@ def difference(stock: Way, shared: Way) -> float:
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in gradients)
 
 
-def peak_memory(name: str, options: argparse.Namespace, device: torch.device) -> int:
-    """Peak bytes: of a process that loads the model and makes one step, or of the GPU's memory."""
-    command = [sys.executable, __file__, "--peak-of", name, "--device", device.type]
+def peak_of_process(name: str, options: argparse.Namespace) -> int:
+    """Peak bytes of a process that loads the model and makes one step."""
+    command = [sys.executable, __file__, "--peak-of", name, "--device", "cpu"]
     same = ("size", "prompts", "prompt_length", "beta")
     given = {name.replace("_", "-"): getattr(options, name) for name in same}
     given |= {"num-generations": options.generations, "completion-length": options.length}
@@ -231,14 +249,20 @@ def peak_memory(name: str, options: argparse.Namespace, device: torch.device) ->
 
 def measure_peak(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> int:
     """The peak of this process, after one step."""
-    way = build(options.peak_of, loaded, rows, options)
-    if loaded.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    make_step(way, loaded.device, 0)
-    if loaded.device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
+    make_step(build(options.peak_of, loaded, rows, options), loaded.device, 0)
     status = Path("/proc/self/status").read_text()  # getrusage's peak is inherited from the parent
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def peak_on_gpu(way: Way, device: torch.device) -> int:
+    """Peak bytes of one step and one model's weights, without what else the GPU's memory holds."""
+    way.policy.zero_grad(set_to_none=True)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    make_step(way, device, 0)
+    way.policy.zero_grad(set_to_none=True)
+    weights = sum(p.numel() * p.element_size() for p in way.policy.parameters())
+    return torch.cuda.max_memory_allocated() - before + weights
 
 
 def within_rounds(base: list[float], own: list[float]) -> dict[str, float]:
@@ -251,14 +275,33 @@ def within_rounds(base: list[float], own: list[float]) -> dict[str, float]:
     }
 
 
+RATIOS = (
+    ("ratio", "stock", "shared"),
+    ("ratio_graphs", "stock", "graphs"),
+    ("ratio_authors", "authors", "shared"),
+)
+"""The name of a comparison, and the two ways whose seconds are divided."""
+
+
+def ratios(base: Way, own: Way) -> dict[str, Any]:
+    """How many times as long each part takes: median, and the range over the rounds."""
+    found: dict[str, Any] = {}
+    for part in ("step", "backward", "generate"):
+        spread = within_rounds(base.seconds[part], own.seconds[part])
+        found[part] = spread.pop("median")
+        found[f"{part}_range"] = list(spread.values())
+    return found
+
+
 def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """The three ways, round by round."""
+    """The ways, round by round."""
     ways = {name: build(name, loaded, rows, options) for name in options.ways}
     batch = ways["shared"].rollout()
-    for way in ways.values():
-        columns = batch["prompt_ids"].shape[-1] - 1
+    columns = batch["prompt_ids"].shape[-1] - 1
+    for name, way in ways.items():
         tokenizer, config = loaded.processor.tokenizer, loaded.model.config
-        count(way, columns, tokenizer.pad_token_id, config.image_token_id)
+        if name != "graphs":  # they are those of shared, and a hook would be compiled
+            count(way, columns, tokenizer.pad_token_id, config.image_token_id)
     for number in range(options.rounds + 1):  # the first warms up
         for way in ways.values():
             make_step(way, loaded.device, number)
@@ -272,7 +315,11 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
             "prompt_tokens": way.prompt_tokens // steps,
         }
         for name, way in ways.items()
+        if name != "graphs"
     }
+    peaks = {}
+    if loaded.device.type == "cuda":
+        peaks = {name: peak_on_gpu(way, loaded.device) for name, way in ways.items()}
     saved = {name: saved_bytes(way, 0) for name, way in ways.items()}
     for way in ways.values():
         way.policy, way.reference = None, None
@@ -288,19 +335,18 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
         "prompt_columns": columns + 1,
         **{key: {name: c[key] for name, c in counts.items()} for key in counts["shared"]},
         "saved_bytes": saved,
+        "peak_bytes": peaks,
         "gradient_difference": apart if "stock" in ways else None,
     }
     for way in ways.values():
-        way.seconds["step"] = [sum(p) for p in zip(*way.seconds.values(), strict=True)]
-    for base in ("stock", "authors"):
-        if base in ways:
-            key = "ratio" if base == "stock" else "ratio_authors"
-            found[key] = {}
-            for part in ("step", "backward", "generate"):
-                own = within_rounds(ways[base].seconds[part], ways["shared"].seconds[part])
-                found[key][part] = own.pop("median")
-                found[key][f"{part}_range"] = list(own.values())
-            found[key]["saved"] = round(saved[base] / saved["shared"], 3)
+        timed_rounds = options.rounds + 1
+        parts = [times[:timed_rounds] for times in way.seconds.values()]
+        way.seconds = dict(zip(way.seconds, parts, strict=True))
+        way.seconds["step"] = [sum(p) for p in zip(*parts, strict=True)]
+    for key, base, own in RATIOS:
+        if base in ways and own in ways:
+            found[key] = ratios(ways[base], ways[own])
+            found[key]["saved"] = round(saved[base] / saved[own], 3)
     found["seconds"] = {
         name: {part: round(median(times[1:]), 4) for part, times in way.seconds.items()}
         for name, way in ways.items()
@@ -375,7 +421,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--beta", type=float, default=0.0, help="of stock and shared")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds, after one to warm up")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(DEFAULT_WAYS))
     parser.add_argument("--json", action="store_true", help="one document; a list for several rows")
     parser.add_argument("--plot", type=Path, metavar="PNG")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
@@ -387,6 +433,7 @@ def main() -> None:
     options = read_options()
     trl.trainer.utils._use_triton = lambda device: True  # score completion tokens alone, as on CUDA
     loaded = random_model(options.size, options.device)
+    options.bf16 = loaded.dtype == torch.bfloat16
     questions = read_questions(tiny_vqa_folder() / "test.json").only(["multiple_choice"])
     questions = replace(questions, samples=questions.samples[: options.prompts], failures={})
     results = []
@@ -407,9 +454,8 @@ def main() -> None:
                     print(measure_peak(loaded, rows, options))
                     return
                 found = compare(loaded, rows, options)
-                found["peak_bytes"] = {
-                    name: peak_memory(name, options, loaded.device) for name in options.ways
-                }
+                if not found["peak_bytes"]:
+                    found["peak_bytes"] = {n: peak_of_process(n, options) for n in options.ways}
                 results.append(found)
                 if not options.json:
                     print(table_row(found), flush=True)

@@ -1,9 +1,8 @@
 """Completions of groups: each prompt is run once, and decoding goes on with G copies of its cache.
 
-With `cache_implementation: static` the cache has a fixed size; with `generation_kwargs:
-{disable_compile: false}` as well, transformers compiles the decoding step on CUDA into CUDA graphs,
-which saves the time of launching each kernel. The cache is kept from one rollout to the next, since
-a graph is recorded for its address.
+With `cache_implementation: static` the cache has a fixed size, and on CUDA transformers compiles
+the decoding step into CUDA graphs, which saves the time of launching each kernel. The cache is kept
+from one rollout to the next, since a graph is recorded for its address.
 
 Shapes: P prompts, G completions of each, N prompt tokens.
 """
@@ -92,6 +91,7 @@ class SharedGeneration:
         self._static = repeated_in_static(filled, generations, length, text, self._static)
         config = copy.deepcopy(config)
         config.cache_implementation = None  # generate takes a cache, or makes one
+        config.disable_compile = False  # TRL's trainer always sets it
         return self._static, config
 
 

@@ -305,7 +305,6 @@ def test_a_compiled_decoding_step_generates_the_same_tokens(random_model, valida
         trainer = trainer_of(SharedPrefixTrainer, loaded, validation, tmp_path)
         if way == "compiled":
             trainer.generation_config.cache_implementation = "static"
-            trainer.generation_config.disable_compile = False
             trainer.generation_config.compile_config = CompileConfig(mode="default")
             trainer.generation_config.compile_config._compile_all_devices = True
         torch._dynamo.utils.counters.clear()

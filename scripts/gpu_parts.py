@@ -1,0 +1,141 @@
+"""The parts of gpu_check.py that no benchmark has: exactness on the device, and vLLM.
+
+    python scripts/gpu_parts.py exactness --device cpu
+    python scripts/gpu_parts.py vllm --size 3b              not run by us yet
+
+`exactness` makes one step of stock TRL and of shared prompts on the same completions, computing in
+32 and in 16 bits, on 18 million random weights. In 32 bits the two have to agree. In 16 bits each
+is held against stock TRL in 32 bits: `shared` should have no larger an error than `stock`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import trl.trainer.utils
+from bench_models import SIZES, enlarged, random_model
+from bench_train import Way, lengthened, make_step, trainer_way
+
+from medr1.data.readers import read_questions
+from medr1.data.tiny import tiny_vqa_folder
+from medr1.models import LoadedModel
+from medr1.train.grpo import training_set
+
+PROMPTS, GENERATIONS, PROMPT_LENGTH = 2, 8, 286
+
+
+@contextmanager
+def bench_options(loaded: LoadedModel, length: int) -> Iterator[tuple[Any, argparse.Namespace]]:
+    """The rows of a batch of questions, and the options that bench_train's ways read."""
+    questions = read_questions(tiny_vqa_folder() / "test.json").only(["multiple_choice"])
+    questions = replace(questions, samples=questions.samples[:PROMPTS], failures={})
+    with tempfile.TemporaryDirectory() as folder:
+        questions = lengthened(loaded, enlarged(questions, Path(folder)), PROMPT_LENGTH)
+        data = training_set(questions.samples, questions.image_root, "nothink", "letter")
+        columns = data[[number for number in range(PROMPTS) for _ in range(GENERATIONS)]]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        yield (
+            rows,
+            argparse.Namespace(
+                data=data, generations=GENERATIONS, length=length, beta=0.0, bf16=False
+            ),
+        )
+
+
+def measured(way: Way, batch: Any) -> tuple[list[list[int]], torch.Tensor, torch.Tensor]:
+    """A batch's completions (P * G, C), their log-probabilities, and the gradient as one vector.
+
+    The completions are sorted, since TRL shuffles rows and medr1 whole groups. Numbers are in 32
+    bits on the CPU.
+    """
+    scored: list[torch.Tensor] = []
+    score = way.trainer._get_per_token_logps_and_entropies
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        result = score(*args, **kwargs)
+        scored.append(result[0])
+        return result
+
+    way.trainer._get_per_token_logps_and_entropies = recorded
+    way.loss(batch).backward()
+    gradients = [p.grad.flatten() for p in way.policy.parameters() if p.grad is not None]
+    tokens = batch["completion_ids"].flatten(0, -2).tolist()
+    order = sorted(range(len(tokens)), key=tokens.__getitem__)
+    logps = scored[0].detach().float().cpu()[order]
+    return sorted(tokens), logps, torch.cat(gradients).float().cpu()
+
+
+def exactness(options: argparse.Namespace) -> dict[str, Any]:
+    """How far shared prompts and stock TRL are from stock TRL in 32 bits."""
+    loaded = random_model("20m", options.device, "float32")
+    batches: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    first: Any = None
+    same_tokens = True
+    with bench_options(loaded, 16) as (rows, given):
+        for dtype in ("float32", "bfloat16"):
+            given.bf16 = dtype == "bfloat16"
+            for name in ("stock", "shared"):
+                way = trainer_way(name, loaded, rows, given)
+                if name not in batches:
+                    torch.manual_seed(0)
+                    batches[name] = way.rollout()
+                tokens, logps, gradient = measured(way, batches[name])
+                first = first or (tokens, logps, gradient)
+                same_tokens &= tokens == first[0]
+                found.setdefault(dtype, {})[name] = {
+                    "log_probabilities_largest_difference": float((logps - first[1]).abs().max()),
+                    "gradient_relative_difference": float(
+                        (gradient - first[2]).norm() / first[2].norm()
+                    ),
+                }
+    bf16 = {n: v["gradient_relative_difference"] for n, v in found["bfloat16"].items()}
+    return {
+        **found,
+        "same_tokens": same_tokens,
+        "float32_agrees": found["float32"]["shared"]["gradient_relative_difference"] < 1e-4,
+        "bfloat16_error_of_shared_to_stock": round(bf16["shared"] / bf16["stock"], 3),
+    }
+
+
+def vllm(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a no-think step whose completions vLLM makes in this process."""
+    one = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    os.environ |= {**one, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+    loaded = random_model(options.size, "cuda")
+    with tempfile.TemporaryDirectory() as folder, bench_options(loaded, 10) as (rows, given):
+        loaded.model.save_pretrained(folder)
+        loaded.processor.save_pretrained(folder)
+        model: Any = loaded.model
+        model.name_or_path = model.config._name_or_path = folder  # what vLLM loads
+        given.bf16 = True
+        way = trainer_way("vllm", loaded, rows, given)
+        for number in range(options.rounds + 1):
+            make_step(way, loaded.device, number)
+    return {part: round(median(times[1:]), 4) for part, times in way.seconds.items()}
+
+
+def main() -> None:
+    """Print the part's result as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["exactness", "vllm"])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--size", choices=SIZES, default="3b")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    trl.trainer.utils._use_triton = lambda device: True  # score completion tokens alone, as on CUDA
+    print(json.dumps({"exactness": exactness, "vllm": vllm}[options.part](options)))
+
+
+if __name__ == "__main__":
+    main()
