@@ -1,13 +1,14 @@
-"""GRPO's advantages, losses and gradients against the paper's formulas, written out plainly.
+"""The trainer's advantages, losses and gradients against the algorithm on medr1/train/README.md.
 
-The reference sees one completion at a time, without padding, batches or TRL; the trainer is the
-real one. Both updates of a generation are compared, so that the ratio leaves 1 and is clipped.
+The page's functions see one completion at a time, without padding, batches or TRL. Both updates of
+a generation are compared, so that the ratio leaves 1 and is clipped.
 """
 
 import copy
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+import algorithm
 import pytest
 import torch
 
@@ -30,33 +31,7 @@ from medr1.rewards import reward_functions
 
 EPSILON = 0.2
 CLOSE = {"rtol": 2e-4, "atol": 2e-6}
-
-
-def advantages(rewards_G, scale):
-    """A = r - mean of the group, over the group's standard deviation where it is scaled."""
-    centred_G = rewards_G - rewards_G.mean()
-    return centred_G / (rewards_G.std() + 1e-4) if scale == "group" else centred_G
-
-
-def token_losses(logps_T, old_T, ref_T, advantage, beta, *, is_corrected):
-    """-(min(rho A, clip(rho) A) - beta KL) of each token; KL as estimated by k3.
-
-    Corrected, the KL is multiplied by rho, whose gradient is then that of the reverse KL.
-    """
-    rho_T = (logps_T - old_T).exp()
-    clipped_T = rho_T.clamp(1 - EPSILON, 1 + EPSILON)
-    log_T = ref_T - logps_T
-    kl_T = (log_T.exp() - log_T - 1) * (rho_T if is_corrected else 1)
-    return -(torch.minimum(rho_T * advantage, clipped_T * advantage) - beta * kl_T)
-
-
-LOSSES = {
-    "grpo": lambda losses, longest: torch.stack([l_T.mean() for l_T in losses]).mean(),
-    "bnpo": lambda losses, longest: torch.cat(losses).mean(),
-    "dapo": lambda losses, longest: torch.cat(losses).mean(),
-    "dr_grpo": lambda losses, longest: torch.cat(losses).sum() / (len(losses) * longest),
-}
-"""Means over the sequences' means, over all tokens, and over all there could have been."""
+PAGE = algorithm.from_page()
 
 
 @dataclass
@@ -95,21 +70,17 @@ class Reference:
         return torch.tensor(STEP["reward_weights"]) @ torch.tensor(given)
 
     def step(self, step, config):
-        """Every token's loss by the paper, a vector a completion; the ratios; the parameters."""
+        """Every token's loss by the page, a vector a completion; the ratios; the parameters."""
         policy = replace(self.base, model=copy.deepcopy(self.base.model))
         policy.model.load_state_dict(step.weights, strict=False)
         losses, ratios = [], []
         for prompt, completions in self.groups(step):
-            advantages_G = advantages(self.rewards(prompt, completions), config["scale_rewards"])
+            rewards_G = self.rewards(prompt, completions)
+            advantages_G = PAGE.advantages(rewards_G, config.scale_rewards)
             for ids, advantage in zip(completions, advantages_G, strict=True):
                 logps_T = plain_logps(policy, self.questions, self.sample_of[prompt], ids)
                 base_T = self.logps(prompt, ids)
-                losses.append(
-                    token_losses(
-                        *(logps_T, base_T, base_T, advantage, config["beta"]),
-                        is_corrected=config["use_bias_correction_kl"],
-                    )
-                )
+                losses.append(PAGE.token_losses(logps_T, base_T, base_T, advantage, config))
                 ratios.append((logps_T.detach() - base_T).exp())
         return losses, torch.cat(ratios), dict(policy.model.named_parameters())
 
@@ -121,10 +92,23 @@ def reference(tmp_path_factory):
     return Reference(base, questions, samples_of(base, questions))
 
 
-def steps_of(reference, folder, **config):
-    updates = {"num_iterations": 2, "epsilon": EPSILON, "learning_rate": 0.01}
-    trainer = trainer_for(fresh_model(), reference.questions, folder, **updates, **config)
-    return run_steps(trainer)
+def steps_of(reference, folder, config):
+    fields = {name: getattr(config, name) for name in ("loss_type", "beta", "scale_rewards")}
+    fields |= {"use_bias_correction_kl": config.corrected_kl, "epsilon": EPSILON}
+    fields |= {"num_iterations": 2, "learning_rate": 0.01}
+    return run_steps(trainer_for(fresh_model(), reference.questions, folder, **fields))
+
+
+def config_of(loss_type, beta, scale, is_corrected):
+    longest = STEP["max_completion_length"]
+    return PAGE.Config(
+        *(0, longest),
+        loss_type=loss_type,
+        beta=beta,
+        scale_rewards=scale,
+        corrected_kl=is_corrected,
+        epsilon=EPSILON,
+    )
 
 
 def differing(found, loss, parameters):
@@ -153,18 +137,17 @@ def differing(found, loss, parameters):
         pytest.param("bnpo", 0.04, "group", False, marks=pytest.mark.slow),
     ],
 )
-def test_loss_and_gradients_are_the_papers(
+def test_loss_and_gradients_are_the_pages(
     loss_type, beta, scale, is_corrected, reference, tmp_path
 ):
-    config = {"loss_type": loss_type, "beta": beta, "scale_rewards": scale}
-    config["use_bias_correction_kl"] = is_corrected
-    steps = steps_of(reference, tmp_path, **config)
+    config = config_of(loss_type, beta, scale, is_corrected)
+    steps = steps_of(reference, tmp_path, config)
     groups = list(reference.groups(steps[0]))
     assert [len(group) for _, group in groups] == [4, 4]
     assert len({len(ids) for _, group in groups for ids in group}) > 3
     for number, step in enumerate(steps):
         losses, ratios, parameters = reference.step(step, config)
-        loss = LOSSES[loss_type](losses, STEP["max_completion_length"])
+        loss = PAGE.mean_loss(losses, config)
         assert step.loss == pytest.approx(float(loss.detach()), abs=1e-5)
         assert differing(step.gradients, loss, parameters) == []
         clipped = (ratios - 1).abs() > EPSILON
@@ -172,14 +155,13 @@ def test_loss_and_gradients_are_the_papers(
 
 
 def test_a_wrong_denominator_or_sign_or_group_is_seen(reference, tmp_path):
-    config = {"loss_type": "dapo", "beta": 0.04, "scale_rewards": "none"}
-    config["use_bias_correction_kl"] = True
-    first, second = steps_of(reference, tmp_path, **config)
-    longest = STEP["max_completion_length"]
+    config = config_of("dapo", 0.04, "none", True)
+    first, second = steps_of(reference, tmp_path, config)
     losses, _, parameters = reference.step(first, config)
     for wrong in ("grpo", "dr_grpo"):
-        assert differing(first.gradients, LOSSES[wrong](losses, longest), parameters)
-    assert differing(first.gradients, -LOSSES["dapo"](losses, longest), parameters)
-    for wrong in ({"scale_rewards": "group"}, {"use_bias_correction_kl": False}, {"beta": 0.0}):
-        losses, _, parameters = reference.step(second, {**config, **wrong})
-        assert differing(second.gradients, LOSSES["dapo"](losses, longest), parameters)
+        loss = PAGE.mean_loss(losses, replace(config, loss_type=wrong))
+        assert differing(first.gradients, loss, parameters)
+    assert differing(first.gradients, -PAGE.mean_loss(losses, config), parameters)
+    for wrong in ({"scale_rewards": "group"}, {"corrected_kl": False}, {"beta": 0.0}):
+        losses, _, parameters = reference.step(second, replace(config, **wrong))
+        assert differing(second.gradients, PAGE.mean_loss(losses, config), parameters)
