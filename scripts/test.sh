@@ -21,11 +21,13 @@ if [ -n "$install_only" ]; then exit; fi
 
 cd "$root"
 python="$venv/bin/python"
+parallel=(--numprocesses auto --maxprocesses 4 --dist worksteal)
 if [ -n "$slow" ]; then
+  if [ $# = 0 ]; then set -- "${parallel[@]}"; fi
   exec "$python" -m pytest -m 'slow and not gpu' "$@"
 fi
 "$python" -m ruff check
 "$python" -m ruff format --check
 "$python" -m mypy
-if [ $# = 0 ]; then set -- --numprocesses auto --maxprocesses 4 --dist worksteal; fi
+if [ $# = 0 ]; then set -- "${parallel[@]}"; fi
 exec "$python" -m pytest "$@"

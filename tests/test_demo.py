@@ -33,13 +33,8 @@ def check(document, folder):
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("prompt", "name"),
-    [
-        ("nothink", CONFIGS["nothink"]),
-        pytest.param("think", CONFIGS["think"], marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # answers 676 questions twice
+@pytest.mark.parametrize(("prompt", "name"), CONFIGS.items())
 def test_the_chain_runs_whole_and_is_the_run_of_its_configuration(prompt, name, tmp_path):
     document, said = demo(tmp_path / "out", "--prompt", prompt, "--max-steps", "2")
     check(document, tmp_path / "out")

@@ -112,6 +112,7 @@ def test_a_template_file_is_trained_with_and_asked_again_without_it(method, tmp_
     assert asked(out, image) == given
 
 
+@pytest.mark.slow  # a start of two processes
 def test_two_processes_train_one_checkpoint(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     result = run(*SMALL, "--json", "--output_dir", str(tmp_path / "out"), launcher=launcher)
