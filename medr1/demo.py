@@ -36,7 +36,7 @@ BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSet:
     """Questions, the same with another's picture each, and how long an answer may be."""
 
     questions: Questions
@@ -86,15 +86,15 @@ def run_demo(
     loaded = load_model(config["model_path"], device=config["device"])
 
     logger.info("1/4  base model on %d held-out test questions", len(test.samples))
-    exam = Exam(test, shuffle_images(test, seed), decoding)
-    base = sit(exam, loaded, output_dir / "base", seed)
+    test_set = EvaluationSet(test, shuffle_images(test, seed), decoding)
+    base = run_and_save(test_set, loaded, output_dir / "base", seed)
 
     logger.info("2/4  GRPO, %d steps", config["max_steps"])
-    rehearsal = Exam(validation, shuffle_images(validation, seed), decoding)
+    validation_set = EvaluationSet(validation, shuffle_images(validation, seed), decoding)
     curve: list[dict[str, Any]] = []
 
     def validate(step: int) -> None:
-        curve.append({"step": step, **shares_right(loaded, rehearsal)})
+        curve.append({"step": step, **shares_right(loaded, validation_set)})
         said = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
         logger.info("     step %d, validation accuracy: %s", step, said)
 
@@ -103,8 +103,8 @@ def run_demo(
     write_training_page(checkpoint)
 
     logger.info("3/4  trained model on the same test questions")
-    trained = sit(
-        exam, load_model(checkpoint, device=config["device"]), output_dir / "trained", seed
+    trained = run_and_save(
+        test_set, load_model(checkpoint, device=config["device"]), output_dir / "trained", seed
     )
 
     logger.info("4/4  evaluation")
@@ -121,23 +121,28 @@ def run_demo(
     return document
 
 
-def sit(exam: Exam, loaded: LoadedModel, folder: Path, seed: int) -> dict[str, list[Prediction]]:
+def run_and_save(
+    evaluation_set: EvaluationSet, loaded: LoadedModel, folder: Path, seed: int
+) -> dict[str, list[Prediction]]:
     """The test split's answers with its own and with shuffled images, written to result files."""
     found = {
-        "results": (exam.questions, exam.answers(loaded)),
-        "results_shuffled_images": (exam.shuffled, exam.answers_shuffled(loaded)),
+        "results": (evaluation_set.questions, evaluation_set.answers(loaded)),
+        "results_shuffled_images": (
+            evaluation_set.shuffled,
+            evaluation_set.answers_shuffled(loaded),
+        ),
     }
     for name, (questions, predictions) in found.items():
         meta = manifest(
-            loaded, questions, data=name, prompt=None, decoding=exam.decoding, seed=seed
+            loaded, questions, data=name, prompt=None, decoding=evaluation_set.decoding, seed=seed
         )
         write_results(folder / f"{name}.json", meta, predictions)
     return {name: predictions for name, (_, predictions) in found.items()}
 
 
-def shares_right(loaded: LoadedModel, exam: Exam) -> dict[str, float]:
+def shares_right(loaded: LoadedModel, evaluation_set: EvaluationSet) -> dict[str, float]:
     """The shares of right greedy answers, while a model is being trained."""
-    predictions, shuffled = exam.answers(loaded), exam.answers_shuffled(loaded)
+    predictions, shuffled = evaluation_set.answers(loaded), evaluation_set.answers_shuffled(loaded)
     return {
         **{protocol: share_right(predictions, protocol) for protocol in PROTOCOLS},
         "shuffled_images": share_right(shuffled, "default"),

@@ -21,7 +21,7 @@ logger = logging.getLogger("medr1")
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class HeldOutEvaluator:
     """Questions that a model answers greedily while it is being trained."""
 
     loaded: LoadedModel

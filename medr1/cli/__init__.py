@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from medr1 import __version__
-from medr1.cli.common import nobody_reads
+from medr1.cli.common import handle_broken_pipe
 from medr1.cli.compare import compare
 from medr1.cli.data import data
 from medr1.cli.demo import demo
@@ -100,5 +100,5 @@ def main() -> NoReturn:
         echo("Interrupted. What was written whole stays.", err=True)
         code = 130
     except BrokenPipeError:
-        code = nobody_reads()
+        code = handle_broken_pipe()
     sys.exit(code if isinstance(code, int) else 0)

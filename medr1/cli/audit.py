@@ -37,7 +37,9 @@ def _gates(
     return value or ()
 
 
-@click.command(cls=Medr1Command, short_help="Defects, leaks, and what needs no image.")
+@click.command(
+    cls=Medr1Command, short_help="Check a data set: defects, leakage, questions that need no image."
+)
 @click.argument("file", metavar="FILE")
 @option(
     "--against",
@@ -49,7 +51,7 @@ def _gates(
 @option(
     "--image-hashes",
     metavar="FILE",
-    help="Keep the images' hashes here, so that the next audit need not decode them again.",
+    help="Cache the images' hashes in this file, to speed up the next audit.",
 )
 @option(
     "--output-dir",

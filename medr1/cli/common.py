@@ -52,7 +52,7 @@ class Medr1Command(click.Command):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # which click would end with 1
-            ctx.exit(nobody_reads())
+            ctx.exit(handle_broken_pipe())
         except (Medr1Error, ImportError, MemoryError, OSError) as error:
             said = error if isinstance(error, Medr1Error) else _of_the_machine(error)
             if said is None or ctx.meta.get("medr1.debug"):
@@ -61,7 +61,7 @@ class Medr1Command(click.Command):
             ctx.exit(said.exit_code)
 
 
-def nobody_reads() -> int:
+def handle_broken_pipe() -> int:
     """The exit code where whoever read our output has left, and nothing more can be said there."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
@@ -195,7 +195,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             expose_value=False,
             callback=_remember("verbose"),
-            help="Say more, and show the libraries' warnings.",
+            help="Log more, and show the libraries' warnings.",
         ),
         option(
             "--quiet",
@@ -203,7 +203,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             expose_value=False,
             callback=_remember("quiet"),
-            help="No progress on stderr.",
+            help="Show no progress on stderr.",
         ),
         option(
             "--config",
@@ -219,44 +219,52 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-seed_option = option("--seed", type=int, default=0, help="Seed of all that is random.")
+seed_option = option("--seed", type=int, default=0, help="Random seed.")
 overwrite_option = option(
-    "--overwrite", is_flag=True, help="Start anew; what is there is kept as .bak, .bak.2 ..."
+    "--overwrite",
+    is_flag=True,
+    help="Replace an existing output; the old one is renamed to .bak, .bak.2 ...",
 )
 data_option = option(
     "--data",
     metavar="PATH",
-    help="The questions, where the results lack their ground truth, options or groups.",
+    help="Question file; needed if the results lack ground truth, options or groups.",
 )
 image_root_option = option(
     "--image-root",
     metavar="DIR",
-    help="Where the images lie, and none from elsewhere. [default: relative paths beside the file]",
+    help="Folder of the images; images outside are refused. [default: the file's folder]",
 )
 protocol_option = option(
-    "--protocol", type=click.Choice(PROTOCOLS), default="default", help="Who is right when."
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="default",
+    help="Rules by which an answer counts as right.",
 )
 cluster_by_option = option(
     "--cluster-by",
     metavar="image|KEY",
     default="image",
-    help="What intervals draw: images, or what shares this metadata key, such as patient.",
+    help="Resample by this unit for intervals: image, or a metadata key such as patient.",
 )
 group_by_option = option(
     "--group-by",
     type=CommaList(str),
     metavar="KEY,...",
-    help="Also split by these metadata keys, such as age or scanner.",
+    help="Also report results by these metadata keys, such as age or scanner.",
 )
 common_only_option = option(
     "--common-only",
     is_flag=True,
-    help="Where files hold different items, keep those that all have.",
+    help="Compare only the items that all files have.",
 )
 max_errors_option = option(
-    "--max-errors", type=click.IntRange(min=0), default=0, help="More end with exit code 3."
+    "--max-errors",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Exit with 3 if more than N items fail.",
 )
-offline_option = option("--offline", is_flag=True, help="Never touch the network.")
+offline_option = option("--offline", is_flag=True, help="Never use the network.")
 
 
 device_option = option(

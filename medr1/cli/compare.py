@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from medr1.evaluate.results import Results
 
 
-@click.command(cls=Medr1Command, short_help="Runs on the same items: differences that hold.")
+@click.command(cls=Medr1Command, short_help="Compare runs on the same items, with significance.")
 @click.argument("runs", nargs=-1, required=True, metavar="[NAME=]FILE[,FILE...]...")
 @protocol_option
 @data_option

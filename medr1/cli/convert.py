@@ -35,7 +35,7 @@ spelling_option = option(
     "spelling",
     type=click.Choice(SPELLINGS),
     default="medr1",
-    help="How an item is spelled; only medr1 has a place for everything.",
+    help="Format of an item; only medr1 keeps all fields.",
 )
 
 

@@ -20,8 +20,10 @@ from medr1.terminal import echo
 logger = logging.getLogger("medr1")
 
 
-@click.command(cls=Medr1Command, short_help="Run the whole chain on the embedded default.")
-@option("--output-dir", default="output/demo", metavar="DIR", help="Where everything goes.")
+@click.command(
+    cls=Medr1Command, short_help="Run the whole pipeline on the embedded model and data."
+)
+@option("--output-dir", default="output/demo", metavar="DIR", help="Output folder.")
 @option("--max-steps", type=click.IntRange(min=1), help="GRPO updates. [default: as configured]")
 @option(
     "--prompt",
@@ -32,7 +34,7 @@ logger = logging.getLogger("medr1")
 @option(
     "--full",
     is_flag=True,
-    help="Then also how far the trained model is to be trusted, by the commands that tell it.",
+    help="Also run calibration, robustness, ensemble and dropout on the trained model.",
 )
 @seed_option
 @json_option

@@ -59,7 +59,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "--metrics",
     type=CommaList(str),
     metavar="A,B",
-    help="Only these, which is quicker for a million items. [default: all]",
+    help="Compute only these metrics; faster for a million items. [default: all]",
 )
 @group_by_option
 @cluster_by_option
@@ -72,25 +72,25 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @option(
     "--ablated",
     metavar="FILE",
-    help="Results of the same questions by infer --ablate-image: how much the model looks.",
+    help="Results on the same questions by infer --ablate-image: how much the image matters.",
 )
 @option(
     "--calibrate-on",
     metavar="FILE",
-    help="Results of other questions, to fit temperature, referral threshold and conformal sets.",
+    help="Results on other questions, to fit temperature, referral threshold and conformal sets.",
 )
 @option(
     "--target-risk",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
-    help="Share of wrong answers accepted where the model is sure enough; the rest is referred. "
+    help="Error rate accepted among answered items; the others are deferred to a clinician. "
     "0.1 takes at least 29 held-out answers, 0.01 at least 299, all of them right.",
 )
 @option(
     "--alpha",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
-    help="Share of items whose right option may lie outside the conformal set.",
+    help="Share of items whose right option may be missing from the conformal set.",
 )
 @option(
     "--robustness",
@@ -109,12 +109,12 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "--fail-under",
     multiple=True,
     metavar="METRIC=SHARE",
-    help="Exit 1 where the metric is lower, such as accuracy=0.8. Repeatable.",
+    help="Exit with 1 if the metric is lower, such as accuracy=0.8. Repeatable.",
 )
 @option(
     "--baseline",
     metavar="FILE",
-    help="Exit 1 where accuracy fell, beyond its interval, from these results or summary.json.",
+    help="Exit with 1 if accuracy is significantly lower than in these results or summary.json.",
 )
 @option(
     "--output-dir",
@@ -213,7 +213,7 @@ def _evaluation(
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics import METRICS, known_metric
-    from medr1.evaluate.trust.selective import Aims
+    from medr1.evaluate.trust.selective import SelectiveConfig
 
     asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
     protocols = SHOWN_PROTOCOLS if metrics is None else ()
@@ -227,7 +227,7 @@ def _evaluation(
         Path(ablated) if ablated else None,
         bertscore,
         Path(calibrate_on) if calibrate_on else None,
-        Aims(target_risk, alpha),
+        SelectiveConfig(target_risk, alpha),
         Path(robustness) if robustness else None,
         tuple(map(Path, ensemble)),
     )

@@ -19,13 +19,13 @@ logger = logging.getLogger("medr1")
     cls=Medr1Command, short_help="Download checkpoints or data sets from the Hugging Face hub."
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@option("--data", "is_data", is_flag=True, envvar=None, help="NAME is a data set.")
+@option("--data", "is_data", is_flag=True, envvar=None, help="NAME is a data set, not a model.")
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Where the repository's folder goes. [default: checkpoints, or data with --data]",
+    help="Folder to download into. [default: checkpoints, or data with --data]",
 )
-@option("--dry-run", is_flag=True, help="Say what would be fetched, and stop.")
+@option("--dry-run", is_flag=True, help="Print what would be downloaded, and stop.")
 @offline_option
 @json_option
 @common_options

@@ -35,17 +35,17 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 
 @click.command(cls=Medr1Command)
 @model_path_option(required=True)
-@option("--image-path", metavar="FILE", help="One image; goes with --question.")
+@option("--image-path", metavar="FILE", help="Image to ask about, with --question.")
 @option("--question", help="A question; its options may be inlined: `... A)CT, B)MRI`.")
-@option("--option", "options", multiple=True, metavar="TEXT", help="One of the options; repeat it.")
+@option("--option", "options", multiple=True, metavar="TEXT", help="An answer option. Repeatable.")
 @option(
     "--question-type",
     type=click.Choice(["open", "multiple_choice", "yes_no"]),
-    help="What kind of answer is asked for. [default: by the question]",
+    help="Kind of answer expected. [default: detected from the question]",
 )
 @option("--batch-file", metavar="FILE", help="Questions: JSON, JSONL, CSV or Parquet.")
-@option("--output-file", metavar="FILE", help="Where results.json goes; needed with --batch-file.")
-@option("--batch-size", type=click.IntRange(min=1), default=1, help="Questions at a time.")
+@option("--output-file", metavar="FILE", help="Results file to write, with --batch-file.")
+@option("--batch-size", type=click.IntRange(min=1), default=1, help="Questions per batch.")
 @option(
     "--mode",
     type=click.Choice(MODES),
@@ -65,7 +65,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="N sampled answers to each question, beside the one.",
+    help="Sample N more answers to each question.",
 )
 @option(
     "--dropout-samples",
@@ -76,13 +76,18 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     "or its attention's. How far they differ is what the model does not know.",
 )
 @option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
-@option("--max-new-tokens", type=click.IntRange(min=1), default=512, help="Longest completion.")
+@option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    help="Maximum tokens of a completion.",
+)
 @option("--do-sample", is_flag=True, help="Sample instead of greedy decoding.")
 @option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
     default=0.7,
-    help="Of --do-sample and --num-samples.",
+    help="Sampling temperature, for --do-sample and --num-samples.",
 )
 @option(
     "--prompt",
@@ -94,7 +99,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     "--ablate-image",
     type=click.Choice(ABLATIONS),
     default="none",
-    help="Show a grey image, noise, or another question's image instead.",
+    help="Replace the image by a grey one, noise, or another question's image.",
 )
 @option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
 @option("--show-reasoning", is_flag=True, help="Print the reasoning before the answer.")

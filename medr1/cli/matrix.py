@@ -30,30 +30,32 @@ if TYPE_CHECKING:
     from medr1.records import Prediction, Sample
 
 
-@click.command(cls=Medr1Command, short_help="Train domains by test domains: tables, heat maps.")
+@click.command(
+    cls=Medr1Command, short_help="Tables and heat maps: training domains by test domains."
+)
 @click.argument("sources", nargs=-1, required=True, metavar="matrix.yaml|FOLDER|RESULTS...")
 @option(
     "--from-names",
     metavar="PATTERN",
-    help="With a FOLDER: how its files are named, such as '{train}_{test}.json'.",
+    help="With a FOLDER: pattern of its file names, such as '{train}_{test}.json'.",
 )
 @option(
     "--by",
     type=click.Choice(["modality", "question_type"]),
     default="modality",
-    help="With RESULTS...: what the test domain is; each file's items have one only.",
+    help="With RESULTS...: the field that is the test domain; one value per file.",
 )
 @option(
     "--base-name",
     metavar="NAME",
     default="base",
-    help="With a FOLDER or RESULTS...: the base model's name in the place of the train domain.",
+    help="With a FOLDER or RESULTS...: the name that stands for the base model.",
 )
 @option(
     "--train-data",
     multiple=True,
     metavar="DOMAIN=PATH",
-    help="Training questions of a domain, also several: cells that share images are flagged.",
+    help="Training questions of a domain, to flag cells that share images. Repeatable.",
 )
 @protocol_option
 @cluster_by_option

@@ -18,14 +18,16 @@ from medr1.cli.common import (
 from medr1.terminal import echo
 
 
-@click.command(cls=Medr1Command, short_help="Write a LoRA adapter and its base as one checkpoint.")
+@click.command(cls=Medr1Command, short_help="Merge a LoRA adapter into its base model.")
 @click.argument("adapter", metavar="ADAPTER")
-@option("--output-dir", metavar="DIR", required=True, help="Where the whole checkpoint goes.")
+@option(
+    "--output-dir", metavar="DIR", required=True, help="Output folder of the merged checkpoint."
+)
 @option(
     "--dtype",
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
     default="auto",
-    help="Of the weights. auto: as the base's configuration says.",
+    help="Data type of the weights. auto: the base configuration's.",
 )
 @offline_option
 @overwrite_option

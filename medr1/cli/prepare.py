@@ -29,48 +29,58 @@ logger = logging.getLogger("medr1")
 
 @click.command(cls=Medr1Command)
 @click.argument("source", metavar="SOURCE")
-@option("--output-dir", metavar="DIR", required=True, help="Where the data set goes.")
+@option("--output-dir", metavar="DIR", required=True, help="Output folder of the data set.")
 @option(
     "--image-root",
     metavar="DIR|ARCHIVE",
-    help="Where relative image paths lie. [default: in the archive, beside the file]",
+    help="Folder of relative image paths. [default: the archive's or file's folder]",
 )
 @map_option("a file of yours", "ground_truth=label")
 @option(
     "--split",
     type=click.Choice(["published", "random"]),
-    help="Who is in train and who in test. [default: published where split files are given]",
+    help="How to split into train and test. [default: published if split files are given]",
 )
-@option("--splits", metavar="DIR", help="The published split files, for SOURCE without splits.")
+@option("--splits", metavar="DIR", help="Folder of the published split files, if SOURCE has none.")
 @option(
     "--group-by",
     type=click.Choice(["image", "patient", "dataset"]),
     default="image",
-    help="What a random split keeps together; what shares an image always is.",
+    help="Keep items of this unit in one split; items of one image always are.",
 )
 @option(
     "--test-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
-    help="Of a random split, in each modality and question type.",
+    help="Share of test items in a random split, per modality and question type.",
 )
-@option("--modality", type=CommaList(str), help="Only these, such as CT,MR.")
-@option("--question-type", type=CommaList(str), help="Only these, such as 'Lesion Grading'.")
-@option("--by", type=click.Choice(["modality", "question_type"]), help="A folder for each of them.")
+@option("--modality", type=CommaList(str), help="Keep only these modalities, such as CT,MR.")
+@option(
+    "--question-type",
+    type=CommaList(str),
+    help="Keep only these question types, such as 'Lesion Grading'.",
+)
+@option(
+    "--by", type=click.Choice(["modality", "question_type"]), help="Write one folder per value."
+)
 @option(
     "--size",
     type=click.IntRange(min=0),
     default=384,
-    help="Pixels of an image's longest side; 0 leaves it as it is.",
+    help="Resize images to this longest side, in pixels; 0 keeps their size.",
 )
-@option("--square", is_flag=True, help="Squeeze images to SIZE x SIZE, as Med-R1 did.")
-@option("--restricted", is_flag=True, help="OmniMedVQA's Restricted-access records too.")
+@option(
+    "--square",
+    is_flag=True,
+    help="Resize images to SIZE x SIZE without keeping proportions, as Med-R1 did.",
+)
+@option("--restricted", is_flag=True, help="Include OmniMedVQA's restricted-access records.")
 @option(
     "--workers",
     type=click.IntRange(min=1),
     default=lambda: min(8, os.cpu_count() or 1),
     show_default="one a core, at most 8",
-    help="Processes that resize images.",
+    help="Number of processes that resize images.",
 )
 @max_errors_option
 @seed_option

@@ -17,7 +17,7 @@ from medr1.terminal import echo
     "--prompt",
     metavar="NAME|FILE",
     default="think",
-    help="Whose format `format` asks for: the name of a prompt, or a file as for `infer`.",
+    help="Prompt whose format the format reward expects: a name, or a file as for `infer`.",
 )
 @common_options
 def rewards(file: str, prompt: str) -> None:

@@ -38,34 +38,43 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medr1")
 
 
-@click.command(cls=Medr1Command, short_help="Worse pictures, other words: what it costs.")
+@click.command(
+    cls=Medr1Command, short_help="Accuracy under perturbed images and rephrased questions."
+)
 @model_path_option(required=True)
 @option("--batch-file", metavar="FILE", required=True, help="Questions with their ground truth.")
-@option("--output-dir", metavar="DIR", required=True, help="Where all that is written goes.")
+@option("--output-dir", metavar="DIR", required=True, help="Output folder.")
 @option(
     "--perturbations",
     type=CommaList(str),
     metavar="NAME,...|all",
-    help="Which; a part of a name (noise) means all that have it. [default: nine of them]",
+    help="Perturbations; a part of a name (noise) selects all that contain it. [default: nine]",
 )
 @option(
     "--severities",
     type=CommaList(int),
     metavar="1,...,5",
     default="1,3,5",
-    help="How strong; of questions in other words or orders, which variants.",
+    help="Severities; for rephrased or reordered questions, variants.",
 )
 @option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
-@option("--batch-size", type=click.IntRange(min=1), default=8, help="Questions at a time.")
+@option("--batch-size", type=click.IntRange(min=1), default=8, help="Questions per batch.")
 @option(
     "--mode",
     type=click.Choice(["generate", "options", "both"]),
     default="both",
     help="Free decoding, the options' probabilities, or both; options is the quickest.",
 )
-@option("--max-new-tokens", type=click.IntRange(min=1), default=512, help="Longest completion.")
-@option("--prompt", metavar="NAME|FILE", help="As of infer. [default: the checkpoint's own]")
-@option("--dry-run", is_flag=True, help="Print what would be asked and stop.")
+@option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    help="Maximum tokens of a completion.",
+)
+@option(
+    "--prompt", metavar="NAME|FILE", help="Prompt, as in infer. [default: the checkpoint's own]"
+)
+@option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
 @protocol_option
 @cluster_by_option

@@ -33,13 +33,13 @@ results_option = option(
     multiple=True,
     required=True,
     metavar="FILE",
-    help="What a model answered, as `medr1 infer` writes it. Repeatable.",
+    help="Results of `medr1 infer`. Repeatable.",
 )
 output_file_option = option(
     "--output-file",
     metavar="FILE",
     required=True,
-    help="Where the items go: JSON, JSONL, CSV, Parquet, or without ending a data set on disk.",
+    help="Output file: JSON, JSONL, CSV, Parquet; without extension, a data set on disk.",
 )
 
 
@@ -47,8 +47,18 @@ output_file_option = option(
 @click.argument("source", metavar="IN")
 @results_option
 @output_file_option
-@option("--min-pass", type=click.FloatRange(0, 1), default=0.1, help="Items below are too hard.")
-@option("--max-pass", type=click.FloatRange(0, 1), default=0.9, help="Items above are too easy.")
+@option(
+    "--min-pass",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    help="Drop items with a lower pass rate: too hard.",
+)
+@option(
+    "--max-pass",
+    type=click.FloatRange(0, 1),
+    default=0.9,
+    help="Drop items with a higher pass rate: too easy.",
+)
 @spelling_option
 @protocol_option
 @max_errors_option
@@ -111,7 +121,7 @@ def filter_items(**options: Any) -> None:
     "--prompt",
     type=click.Choice(["think", "think-after"]),
     default="think",
-    help="The format that a completion must have.",
+    help="Format that a completion must have.",
 )
 @protocol_option
 @max_errors_option

@@ -155,10 +155,10 @@ def validation_on(
     from medr1.train.plan import sharding
     from medr1.train.settings import trainer_config
     from medr1.train.validation import Validation
-    from medr1.validation import Rehearsal
+    from medr1.validation import HeldOutEvaluator
 
     config = trainer_config(settings, loaded)
-    rehearsal = Rehearsal(
+    evaluator = HeldOutEvaluator(
         loaded,
         held_back,
         settings.prompt,
@@ -166,7 +166,7 @@ def validation_on(
         batch_size=config.per_device_eval_batch_size,
     )
     divided = sharding().weights == 1
-    return Validation(lambda: rehearsal.accuracy(divided=divided), every)
+    return Validation(lambda: evaluator.accuracy(divided=divided), every)
 
 
 @click.command(
@@ -185,12 +185,17 @@ def validation_on(
     help="Training questions: a file, or a folder with train.json.",
 )
 @option("--answer-types", type=CommaList(str), help=f"Only these: {','.join(ANSWER_TYPES)}.")
-@option("--output-dir", required=True, metavar="DIR", help="Where the checkpoint goes.")
+@option(
+    "--output-dir",
+    required=True,
+    metavar="DIR",
+    help="Output folder: the checkpoint, logs and plan.",
+)
 @option(
     "--method",
     type=click.Choice(["grpo", "sft"]),
     default="grpo",
-    help="By rewards of sampled completions, or on the gold answers.",
+    help="grpo: on rewards of sampled completions. sft: on the gold answers.",
 )
 @option(
     "--prompt",
@@ -205,34 +210,34 @@ def validation_on(
     help="By name, as `medr1 rewards` prints them; soft-overlong; or package.module:function. "
     "[default: accuracy,format]",
 )
-@option("--reward-weights", type=CommaList(float), help="One a reward. [default: 1 each]")
-@option("--num-generations", type=int, help="G, completions a prompt.")
+@option(
+    "--reward-weights", type=CommaList(float), help="Weights, one per reward. [default: 1 each]"
+)
+@option("--num-generations", type=int, help="Completions per prompt (G).")
 @option(
     "--batch-size",
     "--per-device-train-batch-size",
     "per_device_train_batch_size",
     type=int,
-    help="Completions a device and step.",
+    help="Completions per device and batch.",
 )
-@option("--gradient-accumulation-steps", type=int, help="Batches an update.")
-@option("--max-completion-length", type=int, help="Tokens of a completion at most.")
-@option("--temperature", type=float, help="Of sampling.")
+@option("--gradient-accumulation-steps", type=int, help="Batches per update.")
+@option("--max-completion-length", type=int, help="Maximum tokens of a completion.")
+@option("--temperature", type=float, help="Sampling temperature.")
 @option("--beta", type=float, help="Weight of the KL term; 0 means no reference model.")
-@option("--learning-rate", type=float, help="Of AdamW.")
-@option("--max-steps", type=int, help="Updates; wins over --num-train-epochs.")
+@option("--learning-rate", type=float, help="AdamW learning rate.")
+@option("--max-steps", type=int, help="Number of updates; overrides --num-train-epochs.")
 @option("--num-train-epochs", type=float, help="Passes over the data.")
-@option(
-    "--logging-steps", type=float, help="Updates between two lines of metrics.jsonl.", hidden=True
-)
-@option("--save-steps", type=float, help="Updates between two checkpoints.", hidden=True)
+@option("--logging-steps", type=float, help="Log metrics every N updates.", hidden=True)
+@option("--save-steps", type=float, help="Save a checkpoint every N updates.", hidden=True)
 @option(
     "--completions-steps",
     type=click.IntRange(min=0),
-    help="Updates between two looks at completions. [default: 10; 0: none]",
+    help="Log completions every N updates. [default: 10; 0: never]",
     hidden=True,
 )
-@option("--eval-data", metavar="PATH", help="Questions held back, to validate on while training.")
-@option("--eval-steps", type=int, help="Updates between validations. [default: ten a run]")
+@option("--eval-data", metavar="PATH", help="Validation questions, evaluated during training.")
+@option("--eval-steps", type=int, help="Validate every N updates. [default: ten times a run]")
 @option(
     "--min-pixels",
     type=int,
@@ -243,16 +248,16 @@ def validation_on(
 @option(
     "--max-prompt-length",
     type=int,
-    help="Refuse longer prompts; tokens, images included.",
+    help="Refuse longer prompts, in tokens with images.",
     hidden=True,
 )
-@option("--freeze-vision", is_flag=True, help="Leave the vision tower as it is.")
+@option("--freeze-vision", is_flag=True, help="Do not train the vision tower.")
 @option(
     "--shared-prefix/--no-shared-prefix",
     default=True,
     help="Run each prompt once for all its completions; the numbers are the same.",
 )
-@option("--seed", type=int, help="Seed of all that is random.")
+@option("--seed", type=int, help="Random seed.")
 @image_root_option
 @device_options
 @option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.", hidden=True)

@@ -16,7 +16,7 @@ Verdict = tuple[bool | None, str]
 _WORDS = {True: "ok", None: "?", False: "FAILED"}
 
 
-@click.command(cls=Medr1Command, short_help="Check that a checkpoint is whole and unchanged.")
+@click.command(cls=Medr1Command, short_help="Check that a checkpoint is complete and unchanged.")
 @click.argument("checkpoint", metavar="CHECKPOINT")
 @offline_option
 @json_option

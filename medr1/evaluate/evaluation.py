@@ -14,15 +14,15 @@ from medr1.data.burned_in import suspected
 from medr1.data.identifiers import identifiers
 from medr1.errors import InputError
 from medr1.evaluate.groups import shown_metadata
+from medr1.evaluate.image_ablation import ablation_of, image_ablation
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
-from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
 from medr1.evaluate.scanning import scan
 from medr1.evaluate.texts import TEXT_METRICS
 from medr1.evaluate.trust.ensemble import ensemble
-from medr1.evaluate.trust.selective import AIMS, Aims
+from medr1.evaluate.trust.selective import DEFAULT_TARGETS, SelectiveConfig
 from medr1.files import parse_json, read_text, sha256_of
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
 
@@ -51,7 +51,7 @@ class Evaluation:
     """The model of BERTScore, a folder or a hub id."""
     calibrate_on: Path | None = None
     """Results of other questions, which temperature, threshold and conformal sets are fitted on."""
-    aims: Aims = AIMS
+    selective_config: SelectiveConfig = DEFAULT_TARGETS
     robustness: Path | None = None
     """The robustness.json of the same model."""
     ensemble: tuple[Path, ...] = ()
@@ -76,7 +76,7 @@ class Evaluation:
             metrics=self.metrics,
             semantic=semantic,
             held_out=held_out,
-            aims=self.aims,
+            selective_config=self.selective_config,
         )
         summary["stated_accuracy"] = _stated_accuracy(results.meta, summary)
         summary["warnings"] += [*results.notes, *self._missing(judged), *seen]
@@ -95,8 +95,10 @@ class Evaluation:
         if self.ablated is not None:
             ablated, predictions = self.read(self.ablated), self.read(path).predictions
             _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
-            found = looking(predictions, str(path), ablated, str(self.ablated), self.settings)
-            summary["looking"] = found
+            found = image_ablation(
+                predictions, str(path), ablated, str(self.ablated), self.settings
+            )
+            summary["image_ablation"] = found
             summary["warnings"] += _not_by_id("--ablated", found)
         if self.robustness is not None:
             summary["robustness"] = _robustness(self.robustness, results.meta)

@@ -48,7 +48,7 @@ from medr1.evaluate.texts import (
 )
 from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.passes import dropout
-from medr1.evaluate.trust.selective import AIMS, Aims, selective
+from medr1.evaluate.trust.selective import DEFAULT_TARGETS, SelectiveConfig, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction
@@ -104,7 +104,7 @@ def summary_of(
     metrics: Iterable[str] = METRICS,
     semantic: Semantic | None = None,
     held_out: Judged | None = None,
-    aims: Aims = AIMS,
+    selective_config: SelectiveConfig = DEFAULT_TARGETS,
 ) -> dict[str, Any]:
     """The summary.json document of judged items, with those of METRICS that are asked for.
 
@@ -139,7 +139,7 @@ def summary_of(
             name: mean_metric(right.astype(np.float64), judged)
             for name, right in judged.columns.protocols.items()
         },
-        "extraction": tallies.found_by(judged),
+        "extraction": tallies.extraction_methods(judged),
         "unanswered": tallies.unanswered(judged),
         "undecided": tallies.undecided(judged),
         "confusion": tallies.confusion(judged),
@@ -148,9 +148,9 @@ def summary_of(
         "findings": tallies.findings(judged),
         "lengths": tallies.lengths(judged),
         "blind": blind_summary(judged, blind),
-        "looking": None,
+        "image_ablation": None,
         "calibration": calibration(judged, held_out),
-        "selective": selective(judged, held_out, aims),
+        "selective": selective(judged, held_out, selective_config),
         "uncertainty": uncertainty(judged),
         "dropout": dropout(judged),
         "ensemble": None,

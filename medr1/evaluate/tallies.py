@@ -38,7 +38,7 @@ def undecided(judged: Judged) -> dict[str, Any]:
     return {"reasons": dict(counts.most_common()), "coverage": mean_metric(decided, judged)}
 
 
-def found_by(judged: Judged) -> dict[str, int]:
+def extraction_methods(judged: Judged) -> dict[str, int]:
     """How the answers that there are were found, the most frequent way first."""
     counts: Counter[str] = Counter()
     for outcome, n in _counted(judged):

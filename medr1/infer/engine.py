@@ -53,8 +53,8 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a model said to one row."""
+class _RowOutput:
+    """The model's output for one row: a completion, option probabilities, or both."""
 
     text: str | None = None
     num_tokens: int | None = None
@@ -112,7 +112,7 @@ def predict_batches(
             for question in [q for q in questions if not q.rows[0].answers]:
                 questions.remove(question)
                 made[question.index] = _failed(question, "no_options", "it has no options to score")
-        made.update(_answered(_Answering(loaded, decoding, seed, streamer), questions))
+        made.update(_answered(_BatchPredictor(loaded, decoding, seed, streamer), questions))
         yield dict(sorted(made.items()))
 
 
@@ -121,7 +121,7 @@ def _failed(question: Question, code: str, reason: str) -> Prediction:
     return Prediction(question.sample, image_notes=question.notes, error=Failure(code, message))
 
 
-def _answered(answering: _Answering, questions: list[Question]) -> dict[int, Prediction]:
+def _answered(predictor: _BatchPredictor, questions: list[Question]) -> dict[int, Prediction]:
     """The answers to one batch, or to its halves where it does not fit into memory."""
     import torch
 
@@ -129,7 +129,7 @@ def _answered(answering: _Answering, questions: list[Question]) -> dict[int, Pre
         return {}
     try:
         with torch.inference_mode():
-            return answering(questions)
+            return predictor(questions)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -140,12 +140,12 @@ def _answered(answering: _Answering, questions: list[Question]) -> dict[int, Pre
         reason = "it does not fit into memory; use a smaller image, or another device"
         return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
     half = len(questions) // 2
-    return {**_answered(answering, questions[:half]), **_answered(answering, questions[half:])}
+    return {**_answered(predictor, questions[:half]), **_answered(predictor, questions[half:])}
 
 
 @dataclass(frozen=True)
-class _Answering:
-    """Answers the questions of one batch."""
+class _BatchPredictor:
+    """Predicts the answers to one batch of questions."""
 
     loaded: LoadedModel
     decoding: Decoding
@@ -154,13 +154,13 @@ class _Answering:
 
     def __call__(self, questions: Sequence[Question]) -> dict[int, Prediction]:
         features = Features(self.loaded, [question.rows[0] for question in questions])
-        said: dict[int, list[_Said]] = {question.index: [] for question in questions}
+        outputs: dict[int, list[_RowOutput]] = {question.index: [] for question in questions}
         for turn in range(max(len(question.rows) for question in questions)):
             asked = [question for question in questions if turn < len(question.rows)]
-            heard = self._ask(asked, turn, features, answers=turn == 0)
-            for question, one in zip(asked, heard, strict=True):
-                said[question.index].append(one)
-        return {q.index: self._prediction(q, said[q.index]) for q in questions}
+            row_outputs = self._ask(asked, turn, features, answers=turn == 0)
+            for question, row_output in zip(asked, row_outputs, strict=True):
+                outputs[question.index].append(row_output)
+        return {q.index: self._prediction(q, outputs[q.index]) for q in questions}
 
     def _passes(self, question: Question) -> tuple[dict[str, float], ...]:
         """The options' probabilities of each pass with dropout on; none where a pass has none.
@@ -169,25 +169,25 @@ class _Answering:
         """
         passes = []
         for number in range(self.decoding.dropout_samples if question.rows[0].answers else 0):
-            with dropout_on(self.loaded, self._draw(question, f"dropout {number}")):
+            with dropout_on(self.loaded, self._seed(question, f"dropout {number}")):
                 features = Features(self.loaded, question.rows[:1])
-                said = [
-                    one
+                outputs = [
+                    output
                     for turn in range(len(question.rows))
-                    for one in self._ask([question], turn, features, answers=False)
+                    for output in self._ask([question], turn, features, answers=False)
                 ]
-            by_order = _by_order(question, said)
-            if len(by_order) < len(said):
+            by_order = _by_order(question, outputs)
+            if len(by_order) < len(outputs):
                 return ()
             passes.append(_rounded(mean_shares(by_order), question.rows[0].answers))
         return tuple(passes)
 
     def _ask(
         self, questions: Sequence[Question], turn: int, features: Features, *, answers: bool
-    ) -> list[_Said]:
-        """What the model says to these questions with their options in one order.
+    ) -> list[_RowOutput]:
+        """The model's outputs for these questions, with the options in one order.
 
-        `answers`: it is the answer; else it is there for its probabilities.
+        `answers`: the completion is the answer; otherwise only the probabilities are used.
         """
         rows = [question.rows[turn] for question in questions]
         generates = self.decoding.mode != "options"
@@ -209,7 +209,7 @@ class _Answering:
         if generates and answers and self.decoding.num_samples:
             more = self._sample(questions, prefix)
         return [
-            _Said(
+            _RowOutput(
                 text if writes else None,
                 len(ids) if writes else None,
                 finish or None,
@@ -225,24 +225,27 @@ class _Answering:
         self, questions: Sequence[Question], prefix: Prefix, streamer: Any
     ) -> list[tuple[str, list[int], str]]:
         """(completion, its tokens, finish reason) of each row."""
-        limit, heat = self.decoding.max_new_tokens, self.decoding.temperature
+        max_new_tokens = self.decoding.max_new_tokens
         if self.decoding.do_sample:
-            seeds = [[self._draw(question, 0)] for question in questions]
-            drawn = sample(self.loaded, prefix, limit, heat, seeds, streamer=streamer)
-            new = [ids for (ids,) in drawn]
+            seeds = [[self._seed(question, 0)] for question in questions]
+            temperature = self.decoding.temperature
+            sampled = sample(
+                self.loaded, prefix, max_new_tokens, temperature, seeds, streamer=streamer
+            )
+            new = [ids for (ids,) in sampled]
         else:
-            new = generate(self.loaded, prefix, limit, streamer=streamer)
+            new = generate(self.loaded, prefix, max_new_tokens, streamer=streamer)
         return [self._cut(ids) for ids in new]
 
     def _sample(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
         numbers = range(1, self.decoding.num_samples + 1)
-        seeds = [[self._draw(question, number) for number in numbers] for question in questions]
+        seeds = [[self._seed(question, number) for number in numbers] for question in questions]
         new = sample(
             self.loaded, prefix, self.decoding.max_new_tokens, self.decoding.temperature, seeds
         )
         return [[self._cut(ids)[0] for ids in row] for row in new]
 
-    def _draw(self, question: Question, number: int | str) -> int:
+    def _seed(self, question: Question, number: int | str) -> int:
         """The seed of one completion, or pass, of one item."""
         name = f"{self.seed} {number} {question.sample.id}"
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
@@ -275,23 +278,24 @@ class _Answering:
             whole = self._text(ids)
             place += len(whole) - len(whole.lstrip())
             ends = range(len(ids) + 1)
-            kept = bisect_right(ends, place, key=lambda n: len(self._text(ids[:n]))) - 1
-            before, lead = ids[:kept], whole[len(self._text(ids[:kept])) : place]
+            num_before = bisect_right(ends, place, key=lambda n: len(self._text(ids[:n]))) - 1
+            before = ids[:num_before]
+            lead = whole[len(self._text(before)) : place]
         tokenizer = self.loaded.processor.tokenizer
         return before, [
             tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
             for answer in row.answers.values()
         ]
 
-    def _prediction(self, question: Question, said: Sequence[_Said]) -> Prediction:
-        """One entry of the results, from what was said to each order of the options."""
+    def _prediction(self, question: Question, outputs: Sequence[_RowOutput]) -> Prediction:
+        """One entry of the results, from the outputs for each order of the options."""
         original, first = question.sample, question.rows[0]
-        by_order = _by_order(question, said)
-        whole = len(by_order) == len(said)
+        by_order = _by_order(question, outputs)
+        whole = len(by_order) == len(outputs)
         if self.decoding.mode == "options" and not whole:
             return _failed(question, "non_finite", "the model's numbers are not finite")
         probabilities = mean_shares(by_order) if whole else None
-        text = said[0].text
+        text = outputs[0].text
         if text is None and probabilities:
             text = first.answers[most_probable(probabilities)]
         extraction = answers.extract(
@@ -303,26 +307,28 @@ class _Answering:
         return Prediction(
             original,
             model_output=text,
-            samples=said[0].samples,
+            samples=outputs[0].samples,
             extracted_answer=extraction.answer,
             extraction=extraction.method,
             reasoning=extraction.reasoning,
             option_probs=_rounded(probabilities, first.answers) if probabilities else None,
             confidence=_confidence(probabilities, extraction.answer),
-            circular_answers=tuple(map(most_probable, by_order)) if whole and len(said) > 1 else (),
+            circular_answers=tuple(map(most_probable, by_order))
+            if whole and len(outputs) > 1
+            else (),
             dropout_probs=self._passes(question),
-            finish_reason=said[0].finish_reason,
-            num_tokens=said[0].num_tokens,
+            finish_reason=outputs[0].finish_reason,
+            num_tokens=outputs[0].num_tokens,
             image_notes=question.notes,
         )
 
 
-def _by_order(question: Question, said: Sequence[_Said]) -> list[dict[str, float]]:
+def _by_order(question: Question, outputs: Sequence[_RowOutput]) -> list[dict[str, float]]:
     """The probabilities by the sample's own letters, of the orders that have them."""
     return [
-        {row.original.get(answer, answer): p for answer, p in one.probabilities.items()}
-        for row, one in zip(question.rows, said, strict=True)
-        if one.probabilities
+        {row.original.get(answer, answer): p for answer, p in output.probabilities.items()}
+        for row, output in zip(question.rows, outputs, strict=True)
+        if output.probabilities
     ]
 
 

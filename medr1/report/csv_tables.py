@@ -50,9 +50,9 @@ def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield row("all", "", name, summary["blind"][name])
         for name, metric in summary["blind"]["predictors"].items():
             yield row("blind", name, "accuracy", metric)
-    if looking := summary.get("looking"):
-        for name in ("accuracy_without_image", "looking_gain", "same_answer"):
-            yield row("all", looking["ablation"], name, looking[name])
+    if ablation := summary.get("image_ablation"):
+        for name in ("accuracy_without_image", "ablation_gain", "same_answer"):
+            yield row("all", ablation["ablation"], name, ablation[name])
     for kind, groups in summary["groups"].items():
         for group, content in groups.items():
             for name, metric in content["metrics"].items():

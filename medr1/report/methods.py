@@ -228,7 +228,7 @@ def _trust_method(summary: Summary) -> list[Segment]:
         if "split" in (selective.get("conformal") or {}):
             said += "; prediction sets are split conformal, with one limit and by modality"
         found.append(_said(f"{said}."))
-    if summary.get("looking"):
+    if summary.get("image_ablation"):
         found.append(_said(" The same questions were asked without their pictures."))
     if ensemble := summary.get("ensemble"):
         n = len(ensemble["members"])

@@ -134,16 +134,16 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
     """Accuracy beside what guessing and the options alone give; None where neither is known."""
     blind = summary.get("blind") or {}
     chance, best = blind.get("chance"), blind.get("best") or {}
-    looking = summary.get("looking") or {}
-    if chance is None and best.get("value") is None and not looking:
+    ablation = summary.get("image_ablation") or {}
+    if chance is None and best.get("value") is None and not ablation:
         return None
     gain = blind.get("image_gain") or {}
     added = gain.get("value")
     rows = [forest_row("this model", accuracy)]
-    if looking:
-        kind = line(looking.get("ablation"), 20)
+    if ablation:
+        kind = line(ablation.get("ablation"), 20)
         rows.append(
-            forest_row(f"this model, no picture ({kind})", looking["accuracy_without_image"])
+            forest_row(f"this model, no image ({kind})", ablation["accuracy_without_image"])
         )
     for name, metric in (blind.get("predictors") or {}).items():
         blindly = PREDICTORS.get(name, line(name, 60))
@@ -157,18 +157,18 @@ def _held_against(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, An
         "rows": rows,
         "gain": f"{100 * added:+z.1f} percentage points" if added is not None else None,
         "gain_interval": interval(gain, signed=True),
-        "looking": _looking(looking),
+        "image_ablation": _ablation_sentence(ablation),
     }
 
 
-def _looking(looking: Mapping[str, Any]) -> str | None:
-    """What the picture adds, in a sentence."""
-    gain, same = looking.get("looking_gain") or {}, looking.get("same_answer") or {}
+def _ablation_sentence(ablation: Mapping[str, Any]) -> str | None:
+    """What the image adds, in a sentence."""
+    gain, same = ablation.get("ablation_gain") or {}, ablation.get("same_answer") or {}
     if gain.get("value") is None or same.get("value") is None:
         return None
     bounds = interval(gain, signed=True)
     return (
-        f"With the picture {100 * gain['value']:+z.1f} percentage points"
+        f"With the image {100 * gain['value']:+z.1f} percentage points"
         f"{f' ({bounds})' if bounds else ''}; {percent(same['value'])} of the answers are the same "
         "without it."
     )

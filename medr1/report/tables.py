@@ -114,12 +114,13 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
             yield _row(f"  best blind ({best})", blind["best"])
             yield _row("  gain over blind", blind["image_gain"], signed=True)
             yield _row("  where an image is needed", blind["image_needed"])
-        if name == "accuracy" and (looking := summary.get("looking")):
+        if name == "accuracy" and (ablation := summary.get("image_ablation")):
             yield _row(
-                f"  without the picture ({looking['ablation']})", looking["accuracy_without_image"]
+                f"  without the image ({ablation['ablation']})",
+                ablation["accuracy_without_image"],
             )
-            yield _row("  gain by the picture", looking["looking_gain"], signed=True)
-            yield _row("  same answer without it", looking["same_answer"])
+            yield _row("  gain by the image", ablation["ablation_gain"], signed=True)
+            yield _row("  same answer without it", ablation["same_answer"])
 
 
 def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:

@@ -22,7 +22,7 @@ def test_every_metric_of_a_summary_has_a_definition():
     assert summary["metrics"].keys() <= DEFINITIONS.keys()
     assert len(summary["metrics"]) > 8
     others = "bertscore bleurt macro_accuracy sensitivity specificity ppv npv prevalence chance"
-    others += " looking_gain same_answer option_prior image_gain"
+    others += " ablation_gain same_answer option_prior image_gain"
     others += " image_needed wilson bootstrap mcnemar holm"
     assert set(others.split()) <= DEFINITIONS.keys()
 

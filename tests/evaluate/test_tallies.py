@@ -139,7 +139,7 @@ def test_reasons_are_counted_apart():
     found = judged(items)
     reasons = {"unparsed": 1, "ambiguous": 1, "refused": 1, "truncated": 1}
     assert tallies.unanswered(found) == reasons
-    assert tallies.found_by(found) == {"tag": 2, "untagged": 1}
+    assert tallies.extraction_methods(found) == {"tag": 2, "untagged": 1}
 
 
 def test_confusion_by_letter_and_by_text():

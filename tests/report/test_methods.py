@@ -36,7 +36,7 @@ def test_what_was_asked_beside_the_answer_is_said(rich_summary):
     meta = rich_summary["meta"]
     more = {"mode": "options", "permute": 4, "num_samples": 8, "dropout_samples": 6}
     decoding = {"do_sample": False, "temperature": 0.7, **more}
-    summary = {**rich_summary, "looking": {"n": 1}, "meta": {**meta, "decoding": decoding}}
+    summary = {**rich_summary, "image_ablation": {"n": 1}, "meta": {**meta, "decoding": decoding}}
     said = text_of({**summary, "ensemble": {"members": ["a", "b", "c"]}, "robustness": {"n": 1}})
     for expected in ("no text was written", "means over 4 rotations", "8 answers were sampled at",
                      "in 6 more passes with dropout on", "of 3 result files were taken as one",

@@ -7,7 +7,7 @@ import pytest
 
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics import summary_of
-from medr1.evaluate.trust.selective import Aims
+from medr1.evaluate.trust.selective import SelectiveConfig
 from medr1.records import Prediction, Sample
 from medr1.report.page import report_html
 from medr1.report.shares import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
@@ -41,7 +41,9 @@ def summary():
     here = answered(0, 100, 0.9, 0.97) + answered(100, 60, 0.6, 0.5, "MRI<b>")
     held = answered(1000, 300, 0.9, 0.97) + answered(2000, 100, 0.6, 0.5, "MRI<b>")
     found = summary_of(
-        judge_all(here, settings), held_out=judge_all(held, settings), aims=Aims(0.1, 0.1)
+        judge_all(here, settings),
+        held_out=judge_all(held, settings),
+        selective_config=SelectiveConfig(0.1, 0.1),
     )
     return {"results": "a.json", "meta": {}, "calibrate_on": "/home/me/held.json", **found}
 

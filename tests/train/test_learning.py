@@ -4,7 +4,7 @@ import pytest
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config
-from medr1.demo import Exam, shuffle_images
+from medr1.demo import EvaluationSet, shuffle_images
 from medr1.evaluate.metrics import compare_accuracy
 from medr1.infer.engine import Decoding
 from medr1.models import load_model
@@ -44,7 +44,7 @@ def gains(tmp_path, monkeypatch):
             read_questions(config["data"] / f"{split}.json").only(config["answer_types"])
             for split in ("train", "validation")
         )
-        exam = Exam(validation, validation, Decoding(max_new_tokens=16))
+        exam = EvaluationSet(validation, validation, Decoding(max_new_tokens=16))
         loaded = load_model(config["model_path"], device="cpu")
         base = exam.answers(loaded)
         functions = grpo.reward_functions

@@ -22,7 +22,7 @@ pytest.importorskip("trl")
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 from medr1.train.validation import KeepsTheBest, Validation
-from medr1.validation import Rehearsal, validation_questions
+from medr1.validation import HeldOutEvaluator, validation_questions
 
 SMALL = {"max_steps": 4, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
 MODEL = ("--model-path", str(tiny_vl_folder()), "--device", "cpu")
@@ -119,8 +119,8 @@ def test_validation_changes_nothing_about_the_training(data, tmp_path):
 
     def losses(folder, validated):
         loaded = load_model(tiny_vl_folder(), device="cpu")
-        rehearsal = Rehearsal(loaded, held_back, "nothink", 8, 16)
-        validation = Validation(rehearsal.accuracy, 1) if validated else None
+        evaluator = HeldOutEvaluator(loaded, held_back, "nothink", 8, 16)
+        validation = Validation(evaluator.accuracy, 1) if validated else None
         settings = settings_from({**tiny_config(), **SMALL}, folder)
         train(loaded, questions, settings, validation=validation)
         lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())

@@ -230,7 +230,7 @@ def _foreign(entry: Mapping[str, Any], where: str, whole: bool) -> Prediction:
     finish = entry.get("finish_reason")
     if finish is not None:
         _require(finish, _TEXT, f"{where}: 'finish_reason'")
-    sure = _sureness(entry)
+    sure = parse_confidence(entry)
     item = {k: v for k, v in entry.items() if k not in _NOT_OF_THE_SAMPLE and k not in sure}
     golds = [key for key in GOLD_KEYS if item.get(key) is not None]
     for key in golds[1:]:
@@ -249,7 +249,7 @@ def _foreign(entry: Mapping[str, Any], where: str, whole: bool) -> Prediction:
     )
 
 
-def _sureness(entry: Mapping[str, Any]) -> dict[str, Any]:
+def parse_confidence(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What says how sure the answer is, where it is of the type that ours has; else it is metadata.
 
     A table's confidence is text, and its blank cells say nothing.

@@ -34,7 +34,7 @@ _HELD_OUT = "it is chosen on held-out results: --calibrate-on FILE"
 
 
 @dataclass(frozen=True)
-class Aims:
+class SelectiveConfig:
     """What is asked of a model that may abstain."""
 
     target_risk: float = 0.1
@@ -43,7 +43,7 @@ class Aims:
     """The share of items whose right option may lie outside the conformal set."""
 
 
-AIMS = Aims()
+DEFAULT_TARGETS = SelectiveConfig()
 
 
 # --- risk and coverage --------------------------------------------------------------------------
@@ -246,7 +246,9 @@ def _modalities(judged: Judged) -> Sequence[tuple[str, Mask]]:
 # --- the section of summary.json ----------------------------------------------------------------
 
 
-def selective(judged: Judged, fitted_on: Judged | None = None, aims: Aims = AIMS) -> dict[str, Any]:
+def selective(
+    judged: Judged, fitted_on: Judged | None = None, config: SelectiveConfig = DEFAULT_TARGETS
+) -> dict[str, Any]:
     """The section `selective` of summary.json; an answer without a confidence is referred."""
     confidence, source = confidence_of(judged)
     where = ~np.isnan(confidence)
@@ -270,6 +272,6 @@ def selective(judged: Judged, fitted_on: Judged | None = None, aims: Aims = AIMS
             },
         },
         "curve": risk_coverage(sure, right),
-        "referral": _referral(judged, fitted_on, aims.target_risk),
-        "conformal": _conformal(judged, fitted_on, aims.alpha),
+        "referral": _referral(judged, fitted_on, config.target_risk),
+        "conformal": _conformal(judged, fitted_on, config.alpha),
     }

@@ -13,7 +13,7 @@ from test_calibration import OPTIONS, items, options_stream, stream
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.trust.calibration import calibration, level_sums, level_totals
 from medr1.evaluate.trust.selective import (
-    Aims,
+    SelectiveConfig,
     area_under_risk_coverage,
     chosen_threshold,
     conformal_quantile,
@@ -142,7 +142,7 @@ def test_the_section_of_a_summary():
     ]
     held = items(*options_stream(2, 500, 0.6), modality="CT")
     held += items(*options_stream(3, 5, 0.6), modality="MRI")
-    found = selective(judge_all(here, QUICK), judge_all(held, QUICK), Aims(0.2, 0.1))
+    found = selective(judge_all(here, QUICK), judge_all(held, QUICK), SelectiveConfig(0.2, 0.1))
     metrics, referral, conformal = (found[key] for key in ("metrics", "referral", "conformal"))
     assert found["n"] == 400 and metrics["risk"]["n"] == 400
     assert metrics["risk_at_80"]["value"] < metrics["risk"]["value"]
@@ -169,7 +169,9 @@ def test_sets_that_all_hold_one_option_say_nothing_of_the_next_ones_size():
     sure = np.tile([0.97, 0.01, 0.01, 0.01], (60, 1))
     first = np.zeros(60, dtype=int)
     found = selective(
-        judge_all(items(sure, first), QUICK), judge_all(items(sure, first), QUICK), Aims(0.2, 0.1)
+        judge_all(items(sure, first), QUICK),
+        judge_all(items(sure, first), QUICK),
+        SelectiveConfig(0.2, 0.1),
     )
     size, single = (found["conformal"]["split"][key] for key in ("size", "single"))
     assert (size["value"], size["ci95"], size["method"]) == (1.0, None, "no spread: no interval")
@@ -181,10 +183,10 @@ def test_a_threshold_is_not_taken_over_from_another_kind_of_confidence():
     stated = [replace(one, option_probs=None) for one in items(*options_stream(2, 400, 1.0))]
     sampled = [replace(one, confidence=None, samples=(one.model_output,) * 4) for one in stated]
     for held, name in ((stated, "stated confidence"), (sampled, "agreement of samples")):
-        referral = selective(here, judge_all(held, QUICK), Aims(0.5, 0.1))["referral"]
+        referral = selective(here, judge_all(held, QUICK), SelectiveConfig(0.5, 0.1))["referral"]
         assert referral["value"] is None
         assert f"by probabilities here and by {name} in the" in referral["reason"]
-        alike = selective(judge_all(held, QUICK), judge_all(held, QUICK), Aims(0.5, 0.1))
+        alike = selective(judge_all(held, QUICK), judge_all(held, QUICK), SelectiveConfig(0.5, 0.1))
         assert alike["source"] == name and alike["referral"]["threshold"] is not None
     mixed = judge_all(items(*options_stream(1, 200, 1.0)) + stated, QUICK)
     found = calibration(mixed, here)
@@ -216,7 +218,7 @@ def test_without_held_out_results_there_is_a_curve_and_a_sentence():
     assert found["curve"] and "--calibrate-on" in found["referral"]["reason"]
     assert "--calibrate-on" in found["conformal"]["reason"]
     hopeless = judge_all(items(*options_stream(1, 60, 50.0)), QUICK)
-    reason = selective(hopeless, hopeless, Aims(0.01))["referral"]["reason"]
+    reason = selective(hopeless, hopeless, SelectiveConfig(0.01))["referral"]["reason"]
     assert "no threshold keeps the risk under 0.01" in reason
     few = [prediction(tag("A"), "A", options=OPTIONS) for _ in range(60)]
     assert "fewer than 50" in selective(judge_all(few))["reason"]

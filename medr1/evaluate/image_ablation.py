@@ -1,7 +1,7 @@
-"""How much a model looks: its answers with the picture beside those without it.
+"""How much a model uses the image: its answers with the image beside those without it.
 
 The second file is `medr1 infer --ablate-image blank|noise|shuffle` on the same questions. A model
-that answers as well without the picture has not shown that it sees anything.
+that answers as well without the image has not shown that it sees anything.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from medr1.records import Prediction
 
 
 def ablation_of(meta: dict[str, Any]) -> str | None:
-    """What stood in the picture's place (blank, noise, shuffle), as the run's manifest says."""
+    """What stood in the image's place (blank, noise, shuffle), as the run's manifest says."""
     decoding = meta.get("decoding")
     said = decoding.get("ablate_image") if isinstance(decoding, dict) else None
     return said if isinstance(said, str) and said != "none" else None
 
 
-def looking(
+def image_ablation(
     with_image: Sequence[Prediction], name: str, ablated: Results, path: str, settings: Settings
 ) -> dict[str, Any]:
-    """The `looking` part of summary.json: accuracy without the picture, gain by it, same answers.
+    """The `image_ablation` part of summary.json: accuracy without the image, and the gain by it.
 
-    `name` and `path` are the files that the predictions with and without the picture came from.
+    `name` and `path` are the files that the predictions with and without the image came from.
     InputError where they are not the same items, or `ablated` does not say that it is an ablation.
     """
     kind = ablation_of(ablated.meta)
     if kind is None:
         raise InputError(
-            f"{path} does not say that the picture was taken away. Make it with medr1 infer "
+            f"{path} does not say that the image was taken away. Make it with medr1 infer "
             "--ablate-image blank."
         )
     paired = pair_items({name: with_image, path: ablated.predictions})
@@ -51,6 +51,6 @@ def looking(
         "ablation": kind,
         "paired_by": paired.paired_by,
         "accuracy_without_image": mean_metric(unseen.correct, seen),
-        "looking_gain": difference_metric(seen.correct, unseen.correct, seen),
+        "ablation_gain": difference_metric(seen.correct, unseen.correct, seen),
         "same_answer": mean_metric(np.array(same, dtype=np.float64), seen),
     }

@@ -9,8 +9,8 @@ from predictions import prediction, tag
 
 from medr1.cli import cli
 from medr1.errors import InputError
+from medr1.evaluate.image_ablation import ablation_of, image_ablation
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.looking import ablation_of, looking
 from medr1.evaluate.results import Results
 
 BLANK = {"decoding": {"ablate_image": "blank"}}
@@ -26,24 +26,26 @@ def run(said, gold="ABAB"):
 
 
 def test_by_hand():
-    found = looking(run("ABAA"), "seen", Results(BLANK, run(["A", "A", "B", None])), "blank", QUICK)
+    found = image_ablation(
+        run("ABAA"), "seen", Results(BLANK, run(["A", "A", "B", None])), "blank", QUICK
+    )
     assert found["ablation"] == "blank"
     assert found["accuracy_without_image"]["value"] == 0.25
-    assert found["looking_gain"]["value"] == pytest.approx(0.5)
+    assert found["ablation_gain"]["value"] == pytest.approx(0.5)
     assert found["same_answer"]["value"] == 0.25
-    low, high = found["looking_gain"]["ci95"]
+    low, high = found["ablation_gain"]["ci95"]
     assert low <= 0.5 <= high
 
 
 def test_a_model_that_does_not_look():
     rows = run("ABBA" * 20, "ABAB" * 20)
-    found = looking(rows, "seen", Results(BLANK, rows), "blank", QUICK)
-    assert found["looking_gain"]["value"] == 0 and found["same_answer"]["value"] == 1
+    found = image_ablation(rows, "seen", Results(BLANK, rows), "blank", QUICK)
+    assert found["ablation_gain"]["value"] == 0 and found["same_answer"]["value"] == 1
 
 
-def test_other_questions_or_a_run_with_pictures_are_refused():
-    with pytest.raises(InputError, match="does not say that the picture was taken away"):
-        looking(
+def test_other_questions_or_a_run_with_images_are_refused():
+    with pytest.raises(InputError, match="does not say that the image was taken away"):
+        image_ablation(
             run("ABAB"),
             "a",
             Results({"decoding": {"ablate_image": "none"}}, run("ABAB")),
@@ -51,7 +53,7 @@ def test_other_questions_or_a_run_with_pictures_are_refused():
             QUICK,
         )
     with pytest.raises(InputError, match="not in both"):
-        looking(run("ABAB"), "a", Results(BLANK, run("AB", "AB")), "b", QUICK)
+        image_ablation(run("ABAB"), "a", Results(BLANK, run("AB", "AB")), "b", QUICK)
 
 
 @pytest.mark.parametrize("meta", [{}, {"decoding": None}, {"decoding": {"ablate_image": 3}}])
@@ -74,13 +76,13 @@ def test_infer_then_eval(tmp_path):
         cli, ["eval", seen, "--ablated", unseen, "--output-dir", str(tmp_path / "out")]
     )
     assert done.exit_code == 0, done.output
-    assert "without the picture (shuffle)" in done.stdout and "gain by the picture" in done.stdout
+    assert "without the image (shuffle)" in done.stdout and "gain by the image" in done.stdout
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     both = [json.loads(Path(name).read_text())["results"] for name in (seen, unseen)]
     same = sum(a["extracted_answer"] == b["extracted_answer"] for a, b in zip(*both, strict=True))
-    assert summary["looking"]["same_answer"]["value"] == pytest.approx(same / 24)
+    assert summary["image_ablation"]["same_answer"]["value"] == pytest.approx(same / 24)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "of the answers are the same" in page and "no picture (shuffle)" in page
+    assert "of the answers are the same" in page and "no image (shuffle)" in page
     alone = runner.invoke(cli, ["eval", unseen, "--metrics", "accuracy"])
     assert "the pictures were taken away (shuffle)" in alone.stdout
     other = json.loads(Path(unseen).read_text())
@@ -114,9 +116,9 @@ def test_files_without_ids_and_with_images_in_other_folders(tmp_path):
     done = CliRunner().invoke(cli, args)
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    for part in ("looking", "ensemble"):
+    for part in ("image_ablation", "ensemble"):
         assert summary[part]["paired_by"] == "question and image name"
-    assert summary["looking"]["looking_gain"]["value"] == pytest.approx(-0.25)
+    assert summary["image_ablation"]["ablation_gain"]["value"] == pytest.approx(-0.25)
     assert summary["ensemble"]["all_agree"]["value"] == 1
     for name in ("--ablated", "--ensemble"):
         assert any(said.startswith(f"{name}: the files do not") for said in summary["warnings"])
