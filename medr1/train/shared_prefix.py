@@ -7,7 +7,9 @@ on prompts instead of rows.
     loss         groups without advantage are left out of the policy's pass where that is exact
 
 The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, the order of
-random draws. Where it does not apply, a group or a whole run goes the stock way (`reason_against`).
+random draws. Where a generation is split into several passes, it is split between groups, where TRL
+splits it anywhere: each pass has other rows, and all of them together the same. Where sharing does
+not apply, a group or a whole run goes the stock way (`reason_against`).
 
 Shapes: P prompts, G completions of each, N prompt tokens, C completion tokens.
 """
