@@ -225,28 +225,21 @@ def groups_of(
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """Which groups get a gradient, and which the loss does not depend on."""
+class GradientSplit:
+    """Which groups of a batch need a gradient, and which the loss does not depend on."""
 
-    needed: list[int]
-    others: list[int]
-    """Groups that are run without a gradient, for their entropy; may name a needed one again."""
-    old_logps_PGC: torch.Tensor | None
-    """The log-probabilities at the time of sampling, where the loss compares with them."""
-    mask_PGC: torch.Tensor
+    with_gradient: list[int]
+    without_gradient: list[int]
+    """May name a group of the others again, whose values are then those with a gradient."""
 
-    def restored(
-        self, logps_QGC: torch.Tensor, entropies_QGC: torch.Tensor, others_RGC: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The values of all groups: Q needed ones, and the entropies of the R others.
-
-        The others get log-probabilities that make their importance ratio 1.
-        """
-        place = torch.tensor(self.needed, device=logps_QGC.device)
-        old = self.old_logps_PGC
-        base = torch.zeros_like(self.mask_PGC, dtype=logps_QGC.dtype) if old is None else old
-        logps_PGC = base.to(logps_QGC.dtype).index_copy(0, place, logps_QGC)
-        entropies_PGC = torch.zeros_like(self.mask_PGC, dtype=entropies_QGC.dtype)
-        other_place = torch.tensor(self.others, device=logps_QGC.device)
-        entropies_PGC = entropies_PGC.index_copy(0, other_place, others_RGC)
-        return logps_PGC, entropies_PGC.index_copy(0, place, entropies_QGC)
+    def merged(self, with_QGC: torch.Tensor, without_RGC: torch.Tensor) -> torch.Tensor:
+        """The values of all groups (P, G, C), from those of Q with and R without a gradient."""
+        num_groups = 1 + max(*self.with_gradient, *self.without_gradient)
+        values_PGC = with_QGC.new_zeros((num_groups, *with_QGC.shape[1:]))
+        for groups, values in (
+            (self.without_gradient, without_RGC),
+            (self.with_gradient, with_QGC),
+        ):
+            place = torch.tensor(groups, device=values.device)
+            values_PGC = values_PGC.index_copy(0, place, values)
+        return values_PGC

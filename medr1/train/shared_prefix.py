@@ -7,9 +7,9 @@ on prompts instead of rows.
     loss         groups without advantage get no backward pass where that is exact
 
 The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, logged values, the
-order of random draws. (Where an update has several batches, groups are dealt out to them, not rows:
-`entropy` and `kl`, which TRL logs as means of the batches' means, weight the tokens differently.)
-Where it does not apply, a group or a whole run goes the stock way (`reason_against`).
+order of random draws. Where a generation is split into several passes, it is split between groups,
+where TRL splits it anywhere: each pass has other rows, and all of them together the same. Where
+sharing does not apply, a group or a whole run goes the stock way (`reason_against`).
 
 Shapes: P prompts, G completions of each, N prompt tokens, C completion tokens.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from medr1.train.packing import Groups, LeftOut, groups_of, in_groups, in_rows, pack, unpack
+from medr1.train.packing import GradientSplit, Groups, groups_of, in_groups, in_rows, pack, unpack
 from medr1.train.shared_attention import NAMES, use_shared_attention
 from medr1.train.shared_generation import SharedGeneration
 
@@ -87,7 +87,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self._generations_shared = 0
         """G within the methods that work on groups; 0: on rows, as TRL does."""
-        self._left_out: LeftOut | None = None
+        self._gradient_split: GradientSplit | None = None
         self._told_of_rows = False
         self._generation = SharedGeneration()
         reason = reason_against(self)
@@ -103,12 +103,12 @@ class SharedPrefixTrainer(GRPOTrainer):
             logger.warning("shared prefix is off, prompts run once a completion: %s.", reason)
 
     @contextmanager
-    def _sharing(self, generations: int, left_out: LeftOut | None = None) -> Iterator[None]:
-        self._generations_shared, self._left_out = generations, left_out
+    def _sharing(self, generations: int, split: GradientSplit | None = None) -> Iterator[None]:
+        self._generations_shared, self._gradient_split = generations, split
         try:
             yield
         finally:
-            self._generations_shared, self._left_out = 0, None
+            self._generations_shared, self._gradient_split = 0, None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         model: Any = self.model
@@ -167,13 +167,14 @@ class SharedPrefixTrainer(GRPOTrainer):
             )
         groups = groups_of(input_ids, attention_mask, logits_to_keep, generations, inputs)
         step = max(1, (batch_size or len(input_ids)) // generations)
-        left_out = self._left_out
-        chosen = left_out.needed if left_out else range(groups.number)
+        split = self._gradient_split
+        chosen = split.with_gradient if split else range(groups.number)
         logps_PGC, entropies_PGC = self._score_in_steps(model, groups, chosen, step)
-        if left_out:
-            with torch.no_grad():  # TRL logs the entropy of all completions
-                _, others_PGC = self._score_in_steps(model, groups, left_out.others, step)
-            logps_PGC, entropies_PGC = left_out.restored(logps_PGC, entropies_PGC, others_PGC)
+        if split:
+            with torch.no_grad():  # TRL's logged values are those of all completions
+                others = self._score_in_steps(model, groups, split.without_gradient, step)
+            logps_PGC = split.merged(logps_PGC, others[0])
+            entropies_PGC = split.merged(entropies_PGC, others[1])
         entropies = entropies_PGC.flatten(0, 1) if compute_entropy else None
         return logps_PGC.flatten(0, 1), entropies, None
 
@@ -219,15 +220,15 @@ class SharedPrefixTrainer(GRPOTrainer):
             return super()._compute_loss(model, inputs)
         policy: Any = self.model
         mode = "train" if policy.training else "eval"
-        with self._sharing(inputs["prompt_ids"].shape[1], self._without_advantage(inputs, mode)):
+        with self._sharing(inputs["prompt_ids"].shape[1], self._split_by_gradient(inputs, mode)):
             return super()._compute_loss(model, in_rows(inputs))
 
-    def _without_advantage(self, inputs: dict[str, Any], mode: str) -> LeftOut | None:
-        """The groups that the loss does not depend on; None where all matter, in every process.
+    def _split_by_gradient(self, inputs: dict[str, Any], mode: str) -> GradientSplit | None:
+        """Which groups the loss depends on; None where it is all of them, in every process.
 
-        With a KL term, an entropy bonus or a quantile of entropies each token matters. One group
-        always runs, and a process without groups to leave out makes the second pass as well: so
-        all processes make the same passes, and every weight has a gradient.
+        With a KL term, an entropy bonus or a quantile of entropies each token matters. In every
+        process one group always has a gradient, so that every weight has one, and a process without
+        groups of the other kind runs one as well: all processes make the same passes.
         """
         matters_P = (inputs["advantages"] != 0).flatten(1).any(-1)
         if self.beta != 0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
@@ -239,8 +240,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         self._metrics[mode]["frac_groups_left_out"].append(shares.mean().item())
         if not shares.any():
             return None
-        old_logps_PGC = inputs.get("old_per_token_logps")
-        return LeftOut(needed, others or needed[:1], old_logps_PGC, inputs["completion_mask"])
+        return GradientSplit(needed, others or needed[:1])
 
 
 def inner_model(model: Any) -> Any:

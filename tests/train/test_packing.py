@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from medr1.train.packing import IGNORED, Groups, LeftOut, in_groups, in_rows, layout, pack, unpack
+from medr1.train.packing import (
+    IGNORED,
+    GradientSplit,
+    Groups,
+    in_groups,
+    in_rows,
+    layout,
+    pack,
+    unpack,
+)
 
 
 def groups():
@@ -104,22 +113,12 @@ def test_rows_become_groups_and_rows_again():
         assert same.all() if isinstance(value, torch.Tensor) else same, name
 
 
-def test_groups_left_out_have_ratio_1_and_their_own_entropy():
-    mask_PGC = torch.tensor([[[1, 1], [1, 0]], [[1, 1], [1, 1]], [[1, 0], [1, 0]]])
-    logps_QGC = torch.full((2, 2, 2), -3.0)
-    entropies_QGC = torch.tensor([[[1.0, 3.0], [2.0, 0.0]], [[4.0, 0.0], [5.0, 0.0]]])
-    others_RGC = torch.tensor([[[6.0, 7.0], [8.0, 9.0]]])
-    left_out = LeftOut([0, 2], [1], None, mask_PGC)
-    logps_PGC, entropies_PGC = left_out.restored(logps_QGC, entropies_QGC, others_RGC)
-    assert logps_PGC[1].tolist() == [[0, 0], [0, 0]] and (logps_PGC[[0, 2]] == -3).all()
-    assert entropies_PGC[[0, 2]].tolist() == entropies_QGC.tolist()
-    assert entropies_PGC[1].tolist() == others_RGC[0].tolist()
-    old_PGC = torch.arange(12.0).view(3, 2, 2)
-    left_out = LeftOut([0, 2], [1], old_PGC, mask_PGC)
-    assert left_out.restored(logps_QGC, entropies_QGC, others_RGC)[0][1].tolist() == (
-        old_PGC[1].tolist()
-    )
-    left_out = LeftOut([0, 1, 2], [0], None, mask_PGC)  # nothing to leave out in this process
-    every_QGC = torch.rand(3, 2, 2)
-    restored = left_out.restored(every_QGC, every_QGC, torch.zeros(1, 2, 2))
-    assert all(values.equal(every_QGC) for values in restored)
+def test_values_with_and_without_a_gradient_are_merged_by_group():
+    with_QGC = torch.rand(2, 2, 2, requires_grad=True)
+    without_RGC = torch.rand(1, 2, 2)
+    merged = GradientSplit([0, 2], [1]).merged(with_QGC, without_RGC)
+    assert merged[[0, 2]].equal(with_QGC) and merged[1].equal(without_RGC[0])
+    (gradient,) = torch.autograd.grad(merged.sum(), with_QGC)
+    assert (gradient == 1).all()
+    every_PGC = torch.rand(3, 2, 2)  # a process in which all groups need a gradient
+    assert GradientSplit([0, 1, 2], [0]).merged(every_PGC, torch.zeros(1, 2, 2)).equal(every_PGC)

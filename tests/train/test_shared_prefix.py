@@ -505,7 +505,8 @@ def test_an_image_is_decoded_once_for_the_rows_of_its_group(questions):
     ("changed", "says"),
     [
         ({"batch_size": 6, "gradient_accumulation_steps": 2}, "batches of 6 split groups of 4"),
-        ({"cache_implementation": "static"}, "cache_implementation asks for a cache of its own"),
+        ({"cache_implementation": "dynamic"}, "cache_implementation is dynamic, not static"),
+        ({"cache_implementation": "static"}, None),
         ({"shared_prefix": False}, None),
         ({}, None),
     ],
