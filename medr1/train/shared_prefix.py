@@ -44,6 +44,16 @@ OVERRIDDEN = {
 }
 """The methods of TRL's GRPOTrainer that are overridden here, with their arguments."""
 
+GENERATION = {
+    *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff"),
+    *("eta_cutoff", "do_sample", "repetition_penalty", "encoder_repetition_penalty"),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "suppress_tokens"),
+    *("begin_suppress_tokens", "forced_eos_token_id", "sequence_bias", "min_length"),
+    *("exponential_decay_length_penalty", "min_new_tokens", "max_new_tokens", "eos_token_id"),
+}
+"""The generation_kwargs that are tested to give stock TRL's tokens on shared prompts. Others may
+change the number of rows or the cache."""
+
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
@@ -54,6 +64,9 @@ def reason_against(trainer: Any) -> str | None:
     attention = text._attn_implementation
     adapter = getattr(trainer.model, "active_peft_config", None)
     tools = (trainer.tools, trainer.environment_factories, trainer.rollout_func)
+    untried = (
+        [] if trainer.use_vllm else sorted({*(trainer.args.generation_kwargs or ())} - GENERATION)
+    )
     found = {
         f"{kind} is none of {', '.join(FAMILIES)}": kind not in FAMILIES,
         f"batches of {size} split groups of {generations}; make --batch-size a multiple of it": (
@@ -68,6 +81,9 @@ def reason_against(trainer: Any) -> str | None:
         ),
         "an adapter of virtual tokens has a prompt of its own": (
             adapter is not None and adapter.is_prompt_learning
+        ),
+        f"{', '.join(untried)} in generation_kwargs may ask for other rows or another cache": (
+            bool(untried)
         ),
         "cache_implementation asks for a cache of its own": bool(trainer.args.cache_implementation),
         "this version of transformers processes images in another way": (
