@@ -28,7 +28,8 @@ from medr1.train import grpo, sft
 from medr1.train.begin import RECORD, Beginning, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
 from medr1.train.card import model_card
-from medr1.train.plan import run_plan
+from medr1.train.checks import refused, require_accepted, require_adapter, require_synced
+from medr1.train.plan import num_steps, run_plan, sharding
 from medr1.train.progress import Progress
 from medr1.train.settings import (
     TrainingSettings,
@@ -160,10 +161,16 @@ def resolved(
     trained = outline(loaded.model.config, loaded.dtype)
     if settings.freeze_vision:
         trained.model.visual.requires_grad_(False)
+    steps = num_steps(config, len(samples), sharding().processes)
+    rewards = len(settings.rewards) if settings.method == "grpo" else None
+    require_accepted(config, loaded, max(steps, 1), rewards)
     if adapter is not None:
         from peft import get_peft_model
 
-        trained = get_peft_model(trained, adapter)
+        require_synced(config)
+        with refused("adapter"):
+            trained = get_peft_model(trained, adapter)
+        require_adapter(trained)
     return {
         "model": str(loaded.path),
         "device": loaded.device.type,
