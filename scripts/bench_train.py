@@ -96,12 +96,7 @@ def suppressed(loaded: LoadedModel) -> list[int]:
 
 def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
     """A step of a TRL trainer: generation, scoring and rewards, then the loss."""
-    generation: dict[str, Any] = {"suppress_tokens": suppressed(loaded), "eos_token_id": None}
-    if name == "graphs":
-        generation["cache_implementation"] = "static"
-        if loaded.device.type == "cpu":
-            generation["compile_config"] = CompileConfig(mode="default")
-            generation["compile_config"]._compile_all_devices = True
+    generation = {"suppress_tokens": suppressed(loaded), "eos_token_id": None}
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
         use_cpu=loaded.device.type == "cpu",
@@ -114,6 +109,7 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         max_completion_length=options.length,
         beta=options.beta,
         generation_kwargs=generation,
+        cache_implementation="static" if name == "graphs" else None,
         use_vllm=name == "vllm",
         vllm_mode="colocate",
         vllm_gpu_memory_utilization=0.3,
@@ -126,6 +122,10 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         train_dataset=options.data,
         processing_class=loaded.processor,
     )
+    if name == "graphs" and loaded.device.type == "cpu":
+        compiling = CompileConfig(mode="default")
+        compiling._compile_all_devices = True
+        trainer.generation_config.compile_config = compiling
     if name != "stock" and not trainer._shares:
         raise SystemExit(f"{name}: prompts are not shared, see the warning above.")
     trainer.current_gradient_accumulation_steps = 1

@@ -1,10 +1,14 @@
 """The fields of TRL's configurations by name: what a flag or a line of YAML may set, and its type.
 
-Nothing is listed by hand: the fields and their types are those of the installed TRL.
+Nothing is listed by hand: the fields, their types and what a text may be are those of the installed
+TRL.
 """
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
 import json
 import types
 import typing
@@ -17,6 +21,14 @@ from medr1.errors import InputError
 
 CONFIGS = {"grpo": "GRPOConfig", "sft": "SFTConfig"}
 """The methods, and TRL's configuration of each."""
+COMPARED = {
+    "grpo": (
+        *("loss_type", "scale_rewards", "importance_sampling_level"),
+        *("multi_objective_aggregation", "vllm_mode", "vllm_importance_sampling_mode"),
+    ),
+    "sft": ("loss_type",),
+}
+"""Texts whose choices stand only in the code of TRL's trainers, where they are compared."""
 _OURS = {"grpo": ("rewards",), "sft": ()}
 """Settings of medr1's own that one method alone reads."""
 
@@ -56,6 +68,32 @@ def trainer_fields(method: str = "grpo") -> Mapping[str, Any]:
     return typing.get_type_hints(getattr(trl, CONFIGS[method]))
 
 
+@cache
+def choices(method: str = "grpo") -> Mapping[str, tuple[str, ...]]:
+    """What a text may be, for each field that takes only some: as TRL lists or compares it."""
+    import trl
+    from transformers import AttentionInterface
+
+    own = [name for name in AttentionInterface().valid_keys() if "shared_prefix" not in name]
+    listed: dict[str, tuple[str, ...]] = {"attn_implementation": ("eager", *sorted(own))}
+    listed |= {
+        entry.name: tuple(entry.metadata["choices"])
+        for config in (CONFIGS[method], "ModelConfig")
+        for entry in dataclasses.fields(getattr(trl, config))
+        if "choices" in entry.metadata
+    }
+    trainer = inspect.getmodule(getattr(trl, CONFIGS[method].replace("Config", "Trainer")))
+    compared: dict[str, set[str]] = {name: set() for name in COMPARED[method]}
+    for node in ast.walk(ast.parse(inspect.getsource(typing.cast(Any, trainer)))):
+        if not isinstance(node, ast.Compare) or not isinstance(node.left, ast.Attribute):
+            continue
+        if node.left.attr in compared:
+            parts = (part for other in node.comparators for part in ast.walk(other))
+            constants = (part.value for part in parts if isinstance(part, ast.Constant))
+            compared[node.left.attr] |= {value for value in constants if isinstance(value, str)}
+    return {**listed, **{name: tuple(sorted(texts)) for name, texts in compared.items() if texts}}
+
+
 def require_of(method: str, names: Iterable[str]) -> None:
     """InputError for a field or setting that another method has, and this one has not."""
     for name in names:
@@ -87,7 +125,14 @@ def checked(values: Mapping[str, Any], method: str = "grpo") -> dict[str, Any]:
     hints = {**trainer_fields(method), **model_fields()}
     for name in values.keys() & REFUSED.keys():
         raise InputError(f"{name} cannot be set: {REFUSED[name]}. Leave it out.")
+    for name in values.keys() & choices(method).keys():
+        if values[name] is not None and values[name] not in choices(method)[name]:
+            raise InputError(_none_of(name, values[name], choices(method)[name]))
     return {name: converted(name, value, hints[name]) for name, value in values.items()}
+
+
+def _none_of(name: str, value: Any, texts: Iterable[Any]) -> str:
+    return f"{name}: {value!r} is none of {', '.join(map(str, texts))}."
 
 
 def converted(name: str, value: Any, hint: Any) -> Any:
@@ -95,11 +140,10 @@ def converted(name: str, value: Any, hint: Any) -> Any:
     kinds = list(_members(hint))
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
-            choices = [member.value for member in kind]
+            members = [member.value for member in kind]
             value = "no" if value is False else value  # YAML reads a bare `no` as false
-            if value not in choices:
-                said = ", ".join(map(str, choices))
-                raise InputError(f"{name}: {value!r} is none of {said}.")
+            if value not in members:
+                raise InputError(_none_of(name, value, members))
             return value
     for kind in sorted(kinds, key=_strictness):
         try:

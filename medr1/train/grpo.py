@@ -138,6 +138,12 @@ def fitting_samples(
     An outline of the model is enough, so that this can be known before its weights are read.
     """
     samples = prepare(loaded, questions, settings)
+    without = next((sample for sample in samples if not sample.images), None)
+    if without is not None and any(sample.images for sample in samples):
+        raise InputError(
+            f"item {without.id} has no image and others have: TRL's GRPO does not take both in one "
+            "batch. Train on each kind by itself."
+        )
     room = most_tokens(loaded) - (trainer_config(settings, loaded).max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)

@@ -168,6 +168,24 @@ def _cache(model: Any, config: GRPOConfig, tokens: int) -> int:
     return completions * tokens * of_a_token
 
 
+def dropout_in_groups(model: Any, config: Any) -> str | None:
+    """Where a model has dropout in training: what shared prompts draw once; None where none is.
+
+    `disable_dropout` of TRL reaches the layers of dropout, and not that of the attention.
+    """
+    from torch.nn import Dropout
+
+    layers = [module.p for module in model.modules() if isinstance(module, Dropout)]
+    attention = getattr(model.config.get_text_config(), "attention_dropout", 0.0)
+    most = max([attention, *([] if config.disable_dropout else layers)])
+    if not most:
+        return None
+    return (
+        f"{most:g}; the completions of a group have one mask of their prompt; "
+        "--no-shared-prefix draws one each, as stock TRL does"
+    )
+
+
 def prompt_plan(
     loaded: LoadedModel, questions: Questions, prompt: str, completions: Sequence[str] = ()
 ) -> dict[str, Any]:

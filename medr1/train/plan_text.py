@@ -34,6 +34,8 @@ def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     rewarded = f", rewarded for {', '.join(plan['rewards'])}" if "rewards" in plan else ""
     yield "method", f"{plan['method']}, prompt {plan['prompt']}{rewarded}"
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
+    if "dropout" in plan:
+        yield "dropout", str(plan["dropout"])
     yield "numbers", f"weights {plan['weights_dtype']}, computing in {plan['dtype']}"
     shared = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
     yield "device", plan["device"] + shared

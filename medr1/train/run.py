@@ -28,7 +28,8 @@ from medr1.train import grpo, sft
 from medr1.train.begin import RECORD, Beginning, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
 from medr1.train.card import model_card
-from medr1.train.plan import run_plan
+from medr1.train.checks import refused, require_accepted, require_adapter, require_synced
+from medr1.train.plan import dropout_in_groups, num_steps, run_plan, sharding
 from medr1.train.progress import Progress
 from medr1.train.settings import (
     TrainingSettings,
@@ -72,6 +73,8 @@ def train(
 
     # the plan makes a configuration of its own, which resets accelerate's state: before the trainer
     plan = plan or resolved(loaded, questions, settings)
+    if "dropout" in plan and is_first_process():
+        logger.warning("dropout: %s.", plan["dropout"])
     begun = begun or Beginning(configuration(settings, loaded.path, questions))
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
@@ -160,10 +163,18 @@ def resolved(
     trained = outline(loaded.model.config, loaded.dtype)
     if settings.freeze_vision:
         trained.model.visual.requires_grad_(False)
+    steps = num_steps(config, len(samples), sharding().processes)
+    rewards = len(settings.rewards) if settings.method == "grpo" else None
+    require_accepted(config, loaded, max(steps, 1), rewards)
     if adapter is not None:
         from peft import get_peft_model
 
-        trained = get_peft_model(trained, adapter)
+        require_synced(config)
+        with refused("adapter"):
+            trained = get_peft_model(trained, adapter)
+        require_adapter(trained)
+    shares = settings.method == "grpo" and settings.shared_prefix
+    dropout = dropout_in_groups(trained, config) if shares else None
     return {
         "model": str(loaded.path),
         "device": loaded.device.type,
@@ -174,6 +185,7 @@ def resolved(
         **({"rewards": list(settings.rewards)} if settings.method == "grpo" else {}),
         "freeze_vision": settings.freeze_vision,
         "shared_prefix": settings.shared_prefix,
+        **({"dropout": dropout} if dropout else {}),
         **run_plan(
             loaded,
             questions,

@@ -11,6 +11,7 @@ from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.rewards import reward_functions
+from medr1.train.checks import require_ranges
 from medr1.train.extras import require_extras
 from medr1.train.fields import CONFIGS, checked, model_fields, require_of, trainer_fields
 from medr1.train.tracking import require_trackers
@@ -153,9 +154,9 @@ def _model_config(settings: TrainingSettings) -> ModelConfig:
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
     """The settings that a configuration file such as configs/tiny.yaml stands for.
 
-    Raises InputError for a value that is not of its field's type, a field that may not be set or
-    belongs to another method, and a reward that the prompt cannot have, and ModuleNotFoundError
-    for a package that a field needs and that is not here.
+    Raises InputError for a value that is not of its field's type or range, a field that may not be
+    set or belongs to another method, and a reward that the prompt cannot have, and
+    ModuleNotFoundError for a package that a field needs and that is not here.
     """
     method = str(values.get("method", "grpo"))
     require_of(method, values)
@@ -168,6 +169,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     own |= dict.fromkeys(numbers, int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
     typed = checked(fields, method)
+    require_ranges(typed)
     if (typed.get("load_in_4bit") or typed.get("load_in_8bit")) and not typed.get("use_peft"):
         raise InputError("weights of 4 or 8 bits are not trained themselves. Add --use-peft.")
     require_trackers(typed.get("report_to"))

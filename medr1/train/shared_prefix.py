@@ -46,6 +46,16 @@ OVERRIDDEN = {
 }
 """The methods of TRL's GRPOTrainer that are overridden here, with their arguments."""
 
+GENERATION = {
+    *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff"),
+    *("eta_cutoff", "do_sample", "repetition_penalty", "encoder_repetition_penalty"),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "suppress_tokens"),
+    *("begin_suppress_tokens", "forced_eos_token_id", "sequence_bias", "min_length"),
+    *("exponential_decay_length_penalty", "min_new_tokens", "max_new_tokens", "eos_token_id"),
+}
+"""The generation_kwargs that are tested to give stock TRL's tokens on shared prompts. Others may
+change the number of rows or the cache."""
+
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
@@ -57,6 +67,9 @@ def reason_against(trainer: Any) -> str | None:
     adapter = getattr(trainer.model, "active_peft_config", None)
     cache_kind = trainer.args.cache_implementation
     tools = (trainer.tools, trainer.environment_factories, trainer.rollout_func)
+    untried = (
+        [] if trainer.use_vllm else sorted({*(trainer.args.generation_kwargs or ())} - GENERATION)
+    )
     found = {
         f"{kind} is none of {', '.join(FAMILIES)}": kind not in FAMILIES,
         f"batches of {size} split groups of {generations}; make --batch-size a multiple of it": (
@@ -73,6 +86,9 @@ def reason_against(trainer: Any) -> str | None:
             adapter is not None and adapter.is_prompt_learning
         ),
         f"cache_implementation is {cache_kind}, not static": cache_kind not in (None, "static"),
+        f"{', '.join(untried)} in generation_kwargs may ask for other rows or another cache": (
+            bool(untried)
+        ),
         "this version of transformers processes images in another way": (
             not hasattr(trainer.processing_class, "_process_images")
         ),

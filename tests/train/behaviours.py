@@ -444,7 +444,7 @@ SAMPLING = {
     "beams": Behaviour(
         {"generation_kwargs": {"do_sample": True, "num_beams": 2, "length_penalty": -0.1}},
         holds=all_moved,
-        falls_back=None,
+        falls_back="length_penalty, num_beams in generation_kwargs may ask for other rows",
     ),
     "a static cache": Behaviour({"cache_implementation": "static"}, holds=all_moved, like="plain"),
     "another cache": Behaviour(

@@ -60,10 +60,6 @@ from medr1.train.grpo import build_trainer
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix import SharedPrefixTrainer
 
-BEAMS = "SharedPrefixTrainer repeats the prompt's cache for completions, not for their beams"
-NOT_YET = {
-    "beams": [pytest.mark.slow, pytest.mark.xfail(strict=True, raises=RuntimeError, reason=BEAMS)]
-}
 QUICK = ("plain", "loss dapo in passes", "kl", "adapter")
 """What runs by default, and not only with the slow tests."""
 
@@ -97,10 +93,7 @@ def stock_run(kinds, tiny_model, tmp_path_factory):
 
 
 def marked(names):
-    return [
-        pytest.param(name, marks=NOT_YET.get(name, [] if name in QUICK else [pytest.mark.slow]))
-        for name in names
-    ]
+    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
 
 
 @pytest.mark.parametrize("name", marked(BEHAVIOURS))
