@@ -1,5 +1,6 @@
 """What a run shows while it goes: completions, alarms, a bar or lines, and services told of it."""
 
+import html
 import json
 import logging
 import os
@@ -60,8 +61,10 @@ def test_constant_rewards_raise_one_alarm_once(constant):
     folder, said = constant
     (alarm,) = lines(folder / "alarms.jsonl")
     assert (alarm["step"], alarm["alarm"]) == (10, "equal_rewards")
-    assert said.count("had the same reward, 0.25, and nothing is learned from equals") == 1
-    assert alarm["sentence"] in (folder / "training.html").read_text()
+    assert said.count("had the same reward, 0.25, and nothing is learned from that") == 1
+    assert alarm["causes"][0] == "constant_reward"
+    page = html.unescape((folder / "training.html").read_text())
+    assert alarm["sentence"] in page and f"Most likely cause:</b> <bdi>{alarm['cause']}" in page
 
 
 def test_completions_are_those_of_their_items(constant):
