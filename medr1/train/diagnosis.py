@@ -133,7 +133,8 @@ def new_alarms(
     for alarm, happened in found.items():
         causes, why = _causes(alarm, run)
         cause, *others = (CAUSES[name].words.format_map(_Known(settings)) for name in causes)
-        sentence = f"{happened}. Most likely cause, as at step {named.get(cause)}: {cause}."
+        before = "above" if named.get(cause) == step else f"at step {named.get(cause)}"
+        sentence = f"{happened}. Most likely cause, as {before}: {cause}."
         if cause not in named:
             remedy = CAUSES[causes[0]].change.format_map(_Known(settings))
             less = f" Less likely: {'; '.join(others)}." if others else ""
@@ -203,7 +204,7 @@ class Run:
 
 def _from_the_start(alarm: str, run: Run) -> Evidence | None:
     """What was there before an update could bring it about."""
-    if alarm in ALIKE and run.is_cold():
+    if run.is_cold() and (alarm in ALIKE or run.raised.keys() & set(ALIKE)):
         return "low_temperature", "with these settings a group's completions are mostly the same"
     if _all(run.at_first("completions/repeats_prompt"), CLIPPED):
         return "checkpoint", "the first completions repeat their prompts already"
@@ -222,10 +223,15 @@ def _from_the_start(alarm: str, run: Run) -> Evidence | None:
 
 
 def _updates(alarm: str, run: Run) -> Evidence | None:
-    """The reward fell, or the gradient norm or the KL leapt; what came after came of that."""
+    """The reward fell, or the gradient norm or the KL leapt; what came after came of that.
+
+    So does a length that nothing pays for.
+    """
     seen = {name: run.raised[name] for name in UPDATES if name in run.raised}
     lost = lost_reward(run.history, run.settings)
-    falls = lost is not None and lost.is_a_dip() and alarm not in OWN
+    total = change(run.history, "reward")
+    unpaid = alarm == "length_collapse" and total is not None and total[1] < total[0]
+    falls = unpaid or (lost is not None and lost.is_a_dip() and alarm not in OWN)
     recovered = run.rose("reward", "reward_std") and run.accuracy_rose()
     if recovered or not (seen or falls):
         return None
@@ -242,7 +248,8 @@ def _hacking(alarm: str, run: Run) -> Evidence | None:
     """The reward rose, and right answers did not become more, or answers became short."""
     total = change(run.history, "reward")
     rose = run.rose("reward", "reward_std") and not run.accuracy_rose()
-    if not total or not (rose or run.raised.keys() & {"rewards_apart", "length_collapse"}):
+    spoiled = run.raised.keys() & {"rewards_apart", "length_collapse"}
+    if not total or not (rose or (spoiled and total[1] > total[0])):
         return None
     evidence = [f"the reward went from {total[0]:.3g} to {total[1]:.3g}"]
     for key, name in (("rewards/accuracy/mean", "accuracy"), (LENGTH, "the length in tokens")):

@@ -78,7 +78,9 @@ def test_a_collapse_is_raised_soon_and_named_right(name):
     assert {entry["causes"][0] for entry in found} == {cause}
     assert all(steps[alarm] <= step for alarm, step in latest.items()), steps
     assert found[0]["sentence"].count("Most likely cause: ") == 1
-    assert all(f"as at step {found[0]['step']}" in entry["sentence"] for entry in found[1:])
+    for entry in found[1:]:
+        before = "above" if entry["step"] == found[0]["step"] else f"at step {found[0]['step']}"
+        assert f"Most likely cause, as {before}: {found[0]['cause']}." in entry["sentence"]
 
 
 @pytest.mark.parametrize("name", CAUSE)
@@ -96,6 +98,22 @@ def test_equal_rewards_after_a_fall_do_not_blame_the_questions():
     assert equal["sentence"].endswith(
         f"as at step {first['step']}: updates that are too large (learning_rate 0.06)."
     )
+
+
+def test_a_length_that_nothing_pays_for_is_lost_by_updates():
+    shorter = {"completions/mean_length": 1.0, "rewards/accuracy/mean": 0.1}
+    paid = entries(changed_from(20, TINY, reward=1.2, **shorter))
+    assert {e["alarm"]: e["causes"][0] for e in paid}["length_collapse"] == "reward"
+    unpaid = entries(changed_from(20, TINY, reward=0.4, **shorter))
+    assert {e["alarm"]: e["causes"][0] for e in unpaid}["length_collapse"] == "learning_rate"
+
+
+def test_what_was_learned_after_a_leap_is_not_blamed_on_it():
+    """Of the recorded run: accuracy rises to 1 after the gradient leapt, and groups are alike."""
+    settings, history = COLLAPSED["four_questions"]
+    leap = {"step": 8, "alarm": "gradient_leap", "cause": "updates", "causes": ["learning_rate"]}
+    (alike,) = [e for e in new_alarms(history, settings, [leap]) if e["alarm"] != "equal_rewards"]
+    assert alike["causes"][0] == "questions"
 
 
 def test_no_cause_is_offered_that_the_settings_rule_out():
