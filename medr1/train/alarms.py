@@ -20,7 +20,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 STEPS, SOON, RECENT = 10, 5, 3
@@ -30,7 +30,7 @@ NEARLY_ALL, GROUPS = 0.95, 12
 SAME = 1e-6
 ZERO_VARIANCE, CLIPPED, REPEATING, UNDECIDED = 0.8, 0.5, 0.3, 0.1
 """Shares of groups or completions from which on an alarm is raised."""
-FALL, DEVIATIONS = 0.5, 2.5
+FALL, DEVIATIONS = 0.5, 2.0
 """What share of the reward is lost, and how many standard errors of its mean that is."""
 LEAP, DIP, DIP_DEVIATIONS = 4.0, 0.3, 2.0
 """The gradient norm over its median before, and how much of the reward was lost with it.
@@ -250,17 +250,18 @@ class Loss:
 
 
 def lost_reward(history: History, settings: Settings) -> Loss | None:
-    """How far the recent reward lies below that before and that of the first steps."""
+    """How far the recent reward lies below that before or that of the first steps."""
     now, before = recent(history, "reward"), earlier(history, "reward")
     first = [entry["reward"] for entry in begin(history) if number(entry, "reward")]
     if not now or not before:
         return None
-    was, last = max(fmean(before), fmean(first or before)), fmean(now)
     steps, steps_before = _steps_of(history, now, before)
+    references = [(fmean(before), steps_before)]
+    if first:
+        references.append((fmean(first), begin(history)[-1]["step"]))
+    (was, steps_before), last = max(references), fmean(now)
     of_completions = earlier(history, "reward_std")
     scatter = fmean(of_completions) / sqrt(_prompts(settings)) if of_completions else 0.0
-    if len(before) > RECENT:
-        scatter = max(scatter, stdev(before) * sqrt(steps_before / len(before)))
     error = max(SAME, scatter * sqrt(1 / steps + 1 / steps_before))
     return Loss(was, last, (was - last) / max(SAME, abs(was)), (was - last) / error)
 

@@ -15,6 +15,7 @@ from typing import Any
 from medr1.train.alarms import (
     CLIPPED,
     CUT_OFF,
+    DIP,
     LENGTH,
     NO_ENTROPY_NATS,
     RECENT,
@@ -96,7 +97,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "rewards_apart": ("reward", "learning_rate"),
     "equal_rewards": ("questions", "constant_reward", "low_temperature"),
     "zero_variance": ("questions", "low_temperature", "constant_reward"),
-    "clipped": ("max_completion_length", "high_temperature", "reward", "learning_rate"),
+    "clipped": ("max_completion_length", "high_temperature", "learning_rate", "reward"),
     "repeating": ("checkpoint", "learning_rate"),
     "undecided": ("answers", "checkpoint"),
 }
@@ -147,9 +148,9 @@ def new_alarms(
 
 def _causes(alarm: str, run: Run) -> tuple[list[str], str]:
     """The causes of an alarm, the likeliest first, and what speaks for that one."""
-    rules = [_from_the_start, _updates, _hacking, _learned]
+    rules = [_no_choice, _from_the_start, _updates, _hacking, _learned]
     if begin(run.history)[-1]["step"] > RECENT:  # this entry speaks of updates too
-        rules = [_updates, _from_the_start, _hacking, _learned]
+        rules = [_no_choice, _updates, _from_the_start, _hacking, _learned]
     evidence = next((found for rule in rules if (found := rule(alarm, run))), None)
     first, why = evidence or (ORDER[alarm][0], "")
     return [first, *(name for name in ORDER[alarm] if name != first and run.allows(name))], why
@@ -202,10 +203,15 @@ class Run:
         return len(parts) == 1 and self.rose(parts[0], parts[0].removesuffix("mean") + "std")
 
 
+def _no_choice(alarm: str, run: Run) -> Evidence | None:
+    """The settings make a group's completions the same."""
+    if not run.is_cold() or not (alarm in ALIKE or run.raised.keys() & set(ALIKE)):
+        return None
+    return "low_temperature", "with these settings a group's completions are mostly the same"
+
+
 def _from_the_start(alarm: str, run: Run) -> Evidence | None:
     """What was there before an update could bring it about."""
-    if run.is_cold() and (alarm in ALIKE or run.raised.keys() & set(ALIKE)):
-        return "low_temperature", "with these settings a group's completions are mostly the same"
     if _all(run.at_first("completions/repeats_prompt"), CLIPPED):
         return "checkpoint", "the first completions repeat their prompts already"
     if _all(cut_off := run.at_first(CUT_OFF), CLIPPED):
@@ -231,6 +237,7 @@ def _updates(alarm: str, run: Run) -> Evidence | None:
     lost = lost_reward(run.history, run.settings)
     total = change(run.history, "reward")
     unpaid = alarm == "length_collapse" and total is not None and total[1] < total[0]
+    unpaid |= alarm == "clipped" and lost is not None and lost.share >= DIP
     falls = unpaid or (lost is not None and lost.is_a_dip() and alarm not in OWN)
     recovered = run.rose("reward", "reward_std") and run.accuracy_rose()
     if recovered or not (seen or falls):
