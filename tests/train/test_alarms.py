@@ -172,6 +172,15 @@ def test_a_reward_below_zero_falls_as_well():
     assert "reward_fall" in raised(changed_from(20, below, reward=-6.0))
 
 
+def test_a_fall_is_seen_with_few_prompts_a_step_also_after_it_began():
+    """Four prompts a step: by chance a fall is missed at first, and is in the steps before then."""
+    settings = {**SETTINGS, "prompts_per_step": 4}
+    rewards = [0.53, 0.48, 0.62, 0.0, 0.03, 0.1, 0.06, 0.02, 0.0, 0.0]
+    history = [{"step": n, "reward": r, "reward_std": 0.53} for n, r in enumerate(rewards, 1)]
+    assert raised(history, settings)["reward_fall"] <= 7
+    assert raised(history[:4], settings) == {}
+
+
 def test_groups_without_variance_are_not_said_twice():
     same = changed_from(0, TINY, reward_std=0.0, frac_reward_zero_std=1.0)
     assert raised(same).keys() == {"equal_rewards"}
