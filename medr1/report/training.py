@@ -7,6 +7,7 @@ enters the template as text and is escaped there; the page has no script at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ def training_html(
         alarms=[(count(a.get("step")), visible(a.get("sentence"), 1000)) for a in alarms][
             :MAX_ALARMS
         ],
+        likeliest=_likeliest(alarms),
         curves=curves(history),
         looks=_looks(completions),
         plan=_plan(plan),
@@ -120,6 +122,15 @@ def by_step(metrics: Sequence[Document]) -> list[dict[str, Any]]:
         if isinstance(entry.get("step"), int):
             found.setdefault(entry["step"], {}).update(entry)
     return [found[step] for step in sorted(found)]
+
+
+def _likeliest(alarms: Sequence[Document]) -> dict[str, Any] | None:
+    """The cause that most alarms name first, and how many of them do."""
+    causes = Counter(visible(a["cause"], 300) for a in alarms if isinstance(a.get("cause"), str))
+    if not causes:
+        return None
+    cause, times = causes.most_common(1)[0]
+    return {"cause": cause, "times": count(times), "of": count(len(alarms))}
 
 
 def _reason(error: BaseException) -> str:

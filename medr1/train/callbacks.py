@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from medr1.errors import NonFiniteError, OutputError
 from medr1.files import write_atomic
-from medr1.train.alarms import alarms
+from medr1.train.diagnosis import new_alarms
 
 logger = logging.getLogger("medr1")
 
@@ -55,18 +55,27 @@ class MetricsLog(TrainerCallback):
 
 
 class AlarmLog(TrainerCallback):
-    """Says each alarm once, when it starts, and appends it to alarms.jsonl."""
+    """Says each alarm once, when it starts, with its likely causes, and appends it to alarms.jsonl.
+
+    A run that goes on reads what was before from its folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.history: list[dict[str, Any]] = []
-        self.said: set[str] = set()
+        self.said: list[dict[str, Any]] = []
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if state.is_world_process_zero and self.path.is_file():
-            self.said = {entry["alarm"] for entry in cut_back(self.path, state.global_step)}
+        if not state.is_world_process_zero:
+            return
+        if self.path.is_file():
+            self.said = cut_back(self.path, state.global_step)
+        metrics = self.path.with_name("metrics.jsonl")
+        if state.global_step and metrics.is_file():
+            entries = cut_back(metrics, state.global_step)
+            self.history = [entry for entry in entries if "learning_rate" in entry]
 
     def on_log(
         self,
@@ -79,12 +88,18 @@ class AlarmLog(TrainerCallback):
         if not logs or not state.is_world_process_zero or "learning_rate" not in logs:
             return
         self.history.append({"step": state.global_step, **logs})
-        for name, sentence in alarms(self.history).items():
-            if name not in self.said:
-                self.said.add(name)
-                logger.warning("step %d: %s", state.global_step, sentence)
-                entry = {"step": state.global_step, "alarm": name, "sentence": sentence}
-                append_line(self.path, entry)
+        for entry in new_alarms(self.history, settings_of(args), self.said):
+            self.said.append(entry)
+            logger.warning("step %d: %s", state.global_step, entry["sentence"])
+            append_line(self.path, entry)
+
+
+def settings_of(args: TrainingArguments) -> dict[str, Any]:
+    """The settings that a diagnosis looks at, and how many prompts a step samples for."""
+    names = ("learning_rate", "temperature", "top_p", "top_k", "max_completion_length", "beta")
+    settings = {name: getattr(args, name, None) for name in (*names, "num_generations")}
+    completions = getattr(args, "generation_batch_size", None) or 0
+    return {**settings, "prompts_per_step": completions // (settings["num_generations"] or 1)}
 
 
 def cut_back(path: Path, step: int) -> list[dict[str, Any]]:

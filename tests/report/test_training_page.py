@@ -97,6 +97,15 @@ def test_a_grpo_run_is_there_whole(tmp_path):
     assert "None" not in text and "nan" not in text
 
 
+def test_the_cause_that_most_alarms_name_stands_first(tmp_path):
+    causes = ("too large updates", "too hard questions", "too large updates")
+    alarms = [{**ALARM, "cause": cause} for cause in causes]
+    folder = folder_of(tmp_path, [entry(step) for step in range(1, 61)], alarms=alarms)
+    text = text_of(write_training_page(folder).read_text())
+    assert "Most likely cause: too large updates (the first cause of 2 of 3 alarms)." in text
+    assert text.index("Most likely cause") < text.index("Step 41.")
+
+
 def test_a_run_of_sft_has_its_own_curves(tmp_path):
     metrics = [
         {"step": s, "loss": 3 / s, "mean_token_accuracy": 0.5, "learning_rate": 1e-5, "epoch": 1.0}
@@ -168,7 +177,7 @@ def hostile(text):
         "metrics": metrics,
         "plan": {"model": text, "prompt": text, "versions": {text: text}, "rewards": [text]}
         | {"prompts": {"first": text}, "steps": 9},
-        "alarms": [{"step": 2, "alarm": text, "sentence": text}],
+        "alarms": [{"step": 2, "alarm": text, "sentence": text, "cause": text}],
         "completions": [{**completion, "rewards": {text: 1.0}, "advantage": 0.1}],
         "stopped_by": text,
     }

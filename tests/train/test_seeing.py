@@ -1,5 +1,6 @@
 """What a run shows while it goes: completions, alarms, a bar or lines, and services told of it."""
 
+import html
 import json
 import logging
 import os
@@ -60,8 +61,31 @@ def test_constant_rewards_raise_one_alarm_once(constant):
     folder, said = constant
     (alarm,) = lines(folder / "alarms.jsonl")
     assert (alarm["step"], alarm["alarm"]) == (10, "equal_rewards")
-    assert said.count("had the same reward, 0.25, and nothing is learned from equals") == 1
-    assert alarm["sentence"] in (folder / "training.html").read_text()
+    assert said.count("had the same reward, 0.25, and nothing is learned from that") == 1
+    assert alarm["causes"][0] == "constant_reward"
+    page = html.unescape((folder / "training.html").read_text())
+    assert alarm["sentence"] in page and f"Most likely cause:</b> <bdi>{alarm['cause']}" in page
+
+
+def test_a_run_that_goes_on_compares_with_what_was_logged_before(tmp_path):
+    from transformers import TrainerState, TrainingArguments
+
+    from medr1.train.callbacks import AlarmLog
+
+    logged = [
+        {"step": step, "learning_rate": 1.0, "reward": 1.0 if step < 9 else 0.1, "reward_std": 0.3}
+        for step in range(1, 16)
+    ]
+    arguments = TrainingArguments(str(tmp_path / "out"), use_cpu=True)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in logged[:9]))
+    log = AlarmLog(tmp_path / "alarms.jsonl")
+    state = TrainerState(global_step=9, is_world_process_zero=True)
+    log.on_train_begin(arguments, state, None)
+    for entry in logged[9:]:
+        state.global_step = entry["step"]
+        log.on_log(arguments, state, None, {k: v for k, v in entry.items() if k != "step"})
+    (alarm,) = lines(tmp_path / "alarms.jsonl")
+    assert (alarm["step"], alarm["alarm"]) == (10, "reward_fall")
 
 
 def test_completions_are_those_of_their_items(constant):
