@@ -2,8 +2,8 @@
 
     python scripts/stock_run.py OUT '{"max_steps": 8}'       also under torchrun
 
-The trainer is medr1's without `ExactResume`: the same questions, images, rewards and log. It goes
-on from what transformers finds to be the last checkpoint.
+The trainer is medr1's without `ExactResumeMixin`: the same questions, images, rewards and log. It
+resumes from what transformers finds to be the last checkpoint.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def tiny_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Any:
     """The trainer of the tiny run, with medr1's resume or without it."""
-    ours, own = resume.ExactResume, {**TINY, **values}
+    ours, own = resume.ExactResumeMixin, {**TINY, **values}
     if stock:
         handled = own.pop("enable_jit_checkpoint", False)
-        resume.ExactResume = StockWithHandler if handled else Stock  # type: ignore[assignment, misc]
+        resume.ExactResumeMixin = StockWithHandler if handled else Stock  # type: ignore[assignment, misc]
     try:
         settings = settings_from(own, out)
         return build_trainer(loaded, few_questions(number), settings, list(callbacks))
     finally:
-        resume.ExactResume = ours  # type: ignore[misc]
+        resume.ExactResumeMixin = ours  # type: ignore[misc]
 
 
 def last_checkpoint(out: Path) -> Path | None:

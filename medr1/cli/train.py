@@ -338,7 +338,7 @@ def _begin_or_go_on(
     from medr1.files import clear_temporaries
     from medr1.models import load_model
     from medr1.report.training import write_training_page
-    from medr1.train.begin import configuration, look_at, taken
+    from medr1.train.begin import configuration, inspect_run_folder, locked_run_folder
     from medr1.train.run import is_first_process
     from medr1.train.run import train as run
     from medr1.train.settings import quantization_config
@@ -347,8 +347,8 @@ def _begin_or_go_on(
     first = is_first_process()
     held_back = held_back_questions(options, questions, settings)
     wanted = configuration(settings, outline.path, questions, held_back) if first else {}
-    begun = look_at(output, wanted, overwrite=overwrite, first=first)
-    if begun.is_finished:
+    run_state = inspect_run_folder(output, wanted, overwrite=overwrite, first=first)
+    if run_state.is_finished:
         if first:
             clear_temporaries(output)
         logger.info("%s is finished. --overwrite trains it anew.", output)
@@ -363,9 +363,9 @@ def _begin_or_go_on(
     )
     every = options["eval_steps"]
     validation = validation_on(held_back, every, loaded, settings) if held_back else None
-    with taken(output, begun, overwrite=overwrite, first=first):
+    with locked_run_folder(output, run_state, overwrite=overwrite, first=first):
         try:
-            run(loaded, questions, settings, validation=validation, begun=begun, plan=plan)
+            run(loaded, questions, settings, validation=validation, run_state=run_state, plan=plan)
         finally:
             if first:
                 write_training_page(output, stopped_by=sys.exc_info()[1])

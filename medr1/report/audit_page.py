@@ -22,9 +22,9 @@ from medr1.report.audit import (
 )
 from medr1.report.comparison import p_text
 from medr1.report.page import asset, csp_hash, template
+from medr1.report.sanitize import count, interval, line, short_path, visible
 from medr1.report.sections import MARGIN, PLOT_WIDTH, at_share, forest_row
 from medr1.report.tables import percent
-from medr1.report.visible import count, interval, line, short_path, visible
 
 MAX_ITEMS = 100
 """Items listed of each kind of finding; items.csv has them all."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medr1.report.methods import Summary, counted, listed, sha_of
+from medr1.report.sanitize import interval, line, short_path
 from medr1.report.tables import percent
-from medr1.report.visible import interval, line, short_path
 
 SOURCES = (
     "CLAIM: Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in "

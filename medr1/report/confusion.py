@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medr1.report.csv_tables import csv_text
-from medr1.report.visible import line
+from medr1.report.sanitize import line
 
 TOP = 12
 """Answers with a row and a column of their own; the rest is one "other"."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medr1.data.identifiers import without
+from medr1.report.sanitize import line, short_path, visible
 from medr1.report.tables import percent
 from medr1.report.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
-from medr1.report.visible import line, short_path, visible
 
 NUM_WRONG = 200
 NUM_RIGHT = 40

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medr1.report.sanitize import interval, line, short_path
 from medr1.report.tables import percent
-from medr1.report.visible import interval, line, short_path
 
 METRIC_WORDS = {
     "accuracy": ("accuracy", "share of questions answered rightly under the protocol"),

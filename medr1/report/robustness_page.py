@@ -12,11 +12,11 @@ from typing import Any
 from medr1.report.comparison import UNADJUSTED, is_shown, p_text
 from medr1.report.page import asset, csp_hash, template
 from medr1.report.robustness import headline_sentence, sentences, worst_first
+from medr1.report.sanitize import count, interval, line, visible
 from medr1.report.sections import manifest, model_name
 from medr1.report.severity import CHART, severity_charts
 from medr1.report.tables import interval_text, percent
 from medr1.report.thumbnails import data_uri
-from medr1.report.visible import count, interval, line, visible
 
 Document = Mapping[str, Any]
 Thumbnails = Mapping[tuple[str, int], bytes | str]

@@ -12,9 +12,9 @@ from medr1.report.audit import PREDICTORS
 from medr1.report.checklist import checklist
 from medr1.report.confusion import heat_table
 from medr1.report.methods import METRIC_WORDS, asked_about, methods_text
+from medr1.report.sanitize import count, interval, line, short_path, visible
 from medr1.report.tables import percent
 from medr1.report.trust import trust_view
-from medr1.report.visible import count, interval, line, short_path, visible
 
 PLOT_WIDTH = 200
 """Of a row of a forest plot: 0 and 1 lie MARGIN from its ends."""

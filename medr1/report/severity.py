@@ -7,8 +7,8 @@ from typing import Any
 
 from medr1.report.curves import joined
 from medr1.report.robustness import worst_first
+from medr1.report.sanitize import line
 from medr1.report.tables import percent
-from medr1.report.visible import line
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 34

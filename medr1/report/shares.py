@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from medr1.report.curves import number
+from medr1.report.sanitize import interval, line
 from medr1.report.tables import percent
-from medr1.report.visible import interval, line
 
 WIDTH, HEIGHT = 360, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 38

@@ -127,7 +127,7 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     """Calibration, abstention and several answers as one, where the summary has them."""
     calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
     if metrics := calibration.get("metrics"):
-        yield _row("surer than right", metrics["overconfidence"], signed=True)
+        yield _row("overconfidence", metrics["overconfidence"], signed=True)
         yield _row("ece", metrics["ece"])
         if (chance := metrics["ece"].get("by_chance")) is not None:
             yield "  by chance, up to", percent(chance), "", ""
@@ -138,10 +138,10 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     if metrics := selective.get("metrics"):
         yield _row("aurc", metrics["aurc"])
         if "threshold" in (referral := selective["referral"]):
-            yield _row(f"referred at {percent(referral['target_risk'])} risk", referral["referred"])
-            yield _row("  wrong among the rest", referral["risk"])
+            yield _row(f"deferred at {percent(referral['target_risk'])} risk", referral["referred"])
+            yield _row("  selective risk", referral["risk"])
         if "split" in (conformal := selective["conformal"]):
-            said = f"right one in {percent(conformal['nominal'])} sets"
+            said = f"conformal coverage ({percent(conformal['nominal'])})"
             yield _row(said, conformal["split"]["coverage"])
     if found := (summary.get("uncertainty") or {}).get("self_consistency"):
         yield _row("majority of samples right", found["majority_accuracy"])
@@ -152,7 +152,7 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     if found := summary.get("ensemble"):
         yield _row(f"majority of {len(found['members'])} files", found["majority"])
         mine = found["majority"]["differences"][found["members"][0]]
-        yield _row("  less this file", mine, signed=True)
+        yield _row("  gain over this file", mine, signed=True)
 
 
 def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:

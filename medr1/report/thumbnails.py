@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medr1.data.burned_in import noted, warning
 from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
 from medr1.errors import ItemError
-from medr1.report.visible import line
+from medr1.report.sanitize import line
 
 if TYPE_CHECKING:
     from PIL import Image

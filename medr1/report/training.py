@@ -16,8 +16,8 @@ from medr1.errors import Medr1Error
 from medr1.files import parse_json, read_text, write_atomic
 from medr1.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, curves, number
 from medr1.report.page import asset, csp_hash, template
+from medr1.report.sanitize import count, line, short_path, visible
 from medr1.report.tables import percent
-from medr1.report.visible import count, line, short_path, visible
 
 MAX_ALARMS = 40
 MAX_COMPLETIONS = 8

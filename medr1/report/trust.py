@@ -11,13 +11,13 @@ from typing import Any
 from medr1.report import severity
 from medr1.report.comparison import UNADJUSTED
 from medr1.report.curves import joined, number
+from medr1.report.ensembles import ensembles_view
 from medr1.report.robustness import headline_sentence, sentences
+from medr1.report.sanitize import count, interval, line, short_path, visible
+from medr1.report.self_consistency import self_consistency_view
 from medr1.report.severity import severity_charts
 from medr1.report.shares import CHART, cell, change, plain, x_of, x_ticks, y_of, y_ticks
 from medr1.report.tables import percent
-from medr1.report.together import together_view
-from medr1.report.uncertain import uncertainty_view
-from medr1.report.visible import count, interval, line, short_path, visible
 
 BARS = 44
 """Height of the small histogram under the reliability diagram."""
@@ -48,8 +48,8 @@ def trust_view(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "calibration": _part(summary.get("calibration"), "metrics", _calibration, held_out),
         "abstention": _part(summary.get("selective"), "metrics", _abstention, held_out),
-        "uncertainty": uncertainty_view(summary.get("uncertainty")),
-        "together": together_view(summary),
+        "uncertainty": self_consistency_view(summary.get("uncertainty")),
+        "together": ensembles_view(summary),
         "robustness": _robustness(summary.get("robustness")),
         "chart": CHART,
     }

@@ -45,7 +45,7 @@ _SPLIT = {
 
 
 @dataclass(frozen=True)
-class Beginning:
+class RunState:
     """Where a run begins."""
 
     configuration: Mapping[str, Any]
@@ -92,7 +92,9 @@ def _completions(trainer: Mapping[str, Any]) -> dict[str, int]:
     return {"completions_per_step": step, "completions_per_generation": generation}
 
 
-def look_at(output: Path, wanted: Mapping[str, Any], *, overwrite: bool, first: bool) -> Beginning:
+def inspect_run_folder(
+    output: Path, wanted: Mapping[str, Any], *, overwrite: bool, first: bool
+) -> RunState:
     """Where a run with this configuration would begin in this folder; nothing is changed.
 
     `first`: this is the process that writes; the others only want to know whether the run is
@@ -104,17 +106,19 @@ def look_at(output: Path, wanted: Mapping[str, Any], *, overwrite: bool, first: 
         if not os.access(output, os.W_OK):
             raise OutputError(f"cannot write to {output}. Choose another place.")
     if overwrite or not (output / RECORD).is_file():
-        return Beginning(wanted)
+        return RunState(wanted)
     is_finished = (output / CHECKSUMS).is_file()
     if first:
         _require_same(output, wanted)
     if is_finished or not first:
-        return Beginning(wanted, is_finished=is_finished)
-    return Beginning(wanted, checkpoint=newest_checkpoint(output))
+        return RunState(wanted, is_finished=is_finished)
+    return RunState(wanted, checkpoint=newest_checkpoint(output))
 
 
 @contextmanager
-def taken(output: Path, begun: Beginning, *, overwrite: bool, first: bool) -> Iterator[None]:
+def locked_run_folder(
+    output: Path, run_state: RunState, *, overwrite: bool, first: bool
+) -> Iterator[None]:
     """A block with the folder ready for this run, and held against others by the first process."""
     if not first:
         yield
@@ -124,7 +128,7 @@ def taken(output: Path, begun: Beginning, *, overwrite: bool, first: bool) -> It
         prepare_folder(output, overwrite=overwrite)
     with held(output / LOCK):
         clear_temporaries(output)
-        if begun.checkpoint is None and (output / RECORD).is_file():
+        if run_state.checkpoint is None and (output / RECORD).is_file():
             logger.info("%s: no checkpoint was finished there; beginning again.", output)
         yield
 
@@ -154,7 +158,7 @@ def _require_same(output: Path, wanted: Mapping[str, Any]) -> None:
         )
     if record.get("versions") != library_versions():
         logger.warning(
-            "%s was begun with other versions of the libraries; going on is not exact.", output
+            "%s was run_state with other versions of the libraries; going on is not exact.", output
         )
 
 

@@ -35,7 +35,7 @@ _LEAST_SCALE = 1.0
 """Of the loss, in float16: below it the gradients overflow by themselves, and not by the scale."""
 
 
-class StopsWhenNotFinite(_Trainer):
+class NonFiniteGuardMixin(_Trainer):
     """Before one of TRL's trainers: NonFiniteError with step and items, before the update."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

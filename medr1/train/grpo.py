@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl import GRPOConfig
 
-    from medr1.train.resume import ExactResume
+    from medr1.train.resume import ExactResumeMixin
 
 
 def build_trainer(
@@ -53,18 +53,20 @@ def build_trainer(
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
-) -> ExactResume:
+) -> ExactResumeMixin:
     """The trainer, ready to run: TRL's, with our prompts, images, rewards and checkpoints."""
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
     from medr1.train.callbacks import AlarmLog, MetricsLog
-    from medr1.train.finite import StopsWhenNotFinite
-    from medr1.train.resume import ExactResume
-    from medr1.train.sampled import CompletionsLog, KeepsSamples
+    from medr1.train.finite import NonFiniteGuardMixin
+    from medr1.train.resume import ExactResumeMixin
+    from medr1.train.sampled import CompletionLogMixin, CompletionsLog
     from medr1.train.shared_prefix import SharedPrefixTrainer
 
-    class WatchedGRPOTrainer(ExactResume, StopsWhenNotFinite, KeepsSamples, GRPOTrainer):
+    class WatchedGRPOTrainer(
+        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, GRPOTrainer
+    ):
         """TRL's trainer, with the parts of ours that change what it does."""
 
     class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
@@ -74,16 +76,16 @@ def build_trainer(
     config: GRPOConfig = trainer_config(settings, loaded)
     if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    rewards = reward_functions(
-        settings.rewards, settings.prompt, max_completion_length=config.max_completion_length
+    longest = config.max_completion_length
+    rewards: Any = reward_functions(
+        settings.rewards, settings.prompt, max_completion_length=longest
     )
-    reward_funcs: list[Any] = list(rewards)
     output = settings.output_dir
     trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
     trainer = trainer_class(
         model=loaded.model,
-        reward_funcs=reward_funcs,
+        reward_funcs=list(rewards),
         args=config,
         train_dataset=training_set(
             samples, questions.image_root, settings.prompt, loaded.info.answer_style

@@ -76,23 +76,25 @@ class Layout:
     """None: causal, without padding."""
     block_SLK: torch.Tensor
     """For each block of each prompt, or one for all, over K + L keys."""
-    _added: dict[tuple[torch.dtype, int], tuple[torch.Tensor | None, torch.Tensor]] = field(
+    _biases: dict[tuple[torch.dtype, int], tuple[torch.Tensor | None, torch.Tensor]] = field(
         default_factory=dict, repr=False
     )
 
-    def added(self, dtype: torch.dtype, copies: int) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def attention_bias(
+        self, dtype: torch.dtype, copies: int
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Both as what is added to scores, with an axis for heads, the second's rows repeated.
 
         Made once for all layers: it is the same memory that each of them keeps for its gradient.
         """
         key = (dtype, copies)
-        if key not in self._added:
-            prompt = None if self.prompt_PKK is None else penalty(self.prompt_PKK, dtype)
-            self._added[key] = prompt, penalty(self.block_SLK, dtype).repeat(1, 1, copies, 1)
-        return self._added[key]
+        if key not in self._biases:
+            prompt = None if self.prompt_PKK is None else mask_to_bias(self.prompt_PKK, dtype)
+            self._biases[key] = prompt, mask_to_bias(self.block_SLK, dtype).repeat(1, 1, copies, 1)
+        return self._biases[key]
 
 
-def penalty(visible_SLK: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def mask_to_bias(visible_SLK: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """0 where a key is visible, else minus infinity (S, 1, L, K)."""
     hidden = torch.zeros(visible_SLK.shape, dtype=dtype, device=visible_SLK.device)
     return hidden.masked_fill(~visible_SLK, -torch.inf)[:, None]

@@ -1,6 +1,6 @@
 """Training that is never lost: a run that was interrupted and gone on with is the run undisturbed.
 
-    class Exact(ExactResume, GRPOTrainer): ...          or SFTTrainer
+    class Exact(ExactResumeMixin, GRPOTrainer): ...          or SFTTrainer
 
 equals it bit for bit, in the logged numbers and in the weights: on one or two processes, where
 sums have one order, and where completions are sampled here and not by a vLLM server. Stock
@@ -57,7 +57,7 @@ REFERENCE = "reference"
 """Where a checkpoint keeps a reference model that follows the policy."""
 
 
-class ExactResume(Trainer):
+class ExactResumeMixin(Trainer):
     """A mixin before TRL's trainers: exact checkpoints, strict loading, stops in good order."""
 
     watch: Watch | None = None
@@ -292,9 +292,9 @@ class ExactResume(Trainer):
 class _BetweenBlocks(TrainerCallback):
     """Moves what is saved to the end of a block, and stops there for a signal."""
 
-    def __init__(self, trainer: ExactResume) -> None:
+    def __init__(self, trainer: ExactResumeMixin) -> None:
         self.trainer = trainer
-        self.owed = False
+        self.save_pending = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -317,13 +317,13 @@ class _BetweenBlocks(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         trainer = self.trainer
-        self.owed |= control.should_save
+        self.save_pending |= control.should_save
         control.should_save = False
         if trainer.is_between_blocks():
             trainer.stopped_by = trainer.agreed_signal()
             control.should_training_stop |= bool(trainer.stopped_by)
-            control.should_save = self.owed or bool(trainer.stopped_by)
-            self.owed = False
+            control.should_save = self.save_pending or bool(trainer.stopped_by)
+            self.save_pending = False
 
 
 def load_strictly(model: Any, folder: Path) -> None:

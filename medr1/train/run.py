@@ -25,7 +25,7 @@ from medr1.models import (
 )
 from medr1.prompts import prompt_name
 from medr1.train import grpo, sft
-from medr1.train.begin import RECORD, Beginning, configuration, require_space
+from medr1.train.begin import RECORD, RunState, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
 from medr1.train.card import model_card
 from medr1.train.checks import refused, require_accepted, require_adapter, require_synced
@@ -39,7 +39,7 @@ from medr1.train.settings import (
     trainer_config,
 )
 from medr1.train.tracking import reporting
-from medr1.train.validation import BEST, KeepsTheBest, Validation
+from medr1.train.validation import BEST, BestCheckpoint, Validation
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -56,7 +56,7 @@ def train(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
     validation: Validation | None = None,
-    begun: Beginning | None = None,
+    run_state: RunState | None = None,
     plan: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run the method and write the trained checkpoint to `settings.output_dir`, which it returns.
@@ -64,10 +64,11 @@ def train(
     Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `alarms.jsonl` and
     `completions.jsonl` where there are any, `config.json`s of the model, and last `SHA256SUMS`.
     With a validation, the folder `best` holds the checkpoint of the step that was best under it.
-    Raises InputError for settings or data that cannot be trained on, OutputError where the disk is
-    full, StoppedBySignal after SIGTERM or SIGUSR1. `begun` is what `begin.look_at` found in the
-    folder; without it the run begins with its first step. `plan` is what `resolved` gave, where
-    that was asked already.
+    `run_state` is the state of the run folder, from `begin.inspect_run_folder`; without it the run
+    begins with its first step. `plan` is the result of `resolved`, if it was called already.
+
+    Raises InputError for settings or data that cannot be trained on, OutputError if the disk is
+    full, StoppedBySignal after SIGTERM or SIGUSR1.
     """
     from medr1.train.stopping import Watch
 
@@ -75,25 +76,27 @@ def train(
     plan = plan or resolved(loaded, questions, settings)
     if "dropout" in plan and is_first_process():
         logger.warning("dropout: %s.", plan["dropout"])
-    begun = begun or Beginning(configuration(settings, loaded.path, questions))
+    run_state = run_state or RunState(configuration(settings, loaded.path, questions))
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
         method = METHODS[settings.method]
         trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
         require_sharding(trainer, plan["sharding"])
-        document = partial(_document, loaded, settings, begun.configuration, trainer.args.seed)
+        document = partial(_document, loaded, settings, run_state.configuration, trainer.args.seed)
         save = partial(write_checkpoint, trainer, document)
         if trainer.is_world_process_zero():
             trainer.files_beside = {"medr1.json": document()}
-            write_atomic(output / RECORD, to_json({**plan, "configuration": begun.configuration}))
+            write_atomic(
+                output / RECORD, to_json({**plan, "configuration": run_state.configuration})
+            )
             require_space(output, plan, loaded.path, trainer.args.save_strategy, trainer.limit)
         if validation is not None:
-            best = KeepsTheBest(trainer, validation, output / BEST, save)
+            best = BestCheckpoint(trainer, validation, output / BEST, save)
             every = validation.num_steps or ceil(plan["steps"] / 10)
             trainer.add_callback(EveryNSteps(every, best))
         try:
             with reporting():
-                trainer.train_watched(watch, begun.checkpoint)
+                trainer.train_watched(watch, run_state.checkpoint)
         finally:
             progress.close()
         if trainer.is_finished:

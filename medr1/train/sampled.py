@@ -26,7 +26,7 @@ MAX_BYTES = 32 << 20
 _RUN, _SHARE = 4, 0.5
 
 
-class KeepsSamples(_Trainer):
+class CompletionLogMixin(_Trainer):
     """Before TRL's GRPOTrainer: what it logs of a batch has ids, questions and golds too."""
 
     def _calculate_rewards(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl import SFTConfig
 
-    from medr1.train.resume import ExactResume
+    from medr1.train.resume import ExactResumeMixin
 
 RATIONALE_KEYS = ("thinking", "reasoning")
 """Where an item's metadata holds its rationale; `medr1 data distill` writes the first."""
@@ -43,16 +43,16 @@ def build_trainer(
     questions: Questions,
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
-) -> ExactResume:
+) -> ExactResumeMixin:
     """The trainer, ready to run: stock TRL, with our prompts, images and targets."""
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
     from medr1.train.callbacks import MetricsLog
-    from medr1.train.finite import StopsWhenNotFinite
-    from medr1.train.resume import ExactResume
+    from medr1.train.finite import NonFiniteGuardMixin
+    from medr1.train.resume import ExactResumeMixin
 
-    class MedicalSFTTrainer(ExactResume, StopsWhenNotFinite, SFTTrainer):
+    class MedicalSFTTrainer(ExactResumeMixin, NonFiniteGuardMixin, SFTTrainer):
         """TRL's trainer, with the parts of ours that change what it does."""
 
     samples = fitting_samples(loaded, questions, settings)

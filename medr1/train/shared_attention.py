@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from medr1.train.packing import Layout, penalty
+from medr1.train.packing import Layout, mask_to_bias
 
 Attend = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
 
@@ -32,14 +32,14 @@ def use_shared_attention(model: Any) -> None:
         config._attn_implementation = NAMES[own]
 
 
-def attend_written_out(
+def eager_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The attention that the model's own module writes out; without a mask it is causal here."""
     if attention_mask is None:
         size = query.shape[2]
         causal = torch.ones(1, size, size, dtype=torch.bool, device=query.device).tril()
-        attention_mask = penalty(causal, query.dtype)
+        attention_mask = mask_to_bias(causal, query.dtype)
     own: Attend = sys.modules[type(module).__module__].eager_attention_forward
     return own(module, query, key, value, attention_mask, **kwargs)
 
@@ -64,7 +64,7 @@ def with_layout(attend: Attend, heads_together: bool) -> Attend:
             return attend(module, query, key, value, attention_mask, **kwargs)
         shared, blocks = layout.shared, layout.blocks
         together = query.shape[1] // key.shape[1] if heads_together else 1
-        masks = layout.added(query.dtype, together)
+        masks = layout.attention_bias(query.dtype, together)
         parts = [part.split([shared, part.shape[2] - shared], 2) for part in (query, key, value)]
         # copies, where the blocks have their own too: a view would keep the whole for the gradient
         head = [part[0].contiguous() if blocks > 1 else part[0] for part in parts]
@@ -105,6 +105,6 @@ NAMES = {"sdpa": "shared_prefix_sdpa", "eager": "shared_prefix_eager"}
 """The attention of a model, and the one that takes its place."""
 
 AttentionInterface.register(NAMES["sdpa"], with_layout(sdpa_attention_forward, True))
-AttentionInterface.register(NAMES["eager"], with_layout(attend_written_out, False))
+AttentionInterface.register(NAMES["eager"], with_layout(eager_attention, False))
 AttentionMaskInterface.register(NAMES["sdpa"], sdpa_mask)
 AttentionMaskInterface.register(NAMES["eager"], eager_mask)

@@ -9,7 +9,7 @@ on prompts instead of rows.
 The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, logged values, the
 order of random draws. Where a generation is split into several passes, it is split between groups,
 where TRL splits it anywhere: each pass has other rows, and all of them together the same. Where
-sharing does not apply, a group or a whole run goes the stock way (`reason_against`).
+sharing does not apply, a group or a whole run goes the stock way (`unsupported_reason`).
 
 Shapes: P prompts, G completions of each, N prompt tokens, C completion tokens.
 """
@@ -59,7 +59,7 @@ change the number of rows or the cache."""
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
-def reason_against(trainer: Any) -> str | None:
+def unsupported_reason(trainer: Any) -> str | None:
     """Why a run cannot share its prompts; None where it can."""
     kind, text = trainer.model.config.model_type, trainer.model.config.get_text_config()
     size, generations = trainer.args.per_device_train_batch_size, trainer.num_generations
@@ -104,9 +104,9 @@ class SharedPrefixTrainer(GRPOTrainer):
         self._generations_shared = 0
         """G within the methods that work on groups; 0: on rows, as TRL does."""
         self._gradient_split: GradientSplit | None = None
-        self._told_of_rows = False
+        self._warned_row_fallback = False
         self._generation = SharedGeneration()
-        reason = reason_against(self)
+        reason = unsupported_reason(self)
         self._shares = reason is None
         if reason:
             self._say(reason)
@@ -132,9 +132,9 @@ class SharedPrefixTrainer(GRPOTrainer):
         if not self._shares:
             return super()._generate_and_score_completions(inputs)
         if not in_whole_groups(inputs, generations):
-            if not self._told_of_rows:
+            if not self._warned_row_fallback:
                 self._say(f"a batch of {len(inputs)} rows is not whole groups of {generations}")
-                self._told_of_rows = True
+                self._warned_row_fallback = True
             return super()._generate_and_score_completions(inputs)
         with self._sharing(generations), processed_once(self.processing_class, generations):
             batch = super()._generate_and_score_completions(inputs)

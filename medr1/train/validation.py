@@ -32,7 +32,7 @@ class Validation:
     """None: ten times a run."""
 
 
-class KeepsTheBest:
+class BestCheckpoint:
     """The action of `EveryNSteps`: measures, logs, and saves where nothing before was as good.
 
     `save(folder, values)` writes a whole checkpoint, on every process.
@@ -50,11 +50,11 @@ class KeepsTheBest:
         if trainer.is_world_process_zero():
             self._take_up()
         self.best: float | None = None
-        self.has_looked = False
+        self.has_validated = False
 
     def __call__(self, step: int) -> None:
-        if not self.has_looked:  # a run that goes on may have kept one before
-            self.best, self.has_looked = accuracy_of(self.folder, before=step), True
+        if not self.has_validated:  # a run that goes on may have kept one before
+            self.best, self.has_validated = accuracy_of(self.folder, before=step), True
         with self._whole_model(), self.trainer.accelerator.autocast():
             values = dict(self.validation.measure())
         wanted = self.trainer.control.should_log  # which a line of ours takes for served

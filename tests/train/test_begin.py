@@ -37,7 +37,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def begun(finished, tmp_path):
+def run_folder(finished, tmp_path):
     """A run that was killed while the last checkpoint was being saved."""
     out = shutil.copytree(finished, tmp_path / "out")
     (out / "SHA256SUMS").unlink()
@@ -46,17 +46,19 @@ def begun(finished, tmp_path):
     return out
 
 
-def test_the_same_command_goes_on_and_then_has_nothing_to_do(begun, finished):
-    result = medr1(begun, "--save-total-limit", "1")
+def test_the_same_command_goes_on_and_then_has_nothing_to_do(run_folder, finished):
+    result = medr1(run_folder, "--save-total-limit", "1")
     assert result.exit_code == 0, result.stderr
-    assert f"going on from {begun / 'checkpoint-2'}" in result.stderr
-    assert same_run(begun, finished)
-    assert [step_of(c) for c in checkpoints(begun)] == [4] and not (begun / ".saving").exists()
-    before = (begun / "model.safetensors").stat().st_mtime_ns
-    again = medr1(begun, "--json")
-    assert again.exit_code == 0 and json.loads(again.stdout) == {"output_dir": str(begun)}
-    assert f"{begun} is finished" in again.stderr
-    assert (begun / "model.safetensors").stat().st_mtime_ns == before
+    assert f"going on from {run_folder / 'checkpoint-2'}" in result.stderr
+    assert same_run(run_folder, finished)
+    assert [step_of(c) for c in checkpoints(run_folder)] == [4] and not (
+        run_folder / ".saving"
+    ).exists()
+    before = (run_folder / "model.safetensors").stat().st_mtime_ns
+    again = medr1(run_folder, "--json")
+    assert again.exit_code == 0 and json.loads(again.stdout) == {"output_dir": str(run_folder)}
+    assert f"{run_folder} is finished" in again.stderr
+    assert (run_folder / "model.safetensors").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
@@ -77,19 +79,19 @@ def test_another_configuration_is_refused_with_what_differs(values, says, finish
     assert "belongs to another run" in result.stderr and says in result.stderr
 
 
-def test_a_run_without_a_whole_checkpoint_ends_with_4_and_stays_as_it_is(begun):
-    (begun / "checkpoint-2" / "optimizer.pt").unlink()
-    before = sorted(begun.rglob("*"))
-    result = medr1(begun)
+def test_a_run_without_a_whole_checkpoint_ends_with_4_and_stays_as_it_is(run_folder):
+    (run_folder / "checkpoint-2" / "optimizer.pt").unlink()
+    before = sorted(run_folder.rglob("*"))
+    result = medr1(run_folder)
     assert result.exit_code == 4
     assert "optimizer.pt is missing" in result.stderr and "--overwrite" in result.stderr
-    assert sorted(begun.rglob("*")) == before
+    assert sorted(run_folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_damaged_record_is_never_a_fresh_start(text, begun):
-    (begun / "training.json").write_text(text)
-    assert medr1(begun).exit_code == (4 if text == "{" else 2)
+def test_a_damaged_record_is_never_a_fresh_start(text, run_folder):
+    (run_folder / "training.json").write_text(text)
+    assert medr1(run_folder).exit_code == (4 if text == "{" else 2)
 
 
 def test_a_folder_of_something_else_is_refused_and_one_at_work_is_locked(finished, tmp_path):
@@ -101,11 +103,11 @@ def test_a_folder_of_something_else_is_refused_and_one_at_work_is_locked(finishe
     assert result.exit_code == 5 and "being written by another run" in result.stderr
 
 
-def test_overwrite_starts_anew_and_keeps_the_old(begun):
-    result = medr1(begun, "--overwrite", max_steps=1)
+def test_overwrite_starts_anew_and_keeps_the_old(run_folder):
+    result = medr1(run_folder, "--overwrite", max_steps=1)
     assert result.exit_code == 0, result.stderr
-    assert [step_of(c) for c in checkpoints(begun)] == [1]
-    assert (begun.with_name("out.bak") / "checkpoint-2").is_dir()
+    assert [step_of(c) for c in checkpoints(run_folder)] == [1]
+    assert (run_folder.with_name("out.bak") / "checkpoint-2").is_dir()
 
 
 def test_a_configuration_counts_completions_however_they_are_dealt_out(monkeypatch, tmp_path):

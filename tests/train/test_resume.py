@@ -12,9 +12,9 @@ from trl import GRPOTrainer
 
 from medr1.data.tiny import tiny_vl_folder
 from medr1.models import load_model, write_merged
-from medr1.train.begin import Beginning, configuration
+from medr1.train.begin import RunState, configuration
 from medr1.train.manifest import checkpoints, newest_checkpoint, step_of
-from medr1.train.resume import ExactResume
+from medr1.train.resume import ExactResumeMixin
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 from medr1.train.validation import Validation
@@ -36,17 +36,17 @@ class KilledAfter(TrainerCallback):
             raise Killed
 
 
-def go(out, *, until=None, number=40, begun=None, model=None, shared=TINY, **values):
+def go(out, *, until=None, number=40, run_state=None, model=None, shared=TINY, **values):
     """One attempt at a run: from its newest checkpoint to the end, or killed after a step."""
     questions = few_questions(number)
     settings = settings_from({**shared, **values}, out)
     loaded = load_model(model or tiny_vl_folder(), device="cpu")
-    begun = begun or Beginning(
+    run_state = run_state or RunState(
         configuration(settings, loaded.path, questions), newest_checkpoint(out)
     )
     callbacks = [KilledAfter(until)] if until else []
     try:
-        train(loaded, questions, settings, callbacks, begun=begun)
+        train(loaded, questions, settings, callbacks, run_state=run_state)
     except Killed:
         assert until
     return out
@@ -109,7 +109,7 @@ def test_without_any_part_of_the_resume_going_on_differs(part, tmp_path, monkeyp
     whole = go(tmp_path / "whole", **values)
     exact = go(tmp_path / "exact", until=4, **values)
     assert same_run(whole, go(exact, **values))
-    monkeypatch.setattr(ExactResume, part, broken)
+    monkeypatch.setattr(ExactResumeMixin, part, broken)
     other = go(tmp_path / "other", until=4, **values)
     assert not same_run(whole, go(other, **values))
 
@@ -157,13 +157,15 @@ def test_validation_is_gone_on_with(tmp_path):
     def validated(out, until=None):
         settings = settings_from({**TINY, "save_steps": 2}, out)
         questions, loaded = few_questions(), load_model(tiny_vl_folder(), device="cpu")
-        begun = Beginning(configuration(settings, loaded.path, questions), newest_checkpoint(out))
-        start = step_of(begun.checkpoint) if begun.checkpoint else 0
+        run_state = RunState(
+            configuration(settings, loaded.path, questions), newest_checkpoint(out)
+        )
+        start = step_of(run_state.checkpoint) if run_state.checkpoint else 0
         left = iter(accuracies[start // 2 + bool(start) :])
         validation = Validation(lambda: {"eval_accuracy": next(left)}, 2)
         callbacks = [KilledAfter(until)] if until else []
         try:
-            train(loaded, questions, settings, callbacks, validation, begun)
+            train(loaded, questions, settings, callbacks, validation, run_state)
         except Killed:
             assert until
         lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())

@@ -21,7 +21,7 @@ pytest.importorskip("trl")
 
 from medr1.train.run import train
 from medr1.train.settings import settings_from
-from medr1.train.validation import KeepsTheBest, Validation
+from medr1.train.validation import BestCheckpoint, Validation
 from medr1.validation import HeldOutEvaluator, validation_questions
 
 SMALL = {"max_steps": 4, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
@@ -191,7 +191,7 @@ def test_what_a_kill_left_of_the_best_checkpoint_gets_its_name_or_goes(
         (tmp_path / "best").mkdir()
         (tmp_path / "best" / "config.json").write_text("old")
     trainer = SimpleNamespace(is_world_process_zero=lambda: True)
-    KeepsTheBest(trainer, Validation(dict), tmp_path / "best", lambda *_: None)
+    BestCheckpoint(trainer, Validation(dict), tmp_path / "best", lambda *_: None)
     assert not (tmp_path / ".best").exists()
     left = tmp_path / "best" / "config.json"
     assert (left.read_text() if left.exists() else None) == kept

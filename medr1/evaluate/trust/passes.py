@@ -27,8 +27,10 @@ NO_DROPOUT = (
 )
 
 
-def views(judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows) -> dict[str, Any]:
-    """What the mean over the views of each picture says beside the picture as it is.
+def tta_metrics(
+    judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows
+) -> dict[str, Any]:
+    """Test-time augmentation: accuracy of the mean over the views of each image, beside one pass.
 
     `others` says where each further view is, `partner` has each row's item as it is. Null with a
     reason where fewer than MIN_ITEMS items have probabilities in every view.
@@ -41,7 +43,7 @@ def views(judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows) ->
         return null(
             f"fewer than two views, or than {MIN_ITEMS} items with option_probs in all views"
         )
-    return {"num_views": len(rows), **_as_one(judged, rows[0], scores.probabilities[rows])}
+    return {"num_views": len(rows), **_mean_prediction(judged, rows[0], scores.probabilities[rows])}
 
 
 def dropout(judged: Judged) -> dict[str, Any]:
@@ -58,12 +60,12 @@ def dropout(judged: Judged) -> dict[str, Any]:
     rows = np.flatnonzero(scores.has_options & whole)
     if len(rows) < MIN_ITEMS:
         return null(f"fewer than {MIN_ITEMS} items have all passes with dropout")
-    found = _as_one(judged, rows, scores.dropout[rows].swapaxes(0, 1))
+    found = _mean_prediction(judged, rows, scores.dropout[rows].swapaxes(0, 1))
     n_without = len(judged) - len(rows)
     return {"num_samples": scores.dropout.shape[1], "n_without": n_without, **found}
 
 
-def _as_one(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
+def _mean_prediction(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
     """The mean of the passes' probabilities (V, N, K) as answers; `rows` (N) are their items.
 
     It stands beside the option that is most probable in one pass as it is, not beside what was

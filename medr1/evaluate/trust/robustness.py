@@ -32,7 +32,7 @@ from medr1.evaluate.groups import in_order, require_clusters
 from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
 from medr1.evaluate.trust.binned import equal_width, expected_error
 from medr1.evaluate.trust.calibration import error_metric
-from medr1.evaluate.trust.passes import MIN_ITEMS, views
+from medr1.evaluate.trust.passes import MIN_ITEMS, tta_metrics
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
 from medr1.significance import holm, sign_flip_test
 
@@ -268,7 +268,7 @@ def _views(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any
     """Each picture as it is and mildly perturbed in each way, as one answer."""
     least = [(one["name"], one["cells"][0]["severity"]) for one in found if one["is_scale"]]
     masks = [run.cell(name, severity) for name, severity in least]
-    return views(run.judged, run.kinds == CLEAN, masks, run.partner)
+    return tta_metrics(run.judged, run.kinds == CLEAN, masks, run.partner)
 
 
 def _over_all(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

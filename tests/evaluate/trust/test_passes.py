@@ -14,9 +14,9 @@ from medr1.evaluate.metrics import summarize
 from medr1.evaluate.trust.passes import dropout
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
+from medr1.report.ensembles import ensembles_view
 from medr1.report.page import report_html
 from medr1.report.tables import summary_table
-from medr1.report.together import together_view
 
 SHARES = {"none": (0.4, 0.5, 0.1), "jpeg": (0.6, 0.3, 0.1), "contrast": (0.7, 0.2, 0.1)}
 
@@ -160,7 +160,7 @@ def test_no_passes_or_too_few_items_are_a_sentence():
 def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
     rows = with_passes(np.random.default_rng(0), 60)
     summary = summarize(rows, num_resamples=50)
-    (part,) = together_view(summary)
+    (part,) = ensembles_view(summary)
     shown = {row["name"]: row["value"] for row in part["rows"]}
     found = summary["dropout"]
     assert "6 passes" in part["title"]
@@ -171,7 +171,7 @@ def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
     assert part["said"] in page and "Several answers as one" in page
     assert "mean of 6 passes with dropout" in summary_table(summary)
     without = summarize([replace(row, dropout_probs=()) for row in rows])
-    assert together_view(without) == []
+    assert ensembles_view(without) == []
 
 
 @pytest.mark.parametrize(
@@ -188,5 +188,5 @@ def test_better_is_said_only_where_the_interval_says_so(interval, said):
     names = ("one_pass", "difference", "flip_rate", "mutual_information")
     names += ("predictive_entropy", "auroc", "auroc_entropy")
     section = {"num_samples": 4, **number, **dict.fromkeys(names, number)}
-    (part,) = together_view({"dropout": section})
+    (part,) = ensembles_view({"dropout": section})
     assert said in part["said"]

@@ -1,4 +1,4 @@
-"""What several samples of each question say, as the page draws it."""
+"""Self-consistency of several samples of each question, as the page shows it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medr1.report.curves import joined
+from medr1.report.sanitize import count, line
 from medr1.report.shares import cell, change, x_of, y_of, y_ticks
 from medr1.report.tables import percent
-from medr1.report.visible import count, line
 
 Section = Mapping[str, Any]
 
 
-def uncertainty_view(section: Section | None) -> dict[str, Any] | None:
+def self_consistency_view(section: Section | None) -> dict[str, Any] | None:
     """The part of the page; None where there were no samples."""
     if not section or not section.get("pass_at_k"):
         return None

@@ -1,22 +1,19 @@
-"""Several answers to each question taken as one, as the page shows them.
-
-They are the mild views of a picture, passes with the model's dropout on, or several files.
-"""
+"""Ensembles on the page: test-time augmentation, passes with dropout, several checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medr1.report.sanitize import count, line, short_path
 from medr1.report.shares import cell, change, plain
 from medr1.report.tables import percent
-from medr1.report.visible import count, line, short_path
 
 Section = Mapping[str, Any]
 Part = dict[str, Any]
 
 
-def together_view(summary: Mapping[str, Any]) -> list[Part]:
+def ensembles_view(summary: Mapping[str, Any]) -> list[Part]:
     """A part of the page for each way of asking again that the summary has numbers of."""
     views = (summary.get("robustness") or {}).get("views") or {}
     dropout, ensemble = summary.get("dropout") or {}, summary.get("ensemble")

@@ -1,4 +1,4 @@
-"""Text of others as a page shows it: every character visible, long texts cut, paths without a home.
+"""Sanitise untrusted text for HTML: control characters visible, long texts cut, no home folders.
 
 Nothing here makes markup: what comes out is text, and the template escapes it like any other.
 """
