@@ -79,15 +79,14 @@ def build_trainer(
     )
     reward_funcs: list[Any] = list(rewards)
     output = settings.output_dir
+    asked = questions.image_root, settings.prompt, loaded.info.answer_style
     trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
     trainer = trainer_class(
         model=loaded.model,
         reward_funcs=reward_funcs,
         args=config,
-        train_dataset=training_set(
-            samples, questions.image_root, settings.prompt, loaded.info.answer_style
-        ),
+        train_dataset=training_set(loaded.processor, samples, *asked),
         processing_class=loaded.processor,
         peft_config=lora_config(settings),
         callbacks=[
@@ -145,14 +144,14 @@ def fitting_samples(
 
 
 def training_set(
-    samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
+    processor: Any, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
 ) -> Dataset:
     """The samples as the columns TRL reads; an image is decoded once for the rows asked for."""
     from datasets import Dataset
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [samples[index] for index in batch["index"]]
-        images = open_images(chosen, image_root)
+        images = open_images(chosen, image_root, processor)
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
             "images": [[images[name] for name in s.images] for s in chosen],

@@ -100,7 +100,7 @@ def trainer_of(kind, loaded, validation, folder, peft=None, **fields) -> Any:
         reward_funcs=[lambda completions, **columns: [0.0] * len(completions)],
         args=config,
         train_dataset=training_set(
-            validation.samples[:4], validation.image_root, "nothink", "text"
+            loaded.processor, validation.samples[:4], validation.image_root, "nothink", "text"
         ),
         processing_class=loaded.processor,
         peft_config=peft,
@@ -258,7 +258,7 @@ def test_a_fault_in_the_packing_is_seen(
 def test_the_same_tokens_are_generated(kind, do_sample, random_model, validation, tmp_path):
     loaded = random_model(kind)
     rows = [
-        {**training_set([sample], validation.image_root, "nothink", "text")[0]}
+        {**training_set(loaded.processor, [sample], validation.image_root, "nothink", "text")[0]}
         for sample in validation.samples[:3]
         for _ in range(G)
     ]
@@ -455,8 +455,9 @@ def test_images_and_prompts_are_run_once_for_each_group(questions, tmp_path):
     assert counts[True] == {"encoded": 3 * 4, "processed": 4}
 
 
-def test_an_image_is_decoded_once_for_the_rows_of_its_group(questions):
-    rows = training_set(questions.samples[:2], questions.image_root, "nothink", "text")[[0, 0, 1]]
+def test_an_image_is_decoded_once_for_the_rows_of_its_group(tiny_model, questions):
+    samples, root = questions.samples[:2], questions.image_root
+    rows = training_set(tiny_model.processor, samples, root, "nothink", "text")[[0, 0, 1]]
     assert rows["images"][0][0] is rows["images"][1][0]
     assert rows["images"][0][0] is not rows["images"][2][0]
 
