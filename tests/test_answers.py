@@ -894,6 +894,27 @@ def test_a_verdict_on_a_megabyte_takes_few_starts_of_python(name: str) -> None:
         assert min(seconds(read) for _ in range(3)) < 6.5 * bare_start()
 
 
+@pytest.mark.parametrize(
+    "words", ["the answer is ", "lung, ", "left lung to right ", "没有左肺结节、"]
+)
+def test_a_verdict_on_a_long_gold_takes_few_starts_of_python(words: str) -> None:
+    output = "It is " + (words * 8_000)[:8_000]
+    for n in (1_000, 10_000, 1_000_000):
+        gold = (words * n)[: n - 1] + "x"
+
+        def read(gold=gold) -> None:
+            judge(output, ground_truth=gold, options={}, answer_type="open", question="What?")
+
+        assert min(seconds(read) for _ in range(3)) < 8 * bare_start()
+
+
+def test_a_gold_longer_than_an_answer_is_undecided_unless_it_is_equal() -> None:
+    gold = "consolidation of the left lower lobe with air bronchograms, " * 20
+    for output, verdict in ((gold, (True, None)), ("Seen: " + gold, (False, "unreadable"))):
+        found = judge(output, ground_truth=gold, options={}, answer_type="open")
+        assert (found.correct, found.undecided) == verdict
+
+
 COSTLY = ["$9^{9^{9^{9}}}$", "$1000000!$", "9**9**9**9", "$\\sum_{i=1}^{10^9} i$", "$" + "(" * 200]
 COSTLY += ["\\frac{1}{" * 60 + "2" + "}" * 60, "7" * 20_000, "$\\int_0^1 x dx$"]
 
