@@ -278,6 +278,7 @@ def test_a_value_that_cannot_be_right_is_one_sentence(copy, file, key, values):
         ("processor_config.json", {"image_processor": {"image_std": [1, 1, ["x"]]}}),
         ("processor_config.json", {"image_processor": {"resample": {"a": 1}}}),
         ("processor_config.json", {"chat_template": 7}),
+        ("processor_config.json", {"processor_class": "Qwen2Tokenizer"}),
         ("tokenizer_config.json", {"model_max_length": [1]}),
         ("tokenizer.json", {"normalizer": 3}),
         ("tokenizer.json", {"decoder": "x"}),
