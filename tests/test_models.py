@@ -317,3 +317,11 @@ def test_an_outline_leaves_a_model_s_attention_as_it_is(tiny_model):
     chosen = tiny_model.model.config._attn_implementation
     outline(tiny_model.model.config, tiny_model.dtype)
     assert tiny_model.model.config._attn_implementation == chosen == "sdpa"
+
+
+def test_a_tokenizer_with_a_token_that_the_model_has_not_is_refused(copy):
+    """Its end of a turn is renamed: the one that the chat template writes is then a new token."""
+    text = (copy / "tokenizer.json").read_text()
+    (copy / "tokenizer.json").write_text(text.replace('"<|im_end|>"', '"linear"', 1))
+    with pytest.raises(InputError, match="its tokenizer has a token 683, its model not"):
+        load_model(copy, device="cpu")
