@@ -7,6 +7,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from medr1.checkpoints.structure import resolved_configuration
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer.engine import Decoding, predict
@@ -189,6 +190,9 @@ def test_the_attention_is_chosen_here_and_not_by_the_checkpoint(copy, part, key,
         assert not isinstance(value, str) and "config.json is not valid" in str(error)
         return
     parts = (config, config.text_config, config.vision_config)
+    assert [one._attn_implementation for one in parts] == ["sdpa"] * 3
+    resolved = resolved_configuration(copy, "sdpa")
+    parts = (resolved, resolved.text_config, resolved.vision_config)
     assert [one._attn_implementation for one in parts] == ["sdpa"] * 3
     outlined = load_outline(copy, device="cpu").model.config
     assert outlined.text_config._attn_implementation == "eager"
