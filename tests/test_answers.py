@@ -844,6 +844,7 @@ LONG_INPUTS: dict[str, Callable[[int], str]] = {
     "repeated lines": lambda n: "4\n" * (n // 2),
     "open tags": lambda n: "<" * n,
     "tag with blanks": lambda n: "<" + " " * n + "answer>",
+    "blanks and no tag": lambda n: "<" + " " * n + "x",
     "blanks": lambda n: "<answer>C" + " " * n + "</answer>",
     "cues": lambda n: "the answer is " * (n // 14),
     "boxes": lambda n: "\\boxed{" * (n // 7),
