@@ -284,11 +284,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak.
-
-    A folder that holds the current one, or an input that is still to be read, is never moved.
-    """
+def prepare_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak."""
     try:
         if folder.is_dir():
             clear_temporaries(folder)
@@ -298,7 +295,7 @@ def prepare_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()
                         f"{folder} is not empty. Choose another folder, or --overwrite, "
                         "which keeps the old one as .bak."
                     )
-                set_aside(folder, inputs)
+                set_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -306,15 +303,22 @@ def prepare_folder(folder: Path, *, overwrite: bool, inputs: Iterable[Path] = ()
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}.") from None
 
 
-def set_aside(path: Path, inputs: Iterable[Path] = ()) -> None:
+def require_apart(path: Path, inputs: Iterable[Path]) -> None:
+    """InputError where what will be moved aside is, or holds, an input that is there."""
+    for read in inputs:
+        if read.exists() and read.resolve().is_relative_to(path.resolve()):
+            does = "is read too" if read.resolve() == path.resolve() else f"holds {read}"
+            does = "holds the current folder" if read == Path() else does
+            raise InputError(f"{path} {does}, so it cannot be moved aside. Choose another.")
+
+
+def set_aside(path: Path) -> None:
     """Rename to NAME.bak, or NAME.bak.2 and so on: nothing that has such a name is touched.
 
-    A folder that holds the current one, or an input that is still to be read, is refused.
+    A folder that holds the current one is refused. What a command reads is held against its output
+    before the work is done: `require_apart`.
     """
-    for inside in (Path(), *inputs):
-        if inside.resolve().is_relative_to(path.resolve()):
-            what = "the current folder" if inside == Path() else str(inside)
-            raise InputError(f"{path} holds {what}, so it cannot be moved aside. Choose another.")
+    require_apart(path, [Path()])
     names = (f"{path.name}.bak{f'.{number}' if number > 1 else ''}" for number in count(1))
     backup = next(b for b in map(path.with_name, names) if not os.path.lexists(b))
     try:

@@ -64,8 +64,8 @@ __all__ = [
 logger = logging.getLogger("medr1")
 
 CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
-DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+_PROCESSORS = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,12 @@ def load_processor(path: Path, base: Path) -> Any:
     path = path if _has_processor(path) else base
     read_configurations(path)
     with CheckpointErrors(f"cannot load the checkpoint {path}"):
-        return AutoProcessor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        processor: Any = AutoProcessor.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
+        if type(processor).__name__ not in _PROCESSORS:  # of another name, it is half of one
+            raise ValueError(f"processor_class is none of {', '.join(_PROCESSORS)}")
+        return processor
 
 
 def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) -> None:

@@ -439,7 +439,9 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         questions = lengthened(loaded, enlarged(questions, Path(folder)), options.prompt_length)
-        data = training_set(questions.samples, questions.image_root, "nothink", "letter")
+        data = training_set(
+            loaded.processor, questions.samples, questions.image_root, "nothink", "letter"
+        )
         if not options.json and not options.peak_of:
             number = sum(p.numel() for p in loaded.model.parameters())
             print(f"{number / 1e6:.1f} M parameters, {loaded.device}, {loaded.dtype}\n\n{HEADER}")

@@ -2,8 +2,9 @@
 
     python scripts/fuzz.py answers --seconds 300
 
-Targets: answers, readers, images, checkpoints. Any exception but a Medr1Error (and click's, for a
-configuration file) ends the run with a traceback and the smallest input that hypothesis has for it.
+Targets: answers, readers, images, checkpoints, models (which loads a checkpoint and answers with
+it). Any exception but a Medr1Error (and click's, for a configuration file) ends the run with a
+traceback and the smallest input that hypothesis has for it.
 With --engine atheris (pip install atheris) the coverage of medr1's code decides what is tried next,
 else chance does.
 """
@@ -20,8 +21,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parent.parent
+TINY = ROOT / "checkpoints" / "tiny-vl"
 WORDS = [
     "<answer>", "</answer>", "<think>", "</think>", "<answer>C</answer>", "\uff1canswer\uff1e",
     "A)", "B:", "(C)", "the answer is", "not", "no", "yes", "left", "right", "lung", "neither",
@@ -53,6 +55,17 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=8,
 )
+
+LIKELY = st.one_of(
+    st.integers(0, 9),
+    st.sampled_from([14, 16, 28, 56, 64, 128, 671, 672, 677, 683, 0.1, 1.5, 1e-9, [0.5] * 3]),
+    st.sampled_from([{}, [], "", "auto", "eager", "gelu", "silu", "float16", "float64", "int8"]),
+    st.sampled_from(["linear", "yarn", "dynamic", "longrope", "default", "mrope", "left"]),
+    st.sampled_from(["sliding_attention", "full_attention", "qwen2_vl", "qwen3_vl", "float32"]),
+    st.sampled_from(["Qwen2TokenizerFast", "LlamaTokenizer", "CLIPImageProcessor", "Qwen2VLModel"]),
+    st.sampled_from(["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "x" * 3000]),
+)
+"""Values that are right somewhere in a checkpoint, and then often wrong elsewhere."""
 
 
 @st.composite
@@ -216,40 +229,22 @@ def checkpoints(folder: Path) -> Callable[..., None]:
     from medr1.errors import Medr1Error
     from medr1.models import load_processor, read_checkpoint_info
 
-    tiny = ROOT / "checkpoints" / "tiny-vl"
-    shutil.copytree(tiny, folder, dirs_exist_ok=True)
-    adapter = {
-        "peft_type": "LORA", "base_model_name_or_path": str(tiny), "r": 4, "lora_alpha": 8,
-        "target_modules": ["q_proj"], "task_type": "CAUSAL_LM",
-    }  # fmt: skip
+    shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {
         path.name: json.loads(path.read_text())
-        for path in sorted(tiny.glob("*.json"))
+        for path in sorted(TINY.glob("*.json"))
         if path.name != "tokenizer.json"
     }
-    documents["adapter_config.json"] = adapter
+    documents["adapter_config.json"] = {
+        "peft_type": "LORA", "base_model_name_or_path": str(TINY), "r": 4, "lora_alpha": 8,
+        "target_modules": ["q_proj"], "task_type": "CAUSAL_LM",
+    }  # fmt: skip
     documents["model.safetensors.index.json"] = {"weight_map": {"a": "model.safetensors"}}
-    kept = {name: (folder / name).read_bytes() for name in documents if (folder / name).exists()}
 
-    def places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        inside = value.items() if isinstance(value, dict) else ()
-        return [before, *(p for key, inner in inside for p in places(inner, (*before, key)))]
-
-    @given(st.data(), st.sampled_from(sorted(documents)))
-    def run(data: st.DataObject, name: str) -> None:
-        document = json.loads(json.dumps(documents[name]))
-        for _ in range(data.draw(st.integers(1, 3))):
-            *above, key = data.draw(st.sampled_from(places(documents[name])[1:]))
-            owner = document
-            for part in above:
-                owner = owner.get(part) if isinstance(owner, dict) else None
-            if isinstance(owner, dict):
-                owner[key] = data.draw(VALUES)
-        content = json.dumps(document).encode()
-        if data.draw(st.integers(0, 3)) == 0:
-            content = data.draw(damaged(content))
-        (folder / name).write_bytes(content)
-        try:
+    @given(changed(documents, {}))
+    def run(file: tuple[str, bytes]) -> None:
+        name, content = file
+        with put(folder / name, content):
             for look in (
                 read_checkpoint_info, require_sound, checksum_faults,
                 lambda path: load_processor(path, path),
@@ -257,16 +252,105 @@ def checkpoints(folder: Path) -> Callable[..., None]:
             ):  # fmt: skip
                 with suppress(Medr1Error):
                     look(folder)
-            (folder / "x.safetensors").write_bytes(len(content).to_bytes(8, "little") + content)
-            with suppress(Medr1Error):
-                tensor_shapes(folder / "x.safetensors")
-        finally:
-            (folder / "x.safetensors").unlink(missing_ok=True)
-            (folder / name).unlink()
-            if name in kept:
-                (folder / name).write_bytes(kept[name])
+        header = len(content).to_bytes(8, "little") + content
+        with put(folder / "x.safetensors", header), suppress(Medr1Error):
+            tensor_shapes(folder / "x.safetensors")
 
     return run
+
+
+def models(folder: Path) -> Callable[..., None]:
+    from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2VLImageProcessor
+
+    from medr1.cli.verify import _checks
+    from medr1.data.readers import read_questions
+    from medr1.errors import Medr1Error
+    from medr1.infer.engine import Decoding, predict
+    from medr1.models import load_model
+
+    shutil.copytree(TINY, folder, dirs_exist_ok=True)
+    documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}
+    whole = documents["processor_config.json"]
+    documents["preprocessor_config.json"] = whole["image_processor"]
+    documents["video_preprocessor_config.json"] = whole["video_processor"]
+    template = (TINY / "chat_template.jinja").read_text()
+    documents["chat_template.json"] = {"chat_template": template}
+    config = Qwen2_5_VLConfig()
+    pictures = list(vars(Qwen2VLImageProcessor()))
+    keys = {
+        "config.json": [*vars(config), *vars(config.text_config), *vars(config.vision_config)],
+        "generation_config.json": list(vars(GenerationConfig())),
+        "preprocessor_config.json": pictures,
+        "processor_config.json": [*pictures, "image_token", "chat_template", "processor_class"],
+        "tokenizer_config.json": [
+            "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens",
+            "chat_template", "image_token", "padding_side", "truncation_side", "model_max_length",
+            "add_bos_token", "add_eos_token", "split_special_tokens", "model_input_names",
+            "tokenizer_file", "vocab_file", "add_prefix_space", "clean_up_tokenization_spaces",
+        ],
+    }  # fmt: skip
+    questions = read_questions(ROOT / "data" / "tiny_vqa_ds" / "test.json", limit=2)
+    files = changed(documents, keys) | st.tuples(
+        st.just("chat_template.jinja"), damaged(template.encode())
+    )
+
+    @given(files, st.sampled_from(["generate", "both", "options"]), st.booleans())
+    def run(file: tuple[str, bytes], mode: str, samples: bool) -> None:
+        decoding = Decoding(mode, max_new_tokens=3, do_sample=samples, permute=1 + samples)
+        with put(folder / file[0], file[1]):
+            for _, check in _checks(folder, True):
+                with suppress(Medr1Error):
+                    check()
+            with suppress(Medr1Error):
+                loaded = load_model(folder, device="cpu", offline=True)
+                root = questions.image_root
+                predict(loaded, questions.samples, batch_size=2, image_root=root, decoding=decoding)
+
+    return run
+
+
+@st.composite
+def changed(
+    draw: Callable[..., Any], documents: dict[str, Any], more_keys: dict[str, list[str]]
+) -> tuple[str, bytes]:
+    """(name, content) of one of these documents with a few of its values replaced."""
+    name = draw(st.sampled_from(sorted(documents)))
+    document = json.loads(json.dumps(documents[name]))
+    for _ in range(draw(st.integers(1, 3))):
+        *above, key = draw(st.sampled_from(_places(documents[name])[1:]))
+        owner = document
+        with suppress(LookupError, TypeError):  # an earlier round replaced what it lay in
+            for part in above:
+                owner = owner[part]
+            if isinstance(owner, dict) and name in more_keys and draw(st.booleans()):
+                key = draw(st.sampled_from(more_keys[name]))
+            if isinstance(owner, dict) and key in owner and draw(st.integers(0, 9)) == 0:
+                del owner[key]
+            else:
+                owner[key] = draw(VALUES | LIKELY)
+    content = json.dumps(document).encode()
+    return name, draw(damaged(content)) if draw(st.integers(0, 3)) == 0 else content
+
+
+def _places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to each value of a document; of long lists and objects to the first ones."""
+    inside = value.items() if isinstance(value, dict) else ()
+    inside = enumerate(value) if isinstance(value, list) else inside
+    first = list(inside)[:50]
+    return [before, *(way for key, inner in first for way in _places(inner, (*before, key)))]
+
+
+@contextmanager
+def put(path: Path, content: bytes) -> Iterator[None]:
+    """Write the file for the time of the block; what was there comes back after it."""
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.unlink()
+        if before is not None:
+            path.write_bytes(before)
 
 
 # --- running ----------------------------------------------------------------------------------
@@ -286,7 +370,7 @@ def fuzz(target: Callable[[Path], Callable[..., None]], seconds: float) -> int:
 
         run.hypothesis.inner_test = counted  # type: ignore[attr-defined]
         quiet = settings(
-            deadline=None, database=None, max_examples=500, suppress_health_check=list(HealthCheck)
+            deadline=None, database=None, max_examples=100, suppress_health_check=list(HealthCheck)
         )
         run = quiet(run)
         end = time.monotonic() + seconds
@@ -321,13 +405,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    targets = {f.__name__: f for f in (answers, readers, images, checkpoints)}
+    targets = {f.__name__: f for f in (answers, readers, images, checkpoints, models)}
     parser.add_argument("target", choices=targets)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--engine", choices=["hypothesis", "atheris"], default="hypothesis")
     asked = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     if asked.engine == "atheris":

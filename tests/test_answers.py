@@ -844,6 +844,7 @@ LONG_INPUTS: dict[str, Callable[[int], str]] = {
     "repeated lines": lambda n: "4\n" * (n // 2),
     "open tags": lambda n: "<" * n,
     "tag with blanks": lambda n: "<" + " " * n + "answer>",
+    "blanks and no tag": lambda n: "<" + " " * n + "x",
     "blanks": lambda n: "<answer>C" + " " * n + "</answer>",
     "cues": lambda n: "the answer is " * (n // 14),
     "boxes": lambda n: "\\boxed{" * (n // 7),
@@ -892,6 +893,27 @@ def test_a_verdict_on_a_megabyte_takes_few_starts_of_python(name: str) -> None:
             judge(text, ground_truth=gold, options=options, answer_type=kind, question="What?")
 
         assert min(seconds(read) for _ in range(3)) < 6.5 * bare_start()
+
+
+@pytest.mark.parametrize(
+    "words", ["the answer is ", "lung, ", "left lung to right ", "没有左肺结节、"]
+)
+def test_a_verdict_on_a_long_gold_takes_few_starts_of_python(words: str) -> None:
+    output = "It is " + (words * 8_000)[:8_000]
+    for n in (1_000, 10_000, 1_000_000):
+        gold = (words * n)[: n - 1] + "x"
+
+        def read(gold=gold) -> None:
+            judge(output, ground_truth=gold, options={}, answer_type="open", question="What?")
+
+        assert min(seconds(read) for _ in range(3)) < 8 * bare_start()
+
+
+def test_a_gold_longer_than_an_answer_is_undecided_unless_it_is_equal() -> None:
+    gold = "consolidation of the left lower lobe with air bronchograms, " * 20
+    for output, verdict in ((gold, (True, None)), ("Seen: " + gold, (False, "unreadable"))):
+        found = judge(output, ground_truth=gold, options={}, answer_type="open")
+        assert (found.correct, found.undecided) == verdict
 
 
 COSTLY = ["$9^{9^{9^{9}}}$", "$1000000!$", "9**9**9**9", "$\\sum_{i=1}^{10^9} i$", "$" + "(" * 200]

@@ -129,6 +129,7 @@ def test_the_version_is_one_line(tmp_path):
         (["matrix", "nothing.yaml"], "file not found: nothing.yaml"),
         (["matrix", ".", "--from-names", "{train}.json"], "does not hold {train} and {test}"),
         (["rewards", "nothing.jsonl"], "file not found"),
+        (["rewards", "broken.json"], "Error: broken.json, line 1, column 11: not valid"),
         (["data", "audit", "nothing.json"], "file not found: nothing.json"),
         (["data", "audit", "broken.json"], "broken.json, line 2, column"),
         (["data", "audit", "d.json", "--fail-on", "leakage"], "give --against"),

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -251,6 +252,59 @@ def test_the_folder_that_one_is_in_is_not_moved(tmp_path, monkeypatch, folder):
     said = medr1("data", "convert", "q.json", folder, "--overwrite", code=2)
     assert "holds the current folder" in said
     assert tree(tmp_path) == {"here/q.json": json.dumps(items).encode()}
+
+
+HOLDING = [
+    "train --model-path {model} --data {out}/q.json --output-dir {out}",
+    "train --model-path {model} --data q.json --eval-data {out}/q.json --output-dir {out}",
+    "train --model-path {model} --data q.json --image-root {out} --output-dir {out}",
+    "train --model-path {model} --data q.json --prompt {out}/p.txt --output-dir {out}",
+    "train --model-path {out}/lora --data q.json --output-dir {out} --dry-run",
+    "infer --model-path {model} --batch-file q.json --output-file q.json",
+    "robustness --model-path {model} --batch-file {out}/results.json --output-dir {out}",
+    "eval {out}/r.json --output-dir {out}",
+    "eval r.json --data {out}/q.json --output-dir {out}",
+    "eval r.json --ensemble {out}/r.json --output-dir {out}",
+    "data audit {out}/q.json --output-dir {out}",
+    "data audit q.json --against {out}/q.json --output-dir {out}",
+    "compare r.json b={out}/r.json,r.json --output-dir {out}",
+    "matrix {out}/matrix.yaml --output-dir {out}",
+    "matrix matrix.yaml --output-dir {out}",
+    "data convert {out}/q.json {out}",
+    "data convert q.json q.json",
+    "data filter q.json --results {out}/r.json --output-file {out}",
+    "data distill {out}/q.json --results r.json --output-file {out}",
+    "data prepare {out}/q.json --output-dir {out}",
+    "data prepare q.json --splits {out}/q.json --output-dir {out}",
+    "merge {out}/lora --output-dir {out}",
+    "merge {out}/lora --output-dir {out}/lora",
+]
+
+
+@pytest.mark.parametrize("line", HOLDING)
+def test_an_output_that_holds_what_is_read_is_refused_and_not_moved(place, line):
+    (place / "out").mkdir()
+    (place / "r.json").write_text(json.dumps([{"model_output": "A", "ground_truth": "A"}]))
+    (place / "p.txt").write_text("{problem}")
+    (place / "matrix.yaml").write_text("base: {CT: out/r.json}\ncells: {CT: {CT: out/r.json}}\n")
+    for name in ("q.json", "r.json", "p.txt", "lora"):
+        (shutil.copytree if name == "lora" else shutil.copy)(place / name, place / "out" / name)
+    (place / "out" / "matrix.yaml").write_text("base: {CT: ../r.json}\ncells: {CT: {}}\n")
+    shutil.copy(place / "q.json", place / "out" / "results.json")
+    (place / "link").symlink_to("out")
+    before = tree(place)
+    for out in ("out", "link"):
+        said = medr1(*line.format(out=out, model=tiny_vl_folder()).split(), "--overwrite", code=2)
+        assert re.search("(holds|is read too).*, so it cannot be moved aside", said), said
+        assert len(said.strip().splitlines()) == 1 and tree(place) == before
+
+
+def test_a_demo_does_not_move_what_it_is_made_of(tmp_path, monkeypatch):
+    model = tmp_path / "checkpoints" / "tiny-vl"
+    model.mkdir(parents=True)
+    monkeypatch.setattr("medr1.data.tiny.tiny_vl_folder", lambda: model)
+    said = medr1("demo", "--output-dir", model.parent, "--max-steps", "1", code=2)
+    assert "so it cannot be moved aside" in said and model.is_dir()
 
 
 def test_a_backup_takes_the_first_free_name(tmp_path):

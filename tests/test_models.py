@@ -7,6 +7,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from medr1.checkpoints.structure import resolved_configuration
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer.engine import Decoding, predict
@@ -190,6 +191,9 @@ def test_the_attention_is_chosen_here_and_not_by_the_checkpoint(copy, part, key,
         return
     parts = (config, config.text_config, config.vision_config)
     assert [one._attn_implementation for one in parts] == ["sdpa"] * 3
+    resolved = resolved_configuration(copy, "sdpa")
+    parts = (resolved, resolved.text_config, resolved.vision_config)
+    assert [one._attn_implementation for one in parts] == ["sdpa"] * 3
     outlined = load_outline(copy, device="cpu").model.config
     assert outlined.text_config._attn_implementation == "eager"
 
@@ -278,6 +282,7 @@ def test_a_value_that_cannot_be_right_is_one_sentence(copy, file, key, values):
         ("processor_config.json", {"image_processor": {"image_std": [1, 1, ["x"]]}}),
         ("processor_config.json", {"image_processor": {"resample": {"a": 1}}}),
         ("processor_config.json", {"chat_template": 7}),
+        ("processor_config.json", {"processor_class": "Qwen2Tokenizer"}),
         ("tokenizer_config.json", {"model_max_length": [1]}),
         ("tokenizer.json", {"normalizer": 3}),
         ("tokenizer.json", {"decoder": "x"}),
@@ -316,3 +321,11 @@ def test_an_outline_leaves_a_model_s_attention_as_it_is(tiny_model):
     chosen = tiny_model.model.config._attn_implementation
     outline(tiny_model.model.config, tiny_model.dtype)
     assert tiny_model.model.config._attn_implementation == chosen == "sdpa"
+
+
+def test_a_tokenizer_with_a_token_that_the_model_has_not_is_refused(copy):
+    """Its end of a turn is renamed: the one that the chat template writes is then a new token."""
+    text = (copy / "tokenizer.json").read_text()
+    (copy / "tokenizer.json").write_text(text.replace('"<|im_end|>"', '"linear"', 1))
+    with pytest.raises(InputError, match="its tokenizer has a token 683, its model not"):
+        load_model(copy, device="cpu")

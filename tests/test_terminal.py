@@ -234,6 +234,7 @@ def test_no_command_lets_text_of_others_steer_the_terminal(hostile):
     assert sum("PWN" in out + err for _, _, out, err in ran) > 0.7 * len(ran)
 
 
+@pytest.mark.slow  # a process for each command
 def test_no_command_with_a_model_lets_text_of_others_steer_the_terminal(hostile):
     ran = run_all(hostile, [split(line) for line in SLOW])
     assert_harmless(ran)

@@ -14,6 +14,7 @@ from medr1.cli.common import (
     common_options,
     image_root_option,
     json_option,
+    keep_apart,
     option,
     overwrite_option,
     require_writable,
@@ -112,6 +113,7 @@ def audit(
         _check_subset(path, Path(write_image_needed), bool(trains), overwrite)
     if output_dir:
         require_writable(Path(output_dir) / "audit.json")
+    keep_apart(output_dir, [file, *against, image_root, image_hashes], overwrite)
     found = audit_files(
         path,
         trains,
@@ -152,12 +154,13 @@ def _write(
     from medr1.report.audit_page import audit_html
 
     needed: Sequence[int] | None = found.image_needed
+    if output_dir:  # first, because the subset may be written into it
+        prepare_folder(Path(output_dir), overwrite=overwrite)
     if target and needed is not None:
         write_atomic(Path(target), subset_of(path, needed))
     if not output_dir:
         return
     folder = Path(output_dir)
-    prepare_folder(folder, overwrite=overwrite)
     write_atomic(folder / "audit.json", to_json(found.document))
     write_atomic(folder / "items.csv", items_csv(found.items))
     write_atomic(folder / "audit.html", audit_html(found.document, found.items))

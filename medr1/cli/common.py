@@ -18,7 +18,7 @@ import click
 from medr1.answers import PROTOCOLS
 from medr1.cli.configuration import as_typed, read_config
 from medr1.errors import InputError, Medr1Error, OutputError
-from medr1.files import temporary
+from medr1.files import require_apart, temporary
 from medr1.terminal import echo_error, set_up_logging
 
 if TYPE_CHECKING:
@@ -341,6 +341,15 @@ def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
         if not key or not column:
             raise InputError(f"--map {text}: expected is KEY=COLUMN, such as prediction=reply.")
     return {key: column for key, _, column in pairs}
+
+
+def keep_apart(output: str | Path | None, inputs: Iterable[str | Path | None], move: bool) -> None:
+    """InputError where --overwrite (`move`) would move something that is read with the output.
+
+    Of what is not given, and of what is no path here (the id of a hub), nothing is asked.
+    """
+    if move and output:
+        require_apart(Path(output), [Path(read) for read in inputs if read])
 
 
 def require_writable(path: Path) -> None:

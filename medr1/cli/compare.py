@@ -17,6 +17,7 @@ from medr1.cli.common import (
     data_option,
     group_by_option,
     json_option,
+    keep_apart,
     option,
     overwrite_option,
     protocol_option,
@@ -86,6 +87,7 @@ def compare(
 
     if output_dir:
         require_writable(Path(output_dir) / "comparison.json")
+    keep_apart(output_dir, [data, *(file for run in runs for file in _named(run)[1])], overwrite)
     found, notes = _runs(runs, columns_of(mapping), questions_of(data))
     document, rows = compare_runs(
         {

@@ -14,6 +14,7 @@ from medr1.cli.common import (
     columns_of,
     common_options,
     json_option,
+    keep_apart,
     map_option,
     max_errors_option,
     option,
@@ -63,6 +64,7 @@ def convert(**options: Any) -> None:
 
     output = Path(options["output"])
     require_writable(output)
+    keep_apart(output, [options["source"]], options["overwrite"])
     questions = read_questions(options["source"], columns=columns_of(options["mapping"]))
     write_converted(questions, output, options)
 

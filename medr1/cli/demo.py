@@ -11,6 +11,7 @@ from medr1.cli.common import (
     Medr1Command,
     common_options,
     json_option,
+    keep_apart,
     option,
     require_writable,
     seed_option,
@@ -54,12 +55,14 @@ def demo(
     import sys
     from contextlib import nullcontext, redirect_stdout
 
+    from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
     from medr1.demo import run_demo
     from medr1.files import prepare_folder, to_json
     from medr1.report.tables import demo_samples, demo_table
 
     folder = Path(output_dir)
     require_writable(folder / "demo.json")
+    keep_apart(folder, [tiny_vl_folder(), tiny_vqa_folder()], move=True)
     prepare_folder(folder, overwrite=True)
     document = run_demo(folder, prompt=prompt, seed=seed, max_steps=max_steps)
     if full:

@@ -20,6 +20,7 @@ from medr1.cli.common import (
     group_by_option,
     image_root_option,
     json_option,
+    keep_apart,
     option,
     overwrite_option,
     protocol_option,
@@ -167,6 +168,9 @@ def evaluate(
     files = result_files(results)
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
+    named = ("data", "train_data", "ablated", "calibrate_on", "robustness")
+    read = [*files, image_root, *asked["ensemble"], *(asked[name] for name in named)]
+    keep_apart(output_dir, read, overwrite)
     summaries: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
     failed: list[str] = []
@@ -178,7 +182,7 @@ def evaluate(
             if output_dir:
                 shown += _gallery(evaluation, path, judged)
         if output_dir:
-            prepare_folder(Path(output_dir), overwrite=overwrite, inputs=files)
+            prepare_folder(Path(output_dir), overwrite=overwrite)
             lines.seek(0)
             _write(
                 Path(output_dir), summaries, shown, lines, _image_roots(files, image_root, asked)

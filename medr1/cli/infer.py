@@ -16,6 +16,7 @@ from medr1.cli.common import (
     device_options,
     image_root_option,
     json_option,
+    keep_apart,
     load,
     max_errors_option,
     model_path_option,
@@ -201,6 +202,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
         raise click.UsageError("--option goes with --question; in a file each item has its own.")
     output = Path(options["output_file"])
     require_writable(output)
+    keep_apart(output, [options["batch_file"]], options["overwrite"])
     require_free(output)
     root = options["image_root"]
     questions = read_questions(

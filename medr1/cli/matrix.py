@@ -14,6 +14,7 @@ from medr1.cli.common import (
     common_only_option,
     common_options,
     json_option,
+    keep_apart,
     option,
     overwrite_option,
     protocol_option,
@@ -114,10 +115,14 @@ def matrix(
         require_writable(Path(output_dir) / "matrix.json")
     read = _Results()
     layout = _layout(sources, from_names, by, base_name, read)
+    trained_on = _train_files(layout.train_data, train_data)
+    rows = [layout.base, *layout.cells.values(), trained_on]
+    files = (file for row in rows for several in row.values() for file in several)
+    keep_apart(output_dir, [*sources, *files], overwrite)
     document = matrix_of(
         {train: read.row(row) for train, row in layout.cells.items()},
         read.row(layout.base),
-        _train_samples(layout.train_data, train_data),
+        _train_samples(trained_on),
         settings=Settings(protocol, cluster_by, seed=seed),
         common_only=common_only,
     )
@@ -183,17 +188,21 @@ def _layout(
     return layout_from_metadata({Path(name): read[Path(name)] for name in sources}, by, base_name)
 
 
-def _train_samples(files: Mapping[str, Files], given: Sequence[str]) -> dict[str, list[Sample]]:
+def _train_files(files: Mapping[str, Files], given: Sequence[str]) -> dict[str, list[Path]]:
     """Domain -> its training questions, from the YAML file and from --train-data."""
-    from medr1.data.readers import read_questions, split_file
-
     found = {domain: list(paths) for domain, paths in files.items()}
     for entry in given:
         domain, equals, path = entry.partition("=")
         if not equals or not domain.strip() or not path:
             raise InputError(f"--train-data {entry[:80]!r} is not DOMAIN=PATH. Write it like that.")
         found.setdefault(domain.strip(), []).append(Path(path))
+    return found
+
+
+def _train_samples(files: Mapping[str, Sequence[Path]]) -> dict[str, list[Sample]]:
+    from medr1.data.readers import read_questions, split_file
+
     return {
         domain: [s for path in paths for s in read_questions(split_file(path, "train")).samples]
-        for domain, paths in found.items()
+        for domain, paths in files.items()
     }

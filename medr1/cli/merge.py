@@ -10,6 +10,7 @@ import click
 from medr1.cli.common import (
     Medr1Command,
     common_options,
+    keep_apart,
     offline_option,
     option,
     overwrite_option,
@@ -54,11 +55,10 @@ def merge(adapter: str, **options: Any) -> None:
         raise InputError(
             f"{folder} holds no adapter_config.json: it is a whole model already. Give an adapter."
         )
-    if output.exists() and output.resolve() == folder.resolve():
-        raise InputError(f"{output} is the adapter itself. Choose another --output-dir.")
+    base = find_base(folder, offline=options["offline"])
+    keep_apart(output, [folder, base], options["overwrite"])
     dtype = options["dtype"]
     if dtype == "auto":
-        base = find_base(folder, offline=options["offline"])
         config = read_configuration(base / "config.json")
         said = config.get("dtype") or config.get("torch_dtype")
         dtype = said if said in DTYPES else "float32"

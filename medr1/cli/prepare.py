@@ -15,6 +15,7 @@ from medr1.cli.common import (
     columns_of,
     common_options,
     json_option,
+    keep_apart,
     map_option,
     max_errors_option,
     option,
@@ -106,6 +107,8 @@ def prepare(**options: Any) -> None:
 
     output = Path(options["output_dir"])
     require_writable(output / "manifest.json")
+    read = [options[name] for name in ("source", "image_root", "splits")]
+    keep_apart(output, read, options["overwrite"])
     names = ("restricted", "split", "group_by", "test_share", "by", "size", "square", "seed")
     plan = Preparation(
         source=Path(options["source"]),

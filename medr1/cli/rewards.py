@@ -33,7 +33,7 @@ def rewards(file: str, prompt: str) -> None:
         if not line.strip():
             continue
         where = f"{file}, line {number}"
-        case = parse_json(line, where)
+        case = parse_json(line, file, first_line=number)
         for key in ("content", "solution"):
             if not isinstance(case, dict) or not isinstance(case.get(key), str):
                 raise InputError(f"{where}: expected an object with a text {key!r}.")

@@ -18,6 +18,7 @@ from medr1.cli.common import (
     device_options,
     image_root_option,
     json_option,
+    keep_apart,
     load,
     max_errors_option,
     model_path_option,
@@ -109,6 +110,7 @@ def robustness(**options: Any) -> None:
 
     output = Path(options["output_dir"]) / "results.json"
     require_writable(output)
+    keep_apart(output, [options["batch_file"]], options["overwrite"])
     kinds = chosen_kinds(options["perturbations"] or DEFAULT)
     if options["prompt"]:
         template(options["prompt"])  # refused before a model is loaded

@@ -13,6 +13,7 @@ from medr1.cli.common import (
     Medr1Command,
     common_options,
     json_option,
+    keep_apart,
     max_errors_option,
     option,
     overwrite_option,
@@ -183,6 +184,7 @@ def _read(options: dict[str, Any], output: Path) -> tuple[Questions, list[list[P
     from medr1.evaluate.results import read_results
 
     require_writable(output)
+    keep_apart(output, [options["source"], *options["results"]], options["overwrite"])
     require_format(output)
     questions = read_questions(split_file(options["source"], "train"))
     runs = [

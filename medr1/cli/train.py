@@ -19,6 +19,7 @@ from medr1.cli.common import (
     device_options,
     image_root_option,
     json_option,
+    keep_apart,
     model_path_option,
     offline_option,
     option,
@@ -293,6 +294,8 @@ def train(ctx: click.Context, **options: Any) -> None:
 
 def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     """What the command prints: the plan, or where the checkpoint lies; first process only."""
+    from medr1.checkpoints.adapters import find_base
+    from medr1.checkpoints.finding import is_adapter
     from medr1.files import to_json
     from medr1.models import choose_device, choose_dtype, find_checkpoint, load_outline
     from medr1.train.stopping import end_with_launcher
@@ -306,6 +309,9 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     require_writable(output / "training.json")
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
+    base = find_base(checkpoint, offline=options["offline"]) if is_adapter(checkpoint) else None
+    read = [options[name] for name in ("data", "eval_data", "image_root", "prompt")]
+    keep_apart(output, [*read, checkpoint, base], options["overwrite"])
 
     from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved

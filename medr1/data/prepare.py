@@ -102,8 +102,7 @@ def prepare(
     items, meta = _assigned(plan, source, problems)
     pictures, names = place_pictures([(item.domain, item.sample.images[0]) for item in items])
     meta = {**meta, "items": len(items)}
-    inputs = [path for path in (plan.source, plan.image_root) if path is not None]
-    if (done := _begin(output, meta, overwrite, inputs)) is not None:
+    if (done := _begin(output, meta, overwrite)) is not None:
         return done
     with Journal(output / _JOURNAL, meta, len(pictures)) as journal:
         _make(plan, source, pictures, output, journal, workers)
@@ -121,9 +120,7 @@ def prepare(
     return manifest
 
 
-def _begin(
-    output: Path, meta: Mapping[str, Any], overwrite: bool, inputs: Sequence[Path]
-) -> dict[str, Any] | None:
+def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
     """Have an output folder to go on in; its manifest where it is complete already."""
     require_unlocked(output / _JOURNAL)
     if overwrite or not (output / _JOURNAL).exists():
@@ -141,7 +138,7 @@ def _begin(
                 f"{output} holds another preparation ({changed} differ). Choose another "
                 "--output-dir, or --overwrite, which keeps the old as .bak."
             )
-        prepare_folder(output, overwrite=overwrite, inputs=inputs)
+        prepare_folder(output, overwrite=overwrite)
     clear_temporaries(output)
     return None
 

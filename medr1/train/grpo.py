@@ -76,27 +76,21 @@ def build_trainer(
     config: GRPOConfig = trainer_config(settings, loaded)
     if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    longest = config.max_completion_length
-    rewards: Any = reward_functions(
-        settings.rewards, settings.prompt, max_completion_length=longest
-    )
+    longest = {"max_completion_length": config.max_completion_length}
+    rewards: Any = reward_functions(settings.rewards, settings.prompt, **longest)
     output = settings.output_dir
+    logs: list[Any] = [MetricsLog(output / "metrics.jsonl"), AlarmLog(output / "alarms.jsonl")]
+    asked = questions.image_root, settings.prompt, loaded.info.answer_style
     trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
     trainer = trainer_class(
         model=loaded.model,
         reward_funcs=list(rewards),
         args=config,
-        train_dataset=training_set(
-            samples, questions.image_root, settings.prompt, loaded.info.answer_style
-        ),
+        train_dataset=training_set(loaded.processor, samples, *asked),
         processing_class=loaded.processor,
         peft_config=lora_config(settings),
-        callbacks=[
-            MetricsLog(output / "metrics.jsonl"),
-            AlarmLog(output / "alarms.jsonl"),
-            *callbacks,
-        ],
+        callbacks=logs + list(callbacks),
     )
     config.model_init_kwargs = None  # no setting of the run, and not to be written with them
     if settings.completions_steps:
@@ -153,14 +147,14 @@ def fitting_samples(
 
 
 def training_set(
-    samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
+    processor: Any, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
 ) -> Dataset:
     """The samples as the columns TRL reads; an image is decoded once for the rows asked for."""
     from datasets import Dataset
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [samples[index] for index in batch["index"]]
-        images = open_images(chosen, image_root)
+        images = open_images(chosen, image_root, processor)
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
             "images": [[images[name] for name in s.images] for s in chosen],

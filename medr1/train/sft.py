@@ -105,11 +105,14 @@ def training_set(
     """
     from datasets import Dataset
 
+    prompts = [rendered(loaded, sample, prompt) for sample in samples]
+    processor = loaded.processor  # all that `rows` refers to is pickled, so not the model
+
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [samples[index] for index in batch["index"]]
-        images = open_images(chosen, image_root)
+        images = open_images(chosen, image_root, processor)
         return {
-            "prompt": [rendered(loaded, sample, prompt) for sample in chosen],
+            "prompt": [prompts[index] for index in batch["index"]],
             "completion": [completions[index] for index in batch["index"]],
             "images": [[images[name] for name in sample.images] for sample in chosen],
         }

@@ -131,6 +131,11 @@ def test_a_bomb_is_refused_by_ratio_before_it_is_unpacked(refused, tmp_path):
     tracemalloc.stop()
 
 
+def test_a_bomb_beside_what_does_not_shrink_is_refused_by_its_own_ratio(refused, tmp_path):
+    make_zip(tmp_path / "x.zip", {"noise.png": os.urandom(1 << 20), "a.png": bytes(32 << 20)})
+    assert "'a.png' unpacks to over 200 times" in refused(tmp_path / "x.zip")
+
+
 @pytest.mark.parametrize("ending", ["zip", "tar.gz"])
 def test_a_bomb_of_many_small_members_is_refused_by_their_sum(ending, refused, tmp_path):
     members = {f"{n}.png": bytes(8_000_000) for n in range(60)}

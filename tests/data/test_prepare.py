@@ -302,6 +302,7 @@ def children(pid):
     return [int(child) for child in path.read_text().split()] if path.exists() else []
 
 
+@pytest.mark.slow  # a dozen processes
 def test_killed_and_resumed_it_ends_with_the_same_bytes(sources, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     # enlarged, so that there is time to be killed

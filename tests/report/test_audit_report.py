@@ -162,6 +162,11 @@ def test_the_image_needed_subset_is_a_split_of_its_own(tmp_path):
         result = run(paths[0], "--against", paths[1], "--write-image-needed", wrong, code=2)
         assert says in result.stderr
     assert "give --against" in run(paths[0], "--write-image-needed", needed, code=2).stderr
+    folder = paths[0].parent / "audited"
+    for how in ((), ("--overwrite",)):
+        options = ("--output-dir", folder, "--write-image-needed", folder / "needed.json", *how)
+        run(paths[0], "--against", paths[1], *options)
+        assert {"audit.json", "needed.json"} <= {path.name for path in folder.iterdir()}
 
 
 # --- in a browser -----------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def trainer_of(kind, loaded, validation, folder, peft=None, **fields) -> Any:
         reward_funcs=[lambda completions, **columns: [0.0] * len(completions)],
         args=config,
         train_dataset=training_set(
-            validation.samples[:4], validation.image_root, "nothink", "text"
+            loaded.processor, validation.samples[:4], validation.image_root, "nothink", "text"
         ),
         processing_class=loaded.processor,
         peft_config=peft,
@@ -255,9 +255,9 @@ def test_a_fault_in_the_packing_is_seen(
 # --- generation -------------------------------------------------------------------------------
 
 
-def prompts_of(samples, image_root):
+def prompts_of(processor, samples, image_root):
     """The prompts as TRL has them, G rows of each, their pictures of several sizes."""
-    rows = training_set(samples, image_root, "nothink", "text")[:]
+    rows = training_set(processor, samples, image_root, "nothink", "text")[:]
     contents = [
         [
             *({"type": "image", "image": image.resize(size)} for image in images),
@@ -282,7 +282,7 @@ def generated(trainer, prompts):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_tokens_are_generated(kind, do_sample, cache, random_model, validation, tmp_path):
     loaded = random_model(kind)
-    prompts = prompts_of(validation.samples[:3], validation.image_root)
+    prompts = prompts_of(loaded.processor, validation.samples[:3], validation.image_root)
     said = []
     for made in (GRPOTrainer, SharedPrefixTrainer):
         trainer = trainer_of(made, loaded, validation, tmp_path)
@@ -310,7 +310,8 @@ def test_a_compiled_decoding_step_generates_the_same_tokens(random_model, valida
         torch._dynamo.utils.counters.clear()
         said[way], graphs = [], []
         for start in (0, 3):  # prompts of other lengths: the same cache, compiled once
-            prompts = prompts_of(validation.samples[start : start + 3], validation.image_root)
+            samples = validation.samples[start : start + 3]
+            prompts = prompts_of(loaded.processor, samples, validation.image_root)
             said[way].append(generated(trainer, prompts)[0])
             graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
         assert graphs[0] == graphs[1] and (graphs[0] > 0) == (way == "compiled")
@@ -492,8 +493,9 @@ def test_images_and_prompts_are_run_once_for_each_group(questions, tmp_path):
     assert counts[True] == {"encoded": 3 * 4, "processed": 4}
 
 
-def test_an_image_is_decoded_once_for_the_rows_of_its_group(questions):
-    rows = training_set(questions.samples[:2], questions.image_root, "nothink", "text")[[0, 0, 1]]
+def test_an_image_is_decoded_once_for_the_rows_of_its_group(tiny_model, questions):
+    samples, root = questions.samples[:2], questions.image_root
+    rows = training_set(tiny_model.processor, samples, root, "nothink", "text")[[0, 0, 1]]
     assert rows["images"][0][0] is rows["images"][1][0]
     assert rows["images"][0][0] is not rows["images"][2][0]
 

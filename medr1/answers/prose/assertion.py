@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from medr1.answers.prose.competing import OR, answers_otherwise, has_more, is_the_value
-from medr1.answers.prose.golds import EMPTY, Gold, parse_gold
+from medr1.answers.prose.golds import EMPTY, LONGEST_GOLD, Gold, parse_gold
 from medr1.answers.prose.languages import CHINESE, OTHER, judge_chinese, language_of
 from medr1.answers.prose.measures import (
     is_only_measure,
@@ -36,12 +36,13 @@ _COUNT = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b", re.IGNORECASE)
 def judge_prose(question: str, gold: str, answer: str) -> Outcome:
     """What an answer in prose comes to, held against the gold of an open question."""
     language = language_of(answer)
+    is_report = len(gold) > LONGEST_GOLD
     if language == CHINESE:
-        return judge_chinese(fold(gold), answer)
+        return Outcome.UNDECIDED if is_report else judge_chinese(fold(gold), answer)
     prose = read_prose(answer)
     if prose.refused:
         return Outcome.REFUSED
-    if language == OTHER:
+    if language == OTHER or is_report:
         return Outcome.UNDECIDED
     if is_enumeration("; ".join(sentence.text for sentence in prose.sentences)):
         return Outcome.UNDECIDED

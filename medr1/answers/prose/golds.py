@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from medr1.answers.prose.terms import forms_of, pieces_of, stems, terms_of, word_set, words_of
 
@@ -18,6 +18,8 @@ HEADS = stems(
     " photograph projection lesion stain phase color organ lobe level mri cavity"
 )
 """Words that a gold may carry and an answer may leave out: "MRI scan", "left side"."""
+LONGEST_GOLD = 1_000
+"""Characters of a gold that is still taken apart; a longer one is a report and no answer."""
 _NEGATIVE = re.compile(
     r"^(?:no|not|without|absence of|absent|negative for|negative|none|nil)\b\s*"
     r"(?:evidence of |signs? of )?",
@@ -59,9 +61,10 @@ class Gold:
     relates: bool = False
     """Whether it says where something lies by another thing: "above the carina"."""
 
-    @property
+    @cached_property
     def parts(self) -> tuple[Part, ...]:
-        return tuple(part for member in self.members for part in member)
+        """The parts of all members, each once."""
+        return tuple(dict.fromkeys(part for member in self.members for part in member))
 
 
 @lru_cache(maxsize=4096)

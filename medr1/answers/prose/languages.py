@@ -25,6 +25,8 @@ _JOINTS = re.compile(r"[,\u3001;]|\u548c|\u4e0e|\u53ca")
 _NO = re.compile(r"不|没|無|无|未|否|非|排除")
 _YES = re.compile(r"是|有|对|存在|包含|可以|能|正确")
 _DENIED = re.compile(r"(?:不是|没有|没|无|未见|不|非|排除|并非)[^,。;]{0,4}$")
+_REACH = 8
+"""Characters in which a denial stands whole."""
 _YES_NO = word_set("是 是的 有 对 存在 包含 能 可以 正确 不是 没有 否 不 无 不存在 不包含 不能")
 _LEFT, _RIGHT = "左", "右"
 
@@ -46,7 +48,7 @@ def judge_chinese(gold: str, answer: str) -> Outcome:
     gold, answer = gold.strip(" .。"), answer.strip(" .。")
     if gold in _YES_NO:
         return _right_if(_polarity(gold) == _polarity(answer) is not None)
-    members = [member.strip() for member in _JOINTS.split(gold) if member.strip()]
+    members = {member.strip() for member in _JOINTS.split(gold) if member.strip()}
     if not members or not all(_is_asserted(member, answer) for member in members):
         return Outcome.WRONG
     for side, other in ((_LEFT, _RIGHT), (_RIGHT, _LEFT)):
@@ -71,4 +73,4 @@ def _polarity(text: str) -> bool | None:
 def _is_asserted(member: str, answer: str) -> bool:
     """Whether the answer has the words, and does not deny them right before."""
     places = [match.start() for match in re.finditer(re.escape(member.lower()), answer.lower())]
-    return any(not _DENIED.search(answer[:place]) for place in places)
+    return any(not _DENIED.search(answer[max(0, place - _REACH) : place]) for place in places)

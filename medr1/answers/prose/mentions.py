@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -48,7 +49,7 @@ def _named(part: Part, sentence: Sentence) -> list[tuple[int, ...]]:
     single = {
         form[0] for form in part.forms if len(form) == 1 and (part.kind == "" or len(form[0]) > 3)
     }
-    return [(i,) for i, word in enumerate(sentence.words) if word.stem in single]
+    return [(i,) for i in sorted(i for stem in single for i in sentence.places.get(stem, ()))]
 
 
 @lru_cache(maxsize=4096)
@@ -193,30 +194,28 @@ def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
     """Whether the sentence asserts every needed part: in one clause where a side is among them, in
     one member of a list where the gold has several of more than one part, in order where it says
     something."""
-    found: list[list[tuple[int, ...]]] = []
+    found: dict[Part, list[tuple[int, ...]]] = {}
     elsewhere = _segments_of_other_side(gold.asked_side, sentence)
-    for part in member:
-        if not part.needed:
-            continue
-        spots = [
+    needed = [part for part in member if part.needed]
+    for part in dict.fromkeys(needed):
+        found[part] = [
             spot
             for spot in spots_of(part, sentence)
             if is_asserted(spot, part, sentence, related=gold.relates)
             and sentence.segment[spot[0]] not in elsewhere
         ]
-        if not spots:
+        if not found[part]:
             return False
-        found.append(spots)
-    sides = [p for p in member if p.kind == "side" and p.needed]
-    if sides and len(found) > 1:
-        clauses = [{sentence.clause[spot[0]] for spot in spots} for spots in found]
+    if len(needed) > 1 and any(part.kind == "side" for part in found):
+        clauses = [{sentence.clause[spot[0]] for spot in spots} for spots in found.values()]
         if not set.intersection(*clauses):
             return False
-    if len(found) > 1 and sum(len(m) > 1 for m in gold.members) > 1:
-        segments = [{sentence.segment[spot[0]] for spot in spots} for spots in found]
+    if len(needed) > 1 and sum(len(m) > 1 for m in gold.members) > 1:
+        segments = [{sentence.segment[spot[0]] for spot in spots} for spots in found.values()]
         if not set.intersection(*segments):
             return False
-    return not gold.ordered or _in_order(found)
+    starts = {part: sorted(spot[0] for spot in spots) for part, spots in found.items()}
+    return not gold.ordered or _in_order([starts[part] for part in needed])
 
 
 def _segments_of_other_side(asked: str, sentence: Sentence) -> set[int]:
@@ -228,14 +227,14 @@ def _segments_of_other_side(asked: str, sentence: Sentence) -> set[int]:
     return {n for n, s in sides.items() if s & _SIDES and s.isdisjoint((asked, "bilateral"))}
 
 
-def _in_order(found: list[list[tuple[int, ...]]]) -> bool:
-    """Whether the parts can be taken one behind the other."""
+def _in_order(starts: list[list[int]]) -> bool:
+    """Whether the parts, of each its places in order, can be taken one behind the other."""
     last = -1
-    for spots in found:
-        behind = [spot[0] for spot in spots if spot[0] > last]
-        if not behind:
+    for places in starts:
+        behind = bisect_right(places, last)
+        if behind == len(places):
             return False
-        last = min(behind)
+        last = places[behind]
     return True
 
 

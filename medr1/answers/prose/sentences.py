@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from medr1.answers.prose.cues import (
     CALLED,
@@ -61,11 +62,19 @@ class Sentence:
     generic: list[bool] = field(default_factory=list)
     """Where it speaks of a thing in general."""
 
-    @property
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Stem -> the indices of the words that have it."""
+        found: dict[str, list[int]] = {}
+        for i, word in enumerate(self.words):
+            found.setdefault(word.stem, []).append(i)
+        return found
+
+    @cached_property
     def favored(self) -> bool:
         return bool(FAVORED.search(self.text)) and not NOT_FAVORED.search(self.text)
 
-    @property
+    @cached_property
     def favored_clauses(self) -> set[int]:
         """The clauses that choose one of several possibilities."""
         if not self.favored:
@@ -77,7 +86,7 @@ class Sentence:
             if any(word.start <= place < word.start + len(word.raw) for place in places)
         }
 
-    @property
+    @cached_property
     def concluding(self) -> bool:
         return bool(CONCLUDING.search(self.text))
 
