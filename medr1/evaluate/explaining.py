@@ -49,7 +49,7 @@ def page() -> str:
     parts = [
         "# What the numbers are",
         "Each number of `medr1 eval`'s summary.json: its formula, what is done to the texts "
-        "before, the library that computes it, and how it is read. `medr1 eval --explain METRIC` "
+        "before, the library that computes it, and how it is read. `medr1 eval --explain accuracy` "
         "prints the same with the versions that are installed.",
         "Nothing is dropped: an item that failed or whose answer could not be read is in every "
         "denominator. Every metric has a 95 % interval. This page is written by "
