@@ -243,15 +243,17 @@ def test_overwrite_of_results_removes_no_file_that_is_there(place):
 
 
 @pytest.mark.parametrize("folder", [".", "..", "../here"])
-def test_the_folder_that_one_is_in_is_not_moved(tmp_path, monkeypatch, folder):
+def test_the_folder_that_one_is_in_is_not_moved(tmp_path, tmp_path_factory, monkeypatch, folder):
     here = tmp_path / "here"
     here.mkdir()
+    (here / "a.txt").write_text("mine")
     monkeypatch.chdir(here)
+    questions = tmp_path_factory.mktemp("questions") / "q.json"
     items = [{"image": "a.png", "question": "Which? A)CT, B)MRI", "ground_truth": "A"}]
-    (here / "q.json").write_text(json.dumps(items))
-    said = medr1("data", "convert", "q.json", folder, "--overwrite", code=2)
+    questions.write_text(json.dumps(items))
+    said = medr1("data", "convert", questions, folder, "--overwrite", code=2)
     assert "holds the current folder" in said
-    assert tree(tmp_path) == {"here/q.json": json.dumps(items).encode()}
+    assert tree(tmp_path) == {"here/a.txt": b"mine"}
 
 
 HOLDING = [
