@@ -138,7 +138,7 @@ def _offence(text: str) -> tuple[int, str]:
                 seen.add(key)
         elif first.isalpha() or token[0] == "-Infinity":
             if token[0] not in ("true", "false", "null"):
-                return place, f"{token[0]} is no number in JSON; use null"
+                return place, f"{token[0]} is not a number in JSON; use null"
         elif len(token[0]) > _MAX_DIGITS or math.isinf(float(token[0])):
             return place, "a number too large"
     return 0, "refused"

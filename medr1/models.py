@@ -310,7 +310,7 @@ def load_processor(path: Path, base: Path) -> Any:
             path, trust_remote_code=False, local_files_only=True
         )
         if type(processor).__name__ not in _PROCESSORS:  # of another name, it is half of one
-            raise ValueError(f"processor_class is none of {', '.join(_PROCESSORS)}")
+            raise ValueError(f"processor_class is not one of {', '.join(_PROCESSORS)}")
         return processor
 
 

@@ -133,7 +133,7 @@ def test_the_version_is_one_line(tmp_path):
         (["data", "audit", "nothing.json"], "file not found: nothing.json"),
         (["data", "audit", "broken.json"], "broken.json, line 2, column"),
         (["data", "audit", "d.json", "--fail-on", "leakage"], "give --against"),
-        (["data", "audit", "d.json", "--fail-on", "leaks"], "'leaks' is none of leakage"),
+        (["data", "audit", "d.json", "--fail-on", "leaks"], "'leaks' is not one of leakage"),
         (
             ["infer", "--model-path", "nothing", "--image-path", "x.png", "--question", "q"],
             "nothing",

@@ -127,7 +127,7 @@ def test_a_dry_run_says_what_would_be_asked(tmp_path):
     ("arguments", "says"),
     [
         (("--perturbations", "jpg"), "Did you mean jpeg?"),
-        (("--severities", "1,6"), "6 is none of 1, 2, 3, 4, 5"),
+        (("--severities", "1,6"), "6 is not one of 1, 2, 3, 4, 5"),
         (("--severities", "high"), "not a list of int"),
         (("--batch-file", "nothing.json"), "file not found: nothing.json"),
         (("--batch-file", "no-gold.json"), "no item can be asked and judged: 1 without ground"),

@@ -34,7 +34,7 @@ def _gates(
 ) -> tuple[str, ...]:
     for name in value or ():
         if name not in GATES:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(GATES)}.", ctx, param)
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(GATES)}.", ctx, param)
     return value or ()
 
 

@@ -144,7 +144,7 @@ def _severities(given: tuple[int, ...]) -> tuple[int, ...]:
     from medr1.data.perturbations import SEVERITIES
 
     if wrong := [number for number in given if number not in SEVERITIES]:
-        raise InputError(f"--severities: {wrong[0]} is none of 1, 2, 3, 4, 5.")
+        raise InputError(f"--severities: {wrong[0]} is not one of 1, 2, 3, 4, 5.")
     if not given:
         raise InputError("--severities: name at least one of 1, 2, 3, 4, 5.")
     return tuple(sorted(set(given)))

@@ -260,7 +260,7 @@ def _gold(reading: Reading, options: Mapping[str, str]) -> str | None:
     letter = gold_letter(gold, options, text_first=key == "gt_answer")
     if letter is None:
         reading.fail(
-            "bad_ground_truth", f"{key!r} ({gold[:60]!r}) is none of the options; correct it."
+            "bad_ground_truth", f"{key!r} ({gold[:60]!r}) is not one of the options; correct it."
         )
     return letter
 

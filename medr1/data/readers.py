@@ -106,7 +106,7 @@ def read_questions(
     """
     path = Path(path)
     if image_root is not None and not image_root.is_dir():
-        raise InputError(f"the image root {image_root} is no folder. Check --image-root.")
+        raise InputError(f"the image root {image_root} is not a folder. Check --image-root.")
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
     root = ImageRoot(image_root or _root(path), closed=image_root is not None)
     return Questions(samples, failures, root, sha256_of(path), path.name)

@@ -91,7 +91,7 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
             "Write it like '{train}_{test}.json'."
         )
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; --from-names reads the names in one.")
+        raise InputError(f"{folder} is not a folder; --from-names reads the names in one.")
     found: dict[tuple[str, str], Files] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

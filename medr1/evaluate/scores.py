@@ -111,7 +111,7 @@ def _gold(sample: Sample) -> str | None:
 
 
 def _place(answer: str | None, keys: Sequence[str], sample: Sample) -> int:
-    """The place of the key that is this answer; -1 where it is none of them, or "".
+    """The place of the key that is this answer; -1 where it is not one of them, or "".
 
     By its name, in capitals or without; with no options also by what it says.
     """

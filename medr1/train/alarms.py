@@ -60,10 +60,10 @@ def alarms(history: History, settings: Settings | None = None) -> dict[str, str]
 
     Of the settings it needs `prompts_per_step`, which says how much a mean reward scatters.
     """
-    found = {name: check(history, settings or {}) for name, check in ALARMS.items()}
-    if found["equal_rewards"]:
-        found["zero_variance"] = None  # says the same, and less
-    return {name: sentence for name, sentence in found.items() if sentence}
+    sentences = {name: check(history, settings or {}) for name, check in ALARMS.items()}
+    if sentences["equal_rewards"]:
+        sentences["zero_variance"] = None  # the same event, with less detail
+    return {name: sentence for name, sentence in sentences.items() if sentence}
 
 
 def reward_fall(history: History, settings: Settings) -> str | None:
@@ -310,8 +310,8 @@ def covered(history: History, steps: int) -> int:
 
 def error_of_change(history: History, spread: str, settings: Settings) -> float:
     """The standard error of a `change`, from what is logged of the spread over completions."""
-    found = change(history, spread)
-    return fmean(found) * sqrt(2 / STEPS / _prompts(settings)) if found else 0.0
+    spreads = change(history, spread)
+    return fmean(spreads) * sqrt(2 / STEPS / _prompts(settings)) if spreads else 0.0
 
 
 def _steps_of(history: History, now: Sequence[float], before: Sequence[float]) -> tuple[int, int]:

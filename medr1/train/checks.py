@@ -90,22 +90,22 @@ def refused(what: str) -> Iterator[None]:
 
 
 def _require_combination(config: Any, loaded: Any, rewards: int | None) -> None:
-    found = [*_of_any(config, loaded), *(_of_sft(config, loaded) if rewards is None else ())]
+    checks = [*_of_any(config, loaded), *(_of_sft(config, loaded) if rewards is None else ())]
     if rewards is not None:
-        found += _of_grpo(config, loaded, rewards)
-    for sentence, applies in found:
+        checks += _of_grpo(config, loaded, rewards)
+    for sentence, applies in checks:
         if applies:
             raise InputError(sentence)
 
 
 def _of_any(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
-    """Sentences about settings that go with no method, and whether they apply."""
+    """Reasons to refuse settings under any method, and whether each applies."""
     from accelerate.utils import DynamoBackend
     from torch._inductor import list_mode_options
 
     text = loaded.model.config.get_text_config()
     workers = config.dataloader_num_workers
-    backends = [one.value.lower() for one in DynamoBackend]
+    backends = [backend.value.lower() for backend in DynamoBackend]
     backend, mode = config.torch_compile_backend, config.torch_compile_mode
     modes = list(list_mode_options())
     yield (
@@ -128,11 +128,11 @@ def _of_any(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
         and bool(config.dataloader_persistent_workers or config.dataloader_multiprocessing_context),
     )
     yield (
-        f"torch_compile_backend: {backend!r} is none of {', '.join(backends)}.",
+        f"torch_compile_backend: {backend!r} is not one of {', '.join(backends)}.",
         backend is not None and backend.lower() not in backends,
     )
     yield (
-        f"torch_compile_mode: {mode!r} is none of {', '.join(modes)}.",
+        f"torch_compile_mode: {mode!r} is not one of {', '.join(modes)}.",
         mode is not None and mode not in modes,
     )
 
@@ -145,7 +145,7 @@ def _of_sft(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
         config.train_sampling_strategy in ("group_by_length", "batch_rebalance"),
     )
     yield (
-        f"pad_token: {config.pad_token!r} is no token of {loaded.path}. Leave it out.",
+        f"pad_token: {config.pad_token!r} is not a token of {loaded.path}. Leave it out.",
         config.pad_token is not None and config.pad_token not in tokenizer.get_vocab(),
     )
     yield (
@@ -202,20 +202,20 @@ def require_synced(config: Any) -> None:
 
 
 def _checkpoint(config: Any) -> None:
-    """Checkpoint one addition with these arguments; what torch raises where it knows one not."""
+    """Checkpoint one addition with these arguments; raises what torch raises for a wrong one."""
     if not config.gradient_checkpointing:
         return
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    given = {"use_reentrant": False, **(config.gradient_checkpointing_kwargs or {})}
+    arguments = {"use_reentrant": False, **(config.gradient_checkpointing_kwargs or {})}
     if not hasattr(config, "num_generations"):
-        given.pop("selective", None)  # SFT's own
-    checkpoint(lambda one: one + 1, torch.zeros(1, requires_grad=True), **given)
+        arguments.pop("selective", None)  # SFT's own
+    checkpoint(lambda x: x + 1, torch.zeros(1, requires_grad=True), **arguments)
 
 
 def _make_optimizer(config: Any, model: Any, steps: int) -> None:
-    """Make the optimizer of one number and its schedule; what they raise where they cannot be."""
+    """Make the optimizer and the schedule for one number; raises what the libraries raise."""
     import torch
     from transformers import Trainer, get_scheduler
 
@@ -236,11 +236,11 @@ def _require_generation(config: Any, loaded: Any) -> None:
     """InputError for generation settings that are unknown, or that `generate` does not take."""
     from transformers import GenerationConfig
 
-    given = config.generation_kwargs or {}
-    if not isinstance(given, dict):
-        raise InputError(f"generation_kwargs: {given!r} is no mapping. Correct it there.")
+    settings = config.generation_kwargs or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"generation_kwargs: {settings!r} is not a mapping. Correct it there.")
     known = vars(GenerationConfig())
-    for name in given:
+    for name in settings:
         if name == "guidance_scale":
             raise InputError(
                 "generation_kwargs: guidance_scale runs the prompt again without its images, which "
@@ -251,10 +251,10 @@ def _require_generation(config: Any, loaded: Any) -> None:
             hint = f"Did you mean {near[0]}?" if near and near[0] != name else "Leave it out."
             raise InputError(f"generation_kwargs: {name} cannot be set. {hint}")
     with refused("generation settings"):
-        _generate(config, loaded, given)
+        _generate(config, loaded, settings)
 
 
-def _generate(config: Any, loaded: Any, given: Mapping[str, Any]) -> None:
+def _generate(config: Any, loaded: Any, generation_kwargs: Mapping[str, Any]) -> None:
     """Generate two tokens for two rows by a stand-in, with these settings and TRL's own."""
     import torch
     from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
@@ -264,12 +264,12 @@ def _generate(config: Any, loaded: Any, given: Mapping[str, Any]) -> None:
     names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "cache_implementation")
     settings = {"do_sample": True, "pad_token_id": 0, "max_new_tokens": 2}
     settings |= {name: getattr(config, name) for name in names}
-    settings |= given
-    chosen = GenerationConfig(**settings, disable_compile=True)
-    chosen.max_new_tokens, chosen.min_new_tokens, chosen.min_length = 2, None, 0
-    cache = str(chosen.cache_implementation)
+    settings |= generation_kwargs
+    generation = GenerationConfig(**settings, disable_compile=True)
+    generation.max_new_tokens, generation.min_new_tokens, generation.min_length = 2, None, 0
+    cache = str(generation.cache_implementation)
     if cache.startswith("offloaded") and loaded.device.type != "cpu":
-        chosen.cache_implementation = None  # which the stand-in, on the CPU, cannot have
+        generation.cache_implementation = None  # not possible for the stand-in on the CPU
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         shape = Qwen2Config(
             vocab_size=vocabulary, num_attention_heads=1, num_key_value_heads=1, **sizes
@@ -280,7 +280,7 @@ def _generate(config: Any, loaded: Any, given: Mapping[str, Any]) -> None:
             .generate(
                 torch.ones(2, 2, dtype=torch.long),
                 attention_mask=torch.ones(2, 2, dtype=torch.long),
-                generation_config=chosen,
+                generation_config=generation,
             )
         )
     if not isinstance(rows, torch.Tensor) or len(rows) != 2:

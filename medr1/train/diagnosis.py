@@ -127,20 +127,23 @@ def new_alarms(
     """
     raised = {entry["alarm"]: entry["step"] for entry in earlier}
     step = history[-1]["step"] if history else 0
-    found = {k: text for k, text in alarms(history, settings).items() if k not in raised}
-    run = Run(history, settings, {**raised, **dict.fromkeys(found, step)})
-    named = {entry["cause"]: entry["step"] for entry in reversed(earlier) if "cause" in entry}
+    events = {k: text for k, text in alarms(history, settings).items() if k not in raised}
+    run = Run(history, settings, {**raised, **dict.fromkeys(events, step)})
+    step_of_cause = {
+        entry["cause"]: entry["step"] for entry in reversed(earlier) if "cause" in entry
+    }
     entries = []
-    for alarm, happened in found.items():
+    for alarm, event in events.items():
         causes, why = _causes(alarm, run)
-        cause, *others = (CAUSES[name].words.format_map(_Known(settings)) for name in causes)
-        before = "above" if named.get(cause) == step else f"at step {named.get(cause)}"
-        sentence = f"{happened}. Most likely cause, as {before}: {cause}."
-        if cause not in named:
-            remedy = CAUSES[causes[0]].change.format_map(_Known(settings))
+        cause, *others = (CAUSES[name].words.format_map(_SettingsText(settings)) for name in causes)
+        before = step_of_cause.get(cause)
+        place = "above" if before == step else f"at step {before}"
+        sentence = f"{event}. Most likely cause, as {place}: {cause}."
+        if before is None:
+            remedy = CAUSES[causes[0]].change.format_map(_SettingsText(settings))
             less = f" Less likely: {'; '.join(others)}." if others else ""
-            sentence = f"{happened}. Most likely cause: {cause}{why and '; '}{why}. {remedy}{less}"
-        named.setdefault(cause, step)
+            sentence = f"{event}. Most likely cause: {cause}{why and '; '}{why}. {remedy}{less}"
+        step_of_cause.setdefault(cause, step)
         entry = {"step": step, "alarm": alarm, "sentence": sentence, "causes": causes}
         entries.append({**entry, "cause": cause})
     return entries
@@ -151,7 +154,7 @@ def _causes(alarm: str, run: Run) -> tuple[list[str], str]:
     rules = [_no_choice, _from_the_start, _updates, _hacking, _learned]
     if begin(run.history)[-1]["step"] > RECENT:  # this entry speaks of updates too
         rules = [_no_choice, _updates, _from_the_start, _hacking, _learned]
-    evidence = next((found for rule in rules if (found := rule(alarm, run))), None)
+    evidence = next((result for rule in rules if (result := rule(alarm, run))), None)
     first, why = evidence or (ORDER[alarm][0], "")
     return [first, *(name for name in ORDER[alarm] if name != first and run.allows(name))], why
 
@@ -233,22 +236,22 @@ def _updates(alarm: str, run: Run) -> Evidence | None:
 
     So does a length that nothing pays for.
     """
-    seen = {name: run.raised[name] for name in UPDATES if name in run.raised}
+    raised = {name: run.raised[name] for name in UPDATES if name in run.raised}
     lost = lost_reward(run.history, run.settings)
     total = change(run.history, "reward")
     unpaid = alarm == "length_collapse" and total is not None and total[1] < total[0]
     unpaid |= alarm == "clipped" and lost is not None and lost.share >= DIP
     falls = unpaid or (lost is not None and lost.is_a_dip() and alarm not in OWN)
     recovered = run.rose("reward", "reward_std") and run.accuracy_rose()
-    if recovered or not (seen or falls):
+    if recovered or not (raised or falls):
         return None
-    said = [f"{UPDATES[name]} at step {step}" for name, step in seen.items() if name != alarm]
+    evidence = [f"{UPDATES[name]} at step {step}" for name, step in raised.items() if name != alarm]
     norms = [e["grad_norm"] for e in run.history if number(e, "grad_norm") and e["grad_norm"] > 0]
-    if norms and alarm != "gradient_leap" and "gradient_leap" not in seen:
-        said.append(f"the gradient norm reached {max(norms):.3g} (median {median(norms):.3g})")
-    if not seen and lost:
-        said.append(f"the reward fell from {lost.was:.3g} to {lost.now:.3g}")
-    return "learning_rate", ", ".join(said)
+    if norms and alarm != "gradient_leap" and "gradient_leap" not in raised:
+        evidence.append(f"the gradient norm reached {max(norms):.3g} (median {median(norms):.3g})")
+    if not raised and lost:
+        evidence.append(f"the reward fell from {lost.was:.3g} to {lost.now:.3g}")
+    return "learning_rate", ", ".join(evidence)
 
 
 def _hacking(alarm: str, run: Run) -> Evidence | None:
@@ -275,11 +278,11 @@ def _learned(alarm: str, run: Run) -> Evidence | None:
 
 def _all(values: Iterable[float], least: float) -> bool:
     """Whether there are values and none is below `least`."""
-    found = list(values)
-    return bool(found) and min(found) >= least
+    numbers = list(values)
+    return bool(numbers) and min(numbers) >= least
 
 
-class _Known(dict[str, str]):
+class _SettingsText(dict[str, str]):
     """The settings as they stand in a sentence."""
 
     def __init__(self, settings: Settings) -> None:

@@ -132,7 +132,7 @@ def checked(values: Mapping[str, Any], method: str = "grpo") -> dict[str, Any]:
 
 
 def _none_of(name: str, value: Any, texts: Iterable[Any]) -> str:
-    return f"{name}: {value!r} is none of {', '.join(map(str, texts))}."
+    return f"{name}: {value!r} is not one of {', '.join(map(str, texts))}."
 
 
 def converted(name: str, value: Any, hint: Any) -> Any:

@@ -57,11 +57,11 @@ def shrunk(image: Image, processor: Any) -> Image:
     if image.width * image.height <= pixel_limits(processor)[1]:
         return image
     images = processor.image_processor
-    made = images([image], do_rescale=False, do_normalize=False, return_tensors="pt")
-    _, rows, columns = made["image_grid_thw"][0].tolist()
+    features = images([image], do_rescale=False, do_normalize=False, return_tensors="pt")
+    _, rows, columns = features["image_grid_thw"][0].tolist()
     merge, side = images.merge_size, images.patch_size
     # patches in the order in which the vision tower merges them, each of several equal frames
-    patches = made["pixel_values"].reshape(
+    patches = features["pixel_values"].reshape(
         rows // merge, columns // merge, merge, merge, 3, -1, side, side
     )
     pixels = patches[:, :, :, :, :, 0].permute(0, 2, 5, 1, 3, 6, 4)

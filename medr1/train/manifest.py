@@ -57,7 +57,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What COMPLETE.json says; InputError where there is none, or it is none of ours."""
+    """What COMPLETE.json says; InputError where there is none, or it is not one of ours."""
     file = folder / COMPLETE
     if not file.is_file():
         raise InputError(f"{COMPLETE} is missing")

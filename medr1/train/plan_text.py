@@ -19,9 +19,9 @@ _BYTES = {
 def plan_text(plan: Mapping[str, Any]) -> str:
     """What `train.run.resolved` found, a line each, without the versions and hashes."""
     rows = [*_run(plan), ("", ""), *_prompts(plan["prompts"]), ("", ""), *_memory(plan)]
-    given = {**plan["trainer_fields"], **plan["model_fields"]}
-    if given:
-        rows += [("", ""), *((name, str(value)) for name, value in sorted(given.items()))]
+    fields = {**plan["trainer_fields"], **plan["model_fields"]}
+    if fields:
+        rows += [("", ""), *((name, str(value)) for name, value in sorted(fields.items()))]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {value}".rstrip() for name, value in rows]
     return "\n".join([*lines, "", "the first prompt", plan["prompts"]["first"]])
@@ -50,23 +50,23 @@ def _prompts(prompts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("prompt_tokens", "image_tokens", "target_tokens"):
         if name not in prompts:
             continue
-        found = prompts[name]
-        said = f"{found['min']:,} to {found['max']:,}, mean {found['mean']:,}"
-        same = found["min"] == found["max"]
-        yield name.replace("_", " "), f"{found['min']:,}" if same else said
+        tokens = prompts[name]
+        spread = f"{tokens['min']:,} to {tokens['max']:,}, mean {tokens['mean']:,}"
+        same = tokens["min"] == tokens["max"]
+        yield name.replace("_", " "), f"{tokens['min']:,}" if same else spread
     yield "pixels of an image", f"{prompts['min_pixels']:,} to {prompts['max_pixels']:,}"
     longest = prompts["longest"]
     yield "longest", f"{longest['id']}: {', '.join(longest['images'])}"
 
 
 def _memory(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    found = plan["bytes_per_process"]
+    num_bytes = plan["bytes_per_process"]
     alone = plan["processes"] == 1
     yield "memory" if alone else "memory of a process", ""
     for key, name in _BYTES.items():
-        if found[key]:
-            yield f"  {name}", _size(found[key])
-    yield "  in all", f"{_size(sum(found.values()))}, and what libraries take beside"
+        if num_bytes[key]:
+            yield f"  {name}", _size(num_bytes[key])
+    yield "  in all", f"{_size(sum(num_bytes.values()))}, and what libraries take beside"
 
 
 def _size(count: int) -> str:

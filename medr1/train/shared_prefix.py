@@ -70,13 +70,13 @@ def unsupported_reason(trainer: Any) -> str | None:
     untried = (
         [] if trainer.use_vllm else sorted({*(trainer.args.generation_kwargs or ())} - GENERATION)
     )
-    found = {
-        f"{kind} is none of {', '.join(FAMILIES)}": kind not in FAMILIES,
+    reasons = {
+        f"{kind} is not one of {', '.join(FAMILIES)}": kind not in FAMILIES,
         f"batches of {size} split groups of {generations}; make --batch-size a multiple of it": (
             size % generations != 0
         ),
         "tools and environments go on with the prompt": any(tools),
-        f"attention {attention} is none of {', '.join(NAMES)}": (
+        f"attention {attention} is not one of {', '.join(NAMES)}": (
             attention not in (*NAMES, *NAMES.values())
         ),
         "layers with a sliding window see a part of the prompt only": (
@@ -93,7 +93,7 @@ def unsupported_reason(trainer: Any) -> str | None:
             not hasattr(trainer.processing_class, "_process_images")
         ),
     }
-    return next((reason for reason, applies in found.items() if applies), None)
+    return next((reason for reason, applies in reasons.items() if applies), None)
 
 
 class SharedPrefixTrainer(GRPOTrainer):
@@ -266,21 +266,21 @@ def inner_model(model: Any) -> Any:
 
 def prompt_positions(backbone: Any, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions of the prompts' tokens (3, P, N), and what decoding adds to its count (P, 1)."""
-    found: tuple[torch.Tensor, torch.Tensor] = backbone.get_rope_index(
+    positions: tuple[torch.Tensor, torch.Tensor] = backbone.get_rope_index(
         groups.prompt_ids_PN,
         mm_token_type_ids=groups.is_image_PN,
         image_grid_thw=torch.cat(list(groups.grids)) if groups.grids else None,
         attention_mask=groups.prompt_mask_PN,
     )
-    return found
+    return positions
 
 
 def in_whole_groups(inputs: Sequence[dict[str, Any]], generations: int) -> bool:
     """Whether rows come in groups of the same prompt and the same pictures."""
     if len(inputs) % generations:
         return False
-    asked = [[row.get(name) for name in ("prompt", "images", "image")] for row in inputs]
-    return all(asked[i] == asked[i - i % generations] for i in range(len(asked)))
+    prompts = [[row.get(name) for name in ("prompt", "images", "image")] for row in inputs]
+    return all(prompts[i] == prompts[i - i % generations] for i in range(len(prompts)))
 
 
 def repeated(values: Sequence[Any], times: int) -> list[Any]:

@@ -128,7 +128,7 @@ def test_options_under_later_letters_keep_their_order_and_gold():
             outside = answers.judge(
                 tag("A"), ground_truth=gold, options=moved.options, answer_type=one.answer_type
             )
-            assert not outside.correct  # the letter it had before is none of them
+            assert not outside.correct  # the letter it had before is not one of them
     five = sample("a", options=tuple("vwxyz"), gold="A")
     assert REWORDINGS["letter_names"].make(five, 1, 0, {}) is None
     found = planned([five, sample("b")], ("letter_names",))

@@ -48,15 +48,15 @@ def train_a_step(questions, settings):
 
 
 REFUSED = [
-    ({"loss_type": "ppo"}, "loss_type: 'ppo' is none of bnpo, cispo, dapo"),
-    ({"scale_rewards": "std"}, "scale_rewards: 'std' is none of batch, group, none"),
-    ({"importance_sampling_level": "word"}, "'word' is none of sequence, token"),
-    ({"multi_objective_aggregation": "sum"}, "none of normalize_then_sum, sum_then_normalize"),
-    ({"vllm_mode": "local"}, "none of colocate, server"),
-    ({"vllm_importance_sampling_mode": "token"}, "none of sequence_mask, sequence_truncate"),
-    ({"attn_implementation": "fast"}, "attn_implementation: 'fast' is none of eager"),
-    ({"log_level": "loud"}, "log_level: 'loud' is none of"),
-    ({"train_sampling_strategy": "sorted"}, "none of random"),
+    ({"loss_type": "ppo"}, "loss_type: 'ppo' is not one of bnpo, cispo, dapo"),
+    ({"scale_rewards": "std"}, "scale_rewards: 'std' is not one of batch, group, none"),
+    ({"importance_sampling_level": "word"}, "'word' is not one of sequence, token"),
+    ({"multi_objective_aggregation": "sum"}, "not one of normalize_then_sum, sum_then_normalize"),
+    ({"vllm_mode": "local"}, "not one of colocate, server"),
+    ({"vllm_importance_sampling_mode": "token"}, "not one of sequence_mask, sequence_truncate"),
+    ({"attn_implementation": "fast"}, "attn_implementation: 'fast' is not one of eager"),
+    ({"log_level": "loud"}, "log_level: 'loud' is not one of"),
+    ({"train_sampling_strategy": "sorted"}, "not one of random"),
     ({"num_generations": 0}, "num_generations is 0; it has to be at least 2"),
     ({"batch_size": 0}, "per_device_train_batch_size is 0"),
     ({"steps_per_generation": 0}, "steps_per_generation is 0"),
@@ -80,8 +80,8 @@ REFUSED = [
     ({"save_strategy": "best"}, "save_strategy best is not ours"),
     ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches cuts images"),
     ({"dataloader_persistent_workers": True}, "need dataloader_num_workers"),
-    ({"torch_compile_backend": "gcc"}, "torch_compile_backend: 'gcc' is none of"),
-    ({"torch_compile_mode": "fast"}, "torch_compile_mode: 'fast' is none of default"),
+    ({"torch_compile_backend": "gcc"}, "torch_compile_backend: 'gcc' is not one of"),
+    ({"torch_compile_mode": "fast"}, "torch_compile_mode: 'fast' is not one of default"),
     (
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"early": 1}},
         "gradient_checkpointing_kwargs refused: .*'early'",
@@ -93,7 +93,7 @@ REFUSED = [
     ({"lr_scheduler_type": "warmup_stable_decay"}, "'num_decay_steps'"),
     ({"lr_scheduler_kwargs": {"power": 1}}, "unexpected keyword argument 'power'"),
     ({"cache_implementation": "large"}, "generation settings refused: .*\\(large\\)"),
-    ({"generation_kwargs": "num_beams"}, "generation_kwargs: 'num_beams' is no mapping"),
+    ({"generation_kwargs": "num_beams"}, "generation_kwargs: 'num_beams' is not a mapping"),
     ({"generation_kwargs": {"top_pp": 1}}, "top_pp cannot be set. Did you mean top_p?"),
     ({"generation_kwargs": {"disable_compile": False}}, "disable_compile cannot be set"),
     ({"generation_kwargs": {"guidance_scale": 2}}, "guidance_scale runs the prompt again"),
@@ -106,9 +106,9 @@ REFUSED = [
     ({"use_peft": True, "lora_dropout": 1.5}, "lora_dropout is 1.5"),
     ({"use_peft": True, "lora_target_modules": ["q"]}, "adapter refused: Target modules"),
     ({"use_peft": True, "lora_target_modules": ["lm_head"]}, "lora_target_modules has lm_head"),
-    ({"method": "sft", "loss_type": "dapo"}, "loss_type: 'dapo' is none of dft, nll"),
+    ({"method": "sft", "loss_type": "dapo"}, "loss_type: 'dapo' is not one of dft, nll"),
     ({"method": "sft", "router_aux_loss_coef": 0.1}, "mixture of experts"),
-    ({"method": "sft", "pad_token": "<none>"}, "pad_token: '<none>' is no token of"),
+    ({"method": "sft", "pad_token": "<none>"}, "pad_token: '<none>' is not a token of"),
     ({"method": "sft", "activation_offloading": True}, "this run has none"),
     ({"method": "sft", "train_sampling_strategy": "group_by_length"}, "needs lengths"),
     ({"method": "sft", "gradient_checkpointing_kwargs": {"selective": True}}, "selective needs"),
@@ -128,7 +128,7 @@ def test_a_dry_run_says_it_in_one_sentence(tmp_path):
     command += ["--model-path", str(tiny_vl_folder()), "--data", str(tiny_vqa_folder())]
     result = medr1(*command, "--dry-run", "--loss-type", "ppo")
     assert result.returncode == 2 and not result.stdout
-    assert "loss_type: 'ppo' is none of" in result.stderr and "Traceback" not in result.stderr
+    assert "loss_type: 'ppo' is not one of" in result.stderr and "Traceback" not in result.stderr
 
 
 def of_trainer(method):

@@ -46,7 +46,7 @@ def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
     [
         (("--lerning-rate", "1"), "unknown key 'lerning_rate'. Did you mean learning_rate?"),
         (("--warmup-steps", "few"), "warmup_steps: 'few' is not a number"),
-        (("--lr-scheduler-type", "liner"), "lr_scheduler_type: 'liner' is none of linear"),
+        (("--lr-scheduler-type", "liner"), "lr_scheduler_type: 'liner' is not one of linear"),
         (("--trust-remote-code",), "trust_remote_code cannot be set"),
         (("--bf16", "--dtype", "float16"), "--bf16 and --dtype float16 contradict each other"),
         (("--lora-r", "4", "--lora-r", "8"), "--lora-r is given twice"),

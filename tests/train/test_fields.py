@@ -56,7 +56,7 @@ def test_a_value_is_read_in_its_fields_type(name, value, expected):
         ("warmup_steps", True, "warmup_steps: True is not"),
         ("lora_r", 1.5, "lora_r: 1.5 is not a whole number"),
         ("bf16", "maybe", "bf16: 'maybe' is not true or false"),
-        ("lr_scheduler_type", "liner", "is none of linear"),
+        ("lr_scheduler_type", "liner", "is not one of linear"),
         ("reward_weights", "1,x", "reward_weights: '1,x' is not a list"),
         ("learning_rate", [1], "learning_rate: \\[1\\] is not a number"),
     ],

@@ -14,7 +14,7 @@ from medr1.data.readers import Questions
 from medr1.records import Sample
 
 DEFECTS = {
-    "answer_not_in_options": "the gold answer is none of the options",
+    "answer_not_in_options": "the gold answer is not one of the options",
     "no_answer": "there is no gold answer",
     "unusable_item": "the item is empty or cannot be read",
     "duplicate_options": "two options are the same",

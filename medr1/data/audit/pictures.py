@@ -163,7 +163,7 @@ def _read_cache(path: Path) -> dict[str, Picture]:
         return {}
     first, *lines = path.read_bytes().splitlines()
     if first != _HEADER.encode():
-        raise InputError(f"{path} is no file of image hashes. Choose another name for one.")
+        raise InputError(f"{path} is not a file of image hashes. Choose another name for one.")
     found: dict[str, Picture] = {}
     for line in lines:
         try:

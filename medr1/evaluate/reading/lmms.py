@@ -88,6 +88,6 @@ def _texts(value: Any, where: str, key: str) -> list[str]:
     if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
         return texts
     raise InputError(
-        f"{where}: {key!r} is no text that a model wrote. Results of options scored by their "
+        f"{where}: {key!r} is not a text that a model wrote. Results of options scored by their "
         "likelihood are not read; run a task that generates its answers."
     )
