@@ -107,18 +107,18 @@ class Way:
 
 
 def medr1_s() -> Way:
-    """As `medr1 train` does it: begun, gone on with, or done."""
-    from medr1.train.begin import configuration, look_at, taken
+    """As `medr1 train` does it: run_state, gone on with, or done."""
+    from medr1.train.begin import configuration, inspect_run_folder, locked_run_folder
     from medr1.train.run import train
     from medr1.train.settings import settings_from
 
     def attempt(out: Path, loaded: Any, **values: Any) -> None:
         questions, settings = few_questions(), settings_from({**TINY, **values}, out)
         wanted = configuration(settings, loaded.path, questions)
-        begun = look_at(out, wanted, overwrite=False, first=True)
-        if not begun.is_finished:
-            with taken(out, begun, overwrite=False, first=True):
-                train(loaded, questions, settings, begun=begun)
+        run_state = inspect_run_folder(out, wanted, overwrite=False, first=True)
+        if not run_state.is_finished:
+            with locked_run_folder(out, run_state, overwrite=False, first=True):
+                train(loaded, questions, settings, run_state=run_state)
 
     def newest(out: Path) -> Path | None:
         return newest_checkpoint(out) if checkpoints(out) else None
@@ -140,7 +140,7 @@ def killed_often(
 
     Says how often it was killed, how often of these while saving, the most steps that one kill
     cost, and the error where a go ended by itself. Each go is a fork of this process, which has
-    the libraries and the model loaded and nothing begun.
+    the libraries and the model loaded and nothing run_state.
     """
     from medr1.models import load_model
 
@@ -154,7 +154,7 @@ def killed_often(
     log = out.parent / "kills.log"
     while True:
         child = _forked(lambda: how.attempt(out, loaded, **values), log)
-        in_save, begun = found["kills"] % 2 == 0, time.time()
+        in_save, run_state = found["kills"] % 2 == 0, time.time()
         wanted, delay, files = (
             saved() + draw.randrange(0, 4),
             draw.uniform(0, 0.3),
@@ -162,9 +162,9 @@ def killed_often(
         )
         while os.waitpid(child, os.WNOHANG) == (0, 0):
             if in_save:
-                is_there = _written(out / how.saves_in, begun) >= files
+                is_there = _written(out / how.saves_in, run_state) >= files
             else:
-                is_there = time.time() - begun > 0.3 and steps_done(out) >= wanted
+                is_there = time.time() - run_state > 0.3 and steps_done(out) >= wanted
             if found["kills"] < kills and is_there:
                 time.sleep(0 if in_save else delay)
                 os.kill(child, signal.SIGKILL)
