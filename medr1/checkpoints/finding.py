@@ -46,7 +46,7 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
 
     A short name is the checkpoint's folder or the end of its path. A hub id is downloaded; offline
     it is looked for among what was downloaded before. Raises InputError, with the checkpoints that
-    are at hand, where there is not one of that name, and where a short name stands for several.
+    are at hand, where there is none of that name, and where a short name stands for several.
     """
     path = Path(name).expanduser()
     if is_checkpoint(path):

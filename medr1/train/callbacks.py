@@ -105,7 +105,7 @@ def settings_of(args: TrainingArguments) -> dict[str, Any]:
 def cut_back(path: Path, step: int) -> list[dict[str, Any]]:
     """The entries of a log up to the step that a run goes on from; the others leave the file.
 
-    A line that a kill cut short is none, and the summary at an end is not one of a step.
+    A line that a kill cut short does not count, nor does the summary at the end.
     """
     kept, entries = [], []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []

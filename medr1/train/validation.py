@@ -94,7 +94,7 @@ def _line(step: int, values: Mapping[str, float], kept: Path | None) -> str:
 
 
 def accuracy_of(folder: Path, *, before: int) -> float | None:
-    """The validation accuracy of a kept checkpoint; None where there is not one of a step before.
+    """The validation accuracy of a kept checkpoint; None where there is none of a step before.
 
     One of a later step is of work that was lost, and is measured again.
     """
