@@ -109,7 +109,7 @@ def test_tsv_and_line_breaks_within_cells(tmp_path):
         ("question,output,ground_truth,options\na,b,c,{]\n", "line 2, 'options'.*not valid JSON"),
         (
             "question,output,ground_truth,A,B\na,b,C,x,y\n",
-            "line 2: 'ground_truth'.*none of the opt",
+            "line 2: 'ground_truth'.*not one of the opt",
         ),
         (b"question,output,ground_truth\na,\xff,c\n", "not UTF-8"),
     ],
@@ -256,7 +256,7 @@ def test_sample_logs_in_one_document(tmp_path):
 
 def test_sample_logs_without_texts(tmp_path):
     scored = sample_log(filtered_resps=[["-1.5", "False"], ["-0.5", "True"]])
-    fails("line 1: 'filtered_resps' is no text", jsonl(tmp_path / "x_samples_y.jsonl", scored))
+    fails("line 1: 'filtered_resps' is not a text", jsonl(tmp_path / "x_samples_y.jsonl", scored))
     summary = {"results": {"vqa_rad": {}}, "configs": {}, "n-samples": {}}
     path = write(tmp_path / "20260806_102223_results.json", json.dumps(summary))
     fails("--log_samples", path)

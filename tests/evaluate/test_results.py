@@ -149,7 +149,7 @@ BAD = [
     ([{**ENTRY, "model_output": ["x"]}], "item 1: 'model_output' is a list"),
     ([{**ENTRY, "extracted_answer": {}}], "'extracted_answer' is an object"),
     ([{**ENTRY, "ground_truth": True}], "item 1.*ground_truth"),
-    ([{**ENTRY, "ground_truth": "E"}], "item 1.*none of the options"),
+    ([{**ENTRY, "ground_truth": "E"}], "item 1.*not one of the options"),
     ([{"question": "Which?", "model_output": "x"}], "item 1.*no ground truth"),
     ([{"ground_truth": "B", "model_output": "x", "image": "a"}], "item 1.*no question"),
 ]

@@ -180,7 +180,7 @@ def test_the_image_hashes_are_kept_and_used_again(planted, tmp_path, caplog):
         again = audit(test, [train], image_hashes=kept).document
     assert again == first and "were hashed before" in caplog.text
     assert len(kept.read_text().splitlines()) == lines + 1
-    with pytest.raises(InputError, match="no file of image hashes"):
+    with pytest.raises(InputError, match="not a file of image hashes"):
         audit(test, [train], image_hashes=train)
 
 
