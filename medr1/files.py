@@ -315,8 +315,8 @@ def require_apart(path: Path, inputs: Iterable[Path]) -> None:
 def set_aside(path: Path) -> None:
     """Rename to NAME.bak, or NAME.bak.2 and so on: nothing that has such a name is touched.
 
-    A folder that holds the current one is refused. What a command reads is held against its output
-    before the work is done: `require_apart`.
+    A folder that holds the current one is refused. Commands check their inputs before they start,
+    with `require_apart`.
     """
     require_apart(path, [Path()])
     names = (f"{path.name}.bak{f'.{number}' if number > 1 else ''}" for number in count(1))

@@ -76,9 +76,9 @@ def train_command(options: argparse.Namespace, length: int) -> list[str]:
 def vllm_command(options: argparse.Namespace) -> list[str] | str:
     """The step with vLLM; a reason where it cannot be made."""
     if options.device == "cpu":
-        return "not run: needs a GPU"
+        return "it needs a GPU"
     if importlib.util.find_spec("vllm") is None:
-        return "not run: vllm is not installed"
+        return "vllm is not installed"
     return script("gpu_parts.py", "vllm", "--size", options.size, "--rounds", options.rounds)
 
 
@@ -92,7 +92,7 @@ def infer_command(options: argparse.Namespace) -> list[str]:
 def tests_command(options: argparse.Namespace) -> list[str] | str:
     """The tests that need a GPU."""
     if options.device == "cpu":
-        return "not run: needs a GPU"
+        return "it needs a GPU"
     pytest = ("-m", "pytest", "-m", "gpu", "-v", "--color=no", "tests/train")
     return ["env", "MEDR1_GPU_STEPS=5", sys.executable, *pytest]
 
@@ -116,7 +116,7 @@ TEST_OUTCOME = r"^(\S+::\S+)\s+(?:\|.*\|\s+)?(PASSED|FAILED|SKIPPED|ERROR)"
 def run_part(command: list[str] | str, seconds: float) -> dict[str, Any]:
     """The status of a part, its seconds, and its result or why there is none."""
     if isinstance(command, str):
-        return {"status": "not run", "reason": command.removeprefix("not run: ")}
+        return {"status": "not run", "reason": command}
     if seconds <= 0:
         return {"status": "not run", "reason": "no time was left"}
     started = time.monotonic()

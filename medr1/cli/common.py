@@ -264,6 +264,15 @@ max_errors_option = option(
     default=0,
     help="Exit with 3 if more than N items fail.",
 )
+max_new_tokens_option = option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    help="Maximum tokens of a completion.",
+)
+allow_template_option = option(
+    "--allow-template", is_flag=True, help="Try a chat template that medr1 does not know."
+)
 offline_option = option("--offline", is_flag=True, help="Never use the network.")
 
 
@@ -344,9 +353,9 @@ def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
 
 
 def keep_apart(output: str | Path | None, inputs: Iterable[str | Path | None], move: bool) -> None:
-    """InputError where --overwrite (`move`) would move something that is read with the output.
+    """InputError if --overwrite (`move`) would rename a folder that holds an input.
 
-    Of what is not given, and of what is no path here (the id of a hub), nothing is asked.
+    Inputs that are None, or that do not exist as a path (a hub id), are skipped.
     """
     if move and output:
         require_apart(Path(output), [Path(read) for read in inputs if read])

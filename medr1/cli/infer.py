@@ -12,6 +12,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    allow_template_option,
     common_options,
     device_options,
     image_root_option,
@@ -19,6 +20,7 @@ from medr1.cli.common import (
     keep_apart,
     load,
     max_errors_option,
+    max_new_tokens_option,
     model_path_option,
     offline_option,
     option,
@@ -77,12 +79,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     "or its attention's. How far they differ is what the model does not know.",
 )
 @option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
-@option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    default=512,
-    help="Maximum tokens of a completion.",
-)
+@max_new_tokens_option
 @option("--do-sample", is_flag=True, help="Sample instead of greedy decoding.")
 @option(
     "--temperature",
@@ -102,7 +99,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     default="none",
     help="Replace the image by a grey one, noise, or another question's image.",
 )
-@option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
+@allow_template_option
 @option("--show-reasoning", is_flag=True, help="Print the reasoning before the answer.")
 @max_errors_option
 @image_root_option

@@ -13,6 +13,7 @@ import click
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    allow_template_option,
     cluster_by_option,
     common_options,
     device_options,
@@ -21,6 +22,7 @@ from medr1.cli.common import (
     keep_apart,
     load,
     max_errors_option,
+    max_new_tokens_option,
     model_path_option,
     offline_option,
     option,
@@ -66,17 +68,12 @@ logger = logging.getLogger("medr1")
     default="both",
     help="Free decoding, the options' probabilities, or both; options is the quickest.",
 )
-@option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    default=512,
-    help="Maximum tokens of a completion.",
-)
+@max_new_tokens_option
 @option(
     "--prompt", metavar="NAME|FILE", help="Prompt, as in infer. [default: the checkpoint's own]"
 )
 @option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@option("--allow-template", is_flag=True, help="Try a chat template that medr1 does not know.")
+@allow_template_option
 @protocol_option
 @cluster_by_option
 @max_errors_option

@@ -22,7 +22,7 @@ from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results,
 from medr1.evaluate.scanning import scan
 from medr1.evaluate.texts import TEXT_METRICS
 from medr1.evaluate.trust.ensemble import ensemble
-from medr1.evaluate.trust.selective import DEFAULT_TARGETS, SelectiveConfig
+from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
 from medr1.files import parse_json, read_text, sha256_of
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
 
@@ -51,7 +51,7 @@ class Evaluation:
     """The model of BERTScore, a folder or a hub id."""
     calibrate_on: Path | None = None
     """Results of other questions, which temperature, threshold and conformal sets are fitted on."""
-    selective_config: SelectiveConfig = DEFAULT_TARGETS
+    selective_config: SelectiveConfig = DEFAULT_SELECTIVE
     robustness: Path | None = None
     """The robustness.json of the same model."""
     ensemble: tuple[Path, ...] = ()

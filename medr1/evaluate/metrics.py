@@ -48,7 +48,7 @@ from medr1.evaluate.texts import (
 )
 from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.passes import dropout
-from medr1.evaluate.trust.selective import DEFAULT_TARGETS, SelectiveConfig, selective
+from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.quantities import is_number
 from medr1.records import SUMMARY_SCHEMA, Prediction
@@ -104,7 +104,7 @@ def summary_of(
     metrics: Iterable[str] = METRICS,
     semantic: Semantic | None = None,
     held_out: Judged | None = None,
-    selective_config: SelectiveConfig = DEFAULT_TARGETS,
+    selective_config: SelectiveConfig = DEFAULT_SELECTIVE,
 ) -> dict[str, Any]:
     """The summary.json document of judged items, with those of METRICS that are asked for.
 

@@ -245,7 +245,7 @@ class Loss:
     """The difference in standard errors."""
 
     def is_a_dip(self) -> bool:
-        """Whether it is more than nothing, and less than a fall."""
+        """Whether it is larger than the scatter of the reward explains."""
         return self.share >= DIP and self.deviations >= DIP_DEVIATIONS
 
 

@@ -26,7 +26,7 @@ from trl import GRPOTrainer
 
 from medr1.train.packing import GradientSplit, Groups, groups_of, in_groups, in_rows, pack, unpack
 from medr1.train.shared_attention import NAMES, use_shared_attention
-from medr1.train.shared_generation import SharedGeneration
+from medr1.train.shared_generation import STATIC, SharedGeneration
 
 logger = logging.getLogger("medr1")
 
@@ -85,7 +85,7 @@ def unsupported_reason(trainer: Any) -> str | None:
         "an adapter of virtual tokens has a prompt of its own": (
             adapter is not None and adapter.is_prompt_learning
         ),
-        f"cache_implementation is {cache_kind}, not static": cache_kind not in (None, "static"),
+        f"cache_implementation is {cache_kind}, not {STATIC}": cache_kind not in (None, STATIC),
         f"{', '.join(untried)} in generation_kwargs may ask for other rows or another cache": (
             bool(untried)
         ),

@@ -43,7 +43,7 @@ class SelectiveConfig:
     """The share of items whose right option may lie outside the conformal set."""
 
 
-DEFAULT_TARGETS = SelectiveConfig()
+DEFAULT_SELECTIVE = SelectiveConfig()
 
 
 # --- risk and coverage --------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def _modalities(judged: Judged) -> Sequence[tuple[str, Mask]]:
 
 
 def selective(
-    judged: Judged, fitted_on: Judged | None = None, config: SelectiveConfig = DEFAULT_TARGETS
+    judged: Judged, fitted_on: Judged | None = None, config: SelectiveConfig = DEFAULT_SELECTIVE
 ) -> dict[str, Any]:
     """The section `selective` of summary.json; an answer without a confidence is referred."""
     confidence, source = confidence_of(judged)
