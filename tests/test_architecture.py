@@ -37,6 +37,7 @@ SHELL = {
     "quantities", "prompts", "answers", "similarity", "rewards", "hub", "mps", "terminal",
 }  # fmt: skip
 
+# Lines of code: documentation is not counted.
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 # A second look was taken: "medr1/file.py" or "medr1/file.py::function" -> why it stays so long.
@@ -241,17 +242,32 @@ def test_names():
     assert not wrong, wrong
 
 
+def code_lines(text: str) -> set[int]:
+    """The numbers of the lines that hold code: no docstring, no comment, not blank."""
+    written = {
+        number
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        for number in range(node.lineno, (node.end_lineno or 0) + 1)
+    }
+    lines = enumerate(text.splitlines(), start=1)
+    filled = {number for number, line in lines if line.strip() and line.strip()[0] != "#"}
+    return filled - written
+
+
 def test_files_and_functions_are_small():
     long = {}
     for file, tree in all_trees().items():
+        lines = code_lines((ROOT / file).read_text(encoding="utf-8"))
         if file.startswith("medr1/"):
-            lines = len((ROOT / file).read_text(encoding="utf-8").splitlines())
-            if lines > MAX_FILE_LINES:
-                long[file] = lines
+            if len(lines) > MAX_FILE_LINES:
+                long[file] = len(lines)
             for function in functions(tree):
-                lines = (function.end_lineno or 0) - function.lineno + 1
-                if lines > MAX_FUNCTION_LINES:
-                    long[f"{file}::{function.name}"] = lines
+                span = range(function.lineno, (function.end_lineno or 0) + 1)
+                if len(lines & set(span)) > MAX_FUNCTION_LINES:
+                    long[f"{file}::{function.name}"] = len(lines & set(span))
     unexplained = {name: lines for name, lines in long.items() if name not in LONG_FOR_A_REASON}
     assert not unexplained, unexplained
     assert set(LONG_FOR_A_REASON) <= set(long), "a reason outlived what it explained"
