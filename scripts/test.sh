@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Makes .venv, installs medr1 with its test tools, and runs the checks: style, types, tests.
-#   bash scripts/test.sh [--install-only] [--slow] [pytest's arguments]
-# --install-only stops after the set-up; --slow runs the slow tests and nothing else.
+#   bash scripts/test.sh [--install-only] [--slow | --coverage] [pytest's arguments]
+# --install-only stops after the set-up. --slow runs the slow tests and nothing else. --coverage runs
+# the default and the slow tests, shows which lines of medr1 they run, and fails below the goals.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup_env.sh"
 
-install_only='' slow=''
+install_only='' slow='' coverage=''
 while [ $# -gt 0 ]; do
   case "$1" in
     --install-only) install_only=yes ;;
     --slow) slow=yes ;;
-    -h | --help) exec sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" ;;
+    --coverage) coverage=yes ;;
+    -h | --help) exec sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" ;;
     *) break ;;
   esac
   shift
@@ -25,6 +27,11 @@ parallel=(--numprocesses auto --maxprocesses 4 --dist worksteal)
 if [ -n "$slow" ]; then
   if [ $# = 0 ]; then set -- "${parallel[@]}"; fi
   exec "$python" -m pytest -m 'slow and not gpu' "$@"
+fi
+if [ -n "$coverage" ]; then
+  if [ $# = 0 ]; then set -- "${parallel[@]}"; fi
+  "$python" -m pytest -m 'not gpu' --cov --cov-report= "$@"
+  exec "$python" scripts/check_coverage.py
 fi
 "$python" -m ruff check
 "$python" -m ruff format --check

@@ -1,0 +1,47 @@
+"""Show the share of lines that the tests run, the lowest files first, and fail below the goals.
+
+    bash scripts/test.sh --coverage        runs the tests, then this
+    python scripts/check_coverage.py       of the last such run (.coverage)
+
+The goals are 92 % of all lines of medr1, and 75 % of each file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from coverage import Coverage
+
+TOTAL_GOAL = 92.0
+FILE_GOAL = 75.0
+SHOWN = 15
+"""How many files are shown even if all reach the goal."""
+
+
+def measured() -> tuple[float, dict[str, float]]:
+    """Percent of lines that were run: in total, and of each file."""
+    coverage = Coverage()
+    coverage.load()
+    with tempfile.TemporaryDirectory() as folder:
+        coverage.json_report(outfile=str(Path(folder) / "coverage.json"))
+        document = json.loads((Path(folder) / "coverage.json").read_text(encoding="utf-8"))
+    files = {name: entry["summary"]["percent_covered"] for name, entry in document["files"].items()}
+    return document["totals"]["percent_covered"], files
+
+
+def main() -> int:
+    """Print the table; 1 if a goal is missed."""
+    total, files = measured()
+    lowest = sorted(files.items(), key=lambda item: item[1])
+    low = [name for name, percent in lowest if percent < FILE_GOAL]
+    for name, percent in lowest[: max(SHOWN, len(low))]:
+        print(f"{percent:5.1f} %  {name}")
+    print(f"{total:5.1f} %  all of medr1 (goal: {TOTAL_GOAL:g} %; of each file: {FILE_GOAL:g} %)")
+    return int(total < TOTAL_GOAL or bool(low))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
