@@ -64,13 +64,17 @@ def compare(
     paired = pair_items(
         {labels[key]: rows for key, rows in by_file.items()}, common_only=common_only
     )
-    settings = settings.resolved(p.sample.ground_truth or "" for p in paired.first)
+    settings = settings.resolved(
+        prediction.sample.ground_truth or "" for prediction in paired.first
+    )
     members = {
         label: judge_all(predictions, settings) for label, predictions in paired.predictions.items()
     }
-    judged = next(iter(members.values()))  # any file: clusters and groups are the same in all
+    judged = next(iter(members.values()))  # clusters and groups are those of the first file
     require_clusters(judged)
     groups, notes = group_columns(judged)
+    # Run -> (seeds, items), 1 where that seed is right. The mean over seeds is an item's score, the
+    # mean over items a seed's accuracy.
     correct = {
         run: np.stack([members[labels[run, file]].correct for file in files])
         for run, files in runs.items()
@@ -154,11 +158,11 @@ def _difference(run: Values, base: Values, judged: Judged, where: Any) -> dict[s
 
     `run` and `base` are arrays (seeds, items); `where` is the mask of the items.
     """
-    a, b = run.mean(axis=0), base.mean(axis=0)
+    a, b = run.mean(axis=0), base.mean(axis=0)  # for each item the share of seeds that are right
     metric = difference_metric(a, b, judged, where)
     a, b, clusters = a[where], b[where], judged.clusters[where]
     won, lost = int((a > b).sum()), int((a < b).sum())
-    single_seeds = len(run) == len(base) == 1
+    single_seeds = len(run) == len(base) == 1  # McNemar's test needs right or wrong, not shares
     detectable = minimum_detectable_difference(a - b, clusters)
     return {
         **metric,

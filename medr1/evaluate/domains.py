@@ -177,7 +177,7 @@ def layout_from_metadata(files: Mapping[Path, Results], kind: str, base_name: st
                 f"{path} does not name its model (`meta`: `model`), so its train domain is not "
                 "known. Name the files in a YAML file instead."
             )
-        tests = sorted({str(getattr(p.sample, kind)) for p in result.predictions})
+        tests = sorted({str(getattr(item.sample, kind)) for item in result.predictions})
         if len(tests) != 1 or tests == ["None"]:
             count = f"{len(tests)} of them" if len(tests) > 1 else "none"
             raise InputError(

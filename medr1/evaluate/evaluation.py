@@ -102,6 +102,7 @@ class Evaluation:
         if held_out is not None:
             summary["calibrate_on"] = str(self.calibrate_on)
             summary["warnings"] += _not_fitted(summary)
+            # No item is in both files, or _held_out had refused them, but images may be.
             shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
             if shared:
                 sentence = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
@@ -111,6 +112,7 @@ class Evaluation:
 
             summary["warnings"].append(NOT_ABSOLUTE)
         if self.ablated is not None:
+            # `scan` keeps no predictions, so the file is read once more to pair its items
             ablated, predictions = self.read(self.ablated), self.read(path).predictions
             _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
             ablation = image_ablation(
@@ -124,6 +126,7 @@ class Evaluation:
             summary["ensemble"] = self._ensemble(path)
             summary["warnings"] += _not_by_id("--ensemble", summary["ensemble"])
         if kind := ablation_of(results.meta):
+            # first of all warnings, since it is about every number here
             summary["warnings"].insert(0, f"the images were replaced for an ablation ({kind}).")
         source = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
         return {**source, **summary}, judged
@@ -140,7 +143,9 @@ class Evaluation:
         """
         if "authors" not in (self.settings.protocol, *self.settings.protocols):
             return self.settings
-        ground_truths = (p.sample.ground_truth or "" for p in self._predictions(path))
+        ground_truths = (
+            prediction.sample.ground_truth or "" for prediction in self._predictions(path)
+        )
         return self.settings.resolved(dict.fromkeys(ground_truths))
 
     def read(self, path: Path) -> Results:
@@ -195,7 +200,9 @@ class Evaluation:
         samples = [prediction.sample for prediction in self._predictions(path)]
         panel = blind_panel(self.train, samples, seed=self.settings.seed)
         train_keys = {(sample.id, sample.images, sample.question) for sample in self.train}
-        shared = sum((s.id, s.images, s.question) in train_keys for s in samples)
+        shared = sum(
+            (sample.id, sample.images, sample.question) in train_keys for sample in samples
+        )
         warning = (
             f"{shared} items have the id, images and question of a training question: where they "
             "are the same, the blind predictors have seen the answer."

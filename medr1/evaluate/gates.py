@@ -109,6 +109,7 @@ def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | 
 
     It counts as lower where the whole confidence interval of the paired difference is below 0.
     """
+    # only the accuracy over all items is needed, not its groups and other protocols
     settings = replace(evaluation.settings, group_by=(), protocols=())
     runs = {
         name: {name: evaluation.read(Path(name)).predictions} for name in (str(baseline), str(path))

@@ -32,6 +32,7 @@ def group_columns(judged: Judged) -> tuple[dict[str, CodedColumn[str | None]], l
     for kind, column in judged.columns.groups.items():
         columns[kind] = column
         if kind in GROUPS:
+            # our own fields: few distinct values and no identifiers, so only gaps are noted
             missing = int(column.where(lambda value: value is None).sum())
             if 0 < missing < len(judged) and kind != "option_count":
                 items = f"{missing} of {len(judged)} items"
@@ -54,8 +55,8 @@ def group_columns(judged: Judged) -> tuple[dict[str, CodedColumn[str | None]], l
 def displayable_metadata(judged: Judged) -> dict[str, CodedColumn[str | None]]:
     """The metadata of the items that a page may show: the keys of --group-by and --cluster-by.
 
-    Values that may identify a patient or a study become running numbers, and so do all values of
-    the --cluster-by key, since it says which items belong to one patient or study.
+    Values that may identify a patient or a study become running numbers. So do those of a
+    --cluster-by key that --group-by does not name: they say which items belong together.
     """
     shown_columns = {
         kind: _numbered(kind, column) if _is_private(kind, column) else column
@@ -88,7 +89,12 @@ def require_clusters(judged: Judged) -> None:
     A misspelt key would make every item its own cluster, and the intervals too narrow.
     """
     clusters = judged.columns.clusters.values
-    if judged.unit != "image" and clusters and all(isinstance(c, tuple) for c in clusters):
+    # an item without the key is its own cluster, a tuple with its id
+    if (
+        judged.unit != "image"
+        and clusters
+        and all(isinstance(cluster, tuple) for cluster in clusters)
+    ):
         raise InputError(f"--cluster-by {judged.unit}: no item has this key. {_known_keys(judged)}")
 
 

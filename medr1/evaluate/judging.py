@@ -171,7 +171,10 @@ class Columns:
             CodedColumn.concatenate(texts) if len(texts) == len(parts) else None,
             Scores.concatenate([part.scores for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
-            {p: np.concatenate([part.protocols[p] for part in parts]) for p in first.protocols},
+            {
+                protocol: np.concatenate([part.protocols[protocol] for part in parts])
+                for protocol in first.protocols
+            },
         )
 
 
@@ -222,18 +225,21 @@ class Judged:
     def unanswered(self) -> Mask:
         """Where there is a completion, and it holds neither an answer nor a refusal."""
         return self.outcomes.where(
-            lambda o: o.answer is None and not (o.failed or o.undecided or o.method == "refused")
+            lambda outcome: (
+                outcome.answer is None
+                and not (outcome.failed or outcome.undecided or outcome.method == "refused")
+            )
         )
 
     @cached_property
     def refused(self) -> Mask:
         """Where the model declined to answer."""
-        return self.outcomes.where(lambda o: o.method == "refused")
+        return self.outcomes.where(lambda outcome: outcome.method == "refused")
 
     @cached_property
     def undecided(self) -> Mask:
         """Where the rules cannot say whether the answer is right."""
-        return self.outcomes.where(lambda o: o.undecided is not None)
+        return self.outcomes.where(lambda outcome: outcome.undecided is not None)
 
 
 def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()) -> Judged:
@@ -248,7 +254,7 @@ def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()
     Raises:
         InputError: An item has no ground truth.
     """
-    settings = settings.resolved(p.sample.ground_truth or "" for p in predictions)
+    settings = settings.resolved(prediction.sample.ground_truth or "" for prediction in predictions)
     verdicts = [judge_prediction(prediction, settings.protocol) for prediction in predictions]
     return Judged(columns_of(predictions, verdicts, settings), settings)
 
@@ -280,9 +286,12 @@ def columns_of(
             for name in names
         },
         CodedColumn.from_items(map(_question_of, samples)),
-        _integers(p.num_tokens for p in predictions),
-        _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
-        np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        _integers(prediction.num_tokens for prediction in predictions),
+        _integers(
+            None if prediction.model_output is None else len(prediction.model_output)
+            for prediction in predictions
+        ),
+        np.array([prediction.finish_reason is not None for prediction in predictions], dtype=bool),
         np.array([_is_closed(sample) for sample in samples], dtype=bool),
         _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
@@ -328,6 +337,7 @@ def _judge(output: str, sample: Sample, protocol: str) -> answers.Verdict:
 
 
 _NOT_SAMPLED = SampledAnswers()
+"""One object for all items without further completions."""
 
 
 def _sampled_answers(

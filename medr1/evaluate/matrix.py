@@ -46,7 +46,7 @@ class _Column:
     """One test domain: the verdicts of the base and of every trained model on the same items."""
 
     judged: Judged
-    """The first file, judged; clusters are those of all files."""
+    """The first file, judged; its clusters are used for all files."""
     first: list[Prediction]
     """The first file's predictions, for the questions and images."""
     base: Values | None
@@ -261,8 +261,12 @@ def _averages(
     return {
         "in_domain": averages(inside),
         "out_of_domain": averages(outside),
-        "rows": {train: averages([p for p in outside if p[0] == train]) for train in cells},
-        "columns": {test: averages([p for p in outside if p[1] == test]) for test in columns},
+        "rows": {
+            train: averages([pair for pair in outside if pair[0] == train]) for train in cells
+        },
+        "columns": {
+            test: averages([pair for pair in outside if pair[1] == test]) for test in columns
+        },
     }
 
 
@@ -273,7 +277,10 @@ def _resample_cells(
 
     None where there are fewer than two images.
     """
-    clusters = CodedColumn.concatenate([c.judged.columns.clusters for c in columns.values()]).codes
+    # one numbering for all domains, so that an image of two domains is one cluster
+    clusters = CodedColumn.concatenate(
+        [column.judged.columns.clusters for column in columns.values()]
+    ).codes
     correct = {test: _correct_by_model(column) for test, column in columns.items()}
     # The items of all test domains are the rows of one array. Each domain has its own array
     # columns: one that counts its items, and one for each model with what it got right.
@@ -373,7 +380,7 @@ def _warnings(
     if not has_train_data:
         warnings.append("without training data, shared images were not looked for.")
     elif unknown := [
-        train for train in cells if all(c["shared"] is None for c in cells[train].values())
+        train for train in cells if all(cell["shared"] is None for cell in cells[train].values())
     ]:
         warnings.append(f"shared images were not looked for in: {', '.join(unknown)}.")
     for test, column in columns.items():

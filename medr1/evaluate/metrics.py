@@ -162,11 +162,11 @@ def summary_of(
         "schema": SUMMARY_SCHEMA,
         "protocol": judged.settings.protocol,
         "n": len(judged),
-        "n_error": int(judged.outcomes.where(lambda o: o.failed).sum()),
+        "n_error": int(judged.outcomes.where(lambda outcome: outcome.failed).sum()),
         "n_unparsed": int(judged.unanswered.sum()),
         "n_refused": int(judged.refused.sum()),
         "n_undecided": int(judged.undecided.sum()),
-        "n_truncated": int(judged.outcomes.where(lambda o: o.truncated).sum()),
+        "n_truncated": int(judged.outcomes.where(lambda outcome: outcome.truncated).sum()),
         "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
         "intervals": judged.resampling,
         "metrics": metrics_of_all,
@@ -221,7 +221,8 @@ def compare_accuracy(
     Raises:
         InputError: The items differ, or have no ground truth.
     """
-    if [p.sample.id for p in base] != [p.sample.id for p in trained]:
+    base_ids, trained_ids = ([p.sample.id for p in rows] for rows in (base, trained))
+    if base_ids != trained_ids:
         raise InputError(
             "the two results do not hold the same items in the same order, so they cannot be "
             "compared item by item. Run both on the same questions."
@@ -328,6 +329,7 @@ class _MetricScores:
         if semantic is not None:
             scores["bertscore"] = semantic(candidates, references)
         for name, (values, signature) in scores.items():
+            # a missing answer was scored as "", and counts as 0 whatever the metric gave
             self.item_scores[name] = np.where(has_answer, values, 0.0)[texts.codes]
             self.signatures[name] = signature
         self.corpora = corpus_scores(candidates, references, names)
@@ -343,6 +345,7 @@ class _MetricScores:
             if name in self.signatures:
                 metrics[name]["signature"] = self.signatures[name]
         for corpus in self.corpora:
+            # the corpus score of the selected items: one row of counts for each of them
             metrics |= corpus_estimates(
                 replace(corpus, rows=corpus.rows[self.text_codes[mask]]),
                 self.judged.clusters[mask],
@@ -356,7 +359,9 @@ class _MetricScores:
         values = {name: metrics[name]["value"] for name in BLEU_METRICS if name in metrics}
         if not values or not len(self.judged):
             return []
-        (corpus,) = (c for c in self.corpora if not values.keys().isdisjoint(c.scorers))
+        (corpus,) = (
+            corpus for corpus in self.corpora if not values.keys().isdisjoint(corpus.scorers)
+        )
         weights = np.bincount(self.text_codes, minlength=len(corpus.rows)).astype(np.float64)
         note = bleu_order_note(corpus, weights, values)
         return [note] if note else []
@@ -388,6 +393,7 @@ def _macro(kind: str, scores: _MetricScores, column: CodedColumn[str | None]) ->
     """
     if not any(name is not None for name in column.values):
         return {**null(f"no item has a {kind}"), "metric": "accuracy", "metrics": {}}
+    # macro_metric takes -1 for an item of no group
     is_missing = np.array([name is None for name in column.values], dtype=bool)
     codes = np.where(is_missing[column.codes], -1, column.codes)
     metrics = {

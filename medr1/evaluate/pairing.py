@@ -39,7 +39,7 @@ class PairedFiles:
 
     @property
     def first(self) -> list[Prediction]:
-        """The first file's predictions; question, images and groups are the same in all files."""
+        """The first file's predictions; questions, images and groups are taken from them."""
         return next(iter(self.predictions.values()))
 
 

@@ -125,6 +125,7 @@ def _may_hold_results(path: Path) -> bool:
     """Whether a file's name is that of results."""
     if path.suffix.lower() not in _ENDINGS or _NO_RESULTS.fullmatch(path.name):
         return False
+    # lmms-eval's <time>_results.json is read only where its sample logs are not there to be read
     summary = _LMMS_SUMMARY.fullmatch(path.name)
     if summary and any(path.parent.glob(f"{summary[1]}_samples_*")):
         return False
@@ -158,7 +159,7 @@ def open_results(
     lookup = Lookup(questions) if questions else None
     source = Source(Path(path), columns, lookup)
     meta, chunks = source.open()
-    first = next(chunks, None)
+    first = next(chunks, None)  # reads the start of the file, so that errors there come now
     if first is None:
         raise InputError(f"{path} holds no results. Check that its run was finished. ({READ})")
     if lookup is not None and _is_anonymous(first):
@@ -212,7 +213,9 @@ def read_results(
     """
     file = open_results(path, columns=columns, questions=questions)
     unique_ids = UniqueIds()
-    predictions = [p for chunk in file.chunks for p in unique_ids.apply(chunk.predictions())]
+    predictions = [
+        prediction for chunk in file.chunks for prediction in unique_ids.apply(chunk.predictions())
+    ]
     if not predictions:
         raise InputError(f"{path} holds no results. Check that its run was finished.")
     return Results(file.meta, predictions, file.notes)

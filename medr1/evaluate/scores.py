@@ -72,17 +72,17 @@ def scores_of(predictions: Sequence[Prediction], verdicts: Sequence[Verdict | No
         predictions: One for each item, with option_probs, dropout_probs or confidence.
         verdicts: Their verdicts in the same order, which say what the answer is.
     """
-    option_probs = [p.option_probs or {} for p in predictions]
+    option_probs = [prediction.option_probs or {} for prediction in predictions]
     rows = [probs if _are_probabilities(probs) else {} for probs in option_probs]
     invalid = np.array(
         [bool(probs) and not row for probs, row in zip(option_probs, rows, strict=True)], bool
     )
-    most_options = max((len(p.sample.options) for p in predictions), default=0)
+    most_options = max((len(prediction.sample.options) for prediction in predictions), default=0)
     width = max(most_options, *map(len, rows)) if any(rows) else 0
     probabilities = np.full((len(rows), width), np.nan)
     answer_index, right_index = np.full((2, len(rows)), -1, dtype=np.intp)
     stated_confidence = np.full(len(rows), np.nan)
-    passes = max((len(p.dropout_probs) for p in predictions), default=0)
+    passes = max((len(prediction.dropout_probs) for prediction in predictions), default=0)
     dropout = np.full((len(rows), passes, width), np.nan)
     for i, (prediction, verdict, row) in enumerate(zip(predictions, verdicts, rows, strict=True)):
         answer = verdict.extraction.answer if verdict else None

@@ -74,6 +74,7 @@ def confusion(judged: Judged, *, as_text: bool = False) -> list[dict[str, Any]]:
             ground_truth, answer = outcome.reference, outcome.predicted
         else:
             ground_truth, answer = outcome.ground_truth, outcome.answer
+        # letters in capitals, all other answers in lower case
         upper = outcome.answer_type == "multiple_choice" and not as_text
         key = (_plain(ground_truth, upper), None if answer is None else _plain(answer, upper))
         counts[key] += n
@@ -123,6 +124,7 @@ def findings(judged: Judged) -> list[dict[str, Any]]:
     questions = judged.columns.questions
     for code in _frequent(questions.codes[yes_no & is_yes], yes_no & ~is_yes, questions.codes):
         name = questions.values[code]
+        # "" is for questions whose two options are yes and no: they count in the first row only
         if name:
             where = questions.codes == code
             rows.append(_finding(name, "yes", is_yes, answered_yes, answered_no, where, judged))

@@ -256,7 +256,8 @@ def _bleu(pairs: Sequence[tuple[str, str]]) -> tuple[Values, dict[str, Scorer]]:
     counter = BLEU(max_ngram_order=max_order, lowercase=True, effective_order=True)
     scores = [counter.sentence_score(answer, [reference]) for answer, reference in pairs]
     statistics = np.array(
-        [[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores], dtype=np.float64
+        [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores],
+        dtype=np.float64,
     )
 
     def scorer(k: int) -> Callable[[list[int]], float]:
