@@ -263,7 +263,7 @@ def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[st
     from medr1.report.gallery import gallery_choice
 
     chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.settings.seed)
-    return evaluation.entries(path, chosen, judged)
+    return evaluation.gallery_items(path, chosen, judged)
 
 
 def _image_roots(

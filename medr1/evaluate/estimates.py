@@ -88,7 +88,7 @@ def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Met
     """
     groups = np.unique(codes[codes >= 0])
     if not len(groups):
-        return null("no item has one")
+        return null("no item belongs to a group")
     # For each item one column per group with its value, and one with its count, so that the
     # group means of a resample are sums of values over sums of counts.
     in_group = codes[:, None] == groups

@@ -19,7 +19,7 @@ from medr1.evaluate.judging import Judged, Settings, Values, judge_all, judge_pr
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
-from medr1.evaluate.scanning import scan
+from medr1.evaluate.scanning import judge_chunks
 from medr1.evaluate.texts import TEXT_METRICS
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
@@ -84,7 +84,7 @@ class Evaluation:
         """
         results = self.open(path)
         settings = replace(self._resolved(path), texts=self._needs_texts)
-        judged = scan(results.chunks, settings, name=str(path), write=write)
+        judged = judge_chunks(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
         blind, blind_warnings = self._blind(path)
@@ -106,13 +106,15 @@ class Evaluation:
             shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
             if shared:
                 sentence = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
-                summary["warnings"].append(f"{sentence}: what was fitted there looks better here.")
+                summary["warnings"].append(
+                    f"{sentence}: what was fitted there looks too good here."
+                )
         if self.bertscore:
             from medr1.evaluate.semantic import NOT_ABSOLUTE
 
             summary["warnings"].append(NOT_ABSOLUTE)
         if self.ablated is not None:
-            # `scan` keeps no predictions, so the file is read once more to pair its items
+            # `judge_chunks` keeps no predictions, so the file is read once more to pair its items
             ablated, predictions = self.read(self.ablated), self.read(path).predictions
             _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
             ablation = image_ablation(
@@ -205,7 +207,7 @@ class Evaluation:
         )
         warning = (
             f"{shared} items have the id, images and question of a training question: where they "
-            "are the same, the blind predictors have seen the answer."
+            "are the same question, the blind predictors have seen its answer."
         )
         return panel, [warning] if shared else []
 
@@ -215,7 +217,7 @@ class Evaluation:
         for chunk in results.chunks:
             yield from unique_ids.apply(chunk.predictions())
 
-    def entries(
+    def gallery_items(
         self, path: Path, positions: Collection[int], judged: Judged
     ) -> list[dict[str, Any]]:
         """Some items of a result file in full, as the gallery of report.html shows them.
@@ -233,7 +235,7 @@ class Evaluation:
         """
         selected, metadata_columns = set(positions), displayable_metadata(judged)
         return [
-            self._entry(
+            self._gallery_item(
                 path,
                 prediction,
                 judged.settings.protocol,
@@ -247,18 +249,18 @@ class Evaluation:
             if position in selected
         ]
 
-    def _entry(
+    def _gallery_item(
         self, path: Path, prediction: Prediction, protocol: str, metadata: Mapping[str, str]
     ) -> dict[str, Any]:
-        """One item of `entries`; `metadata` holds the values that may be shown."""
+        """One item of `gallery_items`; `metadata` holds the values that may be shown."""
         verdict = judge_prediction(prediction, protocol)
         document, own_metadata = prediction_to_dict(prediction), prediction.sample.metadata
         row = {**item_row(prediction, verdict), "error": document["error"]}
-        entry = {"results": str(path), **document, **row, "metadata": metadata}
+        item = {"results": str(path), **document, **row, "metadata": metadata}
         hidden = {value: metadata.get(key, "…") for key, value in identifiers(own_metadata)}
         reasoning = verdict.extraction.reasoning if verdict else prediction.reasoning
         text = suspected(prediction.sample, prediction.image_notes)
-        return {**entry, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
+        return {**item, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
 
 
 def _stated_accuracy(meta: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any] | None:

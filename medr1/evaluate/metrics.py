@@ -413,11 +413,14 @@ def _macro(kind: str, scores: _MetricScores, column: CodedColumn[str | None]) ->
 
 def _contradiction_notes(counts: Mapping[str, int]) -> list[str]:
     """A sentence with the numbers of `tallies.contradictions`; none where all are 0."""
-    meanings = {"polarity": "the opposite", "side": "the other side"}
-    parts = [f"{counts[kind]} say {meaning}" for kind, meaning in meanings.items() if counts[kind]]
+    meanings = {
+        "polarity": "say the opposite of the right answer",
+        "side": "name the other side of the body",
+    }
+    parts = [f"{counts[kind]} {meaning}" for kind, meaning in meanings.items() if counts[kind]]
     if not parts:
         return []
-    return [f"of {counts['n']} wrong open answers, {' and '.join(parts)} of the right one."]
+    return [f"of {counts['n']} wrong open answers, {' and '.join(parts)}."]
 
 
 def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
@@ -440,15 +443,17 @@ def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
             "They count as wrong, so accuracy may be higher; items.jsonl says which they are."
         )
     if choice := judged.settings.protocol_choice:
-        warnings.append(f"authors: their rule {choice.protocol} was chosen, since {choice.reason}.")
+        warnings.append(
+            f"the protocol authors is {choice.protocol} for this file, since {choice.reason}."
+        )
     if truncated := int(outcomes.where(lambda outcome: outcome.truncated).sum()):
         warnings.append(f"{truncated} of {n} completions were cut off at the token limit.")
     if n and not judged.columns.has_finish_reason.any():
         warnings.append("the file does not say which completions were cut off at the token limit.")
     if invalid := int(judged.columns.scores.invalid.sum()):
         warnings.append(
-            f"option_probs or confidence of {invalid} of {n} items are no probabilities (0 to 1, "
-            "those of all options at most 1 together); they count as not known."
+            f"option_probs or confidence of {invalid} of {n} items are no probabilities (each "
+            "from 0 to 1, those of all options at most 1 in total); they are ignored."
         )
     repeated = n - len(set(judged.ids))
     if repeated:

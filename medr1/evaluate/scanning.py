@@ -30,7 +30,7 @@ Lines = list[str]
 """Lines of items.jsonl, each with its line feed."""
 
 
-def scan(
+def judge_chunks(
     chunks: Iterable[Chunk],
     settings: Settings,
     *,
