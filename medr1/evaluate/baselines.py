@@ -1,7 +1,8 @@
 """Baselines to compare an accuracy with: chance, and predictors that do not see the image.
 
 Such blind predictors answer from the texts alone, for example with the option that is most often
-right in the training split (`data.audit`). Accuracy above theirs is what the image can explain.
+right in the training split (`data.audit`). An accuracy no higher than theirs does not show that
+the model uses the image.
 """
 
 from __future__ import annotations

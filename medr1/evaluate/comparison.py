@@ -16,7 +16,7 @@ import numpy as np
 from medr1.errors import InputError
 from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
 from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
-from medr1.evaluate.judging import CodedColumn, Judged, Settings, Values, judge_all
+from medr1.evaluate.judging import CodedColumn, Judged, Mask, Settings, Values, judge_all
 from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.records import COMPARISON_SCHEMA, Prediction
@@ -64,7 +64,7 @@ def compare(
     paired = pair_items(
         {labels[key]: rows for key, rows in by_file.items()}, common_only=common_only
     )
-    settings = settings.resolved(
+    settings = settings.resolve_authors(
         prediction.sample.ground_truth or "" for prediction in paired.first
     )
     members = {
@@ -153,7 +153,7 @@ def _compare_with_base(
     return comparison
 
 
-def _difference(run: Values, base: Values, judged: Judged, where: Any) -> dict[str, Any]:
+def _difference(run: Values, base: Values, judged: Judged, where: Mask) -> dict[str, Any]:
     """Accuracy of the run less that of the base over some items, with its interval and tests.
 
     `run` and `base` are arrays (seeds, items); `where` is the mask of the items.

@@ -83,7 +83,7 @@ class Evaluation:
             InputError: A file cannot be read, or the files of two options do not fit together.
         """
         results = self.open(path)
-        settings = replace(self._resolved(path), texts=self._needs_texts)
+        settings = replace(self._resolve_authors(path), texts=self._needs_texts)
         judged = judge_chunks(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
@@ -138,7 +138,7 @@ class Evaluation:
         """Whether a metric of texts is computed."""
         return self.bertscore is not None or not set(TEXT_METRICS).isdisjoint(self.metrics)
 
-    def _resolved(self, path: Path) -> Settings:
+    def _resolve_authors(self, path: Path) -> Settings:
         """The settings, with `authors` replaced by the script that fits the file's ground truths.
 
         Only for `authors` is the file read once more, since the script depends on all of them.
@@ -148,7 +148,7 @@ class Evaluation:
         ground_truths = (
             prediction.sample.ground_truth or "" for prediction in self._predictions(path)
         )
-        return self.settings.resolved(dict.fromkeys(ground_truths))
+        return self.settings.resolve_authors(dict.fromkeys(ground_truths))
 
     def read(self, path: Path) -> Results:
         """Read a whole result file at once, with these options' columns and questions."""

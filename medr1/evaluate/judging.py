@@ -98,14 +98,14 @@ class Settings:
     protocol_choice: answers.Choice | None = None
     """The script that `authors` stands for, and why; None where `authors` was not asked for."""
 
-    def resolved(self, golds: Iterable[str]) -> Settings:
+    def resolve_authors(self, ground_truths: Iterable[str]) -> Settings:
         """These settings with `authors` replaced by the script that fits the ground truths.
 
-        `golds` are the ground truths of all items of a file; they are read only for `authors`.
+        `ground_truths` are those of all items of a file; they are read only for `authors`.
         """
         if "authors" not in (self.protocol, *self.protocols):
             return self
-        choice = answers.resolve_protocol("authors", golds)
+        choice = answers.resolve_protocol("authors", ground_truths)
 
         def script(name: str) -> str:
             return choice.protocol if name == "authors" else name
@@ -254,7 +254,9 @@ def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()
     Raises:
         InputError: An item has no ground truth.
     """
-    settings = settings.resolved(prediction.sample.ground_truth or "" for prediction in predictions)
+    settings = settings.resolve_authors(
+        prediction.sample.ground_truth or "" for prediction in predictions
+    )
     verdicts = [judge_prediction(prediction, settings.protocol) for prediction in predictions]
     return Judged(columns_of(predictions, verdicts, settings), settings)
 
@@ -306,7 +308,7 @@ def judge_prediction(prediction: Prediction, protocol: str) -> answers.Verdict |
     Args:
         prediction: What the model answered to one item.
         protocol: The rules of the verdict, one of `answers.PROTOCOLS`. "authors" would choose a
-            script for each item alone; `Settings.resolved` chooses one for the whole file.
+            script for each item alone; `Settings.resolve_authors` chooses one for the whole file.
 
     Returns:
         The verdict; None where there is no completion to judge.
@@ -325,9 +327,9 @@ def judge_prediction(prediction: Prediction, protocol: str) -> answers.Verdict |
     return _judge(prediction.model_output, sample, protocol)
 
 
-def _judge(output: str, sample: Sample, protocol: str) -> answers.Verdict:
+def _judge(completion: str, sample: Sample, protocol: str) -> answers.Verdict:
     return answers.judge(
-        output,
+        completion,
         ground_truth=sample.ground_truth or "",
         options=sample.options,
         answer_type=sample.answer_type,

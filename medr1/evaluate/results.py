@@ -49,7 +49,7 @@ class ResultFile:
 
     path: Path
     meta: dict[str, Any]
-    """The file's `meta` where medr1 wrote it, else whatever stands beside its results."""
+    """The file's `meta` where medr1 wrote it, else its other keys beside the results."""
     chunks: Iterable[Chunk]
     """The items in order; they can be read once. `UniqueIds` makes ids unique across chunks."""
     notes: tuple[str, ...] = ()

@@ -92,9 +92,9 @@ def bertscore(
     not_empty = [i for i, pair in enumerate(pairs) if all(text.strip() for text in pair)]
     for start in range(0, len(not_empty), _PAIRS_AT_ONCE):
         rows = not_empty[start : start + _PAIRS_AT_ONCE]
-        answers, golds = ([pairs[i][k] for i in rows] for k in (0, 1))
+        answers, expected = ([pairs[i][k] for i in rows] for k in (0, 1))
         scores = bert_cos_score_idf(
-            encoder, golds, answers, tokenizer, weights, batch_size=batch_size, device=target
+            encoder, expected, answers, tokenizer, weights, batch_size=batch_size, device=target
         )
         values[rows] = scores.cpu().numpy()
     if baseline is not None:

@@ -18,7 +18,7 @@ from medr1.evaluate.judging import CodedColumn, Judged, Mask, Outcome
 from medr1.normalization import fold
 
 MIN_ITEMS_PER_FINDING = 5
-"""A finding needs so many positive and so many negative items to get a row of its own."""
+"""A finding gets a row only if it has so many positive and so many negative items."""
 MAX_FINDINGS = 40
 """Largest number of rows of findings; the most frequent ones are kept."""
 

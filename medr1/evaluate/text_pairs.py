@@ -68,8 +68,8 @@ def _answer(prediction: Prediction, verdict: answers.Verdict, protocol: str) -> 
     sample = prediction.sample
     if protocol == "default" and _is_read_alike(sample):
         return verdict.extraction.answer  # no need to extract it again
-    output = prediction.model_output or ""
-    return answers.extract(output, options=sample.options, answer_type="open").answer
+    completion = prediction.model_output or ""
+    return answers.extract(completion, options=sample.options, answer_type="open").answer
 
 
 def _is_read_alike(sample: Sample) -> bool:
