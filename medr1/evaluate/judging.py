@@ -70,7 +70,8 @@ class SampledAnswers:
     answers: tuple[str | None, ...] = ()
     """The extracted answers; None where there is none. Answers that are equal by
     `answers.same_answer` have one spelling, so that they can be counted: that of `Outcome.answer`
-    where they equal it, else that of the first of them. "3" and "three" are both "3"."""
+    where they equal it, else that of the first of them. ("no effusion", "without effusion") is
+    ("no effusion", "no effusion")."""
     correct: tuple[bool, ...] = ()
     """Whether each of them is right."""
 

@@ -193,7 +193,7 @@ def _finding(
 
 
 def lengths(judged: Judged) -> dict[str, Any]:
-    """How long the completions are, in tokens and in characters; None where it is not known."""
+    """How long the completions are, in tokens and in characters; None where it is not sizes."""
     columns = judged.columns
     return {
         "num_tokens": _length(columns.num_tokens),
@@ -203,16 +203,16 @@ def lengths(judged: Judged) -> dict[str, Any]:
 
 def _length(values: NDArray[np.int64]) -> dict[str, Any] | None:
     """Mean, quantiles and histogram [[low, high, number], ...] of lengths; -1 is unknown."""
-    known = values[values >= 0]
-    if not len(known):
+    sizes = values[values >= 0]
+    if not len(sizes):
         return None
-    counts, edges = np.histogram(known, bins=min(20, int(known.max() - known.min()) + 1))
+    counts, edges = np.histogram(sizes, bins=min(20, int(sizes.max() - sizes.min()) + 1))
     return {
-        "n": len(known),
-        "mean": float(known.mean()),
-        "median": float(np.median(known)),
-        "p95": float(np.quantile(known, 0.95)),
-        "max": int(known.max()),
+        "n": len(sizes),
+        "mean": float(sizes.mean()),
+        "median": float(np.median(sizes)),
+        "p95": float(np.quantile(sizes, 0.95)),
+        "max": int(sizes.max()),
         "histogram": [
             [float(low), float(high), int(n)]
             for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
