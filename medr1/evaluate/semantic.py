@@ -117,7 +117,7 @@ def _fingerprint(folder: Path) -> str:
 def _package_name(name: str) -> str | None:
     """The name by which the package knows a model of this id or folder name; None if it does not.
 
-    A folder "roberta-large" matches the package's "FacebookAI/roberta-large".
+    The hub id "FacebookAI/roberta-large" is the package's "roberta-large".
     """
     from bert_score.utils import model2layers
 
