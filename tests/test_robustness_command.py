@@ -198,7 +198,7 @@ def test_eval_takes_the_document_into_its_report(done, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert ">Robustness</h3>" in page and "Lower contrast of severity" in page
     result = evaluated(found)
-    assert result.exit_code == 2 and "is no robustness.json" in result.stderr
+    assert result.exit_code == 2 and "is not a robustness.json" in result.stderr
     other = json.loads(document.read_text())
     other["meta"]["model_sha256"] = "0" * 64
     (tmp_path / "other.json").write_text(json.dumps(other))

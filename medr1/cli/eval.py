@@ -163,7 +163,7 @@ def evaluate(
     from medr1.report.tables import summary_table
 
     _require_fitted(asked)
-    gates = Gates.of(fail_under, baseline)
+    gates = Gates.from_options(fail_under, baseline)
     evaluation = _evaluation(**asked)
     files = result_files(results)
     if output_dir:
@@ -178,7 +178,7 @@ def evaluate(
         for path in files:
             summary, judged = evaluation.run(path, lines.write if output_dir else None)
             summaries.append(summary)
-            failed += gates.failed(path, summary, evaluation)
+            failed += gates.failures(path, summary, evaluation)
             if output_dir:
                 shown += _gallery(evaluation, path, judged)
         if output_dir:
@@ -216,10 +216,10 @@ def _evaluation(
     """What is to be computed, the questions and the training questions read."""
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
-    from medr1.evaluate.metrics import METRICS, known_metric
+    from medr1.evaluate.metrics import METRICS, require_metric
     from medr1.evaluate.trust.selective import SelectiveConfig
 
-    asked = tuple(known_metric(name, "--metrics") for name in metrics or METRICS)
+    asked = tuple(require_metric(name, "--metrics") for name in metrics or METRICS)
     protocols = SHOWN_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     return Evaluation(
@@ -263,7 +263,7 @@ def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[st
     from medr1.report.gallery import gallery_choice
 
     chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.settings.seed)
-    return evaluation.entries(path, chosen, judged)
+    return evaluation.gallery_items(path, chosen, judged)
 
 
 def _image_roots(

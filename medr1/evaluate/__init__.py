@@ -1,1 +1,4 @@
-"""Predictions in, verdicts and metrics with their intervals out; no model is loaded here."""
+"""From predictions to verdicts, metrics and their confidence intervals.
+
+No model runs here, except the encoder of BERTScore in `semantic`, where it is asked for.
+"""

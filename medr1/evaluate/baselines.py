@@ -1,4 +1,9 @@
-"""What accuracy is held against: chance, and what blind predictors get right without the image."""
+"""Baselines to compare an accuracy with: chance, and predictors that do not see the image.
+
+Such blind predictors answer from the texts alone, for example with the option that is most often
+right in the training split (`data.audit`). An accuracy no higher than theirs does not show that
+the model uses the image.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +20,50 @@ if TYPE_CHECKING:
 
 
 def blind_summary(judged: Judged, panel: BlindPanel | None) -> dict[str, Any] | None:
-    """The `blind` part of summary.json; None without a panel, which has a training split.
+    """The `blind` part of summary.json: the blind predictors' accuracies and the gain over them.
 
-    Over the items with options, since on others nobody guesses. The gain is over the predictor
-    that is best on these very items, which makes it small rather than large.
+    All numbers are over the items with options, because blind predictors cannot guess on others.
+    `image_gain` is the accuracy less that of the predictor that is best on these same items. The
+    choice after the fact makes the gain smaller, never larger.
+
+    Args:
+        judged: The items that the model answered.
+        panel: The blind predictors' results on the same items in the same order. None where there
+            is no training split to fit them on.
+
+    Returns:
+        The document with chance, option_prior, best, image_gain, image_needed and predictors; None
+        without a panel.
+
+    Raises:
+        ValueError: The panel is about another number of items.
     """
     if panel is None:
         return None
     if len(panel.image_needed) != len(judged):
         raise ValueError(f"a blind panel of {len(panel.image_needed)} for {len(judged)} items")
-    where = judged.outcomes.where(lambda o: bool(o.options))
-    none = "no item has options"
+    has_options = judged.outcomes.where(lambda outcome: bool(outcome.options))
+    no_items = "no item has options"
     right = {name: np.array(values, np.float64) for name, values in panel.right.items()}
-    found = {name: mean_metric(values, judged, where, none) for name, values in right.items()}
-    missing = null("no training item has options")
-    best = {"predictor": panel.best, **found[panel.best]} if panel.best else missing
+    accuracies = {
+        name: mean_metric(values, judged, has_options, no_items) for name, values in right.items()
+    }
+    not_fitted = null("no training item has options")
+    best = {"predictor": panel.best, **accuracies[panel.best]} if panel.best else not_fitted
     return {
         "chance": panel.chance if math.isfinite(panel.chance) else None,
-        "option_prior": found.get("option_prior", missing),
+        "option_prior": accuracies.get("option_prior", not_fitted),
         "best": best,
-        "image_gain": difference_metric(judged.correct, right[panel.best], judged, where, none)
+        "image_gain": difference_metric(
+            judged.correct, right[panel.best], judged, has_options, no_items
+        )
         if panel.best
-        else missing,
+        else not_fitted,
         "image_needed": mean_metric(
             judged.correct,
             judged,
             np.array(panel.image_needed, dtype=bool),
             "a blind predictor is right on every item",
         ),
-        "predictors": found,
+        "predictors": accuracies,
     }

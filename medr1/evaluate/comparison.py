@@ -1,8 +1,9 @@
-"""Runs on the same items: how far apart they are, and whether that could be chance.
+"""Compare runs on the same items: the difference in accuracy, and whether chance explains it.
 
-A run is one result file or several seeds of it, which count as one result: an item's score is the
-share of seeds that got it right. The interval and the p value draw images, for the seeds at hand:
-they speak of new images and not of new seeds. How far seeds lie apart stands beside them.
+A run is one result file, or several files of the same training with different seeds. Several seeds
+count as one run: an item's score is the share of seeds that answered it correctly. The confidence
+interval and the p value resample images and keep the seeds, so they hold for new images and not
+for new seeds. The spread over seeds, and an interval over seeds, are given beside them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 
 from medr1.errors import InputError
 from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
-from medr1.evaluate.groups import group_columns, in_order, require_clusters
-from medr1.evaluate.judging import Coded, Judged, Settings, Values, judge_all
+from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
+from medr1.evaluate.judging import CodedColumn, Judged, Mask, Settings, Values, judge_all
 from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.records import COMPARISON_SCHEMA, Prediction
@@ -29,7 +30,7 @@ from medr1.significance import (
 )
 
 Runs = Mapping[str, Mapping[str, Sequence[Prediction]]]
-"""Run -> file -> predictions; several files of one run are its seeds."""
+"""Name of the run -> file -> predictions; several files of one run are its seeds."""
 
 
 def compare(
@@ -37,31 +38,53 @@ def compare(
     *,
     settings: Settings,
     common_only: bool | None = False,
-    as_one: bool = True,
+    with_ensemble: bool = True,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The comparison document of each later run against the first, and a row for each item.
+    """Compare every later run with the first one, which is the base.
 
-    With `as_one` also what all files together say (ensemble.py).
-    Rows say what each run got right (the share of its seeds) and who won.
+    Args:
+        runs: At least two runs, the base first.
+        settings: How answers are judged, clustered and grouped.
+        common_only: True compares the items that all files have. False refuses files with
+            different items, and the message offers --common-only. None refuses them without that
+            offer, for commands that do not have the option.
+        with_ensemble: Whether to add the majority vote of all files (trust/ensemble.py).
+
+    Returns:
+        The comparison.json document, and for each item a row with the share of each run's seeds
+        that are right and which run won.
+
+    Raises:
+        InputError: There are fewer than two runs, or the files are not about the same items.
     """
     if len(runs) < 2:
         raise InputError("a comparison takes at least two runs. Name a second result file.")
-    keys = {(run, file): rows for run, files in runs.items() for file, rows in files.items()}
-    labels = _labels(list(keys))
-    paired = pair_items({labels[key]: rows for key, rows in keys.items()}, common_only=common_only)
-    settings = settings.resolved(p.sample.ground_truth or "" for p in paired.first)
-    members = {label: judge_all(found, settings) for label, found in paired.predictions.items()}
-    judged = next(iter(members.values()))
+    by_file = {(run, file): rows for run, files in runs.items() for file, rows in files.items()}
+    labels = _labels(list(by_file))
+    paired = pair_items(
+        {labels[key]: rows for key, rows in by_file.items()}, common_only=common_only
+    )
+    settings = settings.resolve_authors(
+        prediction.sample.ground_truth or "" for prediction in paired.first
+    )
+    members = {
+        label: judge_all(predictions, settings) for label, predictions in paired.predictions.items()
+    }
+    judged = next(iter(members.values()))  # clusters and groups are those of the first file
     require_clusters(judged)
     groups, notes = group_columns(judged)
+    # Run -> (seeds, items), 1 where that seed is right. The mean over seeds is an item's score, the
+    # mean over items a seed's accuracy.
     correct = {
         run: np.stack([members[labels[run, file]].correct for file in files])
         for run, files in runs.items()
     }
     base = next(iter(runs))
-    several = any(len(rows) > 1 for rows in correct.values())
-    compared = [_compared(name, base, correct, judged, groups) for name in list(runs)[1:]]
-    _correct_for_several(compared)
+    has_seeds = any(len(rows) > 1 for rows in correct.values())
+    comparisons = [
+        _compare_with_base(name, base, correct, judged, groups) for name in list(runs)[1:]
+    ]
+    _add_holm(comparisons)
     document = {
         "schema": COMPARISON_SCHEMA,
         "protocol": settings.protocol,
@@ -75,16 +98,16 @@ def compare(
                 "name": name,
                 "files": list(runs[name]),
                 "accuracy": mean_metric(rows.mean(axis=0), judged),
-                "seeds": spread(rows.mean(axis=1)),
+                "seeds": seed_spread(rows.mean(axis=1)),
             }
             for name, rows in correct.items()
         ],
-        "comparisons": compared,
-        "ensemble": ensemble(members) if as_one else None,
-        "meaning": _meaning(judged.unit, several),
+        "comparisons": comparisons,
+        "ensemble": ensemble(members) if with_ensemble else None,
+        "meaning": _meaning(judged.unit, has_seeds),
         "warnings": [
             *pairing_warnings(paired.paired_by),
-            *_warnings(judged, paired.left_out, not several),
+            *_warnings(judged, paired.num_left_out, not has_seeds),
             *notes,
         ],
     }
@@ -92,48 +115,54 @@ def compare(
 
 
 def _labels(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """What an error calls each file: its own name, or with its run where files stand twice."""
+    """(run, file) -> the file's name in errors; "run: file" where several runs name that file."""
     files = [file for _, file in keys]
     return {key: key[1] if files.count(key[1]) == 1 else ": ".join(key) for key in keys}
 
 
-def _compared(
+def _compare_with_base(
     name: str,
     base: str,
     correct: Mapping[str, Values],
     judged: Judged,
-    groups: Mapping[str, Coded[str | None]],
+    groups: Mapping[str, CodedColumn[str | None]],
 ) -> dict[str, Any]:
-    """One run against the base: overall, and in each group with at least one item."""
-    everything = np.ones(len(judged.clusters), dtype=bool)
-    found = {
+    """The comparison of one run with the base: over all items, and in each group.
+
+    `correct` has an array (seeds, items) for each run.
+    """
+    all_items = np.ones(len(judged.clusters), dtype=bool)
+    comparison = {
         "run": name,
         "base": base,
-        **_difference(correct[name], correct[base], judged, everything),
+        **_difference(correct[name], correct[base], judged, all_items),
         "over_seeds": _over_seeds(correct[name].mean(axis=1), correct[base].mean(axis=1)),
     }
-    found["groups"] = {}
+    comparison["groups"] = {}
     for kind, column in groups.items():
-        index = {group: i for i, group in enumerate(column.values) if group is not None}
-        inside = {
-            group: _difference(correct[name], correct[base], judged, column.codes == index[group])
-            for group in in_order(index)
+        code_of = {group: code for code, group in enumerate(column.values) if group is not None}
+        differences = {
+            group: _difference(correct[name], correct[base], judged, column.codes == code_of[group])
+            for group in sort_groups(code_of)
         }
-        adjusted = holm([entry["p"] for entry in inside.values()])
-        found["groups"][kind] = {
-            group: {**entry, "p_holm": p}
-            for (group, entry), p in zip(inside.items(), adjusted, strict=True)
+        adjusted = holm([difference["p"] for difference in differences.values()])
+        comparison["groups"][kind] = {
+            group: {**difference, "p_holm": p}
+            for (group, difference), p in zip(differences.items(), adjusted, strict=True)
         }
-    return found
+    return comparison
 
 
-def _difference(run: Values, base: Values, judged: Judged, where: Any) -> dict[str, Any]:
-    """Run minus base over some items, with everything that says how sure that is."""
-    a, b = run.mean(axis=0), base.mean(axis=0)
+def _difference(run: Values, base: Values, judged: Judged, where: Mask) -> dict[str, Any]:
+    """Accuracy of the run less that of the base over some items, with its interval and tests.
+
+    `run` and `base` are arrays (seeds, items); `where` is the mask of the items.
+    """
+    a, b = run.mean(axis=0), base.mean(axis=0)  # for each item the share of seeds that are right
     metric = difference_metric(a, b, judged, where)
     a, b, clusters = a[where], b[where], judged.clusters[where]
     won, lost = int((a > b).sum()), int((a < b).sum())
-    single = len(run) == len(base) == 1
+    single_seeds = len(run) == len(base) == 1  # McNemar's test needs right or wrong, not shares
     detectable = minimum_detectable_difference(a - b, clusters)
     return {
         **metric,
@@ -144,7 +173,7 @@ def _difference(run: Values, base: Values, judged: Judged, where: Any) -> dict[s
         "both_right": int(((a == 1) & (b == 1)).sum()),
         "both_wrong": int(((a == 0) & (b == 0)).sum()),
         "mcnemar": {"exact": mcnemar_exact(won, lost), "mid_p": mcnemar_mid_p(won, lost)}
-        if single
+        if single_seeds
         else {"exact": None, "mid_p": None, "reason": "several seeds have no single verdict"},
         "minimum_detectable_difference": {
             "value": detectable.value,
@@ -157,14 +186,18 @@ def _difference(run: Values, base: Values, judged: Judged, where: Any) -> dict[s
     }
 
 
-def _correct_for_several(compared: list[dict[str, Any]]) -> None:
-    """Put Holm's correction over all runs compared with the base beside each p."""
-    for entry, p in zip(compared, holm([entry["p"] for entry in compared]), strict=True):
-        entry["p_holm"] = p
+def _add_holm(comparisons: list[dict[str, Any]]) -> None:
+    """Add p_holm to each comparison: its p after Holm's correction over all comparisons."""
+    adjusted = holm([comparison["p"] for comparison in comparisons])
+    for comparison, p in zip(comparisons, adjusted, strict=True):
+        comparison["p_holm"] = p
 
 
-def spread(accuracies: Values) -> dict[str, Any] | None:
-    """How far a run's seeds lie apart; None for a single one."""
+def seed_spread(accuracies: Values) -> dict[str, Any] | None:
+    """The mean, standard deviation and range of a run's accuracies, one for each seed.
+
+    None for a single seed.
+    """
     if len(accuracies) < 2:
         return None
     return {
@@ -178,7 +211,10 @@ def spread(accuracies: Values) -> dict[str, Any] | None:
 
 
 def _over_seeds(run: Values, base: Values) -> Metric | None:
-    """The difference with an interval over seeds instead of images; None for single seeds."""
+    """The difference in accuracy with an interval over seeds instead of images.
+
+    `run` and `base` hold one accuracy for each seed. None where both have a single seed.
+    """
     if len(run) == len(base) == 1:
         return None
     interval = interval_over_seeds(run.tolist(), base.tolist())
@@ -191,34 +227,34 @@ def _over_seeds(run: Values, base: Values) -> Metric | None:
     return metric if interval else {**metric, "reason": "the seeds do not differ"}
 
 
-def _meaning(unit: str, seeds: bool) -> str:
-    """What the intervals and p values generalise over, in words."""
-    said = f"Intervals and p draw {unit}s: they speak of other {unit}s of this kind"
-    if seeds:
+def _meaning(unit: str, has_seeds: bool) -> str:
+    """A sentence that says to what the intervals and p values generalise."""
+    sentence = f"Intervals and p values resample {unit}s: they hold for other {unit}s of this kind"
+    if has_seeds:
         return (
-            f"{said} and these very seeds. What other seeds would give, the spread over seeds "
-            "and the interval over seeds say."
+            f"{sentence} and for the same seeds. For other seeds, see the spread over seeds and "
+            "the interval over seeds."
         )
-    return f"{said} and these very runs, not of runs with other seeds."
+    return f"{sentence} and for the same runs, not for runs with other seeds."
 
 
-def _warnings(judged: Judged, left_out: int, single: bool) -> list[str]:
-    found = []
-    if left_out:
-        found.append(f"{left_out} items are in some files only and were left out.")
+def _warnings(judged: Judged, num_left_out: int, single_seeds: bool) -> list[str]:
+    warnings = []
+    if num_left_out:
+        warnings.append(f"{num_left_out} items are in some files only and were left out.")
     n, n_clusters = len(judged.clusters), len(np.unique(judged.clusters))
-    if n_clusters < n and single:
-        found.append(
-            f"{n} items are about {n_clusters} {judged.unit}s: McNemar's p takes them for "
-            f"independent and is too small; the other p flips whole {judged.unit}s."
+    if n_clusters < n and single_seeds:
+        warnings.append(
+            f"{n} items are about {n_clusters} {judged.unit}s: McNemar's p treats them as "
+            f"independent and is too small; the other p flips the signs of whole {judged.unit}s."
         )
     if n_clusters < min(n, FEW_CLUSTERS):
-        found.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
-    return found
+        warnings.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
+    return warnings
 
 
 def _rows(first: Sequence[Prediction], correct: Mapping[str, Values]) -> list[dict[str, Any]]:
-    """One row per item: its groups, what each run got right, and who won against the base."""
+    """One row per item: its groups, each run's score, and whether the run beat the base on it."""
     means = {name: rows.mean(axis=0) for name, rows in correct.items()}
     base = next(iter(means))
     rows = []
@@ -244,7 +280,10 @@ def _rows(first: Sequence[Prediction], correct: Mapping[str, Values]) -> list[di
 
 
 def _outcome(run: float, base: float) -> str:
-    """won, lost, both right, both wrong; equal where seeds share an item alike."""
+    """How a run's score of one item compares with the base's.
+
+    "equal" is for several seeds: the same share of both, neither 0 nor 1, is right.
+    """
     if run != base:
         return "won" if run > base else "lost"
     return {1.0: "both right", 0.0: "both wrong"}.get(float(run), "equal")

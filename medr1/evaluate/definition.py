@@ -1,4 +1,4 @@
-"""What is said of each number of summary.json."""
+"""The form in which each number of summary.json is defined; `definitions` holds the texts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Definition:
-    """One number: what it is, how it is computed, how it is read."""
+    """What one number is, how it is computed and how to read it."""
 
     name: str
+    """Its key in summary.json, such as "token_f1"."""
     title: str
     formula: str
     normalisation: str
-    """What is done to the texts, or to the items, before."""
+    """What is done to the texts, or which items are selected, before the number is computed."""
     library: str
+    """The package and function that compute it, or "none: medr1"."""
     range: str
     reading: str
-    """One sentence."""
+    """How to read the number, in one sentence."""
     source: str
+    """A paper, or the file of this project that defines the number."""
     packages: tuple[str, ...] = ()
-    """The distributions whose installed versions belong to the number."""
+    """Names on PyPI of the packages whose installed versions can change the number."""

@@ -1,4 +1,8 @@
-"""What each number of summary.json is: formula, normalisation, library, how to read it."""
+"""The definition of every number in summary.json: formula, normalisation, library, how to read it.
+
+`explaining` shows them on a terminal and as the README of this folder. The numbers about
+calibration and abstention are defined in `trust/definitions.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,41 @@ from medr1.evaluate.trust.definitions import TRUST
 
 _SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spaces"
 _OPTION_TEXT = (
-    "With options the chosen one's text, else the answer as the model wrote it (without tags and "
-    '"The answer is"), whatever the gold\'s type and the protocol; no answer scores 0.'
+    "For a question with options the text of the chosen one, else the answer as the model wrote it "
+    '(without tags and "The answer is"), whatever the type of the ground truth and the protocol; '
+    "no answer scores 0."
 )
 _TEXTS_OF_ANSWERS = f"{_SQUAD_TEXT}. {_OPTION_TEXT}"
 _OWN = "none: medr1"
 _SHARE = "0 to 1"
 _FINDING = (
-    "Positive is yes, or one option's text among the questions that offer it. An item without "
-    "an answer is a wrong one."
+    "Positive is yes, or the text of one option among the questions that offer it. An item without "
+    "an answer counts as wrong."
 )
-_ANSWERED = "Positive is yes, or one option's text. Of the items that were answered so."
+_ANSWERED = "Positive is yes, or the text of one option. Over the items that were answered so."
 _PAPINENI = "Papineni et al. (2002), BLEU; Post (2018), sacrebleu"
 
 
 def _bleu(k: int) -> Definition:
-    mean = "the 1-gram precision" if k == 1 else f"the geometric mean of the 1- to {k}-gram ones"
+    """The definition of BLEU-k."""
+    precision = (
+        "the 1-gram precision" if k == 1 else f"the geometric mean of the 1- to {k}-gram ones"
+    )
     reading = (
-        "Overlap of single words; the one BLEU that says something of answers of a few words."
+        "Overlap of single words; the only BLEU that is informative for answers of a few words."
         if k == 1
         else f"Only answers of {k} words or more have {k}-grams, so that it is 0 where there is no "
         "such answer, and above a lower order where the long answers match better than the short "
-        "ones or smoothing stands in for no match (a warning then says so); it says little where "
+        "ones or smoothing replaces a missing match (a warning then says so); it says little where "
         "references have fewer than 4 words."
     )
     return Definition(
         f"bleu{k}",
         f"BLEU-{k}",
-        f"exp(min(0, 1 - r/c)) times {mean}, counts summed over all items; c and r are the "
+        f"exp(min(0, 1 - r/c)) times {precision}, counts summed over all items; c and r are the "
         "numbers of words of all answers and references. A precision of 0 is smoothed (exp).",
         f"Lower case, tokenizer 13a. {_OPTION_TEXT}",
-        f"sacrebleu, corpus BLEU, max_ngram_order={k}; the signature stands in the summary",
+        f"sacrebleu, corpus BLEU, max_ngram_order={k}; the signature is in the summary",
         _SHARE,
         reading,
         _PAPINENI,
@@ -50,67 +58,70 @@ _LIST = (
         "accuracy",
         "Accuracy",
         "right items / all items",
-        "The protocol's verdict (`answers.judge`). Failed, empty, ambiguous and unread answers "
-        "are wrong and count. An open answer is right where it is the same text, number or "
-        "formula, claims the same findings, or asserts the gold in prose without a competing value "
-        "(medr1/answers/README.md). What rules cannot decide is wrong and counted as undecided.",
+        "The verdict under the protocol (`answers.judge`). Failed, empty, ambiguous and unreadable "
+        "answers count as wrong. An open answer is right where it is the same text, number or "
+        "formula, claims the same findings, or states the ground truth in prose without a "
+        "competing value (medr1/answers/README.md). What rules cannot decide counts as wrong, and "
+        "is also counted as undecided.",
         _OWN,
         _SHARE,
-        "Hold it against chance and the blind baseline, and against the same under another "
-        "protocol: `default` shows knowledge, `strict` the format as well.",
+        "Compare it with chance and the blind baseline, and with the accuracy under another "
+        "protocol: `default` measures knowledge, `strict` also the format.",
         "medr1/answers",
     ),
     Definition(
         "macro_accuracy",
         "Macro accuracy",
         "the unweighted mean of the groups' accuracies (modality, question type, data set ...)",
-        "Items that name no group are in none.",
+        "Items without a value belong to no group.",
         _OWN,
         _SHARE,
-        "Every group weighs the same, so small groups move it most; accuracy weighs every item "
-        "the same.",
+        "Every group has the same weight, so an item of a small group counts most; in accuracy "
+        "every item has the same weight.",
         "Sokolova and Lapalme (2009)",
     ),
     Definition(
         "exact_match",
         "Exact match",
-        "items whose answer equals the gold / all items",
-        f"{_SQUAD_TEXT}; letters and golds that this empties are compared folded, in any case. "
-        f"{_OPTION_TEXT}",
-        "none: medr1; torchmetrics' SQuAD is the oracle of its test",
+        "items whose answer equals the ground truth / all items",
+        f"{_SQUAD_TEXT}; letters, and ground truths of which this leaves nothing, are compared "
+        f"without regard to case. {_OPTION_TEXT}",
+        "none: medr1; its test compares it with torchmetrics' SQuAD",
         _SHARE,
         "Stricter than accuracy: other spellings of a number, the same finding in other words, and "
-        'a sentence ("Yes, there is.") for a gold of one word ("yes") do not count.',
+        'a sentence ("Yes, there is.") for a ground truth of one word ("yes") do not count.',
         "Rajpurkar et al. (2016), SQuAD",
     ),
     Definition(
         "counting_accuracy",
         "Counting accuracy",
-        "right items whose gold is a number / items whose gold is a number",
-        "Numbers as decimals, from digits or words; exactly one number has to be stated, so that "
-        '"3 or 4" is none.',
+        "right items whose ground truth is a number / items whose ground truth is a number",
+        "Numbers as decimals, from digits or words; the answer has to state exactly one number, so "
+        'that "3 or 4" is none.',
         _OWN,
         _SHARE,
-        "A near miss is a miss; n says how many items have a number as their gold.",
+        "A number that is nearly right is wrong; n is the number of items whose ground truth is a "
+        "number.",
         "R1-V's counting evaluation, without its <answer> pattern",
     ),
     Definition(
         "closed_accuracy",
         "Accuracy of closed questions",
         "right closed questions / closed questions",
-        "Closed is a question with options, with a letter, yes or no as its gold, or that the file "
-        "calls closed (answer_class). The verdict is accuracy's. Unanswered, unread and wrong ones "
-        "all count; LLaVA-Med's run_eval leaves a wrong yes or no out of the denominator.",
+        "A question is closed if it has options, if its ground truth is a letter, yes or no, or if "
+        "the file calls it closed (answer_class). The verdict is that of accuracy. Questions with "
+        "no answer, an unreadable one or a wrong one all count; LLaVA-Med's run_eval leaves a "
+        "wrong yes or no out of the denominator.",
         _OWN,
         _SHARE,
-        "Of questions with few answers to choose from, so that guessing alone reaches much of it.",
+        "These questions have few possible answers, so guessing alone is often right.",
         "Li et al. (2023), LLaVA-Med, without that fault",
     ),
     Definition(
         "token_f1",
         "Token F1, sets",
-        "2PR / (P + R) of an item, P = |A & G| / |A|, R = |A & G| / |G| over the sets of tokens; "
-        "then the mean over items",
+        "2PR / (P + R) of an item, P = |A & G| / |A|, R = |A & G| / |G| over the sets of tokens of "
+        "answer A and ground truth G; then the mean over items",
         _TEXTS_OF_ANSWERS,
         _OWN,
         _SHARE,
@@ -120,9 +131,9 @@ _LIST = (
     Definition(
         "token_f1_multiset",
         "Token F1, multisets",
-        "as token_f1, a word counted as often as it stands there",
+        "as token_f1, each word counted as often as it occurs",
         _TEXTS_OF_ANSWERS,
-        "none: medr1; torchmetrics' SQuAD is the oracle of its test",
+        "none: medr1; its test compares it with torchmetrics' SQuAD",
         _SHARE,
         "The F1 of SQuAD and most papers; it differs from token_f1 only where words repeat.",
         "Rajpurkar et al. (2016), SQuAD",
@@ -130,25 +141,25 @@ _LIST = (
     Definition(
         "open_recall",
         "Recall of open questions (LLaVA-Med's)",
-        "tp / (tp + fn) of an item: tp the answer's tokens that are in the gold, fn the gold's "
-        "that are not in the answer, each as often as it stands there; then the mean over open "
-        "questions. Where none of them repeats: |A & G| / |G|",
+        "tp / (tp + fn) of an item: tp the tokens of the answer that are in the ground truth, fn "
+        "the tokens of the ground truth that are not in the answer, each counted as often as it "
+        "occurs; then the mean over open questions. Where no token repeats: |A & G| / |G|",
         f"{_TEXTS_OF_ANSWERS} Open is every question that is not closed (see closed_accuracy). "
         "LLaVA-Med takes the whole output, VQA's normalisation and the file's label OPEN instead.",
         _OWN,
         _SHARE,
-        "The long answer that lists everything reaches 1, so hold token_f1 against it.",
+        "A long answer that lists everything reaches 1, so compare it with token_f1.",
         "Li et al. (2023), LLaVA-Med, llava/eval/run_eval.py",
     ),
     Definition(
         "rouge_l",
         "ROUGE-L",
-        "2PR / (P + R) of an item, P = L / |answer|, R = L / |gold|, L the length of the longest "
-        "common subsequence of words; then the plain mean over items",
+        "2PR / (P + R) of an item, P = L / |answer|, R = L / |ground truth|, L the length of the "
+        "longest common subsequence of words; then the unweighted mean over items",
         f"Lower case, letters and digits only, no stemmer. {_OPTION_TEXT}",
         "rouge-score, RougeScorer(['rougeL'], use_stemmer=False), without its random aggregator",
         _SHARE,
-        "As token F1, with the order of the words.",
+        "As token F1, but the order of the words counts too.",
         "Lin (2004)",
         ("rouge-score",),
     ),
@@ -156,27 +167,29 @@ _LIST = (
     Definition(
         "chrf",
         "chrF2",
-        "F-score with recall weighed twice as much as precision (beta 2), of character 1- to "
+        "F-score with recall weighted twice as much as precision (beta 2), of character 1- to "
         "6-grams, counts summed over all items",
         f"As written, without white space. {_OPTION_TEXT}",
-        "sacrebleu, CHRF(); the signature stands in the summary",
+        "sacrebleu, CHRF(); the signature is in the summary",
         _SHARE,
-        "Kinder to inflection and short answers than BLEU, and as blind to negation.",
+        "Less strict than BLEU on inflected words and short answers; like BLEU it does not notice "
+        "a negation.",
         "Popović (2015)",
         ("sacrebleu",),
     ),
     Definition(
         "bertscore",
         "BERTScore",
-        "F of an item: each token's embedding is matched with the most similar of the other text "
-        "(cosine); P and R are the means over the answer's and the gold's tokens; then the mean "
-        "over items",
-        "The model's own tokenizer. A letter stands for its option's text; an empty text has 0.",
+        "F of an item: each token's embedding is matched with the most similar one of the other "
+        "text (cosine); P and R are the means over the tokens of the answer and of the ground "
+        "truth; then the mean over items",
+        "The model's own tokenizer. A letter is replaced by the text of its option; an empty text "
+        "scores 0.",
         "bert-score (the extra `semantic`), a model in safetensors; model, hash, layer and "
-        "rescaling stand in the signature",
+        "rescaling are in the signature",
         "-1 to 1; unrescaled mostly 0.8 to 1",
-        "No absolute score: compare systems on the same items and model only, since texts that "
-        "contradict each other reach 0.9.",
+        "No absolute score: use it only to compare systems on the same items and with the same "
+        "model, since texts that contradict each other reach 0.9.",
         "Zhang et al. (2020)",
         ("bert-score", "transformers"),
     ),
@@ -196,10 +209,10 @@ _LIST = (
         "prevalence",
         "Prevalence",
         "positive items / items of the finding",
-        "Positive is yes, or one option's text among the questions that offer it.",
+        "Positive is yes, or the text of one option among the questions that offer it.",
         _OWN,
         _SHARE,
-        "What PPV and NPV rest on: at another prevalence they are others.",
+        "PPV and NPV depend on it: at another prevalence they have other values.",
         "Altman and Bland (1994)",
     ),
     Definition(
@@ -209,7 +222,7 @@ _LIST = (
         _FINDING,
         _OWN,
         _SHARE,
-        "The share of those who have the finding that is found.",
+        "The share of items with the finding on which the model finds it.",
         "Altman and Bland (1994)",
     ),
     Definition(
@@ -219,7 +232,7 @@ _LIST = (
         _FINDING,
         _OWN,
         _SHARE,
-        "The share of those without the finding that is cleared.",
+        "The share of items without the finding on which the model rules it out.",
         "Altman and Bland (1994)",
     ),
     Definition(
@@ -229,7 +242,7 @@ _LIST = (
         _ANSWERED,
         _OWN,
         _SHARE,
-        "How far a yes can be believed at this prevalence, and at no other.",
+        "How often a yes is right, at this prevalence and at no other.",
         "Altman and Bland (1994)",
     ),
     Definition(
@@ -239,7 +252,7 @@ _LIST = (
         _ANSWERED,
         _OWN,
         _SHARE,
-        "How far a no can be believed at this prevalence, and at no other.",
+        "How often a no is right, at this prevalence and at no other.",
         "Altman and Bland (1994)",
     ),
     Definition(
@@ -249,35 +262,35 @@ _LIST = (
         "Over the items with options.",
         _OWN,
         _SHARE,
-        "What guessing gives; an accuracy near it shows nothing.",
+        "The expected accuracy of guessing; an accuracy near it shows nothing.",
         "medr1/data/audit/blind.py",
     ),
     Definition(
         "option_prior",
         "Blind baseline (option prior)",
-        "the accuracy of always taking the option that was right most often when offered in "
-        "--train-data: (times right + 0.5) / (times offered + 2)",
+        "the accuracy of always choosing the option that, where it was offered in --train-data, "
+        "was right most often: (times right + 0.5) / (times offered + 2)",
         "Options in lower case without a final period; over the items with options.",
         _OWN,
         _SHARE,
-        "What the options' texts alone give, without image or question.",
+        "What can be known from the options' texts alone, without the image or the question.",
         "medr1/data/audit/blind.py",
     ),
     Definition(
         "image_gain",
         "Gain over the blind baseline",
         "accuracy - accuracy of the best blind predictor, on the items with options",
-        "Paired, item by item; the best of the predictors of medr1 data audit on these items.",
+        "Paired, item by item; the best on these items of the predictors of medr1 data audit.",
         _OWN,
         "-1 to 1",
-        "What the model adds to what the texts give; with an interval around 0 it has "
-        "not shown that it looks.",
+        "What the model adds to what the texts alone give; with an interval around 0 it has not "
+        "shown that it uses the image.",
         "medr1/evaluate",
     ),
     Definition(
         "image_needed",
         "Accuracy where an image is needed",
-        "accuracy over the items that no blind predictor gets right where it is above chance",
+        "accuracy over the items that no blind predictor above chance there answers right",
         "Longest option; option prior, question lookup, text classifier fitted on --train-data. "
         "Above chance: on all items, or in a modality, question type or data set (Holm).",
         _OWN,
@@ -292,7 +305,7 @@ _LIST = (
         "Paired, item by item; the results of infer --ablate-image blank, noise or shuffle.",
         _OWN,
         "-1 to 1",
-        "What the model gets right with the image only; an interval around 0 shows no use of it.",
+        "What the model gets right only with the image; an interval around 0 shows no use of it.",
         "medr1/evaluate/image_ablation.py",
     ),
     Definition(
@@ -302,15 +315,15 @@ _LIST = (
         "An item without an answer is not the same.",
         _OWN,
         _SHARE,
-        "Near 1, the image changes next to nothing.",
+        "Near 1, the image hardly changes the answers.",
         "medr1/evaluate/image_ablation.py",
     ),
     Definition(
         "wilson",
         "Wilson's interval",
         "(p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), z = 1.96",
-        "For shares of right and wrong items that all have an image of their own; over images "
-        "where repeated images are all right or all wrong.",
+        "For shares of right and wrong items, each about an image of its own; over images instead "
+        "of items where images repeat and all items are right or all are wrong.",
         "scipy, binomtest(...).proportion_ci(method='wilson')",
         "within 0 to 1",
         "It has a width at 0 and at 1 too: 20 of 20 right is 83.9 to 100 %.",
@@ -322,39 +335,40 @@ _LIST = (
         "Clustered bootstrap interval",
         "the 2.5 and 97.5 percentiles of the number over 2000 resamples, each drawing as many "
         "images as there are, with replacement, with all their items",
-        "Seeded (--seed). Images, or what --cluster-by names, such as the patient.",
+        "The seed is --seed. Images, or what --cluster-by names, such as the patient.",
         "numpy",
         "that of the number",
-        "How far the number would move with other images of the same kind; with fewer than 30 "
-        "images it is too narrow, and where all resamples are alike none is given.",
+        "How much the number would vary with other images of the same kind; with fewer than 30 "
+        "images it is too narrow, and where all resamples are equal there is none.",
         "Efron (1979); Field and Welsh (2007) for clusters",
         ("numpy",),
     ),
     Definition(
         "mcnemar",
         "McNemar's exact test",
-        "two-sided binomial p of the items that one run alone has right, of all that exactly one "
-        "has right, at 1/2",
-        "The same items of two runs, item by item. It takes items for independent: where images "
-        "repeat, the signs of whole images are flipped instead.",
+        "the two-sided binomial p value (probability 1/2) of the number of items that one run "
+        "alone has right, among those that exactly one of the two has right",
+        "The same items of two runs, item by item. It treats items as independent: where images "
+        "repeat, the test that flips the signs of whole images is used instead.",
         "scipy, binomtest",
         _SHARE,
-        "How often a difference this large comes by chance alone where the two are equally good; "
-        "it says nothing of how large it is, which the interval does.",
+        "How often a difference this large occurs by chance alone if the two are equally good; it "
+        "does not say how large the difference is, which the interval does.",
         "McNemar (1947)",
         ("scipy",),
     ),
     Definition(
         "holm",
         "Holm's correction",
-        "p values in rising order times m, m - 1, ... 1, each at least the one before, at most 1",
+        "p values in rising order times m, m - 1, ... 1, each at least the one before, at most 1; "
+        "m is the number of p values",
         "Over all groups that are compared at once.",
         _OWN,
         _SHARE,
-        "The chance of even one false alarm among all groups stays below the level.",
+        "The probability of even one false positive among all groups stays below the level.",
         "Holm (1979)",
     ),
 )
 
 DEFINITIONS = {definition.name: definition for definition in (*_LIST, *TRUST)}
-"""Every number by its name."""
+"""Name of a number -> its definition, in the order of the README."""

@@ -1,4 +1,8 @@
-"""Which result file belongs to which train domain and test domain."""
+"""Which result file belongs to which train domain and test domain of a matrix.
+
+A domain is an image modality (CT, MRI) or a type of question. The layout comes from a YAML file,
+from file names, or from what the result files say about their model and items.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,13 @@ from medr1.errors import InputError
 from medr1.evaluate.results import Results
 
 Files = tuple[Path, ...]
-"""One result file, or several seeds of it."""
+"""The result file of one cell, or several: the same training with different seeds."""
 
-PARTS = ("base", "cells", "train_data")
+_LAYOUT_KEYS = ("base", "cells", "train_data")
 _EXAMPLE = "base: {CT: base_ct.json}, cells: {CT: {CT: a.json, MRI: b.json}}"
 
-# Med-R1's checkpoints and OmniMedVQA's modality_type, which differ for one and the same thing
+# Domain -> its other spellings, in lower case without punctuation. Med-R1 calls its checkpoints
+# "VQA_CT", OmniMedVQA's modality_type says "CT(Computed Tomography)" for the same domain.
 _DOMAINS = {
     "CT": ("vqact", "ctcomputedtomography", "computedtomography"),
     "MRI": ("vqamri", "mrmagneticresonanceimaging", "magneticresonanceimaging"),
@@ -37,53 +42,76 @@ _DOMAINS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What a matrix is made of; names are as they are to be printed."""
+    """The files of a matrix of train domains by test domains; names are printed as they are."""
 
     cells: Mapping[str, Mapping[str, Files]]
-    """Train domain -> test domain -> results."""
+    """Train domain -> test domain -> result files."""
     base: Mapping[str, Files] = field(default_factory=dict)
-    """Test domain -> results of the base model."""
+    """Test domain -> result files of the base model, before training."""
     train_data: Mapping[str, Files] = field(default_factory=dict)
-    """Domain -> what was trained on."""
+    """Domain -> files of the questions that were trained on, to find shared images."""
 
 
-def layout_from_mapping(document: Mapping[str, Any], where: Path) -> Layout:
-    """The layout that a YAML file says; its paths start at the file's folder."""
-    if unknown := [key for key in document if key not in PARTS]:
+def layout_from_mapping(document: Mapping[str, Any], path: Path) -> Layout:
+    """The layout that a YAML file lists.
+
+    Args:
+        document: The parsed file, with `cells` and perhaps `base` and `train_data`.
+        path: The YAML file. Relative paths in it start at its folder.
+
+    Raises:
+        InputError: A key is unknown, cells are missing, or an entry is no path.
+    """
+    if unknown := [key for key in document if key not in _LAYOUT_KEYS]:
         raise InputError(
-            f"{where}: unknown key {unknown[0]!r}; there are {', '.join(PARTS)}. Such as {_EXAMPLE}"
+            f"{path}: unknown key {unknown[0]!r}; known keys are {', '.join(_LAYOUT_KEYS)}. "
+            f"Example: {_EXAMPLE}"
         )
     if not document.get("cells"):
-        raise InputError(f"{where}: has no cells. Write them like {_EXAMPLE}")
+        raise InputError(f"{path}: cells are missing. Write them like {_EXAMPLE}")
     cells = {
-        train: _files(row, where, f"cells: {train}")
-        for train, row in _mapping(document["cells"], where, "cells").items()
+        train: _files(row, path, f"cells: {train}")
+        for train, row in _mapping(document["cells"], path, "cells").items()
     }
-    base, data = (_files(document.get(key) or {}, where, key) for key in ("base", "train_data"))
+    base, data = (_files(document.get(key) or {}, path, key) for key in ("base", "train_data"))
     return Layout(cells, base, data)
 
 
-def _mapping(value: Any, where: Path, key: str) -> Mapping[str, Any]:
+def _mapping(value: Any, path: Path, key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InputError(f"{where}, {key}: expected `domain: ...` lines. Such as {_EXAMPLE}")
+        raise InputError(f"{path}, {key}: expected `domain: ...` lines. Example: {_EXAMPLE}")
     for name in value:
+        # YAML reads an unquoted 1 as a number and an unquoted yes as true
         if not isinstance(name, str) or not name.strip():
-            raise InputError(f"{where}, {key}: {name!r} is no name. Put it into quotes.")
+            raise InputError(f"{path}, {key}: {name!r} is not a name. Put it into quotes.")
     return value
 
 
-def _files(value: Any, where: Path, key: str) -> dict[str, Files]:
-    found = {}
-    for name, files in _mapping(value, where, key).items():
-        several = files if isinstance(files, list) else [files]
-        if not several or not all(isinstance(file, str) and file for file in several):
-            raise InputError(f"{where}, {key}: {name}: expected a file, or a list of seeds' files.")
-        found[name] = tuple(where.parent / file for file in several)
-    return found
+def _files(value: Any, path: Path, key: str) -> dict[str, Files]:
+    """Domain -> files, from a mapping of names or lists of names relative to the YAML file."""
+    files_of = {}
+    for domain, files in _mapping(value, path, key).items():
+        seeds = files if isinstance(files, list) else [files]
+        if not seeds or not all(isinstance(file, str) and file for file in seeds):
+            raise InputError(
+                f"{path}, {key}: {domain}: expected a file, or a list of files, one for each seed."
+            )
+        files_of[domain] = tuple(path.parent / file for file in seeds)
+    return files_of
 
 
 def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
-    """The layout that file names in a folder say, by a pattern such as {train}_{test}.json."""
+    """The layout that the names of the files in a folder give.
+
+    Args:
+        folder: Searched with all its subfolders; names are relative to it.
+        pattern: A name with {train} and {test}, such as "{train}_{test}.json".
+        base_name: The train part of the base model's files.
+
+    Raises:
+        InputError: The pattern lacks {train} or {test}, no file fits it, or a name fits in two
+            ways.
+    """
     parts = re.fullmatch(r"(.*)\{(train|test)\}(.+)\{(train|test)\}(.*)", pattern)
     if parts is None or parts[2] == parts[4]:
         raise InputError(
@@ -92,7 +120,7 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
         )
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; --from-names reads the names in one.")
-    found: dict[tuple[str, str], Files] = {}
+    files_of: dict[tuple[str, str], Files] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or name.endswith(".run.json"):
@@ -104,56 +132,69 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
                 f"{' + '.join(splits[1])}. Name the files in a YAML file instead."
             )
         for split in splits:
-            named = dict(zip((parts[2], parts[4]), split, strict=True))
-            found[named["train"], named["test"]] = (path,)
-    if not found:
-        raise InputError(f"{folder}: no file's name is like {pattern!r}. Check --from-names.")
-    return _layout(found, base_name)
+            domains = dict(zip((parts[2], parts[4]), split, strict=True))
+            files_of[domains["train"], domains["test"]] = (path,)
+    if not files_of:
+        raise InputError(f"{folder}: no file name fits {pattern!r}. Check --from-names.")
+    return _layout(files_of, base_name)
 
 
 def _splits(name: str, before: str, between: str, after: str) -> list[tuple[str, str]]:
-    """The ways to read a name as before + x + between + y + after, x and y without a slash."""
+    """All ways to read a name as before + x + between + y + after, x and y without a slash.
+
+    "a_b_c.json" by "{train}_{test}.json" has two: ("a", "b_c") and ("a_b", "c").
+    """
     if not (name.startswith(before) and name.endswith(after)):
         return []
     middle = name[len(before) : len(name) - len(after)]
-    places = [m.start() for m in re.finditer(f"(?={re.escape(between)})", middle)]
-    pairs = [(middle[:place], middle[place + len(between) :]) for place in places]
+    # the lookahead also finds occurrences of `between` that overlap
+    starts = [match.start() for match in re.finditer(f"(?={re.escape(between)})", middle)]
+    pairs = [(middle[:start], middle[start + len(between) :]) for start in starts]
     return [(x, y) for x, y in pairs if x and y and "/" not in x + y]
 
 
 def layout_from_metadata(files: Mapping[Path, Results], kind: str, base_name: str) -> Layout:
-    """The layout that results say themselves: trained as their model is called, tested on `kind`.
+    """The layout that the results give themselves: model name as train domain, items' test domain.
 
-    `kind` is modality or question_type, of which a file's items must have one only. The names of
-    Med-R1's checkpoints and of OmniMedVQA's modalities are read as the domains they stand for.
+    Names of Med-R1's checkpoints and of OmniMedVQA's modalities are read as the domains they
+    stand for (`domain_name`). Files of one cell must come from different seeds.
+
+    Args:
+        files: The result files and what they hold.
+        kind: The field of the items that is the test domain: "modality" or "question_type".
+        base_name: The model name of the base model's files.
+
+    Raises:
+        InputError: A file names no model or has items of several test domains, or two files have
+            the same domains and seed.
     """
-    found: dict[tuple[str, str], Files] = {}
+    files_of: dict[tuple[str, str], Files] = {}
     seeds: dict[tuple[str, str], list[Any]] = {}
     for path, result in files.items():
         model = result.meta.get("model")
         if not isinstance(model, str) or not model:
             raise InputError(
-                f"{path} does not say its model (`meta`: `model`), so its train domain is not "
+                f"{path} does not name its model (`meta`: `model`), so its train domain is not "
                 "known. Name the files in a YAML file instead."
             )
-        tested = sorted({str(getattr(p.sample, kind)) for p in result.predictions})
-        if len(tested) != 1 or tested == ["None"]:
-            said = f"{len(tested)} of them" if len(tested) > 1 else "none"
+        tests = sorted({str(getattr(item.sample, kind)) for item in result.predictions})
+        if len(tests) != 1 or tests == ["None"]:
+            count = f"{len(tests)} of them" if len(tests) > 1 else "none"
             raise InputError(
-                f"{path}: a test domain is one {kind}, and its items have {said}. Split it, choose "
-                "another --by, or name the files in a YAML file."
+                f"{path}: a test domain is one {kind}, and its items have {count}. Split the file, "
+                "choose another --by, or name the files in a YAML file."
             )
         train = base_name if model == base_name else domain_name(model)
-        key = (train, domain_name(tested[0]))
+        key = (train, domain_name(tests[0]))
         seed = result.meta.get("seed")
         if seed in seeds.setdefault(key, []):
             raise InputError(
-                f"{path} and {found[key][0]} are both trained on {key[0]}, tested on {key[1]}, "
-                "with one seed. Leave one out."
+                f"{path} and {files_of[key][0]} are both trained on {key[0]} and tested on "
+                f"{key[1]}, with the same seed. Leave one out."
             )
         seeds[key].append(seed)
-        found[key] = (*found.get(key, ()), path)
-    return _layout(found, base_name)
+        files_of[key] = (*files_of.get(key, ()), path)
+    return _layout(files_of, base_name)
 
 
 def domain_name(name: str) -> str:
@@ -165,23 +206,32 @@ def domain_name(name: str) -> str:
     return name
 
 
-def _layout(found: Mapping[tuple[str, str], Files], base_name: str) -> Layout:
+def _layout(files_of: Mapping[tuple[str, str], Files], base_name: str) -> Layout:
+    """The layout of files by (train domain, test domain); `base_name` is the base's train part."""
     cells: dict[str, dict[str, Files]] = {}
     base: dict[str, Files] = {}
-    for (train, test), files in found.items():
+    for (train, test), files in files_of.items():
         if train == base_name:
             base[test] = files
         else:
             cells.setdefault(train, {})[test] = files
     if not cells:
         raise InputError(
-            f"there are results of the base model {base_name!r} only. Add a trained one's, or "
-            "check --base-name."
+            f"there are only results of the base model {base_name!r}. Add results of a trained "
+            "model, or check --base-name."
         )
     return Layout(cells, base)
 
 
-def in_order(cells: Mapping[str, Mapping[str, Any]], base: Sequence[str]) -> list[str]:
-    """The test domains: those that are train domains first, so that the diagonal is one."""
+def order_test_domains(cells: Mapping[str, Mapping[str, Any]], base: Sequence[str]) -> list[str]:
+    """The test domains in the order of a matrix's columns.
+
+    Those that are train domains come first, in the order of the rows, so that the in-domain cells
+    lie on the diagonal.
+
+    Args:
+        cells: Train domain -> test domain -> anything.
+        base: The test domains of the base model's results.
+    """
     tests = dict.fromkeys([*(test for row in cells.values() for test in row), *base])
     return [name for name in cells if name in tests] + [n for n in tests if n not in cells]

@@ -1,6 +1,8 @@
-"""A value with the interval that fits it: the form of every number in summary.json.
+"""A number with its 95 % confidence interval: the form of every metric in summary.json.
 
-Items about one image are not independent, so intervals draw images, not items (`intervals`).
+Questions about one image are not independent of each other. The intervals therefore resample
+clusters, not items: images, or the groups that `--cluster-by` names, such as patients
+(`medr1.intervals`). Comments here say "images" for clusters.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from medr1.intervals import (
 )
 
 Metric = dict[str, Any]
+"""{"value", "ci95": [low, high], "n", "method"}. Without a value: value and ci95 None, "reason"."""
 FEW_CLUSTERS = 30
-"""Under so many images a bootstrap interval is too narrow."""
+"""With fewer images than this a bootstrap interval is too narrow, and a warning says so."""
 
 
 def null(reason: str) -> Metric:
-    """What stands in place of a value that cannot be computed."""
+    """The metric without a value, for a number that cannot be computed, and the reason why."""
     return {"value": None, "ci95": None, "n": 0, "reason": reason}
 
 
@@ -39,17 +42,25 @@ def mean_metric(
     *,
     share: bool = True,
 ) -> Metric:
-    """The mean of `values` (over the items of `where`) with the interval that fits them.
+    """The mean of one value per item, with the confidence interval that fits these values.
 
-    Right/wrong items that are all about different images: Wilson. Otherwise the bootstrap over
-    images; where that has no width, because all items are equally right, Wilson over images.
-    (Images, or whatever else the items are clustered by.) What is no share of one, such as nats or
-    the size of a set, is `share` False: it has the bootstrap, and without a spread no interval.
+    - Values of 0 and 1, each item about its own image: Wilson's interval over items.
+    - Values that are all 0 or all 1, with repeated images: Wilson's interval over images, because
+      the bootstrap would have no width.
+    - Anything else: the bootstrap over images.
+
+    Args:
+        values: One value for each of the judged items, in their order.
+        judged: The items: their clusters, and how resamples are drawn.
+        where: Which items to average; all by default.
+        reason: Why there is no value, where `where` selects no item.
+        share: Whether the values are shares in [0, 1]. False for others, such as nats or the size
+            of a set: they always get the bootstrap, and no interval where all values are equal.
     """
     clusters, unit = judged.clusters, judged.unit
     if where is not None:
         values, clusters = values[where], clusters[where]
-    n, n_clusters = len(values), _count(clusters)
+    n, n_clusters = len(values), _num_clusters(clusters)
     if n == 0:
         return null(reason)
     mean = float(np.mean(values))
@@ -59,43 +70,58 @@ def mean_metric(
     elif binary and mean in (0.0, 1.0):
         interval, method = wilson(int(mean * n_clusters), n_clusters), f"wilson over {unit}s"
     else:
-        interval, method = named_interval(bootstrap_mean(values, clusters, **judged.drawn), unit)
+        bootstrap = bootstrap_mean(values, clusters, **judged.resampling)
+        interval, method = named_interval(bootstrap, unit)
     return {"value": mean, "ci95": list(interval) if interval else None, "n": n, "method": method}
 
 
 def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Metric:
-    """The unweighted mean over the groups of their means; n counts groups.
+    """The unweighted mean of the groups' means, with its bootstrap interval over images.
 
-    `codes` has each item's group, -1 for none. A resample draws images; a group that it happens
-    not to draw is left out of its mean.
+    Args:
+        values: One value for each item.
+        judged: The items.
+        codes: The group of each item as a number from 0; -1 for an item of no group.
+
+    Returns:
+        The metric, whose n counts groups and not items.
     """
     groups = np.unique(codes[codes >= 0])
     if not len(groups):
-        return null("no item has one")
-    belongs = codes[:, None] == groups
-    sums = np.hstack([belongs * values[:, None], belongs.astype(np.float64)])
+        return null("no item belongs to a group")
+    # For each item one column per group with its value, and one with its count, so that the
+    # group means of a resample are sums of values over sums of counts.
+    in_group = codes[:, None] == groups
+    statistics = np.hstack([in_group * values[:, None], in_group.astype(np.float64)])
 
-    def mean_of_means(drawn: Values) -> Values:
-        counts = drawn[:, len(groups) :]
+    def mean_of_means(sums: Values) -> Values:
+        counts = sums[:, len(groups) :]
         means = np.divide(
-            drawn[:, : len(groups)], counts, where=counts > 0, out=np.full(counts.shape, np.nan)
+            sums[:, : len(groups)], counts, where=counts > 0, out=np.full(counts.shape, np.nan)
         )
+        # A resample may hold no image of a small group; the group is left out of its mean.
         return np.nanmean(means, axis=1)
 
-    kept = codes >= 0
-    found = statistic_metric(sums[kept], judged.clusters[kept], mean_of_means, judged)
-    return {**found, "n": len(groups)}
+    has_group = codes >= 0
+    metric = statistic_metric(
+        statistics[has_group], judged.clusters[has_group], mean_of_means, judged
+    )
+    return {**metric, "n": len(groups)}
 
 
 def statistic_metric(
     sums: Values, clusters: NDArray[np.intp], function: Callable[[Values], Values], judged: Judged
 ) -> Metric:
-    """A function of sums over items, whose parts are `sums` (items, S), and its interval.
+    """A number that is a function of sums over items, with its bootstrap interval over images.
 
-    `function` maps sums (resamples, S) to (resamples,); `clusters` are those of the items.
+    Args:
+        sums: What is summed, an array (items, S); for a ratio, S is its numerator and denominator.
+        clusters: The cluster code of each of these items.
+        function: Maps an array of sums (resamples, S) to the number of each resample (resamples,).
+        judged: How resamples are drawn, and what a cluster is called.
     """
-    drawn = bootstrap_statistic(sums, clusters, function, **judged.drawn)
-    interval, method = named_interval(drawn, judged.unit)
+    bootstrap = bootstrap_statistic(sums, clusters, function, **judged.resampling)
+    interval, method = named_interval(bootstrap, judged.unit)
     return {
         "value": float(function(sums.sum(axis=0, keepdims=True))[0]),
         "ci95": list(interval) if interval else None,
@@ -107,29 +133,43 @@ def statistic_metric(
 def difference_metric(
     a: Values, b: Values, judged: Judged, where: Mask | None = None, reason: str = "no items"
 ) -> Metric:
-    """mean(a) - mean(b) over the same items (of `where`), with its interval over images."""
-    kept = np.ones(len(a), dtype=bool) if where is None else where
-    clusters, unit = judged.clusters[kept], judged.unit
-    found = paired_difference(a[kept], b[kept], clusters, **judged.drawn)
-    if found is None:
+    """mean(a) - mean(b) over the same items, with the interval of the paired difference.
+
+    The interval is the bootstrap over images. Where every item differs by the same -1, 0 or 1 the
+    bootstrap has no width, and Wilson's interval over images takes its place.
+
+    Args:
+        a: One value in [0, 1] for each item.
+        b: The values to subtract, of the same items in the same order.
+        judged: The items: their clusters, and how resamples are drawn.
+        where: Which items to compare; all by default.
+        reason: Why there is no value, where `where` selects no item.
+    """
+    mask = np.ones(len(a), dtype=bool) if where is None else where
+    clusters, unit = judged.clusters[mask], judged.unit
+    difference = paired_difference(a[mask], b[mask], clusters, **judged.resampling)
+    if difference is None:
         return null(reason)
-    value, interval = found
+    value, interval = difference
     interval, method = named_interval(interval, unit, "paired bootstrap")
-    if value in (-1.0, 0.0, 1.0) and bool((a[kept] - b[kept] == value).all()):
+    if value in (-1.0, 0.0, 1.0) and bool((a[mask] - b[mask] == value).all()):
         interval, method = _constant_difference(value, clusters), f"wilson over {unit}s"
     ci95 = list(interval) if interval else None
-    return {"value": value, "ci95": ci95, "n": int(kept.sum()), "method": method}
+    return {"value": value, "ci95": ci95, "n": int(mask.sum()), "method": method}
 
 
 def _constant_difference(value: float, clusters: NDArray[np.intp]) -> Interval:
-    """Where all items differ alike a bootstrap has no width: Wilson of "all of so many"."""
-    n_clusters = _count(clusters)
+    """The interval where every item differs by the same -1, 0 or 1.
+
+    Wilson's interval for "all n of n images" says that at least the share `low` of all images
+    differs so; the rest, 1 - low, may pull a difference of 0 up or down.
+    """
+    n_clusters = _num_clusters(clusters)
     low, high = wilson(n_clusters, n_clusters) or (0.0, 1.0)
     if value == 0:
         return low - high, high - low
     return (low, high) if value > 0 else (-high, -low)
 
 
-def _count(clusters: NDArray[np.intp]) -> int:
-    """How many different clusters there are."""
+def _num_clusters(clusters: NDArray[np.intp]) -> int:
     return int(np.count_nonzero(np.bincount(clusters))) if len(clusters) else 0

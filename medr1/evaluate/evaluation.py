@@ -1,4 +1,4 @@
-"""One result file evaluated as `medr1 eval` was asked: read, judged, summed up."""
+"""Evaluate result files as the options of `medr1 eval` ask: read, judge, compute the summary."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from medr1.data.audit import BlindPanel, blind_panel
 from medr1.data.burned_in import suspected
 from medr1.data.identifiers import identifiers
 from medr1.errors import InputError
-from medr1.evaluate.groups import shown_metadata
+from medr1.evaluate.groups import displayable_metadata
 from medr1.evaluate.image_ablation import ablation_of, image_ablation
-from medr1.evaluate.judging import Judged, Settings, Values, judge_all, verdict
+from medr1.evaluate.judging import Judged, Settings, Values, judge_all, judge_prediction
 from medr1.evaluate.metrics import METRICS, item_row, summary_of
 from medr1.evaluate.pairing import pair_items, pairing_warnings
 from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
-from medr1.evaluate.scanning import scan
+from medr1.evaluate.scanning import judge_chunks
 from medr1.evaluate.texts import TEXT_METRICS
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
@@ -30,46 +30,64 @@ if TYPE_CHECKING:
     from medr1.data.readers import Questions
 
 SAME_ACCURACY = 1e-9
-"""Shares that differ by less are the same, but for rounding."""
+"""Two accuracies that differ by less are equal, up to rounding."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How result files are read and what is computed of them."""
+    """The options of an evaluation; `run` applies them to one result file.
+
+    An option that is None or empty leaves its part of the summary out.
+    """
 
     settings: Settings
     metrics: tuple[str, ...] = METRICS
+    """Which of METRICS to compute."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Our name of a key -> the file's."""
+    """Our name of a key -> the key or column of that meaning in the result files."""
     questions: Questions | None = None
-    """Where the ground truth and more comes from, if not from the results."""
+    """The questions that were answered: ground truths and whatever else the results lack."""
     train: list[Sample] | None = None
-    """Training questions, for the blind baseline."""
+    """Training questions, to fit the blind baselines on."""
     ablated: Path | None = None
-    """Results of the same questions without their pictures."""
+    """Results of the same model on the same questions without their images."""
     bertscore: str | None = None
-    """The model of BERTScore, a folder or a hub id."""
+    """The model of BERTScore: a folder or a hub id."""
     calibrate_on: Path | None = None
-    """Results of other questions, which temperature, threshold and conformal sets are fitted on."""
+    """Results of the same model on other questions, on which temperature, referral threshold and
+    conformal sets are fitted."""
     selective_config: SelectiveConfig = DEFAULT_SELECTIVE
+    """The target error and the conformal alpha of the part `selective`."""
     robustness: Path | None = None
     """The robustness.json of the same model."""
     ensemble: tuple[Path, ...] = ()
     """Results of the same questions by other checkpoints or adapters."""
 
     def open(self, path: Path) -> ResultFile:
+        """Open a result file as a stream, with these options' columns and questions."""
         return open_results(path, columns=self.columns, questions=self.questions)
 
     def run(
         self, path: Path, write: Callable[[str], Any] | None = None
     ) -> tuple[dict[str, Any], Judged]:
-        """The summary of a file and its judged items; `write` gets the lines of items.jsonl."""
+        """Evaluate one result file.
+
+        Args:
+            path: The file.
+            write: Called with a line of items.jsonl for each item; by default none is written.
+
+        Returns:
+            The summary.json document, and the judged items.
+
+        Raises:
+            InputError: A file cannot be read, or the files of two options do not fit together.
+        """
         results = self.open(path)
-        settings = replace(self._resolved(path), texts=self._needs_texts)
-        judged = scan(results.chunks, settings, name=str(path), write=write)
+        settings = replace(self._resolve_authors(path), texts=self._needs_texts)
+        judged = judge_chunks(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
-        blind, seen = self._blind(path)
+        blind, blind_warnings = self._blind(path)
         summary = summary_of(
             judged,
             blind=blind,
@@ -79,68 +97,81 @@ class Evaluation:
             selective_config=self.selective_config,
         )
         summary["stated_accuracy"] = _stated_accuracy(results.meta, summary)
-        summary["warnings"] += [*results.notes, *self._missing(judged), *seen]
+        summary["warnings"] += [*results.notes, *self._missing(judged), *blind_warnings]
         summary["warnings"] += _differs_from_stated(summary["stated_accuracy"])
         if held_out is not None:
             summary["calibrate_on"] = str(self.calibrate_on)
             summary["warnings"] += _not_fitted(summary)
+            # No item is in both files, or _held_out had refused them, but images may be.
             shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
             if shared:
-                said = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
-                summary["warnings"].append(f"{said}: what was fitted there looks better here.")
+                sentence = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
+                summary["warnings"].append(
+                    f"{sentence}: what was fitted there looks too good here."
+                )
         if self.bertscore:
             from medr1.evaluate.semantic import NOT_ABSOLUTE
 
             summary["warnings"].append(NOT_ABSOLUTE)
         if self.ablated is not None:
+            # `judge_chunks` keeps no predictions, so the file is read once more to pair its items
             ablated, predictions = self.read(self.ablated), self.read(path).predictions
             _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
-            found = image_ablation(
+            ablation = image_ablation(
                 predictions, str(path), ablated, str(self.ablated), self.settings
             )
-            summary["image_ablation"] = found
-            summary["warnings"] += _not_by_id("--ablated", found)
+            summary["image_ablation"] = ablation
+            summary["warnings"] += _not_by_id("--ablated", ablation)
         if self.robustness is not None:
             summary["robustness"] = _robustness(self.robustness, results.meta)
         if self.ensemble:
-            summary["ensemble"] = self._together(path)
+            summary["ensemble"] = self._ensemble(path)
             summary["warnings"] += _not_by_id("--ensemble", summary["ensemble"])
         if kind := ablation_of(results.meta):
-            summary["warnings"].insert(0, f"the pictures were taken away ({kind}).")
-        about = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
-        return {**about, **summary}, judged
+            # first of all warnings, since it is about every number here
+            summary["warnings"].insert(0, f"the images were replaced for an ablation ({kind}).")
+        source = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
+        return {**source, **summary}, judged
 
     @property
     def _needs_texts(self) -> bool:
         """Whether a metric of texts is computed."""
         return self.bertscore is not None or not set(TEXT_METRICS).isdisjoint(self.metrics)
 
-    def _resolved(self, path: Path) -> Settings:
-        """The settings with the original's script that the file asks for, if `authors` is asked
-        for: its golds are read first."""
+    def _resolve_authors(self, path: Path) -> Settings:
+        """The settings, with `authors` replaced by the script that fits the file's ground truths.
+
+        Only for `authors` is the file read once more, since the script depends on all of them.
+        """
         if "authors" not in (self.settings.protocol, *self.settings.protocols):
             return self.settings
-        golds = (p.sample.ground_truth or "" for p in self._predictions(path))
-        return self.settings.resolved(dict.fromkeys(golds))
+        ground_truths = (
+            prediction.sample.ground_truth or "" for prediction in self._predictions(path)
+        )
+        return self.settings.resolve_authors(dict.fromkeys(ground_truths))
 
     def read(self, path: Path) -> Results:
-        """A whole file at once."""
+        """Read a whole result file at once, with these options' columns and questions."""
         return read_results(path, columns=self.columns, questions=self.questions)
 
     @cached_property
-    def _calibrating(self) -> tuple[Judged, Mapping[str, Any]] | None:
-        """The items of --calibrate-on, judged once for all results, and their run's manifest."""
+    def _calibration_results(self) -> tuple[Judged, Mapping[str, Any]] | None:
+        """The judged items of --calibrate-on and the file's meta, read once for all results."""
         if self.calibrate_on is None:
             return None
-        found = read_results(self.calibrate_on, columns=self.columns)
-        return judge_all(found.predictions, self.settings), found.meta
+        results = read_results(self.calibrate_on, columns=self.columns)
+        return judge_all(results.predictions, self.settings), results.meta
 
     def _held_out(self, path: Path, meta: Mapping[str, Any], judged: Judged) -> Judged | None:
-        """The items of --calibrate-on; InputError for another model's, or items judged as well."""
-        if self._calibrating is None:
+        """The judged items of --calibrate-on, for the results at `path`.
+
+        InputError where they are of another model, or some of them are among the results: what is
+        fitted on an item would look too good on it.
+        """
+        if self._calibration_results is None:
             return None
-        held_out, its_meta = self._calibrating
-        _require_same_model(f"--calibrate-on {self.calibrate_on}", its_meta, meta)
+        held_out, held_out_meta = self._calibration_results
+        _require_same_model(f"--calibrate-on {self.calibrate_on}", held_out_meta, meta)
         if shared := len(set(held_out.ids) & set(judged.ids)):
             raise InputError(
                 f"--calibrate-on {self.calibrate_on}: {shared} of its items are in {path} too. "
@@ -148,8 +179,8 @@ class Evaluation:
             )
         return held_out
 
-    def _together(self, path: Path) -> dict[str, Any]:
-        """What this file and those of --ensemble say as one."""
+    def _ensemble(self, path: Path) -> dict[str, Any]:
+        """The part `ensemble`: this file and those of --ensemble as one model that votes."""
         files = {str(file): self.read(file).predictions for file in (path, *self.ensemble)}
         if len(files) <= len(self.ensemble):
             raise InputError(f"--ensemble names a file twice, or {path} itself. Give others.")
@@ -158,103 +189,120 @@ class Evaluation:
         return {**ensemble(judged), "paired_by": paired.paired_by}
 
     def _missing(self, judged: Judged) -> list[str]:
-        """What to say of questions that no result answers."""
+        """A warning where some of the questions have no result."""
         if self.questions is None or len(judged) >= len(self.questions.samples):
             return []
         missing = len(self.questions.samples) - len(judged)
         return [f"{missing} items of {self.questions.name} have no result here."]
 
     def _blind(self, path: Path) -> tuple[BlindPanel | None, list[str]]:
-        """What blind predictors say, and of how many items they may have seen the answer."""
+        """The blind predictors' answers, and a warning where they were fitted on test questions."""
         if self.train is None:
             return None, []
         samples = [prediction.sample for prediction in self._predictions(path)]
         panel = blind_panel(self.train, samples, seed=self.settings.seed)
-        known = {(one.id, one.images, one.question) for one in self.train}
-        seen = sum((one.id, one.images, one.question) in known for one in samples)
-        said = (
-            f"{seen} items have the id, images and question of a training question: where they are "
-            "the same, the blind predictors have seen the answer."
+        train_keys = {(sample.id, sample.images, sample.question) for sample in self.train}
+        shared = sum(
+            (sample.id, sample.images, sample.question) in train_keys for sample in samples
         )
-        return panel, [said] if seen else []
+        warning = (
+            f"{shared} items have the id, images and question of a training question: where they "
+            "are the same question, the blind predictors have seen its answer."
+        )
+        return panel, [warning] if shared else []
 
     def _predictions(self, path: Path) -> Iterator[Prediction]:
-        results, unique = self.open(path), UniqueIds()
+        """The predictions of a file as a stream, with unique ids."""
+        results, unique_ids = self.open(path), UniqueIds()
         for chunk in results.chunks:
-            yield from unique.of(chunk.predictions())
+            yield from unique_ids.apply(chunk.predictions())
 
-    def entries(
+    def gallery_items(
         self, path: Path, positions: Collection[int], judged: Judged
     ) -> list[dict[str, Any]]:
-        """The items at these positions as in results.json, with the verdict and its trace.
+        """Some items of a result file in full, as the gallery of report.html shows them.
 
-        `judged` are all of the file's. Of the metadata there are only the keys asked for;
-        `hidden` are the identifiers of the item, with what is to stand in their place, and
-        `burned_in` says why its pictures may have text in them.
+        Args:
+            path: The result file.
+            positions: Which of its items, counted from 0.
+            judged: All of its items, judged.
+
+        Returns:
+            For each item, in order, what results.json and items.jsonl say of it. `metadata` holds
+            only the keys of --group-by and --cluster-by. `hidden` maps each identifier in the
+            item's metadata to the text that replaces it, and `burned_in` says why the image may
+            contain text, such as a patient's name.
         """
-        wanted, shown = set(positions), shown_metadata(judged)
+        selected, metadata_columns = set(positions), displayable_metadata(judged)
         return [
-            self._entry(
+            self._gallery_item(
                 path,
                 prediction,
                 judged.settings.protocol,
-                {key: found for key, column in shown.items() if (found := column[position])},
+                {
+                    key: value
+                    for key, column in metadata_columns.items()
+                    if (value := column[position])
+                },
             )
             for position, prediction in enumerate(self._predictions(path))
-            if position in wanted
+            if position in selected
         ]
 
-    def _entry(
-        self, path: Path, prediction: Prediction, protocol: str, shown: Mapping[str, str]
+    def _gallery_item(
+        self, path: Path, prediction: Prediction, protocol: str, metadata: Mapping[str, str]
     ) -> dict[str, Any]:
-        found = verdict(prediction, protocol)
-        said, metadata = prediction_to_dict(prediction), prediction.sample.metadata
-        row = {**item_row(prediction, found), "error": said["error"]}
-        entry = {"results": str(path), **said, **row, "metadata": shown}
-        hidden = {value: shown.get(key, "…") for key, value in identifiers(metadata)}
-        reasoning = found.extraction.reasoning if found else prediction.reasoning
+        """One item of `gallery_items`; `metadata` holds the values that may be shown."""
+        verdict = judge_prediction(prediction, protocol)
+        document, own_metadata = prediction_to_dict(prediction), prediction.sample.metadata
+        row = {**item_row(prediction, verdict), "error": document["error"]}
+        item = {"results": str(path), **document, **row, "metadata": metadata}
+        hidden = {value: metadata.get(key, "…") for key, value in identifiers(own_metadata)}
+        reasoning = verdict.extraction.reasoning if verdict else prediction.reasoning
         text = suspected(prediction.sample, prediction.image_notes)
-        return {**entry, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
+        return {**item, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
 
 
 def _stated_accuracy(meta: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The accuracy that the original's script wrote into a file, and what its rule gives here.
+    """The accuracy that the original project's script wrote into the file, beside ours.
 
-    None where the file has none, or no rule of theirs was asked for.
+    "here" is the accuracy under the same rules. None where the file states no accuracy, in
+    percent, or no protocol of the original was computed.
     """
-    stated, asked = meta.get("accuracy"), {summary["protocol"]: summary["metrics"]["accuracy"]}
-    rules = [name for name in {**asked, **summary["protocols"]} if name in SCRIPTS]
-    if not rules or isinstance(stated, bool) or not isinstance(stated, int | float):
+    percentage, main = meta.get("accuracy"), {summary["protocol"]: summary["metrics"]["accuracy"]}
+    scripts = [name for name in {**main, **summary["protocols"]} if name in SCRIPTS]
+    if not scripts or isinstance(percentage, bool) or not isinstance(percentage, int | float):
         return None
-    metric = asked.get(rules[0]) or summary["protocols"][rules[0]]
-    return {"value": stated / 100, "protocol": rules[0], "here": metric["value"]}
+    metric = main.get(scripts[0]) or summary["protocols"][scripts[0]]
+    return {"value": percentage / 100, "protocol": scripts[0], "here": metric["value"]}
 
 
-def _differs_from_stated(stated: Mapping[str, Any] | None) -> list[str]:
-    if stated is None or abs(stated["value"] - stated["here"]) < SAME_ACCURACY:
+def _differs_from_stated(accuracy: Mapping[str, Any] | None) -> list[str]:
+    """A warning where the accuracy of `_stated_accuracy` is not ours."""
+    if accuracy is None or abs(accuracy["value"] - accuracy["here"]) < SAME_ACCURACY:
         return []
     return [
-        f"the file states an accuracy of {stated['value']:.4%}; {stated['protocol']} gives "
-        f"{stated['here']:.4%} here."
+        f"the file states an accuracy of {accuracy['value']:.4%}; {accuracy['protocol']} gives "
+        f"{accuracy['here']:.4%} here."
     ]
 
 
 def _robustness(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """A robustness.json; InputError where it is none, or of another model than the run's."""
+    """The document of a robustness.json; InputError where it is none, or of another model."""
     document = parse_json(read_text(path), str(path))
     if not isinstance(document, dict) or document.get("schema") != ROBUSTNESS_SCHEMA:
-        raise InputError(f"{path} is no robustness.json. Make one with medr1 robustness.")
+        raise InputError(f"{path} is not a robustness.json. Make one with medr1 robustness.")
     _require_same_model(str(path), document["meta"], meta)
     return document
 
 
 def _not_by_id(option: str, part: Mapping[str, Any]) -> list[str]:
-    """What to say of results that an option names and that were not paired by id."""
-    return [f"{option}: {said}" for said in pairing_warnings(part["paired_by"])]
+    """A warning where the results that an option names were not paired by id."""
+    return [f"{option}: {warning}" for warning in pairing_warnings(part["paired_by"])]
 
 
 def _not_fitted(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Why what --calibrate-on was given for is not there."""
+    """A warning for each thing that could not be fitted on --calibrate-on, with the reason."""
     calibration, selective = summary["calibration"], summary["selective"]
     parts = {
         "temperature": calibration.get("temperature", calibration),
@@ -266,15 +314,22 @@ def _not_fitted(summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"no {name}: {reason}."
 
 
-def _require_same_model(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """InputError where two manifests name different models; a file without one may be of any."""
-    models = [about.get("model_sha256") for about in (one, other)]
+def _require_same_model(name: str, meta: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """InputError where two files' meta name different models; a file need not name its model."""
+    models = [manifest.get("model_sha256") for manifest in (meta, results)]
     if None not in models and models[0] != models[1]:
-        raise InputError(f"{name} is of another model than the results. Give that of the same one.")
+        raise InputError(
+            f"{name} is of another model than the results. Give a file of the same model."
+        )
 
 
 def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
-    """For each item, in order, what its verdict is and the group it is of."""
+    """For each item, in order, its verdict and modality, to choose the items of the gallery.
+
+    Args:
+        judged: The items.
+        name: Their result file, for the key `results`.
+    """
     outcomes = judged.outcomes
     rows = [
         {
@@ -296,6 +351,7 @@ def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
 def _bertscore(
     predicted: Sequence[str], references: Sequence[str], model: str
 ) -> tuple[Values, str]:
+    """The F of BERTScore for each pair, and how it was computed."""
     from medr1.evaluate.semantic import bertscore
 
     values, signature = bertscore(predicted, references, model)

@@ -1,6 +1,6 @@
-"""The definitions for people: on a terminal, and as the README beside this file.
+"""Show the definitions of the metrics to people: on a terminal and as a Markdown page.
 
-A test holds the README equal to `page()`.
+The page is the README beside this file; a test checks that it equals `page()`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from medr1.errors import InputError
 from medr1.evaluate.definitions import DEFINITIONS
 
 WIDTH = 80
+"""Columns of the terminal that `explain` fills."""
 
 
 def explain(name: str) -> str:
-    """A metric's definition for a terminal of 80 columns, with the versions installed here."""
-    known = name.strip().lower().replace("-", "_")
-    if known not in DEFINITIONS:
-        near = difflib.get_close_matches(known, DEFINITIONS, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(DEFINITIONS)}."
+    """One metric's definition as text for a terminal, with the installed package versions.
+
+    InputError for an unknown name; "Token-F1" and "token_f1" are the same.
+    """
+    key = name.strip().lower().replace("-", "_")
+    if key not in DEFINITIONS:
+        similar = difflib.get_close_matches(key, DEFINITIONS, n=1)
+        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(DEFINITIONS)}."
         raise InputError(f"unknown metric {name!r}. {hint}")
-    definition = DEFINITIONS[known]
+    definition = DEFINITIONS[key]
     rows = [
         *(("formula", definition.formula), ("normalised", definition.normalisation)),
         *(("library", definition.library), ("range", definition.range)),
@@ -45,25 +49,25 @@ def _installed(package: str) -> str:
 
 
 def page() -> str:
-    """All definitions as Markdown: the README beside this file."""
+    """All definitions as Markdown: the text of the README beside this file."""
     parts = [
-        "# What the numbers are",
-        "Each number of `medr1 eval`'s summary.json: its formula, what is done to the texts "
-        "before, the library that computes it, and how it is read. `medr1 eval --explain accuracy` "
-        "prints the same with the versions that are installed.",
-        "Nothing is dropped: an item that failed or whose answer could not be read is in every "
-        "denominator. Every metric has a 95 % interval. This page is written by "
+        "# The metrics and what they mean",
+        "Each number in the summary.json of `medr1 eval`: its formula, what is done to the texts "
+        "or items first, the library that computes it, and how to read it. "
+        "`medr1 eval --explain accuracy` prints the same, with the versions that are installed.",
+        "No item is left out: an item that failed, or whose answer could not be read, is in every "
+        "denominator. Every metric has a 95 % confidence interval. This page is written by "
         "`explaining.page()`.",
     ]
-    for d in DEFINITIONS.values():
+    for definition in DEFINITIONS.values():
         rows = (
-            ("Formula", d.formula),
-            ("Normalisation", d.normalisation),
-            ("Library", d.library),
-            ("Range", d.range),
-            ("Reading", d.reading),
-            ("Source", d.source),
+            ("Formula", definition.formula),
+            ("Normalisation", definition.normalisation),
+            ("Library", definition.library),
+            ("Range", definition.range),
+            ("Reading", definition.reading),
+            ("Source", definition.source),
         )
         lines = (f"- {label}: {text}" for label, text in rows)
-        parts.append(f"## {d.title}\n\n`{d.name}`\n\n" + "\n".join(lines))
+        parts.append(f"## {definition.title}\n\n`{definition.name}`\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"

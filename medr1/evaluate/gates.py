@@ -1,4 +1,8 @@
-"""What a summary has to reach, for CI: shares of metrics, and an earlier result."""
+"""Checks for continuous integration: `medr1 eval` fails where a metric is too low.
+
+`--fail-under accuracy=0.8` sets a minimum; `--baseline FILE` fails where accuracy fell against
+earlier results or an earlier summary.json.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 from medr1.errors import InputError
 from medr1.evaluate.comparison import compare
 from medr1.evaluate.evaluation import Evaluation
-from medr1.evaluate.metrics import known_metric
+from medr1.evaluate.metrics import require_metric
 from medr1.evaluate.pairing import pairing_warnings
 from medr1.files import parse_json, read_text
 from medr1.records import SUMMARY_SCHEMA
@@ -21,46 +25,64 @@ logger = logging.getLogger("medr1")
 
 @dataclass(frozen=True)
 class Gates:
-    """The least that each metric has to be, and what accuracy must not fall below."""
+    """The minimum of each metric, and the baseline that accuracy must not fall below."""
 
-    least: Mapping[str, float]
+    minimums: Mapping[str, float]
+    """Metric -> the smallest share that passes, in [0, 1]."""
     baseline: Path | None
-    earlier: Mapping[str, Any] | None
-    """The baseline, where it is a summary.json."""
+    """Earlier results, or an earlier summary.json."""
+    baseline_summary: Mapping[str, Any] | None
+    """The baseline's document, where it is a summary.json."""
 
     @classmethod
-    def of(cls, thresholds: Iterable[str], baseline: str | None) -> Gates:
-        """From texts such as "accuracy=0.8", and a file of results or a summary.json."""
-        least = dict(map(_threshold, thresholds))
-        path = Path(baseline) if baseline else None
-        return cls(least, path, _summary(path) if path else None)
+    def from_options(cls, thresholds: Iterable[str], baseline: str | None) -> Gates:
+        """The checks that the options of `medr1 eval` ask for.
 
-    def failed(self, path: Path, summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
-        """A sentence for each gate that the results at `path`, so summed up, do not pass."""
-        said = [_under(name, share, summary) for name, share in self.least.items()]
-        if self.earlier is not None:
-            said.append(_below_summary(summary, self.earlier))
+        Args:
+            thresholds: Texts such as "accuracy=0.8", one for each --fail-under.
+            baseline: Path of a file of results or a summary.json; None for no baseline.
+
+        Raises:
+            InputError: A threshold names no metric or no share, or the summary is of several files.
+        """
+        minimums = dict(map(_threshold, thresholds))
+        path = Path(baseline) if baseline else None
+        return cls(minimums, path, _summary(path) if path else None)
+
+    def failures(self, path: Path, summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
+        """A sentence for each check that one result file fails.
+
+        Args:
+            path: The result file.
+            summary: Its summary.json document.
+            evaluation: How it was evaluated; a baseline of results is read and judged likewise.
+        """
+        sentences = [_under(name, share, summary) for name, share in self.minimums.items()]
+        if self.baseline_summary is not None:
+            sentences.append(_below_summary(summary, self.baseline_summary))
         elif self.baseline is not None:
-            said.append(_below_results(path, self.baseline, evaluation))
-        return [f"{path}: {sentence}" for sentence in said if sentence]
+            sentences.append(_below_results(path, self.baseline, evaluation))
+        return [f"{path}: {sentence}" for sentence in sentences if sentence]
 
 
 def _threshold(text: str) -> tuple[str, float]:
+    """The metric and the share of a text such as "accuracy=0.8"."""
     name, _, number = text.partition("=")
-    metric = known_metric(name, f"--fail-under {text}")
+    metric = require_metric(name, f"--fail-under {text}")
     try:
         share = float(number)
     except ValueError:
-        share = -1.0
+        share = -1.0  # refused below, like a number outside of [0, 1]
     if not 0 <= share <= 1:
         raise InputError(
-            f"--fail-under {text}: expected is METRIC=SHARE with a share from 0 to 1, such as "
+            f"--fail-under {text}: expected METRIC=SHARE with a share from 0 to 1, such as "
             f"{metric}=0.8."
         )
     return metric, share
 
 
 def _under(name: str, share: float, summary: Mapping[str, Any]) -> str | None:
+    """The failure of a metric below its minimum; None where it passes."""
     metric = summary["metrics"].get(name, {"value": None, "reason": "--metrics leaves it out"})
     if metric["value"] is None:
         return f"{name} has no value ({metric['reason']}), so it does not reach {share}"
@@ -68,7 +90,7 @@ def _under(name: str, share: float, summary: Mapping[str, Any]) -> str | None:
 
 
 def _summary(path: Path) -> Mapping[str, Any] | None:
-    """An earlier summary.json of one results file; None for a file that is something else."""
+    """The document, where the file is a summary.json; None for any other file, such as results."""
     if path.suffix.lower() != ".json":
         return None
     document = parse_json(read_text(path), str(path))
@@ -76,21 +98,27 @@ def _summary(path: Path) -> Mapping[str, Any] | None:
     if not isinstance(first, Mapping) or first.get("schema") != SUMMARY_SCHEMA:
         return None
     if isinstance(document, list):
-        raise InputError(f"{path} sums up {len(document)} files. Name the summary of a single one.")
+        raise InputError(
+            f"{path} is the summary of {len(document)} files. Name that of a single one."
+        )
     return first
 
 
 def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | None:
-    """Whether accuracy fell on the same items: the whole interval of the difference is below 0."""
+    """The failure where accuracy is lower than the baseline's on the same items; None otherwise.
+
+    It counts as lower where the whole confidence interval of the paired difference is below 0.
+    """
+    # only the accuracy over all items is needed, not its groups and other protocols
     settings = replace(evaluation.settings, group_by=(), protocols=())
     runs = {
         name: {name: evaluation.read(Path(name)).predictions} for name in (str(baseline), str(path))
     }
     if len(runs) < 2:
         raise InputError(f"{path} is its own baseline. Name the results of an earlier run.")
-    document, _ = compare(runs, settings=settings, common_only=None, as_one=False)
-    for said in pairing_warnings(document["paired_by"]):
-        logger.warning("--baseline %s: %s", baseline, said)
+    document, _ = compare(runs, settings=settings, common_only=None, with_ensemble=False)
+    for warning in pairing_warnings(document["paired_by"]):
+        logger.warning("--baseline %s: %s", baseline, warning)
     difference = document["comparisons"][0]
     if not difference["ci95"] or difference["ci95"][1] >= 0:
         return None
@@ -101,14 +129,17 @@ def _below_results(path: Path, baseline: Path, evaluation: Evaluation) -> str | 
     )
 
 
-def _below_summary(summary: Mapping[str, Any], earlier: Mapping[str, Any]) -> str | None:
-    """Whether accuracy lies below the interval that it had; the items are not at hand."""
-    if summary["protocol"] != earlier["protocol"]:
+def _below_summary(summary: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
+    """The failure where accuracy is below the earlier interval; None otherwise.
+
+    A summary.json holds no items, so the two runs cannot be compared item by item.
+    """
+    if summary["protocol"] != baseline["protocol"]:
         raise InputError(
-            f"the baseline was made under the protocol {earlier['protocol']}, this is under "
-            f"{summary['protocol']}. Add --protocol {earlier['protocol']}."
+            f"the baseline was made under the protocol {baseline['protocol']}, this is under "
+            f"{summary['protocol']}. Add --protocol {baseline['protocol']}."
         )
-    now, before = summary["metrics"]["accuracy"], earlier["metrics"]["accuracy"]
+    now, before = summary["metrics"]["accuracy"], baseline["metrics"]["accuracy"]
     if now["value"] is None or not before["ci95"] or now["value"] >= before["ci95"][0]:
         return None
     low, high = before["ci95"]

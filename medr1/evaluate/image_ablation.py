@@ -1,7 +1,7 @@
-"""How much a model uses the image: its answers with the image beside those without it.
+"""How much a model uses the image: its accuracy with the image compared with that without it.
 
-The second file is `medr1 infer --ablate-image blank|noise|shuffle` on the same questions. A model
-that answers as well without the image has not shown that it sees anything.
+The answers without the image come from `medr1 infer --ablate-image blank|noise|shuffle` on the
+same questions. A model that answers as well without the image has not shown that it uses it.
 """
 
 from __future__ import annotations
@@ -20,37 +20,48 @@ from medr1.records import Prediction
 
 
 def ablation_of(meta: dict[str, Any]) -> str | None:
-    """What stood in the image's place (blank, noise, shuffle), as the run's manifest says."""
+    """What replaced the image (blank, noise or shuffle) in the run with this manifest.
+
+    None for a run with its images, or whose manifest does not say.
+    """
     decoding = meta.get("decoding")
-    said = decoding.get("ablate_image") if isinstance(decoding, dict) else None
-    return said if isinstance(said, str) and said != "none" else None
+    ablation = decoding.get("ablate_image") if isinstance(decoding, dict) else None
+    return ablation if isinstance(ablation, str) and ablation != "none" else None
 
 
 def image_ablation(
     with_image: Sequence[Prediction], name: str, ablated: Results, path: str, settings: Settings
 ) -> dict[str, Any]:
-    """The `image_ablation` part of summary.json: accuracy without the image, and the gain by it.
+    """The `image_ablation` part of summary.json: accuracy without the image, gain by the image.
 
-    `name` and `path` are the files that the predictions with and without the image came from.
-    InputError where they are not the same items, or `ablated` does not say that it is an ablation.
+    Args:
+        with_image: The predictions of the run with images.
+        name: The file they come from, for messages.
+        ablated: The results of the run without images.
+        path: The file they come from, for messages and the document.
+        settings: How answers are judged and intervals are drawn.
+
+    Raises:
+        InputError: The files hold different items, or `ablated` does not say that its images were
+            replaced.
     """
     kind = ablation_of(ablated.meta)
     if kind is None:
         raise InputError(
-            f"{path} does not say that the image was taken away. Make it with medr1 infer "
+            f"{path} does not say that its images were replaced. Make it with medr1 infer "
             "--ablate-image blank."
         )
     paired = pair_items({name: with_image, path: ablated.predictions})
-    seen, unseen = (judge_all(paired.predictions[file], settings) for file in (name, path))
-    same = [
-        one.answer is not None and one.answer == other.answer
-        for one, other in zip(seen.outcomes, unseen.outcomes, strict=True)
+    seeing, blind = (judge_all(paired.predictions[file], settings) for file in (name, path))
+    same_answer = [
+        outcome.answer is not None and outcome.answer == blind_outcome.answer
+        for outcome, blind_outcome in zip(seeing.outcomes, blind.outcomes, strict=True)
     ]
     return {
         "results": path,
         "ablation": kind,
         "paired_by": paired.paired_by,
-        "accuracy_without_image": mean_metric(unseen.correct, seen),
-        "ablation_gain": difference_metric(seen.correct, unseen.correct, seen),
-        "same_answer": mean_metric(np.array(same, dtype=np.float64), seen),
+        "accuracy_without_image": mean_metric(blind.correct, seeing),
+        "ablation_gain": difference_metric(seeing.correct, blind.correct, seeing),
+        "same_answer": mean_metric(np.array(same_answer, dtype=np.float64), seeing),
     }

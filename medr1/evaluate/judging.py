@@ -1,100 +1,112 @@
-"""Predictions to verdicts in columns: what the metrics need of a million items, and no more.
+"""Judge predictions, and hold what the metrics need of them in columns, one entry per item.
 
-What an answer came to (`Outcome`) is the same for many items, so it is kept once, with a code for
-each item; a metric is computed once for each outcome.
+Memory has to suffice for a million items, so completions are dropped after the verdict, unless
+metrics of texts need the answers. Many items have the same outcome (options, answer, verdict): a
+`CodedColumn` holds each `Outcome` once with a code per item, and functions of outcomes are computed
+once for each distinct one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medr1 import answers
 from medr1.errors import InputError
-from medr1.evaluate.coded import Coded, Mask, Values
+from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.scores import Scores, scores_of
 from medr1.evaluate.text_pairs import TextPair, text_pair
 from medr1.records import Prediction, Sample
 
 GROUPS = ("modality", "question_type", "dataset", "option_count")
-"""What every summary is split by; `Settings.group_by` adds keys of the metadata."""
+"""The groups that every summary has; `Settings.group_by` adds keys of the items' metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one item's answer came to."""
+    """The answer to one item and the verdict on it, without the item's id or texts."""
 
     answer_type: str
     options: tuple[tuple[str, str], ...]
-    """(letter, text) in the item's order; () for none."""
+    """(letter, text) in the item's order; () for a question without options."""
     ground_truth: str
     answer: str | None
-    """As `answers` extracted it; None where there is none."""
+    """The answer that `answers` extracted; None where there is none."""
     method: str
-    """How it was found or why not (`answers.Extraction.method`); "failed" for an error."""
+    """How the answer was extracted, or why there is none (`answers.Extraction.method`); "failed"
+    for an item whose run ended in an error."""
     correct: bool
     truncated: bool
-    """Whether the output was cut off at the token limit."""
+    """Whether the completion was cut off at the token limit."""
     undecided: str | None = None
-    """Why rules cannot say whether it is right, one of `answers.UNDECIDED`; None where they can."""
+    """Why the rules cannot say whether the answer is right, one of `answers.UNDECIDED`; None where
+    they can."""
 
     @property
     def failed(self) -> bool:
+        """Whether the item's run ended in an error, so that there is no completion."""
         return self.method == "failed"
 
     @property
     def reference(self) -> str:
-        """The gold as text: of a letter its option's."""
+        """The ground truth as text: for a letter, the text of its option."""
         return dict(self.options).get(self.ground_truth, self.ground_truth)
 
     @property
     def predicted(self) -> str | None:
-        """The answer as text: of a letter its option's; None where there is none."""
+        """The answer as text: for a letter, the text of its option; None without an answer."""
         return dict(self.options).get(self.answer, self.answer) if self.answer is not None else None
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """What an item's further completions came to, one entry for each."""
+class SampledAnswers:
+    """The answers of an item's further completions (`infer --num-samples`), one entry for each."""
 
     answers: tuple[str | None, ...] = ()
-    """As extracted, None where there is none. Equal ones (`answers.same_answer`) are written alike:
-    as `Outcome.answer` where they equal that, else as the first of them."""
+    """The extracted answers; None where there is none. Answers that are equal by
+    `answers.same_answer` have one spelling, so that they can be counted: that of `Outcome.answer`
+    where they equal it, else that of the first of them. ("no effusion", "without effusion") is
+    ("no effusion", "no effusion")."""
     correct: tuple[bool, ...] = ()
+    """Whether each of them is right."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How items are judged and grouped, and how intervals are drawn."""
+    """How answers are judged, items are grouped, and bootstrap intervals are drawn."""
 
     protocol: str = "default"
-    """One of `answers.PROTOCOLS`; the golds resolve `authors` to one of `answers.SCRIPTS`."""
+    """The rules of the verdict, one of `answers.PROTOCOLS`. `authors` stands for the original
+    project's script that fits the ground truths, one of `answers.SCRIPTS`."""
     cluster_by: str = "image"
-    """What items share that are not independent: "image", or a key of the metadata."""
+    """Items with the same value of this are one cluster, not independent: "image", or a key of
+    the metadata such as "patient"."""
     group_by: tuple[str, ...] = ()
-    """Further keys of the metadata to split by."""
+    """Further keys of the metadata to group by."""
     protocols: tuple[str, ...] = ()
-    """Further protocols, to see how far the accuracy depends on it."""
+    """Further protocols whose accuracy is shown beside it, to see how much depends on the rules."""
     seed: int = 0
+    """Seed of every bootstrap."""
     texts: bool = field(default=False, kw_only=True)
-    """Whether metrics of texts are asked for, so that the texts are read and stored."""
+    """Whether to keep the texts that metrics such as BLEU compare."""
     num_resamples: int = 2000
-    """Of every bootstrap."""
+    """Number of resamples of every bootstrap."""
     protocol_choice: answers.Choice | None = None
-    """What `authors` was resolved to, and why; None where it was not asked for."""
+    """The script that `authors` stands for, and why; None where `authors` was not asked for."""
 
-    def resolved(self, golds: Iterable[str]) -> Settings:
-        """With the script of the original's that a file of these golds asks for, if `authors` is
-        asked for."""
+    def resolve_authors(self, ground_truths: Iterable[str]) -> Settings:
+        """These settings with `authors` replaced by the script that fits the ground truths.
+
+        `ground_truths` are those of all items of a file; they are read only for `authors`.
+        """
         if "authors" not in (self.protocol, *self.protocols):
             return self
-        choice = answers.resolve_protocol("authors", golds)
+        choice = answers.resolve_protocol("authors", ground_truths)
 
         def script(name: str) -> str:
             return choice.protocol if name == "authors" else name
@@ -109,59 +121,67 @@ class Settings:
 
 @dataclass(frozen=True)
 class Columns:
-    """Judged items, a column for each thing; all have one entry per item, in order."""
+    """Judged items as columns: each has one entry per item, in the order of the file."""
 
     ids: list[str]
-    outcomes: Coded[Outcome]
-    sampled: Coded[Sampled]
-    """Of the samples beside the one answer; `Sampled()` for an item without."""
-    clusters: Coded[Hashable]
-    groups: dict[str, Coded[str | None]]
-    questions: Coded[str]
-    """The yes/no question's finding or stem; "" for any other item."""
+    outcomes: CodedColumn[Outcome]
+    sampled: CodedColumn[SampledAnswers]
+    """The answers of further completions; `SampledAnswers()` for an item without any."""
+    clusters: CodedColumn[Hashable]
+    """What items share that are not independent (`_cluster_of`)."""
+    groups: dict[str, CodedColumn[str | None]]
+    """Kind of group, such as "modality" -> each item's group; None for an item of no group."""
+    questions: CodedColumn[str]
+    """For a yes/no item the finding it asks about, else its question; "" for any other item."""
     num_tokens: NDArray[np.int64]
-    """Of the output; -1 where the file does not say."""
+    """Length of the completion in tokens; -1 where the file does not say."""
     characters: NDArray[np.int64]
-    """Of the output; -1 where there is none."""
-    says_finish: Mask
-    """Whether the file says if the output was cut off."""
+    """Length of the completion in characters; -1 where there is none."""
+    has_finish_reason: Mask
+    """Whether the file says if the completion was cut off."""
     closed: Mask
-    """Whether the question is closed: see `_is_closed`."""
-    texts: Coded[TextPair] | None
-    """What metrics of texts compare; None unless `Settings.texts`."""
+    """Whether the question is closed (`_is_closed`)."""
+    texts: CodedColumn[TextPair] | None
+    """The texts that metrics such as BLEU compare; None unless `Settings.texts`."""
     scores: Scores
-    """How sure the model is."""
+    """How sure the model is of its answers."""
     metadata_keys: frozenset[str]
-    """What an item may be grouped or clustered by."""
+    """The metadata keys of all items, which they may be grouped or clustered by."""
     protocols: dict[str, Mask] = field(default_factory=dict)
-    """By protocol: whether the item is right under it."""
+    """Further protocol -> whether the item is right under it."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Columns]) -> Columns:
-        """The parts one after the other."""
+    def concatenate(cls, parts: Sequence[Columns]) -> Columns:
+        """The parts one after the other; all were judged with the same settings."""
         first = parts[0]
         texts = [part.texts for part in parts if part.texts is not None]
         return cls(
             [name for part in parts for name in part.ids],
-            Coded.joined([part.outcomes for part in parts]),
-            Coded.joined([part.sampled for part in parts]),
-            Coded.joined([part.clusters for part in parts]),
-            {kind: Coded.joined([part.groups[kind] for part in parts]) for kind in first.groups},
-            Coded.joined([part.questions for part in parts]),
+            CodedColumn.concatenate([part.outcomes for part in parts]),
+            CodedColumn.concatenate([part.sampled for part in parts]),
+            CodedColumn.concatenate([part.clusters for part in parts]),
+            {
+                kind: CodedColumn.concatenate([part.groups[kind] for part in parts])
+                for kind in first.groups
+            },
+            CodedColumn.concatenate([part.questions for part in parts]),
             np.concatenate([part.num_tokens for part in parts]),
             np.concatenate([part.characters for part in parts]),
-            np.concatenate([part.says_finish for part in parts]),
+            np.concatenate([part.has_finish_reason for part in parts]),
             np.concatenate([part.closed for part in parts]),
-            Coded.joined(texts) if len(texts) == len(parts) else None,
-            Scores.joined([part.scores for part in parts]),
+            CodedColumn.concatenate(texts) if len(texts) == len(parts) else None,
+            Scores.concatenate([part.scores for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
-            {p: np.concatenate([part.protocols[p] for part in parts]) for p in first.protocols},
+            {
+                protocol: np.concatenate([part.protocols[protocol] for part in parts])
+                for protocol in first.protocols
+            },
         )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Columns, with how they were judged and how their intervals are drawn."""
+    """Judged items, and the settings they were judged with: what every metric is computed from."""
 
     columns: Columns
     settings: Settings
@@ -171,57 +191,74 @@ class Judged:
 
     @property
     def ids(self) -> list[str]:
+        """The items' ids, in order."""
         return self.columns.ids
 
     @property
-    def outcomes(self) -> Coded[Outcome]:
+    def outcomes(self) -> CodedColumn[Outcome]:
+        """The items' answers and verdicts, in order."""
         return self.columns.outcomes
 
     @property
     def clusters(self) -> NDArray[np.intp]:
-        """Items that are not independent, such as those about one image, share a code."""
+        """The cluster code of each item; items about one image, say, have the same code."""
         return self.columns.clusters.codes
 
     @property
     def unit(self) -> str:
-        """What a cluster is."""
+        """What one cluster is, in the singular: "image", "patient"."""
         return self.settings.cluster_by
 
     @property
-    def drawn(self) -> dict[str, int]:
-        """The seed and the number of resamples, as the functions of `intervals` take them."""
+    def resampling(self) -> dict[str, int]:
+        """The seed and the number of resamples, as keyword arguments of functions of `intervals`.
+
+        It is the part `intervals` of summary.json as well.
+        """
         return {"seed": self.settings.seed, "num_resamples": self.settings.num_resamples}
 
     @cached_property
     def correct(self) -> Values:
-        """1.0 where the verdict is right."""
+        """1.0 for each right answer, 0.0 for any other item."""
         return self.outcomes.map(lambda outcome: outcome.correct)
 
     @cached_property
     def unanswered(self) -> Mask:
-        """Where there is an output and nothing in it reads as an answer or as a refusal."""
+        """Where there is a completion, and it holds neither an answer nor a refusal."""
         return self.outcomes.where(
-            lambda o: o.answer is None and not (o.failed or o.undecided or o.method == "refused")
+            lambda outcome: (
+                outcome.answer is None
+                and not (outcome.failed or outcome.undecided or outcome.method == "refused")
+            )
         )
 
     @cached_property
     def refused(self) -> Mask:
         """Where the model declined to answer."""
-        return self.outcomes.where(lambda o: o.method == "refused")
+        return self.outcomes.where(lambda outcome: outcome.method == "refused")
 
     @cached_property
     def undecided(self) -> Mask:
-        """Where rules cannot say whether the answer is right."""
-        return self.outcomes.where(lambda o: o.undecided is not None)
+        """Where the rules cannot say whether the answer is right."""
+        return self.outcomes.where(lambda outcome: outcome.undecided is not None)
 
 
 def judge_all(predictions: Sequence[Prediction], settings: Settings = Settings()) -> Judged:
-    """Ask `answers` for every verdict; an item with an error or without output is wrong.
+    """Judge predictions with the rules of `answers`.
 
-    InputError for an item without ground_truth.
+    An item that failed, or whose completion is missing, is wrong.
+
+    Args:
+        predictions: One for each item.
+        settings: How to judge them; by default the protocol `default`, clustered by image.
+
+    Raises:
+        InputError: An item has no ground truth.
     """
-    settings = settings.resolved(p.sample.ground_truth or "" for p in predictions)
-    verdicts = [verdict(prediction, settings.protocol) for prediction in predictions]
+    settings = settings.resolve_authors(
+        prediction.sample.ground_truth or "" for prediction in predictions
+    )
+    verdicts = [judge_prediction(prediction, settings.protocol) for prediction in predictions]
     return Judged(columns_of(predictions, verdicts, settings), settings)
 
 
@@ -230,22 +267,34 @@ def columns_of(
     verdicts: Sequence[answers.Verdict | None],
     settings: Settings,
 ) -> Columns:
-    """The columns of predictions with their verdicts."""
+    """The columns of predictions that were judged already.
+
+    Args:
+        predictions: One for each item.
+        verdicts: Their verdicts in the same order; None where there was no completion to judge.
+        settings: How they were judged, grouped and clustered.
+    """
     samples = [prediction.sample for prediction in predictions]
     names = (*GROUPS, *(name for name in settings.group_by if name not in GROUPS))
     return Columns(
         [sample.id for sample in samples],
-        Coded.of(map(_outcome, predictions, verdicts)),
-        Coded.of(
-            _sampled(prediction, found, settings.protocol)
-            for prediction, found in zip(predictions, verdicts, strict=True)
+        CodedColumn.from_items(map(_outcome, predictions, verdicts)),
+        CodedColumn.from_items(
+            _sampled_answers(prediction, verdict, settings.protocol)
+            for prediction, verdict in zip(predictions, verdicts, strict=True)
         ),
-        Coded.of(_cluster_of(sample, settings.cluster_by) for sample in samples),
-        {name: Coded.of(_group_of(sample, name) for sample in samples) for name in names},
-        Coded.of(map(_question_of, samples)),
-        _integers(p.num_tokens for p in predictions),
-        _integers(None if p.model_output is None else len(p.model_output) for p in predictions),
-        np.array([p.finish_reason is not None for p in predictions], dtype=bool),
+        CodedColumn.from_items(_cluster_of(sample, settings.cluster_by) for sample in samples),
+        {
+            name: CodedColumn.from_items(_group_of(sample, name) for sample in samples)
+            for name in names
+        },
+        CodedColumn.from_items(map(_question_of, samples)),
+        _integers(prediction.num_tokens for prediction in predictions),
+        _integers(
+            None if prediction.model_output is None else len(prediction.model_output)
+            for prediction in predictions
+        ),
+        np.array([prediction.finish_reason is not None for prediction in predictions], dtype=bool),
         np.array([_is_closed(sample) for sample in samples], dtype=bool),
         _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
@@ -254,8 +303,20 @@ def columns_of(
     )
 
 
-def verdict(prediction: Prediction, protocol: str) -> answers.Verdict | None:
-    """The verdict on one prediction; None where there is no output to judge."""
+def judge_prediction(prediction: Prediction, protocol: str) -> answers.Verdict | None:
+    """The verdict on one prediction.
+
+    Args:
+        prediction: What the model answered to one item.
+        protocol: The rules of the verdict, one of `answers.PROTOCOLS`. "authors" would choose a
+            script for each item alone; `Settings.resolve_authors` chooses one for the whole file.
+
+    Returns:
+        The verdict; None where there is no completion to judge.
+
+    Raises:
+        InputError: The item has no ground truth.
+    """
     sample = prediction.sample
     if sample.ground_truth is None:
         raise InputError(
@@ -264,12 +325,12 @@ def verdict(prediction: Prediction, protocol: str) -> answers.Verdict | None:
         )
     if prediction.error is not None or prediction.model_output is None:
         return None
-    return _judged(prediction.model_output, sample, protocol)
+    return _judge(prediction.model_output, sample, protocol)
 
 
-def _judged(output: str, sample: Sample, protocol: str) -> answers.Verdict:
+def _judge(completion: str, sample: Sample, protocol: str) -> answers.Verdict:
     return answers.judge(
-        output,
+        completion,
         ground_truth=sample.ground_truth or "",
         options=sample.options,
         answer_type=sample.answer_type,
@@ -278,47 +339,53 @@ def _judged(output: str, sample: Sample, protocol: str) -> answers.Verdict:
     )
 
 
-_NOT_SAMPLED = Sampled()
+_NOT_SAMPLED = SampledAnswers()
+"""One object for all items without further completions."""
 
 
-def _sampled(prediction: Prediction, found: answers.Verdict | None, protocol: str) -> Sampled:
-    """The samples' answers and verdicts; each different text is judged once."""
+def _sampled_answers(
+    prediction: Prediction, verdict: answers.Verdict | None, protocol: str
+) -> SampledAnswers:
+    """The answers of the further completions; each distinct text is judged once."""
     if not prediction.samples:
         return _NOT_SAMPLED
     sample = prediction.sample
-    verdicts = {text: _judged(text, sample, protocol) for text in dict.fromkeys(prediction.samples)}
-    first = found.extraction.answer if found else None
-    known = [] if first is None else [first]
-    written: dict[str, str | None] = {}
-    for text, one in verdicts.items():
-        answer = one.extraction.answer
-        written[text] = (
-            answer if answer is None else _written_alike(answer, known, sample, protocol)
+    verdicts = {text: _judge(text, sample, protocol) for text in dict.fromkeys(prediction.samples)}
+    first = verdict.extraction.answer if verdict else None
+    spellings = [] if first is None else [first]
+    answer_of: dict[str, str | None] = {}
+    for text, judgement in verdicts.items():
+        answer = judgement.extraction.answer
+        answer_of[text] = (
+            answer if answer is None else _one_spelling(answer, spellings, sample, protocol)
         )
-    return Sampled(
-        tuple(written[text] for text in prediction.samples),
+    return SampledAnswers(
+        tuple(answer_of[text] for text in prediction.samples),
         tuple(verdicts[text].correct for text in prediction.samples),
     )
 
 
-def _written_alike(answer: str, known: list[str], sample: Sample, protocol: str) -> str:
-    """The first of the known answers that is the same one; else the answer, which joins them."""
-    same = partial(
+def _one_spelling(answer: str, spellings: list[str], sample: Sample, protocol: str) -> str:
+    """The spelling of this answer that came first; a new answer is added to `spellings`.
+
+    An answer may equal several spellings that do not equal each other; the first one counts.
+    """
+    is_same = partial(
         answers.same_answer,
         answer,
         options=sample.options,
         answer_type=sample.answer_type,
         protocol=protocol,
     )
-    for other in known:
-        if same(other):
-            return other
-    known.append(answer)
+    for spelling in spellings:
+        if is_same(spelling):
+            return spelling
+    spellings.append(answer)
     return answer
 
 
-def _outcome(prediction: Prediction, found: answers.Verdict | None) -> Outcome:
-    sample, extraction = prediction.sample, found.extraction if found else None
+def _outcome(prediction: Prediction, verdict: answers.Verdict | None) -> Outcome:
+    sample, extraction = prediction.sample, verdict.extraction if verdict else None
     no_output = "failed" if prediction.error is not None else "empty"
     return Outcome(
         sample.answer_type,
@@ -326,9 +393,9 @@ def _outcome(prediction: Prediction, found: answers.Verdict | None) -> Outcome:
         sample.ground_truth or "",
         extraction.answer if extraction else None,
         extraction.method if extraction else no_output,
-        found is not None and found.correct,
+        verdict is not None and verdict.correct,
         prediction.finish_reason == "length",
-        found.undecided if found else None,
+        verdict.undecided if verdict else None,
     )
 
 
@@ -336,36 +403,41 @@ def _texts(
     predictions: Sequence[Prediction],
     verdicts: Sequence[answers.Verdict | None],
     settings: Settings,
-) -> Coded[TextPair] | None:
+) -> CodedColumn[TextPair] | None:
     if not settings.texts:
         return None
-    return Coded.of(
-        text_pair(prediction, one, settings.protocol)
-        for prediction, one in zip(predictions, verdicts, strict=True)
+    return CodedColumn.from_items(
+        text_pair(prediction, verdict, settings.protocol)
+        for prediction, verdict in zip(predictions, verdicts, strict=True)
     )
 
 
 def _right_under(protocol: str, predictions: Sequence[Prediction]) -> Mask:
-    verdicts = (verdict(prediction, protocol) for prediction in predictions)
-    return np.array([found is not None and found.correct for found in verdicts], dtype=bool)
+    """For each prediction whether it is right under another protocol."""
+    verdicts = (judge_prediction(prediction, protocol) for prediction in predictions)
+    return np.array([verdict is not None and verdict.correct for verdict in verdicts], dtype=bool)
 
 
 def _cluster_of(sample: Sample, cluster_by: str) -> Hashable:
-    """The item's images, or what its metadata has there; an item without stands for itself."""
-    found = sample.images if cluster_by == "image" else _said(sample.metadata, cluster_by)
-    return ("", sample.id) if found in (None, ()) else found
+    """The paths of the item's images, or its value of the metadata key `cluster_by`.
+
+    An item without any is a cluster of its own: ("", its id), which no paths and no text equal.
+    """
+    cluster = sample.images if cluster_by == "image" else _metadata_text(sample, cluster_by)
+    return ("", sample.id) if cluster in (None, ()) else cluster
 
 
 def _group_of(sample: Sample, name: str) -> str | None:
+    """The item's group of a kind: a field of `Sample`, the number of options, or metadata."""
     if name == "option_count":
         return str(len(sample.options)) if sample.options else None
-    found = getattr(sample, name) if name in GROUPS else _said(sample.metadata, name)
-    return found or None
+    group = getattr(sample, name) if name in GROUPS else _metadata_text(sample, name)
+    return group or None
 
 
-def _said(metadata: Mapping[str, Any], key: str) -> str | None:
-    """What the metadata has there as text; None where it has nothing."""
-    value = metadata.get(key)
+def _metadata_text(sample: Sample, key: str) -> str | None:
+    """The value of a metadata key as text (a number or object as JSON); None without one."""
+    value = sample.metadata.get(key)
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
@@ -374,15 +446,20 @@ def _said(metadata: Mapping[str, Any], key: str) -> str | None:
 def _question_of(sample: Sample) -> str:
     if sample.answer_type != "yes_no":
         return ""
-    return _said(sample.metadata, "finding") or sample.question
+    return _metadata_text(sample, "finding") or sample.question
 
 
 def _is_closed(sample: Sample) -> bool:
-    """Whether the question has options or a yes or no as its gold, or the file calls it closed."""
+    """Whether the question has options, is answered by yes or no, or the file calls it closed.
+
+    Some data sets mark each question as open or closed; `data.items` puts the mark into the
+    metadata as `answer_class`.
+    """
     if sample.options or sample.answer_type in ("multiple_choice", "yes_no"):
         return True
-    return (_said(sample.metadata, "answer_class") or "").casefold() == "closed"
+    return (_metadata_text(sample, "answer_class") or "").casefold() == "closed"
 
 
 def _integers(values: Iterable[int | None]) -> NDArray[np.int64]:
+    """The values as an array, with -1 for None."""
     return np.array([-1 if value is None else value for value in values], dtype=np.int64)

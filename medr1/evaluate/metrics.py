@@ -1,7 +1,7 @@
-"""Predictions in, summary.json out: every metric with its 95 % interval, nobody dropped.
+"""Compute summary.json from judged predictions: every metric with its 95 % confidence interval.
 
-Shares lie in [0, 1]. An item that failed or whose answer could not be read is wrong and counts;
-what cannot be computed is null with a reason.
+Shares lie in [0, 1]. No item is left out: one that failed, or whose answer could not be read,
+counts as wrong. A number that cannot be computed is null and has a reason.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from medr1.evaluate.estimates import (
     mean_metric,
     null,
 )
-from medr1.evaluate.groups import group_columns, in_order, require_clusters
+from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
 from medr1.evaluate.judging import (
-    Coded,
+    CodedColumn,
     Judged,
     Mask,
     Settings,
     Values,
     judge_all,
-    verdict,
+    judge_prediction,
 )
 from medr1.evaluate.texts import (
     BLEU_METRICS,
@@ -60,22 +60,31 @@ METRICS = (
     *("accuracy", "exact_match", "counting_accuracy", "closed_accuracy"),
     *(*ITEM_METRICS, *CORPUS_METRICS),
 )
-"""Every metric's name, in the order in which they are shown."""
+"""The names of all metrics, in the order in which they are shown."""
 Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
-LATER = ("hallucination", "reasoning")
+"""BERTScore: answers and references -> a value for each pair, and a text on how it was computed."""
+NOT_COMPUTED = ("hallucination", "reasoning")
 """Parts of summary.json that this version leaves null."""
 SHORT_REFERENCE = 4
-"""Mean reference length in words under which BLEU says little."""
+"""Mean reference length, in words, below which BLEU says little and a warning says so."""
 
 
-def known_metric(name: str, where: str) -> str:
-    """The metric's name, with dashes or underscores; InputError for one that is none."""
-    known = name.strip().replace("-", "_")
-    if known not in METRICS:
-        near = get_close_matches(known, METRICS, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(METRICS)}."
-        raise InputError(f"{where}: {known!r} is no metric. {hint}")
-    return known
+def require_metric(name: str, option: str) -> str:
+    """Check the name of a metric and return it in its spelling in METRICS.
+
+    Args:
+        name: The name, with dashes or underscores.
+        option: The option that names it, for the message.
+
+    Raises:
+        InputError: There is no such metric.
+    """
+    metric = name.strip().replace("-", "_")
+    if metric not in METRICS:
+        similar = get_close_matches(metric, METRICS, n=1)
+        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(METRICS)}."
+        raise InputError(f"{option}: {metric!r} is not a metric. {hint}")
+    return metric
 
 
 def summarize(
@@ -86,7 +95,21 @@ def summarize(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> dict[str, Any]:
-    """The summary.json document of one run's predictions under one protocol: see summary_of."""
+    """Judge one run's predictions and compute the summary.json document with all metrics.
+
+    Args:
+        predictions: One for each item.
+        protocol: The rules of the verdict, one of `answers.PROTOCOLS`.
+        blind: What blind predictors answer to the same items, for the part `blind`.
+        seed: Seed of the bootstrap intervals.
+        num_resamples: Number of bootstrap resamples.
+
+    Returns:
+        The document; see `summary_of`.
+
+    Raises:
+        InputError: An item has no ground truth.
+    """
     settings = Settings(
         protocol,
         protocols=answers.SHOWN_PROTOCOLS,
@@ -106,35 +129,49 @@ def summary_of(
     held_out: Judged | None = None,
     selective_config: SelectiveConfig = DEFAULT_SELECTIVE,
 ) -> dict[str, Any]:
-    """The summary.json document of judged items, with those of METRICS that are asked for.
+    """Compute the summary.json document of judged items.
 
-    `semantic` (BERTScore) gives predicted and reference texts a value for each pair and says how.
-    On `held_out` items temperature, threshold and conformal sets are fitted. ValueError where a
-    metric of texts is asked for, and the items were judged without `Settings.texts`.
+    Args:
+        judged: The items.
+        blind: What blind predictors answer to the same items; None leaves the part `blind` null.
+        metrics: Which of METRICS to compute; accuracy always is.
+        semantic: Computes BERTScore, which is in no summary by default.
+        held_out: Other items of the same model, judged too, on which temperature, referral
+            threshold and conformal sets are fitted. Without them these have no value.
+        selective_config: The target error and the conformal alpha of the part `selective`.
+
+    Returns:
+        The document, a dictionary that can be written as JSON. `definitions` says what each
+        number is.
+
+    Raises:
+        InputError: No item has the key of --group-by or --cluster-by.
+        ValueError: A metric of texts is asked for, and the items were judged without
+            `Settings.texts`.
     """
-    wanted = {"accuracy", *metrics}
-    asked = tuple(name for name in METRICS if name in wanted)
+    selected = {"accuracy", *metrics}
+    names = tuple(name for name in METRICS if name in selected)
     require_clusters(judged)
     columns, notes = group_columns(judged)
-    scored = _Scored(judged, asked, semantic)
-    metrics_of_all = scored.metrics()
-    notes += scored.bleu_notes(metrics_of_all)
+    scores = _MetricScores(judged, names, semantic)
+    metrics_of_all = scores.metrics()
+    notes += scores.bleu_notes(metrics_of_all)
     contradictions = tallies.contradictions(judged)
-    notes += _contradicting(contradictions)
+    notes += _contradiction_notes(contradictions)
     return {
         "schema": SUMMARY_SCHEMA,
         "protocol": judged.settings.protocol,
         "n": len(judged),
-        "n_error": int(judged.outcomes.where(lambda o: o.failed).sum()),
+        "n_error": int(judged.outcomes.where(lambda outcome: outcome.failed).sum()),
         "n_unparsed": int(judged.unanswered.sum()),
         "n_refused": int(judged.refused.sum()),
         "n_undecided": int(judged.undecided.sum()),
-        "n_truncated": int(judged.outcomes.where(lambda o: o.truncated).sum()),
+        "n_truncated": int(judged.outcomes.where(lambda outcome: outcome.truncated).sum()),
         "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
-        "intervals": judged.drawn,
+        "intervals": judged.resampling,
         "metrics": metrics_of_all,
-        "groups": {kind: _groups(scored, column) for kind, column in columns.items()},
-        "macro": {kind: _macro(kind, scored, column) for kind, column in columns.items()},
+        "groups": {kind: _groups(scores, column) for kind, column in columns.items()},
+        "macro": {kind: _macro(kind, scores, column) for kind, column in columns.items()},
         "protocols": {
             name: mean_metric(right.astype(np.float64), judged)
             for name, right in judged.columns.protocols.items()
@@ -154,8 +191,8 @@ def summary_of(
         "uncertainty": uncertainty(judged),
         "dropout": dropout(judged),
         "ensemble": None,
-        **{name: null("this version does not compute it") for name in LATER},
-        "warnings": [*_warnings(judged, asked), *notes],
+        **{name: null("this version does not compute it") for name in NOT_COMPUTED},
+        "warnings": [*_warnings(judged, names), *notes],
     }
 
 
@@ -168,34 +205,61 @@ def compare_accuracy(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> dict[str, Metric]:
-    """Accuracy of two runs on the same items, and trained minus base with its paired interval.
+    """Accuracy of two runs on the same items, and their paired difference, each with its interval.
 
-    Intervals draw images, or with `cluster_by` what shares that key of the samples' metadata.
+    Args:
+        base: The predictions of the first run.
+        trained: The predictions of the second run, on the same items in the same order.
+        protocol: The rules of the verdict, one of `answers.PROTOCOLS`.
+        cluster_by: What resamples draw: "image", or a key of the samples' metadata.
+        seed: Seed of the bootstrap.
+        num_resamples: Number of bootstrap resamples.
+
+    Returns:
+        The metrics "base", "trained" and "difference", which is trained less base.
+
+    Raises:
+        InputError: The items differ, or have no ground truth.
     """
-    if [p.sample.id for p in base] != [p.sample.id for p in trained]:
+    base_ids, trained_ids = ([p.sample.id for p in rows] for rows in (base, trained))
+    if base_ids != trained_ids:
         raise InputError(
             "the two results do not hold the same items in the same order, so they cannot be "
             "compared item by item. Run both on the same questions."
         )
     settings = Settings(protocol, cluster_by, seed=seed, num_resamples=num_resamples)
-    first, second = (judge_all(predictions, settings) for predictions in (base, trained))
+    judged_base, judged_trained = (judge_all(rows, settings) for rows in (base, trained))
     return {
-        "base": mean_metric(first.correct, first),
-        "trained": mean_metric(second.correct, second),
-        "difference": difference_metric(second.correct, first.correct, second),
+        "base": mean_metric(judged_base.correct, judged_base),
+        "trained": mean_metric(judged_trained.correct, judged_trained),
+        "difference": difference_metric(
+            judged_trained.correct, judged_base.correct, judged_trained
+        ),
     }
 
 
 def item_rows(
     predictions: Sequence[Prediction], *, protocol: str = "default"
 ) -> list[dict[str, Any]]:
-    """One row per item, in order: what was asked for, what was found and how, and the verdict."""
-    return [item_row(prediction, verdict(prediction, protocol)) for prediction in predictions]
+    """The row of items.jsonl of each item, in order.
+
+    Args:
+        predictions: One for each item.
+        protocol: The rules of the verdict, one of `answers.PROTOCOLS`.
+    """
+    return [
+        item_row(prediction, judge_prediction(prediction, protocol)) for prediction in predictions
+    ]
 
 
-def item_row(prediction: Prediction, found: answers.Verdict | None) -> dict[str, Any]:
-    """The verdict on one item and the trace of how its answer was found."""
-    extraction = found.extraction if found else None
+def item_row(prediction: Prediction, verdict: answers.Verdict | None) -> dict[str, Any]:
+    """The row of items.jsonl of one item: ground truth, extracted answer and verdict.
+
+    Args:
+        prediction: What the model answered.
+        verdict: Its verdict; None where there was no completion to judge.
+    """
+    extraction = verdict.extraction if verdict else None
     return {
         "id": prediction.sample.id,
         "answer_type": prediction.sample.answer_type,
@@ -203,8 +267,8 @@ def item_row(prediction: Prediction, found: answers.Verdict | None) -> dict[str,
         "extracted_answer": extraction.answer if extraction else None,
         "extraction": extraction.method if extraction else None,
         "trace": list(extraction.trace) if extraction else [],
-        "correct": found is not None and found.correct,
-        "undecided": found.undecided if found else None,
+        "correct": verdict is not None and verdict.correct,
+        "undecided": verdict.undecided if verdict else None,
         "finish_reason": prediction.finish_reason,
         "error": prediction.error.code if prediction.error else None,
     }
@@ -213,36 +277,44 @@ def item_row(prediction: Prediction, found: answers.Verdict | None) -> dict[str,
 # --- the metrics ------------------------------------------------------------------------------
 
 
-class _Scored:
-    """The asked metrics of judged items: all of them, or those of a mask."""
+class _MetricScores:
+    """The selected metrics of judged items: scores per item, averaged over all or over a group.
+
+    Texts are scored once here; `metrics` then averages them for each group.
+    """
 
     def __init__(
-        self, judged: Judged, asked: Sequence[str], semantic: Semantic | None = None
+        self, judged: Judged, names: Sequence[str], semantic: Semantic | None = None
     ) -> None:
         self.judged = judged
-        self.asked = asked if semantic is None else (*asked, "bertscore")
+        self.names = names if semantic is None else (*names, "bertscore")
+        """The metrics to report, in order."""
         correct, closed = judged.correct, judged.columns.closed
-        is_number_gold = judged.outcomes.where(lambda o: is_number(o.ground_truth))
-        self.means: dict[str, Values] = {
+        has_number = judged.outcomes.where(lambda outcome: is_number(outcome.ground_truth))
+        self.item_scores: dict[str, Values] = {
             "accuracy": correct,
             "counting_accuracy": correct,
             "closed_accuracy": correct,
         }
-        self.among: dict[str, tuple[Mask, str]] = {
-            "counting_accuracy": (is_number_gold, "no item has a number as its ground truth"),
+        """Metric that is a mean over items -> its value for each item."""
+        self.subsets: dict[str, tuple[Mask, str]] = {
+            "counting_accuracy": (has_number, "no item has a number as its ground truth"),
             "closed_accuracy": (closed, "no question is closed"),
             "open_recall": (~closed, "no question is open"),
         }
-        """Of a metric that is not over all items: over which, and why there may be none."""
+        """Metric that is not over all items -> its items, and the reason where there are none."""
         self.signatures: dict[str, str] = {}
+        """Metric of texts -> how it was computed, such as versions and options."""
         self.corpora: list[Corpus] = []
+        """The counts of BLEU and chrF, one row for each distinct pair of texts."""
         self.text_codes = np.zeros(0, dtype=np.intp)
-        names = [name for name in asked if name in TEXT_METRICS]
-        if names or semantic is not None:
-            self._score_texts(names, semantic)
+        """For each item the row of its pair of texts in `corpora`."""
+        text_metrics = [name for name in names if name in TEXT_METRICS]
+        if text_metrics or semantic is not None:
+            self._score_texts(text_metrics, semantic)
 
     def _score_texts(self, names: Sequence[str], semantic: Semantic | None) -> None:
-        """Add the metrics of texts; each different pair of texts is scored once."""
+        """Compute the metrics of texts; each distinct pair of texts is scored once."""
         texts = self.judged.columns.texts
         if texts is None:
             raise ValueError(
@@ -252,128 +324,149 @@ class _Scored:
         references = [pair.reference for pair in texts.values]
         has_answer = np.array([pair.answer is not None for pair in texts.values], dtype=bool)
         if "exact_match" in names:
-            self.means["exact_match"] = texts.map(lambda pair: pair.is_exact)
+            self.item_scores["exact_match"] = texts.map(lambda pair: pair.is_exact)
         scores = item_scores(candidates, references, names)
         if semantic is not None:
             scores["bertscore"] = semantic(candidates, references)
-        for name, (values, settings) in scores.items():
-            self.means[name] = np.where(has_answer, values, 0.0)[texts.codes]
-            self.signatures[name] = settings
+        for name, (values, signature) in scores.items():
+            # a missing answer was scored as "", and counts as 0 whatever the metric gave
+            self.item_scores[name] = np.where(has_answer, values, 0.0)[texts.codes]
+            self.signatures[name] = signature
         self.corpora = corpus_scores(candidates, references, names)
         self.text_codes = texts.codes
 
-    def metrics(self, where: Any = None) -> dict[str, Metric]:
-        """Every asked metric by its name."""
-        kept = np.ones(len(self.judged), dtype=bool) if where is None else where
-        found: dict[str, Metric] = {}
-        for name, values in self.means.items():
-            among, reason = self.among.get(name, (True, "no items"))
-            found[name] = mean_metric(values, self.judged, kept & among, reason)
+    def metrics(self, where: Mask | None = None) -> dict[str, Metric]:
+        """Every selected metric by its name, over the items of `where` (all by default)."""
+        mask = np.ones(len(self.judged), dtype=bool) if where is None else where
+        metrics: dict[str, Metric] = {}
+        for name, values in self.item_scores.items():
+            subset, reason = self.subsets.get(name, (True, "no items"))
+            metrics[name] = mean_metric(values, self.judged, mask & subset, reason)
             if name in self.signatures:
-                found[name]["signature"] = self.signatures[name]
+                metrics[name]["signature"] = self.signatures[name]
         for corpus in self.corpora:
-            found |= corpus_estimates(
-                replace(corpus, rows=corpus.rows[self.text_codes[kept]]),
-                self.judged.clusters[kept],
+            # the corpus score of the selected items: one row of counts for each of them
+            metrics |= corpus_estimates(
+                replace(corpus, rows=corpus.rows[self.text_codes[mask]]),
+                self.judged.clusters[mask],
                 unit=self.judged.unit,
-                **self.judged.drawn,
+                **self.judged.resampling,
             )
-        return {name: found[name] for name in self.asked}
+        return {name: metrics[name] for name in self.names}
 
     def bleu_notes(self, metrics: Mapping[str, Metric]) -> list[str]:
-        """Why BLEU of a higher order is above one of a lower order, where that is so."""
+        """A note on why BLEU of a higher order is above BLEU of a lower one, where it is."""
         values = {name: metrics[name]["value"] for name in BLEU_METRICS if name in metrics}
         if not values or not len(self.judged):
             return []
-        (corpus,) = (one for one in self.corpora if not values.keys().isdisjoint(one.scorers))
+        (corpus,) = (
+            corpus for corpus in self.corpora if not values.keys().isdisjoint(corpus.scorers)
+        )
         weights = np.bincount(self.text_codes, minlength=len(corpus.rows)).astype(np.float64)
         note = bleu_order_note(corpus, weights, values)
         return [note] if note else []
 
 
-def _groups(scored: _Scored, column: Coded[str | None]) -> dict[str, Any]:
-    """{"CT": {"n", "n_unparsed", "metrics": {"accuracy": ...}}} for modality, dataset and so on.
+def _groups(scores: _MetricScores, column: CodedColumn[str | None]) -> dict[str, Any]:
+    """The metrics of each group of one kind: {"CT": {"n", "n_unparsed", "metrics"}, "MRI": ...}.
 
-    Items that do not say belong to no group; a metric that none of a group's items has is left out.
+    An item without a value belongs to no group. A metric that applies to no item of a group is
+    left out there.
     """
-    index = {name: i for i, name in enumerate(column.values) if name is not None}
-    found = {}
-    for name in in_order(index):
-        where = column.codes == index[name]
-        metrics = scored.metrics(where)
-        found[name] = {
+    code_of = {name: code for code, name in enumerate(column.values) if name is not None}
+    groups = {}
+    for name in sort_groups(code_of):
+        where = column.codes == code_of[name]
+        metrics = scores.metrics(where)
+        groups[name] = {
             "n": int(where.sum()),
-            "n_unparsed": int((where & scored.judged.unanswered).sum()),
+            "n_unparsed": int((where & scores.judged.unanswered).sum()),
             "metrics": {key: metric for key, metric in metrics.items() if metric["n"]},
         }
-    return found
+    return groups
 
 
-def _macro(kind: str, scored: _Scored, column: Coded[str | None]) -> Metric:
-    """The unweighted mean of the groups' accuracies with its interval, and of the other means."""
+def _macro(kind: str, scores: _MetricScores, column: CodedColumn[str | None]) -> Metric:
+    """Macro accuracy over the groups of one kind, and under "metrics" each other macro mean.
+
+    BLEU and chrF are not means over items, so they have none.
+    """
     if not any(name is not None for name in column.values):
         return {**null(f"no item has a {kind}"), "metric": "accuracy", "metrics": {}}
-    missing = np.array([name is None for name in column.values], dtype=bool)
-    codes = np.where(missing[column.codes], -1, column.codes)
+    # macro_metric takes -1 for an item of no group
+    is_missing = np.array([name is None for name in column.values], dtype=bool)
+    codes = np.where(is_missing[column.codes], -1, column.codes)
     metrics = {
         name: macro_metric(
-            scored.means[name],
-            scored.judged,
-            np.where(scored.among[name][0], codes, -1) if name in scored.among else codes,
+            scores.item_scores[name],
+            scores.judged,
+            np.where(scores.subsets[name][0], codes, -1) if name in scores.subsets else codes,
         )
-        for name in scored.asked
-        if name in scored.means
+        for name in scores.names
+        if name in scores.item_scores
     }
     return {**metrics["accuracy"], "metric": "accuracy", "metrics": metrics}
 
 
-# --- what to know of them ---------------------------------------------------------------------
+# --- notes and warnings -----------------------------------------------------------------------
 
 
-def _contradicting(found: Mapping[str, int]) -> list[str]:
-    said = {"polarity": "the opposite", "side": "the other side"}
-    counted = [f"{found[kind]} say {what}" for kind, what in said.items() if found[kind]]
-    if not counted:
+def _contradiction_notes(counts: Mapping[str, int]) -> list[str]:
+    """A sentence with the numbers of `tallies.contradictions`; none where all are 0."""
+    meanings = {
+        "polarity": "say the opposite of the right answer",
+        "side": "name the other side of the body",
+    }
+    parts = [f"{counts[kind]} {meaning}" for kind, meaning in meanings.items() if counts[kind]]
+    if not parts:
         return []
-    return [f"of {found['n']} wrong open answers, {' and '.join(counted)} of the right one."]
+    return [f"of {counts['n']} wrong open answers, {' and '.join(parts)}."]
 
 
-def _warnings(judged: Judged, asked: Sequence[str]) -> list[str]:
-    """What a reader of the numbers has to know, a sentence each."""
+def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
+    """Sentences that a reader of the numbers has to know."""
     n, outcomes = len(judged), judged.outcomes
-    found = []
-    if failed := int(outcomes.where(lambda o: o.failed).sum()):
-        found.append(f"{failed} of {n} items failed before an answer; they count as wrong.")
+    warnings = []
+    if failed := int(outcomes.where(lambda outcome: outcome.failed).sum()):
+        warnings.append(f"{failed} of {n} items failed before an answer; they count as wrong.")
     if unparsed := int(judged.unanswered.sum()):
-        found.append(f"no answer could be read from {unparsed} of {n} outputs; they are wrong.")
+        warnings.append(
+            f"no answer could be read from {unparsed} of {n} completions; they count as wrong."
+        )
     if refused := int(judged.refused.sum()):
-        found.append(f"the model declined to answer {refused} of {n} items; they are wrong.")
+        warnings.append(
+            f"the model declined to answer {refused} of {n} items; they count as wrong."
+        )
     if undecided := int(judged.undecided.sum()):
-        found.append(
+        warnings.append(
             f"{undecided} of {n} answers are undecided: rules cannot say whether they are right. "
             "They count as wrong, so accuracy may be higher; items.jsonl says which they are."
         )
     if choice := judged.settings.protocol_choice:
-        found.append(f"authors: their rule {choice.protocol} was chosen, since {choice.reason}.")
-    if truncated := int(outcomes.where(lambda o: o.truncated).sum()):
-        found.append(f"{truncated} of {n} outputs were cut off at the token limit.")
-    if n and not judged.columns.says_finish.any():
-        found.append("the file does not say which outputs were cut off at the token limit.")
-    if unfit := int(judged.columns.scores.unfit.sum()):
-        found.append(
-            f"option_probs or confidence of {unfit} of {n} items are no probabilities (0 to 1, "
-            "those of all options at most 1 together); they count as not known."
+        warnings.append(
+            f"the protocol authors is {choice.protocol} for this file, since {choice.reason}."
+        )
+    if truncated := int(outcomes.where(lambda outcome: outcome.truncated).sum()):
+        warnings.append(f"{truncated} of {n} completions were cut off at the token limit.")
+    if n and not judged.columns.has_finish_reason.any():
+        warnings.append("the file does not say which completions were cut off at the token limit.")
+    if invalid := int(judged.columns.scores.invalid.sum()):
+        warnings.append(
+            f"option_probs or confidence of {invalid} of {n} items are no probabilities (each "
+            "from 0 to 1, those of all options at most 1 in total); they are ignored."
         )
     repeated = n - len(set(judged.ids))
     if repeated:
-        found.append(f"{repeated} of {n} items repeat the id of an earlier one; all are counted.")
+        warnings.append(
+            f"{repeated} of {n} items repeat the id of an earlier one; all are counted."
+        )
     n_clusters = len(judged.columns.clusters.values)
     if 0 < n_clusters < min(n, FEW_CLUSTERS):
-        found.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
-    words = float(outcomes.map(lambda o: len(o.reference.split())).sum())
-    if n and words / n < SHORT_REFERENCE and any(name.startswith("bleu") for name in asked):
-        found.append(
+        warnings.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
+    words = float(outcomes.map(lambda outcome: len(outcome.reference.split())).sum())
+    if n and words / n < SHORT_REFERENCE and any(name.startswith("bleu") for name in metrics):
+        warnings.append(
             f"references have {words / n:.1f} words on average: BLEU, and BLEU-4 most of all, "
             "says little about texts this short."
         )
-    return found
+    return warnings

@@ -1,8 +1,9 @@
-"""The same items of several result files, paired whatever their order.
+"""Pair the items of several result files, so that runs are compared on the same questions.
 
-By id where all files have the same ids. Otherwise by question, options and image name, which are
-the same where two files name the images of one data set in different folders: the id of an item
-that brought none is a hash of its image's path.
+Items are paired by id where all files have the same ids, whatever their order. Otherwise they are
+paired by question, options and image name. Those are equal even if two files name the images of
+one data set in different folders, while the ids may differ: the id of an item without one of its
+own is a hash that covers the image's path.
 """
 
 from __future__ import annotations
@@ -17,59 +18,65 @@ from medr1.errors import InputError
 from medr1.records import Prediction, Sample
 
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, ...], ...]]
-"""A question, its options, and the parts of its images' paths."""
+"""A question, its options, and its images' paths, each split into folders and file name."""
 BY_ID = "id"
 BY_QUESTION = "question and image name"
 
 Index = Mapping[str, Mapping[Hashable, Prediction]]
-"""File -> what identifies an item -> the item."""
+"""File -> id or `Key` of an item -> the item; files are compared by these keys."""
 
 
 @dataclass(frozen=True)
-class Paired:
-    """Result files over the same items, all in the order of the first file."""
+class PairedFiles:
+    """Several result files about the same items, all in the order of the first file."""
 
     predictions: Mapping[str, list[Prediction]]
-    """Of each file the items that all have."""
-    left_out: int
-    """How many items are in some files only."""
+    """File -> its predictions for the items that all files have."""
+    num_left_out: int
+    """Number of items that only some of the files have."""
     paired_by: str
-    """BY_ID or BY_QUESTION."""
+    """How items were matched: BY_ID or BY_QUESTION."""
 
     @property
     def first(self) -> list[Prediction]:
-        """The first file's items: what was asked, about which images, in which groups."""
+        """The first file's predictions; questions, images and groups are taken from them."""
         return next(iter(self.predictions.values()))
 
 
 def pair_items(
     files: Mapping[str, Sequence[Prediction]], *, common_only: bool | None = None
-) -> Paired:
-    """The items of several files side by side; each must have them all, unless `common_only`.
+) -> PairedFiles:
+    """Bring the items of several files into one order, by id or by question and image name.
 
-    None, where a command does not have --common-only, is False.
+    Args:
+        files: Name of the file -> its predictions in any order.
+        common_only: True pairs the items that all files have and leaves out the others. False
+            refuses files with different items, and the message offers --common-only. None refuses
+            them without that offer, for commands that do not have the option.
 
-    InputError: an id twice in a file, items that some files lack, one item with different
-    questions, options or ground truths, or items that only an id could tell apart and none does.
+    Raises:
+        InputError: A file has an id twice; some files lack items; two files have different
+            questions, options or ground truths for one item; or two items of a file are equal but
+            for their ids, and the files do not share ids.
     """
     index, paired_by = _best_index(files)
     if not common_only:
         _require_all(index, paired_by, offer_common=common_only is not None)
     _require_same(index)
-    common = _in_all(index)
+    common_keys = _common_keys(index)
     first = next(iter(index.values()))
-    kept = [key for key in first if key in common]
-    if not kept:
+    keys = [key for key in first if key in common_keys]
+    if not keys:
         raise InputError(
             f"{' and '.join(list(index)[:2])} have no items in common, neither by id nor by "
             "question, options and image name. Give results of the same questions."
         )
-    predictions = {name: [found[key] for key in kept] for name, found in index.items()}
-    return Paired(predictions, _left_out(index), paired_by)
+    predictions = {name: [by_key[key] for key in keys] for name, by_key in index.items()}
+    return PairedFiles(predictions, _num_left_out(index), paired_by)
 
 
 def pairing_warnings(paired_by: str) -> list[str]:
-    """A sentence about a pairing that is not by id; none about one that is."""
+    """A warning where items were not paired by id; an empty list where they were."""
     if paired_by == BY_ID:
         return []
     return [
@@ -79,7 +86,12 @@ def pairing_warnings(paired_by: str) -> list[str]:
 
 
 def image_names(paths: Sequence[str], num_parts: int = 1) -> tuple[tuple[str, ...], ...]:
-    """Of each path the file name, with its last folders where `num_parts` is more than 1."""
+    """The last parts of each path: ("a/b/1.png",) gives (("b", "1.png"),) for two parts.
+
+    Args:
+        paths: Image paths, with slashes or backslashes.
+        num_parts: How many parts to keep; 1 is the file name alone.
+    """
     return tuple(_parts(path)[-num_parts:] for path in paths)
 
 
@@ -88,150 +100,164 @@ def _parts(path: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part not in ("", "."))
 
 
-# --- what items are known by ------------------------------------------------------------------
+# --- the keys that items are paired by --------------------------------------------------------
 
 
 def _best_index(files: Mapping[str, Sequence[Prediction]]) -> tuple[Index, str]:
-    """The items by what they are paired by, and which of the two that is.
+    """The items of each file by the key they are paired by, and which key that is.
 
-    By id where all ids are shared, or where questions and image names would leave out as many.
+    By id where no item would be left out, or where questions and image names would leave out as
+    many items as ids do.
     """
     by_id = {name: _by_id(name, predictions) for name, predictions in files.items()}
-    if not _left_out(by_id):
+    if not _num_left_out(by_id):
         return by_id, BY_ID
-    keys = {name: [_key(one.sample) for one in rows] for name, rows in files.items()}
-    twins = _first_twins(files, keys)
-    if twins is not None:
-        if _in_all(by_id):
+    keys = {
+        name: [_key(prediction.sample) for prediction in predictions]
+        for name, predictions in files.items()
+    }
+    duplicates = _first_duplicates(files, keys)
+    if duplicates is not None:
+        # Only ids tell some items apart, so ids it must be, unless the files share none.
+        if _common_keys(by_id):
             return by_id, BY_ID
-        raise twins
+        raise duplicates
     by_question = _by_question(files, keys)
-    if _left_out(by_question) < _left_out(by_id):
+    if _num_left_out(by_question) < _num_left_out(by_id):
         return by_question, BY_QUESTION
     return by_id, BY_ID
 
 
 def _by_id(name: str, predictions: Sequence[Prediction]) -> dict[Hashable, Prediction]:
-    found: dict[Hashable, Prediction] = {}
+    by_id: dict[Hashable, Prediction] = {}
     for prediction in predictions:
-        if found.setdefault(prediction.sample.id, prediction) is not prediction:
+        if by_id.setdefault(prediction.sample.id, prediction) is not prediction:
             raise InputError(
-                f"{name}: the id {prediction.sample.id[:80]!r} stands twice, so items cannot be "
+                f"{name}: two items have the id {prediction.sample.id[:80]!r}, so items cannot be "
                 "paired. Make ids unique, or leave them out."
             )
-    return found
+    return by_id
 
 
 def _by_question(
     files: Mapping[str, Sequence[Prediction]], keys: Mapping[str, Sequence[Key]]
 ) -> Index:
-    """The items by question, options and image name, the same number of folders in all files.
+    """The items by question, options and the last parts of the image paths.
 
-    That number is the smallest that tells the items of each file apart; full paths must do so.
+    The number of parts is the smallest with which the items of each file have distinct keys: the
+    file name alone, or else one folder more, and so on. Keys with full paths must be distinct.
     """
 
     for num_parts in count(1):
         index: dict[str, dict[Hashable, Prediction]] = {
             name: {
-                _shortened(key, num_parts): one for key, one in zip(keys[name], rows, strict=True)
+                _shortened(key, num_parts): prediction
+                for key, prediction in zip(keys[name], predictions, strict=True)
             }
-            for name, rows in files.items()
+            for name, predictions in files.items()
         }
-        if all(len(index[name]) == len(rows) for name, rows in files.items()):
+        if all(len(index[name]) == len(predictions) for name, predictions in files.items()):
             break
     return index
 
 
-def _first_twins(
+def _first_duplicates(
     files: Mapping[str, Sequence[Prediction]], keys: Mapping[str, Sequence[Key]]
 ) -> InputError | None:
-    """What to say of the first two items of a file that only ids tell apart; None without such."""
+    """The error about the first two items of a file that differ in nothing but their ids.
+
+    None where there are no such items.
+    """
     for name, predictions in files.items():
-        seen: dict[Hashable, int] = {}
-        for place, key in enumerate(keys[name]):
-            earlier = seen.setdefault(key, place)
-            if earlier != place:
-                named = dict.fromkeys(map(_named, (predictions[earlier], predictions[place])))
+        first_position: dict[Hashable, int] = {}
+        for position, key in enumerate(keys[name]):
+            earlier = first_position.setdefault(key, position)
+            if earlier != position:
+                labels = dict.fromkeys(map(_label, (predictions[earlier], predictions[position])))
                 return InputError(
-                    f"{name}: items {earlier + 1} and {place + 1}, {' and '.join(named)}, have the "
-                    "same question, options and image path, and the files do not share ids, so "
-                    "items cannot be paired. Give the items of all files the same ids, or remove "
-                    "one of the two."
+                    f"{name}: items {earlier + 1} and {position + 1}, {' and '.join(labels)}, have "
+                    "the same question, options and image path, and the files do not share ids, "
+                    "so items cannot be paired. Give the items of all files the same ids, or "
+                    "remove one of the two."
                 )
     return None
 
 
 def _key(sample: Sample) -> Key:
-    """What is asked about which images, with their full paths."""
+    """The item's question, options and full image paths."""
     images = tuple(map(_parts, sample.images))
     return _question(sample), tuple(sorted(sample.options.items())), images
 
 
 def _shortened(key: Key, num_parts: int) -> Key:
-    """The key with the last parts of its paths alone."""
+    """The key with only the last `num_parts` parts of each image path."""
     question, options, images = key
     return question, options, tuple(parts[-num_parts:] for parts in images)
 
 
 def _question(sample: Sample) -> str:
+    """The question with single spaces, since files differ in line breaks and spaces."""
     return " ".join(sample.question.split())
 
 
-# --- whether files fit each other -------------------------------------------------------------
+# --- checks that files are about the same items -----------------------------------------------
 
 
-def _in_all(index: Index) -> set[Hashable]:
-    return set.intersection(*(set(found) for found in index.values()))
+def _common_keys(index: Index) -> set[Hashable]:
+    """The keys that all files have."""
+    return set.intersection(*(set(by_key) for by_key in index.values()))
 
 
-def _left_out(index: Index) -> int:
-    """How many items are in some files only."""
-    return len(set().union(*index.values())) - len(_in_all(index))
+def _num_left_out(index: Index) -> int:
+    """Number of items that only some files have."""
+    return len(set().union(*index.values())) - len(_common_keys(index))
 
 
 def _require_all(index: Index, paired_by: str, *, offer_common: bool) -> None:
-    """Refuse files of which one lacks items of the first, or has further ones."""
+    """InputError where a file lacks an item of the first file, or has one that it lacks."""
     first_name, first = next(iter(index.items()))
-    for name, found in index.items():
-        shared = found.keys() & first.keys()
-        if missing := len(first) + len(found) - 2 * len(shared):
-            here = first_name if len(shared) < len(first) else name
-            example = next(item for key, item in index[here].items() if key not in shared)
+    for name, by_key in index.items():
+        shared = by_key.keys() & first.keys()
+        if num_unshared := len(first) + len(by_key) - 2 * len(shared):
+            owner = first_name if len(shared) < len(first) else name
+            example = next(item for key, item in index[owner].items() if key not in shared)
             how = "" if paired_by == BY_ID else f", paired by {paired_by}"
-            other_way = ", or give --common-only to compare what all share"
+            offer = ", or give --common-only to compare the items that all files share"
             raise InputError(
-                f"{missing} items are not in both {first_name} and {name}{how}; the first, "
-                f"{_named(example)}, is in {here} only. Run both on the same questions"
-                f"{other_way if offer_common else ''}."
+                f"{num_unshared} items are not in both {first_name} and {name}{how}; the first, "
+                f"{_label(example)}, is in {owner} only. Run both on the same questions"
+                f"{offer if offer_common else ''}."
             )
 
 
 def _require_same(index: Index) -> None:
-    """Refuse an item with another question, list of options or ground truth in another file."""
+    """InputError where one item has different questions, options or ground truths in two files."""
     first_name, first = next(iter(index.items()))
-    for name, found in index.items():
+    for name, by_key in index.items():
         for key, item in first.items():
-            if key in found and _asked(found[key]) != _asked(item):
+            if key in by_key and _content(by_key[key]) != _content(item):
                 raise InputError(
-                    f"item {_named(item)} has another {_differs(item, found[key])} in {name} than "
-                    f"in {first_name}, so the two cannot be compared. Run both on the same "
+                    f"item {_label(item)} has another {_difference(item, by_key[key])} in {name} "
+                    f"than in {first_name}, so the two cannot be compared. Run both on the same "
                     "questions."
                 )
 
 
-def _asked(prediction: Prediction) -> tuple[Any, ...]:
+def _content(prediction: Prediction) -> tuple[Any, ...]:
+    """What has to be the same in all files for one item."""
     sample = prediction.sample
     return _question(sample), sample.options, sample.ground_truth
 
 
-def _differs(one: Prediction, other: Prediction) -> str:
+def _difference(a: Prediction, b: Prediction) -> str:
+    """The name of the first part of the contents in which two items differ."""
     names = ("question", "list of options", "ground truth")
-    pairs = zip(names, _asked(one), _asked(other), strict=True)
-    return next(name for name, mine, theirs in pairs if mine != theirs)
+    pairs = zip(names, _content(a), _content(b), strict=True)
+    return next(name for name, part_a, part_b in pairs if part_a != part_b)
 
 
-def _named(prediction: Prediction) -> str:
-    """What a message calls an item: its id, or question and image where it brought none."""
+def _label(prediction: Prediction) -> str:
+    """What a message calls an item: its id, or question and image where the id is a hash."""
     sample = prediction.sample
     if has_own_id(sample):
         return repr(sample.id[:80])

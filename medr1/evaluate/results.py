@@ -1,7 +1,7 @@
-"""Result files to predictions: medr1's own, the original's, others', in every form that is read.
+"""Read result files into predictions: medr1's own, the original project's, and other tools'.
 
-A file is read completely or refused: an InputError names the file, the place and the key. What
-each form looks like stands in `reading`; here is how the rest of medr1 asks for them.
+A file is read completely or refused; the InputError names the file, the place and the key. The
+formats are in the folder `reading`; this module is how the rest of medr1 reads them.
 """
 
 from __future__ import annotations
@@ -36,87 +36,96 @@ _NO_RESULTS = re.compile(
     r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
     r"|.*\.run\.json|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?"
 )
-"""Files of medr1's that stand beside results."""
+"""Names of files that medr1 writes beside results: they hold none."""
 _LMMS_SUMMARY = re.compile(r"(\d{8}_\d{6})_results\.json")
-_HASH = re.compile(r"[0-9a-f]{16}")
+"""The summary that lmms-eval writes beside its sample logs, <time>_samples_<task>.jsonl."""
+_HASH_ID = re.compile(r"[0-9a-f]{16}")
+"""An id that medr1 made from an item's content, because the file gave none."""
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A result file that is open: what it says, and what it holds, chunk by chunk."""
+    """An open result file: what it says about its run, and its items as a stream of chunks."""
 
     path: Path
     meta: dict[str, Any]
-    """What it says about its run: medr1's `meta`, else whatever stands beside its results."""
+    """The file's `meta` where medr1 wrote it, else its other keys beside the results."""
     chunks: Iterable[Chunk]
-    """In order, one pass; ids are made unique over all of them by `UniqueIds`."""
+    """The items in order; they can be read once. `UniqueIds` makes ids unique across chunks."""
     notes: tuple[str, ...] = ()
-    """What a reader of the numbers has to know of how it was read, a sentence each."""
+    """Sentences about how the file was read that a reader of the numbers has to know."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a result file holds."""
+    """A result file that was read completely."""
 
     meta: dict[str, Any]
+    """What the file says about its run."""
     predictions: list[Prediction]
     notes: tuple[str, ...] = ()
+    """Sentences about how the file was read that a reader of the numbers has to know."""
 
 
 class UniqueIds:
-    """Ids of a whole file, unique where they are hashes: the second of equal ones gets "-2".
+    """Makes the ids of a file unique, in order: a second id that is a hash gets "-2", and so on.
 
-    An id that a file brought stays as it is. A million ids take about 100 MB.
+    Equal hashes come from equal items without an id of their own. An id that the file gave stays
+    as it is, even if it repeats. A million ids take about 100 MB.
     """
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
         self._times: dict[int, int] = {}
+        """Hash -> how many items have it so far, for hashes that repeat."""
 
-    def __call__(self, name: str) -> str:
-        """The name itself, or with the number that makes it unique."""
-        if not _HASH.fullmatch(name):
-            return name
-        number = int(name, 16)
+    def __call__(self, item_id: str) -> str:
+        """The id of the next item: unchanged, or with the number that makes it unique."""
+        if not _HASH_ID.fullmatch(item_id):
+            return item_id
+        number = int(item_id, 16)  # takes about half the memory of the text
         if number not in self._seen:
             self._seen.add(number)
-            return name
+            return item_id
         times = self._times[number] = self._times.get(number, 1) + 1
-        return f"{name}-{times}"
+        return f"{item_id}-{times}"
 
-    def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """The predictions with such ids."""
+    def apply(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """The next predictions of the file, with unique ids."""
         for prediction in predictions:
-            name = self(prediction.sample.id)
-            if name != prediction.sample.id:
-                sample = replace(prediction.sample, id=name)
+            item_id = self(prediction.sample.id)
+            if item_id != prediction.sample.id:
+                sample = replace(prediction.sample, id=item_id)
                 prediction = replace(prediction, sample=sample)
             yield prediction
 
 
 def result_files(paths: Sequence[str | Path]) -> list[Path]:
-    """The result files that are meant, in order: a file is itself, a folder those that lie in it.
+    """The result files that paths name: a file itself, a folder all result files in it by name.
 
-    Of a folder, in name order; what medr1 writes beside results is left out.
+    Subfolders are not read, and files that medr1 writes beside results are left out. InputError
+    for a folder without result files.
     """
-    found = []
+    files = []
     for path in map(Path, paths):
         if not path.is_dir():
-            found.append(path)
+            files.append(path)
             continue
         inside = [file for file in sorted(path.iterdir()) if _may_hold_results(file)]
         if not inside:
             raise InputError(
                 f"{path} holds no result files ({', '.join(_ENDINGS)}). Name a file, or a folder "
-                "with some; folders in it are not looked into."
+                "with some; its subfolders are not searched."
             )
-        found += inside
-    return found
+        files += inside
+    return files
 
 
 def _may_hold_results(path: Path) -> bool:
+    """Whether a file's name is that of results."""
     if path.suffix.lower() not in _ENDINGS or _NO_RESULTS.fullmatch(path.name):
         return False
+    # lmms-eval's <time>_results.json is read only where its sample logs are not there to be read
     summary = _LMMS_SUMMARY.fullmatch(path.name)
     if summary and any(path.parent.glob(f"{summary[1]}_samples_*")):
         return False
@@ -129,11 +138,20 @@ def open_results(
     columns: Mapping[str, str] | None = None,
     questions: Questions | None = None,
 ) -> ResultFile:
-    """Open a result file in any known form; `columns`: our name (OUR_NAMES) -> its column or key.
+    """Open a result file in any known format, and check that its first items can be read.
 
-    `questions` has what the file lacks: matched by id, else by images and question, or by order
-    where its items bring neither. JSONL, CSV and Parquet are streamed while the chunks are asked
-    for; what is wrong further on in the file is said then.
+    JSONL, CSV and Parquet are streamed: an error further on in the file is raised only when its
+    chunk is reached.
+
+    Args:
+        path: The file.
+        columns: Our name of a key (one of OUR_NAMES) -> the file's column or key of that meaning.
+        questions: The questions that were answered, for ground truths and whatever else the file
+            lacks. Items are matched by id, else by images and question, or by order where the
+            file gives neither.
+
+    Raises:
+        InputError: The file is in no known format, holds no results, or does not fit `questions`.
     """
     columns = dict(columns or {})
     require_columns(columns)
@@ -141,10 +159,11 @@ def open_results(
     lookup = Lookup(questions) if questions else None
     source = Source(Path(path), columns, lookup)
     meta, chunks = source.open()
-    first = next(chunks, None)
+    first = next(chunks, None)  # reads the start of the file, so that errors there come now
     if first is None:
         raise InputError(f"{path} holds no results. Check that its run was finished. ({READ})")
-    if lookup is not None and _has_no_names(first):
+    if lookup is not None and _is_anonymous(first):
+        # match by order; the file is opened again, since `first` was read without that
         source = replace(source, by_row=True)
         notes = (_require_equal_counts(source, lookup),)
         meta, chunks = source.open()
@@ -152,14 +171,17 @@ def open_results(
     return ResultFile(source.path, meta, chain([first], chunks), notes)
 
 
-def _has_no_names(chunk: Chunk) -> bool:
-    """Whether nothing tells which question its first item is about."""
+def _is_anonymous(chunk: Chunk) -> bool:
+    """Whether its first item has neither an id nor a question to match it by."""
     _, prediction = next(chunk.parsed(whole=False))
     return not prediction.sample.id and not prediction.sample.question
 
 
 def _require_equal_counts(source: Source, lookup: Lookup) -> str:
-    """What is to be said of a file that is matched by order; InputError where it cannot be."""
+    """A note for the reader that the items were matched by their order.
+
+    InputError where the file and the questions differ in number, so that order means nothing.
+    """
     count = sum(1 for chunk in source.open()[1] for _ in chunk.entries())
     if count != len(lookup.samples):
         raise InputError(
@@ -167,8 +189,8 @@ def _require_equal_counts(source: Source, lookup: Lookup) -> str:
             f"them for the {len(lookup.samples)} of {lookup.name}. Add the ids of the data."
         )
     return (
-        f"{source.path.name} says of no item which question it answers: matched with {lookup.name} "
-        "by their order."
+        f"{source.path.name} has neither ids nor questions: its items were matched with "
+        f"{lookup.name} by their order."
     )
 
 
@@ -178,10 +200,22 @@ def read_results(
     columns: Mapping[str, str] | None = None,
     questions: Questions | None = None,
 ) -> Results:
-    """Read a whole result file, as `open_results` does; every item has its ground truth."""
+    """Read a whole result file at once; every item has its ground truth and a unique id.
+
+    Args:
+        path: The file.
+        columns: Our name of a key (one of OUR_NAMES) -> the file's column or key of that meaning.
+        questions: The questions that were answered, for what the file lacks; see `open_results`.
+
+    Raises:
+        InputError: The file holds no results, an item cannot be read or lacks its ground truth, or
+            does not fit `questions`.
+    """
     file = open_results(path, columns=columns, questions=questions)
-    unique = UniqueIds()
-    predictions = [p for part in file.chunks for p in unique.of(part.predictions())]
+    unique_ids = UniqueIds()
+    predictions = [
+        prediction for chunk in file.chunks for prediction in unique_ids.apply(chunk.predictions())
+    ]
     if not predictions:
         raise InputError(f"{path} holds no results. Check that its run was finished.")
     return Results(file.meta, predictions, file.notes)

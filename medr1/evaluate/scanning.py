@@ -1,4 +1,4 @@
-"""A result file of any length to columns: a chunk at a time, on every core, in bounded memory."""
+"""Judge a result file of any length, chunk by chunk, on all cores and in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, verdict
+from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, judge_prediction
 from medr1.evaluate.metrics import item_row
 from medr1.evaluate.results import Chunk, UniqueIds
 
-AHEAD = 2
-"""Chunks that wait for each process."""
-EVERY = 5.0
-"""Seconds between two lines of progress."""
+CHUNKS_PER_WORKER = 2
+"""Chunks that wait for each process, at most; they bound the memory."""
+PROGRESS_SECONDS = 5.0
+"""Seconds between two lines of progress in the log."""
 
 logger = logging.getLogger("medr1")
 
 Lines = list[str]
+"""Lines of items.jsonl, each with its line feed."""
 
 
-def scan(
+def judge_chunks(
     chunks: Iterable[Chunk],
     settings: Settings,
     *,
@@ -37,71 +38,88 @@ def scan(
     write: Callable[[str], Any] | None = None,
     workers: int | None = None,
 ) -> Judged:
-    """All chunks judged, in order. A file of one chunk, or `workers` = 1, needs no other process.
+    """Judge the chunks of a result file and return all items in the file's order.
 
-    `write` gets a line of items.jsonl for each item, with `name` as its results. The first
-    InputError of a chunk is raised; what was written until then is the caller's to drop.
+    Args:
+        chunks: The chunks in order; they are read only as fast as they are judged.
+        settings: How to judge them.
+        name: The file's name, for the key `results` of the written lines and for progress.
+        write: Called with a line of items.jsonl for each item, in order; by default none is
+            written.
+        workers: Number of processes; by default one for each core. A file of one chunk, or
+            `workers` = 1, is judged in this process.
+
+    Raises:
+        InputError: An item cannot be read or judged. Lines written before it are left to the
+            caller to discard.
     """
     judge = partial(_judge_chunk, settings=settings, name=name, with_lines=write is not None)
-    unique = UniqueIds()
+    unique_ids = UniqueIds()
     parts: list[Columns] = []
-    count, said = 0, time.monotonic()
-    for columns, lines in _mapped(judge, chunks, workers or _cores()):
-        ids = list(map(unique, columns.ids))
+    count, last_report = 0, time.monotonic()
+    for columns, lines in _map_in_order(judge, chunks, workers or _num_cores()):
+        # Whether an id repeats is known only here, where all chunks arrive in order.
+        ids = list(map(unique_ids, columns.ids))
         if write is not None:
-            for line, before, now in zip(lines, columns.ids, ids, strict=True):
-                write(line if now == before else _renamed(line, now))
+            for line, own_id, unique_id in zip(lines, columns.ids, ids, strict=True):
+                write(line if unique_id == own_id else _with_id(line, unique_id))
         columns.ids[:] = ids
         parts.append(columns)
         count += len(ids)
-        if time.monotonic() - said > EVERY:
-            said = time.monotonic()
+        if time.monotonic() - last_report > PROGRESS_SECONDS:
+            last_report = time.monotonic()
             logger.info("%s: %s items judged", name or "results", f"{count:,}")
-    return Judged(Columns.joined(parts), settings)
+    return Judged(Columns.concatenate(parts), settings)
 
 
 def _judge_chunk(
     chunk: Chunk, settings: Settings, name: str | None, with_lines: bool
 ) -> tuple[Columns, Lines]:
+    """The columns of one chunk and its lines of items.jsonl; it runs in a worker process."""
     predictions = list(chunk.predictions())
-    verdicts = [verdict(prediction, settings.protocol) for prediction in predictions]
+    verdicts = [judge_prediction(prediction, settings.protocol) for prediction in predictions]
     lines: Lines = []
     if with_lines:
-        about = {} if name is None else {"results": name}
-        rows = ({**about, **item_row(*pair)} for pair in zip(predictions, verdicts, strict=True))
+        source = {} if name is None else {"results": name}
+        rows = ({**source, **item_row(*pair)} for pair in zip(predictions, verdicts, strict=True))
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     return columns_of(predictions, verdicts, settings), lines
 
 
-def _renamed(line: str, name: str) -> str:
-    return json.dumps({**json.loads(line), "id": name}, ensure_ascii=False) + "\n"
+def _with_id(line: str, item_id: str) -> str:
+    """A line of items.jsonl with another id."""
+    return json.dumps({**json.loads(line), "id": item_id}, ensure_ascii=False) + "\n"
 
 
-def _mapped(
+def _map_in_order(
     judge: Callable[[Chunk], tuple[Columns, Lines]], chunks: Iterable[Chunk], workers: int
 ) -> Iterator[tuple[Columns, Lines]]:
-    """judge(chunk) for each, in order; the file is read no further than is needed for that."""
-    left = iter(chunks)
-    first = list(islice(left, 2))
-    if workers < 2 or len(first) < 2:
-        yield from map(judge, chain(first, left))
+    """judge(chunk) for each chunk, in order, computed by `workers` processes.
+
+    Unlike the pool's own `map`, it reads only a few chunks ahead of the results that were taken.
+    """
+    remaining = iter(chunks)
+    first_two = list(islice(remaining, 2))
+    if workers < 2 or len(first_two) < 2:
+        yield from map(judge, chain(first_two, remaining))
         return
-    started = multiprocessing.get_context("spawn")
-    # what a chunk leaves has no cycles, and looking for them takes a fifth of the time
-    with ProcessPoolExecutor(workers, mp_context=started, initializer=gc.disable) as pool:
-        waiting: deque[Future[tuple[Columns, Lines]]] = deque()
+    spawn = multiprocessing.get_context("spawn")
+    # Judging leaves no cycles of objects, and looking for them takes a fifth of the time.
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=gc.disable) as pool:
+        pending: deque[Future[tuple[Columns, Lines]]] = deque()
         try:
-            for chunk in chain(first, left):
-                waiting.append(pool.submit(judge, chunk))
-                if len(waiting) > AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for chunk in chain(first_two, remaining):
+                pending.append(pool.submit(judge, chunk))
+                if len(pending) > CHUNKS_PER_WORKER * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            # after an error, or when the caller stops early, leaving the pool waits for no chunk
+            for future in pending:
                 future.cancel()
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
+def _num_cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

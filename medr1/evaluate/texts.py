@@ -1,7 +1,8 @@
-"""Metrics of predicted against reference texts; equal pairs of texts are scored once.
+"""Metrics that compare the answers' texts with the ground truths: token F1, ROUGE-L, BLEU, chrF.
 
-BLEU and chrF are scores of a corpus and not means of items: their intervals resample the counts
-they are made of (matches, totals, lengths), summed by image.
+Equal pairs of texts are scored once. BLEU and chrF are scores of a whole corpus, not means over
+items. Their intervals resample the counts they are made of (matches, n-grams, lengths), summed for
+each image.
 """
 
 from __future__ import annotations
@@ -25,65 +26,88 @@ CORPUS_METRICS = (*BLEU_METRICS, "chrf")
 TEXT_METRICS = ("exact_match", *ITEM_METRICS, *CORPUS_METRICS)
 """The metrics that need the answers' texts."""
 _ROUNDING = 1e-9
-"""Scores that differ by less are the same, but for rounding."""
+"""Two scores that differ by less are equal, up to rounding."""
 _MATCHES, _NGRAMS = 2, 2 + max(BLEU_ORDERS)
-"""Where those of order 1 stand in a row of BLEU's counts."""
+"""Columns of the matches, and of the n-grams, of order 1 in a row of BLEU's counts (`_bleu`)."""
 
 
 def item_scores(
     predicted: Sequence[str], references: Sequence[str], names: Container[str] = ITEM_METRICS
 ) -> dict[str, tuple[Values, str]]:
-    """{name: (a value in [0, 1] for each pair, how it is computed)}, of those of `names`."""
-    pairs, index = distinct(predicted, references)
-    found: dict[str, tuple[Values, str]] = {}
+    """Score each pair of texts by the metrics that are means over items.
+
+    Args:
+        predicted: The answers' texts, "" for none.
+        references: The ground truths' texts, in the same order.
+        names: Which of ITEM_METRICS to compute.
+
+    Returns:
+        {metric: (an array with a value in [0, 1] for each pair, how it is computed)}.
+    """
+    pairs, index = distinct_pairs(predicted, references)
+    scores: dict[str, tuple[Values, str]] = {}
     if "token_f1" in names:
-        said = "sets of tokens|SQuAD normalisation"
-        found["token_f1"] = _scored(token_f1, pairs)[index], said
+        signature = "sets of tokens|SQuAD normalisation"
+        scores["token_f1"] = _score_pairs(token_f1, pairs)[index], signature
     if "token_f1_multiset" in names:
-        said = "multisets of tokens|SQuAD normalisation"
-        found["token_f1_multiset"] = _scored(token_f1_multiset, pairs)[index], said
+        signature = "multisets of tokens|SQuAD normalisation"
+        scores["token_f1_multiset"] = _score_pairs(token_f1_multiset, pairs)[index], signature
     if "open_recall" in names:
         signature = "LLaVA-Med's tp / (tp + fn)|SQuAD normalisation"
-        found["open_recall"] = _scored(token_recall, pairs)[index], signature
+        scores["open_recall"] = _score_pairs(token_recall, pairs)[index], signature
     if "rouge_l" in names:
-        said = f"rouge_score {version('rouge-score')}|rougeL|mean of F|stemmer:no"
-        found["rouge_l"] = _scored(_rouge_l(), pairs)[index], said
-    return found
+        signature = f"rouge_score {version('rouge-score')}|rougeL|mean of F|stemmer:no"
+        scores["rouge_l"] = _score_pairs(_rouge_l(), pairs)[index], signature
+    return scores
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One corpus score, as a function of the summed statistics."""
+    """One corpus score, such as BLEU-2, as a function of summed counts."""
 
     score: Callable[[list[int]], float]
+    """Maps the sums of all columns to the score, in [0, 1]."""
     signature: str
+    """How it is computed: the library, its version and options."""
     column: int = 0
-    """Where the number of things that the prediction offers for scoring stands."""
+    """Column of the number of n-grams that the answers hold for this score. A sum of 0 there means
+    that no answer is long enough, so that the score is 0 by definition."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Statistics of pairs of texts (pairs, S), and the scores that their sums have."""
+    """Pairs of texts as counts (pairs, S), and the scores that their sums have."""
 
     rows: Values
     scorers: Mapping[str, Scorer]
+    """Metric -> its scorer."""
 
 
 def corpus_scores(
     predicted: Sequence[str], references: Sequence[str], names: Container[str] = CORPUS_METRICS
 ) -> list[Corpus]:
-    """bleu1 .. bleu4 and chrf, as sacrebleu has them, those of `names`: a row for each pair."""
+    """Count what BLEU and chrF need of each pair of texts, as sacrebleu counts it.
+
+    Args:
+        predicted: The answers' texts, "" for none.
+        references: The ground truths' texts, in the same order.
+        names: Which of CORPUS_METRICS to compute.
+
+    Returns:
+        The counts for BLEU-1 to BLEU-4 together, and those for chrF, each with a row per pair.
+    """
     if not predicted:
-        nothing = {name: Scorer(lambda sums: 0.0, "") for name in CORPUS_METRICS if name in names}
-        return [Corpus(np.zeros((0, 1)), nothing)]
-    pairs, index = distinct(predicted, references)
-    found = []
-    for count, made in ((_bleu, BLEU_METRICS), (_chrf, ("chrf",))):
-        wanted = [name for name in made if name in names]
-        if wanted:
+        # a corpus without rows keeps the names, so that each gets a metric without a value
+        scorers = {name: Scorer(lambda sums: 0.0, "") for name in CORPUS_METRICS if name in names}
+        return [Corpus(np.zeros((0, 1)), scorers)]
+    pairs, index = distinct_pairs(predicted, references)
+    corpora = []
+    for count, metrics in ((_bleu, BLEU_METRICS), (_chrf, ("chrf",))):
+        selected = [name for name in metrics if name in names]
+        if selected:
             rows, scorers = count(pairs)
-            found.append(Corpus(rows[index], {name: scorers[name] for name in wanted}))
-    return found
+            corpora.append(Corpus(rows[index], {name: scorers[name] for name in selected}))
+    return corpora
 
 
 def corpus_estimates(
@@ -94,23 +118,40 @@ def corpus_estimates(
     seed: int,
     num_resamples: int,
 ) -> dict[str, dict[str, Any]]:
-    """The scores of all rows, divided by 100, each with its interval; a cluster for each row."""
+    """The corpus scores, as shares in [0, 1], each with its bootstrap interval over clusters.
+
+    Args:
+        corpus: The counts and scorers.
+        clusters: The cluster of each row, such as its image.
+        unit: What a cluster is, in the singular.
+        seed: Seed of the bootstrap.
+        num_resamples: Number of resamples.
+    """
     rows = corpus.rows
     if not len(rows):
         null = {"value": None, "ci95": None, "n": 0, "reason": "no items"}
         return {name: dict(null) for name in corpus.scorers}
     totals = cluster_totals(rows, clusters)
-    drawn = resample_sums(totals, num_resamples, seed) if len(totals) > 1 else None
-    return {name: _estimate(one, rows, drawn, unit) for name, one in corpus.scorers.items()}
+    resamples = resample_sums(totals, num_resamples, seed) if len(totals) > 1 else None
+    return {
+        name: _estimate(scorer, rows, resamples, unit) for name, scorer in corpus.scorers.items()
+    }
 
 
 def bleu_order_note(corpus: Corpus, weights: Values, values: Mapping[str, float]) -> str | None:
-    """Why BLEU of a higher order is above one of a lower order; None where none is.
+    """A sentence on why a BLEU of higher order is above one of lower order; None where none is.
 
-    `weights` says how many items have each row of the corpus, `values` what the metrics came to.
+    On long texts BLEU falls with the order, so a reader takes a rise for an error. It happens on
+    short ones: answers of one word have no 2-grams and count in BLEU-1 only, and smoothing counts
+    a part of a match where there is none.
+
+    Args:
+        corpus: The counts of BLEU, a row for each distinct pair of texts.
+        weights: For each row the number of items that have this pair.
+        values: Metric -> its value, for the BLEU metrics that were computed.
     """
     orders = [k for k in BLEU_ORDERS if f"bleu{k}" in values]
-    above: dict[int, list[int]] = {}
+    above: dict[int, list[int]] = {}  # lowest order that is beaten -> the orders that beat it
     for k in orders:
         lower = [j for j in orders if j < k and values[f"bleu{k}"] > values[f"bleu{j}"] + _ROUNDING]
         if lower:
@@ -123,19 +164,25 @@ def bleu_order_note(corpus: Corpus, weights: Values, values: Mapping[str, float]
         f"{_bleu_text(j, values)}"
         for j, ks in above.items()
     )
+    # a pair whose answer has k-grams has an answer of at least k words
     long_enough = (corpus.rows[:, _NGRAMS : _NGRAMS + max(higher)] > 0).T @ weights
-    counts = ", ".join(f"{round(n)} have {k}" for k, n in enumerate(long_enough, 1))
+    counts = ", ".join(f"{round(n)} for k = {k}" for k, n in enumerate(long_enough, 1))
     matches = weights @ corpus.rows[:, _MATCHES : _MATCHES + max(higher)]
+    # the lowest order without any match; from there on sacrebleu smooths
     unmatched = next((k for k, n in enumerate(matches, 1) if not n), max(BLEU_ORDERS) + 1)
     reasons = []
     if min(higher) < unmatched:
-        reasons.append("the sequences of the long answers match better than the words of all")
+        reasons.append(
+            "the sequences of the long answers match better than the words of all answers"
+        )
     if max(higher) >= unmatched:
-        reasons.append(f"no sequence of {unmatched} matches, and smoothing counts a part of one")
+        reasons.append(
+            f"no sequence of {unmatched} words matches, and smoothing counts part of a match"
+        )
     return (
-        f"{comparisons}: BLEU-k counts sequences of up to k words, which only answers that long "
-        f"have (of {round(weights.sum())} items {counts}); {'; '.join(reasons)}. Do not compare "
-        "the orders with each other."
+        f"{comparisons}: BLEU-k counts sequences of up to k words, and only answers of at least k "
+        f"words have sequences of k words (of {round(weights.sum())} items: {counts}); "
+        f"{'; '.join(reasons)}. Do not compare the orders with each other."
     )
 
 
@@ -143,24 +190,33 @@ def _bleu_text(k: int, values: Mapping[str, float]) -> str:
     return f"BLEU-{k} ({100 * values[f'bleu{k}']:.1f} %)"
 
 
-def distinct(
+def distinct_pairs(
     predicted: Sequence[str], references: Sequence[str]
 ) -> tuple[list[tuple[str, str]], NDArray[np.intp]]:
-    """The different (predicted, reference) pairs, and for each item the index of its own."""
-    seen: dict[tuple[str, str], int] = {}
+    """The distinct pairs of texts, and for each item the index of its pair.
+
+    Args:
+        predicted: The answers' texts.
+        references: The ground truths' texts, in the same order.
+    """
+    index_of: dict[tuple[str, str], int] = {}
     pairs = zip(predicted, references, strict=True)
-    index = np.array([seen.setdefault(pair, len(seen)) for pair in pairs], dtype=np.intp)
-    return list(seen), index
+    index = np.array([index_of.setdefault(pair, len(index_of)) for pair in pairs], dtype=np.intp)
+    return list(index_of), index
 
 
-def _estimate(scorer: Scorer, rows: Values, drawn: Values | None, unit: str) -> dict[str, Any]:
-    """The score of the summed rows (items, S), its interval from the resampled sums."""
+def _estimate(scorer: Scorer, rows: Values, resamples: Values | None, unit: str) -> dict[str, Any]:
+    """The metric of one scorer: the score of the summed rows, and its interval.
+
+    `resamples` holds the summed counts of each bootstrap resample (resamples, S); None where there
+    are too few clusters.
+    """
     interval = None
     if not rows[:, scorer.column].any():
         method = "no answer is long enough: 0 by definition, no interval"
     else:
-        if drawn is not None:
-            interval = percentiles(np.array([scorer.score(_counts(row)) for row in drawn]))
+        if resamples is not None:
+            interval = percentiles(np.array([scorer.score(_counts(row)) for row in resamples]))
         interval, method = named_interval(interval, unit)
     return {
         "value": scorer.score(_counts(rows.sum(axis=0))),
@@ -171,7 +227,7 @@ def _estimate(scorer: Scorer, rows: Values, drawn: Values | None, unit: str) -> 
     }
 
 
-def _scored(function: Callable[[str, str], float], pairs: Sequence[tuple[str, str]]) -> Values:
+def _score_pairs(function: Callable[[str, str], float], pairs: Sequence[tuple[str, str]]) -> Values:
     return np.array([function(*pair) for pair in pairs], dtype=np.float64)
 
 
@@ -180,55 +236,60 @@ def _counts(row: Values) -> list[int]:
 
 
 def _rouge_l() -> Callable[[str, str], float]:
+    """ROUGE-L as a function of answer and ground truth; rouge_score takes them the other way."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    return lambda predicted, gold: float(scorer.score(gold, predicted)["rougeL"].fmeasure)
+    return lambda answer, reference: float(scorer.score(reference, answer)["rougeL"].fmeasure)
 
 
 def _bleu(pairs: Sequence[tuple[str, str]]) -> tuple[Values, dict[str, Scorer]]:
-    """Per pair [length, reference length, matches of order 1..4, n-grams of order 1..4].
+    """The counts for BLEU of each pair, and the scorers of BLEU-1 to BLEU-4.
 
-    Corpus BLEU-k: brevity penalty times the geometric mean of the n-gram precisions 1..k.
+    A row is [words, reference words, matches of order 1..4, n-grams of order 1..4]. Corpus BLEU-k
+    is the brevity penalty times the geometric mean of the n-gram precisions of order 1 to k.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    top = max(BLEU_ORDERS)
-    # effective_order changes a sentence's score and not its counts; it silences a warning.
-    counter = BLEU(max_ngram_order=top, lowercase=True, effective_order=True)
-    scores = [counter.sentence_score(predicted, [gold]) for predicted, gold in pairs]
+    max_order = max(BLEU_ORDERS)
+    # effective_order silences a warning; it changes a sentence's score, but not its counts.
+    counter = BLEU(max_ngram_order=max_order, lowercase=True, effective_order=True)
+    scores = [counter.sentence_score(answer, [reference]) for answer, reference in pairs]
     statistics = np.array(
-        [[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores], dtype=np.float64
+        [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores],
+        dtype=np.float64,
     )
 
     def scorer(k: int) -> Callable[[list[int]], float]:
         def score(sums: list[int]) -> float:
-            found = BLEU.compute_bleu(
+            bleu = BLEU.compute_bleu(
                 sums[2 : 2 + k],
-                sums[2 + top : 2 + top + k],
+                sums[2 + max_order : 2 + max_order + k],
                 sums[0],
                 sums[1],
                 smooth_method="exp",
                 max_ngram_order=k,
             )
-            return found.score / 100
+            return bleu.score / 100
 
         return score
 
-    plain = BLEU(max_ngram_order=top, lowercase=True)
-    plain.corpus_score(["x"], [["x"]])  # a signature is complete only after a first score
-    signature = f"sacrebleu {plain.get_signature()}"
+    metric = BLEU(max_ngram_order=max_order, lowercase=True)
+    metric.corpus_score(["x"], [["x"]])  # the signature is complete only after a first score
+    signature = f"sacrebleu {metric.get_signature()}"
     return statistics, {
-        f"bleu{k}": Scorer(scorer(k), f"BLEU-{k}|{signature}", column=1 + top + k)
+        f"bleu{k}": Scorer(scorer(k), f"BLEU-{k}|{signature}", column=1 + max_order + k)
         for k in BLEU_ORDERS
     }
 
 
 def _chrf(pairs: Sequence[tuple[str, str]]) -> tuple[Values, dict[str, Scorer]]:
-    """Per pair [predicted, reference, common] character n-grams of each order 1..6.
+    """The counts for chrF of each pair, and its scorer.
 
-    sacrebleu shows these counts to its own significance tests only, hence the two private names;
-    a test holds the result against its public corpus_score.
+    A row holds, for each order 1 to 6, the numbers of character n-grams of the answer, of the
+    reference, and of both. sacrebleu gives these counts to its own significance tests only, which
+    is why two private methods are called here; a test compares the result with its public
+    corpus_score.
     """
     from sacrebleu.metrics.chrf import CHRF
 

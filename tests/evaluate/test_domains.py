@@ -8,10 +8,10 @@ from medr1.checkpoints.finding import MED_R1_NAMES
 from medr1.errors import InputError
 from medr1.evaluate.domains import (
     domain_name,
-    in_order,
     layout_from_mapping,
     layout_from_metadata,
     layout_from_names,
+    order_test_domains,
 )
 from medr1.evaluate.results import Results
 from medr1.records import Prediction, Sample
@@ -38,11 +38,11 @@ def test_a_mapping():
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({}, "has no cells"),
+        ({}, "cells are missing"),
         ({"cell": {}}, "unknown key 'cell'"),
         ({"cells": [1]}, "cells: expected `domain: ...` lines"),
         ({"cells": {"CT": "a.json"}}, "cells: CT: expected `domain: ...` lines"),
-        ({"cells": {False: {"CT": "a"}}}, "False is no name. Put it into quotes"),
+        ({"cells": {False: {"CT": "a"}}}, "False is not a name"),
         ({"cells": {"CT": {"CT": 3}}}, "cells: CT: CT: expected a file"),
         ({"cells": {"CT": {"CT": []}}}, "expected a file"),
     ],
@@ -73,10 +73,10 @@ def test_names_of_files(tmp_path):
     ("pattern", "says"),
     [
         ("{train}_{test}.json", "can be read as VQA + CT_MRI and as VQA_CT + MRI"),
-        ("{train}-{test}.json", "no file's name is like"),
+        ("{train}-{test}.json", "no file name fits"),
         ("{train}{test}.json", "does not hold {train} and {test} once each"),
         ("{train}_{train}.json", "does not hold"),
-        ("VQA_{test}_{train}.json", "results of the base model 'MRI' only"),
+        ("VQA_{test}_{train}.json", "base model 'MRI'"),
     ],
 )
 def test_names_that_do_not_say(pattern, says, tmp_path):
@@ -108,8 +108,8 @@ def test_metadata():
     [
         (results("m", ["CT", "MRI"]), "its items have 2 of them"),
         (results("m", [None]), "its items have none"),
-        (Results({}, []), "does not say its model"),
-        (results("VQA_CT", ["CT"]), "with one seed"),
+        (Results({}, []), "`model`"),
+        (results("VQA_CT", ["CT"]), "same seed"),
     ],
 )
 def test_metadata_that_does_not_say(file, says):
@@ -129,4 +129,4 @@ def test_names_of_domains():
 
 def test_the_diagonal_is_one():
     cells = {"MRI": {"CT": 1, "MRI": 1}, "CT": {"CT": 1, "extra": 1}}
-    assert in_order(cells, ["CT", "other"]) == ["MRI", "CT", "extra", "other"]
+    assert order_test_domains(cells, ["CT", "other"]) == ["MRI", "CT", "extra", "other"]

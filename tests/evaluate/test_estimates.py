@@ -95,13 +95,15 @@ def test_parts_joined_are_the_whole():
         Settings(group_by=("age",), protocols=("strict",), texts=True),
     )
     whole = judge_all(items, settings).columns
-    parts = Columns.joined([judge_all(items[i : i + 7], settings).columns for i in range(0, 60, 7)])
+    parts = Columns.concatenate(
+        [judge_all(items[i : i + 7], settings).columns for i in range(0, 60, 7)]
+    )
     assert parts.ids == whole.ids
     assert list(parts.outcomes) == list(whole.outcomes)
     assert list(parts.clusters) == list(whole.clusters)
     assert list(parts.groups["age"]) == list(whole.groups["age"])
     assert list(parts.texts) == list(whole.texts)
-    for name in ("num_tokens", "characters", "says_finish", "closed"):
+    for name in ("num_tokens", "characters", "has_finish_reason", "closed"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name))
     assert np.array_equal(parts.protocols["strict"], whole.protocols["strict"])
 

@@ -198,13 +198,13 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
     done = evaluate(file, "--data", data)
     assert "best blind" in done.stdout and "gain over blind" in done.stdout
-    assert "have seen the answer" not in done.stdout
+    assert "of a training question" not in done.stdout
     done = evaluate(file, "--train-data", data / "test.json", "--metrics", "accuracy")
     assert "! 60 items have the id, images and question of a training question" in done.stdout
     numbered = [{**row, "id": items[i]["id"]} for i, row in enumerate(training)]
     (data / "train.json").write_text(json.dumps(numbered))  # other pictures, numbered alike
     done = evaluate(file, "--data", data, "--metrics", "accuracy")
-    assert "best blind" in done.stdout and "have seen the answer" not in done.stdout
+    assert "best blind" in done.stdout and "of a training question" not in done.stdout
 
 
 def test_confidence_probabilities_and_samples_are_read_from_any_list(tmp_path):

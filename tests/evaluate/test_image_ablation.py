@@ -44,7 +44,7 @@ def test_a_model_that_does_not_look():
 
 
 def test_other_questions_or_a_run_with_images_are_refused():
-    with pytest.raises(InputError, match="does not say that the image was taken away"):
+    with pytest.raises(InputError, match="--ablate-image"):
         image_ablation(
             run("ABAB"),
             "a",
@@ -84,7 +84,7 @@ def test_infer_then_eval(tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "of the answers are the same" in page and "no image (shuffle)" in page
     alone = runner.invoke(cli, ["eval", unseen, "--metrics", "accuracy"])
-    assert "the pictures were taken away (shuffle)" in alone.stdout
+    assert "(shuffle)" in alone.stdout
     other = json.loads(Path(unseen).read_text())
     other["meta"]["model_sha256"] = "another"
     (tmp_path / "other.json").write_text(json.dumps(other))

@@ -488,7 +488,7 @@ peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
 before, unique, n = peak(), UniqueIds(), 0
 for chunk in open_results(sys.argv[1]).chunks:
-    n += sum(p.sample.ground_truth == "B" for p in unique.of(chunk.predictions()))
+    n += sum(p.sample.ground_truth == "B" for p in unique.apply(chunk.predictions()))
 print(n, (peak() - before) * unit / 2**20)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "r.jsonl")]

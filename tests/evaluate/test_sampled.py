@@ -4,7 +4,7 @@ import pytest
 from predictions import prediction, tag
 
 from medr1 import answers
-from medr1.evaluate.judging import Columns, Sampled, Settings, judge_all
+from medr1.evaluate.judging import Columns, SampledAnswers, Settings, judge_all
 
 OPTIONS = {"A": "CT", "B": "MRI"}
 
@@ -18,7 +18,7 @@ def test_each_sample_is_extracted_and_judged_as_the_one_answer_is():
         tag("A"), "A", options=OPTIONS, samples=(tag("A"), "CT", tag("B"), "", tag("E"))
     )
     (found,) = sampled(item)
-    assert found == Sampled(("A", "A", "B", None, None), (True, True, False, False, False))
+    assert found == SampledAnswers(("A", "A", "B", None, None), (True, True, False, False, False))
     for text, answer, right in zip(item.samples, found.answers, found.correct, strict=True):
         verdict = answers.judge(text, ground_truth="A", options=OPTIONS, answer_type="open")
         assert (verdict.extraction.answer, verdict.correct) == (answer, right)
@@ -62,7 +62,7 @@ def test_samples_are_judged_under_the_protocol(protocol, expected):
 def test_an_item_without_samples_or_with_an_error_has_none():
     item = prediction(tag("A"), "A", options=OPTIONS)
     judged = judge_all([item, item, item])
-    assert judged.columns.sampled.values == [Sampled()]
+    assert judged.columns.sampled.values == [SampledAnswers()]
 
 
 def test_parts_are_joined_in_order():
@@ -72,7 +72,7 @@ def test_parts_are_joined_in_order():
     ]
     whole = judge_all(items).columns
     parts = [judge_all(items[:1]).columns, judge_all(items[1:]).columns]
-    joined = Columns.joined(parts)
+    joined = Columns.concatenate(parts)
     assert list(joined.sampled) == list(whole.sampled)
     assert len(joined.sampled.values) == 2
 

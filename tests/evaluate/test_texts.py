@@ -153,7 +153,7 @@ def test_why_a_higher_order_is_above_a_lower_one_is_said():
     (note,) = notes
     shares = [f"BLEU-{k} ({100 * v:.1f} %)" for k, v in enumerate(values, 1)]
     assert note.startswith(f"{', '.join(shares[1:])} are above {shares[0]}: ")
-    assert "of 23 items 23 have 1, 3 have 2, 3 have 3, 3 have 4" in note
+    assert "of 23 items: 23 for k = 1, 3 for k = 2, 3 for k = 3, 3 for k = 4" in note
     assert "the long answers match better" in note and "smoothing" not in note
     assert note in re.sub(r"\s+", " ", summary_table(summary))
 
@@ -163,8 +163,8 @@ def test_where_smoothing_is_the_cause_that_is_said():
     summary, notes = bleu_notes([open_item("liver", "lung")] * 9 + [open_item("a lung", "lung a")])
     assert summary["metrics"]["bleu2"]["value"] > summary["metrics"]["bleu1"]["value"]
     (note,) = notes
-    assert "of 10 items 10 have 1, 1 have 2" in note
-    assert "no sequence of 2 matches, and smoothing counts a part of one" in note
+    assert "of 10 items: 10 for k = 1, 1 for k = 2" in note
+    assert "no sequence of 2 words matches" in note and "smoothing" in note
     assert "match better" not in note
 
 

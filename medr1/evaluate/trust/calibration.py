@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.evaluate.estimates import Metric, mean_metric, null
-from medr1.evaluate.groups import in_order
+from medr1.evaluate.groups import sort_groups
 from medr1.evaluate.judging import Judged, Mask, Values
 from medr1.evaluate.trust.binned import (
     BINS,
@@ -76,7 +76,7 @@ def ranked_metric(
     interval, n = None, len(correct)
     if n <= MOST_DRAWN:
         sums, clusters = level_sums(confidence, correct, _LEVELS), judged.clusters[where]
-        interval = bootstrap_statistic(sums, clusters, statistic, **judged.drawn)
+        interval = bootstrap_statistic(sums, clusters, statistic, **judged.resampling)
     return _metric(value, interval, n, judged)
 
 
@@ -126,7 +126,7 @@ def temperature_metric(judged: Judged, num_resamples: int = 200) -> Metric:
     n = int(kept.sum())
     if n < MIN_ITEMS:
         return null(f"fewer than {MIN_ITEMS} items to fit it on have option probabilities")
-    probabilities, right = scores.probabilities[kept], scores.right[kept]
+    probabilities, right = scores.probabilities[kept], scores.right_index[kept]
     codes = np.unique(judged.clusters[kept], return_inverse=True)[1]
     number = int(codes.max()) + 1
     rng = np.random.default_rng(judged.settings.seed)
@@ -150,7 +150,7 @@ def confidence_of(judged: Judged) -> tuple[Values, str | None]:
     scores = judged.columns.scores
     known = {
         "probabilities": ~np.isnan(scores.of_answer(scores.probabilities)),
-        "stated confidence": ~np.isnan(scores.stated),
+        "stated confidence": ~np.isnan(scores.stated_confidence),
     }
     if names := [name for name, where in known.items() if where.any()]:
         return scores.confidence, " and ".join(names)
@@ -173,7 +173,7 @@ def calibration(judged: Judged, fitted_on: Judged | None = None) -> dict[str, An
     if source is None:
         has = "what is given as option_probs or confidence are no probabilities"
         none = "the file has neither option_probs, confidence nor samples"
-        return null(has if judged.columns.scores.unfit.any() else none)
+        return null(has if judged.columns.scores.invalid.any() else none)
     if n < MIN_ITEMS:
         return null(_FEW)
     probabilities = judged.columns.scores.probabilities
@@ -218,7 +218,7 @@ def calibration_metrics(
     own, has = scores.of_right(probabilities), scores.has_options & kept
     nll = -np.log(np.maximum(np.nan_to_num(own, nan=1.0), LEAST))
     target = np.zeros_like(probabilities)
-    target[np.flatnonzero(has), scores.right[has]] = 1.0
+    target[np.flatnonzero(has), scores.right_index[has]] = 1.0
     squares = np.nansum((probabilities - target) ** 2, axis=1)
     squared = (confidence - judged.correct) ** 2
     return {
@@ -247,7 +247,9 @@ def error_metric(
     """A calibration error of these items, biased as it is, with what chance alone makes of it."""
     n, by_chance = len(correct), None
     if n <= MOST_DRAWN:
-        by_chance = chance_error(confidence, correct, clusters, bins, statistic, **judged.drawn)
+        by_chance = chance_error(
+            confidence, correct, clusters, bins, statistic, **judged.resampling
+        )
     known = (
         "by_chance is what 95 % of calibrated models stay under, by verdicts drawn anew and a wild "
         f"bootstrap over {judged.unit}s"
@@ -296,7 +298,7 @@ def _groups(judged: Judged, confidence: Values, kind: str) -> dict[str, Any]:
     """{"CT": {"n", "metrics"}}; a group of fewer than MIN_ITEMS has a reason instead."""
     column = judged.columns.groups[kind]
     found: dict[str, Any] = {}
-    for name in in_order(value for value in column.values if value is not None):
+    for name in sort_groups(value for value in column.values if value is not None):
         where = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
         n = int((where & ~np.isnan(confidence)).sum())
         if n < MIN_ITEMS:

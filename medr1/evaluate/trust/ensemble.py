@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medr1 import answers
 from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
 from medr1.evaluate.judging import Judged, Outcome, Values
-from medr1.evaluate.scores import widened
+from medr1.evaluate.scores import pad_axes
 from medr1.evaluate.trust.ranking import auroc_metric
 
 Votes = NDArray[np.intp]
@@ -125,14 +125,14 @@ def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
     judged = list(members.values())
     scores = [one.columns.scores for one in judged]
     first, width = judged[0], max(one.probabilities.shape[1] for one in scores)
-    stacked = np.stack([widened(one.probabilities, [width]) for one in scores])
+    stacked = np.stack([pad_axes(one.probabilities, [width]) for one in scores])
     unknown = np.isnan(stacked)
     where = np.logical_and.reduce([one.has_options for one in scores])
     where &= (unknown == unknown[0]).all(axis=(0, 2))  # of the same options
     if not where.any():
         return null("no item has option_probs in every file")
     mean = np.nan_to_num(stacked.mean(axis=0), nan=-1.0)
-    right = (mean.argmax(axis=1) == scores[0].right).astype(np.float64)
+    right = (mean.argmax(axis=1) == scores[0].right_index).astype(np.float64)
     information, total = mutual_information(stacked), entropy(stacked.mean(axis=0))
     return {
         **_against(right, members, where),

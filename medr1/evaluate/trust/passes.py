@@ -81,8 +81,8 @@ def _mean_prediction(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]
         return found
 
     mean, each = seen.mean(axis=0), _most_probable(seen)
-    right = placed(_most_probable(mean) == scores.right[rows])
-    alone = placed(_most_probable(scores.probabilities[rows]) == scores.right[rows])
+    right = placed(_most_probable(mean) == scores.right_index[rows])
+    alone = placed(_most_probable(scores.probabilities[rows]) == scores.right_index[rows])
     information, total = placed(mutual_information(seen)), placed(entropy(mean))
     return {
         **mean_metric(right, judged, where),

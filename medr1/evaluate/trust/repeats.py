@@ -1,7 +1,7 @@
 """Several completions of one item in numbers: votes, agreement, entropy, pass@k.
 
 All are of one item's answers, in the order in which they were sampled; equal answers are written
-alike (`judging.Sampled`). A sample without an answer, None, agrees with no other.
+alike (`judging.SampledAnswers`). A sample without an answer, None, agrees with no other.
 """
 
 from __future__ import annotations

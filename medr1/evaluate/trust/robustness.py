@@ -28,8 +28,8 @@ from medr1.evaluate.estimates import (
     null,
     statistic_metric,
 )
-from medr1.evaluate.groups import in_order, require_clusters
-from medr1.evaluate.judging import Coded, Judged, Mask, Outcome, Settings, Values, judge_all
+from medr1.evaluate.groups import require_clusters, sort_groups
+from medr1.evaluate.judging import CodedColumn, Judged, Mask, Outcome, Settings, Values, judge_all
 from medr1.evaluate.trust.binned import equal_width, expected_error
 from medr1.evaluate.trust.calibration import error_metric
 from medr1.evaluate.trust.passes import MIN_ITEMS, tta_metrics
@@ -74,7 +74,7 @@ class _Perturbed:
     def changed(self) -> Values:
         """1.0 where the answer is another than to the item as it is; options by their text."""
         said = [_answer(outcome) for outcome in self.judged.outcomes.values]
-        codes = Coded.of(said).codes[self.judged.outcomes.codes]
+        codes = CodedColumn.from_items(said).codes[self.judged.outcomes.codes]
         return (codes != codes[self.partner]).astype(np.float64)
 
     def p(self, where: Mask) -> float | None:
@@ -116,7 +116,7 @@ def robustness(
         "protocol": settings.protocol,
         "n": int(clean.sum()),
         "clusters": {"unit": judged.unit, "n": n_clusters},
-        "intervals": judged.drawn,
+        "intervals": judged.resampling,
         "clean": _level(run, clean),
         "blind": blind,
         "perturbations": found,
@@ -321,7 +321,7 @@ def _by_modality(run: _Perturbed, found: Sequence[Mapping[str, Any]]) -> dict[st
     column = run.judged.columns.groups["modality"]
     names = [name for name in column.values if name is not None]
     groups, shown = {}, []
-    for name in in_order(names):
+    for name in sort_groups(names):
         inside = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
         clean = inside & (run.kinds == CLEAN)
         if len(names) < 2 or clean.sum() < MIN_ITEMS:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medr1.evaluate.estimates import Metric, mean_metric, null
-from medr1.evaluate.groups import in_order
+from medr1.evaluate.groups import sort_groups
 from medr1.evaluate.judging import Judged, Mask, Values
 from medr1.evaluate.trust.calibration import (
     MIN_ITEMS,
@@ -220,7 +220,7 @@ def _sets(judged: Judged, quantile: Values) -> dict[str, Any]:
     here = judged.columns.scores
     inside = prediction_sets(here.probabilities, quantile)
     size = inside.sum(axis=1).astype(np.float64)
-    covered = inside[np.arange(len(size)), here.right].astype(np.float64)
+    covered = inside[np.arange(len(size)), here.right_index].astype(np.float64)
 
     def of(where: Mask) -> dict[str, Metric]:
         kept = where & here.has_options
@@ -239,7 +239,7 @@ def _sets(judged: Judged, quantile: Values) -> dict[str, Any]:
 def _modalities(judged: Judged) -> Sequence[tuple[str, Mask]]:
     """Each modality and where it is."""
     column = judged.columns.groups["modality"]
-    names = in_order(value for value in column.values if value is not None)
+    names = sort_groups(value for value in column.values if value is not None)
     return [(name, column.where(lambda value, name=name: value == name)) for name in names]  # type: ignore[misc]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
-from medr1.evaluate.judging import Judged, Mask, Sampled, Values
+from medr1.evaluate.judging import Judged, Mask, SampledAnswers, Values
 from medr1.evaluate.trust import repeats
 from medr1.evaluate.trust.ranking import auroc_metric
 
@@ -73,7 +73,7 @@ class _Repeated:
         counts = self.count[self.has_samples]
         return [int(counts.min()), int(counts.max())]
 
-    def map(self, function: Callable[[Sampled], float], fewest: int = 1) -> Values:
+    def map(self, function: Callable[[SampledAnswers], float], fewest: int = 1) -> Values:
         """The number of each item's samples; 0 where there are fewer than the function needs."""
         return self.judged.columns.sampled.map(
             lambda one: function(one) if len(one.answers) >= fewest else 0.0
@@ -105,7 +105,7 @@ def _self_consistency(found: _Repeated) -> dict[str, Any]:
     }
 
 
-def _majority_is_right(one: Sampled) -> bool:
+def _majority_is_right(one: SampledAnswers) -> bool:
     first = repeats.majority(one.answers)
     return first is not None and one.correct[first]
 

@@ -124,7 +124,7 @@ def test_passes_that_are_not_whole_are_counted_and_left_out():
     assert (found["n"], found["n_without"]) == (34, 6)
     # in chunks, of which one has no passes at all and one fewer options, the same
     parts = [judge_all(part, judged.settings).columns for part in (rows[:1], rows[1:5], rows[5:])]
-    joined = Judged(type(parts[0]).joined(parts), judged.settings)
+    joined = Judged(type(parts[0]).concatenate(parts), judged.settings)
     assert dropout(joined) == found
 
 
