@@ -178,7 +178,7 @@ def test_the_image_hashes_are_kept_and_used_again(planted, tmp_path, caplog):
         again = audit(test, [train], image_hashes=kept).document
     assert again == first and "were hashed before" in caplog.text
     assert len(kept.read_text().splitlines()) == lines + 1
-    with pytest.raises(InputError, match="train.json"):
+    with pytest.raises(InputError, match=r"train\.json"):
         audit(test, [train], image_hashes=train)
 
 
