@@ -137,7 +137,7 @@ def run_batch(
     perturbations: Mapping[int, tuple[str, int]] | None = None,
     overwrite: bool = False,
 ) -> BatchOutcome | None:
-    """Answer all questions into `output`; times and host go to `<output>.run.json`.
+    """Answer all questions into `output`; how the run went goes to `<output>.run.json`.
 
     Resumes where journals of the same run are beside the output. Does nothing where the output is
     complete. Under torchrun the processes share the work.
@@ -209,7 +209,7 @@ def _finish_complete(output: Path, entries: list[dict[str, Any]]) -> BatchOutcom
 
 
 def _run_record(output: Path) -> Path:
-    """The path of the file with what depends on host and time."""
+    """The path of the file on how the run went: command line, number of processes, seconds."""
     return output.with_name(output.name + ".run.json")
 
 
@@ -288,8 +288,10 @@ def _merge_journals(output: Path, meta: dict[str, Any], total: int) -> BatchOutc
             )
             return (entry for _, entry in items)
 
+        # The entries are read twice, so that memory does not grow with their number.
         _write(output, meta, entries())
         outcome = _outcome(entries())
+        # Only now: a kill before this line leaves all journals, and nothing is lost.
         for journal in journals:
             journal.path.unlink()
     return outcome
@@ -313,6 +315,7 @@ def _write(output: Path, meta: dict[str, Any], entries: Iterable[dict[str, Any]]
 def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The text of results.json in pieces, one line for each entry, so that memory stays small."""
     head = json.dumps({"schema": RESULTS_SCHEMA, "meta": meta}, ensure_ascii=False, indent=2)
+    # The head is the start of an object; its closing brace comes after the entries.
     yield head.removesuffix("\n}") + ',\n  "results": ['
     for number, entry in enumerate(entries):
         text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
@@ -323,16 +326,16 @@ def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterat
 def _outcome(entries: Iterable[dict[str, Any]]) -> BatchOutcome:
     """The counts over the entries of results.json."""
     n = n_error = n_circular = n_consistent = 0
-    first = ""
+    first_error = ""
     for entry in entries:
         n += 1
         if error := entry.get("error"):
             n_error += 1
-            first = first or error["message"]
+            first_error = first_error or error["message"]
         if orders := entry.get("circular_answers"):
             n_circular += 1
             n_consistent += len(set(orders)) == 1
-    return BatchOutcome(n, n_error, first, n_circular, n_consistent)
+    return BatchOutcome(n, n_error, first_error, n_circular, n_consistent)
 
 
 def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -346,6 +349,7 @@ def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]
     old_meta = document.get("meta") if isinstance(document, dict) else None
     if old_meta == meta:
         return document["results"]
+    # The message names what differs, such as "seed, model_sha256".
     changed = [
         key for key in meta if not isinstance(old_meta, dict) or old_meta.get(key) != meta[key]
     ]

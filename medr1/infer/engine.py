@@ -147,7 +147,9 @@ def predict_batches(
     for questions, failed in prepare_batches(builder, plan, samples, failures or {}):
         predictions = {i: Prediction(samples[i], error=failure) for i, failure in failed.items()}
         if decoding.mode == "options":
-            for question in [q for q in questions if not q.rows[0].answer_strings]:
+            for question in [
+                question for question in questions if not question.rows[0].answer_strings
+            ]:
                 questions.remove(question)
                 reason = "it has no options to score"
                 predictions[question.index] = _failed(question, "no_options", reason)
@@ -180,8 +182,11 @@ def _predicted(predictor: _BatchPredictor, questions: list[Question]) -> dict[in
     if len(questions) == 1:
         reason = "it does not fit into memory; use a smaller image, or another device"
         return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
-    half = len(questions) // 2
-    return {**_predicted(predictor, questions[:half]), **_predicted(predictor, questions[half:])}
+    middle = len(questions) // 2
+    return {
+        **_predicted(predictor, questions[:middle]),
+        **_predicted(predictor, questions[middle:]),
+    }
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,10 @@ class _BatchPredictor:
             row_outputs = self._row_outputs(remaining, rotation, features, is_answer=rotation == 0)
             for question, row_output in zip(remaining, row_outputs, strict=True):
                 outputs[question.index].append(row_output)
-        return {q.index: self._prediction(q, outputs[q.index]) for q in questions}
+        return {
+            question.index: self._prediction(question, outputs[question.index])
+            for question in questions
+        }
 
     def _dropout_passes(self, question: Question) -> tuple[dict[str, float], ...]:
         """The options' probabilities of each pass with dropout; () where one pass has none.
@@ -223,6 +231,8 @@ class _BatchPredictor:
                     for output in self._row_outputs([question], rotation, features, is_answer=False)
                 ]
             by_order = _probabilities_by_order(question, outputs)
+            # An order has no probabilities where a number is not finite, or no answer followed the
+            # reasoning. A mean over the other orders would favour some letters.
             if len(by_order) < len(outputs):
                 return ()
             passes.append(_rounded(mean_probabilities(by_order), question.rows[0].answer_strings))
@@ -250,11 +260,14 @@ class _BatchPredictor:
         completions: list[tuple[str, list[int], str]] = [("", [], "")] * len(rows)
         if writes:
             completions = self._complete(questions, prefix, self.streamer if is_answer else None)
+        # Rows without options to score take part with no strings, and get no scores.
         scores: list[list[float]] = [[] for _ in rows]
         if any(scored):
             tokens = [
-                self._reasoning_and_strings(row, text, ids, writes) if is_scored else ([], [])
-                for row, is_scored, (text, ids, _) in zip(rows, scored, completions, strict=True)
+                self._reasoning_and_strings(row, text, token_ids, writes) if is_scored else ([], [])
+                for row, is_scored, (text, token_ids, _) in zip(
+                    rows, scored, completions, strict=True
+                )
             ]
             scores = score_strings(self.loaded, prefix, *zip(*tokens, strict=True))
         samples: list[list[str]] = [[] for _ in rows]
@@ -263,14 +276,14 @@ class _BatchPredictor:
         return [
             _RowOutput(
                 text if writes else None,
-                len(ids) if writes else None,
+                len(token_ids) if writes else None,
                 finish_reason or None,
                 tuple(row_samples),
                 normalized_probabilities(dict(zip(row.answer_strings, logps, strict=True)))
                 if logps
                 else None,
             )
-            for row, (text, ids, finish_reason), row_samples, logps in zip(
+            for row, (text, token_ids, finish_reason), row_samples, logps in zip(
                 rows, completions, samples, scores, strict=True
             )
         ]
@@ -286,10 +299,10 @@ class _BatchPredictor:
             sampled = sample_completions(
                 self.loaded, prefix, max_new_tokens, temperature, seeds, streamer=streamer
             )
-            completions = [ids for (ids,) in sampled]
+            completions = [token_ids for (token_ids,) in sampled]
         else:
             completions = generate(self.loaded, prefix, max_new_tokens, streamer=streamer)
-        return [self._cut_at_end(ids) for ids in completions]
+        return [self._cut_at_end(token_ids) for token_ids in completions]
 
     def _sample(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
         """The further samples of each row; the seed number 0 is that of a sampled answer."""
@@ -298,7 +311,7 @@ class _BatchPredictor:
         sampled = sample_completions(
             self.loaded, prefix, self.decoding.max_new_tokens, self.decoding.temperature, seeds
         )
-        return [[self._cut_at_end(ids)[0] for ids in row] for row in sampled]
+        return [[self._cut_at_end(token_ids)[0] for token_ids in row] for row in sampled]
 
     def _seed(self, question: Question, number: int | str) -> int:
         """The seed of one completion, or of one pass with dropout, of one item."""
@@ -306,25 +319,27 @@ class _BatchPredictor:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:7], "big")
 
-    def _cut_at_end(self, ids: list[int]) -> tuple[str, list[int], str]:
+    def _cut_at_end(self, token_ids: list[int]) -> tuple[str, list[int], str]:
         """A completion without its end token and what follows; "length" where it has none."""
         end_tokens = self.loaded.model.generation_config.eos_token_id
         end_tokens = set(end_tokens if isinstance(end_tokens, list) else [end_tokens])
-        stop = next((position for position, token in enumerate(ids) if token in end_tokens), None)
-        text = self._text(ids[:stop]).strip()
-        return text, ids[:stop], "length" if stop is None else "stop"
+        stop = next(
+            (position for position, token in enumerate(token_ids) if token in end_tokens), None
+        )
+        text = self._text(token_ids[:stop]).strip()
+        return text, token_ids[:stop], "length" if stop is None else "stop"
 
-    def _text(self, ids: list[int]) -> str:
-        return self.loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
+    def _text(self, token_ids: list[int]) -> str:
+        return self.loaded.processor.tokenizer.decode(token_ids, skip_special_tokens=True)
 
     def _reasoning_and_strings(
-        self, row: Row, text: str, ids: list[int], written: bool
+        self, row: Row, text: str, token_ids: list[int], written: bool
     ) -> tuple[list[int], list[list[int]]]:
         """The tokens of the reasoning before the answer, and the tokens of each answer string.
 
-        Without a completion, or where the answer comes first, there is no reasoning. Where
-        reasoning was asked for but the completion has no <answer> tag, there is no place for an
-        answer, and so no strings.
+        Without a completion (mode options), or where the prompt asks for no reasoning, the strings
+        stand right after the prompt. Where reasoning was asked for but the completion has no
+        <answer> tag, there is no place for an answer, and so no strings.
         """
         lead = ""
         reasoning: list[int] = []
@@ -332,13 +347,17 @@ class _BatchPredictor:
             position = text.rfind("<answer>")
             if position < 0:
                 return [], []
-            decoded = self._text(ids)
+            decoded = self._text(token_ids)
+            # `text` is `decoded` without surrounding blanks, so its positions are smaller.
             position += len(decoded) - len(decoded.lstrip())
-            # The last token before the tag may reach into it, such as "> <". Take the most tokens
-            # whose text ends before the tag; the rest of that text goes before each string.
-            counts = range(len(ids) + 1)
-            num_tokens = bisect_right(counts, position, key=lambda n: len(self._text(ids[:n]))) - 1
-            reasoning = ids[:num_tokens]
+            # A token may hold both the end of the reasoning and the beginning of the tag, such as
+            # " <". Take the most tokens whose text ends before the tag. What is left of the text
+            # before the tag, here the blank, goes in front of each string.
+            counts = range(len(token_ids) + 1)
+            num_tokens = (
+                bisect_right(counts, position, key=lambda n: len(self._text(token_ids[:n]))) - 1
+            )
+            reasoning = token_ids[:num_tokens]
             lead = decoded[len(self._text(reasoning)) : position]
         tokenizer = self.loaded.processor.tokenizer
         return reasoning, [
@@ -348,6 +367,7 @@ class _BatchPredictor:
 
     def _prediction(self, question: Question, outputs: Sequence[_RowOutput]) -> Prediction:
         """One entry of results.json, from the outputs for each order of the options."""
+        # The first row has the options in their own order.
         original, first = question.sample, question.rows[0]
         by_order = _probabilities_by_order(question, outputs)
         all_scored = len(by_order) == len(outputs)
@@ -355,6 +375,8 @@ class _BatchPredictor:
             return _failed(question, "non_finite", "the model's numbers are not finite")
         probabilities = mean_probabilities(by_order) if all_scored else None
         text = outputs[0].text
+        # In mode options the answer string of the best option is taken as the completion, so that
+        # it is read by the same rules as generated text.
         if text is None and probabilities:
             text = first.answer_strings[most_probable(probabilities)]
         extraction = answers.extract(
@@ -390,7 +412,10 @@ def _probabilities_by_order(
     "yes" and "no" are no letters and stay as they are.
     """
     return [
-        {row.original_letters.get(answer, answer): p for answer, p in output.probabilities.items()}
+        {
+            row.original_letters.get(answer, answer): probability
+            for answer, probability in output.probabilities.items()
+        }
         for row, output in zip(question.rows, outputs, strict=True)
         if output.probabilities
     ]

@@ -67,12 +67,12 @@ class ImageFeatures:
             return {}
         if self._features is None:
             return {"pixel_values": torch.cat([image.patches for image in images]).to(device)}
-        order = [self._position[image] for image in images]
+        positions = [self._position[image] for image in images]
         selected = copy.copy(self._features)
-        selected.pooler_output = tuple(self._features.pooler_output[i] for i in order)
+        selected.pooler_output = tuple(self._features.pooler_output[i] for i in positions)
         # Qwen3-VL has features of several layers of its vision tower.
         if (layers := getattr(self._features, "deepstack_features", None)) is not None:
-            selected.deepstack_features = [tuple(layer[i] for i in order) for layer in layers]
+            selected.deepstack_features = [tuple(layer[i] for i in positions) for layer in layers]
         return {"mm_encoder_outputs": {"image": selected}}
 
 
@@ -116,17 +116,19 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -
 
     from medr1.caching import grow_in_blocks
 
-    width = max(len(row.ids) for row in rows)
+    width = max(len(row.token_ids) for row in rows)
     pad = loaded.processor.tokenizer.pad_token_id
-    ids_BP = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
-    mask_BP = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows])
+    ids_BP = torch.tensor([[pad] * (width - len(row.token_ids)) + row.token_ids for row in rows])
+    mask_BP = torch.tensor(
+        [[0] * (width - len(row.token_ids)) + [1] * len(row.token_ids) for row in rows]
+    )
     ids_BP, mask_BP = ids_BP.to(loaded.device), mask_BP.to(loaded.device)
     grids = [image.grid for row in rows for image in row.images]
     # Without images positions count the tokens, the same on all three axes. With images the model
     # computes them: time, height and width of each patch.
     positions_3BP = (mask_BP.cumsum(-1) - 1).clamp(min=0).expand(3, -1, -1)
     deltas_B1 = torch.zeros((len(rows), 1), dtype=torch.long, device=loaded.device)
-    inner = loaded.model.model
+    inner = loaded.model.model  # the model without its output layer: no logits are needed here
     if grids:
         grid = torch.cat(grids).to(loaded.device)
         is_image_BP = ((ids_BP == loaded.model.config.image_token_id) & (mask_BP == 1)).int()
@@ -143,6 +145,7 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -
         use_cache=True,
         **image_inputs,
     )
+    # Otherwise each new token would copy the whole cache.
     grow_in_blocks(out.past_key_values)
     return Prefix(ids_BP, mask_BP, positions_3BP[0, :, -1], deltas_B1, out.past_key_values)
 
@@ -165,6 +168,7 @@ def generate(
     # The model reads the positions of new tokens from this attribute.
     loaded.model.model.rope_deltas = prefix.deltas_B1
     output = loaded.model.generate(
+        # All prompt tokens are given, and the one that the cache lacks, the last, is run.
         input_ids=prefix.ids_BP,
         attention_mask=prefix.mask_BP,
         past_key_values=prefix.cache,
@@ -173,7 +177,7 @@ def generate(
         temperature=None,
         top_k=None,
         top_p=None,
-        # the checkpoint's repetition_penalty is left in force, as the field's evaluations leave it
+        # The checkpoint's repetition_penalty stays in force, as in the field's evaluations.
         **arguments,
     )
     prefix.trim()
@@ -206,7 +210,7 @@ def sample_completions(
     import torch
     from transformers import LogitsProcessorList
 
-    n = len(seeds[0])
+    num_samples = len(seeds[0])
     # One uniform number for each token, drawn on the CPU: the same on every device.
     draws_RT = torch.stack(
         [
@@ -216,19 +220,20 @@ def sample_completions(
         ]
     ).to(loaded.device)
     repeated = Prefix(
-        prefix.ids_BP.repeat_interleave(n, 0),
-        prefix.mask_BP.repeat_interleave(n, 0),
-        prefix.last_B.repeat_interleave(n, 0),
-        prefix.deltas_B1.repeat_interleave(n, 0),
+        prefix.ids_BP.repeat_interleave(num_samples, 0),
+        prefix.mask_BP.repeat_interleave(num_samples, 0),
+        prefix.last_B.repeat_interleave(num_samples, 0),
+        prefix.deltas_B1.repeat_interleave(num_samples, 0),
         copy.copy(prefix.cache),
     )
-    # new layers over the same tensors: repeating replaces those of the copy
+    # New layer objects with the same tensors: repeating replaces the copy's tensors, and the
+    # prefix keeps its own.
     repeated.cache.layers = [copy.copy(layer) for layer in prefix.cache.layers]
-    repeated.cache.batch_repeat_interleave(n)
+    repeated.cache.batch_repeat_interleave(num_samples)
     drawer = _token_drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
     processors = LogitsProcessorList([drawer])
     flat = generate(loaded, repeated, max_new_tokens, logits_processor=processors, **arguments)
-    return [flat[start : start + n] for start in range(0, len(flat), n)]
+    return [flat[start : start + num_samples] for start in range(0, len(flat), num_samples)]
 
 
 def _token_drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float) -> Any:
@@ -243,11 +248,13 @@ def _token_drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float
     class TokenDrawer(LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
             step = input_ids.shape[1] - prompt_length
-            exact = torch.float32 if scores.device.type == "mps" else torch.float64
-            probabilities_RV = (scores.to(exact) / temperature).softmax(-1)
+            # float64, so that the sum over the vocabulary is accurate; MPS does not have it.
+            dtype = torch.float32 if scores.device.type == "mps" else torch.float64
+            probabilities_RV = (scores.to(dtype) / temperature).softmax(-1)
             cumulative_RV = probabilities_RV.cumsum(-1)
             # The last cumulative value is 1 but for rounding.
-            target_R1 = draws_RT[:, step : step + 1].to(exact) * cumulative_RV[:, -1:]
+            target_R1 = draws_RT[:, step : step + 1].to(dtype) * cumulative_RV[:, -1:]
+            # The first token whose cumulative probability is above the target.
             chosen_R1 = torch.searchsorted(cumulative_RV, target_R1, right=True)
             chosen_R1 = chosen_R1.clamp(max=scores.shape[-1] - 1)
             return torch.full_like(scores, -torch.inf).scatter_(-1, chosen_R1, 0.0)
@@ -301,6 +308,7 @@ def score_strings(
     logits = loaded.model.lm_head(hidden_BQ[packed.rows, packed.queries])
     logps = logits.float().log_softmax(-1)
     token_logps = logps[range(len(packed.targets)), packed.targets].double().cpu()
+    # The sum over the tokens of each string, with the strings numbered over all rows.
     owners = torch.tensor(packed.strings)
     num_strings = sum(map(len, strings))
     sums = torch.zeros(num_strings, dtype=torch.double).index_add_(0, owners, token_logps).tolist()

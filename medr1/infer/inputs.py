@@ -53,7 +53,7 @@ class ImagePatches:
 class Row:
     """One prompt, a row of the batch: a question with its options in one order."""
 
-    ids: list[int]
+    token_ids: list[int]
     """Token ids of the prompt."""
     images: tuple[ImagePatches, ...]
     original_letters: Mapping[str, str]
@@ -111,8 +111,9 @@ class QuestionBuilder:
         Returns:
             The questions that can be asked, and for every other position why it cannot.
         """
-        ready, failed = [], {index: failures[index] for index in indices if index in failures}
+        questions, failed = [], {index: failures[index] for index in indices if index in failures}
         usable = [index for index in indices if index not in failed]
+        # The images of the whole batch first: the image processor takes them in one call.
         images, errors = self._opened(
             variant for index in usable for variant in self._variants(index, samples[index])
         )
@@ -124,10 +125,10 @@ class QuestionBuilder:
                 failed[index] = _too_large(samples[index])
             else:
                 try:
-                    ready.append(self.question(index, samples[index], images))
+                    questions.append(self.question(index, samples[index], images))
                 except ItemError as error:
                     failed[index] = Failure(error.code, str(error))
-        return ready, failed
+        return questions, failed
 
     def _opened(
         self, variants: Iterable[ImageVariant]
@@ -148,7 +149,7 @@ class QuestionBuilder:
                     decoded[name] = load_image(resolve_image(name, self.image_root))
             except ItemError as error:
                 errors[name] = Failure(error.code, str(error))
-            except MemoryError:
+            except MemoryError:  # left out, which the caller reports as too large
                 continue
             if name in decoded:
                 pending[name, perturbation] = decoded[name]
@@ -223,6 +224,7 @@ class QuestionBuilder:
         prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
         sample_images = tuple(images[variant] for variant in self._variants(index, sample))
         rotations = range(min(self.num_orders, len(sample.options) or 1))
+        # A question may contain text such as "<|im_end|>", which would end the prompt.
         plain = as_plain_text(sample, self._control_tokens)
         return Question(
             index,
@@ -254,7 +256,7 @@ class QuestionBuilder:
             ),
             images,
         )
-        ids = self.loaded.processor.tokenizer(text)["input_ids"]
+        token_ids = self.loaded.processor.tokenizer(text)["input_ids"]
         max_positions = self.loaded.model.config.get_text_config().max_position_embeddings
         max_prompt_tokens = max_positions - self.max_new_tokens
         if max_prompt_tokens <= 0:
@@ -262,15 +264,15 @@ class QuestionBuilder:
                 f"--max-new-tokens {self.max_new_tokens} leaves no room for a prompt: the model "
                 f"takes {max_positions} tokens in all. Give a smaller number."
             )
-        if len(ids) > max_prompt_tokens:
+        if len(token_ids) > max_prompt_tokens:
             raise ItemError(
                 "prompt_too_long",
-                f"item {sample.id}: the prompt has {len(ids)} tokens, and the model takes at most "
-                f"{max_prompt_tokens} besides its answer. Shorten the question or use a smaller "
-                "image.",
+                f"item {sample.id}: the prompt has {len(token_ids)} tokens, and the model takes at "
+                f"most {max_prompt_tokens} besides its answer. Shorten the question or use a "
+                "smaller image.",
             )
         return Row(
-            ids,
+            token_ids,
             images,
             original_letters,
             answer_strings(rotated, prompt, style),

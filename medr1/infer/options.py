@@ -94,7 +94,7 @@ def pack_strings(
         for prefix, row_strings in zip(shared, strings, strict=True)
     ]
     width = max(lengths)
-    ids = torch.full((len(shared), width), pad)
+    token_ids = torch.full((len(shared), width), pad)
     offsets = torch.zeros((len(shared), width), dtype=torch.long)
     # Padding sees itself: a row that sees nothing would be nan.
     visible = torch.eye(width, dtype=torch.bool).repeat(len(shared), 1, 1)
@@ -106,7 +106,7 @@ def pack_strings(
     for row, (prefix, row_strings) in enumerate(zip(shared, strings, strict=True)):
         start = width - lengths[row]
         position = start + len(prefix)
-        ids[row, start:position] = torch.tensor(prefix)
+        token_ids[row, start:position] = torch.tensor(prefix)
         offsets[row, start:position] = torch.arange(len(prefix))
         # First every token sees all shared tokens; then the shared tokens themselves are causal.
         visible[row, start:, start:position] = True
@@ -114,7 +114,7 @@ def pack_strings(
         last_shared = position - 1
         for string in row_strings:
             end = position + len(string) - 1
-            ids[row, position:end] = torch.tensor(string[:-1])
+            token_ids[row, position:end] = torch.tensor(string[:-1])
             # Every string continues at the same offset, right after the shared tokens.
             offsets[row, position:end] = torch.arange(len(prefix), len(prefix) + len(string) - 1)
             visible[row, position:end, position:end] = _causal(len(string) - 1)
@@ -126,7 +126,7 @@ def pack_strings(
             owners += [number] * len(string)
             number += 1
             position = end
-    return PackedStrings(ids, offsets, visible, rows, queries, targets, owners)
+    return PackedStrings(token_ids, offsets, visible, rows, queries, targets, owners)
 
 
 def _causal(size: int) -> torch.Tensor:

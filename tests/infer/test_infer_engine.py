@@ -177,7 +177,7 @@ def test_an_item_that_does_not_fit_alone_is_one_error_record(tiny_model, validat
 
     preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
     ((question,), _) = preparation.batch([0], [longest], {})
-    longest_prompt = len(question.rows[0].ids) - 1
+    longest_prompt = len(question.rows[0].token_ids) - 1
     handle = tiny_model.model.model.register_forward_pre_hook(too_long, with_kwargs=True)
     try:
         found = answers_of(tiny_model, validation, samples, batch_size=3)
@@ -243,7 +243,7 @@ def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation
     )
     images = [load_image(resolve_image(n, validation.image_root)).image for n in sample.images]
     expected = tiny_model.processor(text=[text], images=[images], return_tensors="pt")
-    assert row.ids == expected["input_ids"][0].tolist()
+    assert row.token_ids == expected["input_ids"][0].tolist()
     assert torch.equal(torch.cat([p.patches for p in row.images]), expected["pixel_values"])
 
 

@@ -47,7 +47,9 @@ def blind_predictions(train: Iterable[Sample], test: Sequence[Sample]) -> BlindP
 
 def answerable(samples: Iterable[Sample]) -> list[Sample]:
     """The samples that have options and whose ground truth is the letter of one of them."""
-    return [s for s in samples if s.options and s.ground_truth in s.options]
+    return [
+        sample for sample in samples if sample.options and sample.ground_truth in sample.options
+    ]
 
 
 def chance(samples: Iterable[Sample]) -> float:
@@ -55,7 +57,7 @@ def chance(samples: Iterable[Sample]) -> float:
 
     Samples without options are left out; nan where none has options.
     """
-    shares = [1 / len(s.options) for s in samples if s.options]
+    shares = [1 / len(sample.options) for sample in samples if sample.options]
     return sum(shares) / len(shares) if shares else float("nan")
 
 
@@ -92,8 +94,13 @@ def option_prior_scores(train: Iterable[Sample], test: Iterable[Sample]) -> list
         For each item of `test`: letter -> rate in (0, 1).
     """
     train = answerable(train)
-    offered = Counter(normalized_option(text) for s in train for text in s.options.values())
-    right = Counter(normalized_option(s.options[s.ground_truth or ""]) for s in train)
+    # Rates and not counts: an option that is offered often is also often right.
+    offered = Counter(
+        normalized_option(text) for sample in train for text in sample.options.values()
+    )
+    right = Counter(
+        normalized_option(sample.options[sample.ground_truth or ""]) for sample in train
+    )
 
     def rate(text: str) -> float:
         key = normalized_option(text)
@@ -158,14 +165,19 @@ def question_option_scores(train: Iterable[Sample], test: Iterable[Sample]) -> l
     """
     train, test = answerable(train), list(test)
     offered = Counter(
-        (normalized_question(s.question), normalized_option(text))
-        for s in train
-        for text in s.options.values()
+        (normalized_question(sample.question), normalized_option(text))
+        for sample in train
+        for text in sample.options.values()
     )
     right = Counter(
-        (normalized_question(s.question), normalized_option(s.options[s.ground_truth or ""]))
-        for s in train
+        (
+            normalized_question(sample.question),
+            normalized_option(sample.options[sample.ground_truth or ""]),
+        )
+        for sample in train
     )
+    # The prior counts like one more item: it decides alone where nothing was offered, and matters
+    # less and less the more items have the question.
     item_scores: list[Scores] = []
     for sample, priors in zip(test, option_prior_scores(train, test), strict=True):
         question = normalized_question(sample.question)

@@ -58,6 +58,7 @@ def classifier_scores(
     test_rows = _features(with_options) if with_options else None
     passes = max(5, min(50, _ROWS_SEEN // train_rows.shape[0]))
 
+    # The features do not depend on the labels, so they are computed once for all fits.
     def test_scores(letters: Sequence[str | None]) -> list[float]:
         labels = [
             letter == right_letter
@@ -72,8 +73,11 @@ def classifier_scores(
 
     item_scores: list[list[Scores]] = []
     with ThreadPoolExecutor(_THREADS) as pool:  # a fit releases the interpreter's lock
+        # The scores come as one list over all options of all items: each option takes the next.
         for values in map(iter, pool.map(test_scores, label_sets)):
-            item_scores.append([{letter: next(values) for letter in s.options} for s in test])
+            item_scores.append(
+                [{letter: next(values) for letter in sample.options} for sample in test]
+            )
     return item_scores
 
 
@@ -102,6 +106,7 @@ def _features(samples: Sequence[Sample]) -> csr_matrix:
                 )
             starts.append(len(columns))
     indptr = np.frombuffer(starts, dtype=np.int64)
+    # Each row has unit length: its n features weigh 1 / sqrt(n) each.
     weights = 1 / np.sqrt(np.diff(indptr))
     data = np.repeat(weights, np.diff(indptr))
     shape = (len(starts) - 1, _COLUMNS)
@@ -121,6 +126,8 @@ def _option_parts(text: str) -> tuple[int, tuple[int, ...]]:
     words = re.findall(r"\w+", text)
     pairs = [f"{first} {second}" for first, second in pairwise(words)]
     option_hash = _hash(f"o {text}")
+    # The prefixes keep a word of the option ("w"), a word of the question ("q") and an option of
+    # one word ("o") apart.
     parts = {_hash(f"w {part}") % _COLUMNS for part in (*words, *pairs)} | {option_hash % _COLUMNS}
     return option_hash, tuple(sorted(parts))
 

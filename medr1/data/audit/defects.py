@@ -66,6 +66,7 @@ def find_defects(questions: Questions) -> list[AuditFinding]:
 
 def _unusable_items(questions: Questions) -> Iterator[AuditFinding]:
     """Items that the reader refused, and items without a right answer."""
+    # An item whose answer is no option is refused by the reader too, but is a defect of its own.
     for index, failure in questions.failures.items():
         has_options = failure.code == "bad_ground_truth" and questions.samples[index].options
         kind = "answer_not_in_options" if has_options else "unusable_item"
@@ -81,6 +82,7 @@ def _text_defects(index: int, sample: Sample) -> Iterator[AuditFinding]:
         ("duplicate_options", _duplicate_options(sample.options, str)),
         ("duplicate_options_by_case", _duplicate_options(sample.options, str.casefold)),
     ):
+        # Options that are equal are also equal without case: only the first kind is reported.
         if duplicates:
             detail = "; ".join(
                 f"{' = '.join(letters)}: {text}" for text, letters in duplicates.items()
@@ -204,6 +206,7 @@ def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], dict[str,
         by_size[len(sample.options)][sample.ground_truth or ""] += 1
     letters: Counter[str] = Counter()
     statistic, degrees_of_freedom = 0.0, 0
+    # With items of n options each letter is expected in 1/n of them: n - 1 degrees of freedom.
     for size, counts in by_size.items():
         letters.update(counts)
         expected = counts.total() / size

@@ -98,6 +98,7 @@ def audit(
         "letters": letters,
         "letter_balance": balance,
         "defects": _counts(defects[path], test),
+        # All training files together: an item that is in two of them counts once.
         "leakage": leakage_document([leaks for _, leaks in leaks_by_file], len(samples))
         if leaks_by_file
         else {},
@@ -117,6 +118,7 @@ def audit(
         "seed": seed,
         "notes": notes,
     }
+    # A leak is a finding about the test item; the training item is its other item.
     findings = [(file, finding) for file in (test, *trains) for finding in defects[file.path]]
     findings += [(test, finding) for _, leaks in leaks_by_file for finding in leaks.findings]
     image_needed = _image_needed(panel)
@@ -238,6 +240,7 @@ def _outside(file: _File) -> list[str]:
     """The absolute image paths outside the file's folder; the audit does not open them."""
     root = file.questions.image_root
     outside = []
+    # A closed root (--image-root) makes such a path a defect of its item, not a note.
     for name in dict.fromkeys(_image_names(file.questions)) if not root.closed else ():
         try:
             if os.path.isabs(name):

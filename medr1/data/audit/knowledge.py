@@ -52,13 +52,13 @@ class AboveChance:
 
 
 def groups_of(
-    test: Sequence[Sample], scored: Sequence[int]
+    test: Sequence[Sample], scored_indices: Sequence[int]
 ) -> Iterator[tuple[str, dict[str, list[int]]]]:
     """Group the scored items by each field of GROUPS.
 
     Args:
         test: The test items.
-        scored: Positions of the items that have options and a right answer.
+        scored_indices: Positions of the items that have options and a right answer.
 
     Returns:
         (field, {name: positions}) for each field; items without the field are in none of its
@@ -66,14 +66,14 @@ def groups_of(
     """
     for kind in GROUPS:
         members: dict[str, list[int]] = defaultdict(list)
-        for position in scored:
+        for position in scored_indices:
             if (name := getattr(test[position], kind)) is not None:
                 members[name].append(position)
         yield kind, dict(sorted(members.items()))
 
 
 def groups_above_chance(
-    test: Sequence[Sample], scored: Sequence[int], right: Mapping[str, Sequence[bool]]
+    test: Sequence[Sample], scored_indices: Sequence[int], right: Mapping[str, Sequence[bool]]
 ) -> list[AboveChance]:
     """Test every predictor in every group of at least MIN_ITEMS items.
 
@@ -81,7 +81,7 @@ def groups_above_chance(
 
     Args:
         test: The test items.
-        scored: Positions of the items that have options and a right answer.
+        scored_indices: Positions of the items that have options and a right answer.
         right: Predictor -> whether it is right, for each item of `test`.
 
     Returns:
@@ -96,10 +96,11 @@ def groups_above_chance(
     guess = np.array([1 / len(sample.options) if sample.options else 0.0 for sample in test])
     candidates: list[AboveChance] = []
     p_values: list[float | None] = []
-    for kind, groups in groups_of(test, scored):
+    for kind, groups in groups_of(test, scored_indices):
         for name, members in groups.items():
-            if not MIN_ITEMS <= len(members) < len(scored):
+            if not MIN_ITEMS <= len(members) < len(scored_indices):
                 continue
+            # One test for each predictor; images that occur in several items are one cluster.
             for predictor, verdicts in right.items():
                 hits = np.array([verdicts[i] for i in members], dtype=np.float64)
                 p_values.append(sign_flip_test(hits - guess[members], images[members]))

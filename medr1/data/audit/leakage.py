@@ -95,6 +95,7 @@ def find_leaks(test: QuestionFile, train: QuestionFile) -> Leakage:
             by_image[image].append(train_index)
     findings: list[AuditFinding] = []
     counted: dict[str, set[Any]] = defaultdict(set)
+    # First the images that are also in the training file, then what it asks about them.
     for index, sample in enumerate(test.samples):
         for kind, shared in {**same, "near_image": near}.items():
             leaked = [image for image in sample.images if image in shared]
@@ -104,11 +105,15 @@ def find_leaks(test: QuestionFile, train: QuestionFile) -> Leakage:
                 train_index = by_image[train_images[0]][0]
                 findings.append(AuditFinding(kind, index, detail, train.name, train_index))
         same_as = [
-            i for s in same.values() for image in sample.images for i in s.get(image, ((), ""))[0]
+            name
+            for shared in same.values()
+            for image in sample.images
+            for name in shared.get(image, ((), ""))[0]
         ]
-        near_to = [i for image in sample.images for i in near.get(image, ((), ""))[0]]
+        near_to = [name for image in sample.images for name in near.get(image, ((), ""))[0]]
         if same_as or near_to:
             findings += _same_questions(index, sample, same_as, near_to, by_image, train)
+    # Another image of the same patient leaks too: it looks alike.
     for kind, keys_of in (("same_patient", patients), ("same_series", series)):
         key_findings, shared_keys = _same_keys(kind, keys_of, test, train)
         findings += key_findings
@@ -133,6 +138,7 @@ def _shared_images(
     )
     same: dict[str, Shared] = {"same_image": {}, "same_image_by_case": {}, "same_bytes": {}}
     other_bytes = 0
+    # One image may be in several of the three: the same path usually has the same bytes.
     for image in test_images:
         sha256 = _sha256(test, image)
 
@@ -155,7 +161,9 @@ def _shared_images(
             same["same_bytes"][image] = matches, matches[0]
     # An image that is the same as a training image is not searched for near duplicates.
     unmatched = [
-        i for i in test_images if i in test.images and not any(i in s for s in same.values())
+        image
+        for image in test_images
+        if image in test.images and not any(image in shared for shared in same.values())
     ]
     near: Shared = {}
     if unmatched and train.images:
@@ -222,6 +230,8 @@ def _same_questions(
     def note(kind: str, detail: str, train_index: int) -> None:
         findings.setdefault(kind, AuditFinding(kind, index, detail, train.name, train_index))
 
+    # A near duplicate is not certainly the same image: any match of questions about it is the
+    # weaker kind, near_question, and answers are not compared.
     for images, is_same in ((same_as, True), (near_to, False)):
         for train_index in (i for image in dict.fromkeys(images) for i in by_image[image]):
             train_sample = train.samples[train_index]
@@ -239,6 +249,7 @@ def _same_questions(
                 and normalized_option(answer) == normalized_option(other_answer)
             ):
                 note("same_image_and_answer", other_answer, train_index)
+    # The stronger finding replaces the weaker one.
     if "same_image_and_question" in findings:
         findings.pop("near_question", None)
     return list(findings.values())

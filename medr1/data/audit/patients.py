@@ -62,10 +62,12 @@ def _keys(sample: Sample, names: set[str], patterns: tuple[re.Pattern[str], ...]
     """Keys from metadata with one of these names, else from file names by these patterns."""
     in_metadata = False
     for key, value in sample.metadata.items():
+        # A bool is an int in Python, but no identifier; "Patient ID" and "patient_id" are one key.
         text = isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip()
         if text and re.sub(r"[^a-z]", "", key.lower()) in names:
             in_metadata = True
             yield f"{(sample.dataset or '').casefold()}|{text.casefold()}"
+    # What the data set states is right; a file name is only a guess.
     if in_metadata:
         return
     for image in sample.images:

@@ -149,6 +149,7 @@ def hash_image(name: str, root: ImageRoot) -> HashedImage:
 
     sha256 = None
     try:
+        # closed: a path that leads out of the root is refused, not read.
         path = resolve_image(name, replace(root, closed=True))
         decoded = load_image(path, side=_SIDE).image
         sha256 = sha256_of(path)

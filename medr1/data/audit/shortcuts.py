@@ -113,26 +113,46 @@ def _panel_and_controls(
 ) -> tuple[BlindPanel, list[dict[str, float]]]:
     """The panel, and for each draw of shuffled labels: fitted predictor -> its accuracy then."""
     train = answerable(train)
-    shuffled = [with_shuffled_labels(train, seed + draw) for draw in range(draws)]
-    label_sets = [[sample.ground_truth for sample in samples] for samples in (train, *shuffled)]
+    shuffled_trains = [with_shuffled_labels(train, seed + draw) for draw in range(draws)]
+    label_sets = [
+        [sample.ground_truth for sample in samples] for samples in (train, *shuffled_trains)
+    ]
     # One call for all label sets, because the classifier's features are the same for all.
-    classified = classifier_scores(train, test, label_sets) if train else []
+    classifier_by_set = classifier_scores(train, test, label_sets) if train else []
+    # Without training items there are no scores; then both lists stay empty.
     scores_of_sets = [
         _informed_scores(samples, test, scores)
-        for samples, scores in zip((train, *shuffled), classified, strict=False)
+        for samples, scores in zip((train, *shuffled_trains), classifier_by_set, strict=False)
     ]
-    scored = [i for i, s in enumerate(test) if s.options and s.ground_truth in s.options]
+    scored_indices = _scored_indices(test)
     controls = []
-    for samples, scores in zip(shuffled, scores_of_sets[1:], strict=False):
+    for samples, scores in zip(shuffled_trains, scores_of_sets[1:], strict=False):
         letters = {"majority_letter": majority_letter(samples, test), **_letters(scores)}
         controls.append(
-            {name: _accuracy(chosen, test, scored) for name, chosen in letters.items() if scored}
+            {
+                name: _accuracy(chosen_letters, test, scored_indices)
+                for name, chosen_letters in letters.items()
+                if scored_indices
+            }
         )
-    return _panel(train, test, scores_of_sets[0] if scores_of_sets else {}, scored, seed), controls
+    return _panel(
+        train, test, scores_of_sets[0] if scores_of_sets else {}, scored_indices, seed
+    ), controls
 
 
-def _accuracy(letters: Sequence[str], test: Sequence[Sample], scored: Sequence[int]) -> float:
-    return sum(letters[i] == test[i].ground_truth for i in scored) / len(scored)
+def _scored_indices(test: Sequence[Sample]) -> list[int]:
+    """Positions of the test samples that have options and a right answer among them."""
+    return [
+        index
+        for index, sample in enumerate(test)
+        if sample.options and sample.ground_truth in sample.options
+    ]
+
+
+def _accuracy(
+    letters: Sequence[str], test: Sequence[Sample], scored_indices: Sequence[int]
+) -> float:
+    return sum(letters[i] == test[i].ground_truth for i in scored_indices) / len(scored_indices)
 
 
 def _letters(scores: Mapping[str, Sequence[Scores]]) -> dict[str, list[str]]:
@@ -147,35 +167,40 @@ def _panel(
     train: Sequence[Sample],
     test: Sequence[Sample],
     scores: Mapping[str, Sequence[Scores]],
-    scored: Sequence[int],
+    scored_indices: Sequence[int],
     seed: int,
 ) -> BlindPanel:
-    """The panel, from the informed predictors' scores; `scored` are positions in `test`."""
+    """The panel, from the informed predictors' scores; `scored_indices` are positions in `test`."""
     scores = {"longest_option": longest_option_scores(test), **scores}
     letters = {
         "majority_letter": tuple(majority_letter(train, test)),
-        **{name: tuple(chosen) for name, chosen in _letters(scores).items()},
+        **{name: tuple(chosen_letters) for name, chosen_letters in _letters(scores).items()},
     }
     right = {
-        name: tuple(bool(a) and a == s.ground_truth for a, s in zip(chosen, test, strict=True))
-        for name, chosen in letters.items()
+        name: tuple(
+            bool(letter) and letter == sample.ground_truth
+            for letter, sample in zip(chosen_letters, test, strict=True)
+        )
+        for name, chosen_letters in letters.items()
     }
-    clusters = [test[i].images for i in scored]
+    clusters = [test[i].images for i in scored_indices]
     metrics = {
-        name: accuracy_metric([right[name][i] for i in scored], clusters, seed=seed)
+        name: accuracy_metric([right[name][i] for i in scored_indices], clusters, seed=seed)
         for name in letters
     }
-    guess = chance(test[i] for i in scored)
+    guess = chance(test[i] for i in scored_indices)
     above_chance = [
-        AboveChance(name, "", "", tuple(scored), metrics[name]["value"], guess)
+        AboveChance(name, "", "", tuple(scored_indices), metrics[name]["value"], guess)
         for name in scores
         if is_above_chance(metrics[name], guess)
     ]
-    above_chance += groups_above_chance(test, scored, {name: right[name] for name in scores})
+    above_chance += groups_above_chance(
+        test, scored_indices, {name: right[name] for name in scores}
+    )
     # An item needs its image unless a predictor that is above chance there predicts it, without
     # a tie.
     needed = [False] * len(test)
-    for i in scored:
+    for i in scored_indices:
         needed[i] = True
     for entry in above_chance:
         for i in entry.indices:
@@ -186,20 +211,23 @@ def _panel(
         right=right,
         metrics=metrics,
         chance=guess,
-        best=max(metrics, key=lambda name: metrics[name]["value"]) if scored else "",
+        best=max(metrics, key=lambda name: metrics[name]["value"]) if scored_indices else "",
         above_chance=tuple(above_chance),
         image_needed=tuple(needed),
     )
 
 
 def _informed_scores(
-    train: Sequence[Sample], test: Sequence[Sample], classified: list[Scores]
+    train: Sequence[Sample], test: Sequence[Sample], classifier_item_scores: list[Scores]
 ) -> dict[str, list[Scores]]:
-    """Predictor -> scores of each test sample, for INFORMED; `classified` are the classifier's."""
+    """Predictor -> scores of each test sample, for each of INFORMED.
+
+    The classifier's scores are an argument, because it is fitted for all label sets at once.
+    """
     return {
         "option_prior": option_prior_scores(train, test),
         "question_option_lookup": question_option_scores(train, test),
-        "text_classifier": classified,
+        "text_classifier": classifier_item_scores,
     }
 
 
@@ -222,6 +250,7 @@ def with_shuffled_labels(train: Sequence[Sample], seed: int) -> list[Sample]:
     for position, sample in enumerate(train):
         by_size[len(sample.options)].append(position)
     shuffled = list(train)
+    # Each group of items with the same number of options has its letters shuffled among itself.
     for positions in by_size.values():
         letters = [train[position].ground_truth for position in positions]
         shuffler.shuffle(letters)
@@ -248,6 +277,7 @@ def accuracy_metric(
             "n": 0,
             "reason": "no item has options and a right answer",
         }
+    # Items on the same image are not independent, which Wilson's interval assumes.
     if len(set(clusters)) == n:
         interval = wilson(sum(right), n)
     else:
@@ -281,8 +311,9 @@ def shortcuts(
     """
     if train is None:
         return _without_training(test, seed), None
+    # The controls show what a predictor reaches with nothing to learn but the letters' frequencies.
     panel, controls = _panel_and_controls(train, test, draws=_num_draws(len(train)), seed=seed)
-    scored = [i for i, s in enumerate(test) if s.options and s.ground_truth in s.options]
+    scored_indices = _scored_indices(test)
     blind: dict[str, Any] = {"chance": _number(panel.chance)}
     for name in PREDICTORS:
         blind[name] = dict(panel.metrics.get(name) or _NOTHING_LEARNED)
@@ -297,13 +328,13 @@ def shortcuts(
         "blind": blind,
         "image_needed": {
             "items": needed,
-            "n": len(scored),
-            "share": needed / len(scored) if scored else None,
+            "n": len(scored_indices),
+            "share": needed / len(scored_indices) if scored_indices else None,
             "predictors": list(panel.predictors_above_chance),
             "in_groups": [entry.document() for entry in panel.above_chance if entry.kind],
-            "lucky": round(expected_lucky_items(panel.above_chance), 1) if scored else None,
+            "lucky": round(expected_lucky_items(panel.above_chance), 1) if scored_indices else None,
         },
-        "groups": _groups(panel, test, scored, seed),
+        "groups": _groups(panel, test, scored_indices, seed),
     }
     return parts, panel
 
@@ -335,23 +366,29 @@ _NOTHING_LEARNED = {
 
 def _without_training(test: Sequence[Sample], seed: int) -> dict[str, Any]:
     """The parts of audit.json where no training file is given."""
-    scored = answerable(test)
-    letters = longest_option(scored)
-    right = [a == s.ground_truth for a, s in zip(letters, scored, strict=True)]
-    missing = {"value": None, "ci95": None, "n": len(scored), "reason": "needs --against"}
-    blind: dict[str, Any] = {"chance": _number(chance(scored)), **dict.fromkeys(FITTED, missing)}
-    clusters = [sample.images for sample in scored]
+    scored_samples = answerable(test)
+    letters = longest_option(scored_samples)
+    right = [
+        letter == sample.ground_truth
+        for letter, sample in zip(letters, scored_samples, strict=True)
+    ]
+    missing = {"value": None, "ci95": None, "n": len(scored_samples), "reason": "needs --against"}
+    blind: dict[str, Any] = {
+        "chance": _number(chance(scored_samples)),
+        **dict.fromkeys(FITTED, missing),
+    }
+    clusters = [sample.images for sample in scored_samples]
     blind["longest_option"] = accuracy_metric(right, clusters, seed=seed)
-    needed = {"items": None, "n": len(scored), "reason": "needs --against"}
+    needed = {"items": None, "n": len(scored_samples), "reason": "needs --against"}
     return {"blind": blind, "image_needed": needed, "groups": {}}
 
 
 def _groups(
-    panel: BlindPanel, test: Sequence[Sample], scored: Sequence[int], seed: int
+    panel: BlindPanel, test: Sequence[Sample], scored_indices: Sequence[int], seed: int
 ) -> dict[str, Any]:
     """Accuracy by modality, question type and data set, over the items that state theirs."""
     groups: dict[str, Any] = {}
-    for kind, members in groups_of(test, scored):
+    for kind, members in groups_of(test, scored_indices):
         groups[kind] = {
             name: {
                 "n": len(indices),

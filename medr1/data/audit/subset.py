@@ -36,6 +36,7 @@ def subset_of(path: Path, indices: Sequence[int]) -> str | bytes:
     if suffix == ".parquet":
         return _parquet_subset(path, indices)
     lines = item_lines(path) or []
+    # The remaining formats are copied line by line: a CSV file with its header, and JSON Lines.
     if suffix == ".csv":
         text = io.StringIO(read_text(path), newline="").readlines()
         return "".join(

@@ -47,7 +47,9 @@ def wordings(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
     return {
         "same_question": {"items": len(same), "wordings": len(set(same))},
         "same_question_and_options": {
-            "items": sum(bool(s.options) and _with_options(s) in with_options for s in test)
+            "items": sum(
+                bool(sample.options) and _with_options(sample) in with_options for sample in test
+            )
         },
         "near_question": {"items": len(near), "wordings": len(set(near))},
     }
