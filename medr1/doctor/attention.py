@@ -112,7 +112,7 @@ def _difference(
 def visible_keys(case: Case) -> torch.Tensor:
     """The mask (B, 1, Q, T) of a case: True where a query sees a key.
 
-    The last query stands at the last key, as in decoding with a cache.
+    The last query has the position of the last key, as in decoding with a cache.
     """
     import torch
 

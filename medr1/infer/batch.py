@@ -195,7 +195,7 @@ def run_batch(
 
 
 def _finish_complete(output: Path, entries: list[dict[str, Any]]) -> BatchOutcome:
-    """The counts of a run whose output is complete; removes what a kill may have left behind."""
+    """The counts of a run whose output is complete; removes what a kill may have left."""
     for journal_path in _journal_paths(output):
         journal_path.unlink()
     remove_unused(temporary(_run_record(output)))
@@ -354,6 +354,6 @@ def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]
         key for key in meta if not isinstance(old_meta, dict) or old_meta.get(key) != meta[key]
     ]
     raise InputError(
-        f"{output} holds another run ({', '.join(changed)} differ). "
+        f"{output} has the results of another run ({', '.join(changed)} differ). "
         "Choose another output, or give --overwrite, which renames the old file to .bak."
     )

@@ -338,7 +338,7 @@ class _BatchPredictor:
         """The tokens of the reasoning before the answer, and the tokens of each answer string.
 
         Without a completion (mode options), or where the prompt asks for no reasoning, the strings
-        stand right after the prompt. Where reasoning was asked for but the completion has no
+        come right after the prompt. Where reasoning was asked for but the completion has no
         <answer> tag, there is no place for an answer, and so no strings.
         """
         lead = ""

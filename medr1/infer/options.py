@@ -1,9 +1,10 @@
 """Option probabilities: a softmax over the log-probabilities of the options' answer strings.
 
-An answer string, such as "<answer> C </answer>", stands where an answer stands: after the prompt,
-or after the reasoning that the model has generated. All strings of a row are scored in one forward
-pass over the cached keys and values of the prompt. For that they are packed beside each other, and
-the attention mask and the positions make each string see what it would see alone:
+An answer string is the text by which the model would give an answer, such as
+"<answer> C </answer>". It comes after the prompt, or after the reasoning that the model has
+generated. All strings of a row are scored in one forward pass over the cached keys and values of
+the prompt. For that they are packed one after the other, and the attention mask and the positions
+make each string see what it would see alone:
 
     tokens:    [last prompt token + reasoning][string of A, less its last token][string of B ...]
     mask:      the prompt, the shared tokens up to itself, its own string up to itself
@@ -76,7 +77,7 @@ class PackedStrings:
 def pack_strings(
     shared: Sequence[Sequence[int]], strings: Sequence[Sequence[Sequence[int]]], pad: int
 ) -> PackedStrings:
-    """Pack the answer strings of each row behind the tokens that they share.
+    """Pack the answer strings of each row after the tokens that they share.
 
     Shared tokens [1, 2] with the strings [4, 5, 6] and [7] are packed as [1, 2, 4, 5]. Tokens 4 and
     7 are predicted at token 2, token 5 at token 4, and token 6 at token 5.

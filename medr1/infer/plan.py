@@ -1,7 +1,7 @@
 """Which questions are answered in one batch, decided from the whole input before the first answer.
 
-Questions about the same image stand together, so that it is encoded once. Questions of similar size
-stand together, so that little padding is needed. The plan does not depend on what is already
+Questions about the same image are put together, so that it is encoded once. Questions of similar
+size are put together, so that little padding is needed. The plan does not depend on what is already
 answered: a run that is resumed makes the same batches as one that was never interrupted.
 """
 

@@ -1,6 +1,6 @@
 """The audit of a data set: what a score on it is worth.
 
-It looks for defects of single items, for test items that also stand in the training data (leakage),
+It looks for defects of single items, for test items that are also in the training data (leakage),
 and for questions that can be answered without their image (shortcuts).
 """
 

@@ -143,7 +143,7 @@ def failed_gates(document: Mapping[str, Any]) -> dict[str, str]:
     blind = document["blind"]
     if (best := blind.get("best")) and is_above_chance(blind[best], blind["chance"]):
         value, chance = (f"{100 * x:.1f} %" for x in (blind[best]["value"], blind["chance"]))
-        reasons["shortcut"] = f"a shortcut ({best} is right in {value}, chance {chance})"
+        reasons["shortcut"] = f"a shortcut ({best} has accuracy {value}, chance is {chance})"
     return reasons
 
 
@@ -255,7 +255,7 @@ def _coincidences(file: _File, leaks: Leakage) -> list[str]:
     if not leaks.other_bytes:
         return []
     return [
-        f"{leaks.other_bytes} image paths also stand in {file.path}, but for different images; "
+        f"{leaks.other_bytes} image paths are also in {file.path}, but for different images; "
         "they are not counted as leaks."
     ]
 

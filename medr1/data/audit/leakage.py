@@ -6,8 +6,8 @@ are ignored are counted separately (same_image_by_case), because two different f
 exactly that. Where both images can be read and their bytes differ, an equal path is a coincidence
 and no leak: two folders may both have a `1.png`.
 
-A question that stands in the training file about another image is no leak, because data sets are
-made from templates. How many items reuse a wording is counted in `wordings`.
+A training question about another image is no leak, however similar, because data sets are made from
+templates. How many items reuse a wording is counted in `wordings`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from medr1.data.audit.pictures import HashedImage
 from medr1.records import Sample
 
 LEAKS = {
-    "same_image": "the image's path stands in the training file",
+    "same_image": "the training file has the same image path",
     "same_image_by_case": "the same path only when case, blanks and slashes are ignored",
     "same_bytes": "a training image has the same bytes, under any name",
     "near_image": "a training image looks the same: re-encoded, resized, brightened",

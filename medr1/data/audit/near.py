@@ -57,7 +57,7 @@ def near_images(
 
     matches: list[tuple[int, int, int] | None] = [None] * len(queries)
     hashed_queries = [i for i, image in enumerate(queries) if image.phash is not None]
-    # Candidates with equal hashes are one row of the table, which stands for the first of them.
+    # Candidates with equal hashes are one row of the table: the first of them is reported.
     first_with: dict[tuple[int | None, int | None], int] = {}
     for i, image in enumerate(candidates):
         if image.phash is not None:
@@ -94,7 +94,7 @@ def _pairs_to_compare(query: Hashes, table: Hashes) -> Iterator[tuple[Indices, I
     for part in range(_PARTS):
         shift = np.uint64(part * _BITS)
         keys = (table >> shift) & mask
-        # Sorted, equal keys stand together: a lookup is two binary searches, begin and end.
+        # Sorted, equal keys are neighbours: a lookup is two binary searches, begin and end.
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         query_keys = (query >> shift) & mask

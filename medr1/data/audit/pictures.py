@@ -1,6 +1,6 @@
 """Hashes of the images that a file names: SHA-256 of the bytes, and two perceptual hashes.
 
-Equal bytes show that two files hold the same image; perceptual hashes with few differing bits show
+Equal bytes mean that two files are the same image; perceptual hashes with few differing bits show
 that two images look the same (`near`). Images are decoded by `data.images` in several processes.
 With --image-hashes FILE the hashes are cached: an image with the same path, size and modification
 time as in an earlier audit is not opened again.

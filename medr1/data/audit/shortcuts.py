@@ -265,7 +265,7 @@ def accuracy_metric(
     """An accuracy with its 95 % interval: {"value", "ci95", "n"}, as in audit.json.
 
     The interval is Wilson's where each item has an image of its own, else a bootstrap over images.
-    None stands for what cannot be computed; without items there is a "reason".
+    What cannot be computed is None; without items there is also a "reason".
     """
     from medr1.intervals import bootstrap_mean, wilson
 

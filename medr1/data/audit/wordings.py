@@ -73,7 +73,7 @@ def _one_word_less(wording: str) -> Iterator[int]:
         heads.append((heads[-1] * _BASE + code) % _PRIME)
     full_hash = heads[-1]
     yield full_hash
-    # From the last word to the first: `power` is BASE to the number of words behind this one.
+    # From the last word to the first: `power` is BASE to the number of words after this one.
     power = 1
     for position in range(len(codes) - 1, -1, -1):
         tail = (full_hash - heads[position + 1] * power) % _PRIME
