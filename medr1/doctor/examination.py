@@ -93,7 +93,7 @@ def check_memory(document: dict[str, Any]) -> Iterator[CheckResult]:
     `document`: from `machine.facts`.
     """
     chosen = document["chosen"]
-    device = next(d for d in document["devices"] if d["kind"] == chosen["device"])
+    device = next(entry for entry in document["devices"] if entry["kind"] == chosen["device"])
     # The entry of the CPU has no memory; there the available memory of the machine counts.
     free = device["free"] or document["memory"]["available"]
     where = "of memory available" if device["free"] is None else f"on {chosen['device']}"

@@ -239,46 +239,50 @@ def _answer_share(
 
     `arguments` are further ones of `predict_batches`.
     """
-    total = len(questions.samples)
-    with Journal(_journal_path(output, processes.rank), meta, total) as journal:
+    num_items = len(questions.samples)
+    with Journal(_journal_path(output, processes.rank), meta, num_items) as journal:
         # All journals exist from here on, and none has a new item before all are read: every
         # process computes the same missing batches.
         processes.wait()
-        finished = set(journal)
+        finished_indices = set(journal)
         for path in _journal_paths(output):
             if path != journal.path:
-                finished |= finished_items(path, meta, total)
+                finished_indices |= finished_items(path, meta, num_items)
         processes.wait()
-        if finished:
-            logger.info("resuming: %d of %d are answered already", len(finished), total)
+        if finished_indices:
+            logger.info("resuming: %d of %d are answered already", len(finished_indices), num_items)
         # A batch with a missing item is answered as a whole: a batch of other items could give
         # other numbers in the last digits.
-        missing = [batch for batch in plan if not finished.issuperset(batch)]
-        share = missing[processes.rank :: processes.size]
-        last_line, count, share_size = time.monotonic(), 0, sum(map(len, share))
+        missing_batches = [batch for batch in plan if not finished_indices.issuperset(batch)]
+        own_batches = missing_batches[processes.rank :: processes.size]
+        last_line, num_answered, num_own_items = time.monotonic(), 0, sum(map(len, own_batches))
         for predictions in predict_batches(
             loaded,
             questions.samples,
-            share,
+            own_batches,
             image_root=questions.image_root,
             failures=questions.failures,
             seed=meta["seed"],
             **arguments,
         ):
             journal.append(
-                {i: prediction_to_dict(p) for i, p in predictions.items() if i not in finished}
+                {
+                    i: prediction_to_dict(p)
+                    for i, p in predictions.items()
+                    if i not in finished_indices
+                }
             )
-            count += len(predictions)
+            num_answered += len(predictions)
             if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
                 last_line = time.monotonic()
-                logger.info("%d of %d answered", count, share_size)
+                logger.info("%d of %d answered", num_answered, num_own_items)
 
 
-def _merge_journals(output: Path, meta: dict[str, Any], total: int) -> BatchOutcome:
+def _merge_journals(output: Path, meta: dict[str, Any], num_items: int) -> BatchOutcome:
     """Write results.json from all journals, then remove them."""
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         journals = [
-            opened.enter_context(Journal(path, meta, total)) for path in _journal_paths(output)
+            stack.enter_context(Journal(path, meta, num_items)) for path in _journal_paths(output)
         ]
 
         def entries() -> Iterator[dict[str, Any]]:

@@ -152,19 +152,21 @@ def predict_batches(
             ]:
                 questions.remove(question)
                 reason = "it has no options to score"
-                predictions[question.index] = _failed(question, "no_options", reason)
+                predictions[question.index] = _failed_prediction(question, "no_options", reason)
         predictor = _BatchPredictor(loaded, decoding, seed, streamer)
-        predictions.update(_predicted(predictor, questions))
+        predictions.update(_predict_or_halve(predictor, questions))
         yield dict(sorted(predictions.items()))
 
 
-def _failed(question: Question, code: str, reason: str) -> Prediction:
+def _failed_prediction(question: Question, code: str, reason: str) -> Prediction:
     """A prediction without an answer, and why."""
     message = f"item {question.sample.id}: {reason}."
     return Prediction(question.sample, image_notes=question.notes, error=Failure(code, message))
 
 
-def _predicted(predictor: _BatchPredictor, questions: list[Question]) -> dict[int, Prediction]:
+def _predict_or_halve(
+    predictor: _BatchPredictor, questions: list[Question]
+) -> dict[int, Prediction]:
     """The predictions of one batch; where it does not fit into memory, of its two halves."""
     import torch
 
@@ -181,11 +183,11 @@ def _predicted(predictor: _BatchPredictor, questions: list[Question]) -> dict[in
         torch.cuda.empty_cache()
     if len(questions) == 1:
         reason = "it does not fit into memory; use a smaller image, or another device"
-        return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
+        return {questions[0].index: _failed_prediction(questions[0], "out_of_memory", reason)}
     middle = len(questions) // 2
     return {
-        **_predicted(predictor, questions[:middle]),
-        **_predicted(predictor, questions[middle:]),
+        **_predict_or_halve(predictor, questions[:middle]),
+        **_predict_or_halve(predictor, questions[middle:]),
     }
 
 
@@ -372,7 +374,7 @@ class _BatchPredictor:
         by_order = _probabilities_by_order(question, outputs)
         all_scored = len(by_order) == len(outputs)
         if self.decoding.mode == "options" and not all_scored:
-            return _failed(question, "non_finite", "the model's numbers are not finite")
+            return _failed_prediction(question, "non_finite", "the model's numbers are not finite")
         probabilities = mean_probabilities(by_order) if all_scored else None
         text = outputs[0].text
         # In mode options the answer string of the best option is taken as the completion, so that

@@ -114,7 +114,7 @@ class QuestionBuilder:
         questions, failed = [], {index: failures[index] for index in indices if index in failures}
         usable = [index for index in indices if index not in failed]
         # The images of the whole batch first: the image processor takes them in one call.
-        images, errors = self._opened(
+        images, errors = self._load_images(
             variant for index in usable for variant in self._variants(index, samples[index])
         )
         for index in usable:
@@ -122,7 +122,7 @@ class QuestionBuilder:
             if failure := next((errors[name] for name, _ in variants if name in errors), None):
                 failed[index] = failure
             elif not all(variant in images for variant in variants):
-                failed[index] = _too_large(samples[index])
+                failed[index] = _too_large_failure(samples[index])
             else:
                 try:
                     questions.append(self.question(index, samples[index], images))
@@ -130,7 +130,7 @@ class QuestionBuilder:
                     failed[index] = Failure(error.code, str(error))
         return questions, failed
 
-    def _opened(
+    def _load_images(
         self, variants: Iterable[ImageVariant]
     ) -> tuple[dict[ImageVariant, ImagePatches], dict[str, Failure]]:
         """The patches of each variant, and why files cannot be opened.
@@ -321,7 +321,7 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _too_large(sample: Sample) -> Failure:
+def _too_large_failure(sample: Sample) -> Failure:
     message = f"item {sample.id}: its image needs too much memory. Use a smaller image."
     return Failure("out_of_memory", message)
 

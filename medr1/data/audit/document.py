@@ -252,10 +252,10 @@ def _outside(file: _File) -> list[str]:
 
 def _coincidences(file: _File, leaks: Leakage) -> list[str]:
     """A note where both files have the same image paths for different images."""
-    if not leaks.other_bytes:
+    if not leaks.path_coincidences:
         return []
     return [
-        f"{leaks.other_bytes} image paths are also in {file.path}, but for different images; "
+        f"{leaks.path_coincidences} image paths are also in {file.path}, but for different images; "
         "they are not counted as leaks."
     ]
 

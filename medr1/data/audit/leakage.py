@@ -65,11 +65,11 @@ class Leakage:
 
     findings: list[AuditFinding]
     """Items of the test file; `other_index` is the training item."""
-    counted: dict[str, set[Any]]
+    leaked_keys: dict[str, set[Any]]
     """Kind -> the different images, patients or series of the test file that leak."""
-    other_bytes: int
+    path_coincidences: int
     """Number of image paths that both files have and that name different images."""
-    hashed: bool
+    images_compared: bool
     """Whether bytes and looks could be compared: images of both files exist here."""
 
     def items(self, kind: str) -> set[int]:
@@ -88,18 +88,18 @@ def find_leaks(test: QuestionFile, train: QuestionFile) -> Leakage:
         A finding for each test item and kind of leak, in the order of the items. It names one
         training item: the first that matches.
     """
-    same, near, other_bytes = _shared_images(test, train)
+    same, near, path_coincidences = _shared_images(test, train)
     by_image: dict[str, list[int]] = defaultdict(list)
     for train_index, sample in enumerate(train.samples):
         for image in sample.images:
             by_image[image].append(train_index)
     findings: list[AuditFinding] = []
-    counted: dict[str, set[Any]] = defaultdict(set)
+    leaked_keys: dict[str, set[Any]] = defaultdict(set)
     # First the images that are also in the training file, then what it asks about them.
     for index, sample in enumerate(test.samples):
         for kind, shared in {**same, "near_image": near}.items():
             leaked = [image for image in sample.images if image in shared]
-            counted[kind].update(map(normalized_path, leaked))
+            leaked_keys[kind].update(map(normalized_path, leaked))
             if leaked:
                 train_images, detail = shared[leaked[0]]
                 train_index = by_image[train_images[0]][0]
@@ -117,9 +117,9 @@ def find_leaks(test: QuestionFile, train: QuestionFile) -> Leakage:
     for kind, keys_of in (("same_patient", patients), ("same_series", series)):
         key_findings, shared_keys = _same_keys(kind, keys_of, test, train)
         findings += key_findings
-        counted[kind] |= shared_keys
+        leaked_keys[kind] |= shared_keys
     findings.sort(key=lambda finding: finding.index)
-    return Leakage(findings, counted, other_bytes, bool(test.images and train.images))
+    return Leakage(findings, leaked_keys, path_coincidences, bool(test.images and train.images))
 
 
 Shared = dict[str, tuple[list[str], str]]
@@ -129,15 +129,15 @@ Shared = dict[str, tuple[list[str], str]]
 def _shared_images(
     test: QuestionFile, train: QuestionFile
 ) -> tuple[dict[str, Shared], Shared, int]:
-    """The same images by kind of leak, the near duplicates, and `Leakage.other_bytes`."""
+    """The same images by kind of leak, the near duplicates, and `Leakage.path_coincidences`."""
     test_images = list(dict.fromkeys(image for sample in test.samples for image in sample.images))
     train_images = list(dict.fromkeys(image for sample in train.samples for image in sample.images))
     by_path, by_case, by_bytes = (
-        _grouped(train_images, key)
+        _group_by(train_images, key)
         for key in (normalized_path, folded_path, lambda image: _sha256(train, image))
     )
     same: dict[str, Shared] = {"same_image": {}, "same_image_by_case": {}, "same_bytes": {}}
-    other_bytes = 0
+    path_coincidences = 0
     # One image may be in several of the three: the same path usually has the same bytes.
     for image in test_images:
         sha256 = _sha256(test, image)
@@ -150,7 +150,7 @@ def _shared_images(
             ]
 
         same_path = by_path.get(normalized_path(image), [])
-        other_bytes += bool(same_path) and not without_contradiction(same_path)
+        path_coincidences += bool(same_path) and not without_contradiction(same_path)
         if matches := without_contradiction(same_path):
             same["same_image"][image] = matches, matches[0]
         elif not same_path and (
@@ -175,10 +175,10 @@ def _shared_images(
                 candidate, phash, dhash = match
                 detail = f"{candidates[candidate]} (differs in {phash} and {dhash} of 64 bits)"
                 near[image] = [candidates[candidate]], detail
-    return same, near, other_bytes
+    return same, near, path_coincidences
 
 
-def _grouped(images: Iterable[str], key: Callable[[str], str | None]) -> dict[str, list[str]]:
+def _group_by(images: Iterable[str], key: Callable[[str], str | None]) -> dict[str, list[str]]:
     """Key -> the images that have it; an image whose key is None is left out."""
     groups: dict[str, list[str]] = defaultdict(list)
     for image in images:
@@ -291,13 +291,13 @@ def leakage_document(leaks: Sequence[Leakage], n: int) -> dict[str, Any]:
         files have it. None with a "reason" for what needs images that are not here.
     """
     document: dict[str, Any] = {}
-    all_hashed = bool(leaks) and all(file_leaks.hashed for file_leaks in leaks)
+    all_compared = bool(leaks) and all(file_leaks.images_compared for file_leaks in leaks)
     for kind in LEAKS:
         items = set().union(*(file_leaks.items(kind) for file_leaks in leaks))
         entry: dict[str, Any] = {"items": len(items), "share": len(items) / n}
         if word := _ALSO_COUNTED.get(kind):
-            entry[word] = len(set().union(*(file_leaks.counted[kind] for file_leaks in leaks)))
-        if kind in ("same_bytes", "near_image") and not all_hashed:
+            entry[word] = len(set().union(*(file_leaks.leaked_keys[kind] for file_leaks in leaks)))
+        if kind in ("same_bytes", "near_image") and not all_compared:
             entry = {"items": None, "images": None, "reason": "not all files' images are here"}
         document[kind] = entry
     return document

@@ -101,10 +101,12 @@ def _pairs_to_compare(query: Hashes, table: Hashes) -> Iterator[tuple[Indices, I
         for flip in flips:
             first = np.searchsorted(keys, query_keys ^ flip, side="left")
             counts = np.searchsorted(keys, query_keys ^ flip, side="right") - first
-            yield from _expanded(first, counts, order)
+            yield from _expand_pairs(first, counts, order)
 
 
-def _expanded(first: Indices, counts: Indices, order: Indices) -> Iterator[tuple[Indices, Indices]]:
+def _expand_pairs(
+    first: Indices, counts: Indices, order: Indices
+) -> Iterator[tuple[Indices, Indices]]:
     """Each query row with each of its matches, at most about _PAIRS_AT_ONCE pairs at a time.
 
     Query row q matches the sorted keys first[q] to first[q] + counts[q] - 1; `order` turns a

@@ -105,8 +105,8 @@ def hash_images(
     if len(todo) < len(names):
         _log.info("%d of %d images were hashed before.", len(names) - len(todo), len(names))
     started = last_line = time.monotonic()
-    with _opened_cache(cache) as file:
-        for count, (name, image) in enumerate(_hashed_in_order(todo, root, processes), start=1):
+    with _open_cache(cache) as file:
+        for count, (name, image) in enumerate(_hash_in_order(todo, root, processes), start=1):
             images[name] = image
             # Each image at once: a killed audit keeps the hashes it has computed.
             if file and keys[name]:
@@ -124,7 +124,7 @@ def hash_images(
     return {name: images[name] for name in names}
 
 
-def _hashed_in_order(
+def _hash_in_order(
     names: list[str], root: ImageRoot, processes: int | None
 ) -> Iterator[tuple[str, HashedImage]]:
     """Each name with its hashes, in order; a few images are not worth starting processes."""
@@ -206,7 +206,7 @@ def _read_cache(path: Path) -> dict[str, HashedImage]:
     return cached
 
 
-def _opened_cache(path: Path | None) -> AbstractContextManager[IO[str] | None]:
+def _open_cache(path: Path | None) -> AbstractContextManager[IO[str] | None]:
     """The cache, open for appending; None without one.
 
     A new file gets its header, an old one a line end, because its last line may be incomplete.

@@ -199,13 +199,13 @@ def _panel(
     )
     # An item needs its image unless a predictor that is above chance there predicts it, without
     # a tie.
-    needed = [False] * len(test)
+    image_needed = [False] * len(test)
     for i in scored_indices:
-        needed[i] = True
+        image_needed[i] = True
     for entry in above_chance:
         for i in entry.indices:
             if strictly_best(scores[entry.predictor][i], test[i].ground_truth or ""):
-                needed[i] = False
+                image_needed[i] = False
     return BlindPanel(
         letters=letters,
         right=right,
@@ -213,7 +213,7 @@ def _panel(
         chance=guess,
         best=max(metrics, key=lambda name: metrics[name]["value"]) if scored_indices else "",
         above_chance=tuple(above_chance),
-        image_needed=tuple(needed),
+        image_needed=tuple(image_needed),
     )
 
 
