@@ -175,7 +175,7 @@ def journal(arguments: argparse.Namespace) -> None:
         return run
 
     batch.Journal.append = timed("append", batch.Journal.append)  # type: ignore[method-assign]
-    batch._merge = timed("merge", batch._merge)
+    batch._merge_journals = timed("merge", batch._merge_journals)
     meta = batch.manifest(
         loaded, questions, data="test.json", prompt=None, decoding=decoding, seed=0
     )

@@ -7,7 +7,7 @@ import torch
 from in_process import medr1
 
 from medr1.doctor import agreement, attention
-from medr1.doctor.examination import library_findings, memory_findings
+from medr1.doctor.examination import check_libraries, check_memory
 
 CPU = torch.device("cpu")
 SDPA = torch.nn.functional.scaled_dot_product_attention
@@ -83,26 +83,26 @@ def forgets_heads(query, key, value, **given):
 )
 def test_each_fault_on_record_is_found_where_it_is(fault, n, monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fault)
-    apart = {name: a for name, _, a in attention.compare(CPU, ("float32",))}
+    apart = {name: a for name, _, a in attention.attention_differences(CPU, ("float32",))}
     found = [name for name, a in apart.items() if not a <= attention.TOLERANCE["float32"]]
     assert len(apart) == len(attention.CASES) and len(found) == n, found
 
 
 def test_every_case_holds_in_every_dtype_on_the_cpu():
-    for name, dtype, apart in attention.compare(CPU, tuple(attention.TOLERANCE)):
+    for name, dtype, apart in attention.attention_differences(CPU, tuple(attention.TOLERANCE)):
         assert apart <= attention.TOLERANCE[dtype] / 2, (name, dtype)
 
 
 def test_a_padded_mask_is_causal_and_no_row_is_empty():
     case = next(case for case in attention.CASES if case.mask == "padded" and case.queries > 1)
-    mask = attention.seen(case)
+    mask = attention.visible_keys(case)
     assert bool(mask.any(-1).all()) and not bool(mask[0].triu(1).any())
     assert not bool(mask[2, 0, 20, :17].any()) and bool(mask[2, 0, 3, 3])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_embedded_model_agrees_with_itself(dtype):
-    apart, same = agreement.compare(CPU, dtype, "sdpa")
+    apart, same = agreement.compare_with_cpu(CPU, dtype, "sdpa")
     assert apart <= agreement.TOLERANCE[dtype] and same
 
 
@@ -111,14 +111,14 @@ def test_a_wrong_attention_shows_in_the_embedded_model(monkeypatch):
         return SDPA(query, key.roll(1, -2), value, **given)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", wrong)
-    apart, _ = agreement.compare(CPU, "float32", "sdpa")
+    apart, _ = agreement.compare_with_cpu(CPU, "float32", "sdpa")
     assert apart > agreement.TOLERANCE["float32"]
 
 
 def test_an_old_or_missing_library_fails_and_another_is_a_warning():
     def found(**its):
         library = {"installed": "2.15.0+cpu", "tried": "2.15.0", "needs": ">=2.11", **its}
-        return [(f.status, f.todo) for f in library_findings({"torch": library})]
+        return [(f.status, f.todo) for f in check_libraries({"torch": library})]
 
     assert found() == [("ok", "")]
     assert found(installed="2.5.1")[0] == ("FAIL", "pip install -U 'torch>=2.11'")
@@ -137,6 +137,6 @@ def test_too_little_memory_says_what_fits(free, status, todo):
         "memory": {"available": free},
         "disk_free": 1e9,
     }
-    memory, disk = memory_findings(document)
+    memory, disk = check_memory(document)
     assert memory.status == status and todo in memory.todo
     assert disk.status == "warn" and "--output-dir" in disk.todo

@@ -100,7 +100,7 @@ def audit(
       medr1 data audit test.json --against train.json --fail-on leakage,defects
     """
     from medr1.data.audit.document import audit as audit_files
-    from medr1.data.audit.document import gates
+    from medr1.data.audit.document import failed_gates
     from medr1.data.readers import split_file
     from medr1.files import to_json
     from medr1.report.audit import audit_table
@@ -124,7 +124,7 @@ def audit(
     _write(found, path, output_dir, write_image_needed, overwrite)
     table = audit_table(found.document, width=_width())
     echo(to_json(found.document) if as_json else table, nl=not as_json)
-    failed = [said for gate, said in gates(found.document).items() if gate in fail_on]
+    failed = [said for gate, said in failed_gates(found.document).items() if gate in fail_on]
     if failed:
         raise Medr1Error(f"{path} has {' and '.join(failed)}.")
 

@@ -198,7 +198,7 @@ def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | No
         decoding=decoding,
         prompt=options["prompt"],
         batch_size=options["batch_size"],
-        perturbed=planned.perturbed,
+        perturbations=planned.perturbed,
         overwrite=options["overwrite"],
     )
     return None if outcome is None else outcome.n_error

@@ -1,1 +1,1 @@
-"""What `medr1 doctor` looks at: the machine, the libraries, and whether the device is right."""
+"""The checks of `medr1 doctor`: machine, libraries, and whether the device computes correctly."""

@@ -1,4 +1,7 @@
-"""The embedded model on a device against the same model on the CPU in float32, plainly."""
+"""Compare the embedded model on a device with the same model on the CPU in float32.
+
+The reference uses eager attention and one plain forward pass, without medr1's own inference engine.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,34 @@ if TYPE_CHECKING:
     import torch
 
 TOLERANCE = {"float32": 2e-3, "float16": 0.05, "bfloat16": 0.25}
-"""Largest difference of a logit at the last token of the prompt."""
+"""Largest accepted difference of a logit at the last token of the prompt."""
 N_QUESTIONS = 3
 N_TOKENS = 12
+"""Greedy tokens that are compared for each question."""
 
 
-def compare(device: torch.device, dtype: str, attention: str) -> tuple[float, bool]:
-    """(largest difference of a logit, whether the greedy tokens are the same)."""
-    logits, tokens = _answers(load_model(tiny_vl_folder(), device="cpu", attention="eager"))
-    there = load_model(tiny_vl_folder(), device=device.type, dtype=dtype, attention=attention)
-    other_logits, other_tokens = _answers(there)
-    apart = float((logits - other_logits).abs().max())
-    return (apart if apart == apart else float("inf")), tokens == other_tokens
+def compare_with_cpu(device: torch.device, dtype: str, attention: str) -> tuple[float, bool]:
+    """Run the embedded model on a device and on the CPU, and compare logits and tokens.
+
+    Args:
+        device: The device to check.
+        dtype: float32, float16 or bfloat16, for the device.
+        attention: Attention implementation on the device: sdpa or eager.
+
+    Returns:
+        The largest difference of a logit (inf for nan), and whether the greedy tokens are equal.
+    """
+    cpu_logits, cpu_tokens = _logits_and_tokens(
+        load_model(tiny_vl_folder(), device="cpu", attention="eager")
+    )
+    on_device = load_model(tiny_vl_folder(), device=device.type, dtype=dtype, attention=attention)
+    device_logits, device_tokens = _logits_and_tokens(on_device)
+    difference = float((cpu_logits - device_logits).abs().max())
+    is_number = difference == difference  # nan is not equal to itself
+    return (difference if is_number else float("inf")), cpu_tokens == device_tokens
 
 
-def _answers(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int]]]:
+def _logits_and_tokens(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int]]]:
     """The logits at the end of each prompt, on the CPU in float32, and the greedy tokens."""
     import torch
 
@@ -44,6 +60,7 @@ def _answers(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int]]]:
 
 
 def _inputs(loaded: LoadedModel) -> Any:
+    """The first questions of the embedded validation split, by the model's own processor."""
     questions = read_questions(tiny_vqa_folder() / "validation.json", limit=N_QUESTIONS)
     samples, root = questions.samples, questions.image_root
     texts = [

@@ -1,6 +1,10 @@
-"""torch's fused attention against a plain one in float64, in the shapes that models here use.
+"""Compare torch's fused attention with a plain implementation in float64.
 
-B sequences, H heads for queries, K heads for keys and values, Q queries, T keys, D numbers a head.
+Fused attention has been wrong without an error on some devices. The cases have the shapes that
+occur in the models here: grouped heads, padding, a cache, tensors that are not contiguous.
+
+Shapes: B sequences, H heads for queries, K heads for keys and values, Q queries, T keys, D numbers
+a head.
 """
 
 from __future__ import annotations
@@ -13,21 +17,26 @@ if TYPE_CHECKING:
     import torch
 
 TOLERANCE = {"float32": 1e-4, "float16": 4e-3, "bfloat16": 3e-2}
-"""Largest difference of an output of size one; the faults on record are far beyond it."""
+"""Largest accepted difference, for outputs of about 1. The known faults are far above it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One shape; `mask` is none, causal, padded (causal, left padded) or empty (a row of none)."""
+    """One shape of attention inputs to compare."""
 
     name: str
     heads: int
+    """Heads of the queries."""
     kv_heads: int
+    """Heads of keys and values; several query heads share one."""
     queries: int
     keys: int
     head_dim: int
     mask: str = "none"
+    """none, causal, padded (causal, with left padding) or empty (causal, and one sequence's first
+    keys are hidden, so that a row sees nothing)."""
     is_contiguous: bool = True
+    """False: strided, as a projection leaves its output after the heads are moved."""
 
 
 CASES = (
@@ -44,8 +53,18 @@ CASES = (
 )
 
 
-def compare(device: torch.device, dtypes: tuple[str, ...]) -> Iterator[tuple[str, str, float]]:
-    """(case, dtype, largest difference from the plain attention) for every case."""
+def attention_differences(
+    device: torch.device, dtypes: tuple[str, ...]
+) -> Iterator[tuple[str, str, float]]:
+    """Compute every case on the device and in plain float64.
+
+    Args:
+        device: The device to check.
+        dtypes: Names of torch dtypes, such as "bfloat16".
+
+    Returns:
+        (name of the case, dtype, largest difference; inf where an output is not finite).
+    """
     import torch
 
     for number, case in enumerate(CASES):
@@ -61,7 +80,7 @@ def _difference(
     from torch.nn.functional import scaled_dot_product_attention
 
     def tensor(heads: int, length: int) -> torch.Tensor:
-        """BHLD on the CPU; strided where the case asks for what a projection leaves."""
+        """(B, heads, length, D) on the CPU, contiguous or strided as the case wants."""
         if case.is_contiguous:
             return torch.randn(3, heads, length, case.head_dim, generator=generator).to(dtype)
         strided = torch.randn(3, length, heads, case.head_dim, generator=generator)
@@ -69,28 +88,32 @@ def _difference(
 
     query = tensor(case.heads, case.queries)
     key, value = tensor(case.kv_heads, case.keys), tensor(case.kv_heads, case.keys)
-    mask = seen(case)
+    mask = visible_keys(case)
     is_causal = case.mask == "causal"
-    given = None if case.mask in ("none", "causal") else mask.to(device)
-    got = scaled_dot_product_attention(
+    # Without padding models pass no mask, but is_causal: that is another code path of torch.
+    attn_mask = None if case.mask in ("none", "causal") else mask.to(device)
+    output = scaled_dot_product_attention(
         query.to(device),
         key.to(device),
         value.to(device),
-        attn_mask=given,
+        attn_mask=attn_mask,
         is_causal=is_causal,
         enable_gqa=case.kv_heads != case.heads,
     )
     expected = plain_attention(query.double(), key.double(), value.double(), mask)
-    # what a row that sees nothing holds is nobody's business, as long as it is a number
-    rows = mask.any(-1, keepdim=True)
-    apart = (got.cpu().double() - expected).masked_fill(~rows, 0.0)
-    if not bool(torch.isfinite(got).all()):
+    # The output of a row that sees nothing does not matter, as long as it is finite.
+    sees_something = mask.any(-1, keepdim=True)
+    difference = (output.cpu().double() - expected).masked_fill(~sees_something, 0.0)
+    if not bool(torch.isfinite(output).all()):
         return float("inf")
-    return float(apart.abs().max())
+    return float(difference.abs().max())
 
 
-def seen(case: Case) -> torch.Tensor:
-    """B1QT, which keys a query sees; the last query stands at the last key."""
+def visible_keys(case: Case) -> torch.Tensor:
+    """The mask (B, 1, Q, T) of a case: True where a query sees a key.
+
+    The last query has the position of the last key, as in decoding with a cache.
+    """
     import torch
 
     mask_QT = torch.ones(case.queries, case.keys, dtype=torch.bool)
@@ -98,11 +121,12 @@ def seen(case: Case) -> torch.Tensor:
         mask_QT = mask_QT.tril(case.keys - case.queries)
     mask = mask_QT.repeat(3, 1, 1, 1)
     if case.mask == "padded":
+        # own_QT: the diagonal, each query with its own key.
         own_QT = torch.ones_like(mask_QT).tril(case.keys - case.queries)
         own_QT &= ~own_QT.tril(case.keys - case.queries - 1)
-        for row, left in enumerate((0, 5, 17)):
-            mask[row, :, :, :left] = False
-        # a padded query sees itself alone, as transformers has it
+        for row, padding in enumerate((0, 5, 17)):
+            mask[row, :, :, :padding] = False
+        # A padded query sees itself alone, as in transformers.
         mask |= own_QT
     if case.mask == "empty":
         mask[1, :, :3] = False
@@ -112,7 +136,17 @@ def seen(case: Case) -> torch.Tensor:
 def plain_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """softmax(query key / sqrt(D)) value, written out; a row that sees nothing gives zeros."""
+    """softmax(query key^T / sqrt(D)) value, written out; zeros for a row that sees nothing.
+
+    Args:
+        query: (B, H, Q, D).
+        key: (B, K, T, D).
+        value: (B, K, T, D).
+        mask: (B, 1, Q, T), True where a query sees a key.
+
+    Returns:
+        (B, H, Q, D).
+    """
     import torch
 
     groups = query.shape[1] // key.shape[1]

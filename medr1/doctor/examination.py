@@ -1,4 +1,8 @@
-"""The judgements: one finding for each thing looked at, with what to do where it is wrong."""
+"""The checks: each judges one thing, and says what to do where it is wrong.
+
+`machine` collects the facts; this module judges them, and measures attention and the embedded
+model.
+"""
 
 from __future__ import annotations
 
@@ -12,153 +16,189 @@ from medr1.mps import unlimited_memory
 
 SCHEMA = "medr1.doctor/1"
 PARAMETERS_3B = 3.75e9
-"""Of Qwen2.5-VL-3B with its vision tower: 7.5 GB in two bytes each, 15 GB in four."""
+"""Parameters of Qwen2.5-VL-3B with its vision tower: 7.5 GB in two bytes each, 15 GB in four."""
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes of a parameter."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """ok, warn or FAIL, what was looked at, what was seen, and what to do."""
+class CheckResult:
+    """The result of one check, an entry of "checks" in the JSON document."""
 
     status: str
+    """ok, warn or FAIL."""
     check: str
+    """What was checked, such as "memory"."""
     said: str
+    """The observation."""
     todo: str = ""
+    """What to do; "" for nothing."""
 
 
 def examine(device: str = "auto") -> dict[str, Any]:
-    """The facts and the findings as one document; `ok` where nothing failed.
+    """Run all checks; the result is the document that `medr1 doctor --json` prints.
 
-    Raises InputError where the device asked for is not here.
+    It has the facts of `machine`, the "checks", and "ok": whether none of them is FAIL. Raises
+    InputError where the machine does not have this device.
     """
     document = machine.facts(device)
-    findings = [
-        *library_findings(document["libraries"]),
-        *memory_findings(document),
-        *_mac_findings(document),
-        *_attention_findings(document["chosen"]),
-        *_model_findings(document["chosen"]),
+    results = [
+        *check_libraries(document["libraries"]),
+        *check_memory(document),
+        *_check_mac(document),
+        *_check_attention(document["chosen"]),
+        *_check_model(document["chosen"]),
     ]
     return {
         "schema": SCHEMA,
-        "ok": all(finding.status != "FAIL" for finding in findings),
+        "ok": all(result.status != "FAIL" for result in results),
         **document,
-        "checks": [asdict(finding) for finding in findings],
+        "checks": [asdict(result) for result in results],
     }
 
 
-def library_findings(libraries: dict[str, dict[str, str | None]]) -> Iterator[Finding]:
-    """A FAIL for each library that is missing or too old, and one line about the others."""
+def check_libraries(libraries: dict[str, dict[str, str | None]]) -> Iterator[CheckResult]:
+    """A FAIL for each library that is missing or too old, and one result about the others.
+
+    `libraries`: from `machine.compared_versions`.
+    """
     from packaging.specifiers import SpecifierSet
 
-    wrong, other = False, []
-    for name, its in libraries.items():
-        have, tried, needs = its["installed"], its["tried"], its["needs"] or ""
+    failed, untested = False, []
+    for name, versions in libraries.items():
+        installed, tested = versions["installed"], versions["tried"]
+        needs = versions["needs"] or ""
         upgrade = f"pip install -U '{name}{needs}'"
-        if have is None:
-            wrong = True
-            yield Finding("FAIL", "libraries", f"{name} is not installed", upgrade)
-        elif needs and not SpecifierSet(needs).contains(have, prereleases=True):
-            wrong = True
-            yield Finding("FAIL", "libraries", f"{name} {have}, medr1 needs {needs}", upgrade)
-        elif tried and have.split("+")[0] != tried:
-            other.append(f"{name} {have} (tried: {tried})")
-    if other:
-        again = "if something looks wrong: pip install -r scripts/constraints.txt"
-        yield Finding("warn", "libraries", f"not the versions tried: {', '.join(other)}", again)
-    elif not wrong:
-        yield Finding("ok", "libraries", "the versions that were tried together")
+        if installed is None:
+            failed = True
+            yield CheckResult("FAIL", "libraries", f"{name} is not installed", upgrade)
+        elif needs and not SpecifierSet(needs).contains(installed, prereleases=True):
+            failed = True
+            problem = f"{name} {installed}, medr1 needs {needs}"
+            yield CheckResult("FAIL", "libraries", problem, upgrade)
+        # "2.15.0+cpu" is the same release as "2.15.0"
+        elif tested and installed.split("+")[0] != tested:
+            untested.append(f"{name} {installed} (tested: {tested})")
+    if untested:
+        problem = f"not the tested versions: {', '.join(untested)}"
+        todo = "if something looks wrong: pip install -r scripts/constraints.txt"
+        yield CheckResult("warn", "libraries", problem, todo)
+    elif not failed:
+        yield CheckResult("ok", "libraries", "the versions that were tested together")
 
 
-def memory_findings(document: dict[str, Any]) -> Iterator[Finding]:
-    """Whether a checkpoint of 3B parameters fits the chosen device, and the disk."""
+def check_memory(document: dict[str, Any]) -> Iterator[CheckResult]:
+    """Whether a checkpoint of 3B parameters fits on the chosen device, and on the disk.
+
+    `document`: from `machine.facts`.
+    """
     chosen = document["chosen"]
-    own = next(d for d in document["devices"] if d["kind"] == chosen["device"])
-    free = own["free"] or document["memory"]["available"]
-    where = "of memory available" if own["free"] is None else f"on {chosen['device']}"
+    device = next(entry for entry in document["devices"] if entry["kind"] == chosen["device"])
+    # The entry of the CPU has no memory; there the available memory of the machine counts.
+    free = device["free"] or document["memory"]["available"]
+    where = "of memory available" if device["free"] is None else f"on {chosen['device']}"
     need = PARAMETERS_3B * BYTES[chosen["dtype"]]
     half = PARAMETERS_3B * 2
-    said = f"{free / 1e9:.1f} GB {where}; a 3B model is {need / 1e9:.1f} GB in {chosen['dtype']}"
+    memory = (
+        f"{free / 1e9:.1f} GB {where}; a 3B model needs {need / 1e9:.1f} GB in {chosen['dtype']}"
+    )
+    # 1.2: a fifth more than the parameters, for images, caches and activations.
     if free > 1.2 * need:
-        yield Finding("ok", "memory", said)
+        yield CheckResult("ok", "memory", memory)
     elif free > 1.2 * half:
-        todo = "for 3B: --dtype bfloat16, half of that"
-        yield Finding("warn", "memory", said, todo)
+        todo = "for a 3B model use --dtype bfloat16, which needs half of that"
+        yield CheckResult("warn", "memory", memory, todo)
     else:
         fits = free / 1.2 / 2 / 1e9
         todo = f"with --dtype bfloat16 a model of up to {fits:.1f}B parameters fits"
-        yield Finding("warn", "memory", said, todo)
-    disk = document["disk_free"]
-    if disk > half:
-        yield Finding("ok", "disk", f"{disk / 1e9:.1f} GB free in this folder")
+        yield CheckResult("warn", "memory", memory, todo)
+    disk_free = document["disk_free"]
+    disk = f"{disk_free / 1e9:.1f} GB free in this folder"
+    if disk_free > half:
+        yield CheckResult("ok", "disk", disk)
     else:
-        said = f"{disk / 1e9:.1f} GB free in this folder; a 3B checkpoint takes 7.5 GB"
-        yield Finding("warn", "disk", said, "medr1 fetch --output-dir names another place")
+        disk += "; a 3B checkpoint takes 7.5 GB"
+        todo = "choose a folder on another disk: medr1 fetch --output-dir"
+        yield CheckResult("warn", "disk", disk, todo)
 
 
-def _mac_findings(document: dict[str, Any]) -> Iterator[Finding]:
+def _check_mac(document: dict[str, Any]) -> Iterator[CheckResult]:
     if problem := unlimited_memory():
-        yield Finding("FAIL", "mps memory", problem, "unset PYTORCH_MPS_HIGH_WATERMARK_RATIO")
+        yield CheckResult("FAIL", "mps memory", problem, "unset PYTORCH_MPS_HIGH_WATERMARK_RATIO")
     if document["is_mac"]:
-        said = "not tried on a Mac by the developers"
-        yield Finding("warn", "mac", said, "trust the checks below, and report what they find")
+        note = "the developers have not tested medr1 on a Mac"
+        todo = "rely on the checks below, and report what they find"
+        yield CheckResult("warn", "mac", note, todo)
 
 
-def _attention_findings(chosen: dict[str, str]) -> Iterator[Finding]:
+def _check_attention(chosen: dict[str, str]) -> Iterator[CheckResult]:
+    """Whether torch's fused attention is right on the device: a FAIL for each wrong case."""
     import torch
 
-    from medr1.doctor.attention import CASES, TOLERANCE, compare
+    from medr1.doctor.attention import CASES, TOLERANCE, attention_differences
 
     device = torch.device(chosen["device"])
     dtypes = ("float32", "bfloat16") if device.type == "cpu" else tuple(TOLERANCE)
-    worst: dict[str, float] = {}
-    wrong = False
-    todo = "use --device cpu, or another torch"
+    largest: dict[str, float] = {}
+    failed = False
+    todo = "use --device cpu, or another version of torch"
     if chosen["attention"] == "eager":
-        todo = f"nothing: attention eager is used on {device.type} already"
+        todo = f"nothing: medr1 uses eager attention on {device.type}"
     try:
-        for name, dtype, apart in compare(device, dtypes):
-            worst[dtype] = max(worst.get(dtype, 0.0), apart)
-            if not apart <= TOLERANCE[dtype]:
-                wrong = True
-                said = f"{name}, {dtype}: off by {apart:.2g} (allowed {TOLERANCE[dtype]:.2g})"
-                # what is not used cannot harm
+        for name, dtype, difference in attention_differences(device, dtypes):
+            largest[dtype] = max(largest.get(dtype, 0.0), difference)
+            # "not <=", because a comparison with nan is False
+            if not difference <= TOLERANCE[dtype]:
+                failed = True
+                problem = (
+                    f"{name}, {dtype}: wrong by {difference:.2g} (allowed {TOLERANCE[dtype]:.2g})"
+                )
+                # With eager attention the fused one is not used, so its fault does no harm.
                 status = "warn" if chosen["attention"] == "eager" else "FAIL"
-                yield Finding(status, "attention", said, todo)
+                yield CheckResult(status, "attention", problem, todo)
     except RuntimeError as error:
-        wrong = True
-        yield Finding("FAIL", "attention", " ".join(str(error).split())[:120], todo)
-    if not wrong:
-        most = ", ".join(f"{apart:.1e} in {dtype}" for dtype, apart in worst.items())
-        said = f"{len(CASES) * len(dtypes)} cases against a plain one in float64: within {most}"
-        yield Finding("ok", "attention", said)
+        failed = True
+        yield CheckResult("FAIL", "attention", " ".join(str(error).split())[:120], todo)
+    if not failed:
+        differences = ", ".join(f"{value:.1e} in {dtype}" for dtype, value in largest.items())
+        agreement = (
+            f"{len(CASES) * len(dtypes)} cases agree with a plain attention in float64; "
+            f"largest difference {differences}"
+        )
+        yield CheckResult("ok", "attention", agreement)
 
 
-def _model_findings(chosen: dict[str, str]) -> Iterator[Finding]:
+def _check_model(chosen: dict[str, str]) -> Iterator[CheckResult]:
+    """Whether the embedded model gives the same on the device as on the CPU in float32."""
     import torch
 
-    from medr1.doctor.agreement import N_QUESTIONS, TOLERANCE, compare
+    from medr1.doctor.agreement import N_QUESTIONS, TOLERANCE, compare_with_cpu
 
     device = torch.device(chosen["device"])
     attention = chosen["attention"]
     for dtype in dict.fromkeys((chosen["dtype"], "float32")):
-        where = f"{device.type} {dtype} {attention}"
+        settings = f"{device.type} {dtype} {attention}"
         try:
-            apart, same = compare(device, dtype, attention)
+            difference, same_tokens = compare_with_cpu(device, dtype, attention)
         except (InputError, RuntimeError) as error:
-            said = " ".join(str(error).split())[:160]
+            problem = f"{settings}: {' '.join(str(error).split())[:160]}"
             todo = "run it inside the checkout; elsewhere use --device cpu"
-            yield Finding("FAIL", "embedded model", f"{where}: {said}", todo)
+            yield CheckResult("FAIL", "embedded model", problem, todo)
             continue
-        said = f"{where} against cpu float32 eager: logits within {apart:.1e}"
-        if not apart <= TOLERANCE[dtype]:
-            yield Finding("FAIL", "embedded model", said, "use --device cpu, or another torch")
-        elif not same:
+        comparison = (
+            f"{settings} compared with cpu float32 eager: logits differ by at most {difference:.1e}"
+        )
+        todo = "use --device cpu, or another version of torch"
+        if not difference <= TOLERANCE[dtype]:
+            yield CheckResult("FAIL", "embedded model", comparison, todo)
+        elif not same_tokens:
+            # Rounding in a 16-bit dtype may change a token; in float32 it should not.
             status = "FAIL" if dtype == "float32" else "warn"
-            todo = "answers may differ a little in this dtype; --dtype float32 does not"
-            if status == "FAIL":
-                todo = "use --device cpu, or another torch"
-            yield Finding(status, "embedded model", f"{said}, other greedy tokens", todo)
+            if status == "warn":
+                todo = "answers may differ a little in this dtype; use --dtype float32 to avoid it"
+            yield CheckResult(
+                status, "embedded model", f"{comparison}, different greedy tokens", todo
+            )
         else:
-            said += f", the same tokens for {N_QUESTIONS} questions"
-            yield Finding("ok", "embedded model", said)
+            comparison += f", the same tokens for {N_QUESTIONS} questions"
+            yield CheckResult("ok", "embedded model", comparison)

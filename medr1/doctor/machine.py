@@ -1,4 +1,4 @@
-"""The facts: versions, devices, memory, disk and what is installed. Nothing is judged here."""
+"""The facts about a machine: versions, devices, memory, disk. `examination` judges them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from medr1.models import choose_attention, choose_device, choose_dtype, installe
 
 LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
              "pillow")  # fmt: skip
+"""Libraries that medr1 requires."""
 EXTRAS = {
     "trl": ("medr1 train", "-e '.[train]'"),
     "peft": ("adapters in TRL", "-e '.[train]'"),
@@ -22,53 +23,60 @@ EXTRAS = {
     "pyarrow": ("Parquet files", "pyarrow"),
     "matplotlib": ("the learning curve of medr1 demo", "matplotlib"),
 }
+"""Optional library -> (what it is for, what `pip install` is told to install)."""
 _CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
 
 
 def compared_versions() -> dict[str, dict[str, str | None]]:
-    """Library -> its version here, the one last tried with medr1, and the range it needs."""
+    """Library -> {"installed", "tried", "needs"}: its versions, None where unknown.
+
+    "tried" is the version that medr1 was last tested with, "needs" a range such as ">=2.11".
+    """
     text = _CONSTRAINTS.read_text(encoding="utf-8") if _CONSTRAINTS.is_file() else ""
-    tried = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
-    needed = {}
+    tested = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
+    required = {}
     if installed_version("medr1") is not None:
         for line in requires("medr1") or ():
             if match := re.fullmatch(r"([\w.-]+)(>=[\w.]+)", line):
-                needed[match[1].lower()] = match[2]
+                required[match[1].lower()] = match[2]
     return {
         name: {
             "installed": installed_version(name),
-            "tried": tried.get(name),
-            "needs": needed.get(name),
+            "tried": tested.get(name),
+            "needs": required.get(name),
         }
         for name in LIBRARIES
     }
 
 
 def devices() -> list[dict[str, Any]]:
-    """Every device that torch finds here, the best first; memory in bytes where it says."""
+    """Every device that torch finds, the best first: {"kind", "name", "memory", "free"}.
+
+    Memory is in bytes; None for the CPU.
+    """
     import torch
 
-    found: list[dict[str, Any]] = []
+    gpus: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
-        found.append({"kind": "cuda", "name": name, "memory": total, "free": free})
+        gpus.append({"kind": "cuda", "name": name, "memory": total, "free": free})
     if torch.backends.mps.is_available():
         limit = torch.mps.recommended_max_memory()
-        found.append({"kind": "mps", "name": platform.processor(), "memory": limit, "free": limit})
+        gpus.append({"kind": "mps", "name": platform.processor(), "memory": limit, "free": limit})
     name = f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores used"
-    return [*found, {"kind": "cpu", "name": name, "memory": None, "free": None}]
+    return [*gpus, {"kind": "cpu", "name": name, "memory": None, "free": None}]
 
 
-def chosen(device: str) -> dict[str, str]:
-    """What a command with this --device would run on, by models.py."""
+def chosen_settings(device: str) -> dict[str, str]:
+    """{"device", "dtype", "attention"} that a command with this --device would use."""
     target = choose_device(device)
     dtype = str(choose_dtype("auto", target)).removeprefix("torch.")
     return {"device": target.type, "dtype": dtype, "attention": choose_attention(target)}
 
 
 def facts(device: str) -> dict[str, Any]:
-    """Everything that is true of this machine, as one plain document."""
+    """All facts, as a document for JSON; `device` is that of --device, such as "auto"."""
     import psutil  # accelerate brings it
 
     from medr1 import __version__
@@ -82,7 +90,7 @@ def facts(device: str) -> dict[str, Any]:
         "is_mac": sys.platform == "darwin",
         "libraries": compared_versions(),
         "devices": devices(),
-        "chosen": chosen(device),
+        "chosen": chosen_settings(device),
         "memory": {"total": memory.total, "available": memory.available},
         "disk_free": shutil.disk_usage(".").free,
         "extras": {name: installed_version(name) for name in EXTRAS},

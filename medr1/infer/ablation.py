@@ -1,7 +1,8 @@
-"""Taking the picture away: what a model still gets right then, it did not see.
+"""Image ablation: replace the image of a question, to test whether the model uses it.
 
-none: the pictures as they are. blank: mid-grey of the same size. noise: random pixels of the same
-size. shuffle: the picture of another question.
+What a model still answers correctly then, it did not read from the image. Four kinds: none, the
+images as they are; blank, grey (GREY) of the same size; noise, random pixels of the same size;
+shuffle, the image of another question.
 """
 
 from __future__ import annotations
@@ -20,21 +21,30 @@ if TYPE_CHECKING:
 
 
 def shuffle_images(questions: Questions, seed: int) -> Questions:
-    """The same questions, each with the images of a random one, at times its own.
+    """Give each question the images of a random question, which by chance may be its own.
 
-    An item that cannot be used keeps what it has.
+    Args:
+        questions: The questions of a file; items that cannot be used keep their images.
+        seed: Seed of the shuffle.
     """
     samples = list(questions.samples)
     usable = [index for index in range(len(samples)) if index not in questions.failures]
     images = [samples[index].images for index in usable]
     random.Random(seed).shuffle(images)
-    for index, other in zip(usable, images, strict=True):
-        samples[index] = replace(samples[index], images=other)
+    for index, new_images in zip(usable, images, strict=True):
+        samples[index] = replace(samples[index], images=new_images)
     return replace(questions, samples=samples)
 
 
 def ablate(image: Image, kind: str, seed: str) -> Image:
-    """The picture that is shown in the place of `image` (RGB); `seed` decides the noise."""
+    """Make the image that is shown in place of `image`.
+
+    Args:
+        image: The RGB image.
+        kind: blank or noise; any other kind returns the image itself, because shuffle exchanges
+            the file names beforehand (`shuffle_images`).
+        seed: A text that decides the noise, such as seed and file name.
+    """
     from PIL import Image as images
 
     if kind == "blank":

@@ -1,13 +1,13 @@
-"""A batch file to results.json: item by item into a journal, then whole into the output.
+"""Answer a batch file: each answer goes into a journal at once, and all of them to results.json.
 
     plan the batches from the whole input
-    with a journal for each process open, and locked:
-        leave out the batches that the journals hold whole; answer this process's share of the rest
+    with a journal for each process, open and locked:
+        leave out the batches that are complete in the journals; answer this process's share
         results.json = the entries of all journals, in the order of the input
     remove the journals
 
-A kill at any moment costs the batches that were being answered. The same command goes on from
-there, with any number of processes, and ends with the same bytes.
+A kill at any moment loses only the batches that were being answered. The same command then resumes,
+with any number of processes, and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from medr1.files import (
 )
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
-from medr1.infer.parallel import Team, team
+from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, finished_items, require_unlocked
 from medr1.models import LoadedModel, library_versions
@@ -49,19 +49,23 @@ from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
 logger = logging.getLogger("medr1")
 
 SECONDS_BETWEEN_LINES = 10
+"""Of the progress in the log."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a batch ended."""
+class BatchOutcome:
+    """Counts over the results of a batch; `medr1 infer --json` prints them under these names."""
 
     n: int
+    """Items."""
     n_error: int = 0
+    """Items with an error."""
     first_error: str = ""
+    """The first error's message; "" without errors."""
     n_circular: int = 0
-    """How many items were asked with their options in several orders ..."""
+    """Items that were asked with their options in several orders."""
     n_consistent: int = 0
-    """... and had the same one most probable in each."""
+    """Of these, items with the same option most probable in every order."""
 
 
 def manifest(
@@ -73,19 +77,27 @@ def manifest(
     decoding: Decoding,
     seed: int,
 ) -> dict[str, Any]:
-    """The `meta` of results.json: what decides an answer, nothing that depends on the host.
+    """Make the `meta` of results.json: all that decides the answers, nothing of the host.
 
-    The images are not in it: what lies in their files may change unnoticed.
+    The content of the images is not in it: a changed image file goes unnoticed.
+
+    Args:
+        loaded: The model.
+        questions: The questions of the batch file.
+        data: Name of the batch file, without its folder.
+        prompt: The prompt template of --prompt; None without one.
+        decoding: How questions are answered.
+        seed: Seed of all sampling.
     """
-    used = prompt or loaded.info.prompt
+    used_prompt = prompt or loaded.info.prompt
     return {
         "model": _printable(loaded.path.resolve().name),
         "model_sha256": checkpoint_sha256(loaded.path),
         "data": _printable(data),
         "data_sha256": questions.sha256,
         "n": len(questions.samples),
-        "prompt": _printable(prompt_name(used)) if used else "by question",
-        "prompt_sha256": prompt_sha256(used) if used else None,
+        "prompt": _printable(prompt_name(used_prompt)) if used_prompt else "by question",
+        "prompt_sha256": prompt_sha256(used_prompt) if used_prompt else None,
         "decoding": asdict(decoding),
         "seed": seed,
         "device": loaded.device.type,
@@ -95,16 +107,22 @@ def manifest(
 
 
 def _printable(name: str) -> str:
-    """A name from the file system or the command line as text that every file can hold."""
+    """A name from the file system or the command line as valid UTF-8 text.
+
+    Bytes of a file name that are no UTF-8 become the replacement character.
+    """
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def require_free(output: Path) -> None:
-    """Refuse, before a model is loaded, an output that is no file or another run's at work."""
+    """Refuse an output that cannot be written, before a model is loaded.
+
+    Raises OutputError for what is not a regular file, LockedError while another run writes it.
+    """
     if output.exists() and not output.is_file():
         raise OutputError(f"cannot write {output}: it is not a regular file. Choose another.")
-    for journal in _journals(output):
-        require_unlocked(journal)
+    for journal_path in _journal_paths(output):
+        require_unlocked(journal_path)
 
 
 def run_batch(
@@ -116,33 +134,54 @@ def run_batch(
     decoding: Decoding,
     prompt: str | None = None,
     batch_size: int = 1,
-    perturbed: Mapping[int, tuple[str, int]] | None = None,
+    perturbations: Mapping[int, tuple[str, int]] | None = None,
     overwrite: bool = False,
-) -> Outcome | None:
-    """Answer all questions into `output` (and `<output>.run.json`: times, host's share).
+) -> BatchOutcome | None:
+    """Answer all questions into `output`; how the run went goes to `<output>.run.json`.
 
-    `perturbed` as in predict_batches; the meta has to say what it holds.
-    Under torchrun the processes share the work; the first returns the outcome, the others None.
+    Resumes where journals of the same run are beside the output. Does nothing where the output is
+    complete. Under torchrun the processes share the work.
+
+    Args:
+        loaded: The model.
+        questions: The questions of the batch file.
+        output: The path of results.json.
+        meta: From `manifest`. Results with another `meta` belong to another run.
+        decoding: How questions are answered.
+        prompt: A prompt template that overrides the checkpoint's own.
+        batch_size: Most questions in a batch.
+        perturbations: As in `predict_batches`; the caller also records them in `meta`.
+        overwrite: Rename an old output and old journals to .bak, and start anew.
+
+    Returns:
+        The counts, in the process with rank 0; None in the others.
+
+    Raises:
+        InputError: The output or a journal belongs to another run.
+        LockedError: Another process is writing this output.
+        StateError: A journal is damaged.
+        OutputError: The output cannot be written.
     """
     started = time.monotonic()
     if decoding.ablate_image == "shuffle":
         questions = shuffle_images(questions, meta["seed"])
-    with team() as processes:
+    with process_group() as processes:
         if overwrite and processes.rank == 0:
-            for old in filter(os.path.lexists, (output, *_journals(output))):
+            for old in filter(os.path.lexists, (output, *_journal_paths(output))):
                 set_aside(old)
+        # The waits keep the processes together: none changes a file that another has yet to read.
         processes.wait()
-        if (entries := _finished(output, meta)) is not None:
+        if (entries := _complete_entries(output, meta)) is not None:
             processes.wait()
-            return _complete(output, entries) if processes.rank == 0 else None
+            return _finish_complete(output, entries) if processes.rank == 0 else None
         processes.wait()
         plan = plan_batches(questions.samples, questions.image_root, batch_size)
-        arguments = {"decoding": decoding, "prompt": prompt, "perturbed": perturbed}
-        _answer(loaded, questions, output, meta, plan, processes, **arguments)
+        arguments = {"decoding": decoding, "prompt": prompt, "perturbations": perturbations}
+        _answer_share(loaded, questions, output, meta, plan, processes, **arguments)
         processes.wait()
         if processes.rank > 0:
             return None
-        outcome = _merge(output, meta, len(questions.samples))
+        outcome = _merge_journals(output, meta, len(questions.samples))
     run = {
         "argv": list(map(_printable, sys.argv)),
         "batch_size": batch_size,
@@ -150,99 +189,126 @@ def run_batch(
         "seconds": round(time.monotonic() - started, 3),
         "pid": os.getpid(),
     }
-    write_atomic(_record(output), to_json(run))
+    write_atomic(_run_record(output), to_json(run))
     logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)
     return outcome
 
 
-def _complete(output: Path, entries: list[dict[str, Any]]) -> Outcome:
-    """The outcome of a run that had ended; a kill may have left its journals."""
-    for journal in _journals(output):
-        journal.unlink()
-    remove_unused(temporary(_record(output)))
+def _finish_complete(output: Path, entries: list[dict[str, Any]]) -> BatchOutcome:
+    """The counts of a run whose output is complete; removes what a kill may have left."""
+    for journal_path in _journal_paths(output):
+        journal_path.unlink()
+    remove_unused(temporary(_run_record(output)))
     outcome = _outcome(entries)
     logger.info(
-        "%s is complete already, with %d errors; nothing to do. To answer anew: --overwrite.",
+        "%s is complete, with %d errors; nothing to do. --overwrite answers all items again.",
         output,
         outcome.n_error,
     )
     return outcome
 
 
-def _record(output: Path) -> Path:
-    """Where is said how the run went: times, the host's share."""
+def _run_record(output: Path) -> Path:
+    """The path of the file on how the run went: command line, number of processes, seconds."""
     return output.with_name(output.name + ".run.json")
 
 
-def _journals(output: Path) -> list[Path]:
-    """The journals that lie beside an output, of whatever number of processes."""
+def _journal_paths(output: Path) -> list[Path]:
+    """The journals beside an output, of any earlier number of processes."""
     if not output.parent.is_dir():
         return []
-    ours = re.compile(re.escape(output.name) + r"\.journal(\.\d+)?\.jsonl")
-    return sorted(path for path in output.parent.iterdir() if ours.fullmatch(path.name))
+    pattern = re.compile(re.escape(output.name) + r"\.journal(\.\d+)?\.jsonl")
+    return sorted(path for path in output.parent.iterdir() if pattern.fullmatch(path.name))
 
 
-def _journal(output: Path, rank: int) -> Path:
+def _journal_path(output: Path, rank: int) -> Path:
+    """results.json.journal.jsonl for rank 0, results.json.journal.1.jsonl for rank 1."""
     return output.with_name(f"{output.name}.journal{f'.{rank}' if rank else ''}.jsonl")
 
 
-def _answer(
+def _answer_share(
     loaded: LoadedModel,
     questions: Questions,
     output: Path,
     meta: dict[str, Any],
     plan: Sequence[Sequence[int]],
-    processes: Team,
+    processes: ProcessGroup,
     **arguments: Any,
 ) -> None:
-    """Answer this process's share of what is left into its journal; arguments: predict_batches'."""
-    total = len(questions.samples)
-    with Journal(_journal(output, processes.rank), meta, total) as journal:
+    """Answer this process's share of the missing items into its journal.
+
+    `arguments` are further ones of `predict_batches`.
+    """
+    num_items = len(questions.samples)
+    with Journal(_journal_path(output, processes.rank), meta, num_items) as journal:
+        # All journals exist from here on, and none has a new item before all are read: every
+        # process computes the same missing batches.
         processes.wait()
-        done = set(journal)
-        for path in _journals(output):
+        finished_indices = set(journal)
+        for path in _journal_paths(output):
             if path != journal.path:
-                done |= finished_items(path, meta, total)
+                finished_indices |= finished_items(path, meta, num_items)
         processes.wait()
-        if done:
-            logger.info("going on: %d of %d are answered already", len(done), total)
-        left = [batch for batch in plan if not done.issuperset(batch)]
-        share = left[processes.rank :: processes.size]
-        said, count, own = time.monotonic(), 0, sum(map(len, share))
-        for made in predict_batches(
+        if finished_indices:
+            logger.info("resuming: %d of %d are answered already", len(finished_indices), num_items)
+        # A batch with a missing item is answered as a whole: a batch of other items could give
+        # other numbers in the last digits.
+        missing_batches = [batch for batch in plan if not finished_indices.issuperset(batch)]
+        own_batches = missing_batches[processes.rank :: processes.size]
+        last_line, num_answered, num_own_items = time.monotonic(), 0, sum(map(len, own_batches))
+        for predictions in predict_batches(
             loaded,
             questions.samples,
-            share,
+            own_batches,
             image_root=questions.image_root,
             failures=questions.failures,
             seed=meta["seed"],
             **arguments,
         ):
-            journal.append({i: prediction_to_dict(p) for i, p in made.items() if i not in done})
-            count += len(made)
-            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                logger.info("%d of %d answered", count, own)
+            journal.append(
+                {
+                    i: prediction_to_dict(p)
+                    for i, p in predictions.items()
+                    if i not in finished_indices
+                }
+            )
+            num_answered += len(predictions)
+            if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                logger.info("%d of %d answered", num_answered, num_own_items)
 
 
-def _merge(output: Path, meta: dict[str, Any], total: int) -> Outcome:
-    """results.json from all journals, which are then removed."""
-    with ExitStack() as opened:
-        journals = [opened.enter_context(Journal(path, meta, total)) for path in _journals(output)]
+def _merge_journals(output: Path, meta: dict[str, Any], num_items: int) -> BatchOutcome:
+    """Write results.json from all journals, then remove them."""
+    with ExitStack() as stack:
+        journals = [
+            stack.enter_context(Journal(path, meta, num_items)) for path in _journal_paths(output)
+        ]
 
         def entries() -> Iterator[dict[str, Any]]:
-            items = heapq.merge(*(journal.items() for journal in journals), key=lambda one: one[0])
+            """The entries in the order of the input; each journal is in that order already."""
+            items = heapq.merge(
+                *(journal.items() for journal in journals), key=lambda item: item[0]
+            )
             return (entry for _, entry in items)
 
+        # The entries are read twice, so that memory does not grow with their number.
         _write(output, meta, entries())
         outcome = _outcome(entries())
+        # Only now: a kill before this line leaves all journals, and nothing is lost.
         for journal in journals:
             journal.path.unlink()
     return outcome
 
 
 def write_results(output: Path, meta: dict[str, Any], predictions: Iterable[Prediction]) -> None:
-    """Write results.json (schema medr1.results/1) in one piece."""
+    """Write results.json (schema medr1.results/1), whole or not at all.
+
+    Args:
+        output: The path of the file.
+        meta: From `manifest`.
+        predictions: The predictions, in the order of the questions.
+    """
     _write(output, meta, (prediction_to_dict(prediction) for prediction in predictions))
 
 
@@ -251,8 +317,9 @@ def _write(output: Path, meta: dict[str, Any], entries: Iterable[dict[str, Any]]
 
 
 def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """results.json in pieces, an entry a line, so that memory does not grow with it."""
+    """The text of results.json in pieces, one line for each entry, so that memory stays small."""
     head = json.dumps({"schema": RESULTS_SCHEMA, "meta": meta}, ensure_ascii=False, indent=2)
+    # The head is the start of an object; its closing brace comes after the entries.
     yield head.removesuffix("\n}") + ',\n  "results": ['
     for number, entry in enumerate(entries):
         text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
@@ -260,30 +327,37 @@ def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterat
     yield "\n  ]\n}\n"
 
 
-def _outcome(entries: Iterable[dict[str, Any]]) -> Outcome:
+def _outcome(entries: Iterable[dict[str, Any]]) -> BatchOutcome:
+    """The counts over the entries of results.json."""
     n = n_error = n_circular = n_consistent = 0
-    first = ""
+    first_error = ""
     for entry in entries:
         n += 1
         if error := entry.get("error"):
             n_error += 1
-            first = first or error["message"]
+            first_error = first_error or error["message"]
         if orders := entry.get("circular_answers"):
             n_circular += 1
             n_consistent += len(set(orders)) == 1
-    return Outcome(n, n_error, first, n_circular, n_consistent)
+    return BatchOutcome(n, n_error, first_error, n_circular, n_consistent)
 
 
-def _finished(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The entries where `output` is this very run's; None where there is none."""
+def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The entries of `output` where it is the result of this very run; None where it is missing.
+
+    Raises InputError where it is the result of another run.
+    """
     if not output.exists():
         return None
-    there = parse_json(read_text(output), str(output))
-    known = there.get("meta") if isinstance(there, dict) else None
-    if known == meta:
-        return there["results"]
-    changed = [key for key in meta if not isinstance(known, dict) or known.get(key) != meta[key]]
+    document = parse_json(read_text(output), str(output))
+    old_meta = document.get("meta") if isinstance(document, dict) else None
+    if old_meta == meta:
+        return document["results"]
+    # The message names what differs, such as "seed, model_sha256".
+    changed = [
+        key for key in meta if not isinstance(old_meta, dict) or old_meta.get(key) != meta[key]
+    ]
     raise InputError(
-        f"{output} holds another run ({', '.join(changed)} differ). "
-        "Choose another place, or --overwrite, which keeps the old as .bak."
+        f"{output} has the results of another run ({', '.join(changed)} differ). "
+        "Choose another output, or give --overwrite, which renames the old file to .bak."
     )

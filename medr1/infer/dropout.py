@@ -1,7 +1,8 @@
-"""Dropout sampling: the answer asked again with a model's own dropout left on.
+"""Monte Carlo dropout: several passes over a question with the model's own dropout switched on.
 
-Each pass draws other connections to drop, as training did; how far the passes differ is what the
-model does not know. Gal and Ghahramani (2016), Dropout as a Bayesian Approximation.
+Each pass drops other connections, as in training. How far the passes differ measures what the model
+does not know (epistemic uncertainty). Gal and Ghahramani (2016), Dropout as a Bayesian
+Approximation.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from medr1.models import LoadedModel
 
 
 def require_dropout(loaded: LoadedModel) -> None:
-    """Refuse a model that drops nothing: all its passes would be the same."""
-    if not _dropping(loaded.model):
+    """Raise InputError for a model without dropout: all its passes would be the same."""
+    if not _dropout_modules(loaded.model):
         raise InputError(
             f"checkpoint {loaded.path} has no dropout to sample: neither attention_dropout in its "
             "config.json, nor an adapter with lora_dropout (train --use-peft --lora-dropout 0.1)."
@@ -25,14 +26,22 @@ def require_dropout(loaded: LoadedModel) -> None:
 
 @contextmanager
 def dropout_on(loaded: LoadedModel, seed: int) -> Iterator[None]:
-    """The model with its dropout on, drawn from the seed; all else stays in evaluation mode."""
+    """Switch the model's dropout on; everything else stays in evaluation mode.
+
+    torch's random state is the caller's again afterwards.
+
+    Args:
+        loaded: The model.
+        seed: Seed of torch's random numbers, which decide what is dropped.
+    """
     import torch
 
-    modules = _dropping(loaded.model)
+    modules = _dropout_modules(loaded.model)
     gpus = [loaded.device] if loaded.device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
         try:
+            # Set on each module itself: train() would also switch all modules inside it.
             for module in modules:
                 module.training = True
             yield
@@ -41,16 +50,18 @@ def dropout_on(loaded: LoadedModel, seed: int) -> Iterator[None]:
                 module.training = False
 
 
-def _dropping(model: Any) -> list[Any]:
-    """The modules that drop a share above 0 while they are in training mode."""
-    return [module for module in model.modules() if _share(module) > 0]
+def _dropout_modules(model: Any) -> list[Any]:
+    """The modules with a dropout probability above 0."""
+    return [module for module in model.modules() if _dropout_probability(module) > 0]
 
 
-def _share(module: Any) -> float:
-    """The share that a module itself drops: its `p`, its attention's, or its adapter's."""
+def _dropout_probability(module: Any) -> float:
+    """The dropout probability of a module itself: its `p`, its attention's, or its adapter's."""
     import torch
 
     if isinstance(module, torch.nn.Dropout):
         return module.p
+    # A LoRA layer has one dropout module for each of its adapters.
     layers = getattr(module, "lora_dropout", {}).values()
-    return max([getattr(module, "attention_dropout", 0.0), *(_share(layer) for layer in layers)])
+    attention_dropout = getattr(module, "attention_dropout", 0.0)
+    return max([attention_dropout, *(_dropout_probability(layer) for layer in layers)])

@@ -1,13 +1,15 @@
-"""Questions in, predictions out: free decoding, the options' probabilities, or both.
+"""The inference engine: questions in, predictions out.
 
-for each batch of the plan:
-    encode each different picture once
-    for each order of the options:
-        prefix      = the prompts, run once
-        completions = greedy or sampled, from the prefix
-        log-probs   = of the options' answer strings, from the prefix and any reasoning
-    for each pass with dropout on, question by question: pictures, prefix, log-probs anew
-    a Prediction for each question
+It generates answers freely, computes the probability of each option, or both:
+
+    for each batch of the plan:
+        encode each different image once
+        for each order of the options:
+            prefix      = the prompts, run once
+            completions = greedy or sampled, from the prefix
+            log-probs   = of the options' answer strings, from the prefix and any reasoning
+        for each pass with dropout, one question at a time: images, prefix, log-probs again
+        a Prediction for each question
 """
 
 from __future__ import annotations
@@ -21,15 +23,22 @@ from typing import Any
 from medr1 import answers
 from medr1.data.roots import ImageRoot
 from medr1.infer.dropout import dropout_on
-from medr1.infer.generation import Features, Prefix, generate, prefill, sample, score
-from medr1.infer.inputs import Preparation, Question, Row, is_out_of_memory, prepared
-from medr1.infer.options import mean_shares, most_probable, shares
+from medr1.infer.generation import (
+    ImageFeatures,
+    Prefix,
+    generate,
+    prefill,
+    sample_completions,
+    score_strings,
+)
+from medr1.infer.inputs import Question, QuestionBuilder, Row, is_out_of_memory, prepare_batches
+from medr1.infer.options import mean_probabilities, most_probable, normalized_probabilities
 from medr1.infer.plan import plan_batches
 from medr1.models import LoadedModel
 from medr1.records import Failure, Prediction, Sample
 
 _DIGITS = 6
-"""Decimals of a probability: what differs beyond them is the order of additions."""
+"""Decimals of a probability; further ones depend on the order of additions, so on the batch."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +46,20 @@ class Decoding:
     """How a question is answered."""
 
     mode: str = "both"
-    """generate: free decoding. options: the most probable option. both: free decoding, and the
-    options' probabilities where there are options."""
+    """generate: write a completion. options: choose the most probable option. both: write a
+    completion, and compute the options' probabilities for questions with options."""
     max_new_tokens: int = 512
     do_sample: bool = False
+    """Sample the answer at `temperature`; otherwise decode greedily."""
     temperature: float = 0.7
     num_samples: int = 0
-    """Completions sampled beside the one answer."""
+    """Number of completions to sample besides the answer."""
     permute: int = 1
-    """Rotations of the options over which the probabilities are averaged."""
+    """Number of rotations of the options over which the probabilities are averaged."""
     dropout_samples: int = 0
-    """Passes with the model's dropout on, beside the one answer."""
+    """Number of passes with the model's dropout on, besides the answer."""
     ablate_image: str = "none"
-    """none | blank | noise | shuffle; the last is done to the samples, not here (ablation.py)."""
+    """none, blank, noise or shuffle. Shuffle has to be done to the samples (`shuffle_images`)."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +67,34 @@ class _RowOutput:
     """The model's output for one row: a completion, option probabilities, or both."""
 
     text: str | None = None
+    """The completion."""
     num_tokens: int | None = None
     finish_reason: str | None = None
     samples: tuple[str, ...] = ()
+    """Further sampled completions."""
     probabilities: Mapping[str, float] | None = None
-    """By the row's own letters."""
+    """Answer -> probability, by the letters of the row, which may be rotated."""
 
 
 def predict(
     loaded: LoadedModel, samples: Sequence[Sample], *, batch_size: int = 1, **arguments: Any
 ) -> list[Prediction]:
-    """The answers to all samples, in order; the further arguments are those of predict_batches."""
+    """Answer all samples.
+
+    Args:
+        loaded: The model.
+        samples: The questions.
+        batch_size: Most questions in a batch.
+        **arguments: Further arguments of `predict_batches`; `image_root` is required.
+
+    Returns:
+        The predictions in the order of the samples.
+    """
     plan = plan_batches(samples, arguments["image_root"], batch_size)
-    made: dict[int, Prediction] = {}
+    predictions: dict[int, Prediction] = {}
     for batch in predict_batches(loaded, samples, plan, **arguments):
-        made.update(batch)
-    return [made[index] for index in range(len(samples))]
+        predictions.update(batch)
+    return [predictions[index] for index in range(len(samples))]
 
 
 def predict_batches(
@@ -82,21 +104,37 @@ def predict_batches(
     *,
     image_root: ImageRoot,
     failures: Mapping[int, Failure] | None = None,
-    perturbed: Mapping[int, tuple[str, int]] | None = None,
+    perturbations: Mapping[int, tuple[str, int]] | None = None,
     prompt: str | None = None,
     decoding: Decoding = Decoding(),
     seed: int = 0,
     streamer: Any = None,
 ) -> Iterator[dict[int, Prediction]]:
-    """The answers to the batches of a plan (indices into samples), each batch by index.
+    """Answer the batches of a plan one after the other.
 
-    `failures` are items already known to be unusable, by index; `perturbed` has the kind and
-    severity by which an item's pictures are perturbed. `prompt` overrides the checkpoint's own.
-    Sampling depends on the seed and the item's id alone. What does not fit into memory is halved,
-    down to single items; an item that cannot be answered has an error.
-    `streamer` (transformers) is given a single item's completion while it is written.
+    A batch that does not fit into memory is halved, down to single items. An item that cannot be
+    answered has an error in its prediction.
+
+    Args:
+        loaded: The model.
+        samples: All questions of the input.
+        plan: Batches of positions in `samples` (`plan_batches`).
+        image_root: Where relative image paths start.
+        failures: Position -> why an item is already known to be unusable.
+        perturbations: Position -> (kind, severity) of the perturbation of the item's images.
+        prompt: A prompt template that overrides the checkpoint's own.
+        decoding: How questions are answered.
+        seed: Seed of all sampling, which depends on it and the item's id only.
+        streamer: A transformers streamer, which receives the completion of a single item while it
+            is generated.
+
+    Returns:
+        For each batch: position -> prediction.
+
+    Raises:
+        InputError: The model cannot be asked at all, such as without room for a prompt.
     """
-    preparation = Preparation(
+    builder = QuestionBuilder(
         loaded,
         image_root,
         prompt,
@@ -104,25 +142,32 @@ def predict_batches(
         decoding.ablate_image,
         seed,
         decoding.max_new_tokens,
-        perturbed or {},
+        perturbations or {},
     )
-    for questions, failed in prepared(preparation, plan, samples, failures or {}):
-        made = {i: Prediction(samples[i], error=failure) for i, failure in failed.items()}
+    for questions, failed in prepare_batches(builder, plan, samples, failures or {}):
+        predictions = {i: Prediction(samples[i], error=failure) for i, failure in failed.items()}
         if decoding.mode == "options":
-            for question in [q for q in questions if not q.rows[0].answers]:
+            for question in [
+                question for question in questions if not question.rows[0].answer_strings
+            ]:
                 questions.remove(question)
-                made[question.index] = _failed(question, "no_options", "it has no options to score")
-        made.update(_answered(_BatchPredictor(loaded, decoding, seed, streamer), questions))
-        yield dict(sorted(made.items()))
+                reason = "it has no options to score"
+                predictions[question.index] = _failed_prediction(question, "no_options", reason)
+        predictor = _BatchPredictor(loaded, decoding, seed, streamer)
+        predictions.update(_predict_or_halve(predictor, questions))
+        yield dict(sorted(predictions.items()))
 
 
-def _failed(question: Question, code: str, reason: str) -> Prediction:
+def _failed_prediction(question: Question, code: str, reason: str) -> Prediction:
+    """A prediction without an answer, and why."""
     message = f"item {question.sample.id}: {reason}."
     return Prediction(question.sample, image_notes=question.notes, error=Failure(code, message))
 
 
-def _answered(predictor: _BatchPredictor, questions: list[Question]) -> dict[int, Prediction]:
-    """The answers to one batch, or to its halves where it does not fit into memory."""
+def _predict_or_halve(
+    predictor: _BatchPredictor, questions: list[Question]
+) -> dict[int, Prediction]:
+    """The predictions of one batch; where it does not fit into memory, of its two halves."""
     import torch
 
     if not questions:
@@ -133,19 +178,22 @@ def _answered(predictor: _BatchPredictor, questions: list[Question]) -> dict[int
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    # outside of the except clause, whose traceback holds the tensors
+    # Outside of the except clause: there the traceback keeps the tensors in memory.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(questions) == 1:
         reason = "it does not fit into memory; use a smaller image, or another device"
-        return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
-    half = len(questions) // 2
-    return {**_answered(predictor, questions[:half]), **_answered(predictor, questions[half:])}
+        return {questions[0].index: _failed_prediction(questions[0], "out_of_memory", reason)}
+    middle = len(questions) // 2
+    return {
+        **_predict_or_halve(predictor, questions[:middle]),
+        **_predict_or_halve(predictor, questions[middle:]),
+    }
 
 
 @dataclass(frozen=True)
 class _BatchPredictor:
-    """Predicts the answers to one batch of questions."""
+    """Predicts the answers to a batch of questions, called under torch.inference_mode."""
 
     loaded: LoadedModel
     decoding: Decoding
@@ -153,75 +201,96 @@ class _BatchPredictor:
     streamer: Any
 
     def __call__(self, questions: Sequence[Question]) -> dict[int, Prediction]:
-        features = Features(self.loaded, [question.rows[0] for question in questions])
+        """Position of each question -> its prediction."""
+        # The images are the same in every order of the options.
+        features = ImageFeatures(self.loaded, [question.rows[0] for question in questions])
         outputs: dict[int, list[_RowOutput]] = {question.index: [] for question in questions}
-        for turn in range(max(len(question.rows) for question in questions)):
-            asked = [question for question in questions if turn < len(question.rows)]
-            row_outputs = self._ask(asked, turn, features, answers=turn == 0)
-            for question, row_output in zip(asked, row_outputs, strict=True):
+        for rotation in range(max(len(question.rows) for question in questions)):
+            # A question with fewer options has fewer rotations.
+            remaining = [question for question in questions if rotation < len(question.rows)]
+            row_outputs = self._row_outputs(remaining, rotation, features, is_answer=rotation == 0)
+            for question, row_output in zip(remaining, row_outputs, strict=True):
                 outputs[question.index].append(row_output)
-        return {q.index: self._prediction(q, outputs[q.index]) for q in questions}
+        return {
+            question.index: self._prediction(question, outputs[question.index])
+            for question in questions
+        }
 
-    def _passes(self, question: Question) -> tuple[dict[str, float], ...]:
-        """The options' probabilities of each pass with dropout on; none where a pass has none.
+    def _dropout_passes(self, question: Question) -> tuple[dict[str, float], ...]:
+        """The options' probabilities of each pass with dropout; () where one pass has none.
 
-        It is asked alone: what is dropped depends on the item and the pass, not on the batch.
+        A question is asked alone here, so that what is dropped depends on the item and the number
+        of the pass, and not on the rest of the batch.
         """
         passes = []
-        for number in range(self.decoding.dropout_samples if question.rows[0].answers else 0):
+        num_passes = self.decoding.dropout_samples if question.rows[0].answer_strings else 0
+        for number in range(num_passes):
             with dropout_on(self.loaded, self._seed(question, f"dropout {number}")):
-                features = Features(self.loaded, question.rows[:1])
+                features = ImageFeatures(self.loaded, question.rows[:1])
                 outputs = [
                     output
-                    for turn in range(len(question.rows))
-                    for output in self._ask([question], turn, features, answers=False)
+                    for rotation in range(len(question.rows))
+                    for output in self._row_outputs([question], rotation, features, is_answer=False)
                 ]
-            by_order = _by_order(question, outputs)
+            by_order = _probabilities_by_order(question, outputs)
+            # An order has no probabilities where a number is not finite, or no answer followed the
+            # reasoning. A mean over the other orders would favour some letters.
             if len(by_order) < len(outputs):
                 return ()
-            passes.append(_rounded(mean_shares(by_order), question.rows[0].answers))
+            passes.append(_rounded(mean_probabilities(by_order), question.rows[0].answer_strings))
         return tuple(passes)
 
-    def _ask(
-        self, questions: Sequence[Question], turn: int, features: Features, *, answers: bool
+    def _row_outputs(
+        self,
+        questions: Sequence[Question],
+        rotation: int,
+        features: ImageFeatures,
+        *,
+        is_answer: bool,
     ) -> list[_RowOutput]:
-        """The model's outputs for these questions, with the options in one order.
+        """Run the model on these questions, with the options in one order.
 
-        `answers`: the completion is the answer; otherwise only the probabilities are used.
+        `is_answer`: the completion is the prediction's answer; otherwise only the probabilities
+        are used.
         """
-        rows = [question.rows[turn] for question in questions]
+        rows = [question.rows[rotation] for question in questions]
         generates = self.decoding.mode != "options"
-        scored = [bool(row.answers) and self.decoding.mode != "generate" for row in rows]
-        # probabilities need a text only behind reasoning
-        writes = generates and (answers or any(row.reasons_first for row in rows))
+        scored = [bool(row.answer_strings) and self.decoding.mode != "generate" for row in rows]
+        # Probabilities alone need a completion only where reasoning comes before the answer.
+        writes = generates and (is_answer or any(row.reasons_first for row in rows))
         prefix = prefill(self.loaded, rows, features)
-        texts: list[tuple[str, list[int], str]] = [("", [], "")] * len(rows)
+        completions: list[tuple[str, list[int], str]] = [("", [], "")] * len(rows)
         if writes:
-            texts = self._write(questions, prefix, self.streamer if answers else None)
+            completions = self._complete(questions, prefix, self.streamer if is_answer else None)
+        # Rows without options to score take part with no strings, and get no scores.
         scores: list[list[float]] = [[] for _ in rows]
         if any(scored):
             tokens = [
-                self._strings(row, text, ids, writes) if wanted else ([], [])
-                for row, wanted, (text, ids, _) in zip(rows, scored, texts, strict=True)
+                self._reasoning_and_strings(row, text, token_ids, writes) if is_scored else ([], [])
+                for row, is_scored, (text, token_ids, _) in zip(
+                    rows, scored, completions, strict=True
+                )
             ]
-            scores = score(self.loaded, prefix, *zip(*tokens, strict=True))
-        more: list[list[str]] = [[] for _ in rows]
-        if generates and answers and self.decoding.num_samples:
-            more = self._sample(questions, prefix)
+            scores = score_strings(self.loaded, prefix, *zip(*tokens, strict=True))
+        samples: list[list[str]] = [[] for _ in rows]
+        if generates and is_answer and self.decoding.num_samples:
+            samples = self._sample(questions, prefix)
         return [
             _RowOutput(
                 text if writes else None,
-                len(ids) if writes else None,
-                finish or None,
-                tuple(others),
-                shares(dict(zip(row.answers, logps, strict=True))) if logps else None,
+                len(token_ids) if writes else None,
+                finish_reason or None,
+                tuple(row_samples),
+                normalized_probabilities(dict(zip(row.answer_strings, logps, strict=True)))
+                if logps
+                else None,
             )
-            for row, (text, ids, finish), others, logps in zip(
-                rows, texts, more, scores, strict=True
+            for row, (text, token_ids, finish_reason), row_samples, logps in zip(
+                rows, completions, samples, scores, strict=True
             )
         ]
 
-    def _write(
+    def _complete(
         self, questions: Sequence[Question], prefix: Prefix, streamer: Any
     ) -> list[tuple[str, list[int], str]]:
         """(completion, its tokens, finish reason) of each row."""
@@ -229,75 +298,89 @@ class _BatchPredictor:
         if self.decoding.do_sample:
             seeds = [[self._seed(question, 0)] for question in questions]
             temperature = self.decoding.temperature
-            sampled = sample(
+            sampled = sample_completions(
                 self.loaded, prefix, max_new_tokens, temperature, seeds, streamer=streamer
             )
-            new = [ids for (ids,) in sampled]
+            completions = [token_ids for (token_ids,) in sampled]
         else:
-            new = generate(self.loaded, prefix, max_new_tokens, streamer=streamer)
-        return [self._cut(ids) for ids in new]
+            completions = generate(self.loaded, prefix, max_new_tokens, streamer=streamer)
+        return [self._cut_at_end(token_ids) for token_ids in completions]
 
     def _sample(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
+        """The further samples of each row; the seed number 0 is that of a sampled answer."""
         numbers = range(1, self.decoding.num_samples + 1)
         seeds = [[self._seed(question, number) for number in numbers] for question in questions]
-        new = sample(
+        sampled = sample_completions(
             self.loaded, prefix, self.decoding.max_new_tokens, self.decoding.temperature, seeds
         )
-        return [[self._cut(ids)[0] for ids in row] for row in new]
+        return [[self._cut_at_end(token_ids)[0] for token_ids in row] for row in sampled]
 
     def _seed(self, question: Question, number: int | str) -> int:
-        """The seed of one completion, or pass, of one item."""
+        """The seed of one completion, or of one pass with dropout, of one item."""
         name = f"{self.seed} {number} {question.sample.id}"
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:7], "big")
 
-    def _cut(self, ids: list[int]) -> tuple[str, list[int], str]:
-        """One completion up to and without its end token; "length" where none was reached."""
-        ends = self.loaded.model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        stop = next((place for place, token in enumerate(ids) if token in ends), None)
-        text = self._text(ids[:stop]).strip()
-        return text, ids[:stop], "length" if stop is None else "stop"
+    def _cut_at_end(self, token_ids: list[int]) -> tuple[str, list[int], str]:
+        """A completion without its end token and what follows; "length" where it has none."""
+        end_tokens = self.loaded.model.generation_config.eos_token_id
+        end_tokens = set(end_tokens if isinstance(end_tokens, list) else [end_tokens])
+        stop = next(
+            (position for position, token in enumerate(token_ids) if token in end_tokens), None
+        )
+        text = self._text(token_ids[:stop]).strip()
+        return text, token_ids[:stop], "length" if stop is None else "stop"
 
-    def _text(self, ids: list[int]) -> str:
-        return self.loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
+    def _text(self, token_ids: list[int]) -> str:
+        return self.loaded.processor.tokenizer.decode(token_ids, skip_special_tokens=True)
 
-    def _strings(
-        self, row: Row, text: str, ids: list[int], written: bool
+    def _reasoning_and_strings(
+        self, row: Row, text: str, token_ids: list[int], written: bool
     ) -> tuple[list[int], list[list[int]]]:
-        """The reasoning tokens before the answer's place, and the answer strings' tokens there.
+        """The tokens of the reasoning before the answer, and the tokens of each answer string.
 
-        Where reasoning was asked for and no answer follows it, there is no such place: none.
+        Without a completion (mode options), or where the prompt asks for no reasoning, the strings
+        come right after the prompt. Where reasoning was asked for but the completion has no
+        <answer> tag, there is no place for an answer, and so no strings.
         """
         lead = ""
-        before: list[int] = []
+        reasoning: list[int] = []
         if row.reasons_first and written:
-            place = text.rfind("<answer>")
-            if place < 0:
+            position = text.rfind("<answer>")
+            if position < 0:
                 return [], []
-            whole = self._text(ids)
-            place += len(whole) - len(whole.lstrip())
-            ends = range(len(ids) + 1)
-            num_before = bisect_right(ends, place, key=lambda n: len(self._text(ids[:n]))) - 1
-            before = ids[:num_before]
-            lead = whole[len(self._text(before)) : place]
+            decoded = self._text(token_ids)
+            # `text` is `decoded` without surrounding blanks, so its positions are smaller.
+            position += len(decoded) - len(decoded.lstrip())
+            # A token may hold both the end of the reasoning and the beginning of the tag, such as
+            # " <". Take the most tokens whose text ends before the tag. What is left of the text
+            # before the tag, here the blank, goes in front of each string.
+            counts = range(len(token_ids) + 1)
+            num_tokens = (
+                bisect_right(counts, position, key=lambda n: len(self._text(token_ids[:n]))) - 1
+            )
+            reasoning = token_ids[:num_tokens]
+            lead = decoded[len(self._text(reasoning)) : position]
         tokenizer = self.loaded.processor.tokenizer
-        return before, [
-            tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
-            for answer in row.answers.values()
+        return reasoning, [
+            tokenizer(lead + string, add_special_tokens=False)["input_ids"]
+            for string in row.answer_strings.values()
         ]
 
     def _prediction(self, question: Question, outputs: Sequence[_RowOutput]) -> Prediction:
-        """One entry of the results, from the outputs for each order of the options."""
+        """One entry of results.json, from the outputs for each order of the options."""
+        # The first row has the options in their own order.
         original, first = question.sample, question.rows[0]
-        by_order = _by_order(question, outputs)
-        whole = len(by_order) == len(outputs)
-        if self.decoding.mode == "options" and not whole:
-            return _failed(question, "non_finite", "the model's numbers are not finite")
-        probabilities = mean_shares(by_order) if whole else None
+        by_order = _probabilities_by_order(question, outputs)
+        all_scored = len(by_order) == len(outputs)
+        if self.decoding.mode == "options" and not all_scored:
+            return _failed_prediction(question, "non_finite", "the model's numbers are not finite")
+        probabilities = mean_probabilities(by_order) if all_scored else None
         text = outputs[0].text
+        # In mode options the answer string of the best option is taken as the completion, so that
+        # it is read by the same rules as generated text.
         if text is None and probabilities:
-            text = first.answers[most_probable(probabilities)]
+            text = first.answer_strings[most_probable(probabilities)]
         extraction = answers.extract(
             text or "",
             options=original.options,
@@ -311,33 +394,42 @@ class _BatchPredictor:
             extracted_answer=extraction.answer,
             extraction=extraction.method,
             reasoning=extraction.reasoning,
-            option_probs=_rounded(probabilities, first.answers) if probabilities else None,
+            option_probs=_rounded(probabilities, first.answer_strings) if probabilities else None,
             confidence=_confidence(probabilities, extraction.answer),
             circular_answers=tuple(map(most_probable, by_order))
-            if whole and len(outputs) > 1
+            if all_scored and len(outputs) > 1
             else (),
-            dropout_probs=self._passes(question),
+            dropout_probs=self._dropout_passes(question),
             finish_reason=outputs[0].finish_reason,
             num_tokens=outputs[0].num_tokens,
             image_notes=question.notes,
         )
 
 
-def _by_order(question: Question, outputs: Sequence[_RowOutput]) -> list[dict[str, float]]:
-    """The probabilities by the sample's own letters, of the orders that have them."""
+def _probabilities_by_order(
+    question: Question, outputs: Sequence[_RowOutput]
+) -> list[dict[str, float]]:
+    """The probabilities in each order that has them, by the letters of the sample.
+
+    "yes" and "no" are no letters and stay as they are.
+    """
     return [
-        {row.original.get(answer, answer): p for answer, p in output.probabilities.items()}
+        {
+            row.original_letters.get(answer, answer): probability
+            for answer, probability in output.probabilities.items()
+        }
         for row, output in zip(question.rows, outputs, strict=True)
         if output.probabilities
     ]
 
 
 def _rounded(probabilities: Mapping[str, float], answers: Iterable[str]) -> dict[str, float]:
+    """The probabilities of these answers, in this order, rounded to _DIGITS decimals."""
     return {answer: round(probabilities[answer], _DIGITS) for answer in answers}
 
 
 def _confidence(probabilities: Mapping[str, float] | None, answer: str | None) -> float | None:
-    """The probability of the extracted answer, where it is one of the options."""
+    """The probability of the extracted answer, if it is one of the options."""
     if not probabilities or answer is None or answer not in probabilities:
         return None
     return round(probabilities[answer], _DIGITS)

@@ -1,8 +1,9 @@
-"""The model's passes over a batch: the prompt once, then whatever is to be said after it.
+"""The model's forward passes over a batch: the prompts once, then completions and scores.
 
-    features  = the vision tower, once for each different picture
-    prefix    = the prompt without its last token, as cached keys and values
-    generate, sample, score: each goes on from the prefix and leaves it as it was
+    features  = the vision tower's output, computed once for each different image
+    prefix    = the prompts without their last tokens, as cached keys and values
+    generate, sample_completions, score_strings: each continues from the prefix, and leaves it
+                as it was
 
 Shapes: B rows, P prompt tokens (left padded), T new tokens, R rows times samples, Q packed tokens,
 K keys (prompt and packed), V vocabulary.
@@ -16,104 +17,135 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medr1.infer.inputs import Picture, Row
-from medr1.infer.options import pack
+from medr1.infer.inputs import ImagePatches, Row
+from medr1.infer.options import pack_strings
 from medr1.models import LoadedModel
 
 if TYPE_CHECKING:
     import torch
 
 
-class Features:
-    """What the vision tower makes of each different picture of a batch, made once."""
+class ImageFeatures:
+    """The vision tower's output for each different image of a batch, computed once."""
 
     def __init__(self, loaded: LoadedModel, rows: Sequence[Row]) -> None:
         import torch
 
-        self._place: dict[Picture, int] = {}
-        pictures: list[Picture] = []
+        # Image -> its position among the features. Images compare by identity.
+        self._position: dict[ImagePatches, int] = {}
+        images: list[ImagePatches] = []
         for row in rows:
-            for picture in row.pictures:
-                if picture not in self._place:
-                    self._place[picture] = len(pictures)
-                    pictures.append(picture)
+            for image in row.images:
+                if image not in self._position:
+                    self._position[image] = len(images)
+                    images.append(image)
         self._features = None
-        # transformers before 5.23 does not take them; there each row brings its own pixels
-        given_apart = "mm_encoder_outputs" in inspect.signature(loaded.model.forward).parameters
-        if pictures and given_apart:
+        # transformers before 5.23 does not accept features; there each row brings its own pixels
+        takes_features = "mm_encoder_outputs" in inspect.signature(loaded.model.forward).parameters
+        if images and takes_features:
             self._features = loaded.model.get_image_features(
-                torch.cat([picture.patches for picture in pictures]).to(loaded.device),
-                torch.cat([picture.grid for picture in pictures]).to(loaded.device),
+                torch.cat([image.patches for image in images]).to(loaded.device),
+                torch.cat([image.grid for image in images]).to(loaded.device),
                 return_dict=True,
             )
 
     def inputs(self, rows: Sequence[Row], device: torch.device) -> dict[str, Any]:
-        """The arguments by which the model sees the pictures of these rows."""
+        """The model's keyword arguments that carry the images of these rows.
+
+        Args:
+            rows: Rows of the batch; an image may occur in several.
+            device: The model's device.
+
+        Returns:
+            The features as `mm_encoder_outputs`, or `pixel_values` where transformers does not
+            accept features; {} without images.
+        """
         import torch
 
-        pictures = [picture for row in rows for picture in row.pictures]
-        if not pictures:
+        images = [image for row in rows for image in row.images]
+        if not images:
             return {}
         if self._features is None:
-            return {"pixel_values": torch.cat([picture.patches for picture in pictures]).to(device)}
-        order = [self._place[picture] for picture in pictures]
-        chosen = copy.copy(self._features)
-        chosen.pooler_output = tuple(self._features.pooler_output[i] for i in order)
+            return {"pixel_values": torch.cat([image.patches for image in images]).to(device)}
+        positions = [self._position[image] for image in images]
+        selected = copy.copy(self._features)
+        selected.pooler_output = tuple(self._features.pooler_output[i] for i in positions)
+        # Qwen3-VL has features of several layers of its vision tower.
         if (layers := getattr(self._features, "deepstack_features", None)) is not None:
-            chosen.deepstack_features = [tuple(layer[i] for i in order) for layer in layers]
-        return {"mm_encoder_outputs": {"image": chosen}}
+            selected.deepstack_features = [tuple(layer[i] for i in positions) for layer in layers]
+        return {"mm_encoder_outputs": {"image": selected}}
 
 
 @dataclass
 class Prefix:
-    """The prompts of B rows, all but their last tokens in the cache."""
+    """The prompts of B rows, with the keys and values of all but their last tokens.
+
+    The last token is left out, because the model predicts the first new token from it.
+    """
 
     ids_BP: torch.Tensor
+    """Token ids, left padded."""
     mask_BP: torch.Tensor
+    """1 for a token, 0 for padding."""
     last_B: torch.Tensor
     """Position of the last prompt token, the same on each axis of the rotary embedding."""
     deltas_B1: torch.Tensor
-    """What the model adds to the count of tokens to have their positions."""
+    """The model's `rope_deltas`: a new token's position is the count of tokens before it plus this.
+
+    Not 0 with images, because an image takes fewer positions than it has tokens.
+    """
     cache: Any
+    """transformers' cache of keys and values."""
 
     def trim(self) -> None:
-        """Drop from the cache what was written behind the prompt."""
+        """Remove from the cache what was added after the prompt."""
         surplus = self.cache.get_seq_length() - self.ids_BP.shape[1] + 1
         if surplus:
             self.cache.crop(-surplus)
 
 
-def prefill(loaded: LoadedModel, rows: Sequence[Row], features: Features) -> Prefix:
-    """Run the prompts through the model, each picture's features in its place."""
+def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -> Prefix:
+    """Run the prompts through the model, and keep their keys and values.
+
+    Args:
+        loaded: The model.
+        rows: The prompts.
+        features: The features of the images of these rows.
+    """
     import torch
 
     from medr1.caching import grow_in_blocks
 
-    width = max(len(row.ids) for row in rows)
+    width = max(len(row.token_ids) for row in rows)
     pad = loaded.processor.tokenizer.pad_token_id
-    ids_BP = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
-    mask_BP = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows])
+    ids_BP = torch.tensor([[pad] * (width - len(row.token_ids)) + row.token_ids for row in rows])
+    mask_BP = torch.tensor(
+        [[0] * (width - len(row.token_ids)) + [1] * len(row.token_ids) for row in rows]
+    )
     ids_BP, mask_BP = ids_BP.to(loaded.device), mask_BP.to(loaded.device)
-    grids = [picture.grid for row in rows for picture in row.pictures]
+    grids = [image.grid for row in rows for image in row.images]
+    # Without images positions count the tokens, the same on all three axes. With images the model
+    # computes them: time, height and width of each patch.
     positions_3BP = (mask_BP.cumsum(-1) - 1).clamp(min=0).expand(3, -1, -1)
     deltas_B1 = torch.zeros((len(rows), 1), dtype=torch.long, device=loaded.device)
-    inner = loaded.model.model
+    inner = loaded.model.model  # the model without its output layer: no logits are needed here
     if grids:
         grid = torch.cat(grids).to(loaded.device)
         is_image_BP = ((ids_BP == loaded.model.config.image_token_id) & (mask_BP == 1)).int()
         positions_3BP, deltas_B1 = inner.get_rope_index(
             ids_BP, image_grid_thw=grid, attention_mask=mask_BP, mm_token_type_ids=is_image_BP
         )
-    seen = features.inputs(rows, loaded.device)
-    if "pixel_values" in seen:
-        seen["image_grid_thw"] = grid
+    image_inputs = features.inputs(rows, loaded.device)
+    if "pixel_values" in image_inputs:
+        image_inputs["image_grid_thw"] = grid
     out = inner(
         input_ids=ids_BP[:, :-1],
         attention_mask=mask_BP[:, :-1],
         position_ids=positions_3BP[..., :-1],
         use_cache=True,
-        **seen,
+        **image_inputs,
     )
+    # Otherwise each new token would copy the whole cache.
     grow_in_blocks(out.past_key_values)
     return Prefix(ids_BP, mask_BP, positions_3BP[0, :, -1], deltas_B1, out.past_key_values)
 
@@ -121,9 +153,22 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: Features) -> Pre
 def generate(
     loaded: LoadedModel, prefix: Prefix, max_new_tokens: int, **arguments: Any
 ) -> list[list[int]]:
-    """The greedy completion of each row; its end token, where it has one, is its last."""
+    """Generate the greedy completion of each row.
+
+    Args:
+        loaded: The model.
+        prefix: The prompts; unchanged afterwards.
+        max_new_tokens: Most tokens of a completion.
+        **arguments: Further arguments of transformers' `generate`, such as a streamer.
+
+    Returns:
+        Token ids of each completion. After its end token come padding tokens, up to the longest
+        completion of the batch.
+    """
+    # The model reads the positions of new tokens from this attribute.
     loaded.model.model.rope_deltas = prefix.deltas_B1
     output = loaded.model.generate(
+        # All prompt tokens are given, and the one that the cache lacks, the last, is run.
         input_ids=prefix.ids_BP,
         attention_mask=prefix.mask_BP,
         past_key_values=prefix.cache,
@@ -132,14 +177,14 @@ def generate(
         temperature=None,
         top_k=None,
         top_p=None,
-        # the checkpoint's repetition_penalty is left in force, as the field's evaluations leave it
+        # The checkpoint's repetition_penalty stays in force, as in the field's evaluations.
         **arguments,
     )
     prefix.trim()
     return output[:, prefix.ids_BP.shape[1] :].tolist()
 
 
-def sample(
+def sample_completions(
     loaded: LoadedModel,
     prefix: Prefix,
     max_new_tokens: int,
@@ -147,14 +192,26 @@ def sample(
     seeds: Sequence[Sequence[int]],
     **arguments: Any,
 ) -> list[list[list[int]]]:
-    """Completions of each row, one for each of its seeds (as many in every row).
+    """Sample completions of each row, one for each of its seeds.
 
-    A completion depends on its prompt and seed alone, not on what else is in the batch.
+    A completion depends on its prompt and seed only, not on the rest of the batch.
+
+    Args:
+        loaded: The model.
+        prefix: The prompts; unchanged afterwards.
+        max_new_tokens: Most tokens of a completion.
+        temperature: The logits are divided by it; above 0.
+        seeds: For each row as many seeds as completions, the same number in every row.
+        **arguments: Further arguments of transformers' `generate`, such as a streamer.
+
+    Returns:
+        For each row, for each seed: token ids, as `generate` returns them.
     """
     import torch
     from transformers import LogitsProcessorList
 
-    n = len(seeds[0])
+    num_samples = len(seeds[0])
+    # One uniform number for each token, drawn on the CPU: the same on every device.
     draws_RT = torch.stack(
         [
             torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed))
@@ -163,58 +220,77 @@ def sample(
         ]
     ).to(loaded.device)
     repeated = Prefix(
-        prefix.ids_BP.repeat_interleave(n, 0),
-        prefix.mask_BP.repeat_interleave(n, 0),
-        prefix.last_B.repeat_interleave(n, 0),
-        prefix.deltas_B1.repeat_interleave(n, 0),
+        prefix.ids_BP.repeat_interleave(num_samples, 0),
+        prefix.mask_BP.repeat_interleave(num_samples, 0),
+        prefix.last_B.repeat_interleave(num_samples, 0),
+        prefix.deltas_B1.repeat_interleave(num_samples, 0),
         copy.copy(prefix.cache),
     )
-    # new layers over the same tensors: repeating replaces those of the copy
+    # New layer objects with the same tensors: repeating replaces the copy's tensors, and the
+    # prefix keeps its own.
     repeated.cache.layers = [copy.copy(layer) for layer in prefix.cache.layers]
-    repeated.cache.batch_repeat_interleave(n)
-    drawer = _drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
+    repeated.cache.batch_repeat_interleave(num_samples)
+    drawer = _token_drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
     processors = LogitsProcessorList([drawer])
     flat = generate(loaded, repeated, max_new_tokens, logits_processor=processors, **arguments)
-    return [flat[start : start + n] for start in range(0, len(flat), n)]
+    return [flat[start : start + num_samples] for start in range(0, len(flat), num_samples)]
 
 
-def _drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float) -> Any:
-    """A logits processor that leaves each row one token, drawn by the row's own numbers.
+def _token_drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float) -> Any:
+    """A logits processor that samples: it leaves each row one token, the drawn one.
 
-    The token is the one in whose share of the cumulated distribution the number falls.
+    Greedy decoding then has no other choice. The token is drawn by inverting the cumulative
+    distribution: with probabilities 0.5, 0.3, 0.2 the number 0.6 draws the second token.
     """
     import torch
     from transformers import LogitsProcessor
 
-    class Drawer(LogitsProcessor):
+    class TokenDrawer(LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
             step = input_ids.shape[1] - prompt_length
-            exact = torch.float32 if scores.device.type == "mps" else torch.float64
-            shares_RV = (scores.to(exact) / temperature).softmax(-1)
-            reached_RV = shares_RV.cumsum(-1)
-            wanted_R1 = draws_RT[:, step : step + 1].to(exact) * reached_RV[:, -1:]
-            chosen_R1 = torch.searchsorted(reached_RV, wanted_R1, right=True)
+            # float64, so that the sum over the vocabulary is accurate; MPS does not have it.
+            dtype = torch.float32 if scores.device.type == "mps" else torch.float64
+            probabilities_RV = (scores.to(dtype) / temperature).softmax(-1)
+            cumulative_RV = probabilities_RV.cumsum(-1)
+            # The last cumulative value is 1 but for rounding.
+            target_R1 = draws_RT[:, step : step + 1].to(dtype) * cumulative_RV[:, -1:]
+            # The first token whose cumulative probability is above the target.
+            chosen_R1 = torch.searchsorted(cumulative_RV, target_R1, right=True)
             chosen_R1 = chosen_R1.clamp(max=scores.shape[-1] - 1)
             return torch.full_like(scores, -torch.inf).scatter_(-1, chosen_R1, 0.0)
 
-    return Drawer()
+    return TokenDrawer()
 
 
-def score(
+def score_strings(
     loaded: LoadedModel,
     prefix: Prefix,
     reasoning: Sequence[Sequence[int]],
     strings: Sequence[Sequence[Sequence[int]]],
 ) -> list[list[float]]:
-    """The log-probability of each string of each row, behind its prompt and reasoning (tokens)."""
+    """Compute the log-probability of each string after the prompt and reasoning of its row.
+
+    All strings are scored in one forward pass (`options`).
+
+    Args:
+        loaded: The model.
+        prefix: The prompts; unchanged afterwards.
+        reasoning: For each row the token ids between prompt and string; may be empty.
+        strings: For each row the token ids of its strings.
+
+    Returns:
+        For each row, for each string: the sum of its tokens' log-probabilities (natural logarithm).
+    """
     import torch
 
     if not any(strings):
         return [[] for _ in strings]
-    last = prefix.ids_BP[:, -1].tolist()
-    shared = [[token, *said] for token, said in zip(last, reasoning, strict=True)]
-    packed = pack(shared, strings, loaded.processor.tokenizer.pad_token_id)
+    last_tokens = prefix.ids_BP[:, -1].tolist()
+    shared = [[last, *tokens] for last, tokens in zip(last_tokens, reasoning, strict=True)]
+    packed = pack_strings(shared, strings, loaded.processor.tokenizer.pad_token_id)
     device = loaded.device
+    # Keys are the cached prompt, then the packed tokens; visible ones get 0 added to their score,
+    # the others the lowest number of the dtype.
     prompt_BQP = prefix.mask_BP[:, None, :-1].bool().expand(-1, packed.ids_BQ.shape[1], -1)
     visible_BQK = torch.cat([prompt_BQP, packed.visible_BQQ.to(device)], dim=-1)
     mask_BQK = torch.zeros(visible_BQK.shape, dtype=loaded.dtype, device=device)
@@ -228,10 +304,12 @@ def score(
         use_cache=True,
     ).last_hidden_state
     prefix.trim()
+    # Logits are computed only at the positions that predict a token of a string.
     logits = loaded.model.lm_head(hidden_BQ[packed.rows, packed.queries])
     logps = logits.float().log_softmax(-1)
-    found = logps[range(len(packed.targets)), packed.targets].double().cpu()
+    token_logps = logps[range(len(packed.targets)), packed.targets].double().cpu()
+    # The sum over the tokens of each string, with the strings numbered over all rows.
     owners = torch.tensor(packed.strings)
-    number = sum(map(len, strings))
-    sums = torch.zeros(number, dtype=torch.double).index_add_(0, owners, found).tolist()
+    num_strings = sum(map(len, strings))
+    sums = torch.zeros(num_strings, dtype=torch.double).index_add_(0, owners, token_logps).tolist()
     return [[sums.pop(0) for _ in row] for row in strings]

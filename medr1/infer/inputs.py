@@ -1,6 +1,6 @@
-"""From samples to what the model takes: prompts as token ids, pictures as patches.
+"""From samples to model inputs: prompts as token ids, images as patches.
 
-Beside a GPU this runs in worker threads, while the model is busy with the batch before.
+With a GPU this runs in worker threads, while the model works on the batch before.
 """
 
 from __future__ import annotations
@@ -26,195 +26,256 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-Shown = tuple[str, tuple[str, int] | None]
-"""An image's name, and the kind and severity by which it is perturbed."""
+ImageVariant = tuple[str, tuple[str, int] | None]
+"""An image as one question shows it: (path, (kind, severity) of its perturbation or None)."""
 
 WORKERS = 4
-"""Threads that prepare batches; they wait on files and on libraries that release the lock."""
+"""Threads that prepare batches; they wait for files and for libraries that release the lock."""
 
 MAX_PIXELS_AT_ONCE = 36_000_000
-"""Of the decoded images of a batch: from there on they become patches before the next is opened."""
+"""Limits the decoded images of a batch in memory: once they have so many pixels, they are turned
+into patches before the next image is opened."""
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """One decoded image as the vision tower takes it."""
+class ImagePatches:
+    """One image in the form that the vision tower takes. Compared by identity."""
 
     patches: torch.Tensor
     """(patches, values of a patch)"""
     grid: torch.Tensor
-    """(1, 3): frames, rows and columns of patches."""
+    """(1, 3): number of frames, of rows and of columns of patches."""
     notes: tuple[str, ...]
+    """What was done to the image, such as "windowed 0..4095 (I;16)"."""
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One prompt: a question with its options in one order."""
+    """One prompt, a row of the batch: a question with its options in one order."""
 
-    ids: list[int]
-    pictures: tuple[Picture, ...]
-    original: Mapping[str, str]
-    """The letter here -> the letter in the sample."""
-    answers: Mapping[str, str]
-    """What can be answered here -> the string that says so (options.answer_strings)."""
+    token_ids: list[int]
+    """Token ids of the prompt."""
+    images: tuple[ImagePatches, ...]
+    original_letters: Mapping[str, str]
+    """Letter of an option in this row -> its letter in the sample."""
+    answer_strings: Mapping[str, str]
+    """Possible answer, by the letters of this row -> its answer string (`options`)."""
     reasons_first: bool
     """Whether the prompt asks for reasoning before the answer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A sample that can be asked: a row for each order of its options."""
+    """A sample that is ready to be asked: one row for each order of its options."""
 
     index: int
+    """Position of the sample in the input."""
     sample: Sample
     rows: tuple[Row, ...]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the pictures."""
-        return tuple(note for picture in self.rows[0].pictures for note in picture.notes)
+        """What was done to the images."""
+        return tuple(note for image in self.rows[0].images for note in image.notes)
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """Everything that decides how a sample is put to a model."""
+class QuestionBuilder:
+    """Turns samples into questions for one model; its fields are all that decides the prompts."""
 
     loaded: LoadedModel
     image_root: ImageRoot
     prompt: str | None
-    """The one asked for, over the checkpoint's own."""
-    orders: int
-    """How many rotations of the options are asked."""
+    """The prompt template of --prompt, which overrides the checkpoint's own; None without one."""
+    num_orders: int
+    """In how many rotations of its options a question is asked."""
     ablation: str
+    """How images are replaced: a kind of `ablation`."""
     seed: int
-    longest: int
+    """Seed of noise and of perturbations."""
+    max_new_tokens: int
     """How many tokens may be added to a prompt."""
-    perturbed: Mapping[int, tuple[str, int]] = field(default_factory=dict)
-    """Index of a sample -> the kind and severity by which its pictures are perturbed."""
+    perturbations: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    """Position of a sample -> (kind, severity) of the perturbation of its images."""
 
     def batch(
         self, indices: Sequence[int], samples: Sequence[Sample], failures: Mapping[int, Failure]
     ) -> tuple[list[Question], dict[int, Failure]]:
-        """The questions of a batch that can be asked, and why the others cannot."""
-        ready, failed = [], {index: failures[index] for index in indices if index in failures}
+        """Build the questions of one batch.
+
+        Args:
+            indices: Positions of the batch's samples.
+            samples: All samples of the input.
+            failures: Position -> why a sample is already known to be unusable.
+
+        Returns:
+            The questions that can be asked, and for every other position why it cannot.
+        """
+        questions, failed = [], {index: failures[index] for index in indices if index in failures}
         usable = [index for index in indices if index not in failed]
-        pictures, errors = self._opened(
-            shown for index in usable for shown in self._shown(index, samples[index])
+        # The images of the whole batch first: the image processor takes them in one call.
+        images, errors = self._load_images(
+            variant for index in usable for variant in self._variants(index, samples[index])
         )
         for index in usable:
-            shown = self._shown(index, samples[index])
-            if why := next((errors[name] for name, _ in shown if name in errors), None):
-                failed[index] = why
-            elif not all(one in pictures for one in shown):
-                failed[index] = _too_large(samples[index])
+            variants = self._variants(index, samples[index])
+            if failure := next((errors[name] for name, _ in variants if name in errors), None):
+                failed[index] = failure
+            elif not all(variant in images for variant in variants):
+                failed[index] = _too_large_failure(samples[index])
             else:
                 try:
-                    ready.append(self.question(index, samples[index], pictures))
+                    questions.append(self.question(index, samples[index], images))
                 except ItemError as error:
                     failed[index] = Failure(error.code, str(error))
-        return ready, failed
+        return questions, failed
 
-    def _opened(self, shown: Iterable[Shown]) -> tuple[dict[Shown, Picture], dict[str, Failure]]:
-        """The pictures, and why images cannot be opened; few large images are held at a time."""
-        pictures: dict[Shown, Picture] = {}
+    def _load_images(
+        self, variants: Iterable[ImageVariant]
+    ) -> tuple[dict[ImageVariant, ImagePatches], dict[str, Failure]]:
+        """The patches of each variant, and why files cannot be opened.
+
+        A variant that is in neither needs too much memory. Variants of one image share the decoded
+        file, unless MAX_PIXELS_AT_ONCE was reached between them.
+        """
+        patches: dict[ImageVariant, ImagePatches] = {}
         errors: dict[str, Failure] = {}
         decoded: dict[str, LoadedImage] = {}
-        images: dict[Shown, LoadedImage] = {}
+        pending: dict[ImageVariant, LoadedImage] = {}
         pixels = 0
-        for name, how in dict.fromkeys(shown):
+        for name, perturbation in dict.fromkeys(variants):
             try:
                 if name not in decoded and name not in errors:
                     decoded[name] = load_image(resolve_image(name, self.image_root))
             except ItemError as error:
                 errors[name] = Failure(error.code, str(error))
-            except MemoryError:
+            except MemoryError:  # left out, which the caller reports as too large
                 continue
             if name in decoded:
-                images[name, how] = decoded[name]
+                pending[name, perturbation] = decoded[name]
                 pixels += decoded[name].image.width * decoded[name].image.height
             if pixels >= MAX_PIXELS_AT_ONCE:
-                pictures |= self._pictures_that_fit(images)
-                decoded, images, pixels = {}, {}, 0
-        return pictures | self._pictures_that_fit(images), errors
+                patches |= self._patches_that_fit(pending)
+                decoded, pending, pixels = {}, {}, 0
+        return patches | self._patches_that_fit(pending), errors
 
-    def _shown(self, index: int, sample: Sample) -> list[Shown]:
-        return [(name, self.perturbed.get(index)) for name in sample.images]
+    def _variants(self, index: int, sample: Sample) -> list[ImageVariant]:
+        return [(name, self.perturbations.get(index)) for name in sample.images]
 
-    def _pictures_that_fit(self, images: Mapping[Shown, LoadedImage]) -> dict[Shown, Picture]:
-        """The pictures of a batch; each by itself where all together need too much memory."""
+    def _patches_that_fit(
+        self, images: Mapping[ImageVariant, LoadedImage]
+    ) -> dict[ImageVariant, ImagePatches]:
+        """The patches of the images together; if memory is too small, of each one alone.
+
+        An image that needs too much memory even alone is left out.
+        """
         try:
-            return self.pictures(images)
+            return self.patches(images)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         if len(images) == 1:
             return {}
-        apart = [self._pictures_that_fit({shown: image}) for shown, image in images.items()]
-        return {shown: picture for one in apart for shown, picture in one.items()}
+        alone = [self._patches_that_fit({variant: image}) for variant, image in images.items()]
+        return {variant: patches for part in alone for variant, patches in part.items()}
 
-    def pictures(self, images: Mapping[Shown, LoadedImage]) -> dict[Shown, Picture]:
-        """The images as they are shown, as the vision tower takes them."""
+    def patches(
+        self, images: Mapping[ImageVariant, LoadedImage]
+    ) -> dict[ImageVariant, ImagePatches]:
+        """The images, perturbed and ablated, as patches by the model's image processor."""
         if not images:
             return {}
-        shown = [self._picture(name, how, one.image) for (name, how), one in images.items()]
-        made = self.loaded.processor.image_processor(images=shown, return_tensors="pt")
-        grids = made["image_grid_thw"]
-        parts = made["pixel_values"].to(self.loaded.dtype).split(grids.prod(-1).tolist())
-        done = (f"ablated: {self.ablation}",) if self.ablation in ("blank", "noise") else ()
+        prompt_images = [
+            self._prompt_image(name, perturbation, loaded.image)
+            for (name, perturbation), loaded in images.items()
+        ]
+        processed = self.loaded.processor.image_processor(images=prompt_images, return_tensors="pt")
+        # The patches of all images come as one tensor, and a grid tells how many each has.
+        grids = processed["image_grid_thw"]
+        parts = processed["pixel_values"].to(self.loaded.dtype).split(grids.prod(-1).tolist())
+        ablated = (f"ablated: {self.ablation}",) if self.ablation in ("blank", "noise") else ()
         return {
-            one: Picture(patches, grid[None], image.notes + _perturbed(one) + done)
-            for (one, image), patches, grid in zip(images.items(), parts, grids, strict=True)
+            variant: ImagePatches(
+                patches, grid[None], image.notes + _perturbation_note(variant) + ablated
+            )
+            for (variant, image), patches, grid in zip(images.items(), parts, grids, strict=True)
         }
 
-    def _picture(self, name: str, how: tuple[str, int] | None, image: Image) -> Image:
-        """The picture that is shown for an image."""
-        if how is not None:
-            image = perturb(image, *how, self.seed)
+    def _prompt_image(self, name: str, perturbation: tuple[str, int] | None, image: Image) -> Image:
+        """The image that the model is shown in place of `image`."""
+        if perturbation is not None:
+            image = perturb(image, *perturbation, self.seed)
         return ablate(image, self.ablation, f"{self.seed} {name}")
 
-    def question(self, index: int, sample: Sample, pictures: Mapping[Shown, Picture]) -> Question:
-        """One sample as its rows, with its pictures as they are shown."""
+    def question(
+        self, index: int, sample: Sample, images: Mapping[ImageVariant, ImagePatches]
+    ) -> Question:
+        """Build the question of one sample.
+
+        Args:
+            index: Position of the sample in the input.
+            sample: The sample.
+            images: At least the variants that this sample shows.
+
+        Raises:
+            ItemError: The prompt is longer than the model allows.
+            InputError: No prompt can fit, or the chat template has no place for the images.
+        """
         prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
-        shown = tuple(pictures[one] for one in self._shown(index, sample))
-        turns = range(min(self.orders, len(sample.options) or 1))
+        sample_images = tuple(images[variant] for variant in self._variants(index, sample))
+        rotations = range(min(self.num_orders, len(sample.options) or 1))
+        # A question may contain text such as "<|im_end|>", which would end the prompt.
         plain = as_plain_text(sample, self._control_tokens)
         return Question(
-            index, sample, tuple(self._row(plain, turn, prompt, shown) for turn in turns)
+            index,
+            sample,
+            tuple(self._row(plain, rotation, prompt, sample_images) for rotation in rotations),
         )
 
-    def _row(self, sample: Sample, turn: int, prompt: str, pictures: tuple[Picture, ...]) -> Row:
+    def _row(
+        self, sample: Sample, rotation: int, prompt: str, images: tuple[ImagePatches, ...]
+    ) -> Row:
+        """The prompt with the options moved by `rotation` places.
+
+        Options A: CT, B: MRI, C: US with rotation 1 are A: MRI, B: US, C: CT; the original letter
+        of A is then B.
+        """
         texts = list(sample.options.values())
-        texts = texts[turn:] + texts[:turn]
+        texts = texts[rotation:] + texts[:rotation]
         letters = list(sample.options)
         options = dict(zip(letters, texts, strict=True))
-        original = {a: letters[(i + turn) % len(letters)] for i, a in enumerate(letters)}
-        turned = replace(sample, options=options)
+        original_letters = {
+            letter: letters[(i + rotation) % len(letters)] for i, letter in enumerate(letters)
+        }
+        rotated = replace(sample, options=options)
         style = self.loaded.info.answer_style
-        messages = chat_messages(turned, prompt, style)
+        messages = chat_messages(rotated, prompt, style)
         text = self._with_image_tokens(
             self.loaded.processor.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
             ),
-            pictures,
+            images,
         )
-        ids = self.loaded.processor.tokenizer(text)["input_ids"]
-        room = self.loaded.model.config.get_text_config().max_position_embeddings - self.longest
-        if room <= 0:
+        token_ids = self.loaded.processor.tokenizer(text)["input_ids"]
+        max_positions = self.loaded.model.config.get_text_config().max_position_embeddings
+        max_prompt_tokens = max_positions - self.max_new_tokens
+        if max_prompt_tokens <= 0:
             raise InputError(
-                f"--max-new-tokens {self.longest} leaves no room for a prompt: the model takes "
-                f"{room + self.longest} tokens in all. Give less."
+                f"--max-new-tokens {self.max_new_tokens} leaves no room for a prompt: the model "
+                f"takes {max_positions} tokens in all. Give a smaller number."
             )
-        if len(ids) > room:
+        if len(token_ids) > max_prompt_tokens:
             raise ItemError(
                 "prompt_too_long",
-                f"item {sample.id}: the prompt has {len(ids)} tokens, and the model takes {room} "
-                "beside its answer; shorten the question or use a smaller image.",
+                f"item {sample.id}: the prompt has {len(token_ids)} tokens, and the model takes at "
+                f"most {max_prompt_tokens} besides its answer. Shorten the question or use a "
+                "smaller image.",
             )
         return Row(
-            ids,
-            pictures,
-            original,
-            answer_strings(turned, prompt, style),
+            token_ids,
+            images,
+            original_letters,
+            answer_strings(rotated, prompt, style),
             reasons_first(prompt),
         )
 
@@ -222,64 +283,91 @@ class Preparation:
     def _control_tokens(self) -> list[str]:
         return control_tokens(self.loaded.processor)
 
-    def _with_image_tokens(self, text: str, pictures: Sequence[Picture]) -> str:
-        """The prompt with as many image tokens as the vision tower gives vectors."""
+    def _with_image_tokens(self, text: str, images: Sequence[ImagePatches]) -> str:
+        """The prompt, with each image token repeated once for each vector of the image.
+
+        The chat template writes one image token for an image. The vision tower merges
+        merge_size x merge_size patches into one vector, and each vector needs a token.
+        """
         token = self.loaded.processor.image_token
-        merged = self.loaded.processor.image_processor.merge_size**2
+        patches_per_token = self.loaded.processor.image_processor.merge_size**2
         pieces = text.split(token)
-        if len(pieces) != len(pictures) + 1:
+        if len(pieces) != len(images) + 1:
             raise InputError(
                 f"the chat template of {self.loaded.path} has {len(pieces) - 1} places for "
-                f"{len(pictures)} images. Use the checkpoint's own template."
+                f"{len(images)} images. Use the checkpoint's own template."
             )
-        for place, picture in enumerate(pictures):
-            pieces[place] += token * (int(picture.grid.prod()) // merged)
+        for position, image in enumerate(images):
+            pieces[position] += token * (int(image.grid.prod()) // patches_per_token)
         return "".join(pieces)
 
 
-def _perturbed(shown: Shown) -> tuple[str, ...]:
-    """What was done to the picture, in words."""
-    _, how = shown
-    return (f"perturbed: {how[0]}, severity {how[1]}",) if how else ()
+def _perturbation_note(variant: ImageVariant) -> tuple[str, ...]:
+    """The perturbation in words; () without one."""
+    _, perturbation = variant
+    if perturbation:
+        return (f"perturbed: {perturbation[0]}, severity {perturbation[1]}",)
+    return ()
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether CUDA, MPS or the CPU had no memory left."""
+    """Whether an error of torch or Python says that CUDA, MPS or the CPU has no memory left."""
     import torch
 
-    said = str(error).lower()
+    message = str(error).lower()
     signs = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(s in said for s in signs)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sign in message for sign in signs
+    )
 
 
-def _too_large(sample: Sample) -> Failure:
-    message = f"item {sample.id}: its picture needs too much memory; use a smaller one."
+def _too_large_failure(sample: Sample) -> Failure:
+    message = f"item {sample.id}: its image needs too much memory. Use a smaller image."
     return Failure("out_of_memory", message)
 
 
-def prompt_for(sample: Sample, asked: str | None, checkpoint: str | None) -> str:
-    """The prompt in use: the one asked for, else the checkpoint's own, else by the question."""
-    return asked or checkpoint or ("nothink" if sample.options else "bare")
+def prompt_for(sample: Sample, requested: str | None, checkpoint_prompt: str | None) -> str:
+    """Choose the prompt template of a question.
+
+    Args:
+        sample: The question.
+        requested: The template of --prompt; None without one.
+        checkpoint_prompt: The template that the checkpoint was trained with; None if unknown.
+
+    Returns:
+        The requested template, else the checkpoint's, else nothink with options and bare without.
+    """
+    return requested or checkpoint_prompt or ("nothink" if sample.options else "bare")
 
 
-def prepared(
-    preparation: Preparation,
+def prepare_batches(
+    builder: QuestionBuilder,
     plan: Sequence[Sequence[int]],
     samples: Sequence[Sample],
     failures: Mapping[int, Failure],
 ) -> Iterator[tuple[list[Question], dict[int, Failure]]]:
-    """The batches of the plan in order, each made ready while those before it are answered.
+    """Build the batches of the plan in order, ahead of the model in worker threads.
 
-    On the CPU the model has all cores already: there each is made ready when its turn comes.
+    On the CPU the model uses all cores already; there each batch is built when it is needed.
+
+    Args:
+        builder: What turns samples into questions.
+        plan: Batches of positions in `samples`.
+        samples: All samples of the input.
+        failures: Position -> why a sample is already known to be unusable.
+
+    Returns:
+        For each batch its questions, and why the other positions cannot be asked.
     """
-    if preparation.loaded.device.type == "cpu":
-        yield from (preparation.batch(indices, samples, failures) for indices in plan)
+    if builder.loaded.device.type == "cpu":
+        yield from (builder.batch(indices, samples, failures) for indices in plan)
         return
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="prepare") as pool:
+        # At most WORKERS batches wait, so that memory does not grow with the input.
         waiting: deque[Future[Any]] = deque()
         try:
             for indices in plan:
-                waiting.append(pool.submit(preparation.batch, indices, samples, failures))
+                waiting.append(pool.submit(builder.batch, indices, samples, failures))
                 if len(waiting) > WORKERS:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,6 +1,7 @@
-"""Several processes on one batch, as torchrun starts them: who this one is, and how they wait.
+"""Several processes that answer one batch file together, as torchrun starts them.
 
-Each answers its share of the plan into a journal of its own. Nothing but "I am here" is sent.
+Each process answers its share of the batches into a journal of its own. The processes exchange no
+data; they only wait for each other.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 _PATIENCE = timedelta(days=30)
-"""One process may have much more to do than another; torchrun ends all where one is gone."""
+"""How long a process waits for the others: one may have much more to do. A process that died is
+noticed by torchrun, which then ends all of them."""
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of one run; `rank` 0 writes the output."""
+class ProcessGroup:
+    """The processes of one run, as seen by one of them; the one with rank 0 writes the output."""
 
     rank: int = 0
+    """The number of this process, from 0."""
     size: int = 1
+    """The number of processes."""
 
     def wait(self) -> None:
-        """Return when every process has come here."""
+        """Return when every process has called this (a barrier)."""
         if self.size > 1:
             import torch.distributed
 
@@ -31,16 +35,16 @@ class Team:
 
 
 @contextmanager
-def team() -> Iterator[Team]:
-    """The processes that torchrun started with this one, connected; one alone without torchrun."""
+def process_group() -> Iterator[ProcessGroup]:
+    """Connect to the processes that torchrun started; a group of one without torchrun."""
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team()
+        yield ProcessGroup()
         return
     import torch.distributed
 
     torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
-        yield Team(rank, size)
+        yield ProcessGroup(rank, size)
     finally:
         torch.distributed.destroy_process_group()

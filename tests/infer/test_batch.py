@@ -17,7 +17,7 @@ from in_process import medr1
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer import batch
-from medr1.infer.batch import Outcome, manifest, run_batch
+from medr1.infer.batch import BatchOutcome, manifest, run_batch
 from medr1.infer.engine import Decoding
 from medr1.journal import Journal
 
@@ -57,7 +57,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     tiny_model, questions, tmp_path, monkeypatch, caplog, decoding
 ):
     expected = tmp_path / "whole.json"
-    assert run(tiny_model, questions, expected, decoding, batch_size=3) == Outcome(10, 0)
+    assert run(tiny_model, questions, expected, decoding, batch_size=3) == BatchOutcome(10, 0)
     assert list(tmp_path.glob("*journal*")) == []
     asked = []
     answer = batch.predict_batches
@@ -112,7 +112,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tiny_model, questions, t
     meta = manifest(tiny_model, questions, data="q.json", prompt=None, decoding=GREEDY, seed=0)
     marked = {i: {**entry, "reasoning": "kept"} for i, entry in enumerate(entries)}
     for rank, indices in enumerate(([1, 4], [0, 7, 8])):
-        with Journal(batch._journal(output, rank), meta, len(entries)) as journal:
+        with Journal(batch._journal_path(output, rank), meta, len(entries)) as journal:
             journal.append({i: marked[i] for i in indices})
     run(tiny_model, questions, output, batch_size=3)
     found = json.loads(output.read_text())["results"]
@@ -191,7 +191,7 @@ def test_a_signal_ends_a_run_within_two_batches_and_it_goes_on(tmp_path, sent, c
     kept = len(journal.read_bytes().splitlines()) - 1
     assert before <= kept <= before + 2 * 4  # batches
     done = subprocess.run(command("cut.json"), cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and f"going on: {kept} of 358" in done.stderr
+    assert done.returncode == 0 and f"{kept} of 358" in done.stderr
     assert not journal.exists() and len(json.loads(output.read_text())["results"]) == 358
 
 
@@ -247,7 +247,7 @@ def test_journals_that_a_kill_left_beside_a_complete_output_are_removed(
     run(tiny_model, few, tmp_path / "r.json")
     written = (tmp_path / "r.json").read_bytes()
     (tmp_path / "r.json.journal.1.jsonl").write_text("left\n")
-    assert run(tiny_model, few, tmp_path / "r.json") == Outcome(2)
+    assert run(tiny_model, few, tmp_path / "r.json") == BatchOutcome(2)
     assert list(tmp_path.glob("*journal*")) == []
     assert (tmp_path / "r.json").read_bytes() == written
 

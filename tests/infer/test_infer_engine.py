@@ -13,8 +13,8 @@ from medr1.data.roots import resolve_image
 from medr1.errors import InputError
 from medr1.infer import inputs
 from medr1.infer.engine import Decoding, predict
-from medr1.infer.generation import Features, prefill
-from medr1.infer.inputs import Preparation, prompt_for
+from medr1.infer.generation import ImageFeatures, prefill
+from medr1.infer.inputs import QuestionBuilder, prompt_for
 from medr1.prompts import chat_messages
 from medr1.records import Failure
 
@@ -126,11 +126,11 @@ def test_samples_are_drawn_from_the_models_distribution(tiny_model, validation):
     (found,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot)
     (likely,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot, seed=1)
     tokenizer = tiny_model.processor.tokenizer
-    preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
     ((question,), _) = preparation.batch([0], validation.samples, {})
     row = question.rows[0]
     with torch.inference_mode():
-        prefix = prefill(tiny_model, [row], Features(tiny_model, [row]))
+        prefix = prefill(tiny_model, [row], ImageFeatures(tiny_model, [row]))
         logits = tiny_model.model(
             input_ids=prefix.ids_BP[:, -1:],
             attention_mask=prefix.mask_BP,
@@ -175,9 +175,9 @@ def test_an_item_that_does_not_fit_alone_is_one_error_record(tiny_model, validat
         if kwargs["input_ids"].shape[1] >= longest_prompt:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
 
-    preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
     ((question,), _) = preparation.batch([0], [longest], {})
-    longest_prompt = len(question.rows[0].ids) - 1
+    longest_prompt = len(question.rows[0].token_ids) - 1
     handle = tiny_model.model.model.register_forward_pre_hook(too_long, with_kwargs=True)
     try:
         found = answers_of(tiny_model, validation, samples, batch_size=3)
@@ -232,7 +232,7 @@ def test_questions_with_several_images_and_with_none_share_a_batch(tiny_model, v
 
 
 def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation):
-    preparation = Preparation(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
     sample = replace(
         validation.samples[0], images=(*validation.samples[0].images, *validation.samples[9].images)
     )
@@ -243,8 +243,8 @@ def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation
     )
     images = [load_image(resolve_image(n, validation.image_root)).image for n in sample.images]
     expected = tiny_model.processor(text=[text], images=[images], return_tensors="pt")
-    assert row.ids == expected["input_ids"][0].tolist()
-    assert torch.equal(torch.cat([p.patches for p in row.pictures]), expected["pixel_values"])
+    assert row.token_ids == expected["input_ids"][0].tolist()
+    assert torch.equal(torch.cat([p.patches for p in row.images]), expected["pixel_values"])
 
 
 def test_pictures_that_do_not_fit_together_are_made_ready_one_by_one(tiny_model, validation):

@@ -8,7 +8,12 @@ import torch
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
 from medr1.infer.engine import Decoding, predict
-from medr1.infer.options import answer_strings, pack, reasons_first, shares
+from medr1.infer.options import (
+    answer_strings,
+    normalized_probabilities,
+    pack_strings,
+    reasons_first,
+)
 from medr1.prompts import chat_messages
 from medr1.records import Sample
 
@@ -36,7 +41,7 @@ def test_where_the_answer_stands(prompt, expected):
 
 
 def test_a_packed_string_sees_the_shared_tokens_and_itself():
-    packed = pack([[1, 2], [3]], [[[4, 5, 6], [7]], [[8, 9]]], pad=0)
+    packed = pack_strings([[1, 2], [3]], [[[4, 5, 6], [7]], [[8, 9]]], pad=0)
     assert packed.ids_BQ.tolist() == [[1, 2, 4, 5], [0, 0, 3, 8]]
     assert packed.offsets_BQ.tolist() == [[0, 1, 2, 3], [0, 0, 0, 1]]
     assert packed.visible_BQQ[0].int().tolist() == [
@@ -53,13 +58,13 @@ def test_a_packed_string_sees_the_shared_tokens_and_itself():
     ]
     assert (packed.rows, packed.queries) == ([0, 0, 0, 0, 1, 1], [1, 2, 3, 1, 2, 3])
     assert (packed.targets, packed.strings) == ([4, 5, 6, 7, 8, 9], [0, 0, 0, 1, 2, 2])
-    two = pack([[1]], [[[4, 5], [6, 7]]], pad=0)
+    two = pack_strings([[1]], [[[4, 5], [6, 7]]], pad=0)
     assert two.visible_BQQ[0].int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
 
 
 def test_shares_sum_to_one_and_are_none_for_what_is_no_number():
-    assert shares({"A": -1000.0, "B": -1000.0}) == {"A": 0.5, "B": 0.5}
-    assert shares({"A": float("nan"), "B": 0.0}) is None
+    assert normalized_probabilities({"A": -1000.0, "B": -1000.0}) == {"A": 0.5, "B": 0.5}
+    assert normalized_probabilities({"A": float("nan"), "B": 0.0}) is None
 
 
 def plain_inputs(loaded, questions, sample, prompt, behind=""):

@@ -6,7 +6,7 @@ from medr1.data.images import load_image
 from medr1.data.perturbations import perturb
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.infer.engine import Decoding, predict, predict_batches
-from medr1.infer.inputs import Preparation
+from medr1.infer.inputs import QuestionBuilder
 
 QUICK = Decoding(max_new_tokens=12)
 
@@ -29,7 +29,7 @@ def test_a_picture_perturbed_in_memory_is_the_one_on_disk(tiny_model, validation
         *(tiny_model, samples, plan),
         image_root=validation.image_root,
         decoding=QUICK,
-        perturbed=perturbed,
+        perturbations=perturbed,
         seed=7,
     ):
         found |= batch
@@ -51,10 +51,10 @@ def test_a_picture_perturbed_in_memory_is_the_one_on_disk(tiny_model, validation
 def test_one_image_is_made_once_for_each_way_it_is_shown(tiny_model, validation):
     sample = validation.samples[0]
     ways = {1: ("jpeg", 5), 2: ("jpeg", 5), 3: ("jpeg", 1)}
-    preparation = Preparation(
-        *(tiny_model, validation.image_root, None, 1, "none", 0, 1), perturbed=ways
+    preparation = QuestionBuilder(
+        *(tiny_model, validation.image_root, None, 1, "none", 0, 1), perturbations=ways
     )
     questions, failed = preparation.batch(range(4), [sample] * 4, {})
-    pictures = [question.rows[0].pictures[0] for question in questions]
+    pictures = [question.rows[0].images[0] for question in questions]
     assert not failed and pictures[1] is pictures[2]
     assert len({id(picture) for picture in pictures}) == 3

@@ -139,7 +139,7 @@ def test_json_is_one_document_and_the_folder_holds_it_too(files, tmp_path):
     ("gates", "code", "says"),
     [
         ("leakage,defects", 0, ""),
-        ("shortcut", 1, "a shortcut (option_prior is right in 100.0 %, chance 50.0 %)."),
+        ("shortcut", 1, "a shortcut (option_prior has accuracy 100.0 %, chance is 50.0 %)."),
         ("leakage,nonsense", 2, "'nonsense' is not one of leakage, defects, shortcut"),
     ],
 )

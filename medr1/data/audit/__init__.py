@@ -1,4 +1,8 @@
-"""What a score on a data set is worth: its defects, its leaks, and what needs no image."""
+"""The audit of a data set: what a score on it is worth.
+
+It looks for defects of single items, for test items that are also in the training data (leakage),
+and for questions that can be answered without their image (shortcuts).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from medr1.data.audit.blind import (
     correct,
     longest_option,
     majority_letter,
-    normal_option,
+    normalized_option,
     option_prior,
     question_option_lookup,
 )
@@ -28,7 +32,7 @@ __all__ = [
     "correct",
     "longest_option",
     "majority_letter",
-    "normal_option",
+    "normalized_option",
     "option_prior",
     "question_option_lookup",
 ]

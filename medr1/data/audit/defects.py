@@ -1,4 +1,7 @@
-"""What is wrong with the items of one file by themselves, each with the place where it stands."""
+"""Defects of the items of one file: unusable items, duplicate options, damaged text, repetitions.
+
+Leaks between two files are found in `leakage`; both are reported as `AuditFinding`.
+"""
 
 from __future__ import annotations
 
@@ -9,79 +12,99 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medr1.data.audit.blind import answerable, normal_option, normal_question
+from medr1.data.audit.blind import answerable, normalized_option, normalized_question
 from medr1.data.readers import Questions
 from medr1.records import Sample
 
 DEFECTS = {
-    "answer_not_in_options": "the gold answer is not one of the options",
-    "no_answer": "there is no gold answer",
+    "answer_not_in_options": "the right answer is not one of the options",
+    "no_answer": "there is no right answer",
     "unusable_item": "the item is empty or cannot be read",
     "duplicate_options": "two options are the same",
     "duplicate_options_by_case": "two options differ in upper and lower case alone",
-    "encoding_damage": "text that went through the wrong encoding",
-    "two_golds": "the same image and question with two gold answers",
+    "encoding_damage": "text that was read in the wrong encoding",
+    "two_golds": "the same image and question with two right answers",
     "duplicate_item": "the same image, question, options and answer as an earlier item",
     "missing_image": "there is no such image",
     "corrupt_image": "the image cannot be decoded",
 }
-"""Kind of defect -> what it means. An item may have several; each counts items, once a kind."""
+"""Kind of defect -> what it means. A count is of items: an item counts once for each kind."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One item of a file, and what was found there."""
+class AuditFinding:
+    """A defect or a leak of one item."""
 
     kind: str
+    """A key of DEFECTS or of leakage.LEAKS."""
     index: int
+    """The item's position in its file, from 0."""
     detail: str
+    """What exactly is wrong, in a few words; may be empty."""
     other_file: str = ""
-    """For a leak: the file of the other item, and its index there."""
-    other: int | None = None
+    """The file of the other item, for a leak; "" where the other item is in the same file."""
+    other_index: int | None = None
+    """The position of the other item, from 0: the leaked training item, the earlier duplicate."""
 
 
-def find_defects(questions: Questions) -> list[Finding]:
-    """Every defect that the texts of a file show, in the file's order."""
-    found = [
-        *_unusable(questions),
-        *(f for i, sample in enumerate(questions.samples) for f in _of_one(i, sample)),
-        *_against_each_other(questions.samples),
+def find_defects(questions: Questions) -> list[AuditFinding]:
+    """Every defect that shows in the texts of a file, in the order of its items.
+
+    Images are not opened here; `document` adds their defects.
+    """
+    findings = [
+        *_unusable_items(questions),
+        *(
+            finding
+            for i, sample in enumerate(questions.samples)
+            for finding in _text_defects(i, sample)
+        ),
+        *_contradictions_and_duplicates(questions.samples),
     ]
-    return sorted(found, key=lambda finding: finding.index)
+    return sorted(findings, key=lambda finding: finding.index)
 
 
-def _unusable(questions: Questions) -> Iterator[Finding]:
+def _unusable_items(questions: Questions) -> Iterator[AuditFinding]:
+    """Items that the reader refused, and items without a right answer."""
+    # An item whose answer is no option is refused by the reader too, but is a defect of its own.
     for index, failure in questions.failures.items():
-        gold = failure.code == "bad_ground_truth" and questions.samples[index].options
-        kind = "answer_not_in_options" if gold else "unusable_item"
-        yield Finding(kind, index, failure.message)
+        has_options = failure.code == "bad_ground_truth" and questions.samples[index].options
+        kind = "answer_not_in_options" if has_options else "unusable_item"
+        yield AuditFinding(kind, index, failure.message)
     for index, sample in enumerate(questions.samples):
         if sample.ground_truth is None and index not in questions.failures:
-            yield Finding("no_answer", index, "")
+            yield AuditFinding("no_answer", index, "")
 
 
-def _of_one(index: int, sample: Sample) -> Iterator[Finding]:
-    for kind, same in (
-        ("duplicate_options", _alike(sample.options, str)),
-        ("duplicate_options_by_case", _alike(sample.options, str.casefold)),
+def _text_defects(index: int, sample: Sample) -> Iterator[AuditFinding]:
+    """Duplicate options and encoding damage of one item, each at most once."""
+    for kind, duplicates in (
+        ("duplicate_options", _duplicate_options(sample.options, str)),
+        ("duplicate_options_by_case", _duplicate_options(sample.options, str.casefold)),
     ):
-        if same:
-            said = "; ".join(f"{' = '.join(letters)}: {text}" for text, letters in same.items())
-            yield Finding(kind, index, said)
+        # Options that are equal are also equal without case: only the first kind is reported.
+        if duplicates:
+            detail = "; ".join(
+                f"{' = '.join(letters)}: {text}" for text, letters in duplicates.items()
+            )
+            yield AuditFinding(kind, index, detail)
             break
     texts = (sample.question, *sample.options.values(), sample.ground_truth or "", *sample.images)
     if damage := next(filter(None, map(encoding_damage, texts)), ""):
-        yield Finding("encoding_damage", index, damage)
+        yield AuditFinding("encoding_damage", index, damage)
 
 
-def _alike(options: Mapping[str, str], form: Any) -> dict[str, list[str]]:
-    """Text -> the letters of the options that are the same in this form, where there are two."""
+def _duplicate_options(options: Mapping[str, str], form: Any) -> dict[str, list[str]]:
+    """Option text -> the letters of the options that are equal to it under the function `form`.
+
+    {"A": "Yes", "B": "yes", "C": "no"} under str.casefold -> {"Yes": ["A", "B"]}
+    """
     letters: dict[str, list[str]] = defaultdict(list)
     for letter, text in options.items():
         letters[form(text)].append(letter)
     if len(letters) == len(options):
         return {}
-    return {options[found[0]]: found for found in letters.values() if len(found) > 1}
+    return {options[equal[0]]: equal for equal in letters.values() if len(equal) > 1}
 
 
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]{2,}")
@@ -89,22 +112,24 @@ _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5})
 
 
 def encoding_damage(text: str) -> str:
-    """What in a text shows that it went through the wrong encoding; "" where nothing does.
+    """What shows that a text was read in the wrong encoding, in words; "" for a sound text.
 
-    The replacement character; UTF-8 that was read as Windows-1252 or Latin-1 ("Â°" for "°"), which
-    is told by its turning back into valid UTF-8; control characters; HTML's entities.
+    Four signs: the replacement character; UTF-8 that was read as Windows-1252 or Latin-1 ("Â°" for
+    "°"); control characters; HTML entities.
     """
     if text.isascii() and text.isprintable() and "&" not in text:
         return ""
     if "\ufffd" in text:
         return "a replacement character (U+FFFD)"
+    # "Â°" in cp1252 is the bytes C2 B0, and these are valid UTF-8 for "°". Text that was read
+    # correctly almost never turns into valid UTF-8 this way.
     for run in _BEYOND_ASCII.findall(text):
         for encoding in ("cp1252", "latin-1"):
             try:
-                meant = run.encode(encoding).decode("utf-8")
+                repaired = run.encode(encoding).decode("utf-8")
             except UnicodeError:
                 continue
-            return f"{run[:20]!r} where {meant[:20]!r} was meant"
+            return f"{run[:20]!r} in place of {repaired[:20]!r}"
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs", "Co") and character not in "\t\n\r":
             return f"a control or private character (U+{ord(character):04X})"
@@ -113,58 +138,66 @@ def encoding_damage(text: str) -> str:
     return ""
 
 
-def _against_each_other(samples: Sequence[Sample]) -> Iterator[Finding]:
-    """Of items on the same image with the same question: other gold answers, and repetitions."""
-    asked: dict[tuple[tuple[str, ...], str], list[int]] = defaultdict(list)
+def _contradictions_and_duplicates(samples: Sequence[Sample]) -> Iterator[AuditFinding]:
+    """Items that ask the same of the same image: with different right answers, or twice alike."""
+    by_question: dict[tuple[tuple[str, ...], str], list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
         if sample.images and sample.question:
-            asked[sample.images, normal_question(sample.question)].append(index)
-    for members in asked.values():
+            by_question[sample.images, normalized_question(sample.question)].append(index)
+    for members in by_question.values():
         if len(members) < 2:
             continue
-        golds: dict[str, list[int]] = defaultdict(list)
+        # Answers are compared as texts: the same text may have another letter in each item.
+        by_answer: dict[str, list[int]] = defaultdict(list)
         for index in members:
-            if (text := gold_text(samples[index])) is not None:
-                golds[normal_option(text)].append(index)
-        if len(golds) > 1:
-            for gold, places in golds.items():
-                others = ", ".join(repr(other[:60]) for other in golds if other != gold)
-                for index in places:
-                    other = next(i for o, at in golds.items() if o != gold for i in at)
-                    yield Finding(
-                        "two_golds", index, f"{gold[:60]!r}, elsewhere {others}", "", other
+            if (text := ground_truth_text(samples[index])) is not None:
+                by_answer[normalized_option(text)].append(index)
+        if len(by_answer) > 1:
+            for answer, indices in by_answer.items():
+                contrary = ", ".join(repr(text[:60]) for text in by_answer if text != answer)
+                for index in indices:
+                    contrary_item = next(
+                        i for text, at in by_answer.items() if text != answer for i in at
                     )
-        yield from _repeated(samples, members)
+                    detail = f"{answer[:60]!r}, elsewhere {contrary}"
+                    yield AuditFinding("two_golds", index, detail, "", contrary_item)
+        yield from _duplicate_items(samples, members)
 
 
-def _repeated(samples: Sequence[Sample], members: Iterable[int]) -> Iterator[Finding]:
+def _duplicate_items(samples: Sequence[Sample], members: Iterable[int]) -> Iterator[AuditFinding]:
+    """Of these items, those with question, options and answer of an earlier one."""
     first: dict[Any, int] = {}
     for index in members:
         sample = samples[index]
         key = (sample.question, tuple(sorted(sample.options.items())), sample.ground_truth)
         earlier = first.setdefault(key, index)
         if earlier != index:
-            yield Finding("duplicate_item", index, f"the same as item {earlier + 1}", "", earlier)
+            detail = f"the same as item {earlier + 1}"
+            yield AuditFinding("duplicate_item", index, detail, "", earlier)
 
 
-def gold_text(sample: Sample) -> str | None:
-    """The gold answer as text: the option's where there are options; None where it is not known."""
+def ground_truth_text(sample: Sample) -> str | None:
+    """The right answer as text: with options, the text of the right one; None where unknown."""
     if sample.ground_truth is None or not sample.options:
         return sample.ground_truth
     return sample.options.get(sample.ground_truth)
 
 
 def option_counts(samples: Iterable[Sample]) -> dict[str, int]:
-    """How many items have how many options: {"2": 294, "4": 1012}; without any, "0"."""
+    """How many items have how many options: {"2": 294, "4": 1012}; "0" is without options."""
     counts = Counter(len(sample.options) for sample in samples)
     return {str(size): counts[size] for size in sorted(counts)}
 
 
 def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], dict[str, Any]]:
-    """How often each letter is gold, and a chi-squared test of their being equally frequent.
+    """How often each letter is right, and a chi-squared test that all are equally frequent.
 
-    Items are compared with those of as many options; the statistics of the sizes are added, as are
-    their degrees of freedom, so that items with two options do not make A and B look preferred.
+    Items with two options have A and B alone, which would make these letters look preferred. The
+    statistic is therefore computed separately for each number of options; the statistics and their
+    degrees of freedom are then added.
+
+    Returns:
+        Letter -> number of items; and {"chi2", "df", "p"}, with None where nothing can be tested.
     """
     from scipy.stats import chi2
 
@@ -172,15 +205,16 @@ def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], dict[str,
     for sample in answerable(samples):
         by_size[len(sample.options)][sample.ground_truth or ""] += 1
     letters: Counter[str] = Counter()
-    statistic, freedom = 0.0, 0
+    statistic, degrees_of_freedom = 0.0, 0
+    # With items of n options each letter is expected in 1/n of them: n - 1 degrees of freedom.
     for size, counts in by_size.items():
         letters.update(counts)
         expected = counts.total() / size
-        seen = [counts[letter] for letter in "ABCDEFGH"[:size]]
-        statistic += sum((n - expected) ** 2 / expected for n in seen)
-        freedom += size - 1
-    tested: dict[str, Any] = {"chi2": None, "df": 0, "p": None}
-    if freedom:
-        p = float(chi2.sf(statistic, freedom))
-        tested = {"chi2": statistic, "df": freedom, "p": p}
-    return {letter: letters[letter] for letter in sorted(letters)}, tested
+        observed = [counts[letter] for letter in "ABCDEFGH"[:size]]
+        statistic += sum((n - expected) ** 2 / expected for n in observed)
+        degrees_of_freedom += size - 1
+    test: dict[str, Any] = {"chi2": None, "df": 0, "p": None}
+    if degrees_of_freedom:
+        p = float(chi2.sf(statistic, degrees_of_freedom))
+        test = {"chi2": statistic, "df": degrees_of_freedom, "p": p}
+    return {letter: letters[letter] for letter in sorted(letters)}, test

@@ -1,20 +1,26 @@
-"""One audit from beginning to end: files in, audit.json and the flagged items out."""
+"""The whole audit: reads the files, and makes audit.json and the list of flagged items."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medr1.data.audit.defects import DEFECTS, Finding, find_defects, letter_balance, option_counts
-from medr1.data.audit.leakage import Leakage, Split, find_leaks, leakage_document
-from medr1.data.audit.pictures import Picture, look_at, pictures_below
+from medr1.data.audit.defects import (
+    DEFECTS,
+    AuditFinding,
+    find_defects,
+    letter_balance,
+    option_counts,
+)
+from medr1.data.audit.leakage import Leakage, QuestionFile, find_leaks, leakage_document
+from medr1.data.audit.pictures import HashedImage, any_image_below, hash_images
 from medr1.data.audit.places import item_lines
-from medr1.data.audit.shortcuts import BlindPanel, above, shortcuts
+from medr1.data.audit.shortcuts import BlindPanel, is_above_chance, shortcuts
 from medr1.data.audit.wordings import wordings
 from medr1.data.burned_in import suspected, warning
 from medr1.data.readers import Questions, read_questions
@@ -22,33 +28,35 @@ from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.records import AUDIT_SCHEMA
 
-_ABSENT = ("image_missing",)
-
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found."""
+    """The result of an audit."""
 
     document: dict[str, Any]
-    """audit.json."""
+    """The content of audit.json."""
     items: list[dict[str, Any]]
-    """A row for each flagged item and kind of finding, with where it stands."""
+    """A row for each flagged item and kind of finding, with file, line and item number."""
     image_needed: list[int] | None
-    """Indices of the items of the image-needed subset; None where no training file is known."""
+    """Positions of the items of the image-needed subset; None without a training file."""
 
 
 @dataclass(frozen=True)
 class _File:
+    """A file of questions that was read, and the hashes of its images."""
+
     path: Path
     questions: Questions
-    pictures: Mapping[str, Picture]
+    images: Mapping[str, HashedImage]
+    """Image path -> hashes; empty where none of the file's images exist here."""
 
-    def split(self) -> Split:
-        return Split(str(self.path), self.questions.samples, self.pictures)
+    def to_compare(self) -> QuestionFile:
+        return QuestionFile(str(self.path), self.questions.samples, self.images)
 
-    def defects(self) -> list[Finding]:
+    def defects(self) -> list[AuditFinding]:
         return sorted(
-            [*find_defects(self.questions), *_image_defects(self)], key=lambda found: found.index
+            [*find_defects(self.questions), *_image_defects(self)],
+            key=lambda finding: finding.index,
         )
 
 
@@ -60,15 +68,27 @@ def audit(
     image_hashes: Path | None = None,
     seed: int = 0,
 ) -> Audit:
-    """Audit a file of questions against training files; the blind are fitted on the first."""
+    """Audit a file of questions: defects, leakage and shortcuts.
+
+    Args:
+        path: The file to audit.
+        against: Training files. The blind predictors are fitted on the first one.
+        image_root: Folder in which the images of all files lie; None: each file's own folder.
+        image_hashes: Cache of image hashes (`pictures`), read and extended; None: no cache.
+        seed: Seed of the intervals and of the shuffled labels.
+
+    Raises:
+        InputError: A file cannot be read, or a training file is given twice.
+        OutputError: `image_hashes` cannot be written.
+    """
     if len({str(p) for p in against}) < len(against):
         raise InputError("--against names a file twice. Name each training file once.")
     test, *trains = _read([path, *against], image_root, image_hashes)
     samples = test.questions.samples
     notes = _notes(test, trains)
-    found = [(file, find_leaks(test.split(), file.split())) for file in trains]
-    notes += [note for file, leaks in found for note in _coincidences(file, leaks)]
-    fitted, panel = shortcuts(trains[0].questions.samples if trains else None, samples, seed=seed)
+    leaks_by_file = [(file, find_leaks(test.to_compare(), file.to_compare())) for file in trains]
+    notes += [note for file, leaks in leaks_by_file for note in _coincidences(file, leaks)]
+    parts, panel = shortcuts(trains[0].questions.samples if trains else None, samples, seed=seed)
     letters, balance = letter_balance(samples)
     defects = {file.path: file.defects() for file in (test, *trains)}
     document = {
@@ -78,99 +98,123 @@ def audit(
         "letters": letters,
         "letter_balance": balance,
         "defects": _counts(defects[path], test),
-        "leakage": leakage_document([leaks for _, leaks in found], len(samples)) if found else {},
-        "blind": fitted["blind"],
-        "image_needed": fitted["image_needed"],
-        "groups": fitted["groups"],
+        # All training files together: an item that is in two of them counts once.
+        "leakage": leakage_document([leaks for _, leaks in leaks_by_file], len(samples))
+        if leaks_by_file
+        else {},
+        "blind": parts["blind"],
+        "image_needed": parts["image_needed"],
+        "groups": parts["groups"],
         "against": [
             {
                 **_about(file),
-                "fitted": place == 0,
+                "fitted": number == 0,
                 "defects": _counts(defects[file.path], file),
                 "leakage": leakage_document([leaks], len(samples)),
                 "wordings": wordings(file.questions.samples, samples),
             }
-            for place, (file, leaks) in enumerate(found)
+            for number, (file, leaks) in enumerate(leaks_by_file)
         ],
         "seed": seed,
         "notes": notes,
     }
-    every = [(file, finding) for file in (test, *trains) for finding in defects[file.path]]
-    every += [(test, finding) for _, leaks in found for finding in leaks.findings]
-    needed = _needed(panel)
-    return Audit(document, _rows(every, {str(f.path): f for f in (test, *trains)}), needed)
+    # A leak is a finding about the test item; the training item is its other item.
+    findings = [(file, finding) for file in (test, *trains) for finding in defects[file.path]]
+    findings += [(test, finding) for _, leaks in leaks_by_file for finding in leaks.findings]
+    image_needed = _image_needed(panel)
+    rows = _rows(findings, {str(file.path): file for file in (test, *trains)})
+    return Audit(document, rows, image_needed)
 
 
-def gates(document: Mapping[str, Any]) -> dict[str, str]:
-    """What --fail-on may ask -> why it fails; a gate that holds is not there.
+def failed_gates(document: Mapping[str, Any]) -> dict[str, str]:
+    """The gates of --fail-on that an audit fails, each with the reason; {} where it passes all.
 
-    `defects`: the audited file has any. `leakage`: any item stands in a training file in any way.
-    `shortcut`: a blind predictor's whole interval lies above chance.
+    `defects`: the audited file has a defect. `leakage`: an item leaks, in any way. `shortcut`: the
+    best blind predictor's whole interval lies above chance.
     """
-    said = {}
-    if bad := {kind: n for kind, n in document["defects"].items() if n}:
-        said["defects"] = "defects (" + ", ".join(f"{n} {kind}" for kind, n in bad.items()) + ")"
+    reasons = {}
+    if defects := {kind: n for kind, n in document["defects"].items() if n}:
+        counts = ", ".join(f"{n} {kind}" for kind, n in defects.items())
+        reasons["defects"] = f"defects ({counts})"
     leaks = {kind: entry["items"] for kind, entry in document["leakage"].items() if entry["items"]}
     if leaks:
-        said["leakage"] = "leakage (" + ", ".join(f"{n} {k}" for k, n in leaks.items()) + ")"
+        counts = ", ".join(f"{n} {kind}" for kind, n in leaks.items())
+        reasons["leakage"] = f"leakage ({counts})"
     blind = document["blind"]
-    if (best := blind.get("best")) and above(blind[best], blind["chance"]):
+    if (best := blind.get("best")) and is_above_chance(blind[best], blind["chance"]):
         value, chance = (f"{100 * x:.1f} %" for x in (blind[best]["value"], blind["chance"]))
-        said["shortcut"] = f"a shortcut ({best} is right in {value}, chance {chance})"
-    return said
+        reasons["shortcut"] = f"a shortcut ({best} has accuracy {value}, chance is {chance})"
+    return reasons
 
 
 def _read(paths: Sequence[Path], root: Path | None, image_hashes: Path | None) -> list[_File]:
-    """The files with what is known of their pictures; each root's pictures are looked at once."""
-    questions = [read_questions(path, image_root=root) for path in paths]
+    """The files with the hashes of their images.
+
+    Files with the same image root share one pass, so that no image is hashed twice.
+    """
+    question_files = [read_questions(path, image_root=root) for path in paths]
     by_root: dict[ImageRoot, dict[str, None]] = {}
-    for one in questions:
-        names = by_root.setdefault(one.image_root, {})
-        names.update(dict.fromkeys(name for sample in one.samples for name in sample.images))
-    known = {
-        place: look_at(names, place, cache=image_hashes) if pictures_below(names, place) else {}
-        for place, names in by_root.items()
+    for questions in question_files:
+        names = by_root.setdefault(questions.image_root, {})
+        names.update(dict.fromkeys(_image_names(questions)))
+    hashes_by_root = {
+        folder: hash_images(names, folder, cache=image_hashes)
+        if any_image_below(names, folder)
+        else {}
+        for folder, names in by_root.items()
     }
     files = []
-    for path, one in zip(paths, questions, strict=True):
-        names = dict.fromkeys(name for sample in one.samples for name in sample.images)
-        here = {name: known[one.image_root][name] for name in names if known[one.image_root]}
-        if not any(picture.sha256 for picture in here.values()):
-            here = {}
-        files.append(_File(path, one, here))
+    for path, questions in zip(paths, question_files, strict=True):
+        hashes = hashes_by_root[questions.image_root]
+        images = {name: hashes[name] for name in dict.fromkeys(_image_names(questions)) if hashes}
+        # Not one image of this file can be read: its images are not here, which is no defect.
+        if not any(image.sha256 for image in images.values()):
+            images = {}
+        files.append(_File(path, questions, images))
     return files
 
 
-def _image_defects(file: _File) -> list[Finding]:
-    found = []
-    for index, sample in enumerate(file.questions.samples) if file.pictures else ():
-        bad = [error for name in sample.images if (error := file.pictures[name].error)]
-        for kind, absent in (("missing_image", True), ("corrupt_image", False)):
-            said = next((text for code, text in bad if (code in _ABSENT) == absent), None)
-            if said is not None:
-                found.append(Finding(kind, index, said))
-    return found
+def _image_names(questions: Questions) -> Iterator[str]:
+    """The image paths of a file, with repetitions."""
+    return (name for sample in questions.samples for name in sample.images)
 
 
-def _counts(findings: Sequence[Finding], file: _File) -> dict[str, int | None]:
-    """How many items have each defect; null for what could not be looked at."""
+def _image_defects(file: _File) -> list[AuditFinding]:
+    """Items with a missing image, or with one that cannot be decoded."""
+    findings = []
+    for index, sample in enumerate(file.questions.samples) if file.images else ():
+        errors = [error for name in sample.images if (error := file.images[name].error)]
+        for kind, is_missing in (("missing_image", True), ("corrupt_image", False)):
+            matching = (text for code, text in errors if (code == "image_missing") == is_missing)
+            message = next(matching, None)
+            if message is not None:
+                findings.append(AuditFinding(kind, index, message))
+    return findings
+
+
+def _counts(findings: Sequence[AuditFinding], file: _File) -> dict[str, int | None]:
+    """Kind of defect -> number of items; None for the images' where these are not here."""
     counts = Counter(finding.kind for finding in findings)
-    unseen = () if file.pictures else ("missing_image", "corrupt_image")
-    return {kind: None if kind in unseen else counts[kind] for kind in DEFECTS}
+    unchecked = () if file.images else ("missing_image", "corrupt_image")
+    return {kind: None if kind in unchecked else counts[kind] for kind in DEFECTS}
 
 
 def _about(file: _File) -> dict[str, Any]:
-    samples = file.questions.samples
-    images = {name for sample in samples for name in sample.images}
-    about = {"file": str(file.path), "sha256": file.questions.sha256, "n": len(samples)}
-    here = {"image_root": str(file.questions.image_root), "images_here": bool(file.pictures)}
-    return {**about, "images": len(images), **here}
+    """What audit.json says of a file: name, hash, number of items and of different images."""
+    return {
+        "file": str(file.path),
+        "sha256": file.questions.sha256,
+        "n": len(file.questions.samples),
+        "images": len(set(_image_names(file.questions))),
+        "image_root": str(file.questions.image_root),
+        "images_here": bool(file.images),
+    }
 
 
 def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
-    """What limits the audit, one sentence each."""
+    """What limits the audit, in one sentence each."""
     notes = []
-    roots = dict.fromkeys(f.questions.image_root for f in (test, *trains) if not f.pictures)
+    roots = dict.fromkeys(f.questions.image_root for f in (test, *trains) if not f.images)
     for root in roots:
         notes.append(f"no images found below {root}; image checks were not done.")
     for file in (test, *trains):
@@ -178,7 +222,7 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
             folder = folder_to_name(outside[0], outside)
             notes.append(
                 f"{len(outside)} images of {file.path} lie outside {file.questions.image_root} and "
-                f"were not looked at; --image-root {shlex.quote(folder)} looks at them."
+                f"were not opened. To check them, give --image-root {shlex.quote(folder)}."
             )
     for file in trains:
         if file.questions.sha256 == test.questions.sha256:
@@ -193,11 +237,11 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
 
 
 def _outside(file: _File) -> list[str]:
-    """The absolute names that lead out of the folder of a file, which is not looked beyond."""
+    """The absolute image paths outside the file's folder; the audit does not open them."""
     root = file.questions.image_root
-    names = dict.fromkeys(name for sample in file.questions.samples for name in sample.images)
     outside = []
-    for name in names if not root.closed else ():
+    # A closed root (--image-root) makes such a path a defect of its item, not a note.
+    for name in dict.fromkeys(_image_names(file.questions)) if not root.closed else ():
         try:
             if os.path.isabs(name):
                 resolve_image(name, replace(root, closed=True))
@@ -207,34 +251,35 @@ def _outside(file: _File) -> list[str]:
 
 
 def _coincidences(file: _File, leaks: Leakage) -> list[str]:
-    if not leaks.other_bytes:
+    """A note where both files have the same image paths for different images."""
+    if not leaks.path_coincidences:
         return []
     return [
-        f"{leaks.other_bytes} image paths stand in {file.path} as well and name other pictures "
-        "there; they are not counted."
+        f"{leaks.path_coincidences} image paths are also in {file.path}, but for different images; "
+        "they are not counted as leaks."
     ]
 
 
-def _needed(panel: BlindPanel | None) -> list[int] | None:
+def _image_needed(panel: BlindPanel | None) -> list[int] | None:
     if panel is None:
         return None
     return [index for index, needed in enumerate(panel.image_needed) if needed]
 
 
 def _rows(
-    found: Sequence[tuple[_File, Finding]], files: Mapping[str, _File]
+    findings: Sequence[tuple[_File, AuditFinding]], files: Mapping[str, _File]
 ) -> list[dict[str, Any]]:
-    """A row for each finding: where the item stands, what it is, and the item it meets."""
-    lines: dict[Path, list[int] | None] = {}
+    """A row for each finding: where the item is, what is wrong, and where the other item is."""
+    lines_of_file: dict[Path, list[int] | None] = {}
 
     def line(file: _File, index: int) -> int | None:
-        if file.path not in lines:
-            lines[file.path] = item_lines(file.path)
-        known = lines[file.path]
-        return known[index] if known else None
+        if file.path not in lines_of_file:
+            lines_of_file[file.path] = item_lines(file.path)
+        lines = lines_of_file[file.path]
+        return lines[index] if lines else None
 
     rows = []
-    for file, finding in found:
+    for file, finding in findings:
         sample = file.questions.samples[finding.index]
         row = {
             "kind": finding.kind,
@@ -246,10 +291,10 @@ def _rows(
             "question": sample.question,
             "detail": finding.detail,
         }
-        if finding.other is not None:
-            other = files[finding.other_file] if finding.other_file else file
-            row["other_file"] = str(other.path)
-            row["other_line"] = line(other, finding.other)
-            row["other_item"] = finding.other + 1
+        if finding.other_index is not None:
+            other_file = files[finding.other_file] if finding.other_file else file
+            row["other_file"] = str(other_file.path)
+            row["other_line"] = line(other_file, finding.other_index)
+            row["other_item"] = finding.other_index + 1
         rows.append(row)
     return rows

@@ -1,11 +1,12 @@
 """Where a blind predictor is above chance: on all items, or in one group of them.
 
-On all items that is where its 95 % interval lies above chance. There are many groups (each
-modality, question type and data set), and by chance alone one in forty would pass that bar; in a
-group it takes the sign-flip test over images, at a level that holds for all predictors and groups
-together (Holm). The test is of right or wrong minus one over the number of options. Few items can
-be right by luck far more often than they can be wrong, which makes the test cautious here: it
-never sees more in a group than there is.
+On all items, a predictor is above chance where its 95 % interval lies above the accuracy of random
+guessing. There are many groups (each modality, question type and data set), and by chance alone one
+in forty would pass that test. In a group, a sign-flip test over images is used instead, with p
+values corrected for all predictors and groups together (Holm). It tests the mean of (1 if
+right, else 0) - 1 / (number of options). With four options a right item counts +0.75 and a wrong
+one -0.25; this asymmetry makes the test cautious where there are few items: it may miss a group,
+but does not report more than there is.
 """
 
 from __future__ import annotations
@@ -19,48 +20,73 @@ from medr1.data.audit.blind import chance
 from medr1.records import Sample
 
 GROUPS = ("modality", "question_type", "dataset")
+"""The fields of a sample by which items are grouped."""
 LEVEL = 0.05
+"""Significance level of the corrected p values."""
 MIN_ITEMS = 10
 """A smaller group is not tested: it could show nothing, and would count among the tests."""
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """A predictor that is above chance on these items."""
+class AboveChance:
+    """A set of test items on which a predictor is better than random guessing."""
 
     predictor: str
     kind: str
-    """One of GROUPS; "" for all items."""
+    """The field that forms the group, one of GROUPS; "" for all items."""
     group: str
-    places: tuple[int, ...]
+    """The group's name, such as "CT"; "" for all items."""
+    indices: tuple[int, ...]
+    """Positions of the items in the test samples."""
     value: float
-    """The share that it gets right."""
+    """The share that the predictor gets right."""
     chance: float
+    """The share that random guessing gets right."""
     p_holm: float | None = None
-    """None for all items."""
+    """The corrected p value of the group's test; None for all items."""
 
     def document(self) -> dict[str, Any]:
-        """As audit.json has it."""
-        found = {key: value for key, value in vars(self).items() if key != "places"}
-        return {**found, "n": len(self.places)}
+        """The entry in audit.json: the number of items instead of their positions."""
+        fields = {key: value for key, value in vars(self).items() if key != "indices"}
+        return {**fields, "n": len(self.indices)}
 
 
 def groups_of(
-    test: Sequence[Sample], scored: Sequence[int]
+    test: Sequence[Sample], scored_indices: Sequence[int]
 ) -> Iterator[tuple[str, dict[str, list[int]]]]:
-    """Each kind of group, with the places of its members by name; items that name none are out."""
+    """Group the scored items by each field of GROUPS.
+
+    Args:
+        test: The test items.
+        scored_indices: Positions of the items that have options and a right answer.
+
+    Returns:
+        (field, {name: positions}) for each field; items without the field are in none of its
+        groups.
+    """
     for kind in GROUPS:
         members: dict[str, list[int]] = defaultdict(list)
-        for position in scored:
+        for position in scored_indices:
             if (name := getattr(test[position], kind)) is not None:
                 members[name].append(position)
         yield kind, dict(sorted(members.items()))
 
 
-def known_in_groups(
-    test: Sequence[Sample], scored: Sequence[int], right: Mapping[str, Sequence[bool]]
-) -> list[Knowledge]:
-    """Where each of these predictors is above chance, of all groups that are not everything."""
+def groups_above_chance(
+    test: Sequence[Sample], scored_indices: Sequence[int], right: Mapping[str, Sequence[bool]]
+) -> list[AboveChance]:
+    """Test every predictor in every group of at least MIN_ITEMS items.
+
+    A group of all scored items is left out, because `shortcuts` tests all items in another way.
+
+    Args:
+        test: The test items.
+        scored_indices: Positions of the items that have options and a right answer.
+        right: Predictor -> whether it is right, for each item of `test`.
+
+    Returns:
+        The groups in which a predictor is above chance, at level LEVEL.
+    """
     import numpy as np
 
     from medr1.intervals import cluster_codes
@@ -68,33 +94,38 @@ def known_in_groups(
 
     images = cluster_codes(sample.images for sample in test)
     guess = np.array([1 / len(sample.options) if sample.options else 0.0 for sample in test])
-    tried: list[Knowledge] = []
+    candidates: list[AboveChance] = []
     p_values: list[float | None] = []
-    for kind, groups in groups_of(test, scored):
+    for kind, groups in groups_of(test, scored_indices):
         for name, members in groups.items():
-            if not MIN_ITEMS <= len(members) < len(scored):
+            if not MIN_ITEMS <= len(members) < len(scored_indices):
                 continue
+            # One test for each predictor; images that occur in several items are one cluster.
             for predictor, verdicts in right.items():
                 hits = np.array([verdicts[i] for i in members], dtype=np.float64)
                 p_values.append(sign_flip_test(hits - guess[members], images[members]))
                 value, by_chance = float(hits.mean()), chance(test[i] for i in members)
-                tried.append(Knowledge(predictor, kind, name, tuple(members), value, by_chance))
+                candidates.append(
+                    AboveChance(predictor, kind, name, tuple(members), value, by_chance)
+                )
+    # The test is two-sided: a predictor that is significantly below chance is left out.
     return [
-        Knowledge(**{**vars(one), "p_holm": p})
-        for one, p in zip(tried, holm(p_values), strict=True)
-        if p is not None and p < LEVEL and one.value > one.chance
+        AboveChance(**{**vars(candidate), "p_holm": p})
+        for candidate, p in zip(candidates, holm(p_values), strict=True)
+        if p is not None and p < LEVEL and candidate.value > candidate.chance
     ]
 
 
-def guessed_well(known: Sequence[Knowledge]) -> float:
-    """About how many items the predictors get right without knowing anything of them.
+def expected_lucky_items(above_chance: Sequence[AboveChance]) -> float:
+    """About how many items the predictors get right by guessing.
 
-    Where a predictor is right in a share a of items and guessing in c, (1 - a) / (1 - c) of them
-    are guessed, and c of these are right by luck. An item counts once, under the best predictor.
+    Suppose a predictor knows some items and guesses the others. If a is its accuracy and c that of
+    guessing, then (1 - a) / (1 - c) of the items are guessed, and a share c of these is right by
+    luck: c (1 - a) / (1 - c) for each item. An item counts once, for its most accurate predictor.
     """
-    best: dict[int, Knowledge] = {}
-    for one in known:
-        for place in one.places:
-            if place not in best or one.value > best[place].value:
-                best[place] = one
-    return sum(one.chance * (1 - one.value) / (1 - one.chance) for one in best.values())
+    best: dict[int, AboveChance] = {}
+    for entry in above_chance:
+        for index in entry.indices:
+            if index not in best or entry.value > best[index].value:
+                best[index] = entry
+    return sum(entry.chance * (1 - entry.value) / (1 - entry.chance) for entry in best.values())

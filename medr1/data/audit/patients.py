@@ -1,9 +1,10 @@
-"""Which patient and which series an item's images belong to, by its metadata and file names.
+"""Which patient and which series an item's images belong to, from its metadata and file names.
 
-Metadata keys count first (patient, patient_id, PatientID, subject ...; series, study ...). File
-names are read by the patterns below, each one that a public collection uses; a number means a
-patient only within its data set, so the data set's folder is part of the key. What no pattern
-knows has no patient: an ISIC number names an image.
+Images of one patient in training and test data leak: they look alike. Metadata comes first (keys
+such as patient, patient_id, PatientID, subject; series, study). Without it, file names are matched
+with the patterns below, each from a public collection. A number means a patient only within its
+data set, so the data set's folder is part of the key. A file name that no pattern matches has no
+patient: the number of an ISIC file, for example, is that of an image.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import lru_cache
 from medr1.records import Sample
 
 _PATIENT_KEYS = {"patient", "patientid", "patientname", "subject", "subjectid"}
+"""Metadata keys in lower case, letters only: "Patient_ID" -> "patientid"."""
 _SERIES_KEYS = {
     *("series", "seriesid", "seriesuid", "seriesinstanceuid", "study", "studyid", "studyuid"),
     *("studyinstanceuid", "scan", "scanid", "volume", "volumeid"),
@@ -29,7 +31,7 @@ _PATIENTS = (
     re.compile(r"(?:^|/)p(\d{8})/"),
     # EyePACS: 405_left.jpeg and 405_right.jpeg
     re.compile(r"(?:^|/)(\d+)_(?:left|right|od|os)(?=[._ ]|$)", re.IGNORECASE),
-    # ChestX-ray14: 00000013_005.png is the fifth picture of patient 13
+    # ChestX-ray14: 00000013_005.png is the fifth image of patient 13
     re.compile(r"(?:^|/)(\d{8})_\d{3}\.\w+$"),
 )
 _SERIES = (
@@ -44,32 +46,38 @@ _SPLITS = re.compile(r"^(?:train(?:ing)?|test(?:ing)?|val|valid(?:ation)?|dev)$"
 
 
 def patients(sample: Sample) -> set[str]:
-    """Keys of the patients that the item's images are of; empty where nothing says."""
+    """The keys of the patients that the item's images show; empty where they are not known.
+
+    Equal keys mean the same patient: "images/padufes20|1449".
+    """
     return set(_keys(sample, _PATIENT_KEYS, _PATIENTS))
 
 
 def series(sample: Sample) -> set[str]:
-    """Keys of the series, studies or volumes that the item's images are from."""
+    """The keys of the series, studies or volumes of the item's images; empty if not known."""
     return set(_keys(sample, _SERIES_KEYS, _SERIES))
 
 
 def _keys(sample: Sample, names: set[str], patterns: tuple[re.Pattern[str], ...]) -> Iterator[str]:
-    stated = False
+    """Keys from metadata with one of these names, else from file names by these patterns."""
+    in_metadata = False
     for key, value in sample.metadata.items():
-        said = isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip()
-        if said and re.sub(r"[^a-z]", "", key.lower()) in names:
-            stated = True
-            yield f"{(sample.dataset or '').casefold()}|{said.casefold()}"
-    if stated:
+        # A bool is an int in Python, but no identifier; "Patient ID" and "patient_id" are one key.
+        text = isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip()
+        if text and re.sub(r"[^a-z]", "", key.lower()) in names:
+            in_metadata = True
+            yield f"{(sample.dataset or '').casefold()}|{text.casefold()}"
+    # What the data set states is right; a file name is only a guess.
+    if in_metadata:
         return
     for image in sample.images:
-        for found in _named(image, patterns):
-            yield f"{collection(image)}|{found}"
+        for identifier in _identifiers(image, patterns):
+            yield f"{collection(image)}|{identifier}"
 
 
 @lru_cache(maxsize=200_000)
-def _named(image: str, patterns: tuple[re.Pattern[str], ...]) -> tuple[str, ...]:
-    """What the first pattern that knows the path finds there: leading zeros do not count."""
+def _identifiers(image: str, patterns: tuple[re.Pattern[str], ...]) -> tuple[str, ...]:
+    """The identifier by the first pattern that matches, without leading zeros; else nothing."""
     path = image.replace("\\", "/")
     for pattern in patterns:
         if match := pattern.search(path):
@@ -78,7 +86,10 @@ def _named(image: str, patterns: tuple[re.Pattern[str], ...]) -> tuple[str, ...]
 
 
 def collection(image: str) -> str:
-    """The first two folders of a path, such as images/padufes20, without those named by a split."""
+    """The data set's folder: the first two folders of a path, without those named after a split.
+
+    "images/padufes20/train/PAT_1_2.png" -> "images/padufes20"
+    """
     folders = image.replace("\\", "/").split("/")[:-1]
-    named = [name for name in folders if name not in ("", ".") and not _SPLITS.match(name)]
-    return "/".join(named[:2]).casefold()
+    named_folders = [name for name in folders if name not in ("", ".") and not _SPLITS.match(name)]
+    return "/".join(named_folders[:2]).casefold()

@@ -1,7 +1,9 @@
-"""The pictures that a file names: which are there, their bytes' hash, and two perceptual hashes.
+"""Hashes of the images that a file names: SHA-256 of the bytes, and two perceptual hashes.
 
-Pictures are decoded by `data.images` in several processes. A hash of a picture that was seen before
-(same path, size and time of change) is taken from the file of hashes, where there is one.
+Equal bytes mean that two files are the same image; perceptual hashes with few differing bits show
+that two images look the same (`near`). Images are decoded by `data.images` in several processes.
+With --image-hashes FILE the hashes are cached: an image with the same path, size and modification
+time as in an earlier audit is not opened again.
 """
 
 from __future__ import annotations
@@ -26,129 +28,155 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("medr1")
 _CHUNK = 16
-_SAY_EVERY = 10.0
+"""Images handed to a worker process at a time."""
+_SECONDS_BETWEEN_LINES = 10.0
+"""Of the progress in the log."""
 _HEADER = '{"schema": "medr1.image-hashes/1"}'
 _SIDE = 1024
-"""Pixels of the longer side that a picture is made smaller to before its hashes are taken."""
+"""An image is scaled down to this many pixels on its longer side before it is hashed."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What is known of one image file."""
+class HashedImage:
+    """The hashes of one image file, or why it cannot be used; all None if it was not opened."""
 
     sha256: str | None = None
     """Of the file's bytes, in hex; None where it could not be read."""
     phash: int | None = None
+    """Discrete-cosine hash of 64 bits; None for an image without content (all one grey)."""
     dhash: int | None = None
-    """Perceptual hashes of 64 bits; None for a picture without content (all one grey)."""
+    """Gradient hash of 64 bits; None for an image without content."""
     error: tuple[str, str] | None = None
     """Why it cannot be used: a code such as image_missing, and a sentence."""
 
 
-def pictures_below(names: Iterable[str], root: ImageRoot) -> bool:
-    """Whether any of these images lies below `root` (or at its absolute path).
+def any_image_below(names: Iterable[str], root: ImageRoot) -> bool:
+    """Whether at least one of these image files exists.
 
-    Folders are looked at first, so that a file without its images is known in no time.
+    Args:
+        names: Image paths, relative to `root` or absolute.
+        root: The image root of the file that names them.
     """
+    # Folders first: a missing folder rules out all its images with one look at the disk.
     by_folder: dict[str, list[str]] = {}
     for name in names:
         if "\0" not in name:
             by_folder.setdefault(os.path.dirname(name), []).append(name)
     for folder, members in by_folder.items():
         try:
-            there = os.path.isdir(os.path.join(root, folder))
-        except ValueError:  # what is no name of a folder at all
+            folder_exists = os.path.isdir(os.path.join(root, folder))
+        except ValueError:  # text that cannot be the name of a folder
             continue
-        if there and any(os.path.isfile(os.path.join(root, name)) for name in members):
+        if folder_exists and any(os.path.isfile(os.path.join(root, name)) for name in members):
             return True
     return False
 
 
-def look_at(
+def hash_images(
     names: Iterable[str],
     root: ImageRoot,
     *,
     cache: Path | None = None,
     processes: int | None = None,
-) -> dict[str, Picture]:
-    """Name -> what is known of that image; progress goes to the log.
+) -> dict[str, HashedImage]:
+    """Hash images in several processes, with progress in the log.
 
-    Nothing outside the root is opened. An absolute name that leads there is no fault of its item
-    unless the root is closed: nothing is known of it.
+    Nothing outside the root is opened. An absolute path outside a root that is not closed is no
+    error, but its image stays without hashes.
+
+    Args:
+        names: Image paths, relative to `root` or absolute.
+        root: The image root of the file that names them.
+        cache: File of hashes of earlier audits; new hashes are added to it. None: no cache.
+        processes: Number of worker processes; None: as many as there are cores.
+
+    Returns:
+        Path -> hashes, in the order of `names`.
+
+    Raises:
+        InputError: `cache` is another kind of file.
+        OutputError: `cache` cannot be written.
     """
     names = list(dict.fromkeys(names))
-    known = _read_cache(cache) if cache else {}
+    cached = _read_cache(cache) if cache else {}
     keys = {name: _cache_key(name, root) for name in names}
-    found = {name: known[key] for name in names if (key := keys[name]) and key in known}
-    todo = [name for name in names if name not in found]
+    images = {name: cached[key] for name in names if (key := keys[name]) and key in cached}
+    todo = [name for name in names if name not in images]
     if len(todo) < len(names):
         _log.info("%d of %d images were hashed before.", len(names) - len(todo), len(names))
-    started = said = time.monotonic()
-    with _opened_cache(cache) as file:
-        for done, (name, picture) in enumerate(_looked(todo, root, processes), start=1):
-            found[name] = picture
+    started = last_line = time.monotonic()
+    with _open_cache(cache) as file:
+        for count, (name, image) in enumerate(_hash_in_order(todo, root, processes), start=1):
+            images[name] = image
+            # Each image at once: a killed audit keeps the hashes it has computed.
             if file and keys[name]:
-                file.write(json.dumps({"key": keys[name], **asdict(picture)}) + "\n")
+                file.write(json.dumps({"key": keys[name], **asdict(image)}) + "\n")
             now = time.monotonic()
-            if now - said >= _SAY_EVERY or (done == len(todo) and now - started >= _SAY_EVERY):
-                said = now
-                rate = done / (now - started)
+            if now - last_line >= _SECONDS_BETWEEN_LINES or (
+                count == len(todo) and now - started >= _SECONDS_BETWEEN_LINES
+            ):
+                last_line = now
+                rate = count / (now - started)
                 _log.info(
                     "Hashed %d of %d images, %.0f a second, %.0f s to go.",
-                    *(done, len(todo), rate, (len(todo) - done) / rate),
+                    *(count, len(todo), rate, (len(todo) - count) / rate),
                 )
-    return {name: found[name] for name in names}
+    return {name: images[name] for name in names}
 
 
-def _looked(
+def _hash_in_order(
     names: list[str], root: ImageRoot, processes: int | None
-) -> Iterator[tuple[str, Picture]]:
-    """Each name with its picture, in order; a handful is not worth other processes."""
-    count = processes or os.cpu_count() or 1
-    if count < 2 or len(names) < 4 * _CHUNK:
-        yield from zip(names, (look(name, root) for name in names), strict=True)
+) -> Iterator[tuple[str, HashedImage]]:
+    """Each name with its hashes, in order; a few images are not worth starting processes."""
+    num_processes = processes or os.cpu_count() or 1
+    if num_processes < 2 or len(names) < 4 * _CHUNK:
+        yield from zip(names, (hash_image(name, root) for name in names), strict=True)
         return
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")  # a fork of threads that hold locks may hang
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
         roots = [root] * len(names)
         try:
-            yield from zip(names, pool.map(look, names, roots, chunksize=_CHUNK), strict=True)
+            yield from zip(names, pool.map(hash_image, names, roots, chunksize=_CHUNK), strict=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def look(name: str, root: ImageRoot) -> Picture:
-    """What is known of one image."""
+def hash_image(name: str, root: ImageRoot) -> HashedImage:
+    """Hash one image; an image that cannot be read has an error instead."""
     from medr1.data.images import load_image
 
     sha256 = None
     try:
+        # closed: a path that leads out of the root is refused, not read.
         path = resolve_image(name, replace(root, closed=True))
-        picture = load_image(path, side=_SIDE).image
+        decoded = load_image(path, side=_SIDE).image
         sha256 = sha256_of(path)
     except ItemError as error:
         if error.code == "image_outside_root" and os.path.isabs(name) and not root.closed:
-            return Picture()
-        return Picture(sha256, error=(error.code, str(error)))
-    return Picture(sha256, *perceptual_hashes(picture))
+            return HashedImage()
+        return HashedImage(sha256, error=(error.code, str(error)))
+    return HashedImage(sha256, *perceptual_hashes(decoded))
 
 
-def perceptual_hashes(picture: Image.Image) -> tuple[int | None, int | None]:
-    """The discrete-cosine and the gradient hash of a PIL picture, as numbers of 64 bits."""
+def perceptual_hashes(image: Image.Image) -> tuple[int | None, int | None]:
+    """The discrete-cosine hash and the gradient hash of a PIL image, as 64-bit integers.
+
+    (None, None) for an image of one grey value: its hashes would match those of any other such.
+    """
     import imagehash
 
-    picture = picture.convert("L")
-    picture.thumbnail((_SIDE, _SIDE), reducing_gap=3.0)
-    low, high = picture.getextrema()
-    if low == high:
+    image = image.convert("L")
+    image.thumbnail((_SIDE, _SIDE), reducing_gap=3.0)
+    darkest, lightest = image.getextrema()
+    if darkest == lightest:
         return None, None
-    return int(str(imagehash.phash(picture)), 16), int(str(imagehash.dhash(picture)), 16)
+    return int(str(imagehash.phash(image)), 16), int(str(imagehash.dhash(image)), 16)
 
 
 def _cache_key(name: str, root: ImageRoot) -> str:
-    """The file as it is now, "" where there is none below the root."""
+    """Path, size and modification time of the file; "" where there is none below the root."""
     try:
         path = resolve_image(name, replace(root, closed=True))
         status = os.stat(path)
@@ -157,27 +185,32 @@ def _cache_key(name: str, root: ImageRoot) -> str:
     return f"{path}|{status.st_size}|{status.st_mtime_ns}"
 
 
-def _read_cache(path: Path) -> dict[str, Picture]:
-    """Key -> picture; a line that a killed run left half written is passed over."""
+def _read_cache(path: Path) -> dict[str, HashedImage]:
+    """Cache key -> hashes; a line that a killed run left incomplete is skipped."""
     if not path.exists() or path.stat().st_size == 0:
         return {}
     first, *lines = path.read_bytes().splitlines()
     if first != _HEADER.encode():
-        raise InputError(f"{path} is not a file of image hashes. Choose another name for one.")
-    found: dict[str, Picture] = {}
+        raise InputError(
+            f"{path} is not a cache of image hashes. Give --image-hashes another file name."
+        )
+    cached: dict[str, HashedImage] = {}
     for line in lines:
         try:
             entry = json.loads(line)
             error = entry["error"]
             hashes = (entry["sha256"], entry["phash"], entry["dhash"])
-            found[entry["key"]] = Picture(*hashes, error=tuple(error) if error else None)
+            cached[entry["key"]] = HashedImage(*hashes, error=tuple(error) if error else None)
         except (ValueError, KeyError, TypeError):
             continue
-    return found
+    return cached
 
 
-def _opened_cache(path: Path | None) -> AbstractContextManager[IO[str] | None]:
-    """The file of hashes, to add to; a new one gets its header, a half line its end."""
+def _open_cache(path: Path | None) -> AbstractContextManager[IO[str] | None]:
+    """The cache, open for appending; None without one.
+
+    A new file gets its header, an old one a line end, because its last line may be incomplete.
+    """
     if path is None:
         return nullcontext()
     try:

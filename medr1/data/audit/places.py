@@ -1,4 +1,4 @@
-"""Where the items of a file stand: the line on which each begins."""
+"""The line on which each item of a file begins, so that a finding can be looked up in an editor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DECODER = json.JSONDecoder()
 
 
 def item_lines(path: Path) -> list[int] | None:
-    """The line on which each item of a file begins, from 1; None where items have no line.
+    """The line on which each item of a file begins, from 1; None where a format has no lines.
 
-    The file is one that `read_questions` has read. A Parquet file and a saved data set have no
-    lines.
+    The file has to be one that `read_questions` accepts. A Parquet file and a saved data set have
+    no lines.
     """
     if path.is_dir():
         return None
@@ -33,54 +33,59 @@ def item_lines(path: Path) -> list[int] | None:
 
 
 def _json_lines(text: str) -> list[int]:
-    """Of a list, or of the list under "questions"."""
-    place = _behind_space(text, 0)
-    if text[place] == "{":
-        place = _list_of_questions(text, place)
-    places = []
-    place = _behind_space(text, place + 1)
-    while text[place] != "]":
-        places.append(place)
-        place = _behind(text, place)
-        if text[place] == ",":
-            place = _behind_space(text, place + 1)
+    """The line of each item of a JSON list, or of the list under the key "questions".
+
+    json.loads gives no positions, so the list is walked here, with the decoder for each item.
+    """
+    position = _skip_space(text, 0)
+    if text[position] == "{":
+        position = _questions_position(text, position)
+    item_positions = []
+    position = _skip_space(text, position + 1)
+    while text[position] != "]":
+        item_positions.append(position)
+        position = _skip_value(text, position)
+        if text[position] == ",":
+            position = _skip_space(text, position + 1)
+    # Line ends are counted from item to item, so that the text is read once.
     lines, line, last = [], 1, 0
-    for place in places:
-        line += text.count("\n", last, place)
+    for position in item_positions:
+        line += text.count("\n", last, position)
         lines.append(line)
-        last = place
+        last = position
     return lines
 
 
-def _list_of_questions(text: str, place: int) -> int:
-    """Where the value of the key "questions" begins in the object at `place`."""
-    place = _behind_space(text, place + 1)
+def _questions_position(text: str, position: int) -> int:
+    """Where the value of the key "questions" begins, in the object that begins at `position`."""
+    position = _skip_space(text, position + 1)
     while True:
-        key, end = _decode(text, place)
-        place = _behind_space(text, _behind_space(text, end) + 1)  # the colon
+        key, end = _decode(text, position)
+        position = _skip_space(text, _skip_space(text, end) + 1)  # the colon
         if key == "questions":
-            return place
-        place = _behind_space(text, _behind(text, place) + 1)  # the comma
+            return position
+        position = _skip_space(text, _skip_value(text, position) + 1)  # the comma
 
 
-def _decode(text: str, place: int) -> tuple[Any, int]:
-    return _DECODER.raw_decode(text, place)
+def _decode(text: str, position: int) -> tuple[Any, int]:
+    """The JSON value at a position, and the position where it ends."""
+    return _DECODER.raw_decode(text, position)
 
 
-def _behind(text: str, place: int) -> int:
-    """Where something stands again behind the value at `place`."""
-    return _behind_space(text, _decode(text, place)[1])
+def _skip_value(text: str, position: int) -> int:
+    """The next position with a character that is not space, after the value at `position`."""
+    return _skip_space(text, _decode(text, position)[1])
 
 
-def _behind_space(text: str, place: int) -> int:
-    match = _SPACE.match(text, place)
-    return match.end() if match else place
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
 
 
 def _csv_lines(text: str) -> list[int]:
-    """Of the rows that hold something, as the reader takes them."""
+    """The line of each row that is not empty, as the reader counts items; a row may span lines."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    next(rows, None)
+    next(rows, None)  # the header
     lines, last = [], rows.line_num
     for row in rows:
         if any(cell.strip() for cell in row):

@@ -1,21 +1,25 @@
-"""What blind predictors reach on a test split, against chance and against shuffled labels.
+"""Shortcuts: what blind predictors reach on a test split, and which items need their image.
 
-An item needs its image where no predictor that knows something there gets the item right. Those
-that read the options can know something (longest_option, option_prior, question_option_lookup,
-text_classifier), and do so on all items or in a modality, a question type or a data set where they
-are above chance (`knowledge`). Only these may take an item out: a coin is right in a quarter of
-all items as well, and to take those out would say nothing about them. For the same reason a choice
-among equals, where the training split knows none of the options, takes nothing out.
+A blind predictor answers from the question and the options alone. Its accuracy is compared with
+random guessing and with its own accuracy after training on shuffled labels.
+
+An item needs its image unless a predictor with real knowledge gets it right. Four predictors read
+the options and so can have knowledge (longest_option, option_prior, question_option_lookup,
+text_classifier). They have it where they are above chance: on all items, or in one modality,
+question type or data set (`knowledge`). Only there may they take an item out of the image-needed
+subset. A coin is right in a quarter of all items as well, and taking those out would say nothing
+about them. For the same reason a tie, where the training split knows none of the options, takes
+nothing out.
 
 What follows from this definition:
 - The predictors score low on the subset by construction; their accuracy there means nothing.
-  Chance is still the mean of one over the number of options.
-- Some items are taken out because a predictor guessed well (`lucky`, `knowledge.guessed_well`).
-  That makes the subset smaller, not easier.
-- Items with a wrong gold answer stay in, because nothing predicts them. Look at the gold answers
+  Chance is still the mean of 1 / (number of options).
+- Some items are taken out because a predictor guessed well (`lucky` in audit.json,
+  `knowledge.expected_lucky_items`). That makes the subset smaller, not easier.
+- Items with a wrong ground truth stay in, because nothing predicts them. Look at the right answers
   of a small subset before trusting a score on it.
-- It is not proved that the other items cannot be answered without the image: another predictor,
-  or what a large model has read, may do it.
+- It is not proved that the other items cannot be answered without the image: another predictor, or
+  a large model that has read a lot, may do it.
 """
 
 from __future__ import annotations
@@ -39,176 +43,241 @@ from medr1.data.audit.blind import (
     question_option_scores,
 )
 from medr1.data.audit.classifier import classifier_scores
-from medr1.data.audit.knowledge import Knowledge, groups_of, guessed_well, known_in_groups
+from medr1.data.audit.knowledge import (
+    AboveChance,
+    expected_lucky_items,
+    groups_above_chance,
+    groups_of,
+)
 from medr1.records import Sample
 
 PREDICTORS = (
     *("majority_letter", "longest_option", "option_prior"),
     *("question_option_lookup", "text_classifier"),
 )
+"""All blind predictors, the simplest first."""
 INFORMED = ("option_prior", "question_option_lookup", "text_classifier")
-"""Those that read the options and learned from the training split."""
+"""The predictors that read the options and learn from the training split."""
 FITTED = ("majority_letter", *INFORMED)
+"""The predictors that learn from the training split."""
 
 
 @dataclass(frozen=True)
 class BlindPanel:
-    """What each blind predictor says of each test sample; all sequences in the test's order."""
+    """The answers of all blind predictors to a test split, and what they show.
+
+    All sequences are in the order of the test samples. A sample is scored where it has options and
+    its ground truth is the letter of one of them.
+    """
 
     letters: Mapping[str, tuple[str, ...]]
     """Predictor -> a letter for each sample, "" for one without options."""
     right: Mapping[str, tuple[bool, ...]]
-    """Predictor -> whether the letter is the gold one; False for a sample without options."""
+    """Predictor -> whether the letter is the ground truth; False for one without options."""
     metrics: Mapping[str, Mapping[str, Any]]
-    """Predictor -> {"value", "ci95", "n"} over the samples that have options and a gold letter."""
+    """Predictor -> {"value", "ci95", "n"}: its accuracy on the scored samples."""
     chance: float
-    """Over the same samples; nan where there are none."""
+    """Accuracy of random guessing on the scored samples; nan where there are none."""
     best: str
     """The predictor with the highest accuracy on this test split; "" where nothing is scored."""
-    known: tuple[Knowledge, ...]
+    above_chance: tuple[AboveChance, ...]
     """Where predictors that read the options are above chance: on all samples, in groups."""
     image_needed: tuple[bool, ...]
-    """Whether none of these gets the sample right; False where nothing can be scored."""
+    """Whether none of these gets the sample right; False where a sample cannot be scored."""
 
     @property
-    def knowing(self) -> tuple[str, ...]:
+    def predictors_above_chance(self) -> tuple[str, ...]:
         """The predictors that are above chance on all samples."""
-        return tuple(one.predictor for one in self.known if not one.kind)
+        return tuple(entry.predictor for entry in self.above_chance if not entry.kind)
 
     @property
     def best_accuracy(self) -> float:
-        """The share that the best predictor gets right; nan where nothing is scored."""
+        """Accuracy of the best predictor, in [0, 1]; nan where nothing is scored."""
         value = self.metrics[self.best]["value"] if self.best else None
         return math.nan if value is None else float(value)
 
 
 def blind_panel(train: Sequence[Sample], test: Sequence[Sample], *, seed: int = 0) -> BlindPanel:
-    """Every blind predictor, fitted on `train`, on `test`; `seed` is that of the intervals."""
-    return _panels(train, test, draws=0, seed=seed)[0]
+    """Fit every blind predictor on `train` and apply it to `test`.
+
+    Args:
+        train: Training items.
+        test: Test items.
+        seed: Seed of the bootstrap intervals.
+    """
+    return _panel_and_controls(train, test, draws=0, seed=seed)[0]
 
 
-def _panels(
+def _panel_and_controls(
     train: Sequence[Sample], test: Sequence[Sample], *, draws: int, seed: int
 ) -> tuple[BlindPanel, list[dict[str, float]]]:
-    """The panel, and for each draw of shuffled labels what each fitted predictor then reaches."""
+    """The panel, and for each draw of shuffled labels: fitted predictor -> its accuracy then."""
     train = answerable(train)
-    deals = [with_shuffled_labels(train, seed + draw) for draw in range(draws)]
-    golds = [[sample.ground_truth for sample in one] for one in (train, *deals)]
-    classified = classifier_scores(train, test, golds) if train else []
-    said = [
-        _all_scores(one, test, scores)
-        for one, scores in zip((train, *deals), classified, strict=False)
+    shuffled_trains = [with_shuffled_labels(train, seed + draw) for draw in range(draws)]
+    label_sets = [
+        [sample.ground_truth for sample in samples] for samples in (train, *shuffled_trains)
     ]
-    scored = [i for i, s in enumerate(test) if s.options and s.ground_truth in s.options]
+    # One call for all label sets, because the classifier's features are the same for all.
+    classifier_by_set = classifier_scores(train, test, label_sets) if train else []
+    # Without training items there are no scores; then both lists stay empty.
+    scores_of_sets = [
+        _informed_scores(samples, test, scores)
+        for samples, scores in zip((train, *shuffled_trains), classifier_by_set, strict=False)
+    ]
+    scored_indices = _scored_indices(test)
     controls = []
-    for one, scores in zip(deals, said[1:], strict=False):
-        letters = {"majority_letter": majority_letter(one, test), **_letters(scores)}
+    for samples, scores in zip(shuffled_trains, scores_of_sets[1:], strict=False):
+        letters = {"majority_letter": majority_letter(samples, test), **_letters(scores)}
         controls.append(
-            {name: _share(found, test, scored) for name, found in letters.items() if scored}
+            {
+                name: _accuracy(chosen_letters, test, scored_indices)
+                for name, chosen_letters in letters.items()
+                if scored_indices
+            }
         )
-    return _panel(train, test, said[0] if said else {}, scored, seed), controls
+    return _panel(
+        train, test, scores_of_sets[0] if scores_of_sets else {}, scored_indices, seed
+    ), controls
 
 
-def _share(letters: Sequence[str], test: Sequence[Sample], scored: Sequence[int]) -> float:
-    return sum(letters[i] == test[i].ground_truth for i in scored) / len(scored)
+def _scored_indices(test: Sequence[Sample]) -> list[int]:
+    """Positions of the test samples that have options and a right answer among them."""
+    return [
+        index
+        for index, sample in enumerate(test)
+        if sample.options and sample.ground_truth in sample.options
+    ]
+
+
+def _accuracy(
+    letters: Sequence[str], test: Sequence[Sample], scored_indices: Sequence[int]
+) -> float:
+    return sum(letters[i] == test[i].ground_truth for i in scored_indices) / len(scored_indices)
 
 
 def _letters(scores: Mapping[str, Sequence[Scores]]) -> dict[str, list[str]]:
-    return {name: [best_letter(one) for one in found] for name, found in scores.items()}
+    """Predictor -> its chosen letter for each sample."""
+    return {
+        name: [best_letter(item_scores) for item_scores in predictor_scores]
+        for name, predictor_scores in scores.items()
+    }
 
 
 def _panel(
     train: Sequence[Sample],
     test: Sequence[Sample],
     scores: Mapping[str, Sequence[Scores]],
-    scored: Sequence[int],
+    scored_indices: Sequence[int],
     seed: int,
 ) -> BlindPanel:
+    """The panel, from the informed predictors' scores; `scored_indices` are positions in `test`."""
     scores = {"longest_option": longest_option_scores(test), **scores}
     letters = {
         "majority_letter": tuple(majority_letter(train, test)),
-        **{name: tuple(found) for name, found in _letters(scores).items()},
+        **{name: tuple(chosen_letters) for name, chosen_letters in _letters(scores).items()},
     }
     right = {
-        name: tuple(bool(a) and a == s.ground_truth for a, s in zip(said, test, strict=True))
-        for name, said in letters.items()
+        name: tuple(
+            bool(letter) and letter == sample.ground_truth
+            for letter, sample in zip(chosen_letters, test, strict=True)
+        )
+        for name, chosen_letters in letters.items()
     }
-    clusters = [test[i].images for i in scored]
+    clusters = [test[i].images for i in scored_indices]
     metrics = {
-        name: metric([right[name][i] for i in scored], clusters, seed=seed) for name in letters
+        name: accuracy_metric([right[name][i] for i in scored_indices], clusters, seed=seed)
+        for name in letters
     }
-    guess = chance(test[i] for i in scored)
-    known = [
-        Knowledge(name, "", "", tuple(scored), metrics[name]["value"], guess)
+    guess = chance(test[i] for i in scored_indices)
+    above_chance = [
+        AboveChance(name, "", "", tuple(scored_indices), metrics[name]["value"], guess)
         for name in scores
-        if above(metrics[name], guess)
+        if is_above_chance(metrics[name], guess)
     ]
-    known += known_in_groups(test, scored, {name: right[name] for name in scores})
-    needed = [False] * len(test)
-    for i in scored:
-        needed[i] = True
-    for one in known:
-        for i in one.places:
-            if strictly_best(scores[one.predictor][i], test[i].ground_truth or ""):
-                needed[i] = False
+    above_chance += groups_above_chance(
+        test, scored_indices, {name: right[name] for name in scores}
+    )
+    # An item needs its image unless a predictor that is above chance there predicts it, without
+    # a tie.
+    image_needed = [False] * len(test)
+    for i in scored_indices:
+        image_needed[i] = True
+    for entry in above_chance:
+        for i in entry.indices:
+            if strictly_best(scores[entry.predictor][i], test[i].ground_truth or ""):
+                image_needed[i] = False
     return BlindPanel(
         letters=letters,
         right=right,
         metrics=metrics,
         chance=guess,
-        best=max(metrics, key=lambda name: metrics[name]["value"]) if scored else "",
-        known=tuple(known),
-        image_needed=tuple(needed),
+        best=max(metrics, key=lambda name: metrics[name]["value"]) if scored_indices else "",
+        above_chance=tuple(above_chance),
+        image_needed=tuple(image_needed),
     )
 
 
-def _all_scores(
-    train: Sequence[Sample], test: Sequence[Sample], classified: list[Scores]
+def _informed_scores(
+    train: Sequence[Sample], test: Sequence[Sample], classifier_item_scores: list[Scores]
 ) -> dict[str, list[Scores]]:
-    """The informed predictors' scores, fitted on these labels."""
+    """Predictor -> scores of each test sample, for each of INFORMED.
+
+    The classifier's scores are an argument, because it is fitted for all label sets at once.
+    """
     return {
         "option_prior": option_prior_scores(train, test),
         "question_option_lookup": question_option_scores(train, test),
-        "text_classifier": classified,
+        "text_classifier": classifier_item_scores,
     }
 
 
 def strictly_best(scores: Scores, letter: str) -> bool:
-    """Whether this letter has the highest score and shares it with no other."""
+    """Whether this letter has the highest score and shares it with no other letter."""
     if letter not in scores:
         return False
-    return all(scores[letter] > value for other, value in scores.items() if other != letter)
+    return all(scores[letter] > value for key, value in scores.items() if key != letter)
 
 
 def with_shuffled_labels(train: Sequence[Sample], seed: int) -> list[Sample]:
-    """The training samples with their gold letters dealt anew among items of as many options.
+    """The training samples with their right letters shuffled, as a control.
 
-    What is left to learn is the letters' balance alone; a predictor that is always well above
-    chance when fitted on this has another way to the answer than its training labels.
+    Letters move only between items with the same number of options, so that each stays valid. All
+    that can still be learned is how often each letter is right. A predictor that is well above
+    chance in every such draw does not have its answers from the training labels.
     """
-    deal = random.Random(seed)
+    shuffler = random.Random(seed)
     by_size: dict[int, list[int]] = defaultdict(list)
     for position, sample in enumerate(train):
         by_size[len(sample.options)].append(position)
     shuffled = list(train)
-    for places in by_size.values():
-        letters = [train[position].ground_truth for position in places]
-        deal.shuffle(letters)
-        for position, letter in zip(places, letters, strict=True):
+    # Each group of items with the same number of options has its letters shuffled among itself.
+    for positions in by_size.values():
+        letters = [train[position].ground_truth for position in positions]
+        shuffler.shuffle(letters)
+        for position, letter in zip(positions, letters, strict=True):
             shuffled[position] = Sample(**{**vars(train[position]), "ground_truth": letter})
     return shuffled
 
 
-def metric(right: Sequence[bool], clusters: Sequence[Any], *, seed: int = 0) -> dict[str, Any]:
-    """{"value", "ci95", "n"} of right or wrong items, with null for what cannot be said.
+def accuracy_metric(
+    right: Sequence[bool], clusters: Sequence[Any], *, seed: int = 0
+) -> dict[str, Any]:
+    """An accuracy with its 95 % interval: {"value", "ci95", "n"}, as in audit.json.
 
     The interval is Wilson's where each item has an image of its own, else a bootstrap over images.
+    What cannot be computed is None; without items there is also a "reason".
     """
     from medr1.intervals import bootstrap_mean, wilson
 
     n = len(right)
     if not n:
-        return {"value": None, "ci95": None, "n": 0, "reason": "no item has options and a gold"}
+        return {
+            "value": None,
+            "ci95": None,
+            "n": 0,
+            "reason": "no item has options and a right answer",
+        }
+    # Items on the same image are not independent, which Wilson's interval assumes.
     if len(set(clusters)) == n:
         interval = wilson(sum(right), n)
     else:
@@ -216,22 +285,35 @@ def metric(right: Sequence[bool], clusters: Sequence[Any], *, seed: int = 0) -> 
     return {"value": sum(right) / n, "ci95": list(interval) if interval else None, "n": n}
 
 
-def above(found: Mapping[str, Any], guess: float) -> bool:
-    """Whether a metric's whole interval lies above what guessing gives."""
-    return found["ci95"] is not None and bool(found["ci95"][0] > guess)
+def is_above_chance(metric: Mapping[str, Any], guess: float) -> bool:
+    """Whether the whole interval of a metric lies above the accuracy of random guessing.
+
+    Args:
+        metric: {"value", "ci95", "n"}; an unknown interval is not above.
+        guess: Accuracy of random guessing, in [0, 1].
+    """
+    return metric["ci95"] is not None and bool(metric["ci95"][0] > guess)
 
 
 def shortcuts(
     train: Sequence[Sample] | None, test: Sequence[Sample], *, seed: int = 0
 ) -> tuple[dict[str, Any], BlindPanel | None]:
-    """The audit's `blind`, `image_needed` and `groups`, and the panel they come from.
+    """Compute the `blind`, `image_needed` and `groups` parts of audit.json.
 
-    Without a training split there is the longest option alone, and no panel.
+    Args:
+        train: Training items; None where no training file is given. Then only the longest option
+            can be evaluated.
+        test: Test items.
+        seed: Seed of the intervals and of the shuffled labels.
+
+    Returns:
+        The three parts by name, and the panel they come from (None without training items).
     """
     if train is None:
-        return _unfitted(test, seed), None
-    panel, controls = _panels(train, test, draws=_draws(len(train)), seed=seed)
-    scored = [i for i, s in enumerate(test) if s.options and s.ground_truth in s.options]
+        return _without_training(test, seed), None
+    # The controls show what a predictor reaches with nothing to learn but the letters' frequencies.
+    panel, controls = _panel_and_controls(train, test, draws=_num_draws(len(train)), seed=seed)
+    scored_indices = _scored_indices(test)
     blind: dict[str, Any] = {"chance": _number(panel.chance)}
     for name in PREDICTORS:
         blind[name] = dict(panel.metrics.get(name) or _NOTHING_LEARNED)
@@ -239,85 +321,94 @@ def shortcuts(
             blind[name]["shuffled_labels"] = _control(controls, name)
     blind["best"] = panel.best or None
     blind["above_chance"] = [
-        name for name in panel.metrics if above(panel.metrics[name], panel.chance)
+        name for name in panel.metrics if is_above_chance(panel.metrics[name], panel.chance)
     ]
     needed = sum(panel.image_needed)
-    found = {
+    parts = {
         "blind": blind,
         "image_needed": {
             "items": needed,
-            "n": len(scored),
-            "share": needed / len(scored) if scored else None,
-            "predictors": list(panel.knowing),
-            "in_groups": [one.document() for one in panel.known if one.kind],
-            "lucky": round(guessed_well(panel.known), 1) if scored else None,
+            "n": len(scored_indices),
+            "share": needed / len(scored_indices) if scored_indices else None,
+            "predictors": list(panel.predictors_above_chance),
+            "in_groups": [entry.document() for entry in panel.above_chance if entry.kind],
+            "lucky": round(expected_lucky_items(panel.above_chance), 1) if scored_indices else None,
         },
-        "groups": _groups(panel, test, scored, seed),
+        "groups": _groups(panel, test, scored_indices, seed),
     }
-    return found, panel
+    return parts, panel
 
 
-def _draws(n: int) -> int:
-    """Of shuffled labels: 3 to 20, more the fewer the training items.
+def _num_draws(n: int) -> int:
+    """How often labels are shuffled: 3 to 20 times, more often the fewer training items there are.
 
-    One alone may lie far from chance where a few wordings make up the data.
+    A single draw may lie far from chance where the data are made of a few wordings.
     """
     return max(3, min(20, 30_000 // max(1, n)))
 
 
 def _control(controls: Sequence[Mapping[str, float]], name: str) -> dict[str, Any]:
-    """The mean over the draws of shuffled labels, and the lowest and highest of them."""
-    values = [found[name] for found in controls if name in found]
+    """A predictor's accuracy after training on shuffled labels: mean and range over the draws."""
+    values = [accuracies[name] for accuracies in controls if name in accuracies]
     if not values:
         return {"value": None, "range": None, "draws": 0}
-    spread = [min(values), max(values)]
-    return {"value": sum(values) / len(values), "range": spread, "draws": len(values)}
+    value_range = [min(values), max(values)]
+    return {"value": sum(values) / len(values), "range": value_range, "draws": len(values)}
 
 
 _NOTHING_LEARNED = {
     "value": None,
     "ci95": None,
     "n": 0,
-    "reason": "no training item has options and a gold",
+    "reason": "no training item has options and a right answer",
 }
 
 
-def _unfitted(test: Sequence[Sample], seed: int) -> dict[str, Any]:
-    kept = answerable(test)
-    letters = longest_option(kept)
-    right = [a == s.ground_truth for a, s in zip(letters, kept, strict=True)]
-    missing = {"value": None, "ci95": None, "n": len(kept), "reason": "needs --against"}
-    blind: dict[str, Any] = {"chance": _number(chance(kept)), **dict.fromkeys(FITTED, missing)}
-    blind["longest_option"] = metric(right, [sample.images for sample in kept], seed=seed)
-    needed = {"items": None, "n": len(kept), "reason": "needs --against"}
+def _without_training(test: Sequence[Sample], seed: int) -> dict[str, Any]:
+    """The parts of audit.json where no training file is given."""
+    scored_samples = answerable(test)
+    letters = longest_option(scored_samples)
+    right = [
+        letter == sample.ground_truth
+        for letter, sample in zip(letters, scored_samples, strict=True)
+    ]
+    missing = {"value": None, "ci95": None, "n": len(scored_samples), "reason": "needs --against"}
+    blind: dict[str, Any] = {
+        "chance": _number(chance(scored_samples)),
+        **dict.fromkeys(FITTED, missing),
+    }
+    clusters = [sample.images for sample in scored_samples]
+    blind["longest_option"] = accuracy_metric(right, clusters, seed=seed)
+    needed = {"items": None, "n": len(scored_samples), "reason": "needs --against"}
     return {"blind": blind, "image_needed": needed, "groups": {}}
 
 
 def _groups(
-    panel: BlindPanel, test: Sequence[Sample], scored: Sequence[int], seed: int
+    panel: BlindPanel, test: Sequence[Sample], scored_indices: Sequence[int], seed: int
 ) -> dict[str, Any]:
-    """By modality, question type and data set, where the items say theirs."""
-    found: dict[str, Any] = {}
-    for kind, members in groups_of(test, scored):
-        found[kind] = {
+    """Accuracy by modality, question type and data set, over the items that state theirs."""
+    groups: dict[str, Any] = {}
+    for kind, members in groups_of(test, scored_indices):
+        groups[kind] = {
             name: {
-                "n": len(places),
-                "chance": chance(test[i] for i in places),
+                "n": len(indices),
+                "chance": chance(test[i] for i in indices),
                 "blind": {
-                    predictor: metric(
-                        [panel.right[predictor][i] for i in places],
-                        [test[i].images for i in places],
+                    predictor: accuracy_metric(
+                        [panel.right[predictor][i] for i in indices],
+                        [test[i].images for i in indices],
                         seed=seed,
                     )
                     for predictor in PREDICTORS
                     if predictor in panel.right
                 },
-                "image_needed": {"items": sum(panel.image_needed[i] for i in places)},
+                "image_needed": {"items": sum(panel.image_needed[i] for i in indices)},
             }
-            for name, places in members.items()
+            for name, indices in members.items()
         }
-    return found
+    return groups
 
 
 def _number(value: float) -> float | None:
+    """The value, or None for nan, which JSON does not have."""
     return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""How many questions reuse a wording of the training file, whatever they are asked about."""
+"""How many test questions reuse a wording of the training file, about any image."""
 
 from __future__ import annotations
 
@@ -7,57 +7,81 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from medr1.data.audit.blind import normal_option, normal_question
+from medr1.data.audit.blind import normalized_option, normalized_question
 from medr1.records import Sample
 
 _BASE, _PRIME = 0x1D3F5B79A8C6E421, (1 << 61) - 1
+"""Of the polynomial hash of a sequence of words."""
 
 
 def wordings(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
-    """Items of test whose wording is in train: the same, with the same options, nearly the same.
+    """Count test items whose wording is in the training items: the same, or nearly the same.
 
-    Nearly the same are two wordings of which one becomes the other when a word is added, dropped,
-    replaced or moved. Of no item does this say that it leaks: where questions come from templates,
-    all reuse them.
+    Two wordings are nearly the same where adding, dropping, replacing or moving one word turns one
+    into the other. An item that reuses a wording is no leak: where questions come from templates,
+    all of them do.
+
+    Args:
+        train: Training items.
+        test: Items to count.
+
+    Returns:
+        {"same_question": {"items", "wordings"}, "same_question_and_options": {"items"},
+        "near_question": {"items", "wordings"}}, where "wordings" counts different wordings. The
+        near ones do not include the same ones.
     """
-    known = {normal_question(sample.question) for sample in train}
+    train_wordings = {normalized_question(sample.question) for sample in train}
     with_options = {_with_options(sample) for sample in train if sample.options}
-    stems = [normal_question(sample.question) for sample in test]
-    reach = {key for stem in known for key in _one_word_less(stem)}
-    same = [stem for stem in stems if stem and stem in known]
+    test_wordings = [normalized_question(sample.question) for sample in test]
+    # Each of the four changes leaves two wordings that agree once a word is dropped from one or
+    # from both. "is it CT" and "is it MRI" both become "is it".
+    shortened = {key for wording in train_wordings for key in _one_word_less(wording)}
+    same = [wording for wording in test_wordings if wording and wording in train_wordings]
     near = [
-        stem
-        for stem in stems
-        if stem and stem not in known and any(key in reach for key in _one_word_less(stem))
+        wording
+        for wording in test_wordings
+        if wording
+        and wording not in train_wordings
+        and any(key in shortened for key in _one_word_less(wording))
     ]
     return {
         "same_question": {"items": len(same), "wordings": len(set(same))},
         "same_question_and_options": {
-            "items": sum(bool(s.options) and _with_options(s) in with_options for s in test)
+            "items": sum(
+                bool(sample.options) and _with_options(sample) in with_options for sample in test
+            )
         },
         "near_question": {"items": len(near), "wordings": len(set(near))},
     }
 
 
 def _with_options(sample: Sample) -> tuple[str, frozenset[str]]:
-    return normal_question(sample.question), frozenset(map(normal_option, sample.options.values()))
+    """The wording of the question and of its options, whatever their order."""
+    options = frozenset(map(normalized_option, sample.options.values()))
+    return normalized_question(sample.question), options
 
 
-def _one_word_less(stem: str) -> Iterator[int]:
-    """Hashes of the wording as it is, and without each of its words: a few steps for each word."""
-    codes = [_code(word) for word in stem.split()]
-    heads = [0]
+def _one_word_less(wording: str) -> Iterator[int]:
+    """Hashes of the wording as it is, and without each of its words in turn.
+
+    A polynomial hash, so that dropping a word costs a few multiplications and no second pass:
+    hash(w1 w2 w3) = w1 * BASE^2 + w2 * BASE + w3, modulo PRIME.
+    """
+    codes = [_code(word) for word in wording.split()]
+    heads = [0]  # heads[n]: the hash of the first n words
     for code in codes:
         heads.append((heads[-1] * _BASE + code) % _PRIME)
-    whole = heads[-1]
-    yield whole
+    full_hash = heads[-1]
+    yield full_hash
+    # From the last word to the first: `power` is BASE to the number of words after this one.
     power = 1
-    for place in range(len(codes) - 1, -1, -1):  # the words behind keep their places, counted back
-        tail = (whole - heads[place + 1] * power) % _PRIME
-        yield (heads[place] * power + tail) % _PRIME
+    for position in range(len(codes) - 1, -1, -1):
+        tail = (full_hash - heads[position + 1] * power) % _PRIME
+        yield (heads[position] * power + tail) % _PRIME
         power = power * _BASE % _PRIME
 
 
 @lru_cache(maxsize=200_000)
 def _code(word: str) -> int:
+    """A word as a number of 64 bits, the same in every run."""
     return int.from_bytes(blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest())

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medr1.data.audit.blind import longest_option, normal_question
+from medr1.data.audit.blind import longest_option, normalized_question
 from medr1.data.audit.classifier import classifier_scores
 from medr1.data.audit.defects import encoding_damage, find_defects, letter_balance, option_counts
-from medr1.data.audit.knowledge import Knowledge, guessed_well, known_in_groups
-from medr1.data.audit.leakage import folded_path, normal_path
-from medr1.data.audit.near import MAX_DHASH, MAX_PHASH, near_pictures
+from medr1.data.audit.knowledge import AboveChance, expected_lucky_items, groups_above_chance
+from medr1.data.audit.leakage import folded_path, normalized_path
+from medr1.data.audit.near import MAX_DHASH, MAX_PHASH, near_images
 from medr1.data.audit.patients import patients, series
-from medr1.data.audit.pictures import Picture, perceptual_hashes
+from medr1.data.audit.pictures import HashedImage, perceptual_hashes
 from medr1.data.audit.places import item_lines
 from medr1.data.audit.shortcuts import (
     blind_panel,
@@ -153,13 +153,13 @@ def test_a_subset_of_parquet_keeps_every_column(tmp_path):
 
 def test_the_search_for_near_hashes_is_exact():
     deal = random.Random(0)
-    table = [Picture("k", deal.getrandbits(64), deal.getrandbits(64)) for _ in range(300)]
+    table = [HashedImage("k", deal.getrandbits(64), deal.getrandbits(64)) for _ in range(300)]
     asked = []
     for n in range(400):
         one = deal.choice(table)
         flips = [sum(1 << b for b in deal.sample(range(64), deal.randrange(12))) for _ in "pd"]
         asked.append(
-            Picture("a", one.phash ^ flips[0], one.dhash ^ flips[1]) if n % 9 else Picture()
+            HashedImage("a", one.phash ^ flips[0], one.dhash ^ flips[1]) if n % 9 else HashedImage()
         )
     expected = []
     for one in asked:
@@ -169,7 +169,7 @@ def test_the_search_for_near_hashes_is_exact():
             if bits[0] <= MAX_PHASH and bits[1] <= MAX_DHASH:
                 near.append((sum(bits), place, *bits))
         expected.append(min(near)[1:] if near else None)
-    assert near_pictures(asked, table) == expected
+    assert near_images(asked, table) == expected
     assert 50 < sum(found is not None for found in expected) < 350
 
 
@@ -180,8 +180,8 @@ def test_a_picture_of_one_grey_is_near_nothing():
 
 
 def test_paths_are_normalised_in_two_steps():
-    assert {normal_path(p) for p in ("a/b.png", "./a//b.png ", "a/c/../b.png")} == {"a/b.png"}
-    assert normal_path("A/b.png") != normal_path("a/b.png")
+    assert {normalized_path(p) for p in ("a/b.png", "./a//b.png ", "a/c/../b.png")} == {"a/b.png"}
+    assert normalized_path("A/b.png") != normalized_path("a/b.png")
     assert len({folded_path(p) for p in ("a/b c.png", "A\\B C.PNG", "./a/bc.png")}) == 1
     assert folded_path("a/b.png") != folded_path("a/b.jpg")
 
@@ -234,7 +234,7 @@ def test_wordings_one_word_apart_are_found_as_the_slow_way_finds_them():
     )
     assert found["near_question"]["wordings"] == len(near) > 20
     assert found["same_question"]["items"] == sum(t in train for t in test)
-    assert normal_question("What  IS it?") == "what is it"
+    assert normalized_question("What  IS it?") == "what is it"
 
 
 # --- shortcuts --------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_a_shortcut_is_found_and_shuffled_labels_lose_it():
     assert abs(found["blind"]["text_classifier"]["shuffled_labels"]["value"] - 0.25) < 0.1
     assert found["image_needed"]["items"] == sum(panel.image_needed) < 10
     assert found["groups"]["modality"]["CT"]["n"] == 300
-    assert panel.best in panel.knowing and panel.best_accuracy > 0.95
+    assert panel.best in panel.predictors_above_chance and panel.best_accuracy > 0.95
 
 
 def test_without_a_shortcut_every_item_needs_its_image():
@@ -277,7 +277,7 @@ def test_without_a_shortcut_every_item_needs_its_image():
     train = [Sample(**{**vars(s), "ground_truth": deal.choice("ABCD")}) for s in train]
     test = [Sample(**{**vars(s), "ground_truth": deal.choice("ABCD")}) for s in test]
     panel = blind_panel(train, test)
-    assert panel.knowing == () and all(panel.image_needed)
+    assert panel.predictors_above_chance == () and all(panel.image_needed)
     assert any(panel.right["option_prior"])
 
 
@@ -291,7 +291,9 @@ def test_an_item_without_options_is_in_the_panel_and_never_right():
     train = [sample("A", "CT", "MRI", image=f"{n}") for n in range(200)]
     asked = [sample("A", "CT", "MRI", image=f"t{n}") for n in range(60)]
     panel = blind_panel(train, [*asked, sample("3", image="o")])
-    assert "option_prior" in panel.knowing and panel.metrics["option_prior"]["n"] == 60
+    assert (
+        "option_prior" in panel.predictors_above_chance and panel.metrics["option_prior"]["n"] == 60
+    )
     assert panel.letters["option_prior"] == ("A",) * 60 + ("",)
     assert not any(panel.image_needed) and not panel.right["option_prior"][60]
 
@@ -352,7 +354,7 @@ def grouped(n, known=False, seed=7):
 def test_a_shortcut_in_one_group_takes_its_items_out_and_no_others():
     train, test = grouped(600, seed=1), grouped(240, known=True)
     found, panel = shortcuts(train, test)
-    assert panel.knowing == ()
+    assert panel.predictors_above_chance == ()
     (known,) = found["image_needed"]["in_groups"]
     assert (known["predictor"], known["kind"], known["group"]) == (
         "longest_option",
@@ -374,22 +376,22 @@ def test_groups_without_a_shortcut_seldom_show_one():
         test = grouped(180, seed=seed)
         said = longest_option(test)
         right = [s.ground_truth == letter for s, letter in zip(test, said, strict=True)]
-        flagged += bool(known_in_groups(test, range(180), {"longest_option": right}))
+        flagged += bool(groups_above_chance(test, range(180), {"longest_option": right}))
     assert flagged <= 8  # 5 expected at most
 
 
 def test_items_guessed_well_are_counted_under_the_best_predictor():
-    coarse = Knowledge("option_prior", "", "", tuple(range(100)), 0.4, 0.25)
-    fine = Knowledge("longest_option", "modality", "CT", tuple(range(40)), 0.7, 0.25, 0.001)
-    assert guessed_well([coarse]) == pytest.approx(100 * 0.25 * 0.6 / 0.75)
-    assert guessed_well([coarse, fine]) == pytest.approx(60 * 0.2 + 40 * 0.1)
-    assert guessed_well([]) == 0
+    coarse = AboveChance("option_prior", "", "", tuple(range(100)), 0.4, 0.25)
+    fine = AboveChance("longest_option", "modality", "CT", tuple(range(40)), 0.7, 0.25, 0.001)
+    assert expected_lucky_items([coarse]) == pytest.approx(100 * 0.25 * 0.6 / 0.75)
+    assert expected_lucky_items([coarse, fine]) == pytest.approx(60 * 0.2 + 40 * 0.1)
+    assert expected_lucky_items([]) == 0
 
 
 def test_the_embedded_split_has_shortcuts_in_groups_alone():
     folder = Path(__file__).parents[3] / "data" / "tiny_vqa_ds"
     train, test = (read_questions(folder / f"{name}.json").samples for name in ("train", "test"))
     panel = blind_panel(train, test)
-    assert panel.knowing == () and sum(panel.image_needed) == 583
-    longest = {one.group for one in panel.known if one.predictor == "longest_option"}
+    assert panel.predictors_above_chance == () and sum(panel.image_needed) == 583
+    longest = {one.group for one in panel.above_chance if one.predictor == "longest_option"}
     assert longest == {"Fundus Photography", "wsidicom-data"}
