@@ -121,7 +121,7 @@ def test_the_version_is_one_line(tmp_path):
     [
         (["eval", "nothing.json"], "file not found: nothing.json"),
         (["eval", "."], "broken.json, line 2, column"),
-        (["eval", "--map", "prediction", "x.json"], "expected is KEY=COLUMN"),
+        (["eval", "--map", "prediction", "x.json"], "KEY=COLUMN"),
         (["eval", "--explain", "acuracy"], "Did you mean accuracy?"),
         (["eval", "broken.json"], "broken.json, line 2, column"),
         (["compare", "nothing.json", "b=broken.json"], "file not found: nothing.json"),
