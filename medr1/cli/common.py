@@ -80,7 +80,7 @@ def handle_broken_pipe() -> int:
     return 141
 
 
-_OPTIONAL = {
+_OPTIONAL_PACKAGES = {
     **dict.fromkeys(("trl", "peft"), "-e '.[train]'"),
     **dict.fromkeys(("tensorboard", "wandb"), "-e '.[tracking]'"),
     **dict.fromkeys(("datasets", "pyarrow")),
@@ -128,9 +128,9 @@ def _not_installed(error: ModuleNotFoundError) -> InputError | None:
         return InputError(
             f"{missing} It has its own environment: bash scripts/vllm_server.sh --help"
         )
-    if package not in _OPTIONAL:
+    if package not in _OPTIONAL_PACKAGES:
         return None
-    name = _OPTIONAL[package] or package
+    name = _OPTIONAL_PACKAGES[package] or package
     return InputError(f"{missing} In medr1's folder: pip install {name} -c scripts/constraints.txt")
 
 

@@ -1,7 +1,7 @@
 """`medr1 train`: GRPO or SFT, configured by a YAML file and options.
 
 Options that this file does not declare are fields of TRL's configurations: `--warmup-steps 10`.
-click leaves them in `ctx.args`; `fields_given` parses them, and `fields_of` checks their names.
+click leaves them in `ctx.args`; `unparsed_fields` parses them, and `fields_of` checks their names.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
     *("eval_data", "eval_steps"),
 }
-"""Options that this file uses itself, and that are no part of `TrainingSettings`."""
+"""Options that are used in this file only; all others go into `TrainingSettings`."""
 
 
-def fields_given(args: list[str]) -> dict[str, Any]:
+def unparsed_fields(args: list[str]) -> dict[str, Any]:
     """The options that click did not parse, by name: `--warmup-steps 10` -> warmup_steps: "10".
 
     Also `--name=value`, and several values after one name, which become a list. A name without a
@@ -130,7 +130,7 @@ def fields_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     from medr1.train.fields import require_of
 
     names, method = list(options), options["method"]
-    file_fields, typed_fields = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
+    file_fields, typed_fields = ctx.meta.get("medr1.extra") or {}, unparsed_fields(ctx.args)
     extra = {
         **known_fields(file_fields, names, method, from_file=True),
         **known_fields(typed_fields, names, method, from_file=False),
@@ -458,15 +458,19 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     inputs = [options[name] for name in ("data", "eval_data", "image_root", "prompt")]
     keep_apart(output, [*inputs, checkpoint, base], options["overwrite"])
 
-    # Imported here, because these load TRL, which takes seconds: a wrong path is told before.
+    # Imported after the checks above, because these modules also load torch and the trainers.
     from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved
     from medr1.train.settings import settings_from
 
-    chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
-    compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
-    settings = settings_from({**extra, **chosen, "dtype": compute}, output)
-    dtype = compute if settings.model.get("use_peft") else "float32"
+    own_options = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_SETTINGS and value is not None
+    }
+    compute_dtype = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
+    settings = settings_from({**extra, **own_options, "dtype": compute_dtype}, output)
+    dtype = compute_dtype if settings.model.get("use_peft") else "float32"
     outline = load_outline(checkpoint, device=device, dtype=dtype, offline=options["offline"])
     plan = resolved(outline, questions, settings)  # bad settings are refused before loading weights
     if options["dry_run"]:
@@ -496,12 +500,14 @@ def _train_or_resume(
     from medr1.train.settings import quantization_config
 
     output, overwrite = settings.output_dir, options["overwrite"]
-    first = is_first_process()
+    is_first = is_first_process()
     held_back = held_back_questions(options, questions, settings)
-    run_configuration = configuration(settings, outline.path, questions, held_back) if first else {}
-    run_state = inspect_run_folder(output, run_configuration, overwrite=overwrite, first=first)
+    run_configuration = (
+        configuration(settings, outline.path, questions, held_back) if is_first else {}
+    )
+    run_state = inspect_run_folder(output, run_configuration, overwrite=overwrite, first=is_first)
     if run_state.is_finished:
-        if first:
+        if is_first:
             clear_temporaries(output)
         logger.info("%s is finished already. To train again, give --overwrite.", output)
         return
@@ -515,9 +521,9 @@ def _train_or_resume(
     )
     every = options["eval_steps"]
     validation = validation_on(held_back, every, loaded, settings) if held_back else None
-    with locked_run_folder(output, run_state, overwrite=overwrite, first=first):
+    with locked_run_folder(output, run_state, overwrite=overwrite, first=is_first):
         try:
             run(loaded, questions, settings, validation=validation, run_state=run_state, plan=plan)
         finally:
-            if first:
+            if is_first:
                 write_training_page(output, stopped_by=sys.exc_info()[1])
