@@ -123,7 +123,7 @@ def _environment_error(error: Exception) -> Medr1Error | None:
 def _not_installed(error: ModuleNotFoundError) -> InputError | None:
     """What to install for an optional package; None for any other package: that is a bug."""
     package = (error.name or "").partition(".")[0]
-    missing = f"this needs the package {package}, which is not installed."
+    missing = f"this needs the package {package}, which is not installed here."
     if package == "vllm":
         return InputError(
             f"{missing} It has its own environment: bash scripts/vllm_server.sh --help"
