@@ -65,7 +65,8 @@ logger = logging.getLogger("medr1")
     type=CommaList(int),
     metavar="N,...",
     default="1,3,5",
-    help="Severities, from 1 (mild) to 5 (strong). For reworded questions: numbers of variants.",
+    help="Severities, from 1 (mild) to 5 (strong). For reworded questions, the numbers of the "
+    "variants.",
 )
 @option(
     "--limit",

@@ -262,7 +262,7 @@ def validation_on(
     "--output-dir",
     required=True,
     metavar="DIR",
-    help="Folder to write: the checkpoint, logs and plots.",
+    help="Folder to write: the checkpoint, logs, plan and training.html.",
 )
 @option(
     "--method",
