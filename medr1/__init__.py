@@ -1,3 +1,3 @@
-"""Reinforcement learning and trustworthy evaluation of medical vision-language models."""
+"""medr1: trains and evaluates vision-language models on medical visual questions."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m medr1`, and `torchrun -m medr1`."""
+"""Runs the command line for `python -m medr1` and `torchrun -m medr1`."""
 
 from medr1.cli import main
 

@@ -81,7 +81,7 @@ def test_merge_writes_what_verify_passes(copy, tmp_path):
     again = run(*args)
     assert again.exit_code == 2 and "not empty" in again.stderr
     whole = run("merge", tmp_path / "whole", "--output-dir", tmp_path / "more")
-    assert whole.exit_code == 2 and "whole model already" in whole.stderr
+    assert whole.exit_code == 2 and "no adapter_config.json" in whole.stderr
 
     code = "import sys; sys.modules['peft'] = None; from medr1.cli import main; main()"
     command = [sys.executable, "-c", code, "merge", tmp_path / "lora", "--output-dir"]
@@ -90,7 +90,7 @@ def test_merge_writes_what_verify_passes(copy, tmp_path):
 
 
 def test_what_is_not_taken_of_the_generation_settings_is_said(copy):
-    assert "ok     generation: all of it is taken" in run("verify", copy).stdout
+    assert "ok     generation: all settings are used" in run("verify", copy).stdout
     file = copy / "generation_config.json"
     held = json.loads(file.read_text())
     file.write_text(json.dumps({**held, "stop_strings": ["the"], "is_assistant": True}))

@@ -107,6 +107,21 @@ def test_every_command_and_option_has_help():
                 assert param.help, (name, param.name)
 
 
+def test_help_texts_have_one_form():
+    """As CONTRIBUTING.md has it: a sentence, and for a path what the placeholder stands for."""
+    beginnings = {"FILE": ("File ", "YAML file "), "DIR": ("Folder ",), "PATH": ("File ",)}
+    wrong = []
+    for name, command in commands().items():
+        assert " Examples:\n" in command.help, name
+        for option in command.params:
+            if isinstance(option, click.Option):
+                sentence = option.help[0].isupper() and option.help.endswith((".", "]"))
+                begins = option.help.startswith(beginnings.get(option.metavar, ""))
+                if not sentence or not begins:
+                    wrong.append(f"{name} {option.opts[0]}: {option.help}")
+    assert not wrong, wrong
+
+
 def test_without_arguments_the_help_is_the_result(tmp_path):
     result = run(cwd=tmp_path)
     assert result.returncode == 0 and "Commands:" in result.stdout and not result.stderr
@@ -121,7 +136,7 @@ def test_the_version_is_one_line(tmp_path):
     [
         (["eval", "nothing.json"], "file not found: nothing.json"),
         (["eval", "."], "broken.json, line 2, column"),
-        (["eval", "--map", "prediction", "x.json"], "expected is KEY=COLUMN"),
+        (["eval", "--map", "prediction", "x.json"], "KEY=COLUMN"),
         (["eval", "--explain", "acuracy"], "Did you mean accuracy?"),
         (["eval", "broken.json"], "broken.json, line 2, column"),
         (["compare", "nothing.json", "b=broken.json"], "file not found: nothing.json"),

@@ -84,7 +84,7 @@ def test_names(files, tmp_path):
     document = json.loads(medr1(files[0], other, odd, "--json").stdout)
     assert [run["name"] for run in document["runs"]] == [files[0], other, "a=b,c"]
     assert "two runs are called 'a'" in medr1(f"a={files[0]}", f"a={other}", code=2).stderr
-    assert "a file stands twice" in medr1(f"a={files[0]},{files[0]}", files[1], code=2).stderr
+    assert "a file is given twice" in medr1(f"a={files[0]},{files[0]}", files[1], code=2).stderr
     assert "at least two runs" in medr1(files[0], code=2).stderr
 
 

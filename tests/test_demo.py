@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from in_process import medr1
 
+from medr1.cli import cli
+from medr1.data.tiny import tiny_config
 from medr1.demo import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,13 @@ def check(document, folder):
         assert low <= gain <= high
     assert abs(document["blind"]["option_prior"]["value"] - document["blind"]["chance"]) < 0.05
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_help_states_the_steps_of_the_configurations():
+    (option,) = (p for p in cli.commands["demo"].params if p.name == "max_steps")
+    steps = {prompt: tiny_config(name)["max_steps"] for prompt, name in CONFIGS.items()}
+    stated = ", ".join(f"{number} for {prompt}" for prompt, number in steps.items())
+    assert f"[default: {stated}]" in option.help
 
 
 @pytest.mark.slow  # answers 676 questions twice

@@ -212,7 +212,7 @@ def test_a_second_call_downloads_nothing(hub, tmp_path):
     hub.state["asked"].clear()
     done = fetch(hub, tmp_path, f"{DEFAULT_VARIANT}/VQA_CT")
     assert done.returncode == 0 and done.stdout == f"checkpoints/Med-R1/{CT}\n"
-    assert "0.0 MB of it not here yet" in done.stderr
+    assert "0.0 MB of it to download" in done.stderr
     assert not [line for line in hub.state["asked"] if "GET" in line and "/resolve/" in line]
 
 

@@ -73,9 +73,9 @@ def test_what_is_written(folder):
 
 def test_what_is_refused(folder):
     yaml = folder / "matrix.yaml"
-    assert "Say how its files are named" in medr1(folder, code=2).stderr
+    assert "--from-names" in medr1(folder, code=2).stderr
     assert "is not DOMAIN=PATH" in medr1(yaml, "--train-data", "x", code=2).stderr
-    assert "name it alone" in medr1(yaml, folder / "CT_CT.json", code=2).stderr
+    assert "only argument" in medr1(yaml, folder / "CT_CT.json", code=2).stderr
     assert "one folder" in medr1(folder, folder, "--from-names", "{train}_{test}", code=2).stderr
     yaml.write_text("cells: {CT: {CT: gone.json}}")
     assert "file not found" in medr1(yaml, code=2).stderr

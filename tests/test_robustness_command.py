@@ -14,6 +14,7 @@ from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.data.variants import BLIND, DEFAULT, KINDS
 
 TEST = str(tiny_vqa_folder() / "test.json")
 QUICK = ("--perturbations", "contrast,option_order", "--severities", "1,5", "--mode", "options")
@@ -36,6 +37,13 @@ def invoke(monkeypatch, folder, *more):
     return CliRunner().invoke(cli, command(*more)[3:])
 
 
+def test_the_help_names_every_perturbation_and_the_default_ones():
+    help_text = cli.commands["robustness"].help.replace("\n", " ")
+    (option,) = (p for p in cli.commands["robustness"].params if p.name == "perturbations")
+    assert all(kind in help_text for kind in KINDS if kind != BLIND)
+    assert f"[default: {', '.join(DEFAULT)}]" in option.help
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A run in an empty folder: 30 items, two perturbations at two severities."""
@@ -51,7 +59,7 @@ def test_a_table_a_document_a_page_and_the_answers(done):
         *("results.json", "results.json.run.json", "robustness.json", "robustness.html"),
     }
     assert "contrast" in result.stdout and "grey picture" in result.stdout
-    assert "questions" not in result.stdout.splitlines()[0] and "as they are" in result.stderr
+    assert "questions" not in result.stdout.splitlines()[0] and "unchanged" in result.stderr
     warned = "may have text in the picture itself"  # ultrasound is among the questions
     assert warned in result.stderr and warned in (folder / "out" / "robustness.html").read_text()
     document = json.loads((folder / "out" / "robustness.json").read_text())
@@ -128,7 +136,7 @@ def test_a_dry_run_says_what_would_be_asked(tmp_path):
     [
         (("--perturbations", "jpg"), "Did you mean jpeg?"),
         (("--severities", "1,6"), "6 is not one of 1, 2, 3, 4, 5"),
-        (("--severities", "high"), "not a list of int"),
+        (("--severities", "high"), "list of integers"),
         (("--batch-file", "nothing.json"), "file not found: nothing.json"),
         (("--batch-file", "no-gold.json"), "no item can be asked and judged: 1 without ground"),
         (("--batch-file", "no-image.json"), "that cannot be used (no_image)"),
@@ -156,7 +164,7 @@ def test_images_that_are_not_there_are_errors_over_the_budget(tmp_path, monkeypa
     (tmp_path / "q.json").write_text(json.dumps(items))
     result = invoke(monkeypatch, tmp_path, "--batch-file", "q.json", "--perturbations", "jpeg")
     assert result.exit_code == 3, result.stderr
-    assert "15 of 15 questions have no answer" in result.stderr
+    assert "15 of 15 questions failed" in result.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,8 @@
-"""The command line: one file a command; heavy imports stand inside the bodies."""
+"""The command line, one file per command.
+
+Heavy libraries (torch, transformers, numpy) are imported inside the functions that need them, so
+that `medr1 --help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +39,13 @@ from medr1.terminal import echo, echo_traceback, echo_usage
 @click.version_option(__version__, prog_name="medr1", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Train, run and judge vision-language models on medical visual questions.
+    """Train, run and evaluate vision-language models on medical visual questions.
 
-    Research software, not for clinical use.
+    Research software, not for clinical use. `medr1 COMMAND --help` explains a command.
 
     \b
-      medr1 demo                                 the whole chain on the embedded default
+    Examples:
+      medr1 demo
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
       medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png --question "..."
       medr1 eval results.json
@@ -68,22 +73,23 @@ for command in (
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:
-    echo("Terminated. What was written whole stays.", err=True)
+    """End at a signal, with exit code 75 for SIGUSR1 (run it again) and 128 + signal for others."""
+    echo("Terminated. Files that were written completely are kept.", err=True)
     sys.exit(75 if signum == signal.SIGUSR1 else 128 + signum)
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     sys.excepthook = echo_traceback
-    for signum in (signal.SIGTERM, signal.SIGUSR1):  # a scheduler's, which then asks again
+    for signum in (signal.SIGTERM, signal.SIGUSR1):  # how Slurm and others stop a job
         signal.signal(signum, _terminate)
     for name, value in {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
-        # threads that spin for long make a busy machine several times slower, and threads that
-        # never do an idle one by a third
+        # OpenMP threads that wait in a long busy loop make a loaded machine several times
+        # slower; threads that never do so make an idle machine slower by a third.
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "20000",
         **mps_environment(),
@@ -97,7 +103,7 @@ def main() -> NoReturn:
         echo_usage(error)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        echo("Interrupted. What was written whole stays.", err=True)
+        echo("Interrupted. Files that were written completely are kept.", err=True)
         code = 130
     except BrokenPipeError:
         code = handle_broken_pipe()

@@ -1,4 +1,4 @@
-"""`medr1 data audit`: what a score on a file of questions is worth."""
+"""`medr1 data audit`: defects, leakage and shortcuts of a file of questions."""
 
 from __future__ import annotations
 
@@ -27,50 +27,54 @@ if TYPE_CHECKING:
     from medr1.data.audit.document import Audit
 
 GATES = ("leakage", "defects", "shortcut")
+"""The checks that --fail-on can ask for."""
 
 
 def _gates(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...] | None
 ) -> tuple[str, ...]:
+    """The checks of --fail-on; click.BadParameter for an unknown one."""
     for name in value or ():
         if name not in GATES:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(GATES)}.", ctx, param)
     return value or ()
 
 
-@click.command(
-    cls=Medr1Command, short_help="Check a data set: defects, leakage, questions that need no image."
-)
-@click.argument("file", metavar="FILE")
+@click.command(cls=Medr1Command, short_help="Check questions for defects, leakage and shortcuts.")
+@click.argument("file", metavar="PATH")
 @option(
     "--against",
     multiple=True,
-    metavar="TRAIN",
-    help="Training questions. Repeatable; the blind predictors are fitted on the first.",
+    metavar="PATH",
+    help="File with training questions, or folder with train.json. Repeatable. The predictors that "
+    "see no image are fitted on the first.",
 )
 @image_root_option
 @option(
     "--image-hashes",
     metavar="FILE",
-    help="Cache the images' hashes in this file, to speed up the next audit.",
+    help="File to keep the hashes of the images in; it makes the next audit faster.",
 )
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Also write audit.html, audit.json, items.csv and the image-needed subset.",
+    help="Folder to write: audit.html, audit.json, items.csv and, with --against, the questions "
+    "that need their image (image_needed.*). [default: no files]",
 )
 @option(
     "--write-image-needed",
     metavar="FILE",
-    help="Write the items that no blind predictor gets right, spelled as in the audited file.",
+    help="File to write: the questions that need their image, because no predictor without it "
+    "answers them right. Needs --against. Its extension must be that of PATH, such as .json.",
 )
 @option(
     "--fail-on",
     type=CommaList(str),
     callback=_gates,
-    metavar="GATE,...",
-    help="Exit with 1 for leakage (any item), defects (any in FILE) or shortcut (the best blind "
-    "predictor's interval lies above chance).",
+    metavar="CHECK,...",
+    help="Checks that end with exit code 1 if they fail. leakage: an item, its image or its "
+    "patient is in the training questions too. defects: an item of PATH has a defect. shortcut: "
+    "the best predictor without images is above chance (with its whole 95 % interval).",
 )
 @seed_option
 @overwrite_option
@@ -88,13 +92,17 @@ def audit(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Say what a score on FILE is worth: defects, leaks, shortcuts.
+    """Check the questions in PATH: defects, leakage from training data, and shortcuts.
 
-    Pictures are compared where they lie beside the files or below --image-root; questions and
-    answers alone are enough for the rest. A folder stands for its test file, and with --against
-    for its training file.
+    Defects are faults of an item, such as a missing image or two equal options. Leakage means that
+    items or images are in the training questions (--against) too. A shortcut is a way to answer
+    right without the image.
+
+    PATH is a file, or a folder with test.json. Images are compared if they are found; all other
+    checks need no images.
 
     \b
+    Examples:
       medr1 data audit data/tiny_vqa_ds --against data/tiny_vqa_ds
       medr1 data audit test.json --against train.json --output-dir output/audit
       medr1 data audit test.json --against train.json --fail-on leakage,defects
@@ -107,69 +115,75 @@ def audit(
 
     path = split_file(Path(file), "test")
     trains = [split_file(Path(name), "train") for name in against]
-    if not trains and (asked := [name for name in fail_on if name != "defects"]):
-        raise InputError(f"--fail-on {asked[0]} needs the training questions: give --against.")
+    if not trains and (need_trains := [name for name in fail_on if name != "defects"]):
+        raise InputError(
+            f"--fail-on {need_trains[0]} needs the training questions: give --against."
+        )
     if write_image_needed:
         _check_subset(path, Path(write_image_needed), bool(trains), overwrite)
     if output_dir:
         require_writable(Path(output_dir) / "audit.json")
     keep_apart(output_dir, [file, *against, image_root, image_hashes], overwrite)
-    found = audit_files(
+    result = audit_files(
         path,
         trains,
         image_root=Path(image_root) if image_root else None,
         image_hashes=Path(image_hashes) if image_hashes else None,
         seed=seed,
     )
-    _write(found, path, output_dir, write_image_needed, overwrite)
-    table = audit_table(found.document, width=_width())
-    echo(to_json(found.document) if as_json else table, nl=not as_json)
-    failed = [said for gate, said in failed_gates(found.document).items() if gate in fail_on]
-    if failed:
-        raise Medr1Error(f"{path} has {' and '.join(failed)}.")
+    _write(result, path, output_dir, write_image_needed, overwrite)
+    table = audit_table(result.document, width=_table_width())
+    echo(to_json(result.document) if as_json else table, nl=not as_json)
+    failures = [reason for gate, reason in failed_gates(result.document).items() if gate in fail_on]
+    if failures:
+        raise Medr1Error(f"{path} has {' and '.join(failures)}.")
 
 
-def _check_subset(path: Path, target: Path, fitted: bool, overwrite: bool) -> None:
-    """Refuse a subset that could not be made, before the work is done."""
-    if not fitted:
+def _check_subset(path: Path, target: Path, has_training: bool, overwrite: bool) -> None:
+    """Refuse --write-image-needed if the file could not be written, before the audit begins."""
+    if not has_training:
         raise InputError("--write-image-needed needs the training questions: give --against.")
     if path.is_dir():
-        raise InputError(f"{path} is a saved data set; save it as a file to take a part of it.")
+        raise InputError(
+            f"{path} is a data set on disk; --write-image-needed needs a file. Convert it with "
+            "medr1 data convert."
+        )
     if target.suffix.lower() != path.suffix.lower():
         raise InputError(
-            f"{target}: the subset is spelled as {path}. End its name in {path.suffix}."
+            f"{target}: the subset has the same format as {path}. Use a name that ends in "
+            f"{path.suffix}."
         )
     if target.exists() and not overwrite:
-        raise InputError(f"{target} exists. Choose another name, or --overwrite.")
+        raise InputError(f"{target} exists. Choose another name, or give --overwrite.")
     require_writable(target)
 
 
 def _write(
-    found: Audit, path: Path, output_dir: str | None, target: str | None, overwrite: bool
+    result: Audit, path: Path, output_dir: str | None, target: str | None, overwrite: bool
 ) -> None:
-    """What the options ask for, on disk."""
+    """Write what --output-dir and --write-image-needed ask for."""
     from medr1.data.audit.subset import subset_of
     from medr1.files import prepare_folder, to_json, write_atomic
     from medr1.report.audit import items_csv
     from medr1.report.audit_page import audit_html
 
-    needed: Sequence[int] | None = found.image_needed
-    if output_dir:  # first, because the subset may be written into it
+    needed: Sequence[int] | None = result.image_needed
+    if output_dir:  # first, because --write-image-needed may name a file in this folder
         prepare_folder(Path(output_dir), overwrite=overwrite)
     if target and needed is not None:
         write_atomic(Path(target), subset_of(path, needed))
     if not output_dir:
         return
     folder = Path(output_dir)
-    write_atomic(folder / "audit.json", to_json(found.document))
-    write_atomic(folder / "items.csv", items_csv(found.items))
-    write_atomic(folder / "audit.html", audit_html(found.document, found.items))
+    write_atomic(folder / "audit.json", to_json(result.document))
+    write_atomic(folder / "items.csv", items_csv(result.items))
+    write_atomic(folder / "audit.html", audit_html(result.document, result.items))
     if needed is not None and not path.is_dir():
         write_atomic(folder / f"image_needed{path.suffix.lower()}", subset_of(path, needed))
 
 
-def _width() -> int:
-    """Of the terminal, where there is one; never so wide that a line is hard to follow."""
+def _table_width() -> int:
+    """Width of the terminal in characters, at most 100; 80 if stdout is no terminal."""
     import shutil
 
     return min(100, shutil.get_terminal_size((80, 24)).columns)

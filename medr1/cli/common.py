@@ -1,4 +1,4 @@
-"""What the commands share: options, configuration files, logging, and how an error is said."""
+"""What all commands share: options, configuration files, logging, and messages for errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Medr1Command(click.Command):
-    """A command whose options take dashes or underscores, and whose errors are one sentence."""
+    """A command whose options take dashes or underscores, and whose errors are one sentence.
+
+    With `extra_config_keys`, a configuration file may hold keys that are no option of the command;
+    they go to `ctx.meta["medr1.extra"]`. `medr1 train` reads TRL's fields that way.
+    """
 
     def __init__(self, *args: Any, extra_config_keys: bool = False, **kwargs: Any) -> None:
         context = {"token_normalize_func": lambda token: token.replace("_", "-")}
@@ -37,14 +41,20 @@ class Medr1Command(click.Command):
         self.extra_config_keys = extra_config_keys
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        given = {arg.split("=")[0].replace("_", "-") for arg in args if arg.startswith("--")}
+        """Parse as click does, but refuse an option that is given under both of its names."""
+        typed_options = {
+            arg.split("=")[0].replace("_", "-") for arg in args if arg.startswith("--")
+        }
         for param in self.params:
-            names = [name for name in param.opts if name in given]
+            names = [name for name in param.opts if name in typed_options]
             if len(names) > 1:
-                raise click.UsageError(f"{' and '.join(names)} are the same option; give one.", ctx)
+                raise click.UsageError(
+                    f"{' and '.join(names)} are the same option; give one of them.", ctx
+                )
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an expected error becomes one sentence on stderr and an exit code."""
         verbose = ctx.meta.get("medr1.verbose", False)
         set_up_logging(ctx.meta.get("medr1.quiet", False), verbose)
         if not verbose:
@@ -54,20 +64,23 @@ class Medr1Command(click.Command):
         except BrokenPipeError:  # which click would end with 1
             ctx.exit(handle_broken_pipe())
         except (Medr1Error, ImportError, MemoryError, OSError) as error:
-            said = error if isinstance(error, Medr1Error) else _of_the_machine(error)
-            if said is None or ctx.meta.get("medr1.debug"):
+            user_error = error if isinstance(error, Medr1Error) else _environment_error(error)
+            if user_error is None or ctx.meta.get("medr1.debug"):
                 raise
-            echo_error(said)
-            ctx.exit(said.exit_code)
+            echo_error(user_error)
+            ctx.exit(user_error.exit_code)
 
 
 def handle_broken_pipe() -> int:
-    """The exit code where whoever read our output has left, and nothing more can be said there."""
+    """The exit code after the reader of stdout has closed it, as `| head` does.
+
+    stdout is pointed at /dev/null, because Python flushes it once more when it exits.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
 
 
-_OPTIONAL = {
+_OPTIONAL_PACKAGES = {
     **dict.fromkeys(("trl", "peft"), "-e '.[train]'"),
     **dict.fromkeys(("tensorboard", "wandb"), "-e '.[tracking]'"),
     **dict.fromkeys(("datasets", "pyarrow")),
@@ -77,71 +90,96 @@ _OPTIONAL = {
     "flash_attn": "flash-attn --no-build-isolation",
     "flash_attn_interface": "flash-attn-3 --no-build-isolation",
 }
-"""Packages that an installation may lack, and what pip installs for each, where not its name."""
+"""Optional packages, and the argument of `pip install` for each; None: the package's own name."""
 
 
-_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
-_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
-def _of_the_machine(error: Exception) -> Medr1Error | None:
-    """What the machine refuses, in a sentence; None for what is a bug."""
+def _environment_error(error: Exception) -> Medr1Error | None:
+    """The error as a sentence if memory, disk, a path or a package is the cause; None for a bug."""
     if isinstance(error, ModuleNotFoundError):
         return _not_installed(error)
-    short = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
-    if isinstance(error, MemoryError) or short or unmapped:
+    # Three forms of the same cause: Python's own, the operating system's, and that of the loader
+    # of shared libraries, when torch or another library no longer fits.
+    out_of_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    library_not_mapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    if isinstance(error, MemoryError) or out_of_memory or library_not_mapped:
         return Medr1Error(
-            "not enough memory. Free some or raise its limit (ulimit -v), or ask for less at once: "
+            "not enough memory. Free memory or raise the limit (ulimit -v), or use less at once: "
             "fewer --workers, a smaller --batch-size."
         )
-    if isinstance(error, OSError) and error.errno in _NO_PATH:
+    if isinstance(error, OSError) and error.errno in _BAD_PATH:
         return InputError(f"{error.filename}: {error.strerror}. Check the path.")
-    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         where = f"{error.filename}: " if error.filename else ""
-        return OutputError(f"{where}{error.strerror}. Choose another place, or free this one.")
+        return OutputError(
+            f"{where}{error.strerror}. Choose another folder, or free space or permissions there."
+        )
     return None
 
 
 def _not_installed(error: ModuleNotFoundError) -> InputError | None:
-    """What to install, for a package that is optional; None for any other, which is a bug."""
+    """What to install for an optional package; None for any other package: that is a bug."""
     package = (error.name or "").partition(".")[0]
-    needs = f"this needs {package}, which is not installed here."
+    missing = f"this needs the package {package}, which is not installed here."
     if package == "vllm":
-        return InputError(f"{needs} It has its own environment: bash scripts/vllm_server.sh --help")
-    if package not in _OPTIONAL:
+        return InputError(
+            f"{missing} It has its own environment: bash scripts/vllm_server.sh --help"
+        )
+    if package not in _OPTIONAL_PACKAGES:
         return None
-    name = _OPTIONAL[package] or package
-    return InputError(f"{needs} In the checkout: pip install {name} -c scripts/constraints.txt")
+    name = _OPTIONAL_PACKAGES[package] or package
+    return InputError(f"{missing} In medr1's folder: pip install {name} -c scripts/constraints.txt")
 
 
 def option(*names: str, **kwargs: Any) -> Decorator:
-    """`click.option` with the default shown and MEDR1_<NAME> read, the same for every command."""
+    """An option as every command has it: the default is shown, and MEDR1_<NAME> is read.
+
+    In the help, the value of a whole number is N and that of any other number FLOAT, so that a
+    help text can speak of N.
+
+    Args:
+        names: Spellings of the option, such as "--seed"; the first also names the variable.
+        kwargs: Arguments of `click.option`; they override the ones that are set here.
+    """
     variable = names[0].removeprefix("--").replace("-", "_").upper()
     settings = {"show_default": True, "envvar": f"MEDR1_{variable}", **kwargs}
+    if settings.get("type") is int or isinstance(settings.get("type"), click.IntRange):
+        settings.setdefault("metavar", "N")
+    elif isinstance(settings.get("type"), click.FloatRange):
+        settings.setdefault("metavar", "FLOAT")
     return click.option(*names, **settings)
 
 
+_PLURALS = {str: "texts", int: "integers", float: "numbers"}
+
+
 class CommaList(click.ParamType):
-    """`a,b,c` on the command line, a list in YAML."""
+    """The type of an option with several values: `a,b,c` on the command line, a list in YAML."""
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
-        self.name = f"{kind.__name__},..."
+        self.name = f"{kind.__name__},..."  # `configuration.as_typed` looks for this ending
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[Any, ...]:
+        """The parts of the text, each in the type of the list's values."""
         parts = value.split(",") if isinstance(value, str) else value
         try:
             return tuple(
                 self.kind(part.strip() if isinstance(part, str) else part) for part in parts
             )
         except (ValueError, TypeError):
-            self.fail(f"{value!r} is not a list of {self.kind.__name__}.", param, ctx)
+            plural = _PLURALS[self.kind]
+            self.fail(f"{value!r} is not a comma-separated list of {plural}.", param, ctx)
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that puts an option's value into `ctx.meta`, where `Medr1Command` reads it."""
+
     def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         ctx.meta[f"medr1.{name}"] = value
 
@@ -149,45 +187,61 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """The callback of --config: the file's values become the defaults of the other options.
+
+    So what is on the command line or in a MEDR1_* variable overrides the file.
+    """
     if value is None:
         return
     values = read_config(Path(value))
     command = ctx.command
-    names = {
-        spelling.lstrip("-").replace("-", "_"): p
-        for p in command.params
-        if isinstance(p, click.Option) and p.name not in (None, "config")
-        for spelling in (*p.opts, *p.secondary_opts)
+    # A key may be any spelling of an option: batch_size or per_device_train_batch_size.
+    options = {
+        spelling.lstrip("-").replace("-", "_"): param
+        for param in command.params
+        if isinstance(param, click.Option) and param.name not in (None, "config")
+        for spelling in (*param.opts, *param.secondary_opts)
     }
-    extra = {key: value for key, value in values.items() if key not in names}
+    extra = {key: value for key, value in values.items() if key not in options}
     if extra and not (isinstance(command, Medr1Command) and command.extra_config_keys):
-        raise click.UsageError(unknown_key(next(iter(extra)), names, value), ctx)
+        raise click.UsageError(unknown_key(next(iter(extra)), options, value), ctx)
     ctx.meta["medr1.extra"] = extra
-    known: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for key in values.keys() - extra.keys():
-        name = str(names[key].name)
-        if name in known:
-            raise click.UsageError(f"{value}: {name} is given twice, once as {key}.", ctx)
-        known[name] = as_typed(values[key], names[key], f"{value}: {key}")
-    ctx.default_map = {**(ctx.default_map or {}), **known}
+        name = str(options[key].name)
+        if name in defaults:
+            raise click.UsageError(
+                f"{value}: {name} is given twice, once as {key}. Remove one of them.", ctx
+            )
+        defaults[name] = as_typed(values[key], options[key], f"{value}: {key}")
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
 
 
-def unknown_key(key: str, known: Iterable[str], where: str) -> str:
-    """One sentence about a key nobody reads, with the nearest that somebody does."""
-    near = get_close_matches(key, list(known), n=1)
-    hint = f" Did you mean {near[0]}?" if near else " See --help for the keys there are."
+def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
+    """The message for a key of a configuration file that is unknown, with the most similar one.
+
+    Args:
+        key: The unknown key.
+        known_keys: All keys that may stand there.
+        where: Where the key was found, such as the name of the file.
+    """
+    similar = get_close_matches(key, list(known_keys), n=1)
+    hint = f" Did you mean {similar[0]}?" if similar else " See --help for the known keys."
     return f"{where}: unknown key {key!r}.{hint}"
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--config --quiet --verbose --debug, read before the others and kept out of the body."""
+    """Add --config, --quiet, --verbose and --debug; the command's function does not get them.
+
+    --config is eager: it is read first, because it sets the defaults of the other options.
+    """
     for decorator in (
         option(
             "--debug",
             is_flag=True,
             expose_value=False,
             callback=_remember("debug"),
-            help="Show the traceback of an error.",
+            help="Show the Python traceback of an error.",
         ),
         option(
             "--verbose",
@@ -195,7 +249,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             expose_value=False,
             callback=_remember("verbose"),
-            help="Log more, and show the libraries' warnings.",
+            help="Show more details of the progress, and warnings of libraries.",
         ),
         option(
             "--quiet",
@@ -203,7 +257,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             expose_value=False,
             callback=_remember("quiet"),
-            help="Show no progress on stderr.",
+            help="Do not show progress; warnings and errors are still shown.",
         ),
         option(
             "--config",
@@ -211,104 +265,119 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_eager=True,
             expose_value=False,
             callback=_load_config,
-            help="YAML with `option: value` lines; a flag or MEDR1_* variable wins over it.",
+            help="YAML file with `option: value` lines. Command-line options and MEDR1_* "
+            "environment variables override it.",
         ),
     ):
         function = decorator(function)
     return function
 
 
-json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+json_option = option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
+)
 seed_option = option("--seed", type=int, default=0, help="Random seed.")
 overwrite_option = option(
     "--overwrite",
     is_flag=True,
-    help="Replace an existing output; the old one is renamed to .bak, .bak.2 ...",
+    help="Replace an existing output. The old one is kept as NAME.bak, NAME.bak.2, ...",
 )
 data_option = option(
     "--data",
     metavar="PATH",
-    help="Question file; needed if the results lack ground truth, options or groups.",
+    help="File with the questions, or folder with test.json. Needed if the results lack the ground "
+    "truth, the options or metadata.",
 )
 image_root_option = option(
     "--image-root",
     metavar="DIR",
-    help="Folder of the images; images outside are refused. [default: the file's folder]",
+    help="Folder with the images; images outside it are refused. [default: the folder of the "
+    "question file]",
 )
 protocol_option = option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default="default",
-    help="Rules by which an answer counts as right.",
+    help="Rules that decide whether an answer is right. default: any clear answer. strict: one "
+    "<answer> block with only the answer. authors, authors-*: the rules of Med-R1's scripts.",
 )
 cluster_by_option = option(
     "--cluster-by",
     metavar="image|KEY",
     default="image",
-    help="Resample by this unit for intervals: image, or a metadata key such as patient.",
+    help="Unit that confidence intervals resample: image, or a metadata key such as patient.",
 )
 group_by_option = option(
     "--group-by",
     type=CommaList(str),
     metavar="KEY,...",
-    help="Also report results by these metadata keys, such as age or scanner.",
+    help="Metadata keys; each of their values gets its own results. Example: age,scanner.",
 )
 common_only_option = option(
     "--common-only",
     is_flag=True,
-    help="Compare only the items that all files have.",
+    help="Compare only the items that all files contain. Without it, files with different items "
+    "are refused.",
 )
 max_errors_option = option(
     "--max-errors",
     type=click.IntRange(min=0),
     default=0,
-    help="Exit with 3 if more than N items fail.",
+    help="Accepted number of failed items; exit code 3 if more items fail.",
 )
 max_new_tokens_option = option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
     default=512,
-    help="Maximum tokens of a completion.",
+    help="Maximum length of a completion, in tokens.",
 )
 allow_template_option = option(
-    "--allow-template", is_flag=True, help="Try a chat template that medr1 does not know."
+    "--allow-template",
+    is_flag=True,
+    help="Accept a chat template that medr1 does not know, after a test in a separate process.",
 )
-offline_option = option("--offline", is_flag=True, help="Never use the network.")
+offline_option = option("--offline", is_flag=True, help="Do not use the network.")
 
 
 device_option = option(
     "--device",
     type=click.Choice(["auto", "cuda", "mps", "cpu"]),
     default="auto",
-    help="auto: cuda, then mps, then cpu.",
+    help="Device to compute on. auto: cuda if available, else mps, else cpu.",
 )
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--device and --dtype."""
+    """Add --device and --dtype."""
     function = option(
         "--dtype",
         type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
         default="auto",
-        help="auto: bfloat16 on CUDA, float32 elsewhere.",
+        help="Data type to compute in. auto: bfloat16 on CUDA, float32 on other devices.",
     )(function)
     return device_option(function)
 
 
 def model_path_option(**kwargs: Any) -> Decorator:
-    """--model-path, or TRL's --model-name-or-path."""
+    """--model-path, also under TRL's name --model-name-or-path."""
     return option(
         "--model-path",
         "--model-name-or-path",
         "model_path",
-        metavar="DIR",
-        help="Checkpoint folder, or a hub id.",
+        metavar="DIR|ID",
+        help="Folder of a checkpoint or LoRA adapter, its short name (VQA_CT), or its id on the "
+        "Hugging Face hub (owner/name).",
         **kwargs,
     )
 
 
 def load(options: dict[str, Any], *, merge: bool = True) -> Any:
-    """The model that the options name, as `models.LoadedModel`; `merge` as in `load_model`."""
+    """Load the model of --model-path, as a `models.LoadedModel`.
+
+    Args:
+        options: The command's options: model_path, device, dtype, allow_template, offline.
+        merge: Whether a LoRA adapter is merged into its base; False keeps it, with its dropout.
+    """
     from medr1.models import find_checkpoint, load_model
 
     path = find_checkpoint(options["model_path"], offline=options["offline"])
@@ -323,13 +392,18 @@ def load(options: dict[str, Any], *, merge: bool = True) -> Any:
 
 
 def map_option(where: str, example: str) -> Decorator:
-    """--map, for the keys of the files that `where` names."""
+    """--map, for the columns of a file whose names medr1 does not know.
+
+    Args:
+        where: The file or files that have the columns, as the help text names them.
+        example: A value of the option, such as "prediction=reply".
+    """
     return option(
         "--map",
         "mapping",
         multiple=True,
         metavar="KEY=COLUMN",
-        help=f"What a key is called in {where}, such as {example}. Repeatable.",
+        help=f"Name of the column in {where} that holds a key. Example: {example}. Repeatable.",
     )
 
 
@@ -337,7 +411,7 @@ results_map_option = map_option("the results", "prediction=reply")
 
 
 def questions_of(data: str | None) -> Questions | None:
-    """The questions of --data, of a folder its test split; None where it is not given."""
+    """The questions of --data, or of the test split if it is a folder; None without --data."""
     from medr1.data.readers import read_questions, split_file
 
     return read_questions(split_file(Path(data), "test")) if data else None
@@ -348,30 +422,37 @@ def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
     pairs = [text.partition("=") for text in mapping]
     for text, (key, _, column) in zip(mapping, pairs, strict=True):
         if not key or not column:
-            raise InputError(f"--map {text}: expected is KEY=COLUMN, such as prediction=reply.")
+            raise InputError(f"--map {text}: expected KEY=COLUMN, such as prediction=reply.")
     return {key: column for key, _, column in pairs}
 
 
 def keep_apart(output: str | Path | None, inputs: Iterable[str | Path | None], move: bool) -> None:
-    """InputError if --overwrite (`move`) would rename a folder that holds an input.
+    """Refuse an output that --overwrite would rename although it is, or holds, an input.
 
-    Inputs that are None, or that do not exist as a path (a hub id), are skipped.
+    Args:
+        output: The output file or folder; None if nothing is written.
+        inputs: Files and folders that the command reads; None, and a hub id, are skipped.
+        move: Whether an existing output is renamed to .bak, as with --overwrite.
+
+    Raises:
+        InputError: An input would be moved away with the old output.
     """
     if move and output:
-        require_apart(Path(output), [Path(read) for read in inputs if read])
+        require_apart(Path(output), [Path(source) for source in inputs if source])
 
 
 def require_writable(path: Path) -> None:
-    """Refuse an output that could not be written, before the work is done."""
+    """OutputError if this file could not be written; called before the work, which may be long."""
     parent = path.parent
     while not os.path.exists(parent):
         parent = parent.parent
     if not parent.is_dir():
-        raise OutputError(f"cannot write {path}: {parent} is not a folder.")
+        raise OutputError(f"cannot write {path}: {parent} is not a folder. Choose another place.")
     try:
         with suppress(FileNotFoundError):
-            os.lstat(temporary(path.absolute()))  # else its name is too long
-        with tempfile.TemporaryFile(dir=parent):  # what the permissions say is not the whole truth
+            os.lstat(temporary(path.absolute()))  # raises another error if its name is too long
+        # Permissions do not tell everything (a full disk, a read-only file system): try it.
+        with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
         raise OutputError(

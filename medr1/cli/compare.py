@@ -1,4 +1,4 @@
-"""`medr1 compare`: runs on the same items, each against the first."""
+"""`medr1 compare`: runs on the same items, each compared with the first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from medr1.evaluate.results import Results
 
 
-@click.command(cls=Medr1Command, short_help="Compare runs on the same items, with significance.")
+@click.command(
+    cls=Medr1Command, short_help="Compare runs on the same items, with tests of significance."
+)
 @click.argument("runs", nargs=-1, required=True, metavar="[NAME=]FILE[,FILE...]...")
 @protocol_option
 @data_option
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Also write comparison.json, comparison.csv, items.jsonl, won_lost.csv.",
+    help="Folder to write: comparison.json, comparison.csv, items.jsonl and won_lost.csv. "
+    "[default: no files]",
 )
 @seed_option
 @overwrite_option
@@ -64,15 +67,18 @@ def compare(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Compare runs on the same items, each with the first, item by item.
+    """Compare runs on the same items, each with the first run, item by item.
 
-    Items are paired in whatever order: by id, or where the files do not have the same ids, by
-    question, options and image name. Files are what medr1 eval reads. Several files of one run are
-    its seeds and count as one result: NAME=FILE,FILE,... So do files without a NAME whose metadata
-    differ in the seed alone. Intervals and p draw images, for the seeds at hand; how far the seeds
-    lie apart stands beside them.
+    FILE is a results file that `medr1 eval` reads. Items are paired by id; if the ids of the files
+    differ, by question, options and image name.
+
+    Several files of one run are its random seeds, and count as one result: NAME=FILE,FILE,... Files
+    without a NAME whose metadata differ in the seed only are also taken as one run. Intervals and
+    p-values resample images, for the given seeds; the spread between the seeds is shown beside
+    them.
 
     \b
+    Examples:
       medr1 compare base.json trained.json
       medr1 compare base=base.json trained=seed1.json,seed2.json,seed3.json
       medr1 compare a.json b.json --group-by scanner --output-dir output/compare
@@ -87,12 +93,14 @@ def compare(
 
     if output_dir:
         require_writable(Path(output_dir) / "comparison.json")
-    keep_apart(output_dir, [data, *(file for run in runs for file in _named(run)[1])], overwrite)
-    found, notes = _runs(runs, columns_of(mapping), questions_of(data))
+    keep_apart(
+        output_dir, [data, *(file for run in runs for file in _name_and_files(run)[1])], overwrite
+    )
+    runs_by_name, notes = _runs(runs, columns_of(mapping), questions_of(data))
     document, rows = compare_runs(
         {
             name: {file: result.predictions for file, result in files.items()}
-            for name, files in found.items()
+            for name, files in runs_by_name.items()
         },
         settings=Settings(protocol, cluster_by, group_by or (), seed=seed),
         common_only=common_only,
@@ -112,8 +120,10 @@ def compare(
 def _runs(
     arguments: Sequence[str], columns: Mapping[str, str], questions: Questions | None
 ) -> tuple[dict[str, dict[str, Results]], list[str]]:
-    """Run -> file -> its results, and a sentence for each run that metadata joined, and on how
-    files were read."""
+    """Name of a run -> file -> its results; and the warnings.
+
+    A warning tells of files that were joined as seeds of one run, or of how a file was read.
+    """
     from medr1.evaluate.results import read_results
 
     runs: dict[str, dict[str, Results]] = {}
@@ -121,46 +131,56 @@ def _runs(
     warnings = []
     stems = [Path(argument).stem for argument in arguments]
     for argument in arguments:
-        name, files = _named(argument)
+        name, files = _name_and_files(argument)
         results = {
             file: read_results(Path(file), columns=columns, questions=questions) for file in files
         }
         if name is None:
-            twin = next((run for run in unnamed if _seeds_of_one(runs[run], results)), None)
+            twin = next((run for run in unnamed if _is_another_seed(runs[run], results)), None)
             if twin is not None:
                 runs[twin] |= results
-                warnings.append(f"{argument} is another seed of {twin}; they count as one run.")
+                warnings.append(
+                    f"{argument} is another seed of {twin}; both files count as one run."
+                )
                 continue
             stem = Path(argument).stem
             name = stem if stems.count(stem) == 1 else argument
             unnamed.append(name)
         if name in runs:
-            raise InputError(f"two runs are called {name[:80]!r}. Give each its own name.")
+            raise InputError(
+                f"two runs are called {name[:80]!r}. Give each run its own name: NAME=FILE."
+            )
         runs[name] = results
     if len(runs) == 1 and warnings:
         raise InputError(
-            "the files differ in their seed alone, so they are one run. To compare them with each "
-            "other, name each: one=FILE other=FILE."
+            "the files differ in their seed only, so they are one run. To compare them with each "
+            "other, give each a name: a=FILE b=FILE."
         )
     notes = [note for run in runs.values() for result in run.values() for note in result.notes]
     return runs, warnings + notes
 
 
-def _named(argument: str) -> tuple[str | None, list[str]]:
-    """(name, files) of NAME=FILE,FILE; what is a file as it stands has no name."""
+def _name_and_files(argument: str) -> tuple[str | None, list[str]]:
+    """(name, files) of an argument such as base=seed1.json,seed2.json; (None, [file]) of a file.
+
+    A file whose own name contains "=" or "," is taken as a file.
+    """
     if Path(argument).is_file() or "=" not in argument:
         return None, [argument]
     name, _, rest = argument.partition("=")
     files = [rest] if Path(rest).is_file() else rest.split(",")
     if not name.strip() or not all(file.strip() for file in files):
-        raise InputError(f"{argument[:80]!r} is not NAME=FILE[,FILE...]. Write it like that.")
+        raise InputError(f"{argument[:80]!r} is not NAME=FILE[,FILE...]. Example: base=base.json")
     if len(set(files)) < len(files):
-        raise InputError(f"{name}: a file stands twice. Name each seed's own file.")
+        raise InputError(f"{name}: a file is given twice. Give the file of each seed once.")
     return name.strip(), files
 
 
-def _seeds_of_one(run: Mapping[str, Results], more: Mapping[str, Results]) -> bool:
-    """Whether metadata says that these are runs of one model on one data set with other seeds."""
+def _is_another_seed(run: Mapping[str, Results], more: Mapping[str, Results]) -> bool:
+    """Whether the metadata of `more`, one file, is that of `run` except for a new seed.
+
+    The metadata has the model, the data, the prompt and the decoding, so nothing else differs.
+    """
     (added,) = more.values()
     metas: list[dict[str, Any]] = [result.meta for result in run.values()]
     if "seed" not in added.meta or "model" not in added.meta:

@@ -1,4 +1,4 @@
-"""A configuration file: YAML with `option: value` lines, to what a command line could have said."""
+"""Reads a configuration file: YAML with `option: value` lines, as for --config."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from medr1.errors import InputError
 from medr1.files import read_text
 
 MAX_DEPTH = 20
+"""Lists and mappings inside each other, at most."""
 MAX_NUMBER = 10**300
-"""A larger whole number is no float, and may be too long to be written as text."""
+"""Largest whole number: a larger one does not fit a float, and may be too long for `str`."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A YAML mapping with its keys in snake case; a click error where it is not one."""
+    """The file's keys, with underscores, and their values; click.UsageError if it has no such."""
     import yaml
 
     try:
@@ -30,8 +31,10 @@ def read_config(path: Path) -> dict[str, Any]:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
         raise click.UsageError(f"{path}{place}: {problem}. Correct it there.") from None
-    except (ValueError, OverflowError) as error:  # such as 2001-13-45, which is no date
-        raise click.UsageError(f"{path}: {error}. Put it into quotes, or correct it.") from None
+    except (ValueError, OverflowError) as error:  # 2001-13-45 looks like a date and is none
+        raise click.UsageError(
+            f"{path}: {error}. Correct the value, or put it into quotes."
+        ) from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
@@ -40,7 +43,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _require_plain(text: str) -> None:
-    """Refuse, before a value is built, what a few bytes can make huge, deep or of another type."""
+    """Refuse aliases, tags and deep nesting, before a value is built from them.
+
+    A few lines of aliases can expand to gigabytes, and a tag asks for another type.
+    """
     import yaml
 
     depth = 0
@@ -49,24 +55,32 @@ def _require_plain(text: str) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         problem = ""
         if depth > MAX_DEPTH:
-            problem = f"nested more than {MAX_DEPTH} deep"
+            problem = f"lists and mappings are nested more than {MAX_DEPTH} deep"
         elif isinstance(event, yaml.AliasEvent):
-            problem = "an alias (*name), which is not read; write the value itself"
+            problem = "an alias (*name) is not allowed here; write the value itself"
         elif getattr(event, "tag", None) is not None:
-            problem = "a tag (!name), which is not read; leave it out"
+            problem = "a tag (!name) is not allowed here; leave it out"
         if problem:
             mark: Any = event.start_mark
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def as_typed(value: Any, option: click.Option, where: str) -> Any:
-    """The value of an option as a command line has it: text, but true, false and null.
+    """A value of the file in the form of the command line, so that click checks its type.
 
-    A list is for an option that takes several.
+    Everything becomes text, except true, false and null: `seed: 3` -> "3".
+
+    Args:
+        value: The value as YAML has it.
+        option: The option that it is for; a list is accepted if the option takes several values.
+        where: File and key, for a message.
+
+    Raises:
+        click.UsageError: A list or a mapping where one value is expected.
     """
-    several = option.multiple or option.type.name.endswith(",...")
-    if isinstance(value, list) and several:
-        return [_scalar(one, f"{where} (in the list)") for one in value]
+    takes_several = option.multiple or option.type.name.endswith(",...")
+    if isinstance(value, list) and takes_several:
+        return [_scalar(item, f"{where} (in the list)") for item in value]
     return _scalar(value, where)
 
 
@@ -75,7 +89,7 @@ def _scalar(value: Any, where: str) -> Any:
         return value
     if isinstance(value, list | dict):
         kind = "a list" if isinstance(value, list) else "a mapping"
-        raise click.UsageError(f"{where} is {kind} where one value is expected.")
+        raise click.UsageError(f"{where} is {kind}; expected one value.")
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
-        raise click.UsageError(f"{where} is a number too large.")
+        raise click.UsageError(f"{where} is too large a number.")
     return str(value)

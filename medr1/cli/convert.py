@@ -1,4 +1,4 @@
-"""`medr1 data convert`: questions from any format and spelling to any other."""
+"""`medr1 data convert`: questions from one file format and set of field names to another."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medr1")
 
 SPELLINGS = ("medr1", "published", "guide", "omnimedvqa")
+"""The sets of field names that an item can be written with; data/README.md lists them."""
 
 spelling_option = option(
     "--to",
     "spelling",
     type=click.Choice(SPELLINGS),
     default="medr1",
-    help="Format of an item; only medr1 keeps all fields.",
+    help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
+    "(problem, solution). guide: question, question_type, ground_truth. omnimedvqa: as in "
+    "OmniMedVQA (option_A, gt_answer).",
 )
 
 
@@ -50,13 +53,14 @@ spelling_option = option(
 @json_option
 @common_options
 def convert(**options: Any) -> None:
-    """Write the questions of IN to OUT, in the format of its ending.
+    """Convert questions from file IN to file OUT.
 
-    Both are JSON, JSONL, CSV, Parquet or, without an ending, a Hugging Face data set on disk. An
-    item that would be read otherwise from OUT is left out and named; what --to has no place for is
-    said.
+    The file extension decides the format: .json, .jsonl, .csv, .parquet or, without an extension,
+    a folder with a Hugging Face data set. Fields that --to does not have are dropped, with a
+    warning. OUT is read again and compared; an item that would change is left out and named.
 
     \b
+    Examples:
       medr1 data convert train.json train.parquet
       medr1 data convert my.csv my.json --to published --map ground_truth=label
     """
@@ -75,22 +79,29 @@ def write_converted(
     options: Mapping[str, Any],
     figures: Mapping[str, int] | None = None,
 ) -> None:
-    """Write the questions, say what became of them, and end with 3 where too many are left out.
+    """Write the questions, and print what was written, dropped and left out.
 
-    `figures` go into the document that --json prints.
+    Args:
+        questions: The questions to write.
+        output: The file to write; its extension decides the format.
+        options: The command's options: spelling, overwrite, as_json, max_errors.
+        figures: More numbers for the document that --json prints.
+
+    Raises:
+        ItemErrorsOverBudget: More items than --max-errors could not be written.
     """
     from medr1.data.convert import convert as run
     from medr1.data.convert import moved_images, said_of
 
-    done = run(questions, output, options["spelling"], overwrite=options["overwrite"])
+    conversion = run(questions, output, options["spelling"], overwrite=options["overwrite"])
     for sentence in (
-        said_of(done.dropped, options["spelling"], output),
+        said_of(conversion.dropped, options["spelling"], output),
         moved_images(questions, output, questions.samples),
     ):
         if sentence:
             logger.warning("%s", sentence)
-    document = {"items": done.n, "dropped": dict(done.dropped), **(figures or {})}
-    finish(output, document, done.errors, options)
+    document = {"items": conversion.n, "dropped": dict(conversion.dropped), **(figures or {})}
+    finish(output, document, conversion.errors, options)
 
 
 def finish(
@@ -99,7 +110,17 @@ def finish(
     errors: Mapping[int, Failure],
     options: Mapping[str, Any],
 ) -> None:
-    """Say where the result is and which items are left out; ItemErrorsOverBudget if too many."""
+    """Print the output's path, or the document with --json, and name the items that are left out.
+
+    Args:
+        output: The file that was written.
+        document: What --json prints, without the errors; `items` is the number of items written.
+        errors: Index of an item that is left out -> why.
+        options: The command's options: as_json, max_errors.
+
+    Raises:
+        ItemErrorsOverBudget: More items are left out than --max-errors accepts.
+    """
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
 

@@ -1,4 +1,4 @@
-"""`medr1 data`: the commands about data sets."""
+"""`medr1 data`: the group of commands about questions and data sets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from medr1.terminal import echo
 @click.group(invoke_without_command=True)
 @click.pass_context
 def data(ctx: click.Context) -> None:
-    """Prepare, convert, choose and judge questions.
+    """Prepare, convert, select and check questions.
+
+    `medr1 data COMMAND --help` explains a command.
 
     \b
+    Examples:
       medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
       medr1 data convert data/omni/CT/train.json train.parquet
       medr1 data filter train.json --results results.json --output-file medium.json

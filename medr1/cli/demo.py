@@ -1,4 +1,4 @@
-"""`medr1 demo`: the whole chain on the embedded model and data."""
+"""`medr1 demo`: training, inference and evaluation on the embedded model and data."""
 
 from __future__ import annotations
 
@@ -22,20 +22,26 @@ logger = logging.getLogger("medr1")
 
 
 @click.command(
-    cls=Medr1Command, short_help="Run the whole pipeline on the embedded model and data."
+    cls=Medr1Command, short_help="Train, infer and evaluate with the embedded model and data."
 )
-@option("--output-dir", default="output/demo", metavar="DIR", help="Output folder.")
-@option("--max-steps", type=click.IntRange(min=1), help="GRPO updates. [default: as configured]")
+@option("--output-dir", default="output/demo", metavar="DIR", help="Folder to write.")
+@option(
+    "--max-steps",
+    type=click.IntRange(min=1),
+    help="Number of GRPO updates. [default: 150 for nothink, 200 for think]",
+)
 @option(
     "--prompt",
     type=click.Choice(["nothink", "think"]),
     default="nothink",
-    help="nothink: the answer in words. think: a caption, then a letter, as Med-R1 answers.",
+    help="Format of the answer. nothink: the answer in words. think: a short caption, then the "
+    "letter of the answer, as in Med-R1.",
 )
 @option(
     "--full",
     is_flag=True,
-    help="Also run calibration, robustness, ensemble and dropout on the trained model.",
+    help="Also measure calibration, robustness, an ensemble and dropout sampling of the trained "
+    "model; takes about two minutes more.",
 )
 @seed_option
 @json_option
@@ -43,14 +49,19 @@ logger = logging.getLogger("medr1")
 def demo(
     output_dir: str, max_steps: int | None, prompt: str, full: bool, seed: int, as_json: bool
 ) -> None:
-    """Train, infer and evaluate on the embedded default, in a few minutes on two cores.
+    """Train, infer and evaluate with the embedded model and data. Takes a few minutes on two cores.
 
     Evaluates the embedded model, trains it with GRPO, and evaluates it again on held-out images,
-    beside a baseline that never looks at the image. What stands in --output-dir from an earlier
-    demo is moved to .bak.
+    beside a baseline that does not see the image. Results of an earlier demo in --output-dir are
+    kept as DIR.bak.
 
-    With --full it goes on to calibration, abstention, repeated samples, an ensemble, dropout
-    sampling and worse pictures: pages of each, by commands that are shown as they are typed.
+    With --full: also calibration, abstention, repeated samples, an ensemble, dropout sampling and
+    perturbed images, with a report of each. The commands are shown as a user would type them.
+
+    \b
+    Examples:
+      medr1 demo
+      medr1 demo --prompt think --seed 1 --output-dir output/think
     """
     import sys
     from contextlib import nullcontext, redirect_stdout
@@ -67,7 +78,7 @@ def demo(
     document = run_demo(folder, prompt=prompt, seed=seed, max_steps=max_steps)
     if full:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            _how_far_to_trust(folder, prompt, seed, max_steps)
+            _evaluate_further(folder, prompt, seed, max_steps)
     if as_json:
         echo(to_json(document), nl=False)
         return
@@ -76,14 +87,15 @@ def demo(
     if full:
         trust = folder / "trust"
         echo(f"How far to trust it: {trust / 'report' / 'report.html'}")
-        echo(f"Worse pictures: {trust / 'robustness' / 'robustness.html'}")
+        echo(f"Perturbed images: {trust / 'robustness' / 'robustness.html'}")
         echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
 
 
-def _how_far_to_trust(folder: Path, prompt: str, seed: int, max_steps: int | None) -> None:
-    """Ask the trained model more, and evaluate that: the commands as a user types them.
+def _evaluate_further(folder: Path, prompt: str, seed: int, max_steps: int | None) -> None:
+    """Run the commands of --full on the trained model, in this process, and log each of them.
 
-    An adapter with dropout is trained beside it, for dropout sampling and for an ensemble.
+    A LoRA adapter with dropout is trained as well: dropout sampling needs a model with dropout, and
+    the ensemble a second model.
     """
     from medr1.cli.compare import compare
     from medr1.cli.eval import evaluate
@@ -94,39 +106,47 @@ def _how_far_to_trust(folder: Path, prompt: str, seed: int, max_steps: int | Non
     from medr1.demo import CONFIGS
 
     data, out = tiny_vqa_folder(), folder / "trust"
-    before = ("--model-path", tiny_config(CONFIGS[prompt])["model_path"])
+    base_model = ("--model-path", tiny_config(CONFIGS[prompt])["model_path"])
     model, adapter = ("--model-path", folder / "checkpoint"), out / "adapter"
-    base, test, dropped, held_out = (
+    # Results files: of the base model, of the trained model, of dropout passes with the adapter,
+    # and of the trained model on the validation split, for the calibration.
+    base, test, dropout, validation = (
         out / f"{name}.json" for name in ("base", "test", "dropout", "validation")
     )
-    asking = ("--batch-file", data / "test.json", "--batch-size", 32, "--seed", seed)
-    apart = ("--batch-file", data / "validation.json", *asking[2:])
-    fitted = ("--calibrate-on", held_out, "--target-risk", 0.15)
-    beside = ("--train-data", data, "--image-root", data, "--seed", seed)
-    worse, worsened = out / "robustness", ("--perturbations", "all", "--limit", 240)
-    added = ("--robustness", worse / "robustness.json", "--ensemble", base, "--ensemble", dropped)
+    on_test = ("--batch-file", data / "test.json", "--batch-size", 32, "--seed", seed)
+    on_validation = ("--batch-file", data / "validation.json", *on_test[2:])
+    calibration = ("--calibrate-on", validation, "--target-risk", 0.15)
+    data_options = ("--train-data", data, "--image-root", data, "--seed", seed)
+    perturbed, perturbations = out / "robustness", ("--perturbations", "all", "--limit", 240)
+    more_parts = (
+        *("--robustness", perturbed / "robustness.json"),
+        *("--ensemble", base, "--ensemble", dropout),
+    )
     lora = ("--use-peft", "--lora-r", 16, "--lora-alpha", 32, "--lora-dropout", 0.1)
-    learning = ("--learning-rate", 0.005, "--max-steps", max_steps or 60, "--seed", seed)
+    schedule = ("--learning-rate", 0.005, "--max-steps", max_steps or 60, "--seed", seed)
     steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
-        (infer, (*model, *apart, "--output-file", held_out)),
-        (infer, (*model, *asking, "--output-file", test, "--num-samples", 8)),
-        (infer, (*before, *asking, "--output-file", base)),
+        (infer, (*model, *on_validation, "--output-file", validation)),
+        (infer, (*model, *on_test, "--output-file", test, "--num-samples", 8)),
+        (infer, (*base_model, *on_test, "--output-file", base)),
         (compare, (base, test, "--seed", seed, "--output-dir", out / "compare")),
         (
             train,
-            ("--config", tiny_config_file(CONFIGS[prompt]), *before, "--data", data, *lora,
-             *learning, "--output-dir", adapter),
+            ("--config", tiny_config_file(CONFIGS[prompt]), *base_model, "--data", data, *lora,
+             *schedule, "--output-dir", adapter),
         ),
         (
             infer,
-            ("--model-path", adapter, *asking, "--mode", "options", "--dropout-samples", 8,
-             "--output-file", dropped),
+            ("--model-path", adapter, *on_test, "--mode", "options", "--dropout-samples", 8,
+             "--output-file", dropout),
         ),
-        (robustness, (*model, *asking, "--output-dir", worse, *worsened)),
-        (evaluate, (test, *fitted, *beside, *added, "--output-dir", out / "report")),
-        (evaluate, (dropped, *beside, "--output-dir", out / "report-dropout")),
+        (robustness, (*model, *on_test, "--output-dir", perturbed, *perturbations)),
+        (
+            evaluate,
+            (test, *calibration, *data_options, *more_parts, "--output-dir", out / "report"),
+        ),
+        (evaluate, (dropout, *data_options, "--output-dir", out / "report-dropout")),
     )  # fmt: skip
-    for command, given in steps:
-        words = [str(word) for word in given]
+    for command, arguments in steps:
+        words = [str(argument) for argument in arguments]
         logger.info("medr1 %s %s", command.name, " ".join(words))
         command.main(words, prog_name=f"medr1 {command.name}", standalone_mode=False)

@@ -1,4 +1,4 @@
-"""`medr1 eval`: results in, metrics with their intervals and a report out."""
+"""`medr1 eval`: metrics with confidence intervals, and a report, from results files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from medr1.cli.common import (
     common_options,
     data_option,
     group_by_option,
-    image_root_option,
     json_option,
     keep_apart,
     option,
@@ -41,6 +40,7 @@ logger = logging.getLogger("medr1")
 
 
 def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
+    """The callback of --explain: print the definition of a metric and exit."""
     if name is not None:
         from medr1.evaluate.explaining import explain
 
@@ -59,77 +59,94 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @option(
     "--metrics",
     type=CommaList(str),
-    metavar="A,B",
-    help="Compute only these metrics; faster for a million items. [default: all]",
+    metavar="METRIC,...",
+    help="Metrics to compute, such as accuracy,exact_match; fewer are faster. [default: all]",
 )
 @group_by_option
 @cluster_by_option
 @option(
     "--train-data",
     metavar="PATH",
-    help="Training questions; blind predictors are fitted on them and stand beside accuracy. "
-    "[default: the training split of --data, if that is a folder with one]",
+    help="File with the training questions, or folder with train.json. Predictors that see no "
+    "image are fitted on them, and shown beside the accuracy. [default: train.json in --data, if "
+    "that is a folder with one]",
 )
 @option(
     "--ablated",
     metavar="FILE",
-    help="Results on the same questions by infer --ablate-image: how much the image matters.",
+    help="File with results of the same questions without the image, by `medr1 infer "
+    "--ablate-image blank`. Shows how much the image matters.",
 )
 @option(
     "--calibrate-on",
     metavar="FILE",
-    help="Results on other questions, to fit temperature, referral threshold and conformal sets.",
+    help="File with results of other questions by the same model. The temperature, the threshold "
+    "for deferring and the conformal sets are fitted on them.",
 )
 @option(
     "--target-risk",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
-    help="Error rate accepted among answered items; the others are deferred to a clinician. "
-    "0.1 takes at least 29 held-out answers, 0.01 at least 299, all of them right.",
+    help="Highest accepted share of wrong answers among the items that are not deferred to a "
+    "clinician. Needs --calibrate-on: for 0.1 at least 29 answers there, all right; for 0.01, 299.",
 )
 @option(
     "--alpha",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
-    help="Share of items whose right option may be missing from the conformal set.",
+    help="Highest accepted share of items whose conformal set of options lacks the right one. "
+    "Needs --calibrate-on.",
 )
 @option(
     "--robustness",
     metavar="FILE",
-    help="robustness.json of the same model, by medr1 robustness: it goes into the report.",
+    help="File robustness.json of the same model, by `medr1 robustness`, to add to the report.",
 )
 @option(
     "--ensemble",
     multiple=True,
     metavar="FILE",
-    help="Results of the same questions by another checkpoint or adapter, to take with these as "
-    "one answer. Repeatable.",
+    help="File with results of the same questions by another checkpoint or adapter, to combine "
+    "with RESULTS into one answer per item. Repeatable.",
 )
-@option("--bertscore", metavar="MODEL", help="Also BERTScore by this model, a folder or a hub id.")
+@option(
+    "--bertscore",
+    metavar="MODEL",
+    help="Model for BERTScore, as a folder or a hub id such as roberta-large. [default: no "
+    "BERTScore]",
+)
 @option(
     "--fail-under",
     multiple=True,
     metavar="METRIC=SHARE",
-    help="Exit with 1 if the metric is lower, such as accuracy=0.8. Repeatable.",
+    help="Lowest accepted value of a metric, from 0 to 1; exit code 1 if it is lower. Example: "
+    "accuracy=0.8. Repeatable.",
 )
 @option(
     "--baseline",
     metavar="FILE",
-    help="Exit with 1 if accuracy is significantly lower than in these results or summary.json.",
+    help="File with earlier results of the same items, or their summary.json; exit code 1 if the "
+    "accuracy is significantly lower now.",
 )
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Also write report.html, summary.json, summary.csv, confusion.csv, items.jsonl.",
+    help="Folder to write: report.html, summary.json, summary.csv, confusion.csv and items.jsonl. "
+    "[default: no files]",
 )
-@image_root_option
+@option(
+    "--image-root",
+    metavar="DIR",
+    help="Folder with the images of report.html; images outside it are not shown. [default: the "
+    "folder of --data, else of RESULTS]",
+)
 @option(
     "--explain",
     metavar="METRIC",
     is_eager=True,
     expose_value=False,
     callback=_explain,
-    help="Show a metric's formula, normalisation and library, and exit.",
+    help="Print the formula, normalisation and library of a metric, and exit.",
 )
 @seed_option
 @overwrite_option
@@ -143,14 +160,15 @@ def evaluate(
     image_root: str | None,
     overwrite: bool,
     as_json: bool,
-    **asked: Any,
+    **evaluation_options: Any,
 ) -> None:
-    """Judge results files: every metric with its 95 % interval.
+    """Evaluate results files: every metric, with its 95 % confidence interval.
 
-    RESULTS are files, or folders of them: medr1's, the original's, R1-V's, lmms-eval's sample
-    logs, lists, JSONL, CSV, TSV, Parquet.
+    RESULTS are files, or folders with files: results of medr1, Med-R1 or R1-V, sample logs of
+    lmms-eval, or lists of items in JSON, JSONL, CSV, TSV or Parquet.
 
     \b
+    Examples:
       medr1 eval results.json
       medr1 eval results.json --data data/tiny_vqa_ds --output-dir output/eval
       medr1 eval answers.csv --map prediction=reply --data questions.json
@@ -162,38 +180,49 @@ def evaluate(
     from medr1.files import prepare_folder, to_json
     from medr1.report.tables import summary_table
 
-    _require_fitted(asked)
+    _require_calibration(evaluation_options)
     gates = Gates.from_options(fail_under, baseline)
-    evaluation = _evaluation(**asked)
+    evaluation = _evaluation(**evaluation_options)
     files = result_files(results)
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
-    named = ("data", "train_data", "ablated", "calibrate_on", "robustness")
-    read = [*files, image_root, *asked["ensemble"], *(asked[name] for name in named)]
-    keep_apart(output_dir, read, overwrite)
+    single_inputs = ("data", "train_data", "ablated", "calibrate_on", "robustness")
+    inputs = [
+        *files,
+        image_root,
+        *evaluation_options["ensemble"],
+        *(evaluation_options[name] for name in single_inputs),
+    ]
+    keep_apart(output_dir, inputs, overwrite)
     summaries: list[dict[str, Any]] = []
-    shown: list[dict[str, Any]] = []
-    failed: list[str] = []
+    gallery: list[dict[str, Any]] = []
+    failures: list[str] = []
+    # The lines of items.jsonl wait in a temporary file, not in memory: there may be millions. The
+    # output folder is made last, so that a bad input leaves an old one as it is.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         for path in files:
             summary, judged = evaluation.run(path, lines.write if output_dir else None)
             summaries.append(summary)
-            failed += gates.failures(path, summary, evaluation)
+            failures += gates.failures(path, summary, evaluation)
             if output_dir:
-                shown += _gallery(evaluation, path, judged)
+                gallery += _gallery(evaluation, path, judged)
         if output_dir:
             prepare_folder(Path(output_dir), overwrite=overwrite)
             lines.seek(0)
             _write(
-                Path(output_dir), summaries, shown, lines, _image_roots(files, image_root, asked)
+                Path(output_dir),
+                summaries,
+                gallery,
+                lines,
+                _image_roots(files, image_root, evaluation_options),
             )
     if as_json:
         echo(to_json(summaries[0] if len(summaries) == 1 else summaries), nl=False)
     else:
         tables = (summary_table(summary) + "\n" for summary in summaries)
         echo("".join(tables), nl=False)
-    if failed:
-        raise Medr1Error("; ".join(failed) + ".")
+    if failures:
+        raise Medr1Error("; ".join(failures) + ".")
 
 
 def _evaluation(
@@ -213,18 +242,19 @@ def _evaluation(
     bertscore: str | None,
     seed: int,
 ) -> Evaluation:
-    """What is to be computed, the questions and the training questions read."""
+    """The evaluation that the options ask for; reads --data and --train-data."""
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics import METRICS, require_metric
     from medr1.evaluate.trust.selective import SelectiveConfig
 
-    asked = tuple(require_metric(name, "--metrics") for name in metrics or METRICS)
+    metric_names = tuple(require_metric(name, "--metrics") for name in metrics or METRICS)
+    # --metrics is for speed, so it also skips the accuracy under the other protocols.
     protocols = SHOWN_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     return Evaluation(
         Settings(protocol, cluster_by, group_by or (), protocols, seed),
-        asked,
+        metric_names,
         columns_of(mapping),
         questions_of(data),
         train.require_complete() if train else None,
@@ -237,20 +267,20 @@ def _evaluation(
     )
 
 
-def _require_fitted(asked: Mapping[str, Any]) -> None:
-    """UsageError where what held-out results are fitted for is given, and they are not."""
+def _require_calibration(options: Mapping[str, Any]) -> None:
+    """UsageError for --target-risk or --alpha without --calibrate-on, where they do nothing."""
     context = click.get_current_context()
     for name in ("target_risk", "alpha"):
         source = context.get_parameter_source(name)
-        if source is click.core.ParameterSource.COMMANDLINE and not asked["calibrate_on"]:
+        if source is click.core.ParameterSource.COMMANDLINE and not options["calibrate_on"]:
             raise click.UsageError(
-                f"--{name.replace('_', '-')} goes with --calibrate-on FILE, results of other "
+                f"--{name.replace('_', '-')} needs --calibrate-on FILE, with results of other "
                 "questions."
             )
 
 
 def _training(train_data: str | None, data: str | None) -> Questions | None:
-    """The training questions: those that are named, or those that lie beside the test questions."""
+    """The questions of --train-data, else of the train split in the folder --data, else None."""
     from medr1.data.readers import has_split, read_questions, split_file
 
     folder = train_data or (data if data and has_split(data, "train") else None)
@@ -258,7 +288,7 @@ def _training(train_data: str | None, data: str | None) -> Questions | None:
 
 
 def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[str, Any]]:
-    """The items of a file that the report shows."""
+    """The items of a results file that report.html shows, with image, question and completion."""
     from medr1.evaluate.evaluation import verdict_rows
     from medr1.report.gallery import gallery_choice
 
@@ -267,21 +297,24 @@ def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[st
 
 
 def _image_roots(
-    files: Sequence[Path], image_root: str | None, asked: Mapping[str, Any]
+    files: Sequence[Path], image_root: str | None, options: Mapping[str, Any]
 ) -> dict[str, Path]:
-    """Where each file's images are looked for: --image-root, beside --data, beside the file."""
-    data = Path(asked["data"]) if asked["data"] else None
-    beside = data if data is None or data.is_dir() else data.parent
-    return {str(file): Path(image_root) if image_root else beside or file.parent for file in files}
+    """Results file -> folder of its images: --image-root, else that of --data, else the file's."""
+    data = Path(options["data"]) if options["data"] else None
+    data_folder = data if data is None or data.is_dir() else data.parent
+    return {
+        str(file): Path(image_root) if image_root else data_folder or file.parent for file in files
+    }
 
 
 def _write(
     folder: Path,
     summaries: Sequence[Mapping[str, Any]],
-    shown: Sequence[Mapping[str, Any]],
+    gallery: Sequence[Mapping[str, Any]],
     lines: Iterable[str],
     image_roots: Mapping[str, Path],
 ) -> None:
+    """Write the files of --output-dir; warn of images that are missing or may contain text."""
     from medr1.files import to_json, write_atomic
     from medr1.report.confusion import confusion_csv
     from medr1.report.csv_tables import summary_csv
@@ -292,22 +325,22 @@ def _write(
     write_atomic(folder / "items.jsonl", lines)
     write_atomic(folder / "summary.csv", summary_csv(summaries))
     write_atomic(folder / "confusion.csv", confusion_csv(summaries))
-    thumbnails = make_thumbnails(shown, image_roots)
-    words = [found for found in thumbnails.values() if isinstance(found, str)]
-    if missing := sum(said == NOT_FOUND for said in words):
+    thumbnails = make_thumbnails(gallery, image_roots)
+    problems = [image for image in thumbnails.values() if isinstance(image, str)]
+    if missing := sum(problem == NOT_FOUND for problem in problems):
         logger.warning(
-            "%d of the %d pictures for report.html were not found; say where they lie with "
+            "%d of the %d images for report.html were not found. Give their folder with "
             "--image-root DIR.",
             missing,
             len(thumbnails),
         )
-    if outside := [said for said in words if said.startswith(OUTSIDE)]:
+    if outside := [problem for problem in problems if problem.startswith(OUTSIDE)]:
         logger.warning(
-            "%d of the %d pictures for report.html are not shown; the first: %s.",
+            "%d of the %d images for report.html are not shown. The first: %s.",
             *(len(outside), len(thumbnails), outside[0]),
         )
-    if text := burned_in(shown, image_roots, thumbnails):
+    if text := burned_in(gallery, image_roots, thumbnails):
         logger.warning("report.html: %s", text)
-    page = report_html(summaries, shown, thumbnails=thumbnails, burned_in=text)
+    page = report_html(summaries, gallery, thumbnails=thumbnails, burned_in=text)
     write_atomic(folder / "report.html", page)
     write_atomic(folder / "summary.json", to_json(document))

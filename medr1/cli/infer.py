@@ -1,4 +1,4 @@
-"""`medr1 infer`: one image at a desk, or a batch file to results.json."""
+"""`medr1 infer`: one question about an image, or a batch file of questions."""
 
 from __future__ import annotations
 
@@ -33,54 +33,78 @@ from medr1.terminal import echo
 logger = logging.getLogger("medr1")
 
 MODES = ("generate", "options", "both")
+"""How an item is answered: by a completion, by the options' probabilities, or by both."""
 ABLATIONS = ("none", "blank", "noise", "shuffle")
+"""What replaces the image, to measure how much it matters."""
 
 
 @click.command(cls=Medr1Command)
 @model_path_option(required=True)
-@option("--image-path", metavar="FILE", help="Image to ask about, with --question.")
-@option("--question", help="A question; its options may be inlined: `... A)CT, B)MRI`.")
-@option("--option", "options", multiple=True, metavar="TEXT", help="An answer option. Repeatable.")
+@option("--image-path", metavar="FILE", help="File with the image. Needs --question.")
+@option(
+    "--question",
+    help='Question about the image. It may contain the options: "... A)CT, B)MRI". Needs '
+    "--image-path.",
+)
+@option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="TEXT",
+    help="Answer option of --question, such as CT. Repeatable: give it once per option.",
+)
 @option(
     "--question-type",
     type=click.Choice(["open", "multiple_choice", "yes_no"]),
-    help="Kind of answer expected. [default: detected from the question]",
+    help="Type of the expected answer. [default: detected from the question]",
 )
-@option("--batch-file", metavar="FILE", help="Questions: JSON, JSONL, CSV or Parquet.")
-@option("--output-file", metavar="FILE", help="Results file to write, with --batch-file.")
-@option("--batch-size", type=click.IntRange(min=1), default=1, help="Questions per batch.")
+@option(
+    "--batch-file",
+    metavar="FILE",
+    help="File with questions: JSON, JSONL, CSV or Parquet. Needs --output-file.",
+)
+@option(
+    "--output-file",
+    metavar="FILE",
+    help="File to write: the results as JSON, such as results.json. Needs --batch-file.",
+)
+@option(
+    "--batch-size", type=click.IntRange(min=1), default=1, help="Number of questions per batch."
+)
 @option(
     "--mode",
     type=click.Choice(MODES),
     default="both",
-    help="Free decoding, the options' probabilities, or both where there are options.",
+    help="What is computed. generate: a completion. options: the probability of each option. both: "
+    "the two, if the question has options.",
 )
 @option(
     "--permute",
     type=click.IntRange(min=1),
     default=1,
-    metavar="N",
-    help="Average the probabilities over N rotations of the options; as many as there are "
-    "options take away any preference for a place.",
+    help="Number of rotations of the options over which probabilities are averaged. Use as many "
+    "as there are options to cancel position bias.",
 )
 @option(
     "--num-samples",
     type=click.IntRange(min=0),
     default=0,
-    metavar="N",
-    help="Sample N more answers to each question.",
+    help="Number of additional completions sampled for each question.",
 )
 @option(
     "--dropout-samples",
     type=click.IntRange(min=0),
     default=0,
-    metavar="N",
-    help="The options' probabilities in N more passes with the model's dropout on: an adapter's, "
-    "or its attention's. How far they differ is what the model does not know.",
+    help="Number of additional passes with dropout on (Monte Carlo dropout). Each gives option "
+    "probabilities; their spread measures uncertainty. Needs a model with dropout.",
 )
-@option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
+@option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Number of questions to answer, from the start of the file. [default: all]",
+)
 @max_new_tokens_option
-@option("--do-sample", is_flag=True, help="Sample instead of greedy decoding.")
+@option("--do-sample", is_flag=True, help="Sample the completion; without it, decode greedily.")
 @option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
@@ -90,17 +114,19 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 @option(
     "--prompt",
     metavar="NAME|FILE",
-    help="think, nothink, think-after, bare, authors-* (Med-R1's own) or a text file that holds "
-    "{problem}. [default: the checkpoint's own, else nothink with options and bare without]",
+    help="Prompt template: think, nothink, think-after, bare, one of Med-R1's (authors-think and "
+    "others), or a text file that contains {problem}. [default: the checkpoint's, else nothink, "
+    "or bare for questions without options]",
 )
 @option(
     "--ablate-image",
     type=click.Choice(ABLATIONS),
     default="none",
-    help="Replace the image by a grey one, noise, or another question's image.",
+    help="Replacement of the image, to measure how much it matters. blank: a grey image. noise: "
+    "random pixels. shuffle: the image of another question.",
 )
 @allow_template_option
-@option("--show-reasoning", is_flag=True, help="Print the reasoning before the answer.")
+@option("--show-reasoning", is_flag=True, help="Print the reasoning too, before the answer.")
 @max_errors_option
 @image_root_option
 @device_options
@@ -110,9 +136,12 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 @json_option
 @common_options
 def infer(**options: Any) -> None:
-    """Answer one question about an image, or a file of them.
+    """Answer one question about an image, or all questions in a batch file.
+
+    An interrupted batch resumes when the same command is given again.
 
     \b
+    Examples:
       medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png \\
           --question "Which imaging technique produced this image? A)CT, B)MRI"
       medr1 infer --model-path checkpoints/tiny-vl --batch-file questions.json \\
@@ -128,6 +157,7 @@ def infer(**options: Any) -> None:
 
 
 def _infer_one(options: dict[str, Any]) -> None:
+    """Answer --question about --image-path, and print the answer or, with --json, the record."""
     from medr1.data.readers import sample_from_question
     from medr1.data.roots import ImageRoot
     from medr1.errors import ItemError
@@ -137,23 +167,27 @@ def _infer_one(options: dict[str, Any]) -> None:
     from medr1.report.tables import answer_text
 
     if not (options["image_path"] and options["question"]):
-        raise click.UsageError("--image-path and --question go together.")
+        raise click.UsageError("--image-path and --question need each other. Give both.")
     if options["output_file"]:
-        raise click.UsageError("--output-file goes with --batch-file; --json prints the record.")
+        raise click.UsageError("--output-file needs --batch-file. To print the record, use --json.")
     if options["ablate_image"] == "shuffle":
-        raise click.UsageError("--ablate-image shuffle needs the other images of a --batch-file.")
-    # a path typed by the user is what it is; only a path inside a file is held to its root
+        raise click.UsageError("--ablate-image shuffle needs the images of a --batch-file.")
+    # Made absolute, because a relative path has to lie below the image root. That rule is for
+    # paths in files; this one was typed by the user.
     image = str(Path(options["image_path"]).expanduser().absolute())
     sample = sample_from_question(
         options["question"], (image,), options["question_type"], options["options"]
     )
     decoding = _decoding(options)
     if decoding.dropout_samples and sample.answer_type in ("open", "count"):
-        raise click.UsageError("--dropout-samples needs a question with options, or yes or no.")
+        raise click.UsageError(
+            "--dropout-samples needs a question with options, or a yes/no question."
+        )
     loaded = _load(options)
-    as_written = options["show_reasoning"] or sample.answer_type == "open"
-    writes = decoding.mode != "options" and not options["as_json"]
-    watched = as_written and writes and sys.stdout.isatty()
+    # On a terminal, an open answer or the reasoning is shown while it is generated.
+    is_long = options["show_reasoning"] or sample.answer_type == "open"
+    prints_completion = decoding.mode != "options" and not options["as_json"]
+    is_streamed = is_long and prints_completion and sys.stdout.isatty()
     (prediction,) = predict(
         loaded,
         [sample],
@@ -161,7 +195,7 @@ def _infer_one(options: dict[str, Any]) -> None:
         prompt=options["prompt"],
         decoding=decoding,
         seed=options["seed"],
-        streamer=_streamer(loaded) if watched else None,
+        streamer=_streamer(loaded) if is_streamed else None,
     )
     if prediction.error is not None:
         raise ItemError(prediction.error.code, prediction.error.message)
@@ -169,23 +203,25 @@ def _infer_one(options: dict[str, Any]) -> None:
     if options["as_json"]:
         echo(to_json(entry), nl=False)
         return
-    text = answer_text(entry, reasoning=options["show_reasoning"] and not watched)
-    if not watched or text != entry["model_output"]:
+    text = answer_text(entry, reasoning=options["show_reasoning"] and not is_streamed)
+    if not is_streamed or text != entry["model_output"]:
         echo(text)
 
 
 def _streamer(loaded: Any) -> Any:
-    """Shows a completion on the terminal while it is written."""
+    """An object that prints a completion while `generate` writes it."""
     from transformers import TextStreamer
 
-    class Visible(TextStreamer):
+    class EchoStreamer(TextStreamer):  # prints by `echo`, which escapes control characters
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             echo(text, nl=stream_end)
 
-    return Visible(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    return EchoStreamer(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
 def _infer_batch(options: dict[str, Any]) -> None:
+    """Answer the questions of --batch-file into --output-file; ItemErrorsOverBudget if too many
+    fail."""
     from medr1.data.readers import read_questions
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
@@ -194,9 +230,9 @@ def _infer_batch(options: dict[str, Any]) -> None:
     if not options["output_file"]:
         raise click.UsageError("--batch-file needs --output-file.")
     if options["question_type"] or options["show_reasoning"]:
-        raise click.UsageError("--question-type and --show-reasoning go with --question.")
+        raise click.UsageError("--question-type and --show-reasoning need --question.")
     if options["options"]:
-        raise click.UsageError("--option goes with --question; in a file each item has its own.")
+        raise click.UsageError("--option needs --question. In a batch file, each item has its own.")
     output = Path(options["output_file"])
     require_writable(output)
     keep_apart(output, [options["batch_file"]], options["overwrite"])
@@ -225,7 +261,7 @@ def _infer_batch(options: dict[str, Any]) -> None:
         batch_size=options["batch_size"],
         overwrite=options["overwrite"],
     )
-    if outcome is None:  # another process of this run says it
+    if outcome is None:  # under torchrun, only the first process reports
         return
     if options["as_json"]:
         echo(to_json({"output_file": str(output), **vars(outcome)}), nl=False)
@@ -233,38 +269,47 @@ def _infer_batch(options: dict[str, Any]) -> None:
         echo(output)
     if outcome.n_circular:
         logger.info(
-            "the same option under every rotation: %d of %d items (circular consistency %.1f %%)",
+            "the same option in every rotation: %d of %d items (circular consistency %.1f %%)",
             outcome.n_consistent,
             outcome.n_circular,
             100 * outcome.n_consistent / outcome.n_circular,
         )
     if outcome.n_error > options["max_errors"]:
         raise ItemErrorsOverBudget(
-            f"{outcome.n_error} of {outcome.n} items have no answer, see their `error` in "
-            f"{output}. The first: {outcome.first_error}"
+            f"{outcome.n_error} of {outcome.n} items failed; see their `error` in {output}. "
+            f"The first: {outcome.first_error}"
         )
 
 
 def _decoding(options: dict[str, Any]) -> Any:
+    """The `Decoding` that the options ask for; UsageError for options that exclude each other."""
     from medr1.infer.engine import Decoding
     from medr1.prompts import template
 
     if options["mode"] == "options" and (options["num_samples"] or options["do_sample"]):
-        raise click.UsageError("--mode options writes no text to sample; leave one of them out.")
-    asked = {"--dropout-samples": options["dropout_samples"], "--permute": options["permute"] > 1}
-    for name in (name for name, value in asked.items() if value):
+        raise click.UsageError(
+            "--mode options generates no completion, so --num-samples and --do-sample cannot be "
+            "used with it."
+        )
+    needs_probabilities = {
+        "--dropout-samples": options["dropout_samples"],
+        "--permute": options["permute"] > 1,
+    }
+    for name in (name for name, is_set in needs_probabilities.items() if is_set):
         if options["mode"] == "generate":
             raise click.UsageError(
-                f"{name} is about the options' probabilities, which --mode generate leaves out; "
-                "use both or options."
+                f"{name} needs the options' probabilities. Use --mode both or --mode options."
             )
     if options["prompt"]:
-        template(options["prompt"])  # refused before a model is loaded
+        template(options["prompt"])  # an unknown prompt is refused before the model is loaded
     return Decoding(**{f.name: options[f.name] for f in fields(Decoding)})
 
 
 def _load(options: dict[str, Any]) -> Any:
-    """The model; where its dropout is sampled one that has some, an adapter's left beside it."""
+    """The model of --model-path; with --dropout-samples it must have dropout.
+
+    Then an adapter is not merged into its base, because merging removes the adapter's dropout.
+    """
     from medr1.infer.dropout import require_dropout
 
     if not options["dropout_samples"]:

@@ -1,4 +1,4 @@
-"""`medr1 matrix`: results by train domain and test domain."""
+"""`medr1 matrix`: accuracy by training domain and test domain."""
 
 from __future__ import annotations
 
@@ -32,31 +32,33 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=Medr1Command, short_help="Tables and heat maps: training domains by test domains."
+    cls=Medr1Command,
+    short_help="Compare training domains with test domains, as tables and heat maps.",
 )
-@click.argument("sources", nargs=-1, required=True, metavar="matrix.yaml|FOLDER|RESULTS...")
+@click.argument("sources", nargs=-1, required=True, metavar="matrix.yaml|DIR|RESULTS...")
 @option(
     "--from-names",
     metavar="PATTERN",
-    help="With a FOLDER: pattern of its file names, such as '{train}_{test}.json'.",
+    help="Pattern of the file names in DIR, such as '{train}_{test}.json'.",
 )
 @option(
     "--by",
     type=click.Choice(["modality", "question_type"]),
     default="modality",
-    help="With RESULTS...: the field that is the test domain; one value per file.",
+    help="Field of the items that is the test domain, for RESULTS. Each file has one value of it.",
 )
 @option(
     "--base-name",
     metavar="NAME",
     default="base",
-    help="With a FOLDER or RESULTS...: the name that stands for the base model.",
+    help="Name of the base model, for DIR or RESULTS: as in the file names, or in the metadata.",
 )
 @option(
     "--train-data",
     multiple=True,
     metavar="DOMAIN=PATH",
-    help="Training questions of a domain, to flag cells that share images. Repeatable.",
+    help="File with the training questions of a domain, or folder with train.json, to mark cells "
+    "whose test images are in the training data. Example: CT=data/ct. Repeatable.",
 )
 @protocol_option
 @cluster_by_option
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Also write matrix.json, .csv, .md, .tex, .png and .svg.",
+    help="Folder to write: matrix.json, .csv, .md, .tex, .png and .svg. [default: no files]",
 )
 @seed_option
 @overwrite_option
@@ -84,10 +86,11 @@ def matrix(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Accuracy of models of each train domain on each test domain, and the gain over the base.
+    """Compare training domains with test domains: accuracy, and the gain over the base model.
 
-    Which results are which a YAML file says (paths start at its folder; a list of files is seeds
-    of one run; base and train_data may be left out):
+    A YAML file names the results of each training domain and test domain. Paths are relative to the
+    YAML file. A list of files is one run with several random seeds. base and train_data are
+    optional.
 
     \b
       base: {CT: base_ct.json, MRI: base_mri.json}
@@ -96,15 +99,17 @@ def matrix(
         MRI: {CT: mri_ct.json, MRI: [mri_mri_1.json, mri_mri_2.json]}
       train_data: {CT: ct_train.json, MRI: mri_train.json}
 
-    or the files' names in a folder, or the results' own metadata (their model and modality):
+    Without a YAML file, the domains are read from the names of the files in DIR, or from the
+    metadata of RESULTS: the model's name is the training domain, --by is the test domain.
 
     \b
+    Examples:
       medr1 matrix matrix.yaml --output-dir output/matrix
       medr1 matrix results --from-names '{train}/{test}.json' --base-name Qwen2.5-VL-3B
       medr1 matrix results/*.json --by question_type
 
-    Marks are p under 0.05 *, 0.01 ** and 0.001 ***, corrected by Holm over all cells. An image
-    counts as shared where its path is the same in the training questions and the results.
+    Stars mark gains with p < 0.05 (*), 0.01 (**) and 0.001 (***), with Holm's correction over all
+    cells. A test image counts as training data if its path is the same in both.
     """
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.matrix import matrix as matrix_of
@@ -113,16 +118,16 @@ def matrix(
 
     if output_dir:
         require_writable(Path(output_dir) / "matrix.json")
-    read = _Results()
-    layout = _layout(sources, from_names, by, base_name, read)
-    trained_on = _train_files(layout.train_data, train_data)
-    rows = [layout.base, *layout.cells.values(), trained_on]
-    files = (file for row in rows for several in row.values() for file in several)
+    results = _Results()
+    layout = _layout(sources, from_names, by, base_name, results)
+    train_files = _train_files(layout.train_data, train_data)
+    rows = [layout.base, *layout.cells.values(), train_files]
+    files = (file for row in rows for cell in row.values() for file in cell)
     keep_apart(output_dir, [*sources, *files], overwrite)
     document = matrix_of(
-        {train: read.row(row) for train, row in layout.cells.items()},
-        read.row(layout.base),
-        _train_samples(trained_on),
+        {train: results.row(row) for train, row in layout.cells.items()},
+        results.row(layout.base),
+        _train_samples(train_files),
         settings=Settings(protocol, cluster_by, seed=seed),
         common_only=common_only,
     )
@@ -132,12 +137,12 @@ def matrix(
 
 
 def _write(folder: Path, document: Mapping[str, Any], overwrite: bool) -> None:
-    """Each form of the matrix, as matrix.<ending>."""
+    """Write the matrix in each format, as matrix.json, matrix.csv and so on."""
     from medr1.files import prepare_folder, to_json, write_atomic
     from medr1.report.heatmap import heat_maps
     from medr1.report.matrix import matrix_csv, matrix_latex, matrix_markdown
 
-    forms: dict[str, str | bytes] = {
+    contents: dict[str, str | bytes] = {
         "json": to_json(document),
         "csv": matrix_csv(document),
         "md": matrix_markdown(document),
@@ -145,12 +150,12 @@ def _write(folder: Path, document: Mapping[str, Any], overwrite: bool) -> None:
         **heat_maps(document),
     }
     prepare_folder(folder, overwrite=overwrite)
-    for ending, form in forms.items():
-        write_atomic(folder / f"matrix.{ending}", form)
+    for extension, content in contents.items():
+        write_atomic(folder / f"matrix.{extension}", content)
 
 
 class _Results(dict[Path, "Results"]):
-    """Result files, each read once."""
+    """Path -> its results; a file is read when it is first asked for, and only once."""
 
     def __missing__(self, path: Path) -> Results:
         from medr1.evaluate.results import read_results
@@ -159,7 +164,7 @@ class _Results(dict[Path, "Results"]):
         return self[path]
 
     def row(self, files: Mapping[str, Files]) -> dict[str, dict[str, list[Prediction]]]:
-        """Test domain -> file -> predictions."""
+        """Test domain -> file -> its predictions, for one training domain."""
         return {
             test: {str(path): self[path].predictions for path in paths}
             for test, paths in files.items()
@@ -167,42 +172,50 @@ class _Results(dict[Path, "Results"]):
 
 
 def _layout(
-    sources: Sequence[str], from_names: str | None, by: str, base_name: str, read: _Results
+    sources: Sequence[str], from_names: str | None, by: str, base_name: str, results: _Results
 ) -> Layout:
+    """Which file is which cell, from a YAML file, the file names, or the files' metadata."""
     from medr1.evaluate.domains import layout_from_mapping, layout_from_metadata, layout_from_names
 
     first = Path(sources[0])
     if from_names is not None:
         if len(sources) > 1:
-            raise InputError("--from-names takes one folder. Name that alone.")
+            raise InputError("--from-names takes one folder. Give it as the only argument.")
         return layout_from_names(first, from_names, base_name)
     if first.suffix.lower() in (".yaml", ".yml"):
         if len(sources) > 1:
-            raise InputError(f"{first} says all files; name it alone.")
+            raise InputError(f"{first} names all results files. Give it as the only argument.")
         return layout_from_mapping(read_config(first), first)
     if first.is_dir():
         raise InputError(
-            f"{first} is a folder. Say how its files are named: --from-names '{{train}}_{{test}}"
-            ".json', or name the files."
+            f"{first} is a folder. Give the pattern of its file names, such as --from-names "
+            "'{train}_{test}.json', or name the files."
         )
-    return layout_from_metadata({Path(name): read[Path(name)] for name in sources}, by, base_name)
+    return layout_from_metadata(
+        {Path(name): results[Path(name)] for name in sources}, by, base_name
+    )
 
 
-def _train_files(files: Mapping[str, Files], given: Sequence[str]) -> dict[str, list[Path]]:
-    """Domain -> its training questions, from the YAML file and from --train-data."""
-    found = {domain: list(paths) for domain, paths in files.items()}
-    for entry in given:
-        domain, equals, path = entry.partition("=")
+def _train_files(files: Mapping[str, Files], arguments: Sequence[str]) -> dict[str, list[Path]]:
+    """Domain -> files of training questions, from the YAML file and from --train-data."""
+    train_files = {domain: list(paths) for domain, paths in files.items()}
+    for argument in arguments:
+        domain, equals, path = argument.partition("=")
         if not equals or not domain.strip() or not path:
-            raise InputError(f"--train-data {entry[:80]!r} is not DOMAIN=PATH. Write it like that.")
-        found.setdefault(domain.strip(), []).append(Path(path))
-    return found
+            raise InputError(
+                f"--train-data {argument[:80]!r} is not DOMAIN=PATH. Example: CT=ct_train.json"
+            )
+        train_files.setdefault(domain.strip(), []).append(Path(path))
+    return train_files
 
 
 def _train_samples(files: Mapping[str, Sequence[Path]]) -> dict[str, list[Sample]]:
+    """Domain -> all its training questions."""
     from medr1.data.readers import read_questions, split_file
 
     return {
-        domain: [s for path in paths for s in read_questions(split_file(path, "train")).samples]
+        domain: [
+            sample for path in paths for sample in read_questions(split_file(path, "train")).samples
+        ]
         for domain, paths in files.items()
     }

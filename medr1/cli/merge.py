@@ -1,4 +1,4 @@
-"""`medr1 merge`: a LoRA adapter and its base as one checkpoint."""
+"""`medr1 merge`: writes a LoRA adapter and its base model as one checkpoint."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ from medr1.terminal import echo
 @click.command(cls=Medr1Command, short_help="Merge a LoRA adapter into its base model.")
 @click.argument("adapter", metavar="ADAPTER")
 @option(
-    "--output-dir", metavar="DIR", required=True, help="Output folder of the merged checkpoint."
+    "--output-dir", metavar="DIR", required=True, help="Folder to write: the merged checkpoint."
 )
 @option(
     "--dtype",
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
     default="auto",
-    help="Data type of the weights. auto: the base configuration's.",
+    help="Data type of the written weights. auto: as in the base model's config.json.",
 )
 @offline_option
 @overwrite_option
 @common_options
 def merge(adapter: str, **options: Any) -> None:
-    """Write a LoRA adapter and its base as one checkpoint, with SHA256SUMS.
+    """Merge a LoRA adapter into its base model, and write one checkpoint with SHA256SUMS.
 
-    ADAPTER is its folder, a short name or a hub id; its adapter_config.json names the base.
+    ADAPTER is the folder of the adapter, its short name, or its id on the Hugging Face hub. Its
+    adapter_config.json names the base model.
 
     \b
+    Examples:
       medr1 merge output/lora --output-dir checkpoints/merged
     """
     from medr1.checkpoints.adapters import find_base
@@ -53,15 +55,16 @@ def merge(adapter: str, **options: Any) -> None:
     folder = find_checkpoint(adapter, offline=options["offline"])
     if not is_adapter(folder):
         raise InputError(
-            f"{folder} holds no adapter_config.json: it is a whole model already. Give an adapter."
+            f"{folder} has no adapter_config.json, so it is a complete model and no adapter. Give "
+            "the folder of an adapter."
         )
     base = find_base(folder, offline=options["offline"])
     keep_apart(output, [folder, base], options["overwrite"])
     dtype = options["dtype"]
     if dtype == "auto":
         config = read_configuration(base / "config.json")
-        said = config.get("dtype") or config.get("torch_dtype")
-        dtype = said if said in DTYPES else "float32"
+        own_dtype = config.get("dtype") or config.get("torch_dtype")  # the older name
+        dtype = own_dtype if own_dtype in DTYPES else "float32"
     loaded = load_model(folder, device="cpu", dtype=dtype, offline=options["offline"])
     write_merged(loaded, output, overwrite=options["overwrite"])
     echo(str(output))

@@ -1,4 +1,4 @@
-"""`medr1 data prepare`: OmniMedVQA, or any file of questions, to a data set for training."""
+"""`medr1 data prepare`: makes a data set for training from OmniMedVQA or a file of questions."""
 
 from __future__ import annotations
 
@@ -30,58 +30,71 @@ logger = logging.getLogger("medr1")
 
 @click.command(cls=Medr1Command)
 @click.argument("source", metavar="SOURCE")
-@option("--output-dir", metavar="DIR", required=True, help="Output folder of the data set.")
+@option("--output-dir", metavar="DIR", required=True, help="Folder to write: the data set.")
 @option(
     "--image-root",
     metavar="DIR|ARCHIVE",
-    help="Folder of relative image paths. [default: the archive's or file's folder]",
+    help="Folder or archive with the images. [default: SOURCE if it is a folder or an archive, "
+    "else the folder of SOURCE]",
 )
-@map_option("a file of yours", "ground_truth=label")
+@map_option("SOURCE", "ground_truth=label")
 @option(
     "--split",
     type=click.Choice(["published", "random"]),
-    help="How to split into train and test. [default: published if split files are given]",
+    help="Way to split into train and test. published: as in the split files. random: at random, "
+    "by --group-by and --test-share. [default: published if there are split files]",
 )
-@option("--splits", metavar="DIR", help="Folder of the published split files, if SOURCE has none.")
+@option(
+    "--splits", metavar="DIR", help="Folder with the published split files, if SOURCE has none."
+)
 @option(
     "--group-by",
     type=click.Choice(["image", "patient", "dataset"]),
     default="image",
-    help="Keep items of this unit in one split; items of one image always are.",
+    help="Unit whose items stay together in one split. Items of the same image always do.",
 )
 @option(
     "--test-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
-    help="Share of test items in a random split, per modality and question type.",
+    help="Share of test items in a random split, for each modality and question type.",
 )
-@option("--modality", type=CommaList(str), help="Keep only these modalities, such as CT,MR.")
+@option(
+    "--modality",
+    type=CommaList(str),
+    metavar="NAME,...",
+    help="Modalities to keep, such as CT,MR. [default: all]",
+)
 @option(
     "--question-type",
     type=CommaList(str),
-    help="Keep only these question types, such as 'Lesion Grading'.",
+    metavar="NAME,...",
+    help="Question types to keep, such as 'Lesion Grading'. [default: all]",
 )
 @option(
-    "--by", type=click.Choice(["modality", "question_type"]), help="Write one folder per value."
+    "--by",
+    type=click.Choice(["modality", "question_type"]),
+    help="Field whose values get a folder each, with their own train.json and test.json. "
+    "[default: one folder for all]",
 )
 @option(
     "--size",
     type=click.IntRange(min=0),
     default=384,
-    help="Resize images to this longest side, in pixels; 0 keeps their size.",
+    help="Longer side of the written images, in pixels; 0 keeps the size.",
 )
 @option(
     "--square",
     is_flag=True,
-    help="Resize images to SIZE x SIZE without keeping proportions, as Med-R1 did.",
+    help="Resize images to squares of --size pixels; this changes their proportions, as in Med-R1.",
 )
-@option("--restricted", is_flag=True, help="Include OmniMedVQA's restricted-access records.")
+@option("--restricted", is_flag=True, help="Include the restricted-access part of OmniMedVQA.")
 @option(
     "--workers",
     type=click.IntRange(min=1),
     default=lambda: min(8, os.cpu_count() or 1),
-    show_default="one a core, at most 8",
-    help="Number of processes that resize images.",
+    show_default="number of cores, at most 8",
+    help="Number of processes that resize images in parallel.",
 )
 @max_errors_option
 @seed_option
@@ -89,12 +102,14 @@ logger = logging.getLogger("medr1")
 @json_option
 @common_options
 def prepare(**options: Any) -> None:
-    """Make a data set to train on: resized images, split files, a manifest.
+    """Make a data set for training: resized images, train and test files, and a manifest.
 
-    SOURCE is OmniMedVQA's archive (zip, tar, tar.gz; it is not unpacked) or folder, a folder of
-    published split files, or any JSON, JSONL, CSV or Parquet file of questions.
+    SOURCE is OmniMedVQA as an archive (zip, tar or tar.gz; it is not unpacked) or a folder, a
+    folder with published split files, or a file of questions in JSON, JSONL, CSV or Parquet. An
+    interrupted run resumes when the same command is given again.
 
     \b
+    Examples:
       medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
       medr1 data prepare OmniMedVQA.zip --output-dir data/ct --modality CT --splits Splits/modality
       medr1 data prepare my.csv --output-dir data/my --map image=file --map ground_truth=label
@@ -107,9 +122,9 @@ def prepare(**options: Any) -> None:
 
     output = Path(options["output_dir"])
     require_writable(output / "manifest.json")
-    read = [options[name] for name in ("source", "image_root", "splits")]
-    keep_apart(output, read, options["overwrite"])
-    names = ("restricted", "split", "group_by", "test_share", "by", "size", "square", "seed")
+    inputs = [options[name] for name in ("source", "image_root", "splits")]
+    keep_apart(output, inputs, options["overwrite"])
+    unchanged = ("restricted", "split", "group_by", "test_share", "by", "size", "square", "seed")
     plan = Preparation(
         source=Path(options["source"]),
         columns=columns_of(options["mapping"]),
@@ -117,31 +132,32 @@ def prepare(**options: Any) -> None:
         question_type=options["question_type"] or (),
         image_root=Path(options["image_root"]) if options["image_root"] else None,
         splits=Path(options["splits"]) if options["splits"] else None,
-        **{name: options[name] for name in names},
+        **{name: options[name] for name in unchanged},
     )
     manifest = run(plan, output, workers=options["workers"], overwrite=options["overwrite"])
     counts, errors = manifest["counts"], manifest["errors"]
     if options["as_json"]:
-        shown = {key: manifest[key] for key in ("meta", "counts", "image_notes", "errors")}
-        echo(to_json({"output_dir": str(output), **shown}), nl=False)
+        parts = {key: manifest[key] for key in ("meta", "counts", "image_notes", "errors")}
+        echo(to_json({"output_dir": str(output), **parts}), nl=False)
     else:
         echo(output)
-    parts = [
+    split_sizes = [
         f"{counts[name]:,} {name}" for name in ("train", "validation", "test") if name in counts
     ]
     logger.info(
-        "%s items (%s) about %s images",
+        "%s items (%s) with %s images",
         f"{counts['items']:,}",
-        ", ".join(parts),
+        ", ".join(split_sizes),
         f"{counts['images']:,}",
     )
-    why = [name for name, n in manifest.get("burned_in", {}).items() for _ in range(n)]
-    if text := warning([*why, *[None] * (counts["items"] - len(why))], "items"):
+    # The manifest counts the suspected items by reason; `warning` takes one reason per item.
+    reasons = [name for name, n in manifest.get("burned_in", {}).items() for _ in range(n)]
+    if text := warning([*reasons, *[None] * (counts["items"] - len(reasons))], "items"):
         logger.warning(text)
     for error in errors[:3]:
         logger.warning("left out: %s", error["message"])
     if len(errors) > options["max_errors"]:
         raise ItemErrorsOverBudget(
-            f"{len(errors)} of {counts['items'] + len(errors)} items were left out, see `errors` "
+            f"{len(errors)} of {counts['items'] + len(errors)} items were left out; see `errors` "
             f"in {output / 'manifest.json'}. The first: {errors[0]['message']}"
         )

@@ -1,4 +1,4 @@
-"""`medr1 rewards`: what every reward says of a file of completions."""
+"""`medr1 rewards`: scores of every reward for a file of completions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ from medr1.terminal import echo
     "--prompt",
     metavar="NAME|FILE",
     default="think",
-    help="Prompt whose format the format reward expects: a name, or a file as for `infer`.",
+    help="Prompt template whose format the format reward expects: a name or a text file, as for "
+    "`medr1 infer`.",
 )
 @common_options
 def rewards(file: str, prompt: str) -> None:
-    """Score completions with every reward: a JSON line in, a JSON line out, in order.
+    """Score a file of completions with every reward.
 
-    FILE is JSONL with `content`, `solution` and optional `problem`.
+    FILE is JSONL. Each line has `content` (the completion), `solution` (the right answer) and
+    optionally `problem` (the question with its options). For each line, one line of JSON with all
+    scores is printed.
+
+    \b
+    Examples:
+      medr1 rewards completions.jsonl --prompt nothink
     """
     from medr1.errors import InputError
     from medr1.files import parse_json, read_text

@@ -1,4 +1,4 @@
-"""`medr1 robustness`: the same questions with worse pictures or other words, in one call."""
+"""`medr1 robustness`: the same questions with perturbed images or reworded, in one run."""
 
 from __future__ import annotations
 
@@ -42,37 +42,54 @@ logger = logging.getLogger("medr1")
 
 
 @click.command(
-    cls=Medr1Command, short_help="Accuracy under perturbed images and rephrased questions."
+    cls=Medr1Command, short_help="Measure accuracy with perturbed images and reworded questions."
 )
 @model_path_option(required=True)
-@option("--batch-file", metavar="FILE", required=True, help="Questions with their ground truth.")
-@option("--output-dir", metavar="DIR", required=True, help="Output folder.")
+@option("--batch-file", metavar="FILE", required=True, help="File with questions and ground truth.")
+@option(
+    "--output-dir",
+    metavar="DIR",
+    required=True,
+    help="Folder to write: results.json, robustness.json and robustness.html.",
+)
 @option(
     "--perturbations",
     type=CommaList(str),
     metavar="NAME,...|all",
-    help="Perturbations; a part of a name (noise) selects all that contain it. [default: nine]",
+    help="Perturbations, such as jpeg,rotation. A word of the name, such as noise, selects all "
+    "that have it. [default: gaussian_blur, gaussian_noise, contrast, brightness, jpeg, "
+    "downscale, rotation, occlusion, option_order]",
 )
 @option(
     "--severities",
     type=CommaList(int),
-    metavar="1,...,5",
+    metavar="N,...",
     default="1,3,5",
-    help="Severities; for rephrased or reordered questions, variants.",
+    help="Severities, from 1 (mild) to 5 (strong). For reworded questions, the numbers of the "
+    "variants.",
 )
-@option("--limit", type=click.IntRange(min=1), help="Only the first N questions.")
-@option("--batch-size", type=click.IntRange(min=1), default=8, help="Questions per batch.")
+@option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Number of questions to use, from the start of the file. [default: all]",
+)
+@option(
+    "--batch-size", type=click.IntRange(min=1), default=8, help="Number of questions per batch."
+)
 @option(
     "--mode",
     type=click.Choice(["generate", "options", "both"]),
     default="both",
-    help="Free decoding, the options' probabilities, or both; options is the quickest.",
+    help="What is computed. generate: a completion. options: the probability of each option; the "
+    "fastest. both: the two, if the question has options.",
 )
 @max_new_tokens_option
 @option(
-    "--prompt", metavar="NAME|FILE", help="Prompt, as in infer. [default: the checkpoint's own]"
+    "--prompt",
+    metavar="NAME|FILE",
+    help="Prompt template, as for `medr1 infer`. [default: the checkpoint's]",
 )
-@option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@option("--dry-run", is_flag=True, help="Print the plan, and stop.")
 @allow_template_option
 @protocol_option
 @cluster_by_option
@@ -85,21 +102,23 @@ logger = logging.getLogger("medr1")
 @json_option
 @common_options
 def robustness(**options: Any) -> None:
-    """Ask the same questions with worse pictures, and in other words, and draw what it costs.
+    """Measure accuracy with perturbed images and reworded questions.
 
-    Writes results.json (every answer; `medr1 eval --group-by perturbation` reads it),
-    robustness.json and robustness.html. A call that was stopped goes on where it was.
+    Asks the same questions unchanged and under each perturbation, and reports how much accuracy is
+    lost. results.json has every answer, for `medr1 eval --group-by perturbation`. An interrupted
+    run resumes when the same command is given again.
+
+    Of the image: gaussian_blur, gaussian_noise, shot_noise, speckle_noise, contrast, brightness,
+    gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion, flip_horizontal,
+    flip_vertical. Of the question: option_order, letter_names, paraphrase, distractor. A grey image
+    is always included, as a comparison: its right answers do not come from the image.
 
     \b
+    Examples:
       medr1 robustness --model-path checkpoints/tiny-vl --batch-file questions.json \\
           --output-dir output/robustness --mode options --batch-size 32
       medr1 robustness ... --perturbations noise,jpeg,flip_horizontal --severities 1,2,3,4,5
       medr1 robustness ... --perturbations all --dry-run
-
-    Pictures: gaussian_blur, gaussian_noise, shot_noise, speckle_noise, contrast, brightness,
-    gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion, flip_horizontal,
-    flip_vertical. Questions: option_order, letter_names, paraphrase, distractor. A grey picture
-    is always among them: what is right with it, the model did not see.
     """
     from medr1.data.readers import read_questions
     from medr1.data.variants import DEFAULT, chosen_kinds, plan
@@ -110,7 +129,7 @@ def robustness(**options: Any) -> None:
     keep_apart(output, [options["batch_file"]], options["overwrite"])
     kinds = chosen_kinds(options["perturbations"] or DEFAULT)
     if options["prompt"]:
-        template(options["prompt"])  # refused before a model is loaded
+        template(options["prompt"])  # an unknown prompt is refused before the model is loaded
     questions = read_questions(
         options["batch_file"],
         image_root=Path(options["image_root"]) if options["image_root"] else None,
@@ -128,27 +147,31 @@ def robustness(**options: Any) -> None:
         return
     settings = _settings(planned, options)
     n_error = _answer(planned, output, options)
-    if n_error is not None:  # else another process of this run says it
+    if n_error is not None:  # None under torchrun, in all processes but the first
         _judge(planned, output, settings, as_json=options["as_json"])
         if n_error > options["max_errors"]:
             raise ItemErrorsOverBudget(
-                f"{n_error} of {len(planned.questions.samples)} questions have no answer, see "
-                f"their `error` in {output}."
+                f"{n_error} of {len(planned.questions.samples)} questions failed; see their "
+                f"`error` in {output}."
             )
 
 
-def _severities(given: tuple[int, ...]) -> tuple[int, ...]:
+def _severities(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers of --severities, sorted, each once; InputError for one that there is not."""
     from medr1.data.perturbations import SEVERITIES
 
-    if wrong := [number for number in given if number not in SEVERITIES]:
+    if wrong := [number for number in numbers if number not in SEVERITIES]:
         raise InputError(f"--severities: {wrong[0]} is not one of 1, 2, 3, 4, 5.")
-    if not given:
-        raise InputError("--severities: name at least one of 1, 2, 3, 4, 5.")
-    return tuple(sorted(set(given)))
+    if not numbers:
+        raise InputError("--severities: give at least one of 1, 2, 3, 4, 5.")
+    return tuple(sorted(set(numbers)))
 
 
 def _settings(planned: Plan, options: Mapping[str, Any]) -> Settings:
-    """How the answers are to be judged; an InputError now, where that could not be done later."""
+    """How the answers are judged; InputError if --cluster-by names a key that the items lack.
+
+    That is checked here, because after hours of inference it would be too late.
+    """
     from medr1.evaluate.groups import require_clusters
     from medr1.evaluate.judging import Settings, judge_all
     from medr1.records import Prediction
@@ -159,6 +182,7 @@ def _settings(planned: Plan, options: Mapping[str, Any]) -> Settings:
 
 
 def _print_plan(planned: Plan, as_json: bool) -> None:
+    """Print how many questions each perturbation has, and how many are left out and why."""
     from medr1.files import to_json
     from medr1.report.robustness import plan_text
 
@@ -172,7 +196,10 @@ def _print_plan(planned: Plan, as_json: bool) -> None:
 
 
 def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | None:
-    """Have all questions answered into results.json, and return how many could not be."""
+    """Write the answers to results.json; the number of questions that failed.
+
+    None under torchrun in all processes but the first.
+    """
     from medr1.infer.batch import manifest, require_free, run_batch
     from medr1.infer.engine import Decoding
 
@@ -189,7 +216,7 @@ def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | No
     )
     meta["perturbations"] = {kind: list(numbers) for kind, numbers in planned.severities.items()}
     if not output.exists() or options["overwrite"]:
-        _say_how_long(loaded, planned, decoding, options)
+        _log_estimated_time(loaded, planned, decoding, options)
     outcome = run_batch(
         loaded,
         planned.questions,
@@ -204,32 +231,37 @@ def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | No
     return None if outcome is None else outcome.n_error
 
 
-def _say_how_long(loaded: Any, planned: Plan, decoding: Any, options: Mapping[str, Any]) -> None:
-    """Say how many questions there are and, by a batch that is answered for it, about how long."""
+def _log_estimated_time(
+    loaded: Any, planned: Plan, decoding: Any, options: Mapping[str, Any]
+) -> None:
+    """Log the number of questions and, from the time of one batch, about how long all take.
+
+    With fewer than ten batches, no time is estimated: the extra batch would not be worth it.
+    """
     from medr1.infer.engine import predict
 
     questions, size = planned.questions, options["batch_size"]
     n = len(questions.samples)
-    logger.info("%d questions: %d as they are, %d perturbed", n, planned.n, n - planned.n)
+    logger.info("%d questions: %d unchanged, %d perturbed", n, planned.n, n - planned.n)
     if n < 10 * size:
         return
-    began = time.monotonic()
-    tried = planned.clean[:size]
+    start = time.monotonic()
+    first_batch = planned.clean[:size]
     predict(
         loaded,
-        tried,
+        first_batch,
         image_root=questions.image_root,
         prompt=options["prompt"],
         decoding=decoding,
         seed=options["seed"],
         batch_size=size,
     )
-    minutes = (time.monotonic() - began) * n / len(tried) / 60
+    minutes = (time.monotonic() - start) * n / len(first_batch) / 60
     logger.info("about %s", f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} s")
 
 
 def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
-    """robustness.json, the page and the table, from the results."""
+    """Write robustness.json and robustness.html from results.json, and print the table."""
     from medr1.data.burned_in import suspected, warning
     from medr1.evaluate.results import read_results
     from medr1.evaluate.trust.robustness import robustness as robustness_of
@@ -250,8 +282,10 @@ def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) ->
         planned.clean, planned.questions.image_root.path, planned.severities, seed=settings.seed
     )
     page = output.with_name("robustness.html")
-    said = (suspected(p.sample, p.image_notes) for p in results.predictions)
-    text = warning(said, "questions, one of whose pictures is shown,") if thumbnails else None
+    reasons = (suspected(p.sample, p.image_notes) for p in results.predictions)
+    text = (
+        warning(reasons, "questions, of which one is shown with its image,") if thumbnails else None
+    )
     if text:
         logger.warning("%s: %s", page.name, text)
     write_atomic(page, robustness_html(document, thumbnails=thumbnails, burned_in=text))

@@ -1,4 +1,4 @@
-"""`medr1 data filter` and `medr1 data distill`: questions chosen by what models answered."""
+"""`medr1 data filter` and `medr1 data distill`: questions selected by the answers of a model."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ results_option = option(
     multiple=True,
     required=True,
     metavar="FILE",
-    help="Results of `medr1 infer`. Repeatable.",
+    help="File with results of `medr1 infer` for the questions of IN. Repeatable.",
 )
 output_file_option = option(
     "--output-file",
     metavar="FILE",
     required=True,
-    help="Output file: JSON, JSONL, CSV, Parquet; without extension, a data set on disk.",
+    help="File to write: .json, .jsonl, .csv or .parquet; without an extension, a folder with a "
+    "Hugging Face data set.",
 )
 
 
@@ -52,13 +53,13 @@ output_file_option = option(
     "--min-pass",
     type=click.FloatRange(0, 1),
     default=0.1,
-    help="Drop items with a lower pass rate: too hard.",
+    help="Lowest pass rate that is kept; items below it are too hard.",
 )
 @option(
     "--max-pass",
     type=click.FloatRange(0, 1),
     default=0.9,
-    help="Drop items with a higher pass rate: too easy.",
+    help="Highest pass rate that is kept; items above it are too easy.",
 )
 @spelling_option
 @protocol_option
@@ -67,51 +68,53 @@ output_file_option = option(
 @json_option
 @common_options
 def filter_items(**options: Any) -> None:
-    """Keep the questions that are neither too easy nor too hard, easy ones first.
+    """Keep the questions that are neither too easy nor too hard, the easiest first.
 
-    The pass rate of an item is the share of right answers among its completions in all --results:
-    those of `medr1 infer --num-samples N`, or one a file. Both bounds are kept.
+    The pass rate of a question is the share of right answers among its completions in all
+    --results: those of `medr1 infer --num-samples N`, or else one completion per file. IN is a
+    file, or a folder with train.json.
 
     \b
+    Examples:
       medr1 infer --model-path M --batch-file train.json --num-samples 8 --output-file r.json
       medr1 data filter train.json --results r.json --output-file medium.json --to published
     """
     from medr1.data.selection import select_by_pass_rate
 
     if options["min_pass"] > options["max_pass"]:
-        raise click.UsageError("--min-pass is above --max-pass; nothing would be left.")
+        raise click.UsageError("--min-pass is above --max-pass, so no item would be kept.")
     output = Path(options["output_file"])
     questions, runs = _read(options, output)
-    chosen = select_by_pass_rate(
+    selection = select_by_pass_rate(
         questions.samples,
         runs,
         min_pass=options["min_pass"],
         max_pass=options["max_pass"],
         protocol=options["protocol"],
     )
-    counts = {name: getattr(chosen, name) for name in ("too_easy", "too_hard", "unknown")}
+    counts = {name: getattr(selection, name) for name in ("too_easy", "too_hard", "unknown")}
     logger.info(
-        "%d kept, %d too easy, %d too hard, %d without an answer to judge",
-        len(chosen.kept),
+        "%d kept, %d too easy, %d too hard, %d without results",
+        len(selection.kept),
         *counts.values(),
     )
-    if not chosen.kept:
+    if not selection.kept:
         raise InputError(
-            f"no item of {options['source']} passes between {options['min_pass']:g} and "
-            f"{options['max_pass']:g} of the time ({counts['too_easy']} too easy, "
-            f"{counts['too_hard']} too hard, {counts['unknown']} unknown). Widen --min-pass and "
-            "--max-pass, or check that --results are about these items."
+            f"no item of {options['source']} has a pass rate from {options['min_pass']:g} to "
+            f"{options['max_pass']:g} ({counts['too_easy']} too easy, {counts['too_hard']} too "
+            f"hard, {counts['unknown']} without results). Change --min-pass and --max-pass, or "
+            "check that --results are about these items."
         )
-    kept = replace(
+    selected = replace(
         questions,
-        samples=[questions.samples[index] for index in chosen.kept],
+        samples=[questions.samples[index] for index in selection.kept],
         failures={
-            place: questions.failures[index]
-            for place, index in enumerate(chosen.kept)
+            position: questions.failures[index]
+            for position, index in enumerate(selection.kept)
             if index in questions.failures
         },
     )
-    write_converted(kept, output, options, counts)
+    write_converted(selected, output, options, counts)
 
 
 @click.command(cls=Medr1Command)
@@ -122,7 +125,7 @@ def filter_items(**options: Any) -> None:
     "--prompt",
     type=click.Choice(["think", "think-after"]),
     default="think",
-    help="Format that a completion must have.",
+    help="Format that a completion must have: the reasoning before (think) or after the answer.",
 )
 @protocol_option
 @max_errors_option
@@ -130,14 +133,17 @@ def filter_items(**options: Any) -> None:
 @json_option
 @common_options
 def distill(**options: Any) -> None:
-    """Keep for each question a rationale whose answer is right, for supervised fine-tuning.
+    """Keep one reasoning with a right answer per question, for supervised fine-tuning (SFT).
 
-    Of all completions in --results that have the format, reason and are right, the shortest; of
-    equally short ones the first. Items are {"image", "problem", "thinking", "solution"}, where
-    thinking is <think> ... </think>: `medr1 train --method sft` teaches it before or behind the
-    solution, as the prompt asks. Items without such a completion are left out.
+    It is taken from the shortest completion in --results that has the format, contains reasoning
+    and is right. Questions without such a completion are left out. IN is a file, or a folder with
+    train.json.
+
+    An item of the output has image, problem, thinking (<think> ... </think>) and solution.
+    `medr1 train --method sft` trains the thinking before or after the solution, as its prompt asks.
 
     \b
+    Examples:
       medr1 data distill train.json --results r.json --output-file sft.json
     """
     from medr1.data.selection import right_rationales
@@ -148,12 +154,12 @@ def distill(**options: Any) -> None:
 
     output = Path(options["output_file"])
     questions, runs = _read(options, output)
-    found = right_rationales(
+    rationales = right_rationales(
         questions.samples, runs, prompt=options["prompt"], protocol=options["protocol"]
     )
     rows: list[dict[str, Any]] = []
     errors: dict[int, Failure] = {}
-    for index, (sample, rationale) in enumerate(zip(questions.samples, found, strict=True)):
+    for index, (sample, rationale) in enumerate(zip(questions.samples, rationales, strict=True)):
         if rationale is not None:
             try:
                 item = spelled(sample, "published")
@@ -164,13 +170,13 @@ def distill(**options: Any) -> None:
             solution = item.pop("solution")
             thinking = f"<think> {rationale.reasoning} </think>"
             rows.append({**item, "thinking": thinking, "solution": solution})
-    without = sum(rationale is None for rationale in found)
-    logger.info("%d of %d items have no right rationale", without, len(found))
+    without = sum(rationale is None for rationale in rationales)
+    logger.info("%d of %d items have no reasoning with a right answer", without, len(rationales))
     if not rows:
         raise InputError(
             f"no item of {options['source']} has a completion in the {options['prompt']} format "
-            "whose answer is right. Sample more with --num-samples and --prompt think, or check "
-            "that --results are about these items."
+            "whose answer is right. Sample more with medr1 infer --num-samples and --prompt think, "
+            "or check that --results are about these items."
         )
     make_way(output, overwrite=options["overwrite"])
     write_rows(rows, output)
@@ -178,7 +184,7 @@ def distill(**options: Any) -> None:
 
 
 def _read(options: dict[str, Any], output: Path) -> tuple[Questions, list[list[Prediction]]]:
-    """The questions, and the predictions of each results file."""
+    """The questions of IN and the predictions of each results file; checks the output first."""
     from medr1.data.readers import read_questions, split_file
     from medr1.data.writers import require_format
     from medr1.evaluate.results import read_results

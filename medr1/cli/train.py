@@ -1,4 +1,8 @@
-"""`medr1 train`: GRPO or SFT from a YAML file and flags."""
+"""`medr1 train`: GRPO or SFT, configured by a YAML file and options.
+
+Options that this file does not declare are fields of TRL's configurations: `--warmup-steps 10`.
+click leaves them in `ctx.args`; `unparsed_fields` parses them, and `fields_of` checks their names.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,91 +48,138 @@ _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
     *("eval_data", "eval_steps"),
 }
+"""Options that are used in this file only; all others go into `TrainingSettings`."""
 
 
-def fields_given(args: list[str]) -> dict[str, Any]:
-    """The flags that no option of ours takes, by name: `--name value ...`, `--name=value`.
+def unparsed_fields(args: list[str]) -> dict[str, Any]:
+    """The options that click did not parse, by name: `--warmup-steps 10` -> warmup_steps: "10".
 
-    Without a value a flag is true, and `--no-name` false.
+    Also `--name=value`, and several values after one name, which become a list. A name without a
+    value is True; `known_fields` turns `--no-name` into False.
     """
-    given: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     name = None
     for arg in args:
         if arg.startswith("--") and len(arg) > 2:
             name, equals, value = arg[2:].partition("=")
             name = name.replace("-", "_")
-            if name in given:
-                raise click.UsageError(f"--{name.replace('_', '-')} is given twice.")
-            given[name] = [value] if equals else []
-        elif name is None or (arg.startswith("-") and not arg[1:2].isdigit()):
+            if name in fields:
+                raise click.UsageError(f"--{name.replace('_', '-')} is given twice. Give it once.")
+            fields[name] = [value] if equals else []
+        elif name is None or (arg.startswith("-") and not arg[1:2].isdigit()):  # -1 is a value
             raise click.UsageError(f"Got unexpected extra argument ({arg})")
         else:
-            given[name].append(arg)
+            fields[name].append(arg)
     return {
-        name: values[0] if len(values) == 1 else values or True for name, values in given.items()
+        name: values[0] if len(values) == 1 else values or True for name, values in fields.items()
     }
 
 
 def known_fields(
-    given: dict[str, Any], where: str, options: list[str], method: str
+    values: dict[str, Any], options: list[str], method: str, *, from_file: bool
 ) -> dict[str, Any]:
-    """The fields by TRL's names; a click error with the nearest name for one nobody has.
+    """The values under TRL's names of fields: `no_bf16: True` becomes `bf16: False`.
 
-    A field of another method counts as known here: settings say whose it is.
+    A field of the other method is accepted here; `fields.require_of` refuses it, and names the
+    method that has it.
+
+    Args:
+        values: Values by name, from the configuration file or the command line.
+        options: Names of the command's own options, as candidates for "Did you mean".
+        method: "grpo" or "sft"; "Did you mean" proposes only fields of this method.
+        from_file: Whether the values are from --config; a message then names keys, not options.
+
+    Raises:
+        click.UsageError: A name that no configuration of TRL has.
     """
     from medr1.train.fields import CONFIGS, model_fields, trainer_fields
 
-    nearest = [*trainer_fields(method), *model_fields(), *options]
-    fields = {name for other in CONFIGS for name in trainer_fields(other)} | {*model_fields()}
-    found = {}
-    for name, value in given.items():
-        if name not in fields and name.removeprefix("no_") in fields and value is True:
+    candidates = [*trainer_fields(method), *model_fields(), *options]
+    all_fields = {name for owner in CONFIGS for name in trainer_fields(owner)} | {*model_fields()}
+    known = {}
+    for name, value in values.items():
+        if name not in all_fields and name.removeprefix("no_") in all_fields and value is True:
             name, value = name.removeprefix("no_"), False
-        if name not in fields:
-            raise click.UsageError(unknown_key(name, nearest, where))
-        found[name] = value
-    return found
+        if name not in all_fields:
+            raise _unknown_name(name, candidates, from_file)
+        known[name] = value
+    return known
+
+
+def _unknown_name(name: str, candidates: list[str], from_file: bool) -> click.UsageError:
+    """The error for a name that is neither an option nor a field, with the most similar one."""
+    if from_file:
+        return click.UsageError(unknown_key(name, candidates, "--config"))
+    option_name, *option_names = (f"--{text.replace('_', '-')}" for text in (name, *candidates))
+    similar = get_close_matches(option_name, option_names, n=1)
+    return click.NoSuchOption(option_name, possibilities=similar)
 
 
 def fields_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """TRL's fields from the file and the flags; an error for what the method does not have."""
+    """TRL's fields from --config and the command line, which overrides it.
+
+    Args:
+        ctx: The command's context, with the file's keys and the arguments that click did not parse.
+        options: The command's own options.
+
+    Raises:
+        click.UsageError: An unknown name.
+        InputError: A field or option of the other method, or an unknown prompt.
+    """
     from medr1.prompts import template
     from medr1.train.fields import require_of
 
     names, method = list(options), options["method"]
-    in_file, on_line = ctx.meta.get("medr1.extra") or {}, fields_given(ctx.args)
+    file_fields, typed_fields = ctx.meta.get("medr1.extra") or {}, unparsed_fields(ctx.args)
     extra = {
-        **known_fields(in_file, "--config", names, method),
-        **known_fields(on_line, "train", names, method),
+        **known_fields(file_fields, names, method, from_file=True),
+        **known_fields(typed_fields, names, method, from_file=False),
     }
     require_of(method, [*extra, *(name for name, value in options.items() if value is not None)])
-    template(options["prompt"])  # refused before data and model are read
+    template(options["prompt"])  # an unknown prompt is refused before data and model are read
     return extra
 
 
 def dtype_of(fields: dict[str, Any], dtype: str) -> str:
-    """--dtype, or what TRL's bf16 and fp16 say, which are taken out of the fields."""
+    """The value of --dtype, or the one that TRL's bf16 or fp16 asks for.
+
+    Args:
+        fields: TRL's fields; bf16 and fp16 are removed, since `trainer_config` sets them.
+        dtype: The value of --dtype.
+
+    Raises:
+        InputError: bf16 or fp16 is set, and --dtype is another type.
+    """
     for name, kind in (("bf16", "bfloat16"), ("fp16", "float16")):
         if str(fields.pop(name, False)).lower() not in ("true", "1", "yes"):
             continue
         if dtype not in ("auto", kind):
-            raise InputError(f"--{name} and --dtype {dtype} contradict each other; give one.")
+            raise InputError(
+                f"--{name} and --dtype {dtype} contradict each other. Give one of them."
+            )
         dtype = kind
     return dtype
 
 
 def device_of(options: dict[str, Any]) -> str:
-    """--device, or cpu where TRL's --use-cpu asks for it."""
+    """The value of --device, or "cpu" with TRL's --use-cpu; InputError if the two differ."""
     device: str = options["device"]
     if not options["use_cpu"]:
         return device
     if device not in ("auto", "cpu"):
-        raise InputError(f"--use-cpu and --device {device} contradict each other; give one.")
+        raise InputError(
+            f"--use-cpu and --device {device} contradict each other. Give one of them."
+        )
     return "cpu"
 
 
 def training_questions(options: dict[str, Any], split: str) -> Questions:
-    """The questions of --data, of the answer types asked for."""
+    """The questions of --data that have one of --answer-types.
+
+    Args:
+        options: The command's options: data, image_root, answer_types.
+        split: The split to read if --data is a folder, such as "train".
+    """
     from medr1.data.readers import read_questions, split_file
 
     root = Path(options["image_root"]) if options["image_root"] else None
@@ -138,7 +190,13 @@ def training_questions(options: dict[str, Any], split: str) -> Questions:
 def held_back_questions(
     options: dict[str, Any], questions: Questions, settings: TrainingSettings
 ) -> Questions | None:
-    """The questions of --eval-data, of the answer types asked for."""
+    """The questions of --eval-data that have one of --answer-types; None without --eval-data.
+
+    Args:
+        options: The command's options: eval_data, answer_types.
+        questions: The training questions, which must not be the same.
+        settings: The settings, for the name of the split if --eval-data is a folder.
+    """
     if not options["eval_data"]:
         return None
     from medr1.validation import validation_questions
@@ -151,7 +209,14 @@ def held_back_questions(
 def validation_on(
     held_back: Questions, every: int | None, loaded: LoadedModel, settings: TrainingSettings
 ) -> Validation:
-    """What is measured on the questions held back, every so many steps."""
+    """The validation of a run: greedy accuracy on the held-out questions, every N updates.
+
+    Args:
+        held_back: The questions of --eval-data.
+        every: N, the value of --eval-steps; None: ten times in the run.
+        loaded: The model that is trained.
+        settings: Prompt, and length and batch size of the completions.
+    """
     from medr1.infer.engine import Decoding
     from medr1.train.plan import sharding
     from medr1.train.settings import trainer_config
@@ -166,6 +231,8 @@ def validation_on(
         max_new_tokens=getattr(config, "max_completion_length", None) or Decoding.max_new_tokens,
         batch_size=config.per_device_eval_batch_size,
     )
+    # With weights split over processes, each forward pass needs all processes: then every process
+    # answers all questions. Otherwise each process answers its share.
     divided = sharding().weights == 1
     return Validation(lambda: evaluator.accuracy(divided=divided), every)
 
@@ -183,117 +250,195 @@ def validation_on(
     "data",
     required=True,
     metavar="PATH",
-    help="Training questions: a file, or a folder with train.json.",
+    help="File with the training questions, or folder with train.json.",
 )
-@option("--answer-types", type=CommaList(str), help=f"Only these: {','.join(ANSWER_TYPES)}.")
+@option(
+    "--answer-types",
+    type=CommaList(str),
+    metavar="TYPE,...",
+    help=f"Answer types to train on, of {', '.join(ANSWER_TYPES)}. [default: all]",
+)
 @option(
     "--output-dir",
     required=True,
     metavar="DIR",
-    help="Output folder: the checkpoint, logs and plan.",
+    help="Folder to write: the checkpoint, logs, plan and training.html.",
 )
 @option(
     "--method",
     type=click.Choice(["grpo", "sft"]),
     default="grpo",
-    help="grpo: on rewards of sampled completions. sft: on the gold answers.",
+    help="Training method. grpo: reinforcement learning, with rewards of sampled completions. sft: "
+    "supervised fine-tuning on the right answers.",
 )
 @option(
     "--prompt",
     metavar="NAME|FILE",
     default="nothink",
-    help="think, nothink, think-after, bare, authors-* (Med-R1's own) or a text file that holds "
-    "{problem}; its tags say which format it asks for.",
+    help="Prompt template: think, nothink, think-after, bare, one of Med-R1's (authors-think and "
+    "others), or a text file that contains {problem}. Its tags tell which answer format it asks "
+    "for.",
 )
 @option(
     "--rewards",
     type=CommaList(str),
-    help="By name, as `medr1 rewards` prints them; soft-overlong; or package.module:function. "
-    "[default: accuracy,format]",
+    metavar="NAME,...",
+    help="Rewards: names that `medr1 rewards` prints, soft-overlong (lower for long completions), "
+    "or your own as package.module:function. [default: accuracy,format]",
 )
 @option(
-    "--reward-weights", type=CommaList(float), help="Weights, one per reward. [default: 1 each]"
+    "--reward-weights",
+    type=CommaList(float),
+    metavar="FLOAT,...",
+    help="Weights of the rewards, in the same order. Example: 1,0.5. [default: 1 each]",
 )
-@option("--num-generations", type=int, help="Completions per prompt (G).")
+@option(
+    "--num-generations",
+    type=int,
+    help="Number of completions per prompt (G), at least 2. [default: 8]",
+)
 @option(
     "--batch-size",
     "--per-device-train-batch-size",
     "per_device_train_batch_size",
     type=int,
-    help="Completions per device and batch.",
+    help="Number of completions per device and batch; for sft, of items. [default: 8]",
 )
-@option("--gradient-accumulation-steps", type=int, help="Batches per update.")
-@option("--max-completion-length", type=int, help="Maximum tokens of a completion.")
-@option("--temperature", type=float, help="Sampling temperature.")
-@option("--beta", type=float, help="Weight of the KL term; 0 means no reference model.")
-@option("--learning-rate", type=float, help="AdamW learning rate.")
-@option("--max-steps", type=int, help="Number of updates; overrides --num-train-epochs.")
-@option("--num-train-epochs", type=float, help="Passes over the data.")
-@option("--logging-steps", type=float, help="Log metrics every N updates.", hidden=True)
-@option("--save-steps", type=float, help="Save a checkpoint every N updates.", hidden=True)
+@option(
+    "--gradient-accumulation-steps",
+    type=int,
+    help="Number of batches per update. [default: 1]",
+)
+@option(
+    "--max-completion-length",
+    type=int,
+    help="Maximum length of a completion, in tokens. [default: 512]",
+)
+@option("--temperature", type=float, help="Sampling temperature. [default: 1.0]")
+@option(
+    "--beta",
+    type=float,
+    help="Weight of the KL divergence to the reference model; 0: no reference model. "
+    "[default: 0.0]",
+)
+@option(
+    "--learning-rate",
+    type=float,
+    help="Learning rate of AdamW. [default: 1e-06 for grpo, 2e-05 for sft]",
+)
+@option(
+    "--max-steps",
+    type=int,
+    help="Number of updates; overrides --num-train-epochs. [default: by --num-train-epochs]",
+)
+@option(
+    "--num-train-epochs",
+    type=float,
+    help="Number of passes over the training questions. [default: 3.0]",
+)
+@option(
+    "--logging-steps",
+    type=float,
+    help="Number of updates between two log entries. [default: 10]",
+    hidden=True,
+)
+@option(
+    "--save-steps",
+    type=float,
+    help="Number of updates between two saved checkpoints. [default: 500]",
+    hidden=True,
+)
 @option(
     "--completions-steps",
     type=click.IntRange(min=0),
-    help="Log completions every N updates. [default: 10; 0: never]",
+    help="Number of updates between two logs of completions; 0: no such log. [default: 10]",
     hidden=True,
 )
-@option("--eval-data", metavar="PATH", help="Validation questions, evaluated during training.")
-@option("--eval-steps", type=int, help="Validate every N updates. [default: ten times a run]")
+@option(
+    "--eval-data",
+    metavar="PATH",
+    help="File with validation questions, or folder with validation.json. Accuracy on them is "
+    "measured during training, and the best checkpoint is kept in the folder best.",
+)
+@option(
+    "--eval-steps",
+    type=int,
+    help="Number of updates between two validations. [default: a tenth of the run]",
+)
 @option(
     "--min-pixels",
     type=int,
-    help="Enlarge images to so many pixels. [default: the model's]",
+    help="Smallest image, in pixels (width x height); smaller ones are enlarged. [default: the "
+    "checkpoint's]",
     hidden=True,
 )
-@option("--max-pixels", type=int, help="Shrink images to so many pixels. [default: the model's]")
+@option(
+    "--max-pixels",
+    type=int,
+    help="Largest image, in pixels (width x height); larger ones are shrunk. Example: 401408. "
+    "[default: the checkpoint's]",
+)
 @option(
     "--max-prompt-length",
     type=int,
-    help="Refuse longer prompts, in tokens with images.",
+    help="Maximum length of a prompt with its images, in tokens; longer ones are refused.",
     hidden=True,
 )
-@option("--freeze-vision", is_flag=True, help="Do not train the vision tower.")
+@option("--freeze-vision", is_flag=True, help="Do not train the vision tower (image encoder).")
 @option(
     "--shared-prefix/--no-shared-prefix",
     default=True,
-    help="Run each prompt once for all its completions; the numbers are the same.",
+    help="Process each prompt once for all its completions. Faster, with the same results.",
 )
-@option("--seed", type=int, help="Random seed.")
+@option("--seed", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @device_options
-@option("--use-cpu", is_flag=True, help="TRL's name for --device cpu.", hidden=True)
+@option(
+    "--use-cpu", is_flag=True, help="Compute on the CPU: TRL's name for --device cpu.", hidden=True
+)
 @offline_option
 @overwrite_option
-@option("--dry-run", is_flag=True, help="Print the resolved plan and stop.")
+@option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the plan (steps, tokens, memory, first prompt), and stop.",
+)
 @json_option
 @common_options
 @click.pass_context
 def train(ctx: click.Context, **options: Any) -> None:
-    """Train a checkpoint with GRPO, or with SFT: supervised, on the gold answers.
+    """Train a checkpoint with GRPO (reinforcement learning) or SFT (supervised fine-tuning).
+
+    All weights are trained in float32, because small updates are lost in 16 bits; --dtype is the
+    type to compute in. With --use-peft, only a LoRA adapter is trained, in float32, and the
+    checkpoint's own weights are kept in --dtype.
+
+    An interrupted run resumes exactly, from its newest complete checkpoint, when the same command
+    is given again. SIGTERM and SIGUSR1 save a checkpoint first; the exit codes are 143 and 75.
+
+    Every field of TRL's GRPOConfig (or SFTConfig), ModelConfig and ScriptArguments is also an
+    option, on the command line and in the YAML file: --warmup-steps 10, --use-peft --lora-r 16,
+    --no-bf16.
 
     \b
+    Examples:
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
       medr1 train --method sft --config configs/sft.yaml --data train.json --output-dir output/sft
       torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml --output-dir output/tiny
 
-    All weights are trained in float32, computing in --dtype: an update of 1e-6 is lost in 16 bits.
-    Adapters (--use-peft) are, and leave the checkpoint's own weights in --dtype.
-
-    An interrupted run goes on where the same command is given again: exactly, from the newest
-    whole checkpoint. SIGTERM and SIGUSR1 save first, and end with 143 and 75.
-
-    Every field of TRL's GRPOConfig (for SFT its SFTConfig), ModelConfig and ScriptArguments is an
-    option too, here and in the YAML file, under its own name: --warmup-steps 10, --use-peft
-    --lora-r 16, --no-bf16.
     """
-    with redirect_stdout(sys.stderr):  # what rewards, libraries and services print is no result
+    # stdout is for the result only, and reward functions, libraries and trackers print to it.
+    with redirect_stdout(sys.stderr):
         result = _run(ctx, options)
     if result is not None:
         echo(result, nl=False)
 
 
 def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
-    """What the command prints: the plan, or where the checkpoint lies; first process only."""
+    """Do what the options ask for; the text to print: the plan, or the path of the checkpoint.
+
+    None in all processes but the first, under torchrun.
+    """
     from medr1.checkpoints.adapters import find_base
     from medr1.checkpoints.finding import is_adapter
     from medr1.files import to_json
@@ -310,37 +455,42 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     questions = training_questions(options, str(extra.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(options["model_path"], offline=options["offline"])
     base = find_base(checkpoint, offline=options["offline"]) if is_adapter(checkpoint) else None
-    read = [options[name] for name in ("data", "eval_data", "image_root", "prompt")]
-    keep_apart(output, [*read, checkpoint, base], options["overwrite"])
+    inputs = [options[name] for name in ("data", "eval_data", "image_root", "prompt")]
+    keep_apart(output, [*inputs, checkpoint, base], options["overwrite"])
 
+    # Imported after the checks above, because these modules also load torch and the trainers.
     from medr1.train.plan_text import plan_text
     from medr1.train.run import is_first_process, resolved
     from medr1.train.settings import settings_from
 
-    chosen = {k: v for k, v in options.items() if k not in _NOT_SETTINGS and v is not None}
-    compute = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
-    settings = settings_from({**extra, **chosen, "dtype": compute}, output)
-    dtype = compute if settings.model.get("use_peft") else "float32"
+    own_options = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_SETTINGS and value is not None
+    }
+    compute_dtype = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
+    settings = settings_from({**extra, **own_options, "dtype": compute_dtype}, output)
+    dtype = compute_dtype if settings.model.get("use_peft") else "float32"
     outline = load_outline(checkpoint, device=device, dtype=dtype, offline=options["offline"])
-    plan = resolved(outline, questions, settings)  # refuses before the weights are read
+    plan = resolved(outline, questions, settings)  # bad settings are refused before loading weights
     if options["dry_run"]:
         if not is_first_process():
             return None
         return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
-    _begin_or_go_on(options, questions, settings, outline, plan)
+    _train_or_resume(options, questions, settings, outline, plan)
     if not is_first_process():
         return None
     return to_json({"output_dir": str(output)}) if options["as_json"] else f"{output}\n"
 
 
-def _begin_or_go_on(
+def _train_or_resume(
     options: dict[str, Any],
     questions: Questions,
     settings: TrainingSettings,
     outline: LoadedModel,
     plan: Mapping[str, Any],
 ) -> None:
-    """Train what is outlined in the output folder, from where the run stands there."""
+    """Train in the output folder, from the newest checkpoint there; nothing if it is finished."""
     from medr1.files import clear_temporaries
     from medr1.models import load_model
     from medr1.report.training import write_training_page
@@ -350,14 +500,16 @@ def _begin_or_go_on(
     from medr1.train.settings import quantization_config
 
     output, overwrite = settings.output_dir, options["overwrite"]
-    first = is_first_process()
+    is_first = is_first_process()
     held_back = held_back_questions(options, questions, settings)
-    wanted = configuration(settings, outline.path, questions, held_back) if first else {}
-    run_state = inspect_run_folder(output, wanted, overwrite=overwrite, first=first)
+    run_configuration = (
+        configuration(settings, outline.path, questions, held_back) if is_first else {}
+    )
+    run_state = inspect_run_folder(output, run_configuration, overwrite=overwrite, first=is_first)
     if run_state.is_finished:
-        if first:
+        if is_first:
             clear_temporaries(output)
-        logger.info("%s is finished. --overwrite trains it anew.", output)
+        logger.info("%s is finished already. To train again, give --overwrite.", output)
         return
     loaded = load_model(
         outline.path,
@@ -369,9 +521,9 @@ def _begin_or_go_on(
     )
     every = options["eval_steps"]
     validation = validation_on(held_back, every, loaded, settings) if held_back else None
-    with locked_run_folder(output, run_state, overwrite=overwrite, first=first):
+    with locked_run_folder(output, run_state, overwrite=overwrite, first=is_first):
         try:
             run(loaded, questions, settings, validation=validation, run_state=run_state, plan=plan)
         finally:
-            if first:
+            if is_first:
                 write_training_page(output, stopped_by=sys.exc_info()[1])

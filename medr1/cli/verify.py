@@ -1,4 +1,4 @@
-"""`medr1 verify`: whether a checkpoint is whole, unchanged and safe to load."""
+"""`medr1 verify`: checks that a checkpoint is complete, unchanged and safe to load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medr1.cli.common import Medr1Command, common_options, json_option, offline_
 from medr1.terminal import echo, one_line
 
 Verdict = tuple[bool | None, str]
-"""Whether a check went well (None: that cannot be said), and how it went."""
+"""Whether a check passed (None: not known), and a sentence about it."""
 
 _WORDS = {True: "ok", None: "?", False: "FAILED"}
 
@@ -22,11 +22,14 @@ _WORDS = {True: "ok", None: "?", False: "FAILED"}
 @json_option
 @common_options
 def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
-    """Check that a checkpoint or an adapter is whole, unchanged and safe to load.
+    """Check that a checkpoint or a LoRA adapter is complete, unchanged and safe to load.
 
-    A line a check; exit code 2 where one fails. Bytes are compared with SHA256SUMS in its folder.
+    CHECKPOINT is its folder, its short name (VQA_CT), or its id on the Hugging Face hub. One line
+    is printed per check; the exit code is 2 if a check fails. Files are compared with the
+    SHA256SUMS in the folder, if there is one.
 
     \b
+    Examples:
       medr1 verify checkpoints/tiny-vl
     """
     from medr1.errors import InputError
@@ -37,21 +40,23 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
     checks: list[dict[str, str | bool | None]] = []
     for name, run in _checks(folder, offline):
         try:
-            ok, said = run()
+            passed, message = run()
         except InputError as error:
-            ok, said = False, str(error)
-        checks.append({"check": name, "ok": ok, "said": said})
+            passed, message = False, str(error)
+        checks.append({"check": name, "ok": passed, "said": message})
         if not as_json:
-            echo(one_line(f"{_WORDS[ok]:<6} {name}: {said}"))
+            echo(one_line(f"{_WORDS[passed]:<6} {name}: {message}"))
     failed = [str(check["check"]) for check in checks if check["ok"] is False]
     if as_json:
         echo(to_json({"checkpoint": str(folder), "ok": not failed, "checks": checks}), nl=False)
     if failed:
-        raise InputError(f"{folder} failed: {', '.join(failed)}. Do not use it; fetch it again.")
+        raise InputError(
+            f"{folder} failed these checks: {', '.join(failed)}. Do not use it; download it again."
+        )
 
 
 def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Verdict]]]:
-    """The name of each check, and what makes it; it raises InputError where it fails."""
+    """(name, function) of each check; the function raises InputError if the check fails."""
     from medr1.checkpoints.adapters import WEIGHTS, find_base, read_adapter
     from medr1.checkpoints.finding import is_adapter
     from medr1.checkpoints.integrity import CHECKSUMS, checksum_faults
@@ -76,16 +81,16 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Ver
     def bytes_() -> Verdict:
         faults = checksum_faults(folder)
         if faults is None:
-            return None, f"there is no {CHECKSUMS} to check them against"
+            return None, f"there is no {CHECKSUMS} to compare the files with"
         if faults:
             raise InputError("; ".join(faults))
-        return True, f"as {CHECKSUMS} says"
+        return True, f"the same as in {CHECKSUMS}"
 
     def configuration() -> Verdict:
         if adapter:
             read_adapter(folder)
         require_sound(base())
-        return True, f"a LoRA adapter for {base()}" if adapter else "fits the files"
+        return True, f"a LoRA adapter for {base()}" if adapter else "matches the files"
 
     def headers() -> Verdict:
         files = own_files()
@@ -101,7 +106,10 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Ver
 
     def whole() -> Verdict:
         load_model(folder, device="cpu", allow_template=True, offline=offline)
-        return True, "every tensor has its place, and every place its tensor"
+        return (
+            True,
+            "every tensor of the files is in the model, and every one of the model in the files",
+        )
 
     yield from {
         "bytes": bytes_, "configuration": configuration, "generation": lambda: _generation(base()),
@@ -110,9 +118,10 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Ver
 
 
 def _generation(base: Path) -> Verdict:
+    """Whether medr1 uses all settings of generation_config.json; None, with the rest named."""
     from medr1.checkpoints.generation import generation_settings
     from medr1.checkpoints.structure import require_sound, resolved_configuration
 
     require_sound(base)
-    _, not_taken = generation_settings(base, resolved_configuration(base))
-    return (None, not_taken) if not_taken else (True, "all of it is taken")
+    _, unused = generation_settings(base, resolved_configuration(base))
+    return (None, unused) if unused else (True, "all settings are used")

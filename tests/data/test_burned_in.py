@@ -114,5 +114,5 @@ def test_the_readme_says_that_it_stays():
     from pathlib import Path
 
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert "Text in a picture stays in it" in text and "Ultrasound" in text
-    assert "secondary capture" in text and "look at the pictures before you pass them on" in text
+    assert "Text inside an image is not removed" in text and "Ultrasound" in text
+    assert "secondary capture" in text and "Look at the images before you pass them on" in text

@@ -257,7 +257,7 @@ def test_several_images_in_csv_are_refused_and_held_elsewhere(command, tmp_path)
         (["rich.json", "rich.json"], "rich.json exists"),
         (["mixed.json", "out.parquet"], "'age' is of several types"),
         (["bad.jsonl", "out.json"], "bad.jsonl, line 2"),
-        (["rich.json", "out.json", "--map", "image"], "expected is KEY=COLUMN"),
+        (["rich.json", "out.json", "--map", "image"], "KEY=COLUMN"),
         (["rich.json", "out.json", "--to", "nobody"], "'nobody' is not one of"),
     ],
 )

@@ -113,7 +113,7 @@ FILTER = ["filter", "train.json", "--results", "r.json", "--output-file"]
 
 def test_filter_writes_easy_to_hard_and_says_the_rest(command, tmp_path):
     said = command(*FILTER, "out.json").stderr
-    assert "2 kept, 1 too easy, 1 too hard, 2 without an answer to judge" in said
+    assert "2 kept, 1 too easy, 1 too hard, 2 without results" in said
     read = read_questions(tmp_path / "out.json").samples
     assert read == [SAMPLES[2], SAMPLES[3]]
     document = json.loads(command(*FILTER, "out.jsonl", "--json").stdout)
@@ -130,7 +130,7 @@ def test_filter_writes_easy_to_hard_and_says_the_rest(command, tmp_path):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([*FILTER, "out.json", "--min-pass", "0.95", "--max-pass", "0.97"], "Widen --min-pass"),
+        ([*FILTER, "out.json", "--min-pass", "0.95", "--max-pass", "0.97"], "Change --min-pass"),
         ([*FILTER, "out.json", "--min-pass", "0.9", "--max-pass", "0.1"], "--min-pass is above"),
         ([*FILTER, "out.json", "--max-pass", "90"], "90"),
         ([*FILTER, "train.json"], "train.json exists"),
@@ -158,7 +158,7 @@ def test_distill_writes_what_supervised_training_reads(command, tmp_path):
     write_results(tmp_path / "r.json", run)
     args = ["distill", "train.json", "--results", "r.json", "--output-file"]
     said = command(*args, "sft.json").stderr
-    assert "4 of 6 items have no right rationale" in said
+    assert "4 of 6 items have no reasoning" in said
     items = json.loads((tmp_path / "sft.json").read_text())
     assert items[1] == {
         "image": "half.png",

@@ -43,7 +43,7 @@ def test_folder_holds_everything(tmp_path):
     file = written(tmp_path / "r.jsonl", rows())
     out = tmp_path / "out"
     done = evaluate(file, "--output-dir", out, "--group-by", "age")
-    assert "pictures for report.html were not found; say where they lie" in done.stderr
+    assert "images for report.html were not found" in done.stderr and "--image-root" in done.stderr
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "66.7 %" in done.stdout
     assert "accuracy by age" in done.stdout and "20 to 34" in done.stdout
@@ -241,7 +241,7 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
     assert "no conformal sets: alpha 0.001 needs at least 999 held-out items." in found["warnings"]
     for option in ("--alpha", "--target-risk"):
         done = evaluate(file, option, "0.2")
-        assert done.returncode == 2 and f"{option} goes with --calibrate-on" in done.stderr
+        assert done.returncode == 2 and f"{option} needs --calibrate-on" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_the_image_needed_subset_is_a_split_of_its_own(tmp_path):
     run(paths[0], "--against", paths[1], "--write-image-needed", needed)
     assert json.loads(needed.read_text()) == [test[7]]
     assert read_questions(needed).samples[0].metadata == {"extra": 7}
-    for wrong, says in ((needed, "exists"), (tmp_path / "n.csv", "End its name in .json")):
+    for wrong, says in ((needed, "exists"), (tmp_path / "n.csv", "ends in .json")):
         result = run(paths[0], "--against", paths[1], "--write-image-needed", wrong, code=2)
         assert says in result.stderr
     assert "give --against" in run(paths[0], "--write-image-needed", needed, code=2).stderr

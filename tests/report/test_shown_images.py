@@ -58,7 +58,7 @@ def test_absolute_paths_are_answered_and_shown_where_their_folder_is_named(resul
     done = medr1("eval", file, "--output-dir", tmp_path / "a")
     assert done.returncode == 0, done.stderr
     words = f"image outside the image folder: --image-root {folder} shows it"
-    assert "3 of the 3 pictures for report.html are not shown" in done.stderr
+    assert "3 of the 3 images for report.html are not shown" in done.stderr
     assert f"--image-root {folder}" in done.stderr
     assert tiles(tmp_path / "a" / "report.html") == (0, [words] * 3)
     done = medr1("eval", file, "--output-dir", tmp_path / "b", "--image-root", folder)

@@ -1,5 +1,6 @@
 """`medr1 train` as it is typed: flags of TRL's fields, wrong ones, and several processes."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from in_process import medr1
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.models import load_model
+from medr1.train.fields import CONFIGS
 
-pytest.importorskip("trl")
+trl = pytest.importorskip("trl")
 
 NEEDED = (
     *("--model_name_or_path", str(tiny_vl_folder()), "--dataset_name", str(tiny_vqa_folder())),
@@ -41,10 +43,33 @@ def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
     }
 
 
+DEFAULTS = (
+    *("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps", "beta"),
+    *("max_completion_length", "temperature", "learning_rate", "num_train_epochs", "seed"),
+    *("logging_steps", "save_steps"),
+)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_help_states_the_default_of_trl(name):
+    options = {option.name: option for option in cli.commands["train"].params}
+    values = {}
+    for method, config in CONFIGS.items():
+        fields = {field.name: field.default for field in dataclasses.fields(getattr(trl, config))}
+        if name in fields:
+            values[method] = fields[name]
+    by_method = ", ".join(f"{value} for {method}" for method, value in values.items())
+    stated = by_method if len(set(values.values())) > 1 else values["grpo"]
+    assert f"[default: {stated}]" in options[name].help
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--lerning-rate", "1"), "unknown key 'lerning_rate'. Did you mean learning_rate?"),
+        (
+            ("--lerning-rate", "1"),
+            "No such option '--lerning-rate'. Did you mean '--learning-rate'?",
+        ),
         (("--warmup-steps", "few"), "warmup_steps: 'few' is not a number"),
         (("--lr-scheduler-type", "liner"), "lr_scheduler_type: 'liner' is not one of linear"),
         (("--trust-remote-code",), "trust_remote_code cannot be set"),
@@ -53,7 +78,7 @@ def test_fields_of_trl_are_flags_in_the_plan(tmp_path):
         (("stray",), "unexpected extra argument (stray)"),
         (("--method", "sft"), "num_generations belongs to --method grpo"),
         (("--max-length", "9"), "max_length belongs to --method sft and means nothing to grpo"),
-        (("--max-lenght", "9"), "unknown key 'max_lenght'"),
+        (("--max-lenght", "9"), "No such option '--max-lenght'"),
         (("--prompt", "thnk"), "unknown prompt 'thnk': no such file"),
         (("--prompt", "bare"), "a prompt without <answer> asks for no format"),
     ],
@@ -71,7 +96,7 @@ def test_a_wrong_flag_is_one_sentence(args, says, tmp_path):
     [
         (("--packing",), "packing cannot be set: TRL packs texts alone, and no images"),
         (("--rewards", "accuracy"), "rewards belongs to --method grpo"),
-        (("--max-lenght", "9"), "unknown key 'max_lenght'. Did you mean max_length?"),
+        (("--max-lenght", "9"), "No such option '--max-lenght'. Did you mean '--max-length'?"),
         (("--max-length", "60"), "prompts with their answers have more than 60 tokens"),
         (("--prompt", "think"), "2540 of 2540 items have no rationale"),
     ],

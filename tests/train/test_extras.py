@@ -61,7 +61,7 @@ def test_an_extra_that_is_missing_is_one_sentence(package, flags, install, tmp_p
     command = ["train", *NEEDED, *flags, "--output-dir", str(tmp_path / "out")]
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 2, result.output
-    assert f"this needs {package}, which is not installed here." in result.stderr
+    assert f"this needs the package {package}, which is not installed here." in result.stderr
     assert install in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
