@@ -14,14 +14,14 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medr1.checkpoints.finding import LOADED
+from medr1.checkpoints.finding import LOADED_SUFFIXES
 from medr1.checkpoints.integrity import CHECKSUMS, checksum_line
 from medr1.errors import InputError, Medr1Error, OutputError
 from medr1.files import in_gb, sha256_of, to_json, write_atomic
 
 MED_R1 = "yuxianglai117/Med-R1"
 DEFAULT_VARIANT = "Qwen_2.5_3B_nothink"
-CHECKPOINT_FILES = (*(f"*{ending}" for ending in LOADED), "*README.md")
+CHECKPOINT_FILES = (*(f"*{ending}" for ending in LOADED_SUFFIXES), "*README.md")
 _PICTURES = ("png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "PNG", "JPG", "JPEG")
 DATA_FILES = tuple(
     f"*.{ending}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.checkpoints.adapters import find_base, put_adapter, read_adapter
+from medr1.checkpoints.adapters import apply_adapter, find_base, read_adapter
 from medr1.checkpoints.finding import find_checkpoint, is_adapter
 from medr1.checkpoints.generation import generation_settings
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
@@ -205,7 +205,7 @@ def load_model(
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
     model = load_weights(base, kind, attention or choose_attention(target), target, quantization)
     if base != path:
-        model = put_adapter(model, path, base, merge=merge)
+        model = apply_adapter(model, path, base, merge=merge)
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")

@@ -98,7 +98,7 @@ def current_name(name: str) -> str:
     return _PREFIX + bare
 
 
-def put_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> Any:
+def apply_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> Any:
     """The base model with the adapter merged into its weights; InputError where they do not fit.
 
     Without `merge` it lies beside them, with its dropout.

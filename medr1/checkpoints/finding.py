@@ -27,7 +27,7 @@ MED_R1_NAMES = {
 """What the folders of Med-R1's published checkpoints are called after."""
 
 
-LOADED = (".safetensors", ".json", ".jinja", ".txt", ".model")
+LOADED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 """The endings of the files of a checkpoint that are read; none of them can run code."""
 
 
@@ -122,7 +122,7 @@ def _from_hub(name: str, offline: bool, revision: str | None) -> Path:
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=[f"*{ending}" for ending in LOADED],
+            allow_patterns=[f"*{ending}" for ending in LOADED_SUFFIXES],
             ignore_patterns=["*/*"],  # other checkpoints, each as large as this one
             local_files_only=offline,
         )

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from medr1.checkpoints.adapters import find_base
-from medr1.checkpoints.finding import LOADED, is_adapter
+from medr1.checkpoints.finding import LOADED_SUFFIXES, is_adapter
 from medr1.errors import InputError
 from medr1.files import read_text, sha256_of, write_atomic
 
@@ -18,7 +18,7 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 def loaded_files(folder: Path) -> list[Path]:
     """The files that loading reads, in name order; no README, no state of a training."""
-    top = [p for p in folder.iterdir() if p.suffix in LOADED and p.name not in _NOT_READ]
+    top = [p for p in folder.iterdir() if p.suffix in LOADED_SUFFIXES and p.name not in _NOT_READ]
     more = (folder / "additional_chat_templates").glob("*.jinja")
     return sorted(path for path in (*top, *more) if path.is_file())
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from medr1.data.readers import Questions
 from medr1.errors import InputError
-from medr1.evaluate.reading.entries import OUR_NAMES, require_columns
-from medr1.evaluate.reading.formats import READ, Chunk, Source
+from medr1.evaluate.reading.entries import FIELD_ALIASES, require_known_columns
+from medr1.evaluate.reading.formats import FORMATS, Chunk, Source
 from medr1.evaluate.reading.matching import Lookup
 from medr1.records import Prediction
 
 __all__ = [
-    "OUR_NAMES",
+    "FIELD_ALIASES",
     "Chunk",
     "ResultFile",
     "Results",
@@ -129,21 +129,21 @@ def open_results(
     columns: Mapping[str, str] | None = None,
     questions: Questions | None = None,
 ) -> ResultFile:
-    """Open a result file in any known form; `columns`: our name (OUR_NAMES) -> its column or key.
+    """Open a result file in any known form; `columns`: our name (FIELD_ALIASES) -> column or key.
 
     `questions` has what the file lacks: matched by id, else by images and question, or by order
     where its items bring neither. JSONL, CSV and Parquet are streamed while the chunks are asked
     for; what is wrong further on in the file is said then.
     """
     columns = dict(columns or {})
-    require_columns(columns)
+    require_known_columns(columns)
     notes: tuple[str, ...] = ()
     lookup = Lookup(questions) if questions else None
     source = Source(Path(path), columns, lookup)
     meta, chunks = source.open()
     first = next(chunks, None)
     if first is None:
-        raise InputError(f"{path} holds no results. Check that its run was finished. ({READ})")
+        raise InputError(f"{path} holds no results. Check that its run was finished. ({FORMATS})")
     if lookup is not None and _has_no_names(first):
         source = replace(source, by_row=True)
         notes = (_require_equal_counts(source, lookup),)

@@ -26,7 +26,7 @@ OUTPUT_KEYS = (
     "completion",
 )
 """What a model's text is called where nobody says how; the first is ours."""
-OUR_NAMES: dict[str, tuple[str, ...]] = {
+FIELD_ALIASES: dict[str, tuple[str, ...]] = {
     "prediction": OUTPUT_KEYS,
     "ground_truth": GOLD_KEYS,
     "question": QUESTION_KEYS,
@@ -69,15 +69,15 @@ _INNER: dict[str, tuple[type, ...]] = {
 }
 
 
-def require_columns(columns: Mapping[str, str]) -> None:
+def require_known_columns(columns: Mapping[str, str]) -> None:
     """Refuse a --map that names something medr1 does not know."""
     for name in columns:
-        if name not in OUR_NAMES:
-            near = get_close_matches(name, OUR_NAMES, n=1)
+        if name not in FIELD_ALIASES:
+            near = get_close_matches(name, FIELD_ALIASES, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(
                 f"--map {name}={columns[name]}: {name!r} is nothing that results have.{hint} "
-                f"There are: {', '.join(OUR_NAMES)}. Any other column is kept as metadata."
+                f"There are: {', '.join(FIELD_ALIASES)}. Any other column is kept as metadata."
             )
     for column in columns.values():
         names = [name for name in columns if columns[name] == column]
@@ -97,9 +97,9 @@ def table_names(header: Sequence[str], columns: Mapping[str, str], path: str) ->
     for name, column in columns.items():
         if column not in header:
             raise missing_column(path, name, column, header)
-        names = ["" if key in OUR_NAMES[name] else key for key in names]
+        names = ["" if key in FIELD_ALIASES[name] else key for key in names]
     for name, column in columns.items():
-        names[header.index(column)] = OUR_NAMES[name][0]
+        names[header.index(column)] = FIELD_ALIASES[name][0]
     outputs = [name for name in names if name in OUTPUT_KEYS]
     if len(outputs) > 1:
         raise _ambiguous(path, outputs)
@@ -162,9 +162,9 @@ def _renamed(entry: Mapping[str, Any], columns: Mapping[str, str], where: str) -
             raise missing_column(where, name, key, flat)
         item.pop(key, None)
     for name, value in found.items():
-        for alias in OUR_NAMES[name]:
+        for alias in FIELD_ALIASES[name]:
             item.pop(alias, None)
-        item[OUR_NAMES[name][0]] = value
+        item[FIELD_ALIASES[name][0]] = value
     return item
 
 

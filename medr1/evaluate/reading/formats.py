@@ -26,7 +26,7 @@ CHUNK_BYTES = 2 << 20
 CHUNK_ITEMS = 4000
 MAX_LINE = 64 << 20
 """Bytes of a line of JSONL."""
-READ = (
+FORMATS = (
     'medr1\'s results.json, {"results": [...]} as the original and its inference.py write it, '
     "a list of such items, one item a line in .jsonl, lmms-eval's sample logs, and .csv, .tsv and "
     ".parquet with named columns"
@@ -144,7 +144,7 @@ def _document(path: Path) -> tuple[dict[str, Any], list[Any]]:
             hint = f" It is an object with the keys: {', '.join(document)[:200] or 'none'}."
             if "n-samples" in document:
                 hint += " It looks like lmms-eval's summary; its --log_samples writes the answers."
-        raise InputError(f"{path} holds no list of results.{hint} Read are: {READ}.")
+        raise InputError(f"{path} holds no list of results.{hint} Read are: {FORMATS}.")
     schema = document.get("schema", RESULTS_SCHEMA)
     if schema != RESULTS_SCHEMA:
         raise InputError(
