@@ -154,7 +154,7 @@ def open_results(
 
 def _has_no_names(chunk: Chunk) -> bool:
     """Whether nothing tells which question its first item is about."""
-    _, prediction = next(chunk.parsed(whole=False))
+    _, prediction = next(chunk.parse(complete=False))
     return not prediction.sample.id and not prediction.sample.question
 
 
