@@ -63,7 +63,7 @@ def fetch(
     folder = Path(output_dir or ("data" if is_data else "checkpoints"))
     done = []
     for name in names:
-        wanted = hub.plan(name, folder, is_data=is_data)
+        wanted = hub.plan_fetch(name, folder, is_data=is_data)
         free = hub.require_space(wanted)
         logger.info(
             "%s: %d files, %s, %s of it not here yet; %s free",
@@ -73,7 +73,7 @@ def fetch(
             in_gb(wanted.missing),
             in_gb(free),
         )
-        document = hub.summary(wanted)
+        document = hub.plan_summary(wanted)
         if not dry_run:
             hub.fetch(wanted)
         done.append({"name": name, "fetched": not dry_run, **document})
