@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedConfig, StaticCache
 from transformers.cache_utils import DynamicLayer
 
 BLOCK = 64
-"""Room for so many tokens is added at a time."""
+"""Number of tokens for which room is added at a time."""
 STATIC_BLOCK = 256
 """A static cache's length is a multiple of this, so that longer prompts rarely need a new one."""
 
@@ -108,6 +108,6 @@ def repeated_in_static(
 
 
 def _has_room(cache: StaticCache, rows: int, length: int) -> bool:
-    """Whether a cache that was used before fits so many rows and tokens."""
+    """Whether an earlier cache has this number of rows and room for `length` tokens."""
     layer: Any = cache.layers[0]
     return layer.keys.shape[0] == rows and layer.keys.shape[2] >= length

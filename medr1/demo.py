@@ -104,7 +104,7 @@ def run_demo(
     curve: list[dict[str, Any]] = []
 
     def validate(step: int) -> None:
-        curve.append({"step": step, **accuracies(loaded, validation_set)})
+        curve.append({"step": step, **validation_accuracies(loaded, validation_set)})
         values = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
         logger.info("     step %d, validation accuracy: %s", step, values)
 
@@ -153,7 +153,7 @@ def run_and_save(
     return {name: predictions for name, (_, predictions) in runs.items()}
 
 
-def accuracies(loaded: LoadedModel, evaluation_set: EvaluationSet) -> dict[str, float]:
+def validation_accuracies(loaded: LoadedModel, evaluation_set: EvaluationSet) -> dict[str, float]:
     """The accuracy of greedy answers under each protocol, and with shuffled images."""
     predictions = evaluation_set.predictions(loaded)
     shuffled = evaluation_set.shuffled_predictions(loaded)

@@ -47,7 +47,7 @@ MIN_PROBABILITY = 1e-6
 MAX_RESAMPLED_ITEMS = 10_000
 """With more items no interval is computed: it would be narrow, and take minutes."""
 _LEVELS = 128
-"""The bootstrap of a rank statistic uses at most so many distinct confidences."""
+"""Most distinct confidences in the bootstrap of a rank statistic; neighbours are merged."""
 _FEW = f"fewer than {MIN_ITEMS} items have a confidence"
 
 
