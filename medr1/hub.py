@@ -147,7 +147,7 @@ def plan_fetch(name: str, output_dir: Path, *, is_data: bool = False) -> FetchPl
     files = tuple(sorted(selected, key=lambda file: file.name))
     if not files:
         raise InputError(f"{repo} holds no file that medr1 reads; see its page on the hub.")
-    root = output_dir / repo.split("/")[1]
+    root = output_dir / repo.split("/")[1]  # "owner/name" goes to the folder "name"
     return FetchPlan(repo, str(info.sha), folder, files, root, is_data)
 
 
@@ -167,6 +167,7 @@ def _folder(repo: str, requested: str, names: Iterable[str]) -> str:
     """
     if not requested:
         return ""
+    # every folder that a file of the repository is in, at any depth
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."}
     is_short = repo == MED_R1 and "/" not in requested
     if is_short and (usual := f"{DEFAULT_VARIANT}/{requested}") in folders:
@@ -186,6 +187,7 @@ def _folder(repo: str, requested: str, names: Iterable[str]) -> str:
 
 def require_space(plan: FetchPlan) -> int:
     """The free bytes of the disk it goes to; OutputError if the missing files do not fit."""
+    # the folder may not exist yet: its nearest existing parent is on the same disk
     existing = plan.root.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -265,6 +267,7 @@ def _refusal(repo: str, error: Exception, is_data: bool) -> Medr1Error:
         )
     if isinstance(error, OSError) and error.errno is not None and error.filename:
         return OutputError(f"cannot write {error.filename}: {error.strerror}.")
+    # anything else, such as a broken connection: the first line of its text
     reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return InputError(
         f"{repo} could not be fetched ({reason[:200]}). Check the network, then run the same "

@@ -207,7 +207,8 @@ def load_model(
         path: The folder of a model or a LoRA adapter; an adapter is loaded with its base.
         device: See `choose_device`.
         dtype: See `choose_dtype`.
-        attention: "sdpa" or "eager"; None for the device's default, see `choose_attention`.
+        attention: Attention implementation, such as "sdpa"; None for the device's default, see
+            `choose_attention`.
         allow_template: Whether an unknown chat template is accepted; see
             `require_known_template`.
         offline: Whether an adapter's base may not be downloaded.
@@ -223,34 +224,38 @@ def load_model(
     """
     import torch
 
-    target = choose_device(device)
-    kind = choose_dtype(dtype, target)
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
     base = path
     if is_adapter(path):
-        read_adapter(path)
+        read_adapter(path)  # refuse an invalid adapter before its base is searched or downloaded
         if quantization is not None:
             raise InputError(
                 f"checkpoint {path} is an adapter, which cannot be merged into fewer bits. "
                 f"Merge it first: medr1 merge {path} --output-dir DIR"
             )
         base = find_base(path, offline=offline)
+    # the files are checked before they are used: first the sizes, then the chat template
     require_sound(base)
     processor = load_processor(path, base)
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
-    model = load_weights(base, kind, attention or choose_attention(target), target, quantization)
+    model = load_weights(
+        base, torch_dtype, attention or choose_attention(torch_device), torch_device, quantization
+    )
     if base != path:
         model = apply_adapter(model, path, base, merge=merge)
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
+    # prompts of a batch have to end at the same position, where the completions begin
     processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, target)
-    if quantization is None:
-        model.to(target)
+    limit_pixels(processor, torch_device)
+    if quantization is None:  # else the weights are on the device already
+        model.to(torch_device)
     model.eval()
     require_answer(model, processor, path)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
-    return LoadedModel(path, model, processor, info, target, kind)
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
 
 
 def load_outline(
@@ -269,24 +274,24 @@ def load_outline(
     Raises:
         InputError: If the configuration, the headers of the files or the processor are invalid.
     """
-    target = choose_device(device)
-    kind = choose_dtype(dtype, target)
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
     base = find_base(path, offline=offline) if is_adapter(path) else path
     require_sound(base)
     processor = load_processor(path, base)
     processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, target)
+    limit_pixels(processor, torch_device)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
-    model = outline(resolved_configuration(base), kind)
-    return LoadedModel(path, model, processor, info, target, kind)
+    model = outline(resolved_configuration(base), torch_dtype)
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
 
 
-def outline(config: Any, kind: torch.dtype) -> Any:
+def outline(config: Any, torch_dtype: torch.dtype) -> Any:
     """A model without weights, on torch's meta device.
 
     Args:
         config: A resolved configuration; it is not changed.
-        kind: The dtype of the parameters.
+        torch_dtype: The dtype of the parameters.
     """
     import torch
     from transformers import AutoModelForImageTextToText
@@ -295,15 +300,15 @@ def outline(config: Any, kind: torch.dtype) -> Any:
         # Any attention will do, because an outline computes nothing. from_config writes it into
         # the configuration, which can belong to a model in use: hence the copy.
         return AutoModelForImageTextToText.from_config(
-            deepcopy(config), dtype=kind, attn_implementation="eager"
+            deepcopy(config), dtype=torch_dtype, attn_implementation="eager"
         )
 
 
 def load_weights(
     path: Path,
-    kind: torch.dtype,
+    torch_dtype: torch.dtype,
     attention: str,
-    target: torch.device | None = None,
+    torch_device: torch.device | None = None,
     quantization: BitsAndBytesConfig | None = None,
 ) -> Any:
     """The model of a checkpoint that is no adapter, with the weights of its files.
@@ -312,9 +317,9 @@ def load_weights(
 
     Args:
         path: The checkpoint's folder.
-        kind: The dtype of the parameters.
+        torch_dtype: The dtype of the parameters.
         attention: The attention implementation, such as "sdpa"; kernels from a hub are refused.
-        target: The device, needed with `quantization` only; otherwise the model is on the CPU.
+        torch_device: The device, with `quantization`; without, the model is on the CPU.
         quantization: See `load_model`.
 
     Raises:
@@ -338,10 +343,10 @@ def load_weights(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            dtype=kind,
+            dtype=torch_dtype,
             attn_implementation=attention,
             quantization_config=quantization,
-            device_map=None if quantization is None else {"": target},
+            device_map=None if quantization is None else {"": torch_device},
         )
     model, report = loaded
     _require_complete(path, report)

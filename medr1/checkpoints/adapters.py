@@ -127,6 +127,7 @@ def current_name(name: str) -> str:
     "base_model.model.model.layers.0.x" -> "base_model.model.model.language_model.layers.0.x"
     """
     bare = name.removeprefix(_PREFIX)
+    # older versions had `visual` beside `model`, and the language model directly in `model`
     bare = re.sub(r"^(visual)\.", r"model.\1.", bare)
     bare = re.sub(r"^model\.(layers|embed_tokens|norm)\.", r"model.language_model.\1.", bare)
     return _PREFIX + bare
@@ -158,6 +159,8 @@ def apply_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -
     modules = dict(model.named_modules())
     if missing := sorted(name for name in ranks if name not in modules):
         raise _misfit(folder, base, f"the base has no {missing[0]}")
+    # First the adapter is built with random matrices, then they are replaced by those of the file.
+    # PEFT gets the modules and ranks as plain names, taken from the tensors.
     try:
         settings = LoraConfig(
             **{key: config[key] for key in _APPLIED_SETTINGS if config.get(key) is not None},

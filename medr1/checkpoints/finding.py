@@ -59,6 +59,8 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
     path = Path(name).expanduser()
     if is_checkpoint(path):
         return path
+    # a path wins over a short name, and a short name over the hub, so that nothing is downloaded
+    # that is on the disk
     matches = _by_short_name(name)
     if len(matches) > 1:
         raise InputError(
@@ -113,7 +115,10 @@ def available_checkpoints() -> str:
 
 
 def _is_hub_id(name: str) -> bool:
-    """Whether the name looks like owner/model, and is not a path into a local folder."""
+    """Whether the name looks like owner/model, and is not a path into a local folder.
+
+    So a typing error in "checkpoints/VQA_CT" is reported as such, and not looked up on the hub.
+    """
     owner, _, model = name.partition("/")
     return (
         bool(owner and model)

@@ -31,6 +31,7 @@ def checkpoint_sha256(folder: Path) -> str:
     """One SHA-256 over the names and contents of all loaded files, and of an adapter's base."""
     digest = hashlib.sha256()
     for path in loaded_files(folder):
+        # the zero byte separates name and hash, so that no other name and hash read the same
         digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
     if is_adapter(folder):
         digest.update(checkpoint_sha256(find_base(folder, offline=True)).encode())
@@ -80,5 +81,6 @@ def checksum_faults(folder: Path) -> list[str] | None:
             faults.append(f"{name} is missing")
         elif sha256_of(folder / name) != expected:
             faults.append(f"{name} has changed")
+    # a file that was added counts too, because loading would read it
     present = {path.relative_to(folder).as_posix() for path in loaded_files(folder)}
     return faults + [f"{name} is extra" for name in sorted(present - expected_sums.keys())]

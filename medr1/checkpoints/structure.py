@@ -61,12 +61,14 @@ def weight_files(folder: Path) -> list[Path]:
             f"cannot load the checkpoint {folder}: it holds no {_WEIGHTS}. Other formats can run "
             "code and are not read; fetch it as safetensors."
         )
+    # {"weight_map": {"model.embed_tokens.weight": "model-00001-of-00002.safetensors", ...}}
     document = parse_json(read_text(index), str(index))
     shards = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(shards, dict) or not shards:
         raise InputError(f"{index}: expected a weight_map of tensors to files. Fetch it again.")
     files = []
     for name in sorted(set(map(str, shards.values()))):
+        # a name with a folder in it could lead out of the checkpoint
         if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
             raise InputError(
                 f"{index}: {name!r} is not a safetensors file of this folder. Do not use this "
