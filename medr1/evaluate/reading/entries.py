@@ -177,7 +177,7 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
     if prediction.sample.ground_truth is None:
         raise InputError(
             f"{where}: has no ground truth, so its answer cannot be judged. "
-            f"Add the key 'ground_truth' ({', '.join(GOLD_KEYS)} are read), name its key with "
+            f"Add the key 'ground_truth' (or {' or '.join(GOLD_KEYS[1:])}), name its key with "
             "--map ground_truth=KEY, or give the questions with --data."
         )
 
@@ -185,7 +185,7 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
 def _flattened(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """The entry with the keys of a nested question beside its own.
 
-    {"question": {"image": ..., "question": ...}, "model_output": ...}, as the original's
+    {"question": {"image": ..., "question": ...}, "model_output": ...}, as the authors'
     inference.py writes it -> {"image": ..., "question": ..., "model_output": ...}. A ground truth
     of the entry itself wins over one of the question.
     """

@@ -136,7 +136,10 @@ def apply_temperature(probabilities: Values, temperature: float) -> Values:
 
 
 def mean_nll(probabilities: Values, right: NDArray[np.intp], weights: Values) -> float:
-    """The weighted mean of -ln p(right option), in nats; `right` has the column of that option."""
+    """The weighted mean of -ln p(right option), in nats; `right` has the column of that option.
+
+    Agrees with scikit-learn (`log_loss`).
+    """
     of_right = probabilities[np.arange(len(right)), right]
     return float(np.average(-np.log(np.maximum(of_right, MIN_PROBABILITY)), weights=weights))
 

@@ -5,7 +5,9 @@ the answer changes and in which direction, and the model's confidence. An accura
 fall under perturbation shows robustness only where the model uses the image at all. So the accuracy
 on a grey image ("blind") is reported beside it.
 
-A cell is one perturbation at one severity. A run has one row for each question that was asked: the
+A perturbation with a scale, such as blur, has severities from mild to strong; one without, such as
+another order of the options, has variants, which are numbered like severities. A cell is one
+perturbation at one severity. A run has one row for each question that was asked: the
 clean items first, then every cell's items.
 """
 
@@ -44,7 +46,7 @@ MIN_CALIBRATION = 100
 """With fewer items even a perfectly calibrated model has an ECE far above 0."""
 _FEW = f"fewer than {MIN_ITEMS} items"
 
-_NOTHING_RIGHT = "nothing was right on the items as they are"
+_NOTHING_RIGHT = "no answer to the unperturbed items was right"
 _AGAINST_CLEAN = (
     *("clean_accuracy", "difference", "flip_rate", "right_to_wrong", "wrong_to_right"),
     "relative_drop",
