@@ -94,9 +94,8 @@ def repeated_in_static(
     rows = times * first_layer.keys.shape[0]
     cache = previous
     if cache is None or not _has_room(cache, rows, length):
-        cache = StaticCache(
-            config, max_cache_len=-(-length // STATIC_BLOCK) * STATIC_BLOCK
-        )  # rounded up
+        # -(-a // b) is a / b rounded up
+        cache = StaticCache(config, max_cache_len=-(-length // STATIC_BLOCK) * STATIC_BLOCK)
     cache.reset()
     layer: Any
     source: Any

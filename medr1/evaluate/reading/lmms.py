@@ -79,8 +79,8 @@ def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str,
     if item.get("dataset") is None:
         item["dataset"] = task
     item["ground_truth"] = entry.get("target")
-    # an "image" in `doc` is usually the image itself, not a path; `input_media` has paths or
-    # embedded data: URLs
+    # An "image" that is no text is not a path. Then the paths are in `input_media`, where an
+    # embedded image is a data: URL.
     media = entry.get("input_media")
     if not any(isinstance(item.get(key), str) for key in ("image", "image_path")):
         item.pop("image", None)
@@ -89,7 +89,7 @@ def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str,
     filtered = _texts(entry["filtered_resps"], where, "filtered_resps")
     raw = _texts(entry["resps"], where, "resps") if entry.get("resps") is not None else filtered
     item["model_output"] = raw[0]
-    if filtered[0] != raw[0]:
+    if filtered[0] != raw[0]:  # the filter extracted an answer
         item["extracted_answer"] = filtered[0]
     return item
 
@@ -116,7 +116,8 @@ def _prompt(entry: Mapping[str, Any]) -> str | None:
 def _texts(value: Any, where: str, key: str) -> list[str]:
     """The texts of one question's answers, from "text", ["text", ...] or [["text", ...]].
 
-    InputError for anything else: a task that scores the likelihood of each option has numbers.
+    Several texts are repeats of one request. InputError for anything else, such as the numbers of a
+    task that scores the likelihood of each option.
     """
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]

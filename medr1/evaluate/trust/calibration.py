@@ -75,6 +75,7 @@ def level_contributions(confidence: Values, correct: Values, max_levels: int) ->
     are merged into groups of about equal size.
     """
     values, level = np.unique(confidence, return_inverse=True)
+    # the bootstrap holds a row of levels for each cluster, so their number bounds the memory
     if len(values) > max_levels:
         edges = np.unique(np.quantile(confidence, np.linspace(0, 1, max_levels + 1)[1:-1]))
         level = np.searchsorted(edges, confidence, side="right")
@@ -159,7 +160,6 @@ def fit_temperature(
     from scipy.optimize import minimize_scalar
 
     item_weights = np.ones(len(right)) if weights is None else weights
-
     search = minimize_scalar(
         lambda log_t: mean_nll(
             apply_temperature(probabilities, float(np.exp(log_t))), right, item_weights
