@@ -1,9 +1,11 @@
-"""Caches of keys and values for decoding that do not copy themselves at every token.
+"""Key-value caches for decoding that are not copied at every token.
 
-transformers' DynamicCache makes room for each token by copying all that is cached. In a decoding of
-hundreds of tokens behind a prompt with an image, that is a third of the work.
+During decoding, attention keeps the keys and values of all previous tokens. transformers'
+DynamicCache makes room for each new token by copying everything that is cached. With a prompt that
+holds an image and hundreds of tokens to generate, that is a third of the work. The caches here
+allocate room for many tokens at a time.
 
-Shapes: B rows, H heads, T cached tokens, D the size of a head.
+Shapes: B rows (sequences), H heads, T cached tokens, D the size of a head.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ from transformers import DynamicCache, PreTrainedConfig, StaticCache
 from transformers.cache_utils import DynamicLayer
 
 BLOCK = 64
-"""Tokens that there is made room for at a time."""
+"""Number of tokens for which room is added at a time."""
 STATIC_BLOCK = 256
-"""A static cache has a multiple of so many tokens: longer prompts seldom need another one."""
+"""A static cache's length is a multiple of this, so that longer prompts rarely need a new one."""
 
 
 class BlockwiseLayer(DynamicLayer):
-    """A layer of the cache whose `keys` and `values` are the filled part of larger tensors."""
+    """A layer of the cache whose `keys` and `values` are the filled part of larger tensors.
+
+    `_keys` and `_values` are the larger tensors, (B, H, T + room, D).
+    """
 
     keys: Any
     values: Any
@@ -37,10 +42,10 @@ class BlockwiseLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """All keys and values (B, H, T, D), the given ones behind those that were there."""
+        """As the base class, but new keys and values are written into the room that is left."""
         start = self.keys.shape[-2]
         end = start + key_states.shape[-2]
-        # rows that were repeated or chosen have left the room behind
+        # Repeating or selecting rows makes new tensors without room: `keys` is no longer a view.
         if end > self._keys.shape[-2] or self.keys.data_ptr() != self._keys.data_ptr():
             self._keys, self._values = with_room(self.keys, end), with_room(self.values, end)
         self._keys[..., start:end, :] = key_states
@@ -50,7 +55,7 @@ class BlockwiseLayer(DynamicLayer):
 
 
 def with_room(filled_BHTD: torch.Tensor, end: int) -> torch.Tensor:
-    """The same in a tensor for `end` tokens and a block more."""
+    """A copy in a tensor with room for `end` tokens and a block more."""
     rows, heads, tokens, size = filled_BHTD.shape
     larger = filled_BHTD.new_empty((rows, heads, end + BLOCK, size))
     larger[..., :tokens, :] = filled_BHTD
@@ -58,7 +63,7 @@ def with_room(filled_BHTD: torch.Tensor, end: int) -> torch.Tensor:
 
 
 def grow_in_blocks(cache: DynamicCache) -> None:
-    """Let a filled cache's layers make room block by block; sliding windows stay as they are."""
+    """Make the layers of a filled cache grow by blocks; sliding-window layers are not changed."""
     cache.layers = [
         BlockwiseLayer(layer) if type(layer) is DynamicLayer and layer.is_initialized else layer
         for layer in cache.layers
@@ -72,24 +77,36 @@ def repeated_in_static(
     config: PreTrainedConfig,
     previous: StaticCache | None,
 ) -> StaticCache:
-    """A static cache for `length` tokens that holds each row of a filled cache so many times.
+    """A static cache that holds each row of a filled cache several times.
 
-    `previous` is used again where it has as many rows and enough room: what is compiled for it
-    stays compiled. `config` is that of the text model.
+    Row r of `filled` becomes the rows r * times ... (r + 1) * times - 1: one prompt for each of its
+    completions.
+
+    Args:
+        filled: The cache of the prompts, B rows.
+        times: How often each row is repeated.
+        length: Tokens that the cache must have room for.
+        config: Configuration of the text model.
+        previous: A cache to use again if it has B * times rows and enough room, so that code that
+            was compiled for it stays valid; None to make a new one.
     """
-    first: Any = filled.layers[0]
-    rows = times * first.keys.shape[0]
+    first_layer: Any = filled.layers[0]
+    rows = times * first_layer.keys.shape[0]
     cache = previous
     if cache is None or not _has_room(cache, rows, length):
+        # -(-a // b) is a / b rounded up
         cache = StaticCache(config, max_cache_len=-(-length // STATIC_BLOCK) * STATIC_BLOCK)
     cache.reset()
     layer: Any
-    own: Any
-    for layer, own in zip(cache.layers, filled.layers, strict=True):
-        layer.update(own.keys.repeat_interleave(times, 0), own.values.repeat_interleave(times, 0))
+    source: Any
+    for layer, source in zip(cache.layers, filled.layers, strict=True):
+        layer.update(
+            source.keys.repeat_interleave(times, 0), source.values.repeat_interleave(times, 0)
+        )
     return cache
 
 
 def _has_room(cache: StaticCache, rows: int, length: int) -> bool:
+    """Whether an earlier cache has this number of rows and room for `length` tokens."""
     layer: Any = cache.layers[0]
     return layer.keys.shape[0] == rows and layer.keys.shape[2] >= length

@@ -1,7 +1,7 @@
-"""The embedded chain: evaluate the base, train it with GRPO, evaluate it again, say what changed.
+"""The demo: evaluate the embedded model, train it with GRPO, evaluate it again, and compare.
 
-The model has seen the training images; the test split comes from other regions or scanners of
-mostly the same sources, so the numbers speak of these sources and not of medicine in general.
+The model has seen the training images. The test images come from other regions or scanners, but
+mostly from the same sources. So the numbers hold for these sources, not for medicine in general.
 """
 
 from __future__ import annotations
@@ -30,25 +30,28 @@ from medr1.report.training import write_training_page
 logger = logging.getLogger("medr1")
 
 CONFIGS = {"nothink": "tiny", "think": "tiny-think"}
-"""The prompts that a demo is there for, and its configuration in configs/."""
+"""Prompt -> the name of the demo's configuration in configs/."""
 PROTOCOLS = ("default", "strict")
+"""How answers are judged; both are reported."""
 BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Questions, the same with another's picture each, and how long an answer may be."""
+    """Questions, and the same questions with shuffled images, which show what needs no image."""
 
     questions: Questions
     shuffled: Questions
+    """The same questions, each with the image of another one."""
     decoding: Decoding
+    """Greedy, with a limit on the length."""
 
-    def answers(self, loaded: LoadedModel) -> list[Prediction]:
-        """Greedy answers to all questions."""
+    def predictions(self, loaded: LoadedModel) -> list[Prediction]:
+        """The greedy answers to all questions."""
         return self._predict(loaded, self.questions)
 
-    def answers_shuffled(self, loaded: LoadedModel) -> list[Prediction]:
-        """The same, about the wrong pictures: what is right then, the picture did not give."""
+    def shuffled_predictions(self, loaded: LoadedModel) -> list[Prediction]:
+        """The answers with shuffled images: what is right here did not come from the image."""
         return self._predict(loaded, self.shuffled)
 
     def _predict(self, loaded: LoadedModel, questions: Questions) -> list[Prediction]:
@@ -64,10 +67,17 @@ class EvaluationSet:
 def run_demo(
     output_dir: Path, *, prompt: str = "nothink", seed: int = 0, max_steps: int | None = None
 ) -> dict[str, Any]:
-    """Run the chain into `output_dir` and return the document that `medr1 demo --json` prints.
+    """Run the demo and return the document that `medr1 demo --json` prints.
 
-    Keys: seed, seconds, blind, default and strict (each base, trained, difference),
-    shuffled_images, samples and more; shares in [0, 1].
+    Args:
+        output_dir: Where everything is written: base/, checkpoint/, trained/, demo.json, curve.png.
+        prompt: A key of CONFIGS.
+        seed: Of the training, the shuffled images and the intervals.
+        max_steps: Training steps; None for those of the configuration.
+
+    Returns:
+        seed, prompt, n, blind, default and strict (each with base, trained and difference),
+        shuffled_images, curve, samples, seconds and more; accuracies are in [0, 1].
     """
     from medr1.train.callbacks import EveryNSteps
     from medr1.train.run import train
@@ -94,9 +104,9 @@ def run_demo(
     curve: list[dict[str, Any]] = []
 
     def validate(step: int) -> None:
-        curve.append({"step": step, **shares_right(loaded, validation_set)})
-        said = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
-        logger.info("     step %d, validation accuracy: %s", step, said)
+        curve.append({"step": step, **validation_accuracies(loaded, validation_set)})
+        values = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
+        logger.info("     step %d, validation accuracy: %s", step, values)
 
     every = max(1, config["max_steps"] // 5)
     checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
@@ -116,7 +126,7 @@ def run_demo(
         "samples": before_and_after(base["results"], trained["results"]),
         "seconds": round(time.monotonic() - started, 1),
     }
-    draw(output_dir / "curve.png", document)
+    draw_curve(output_dir / "curve.png", document)
     write_atomic(output_dir / "demo.json", to_json(document))
     return document
 
@@ -124,33 +134,37 @@ def run_demo(
 def run_and_save(
     evaluation_set: EvaluationSet, loaded: LoadedModel, folder: Path, seed: int
 ) -> dict[str, list[Prediction]]:
-    """The test split's answers with its own and with shuffled images, written to result files."""
-    found = {
-        "results": (evaluation_set.questions, evaluation_set.answers(loaded)),
+    """The answers with the right and with shuffled images, which are also written to `folder`.
+
+    Keys: results, results_shuffled_images; the files have the same names.
+    """
+    runs = {
+        "results": (evaluation_set.questions, evaluation_set.predictions(loaded)),
         "results_shuffled_images": (
             evaluation_set.shuffled,
-            evaluation_set.answers_shuffled(loaded),
+            evaluation_set.shuffled_predictions(loaded),
         ),
     }
-    for name, (questions, predictions) in found.items():
+    for name, (questions, predictions) in runs.items():
         meta = manifest(
             loaded, questions, data=name, prompt=None, decoding=evaluation_set.decoding, seed=seed
         )
         write_results(folder / f"{name}.json", meta, predictions)
-    return {name: predictions for name, (_, predictions) in found.items()}
+    return {name: predictions for name, (_, predictions) in runs.items()}
 
 
-def shares_right(loaded: LoadedModel, evaluation_set: EvaluationSet) -> dict[str, float]:
-    """The shares of right greedy answers, while a model is being trained."""
-    predictions, shuffled = evaluation_set.answers(loaded), evaluation_set.answers_shuffled(loaded)
+def validation_accuracies(loaded: LoadedModel, evaluation_set: EvaluationSet) -> dict[str, float]:
+    """The accuracy of greedy answers under each protocol, and with shuffled images."""
+    predictions = evaluation_set.predictions(loaded)
+    shuffled = evaluation_set.shuffled_predictions(loaded)
     return {
-        **{protocol: share_right(predictions, protocol) for protocol in PROTOCOLS},
-        "shuffled_images": share_right(shuffled, "default"),
+        **{protocol: accuracy_under(predictions, protocol) for protocol in PROTOCOLS},
+        "shuffled_images": accuracy_under(shuffled, "default"),
     }
 
 
-def share_right(predictions: Sequence[Prediction], protocol: str) -> float:
-    """The share that the protocol finds right."""
+def accuracy_under(predictions: Sequence[Prediction], protocol: str) -> float:
+    """The accuracy under a protocol, in [0, 1]."""
     return float(judge_all(predictions, Settings(protocol)).correct.mean())
 
 
@@ -160,7 +174,14 @@ def compare(
     training: Questions,
     seed: int,
 ) -> dict[str, Any]:
-    """Base against trained on the test split, beside what needs no image."""
+    """The base model against the trained one on the test split, with what is right without images.
+
+    Args:
+        base: The predictions of the base model, as `run_and_save` returns them.
+        trained: The predictions of the trained model.
+        training: The training questions, on which the blind predictors (no image) are fitted.
+        seed: Of the intervals.
+    """
     before, after = base["results"], trained["results"]
     blind = blind_panel(training.samples, [p.sample for p in after], seed=seed)
     document: dict[str, Any] = {
@@ -170,6 +191,7 @@ def compare(
         "blind": summarize(after, blind=blind, seed=seed)["blind"],
     }
     for protocol in PROTOCOLS:
+        # images of one source are not independent either: the difference is given by source too
         compared = compare_accuracy(before, after, protocol=protocol, seed=seed)
         by_source = compare_accuracy(
             before, after, protocol=protocol, cluster_by="source", seed=seed
@@ -185,7 +207,7 @@ def compare(
 def before_and_after(
     base: Sequence[Prediction], trained: Sequence[Prediction], num_samples: int = 6
 ) -> list[dict[str, Any]]:
-    """A few test items, evenly spaced, with what the model said before and after."""
+    """A few test items, evenly spaced, with the model's output before and after the training."""
     right = [judge_all(predictions).correct for predictions in (base, trained)]
     chosen = range(0, len(base), max(1, len(base) // num_samples))[:num_samples]
     return [
@@ -200,8 +222,13 @@ def before_and_after(
     ]
 
 
-def draw(path: Path, document: dict[str, Any]) -> None:
-    """One picture: validation accuracy by step, and the test split before and after."""
+def draw_curve(path: Path, document: dict[str, Any]) -> None:
+    """Draw the validation accuracy by step, and the test accuracy before and after the training.
+
+    Args:
+        path: Where the PNG is written.
+        document: As `run_demo` returns it.
+    """
     curve, shuffled = document["curve"], "default, images shuffled"
     learning_curve(
         path,

@@ -1,7 +1,8 @@
-"""Loading a checkpoint, completely or not at all, and choosing where and how it runs.
+"""Loading a checkpoint, completely or not at all, and choosing device, dtype and attention.
 
-A checkpoint is a folder with `config.json`, safetensors and a processor. What medr1 writes beside
-them, `medr1.json`, says how it was made and how it answers.
+A checkpoint is a folder with `config.json`, weights as safetensors, and a processor: the tokenizer
+and the image processor. Beside them medr1 writes `medr1.json`: how the checkpoint was made, and
+with which prompt it is to be asked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.checkpoints.adapters import find_base, put_adapter, read_adapter
+from medr1.checkpoints.adapters import apply_adapter, find_base, read_adapter
 from medr1.checkpoints.finding import find_checkpoint, is_adapter
 from medr1.checkpoints.generation import generation_settings
 from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
@@ -64,24 +65,28 @@ __all__ = [
 logger = logging.getLogger("medr1")
 
 CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
+"""The schema of `medr1.json`."""
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+"""The choices of --dtype; see `choose_dtype`."""
 _PROCESSORS = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """How a checkpoint wants to be asked: from its `medr1.json`, else the field's defaults."""
+    """How a checkpoint was trained to be asked, as its `medr1.json` records it."""
 
     prompt: str | None = None
     """A key of prompts.PROMPTS, or a template's text; None where the checkpoint does not say."""
     answer_style: str = "letter"
+    """One of prompts.ANSWER_STYLES."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode with its processor (left padding) and where it runs."""
+    """A model in evaluation mode, with its processor (which pads on the left) and where it runs."""
 
     path: Path
+    """The folder; of an adapter its own, not that of its base."""
     model: Any
     processor: Any
     info: CheckpointInfo
@@ -90,7 +95,7 @@ class LoadedModel:
 
 
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
-    """What `medr1.json` says; the defaults where there is none. InputError for values unknown."""
+    """What `medr1.json` says, or the defaults if there is none; InputError for an invalid value."""
     file = path / "medr1.json"
     if not file.is_file():
         return CheckpointInfo()
@@ -104,9 +109,10 @@ def read_checkpoint_info(path: Path) -> CheckpointInfo:
 
 
 def _recorded_prompt(document: dict[str, Any], file: Path) -> str | None:
-    """The name of the prompt that a `medr1.json` records, or its text where no name stands for it.
+    """The prompt that a `medr1.json` records: its name, or its text if no known prompt has it.
 
-    The text wins: it is what the checkpoint was trained with, whatever its file holds today.
+    If there is a text, it counts and not the name: the checkpoint was trained with it, and the
+    prompt of that name may have changed since.
     """
     name, text = document.get("prompt"), document.get("prompt_text")
     if text is None:
@@ -114,17 +120,20 @@ def _recorded_prompt(document: dict[str, Any], file: Path) -> str | None:
             raise InputError(f"{file}: unknown prompt {name!r}. Known: {', '.join(PROMPTS)}.")
         return name
     if not isinstance(text, str) or text.count("{problem}") != 1:
-        raise InputError(f"{file}: prompt_text does not hold {{problem}} once. Fetch it again.")
+        raise InputError(f"{file}: prompt_text must hold {{problem}} exactly once. Fetch it again.")
     if prompt_sha256(text) != document.get("prompt_sha256"):
         raise InputError(
-            f"{file}: prompt_text is not the text of which prompt_sha256 is the hash: one of them "
-            "was changed. Fetch the checkpoint again."
+            f"{file}: prompt_sha256 is not the hash of prompt_text: one of them was changed. "
+            "Fetch the checkpoint again."
         )
-    return next((known for known, its in PROMPTS.items() if its == text), text)
+    return next((key for key, prompt in PROMPTS.items() if prompt == text), text)
 
 
 def prompt_record(prompt: str | None) -> dict[str, str | None]:
-    """What a `medr1.json` says about a prompt: enough to ask it again without its file."""
+    """The entries of `medr1.json` about a prompt: its name, its text and the text's hash.
+
+    They suffice to use the prompt again without the file that it came from.
+    """
     if prompt is None:
         return {"prompt": None}
     return {
@@ -135,35 +144,49 @@ def prompt_record(prompt: str | None) -> dict[str, str | None]:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device asked for, or the best there is: cuda, then mps, then cpu."""
+    """The device of that name; "auto" is the first that is available of cuda, mps, cpu.
+
+    With several processes (`LOCAL_RANK` is set) each gets a GPU of its own. InputError if the
+    device is not available.
+    """
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     import torch
 
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next((kind for kind, available in here.items() if available), "cpu")
-    if not here.get(name, name == "cpu"):
+        name = next((kind for kind, is_there in available.items() if is_there), "cpu")
+    if not available.get(name, name == "cpu"):
         raise InputError(f"device {name} is not available here. Try --device auto or cpu.")
     if name == "cuda":
         number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if number >= count:
-            raise InputError(f"process {number} has no GPU: {count} are here. Start {count}.")
+            raise InputError(
+                f"process {number} has no GPU: this machine has {count}. Start only {count}."
+            )
         return torch.device("cuda", number)
     return torch.device(name)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype asked for; auto is bfloat16 on a CUDA device that has it and float32 elsewhere."""
+    """The dtype of a name.
+
+    Args:
+        name: One of DTYPES; "auto" is bfloat16 on a CUDA device that supports it, else float32.
+        device: Where the model will run.
+    """
     import torch
 
     if name == "auto":
-        wide = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if wide else torch.float32
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
     return getattr(torch, name)
 
 
 def choose_attention(device: torch.device) -> str:
-    """The attention that is right there: MPS has silent faults on record in its fused one."""
+    """The attention implementation for a device.
+
+    "sdpa" is fused and fast. On MPS it has returned wrong results without an error, so "eager".
+    """
     return "eager" if device.type == "mps" else "sdpa"
 
 
@@ -178,89 +201,129 @@ def load_model(
     quantization: BitsAndBytesConfig | None = None,
     merge: bool = True,
 ) -> LoadedModel:
-    """Load a checkpoint whole, in evaluation mode; an adapter merged into its base.
+    """Load a checkpoint completely, in evaluation mode.
 
-    Without `merge` an adapter lies beside its base's weights, with its dropout (switched off).
-    With `quantization` its linear layers hold 4 or 8 bits a weight: to train an adapter on them.
+    Args:
+        path: The folder of a model or a LoRA adapter; an adapter is loaded with its base.
+        device: See `choose_device`.
+        dtype: See `choose_dtype`.
+        attention: Attention implementation, such as "sdpa"; None for the device's default, see
+            `choose_attention`.
+        allow_template: Whether an unknown chat template is accepted; see
+            `require_known_template`.
+        offline: Whether an adapter's base may not be downloaded.
+        quantization: Loads the linear layers with 4 or 8 bits for each weight, to train an adapter
+            on them; None for full weights. Not for adapters.
+        merge: Whether an adapter is added into its base's weights. If False, it stays beside them,
+            with its dropout (switched off in evaluation mode).
 
-    Raises InputError where a tensor is missing, left over, of another shape or not finite, where a
-    file is damaged or describes more than it holds, where the chat template is not known and not
-    allowed, and where the checkpoint would run code of its own.
+    Raises:
+        InputError: If a tensor is missing, unexpected, of another shape or not finite; if a file
+            is damaged or the configuration describes more than the files hold; if the chat
+            template is unknown and not allowed; if the checkpoint would run code of its own.
     """
     import torch
 
-    target = choose_device(device)
-    kind = choose_dtype(dtype, target)
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
     base = path
     if is_adapter(path):
-        read_adapter(path)
+        read_adapter(path)  # refuse an invalid adapter before its base is searched or downloaded
         if quantization is not None:
             raise InputError(
                 f"checkpoint {path} is an adapter, which cannot be merged into fewer bits. "
                 f"Merge it first: medr1 merge {path} --output-dir DIR"
             )
         base = find_base(path, offline=offline)
+    # the files are checked before they are used: first the sizes, then the chat template
     require_sound(base)
     processor = load_processor(path, base)
     require_known_template(processor, f"checkpoint {path}", allow=allow_template)
-    model = load_weights(base, kind, attention or choose_attention(target), target, quantization)
+    model = load_weights(
+        base, torch_dtype, attention or choose_attention(torch_device), torch_device, quantization
+    )
     if base != path:
-        model = put_adapter(model, path, base, merge=merge)
+        model = apply_adapter(model, path, base, merge=merge)
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
+    # prompts of a batch have to end at the same position, where the completions begin
     processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, target)
-    if quantization is None:
-        model.to(target)
+    limit_pixels(processor, torch_device)
+    if quantization is None:  # else the weights are on the device already
+        model.to(torch_device)
     model.eval()
     require_answer(model, processor, path)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
-    return LoadedModel(path, model, processor, info, target, kind)
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
 
 
 def load_outline(
     path: Path, *, device: str = "auto", dtype: str = "auto", offline: bool = True
 ) -> LoadedModel:
-    """A checkpoint as `load_model` gives it, with all but its weights: for plans.
+    """A checkpoint as `load_model` returns it, but without its weights: to plan a training.
 
-    Its parameters lie on torch's meta device, which has shapes and no memory.
+    Its parameters are on torch's meta device: they have shapes, but no values and no memory.
+
+    Args:
+        path: The folder of a model or a LoRA adapter.
+        device: Where the training would run; see `choose_device`.
+        dtype: See `choose_dtype`.
+        offline: Whether an adapter's base may not be downloaded.
+
+    Raises:
+        InputError: If the configuration, the headers of the files or the processor are invalid.
     """
-    target = choose_device(device)
-    kind = choose_dtype(dtype, target)
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
     base = find_base(path, offline=offline) if is_adapter(path) else path
     require_sound(base)
     processor = load_processor(path, base)
     processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, target)
+    limit_pixels(processor, torch_device)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
-    model = outline(resolved_configuration(base), kind)
-    return LoadedModel(path, model, processor, info, target, kind)
+    model = outline(resolved_configuration(base), torch_dtype)
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
 
 
-def outline(config: Any, kind: torch.dtype) -> Any:
-    """A model of this configuration on torch's meta device."""
+def outline(config: Any, torch_dtype: torch.dtype) -> Any:
+    """A model without weights, on torch's meta device.
+
+    Args:
+        config: A resolved configuration; it is not changed.
+        torch_dtype: The dtype of the parameters.
+    """
     import torch
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        # the plainest attention: an outline computes nothing. It is set in the configuration, which
-        # may be that of a model at work: hence a copy
+        # Any attention will do, because an outline computes nothing. from_config writes it into
+        # the configuration, which can belong to a model in use: hence the copy.
         return AutoModelForImageTextToText.from_config(
-            deepcopy(config), dtype=kind, attn_implementation="eager"
+            deepcopy(config), dtype=torch_dtype, attn_implementation="eager"
         )
 
 
 def load_weights(
     path: Path,
-    kind: torch.dtype,
+    torch_dtype: torch.dtype,
     attention: str,
-    target: torch.device | None = None,
+    torch_device: torch.device | None = None,
     quantization: BitsAndBytesConfig | None = None,
 ) -> Any:
-    """The model of a checkpoint that is no adapter; InputError where it is not complete.
+    """The model of a checkpoint that is no adapter, with the weights of its files.
 
-    Of its generation_config.json it takes what `generation_settings` does, and warns of the rest.
+    Settings in its generation_config.json that `generation_settings` leaves out cause a warning.
+
+    Args:
+        path: The checkpoint's folder.
+        torch_dtype: The dtype of the parameters.
+        attention: The attention implementation, such as "sdpa"; kernels from a hub are refused.
+        torch_device: The device, with `quantization`; without, the model is on the CPU.
+        quantization: See `load_model`.
+
+    Raises:
+        InputError: If a tensor is missing, unexpected or of another shape, or a file is invalid.
     """
     from transformers import AutoModelForImageTextToText, GenerationConfig
 
@@ -270,8 +333,8 @@ def load_weights(
         )
     with CheckpointErrors(f"cannot load the checkpoint {path}"):
         config = resolved_configuration(path, attention)
-        settings, not_taken = generation_settings(path, config)
-        # with output_loading_info it returns a pair, which its annotation does not say
+        settings, warning = generation_settings(path, config)
+        # with output_loading_info it returns (model, report); its annotation says only a model
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             path,
             config=config,
@@ -280,27 +343,37 @@ def load_weights(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            dtype=kind,
+            dtype=torch_dtype,
             attn_implementation=attention,
             quantization_config=quantization,
-            device_map=None if quantization is None else {"": target},
+            device_map=None if quantization is None else {"": torch_device},
         )
     model, report = loaded
     _require_complete(path, report)
-    if not_taken:
-        logger.warning("%s", not_taken)
+    if warning:
+        logger.warning("%s", warning)
     return model
 
 
 def _has_processor(path: Path) -> bool:
-    """Whether the folder has both halves of a processor: for pictures and for text."""
-    pictures = ("preprocessor_config.json", "processor_config.json")
-    text = ("tokenizer.json", "vocab.json")
-    return all(any((path / name).is_file() for name in names) for names in (pictures, text))
+    """Whether the folder has both parts of a processor: for images and for text."""
+    image_files = ("preprocessor_config.json", "processor_config.json")
+    text_files = ("tokenizer.json", "vocab.json")
+    return all(
+        any((path / name).is_file() for name in names) for names in (image_files, text_files)
+    )
 
 
 def load_processor(path: Path, base: Path) -> Any:
-    """The processor in the checkpoint's folder, else that in its base's."""
+    """The processor of a checkpoint: the tokenizer and the image processor.
+
+    Args:
+        path: The checkpoint's folder; an adapter's often has no processor.
+        base: The folder whose processor is used then.
+
+    Raises:
+        InputError: If its files are invalid, or of a class that medr1 does not know.
+    """
     from transformers import AutoProcessor
 
     path = path if _has_processor(path) else base
@@ -309,25 +382,32 @@ def load_processor(path: Path, base: Path) -> Any:
         processor: Any = AutoProcessor.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        if type(processor).__name__ not in _PROCESSORS:  # of another name, it is half of one
+        if type(processor).__name__ not in _PROCESSORS:  # otherwise it lacks the image processor
             raise ValueError(f"processor_class is not one of {', '.join(_PROCESSORS)}")
         return processor
 
 
 def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) -> None:
-    """Write a loaded adapter and its base as one checkpoint, whole or not at all.
+    """Write an adapter that was merged into its base as one checkpoint, completely or not at all.
 
-    Raises InputError where the folder has content and `overwrite` is not given.
+    Args:
+        loaded: The adapter, as `load_model` returns it.
+        folder: Where the checkpoint is written.
+        overwrite: Whether content of the folder may be replaced.
+
+    Raises:
+        InputError: If the folder has content and `overwrite` is False.
+        OutputError: If the files cannot be written.
     """
     if not overwrite:
         prepare_folder(folder, overwrite=False)
     base = find_base(loaded.path, offline=True)
     try:
-        with unfinished_folder(folder) as beside:
-            loaded.model.save_pretrained(beside)
-            loaded.processor.save_pretrained(beside)
+        with unfinished_folder(folder) as temporary:
+            loaded.model.save_pretrained(temporary)
+            loaded.processor.save_pretrained(temporary)
             write_atomic(
-                beside / "medr1.json",
+                temporary / "medr1.json",
                 checkpoint_document(
                     base=base.resolve().name,
                     base_sha256=checkpoint_sha256(base),
@@ -340,9 +420,10 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
                     versions=library_versions(),
                 ),
             )
-            write_checksums(beside)
+            write_checksums(temporary)
+            # only now is the old content removed and the new one put in its place
             prepare_folder(folder, overwrite=overwrite)
-            os.replace(beside, folder)
+            os.replace(temporary, folder)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -350,31 +431,32 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
 
 
 def _require_complete(path: Path, report: dict[str, Any]) -> None:
+    """InputError if transformers' loading report has tensors that do not fit the architecture."""
     faults = {
         kind: sorted(str(key) for key in report.get(f"{kind}_keys") or ())
         for kind in ("missing", "unexpected", "mismatched")
     }
-    said = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
-    if said or report.get("error_msgs"):
+    problems = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
+    if problems or report.get("error_msgs"):
         raise InputError(
-            f"checkpoint {path} does not fit its own architecture: tensors {', '.join(said)}. "
-            "Nothing is guessed; fetch it again."
+            f"checkpoint {path} does not fit its own architecture: tensors "
+            f"{', '.join(problems)}. medr1 does not load it in part; fetch it again."
         )
 
 
 def control_tokens(processor: Any) -> list[str]:
-    """The strings that the tokenizer reads as control, and not as the text they are."""
+    """The strings that the tokenizer turns into special tokens, such as "<|im_end|>", sorted."""
     added = processor.tokenizer.added_tokens_decoder.values()
     return sorted({token.content for token in added if token.special})
 
 
 def checkpoint_document(**values: Any) -> str:
-    """The text of a `medr1.json`."""
+    """The text of a `medr1.json` with these entries."""
     return to_json({"schema": CHECKPOINT_SCHEMA, **values})
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package, None where it is not installed."""
+    """The version of an installed package; None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -384,7 +466,7 @@ def installed_version(package: str) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that decide numbers, for manifests; what is not installed is absent."""
+    """The versions of the libraries that can change results; those not installed are absent."""
     names = ("medr1", "torch", "torchvision", "transformers", "trl", "accelerate", "pillow")
-    found = {name: installed_version(name) for name in names}
-    return {name: version for name, version in found.items() if version is not None}
+    versions = {name: installed_version(name) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}

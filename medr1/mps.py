@@ -1,6 +1,6 @@
-"""What a Mac's graphics device asks for: its memory limits, and images that fit them.
+"""Settings for MPS, PyTorch's backend for the GPU of a Mac: memory limits, and smaller images.
 
-Not tried on a Mac by the developers: the limits follow PyTorch's documentation of MPS.
+The developers have not tried this on a Mac: the limits follow PyTorch's documentation of MPS.
 """
 
 from __future__ import annotations
@@ -15,40 +15,52 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PIXELS = 512 * 28 * 28
-"""What 512 image tokens show; attention over many more has failed on MPS for want of memory."""
+"""Pixels of 512 image tokens; with many more, attention has run out of memory on MPS."""
 HIGH, LOW = "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"
+"""Environment variables of PyTorch: the limit on MPS memory, and where it starts to free memory."""
 
 logger = logging.getLogger("medr1")
 
 
 def mps_environment(
-    platform: str = sys.platform, given: Mapping[str, str] = os.environ
+    platform: str = sys.platform, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """What is set before torch is imported: missing operators on the CPU, memory within the limit.
+    """The environment variables to set before torch is imported.
 
-    Both memory ratios or neither: PyTorch refuses a low one above the high one.
+    Operators that MPS lacks run on the CPU. On a Mac the memory limits are set as well, unless the
+    user has set one of them: PyTorch refuses a low limit above the high one, so both are set or
+    neither.
+
+    Args:
+        platform: As in `sys.platform`; "darwin" is a Mac.
+        environment: The variables that are set already.
     """
     settings = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
-    if platform == "darwin" and HIGH not in given and LOW not in given:
+    if platform == "darwin" and HIGH not in environment and LOW not in environment:
         settings |= {HIGH: "1.0", LOW: "0.9"}
     return settings
 
 
-def unlimited_memory(given: Mapping[str, str] = os.environ) -> str | None:
-    """What is wrong where the limit on MPS memory was lifted, which may crash the system."""
+def unlimited_memory(environment: Mapping[str, str] = os.environ) -> str | None:
+    """A warning if the limit on MPS memory was switched off (0.0), else None."""
     try:
-        lifted = float(given.get(HIGH, "1")) == 0
+        is_unlimited = float(environment.get(HIGH, "1")) == 0
     except ValueError:
         return None
-    if not lifted:
+    if not is_unlimited:
         return None
-    return f"{HIGH}=0.0 lifts the memory limit and may crash the machine; unset it."
+    return f"{HIGH}=0.0 switches the memory limit off and may crash the machine; unset it."
 
 
 def limit_pixels(processor: Any, device: torch.device) -> None:
-    """Make the processor shrink images to what MPS has memory for; any other device: nothing.
+    """On MPS, make the processor shrink images to at most MAX_PIXELS; elsewhere do nothing.
 
-    `size["longest_edge"]` is what is read, and is a number of pixels; `max_pixels` is ignored.
+    Despite its name, `size["longest_edge"]` of the image processor is a number of pixels; it is
+    what counts, and `max_pixels` is ignored.
+
+    Args:
+        processor: Of the checkpoint; it is changed in place.
+        device: Where the model runs.
     """
     if device.type != "mps":
         return

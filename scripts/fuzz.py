@@ -122,14 +122,14 @@ def readers(folder: Path) -> Callable[..., None]:
     from medr1.errors import Medr1Error
     from medr1.evaluate.judging import judge_all
     from medr1.evaluate.metrics import summarize
-    from medr1.evaluate.reading.entries import OUR_NAMES
+    from medr1.evaluate.reading.entries import FIELD_ALIASES
     from medr1.evaluate.results import read_results
     from medr1.files import to_json
     from medr1.records import Prediction, Sample
     from medr1.report.tables import summary_table
 
     ours = (f.name for kind in (Sample, Prediction) for f in fields(kind))
-    keys = [*ours, *sum(OUR_NAMES.values(), ()), "option_A", "option_B", "answer", "success"]
+    keys = [*ours, *sum(FIELD_ALIASES.values(), ()), "option_A", "option_B", "answer", "success"]
     keys += ["doc", "target", "resps", "filtered_resps", "patient"]
     right = {
         "id": "1", "images": ["a.png"], "question": "q", "options": {"A": "x", "B": "y"},

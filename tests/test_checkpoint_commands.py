@@ -48,7 +48,7 @@ def test_a_flipped_byte_is_found(copy):
     file.write_bytes(data)
     result = run("verify", copy)
     assert result.exit_code == 2
-    assert "FAILED bytes: model.safetensors is not what it was" in result.stdout
+    assert "FAILED bytes: model.safetensors has changed" in result.stdout
 
 
 def test_each_fault_fails_its_own_check(copy):
@@ -96,7 +96,7 @@ def test_what_is_not_taken_of_the_generation_settings_is_said(copy):
     file.write_text(json.dumps({**held, "stop_strings": ["the"], "is_assistant": True}))
     result = run("verify", copy)
     assert result.exit_code == 0, result.output
-    said = f"{file}: medr1 does not take stop_strings, is_assistant;"
+    said = f"{file}: medr1 does not use stop_strings, is_assistant;"
     assert f"?      generation: {said}" in result.stdout
     assert said in result.stderr  # the warning of every command that loads it
     file.write_text(json.dumps({**held, "repetition_penalty": 0}))

@@ -219,7 +219,7 @@ def test_a_second_call_downloads_nothing(hub, tmp_path):
 def test_after_a_download_that_broke_off_the_whole_files_are_kept(hub, tmp_path):
     hub.state["cuts"] = 100
     done = fetch(hub, tmp_path, "VQA_CT")
-    assert done.returncode == 2 and "files that arrived whole are kept" in done.stderr
+    assert done.returncode == 2 and "complete files are kept" in done.stderr
     folder = tmp_path / "checkpoints" / "Med-R1" / CT
     assert not (folder / "SHA256SUMS").exists() and (folder / "config.json").exists()
     hub.state["cuts"] = 0

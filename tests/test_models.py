@@ -118,10 +118,10 @@ def test_a_recorded_prompt_is_its_name_or_the_text_that_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"prompt_text": TEXT + " Now."}, "prompt_text is not the text of which prompt_sha256"),
-        ({"prompt_sha256": None}, "prompt_text is not the text of which prompt_sha256"),
-        ({"prompt_text": "Say it."}, "prompt_text does not hold {problem} once"),
-        ({"prompt_text": 3}, "prompt_text does not hold"),
+        ({"prompt_text": TEXT + " Now."}, "prompt_sha256 is not the hash of prompt_text"),
+        ({"prompt_sha256": None}, "prompt_sha256 is not the hash of prompt_text"),
+        ({"prompt_text": "Say it."}, "prompt_text must hold {problem} exactly once"),
+        ({"prompt_text": 3}, "prompt_text must hold"),
         ({"prompt_text": None}, "unknown prompt 'template'"),
         ({"prompt_text": None, "prompt": ["think"]}, "unknown prompt ['think']"),
     ],
@@ -231,7 +231,7 @@ def test_only_what_is_known_is_taken_of_the_generation_settings(
     rewrite(copy / "generation_config.json", **{key: HOSTILE[key]})
     loaded = load_model(copy, device="cpu")
     (warning,) = caplog.messages
-    assert "generation_config.json: medr1 does not take " in warning and warning.isprintable()
+    assert "generation_config.json: medr1 does not use " in warning and warning.isprintable()
     assert key in warning or not key.isprintable()
     decoding = Decoding(max_new_tokens=4)
     found, usual = (
@@ -327,5 +327,5 @@ def test_a_tokenizer_with_a_token_that_the_model_has_not_is_refused(copy):
     """Its end of a turn is renamed: the one that the chat template writes is then a new token."""
     text = (copy / "tokenizer.json").read_text()
     (copy / "tokenizer.json").write_text(text.replace('"<|im_end|>"', '"linear"', 1))
-    with pytest.raises(InputError, match="its tokenizer has a token 683, its model not"):
+    with pytest.raises(InputError, match="its tokenizer has a token 683, its model does not"):
         load_model(copy, device="cpu")

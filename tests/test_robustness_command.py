@@ -114,9 +114,9 @@ def test_given_again_it_has_nothing_to_do_and_another_run_is_refused(done, monke
 def test_few_items_end_in_a_sentence(tmp_path, monkeypatch):
     result = invoke(monkeypatch, tmp_path, *QUICK, "--limit", "12")
     assert result.exit_code == 0, result.stderr
-    assert "too few to say anything" in result.stdout
+    assert "too few for any conclusion" in result.stdout
     page = (tmp_path / "out" / "robustness.html").read_text()
-    assert "too few to say anything" in page and "<polyline" not in page
+    assert "too few for any conclusion" in page and "<polyline" not in page
 
 
 def test_a_dry_run_says_what_would_be_asked(tmp_path):

@@ -1,4 +1,9 @@
-"""A LoRA adapter: read as data, put onto its base whole or not at all, or merged into it."""
+"""LoRA adapters: reading their settings, and applying them to the base model.
+
+A LoRA adapter holds small matrices that are added to some weights of a base model. An adapter is
+applied completely or refused. Its settings are read as plain data: nothing in them is imported or
+run.
+"""
 
 from __future__ import annotations
 
@@ -11,72 +16,97 @@ from medr1.checkpoints.structure import read_configuration, tensor_shapes
 from medr1.errors import InputError
 
 WEIGHTS = "adapter_model.safetensors"
+"""The file of an adapter's tensors."""
 _PREFIX = "base_model.model."
-_PART = re.compile(r"(.+)\.(lora_A|lora_embedding_A)(?:\.weight)?")
-_PLAIN = re.compile(r"[\w.]+")
+"""PEFT puts this before the name of each tensor."""
+_LORA_TENSOR = re.compile(r"(.+)\.(lora_A|lora_embedding_A)(?:\.weight)?")
+_MODULE_NAME = re.compile(r"[\w.]+")
 
-# What decides the numbers, and is handed to peft.
-_USED = (
+# Settings that change what the adapter computes. They are passed to PEFT.
+_APPLIED_SETTINGS = (
     "r", "lora_alpha", "fan_in_fan_out", "bias", "use_rslora", "use_dora", "lora_bias",
     "alpha_pattern", "modules_to_save", "lora_dropout",
 )  # fmt: skip
-# What says how it was trained; the modules are those that the file has tensors for.
-_UNREAD = {
+# Settings that say how it was trained. Which modules it changes is taken from its tensors.
+_IGNORED_SETTINGS = {
     "peft_type", "base_model_name_or_path", "revision", "task_type", "auto_mapping", "peft_version",
     "inference_mode", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
     "rank_pattern", "init_lora_weights", "loftq_config", "megatron_config",
     "megatron_core", "runtime_config", "qalora_group_size", "ensure_weight_tying",
 }  # fmt: skip
-_STARTS = (None, True, False, "gaussian", "orthogonal")
-"""How a training began without changing the base; other ways leave another base than it says."""
+_INITIALISATIONS = (None, True, False, "gaussian", "orthogonal")
+"""Values of init_lora_weights with which the training left the base as it was.
+
+With others the training began by changing the weights of the base, so that the adapter does not fit
+the base that it names.
+"""
 
 
 def find_base(folder: Path, *, offline: bool = False) -> Path:
-    """The folder of an adapter's base: beside the adapter, here, by short name or from the hub."""
+    """The folder of the base model of an adapter.
+
+    Args:
+        folder: The adapter.
+        offline: Whether the network may not be used.
+
+    Returns:
+        The folder that adapter_config.json names: relative to the adapter, else as
+        `find_checkpoint` finds it.
+
+    Raises:
+        InputError: If no base is named, it is not found, or it is an adapter itself.
+    """
     config = read_configuration(folder / "adapter_config.json")
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(name, str) or not name:
         raise InputError(
             f"{folder}/adapter_config.json does not name its base. Add base_model_name_or_path."
         )
-    beside = folder / name
+    relative = folder / name
     try:
         base = (
-            beside
-            if is_checkpoint(beside)
+            relative
+            if is_checkpoint(relative)
             else find_checkpoint(name, offline=offline, revision=str(revision or "") or None)
         )
     except InputError as error:
-        raise InputError(f"adapter {folder}: its base {name} cannot be had: {error}") from None
+        raise InputError(f"adapter {folder}: its base {name} cannot be found: {error}") from None
     if is_adapter(base):
         raise InputError(f"adapter {folder}: its base {base} is an adapter. Merge that one first.")
     return base
 
 
 def read_adapter(folder: Path) -> dict[str, Any]:
-    """The settings of a LoRA adapter; InputError for another kind, or one that medr1 cannot read.
+    """The settings of a LoRA adapter, checked.
 
-    Names for other code to import or to match against are never handed on.
+    InputError for an adapter of another kind, and for a setting that is invalid or that medr1 does
+    not support. Settings that name code to import (auto_mapping) or patterns for the names of
+    modules (target_modules) are never passed on to PEFT. The names in alpha_pattern, which PEFT
+    reads as regular expressions, may only consist of letters, digits, "_" and ".".
     """
     where = folder / "adapter_config.json"
     config = read_configuration(where)
     if config.get("peft_type") != "LORA":
         raise InputError(f"{where}: peft_type {config.get('peft_type')!r} is not LORA.")
-    odd = [key for key, value in config.items() if value and key not in {*_USED, *_UNREAD}]
-    if odd or config.get("init_lora_weights") not in _STARTS:
+    unsupported = [
+        key
+        for key, value in config.items()
+        if value and key not in {*_APPLIED_SETTINGS, *_IGNORED_SETTINGS}
+    ]
+    if unsupported or config.get("init_lora_weights") not in _INITIALISATIONS:
         raise InputError(
-            f"{where}: {(odd or ['init_lora_weights'])[0]} is not supported. Merge the adapter "
-            "with the tool that made it."
+            f"{where}: {(unsupported or ['init_lora_weights'])[0]} is not supported. Merge the "
+            "adapter with the tool that made it."
         )
     if type(config.get("r")) is not int or config["r"] < 1:
         raise InputError(f"{where}: r must be a whole number of at least 1.")
     patterns = {**(config.get("alpha_pattern") or {}), **(config.get("rank_pattern") or {})}
     for name, value in {**patterns, "lora_alpha": config.get("lora_alpha")}.items():
-        if not _PLAIN.fullmatch(name) or type(value) not in (int, float):
+        if not _MODULE_NAME.fullmatch(name) or type(value) not in (int, float):
             raise InputError(f"{where}: {name[:40]!r} must be the name of a module with a number.")
-    share = config.get("lora_dropout") or 0.0
-    if type(share) not in (int, float) or not 0 <= share < 1:
-        raise InputError(f"{where}: lora_dropout must be a share of at least 0 and below 1.")
+    dropout = config.get("lora_dropout") or 0.0
+    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+        raise InputError(f"{where}: lora_dropout must be a number of at least 0 and below 1.")
     if config.get("bias", "none") not in ("none", "all", "lora_only"):
         raise InputError(f"{where}: bias must be none, all or lora_only.")
     saved = config.get("modules_to_save") or []
@@ -91,31 +121,49 @@ def read_adapter(folder: Path) -> dict[str, Any]:
 
 
 def current_name(name: str) -> str:
-    """A tensor's name as today's transformers has it; older ones had no `model.` in front."""
+    """The name of a tensor in today's transformers, for a name of today's or of older versions.
+
+    "base_model.model.visual.x" -> "base_model.model.model.visual.x"
+    "base_model.model.model.layers.0.x" -> "base_model.model.model.language_model.layers.0.x"
+    """
     bare = name.removeprefix(_PREFIX)
+    # older versions had `visual` beside `model`, and the language model directly in `model`
     bare = re.sub(r"^(visual)\.", r"model.\1.", bare)
     bare = re.sub(r"^model\.(layers|embed_tokens|norm)\.", r"model.language_model.\1.", bare)
     return _PREFIX + bare
 
 
-def put_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> Any:
-    """The base model with the adapter merged into its weights; InputError where they do not fit.
+def apply_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> Any:
+    """The base model with an adapter applied.
 
-    Without `merge` it lies beside them, with its dropout.
+    Args:
+        model: The base model; it is changed in place.
+        folder: The adapter.
+        base: The folder of the base model, for error messages.
+        merge: Whether the adapter is added into the weights. If False, its matrices stay beside
+            them as modules of their own, with their dropout.
+
+    Returns:
+        The model; all weights of a merged one can be trained.
+
+    Raises:
+        InputError: If the adapter is invalid, or its tensors do not fit the base.
     """
     from peft import LoraConfig, PeftModel
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     config = read_adapter(folder)
-    held = {current_name(n): shape for n, shape in tensor_shapes(folder / WEIGHTS).items()}
-    ranks = _ranks(held, config, folder)
+    shapes = {current_name(n): shape for n, shape in tensor_shapes(folder / WEIGHTS).items()}
+    ranks = _ranks(shapes, config, folder)
     modules = dict(model.named_modules())
     if missing := sorted(name for name in ranks if name not in modules):
-        raise _misfit(folder, base, f"{missing[0]} is not there")
+        raise _misfit(folder, base, f"the base has no {missing[0]}")
+    # First the adapter is built with random matrices, then they are replaced by those of the file.
+    # PEFT gets the modules and ranks as plain names, taken from the tensors.
     try:
         settings = LoraConfig(
-            **{key: config[key] for key in _USED if config.get(key) is not None},
+            **{key: config[key] for key in _APPLIED_SETTINGS if config.get(key) is not None},
             rank_pattern={re.escape(n): rank for n, rank in ranks.items() if rank != config["r"]},
             target_modules=sorted(ranks),
             init_lora_weights=True,
@@ -123,52 +171,57 @@ def put_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> 
         peft_model = PeftModel(model, settings)
     except (ValueError, TypeError) as error:
         raise _misfit(folder, base, " ".join(str(error).split())[:200]) from None
-    wanted = {
+    # every tensor that PEFT expects has to be in the file with that shape, and no other
+    expected = {
         name: tuple(tensor.shape)
         for name, tensor in get_peft_model_state_dict(
             peft_model, save_embedding_layers=False
         ).items()
     }
-    for name in sorted(wanted.keys() | held.keys()):
-        if wanted.get(name) != held.get(name):
+    for name in sorted(expected.keys() | shapes.keys()):
+        if expected.get(name) != shapes.get(name):
             raise _misfit(
-                folder, base, f"{name} is {held.get(name)}, the base takes {wanted.get(name)}"
+                folder,
+                base,
+                f"{name} has the shape {shapes.get(name)}, the base needs {expected.get(name)}",
             )
     tensors = {current_name(name): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
     set_peft_model_state_dict(peft_model, tensors)
     if not merge:
         return peft_model.get_base_model()
     merged = peft_model.merge_and_unload()  # type: ignore[operator]
-    return merged.requires_grad_(True)  # which PEFT takes from a base: it can be trained again
+    return merged.requires_grad_(True)  # PEFT freezes the base's weights
 
 
-def _ranks(held: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, int]:
-    """Module -> the rank that its tensors have, which must be the one that the settings say."""
+def _ranks(shapes: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, int]:
+    """Module -> rank of its LoRA matrices; InputError where tensors and settings differ in it."""
     ranks = {}
-    for name, shape in held.items():
-        if match := _PART.fullmatch(name):
+    for name, shape in shapes.items():
+        if match := _LORA_TENSOR.fullmatch(name):
             module = match[1].removeprefix(_PREFIX)
-            said = next(
+            # a pattern names a module by its full name or by the last parts of it
+            rank = next(
                 (
-                    rank
-                    for part, rank in (config.get("rank_pattern") or {}).items()
+                    value
+                    for part, value in (config.get("rank_pattern") or {}).items()
                     if module == part or module.endswith("." + part)
                 ),
                 config["r"],
             )
-            if not shape or shape[0] != said:
+            if not shape or shape[0] != rank:
                 raise InputError(
-                    f"adapter {folder}: {name} is {shape}, its settings say rank {said}. "
-                    "Fetch it again."
+                    f"adapter {folder}: {name} has the shape {shape}, its settings say rank "
+                    f"{rank}. Fetch it again."
                 )
-            ranks[module] = said
+            ranks[module] = rank
     if not ranks:
         raise InputError(f"adapter {folder} holds no LoRA tensors. Fetch it again.")
     return ranks
 
 
-def _misfit(folder: Path, base: Path, said: str) -> InputError:
+def _misfit(folder: Path, base: Path, problem: str) -> InputError:
+    """The error that an adapter does not fit its base."""
     return InputError(
-        f"adapter {folder} does not fit its base {base}: {said}. Give it the base it was trained "
-        "on, in adapter_config.json."
+        f"adapter {folder} does not fit its base {base}: {problem}. Name the base it was trained "
+        "on in adapter_config.json."
     )

@@ -1,4 +1,4 @@
-"""From what a user calls a checkpoint to its folder: a path, a short name, a hub id."""
+"""Finding the folder of a checkpoint by the name that a user gives: path, short name or hub id."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from medr1.errors import InputError
 
 _EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints"
+"""The checkpoints that come with medr1."""
 
 MED_R1_NAMES = {
     "VQA_CT": "computed tomography",
@@ -24,41 +25,50 @@ MED_R1_NAMES = {
     "VQA_MR": "Modality Recognition, a question type; VQA_MRI is the modality",
     "VQA_OBA": "Other Biological Attributes",
 }
-"""What the folders of Med-R1's published checkpoints are called after."""
+"""Folder of a published Med-R1 checkpoint -> the modality or question type of its training data."""
 
-
-LOADED = (".safetensors", ".json", ".jinja", ".txt", ".model")
-"""The endings of the files of a checkpoint that are read; none of them can run code."""
+LOADED_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""Suffixes of the files of a checkpoint that are read; none of these formats can run code."""
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds a LoRA adapter, which goes onto a base, and no model of its own."""
+    """Whether the folder holds a LoRA adapter, which needs a base model."""
     return os.path.isfile(folder / "adapter_config.json")
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether the folder holds a model or an adapter."""
+    """Whether the folder holds a complete model or a LoRA adapter."""
     return os.path.isfile(folder / "config.json") or is_adapter(folder)
 
 
 def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: a path, a short name under checkpoints/, or a hub id.
+    """The folder of a checkpoint.
 
-    A short name is the checkpoint's folder or the end of its path. A hub id is downloaded; offline
-    it is looked for among what was downloaded before. Raises InputError, with the checkpoints that
-    are at hand, where there is none of that name, and where a short name stands for several.
+    Args:
+        name: A path; a short name, which is the last folder, or folders, of a path under
+            checkpoints/ ("VQA_CT", "Qwen_2.5_3B_nothink/VQA_CT"); or an id on the Hugging Face hub
+            ("owner/model"), which is downloaded. They are tried in this order.
+        offline: Whether the network may not be used; a hub id is then looked for among earlier
+            downloads.
+        revision: Of the hub id: a branch, tag or commit; None for the newest.
+
+    Raises:
+        InputError: If there is no such checkpoint (the message lists those at hand), or a short
+            name stands for several.
     """
     path = Path(name).expanduser()
     if is_checkpoint(path):
         return path
-    named = _by_short_name(name)
-    if len(named) > 1:
+    # a path wins over a short name, and a short name over the hub, so that nothing is downloaded
+    # that is on the disk
+    matches = _by_short_name(name)
+    if len(matches) > 1:
         raise InputError(
-            f"{name} stands for several checkpoints: {', '.join(map(str, named))}. Give more of "
+            f"{name} stands for several checkpoints: {', '.join(map(str, matches))}. Give more of "
             "the path."
         )
-    if named:
-        return named[0]
+    if matches:
+        return matches[0]
     if os.path.isdir(path):
         raise InputError(
             f"{path} holds neither config.json nor adapter_config.json, so it is not a "
@@ -72,39 +82,43 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
 
 
 def _checkpoints() -> list[Path]:
-    """What lies under checkpoints/ here, or under the embedded one where nothing does."""
+    """The checkpoints under checkpoints/ of the working directory; if none, those of medr1."""
     for root in (Path("checkpoints"), _EMBEDDED):
-        found = {
+        folders = {
             file.parent
             for pattern in ("config.json", "adapter_config.json")
             for file in root.rglob(pattern)
             if not any(part.startswith(".") for part in file.relative_to(root).parts)
         }
-        if found:
-            return sorted(found)
+        if folders:
+            return sorted(folders)
     return []
 
 
 def _by_short_name(name: str) -> list[Path]:
-    wanted = PurePosixPath(name).parts
-    if not wanted or ".." in wanted or name.startswith(("/", "~")):
+    """The checkpoints whose path ends with the name, compared folder by folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith(("/", "~")):
         return []
-    return [folder for folder in _checkpoints() if folder.parts[-len(wanted) :] == wanted]
+    return [folder for folder in _checkpoints() if folder.parts[-len(parts) :] == parts]
 
 
 def available_checkpoints() -> str:
-    """A sentence with the checkpoints at hand, Med-R1's short names explained."""
-    found = _checkpoints()
-    if not found:
+    """A sentence for errors: the checkpoints at hand, with Med-R1's short names explained."""
+    folders = _checkpoints()
+    if not folders:
         return "There are no checkpoints under checkpoints/ here; give the path of one."
-    names = dict.fromkeys(folder.name for folder in found if folder.name in MED_R1_NAMES)
-    said = f"Available under checkpoints/: {', '.join(map(str, found))}."
+    names = dict.fromkeys(folder.name for folder in folders if folder.name in MED_R1_NAMES)
+    available = f"Available under checkpoints/: {', '.join(map(str, folders))}."
     explained = "; ".join(f"{name} = {MED_R1_NAMES[name]}" for name in names)
-    return f"{said} ({explained}.)" if explained else said
+    return f"{available} ({explained}.)" if explained else available
 
 
 def _is_hub_id(name: str) -> bool:
-    """`owner/model`, and not a path into a folder that is here."""
+    """Whether the name looks like owner/model, and is not a path into a local folder.
+
+    So a typing error in "checkpoints/VQA_CT" is reported as such, and not looked up on the hub.
+    """
     owner, _, model = name.partition("/")
     return (
         bool(owner and model)
@@ -115,6 +129,7 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _from_hub(name: str, offline: bool, revision: str | None) -> Path:
+    """The folder of a checkpoint of the hub, which is downloaded; offline an earlier download."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -122,7 +137,7 @@ def _from_hub(name: str, offline: bool, revision: str | None) -> Path:
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=[f"*{ending}" for ending in LOADED],
+            allow_patterns=[f"*{ending}" for ending in LOADED_SUFFIXES],
             ignore_patterns=["*/*"],  # other checkpoints, each as large as this one
             local_files_only=offline,
         )
@@ -139,7 +154,8 @@ def _from_hub(name: str, offline: bool, revision: str | None) -> Path:
         ) from None
     if not is_checkpoint(Path(folder)):
         raise InputError(
-            f"{name} on the hub holds no config.json at its top, so it is not one checkpoint. "
-            f"Download the folder you want to {os.path.join('checkpoints', name)} and name that."
+            f"{name} on the hub holds no config.json at its top, so it is not a single checkpoint. "
+            f"Download the folder you want to {os.path.join('checkpoints', name)} and name its "
+            "path."
         )
     return Path(folder)

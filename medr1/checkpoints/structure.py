@@ -1,4 +1,8 @@
-"""What can be known of a checkpoint before a tensor is allocated, and is refused if it is wrong."""
+"""Checking the files of a checkpoint before a tensor is allocated.
+
+Only JSON files and the headers of safetensors files are read. A checkpoint is refused whose
+configuration is invalid, or describes a model so large that loading it would exhaust the memory.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from medr1.errors import InputError
 from medr1.files import parse_json, read_text
 
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+"""Values of model_type in config.json that medr1 loads."""
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -22,11 +27,15 @@ _CONFIGURATION = (
     "video_preprocessor_config.json",
 )
 _MAX_BYTES = 10_000_000
+"""Of a configuration file."""
 _MAX_LIST = 10_000
-_TIMES_THE_FILES = 2
+"""Elements of a list in a configuration file."""
+_MAX_PARAMETER_RATIO = 2
+"""Parameters that config.json describes, over those that the files hold."""
 
-# The most that each number may be, wherever it stands; each is a whole number of at least 1.
-_MOST = {
+# Key -> the largest valid value, anywhere in a configuration file. Each has to be a whole number of
+# at least 1. The limits are far above those of real models.
+_MAX_VALUES = {
     "num_hidden_layers": 1024, "depth": 1024, "hidden_size": 1 << 16, "embed_dim": 1 << 16,
     "intermediate_size": 1 << 20, "out_hidden_size": 1 << 16, "vocab_size": 1 << 22,
     "num_attention_heads": 1024, "num_key_value_heads": 1024, "num_heads": 1024,
@@ -40,7 +49,10 @@ _MOST = {
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of a checkpoint, all of them in its folder; InputError otherwise."""
+    """The safetensors files of a checkpoint: one file, or the parts that an index lists.
+
+    InputError where there are none, or the index names a file outside the folder or a missing one.
+    """
     if (folder / _WEIGHTS).is_file():
         return [folder / _WEIGHTS]
     index = folder / _INDEX
@@ -49,15 +61,17 @@ def weight_files(folder: Path) -> list[Path]:
             f"cannot load the checkpoint {folder}: it holds no {_WEIGHTS}. Other formats can run "
             "code and are not read; fetch it as safetensors."
         )
+    # {"weight_map": {"model.embed_tokens.weight": "model-00001-of-00002.safetensors", ...}}
     document = parse_json(read_text(index), str(index))
     shards = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(shards, dict) or not shards:
         raise InputError(f"{index}: expected a weight_map of tensors to files. Fetch it again.")
     files = []
     for name in sorted(set(map(str, shards.values()))):
+        # a name with a folder in it could lead out of the checkpoint
         if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
             raise InputError(
-                f"{index}: {name!r} is no safetensors file of this folder. Do not use this "
+                f"{index}: {name!r} is not a safetensors file of this folder. Do not use this "
                 "checkpoint."
             )
         if not (folder / name).is_file():
@@ -67,7 +81,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape, from the header alone; InputError where the file is damaged."""
+    """Tensor name -> shape, from the header alone; InputError if the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -78,7 +92,7 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def require_finite(files: list[Path]) -> int:
-    """How many tensors the files hold; InputError for the first that is not finite."""
+    """The number of tensors in the files; InputError for the first with NaN or infinity."""
     import torch
     from safetensors import safe_open
 
@@ -94,34 +108,36 @@ def require_finite(files: list[Path]) -> int:
 
 
 def require_sound(folder: Path) -> None:
-    """InputError where a checkpoint's configuration is wrong, or asks for more than its files hold.
+    """Refuse a checkpoint whose configuration is invalid, or larger than its files.
 
-    Reads headers and JSON alone: a configuration made to exhaust the memory is refused before it
-    can.
+    Reads only JSON and headers. So a configuration that would exhaust the memory is refused before
+    it is used. InputError says what is wrong.
     """
     files = weight_files(folder)
-    held = sum(math.prod(shape) for file in files for shape in tensor_shapes(file).values())
+    parameters_in_files = sum(
+        math.prod(shape) for file in files for shape in tensor_shapes(file).values()
+    )
     config = read_configurations(folder)["config.json"]
     where = folder / "config.json"
-    kind = config.get("model_type")
-    if kind not in MODEL_TYPES:
+    model_type = config.get("model_type")
+    if model_type not in MODEL_TYPES:
         raise InputError(
-            f"{where}: model_type {str(kind)[:40]!r} is not one that medr1 loads. Choose a "
+            f"{where}: model_type {str(model_type)[:40]!r} is not one that medr1 loads. Choose a "
             f"checkpoint of {', '.join(MODEL_TYPES)}."
         )
     for key in ("quantization_config", "transformers_weights", "is_encoder_decoder"):
         if config.get(key):
             raise InputError(f"{where}: {key} is not supported. Fetch the plain checkpoint.")
-    asked = _parameters(folder, config)
-    if asked > _TIMES_THE_FILES * held:
+    described = _parameters(folder, config)
+    if described > _MAX_PARAMETER_RATIO * parameters_in_files:
         raise InputError(
-            f"{where} describes a model of about {asked:,} parameters, the files hold {held:,}. "
-            "Fetch the checkpoint again."
+            f"{where} describes a model of about {described:,} parameters, the files hold "
+            f"{parameters_in_files:,}. Fetch the checkpoint again."
         )
 
 
 def read_configurations(folder: Path) -> dict[str, dict[str, Any]]:
-    """The folder's configuration by file name; InputError for a list or number out of bounds."""
+    """File name -> content of each configuration file; InputError for a value out of bounds."""
     documents = {name: read_configuration(folder / name) for name in _CONFIGURATION}
     for name, document in documents.items():
         _require_modest(document, str(folder / name))
@@ -129,7 +145,7 @@ def read_configurations(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_configuration(file: Path) -> dict[str, Any]:
-    """A JSON object of a checkpoint; {} where there is no such file, InputError where it is odd."""
+    """The JSON object in a file; {} if there is no such file, InputError if it holds none."""
     if not file.is_file():
         return {}
     if file.stat().st_size > _MAX_BYTES:
@@ -141,7 +157,7 @@ def read_configuration(file: Path) -> dict[str, Any]:
 
 
 def _require_modest(value: Any, where: str, key: str = "") -> None:
-    """InputError for a list too long, and for a number in _MOST that is none or too large."""
+    """InputError for a list that is too long, and for an invalid value of a key in _MAX_VALUES."""
     if isinstance(value, dict):
         for name, inner in value.items():
             _require_modest(inner, where, name)
@@ -150,20 +166,28 @@ def _require_modest(value: Any, where: str, key: str = "") -> None:
             raise InputError(f"{where}: {key} is a list of {len(value):,}. Fetch it again.")
         for inner in value:
             _require_modest(inner, where)
-    elif key in _MOST and value is not None:
-        whole = type(value) is int or (key == "mlp_ratio" and type(value) is float)
-        if not whole or not 1 <= value <= _MOST[key]:
+    elif key in _MAX_VALUES and value is not None:
+        is_number = type(value) is int or (key == "mlp_ratio" and type(value) is float)
+        if not is_number or not 1 <= value <= _MAX_VALUES[key]:
             raise InputError(
                 f"{where}: {key} is {str(value)[:40]!r}, expected a whole number from 1 to "
-                f"{_MOST[key]:,}. Fetch it again."
+                f"{_MAX_VALUES[key]:,}. Fetch it again."
             )
 
 
 def resolved_configuration(folder: Path, attention: str | None = None) -> Any:
-    """What transformers makes of config.json, with this attention and no other.
+    """The configuration that transformers builds from config.json, with a fixed attention.
 
-    config.json can name one too, even a kernel to be run from the hub, and would win over what a
-    `from_pretrained` is asked for: so each is given this. Raises what transformers raises.
+    config.json can name an attention implementation too, even a kernel that is downloaded from the
+    hub and run. It would win over the argument of `from_pretrained`. So every `from_pretrained` is
+    given this configuration.
+
+    Args:
+        folder: The checkpoint.
+        attention: The implementation, such as "sdpa"; None for transformers' default.
+
+    Raises:
+        Exception: What transformers raises; see `CheckpointErrors`.
     """
     from transformers import AutoConfig
 
@@ -173,9 +197,10 @@ def resolved_configuration(folder: Path, attention: str | None = None) -> Any:
 
 
 def _parameters(folder: Path, document: dict[str, Any]) -> int:
-    """About how many parameters the model has that transformers would build of config.json.
+    """About how many parameters the model has that transformers would build from config.json.
 
-    Of the resolved configuration, because what config.json leaves out has defaults of 72B models.
+    The resolved configuration counts: for what config.json leaves out, transformers has the values
+    of models of 72B parameters.
     """
     with CheckpointErrors(f"{folder / 'config.json'} is not valid"):
         config = resolved_configuration(folder)
@@ -185,7 +210,7 @@ def _parameters(folder: Path, document: dict[str, Any]) -> int:
 
 
 def _require_tokens(document: dict[str, Any], vocabulary: int) -> None:
-    """ValueError where config.json numbers a token that the vocabulary does not have."""
+    """ValueError where a special token in config.json is not in the vocabulary."""
     for key, value in document.items():
         if isinstance(value, dict):
             _require_tokens(value, vocabulary)
@@ -196,19 +221,24 @@ def _require_tokens(document: dict[str, Any], vocabulary: int) -> None:
 
 
 def is_token(value: Any, vocabulary: int) -> bool:
-    """Whether this is the number of a token in a vocabulary of that size."""
+    """Whether a value is a token id.
+
+    Args:
+        value: Anything, as JSON has it.
+        vocabulary: Number of tokens in the vocabulary.
+    """
     return type(value) is int and 0 <= value < vocabulary
 
 
 def _require_whole_heads(config: Any) -> None:
-    """ValueError where the heads do not share out the width."""
+    """ValueError where the number of attention heads does not divide the width."""
     text, vision = config.text_config, config.vision_config
-    shared = text.num_key_value_heads or text.num_attention_heads
-    wide = getattr(vision, "embed_dim", None) or vision.hidden_size
+    kv_heads = text.num_key_value_heads or text.num_attention_heads
+    vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
     ratios = (
         (text.hidden_size, text.num_attention_heads),
-        (text.num_attention_heads, shared),
-        (wide, vision.num_heads),
+        (text.num_attention_heads, kv_heads),
+        (vision_width, vision.num_heads),
     )
     for whole, part in ratios:
         if whole % part:
@@ -216,23 +246,35 @@ def _require_whole_heads(config: Any) -> None:
 
 
 def count_parameters(config: Any) -> int:
-    """About how many parameters a Qwen-VL of this configuration has, within a few per cent."""
-    text, vision = config.text_config, config.vision_config
-    wide, heads = text.hidden_size, text.num_attention_heads
-    shared = text.num_key_value_heads or heads
-    deep = getattr(text, "head_dim", None) or wide // heads
-    layer = 2 * wide * deep * (heads + shared) + 3 * wide * text.intermediate_size
-    tied = getattr(config, "tie_word_embeddings", False)
-    words = text.vocab_size * wide * (1 if tied else 2)
+    """About how many parameters a Qwen-VL of this configuration has, within a few per cent.
 
-    own = getattr(vision, "embed_dim", None) or vision.hidden_size
-    out = getattr(vision, "out_hidden_size", None) or vision.hidden_size
-    inner = getattr(vision, "intermediate_size", None) or int(own * vision.mlp_ratio)
-    gates = 3 if config.model_type == "qwen2_5_vl" else 2
-    block = 4 * own * own + gates * own * inner
-    merged = own * vision.spatial_merge_size**2
+    Counted are the matrices of the language model, its embeddings, and the vision tower. Norms and
+    biases are left out: they are small.
+    """
+    text, vision = config.text_config, config.vision_config
+    width, heads = text.hidden_size, text.num_attention_heads
+    kv_heads = text.num_key_value_heads or heads
+    head_size = getattr(text, "head_dim", None) or width // heads
+    # a layer: queries and output, keys and values, and the three matrices of the MLP
+    layer = 2 * width * head_size * (heads + kv_heads) + 3 * width * text.intermediate_size
+    tied = getattr(config, "tie_word_embeddings", False)
+    embeddings = text.vocab_size * width * (1 if tied else 2)
+
+    # Qwen2-VL, Qwen2.5-VL and Qwen3-VL name the sizes of the vision tower differently
+    vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
+    out_width = getattr(vision, "out_hidden_size", None) or vision.hidden_size
+    mlp_width = getattr(vision, "intermediate_size", None) or int(vision_width * vision.mlp_ratio)
+    mlp_matrices = 3 if config.model_type == "qwen2_5_vl" else 2
+    block = 4 * vision_width * vision_width + mlp_matrices * vision_width * mlp_width
+    # a merger joins neighbouring patches into one token of the language model
+    merged_width = vision_width * vision.spatial_merge_size**2
     mergers = 1 + len(getattr(vision, "deepstack_visual_indexes", None) or ())
-    patches = own * vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    places = (getattr(vision, "num_position_embeddings", None) or 0) * own
-    seeing = vision.depth * block + mergers * merged * (merged + out) + patches + places
-    return text.num_hidden_layers * layer + words + seeing
+    patches = vision_width * vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    positions = (getattr(vision, "num_position_embeddings", None) or 0) * vision_width
+    tower = (
+        vision.depth * block
+        + mergers * merged_width * (merged_width + out_width)
+        + patches
+        + positions
+    )
+    return text.num_hidden_layers * layer + embeddings + tower

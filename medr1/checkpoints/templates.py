@@ -1,4 +1,9 @@
-"""A chat template is a program: it is known by its hash, or tried first where it can do no harm."""
+"""Checking a checkpoint's chat template before it is used.
+
+A chat template turns messages into the text of a prompt. It is a Jinja program that comes with the
+checkpoint, so it can be malicious. Templates with a known hash are accepted. Others are used only
+if the user allows it, after a trial in a child process with limited time and memory.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +23,18 @@ KNOWN_TEMPLATES = {
     # checkpoints/tiny-vl and tiny-vl-letters
     "dbd9b010a433e97abefe83cb9f358824def2d8cce79c78f6ada5bf39eac47194": "medr1",
 }
-"""SHA-256 of a template, without the white space around it -> whose it is."""
+"""SHA-256 of a template without surrounding white space -> the model family that ships it."""
 
 _SECONDS = 2
+"""Processor time for the trial."""
 _MEGABYTES = 512
-_PATIENCE = 120
-"""Wall-clock seconds, the start of the child on a busy machine among them."""
+"""Memory for the trial."""
+_TIMEOUT = 120
+"""Wall-clock seconds for the child process; its start can be slow on a busy machine."""
 
-# The limits are set after the imports, on top of what those took.
-_TRIAL = """
+# The program of the child process. The limits are set after the imports, on top of the time and
+# memory that those took.
+_TRIAL_CODE = """
 import contextlib, resource, sys
 from transformers.utils.chat_template_utils import render_jinja_template
 template = sys.stdin.read()
@@ -46,40 +54,49 @@ sys.exit(0 if len(text) < 100_000 else 3)
 
 
 def template_sha256(template: str) -> str:
-    """The hash that a template is known by."""
+    """The SHA-256 of a template, without surrounding white space."""
     return hashlib.sha256(template.strip().encode()).hexdigest()
 
 
 def require_known_template(processor: Any, where: str, *, allow: bool = False) -> None:
-    """InputError for a chat template that is not known; with `allow` for one that does harm."""
-    held = processor.chat_template
-    templates = held.values() if isinstance(held, dict) else [held] if held else []
-    if not templates or not all(isinstance(template, str) for template in templates):
+    """Refuse a checkpoint whose chat template is not known.
+
+    Args:
+        processor: Of the checkpoint.
+        where: Names the checkpoint in messages.
+        allow: Whether an unknown template is accepted if it renders within the limits.
+
+    Raises:
+        InputError: If there is no template, or it is not accepted.
+    """
+    template = processor.chat_template  # one text, or several by name
+    templates = template.values() if isinstance(template, dict) else [template] if template else []
+    if not templates or not all(isinstance(text, str) for text in templates):
         raise InputError(f"{where} holds no chat template. Fetch the checkpoint again.")
-    for template in templates:
-        if template_sha256(template) in KNOWN_TEMPLATES:
+    for text in templates:
+        if template_sha256(text) in KNOWN_TEMPLATES:
             continue
         if not allow:
             raise InputError(
-                f"{where}: its chat template ({template_sha256(template)[:12]}) is not one that "
+                f"{where}: its chat template ({template_sha256(text)[:12]}) is not one that "
                 "medr1 knows. If you have read it and trust it, add --allow-template."
             )
-        _try(template, where)
+        _try(text, where)
 
 
 def _try(template: str, where: str) -> None:
-    """Render once in a child process with little time and memory; InputError if that fails."""
-    code = _TRIAL.replace("SECONDS", str(_SECONDS)).replace("MEGABYTES", str(_MEGABYTES))
+    """Render the template once in a child process with limits; InputError if that fails."""
+    code = _TRIAL_CODE.replace("SECONDS", str(_SECONDS)).replace("MEGABYTES", str(_MEGABYTES))
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code],
             input=template,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
-        reason = (done.stderr.strip().splitlines() or ["out of time or memory"])[-1]
-        failed = done.returncode != 0
+        reason = (process.stderr.strip().splitlines() or ["out of time or memory"])[-1]
+        failed = process.returncode != 0
     except subprocess.TimeoutExpired:
         failed, reason = True, "out of time"
     if failed:

@@ -1,5 +1,8 @@
-"""What transformers and tokenizers raise on files that are wrong, told in one sentence, and a first
-question to a checkpoint that was loaded: what would fail at every answer fails here.
+"""Errors that the files of a checkpoint cause: told in one sentence, and before the first answer.
+
+`CheckpointErrors` turns what transformers and tokenizers raise on invalid files into an
+`InputError`. `require_answer` runs a loaded model once, so that what would fail at every answer
+fails here.
 """
 
 from __future__ import annotations
@@ -11,44 +14,59 @@ from medr1.errors import InputError
 
 
 class CheckpointErrors:
-    """A block in which a checkpoint is read or used; InputError where its files are not right."""
+    """Context manager for code that reads a checkpoint: errors of its files become an `InputError`.
+
+    `with CheckpointErrors("cannot load x"): ...` raises "cannot load x: <reason>".
+    """
 
     def __init__(self, failure: str) -> None:
         self.failure = failure
 
     def __enter__(self) -> None:
-        """Nothing is to be prepared."""
+        """Do nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, _: Any) -> None:
         from huggingface_hub.errors import StrictDataclassError
         from safetensors import SafetensorError
 
-        usual = (
+        # what the libraries raise on invalid files; anything else is an error of medr1
+        file_errors = (
             OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError,
             ArithmeticError, AssertionError, SafetensorError, StrictDataclassError,
         )  # fmt: skip
         if isinstance(error, InputError) or kind is None:
             return
-        if isinstance(error, usual) or kind is Exception:  # which tokenizers raises as it is
+        if isinstance(error, file_errors) or kind is Exception:  # tokenizers raises plain Exception
             reason = " ".join(str(error).split())[:300] or kind.__name__
             raise InputError(f"{self.failure}: {reason}") from error
 
 
 def require_answer(model: Any, processor: Any, path: Path) -> None:
-    """InputError where the model cannot be asked about a small picture."""
+    """Refuse a model that cannot process a small image and a question mark.
+
+    Args:
+        model: The loaded model.
+        processor: Its processor.
+        path: The checkpoint, for the message.
+
+    Raises:
+        InputError: If the forward pass fails, or the tokenizer has tokens that the model lacks.
+    """
     import torch
     from PIL import Image
 
     weights = model.get_input_embeddings().weight
-    # not where each process holds a share of the weights, nor of what 16 bits alone can compute
+    # Not tried: weights that are split over processes, which are empty here, and attention kernels
+    # that need 16-bit numbers.
     if not weights.numel() or model.config._attn_implementation not in ("sdpa", "eager"):
         return
     with CheckpointErrors(f"cannot use the checkpoint {path}"), torch.inference_mode():
         text = f"<|vision_start|>{processor.image_token}<|vision_end|>?"
-        asked = processor(text=[text], images=[Image.new("RGB", (56, 56))], return_tensors="pt")
+        inputs = processor(text=[text], images=[Image.new("RGB", (56, 56))], return_tensors="pt")
         if (highest := max(processor.tokenizer.get_vocab().values())) >= len(weights):
             raise InputError(
-                f"checkpoint {path}: its tokenizer has a token {highest}, its model not."
+                f"checkpoint {path}: its tokenizer has a token {highest}, its model does not. "
+                "Fetch the checkpoint again."
             )
-        model(**asked.to(weights.device, model.dtype))
-        model.model.rope_deltas = None
+        model(**inputs.to(weights.device, model.dtype))
+        model.model.rope_deltas = None  # the forward pass stored positions of this prompt

@@ -67,7 +67,7 @@ def fetch(
     folder = Path(output_dir or ("data" if is_data else "checkpoints"))
     downloads = []
     for name in names:
-        plan = hub.plan(name, folder, is_data=is_data)
+        plan = hub.plan_fetch(name, folder, is_data=is_data)
         free = hub.require_space(plan)
         logger.info(
             "%s: %d files, %s, %s of it to download; %s free",
@@ -77,7 +77,7 @@ def fetch(
             in_gb(plan.missing),
             in_gb(free),
         )
-        document = hub.summary(plan)
+        document = hub.plan_summary(plan)
         if not dry_run:
             hub.fetch(plan)
         downloads.append({"name": name, "fetched": not dry_run, **document})

@@ -15,13 +15,13 @@ from typing import Any
 
 from medr1.data.readers import Questions
 from medr1.errors import InputError
-from medr1.evaluate.reading.entries import OUR_NAMES, require_columns
-from medr1.evaluate.reading.formats import READ, Chunk, Source
+from medr1.evaluate.reading.entries import FIELD_ALIASES, require_known_columns
+from medr1.evaluate.reading.formats import FORMATS, Chunk, Source
 from medr1.evaluate.reading.matching import Lookup
 from medr1.records import Prediction
 
 __all__ = [
-    "OUR_NAMES",
+    "FIELD_ALIASES",
     "Chunk",
     "ResultFile",
     "Results",
@@ -145,7 +145,7 @@ def open_results(
 
     Args:
         path: The file.
-        columns: Our name of a key (one of OUR_NAMES) -> the file's column or key of that meaning.
+        columns: A name of FIELD_ALIASES -> the file's column or key of that meaning.
         questions: The questions that were answered, for ground truths and whatever else the file
             lacks. Items are matched by id, else by images and question, or by order where the
             file gives neither.
@@ -154,14 +154,14 @@ def open_results(
         InputError: The file is in no known format, holds no results, or does not fit `questions`.
     """
     columns = dict(columns or {})
-    require_columns(columns)
+    require_known_columns(columns)
     notes: tuple[str, ...] = ()
     lookup = Lookup(questions) if questions else None
     source = Source(Path(path), columns, lookup)
     meta, chunks = source.open()
     first = next(chunks, None)  # reads the start of the file, so that errors there come now
     if first is None:
-        raise InputError(f"{path} holds no results. Check that its run was finished. ({READ})")
+        raise InputError(f"{path} holds no results. Check that its run was finished. ({FORMATS})")
     if lookup is not None and _is_anonymous(first):
         # match by order; the file is opened again, since `first` was read without that
         source = replace(source, by_row=True)
@@ -173,7 +173,7 @@ def open_results(
 
 def _is_anonymous(chunk: Chunk) -> bool:
     """Whether its first item has neither an id nor a question to match it by."""
-    _, prediction = next(chunk.parsed(whole=False))
+    _, prediction = next(chunk.parse(complete=False))
     return not prediction.sample.id and not prediction.sample.question
 
 
@@ -204,7 +204,7 @@ def read_results(
 
     Args:
         path: The file.
-        columns: Our name of a key (one of OUR_NAMES) -> the file's column or key of that meaning.
+        columns: A name of FIELD_ALIASES -> the file's column or key of that meaning.
         questions: The questions that were answered, for what the file lacks; see `open_results`.
 
     Raises:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medr1.checkpoints.finding import LOADED
+from medr1.checkpoints.finding import LOADED_SUFFIXES
 from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError, OutputError, StateError
@@ -175,7 +175,7 @@ def require_space(
     numbers for each trained one; what stands beside the weights is as large as in the base.
     """
     saves = save_strategy != "no"
-    beside = sum(p.stat().st_size for p in base.iterdir() if p.suffix in LOADED)
+    beside = sum(p.stat().st_size for p in base.iterdir() if p.suffix in LOADED_SUFFIXES)
     beside -= sum(p.stat().st_size for p in base.glob("*.safetensors"))
     width = {"float32": 4, "float64": 8}.get(plan["weights_dtype"], 2)
     trained = plan["trained_parameters"] * width

@@ -60,7 +60,7 @@ def test_checksums_find_what_is_bad_missing_and_extra(copy):
     (copy / "extra.json").write_text("{}")
     assert checksum_faults(copy) == [
         "generation_config.json is missing",
-        "model.safetensors is not what it was",
+        "model.safetensors has changed",
         "extra.json is extra",
     ]
 

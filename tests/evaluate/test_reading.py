@@ -99,7 +99,7 @@ def test_tsv_and_line_breaks_within_cells(tmp_path):
     [
         ("", "holds no results"),
         ("question,model_output,ground_truth\n", "holds no results"),
-        ("question,question\na,b\n", "'question' stands twice"),
+        ("question,question\na,b\n", "'question' occurs twice"),
         ("prediction,output,ground_truth\na,b,c\n", "prediction=prediction"),
         ("question,ground_truth\na,b\n", r"line 2: has no model output.*--map prediction=KEY"),
         ("question,output,ground_truth\na,b,c\nx,y\n", "line 3: 2 cells for 3 columns"),
@@ -146,7 +146,7 @@ def test_malformed_parquet(tmp_path):
     fails("'model_output' is a number", parquet(path, [without(ROW, model_output=3)]))
     twice = pyarrow.table([["a"], ["b"]], names=["question", "question"])
     pyarrow.parquet.write_table(twice, path)
-    fails("'question' stands twice", path)
+    fails("'question' occurs twice", path)
     whole = parquet(path, [ROW] * 50).read_bytes()
     fails("cannot be read as Parquet", write(path, whole[: len(whole) // 2]))
 
@@ -387,7 +387,7 @@ def test_contradiction(tmp_path, questions):
 def test_items_that_the_data_lacks(tmp_path, questions):
     rows = [{"id": name, "output": "B"} for name in ("q1", "q7", "q2", "q9")]
     path = jsonl(tmp_path / "r.jsonl", *rows)
-    fails("line 2: 2 of 4 items are not.*among the 2 of test.json.*id 'q7'", path,
+    fails("line 2: 2 of 4 items .*the 2 questions of test.json.*id 'q7'", path,
           questions=questions)  # fmt: skip
 
 

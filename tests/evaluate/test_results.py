@@ -169,7 +169,7 @@ def test_malformed(tmp_path, document, said):
         ("id", None, "'id' is null"),
         ("id", 7, "'id' is a number where a text"),
         ("images", "a.png", "'images' is a text where a list"),
-        ("num_tokens", 10**30, "'num_tokens' is 1000000.*it must count tokens"),
+        ("num_tokens", 10**30, "'num_tokens' is 1000000.*it must be a whole number"),
         ("num_tokens", 2.5, "'num_tokens' is 2.5"),
         ("num_tokens", -1, "'num_tokens' is -1"),
         ("images", [1], "in 'images' a value is a number"),

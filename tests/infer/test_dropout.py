@@ -156,5 +156,5 @@ def test_without_dropout_there_is_nothing_to_sample(lora, tiny_model):
 
 @pytest.mark.parametrize("share", [1.0, -0.1, "0.1", True])
 def test_a_share_that_is_none_is_refused(lora, share):
-    with pytest.raises(InputError, match="lora_dropout must be a share"):
+    with pytest.raises(InputError, match="lora_dropout must be a number"):
         lora(share)

@@ -204,7 +204,7 @@ def test_few_items_have_neither_curve_nor_number():
     rows = answers("none", 0, "A" * 12, "x") + answers("jpeg", 1, "B" * 12, "x")
     found = robustness(rows, settings=Settings())
     page = robustness_html(found, thumbnails={})
-    assert Tags(page).charts == 0 and "too few to say anything" in page
+    assert Tags(page).charts == 0 and "too few for any conclusion" in page
     assert sentences(found) == [] and "fewer than 20 items" in page and "<h2>All" not in page
     assert "%" not in robustness_table(found) and "too few" in robustness_table(found)
 

@@ -46,11 +46,11 @@ def gains(tmp_path, monkeypatch):
         )
         exam = EvaluationSet(validation, validation, Decoding(max_new_tokens=16))
         loaded = load_model(config["model_path"], device="cpu")
-        base = exam.answers(loaded)
+        base = exam.predictions(loaded)
         functions = grpo.reward_functions
         monkeypatch.setattr(grpo, "reward_functions", lambda *a, **kw: rewards(functions(*a, **kw)))
         train(loaded, data(training), settings_from(config, tmp_path / "out"))
-        trained = exam.answers(load_model(tmp_path / "out", device="cpu"))
+        trained = exam.predictions(load_model(tmp_path / "out", device="cpu"))
         return {
             name: compare_accuracy(base, trained, protocol=name)["difference"]["value"]
             for name in ENOUGH

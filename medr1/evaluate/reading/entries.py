@@ -1,9 +1,14 @@
-"""One entry of a result file, in anyone's spelling, to a Prediction.
+"""One entry of a result file, in medr1's own or another format, to a `Prediction`.
 
-An entry with all keys of medr1.results/1 is held against that schema; any other is read as the
-readers of data sets read an item, with the model's output beside it, and its answer_type may be
-OPEN or CLOSED in any case (data/items.py). An entry that says it failed is a prediction with an
-error, so that it stays in every denominator.
+An entry is a dictionary: an object of a JSON file, or a row of a table. Two kinds are read:
+
+- medr1's own (schema medr1.results/1), recognised by its required keys: the types of its values
+  are checked.
+- any other: the question is read as the readers of data sets read an item (data/items.py), under
+  any of the key names in FIELD_ALIASES. Its answer_type may be OPEN or CLOSED, in any case.
+
+An entry that says it failed becomes a prediction with an error, not a missing one, so that it
+counts in every denominator.
 """
 
 from __future__ import annotations
@@ -25,8 +30,8 @@ OUTPUT_KEYS = (
     "generated_text",
     "completion",
 )
-"""What a model's text is called where nobody says how; the first is ours."""
-OUR_NAMES: dict[str, tuple[str, ...]] = {
+"""Keys under which a model's output is found without --map; the first is medr1's own."""
+FIELD_ALIASES: dict[str, tuple[str, ...]] = {
     "prediction": OUTPUT_KEYS,
     "ground_truth": GOLD_KEYS,
     "question": QUESTION_KEYS,
@@ -44,15 +49,21 @@ OUR_NAMES: dict[str, tuple[str, ...]] = {
     "finish_reason": ("finish_reason",),
     "error": ("error",),
 }
-"""What --map can name, and the keys that each is read from otherwise."""
+"""Field, as --map names it -> the keys that it is read from without --map.
+
+The first key is the name that the field gets inside this module.
+"""
 _OWN_KEYS = {"id", "images", "question", "answer_type", "model_output"}
-_NOT_OF_THE_SAMPLE = {
+"""An entry with all of these keys is in medr1's own format."""
+_PREDICTION_KEYS = {
     *OUTPUT_KEYS, "extracted_answer", "success", "error", "formatted_question", "finish_reason"
 }  # fmt: skip
+"""Keys of a foreign entry that belong to the prediction and not to the question."""
 _TEXT, _NUMBER, _LIST, _OBJECT = (str,), (int, float), (list,), (dict,)
-_NAMES = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-_NAMES |= {bool: "true or false", type(None): "null"}
-_TYPES: dict[str, tuple[type, ...]] = {
+_TYPE_NAMES = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+_TYPE_NAMES |= {bool: "true or false", type(None): "null"}
+"""JSON types as messages name them."""
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "question", "ground_truth", "answer_type", "question_type"), _TEXT),
     **dict.fromkeys(("modality", "dataset", "model_output", "extracted_answer"), _TEXT),
     **dict.fromkeys(("extraction", "reasoning", "finish_reason"), _TEXT),
@@ -61,23 +72,28 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("options", "metadata", "option_probs", "error"), _OBJECT),
     **dict.fromkeys(("confidence", "num_tokens"), _NUMBER),
 }
-_INNER: dict[str, tuple[type, ...]] = {
+"""Key of medr1's own format -> the Python types that its value may have."""
+_ELEMENT_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _TEXT),
     **dict.fromkeys(("options", "error"), _TEXT),
     "option_probs": _NUMBER,
     "dropout_probs": _OBJECT,
 }
+"""Key of a list or object -> the types that its elements or values may have."""
 
 
-def require_columns(columns: Mapping[str, str]) -> None:
-    """Refuse a --map that names something medr1 does not know."""
+def require_known_columns(columns: Mapping[str, str]) -> None:
+    """Check the --map options (field -> column).
+
+    InputError for a field that does not exist, and for a column that is named twice.
+    """
     for name in columns:
-        if name not in OUR_NAMES:
-            near = get_close_matches(name, OUR_NAMES, n=1)
+        if name not in FIELD_ALIASES:
+            near = get_close_matches(name, FIELD_ALIASES, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(
-                f"--map {name}={columns[name]}: {name!r} is nothing that results have.{hint} "
-                f"There are: {', '.join(OUR_NAMES)}. Any other column is kept as metadata."
+                f"--map {name}={columns[name]}: results have no field {name!r}.{hint} "
+                f"The fields are: {', '.join(FIELD_ALIASES)}. Any other column is kept as metadata."
             )
     for column in columns.values():
         names = [name for name in columns if columns[name] == column]
@@ -86,20 +102,30 @@ def require_columns(columns: Mapping[str, str]) -> None:
 
 
 def table_names(header: Sequence[str], columns: Mapping[str, str], path: str) -> list[str]:
-    """The names that a table's columns are read under, "" for one that --map replaces.
+    """The key under which each column of a table is read; "" for a column that is ignored.
 
-    A, B ... are options where nothing else holds those. Refused is a header that does not say what
-    is what.
+    With the header ["pic", "image", "A", "B"] and {"image": "pic"} the keys are
+    ["image", "", "option_A", "option_B"]: --map replaces the column that is called "image", and A,
+    B ... are options where no column is called "options".
+
+    Args:
+        header: The names of the columns.
+        columns: The --map options: field -> column.
+        path: The file, for error messages.
+
+    Raises:
+        InputError: If a name occurs twice, a mapped column does not exist, or two columns could be
+            the model's output.
     """
-    if twice := sorted({name for name in header if name and header.count(name) > 1}):
-        raise InputError(f"{path}: the column {twice[0]!r} stands twice. Rename one.")
+    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+        raise InputError(f"{path}: the column {repeated[0]!r} occurs twice. Rename one.")
     names = list(header)
     for name, column in columns.items():
         if column not in header:
-            raise missing_column(path, name, column, header)
-        names = ["" if key in OUR_NAMES[name] else key for key in names]
+            raise _missing_column(path, name, column, header)
+        names = ["" if key in FIELD_ALIASES[name] else key for key in names]
     for name, column in columns.items():
-        names[header.index(column)] = OUR_NAMES[name][0]
+        names[header.index(column)] = FIELD_ALIASES[name][0]
     outputs = [name for name in names if name in OUTPUT_KEYS]
     if len(outputs) > 1:
         raise _ambiguous(path, outputs)
@@ -109,93 +135,124 @@ def table_names(header: Sequence[str], columns: Mapping[str, str], path: str) ->
 
 
 def read_entry(
-    entry: Any, where: str, columns: Mapping[str, str], *, whole: bool, own: bool
+    entry: Any, where: str, columns: Mapping[str, str], *, complete: bool, may_be_own: bool
 ) -> Prediction:
-    """The prediction that an entry holds; `columns`: our name -> the key it has there.
+    """One entry of a result file as a prediction.
 
-    With `whole` it has its ground truth, its question unless it failed, and an id; without, a data
-    set is to fill in what is missing, and its id may be "". `own`: it may be medr1.results/1.
+    Args:
+        entry: What the file holds there; anything but a dictionary is refused.
+        where: Its place, for error messages: "r.jsonl, line 3".
+        columns: The --map options: field -> key of the entry.
+        complete: Whether the entry has to hold all that is judged: a ground truth, an id, and a
+            question unless it failed. If False, a data set will complete it; its id may be "".
+        may_be_own: Whether the entry can be in medr1's own format (rows of a table cannot).
+
+    Raises:
+        InputError: If a key is missing or has a value of the wrong type.
     """
     if type(entry) is not dict:
-        raise InputError(f"{where}: {_kind(entry)} where an object is expected.")
+        raise InputError(f"{where}: {_type_name(entry)} where an object is expected.")
     if columns:
         entry = _renamed(entry, columns, where)
-    if own and entry.keys() >= _OWN_KEYS and not answer_class_of(entry["answer_type"]):
-        prediction = _own(entry, where)
+    # answer_type CLOSED or OPEN is a data set's spelling, which medr1's own results do not have
+    if may_be_own and entry.keys() >= _OWN_KEYS and not answer_class_of(entry["answer_type"]):
+        prediction = _read_own(entry, where)
     else:
-        prediction = _foreign(entry, where, whole)
-    if whole:
-        require_gold(prediction, where)
+        prediction = _read_foreign(entry, where, complete)
+    if complete:
+        require_ground_truth(prediction, where)
     return prediction
 
 
-def require_gold(prediction: Prediction, where: str) -> None:
-    """Refuse a prediction that nothing can be held against."""
+def require_ground_truth(prediction: Prediction, where: str) -> None:
+    """Refuse a prediction without a ground truth.
+
+    Args:
+        prediction: What is to be judged.
+        where: Its place in the file, for the message.
+
+    Raises:
+        InputError: If it has none.
+    """
     if prediction.sample.ground_truth is None:
         raise InputError(
             f"{where}: has no ground truth, so its answer cannot be judged. "
-            f"Add the key 'ground_truth' ({', '.join(GOLD_KEYS)} are read), name its key with "
+            f"Add the key 'ground_truth' (or {' or '.join(GOLD_KEYS[1:])}), name its key with "
             "--map ground_truth=KEY, or give the questions with --data."
         )
 
 
-def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry with its question's keys beside its own; its own gold wins over one in there."""
-    inner = entry.get("question")
-    if type(inner) is not dict:
+def _flattened(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry with the keys of a nested question beside its own.
+
+    {"question": {"image": ..., "question": ...}, "model_output": ...}, as the authors'
+    inference.py writes it -> {"image": ..., "question": ..., "model_output": ...}. A ground truth
+    of the entry itself wins over one of the question.
+    """
+    nested = entry.get("question")
+    if type(nested) is not dict:
         return entry
     rest = {key: value for key, value in entry.items() if key != "question"}
     if any(rest.get(key) is not None for key in GOLD_KEYS):
-        inner = {key: value for key, value in inner.items() if key not in GOLD_KEYS}
-    return rest | inner
+        nested = {key: value for key, value in nested.items() if key not in GOLD_KEYS}
+    return rest | nested
 
 
 def _renamed(entry: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
-    """The entry with our names for the keys that --map names, and without what they replace."""
-    flat = _flat(entry)
+    """The entry with the keys that --map names renamed to medr1's, and without other aliases.
+
+    With --map prediction=text, {"text": "A", "response": "B"} -> {"model_output": "A"}.
+    """
+    flat = _flattened(entry)
     item = dict(flat)
-    found = {}
+    mapped = {}
+    # first all values are taken out, then put in: a key may be mapped to a name that another has
     for name, key in columns.items():
         if key in flat:
-            found[name] = flat[key]
+            mapped[name] = flat[key]
         elif not _has_failed(flat):
-            raise missing_column(where, name, key, flat)
+            raise _missing_column(where, name, key, flat)
         item.pop(key, None)
-    for name, value in found.items():
-        for alias in OUR_NAMES[name]:
+    for name, value in mapped.items():
+        for alias in FIELD_ALIASES[name]:
             item.pop(alias, None)
-        item[OUR_NAMES[name][0]] = value
+        item[FIELD_ALIASES[name][0]] = value
     return item
 
 
-def missing_column(where: str, name: str, key: str, there: Any) -> InputError:
+def _missing_column(where: str, name: str, key: str, available: Any) -> InputError:
+    """The error that a column or key named by --map does not exist."""
     return InputError(
         f"{where}: has no {key!r}, which --map names as the {name}; there are: "
-        f"{', '.join(map(str, there))[:200] or 'none'}. Name one of them."
+        f"{', '.join(map(str, available))[:200] or 'none'}. Name one of them."
     )
 
 
 # --- medr1's own ------------------------------------------------------------------------------
 
 
-def _own(entry: Mapping[str, Any], where: str) -> Prediction:
-    """An item of medr1.results/1, its types checked."""
-    for key, types in _TYPES.items():
+def _read_own(entry: Mapping[str, Any], where: str) -> Prediction:
+    """An entry of medr1.results/1 as a prediction; InputError for a value of the wrong type."""
+    for key, types in _FIELD_TYPES.items():
         value = entry.get(key)
         if value is None:
             if key in ("id", "images", "question", "answer_type"):
-                raise InputError(f"{where}: {key!r} is null where {_NAMES[types[0]]} is expected.")
+                raise InputError(
+                    f"{where}: {key!r} is null where {_TYPE_NAMES[types[0]]} is expected."
+                )
             continue
-        if type(value) not in types:
-            _require(value, types, f"{where}: {key!r}")
-        if value and key in _INNER:
-            inner = _INNER[key]
-            for part in value.values() if types is _OBJECT else value:
-                if type(part) not in inner:
-                    _require(part, inner, f"{where}: in {key!r} a value")
-    length = entry.get("num_tokens")
-    if length is not None and not (type(length) is int and 0 <= length < 2**63):
-        raise InputError(f"{where}: 'num_tokens' is {str(length)[:40]}; it must count tokens.")
+        if type(value) not in types:  # saves the call for most values
+            _require_type(value, types, f"{where}: {key!r}")
+        if value and key in _ELEMENT_TYPES:
+            element_types = _ELEMENT_TYPES[key]
+            for element in value.values() if types is _OBJECT else value:
+                if type(element) not in element_types:
+                    _require_type(element, element_types, f"{where}: in {key!r} a value")
+    num_tokens = entry.get("num_tokens")
+    if num_tokens is not None and not (type(num_tokens) is int and 0 <= num_tokens < 2**63):
+        raise InputError(
+            f"{where}: 'num_tokens' is {str(num_tokens)[:40]}; it must be a whole number of tokens."
+        )
     if entry["answer_type"] not in ANSWER_TYPES:
         raise InputError(
             f"{where}: 'answer_type' is {entry['answer_type'][:40]!r}; "
@@ -206,68 +263,75 @@ def _own(entry: Mapping[str, Any], where: str) -> Prediction:
     return prediction_from_dict(entry)
 
 
-def _require(value: Any, types: tuple[type, ...], what: str) -> None:
+def _require_type(value: Any, types: tuple[type, ...], what: str) -> None:
+    """InputError if the value has none of these types; true and false are no numbers."""
     if not isinstance(value, types) or isinstance(value, bool):
-        raise InputError(f"{what} is {_kind(value)} where {_NAMES[types[0]]} is expected.")
+        raise InputError(
+            f"{what} is {_type_name(value)} where {_TYPE_NAMES[types[0]]} is expected."
+        )
 
 
-def _kind(value: Any) -> str:
-    return _NAMES.get(type(value), f"a {type(value).__name__}")
+def _type_name(value: Any) -> str:
+    """The type of a value as a message names it: "a list"."""
+    return _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
 
 
-# --- others' ----------------------------------------------------------------------------------
+# --- other formats ----------------------------------------------------------------------------
 
 
-def _foreign(entry: Mapping[str, Any], where: str, whole: bool) -> Prediction:
-    """{"question": item or text, "ground_truth", "model_output" or "raw_output", ...}."""
-    entry = _flat(entry)
+def _read_foreign(entry: Mapping[str, Any], where: str, complete: bool) -> Prediction:
+    """An entry of any other format: {"question": item or text, "ground_truth", "response", ...}."""
+    entry = _flattened(entry)
     failed = _has_failed(entry)
     output = _output(entry, where, failed)
     extracted = entry.get("extracted_answer")
     if extracted is not None and not isinstance(extracted, str):
-        _require(extracted, _NUMBER, f"{where}: 'extracted_answer'")
+        _require_type(extracted, _NUMBER, f"{where}: 'extracted_answer'")
         extracted = str(extracted)
-    finish = entry.get("finish_reason")
-    if finish is not None:
-        _require(finish, _TEXT, f"{where}: 'finish_reason'")
-    sure = parse_confidence(entry)
-    item = {k: v for k, v in entry.items() if k not in _NOT_OF_THE_SAMPLE and k not in sure}
-    golds = [key for key in GOLD_KEYS if item.get(key) is not None]
-    for key in golds[1:]:
+    finish_reason = entry.get("finish_reason")
+    if finish_reason is not None:
+        _require_type(finish_reason, _TEXT, f"{where}: 'finish_reason'")
+    confidence = _parse_confidence(entry)
+    item = {k: v for k, v in entry.items() if k not in _PREDICTION_KEYS and k not in confidence}
+    # several spellings of the ground truth can stand side by side: the first is read
+    ground_truth_keys = [key for key in GOLD_KEYS if item.get(key) is not None]
+    for key in ground_truth_keys[1:]:
         del item[key]
-    needs = ("question",) if whole and not failed else ()
-    sample, failure = read_item(item, where, needs=needs, hashed=whole, open_is_class=True)
+    needs = ("question",) if complete and not failed else ()
+    sample, failure = read_item(item, where, needs=needs, hashed=complete, open_is_class=True)
     if failure is not None:
         raise InputError(failure.message)
     return Prediction(
         sample,
         model_output=output,
         extracted_answer=extracted,
-        finish_reason=finish,
-        error=Failure("failed", _said(entry.get("error"))) if failed else None,
-        **sure,
+        finish_reason=finish_reason,
+        error=Failure("failed", _error_text(entry.get("error"))) if failed else None,
+        **confidence,
     )
 
 
-def parse_confidence(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What says how sure the answer is, where it is of the type that ours has; else it is metadata.
+def _parse_confidence(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields confidence, option_probs and samples, where they have the types of medr1's own.
 
-    A table's confidence is text, and its blank cells say nothing.
+    A value of another type is left out here, and so is kept as metadata. The cells of a table are
+    text, so a confidence may be a number in text; empty cells are ignored.
     """
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     confidence, shares, samples = (entry.get(k) for k in ("confidence", "option_probs", "samples"))
     if (number := _as_number(confidence)) is not None:
-        found["confidence"] = number
+        fields["confidence"] = number
     if type(shares) is dict:
-        known = {key: value for key, value in shares.items() if value is not None}
-        if known and all(type(value) in _NUMBER for value in known.values()):
-            found["option_probs"] = known
-    if type(samples) is list and samples and all(type(one) is str for one in samples):
-        found["samples"] = tuple(samples)
-    return found
+        present = {key: value for key, value in shares.items() if value is not None}
+        if present and all(type(value) in _NUMBER for value in present.values()):
+            fields["option_probs"] = present
+    if type(samples) is list and samples and all(type(text) is str for text in samples):
+        fields["samples"] = tuple(samples)
+    return fields
 
 
 def _as_number(value: Any) -> float | None:
+    """A number, or a text that is one; None for anything else."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -277,13 +341,14 @@ def _as_number(value: Any) -> float | None:
 
 
 def _has_failed(entry: Mapping[str, Any]) -> bool:
-    """Whether the entry says so; a table says it in words."""
+    """Whether the entry says that it failed; in a table "false" is a text."""
     success = entry.get("success")
-    said = isinstance(success, str) and success.strip().lower() == "false"
-    return success is False or said or entry.get("error") is not None
+    is_false_text = isinstance(success, str) and success.strip().lower() == "false"
+    return success is False or is_false_text or entry.get("error") is not None
 
 
 def _output(entry: Mapping[str, Any], where: str, failed: bool) -> str | None:
+    """The model's text; InputError where there is none, or where two keys hold different texts."""
     keys = [key for key in OUTPUT_KEYS if key in entry]
     if not keys:
         if failed:
@@ -296,21 +361,22 @@ def _output(entry: Mapping[str, Any], where: str, failed: bool) -> str | None:
     output = entry[keys[0]]
     for key in keys:
         if entry[key] is not None:
-            _require(entry[key], _TEXT, f"{where}: {key!r}")
+            _require_type(entry[key], _TEXT, f"{where}: {key!r}")
         if entry[key] != output:
             raise _ambiguous(where, [keys[0], key])
     return output
 
 
 def _ambiguous(where: str, keys: Sequence[str]) -> InputError:
+    """The error that two keys or columns could be the model's output."""
     return InputError(
         f"{where}: {keys[0]!r} and {keys[1]!r} could each be the model's output. Say which it is "
         f"with --map prediction={keys[0]}."
     )
 
 
-def _said(error: Any) -> str:
-    """The text of an error that others wrote."""
+def _error_text(error: Any) -> str:
+    """The text of an entry's error, which may be an object with a message."""
     if isinstance(error, Mapping):
         error = error.get("message")
     return str(error or "no reason given")[:500]

@@ -1,7 +1,8 @@
-"""A result file as chunks: each a few thousand entries, to be parsed where one likes.
+"""A result file as a stream of chunks, each of a few thousand entries.
 
-JSONL, CSV and Parquet are streamed; JSON is read whole. Reading does as little as it can, so that
-one process can feed several that parse.
+JSONL, CSV and Parquet files are streamed; JSON files are read as a whole. Cutting a file into
+chunks does as little work as possible. The expensive part, `Chunk.predictions`, can run in other
+processes, so that one process that reads feeds several that parse.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from typing import Any
 from medr1.data.tables import faults_of_tables
 from medr1.errors import InputError
 from medr1.evaluate.reading import lmms
-from medr1.evaluate.reading.entries import read_entry, require_gold, table_names
+from medr1.evaluate.reading.entries import read_entry, require_ground_truth, table_names
 from medr1.evaluate.reading.matching import Lookup
-from medr1.evaluate.reading.places import ENTRIES, Entry, Row
+from medr1.evaluate.reading.places import ENTRY_READERS, Entry, Row
 from medr1.files import open_file, parse_json, read_text
 from medr1.records import RESULTS_SCHEMA, Prediction
 
 CHUNK_BYTES = 2 << 20
+"""Bytes of a block of JSONL."""
 CHUNK_ITEMS = 4000
+"""Entries of a chunk of any other format."""
 MAX_LINE = 64 << 20
-"""Bytes of a line of JSONL."""
-READ = (
+"""Most bytes of a line of JSONL."""
+FORMATS = (
     'medr1\'s results.json, {"results": [...]} as the original and its inference.py write it, '
     "a list of such items, one item a line in .jsonl, lmms-eval's sample logs, and .csv, .tsv and "
     ".parquet with named columns"
 )
+"""What can be read, for error messages."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,17 @@ class Source:
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Our name -> the key or column it has there."""
+    """The --map options: field of medr1 -> key or column of the file."""
     lookup: Lookup | None = None
+    """The data set that completes the entries; None where they are complete."""
     by_row: bool = False
-    """Whether its items are matched with the data by their order."""
+    """Whether entry n belongs to question n of the data set, because entries name no question."""
 
     def open(self) -> tuple[dict[str, Any], Iterator[Chunk]]:
-        """What the file says of its run, and its chunks, in one pass."""
+        """(what the file says about its run, its chunks in order); the chunks can be read once.
+
+        InputError for a format that is not read.
+        """
         suffix = self.path.suffix.lower()
         if suffix == ".xlsx":
             raise InputError(f"{self.path}: results in .xlsx are not read. Save it as .csv.")
@@ -55,77 +63,88 @@ class Source:
             return {}, _batches(self)
         if suffix in (".csv", ".tsv"):
             return {}, _rows(self, "\t" if suffix == ".tsv" else ",")
-        meta, found = _document(self.path)
+        meta, entries = _document(self.path)
         task = lmms.task_of(self.path, meta)
-        parts = range(0, len(found), CHUNK_ITEMS)
+        starts = range(0, len(entries), CHUNK_ITEMS)
         return meta, (
-            Chunk(self, "items", i + 1, i, found[i : i + CHUNK_ITEMS], task) for i in parts
+            Chunk(self, "items", i + 1, i, entries[i : i + CHUNK_ITEMS], task) for i in starts
         )
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some entries of a file, in order, not parsed yet; it can go to another process."""
+    """Some consecutive entries of a file, not parsed yet; it can be sent to another process."""
 
     source: Source
     kind: str
-    """lines | items | rows | batch: what `content` holds."""
-    first: int
-    """The line, item or row of the first."""
-    row: int
-    """How many entries stand before it; counted only where the data is matched by row."""
+    """What `content` is, a key of `places.ENTRY_READERS`: lines, items, rows or batch."""
+    first_position: int
+    """The number of the first line, item or row, from 1, for error messages."""
+    entries_before: int
+    """How many entries of the file precede the chunk; in JSONL counted only if `by_row`."""
     content: Any
+    """The bytes, list, table rows or Arrow batch; see `places`."""
     task: str | None = None
-    """lmms-eval's."""
+    """The task of a sample log of lmms-eval."""
 
     def entries(self) -> Iterator[Entry]:
-        """Each entry as the file has it, with its place."""
-        return ENTRIES[self.kind](self.content, str(self.source.path), self.first)
+        """Each entry as the file has it, with its place for error messages."""
+        return ENTRY_READERS[self.kind](self.content, str(self.source.path), self.first_position)
 
     def predictions(self) -> list[Prediction]:
-        """Each entry as a prediction that can be judged; InputError: file, place, key.
+        """Each entry as a prediction that can be judged.
 
-        An item without an id has the sample_id of its question; `UniqueIds` tells equal ones apart.
+        InputError, with file, place and key, for one that cannot. An entry without an id gets the
+        `sample_id` of its question; `results.UniqueIds` tells equal ones apart.
         """
         if self.source.lookup is None:
-            return [prediction for _, prediction in self.parsed(whole=True)]
+            return [prediction for _, prediction in self.parse(complete=True)]
         return list(self._matched(self.source.lookup))
 
-    def parsed(self, *, whole: bool) -> Iterator[tuple[str, Prediction]]:
-        """Each entry as a prediction and its place; not `whole` where data will complete it."""
-        own = self.kind not in ("rows", "batch")
-        columns = self.source.columns if own else {}  # a table's header is in our names already
+    def parse(self, *, complete: bool) -> Iterator[tuple[str, Prediction]]:
+        """Each entry as (place, prediction); not `complete` where a data set will complete it."""
+        may_be_own = self.kind not in ("rows", "batch")
+        # the header of a table is renamed already, by `table_names`
+        columns = self.source.columns if may_be_own else {}
         for where, entry in self.entries():
             if lmms.is_sample_log(entry):
                 entry = lmms.item_of(entry, where, self.task)
-            yield where, read_entry(entry, where, columns, whole=whole, own=own)
+            yield (
+                where,
+                read_entry(entry, where, columns, complete=complete, may_be_own=may_be_own),
+            )
 
     def _matched(self, lookup: Lookup) -> Iterator[Prediction]:
-        """The predictions with what the data knows of their samples."""
+        """The predictions, completed from the data set; InputError for one that is not in it."""
         by_row = self.source.by_row
-        for row, (where, prediction) in enumerate(self.parsed(whole=False), start=self.row):
-            place = lookup.find(prediction.sample, row if by_row else None)
-            if place is None:
+        for row, (where, prediction) in enumerate(
+            self.parse(complete=False), start=self.entries_before
+        ):
+            index = lookup.find(prediction.sample, row if by_row else None)
+            if index is None:
                 raise _unmatched(self.source, lookup, where, prediction)
-            prediction = lookup.fill(prediction, place, where)
-            require_gold(prediction, where)
+            prediction = lookup.fill(prediction, index, where)
+            require_ground_truth(prediction, where)
             yield prediction
 
 
 def _unmatched(source: Source, lookup: Lookup, where: str, first: Prediction) -> InputError:
-    """The error about the first item that is not in the data, with how many are not."""
+    """The error about the first entry that is not in the data set, with the number of all such."""
     missing = total = 0
     for chunk in source.open()[1]:
-        for row, (_, prediction) in enumerate(chunk.parsed(whole=False), start=chunk.row):
+        for row, (_, prediction) in enumerate(
+            chunk.parse(complete=False), start=chunk.entries_before
+        ):
             missing += lookup.find(prediction.sample, row if source.by_row else None) is None
             total += 1
     sample = first.sample
-    named = {"id": sample.id, "image": "".join(sample.images[:1]), "question": sample.question}
-    said = ", ".join(f"{name} {value[:80]!r}" for name, value in named.items() if value)
+    names = {"id": sample.id, "image": "".join(sample.images[:1]), "question": sample.question}
+    description = ", ".join(f"{name} {value[:80]!r}" for name, value in names.items() if value)
     return InputError(
-        f"{where}: {missing} of {total} items are not, or not just once, among the "
-        f"{len(lookup.samples)} of {lookup.name}; this is the first ({said or 'without a name'}). "
-        "Give the data that was asked, or give both the same ids."
+        f"{where}: {missing} of {total} items do not match exactly one of the "
+        f"{len(lookup.samples)} questions of {lookup.name}; this is the first "
+        f"({description or 'without id, image or question'}). "
+        "Give the data that the model was asked about, or give both files the same ids."
     )
 
 
@@ -133,10 +152,11 @@ def _unmatched(source: Source, lookup: Lookup, where: str, first: Prediction) ->
 
 
 def _document(path: Path) -> tuple[dict[str, Any], list[Any]]:
-    """(meta, entries) of a JSON file."""
+    """(what it says about its run, entries) of a JSON file; InputError for another structure."""
     document = parse_json(read_text(path), str(path))
     if isinstance(document, list):
         return {}, document
+    # "logs" is the key of lmms-eval before version 0.2.2
     key = "logs" if isinstance(document, dict) and "results" not in document else "results"
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
         hint = ""
@@ -144,7 +164,7 @@ def _document(path: Path) -> tuple[dict[str, Any], list[Any]]:
             hint = f" It is an object with the keys: {', '.join(document)[:200] or 'none'}."
             if "n-samples" in document:
                 hint += " It looks like lmms-eval's summary; its --log_samples writes the answers."
-        raise InputError(f"{path} holds no list of results.{hint} Read are: {READ}.")
+        raise InputError(f"{path} holds no list of results.{hint} medr1 reads: {FORMATS}.")
     schema = document.get("schema", RESULTS_SCHEMA)
     if schema != RESULTS_SCHEMA:
         raise InputError(
@@ -157,31 +177,32 @@ def _document(path: Path) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _lines(source: Source) -> Iterator[Chunk]:
-    """Blocks of whole lines, as bytes."""
+    """Blocks of whole lines of JSONL, as bytes."""
     task = lmms.task_of(source.path, {})
-    number, row, rest = 1, 0, b""
+    line, entries_before, rest = 1, 0, b""
     with open_file(source.path) as file:
-        if file.read(3) != b"\xef\xbb\xbf":
+        if file.read(3) != b"\xef\xbb\xbf":  # a byte order mark, which Windows programs write
             file.seek(0)
         while block := file.read(CHUNK_BYTES):
+            # `rest` is the start of a line whose end has not been read yet
             whole, end, rest = (rest + block).rpartition(b"\n")
             if len(rest) > MAX_LINE:
                 raise InputError(
-                    f"{source.path}, line {number + whole.count(10) + len(end)}: longer than "
+                    f"{source.path}, line {line + whole.count(10) + len(end)}: longer than "
                     f"{MAX_LINE >> 20} MB. Write one item a line."
                 )
             if whole and not whole.isspace():
-                yield Chunk(source, "lines", number, row, whole, task)
-            number += whole.count(b"\n") + len(end)
+                yield Chunk(source, "lines", line, entries_before, whole, task)
+            line += whole.count(b"\n") + len(end)
             if source.by_row:
-                row += sum(1 for line in whole.split(b"\n") if line.strip())
+                entries_before += sum(1 for text in whole.split(b"\n") if text.strip())
     if rest and not rest.isspace():
-        yield Chunk(source, "lines", number, row, rest, task)
+        yield Chunk(source, "lines", line, entries_before, rest, task)
 
 
 def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
-    """Rows of a table of text, each with the line it starts in."""
-    held: list[Row] = []
+    """Rows of a CSV or TSV file, each with the line it starts in (a cell can span lines)."""
+    pending: list[Row] = []
     count = 0
     with io.TextIOWrapper(open_file(source.path), encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -191,11 +212,11 @@ def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
             line = reader.line_num + 1
             for cells in reader:
                 if any(map(str.strip, cells)):
-                    held.append((line, cells))
+                    pending.append((line, cells))
                 line = reader.line_num + 1
-                if len(held) == CHUNK_ITEMS:
-                    yield Chunk(source, "rows", held[0][0], count, (names, held))
-                    count, held = count + len(held), []
+                if len(pending) == CHUNK_ITEMS:
+                    yield Chunk(source, "rows", pending[0][0], count, (names, pending))
+                    count, pending = count + len(pending), []
         except csv.Error as error:
             raise InputError(
                 f"{source.path}, line {reader.line_num}: {error}. Correct it there."
@@ -205,12 +226,12 @@ def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
                 f"{source.path}, after line {reader.line_num}: not UTF-8 text ({error.reason}). "
                 "Save it as UTF-8."
             ) from None
-    if held:
-        yield Chunk(source, "rows", held[0][0], count, (names, held))
+    if pending:
+        yield Chunk(source, "rows", pending[0][0], count, (names, pending))
 
 
 def _batches(source: Source) -> Iterator[Chunk]:
-    """Parts of a Parquet file; columns of pictures stay where they are."""
+    """Record batches of a Parquet file; columns of binary data, such as images, are not read."""
     import pyarrow.parquet
 
     row = 0
@@ -218,19 +239,20 @@ def _batches(source: Source) -> Iterator[Chunk]:
         try:
             parquet = pyarrow.parquet.ParquetFile(file)
             schema = parquet.schema_arrow
-            kept = [f.name for f in schema if not f.name.startswith("__index_level_")]
+            # pandas stores its row index as a column of this name
+            columns = [f.name for f in schema if not f.name.startswith("__index_level_")]
             names = dict(
-                zip(kept, table_names(kept, source.columns, str(source.path)), strict=True)
+                zip(columns, table_names(columns, source.columns, str(source.path)), strict=True)
             )
-            kept = [n for n in kept if names[n] and "binary" not in str(schema.field(n).type)]
-            for batch in parquet.iter_batches(batch_size=CHUNK_ITEMS, columns=kept):
-                named = batch.rename_columns([names[name] for name in batch.schema.names])
-                yield Chunk(source, "batch", row + 1, row, named)
+            columns = [n for n in columns if names[n] and "binary" not in str(schema.field(n).type)]
+            for batch in parquet.iter_batches(batch_size=CHUNK_ITEMS, columns=columns):
+                renamed = batch.rename_columns([names[name] for name in batch.schema.names])
+                yield Chunk(source, "batch", row + 1, row, renamed)
                 row += batch.num_rows
         except InputError:
             raise
         except faults_of_tables() as error:
-            said = " ".join(str(error).split())[:150]
+            reason = " ".join(str(error).split())[:150]
             raise InputError(
-                f"{source.path} cannot be read as Parquet ({said}). Save it again."
+                f"{source.path} cannot be read as Parquet ({reason}). Save it again."
             ) from None

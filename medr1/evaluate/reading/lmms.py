@@ -1,9 +1,14 @@
-"""lmms-eval's sample logs: an entry of theirs to one that `entries` reads.
+"""Sample logs of lmms-eval: converts their entries to ones that `entries` reads.
 
-`*_samples_<task>.jsonl` has {"doc_id", "target", "filtered_resps", "resps"?, "input", the task's
-metrics}; before version 0.2.2 one `<task>.json` had {"args", "model_configs", "logs": [{"doc_id",
-"doc", "target", "arguments", "resps", "filtered_resps", ...}]}. `resps` is what the model said and
-is left out where it equals `filtered_resps`, what a filter made of it.
+lmms-eval is another evaluation toolkit; with --log_samples it writes the answers to each question.
+
+- Since version 0.2.2: a file `*_samples_<task>.jsonl`, each line
+  {"doc_id", "target", "filtered_resps", "resps"?, "input", the task's metrics}.
+- Before: a file `<task>.json` with {"args", "model_configs", "logs": [{"doc_id", "doc", "target",
+  "arguments", "resps", "filtered_resps", ...}]}.
+
+`resps` is the model's output, `filtered_resps` the answer that a filter extracted from it. `resps`
+is absent where both are equal.
 """
 
 from __future__ import annotations
@@ -18,8 +23,19 @@ from medr1.errors import InputError
 
 _FILE = re.compile(r"_samples_(.+)\.jsonl?$")
 _OPTION_LINE = re.compile(r"^[ \t]*([A-H])[.)][ \t]", re.MULTILINE)
-_USED = {"doc_id", "doc", "target", "arguments", "input", "input_media", "resps", "filtered_resps"}
+_CONVERTED = {
+    "doc_id",
+    "doc",
+    "target",
+    "arguments",
+    "input",
+    "input_media",
+    "resps",
+    "filtered_resps",
+}
+"""Keys of an entry that `item_of` converts; the others are kept as metadata."""
 _HASHES = {"doc_hash", "prompt_hash", "target_hash", "token_counts"}
+"""Keys that are dropped."""
 
 
 def is_sample_log(entry: Any) -> bool:
@@ -28,7 +44,12 @@ def is_sample_log(entry: Any) -> bool:
 
 
 def task_of(path: Path, meta: Mapping[str, Any]) -> str | None:
-    """The task that a sample log is of, by what stands in it or by its name."""
+    """The name of a sample log's task; None where neither content nor name holds one.
+
+    Args:
+        path: The file; since version 0.2.2 its name holds the task.
+        meta: The file's content beside its entries; before, it held the task.
+    """
     config = meta.get("model_configs")
     task = config.get("task") if isinstance(config, Mapping) else None
     if isinstance(task, str) and task:
@@ -38,10 +59,19 @@ def task_of(path: Path, meta: Mapping[str, Any]) -> str | None:
 
 
 def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str, Any]:
-    """The entry in the spelling of a data set's item, with the model's output beside it."""
+    """An entry of a sample log as an item of a data set, with the model's output beside it.
+
+    Args:
+        entry: As lmms-eval wrote it.
+        where: Its place, for error messages.
+        task: The name of the task, which becomes the data set's name where the item has none.
+
+    Raises:
+        InputError: If the output is no text.
+    """
     doc = entry.get("doc")
     item = dict(doc) if isinstance(doc, Mapping) else {}
-    item |= {k: v for k, v in entry.items() if k not in _USED and k not in _HASHES}
+    item |= {k: v for k, v in entry.items() if k not in _CONVERTED and k not in _HASHES}
     if not any(item.get(key) for key in (*QUESTION_KEYS,)):
         item["question"] = _prompt(entry)
     if item.get("id") is None and item.get("question_id") is None:
@@ -49,6 +79,8 @@ def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str,
     if item.get("dataset") is None:
         item["dataset"] = task
     item["ground_truth"] = entry.get("target")
+    # An "image" that is no text is not a path. Then the paths are in `input_media`, where an
+    # embedded image is a data: URL.
     media = entry.get("input_media")
     if not any(isinstance(item.get(key), str) for key in ("image", "image_path")):
         item.pop("image", None)
@@ -57,13 +89,17 @@ def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str,
     filtered = _texts(entry["filtered_resps"], where, "filtered_resps")
     raw = _texts(entry["resps"], where, "resps") if entry.get("resps") is not None else filtered
     item["model_output"] = raw[0]
-    if filtered[0] != raw[0]:
+    if filtered[0] != raw[0]:  # the filter extracted an answer
         item["extracted_answer"] = filtered[0]
     return item
 
 
 def _prompt(entry: Mapping[str, Any]) -> str | None:
-    """What the model was asked; behind options, a line each, the instruction is left out."""
+    """The question as the model was given it; None where the entry has none.
+
+    Where it lists options, one a line, the text after the last option is cut off: it is the
+    instruction on how to answer.
+    """
     arguments = entry.get("arguments")
     text = entry.get("input")
     if text is None and isinstance(arguments, list) and arguments:
@@ -78,9 +114,10 @@ def _prompt(entry: Mapping[str, Any]) -> str | None:
 
 
 def _texts(value: Any, where: str, key: str) -> list[str]:
-    """The answers to one question; lists within lists are one request's repeats.
+    """The texts of one question's answers, from "text", ["text", ...] or [["text", ...]].
 
-    A question that was asked once for each option has log-likelihoods in place of a text.
+    Several texts are repeats of one request. InputError for anything else, such as the numbers of a
+    task that scores the likelihood of each option.
     """
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]

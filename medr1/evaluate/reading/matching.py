@@ -1,4 +1,8 @@
-"""What a data set knows of the items of a result file: which sample each is, and what it lacks."""
+"""Completing the items of a result file from the data set whose questions were asked (--data).
+
+For each item, the question of the data set that it answers is found, and what the item lacks (the
+ground truth, the options, the modality ...) is filled in.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,19 @@ from medr1.files import TEMPORARY, lock, remove_unused
 from medr1.records import Prediction, Sample
 
 AMBIGUOUS = -1
+"""In place of an index: several different questions have this key."""
 _PREFIX = "medr1-data-"
-_WITHOUT_IMAGE = ("no_image",)
-"""What may be wrong with a sample of the data whose answer is judged all the same."""
+"""Of the names of temporary files."""
+_HARMLESS_FAILURES = ("no_image",)
+"""Failures of a question that do not prevent judging its answer: the image is not needed for it."""
 
 
 class Lookup:
-    """The samples of a data set, found by id, by images and question, or by row.
+    """Finds the questions of a data set by id, by images and question, or by row.
 
-    Pickled, it is the name of a file that each process reads once: chunks of a large result file
-    go to workers by the hundred, and a data set should not go with each.
+    Pickled, it is only the name of a temporary file, which each process reads once. Hundreds of
+    chunks of a large result file are sent to worker processes, and each chunk refers to its lookup;
+    the data set should not be sent with each.
     """
 
     def __init__(self, questions: Questions) -> None:
@@ -37,70 +44,85 @@ class Lookup:
         self._by_id = {sample.id: i for i, sample in enumerate(self.samples)}
         self._by_key: dict[tuple[Any, ...], int] = {}
         for i, sample in enumerate(self.samples):
+            # also by the question alone, for results that name no image
             for key in {*_keys(sample), *_keys(replace(sample, images=()))}:
                 first = self._by_key.setdefault(key, i)
-                if first != i and not self._alike(first, i):
+                if first != i and not self._same_question(first, i):
                     self._by_key[key] = AMBIGUOUS
         self._file: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
-            for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*{TEMPORARY}"):
-                remove_unused(left)  # of a run that was killed
+            for leftover in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*{TEMPORARY}"):
+                remove_unused(leftover)  # of a run that was killed
             self._file = tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=TEMPORARY)  # noqa: SIM115
+            # the lock shows other runs that the file is in use
             lock(self._file.fileno(), Path(self._file.name))
             pickle.dump({**vars(self), "_file": None}, self._file)
             self._file.flush()
         return _from_file, (self._file.name,)
 
-    def _alike(self, first: int, second: int) -> bool:
-        """Whether two samples are the same question, whatever their ids."""
+    def _same_question(self, first: int, second: int) -> bool:
+        """Whether two samples with an equal key are one question, whatever their ids."""
         if first == AMBIGUOUS:
             return False
         a, b = self.samples[first], self.samples[second]
         return (a.images, a.options, a.ground_truth) == (b.images, b.options, b.ground_truth)
 
     def find(self, sample: Sample, row: int | None) -> int | None:
-        """The place in the data of the sample that an item is about; None where none is.
+        """The index of the data set's question that an item answers; None where there is none.
 
-        By its id, else by its images and question: the paths as written, then the files' names,
-        and the question alone where it names no image, if there is just one such sample. With
-        `row` by that, for a file whose items bring neither.
+        It is found by the item's id, else by its images and question, in this order: the paths as
+        written, the file names, and the question alone where the item names no image. A key that
+        several different questions share finds nothing.
+
+        Args:
+            sample: What the item says about its question.
+            row: The item's position in the file, from 0, for a file whose items have neither ids
+                nor questions: it is the index. None to find by id and question.
         """
         if row is not None:
             if sample.id or sample.question or row >= len(self.samples):
                 return None
             names = image_names(self.samples[row].images)
             return row if not sample.images or image_names(sample.images) == names else None
-        if sample.id and (found := self._by_id.get(sample.id)) is not None:
-            return found
+        if sample.id and (index := self._by_id.get(sample.id)) is not None:
+            return index
         if not sample.question:
             return None
         for key in _keys(sample):
-            if (found := self._by_key.get(key)) is not None:
-                return None if found == AMBIGUOUS else found
+            if (index := self._by_key.get(key)) is not None:
+                return None if index == AMBIGUOUS else index
         return None
 
-    def fill(self, prediction: Prediction, place: int, where: str) -> Prediction:
-        """The prediction with what its sample lacks and the data has; what it has stays.
+    def fill(self, prediction: Prediction, index: int, where: str) -> Prediction:
+        """The prediction, with what its sample lacks taken from the data set.
 
-        Refused are a gold answer that contradicts the data's, and a sample that cannot be used.
+        What the item says itself wins, except for the ground truth, about which both have to agree.
+
+        Args:
+            prediction: As the result file has it.
+            index: Of its question in the data set.
+            where: Its place in the result file, for error messages.
+
+        Raises:
+            InputError: If both have different ground truths, or the question cannot be used.
         """
-        own, data = prediction.sample, self.samples[place]
-        failure = self.failures.get(place)
-        if failure is not None and failure.code not in _WITHOUT_IMAGE:
+        own, data = prediction.sample, self.samples[index]
+        failure = self.failures.get(index)
+        if failure is not None and failure.code not in _HARMLESS_FAILURES:
             raise InputError(f"{where}: its question cannot be used. {failure.message}")
         options = own.options or data.options
-        # without a gold answer the data's type is "open" for want of anything that says more
-        unknown = data.ground_truth is None and data.answer_type == "open"
-        says_type = own.options or unknown
+        # Without a ground truth, the data set's type "open" is only a default.
+        is_default_type = data.ground_truth is None and data.answer_type == "open"
+        keep_own_type = own.options or is_default_type
         sample = Sample(
             id=own.id or data.id,
             images=own.images or data.images,
             question=own.question or data.question,
             options=options,
-            ground_truth=self._gold(own, data, options, where),
-            answer_type=own.answer_type if says_type else data.answer_type,
+            ground_truth=self._ground_truth(own, data, options, where),
+            answer_type=own.answer_type if keep_own_type else data.answer_type,
             question_type=own.question_type or data.question_type,
             modality=own.modality or data.modality,
             dataset=own.dataset or data.dataset,
@@ -108,42 +130,47 @@ class Lookup:
         )
         return replace(prediction, sample=sample)
 
-    def _gold(
+    def _ground_truth(
         self, own: Sample, data: Sample, options: Mapping[str, str], where: str
     ) -> str | None:
-        """The gold answer in the item's own options, where item and data agree about it."""
+        """The ground truth, as a letter of the item's options where it has some.
+
+        InputError where item and data set disagree. The item's options may be in another order than
+        the data set's: "B" of {"A": "CT", "B": "MRI"} is "A" of {"A": "MRI", "B": "CT"}.
+        """
         if data.ground_truth is None:
             return own.ground_truth
-        known = data.ground_truth
-        if own.options:  # the same options may stand in another order
-            text = data.options.get(known, known)
-            known = gold_letter(text, options, text_first=True) or text
+        expected = data.ground_truth
+        if own.options:
+            text = data.options.get(expected, expected)
+            expected = gold_letter(text, options, text_first=True) or text
         if own.ground_truth is None:
-            stated = known
+            stated = expected
         elif options and not own.options:
+            # the item has a letter or a text, and only the data set has the options
             stated = gold_letter(own.ground_truth, options, text_first=False) or own.ground_truth
         else:
             stated = own.ground_truth
-        same = stated == known if options else same_text(stated, known)
-        if not same or (options and known not in options):
+        same = stated == expected if options else same_text(stated, expected)
+        if not same or (options and expected not in options):
             raise InputError(
                 f"{where}: item {(own.id or data.id)[:80]!r} has the ground truth "
                 f"{str(own.ground_truth)[:60]!r}, and {self.name} has {data.ground_truth[:60]!r} "
                 "for it. Correct one of them, or leave --data out."
             )
-        return known
+        return expected
 
 
 @lru_cache(maxsize=1)
 def _from_file(name: str) -> Lookup:
-    """The lookup that another process wrote."""
+    """The lookup that another process pickled into this file."""
     lookup = Lookup.__new__(Lookup)
     vars(lookup).update(pickle.loads(Path(name).read_bytes()))
     return lookup
 
 
 def _keys(sample: Sample) -> list[tuple[Any, ...]]:
-    """What an item may be recognised by, the surest first."""
+    """The keys by which a question is recognised without an id, the most specific first."""
     question = " ".join(sample.question.split())
     if not sample.images:
         return [("question", question)]

@@ -1,4 +1,8 @@
-"""What a chunk holds, to entries: the lines of JSONL, the items of JSON, the rows of a table."""
+"""The content of a chunk as entries, each with its place in the file for error messages.
+
+There is one reader for each kind of content: the lines of JSONL, the items of a JSON list, the rows
+of a CSV file, and the rows of a Parquet file.
+"""
 
 from __future__ import annotations
 
@@ -13,48 +17,75 @@ if TYPE_CHECKING:
     import pyarrow
 
 Entry = tuple[str, Any]
-"""Where it stands, for messages, and what stands there."""
+"""(place, entry): the place is for error messages, such as "r.csv, line 3"."""
 Row = tuple[int, list[str]]
-"""The line that a row of text starts in, and its cells."""
+"""(line, cells) of a row of a CSV file: the line that it starts in, and the texts of its cells."""
 _MISSING = ("", "nan", "NaN")
+"""Cells that hold nothing: empty ones, and what pandas writes for a missing value."""
 _JSON_STARTS = {"options": ("{", "["), "images": ("[",), "image": ('["',), "metadata": ("{",)}
-"""Columns whose cells may hold JSON, and how such a cell starts."""
+"""Column whose cells may hold JSON -> how such a cell starts."""
 
 
 def lines(content: bytes, path: str, first: int) -> Iterator[Entry]:
-    """Each line that is not blank, parsed."""
+    """Each line of JSONL that is not blank, parsed.
+
+    Args:
+        content: Whole lines, as bytes.
+        path: The file, for error messages.
+        first: The number of the first line.
+
+    Raises:
+        InputError: If a line is not JSON or not UTF-8; the entries before it are yielded first.
+    """
     try:
-        text, bad = content.decode("utf-8"), None
-    except UnicodeDecodeError as error:  # what stands before it comes first, as it would alone
+        text, bad_byte = content.decode("utf-8"), None
+    except UnicodeDecodeError as error:
+        # Decode the lines before the bad one, so that an error in them is reported first, as if the
+        # file were read line by line.
         start = content.rfind(b"\n", 0, error.start) + 1
-        text, bad = content[:start].decode("utf-8"), error.start - start
+        text, bad_byte = content[:start].decode("utf-8"), error.start - start
     for number, line in enumerate(text.split("\n"), start=first):
         if line and not line.isspace():
             yield f"{path}, line {number}", parse_json(line, path, first_line=number)
-    if bad is not None:
+    if bad_byte is not None:
         raise InputError(
-            f"{path}, line {first + text.count(chr(10))}: not UTF-8 text (byte {bad} of the line). "
-            "Save it as UTF-8."
+            f"{path}, line {first + text.count(chr(10))}: not UTF-8 text (byte {bad_byte} of the "
+            "line). Save it as UTF-8."
         )
 
 
 def items(content: list[Any], path: str, first: int) -> Iterator[Entry]:
-    """Each item of a list."""
+    """Each item of a JSON list.
+
+    Args:
+        content: The items.
+        path: The file, for error messages.
+        first: The number of the first item.
+    """
     return ((f"{path}, item {n}", item) for n, item in enumerate(content, start=first))
 
 
 def rows(content: tuple[list[str], list[Row]], path: str, first: int) -> Iterator[Entry]:
-    """Each row of text by its columns' names, those without left out.
+    """Each row of a CSV file as a dictionary; columns without a name are left out.
 
-    A blank cell and pandas' nan are missing.
+    An empty cell, and the nan that pandas writes, become None. Cells of options, images and
+    metadata may hold JSON.
+
+    Args:
+        content: The names of the columns ("" for one to be left out), and the rows.
+        path: The file, for error messages.
+        first: Not used: each row has its line.
+
+    Raises:
+        InputError: If a row has another number of cells than there are columns.
     """
-    names, held = content
-    for line, cells in held:
+    names, cell_rows = content
+    for line, cells in cell_rows:
         where = f"{path}, line {line}"
         if len(cells) != len(names):
             raise InputError(
                 f"{where}: {len(cells)} cells for {len(names)} columns. Put cells that hold the "
-                "separator or a line break into quotes, and see that the file is whole."
+                "separator or a line break in quotes, and check that the file is complete."
             )
         entry: dict[str, Any] = {
             name: None if cell in _MISSING or cell.isspace() else cell
@@ -68,15 +99,21 @@ def rows(content: tuple[list[str], list[Row]], path: str, first: int) -> Iterato
 
 
 def batch(content: pyarrow.RecordBatch, path: str, first: int) -> Iterator[Entry]:
-    """Each row of a Parquet file's part; NaN is missing."""
+    """Each row of a Parquet batch as a dictionary; NaN becomes None.
+
+    Args:
+        content: The batch, with medr1's names for its columns.
+        path: The file, for error messages.
+        first: The number of the first row.
+    """
     for number, row in enumerate(table_rows(content, path, first=first), start=first):
         yield f"{path}, row {number}", row
 
 
-ENTRIES: dict[str, Callable[[Any, str, int], Iterator[Entry]]] = {
+ENTRY_READERS: dict[str, Callable[[Any, str, int], Iterator[Entry]]] = {
     "lines": lines,
     "items": items,
     "rows": rows,
     "batch": batch,
 }
-"""By what a chunk says it holds."""
+"""`Chunk.kind` -> the reader of its content."""

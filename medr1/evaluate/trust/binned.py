@@ -1,9 +1,21 @@
-"""Calibration errors over bins of confidence: ECE and its kin, and the parts of the Brier score.
+"""Calibration errors over bins of confidence: ECE and its variants, and parts of the Brier score.
 
-Pure functions of confidence (items,), correctness (items,) and the bin of each item (items,).
-A bootstrap of these errors has no interval to give: they are biased upwards, and a resample adds
-the same bias once more. So the debiased one has an interval of its own, and the others stand beside
-what chance alone makes of them.
+Calibration means: of the answers with a confidence of 0.8, 80 % are right. To measure it, items are
+put into bins of similar confidence, and each bin's mean confidence is compared with its accuracy.
+
+Arrays, for n items and B bins:
+
+    confidence  (items,)  in [0, 1]
+    correct     (items,)  1.0 where the answer is right, else 0.0
+    bins        (items,)  the bin of each item, 0 to B - 1
+
+Every error is a function of sums within bins, so that items, clusters and resamples can be added
+up. A row of such sums has 3 x B columns: B sums of confidence, B of correctness, B counts of items.
+
+A bootstrap gives no valid interval of the usual errors. They are biased upwards, because chance
+alone separates accuracy from confidence within a bin, and a resample adds that bias once more. So
+the debiased error has an interval of its own (`debiased_interval`), and the others are reported
+with the value that calibrated models reach by chance (`chance_error`).
 """
 
 from __future__ import annotations
@@ -17,69 +29,120 @@ from medr1.evaluate.judging import Values
 from medr1.intervals import Interval, cluster_totals
 
 BINS = 15
+"""Number of bins, as in Guo et al. (2017)."""
 CHANCE = 0.95
-"""How many of calibrated models stay under what is called chance."""
-_DRAWN_AT_ONCE = 100
+"""The share of calibrated models whose error stays below what `chance_error` returns."""
+_RESAMPLES_AT_ONCE = 100
+"""Bounds the memory: a resample has a verdict for each item."""
 
 Bins = NDArray[np.intp]
 
 
 def equal_width(confidence: Values, bins: int = BINS) -> Bins:
-    """The bin of each item: equally wide, closed to the right; 0 is in the first."""
-    found = np.searchsorted(np.arange(1, bins + 1) / bins, confidence, side="left")
-    return np.minimum(found, bins - 1)
+    """The bin of each item, for bins of equal width that are closed on the right.
+
+    With 15 bins the first is [0, 1/15], the second (1/15, 2/15]. These are torchmetrics' bins.
+
+    Args:
+        confidence: In [0, 1], shape (items,).
+        bins: Number of bins.
+    """
+    number = np.searchsorted(np.arange(1, bins + 1) / bins, confidence, side="left")
+    return np.minimum(number, bins - 1)
 
 
 def equal_mass(confidence: Values, bins: int = BINS) -> Bins:
-    """The bin of each item: equally many, by rank; equal values keep the items' order."""
-    found = np.empty(len(confidence), dtype=np.intp)
+    """The bin of each item, for bins of equally many items (their sizes differ by one at most).
+
+    Items are assigned by rank. Equal confidences keep the order of the items, so they can fall into
+    different bins.
+
+    Args:
+        confidence: In [0, 1], shape (items,).
+        bins: Number of bins.
+    """
+    bin_of_item = np.empty(len(confidence), dtype=np.intp)
     order = np.argsort(confidence, kind="stable")
     for number, part in enumerate(np.array_split(order, bins)):
-        found[part] = number
-    return found
+        bin_of_item[part] = number
+    return bin_of_item
 
 
-def bin_sums(confidence: Values, correct: Values, bins: Bins, number: int = BINS) -> Values:
-    """What the errors below are functions of (items, 3 x bins): confidence, correctness, 1."""
-    within = np.eye(number)[bins]
-    return np.hstack([within * confidence[:, None], within * correct[:, None], within])
+def bin_contributions(
+    confidence: Values, correct: Values, bins: Bins, number: int = BINS
+) -> Values:
+    """What each item adds to the sums within bins, shape (items, 3 x bins).
+
+    An item in bin b has its confidence in column b, its correctness in column B + b and 1 in column
+    2B + b, and 0 elsewhere.
+
+    Args:
+        confidence: In [0, 1], shape (items,).
+        correct: 0.0 or 1.0, shape (items,).
+        bins: The bin of each item, shape (items,).
+        number: Number of bins B.
+    """
+    in_bin = np.eye(number)[bins]
+    return np.hstack([in_bin * confidence[:, None], in_bin * correct[:, None], in_bin])
 
 
 def bin_totals(confidence: Values, correct: Values, bins: Bins, number: int = BINS) -> Values:
-    """`bin_sums` summed over the items: (1, 3 x bins)."""
+    """The sum of `bin_contributions` over all items, shape (1, 3 x bins), with less memory.
+
+    Args:
+        confidence: In [0, 1], shape (items,).
+        correct: 0.0 or 1.0, shape (items,).
+        bins: The bin of each item, shape (items,).
+        number: Number of bins B.
+    """
     columns = (confidence, correct, np.ones(len(bins)))
-    return np.concatenate([np.bincount(bins, one, number) for one in columns])[None]
+    return np.concatenate([np.bincount(bins, column, number) for column in columns])[None]
 
 
 def _gaps(sums: Values) -> tuple[Values, Values, Values]:
-    """Of summed `bin_sums` (rows, 3 x bins): mean confidence minus accuracy, accuracy, items."""
-    sure, right, n = np.split(sums, 3, axis=1)
-    there = np.maximum(n, 1)
-    return (sure - right) / there, right / there, n
+    """(mean confidence - accuracy, accuracy, number of items) of each bin, each (rows, bins).
+
+    `sums` are `bin_contributions` added up, (rows, 3 x bins). An empty bin has a gap of 0.
+    """
+    confidence_sum, correct_sum, n = np.split(sums, 3, axis=1)
+    divisor = np.maximum(n, 1)
+    return (confidence_sum - correct_sum) / divisor, correct_sum / divisor, n
 
 
-def expected_error(sums: Values) -> Values:
-    """ECE of each row of summed `bin_sums`: the bins' absolute gaps, weighted by their items."""
+def expected_calibration_error(sums: Values) -> Values:
+    """ECE = Σ_b n_b/n |mean confidence_b - accuracy_b|, for each row of sums (rows, 3 x bins).
+
+    Returns shape (rows,), in [0, 1]. Source: Naeini et al. (2015); Guo et al. (2017). Agrees with
+    torchmetrics (`binary_calibration_error`, norm "l1").
+    """
     gaps, _, n = _gaps(sums)
     return (np.abs(gaps) * n).sum(axis=1) / n.sum(axis=1)
 
 
-def largest_error(sums: Values) -> Values:
-    """MCE: the largest absolute gap of a bin that has items."""
+def maximum_calibration_error(sums: Values) -> Values:
+    """MCE = max_b |mean confidence_b - accuracy_b| over bins with items, for each row of sums.
+
+    Returns shape (rows,), in [0, 1]. Agrees with torchmetrics (norm "max").
+    """
     gaps, _, n = _gaps(sums)
     return np.where(n > 0, np.abs(gaps), 0).max(axis=1)
 
 
-def debiased_error(sums: Values) -> Values:
-    """The root of the mean squared gap, less what chance adds to it: Kumar et al. (2019), 4.1.
+def debiased_calibration_error(sums: Values) -> Values:
+    """√(Σ_b n_b/n ((mean confidence_b - accuracy_b)² - accuracy_b (1 - accuracy_b) / (n_b - 1))).
 
-    Bins of one item, whose chance cannot be told, are left out. 0 where chance explains it all.
+    The second term is the part of the squared gap that chance adds. The sum is set to 0 where it is
+    negative, that is, where chance explains the whole gap. Bins of one item are left out, because
+    their chance cannot be estimated.
+
+    Returns shape (rows,), in [0, 1], for sums (rows, 3 x bins).
+    Source: Kumar, Liang and Ma (2019), section 4.1.
     """
     gaps, accuracy, n = _gaps(sums)
     chance = accuracy * (1 - accuracy) / np.maximum(n - 1, 1)
-    kept = n > 1
-    squares = np.where(kept, n * (gaps**2 - chance), 0).sum(axis=1)
-    return np.sqrt(np.maximum(squares / np.maximum(np.where(kept, n, 0).sum(axis=1), 1), 0))
+    has_several = n > 1
+    squares = np.where(has_several, n * (gaps**2 - chance), 0).sum(axis=1)
+    return np.sqrt(np.maximum(squares / np.maximum(np.where(has_several, n, 0).sum(axis=1), 1), 0))
 
 
 def chance_error(
@@ -92,57 +155,88 @@ def chance_error(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> float | None:
-    """What an error stays under for CHANCE of the models that are as sure as they are right.
+    """The error that a share CHANCE of calibrated models does not exceed on these items.
 
-    The larger of two: verdicts drawn anew by the confidences, each item for itself (consistency
-    resampling, Bröcker and Smith, 2007); and all that a cluster is too sure of, or not sure enough,
-    with a random sign (wild cluster bootstrap, Cameron, Gelbach and Miller, 2008). The first knows
-    the errors that are too rare to be seen, the second the items of a cluster that go wrong
-    together. None for fewer than two clusters.
+    The larger of two estimates:
+
+    - Consistency resampling (Bröcker and Smith, 2007): each verdict is drawn anew, right with the
+      item's confidence as its probability, independently. This covers errors so rare that these
+      items happen to show none.
+    - Wild cluster bootstrap (Cameron, Gelbach and Miller, 2008): the excess of confidence over
+      correctness of each cluster, in every bin, is multiplied by a random sign. This covers items
+      of one cluster that are wrong together.
+
+    Args:
+        confidence: In [0, 1], shape (items,).
+        correct: 0.0 or 1.0, shape (items,).
+        clusters: Cluster codes, shape (items,).
+        bins: The bin of each item, shape (items,).
+        statistic: An error of this module, of sums (rows, 3 x bins).
+        seed: Of the random draws.
+        num_resamples: Number of draws for each estimate.
+
+    Returns:
+        An error in the unit of `statistic`; None for fewer than two clusters.
     """
-    totals = cluster_totals(bin_sums(confidence, correct, bins), clusters)
+    totals = cluster_totals(bin_contributions(confidence, correct, bins), clusters)
     if len(totals) < 2:
         return None
-    sure, right, n = np.split(totals, 3, axis=1)
-    within, excess = np.eye(n.shape[1])[bins], sure - right
+    confidence_sum, correct_sum, n = np.split(totals, 3, axis=1)
+    in_bin, excess = np.eye(n.shape[1])[bins], confidence_sum - correct_sum
     rng = np.random.default_rng(seed)
-    drawn, signed = [], []
-    for start in range(0, num_resamples, _DRAWN_AT_ONCE):
-        number = min(_DRAWN_AT_ONCE, num_resamples - start)
+    consistency, wild = [], []
+    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
+        number = min(_RESAMPLES_AT_ONCE, num_resamples - start)
         verdicts = rng.random((number, len(confidence))) < confidence
         signs = 1.0 - 2.0 * rng.integers(2, size=(number, len(totals)))
         items = np.broadcast_to(n.sum(axis=0), (number, n.shape[1]))
-        gaps, nothing = sure.sum(axis=0) - verdicts @ within, np.zeros(items.shape)
-        drawn.append(statistic(np.hstack([gaps, nothing, items])))
-        signed.append(statistic(np.hstack([signs @ excess, nothing, items])))
-    return float(max(np.quantile(np.concatenate(found), CHANCE) for found in (drawn, signed)))
+        # The statistic needs gaps only. So each row has the drawn gap in place of the sum of
+        # confidence, and zeros in place of the sum of correctness.
+        gaps, nothing = confidence_sum.sum(axis=0) - verdicts @ in_bin, np.zeros(items.shape)
+        consistency.append(statistic(np.hstack([gaps, nothing, items])))
+        wild.append(statistic(np.hstack([signs @ excess, nothing, items])))
+    return float(max(np.quantile(np.concatenate(errors), CHANCE) for errors in (consistency, wild)))
 
 
 def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | None:
-    """The interval of `debiased_error`, of `bin_sums` by cluster (clusters, 3 x bins).
+    """The confidence interval of the root mean squared gap that the debiased error estimates.
 
-    The bins' gaps, weighted, are about normal with the covariance V over clusters, so that the sum
-    of their squares is about a times a noncentral chi-square of k degrees, a = tr V² / tr V and
-    k = (tr V)² / tr V² (Satterthwaite, 1946), whose noncentrality the interval inverts. Bins of
-    one cluster are left out. No bin's variance counts as less than its mean confidence implies,
-    since errors too rare to be seen are not absent; and the upper end is at least that of a
-    calibrated model's median (power-constrained: Cowan et al., 2011, arXiv:1105.3166). None where
-    no bin has two clusters.
+    Method: the gaps of the bins, weighted by √(n_b/n), are about normal with a covariance V that is
+    estimated over clusters. The sum of their squares is then about a times a noncentral chi-square
+    with k degrees of freedom, a = tr V² / tr V and k = (tr V)² / tr V² (Satterthwaite, 1946). The
+    interval holds the noncentralities under which the observed sum is neither too large nor too
+    small.
+
+    Three safeguards:
+
+    - Bins of one cluster are left out.
+    - The variance of a bin is at least the one that its mean confidence implies: a bin without any
+      error may just be too small to show one.
+    - The upper end is at least that of a calibrated model with the median sum (a power-constrained
+      limit: Cowan et al., 2011, arXiv:1105.3166).
+
+    Args:
+        totals: `bin_contributions` summed within clusters, shape (clusters, 3 x bins).
+        confidence: Nominal coverage, in (0, 1).
+
+    Returns:
+        Both ends, at least 0; None where no bin has two clusters.
     """
     from scipy.optimize import brentq
     from scipy.stats import chi2, ncx2
 
-    sure, right, n = np.split(totals, 3, axis=1)
+    confidence_sum, correct_sum, n = np.split(totals, 3, axis=1)
     clusters = (n > 0).sum(axis=0)
-    kept = clusters > 1
-    if not kept.any():
+    usable = clusters > 1
+    if not usable.any():
         return None
-    excess, n, clusters = (sure - right)[:, kept], n[:, kept], clusters[kept]
+    excess, n, clusters = (confidence_sum - correct_sum)[:, usable], n[:, usable], clusters[usable]
     items = n.sum(axis=0)
     gaps, weights = excess.sum(axis=0) / items, np.sqrt(items / items.sum())
-    spread = (excess - gaps * n) / items * weights * np.sqrt(clusters / (clusters - 1))
-    covariance = spread.T @ spread
-    mean = sure[:, kept].sum(axis=0) / items
+    # what each cluster contributes to the deviation of each weighted gap, with the factor K/(K-1)
+    deviations = (excess - gaps * n) / items * weights * np.sqrt(clusters / (clusters - 1))
+    covariance = deviations.T @ deviations
+    mean = confidence_sum[:, usable].sum(axis=0) / items
     np.fill_diagonal(
         covariance, np.maximum(covariance.diagonal(), mean * (1 - mean) / items * weights**2)
     )
@@ -150,32 +244,44 @@ def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | No
     if trace <= 0:
         return None
     scale, degrees = squares / trace, trace**2 / squares
-    found = float(((weights * gaps) ** 2).sum()) / scale
+    observed = float(((weights * gaps) ** 2).sum()) / scale
 
-    def root(found: float, share: float) -> float:
-        """The error of which as little as found, or less, is seen in this share of draws."""
+    def error_with(chi_square: float, probability: float) -> float:
+        """The true error with which a chi-square of at most this much has this probability."""
 
-        def beyond(noncentrality: float) -> float:
-            return float(ncx2.cdf(found, degrees, noncentrality)) - share
+        def excess_probability(noncentrality: float) -> float:
+            return float(ncx2.cdf(chi_square, degrees, noncentrality)) - probability
 
-        if beyond(0.0) <= 0:
+        # the probability falls as the noncentrality grows; at 0 the model is calibrated
+        if excess_probability(0.0) <= 0:
             return 0.0
-        return float(np.sqrt(scale * brentq(beyond, 0.0, 2 * found + 100.0)))
+        return float(np.sqrt(scale * brentq(excess_probability, 0.0, 2 * chi_square + 100.0)))
 
-    low = root(found, (1 + confidence) / 2)
-    return low, root(max(found, chi2.median(degrees)), (1 - confidence) / 2)
+    low = error_with(observed, (1 + confidence) / 2)
+    return low, error_with(max(observed, chi2.median(degrees)), (1 - confidence) / 2)
 
 
 def brier_parts(confidence: Values, correct: Values, bins: Bins) -> dict[str, float]:
-    """brier = reliability - resolution + uncertainty + within_bins, exactly.
+    """The Brier score as a sum: reliability - resolution + uncertainty + within_bins, exactly.
 
-    Murphy (1973); the last term is Stephenson et al. (2008): the spread of confidence within a bin
-    less twice its covariance with being right.
+    reliability  Σ_b n_b/n (mean confidence_b - accuracy_b)²: 0 for a calibrated model
+    resolution   Σ_b n_b/n (accuracy_b - accuracy)²: larger where confidence separates right from
+                 wrong answers
+    uncertainty  accuracy (1 - accuracy)
+    within_bins  the variance of confidence within bins, less twice its covariance with correctness
+
+    Source: Murphy (1973); Stephenson et al. (2008) for the last part.
+
+    Args:
+        confidence: In [0, 1], shape (items,).
+        correct: 0.0 or 1.0, shape (items,).
+        bins: The bin of each item, shape (items,).
     """
+    # one row of sums: the first row of each part
     gaps, accuracy, n = (part[0] for part in _gaps(bin_totals(confidence, correct, bins)))
     total, overall = len(correct), float(correct.mean())
-    sure = (accuracy + gaps)[bins]
-    within = (confidence - sure) ** 2 - 2 * (correct - accuracy[bins]) * (confidence - sure)
+    bin_mean = (accuracy + gaps)[bins]  # of each item: the mean confidence in its bin
+    within = (confidence - bin_mean) ** 2 - 2 * (correct - accuracy[bins]) * (confidence - bin_mean)
     return {
         "reliability": float((n * gaps**2).sum() / total),
         "resolution": float((n * (accuracy - overall) ** 2).sum() / total),

@@ -1,7 +1,15 @@
-"""Whether a model is right as often as it is sure: calibration of its confidence.
+"""Calibration: whether a model is right as often as its confidence says.
 
-Pure functions of confidence (items,), correctness (items,) and, for temperature and NLL, of option
-probabilities (items, K; NaN for no option). `medr1 eval --explain NAME` has every definition.
+The section `calibration` of summary.json: calibration errors, Brier score, negative log-likelihood
+(NLL), the reliability diagram, and the temperature that would correct the probabilities.
+
+Arrays, for n items and K options:
+
+    confidence     (items,)    in [0, 1], NaN where unknown
+    correct        (items,)    1.0 where the answer is right, else 0.0
+    probabilities  (items, K)  of the options; NaN where an item has fewer options
+
+`medr1 eval --explain NAME` prints the definition of each metric.
 """
 
 from __future__ import annotations
@@ -18,27 +26,28 @@ from medr1.evaluate.judging import Judged, Mask, Values
 from medr1.evaluate.trust.binned import (
     BINS,
     Bins,
-    bin_sums,
+    bin_contributions,
     bin_totals,
     brier_parts,
     chance_error,
-    debiased_error,
+    debiased_calibration_error,
     debiased_interval,
     equal_mass,
     equal_width,
-    expected_error,
-    largest_error,
+    expected_calibration_error,
+    maximum_calibration_error,
 )
 from medr1.evaluate.trust.ranking import auroc_metric
 from medr1.intervals import bootstrap_statistic, cluster_totals, named_interval, percentiles
 
 MIN_ITEMS = 50
-"""Under so many items with a confidence nothing is computed: a bin would hold three."""
-LEAST = 1e-6
-"""The least probability that a logarithm is taken of: what results.json rounds to."""
-MOST_DRAWN = 10_000
-"""Items up to which there are intervals; of more they are narrow, and would take minutes."""
+"""With fewer items that have a confidence nothing is computed: a bin would hold about three."""
+MIN_PROBABILITY = 1e-6
+"""Smaller probabilities count as this in logarithms; results.json rounds to this precision."""
+MAX_RESAMPLED_ITEMS = 10_000
+"""With more items no interval is computed: it would be narrow, and take minutes."""
 _LEVELS = 128
+"""Most distinct confidences in the bootstrap of a rank statistic; neighbours are merged."""
 _FEW = f"fewer than {MIN_ITEMS} items have a confidence"
 
 
@@ -46,22 +55,32 @@ _FEW = f"fewer than {MIN_ITEMS} items have a confidence"
 
 
 def level_totals(confidence: Values, correct: Values) -> Values:
-    """(1, 2 x levels), the least sure first: how many are right, and wrong, at each confidence."""
+    """The numbers of right and of wrong answers at each distinct confidence, shape (1, 2 x levels).
+
+    The levels are in ascending order of confidence: first all counts of right answers, then all of
+    wrong ones.
+
+    Args:
+        confidence: In [0, 1], shape (items,), without NaN.
+        correct: 0.0 or 1.0, shape (items,).
+    """
     level = np.unique(confidence, return_inverse=True)[1]
-    return np.concatenate([np.bincount(level, one) for one in (correct, 1 - correct)])[None]
+    return np.concatenate([np.bincount(level, column) for column in (correct, 1 - correct)])[None]
 
 
-def level_sums(confidence: Values, correct: Values, most: int) -> Values:
-    """Per item (items, 2 x levels): right, wrong, in the item's level, of `most` at most.
+def level_contributions(confidence: Values, correct: Values, max_levels: int) -> Values:
+    """What each item adds to `level_totals`, shape (items, 2 x levels).
 
-    A level is one value of confidence, or a group of neighbours of about equal size.
+    A level is one distinct confidence. Where there are more than `max_levels` of them, neighbours
+    are merged into groups of about equal size.
     """
     values, level = np.unique(confidence, return_inverse=True)
-    if len(values) > most:
-        edges = np.unique(np.quantile(confidence, np.linspace(0, 1, most + 1)[1:-1]))
+    # the bootstrap holds a row of levels for each cluster, so their number bounds the memory
+    if len(values) > max_levels:
+        edges = np.unique(np.quantile(confidence, np.linspace(0, 1, max_levels + 1)[1:-1]))
         level = np.searchsorted(edges, confidence, side="right")
-    within = np.eye(int(level.max(initial=0)) + 1)[level]
-    return np.hstack([within * correct[:, None], within * (1 - correct)[:, None]])
+    at_level = np.eye(int(level.max(initial=0)) + 1)[level]
+    return np.hstack([at_level * correct[:, None], at_level * (1 - correct)[:, None]])
 
 
 def ranked_metric(
@@ -71,18 +90,29 @@ def ranked_metric(
     where: Mask,
     statistic: Callable[[Values], Values],
 ) -> Metric:
-    """A statistic of `level_totals`, exact, and its bootstrap interval over 128 levels."""
+    """A statistic of the order of items by confidence, with its bootstrap interval.
+
+    The value is exact; the interval is computed with confidences merged into 128 levels.
+
+    Args:
+        confidence: Of the items of `where`, in [0, 1], shape (n,).
+        correct: Of the items of `where`, 0.0 or 1.0, shape (n,).
+        judged: All items, for their clusters and the settings of the bootstrap.
+        where: The items that have a confidence, shape (items,); n of them are True.
+        statistic: Maps rows of `level_totals` (rows, 2 x levels) to (rows,).
+    """
     value = float(statistic(level_totals(confidence, correct))[0])
     interval, n = None, len(correct)
-    if n <= MOST_DRAWN:
-        sums, clusters = level_sums(confidence, correct, _LEVELS), judged.clusters[where]
+    if n <= MAX_RESAMPLED_ITEMS:
+        sums, clusters = level_contributions(confidence, correct, _LEVELS), judged.clusters[where]
         interval = bootstrap_statistic(sums, clusters, statistic, **judged.resampling)
     return _metric(value, interval, n, judged)
 
 
 def _metric(value: float, interval: Any, n: int, judged: Judged) -> Metric:
-    if interval is None and n > MOST_DRAWN:
-        method = f"more than {MOST_DRAWN:,} items: no interval"
+    """A value and its interval in the form that every number of summary.json has."""
+    if interval is None and n > MAX_RESAMPLED_ITEMS:
+        method = f"more than {MAX_RESAMPLED_ITEMS:,} items: no interval"
     else:
         interval, method = named_interval(interval, judged.unit)
     return {"value": value, "ci95": list(interval) if interval else None, "n": n, "method": method}
@@ -91,89 +121,124 @@ def _metric(value: float, interval: Any, n: int, judged: Judged) -> Metric:
 # --- temperature --------------------------------------------------------------------------------
 
 
-def tempered(probabilities: Values, temperature: float) -> Values:
-    """p^(1/T), made to sum to 1: a softmax of scores divided by T (Guo et al., 2017)."""
-    scores = np.log(np.maximum(probabilities, LEAST)) / temperature
+def apply_temperature(probabilities: Values, temperature: float) -> Values:
+    """Temperature scaling: p^(1/T), normalised to sum to 1 for each item.
+
+    It equals a softmax of the log-probabilities divided by T. T > 1 makes confident probabilities
+    less so; the order of the options does not change. Source: Guo et al. (2017).
+
+    Args:
+        probabilities: In [0, 1], shape (items, K), NaN where an item has fewer options.
+        temperature: T, above 0.
+    """
+    scores = np.log(np.maximum(probabilities, MIN_PROBABILITY)) / temperature
     weights = np.exp(scores - np.nanmax(scores, axis=1, keepdims=True, initial=-np.inf))
     return weights / np.nansum(weights, axis=1, keepdims=True)
 
 
 def mean_nll(probabilities: Values, right: NDArray[np.intp], weights: Values) -> float:
-    """The weighted mean of -log of the right options' probabilities."""
-    own = probabilities[np.arange(len(right)), right]
-    return float(np.average(-np.log(np.maximum(own, LEAST)), weights=weights))
+    """The weighted mean of -ln p(right option), in nats; `right` has the column of that option.
+
+    Agrees with scikit-learn (`log_loss`).
+    """
+    of_right = probabilities[np.arange(len(right)), right]
+    return float(np.average(-np.log(np.maximum(of_right, MIN_PROBABILITY)), weights=weights))
 
 
-def fitted_temperature(
+def fit_temperature(
     probabilities: Values, right: NDArray[np.intp], weights: Values | None = None
 ) -> float:
-    """The T between 0.05 and 20 that makes the NLL least, by scipy's bounded search over log T."""
+    """The temperature between 0.05 and 20 that minimises the NLL: scipy's bounded search over ln T.
+
+    Source: Guo et al. (2017).
+
+    Args:
+        probabilities: In [0, 1], shape (items, K).
+        right: The column of the right option, shape (items,).
+        weights: Weight of each item, shape (items,); None for equal weights.
+    """
     from scipy.optimize import minimize_scalar
 
-    own = np.ones(len(right)) if weights is None else weights
-    found = minimize_scalar(
-        lambda log_t: mean_nll(tempered(probabilities, float(np.exp(log_t))), right, own),
+    item_weights = np.ones(len(right)) if weights is None else weights
+    search = minimize_scalar(
+        lambda log_t: mean_nll(
+            apply_temperature(probabilities, float(np.exp(log_t))), right, item_weights
+        ),
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(search.x))
 
 
 def temperature_metric(judged: Judged, num_resamples: int = 200) -> Metric:
-    """The temperature of judged items and its interval, drawing their images."""
+    """The temperature fitted on judged items, with its interval over draws of their images.
+
+    Null with a reason where fewer than MIN_ITEMS items have option probabilities.
+    """
     scores = judged.columns.scores
-    kept = scores.has_options
-    n = int(kept.sum())
+    usable = scores.has_options
+    n = int(usable.sum())
     if n < MIN_ITEMS:
         return null(f"fewer than {MIN_ITEMS} items to fit it on have option probabilities")
-    probabilities, right = scores.probabilities[kept], scores.right_index[kept]
-    codes = np.unique(judged.clusters[kept], return_inverse=True)[1]
-    number = int(codes.max()) + 1
+    probabilities, right = scores.probabilities[usable], scores.right_index[usable]
+    codes = np.unique(judged.clusters[usable], return_inverse=True)[1]
+    num_clusters = int(codes.max()) + 1
     rng = np.random.default_rng(judged.settings.seed)
-    drawn: list[float] = []
-    for _ in range(num_resamples if number > 1 and n <= MOST_DRAWN else 0):
-        counts = np.bincount(rng.integers(number, size=number), minlength=number)
-        drawn.append(fitted_temperature(probabilities, right, counts[codes].astype(np.float64)))
-    value = fitted_temperature(probabilities, right)
-    return _metric(value, percentiles(drawn) if drawn else None, n, judged)
+    temperatures: list[float] = []
+    for _ in range(num_resamples if num_clusters > 1 and n <= MAX_RESAMPLED_ITEMS else 0):
+        # A cluster that is drawn twice counts twice: its items get that weight.
+        counts = np.bincount(rng.integers(num_clusters, size=num_clusters), minlength=num_clusters)
+        temperatures.append(fit_temperature(probabilities, right, counts[codes].astype(np.float64)))
+    value = fit_temperature(probabilities, right)
+    return _metric(value, percentiles(temperatures) if temperatures else None, n, judged)
 
 
 # --- the section of summary.json ----------------------------------------------------------------
 
 
 def confidence_of(judged: Judged) -> tuple[Values, str | None]:
-    """How sure the model is of each answer, NaN where unknown, and what says so.
+    """The confidence of each answer, NaN where unknown, and where it comes from.
 
-    The options' probabilities or the file's own confidence; without them, how many of the item's
-    samples say the same.
+    It is the probability of the answer among the options, or the confidence that the file states.
+    Only where no item has either, it is the share of the item's samples with the same answer.
+
+    Returns:
+        (confidence (items,), "probabilities", "stated confidence", both joined by "and", or
+        "agreement of samples"); the source is None where no item has a confidence.
     """
     scores = judged.columns.scores
-    known = {
+    available = {
         "probabilities": ~np.isnan(scores.of_answer(scores.probabilities)),
         "stated confidence": ~np.isnan(scores.stated_confidence),
     }
-    if names := [name for name, where in known.items() if where.any()]:
+    if names := [name for name, where in available.items() if where.any()]:
         return scores.confidence, " and ".join(names)
     outcomes, sampled = judged.outcomes, judged.columns.sampled
-    agreed = np.full(len(judged), np.nan)
-    for i, (outcome, several) in enumerate(zip(outcomes, sampled, strict=True)):
-        if several.answers and outcome.answer is not None:
-            agreed[i] = np.mean([answer == outcome.answer for answer in several.answers])
-    return agreed, None if np.isnan(agreed).all() else "agreement of samples"
+    agreement = np.full(len(judged), np.nan)
+    for i, (outcome, item_samples) in enumerate(zip(outcomes, sampled, strict=True)):
+        if item_samples.answers and outcome.answer is not None:
+            agreement[i] = np.mean([answer == outcome.answer for answer in item_samples.answers])
+    return agreement, None if np.isnan(agreement).all() else "agreement of samples"
 
 
-def calibration(judged: Judged, fitted_on: Judged | None = None) -> dict[str, Any]:
-    """The section `calibration` of summary.json; with held-out items, with a temperature.
+def calibration(judged: Judged, held_out: Judged | None = None) -> dict[str, Any]:
+    """The section `calibration` of summary.json.
 
-    Null with a reason where fewer than MIN_ITEMS items have a confidence.
+    Args:
+        judged: The items that are evaluated.
+        held_out: Other items, on which the temperature is fitted; None for no temperature.
+
+    Returns:
+        source, n, metrics, brier_parts, bins (the reliability diagram), groups and temperature.
+        Null with a reason where fewer than MIN_ITEMS items have a confidence.
     """
     confidence, source = confidence_of(judged)
     where = ~np.isnan(confidence)
     n = int(where.sum())
     if source is None:
-        has = "what is given as option_probs or confidence are no probabilities"
-        none = "the file has neither option_probs, confidence nor samples"
-        return null(has if judged.columns.scores.invalid.any() else none)
+        invalid = "the values of option_probs or confidence are no probabilities"
+        missing = "the file has neither option_probs, confidence nor samples"
+        return null(invalid if judged.columns.scores.invalid.any() else missing)
     if n < MIN_ITEMS:
         return null(_FEW)
     probabilities = judged.columns.scores.probabilities
@@ -189,50 +254,57 @@ def calibration(judged: Judged, fitted_on: Judged | None = None) -> dict[str, An
         "groups": {
             kind: _groups(judged, confidence, kind) for kind in ("modality", "question_type")
         },
-        "temperature": _after_temperature(judged, fitted_on),
+        "temperature": _after_temperature(judged, held_out),
     }
 
 
 def calibration_metrics(
     judged: Judged, confidence: Values, probabilities: Values, where: Mask | None = None
 ) -> dict[str, Metric]:
-    """Every number of calibration, of the items (of `where`) that have a confidence."""
-    kept = ~np.isnan(confidence) if where is None else where & ~np.isnan(confidence)
-    sure, right, clusters = confidence[kept], judged.correct[kept], judged.clusters[kept]
-    n = int(kept.sum())
+    """Every metric of calibration, by name, over the items (of `where`) that have a confidence.
+
+    `confidence` (items,) and `probabilities` (items, K) are of all items, after a temperature where
+    one is applied. No metrics where no item has a confidence.
+    """
+    included = ~np.isnan(confidence) if where is None else where & ~np.isnan(confidence)
+    included_confidence, correct = confidence[included], judged.correct[included]
+    clusters = judged.clusters[included]
+    n = int(included.sum())
     if not n:
         return {}
 
     def biased(bins: Bins, statistic: Callable[[Values], Values]) -> Metric:
-        return error_metric(sure, right, clusters, bins, statistic, judged)
+        return error_metric(included_confidence, correct, clusters, bins, statistic, judged)
 
     def mean(values: Values, where: Mask, *, share: bool = True) -> Metric:
         if not where.any():
             return null("no item has option probabilities")
-        if where.sum() <= MOST_DRAWN:
+        if where.sum() <= MAX_RESAMPLED_ITEMS:
             return mean_metric(values, judged, where, share=share)
         return _metric(float(values[where].mean()), None, int(where.sum()), judged)
 
-    wide, even = equal_width(sure), equal_mass(sure)
+    width_bins, mass_bins = equal_width(included_confidence), equal_mass(included_confidence)
     scores = judged.columns.scores
-    own, has = scores.of_right(probabilities), scores.has_options & kept
-    nll = -np.log(np.maximum(np.nan_to_num(own, nan=1.0), LEAST))
+    of_right, has_options = scores.of_right(probabilities), scores.has_options & included
+    # NaN, where the right option has no probability, becomes 1: those items are masked below
+    nll = -np.log(np.maximum(np.nan_to_num(of_right, nan=1.0), MIN_PROBABILITY))
     target = np.zeros_like(probabilities)
-    target[np.flatnonzero(has), scores.right_index[has]] = 1.0
-    squares = np.nansum((probabilities - target) ** 2, axis=1)
-    squared = (confidence - judged.correct) ** 2
+    target[np.flatnonzero(has_options), scores.right_index[has_options]] = 1.0
+    option_squares = np.nansum((probabilities - target) ** 2, axis=1)
+    squares = (confidence - judged.correct) ** 2
+    n_clipped = int((of_right[has_options] < MIN_PROBABILITY).sum())
     return {
-        "confidence": mean(confidence, kept),
-        "accuracy": mean_metric(judged.correct, judged, kept),
-        "overconfidence": mean(confidence - judged.correct, kept),
-        "ece": biased(wide, expected_error),
-        "ece_mass": biased(even, expected_error),
-        "ece_debiased": _debiased(sure, right, clusters, even, judged),
-        "mce": biased(wide, largest_error),
-        "brier": mean(squared, kept),
-        "brier_options": mean(squares, has, share=False),
-        "nll": {**mean(nll, has, share=False), "n_clipped": int((own[has] < LEAST).sum())},
-        "auroc": auroc_metric(confidence, judged.correct == 1, judged, kept),
+        "confidence": mean(confidence, included),
+        "accuracy": mean_metric(judged.correct, judged, included),
+        "overconfidence": mean(confidence - judged.correct, included),
+        "ece": biased(width_bins, expected_calibration_error),
+        "ece_mass": biased(mass_bins, expected_calibration_error),
+        "ece_debiased": _debiased(included_confidence, correct, clusters, mass_bins, judged),
+        "mce": biased(width_bins, maximum_calibration_error),
+        "brier": mean(squares, included),
+        "brier_options": mean(option_squares, has_options, share=False),
+        "nll": {**mean(nll, has_options, share=False), "n_clipped": n_clipped},
+        "auroc": auroc_metric(confidence, judged.correct == 1, judged, included),
     }
 
 
@@ -244,41 +316,54 @@ def error_metric(
     statistic: Callable[[Values], Values],
     judged: Judged,
 ) -> Metric:
-    """A calibration error of these items, biased as it is, with what chance alone makes of it."""
+    """A biased calibration error, with the value that calibrated models reach by chance.
+
+    Args:
+        confidence: In [0, 1], shape (n,), without NaN.
+        correct: 0.0 or 1.0, shape (n,).
+        clusters: Cluster codes, shape (n,).
+        bins: The bin of each item, shape (n,).
+        statistic: An error of `binned`, of sums (rows, 3 x bins).
+        judged: The items' settings: seed, number of resamples, and what a cluster is.
+
+    Returns:
+        A metric without an interval, with `by_chance`: see `binned.chance_error`.
+    """
     n, by_chance = len(correct), None
-    if n <= MOST_DRAWN:
+    if n <= MAX_RESAMPLED_ITEMS:
         by_chance = chance_error(
             confidence, correct, clusters, bins, statistic, **judged.resampling
         )
-    known = (
-        "by_chance is what 95 % of calibrated models stay under, by verdicts drawn anew and a wild "
-        f"bootstrap over {judged.unit}s"
+    explanation = (
+        "95 % of calibrated models have an error below by_chance, by verdicts drawn anew and a "
+        f"wild bootstrap over {judged.unit}s"
     )
     return {
         "value": float(statistic(bin_totals(confidence, correct, bins))[0]),
         "ci95": None,
         "n": n,
         "by_chance": by_chance,
-        "method": "biased upwards: no interval" + (f"; {known}" if by_chance is not None else ""),
+        "method": "biased upwards: no interval"
+        + (f"; {explanation}" if by_chance is not None else ""),
     }
 
 
 def _debiased(
     confidence: Values, correct: Values, clusters: NDArray[np.intp], bins: Bins, judged: Judged
 ) -> Metric:
-    """The debiased error with the interval that inverts its distribution."""
+    """The debiased calibration error with its interval: see `binned.debiased_interval`."""
     interval, n = None, len(correct)
-    if n <= MOST_DRAWN:
-        totals = cluster_totals(bin_sums(confidence, correct, bins), clusters)
+    if n <= MAX_RESAMPLED_ITEMS:
+        totals = cluster_totals(bin_contributions(confidence, correct, bins), clusters)
         interval = debiased_interval(totals)
-    value = float(debiased_error(bin_totals(confidence, correct, bins))[0])
-    found = _metric(value, interval, n, judged)
+    value = float(debiased_calibration_error(bin_totals(confidence, correct, bins))[0])
+    metric = _metric(value, interval, n, judged)
     name = f"noncentral chi-square over {judged.unit}s"
-    return {**found, "method": name if found["ci95"] else found["method"]}
+    return {**metric, "method": name if metric["ci95"] else metric["method"]}
 
 
 def _diagram(judged: Judged, confidence: Values) -> list[dict[str, Any]]:
-    """The bins of the reliability diagram, from the least sure on; empty ones are left out."""
+    """The bins of the reliability diagram in ascending confidence, without the empty ones."""
     where = ~np.isnan(confidence)
     bins = np.where(where, equal_width(np.nan_to_num(confidence)), -1)
     return [
@@ -297,30 +382,30 @@ def _diagram(judged: Judged, confidence: Values) -> list[dict[str, Any]]:
 def _groups(judged: Judged, confidence: Values, kind: str) -> dict[str, Any]:
     """{"CT": {"n", "metrics"}}; a group of fewer than MIN_ITEMS has a reason instead."""
     column = judged.columns.groups[kind]
-    found: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
     for name in sort_groups(value for value in column.values if value is not None):
         where = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
         n = int((where & ~np.isnan(confidence)).sum())
         if n < MIN_ITEMS:
-            found[name] = {"n": n, "metrics": None, "reason": _FEW}
+            groups[name] = {"n": n, "metrics": None, "reason": _FEW}
             continue
         metrics = calibration_metrics(
             judged, confidence, judged.columns.scores.probabilities, where
         )
-        kept = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
-        found[name] = {"n": n, "metrics": {key: metrics[key] for key in kept}}
-    return found
+        keys = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
+        groups[name] = {"n": n, "metrics": {key: metrics[key] for key in keys}}
+    return groups
 
 
-def _after_temperature(judged: Judged, fitted_on: Judged | None) -> dict[str, Any]:
-    """The temperature that held-out items ask for, and every number with it."""
-    if fitted_on is None:
+def _after_temperature(judged: Judged, held_out: Judged | None) -> dict[str, Any]:
+    """The temperature fitted on held-out items, and all metrics with it applied to these items."""
+    if held_out is None:
         return null("no held-out results were given: --calibrate-on FILE")
-    found = temperature_metric(fitted_on)
-    if found["value"] is None:
-        return found
+    temperature = temperature_metric(held_out)
+    if temperature["value"] is None:
+        return temperature
     scores = judged.columns.scores
     if not scores.has_options.any():
         return null("no item here has option probabilities")
-    changed = tempered(scores.probabilities, found["value"])
-    return {**found, "metrics": calibration_metrics(judged, scores.of_answer(changed), changed)}
+    scaled = apply_temperature(scores.probabilities, temperature["value"])
+    return {**temperature, "metrics": calibration_metrics(judged, scores.of_answer(scaled), scaled)}

@@ -1,8 +1,12 @@
-"""Several passes of each question taken as one answer, by the mean of their probabilities.
+"""Several passes over each question combined into one answer: the mean of their probabilities.
 
-The passes are mild views of its picture (test-time augmentation: the picture as it is and under
-each perturbation at its least severity), or runs with the model's own dropout on. Shapes: V passes,
-N items with all of them, K options (NaN where an item has fewer).
+Two kinds of passes:
+
+- Mild views of the image (test-time augmentation, TTA): the unchanged image, and the image under
+  each perturbation at its lowest severity.
+- Runs with the model's own dropout left on (Monte Carlo dropout, Gal and Ghahramani, 2016).
+
+Shapes: V passes, N items that have all of them, K options (NaN where an item has fewer options).
 """
 
 from __future__ import annotations
@@ -19,27 +23,35 @@ from medr1.evaluate.trust.ensemble import entropy, mutual_information
 from medr1.evaluate.trust.ranking import auroc_metric
 
 Rows = NDArray[np.intp]
+"""Indices of items."""
 MIN_ITEMS = 20
-"""Under so many items a share says next to nothing: its interval is 40 points wide."""
+"""With fewer items nothing is computed: the interval of a share is 40 points wide."""
 NO_DROPOUT = (
-    "the results hold no passes with dropout; a model that has some makes them: "
+    "the results hold no passes with dropout; a model with dropout layers can make them: "
     "infer --dropout-samples 8"
 )
 
 
 def tta_metrics(
-    judged: Judged, clean: Mask, others: Sequence[Mask], partner: Rows
+    judged: Judged, clean: Mask, views: Sequence[Mask], clean_row: Rows
 ) -> dict[str, Any]:
-    """Test-time augmentation: accuracy of the mean over the views of each image, beside one pass.
+    """Test-time augmentation: the accuracy of the mean over all views, beside the unchanged image.
 
-    `others` says where each further view is, `partner` has each row's item as it is. Null with a
-    reason where fewer than MIN_ITEMS items have probabilities in every view.
+    Args:
+        judged: All items of a robustness run; each perturbed image is an item of its own.
+        clean: Which items have the unchanged image, shape (items,).
+        views: For each further view, which items show it, shape (items,) each.
+        clean_row: For each item the index of its item with the unchanged image, shape (items,).
+
+    Returns:
+        num_views and the metrics of `_mean_prediction`. Null with a reason for fewer than two
+        views, or where fewer than MIN_ITEMS items have option probabilities in every view.
     """
     scores = judged.columns.scores
-    rows = _rows_of_all(
-        clean & scores.has_options, [m & scores.has_options for m in others], partner
+    rows = _rows_in_all_views(
+        clean & scores.has_options, [m & scores.has_options for m in views], clean_row
     )
-    if len(others) < 2 or rows.shape[1] < MIN_ITEMS:
+    if len(views) < 2 or rows.shape[1] < MIN_ITEMS:
         return null(
             f"fewer than two views, or than {MIN_ITEMS} items with option_probs in all views"
         )
@@ -47,48 +59,50 @@ def tta_metrics(
 
 
 def dropout(judged: Judged) -> dict[str, Any]:
-    """The `dropout` part of summary.json: the mean over `dropout_probs` beside `option_probs`.
+    """The section `dropout` of summary.json: the mean over `dropout_probs`, beside `option_probs`.
 
-    Null with a reason where fewer than MIN_ITEMS items have them. Of items with fewer passes than
-    others, and those without any, n_without says how many.
+    Null with a reason where fewer than MIN_ITEMS items have all passes. n_without counts the items
+    with fewer passes than the others, or with none.
     """
     scores = judged.columns.scores
     if not scores.dropout.shape[1]:
         return null(NO_DROPOUT)
     unknown = np.isnan(scores.probabilities)[:, None]
-    whole = (np.isnan(scores.dropout) == unknown).all(axis=(1, 2))  # of the same options
-    rows = np.flatnonzero(scores.has_options & whole)
+    # every pass has probabilities for exactly the options of option_probs
+    complete = (np.isnan(scores.dropout) == unknown).all(axis=(1, 2))
+    rows = np.flatnonzero(scores.has_options & complete)
     if len(rows) < MIN_ITEMS:
         return null(f"fewer than {MIN_ITEMS} items have all passes with dropout")
-    found = _mean_prediction(judged, rows, scores.dropout[rows].swapaxes(0, 1))
+    metrics = _mean_prediction(judged, rows, scores.dropout[rows].swapaxes(0, 1))
     n_without = len(judged) - len(rows)
-    return {"num_samples": scores.dropout.shape[1], "n_without": n_without, **found}
+    return {"num_samples": scores.dropout.shape[1], "n_without": n_without, **metrics}
 
 
-def _mean_prediction(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]:
-    """The mean of the passes' probabilities (V, N, K) as answers; `rows` (N) are their items.
+def _mean_prediction(judged: Judged, rows: Rows, probabilities: Values) -> dict[str, Any]:
+    """Metrics of the answers that the mean of the passes' probabilities (V, N, K) gives.
 
-    It stands beside the option that is most probable in one pass as it is, not beside what was
-    written, which may be no option at all.
+    `rows` (N) are the indices of their items. The comparison, `one_pass`, is the most probable
+    option of the unchanged pass, not the text that the model wrote, which may be no option at all.
     """
     scores = judged.columns.scores
     where = np.zeros(len(judged), dtype=bool)
     where[rows] = True
 
-    def placed(values: Values | Mask) -> Values:
-        found = np.zeros(len(judged))
-        found[rows] = values
-        return found
+    def in_all_items(values: Values | Mask) -> Values:
+        column = np.zeros(len(judged))
+        column[rows] = values
+        return column
 
-    mean, each = seen.mean(axis=0), _most_probable(seen)
-    right = placed(_most_probable(mean) == scores.right_index[rows])
-    alone = placed(_most_probable(scores.probabilities[rows]) == scores.right_index[rows])
-    information, total = placed(mutual_information(seen)), placed(entropy(mean))
+    mean, each = probabilities.mean(axis=0), _most_probable(probabilities)
+    right = in_all_items(_most_probable(mean) == scores.right_index[rows])
+    one_pass = in_all_items(_most_probable(scores.probabilities[rows]) == scores.right_index[rows])
+    information = in_all_items(mutual_information(probabilities))
+    total = in_all_items(entropy(mean))
     return {
         **mean_metric(right, judged, where),
-        "one_pass": mean_metric(alone, judged, where),
-        "difference": difference_metric(right, alone, judged, where),
-        "flip_rate": mean_metric(placed((each != each[0]).any(axis=0)), judged, where),
+        "one_pass": mean_metric(one_pass, judged, where),
+        "difference": difference_metric(right, one_pass, judged, where),
+        "flip_rate": mean_metric(in_all_items((each != each[0]).any(axis=0)), judged, where),
         "mutual_information": mean_metric(information, judged, where, share=False),
         "predictive_entropy": mean_metric(total, judged, where, share=False),
         "auroc": auroc_metric(information, right == 0, judged, where),
@@ -97,16 +111,20 @@ def _mean_prediction(judged: Judged, rows: Rows, seen: Values) -> dict[str, Any]
 
 
 def _most_probable(probabilities: Values) -> Rows:
-    """The place of the most probable option, the first of equals; NaN is none."""
+    """The index of the most probable option along the last axis; of equal ones the first."""
     return np.nan_to_num(probabilities, nan=-1.0).argmax(axis=-1)
 
 
-def _rows_of_all(clean: Mask, others: Sequence[Mask], partner: Rows) -> Rows:
-    """The rows (V, N) of the items that are asked in every view, as they are first."""
+def _rows_in_all_views(clean: Mask, views: Sequence[Mask], clean_row: Rows) -> Rows:
+    """The indices (V, N) of the items that are present in every view, the unchanged one first.
+
+    Row v has the items of view v, and column i the views of one question.
+    """
     tables = []
-    for mask in (clean, *others):
-        place = np.full(len(partner), -1, dtype=np.intp)
-        place[partner[mask]] = np.flatnonzero(mask)
-        tables.append(place)
-    found = np.stack(tables)
-    return found[:, (found >= 0).all(axis=0)]
+    for mask in (clean, *views):
+        # at the index of each clean item: the index of that question's item in this view, or -1
+        row_in_view = np.full(len(clean_row), -1, dtype=np.intp)
+        row_in_view[clean_row[mask]] = np.flatnonzero(mask)
+        tables.append(row_in_view)
+    all_rows = np.stack(tables)
+    return all_rows[:, (all_rows >= 0).all(axis=0)]

@@ -1,7 +1,12 @@
-"""What several samples of each item say: `summary["uncertainty"]`.
+"""Uncertainty by repeated sampling: the section `uncertainty` of summary.json.
 
-The samples are those of `medr1 infer --num-samples`, beside the one answer. An item that failed
-has none: it is wrong in every accuracy and pass@k, and in no measure of agreement.
+`medr1 infer --num-samples N` draws N completions ("samples") of each item beside its one answer.
+Samples that disagree are a sign that the model does not know. This module computes the accuracy of
+their majority (self-consistency), the entropy of their answers, pass@k, and how far the accuracy
+moves from run to run. The functions of one item's samples are in `repeats`.
+
+An item that failed has no samples. It counts as wrong in every accuracy and pass@k, and is left out
+of every measure of agreement.
 """
 
 from __future__ import annotations
@@ -21,164 +26,175 @@ from medr1.evaluate.trust.ranking import auroc_metric
 
 NO_SAMPLES = "the results hold no samples beside the one answer; make some: infer --num-samples 8"
 _BANDS = (1.0, 0.75, 0.5, 0.0)
-"""Least agreement of each row of the table, from all samples to fewer than half."""
+"""The lowest agreement of each row of the table, from all samples down to less than half."""
 
 
 def uncertainty(judged: Judged) -> dict[str, Any]:
-    """The `uncertainty` part of summary.json; null with a reason where no item has samples."""
-    found = _Repeated(judged)
-    if not found.has_samples.any():
+    """The section `uncertainty` of summary.json; null with a reason where no item has samples."""
+    repeated = _RepeatedItems(judged)
+    if not repeated.has_samples.any():
         return null(NO_SAMPLES)
     return {
-        "num_samples": found.num_samples,
-        "n": int(found.asked.sum()),
-        "n_without": int((~found.asked).sum()),
-        "n_failed": int((found.asked & ~found.has_samples).sum()),
-        "self_consistency": _self_consistency(found),
-        "entropy": _entropy(found),
-        "by_agreement": _by_agreement(found),
-        "pass_at_k": [found.pass_at(k) for k in range(1, found.num_samples[0] + 1)],
-        "stability": _stability(found),
+        "num_samples": repeated.num_samples,
+        "n": int(repeated.requested.sum()),
+        "n_without": int((~repeated.requested).sum()),
+        "n_failed": int((repeated.requested & ~repeated.has_samples).sum()),
+        "self_consistency": _self_consistency(repeated),
+        "entropy": _entropy(repeated),
+        "by_agreement": _by_agreement(repeated),
+        "pass_at_k": [repeated.pass_at(k) for k in range(1, repeated.num_samples[0] + 1)],
+        "stability": _stability(repeated),
     }
 
 
 @dataclass(frozen=True)
-class _Repeated:
-    """Judged items by what their samples came to."""
+class _RepeatedItems:
+    """Judged items with their samples, as columns with one entry for each item."""
 
     judged: Judged
 
     @cached_property
     def count(self) -> Values:
-        """The number of samples of each item."""
-        return self.judged.columns.sampled.map(lambda one: len(one.answers))
+        """The number of samples."""
+        return self.judged.columns.sampled.map(lambda sampled: len(sampled.answers))
 
     @property
     def has_samples(self) -> Mask:
         return self.count > 0
 
     @cached_property
-    def asked(self) -> Mask:
-        """Where samples were asked for: also an item that failed before it had any."""
+    def requested(self) -> Mask:
+        """Where samples were requested: also items that failed before they had any."""
         return self.has_samples | self.judged.outcomes.where(lambda outcome: outcome.failed)
 
     @property
-    def several(self) -> Mask:
-        """Where there are two samples or more, so that they can agree."""
+    def has_multiple(self) -> Mask:
+        """Where there are two samples or more, so that agreement is defined."""
         return self.count > 1
 
     @cached_property
     def num_samples(self) -> list[int]:
-        """The fewest and the most samples of an item that has some."""
+        """[fewest, most] samples of an item, among the items that have some."""
         counts = self.count[self.has_samples]
         return [int(counts.min()), int(counts.max())]
 
     def map(self, function: Callable[[SampledAnswers], float], fewest: int = 1) -> Values:
-        """The number of each item's samples; 0 where there are fewer than the function needs."""
+        """The function's value for each item; 0.0 where it has fewer samples than `fewest`."""
         return self.judged.columns.sampled.map(
-            lambda one: function(one) if len(one.answers) >= fewest else 0.0
+            lambda sampled: function(sampled) if len(sampled.answers) >= fewest else 0.0
         )
 
     @cached_property
     def agreement(self) -> Values:
-        return self.map(lambda one: repeats.agreement(one.answers))
+        """The share of the samples with the most frequent answer."""
+        return self.map(lambda sampled: repeats.agreement(sampled.answers))
 
     def pass_at(self, k: int) -> Metric:
-        right = self.map(lambda one: repeats.pass_at_k(len(one.correct), sum(one.correct), k))
-        return {"k": k, **mean_metric(right, self.judged, self.asked)}
+        """The mean of pass@k over all items for which samples were requested."""
+        right = self.map(
+            lambda sampled: repeats.pass_at_k(len(sampled.correct), sum(sampled.correct), k)
+        )
+        return {"k": k, **mean_metric(right, self.judged, self.requested)}
 
-    def agreeing(self, values: Values) -> Metric:
-        """The mean over the items with several samples."""
-        return mean_metric(values, self.judged, self.several, "no item has two samples")
+    def mean_over_multiple(self, values: Values) -> Metric:
+        """The mean of `values` (items,) over the items with two samples or more."""
+        return mean_metric(values, self.judged, self.has_multiple, "no item has two samples")
 
 
-def _self_consistency(found: _Repeated) -> dict[str, Any]:
-    """The majority's accuracy beside the one answer's: Wang et al. (2023), self-consistency."""
-    judged, asked = found.judged, found.asked
-    right = found.map(_majority_is_right)
+def _self_consistency(repeated: _RepeatedItems) -> dict[str, Any]:
+    """Self-consistency (Wang et al., 2023): the majority's accuracy beside the one answer's."""
+    judged, requested = repeated.judged, repeated.requested
+    right = repeated.map(_majority_is_right)
     return {
-        "accuracy": mean_metric(judged.correct, judged, asked),
-        "majority_accuracy": mean_metric(right, judged, asked),
-        "difference": difference_metric(right, judged.correct, judged, asked),
-        "agreement": mean_metric(found.agreement, judged, found.has_samples),
-        "n_ties": int(found.map(lambda one: repeats.is_tie(one.answers)).sum()),
+        "accuracy": mean_metric(judged.correct, judged, requested),
+        "majority_accuracy": mean_metric(right, judged, requested),
+        "difference": difference_metric(right, judged.correct, judged, requested),
+        "agreement": mean_metric(repeated.agreement, judged, repeated.has_samples),
+        "n_ties": int(repeated.map(lambda sampled: repeats.is_tie(sampled.answers)).sum()),
     }
 
 
-def _majority_is_right(one: SampledAnswers) -> bool:
-    first = repeats.majority(one.answers)
-    return first is not None and one.correct[first]
+def _majority_is_right(sampled: SampledAnswers) -> bool:
+    first = repeats.majority(sampled.answers)
+    return first is not None and sampled.correct[first]
 
 
-def _entropy(found: _Repeated) -> dict[str, Metric]:
-    """The answers' entropy, and how well it and the agreement tell wrong answers from right."""
-    judged, several = found.judged, found.several
-    entropy = found.map(lambda one: repeats.normalised_entropy(one.answers), fewest=2)
-    area = partial(auroc_metric, positive=judged.correct == 0, judged=judged, where=several)
+def _entropy(repeated: _RepeatedItems) -> dict[str, Metric]:
+    """The answers' entropy, and how well it and disagreement predict wrong answers (AUROC)."""
+    judged, multiple = repeated.judged, repeated.has_multiple
+    entropy = repeated.map(lambda sampled: repeats.normalised_entropy(sampled.answers), fewest=2)
+    area = partial(auroc_metric, positive=judged.correct == 0, judged=judged, where=multiple)
     return {
-        "mean": found.agreeing(entropy),
+        "mean": repeated.mean_over_multiple(entropy),
         "auroc": area(entropy),
-        "auroc_disagreement": area(1 - found.agreement),
+        "auroc_disagreement": area(1 - repeated.agreement),
     }
 
 
-def _by_agreement(found: _Repeated) -> list[dict[str, Any]]:
-    """The one answer's accuracy where the samples agree so much; bands without items left out."""
+def _by_agreement(repeated: _RepeatedItems) -> list[dict[str, Any]]:
+    """The one answer's accuracy by the samples' agreement, a row for each band that has items."""
     rows = []
-    above = np.inf
-    fewest, most = found.num_samples
+    above = np.inf  # bands are [least, above)
+    fewest, most = repeated.num_samples
     for least in _BANDS:
-        where = found.several & (found.agreement >= least) & (found.agreement < above)
+        where = repeated.has_multiple & (repeated.agreement >= least) & (repeated.agreement < above)
         if where.any():
             label = _band(least, above, most if fewest == most else None)
-            accuracy = mean_metric(found.judged.correct, found.judged, where)
+            accuracy = mean_metric(repeated.judged.correct, repeated.judged, where)
             rows.append({"agreement": label, "n": int(where.sum()), "accuracy": accuracy})
         above = least
     return rows
 
 
 def _band(least: float, above: float, n: int | None) -> str:
-    """Such as "6 to 7 of 8"; a share where items differ in the number of their samples."""
+    """The label of a band, such as "6 to 7 of 8" for n = 8 samples.
+
+    A range of shares where items differ in their number of samples (n is None).
+    """
     if n is None:
         return "all" if least == 1 else f"{100 * least:.0f} to under {100 * above:.0f} %"
     first, last = ceil(least * n), n if least == 1 else ceil(above * n) - 1
     return f"{first} of {n}" if first == last else f"{first} to {last} of {n}"
 
 
-def _stability(found: _Repeated) -> dict[str, Any]:
-    """How far the answers, and with them the accuracy, move from run to run."""
-    judged, several = found.judged, found.several
-    spread = found.map(lambda one: repeats.variance(len(one.correct), sum(one.correct)), fewest=2)
-    pairs = found.map(lambda one: repeats.pairwise_agreement(one.answers), fewest=2)
+def _stability(repeated: _RepeatedItems) -> dict[str, Any]:
+    """How far the answers, and with them the accuracy, vary from run to run."""
+    judged, multiple = repeated.judged, repeated.has_multiple
+    variances = repeated.map(
+        lambda sampled: repeats.variance(len(sampled.correct), sum(sampled.correct)), fewest=2
+    )
+    pairs = repeated.map(lambda sampled: repeats.pairwise_agreement(sampled.answers), fewest=2)
 
     def of_sums(function: Callable[[Values], Values]) -> Metric:
-        if not several.any():
+        if not multiple.any():
             return null("no item has two samples")
-        sums = np.column_stack([spread, np.ones(len(spread))])[several]
-        return statistic_metric(sums, judged.clusters[several], function, judged)
+        # columns: the sum of the items' variances, and the number of items
+        sums = np.column_stack([variances, np.ones(len(variances))])[multiple]
+        return statistic_metric(sums, judged.clusters[multiple], function, judged)
 
     return {
-        "all_agree": found.agreeing((found.agreement == 1).astype(np.float64)),
-        "pairwise_agreement": found.agreeing(pairs),
+        "all_agree": repeated.mean_over_multiple((repeated.agreement == 1).astype(np.float64)),
+        "pairwise_agreement": repeated.mean_over_multiple(pairs),
         "within_item_sd": of_sums(lambda sums: np.sqrt(sums[:, 0] / sums[:, 1])),
         "between_run_sd": of_sums(lambda sums: np.sqrt(sums[:, 0]) / sums[:, 1]),
-        "observed_run_sd": _observed(found),
+        "observed_run_sd": _observed_run_sd(repeated),
     }
 
 
-def _observed(found: _Repeated) -> float | None:
-    """The standard deviation of the accuracies of the first, second ... samples as runs.
+def _observed_run_sd(repeated: _RepeatedItems) -> float | None:
+    """The standard deviation of the accuracy over runs, the k-th samples of all items as run k.
 
-    None where items differ in the number of samples, or have but one.
+    None where items differ in their number of samples, or have only one.
     """
-    fewest, most = found.num_samples
+    fewest, most = repeated.num_samples
     if fewest != most or most < 2:
         return None
-    sampled = found.judged.columns.sampled
+    sampled = repeated.judged.columns.sampled
     counts = np.bincount(sampled.codes, minlength=len(sampled.values))
+    # the number of right answers in each run; `sampled` holds equal items once, with their count
     runs = sum(
-        count * np.array(one.correct, dtype=np.float64)
-        for count, one in zip(counts, sampled.values, strict=True)
-        if one.correct
+        count * np.array(item.correct, dtype=np.float64)
+        for count, item in zip(counts, sampled.values, strict=True)
+        if item.correct
     )
-    return float(np.std(runs / found.has_samples.sum(), ddof=1))
+    return float(np.std(runs / repeated.has_samples.sum(), ddof=1))

@@ -15,21 +15,21 @@ from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics import summarize
 from medr1.evaluate.trust.binned import (
     BINS,
-    bin_sums,
+    bin_contributions,
     brier_parts,
     chance_error,
-    debiased_error,
+    debiased_calibration_error,
     debiased_interval,
     equal_mass,
     equal_width,
-    expected_error,
-    largest_error,
+    expected_calibration_error,
+    maximum_calibration_error,
 )
 from medr1.evaluate.trust.calibration import (
     MIN_ITEMS,
+    apply_temperature,
     calibration,
-    fitted_temperature,
-    tempered,
+    fit_temperature,
 )
 from medr1.intervals import cluster_totals
 from medr1.records import Failure
@@ -54,10 +54,10 @@ def stream(seed, n, sharper=1.0):
 def test_errors_are_torchmetrics(seed, sharper):
     confidence, correct = stream(seed, 400, sharper)
     confidence = confidence + 0.0003  # off the edges, which single precision moves
-    sums = total(bin_sums(confidence, correct, equal_width(confidence)))
+    sums = total(bin_contributions(confidence, correct, equal_width(confidence)))
     # torchmetrics' bins are closed to the right, as ours; single precision
     given = torch.tensor(confidence), torch.tensor(correct, dtype=torch.int64)
-    for norm, ours in (("l1", expected_error), ("max", largest_error)):
+    for norm, ours in (("l1", expected_calibration_error), ("max", maximum_calibration_error)):
         theirs = binary_calibration_error(*given, n_bins=BINS, norm=norm).item()
         assert ours(sums)[0] == pytest.approx(theirs, abs=1e-6)
 
@@ -86,13 +86,18 @@ def test_a_perfectly_calibrated_stream_has_an_error_of_chance_alone():
     plain, squares = [], []
     for seed in range(200):
         confidence, correct = stream(seed, 300)
-        bins = bin_sums(confidence, correct, equal_mass(confidence))
-        plain.append(expected_error(total(bins))[0])
-        squares.append(debiased_error(total(bins))[0])
+        bins = bin_contributions(confidence, correct, equal_mass(confidence))
+        plain.append(expected_calibration_error(total(bins))[0])
+        squares.append(debiased_calibration_error(total(bins))[0])
     assert 0.04 < np.mean(plain) < 0.10
     assert np.mean(np.array(squares) == 0) > 0.4
     confidence, correct = stream(1, 200_000)
-    assert expected_error(total(bin_sums(confidence, correct, equal_width(confidence))))[0] < 0.006
+    assert (
+        expected_calibration_error(
+            total(bin_contributions(confidence, correct, equal_width(confidence)))
+        )[0]
+        < 0.006
+    )
 
 
 def test_the_debiased_error_finds_a_known_miscalibration():
@@ -101,8 +106,13 @@ def test_the_debiased_error_finds_a_known_miscalibration():
     found = []
     for _ in range(300):
         correct = (draw.random(60) < 0.5).astype(float)
-        sums = bin_sums(np.full(60, 0.8), correct, np.arange(60) % BINS)
-        found.append((debiased_error(total(sums))[0] ** 2, expected_error(total(sums))[0]))
+        sums = bin_contributions(np.full(60, 0.8), correct, np.arange(60) % BINS)
+        found.append(
+            (
+                debiased_calibration_error(total(sums))[0] ** 2,
+                expected_calibration_error(total(sums))[0],
+            )
+        )
     assert np.sqrt(np.mean([square for square, _ in found])) == pytest.approx(0.3, abs=0.01)
     assert np.mean([error for _, error in found]) > 0.31
 
@@ -127,7 +137,7 @@ def test_the_interval_of_the_debiased_error_holds_the_truth_as_often_as_it_says(
     draw, held = np.random.default_rng(5), []
     for _ in range(200):
         confidence, correct, images = image_stream(draw, n, gap, per_image, between)
-        sums = bin_sums(confidence, correct, equal_mass(confidence))
+        sums = bin_contributions(confidence, correct, equal_mass(confidence))
         low, high = debiased_interval(cluster_totals(sums, images))
         held.append(low <= gap + 1e-9 and gap <= high)
     assert np.mean(held) >= 0.89
@@ -141,7 +151,7 @@ def test_the_interval_of_one_bin_is_that_of_a_normal_gap_without_its_sign():
         mean = confidence.mean()
         variance = max(excess.var(ddof=1), mean * (1 - mean))
         found, error = abs(excess.mean()), np.sqrt(variance / 200)
-        sums = bin_sums(confidence, correct, np.zeros(200, dtype=int), 1)
+        sums = bin_contributions(confidence, correct, np.zeros(200, dtype=int), 1)
         low, high = debiased_interval(sums)
 
         def as_little(mean, found=found, error=error):
@@ -159,7 +169,7 @@ def test_the_interval_of_one_bin_is_that_of_a_normal_gap_without_its_sign():
 
 
 @pytest.mark.parametrize("per_image", [1, 4])
-@pytest.mark.parametrize("statistic", [expected_error, largest_error])
+@pytest.mark.parametrize("statistic", [expected_calibration_error, maximum_calibration_error])
 def test_a_calibrated_model_is_over_what_chance_makes_in_one_of_twenty(statistic, per_image):
     draw = np.random.default_rng(7)
 
@@ -167,11 +177,11 @@ def test_a_calibrated_model_is_over_what_chance_makes_in_one_of_twenty(statistic
         confidence, correct, images = image_stream(draw, 400, gap, per_image)
         bins = equal_width(confidence)
         given = (confidence, correct, images, bins, statistic)
-        found = statistic(total(bin_sums(confidence, correct, bins)))[0]
+        found = statistic(total(bin_contributions(confidence, correct, bins)))[0]
         return found > chance_error(*given, num_resamples=300)
 
     assert 0.005 <= np.mean([is_over(0.0) for _ in range(200)]) <= 0.11
-    if statistic is expected_error:
+    if statistic is expected_calibration_error:
         assert all(is_over(0.2) for _ in range(20))
 
 
@@ -179,19 +189,19 @@ def test_no_error_seen_is_not_none_to_come():
     """52 answers that are 99.2 % sure and right: a calibrated model does so two times in three."""
     confidence, correct = np.full(52, 0.992), np.ones(52)
     bins = equal_width(confidence)
-    sums = bin_sums(confidence, correct, bins)
+    sums = bin_contributions(confidence, correct, bins)
     low, high = debiased_interval(sums)
     assert low == 0 and high > 0.008
-    given = (confidence, correct, np.arange(52), bins, expected_error)
-    assert chance_error(*given) > expected_error(total(sums))[0]
-    alone = (confidence, correct, np.zeros(52, dtype=np.intp), bins, expected_error)
+    given = (confidence, correct, np.arange(52), bins, expected_calibration_error)
+    assert chance_error(*given) > expected_calibration_error(total(sums))[0]
+    alone = (confidence, correct, np.zeros(52, dtype=np.intp), bins, expected_calibration_error)
     assert chance_error(*alone) is None
 
 
 def test_of_too_many_items_chance_is_neither_drawn_nor_named(monkeypatch):
     rows = items(*options_stream(4, 60, 1.0))
     assert "by chance, up to" in summary_table(summarize(rows, num_resamples=50))
-    monkeypatch.setattr("medr1.evaluate.trust.calibration.MOST_DRAWN", 59)
+    monkeypatch.setattr("medr1.evaluate.trust.calibration.MAX_RESAMPLED_ITEMS", 59)
     summary = summarize(rows, num_resamples=50)
     ece = summary["calibration"]["metrics"]["ece"]
     assert (ece["by_chance"], ece["method"]) == (None, "biased upwards: no interval")
@@ -205,7 +215,7 @@ def options_stream(seed, n, temperature):
     scores[draw.random(n) < 0.3, 2:] = -np.inf
     shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     probabilities = np.where(np.isinf(scores), np.nan, shares)
-    truth = np.nan_to_num(tempered(probabilities, temperature))
+    truth = np.nan_to_num(apply_temperature(probabilities, temperature))
     right = np.array([draw.choice(4, p=row / row.sum()) for row in truth])
     return probabilities, right
 
@@ -213,7 +223,7 @@ def options_stream(seed, n, temperature):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_temperature_that_made_a_stream_is_found(temperature):
     probabilities, right = options_stream(0, 6000, temperature)
-    found = fitted_temperature(probabilities, right)
+    found = fit_temperature(probabilities, right)
     assert found == pytest.approx(temperature, rel=0.06)
     scores = np.log(np.nan_to_num(probabilities, nan=1e-300))
 
@@ -223,7 +233,7 @@ def test_the_temperature_that_made_a_stream_is_found(temperature):
         return (shares * scores).sum(axis=1).mean() - scores[np.arange(len(right)), right].mean()
 
     assert found == pytest.approx(brentq(slope, 0.1, 10), rel=1e-3)
-    assert np.nansum(tempered(probabilities, 2.0), axis=1) == pytest.approx(np.ones(6000))
+    assert np.nansum(apply_temperature(probabilities, 2.0), axis=1) == pytest.approx(np.ones(6000))
 
 
 def items(probabilities, right, **more):

@@ -14,13 +14,13 @@ from medr1.cli import cli
 from medr1.evaluate.comparison import compare
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.trust.ensemble import (
-    alike,
     ensemble,
     entropy,
     fleiss_kappa,
-    kappa_sums,
+    kappa_contributions,
     majority,
     mutual_information,
+    vote_codes,
 )
 from medr1.records import prediction_from_dict, prediction_to_dict
 from medr1.report.comparison import comparison_table
@@ -35,7 +35,9 @@ FLEISS_1971 = [
 
 
 def kappa(counts):
-    return fleiss_kappa(kappa_sums(np.array(counts, dtype=float)).sum(axis=0, keepdims=True))[0]
+    return fleiss_kappa(
+        kappa_contributions(np.array(counts, dtype=float)).sum(axis=0, keepdims=True)
+    )[0]
 
 
 def test_kappa_is_the_published_one_and_statsmodels():
@@ -152,7 +154,7 @@ def test_open_answers_that_claim_the_same_are_one():
         return one
 
     outcomes = [said(tag(t)) for t in ("No effusion", "no effusion.", "effusion", "No Effusion")]
-    assert alike(outcomes, "default") == [0, 0, 2, 0]
+    assert vote_codes(outcomes, "default") == [0, 0, 2, 0]
 
 
 def test_options_are_paired_by_name_and_not_by_their_place_in_a_file():

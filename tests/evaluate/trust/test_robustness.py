@@ -126,7 +126,7 @@ def test_too_few_items_give_a_sentence_and_no_number():
         assert cell[key]["value"] is None and "fewer than" in cell[key]["reason"]
     assert cell["p"] is None and document["clean"]["accuracy"]["value"] is None
     assert document["mean_corruption_accuracy"]["value"] is None
-    assert "too few to say anything" in document["warnings"][0]
+    assert "too few" in document["warnings"][0]
 
 
 def test_a_model_that_does_not_look_is_called_so():
@@ -199,5 +199,5 @@ def test_results_of_another_kind_are_refused():
     plain = Prediction(Sample("x", ("x.png",), "q", OPTIONS, "A", "multiple_choice"), tag("A"))
     with pytest.raises(InputError, match="does not say how it was perturbed"):
         robustness([plain], settings=Settings())
-    with pytest.raises(InputError, match="q00 was not asked as it is"):
+    with pytest.raises(InputError, match="q00 was not asked"):
         robustness(answers("jpeg", 1, "A"), settings=Settings())

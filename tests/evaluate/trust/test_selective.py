@@ -11,15 +11,15 @@ from scipy.stats import binomtest
 from test_calibration import OPTIONS, items, options_stream, stream
 
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.trust.calibration import calibration, level_sums, level_totals
+from medr1.evaluate.trust.calibration import calibration, level_contributions, level_totals
 from medr1.evaluate.trust.selective import (
     SelectiveConfig,
     area_under_risk_coverage,
-    chosen_threshold,
+    choose_threshold,
     conformal_quantile,
-    excess_area,
+    excess_aurc,
     prediction_sets,
-    risk_at,
+    risk_at_coverage,
     risk_coverage,
     selective,
 )
@@ -44,7 +44,7 @@ def test_the_area_is_the_mean_over_all_orders_of_ties():
     sums = level_totals(confidence, correct)
     assert len(areas) == 12
     assert area_under_risk_coverage(sums)[0] == pytest.approx(np.mean(areas), abs=1e-12)
-    assert risk_at(sums, 4 / 6)[0] == pytest.approx(np.mean(risks), abs=1e-12)
+    assert risk_at_coverage(sums, 4 / 6)[0] == pytest.approx(np.mean(risks), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -55,8 +55,8 @@ def test_areas_of_a_stream_without_ties(seed):
     errors = (1 - correct)[np.argsort(-confidence)]
     assert area_under_risk_coverage(sums)[0] == pytest.approx(plain_area(errors), abs=1e-12)
     best = plain_area(np.sort(errors))
-    assert excess_area(sums)[0] == pytest.approx(plain_area(errors) - best, abs=1e-12)
-    assert risk_at(sums)[0] == pytest.approx(errors[:160].mean(), abs=1e-12)
+    assert excess_aurc(sums)[0] == pytest.approx(plain_area(errors) - best, abs=1e-12)
+    assert risk_at_coverage(sums)[0] == pytest.approx(errors[:160].mean(), abs=1e-12)
     curve = risk_coverage(confidence, correct)
     assert curve[-1]["coverage"] == 1 and curve[-1]["risk"] == pytest.approx(errors.mean())
     point = curve[len(curve) // 2]
@@ -69,7 +69,7 @@ def test_levels_that_are_put_together_change_the_area_little():
     draw = np.random.default_rng(1)
     confidence = draw.random(3000)
     correct = (draw.random(3000) < confidence).astype(float)
-    grouped = level_sums(confidence, correct, 128)
+    grouped = level_contributions(confidence, correct, 128)
     exact = area_under_risk_coverage(level_totals(confidence, correct))[0]
     found = area_under_risk_coverage(grouped.sum(axis=0, keepdims=True))[0]
     assert grouped.shape[1] <= 256 and found != exact and found == pytest.approx(exact, abs=2e-3)
@@ -81,7 +81,7 @@ def test_a_threshold_keeps_the_risk_nearly_always_and_refers_no_more_than_it_mus
     kept = {}
     broken = 0
     for seed in range(200):
-        found = chosen_threshold(*stream(seed, 400), target=0.25)
+        found = choose_threshold(*stream(seed, 400), target=0.25)
         if found is None:
             continue
         if found not in kept:
@@ -90,11 +90,11 @@ def test_a_threshold_keeps_the_risk_nearly_always_and_refers_no_more_than_it_mus
         broken += kept[found] > 0.25
     assert broken <= 10 + 7  # 5 % of 200, and three standard deviations
     assert len(kept) > 2
-    assert chosen_threshold(*stream(0, 50_000), target=0.25) == pytest.approx(0.5, abs=0.06)
-    assert chosen_threshold(np.full(28, 0.9), np.ones(28), target=0.1) is None
-    assert chosen_threshold(np.full(29, 0.9), np.ones(29), target=0.1) == 0.0
+    assert choose_threshold(*stream(0, 50_000), target=0.25) == pytest.approx(0.5, abs=0.06)
+    assert choose_threshold(np.full(28, 0.9), np.ones(28), target=0.1) is None
+    assert choose_threshold(np.full(29, 0.9), np.ones(29), target=0.1) == 0.0
     hopeless = np.linspace(0, 1, 500), np.zeros(500)
-    assert chosen_threshold(*hopeless, target=0.1) is None
+    assert choose_threshold(*hopeless, target=0.1) is None
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
