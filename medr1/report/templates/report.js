@@ -9,7 +9,7 @@
     codes: element.dataset.codes.split(" "),
     text: element.textContent.toLowerCase(),
     place: Number(element.dataset.place),
-    sure: Number(element.dataset.sure),
+    confidence: Number(element.dataset.confidence),
     length: Number(element.dataset.length),
   }));
   const find = document.getElementById("find");
