@@ -100,6 +100,7 @@ def balance_sentence(document: Mapping[str, Any]) -> str:
 def _defect_lines(document: Mapping[str, Any], width: int, color: bool) -> list[str]:
     """The kinds of defects that occur, with a column for each file, and what the columns are."""
     files = [document, *document["against"]]
+    # None: could not be checked, such as corrupt images where no images were found
     kinds = [kind for kind in document["defects"] if any(f["defects"][kind] for f in files)]
     header: Row = ("items with defects", *_column_names(files))
     rows: list[Row] = [
@@ -226,6 +227,7 @@ def group_name(kind: str, group: str) -> str:
 
 def _predictors_in_groups(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Each predictor with the groups in which it is above chance, the first MAX_NAMED named."""
+    # predictor -> names of its groups: a predictor is named once, with all its groups
     groups: dict[str, list[str]] = {}
     for entry in entries:
         name = group_name(entry["kind"], entry["group"])

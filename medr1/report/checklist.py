@@ -85,6 +85,7 @@ def _of_the_run(summary: Summary) -> list[Line]:
         ),
         (
             "Preparation of the images",
+            # medr1 knows what it did with a file, not how the file was made
             PARTLY if by_medr1 else OPEN,
             "Decoded by medr1 to 8-bit RGB, each change noted with the item; add what was done "
             "before, such as windowing and cropping."

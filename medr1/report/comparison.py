@@ -82,11 +82,12 @@ def _difference_lines(comparison: Mapping[str, Any], width: int, color: bool) ->
     title = f"{clean(comparison['run'])} - {clean(comparison['base'])}"
     rows = [_difference_row("all items", comparison)]
     for kind, groups in comparison["groups"].items():
-        if len(groups) > 1:
+        if len(groups) > 1:  # a single group is all items again
             rows.append((f"by {kind}", "", "", "", "", ""))
             rows += [_difference_row(f"  {name}", entry) for name, entry in groups.items()]
     header = (title, "points", "95 % CI", "p (Holm)", "won", "lost")
     yield from grid(header, rows, width, color)
+    # McNemar's test is for two single runs; with several seeds of a run it is None
     mcnemar = comparison["mcnemar"]
     counts = f"both correct {comparison['both_right']}, both wrong {comparison['both_wrong']}"
     if mcnemar["exact"] is not None:

@@ -51,6 +51,7 @@ def heat_table(cells: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | No
     top = [name for name, _ in by_frequency[:TOP]]
     if all(len(name) == 1 for name in top):  # option letters: in their order
         top.sort()
+    # rows of rarer ground truths are added up under None
     counts: Counter[tuple[str | None, str | None]] = Counter()
     for cell in cells:
         row = cell["ground_truth"] if cell["ground_truth"] in top else None

@@ -75,6 +75,7 @@ def _points(history: Sequence[Entry], key: str) -> list[tuple[float, float, floa
     points = []
     for entry in history:
         value = entry.get(key)
+        # a step may lack a quantity, or have null for it; True would be an int in Python
         if isinstance(value, int | float) and not isinstance(value, bool):
             logged = [entry.get(f"{key}_{end}") for end in ("low", "high")]
             bounds = [float(bound) for bound in logged if isinstance(bound, int | float)]
@@ -139,7 +140,7 @@ def _description(points: Sequence[tuple[float, ...]]) -> str:
 
 def _thinned(points: Sequence[tuple[float, float, float, float]]) -> list[tuple[float, ...]]:
     """At most MAX_POINTS: the means of neighbours, with their lowest low and highest high."""
-    size = ceil(len(points) / MAX_POINTS)
+    size = ceil(len(points) / MAX_POINTS)  # how many neighbours become one point
     parts = [points[start : start + size] for start in range(0, len(points), size)]
     return [
         (
@@ -161,6 +162,7 @@ def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
         low, high = low - padding, high + padding
     rough_step = (high - low) / 3
     unit = 10.0 ** floor(log10(rough_step))
+    # the round step (1, 2, 2.5, 5 or 10 times a power of ten) nearest to a third of the range
     step = min((m * unit for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - rough_step))
     bottom, top = floor(low / step), ceil(high / step)
     ticks = [step * i for i in range(bottom, top + 1)]

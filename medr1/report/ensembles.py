@@ -83,6 +83,7 @@ def _ensemble(section: Section) -> Part:
 def _verdict(name: str, metric: Section, difference: Section, reference: str) -> str:
     """The accuracy, and whether its difference from the reference has an interval beside zero."""
     low, high = difference["ci95"] or (0.0, 0.0)
+    # better or worse only if the whole interval lies on one side of zero
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "no clear difference from"
     if difference["ci95"] is None:
         verdict = "compared with"

@@ -142,7 +142,7 @@ def gallery_view(items: Sequence[Item], thumbnails: Mapping[str, bytes | str]) -
             "values": sorted(facets[name].items()),
         }
         for place, name in enumerate(_FACETS)
-        if len(facets[name]) > 1
+        if len(facets[name]) > 1  # a filter with one value would not filter
     ]
     n_wrong = sum(view["kind"] != "right" for view in views)
     return {"filters": filters, "entries": views, "wrong": n_wrong, "right": len(views) - n_wrong}

@@ -83,7 +83,7 @@ def template(name: str) -> Template:
     environment = Environment(
         loader=FunctionLoader(asset),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt name is an error, not an empty text
         trim_blocks=True,
         lstrip_blocks=True,
     )

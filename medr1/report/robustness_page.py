@@ -141,7 +141,7 @@ def _examples(perturbations: Sequence[Document], thumbnails: Thumbnails) -> list
             for (kind, severity), jpeg in thumbnails.items()
             if kind == perturbation["name"] and isinstance(jpeg, bytes)
         }
-        if by_severity:
+        if by_severity:  # not for perturbations of the question
             images = [(severity, by_severity.get(severity)) for severity in (1, 3, 5)]
             rows.append({"name": one_line(perturbation["title"], 60), "images": images})
     return rows

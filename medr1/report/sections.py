@@ -117,6 +117,7 @@ def model_name(summary: Summary) -> str:
 def _headline(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any]:
     """Accuracy, the number of questions, and how many of them have no usable answer."""
     n, value = summary.get("n"), accuracy.get("value")
+    # accuracy is the mean of n values that are 0 or 1; its product with n is whole but for rounding
     n_correct = round(value * n) if isinstance(n, int) and value is not None else None
     counts = [
         ("without a readable answer", summary.get("n_unparsed")),
@@ -155,6 +156,7 @@ def _baselines(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any] 
         return None
     image_gain = blind.get("image_gain") or {}
     gain = image_gain.get("value")
+    # the same model without the image comes before models that never see one
     rows = [forest_row("this model", accuracy)]
     if ablation:
         kind = one_line(ablation.get("ablation"), 20)
@@ -349,7 +351,7 @@ def _length(label: str, lengths: Mapping[str, Any]) -> dict[str, Any]:
 def _merged(histogram: Iterable[Sequence[float]]) -> list[tuple[float, float, int]]:
     """(from, to, number) of at most MAX_BARS bins: neighbours are joined if there are more."""
     bins = [(low, high, int(n)) for low, high, n in histogram]
-    size = -(-len(bins) // MAX_BARS) or 1
+    size = -(-len(bins) // MAX_BARS) or 1  # how many bins become one, rounded up
     parts = [bins[start : start + size] for start in range(0, len(bins), size)]
     return [(part[0][0], part[-1][1], sum(n for _, _, n in part)) for part in parts]
 

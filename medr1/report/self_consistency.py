@@ -45,7 +45,7 @@ def _sentence(section: Section) -> str:
         f"{percent(consistency['accuracy']['value'])} "
         f"({difference_text(consistency['difference'])})."
     )
-    if len(rows) > 1:
+    if len(rows) > 1:  # from most to least agreement
         most, least = rows[0], rows[-1]
         sentence += (
             f" Where {one_line(most['agreement'])} samples agree, the single answer is correct for "
@@ -77,6 +77,7 @@ def _pass_at_k_curve(by_k: Sequence[Section]) -> dict[str, Any]:
     upper = [(x, y_of(high)) for x, (_, high) in zip(xs, intervals, strict=True)]
     lower = [(x, y_of(low)) for x, (low, _) in zip(xs, intervals, strict=True)]
     dots = [(x, y_of(point["value"])) for x, point in zip(xs, by_k, strict=True)]
+    # labels at the first, the middle and the last k: more would overlap
     labelled = {1, (max_k + 1) // 2, max_k}
     first, last = percent(by_k[0]["value"]), percent(by_k[-1]["value"])
     return {

@@ -33,6 +33,7 @@ def severity_charts(document: Document) -> list[dict[str, Any]]:
 
 def _chart(perturbation: Document, document: Document) -> dict[str, Any] | None:
     """One chart as the template draws it; None if no severity has a difference."""
+    # a severity with too few items has a reason instead of a difference
     cells = [cell for cell in perturbation["cells"] if cell["difference"]["value"] is not None]
     if not cells:
         return None
@@ -44,6 +45,7 @@ def _chart(perturbation: Document, document: Document) -> dict[str, Any] | None:
     blind = (document["blind"].get("accuracy") or {}).get("value")
     upper = [(_x(severity), _y(m["ci95"][1])) for severity, m in accuracy if m["ci95"]]
     lower = [(_x(severity), _y(m["ci95"][0])) for severity, m in accuracy if m["ci95"]]
+    # severity 0 is the original: its answers cannot differ from themselves (flips are 0)
     return {
         "title": one_line(perturbation["title"], 60),
         "note": one_line(perturbation["parameter"], 100),

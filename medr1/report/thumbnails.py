@@ -199,6 +199,7 @@ def perturbed_thumbnails(
 
 def _jpeg(image: Image.Image) -> bytes:
     """The image as a JPEG of at most SIDE pixels a side; it is scaled down in place."""
+    # load_image has removed the metadata (`info`) of the original file, so none is saved here
     image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80, optimize=True)

@@ -59,7 +59,8 @@ def write_training_page(folder: Path, *, stopped_by: BaseException | None = None
         stopped_by: What ended the run early. The page says so at the top.
 
     Raises:
-        Medr1Error: If a file of the run cannot be read, or the page cannot be written.
+        InputError: If a file of the run cannot be read.
+        OutputError: If the page cannot be written.
     """
     metrics = read_lines(folder / "metrics.jsonl")
     if not any("step" in entry for entry in metrics):
@@ -228,7 +229,7 @@ def _plan(plan: Document) -> list[tuple[str, str]]:
             continue
         if key == "model":
             value = short_path(value)
-        elif isinstance(value, bool):
+        elif isinstance(value, bool):  # before int, since True is an int in Python
             value = "yes" if value else "no"
         elif isinstance(value, int):
             value = count_text(value)
