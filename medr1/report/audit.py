@@ -118,7 +118,7 @@ def _column_names(files: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _legend(files: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which training file each numbered column stands for."""
+    """Which training file is meant by each numbered column."""
     return [
         f"[{place}] {clean(file['file'])}, {file['n']:,} items"
         for place, file in enumerate(files[1:], start=1)

@@ -100,7 +100,7 @@ def _row(
                 "shade": -(-SHADES * n // total) if total else 0,
                 "share": round(100 * n / total) if total else 0,
                 # two different rare answers are both "other", which is no match
-                "right": column == name and name != _OTHER,
+                "is_correct": column == name and name != _OTHER,
             }
             for column, n in zip(columns, row_counts, strict=True)
         ],

@@ -21,7 +21,7 @@ Entry = Mapping[str, Any]
 _CURVES = (
     ("eval_accuracy", "validation accuracy", "greedy decoding, with 95 % CI", True),
     ("eval_loss", "validation loss", "", False),
-    ("reward", "reward", "weighted sum of the rewards, mean over completions", False),
+    ("reward", "reward", "weighted sum, mean over completions", False),
     ("rewards/", "", "", False),  # the place of the single rewards, one chart each
     ("mean_token_accuracy", "token accuracy", "on the training answers", True),
     ("completions/mean_length", "completion length", "tokens", False),

@@ -208,7 +208,7 @@ def forest_row(name: str, metric: Mapping[str, Any] | None, note: str = "") -> d
     """A row of a forest plot: its numbers, and where its point and interval lie in pixels.
 
     Args:
-        name: What stands at the left.
+        name: The label at the left.
         metric: A share with its interval. Without a value, the row shows the reason.
         note: A few words that explain the name.
     """

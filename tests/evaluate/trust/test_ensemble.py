@@ -131,7 +131,7 @@ def test_mean_probabilities_mend_what_a_vote_cannot():
     # how unsure they are does not
     assert mean["auroc"]["value"] == 1.0 and mean["auroc_entropy"]["value"] == 0.0
     table = comparison_table(document)
-    assert "3 files as one" in table and "mean of the probabilities" in table
+    assert "ensemble of 3 files" in table and "mean of the probabilities" in table
     assert "Fleiss' kappa" in table
 
 
