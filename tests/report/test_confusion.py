@@ -34,7 +34,9 @@ def test_many_answers_are_top_and_other_and_add_up():
     total = sum(c["count"] for c in cells)
     assert sum(row["total"] for row in table["rows"]) == total
     assert sum(c["count"] for row in table["rows"] for c in row["cells"]) == total
-    assert not table["rows"][-1]["cells"][-1]["is_correct"]  # two different rare answers are not right
+    assert not table["rows"][-1]["cells"][-1][
+        "is_correct"
+    ]  # two different rare answers are not right
 
 
 def test_an_answer_called_other_is_not_the_rest():
