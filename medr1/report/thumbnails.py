@@ -29,7 +29,7 @@ SIDE = 160
 MAX_IMAGES = 4
 """The most images of one item; the page says how many more it has."""
 MAX_TOTAL_BYTES = 6 * 1024**2
-"""The most bytes of all JPEGs of a page."""
+"""From this many bytes of JPEGs on, a page gets no further images."""
 
 NOT_FOUND = "image not found"
 OUTSIDE = "image outside the image folder"
