@@ -89,7 +89,10 @@ def _title(summary: Mapping[str, Any]) -> str:
                 "without a readable answer" + (f" ({reasons(unanswered)})" if unanswered else ""),
             ),
             ("n_refused", "refused"),
-            ("n_undecided", "undecided" + (f" ({reasons(undecided)})" if undecided else "")),
+            (
+                "n_undecided",
+                "undecided by the rules" + (f" ({reasons(undecided)})" if undecided else ""),
+            ),
             ("n_truncated", "cut off at the token limit"),
         )
         if key in summary
@@ -146,7 +149,7 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
             yield "  if perfectly calibrated, up to", percent(by_chance), "", ""
         if scaled := (calibration.get("temperature") or {}).get("metrics"):
             yield _row("  after temperature scaling", scaled["ece"])
-        yield _row("debiased calibration error", metrics["ece_debiased"])
+        yield _row("debiased error (ece_debiased)", metrics["ece_debiased"])
         yield _row("AUROC of the confidence (auroc)", metrics["auroc"])
     if metrics := selective.get("metrics"):
         yield _row("area under risk-coverage curve (aurc)", metrics["aurc"])

@@ -36,7 +36,7 @@ BARS = 44
 _CALIBRATION_METRICS = {
     "ece": ("expected calibration error (ECE)", "15 bins of equal width"),
     "ece_mass": ("ECE, equal mass", "15 bins with equally many items"),
-    "ece_debiased": ("debiased calibration error", "root mean square, without the part by chance"),
+    "ece_debiased": ("debiased error", "root mean square, without the part by chance"),
     "mce": ("maximum calibration error (MCE)", "the worst bin"),
     "brier": ("Brier score", "of the confidence"),
     "brier_options": ("Brier score, options", "of all option probabilities, 0 to 2"),
