@@ -82,7 +82,7 @@ def _difference_lines(comparison: Mapping[str, Any], width: int, color: bool) ->
     title = f"{clean(comparison['run'])} - {clean(comparison['base'])}"
     rows = [_difference_row("all items", comparison)]
     for kind, groups in comparison["groups"].items():
-        if len(groups) > 1:  # a single group is all items again
+        if len(groups) > 1:  # one group alone adds little to the row of all items
             rows.append((f"by {kind}", "", "", "", "", ""))
             rows += [_difference_row(f"  {name}", entry) for name, entry in groups.items()]
     header = (title, "points", "95 % CI", "p (Holm)", "won", "lost")
@@ -127,9 +127,8 @@ def _ensemble_lines(ensemble: Mapping[str, Any], width: int, color: bool) -> Ite
             name = f"Fleiss' kappa, {kind.replace('_', ' ')}"
             sentences.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
     if (auroc := mean.get("auroc") or {}).get("value") is not None:
-        sentences.append(
-            f"AUROC of their disagreement for a wrong answer {percent(auroc['value'])}"
-        )
+        area = percent(auroc["value"])
+        sentences.append(f"AUROC of their disagreement for predicting wrong answers: {area}")
     if sentences:
         yield _filled("; ".join(sentences), width)
 
@@ -167,7 +166,10 @@ def _significance_note(document: Mapping[str, Any]) -> str:
     family = (
         "over the runs, or over the groups of a kind" if several else "over the groups of a kind"
     )
-    return f"p: exact sign-flip test over {unit}, corrected by Holm {family}. {UNADJUSTED}"
+    return (
+        "won, lost: items that the run answers better, or worse, than the base. p: exact sign-flip "
+        f"test over {unit}, with Holm's correction {family}. {UNADJUSTED}"
+    )
 
 
 def p_text(p: float | None) -> str:
