@@ -77,14 +77,22 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     assert conformal["ci95"][0] < 0.95 and conformal["ci95"][1] > 0.85
     assert len(summary["uncertainty"]["pass_at_k"]) == 8
     page = (trust / "report" / "report.html").read_text()
-    for heading in ("Calibration", "Abstention", "Uncertainty over 8 samples", "Robustness"):
+    for heading in (
+        "Calibration",
+        "Abstention",
+        "Agreement of 8 samples per question",
+        "Robustness",
+    ):
         assert f">{heading}</h3>" in page
-    assert "Test-time augmentation: 14 mild views" in page and "Ensemble: this file with" in page
+    assert (
+        "Test-time augmentation: 14 mildly changed views" in page
+        and "Ensemble: this file with" in page
+    )
     assert len(summary["ensemble"]["members"]) == 3
     dropout = json.loads((trust / "report-dropout" / "summary.json").read_text())["dropout"]
     assert dropout["num_samples"] == 8 and dropout["mutual_information"]["value"] > 0
     page = (trust / "report-dropout" / "report.html").read_text()
-    assert "Dropout sampling: 8 passes" in page
+    assert "Monte Carlo dropout: 8 passes" in page
     together = json.loads((trust / "compare" / "comparison.json").read_text())["ensemble"]
     assert (
         together["mean_probabilities"]["value"] > 0 and together["kappa"]["multiple_choice"]["ci95"]
@@ -92,4 +100,4 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     found = json.loads((trust / "robustness" / "robustness.json").read_text())
     assert found["views"]["num_views"] == 14
     assert found["n"] == 240 and found["mean_corruption_accuracy"]["value"] > 0
-    assert "What it costs" in (trust / "robustness" / "robustness.html").read_text()
+    assert "How much accuracy changes" in (trust / "robustness" / "robustness.html").read_text()

@@ -58,7 +58,7 @@ def test_a_table_a_document_a_page_and_the_answers(done):
     assert {path.name for path in (folder / "out").iterdir()} == {
         *("results.json", "results.json.run.json", "robustness.json", "robustness.html"),
     }
-    assert "contrast" in result.stdout and "grey picture" in result.stdout
+    assert "contrast" in result.stdout and "grey image" in result.stdout
     assert "questions" not in result.stdout.splitlines()[0] and "unchanged" in result.stderr
     warned = "may have text in the picture itself"  # ultrasound is among the questions
     assert warned in result.stderr and warned in (folder / "out" / "robustness.html").read_text()

@@ -319,7 +319,7 @@ def _write(
     from medr1.report.confusion import confusion_csv
     from medr1.report.csv_tables import summary_csv
     from medr1.report.page import report_html
-    from medr1.report.thumbnails import NOT_FOUND, OUTSIDE, burned_in, make_thumbnails
+    from medr1.report.thumbnails import NOT_FOUND, OUTSIDE, burned_in_warning, make_thumbnails
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)
     write_atomic(folder / "items.jsonl", lines)
@@ -339,7 +339,7 @@ def _write(
             "%d of the %d images for report.html are not shown. The first: %s.",
             *(len(outside), len(thumbnails), outside[0]),
         )
-    if text := burned_in(gallery, image_roots, thumbnails):
+    if text := burned_in_warning(gallery, image_roots, thumbnails):
         logger.warning("report.html: %s", text)
     page = report_html(summaries, gallery, thumbnails=thumbnails, burned_in=text)
     write_atomic(folder / "report.html", page)

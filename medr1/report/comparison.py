@@ -1,4 +1,8 @@
-"""A comparison of runs as text: who is ahead by how much, whether that could be chance, and CSV."""
+"""What `medr1 compare` shows: the accuracy of runs, and each run's difference from the base run.
+
+As a table for the terminal and as CSV. A difference is called significant by its p value alone,
+corrected for all comparisons together with Holm's method.
+"""
 
 from __future__ import annotations
 
@@ -17,38 +21,45 @@ _COLUMNS = (
 
 
 LEVEL = 0.05
-"""Under this Holm's p says that a difference is shown."""
+"""A difference is significant if its p value, corrected by Holm's method, is below this."""
 UNADJUSTED = (
-    "Each interval is for one comparison and not adjusted for the others; p (Holm) alone decides "
-    "whether a difference is shown."
+    "Each 95 % CI is for one comparison and is not adjusted for the others. p (Holm) alone decides "
+    "whether a difference is significant."
 )
-"""One verdict: Holm's p is exact and holds for all comparisons together, and the interval only
-says how large one difference may be. Of thirty such intervals one or two exclude zero by chance.
-Intervals that hold together are wider than Holm's steps need, and would disagree with p again."""
+"""Why p decides and not the interval: Holm's p is exact and holds for all comparisons together, and
+the interval only says how large one difference may be. Of thirty such intervals one or two exclude
+zero by chance. Simultaneous intervals are wider than Holm's steps need, so they too would sometimes
+disagree with p."""
 
 
-def is_shown(entry: Mapping[str, Any]) -> bool:
-    """Whether the difference is shown: its p, corrected for all comparisons, is small enough."""
+def is_significant(entry: Mapping[str, Any]) -> bool:
+    """Whether a difference has a p value, corrected for all comparisons, below LEVEL."""
     p = entry.get("p_holm")
     return p is not None and p < LEVEL
 
 
-_SHARE_HEADER: Row = ("value", "95 % interval")
+_SHARE_HEADER: Row = ("value", "95 % CI")
 
 
 def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
-    """Each run's accuracy, each difference from the base, its groups, and what they rest on."""
-    about = f"{document['n']} items, {document['n_clusters']} {clean(document['clusters'])}"
-    parts = [f"{about}, protocol {document['protocol']}\n"]
-    header: Row = ("accuracy", "value", "95 % interval", "spread over seeds")
+    """What `medr1 compare` prints: each run's accuracy, then its difference from the base.
+
+    Args:
+        document: The comparison (`evaluate.comparison.compare`).
+        width: Columns of the terminal.
+        color: Whether headers are bold.
+    """
+    items = f"{document['n']} items, {document['n_clusters']} {clean(document['clusters'])}"
+    parts = [f"{items}, protocol {document['protocol']}\n"]
+    header: Row = ("accuracy", "value", "95 % CI", "spread over seeds")
     rows = [_run_row(run) for run in document["runs"]]
     if not any(run["seeds"] for run in document["runs"]):
         header, rows = header[:3], [row[:3] for row in rows]
     parts += grid(header, rows, width, color)
-    for found in document["comparisons"]:
-        parts += ["", *_difference_lines(found, width, color)]
-    if together := document.get("ensemble"):
-        parts += ["", *_ensemble_lines(together, width, color)]
+    for comparison in document["comparisons"]:
+        parts += ["", *_difference_lines(comparison, width, color)]
+    if ensemble := document.get("ensemble"):
+        parts += ["", *_ensemble_lines(ensemble, width, color)]
     notes = [_significance_note(document), document["meaning"]]
     parts += ["", *(_filled(note, width) for note in notes)]
     parts += [_filled(f"! {warning}", width, "  ") for warning in document["warnings"]]
@@ -56,93 +67,113 @@ def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: boo
 
 
 def _run_row(run: Mapping[str, Any]) -> Row:
+    """A run's accuracy, and how far it varies over seeds if the run has several."""
     metric, seeds = run["accuracy"], run["seeds"]
-    spread, name = "", run["name"]
+    seed_range, name = "", run["name"]
     if seeds:
         name = f"{name} ({seeds['n']} seeds)"
         low, high = (f"{100 * seeds[key]:.1f}" for key in ("min", "max"))
-        spread = f"{low} to {high}, SD {100 * seeds['sd']:.1f}"
-    return name, percent(metric["value"]), interval_text(metric["ci95"]), spread
+        seed_range = f"{low} to {high}, SD {100 * seeds['sd']:.1f}"
+    return name, percent(metric["value"]), interval_text(metric["ci95"]), seed_range
 
 
-def _difference_lines(found: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
-    """A run against the base: the difference, by group, and what this many items can show."""
-    title = f"{clean(found['run'])} - {clean(found['base'])}"
-    rows = [_row("all items", found)]
-    for kind, groups in found["groups"].items():
-        if len(groups) > 1:
+def _difference_lines(comparison: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+    """One run against the base: the difference, by group, and what so many items can show."""
+    title = f"{clean(comparison['run'])} - {clean(comparison['base'])}"
+    rows = [_difference_row("all items", comparison)]
+    for kind, groups in comparison["groups"].items():
+        if len(groups) > 1:  # one group alone adds little to the row of all items
             rows.append((f"by {kind}", "", "", "", "", ""))
-            rows += [_row(f"  {name}", entry) for name, entry in groups.items()]
-    header = (title, "points", "95 % interval", "p (Holm)", "won", "lost")
+            rows += [_difference_row(f"  {name}", entry) for name, entry in groups.items()]
+    header = (title, "points", "95 % CI", "p (Holm)", "won", "lost")
     yield from grid(header, rows, width, color)
-    test = found["mcnemar"]
-    said = f"both right {found['both_right']}, both wrong {found['both_wrong']}"
-    if test["exact"] is not None:
-        said += f"; McNemar's exact p {p_text(test['exact'])}, mid-p {p_text(test['mid_p'])}"
-    yield _filled(said, width)
-    if seeds := found["over_seeds"]:
+    # McNemar's test is for two single runs; with several seeds of a run it is None
+    mcnemar = comparison["mcnemar"]
+    counts = f"both correct {comparison['both_right']}, both wrong {comparison['both_wrong']}"
+    if mcnemar["exact"] is not None:
+        counts += (
+            f"; McNemar's exact p {p_text(mcnemar['exact'])}, mid-p {p_text(mcnemar['mid_p'])}"
+        )
+    yield _filled(counts, width)
+    if seeds := comparison["over_seeds"]:
         interval = interval_text(seeds["ci95"], True) or seeds["reason"]
         yield _filled(
-            f"over seeds instead of images: {_points(seeds['value'])} ({interval})", width
+            f"difference, 95 % CI over seeds instead of images: {_points(seeds['value'])} "
+            f"({interval})",
+            width,
         )
-    yield _filled(_detectable(found), width)
+    yield _filled(_detectable(comparison), width)
 
 
-def _ensemble_lines(found: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
-    """All files as one: their vote, their mean, and how far they agree."""
-    mean = found["mean_probabilities"]
-    named = [("majority of the answers", found["majority"]), ("mean of the probabilities", mean)]
-    named += [("all give one answer", found["all_agree"])]
+def _ensemble_lines(ensemble: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+    """All files as one ensemble: their majority vote, their mean, and how far they agree."""
+    mean = ensemble["mean_probabilities"]
+    metrics = [
+        ("majority of the answers", ensemble["majority"]),
+        ("mean of the probabilities", mean),
+        ("all files give the same answer", ensemble["all_agree"]),
+    ]
     rows = [
         (name, percent(metric["value"]), interval_text(metric["ci95"]))
-        for name, metric in named
+        for name, metric in metrics
         if metric["value"] is not None
     ]
-    yield from grid((f"{len(found['members'])} files as one", *_SHARE_HEADER), rows, width, color)
-    said = []
-    for kind, kappa in found["kappa"].items():
+    title = f"ensemble of {len(ensemble['members'])} files"
+    yield from grid((title, *_SHARE_HEADER), rows, width, color)
+    sentences = []
+    for kind, kappa in ensemble["kappa"].items():
         if kappa["value"] is not None:
             low, high = kappa["ci95"] or (kappa["value"],) * 2
             name = f"Fleiss' kappa, {kind.replace('_', ' ')}"
-            said.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
-    if (area := mean.get("auroc") or {}).get("value") is not None:
-        said.append(f"AUROC of their disagreement for a wrong mean {percent(area['value'])}")
-    if said:
-        yield _filled("; ".join(said), width)
+            sentences.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
+    if (auroc := mean.get("auroc") or {}).get("value") is not None:
+        area = percent(auroc["value"])
+        sentences.append(f"AUROC of their disagreement for predicting wrong answers: {area}")
+    if sentences:
+        yield _filled("; ".join(sentences), width)
 
 
-def _row(name: str, entry: Mapping[str, Any]) -> Row:
+def _difference_row(name: str, entry: Mapping[str, Any]) -> Row:
     if entry["value"] is None:
         return name, "-", "", "", "", ""
     interval = interval_text(entry["ci95"], True) or "none"
-    numbers = (str(entry["won"]), str(entry["lost"]))
-    return name, _points(entry["value"]), interval, p_text(entry["p_holm"]), *numbers
+    counts = (str(entry["won"]), str(entry["lost"]))
+    return name, _points(entry["value"]), interval, p_text(entry["p_holm"]), *counts
 
 
 def _points(value: float) -> str:
+    """A difference of shares in percentage points, such as "+2.0"."""
     return f"{100 * value:+z.1f}"
 
 
-def _detectable(found: Mapping[str, Any]) -> str:
-    """What a comparison of this size shows in four of five cases."""
-    about = found["minimum_detectable_difference"]
-    if about["value"] is None:
-        return f"smallest difference that these items can show: not known, {about['reason']}"
+def _detectable(comparison: Mapping[str, Any]) -> str:
+    """A sentence on the smallest true difference that is found in four of five such comparisons."""
+    detectable = comparison["minimum_detectable_difference"]
+    if detectable["value"] is None:
+        reason = detectable["reason"]
+        return f"smallest difference that these items can show: not known, {reason}"
     return (
-        f"smallest difference found with 80 % power: {100 * about['value']:.1f} points "
-        f"({percent(about['discordance'])} discordant, design effect {about['design_effect']:.1f})"
+        f"smallest difference found with 80 % power: {100 * detectable['value']:.1f} points "
+        f"({percent(detectable['discordance'])} discordant, "
+        f"design effect {detectable['design_effect']:.1f})"
     )
 
 
 def _significance_note(document: Mapping[str, Any]) -> str:
+    """Which test gives the p values, and what they are corrected for."""
     unit = clean(document["clusters"])
     several = len(document["comparisons"]) > 1
-    over = "over the runs, or over the groups of a kind" if several else "over the groups of a kind"
-    return f"p: exact, flipping the sign of whole {unit}; corrected by Holm {over}. {UNADJUSTED}"
+    family = (
+        "over the runs, or over the groups of a kind" if several else "over the groups of a kind"
+    )
+    return (
+        "won, lost: items that the run answers better, or worse, than the base. p: exact sign-flip "
+        f"test over {unit}, with Holm's correction {family}. {UNADJUSTED}"
+    )
 
 
 def p_text(p: float | None) -> str:
-    """A p value for people: three decimals, or that it is smaller."""
+    """A p value with three decimals, such as "0.050"; "<0.001" below that, a dash for None."""
     if p is None:
         return "-"
     return "<0.001" if p < 0.001 else f"{p:.3f}"
@@ -153,16 +184,16 @@ def _filled(text: str, width: int, indent: str = "") -> str:
 
 
 def comparison_csv(document: Mapping[str, Any]) -> str:
-    """Long form: a row for each run against the base, over all items and in each group."""
+    """comparison.csv, long form: a row for each run against the base, on all items and by group."""
 
-    def row(found: Mapping[str, Any], scope: str, group: str, entry: Mapping[str, Any]) -> Any:
+    def row(comparison: Mapping[str, Any], scope: str, group: str, entry: Mapping[str, Any]) -> Any:
         low, high = entry["ci95"] or (None, None)
         tests = {f"mcnemar_{key}": entry["mcnemar"][key] for key in ("exact", "mid_p")}
         return {
             **entry,
             **tests,
-            "run": found["run"],
-            "base": found["base"],
+            "run": comparison["run"],
+            "base": comparison["base"],
             "scope": scope,
             "group": group,
             "lo": low,
@@ -171,20 +202,20 @@ def comparison_csv(document: Mapping[str, Any]) -> str:
         }
 
     rows = []
-    for found in document["comparisons"]:
-        rows.append(row(found, "all", "", found))
-        for kind, groups in found["groups"].items():
-            rows += [row(found, kind, group, entry) for group, entry in groups.items()]
+    for comparison in document["comparisons"]:
+        rows.append(row(comparison, "all", "", comparison))
+        for kind, groups in comparison["groups"].items():
+            rows += [row(comparison, kind, group, entry) for group, entry in groups.items()]
     return csv_text(rows, _COLUMNS)
 
 
 def won_lost_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each item and run that was won or lost against the base."""
+    """CSV with a row for each item and run whose answer was won or lost against the base."""
     columns = ("id", "run", "outcome", "modality", "question_type", "ground_truth", "images")
-    found = [
+    changes = [
         {**row, "run": run, "outcome": outcome, "images": " ".join(row["images"])}
         for row in rows
         for run, outcome in row["outcome"].items()
         if outcome in ("won", "lost")
     ]
-    return csv_text(found, columns)
+    return csv_text(changes, columns)

@@ -1,4 +1,4 @@
-"""What was right against what was said: a heat table of bounded size, and confusion.csv."""
+"""The confusion matrix, ground truth against the model's answer: a heat table and confusion.csv."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medr1.report.csv_tables import csv_text
-from medr1.report.sanitize import line
+from medr1.report.sanitize import one_line
 
 TOP = 12
-"""Answers with a row and a column of their own; the rest is one "other"."""
+"""The most frequent answers have a row and a column of their own; all others share "other"."""
 SHADES = 10
+"""Steps of a cell's colour, from no colour (0) to the strongest."""
 
 CONFUSION_COLUMNS = ("results", "protocol", "by", "ground_truth", "predicted", "count")
 _BY = {"confusion": "letter", "confusion_text": "text"}
+"""Key of the summary -> whether its answers are option letters or option texts."""
 
 
 def confusion_csv(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """confusion.csv: a row for each right answer and what was said; no answer is blank."""
+    """confusion.csv: a row for each pair of ground truth and model's answer; no answer is blank."""
     return csv_text(_rows(summaries), CONFUSION_COLUMNS)
 
 
@@ -31,68 +33,75 @@ def _rows(summaries: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def heat_table(cells: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
-    """The cells as rows of shaded counts, most frequent right answers first; None without any.
+    """The confusion matrix as rows of shaded counts, as the page draws it; None without cells.
 
-    A row's shade is the share of its total, so that rare answers are as readable as common ones.
+    A cell's shade is its share of the row's total, so that rare answers are as readable as common
+    ones. The TOP most frequent answers have rows and columns of their own.
     """
     if not cells:
         return None
-    gold: Counter[str] = Counter()
-    either: Counter[str] = Counter()
+    by_ground_truth: Counter[str] = Counter()
+    by_either: Counter[str] = Counter()  # as ground truth or as the model's answer
     for cell in cells:
-        gold[cell["ground_truth"]] += cell["count"]
+        by_ground_truth[cell["ground_truth"]] += cell["count"]
         for name in (cell["ground_truth"], cell["predicted"]):
             if name is not None:
-                either[name] += cell["count"]
-    own = [name for name, _ in sorted(either.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]]
-    if all(len(name) == 1 for name in own):
-        own.sort()
+                by_either[name] += cell["count"]
+    by_frequency = sorted(by_either.items(), key=lambda pair: (-pair[1], pair[0]))
+    top = [name for name, _ in by_frequency[:TOP]]
+    if all(len(name) == 1 for name in top):  # option letters: in their order
+        top.sort()
+    # rows of rarer ground truths are added up under None
     counts: Counter[tuple[str | None, str | None]] = Counter()
     for cell in cells:
-        row = cell["ground_truth"] if cell["ground_truth"] in own else None
-        counts[row, _column(cell["predicted"], own)] += cell["count"]
-    columns = [*own, *(name for name in (_OTHER, _NONE) if any(c == name for _, c in counts))]
-    rows = [name for name in own if gold[name]]
+        row = cell["ground_truth"] if cell["ground_truth"] in top else None
+        counts[row, _column(cell["predicted"], top)] += cell["count"]
+    columns = [*top, *(name for name in (_OTHER, _NONE) if any(c == name for _, c in counts))]
+    rows = [name for name in top if by_ground_truth[name]]
     table = [_row(name, name, columns, counts) for name in rows]
     if any(row is None for row, _ in counts):
         table.append(_row(_OTHER, None, columns, counts))
     return {
-        "columns": [_name(name) for name in columns],
+        "columns": [_title(name) for name in columns],
         "rows": table,
-        "left_out": len(either) - len(own),
+        "left_out": len(by_either) - len(top),
     }
 
 
 _OTHER, _NONE = "\0other", "\0none"
-"""Columns that no answer can be called."""
-_WORDS = {_OTHER: "other", _NONE: "no answer"}
+"""Keys of the two extra columns. No answer can be equal to them, as "other" could."""
+_TITLES = {_OTHER: "other", _NONE: "no answer"}
 
 
-def _name(name: str) -> str:
-    return _WORDS.get(name) or line(name, 40)
+def _title(name: str) -> str:
+    return _TITLES.get(name) or one_line(name, 40)
 
 
-def _column(predicted: str | None, own: Sequence[str]) -> str:
+def _column(predicted: str | None, top: Sequence[str]) -> str:
+    """In which column an answer is counted."""
     if predicted is None:
         return _NONE
-    return predicted if predicted in own else _OTHER
+    return predicted if predicted in top else _OTHER
 
 
 def _row(
-    title: str, key: str | None, columns: Sequence[str], counts: Counter[Any]
+    name: str, key: str | None, columns: Sequence[str], counts: Counter[Any]
 ) -> dict[str, Any]:
-    found = [counts[key, column] for column in columns]
-    total = sum(found)
+    """One row of the heat table; `key` is the row's ground truth in `counts`, None for "other"."""
+    row_counts = [counts[key, column] for column in columns]
+    total = sum(row_counts)
     return {
-        "name": _name(title),
+        "name": _title(name),
         "total": total,
         "cells": [
             {
                 "count": n,
+                # rounded up: what happened at least once has a colour
                 "shade": -(-SHADES * n // total) if total else 0,
                 "share": round(100 * n / total) if total else 0,
-                "right": column == title and title != _OTHER,
+                # two different rare answers are both "other", which is no match
+                "is_correct": column == name and name != _OTHER,
             }
-            for column, n in zip(columns, found, strict=True)
+            for column, n in zip(columns, row_counts, strict=True)
         ],
     }

@@ -1,6 +1,7 @@
-"""summary.json as CSV in long form. No cell starts a formula in a spreadsheet.
+"""CSV files for spreadsheets: summary.csv, and cells that a spreadsheet does not run as formulas.
 
-Names and answers come from files of others, so every cell is guarded.
+Spreadsheets execute a cell that begins with "=", "+", "-" or "@". Names and answers come from files
+that somebody else wrote, so every cell of every CSV file goes through `guard_cell`.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from typing import Any
 from medr1.report.tables import HIDDEN
 
 COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
+"""The columns of summary.csv; `lo` and `hi` are the bounds of the 95 % interval."""
 
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# the last four are the full-width forms of = + - @, which some spreadsheets read like them
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
-    """Long form: a row for each file, scope (all, modality ...), group and metric."""
+    """summary.csv, long form: a row for each file, scope (all, modality ...), group and metric."""
     return csv_text((row for summary in summaries for row in summary_rows(summary)), COLUMNS)
 
 
 def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one summary, shares in [0, 1]; a value that could not be computed is blank."""
+    """The rows of one summary. Shares are in [0, 1]; a value that could not be computed is None."""
 
     def row(scope: str, group: str, name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
         low, high = metric.get("ci95") or (None, None)
@@ -59,25 +62,32 @@ def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield row(kind, group, name, metric)
         if groups:
             macro = summary["macro"][kind]
+            # without metrics of its own, the entry is the mean of the groups' accuracies
             for name, metric in (macro.get("metrics") or {"accuracy": macro}).items():
                 yield row(kind, "(macro)", name, metric)
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """CSV with a header and "\\n" line ends; None is blank, every cell is guarded."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    """CSV with a header and "\\n" as line end, every cell guarded by `guard_cell`.
+
+    Args:
+        rows: Column -> value. None or a missing key is a blank cell, other keys are ignored.
+        columns: The names of the columns, in order.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow([guard_cell(row.get(column)) for column in columns])
-    return out.getvalue()
+    return buffer.getvalue()
 
 
 def guard_cell(value: Any) -> str:
-    """The value as a cell no spreadsheet runs: one that starts a formula gets a ' before it.
+    """The value as the text of a cell. A "'" before it stops a spreadsheet from running a formula.
 
-    So does a cell that starts with ' and then one: `unguard_cell` undoes exactly this. Control
-    characters other than tab and line ends are dropped.
+    Such as "=1+1" -> "'=1+1", while the number "-1" stays. A text that already is a "'" and a
+    formula gets one more "'", so that `unguard_cell` can undo exactly this. Control characters
+    other than tab and line ends are removed.
     """
     if value is None:
         return ""
@@ -88,11 +98,14 @@ def guard_cell(value: Any) -> str:
 
 
 def unguard_cell(cell: str) -> str:
-    """What `guard_cell` was given."""
-    guarded = cell.startswith("'") and _starts_formula(cell[1:])
-    return cell[1:] if guarded else cell
+    """The text that `guard_cell` was given, without its "'"."""
+    is_guarded = cell.startswith("'") and _starts_formula(cell[1:])
+    return cell[1:] if is_guarded else cell
 
 
 def _starts_formula(text: str) -> bool:
-    """Also behind blanks, line ends and ' that a spreadsheet may drop."""
-    return text.startswith(("\t", "\r")) or text.lstrip(" \n'").startswith(_FORMULA)
+    """Whether it begins like a formula, also after blanks, line ends and "'".
+
+    A spreadsheet may drop those characters, and would then find the formula at the start.
+    """
+    return text.startswith(("\t", "\r")) or text.lstrip(" \n'").startswith(_FORMULA_STARTS)

@@ -1,4 +1,4 @@
-"""Which items a report shows, and one item as the page needs it."""
+"""The gallery of report.html: which items it shows, and each item as the template needs it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medr1.data.identifiers import without
-from medr1.report.sanitize import line, short_path, visible
+from medr1.report.sanitize import one_line, short_path, visible
 from medr1.report.tables import percent
 from medr1.report.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
 
 NUM_WRONG = 200
 NUM_RIGHT = 40
+"""The most wrong and the most correct items of a gallery."""
 MAX_CELLS = 1 << 16
-"""Of each verdict kind; groups share them at random, so that a million values cost little."""
+"""Groups that are told apart, for each kind of verdict. More groups share a cell at random, so that
+a column with a million different values needs little memory."""
 MAX_OPTIONS = 26
 
 KINDS = {
@@ -25,13 +27,14 @@ KINDS = {
     "ambiguous": "ambiguous answer",
     "refused": "refused",
     "truncated": "cut off without an answer",
-    "empty": "empty output",
+    "empty": "empty completion",
     "failed": "failed before an answer",
-    "right": "right",
+    "right": "correct",
 }
-"""Verdict kinds in the order of the page's filter, and how it calls them."""
+"""Kind of verdict -> its name on the page, in the order of the page's filter."""
 
 _FACETS = ("results", "kind", "modality", "question_type", "dataset", "answer_type")
+"""What the page can filter by."""
 _FACET_WORDS = {
     "results": "file",
     "kind": "verdict",
@@ -40,74 +43,89 @@ _FACET_WORDS = {
     "answer_type": "answer type",
 }
 
-Row = Mapping[str, Any]
+Item = Mapping[str, Any]
+"""An item with its completion and verdict, as a line of items.jsonl."""
 
 
-def verdict_kind(row: Row) -> str:
-    """One of KINDS: right, or in which way not."""
-    if row.get("correct"):
+def verdict_kind(item: Item) -> str:
+    """One of KINDS: "right", or why the item does not count as correct."""
+    if item.get("correct"):
         return "right"
-    if row.get("error"):
+    if item.get("error"):
         return "failed"
-    if row.get("undecided"):
+    if item.get("undecided"):
         return "undecided"
-    if row.get("extracted_answer") is not None:
+    if item.get("extracted_answer") is not None:
         return "wrong"
-    method = row.get("extraction")
+    method = item.get("extraction")
     if method in ("ambiguous", "refused", "empty"):
         return str(method)
-    return "truncated" if row.get("finish_reason") == "length" else "unparsed"
+    return "truncated" if item.get("finish_reason") == "length" else "unparsed"
 
 
 def gallery_choice(
-    rows: Iterable[Row],
+    items: Iterable[Item],
     *,
     group: str = "modality",
     num_wrong: int = NUM_WRONG,
     num_right: int = NUM_RIGHT,
     seed: int = 0,
 ) -> list[int]:
-    """Positions of the rows to show, in order: some wrong and some right, spread over what differs.
+    """The positions of the items to show, in ascending order: some wrong and some correct ones.
 
-    A row needs results, correct, undecided, error, extracted_answer, extraction, finish_reason and
-    `group`.
-    Each (file, group, verdict kind) keeps a sample of its own while the rows stream by; then they
-    take turns, so that a rare failure in a small group stands beside the common ones.
+    They are spread over files, groups and kinds of verdict, so that a rare failure in a small group
+    is shown beside the common ones. The items may be a stream: few of them are kept in memory.
+
+    Args:
+        items: Items with the keys results, correct, undecided, error, extracted_answer, extraction,
+            finish_reason and that of `group`.
+        group: The key of the groups that the choice is spread over.
+        num_wrong: The most items that are not correct.
+        num_right: The most correct items.
+        seed: The seed of the random choice.
     """
     rng = random.Random(seed)
+    # A cell is a kind of verdict in one group of one file. Each cell keeps a uniform random sample
+    # of its items by reservoir sampling: item number k replaces a kept one with probability size/k.
     cells: dict[tuple[str, int], list[int]] = {}
-    seen: dict[tuple[str, int], int] = {}
-    for position, row in enumerate(rows):
-        kind = verdict_kind(row)
-        name = f"{row.get('results')}\n{row.get(group)}".encode("utf-8", "replace")
+    n_seen: dict[tuple[str, int], int] = {}
+    for position, item in enumerate(items):
+        kind = verdict_kind(item)
+        name = f"{item.get('results')}\n{item.get(group)}".encode("utf-8", "replace")
         cell = (kind, zlib.crc32(name) % MAX_CELLS)
-        kept, before = cells.setdefault(cell, []), seen.get(cell, 0)
-        seen[cell] = before + 1
-        if len(kept) < (num_right if kind == "right" else num_wrong):
-            kept.append(position)
-        elif (place := int(rng.random() * (before + 1))) < len(kept):
-            kept[place] = position
-    right = {cell: kept for cell, kept in cells.items() if cell[0] == "right"}
-    wrong = {cell: kept for cell, kept in cells.items() if cell[0] != "right"}
+        sample, n_before = cells.setdefault(cell, []), n_seen.get(cell, 0)
+        n_seen[cell] = n_before + 1
+        if len(sample) < (num_right if kind == "right" else num_wrong):
+            sample.append(position)
+        elif (place := int(rng.random() * (n_before + 1))) < len(sample):
+            sample[place] = position
+    right = {cell: sample for cell, sample in cells.items() if cell[0] == "right"}
+    wrong = {cell: sample for cell, sample in cells.items() if cell[0] != "right"}
     return sorted(_in_turns(wrong, num_wrong, rng) + _in_turns(right, num_right, rng))
 
 
 def _in_turns(cells: Mapping[Any, list[int]], limit: int, rng: random.Random) -> list[int]:
-    """At most `limit` of the cells' contents, one from each in turn."""
-    piles = [cells[cell] for cell in sorted(cells)]
-    rng.shuffle(piles)
-    for pile in piles:
-        rng.shuffle(pile)
+    """At most `limit` positions: one from each cell, then a second one from each, and so on."""
+    samples = [cells[cell] for cell in sorted(cells)]
+    rng.shuffle(samples)
+    for sample in samples:
+        rng.shuffle(sample)
     chosen: list[int] = []
     depth = 0
-    while len(chosen) < limit and (turn := [pile[depth] for pile in piles if depth < len(pile)]):
+    while len(chosen) < limit and (turn := [s[depth] for s in samples if depth < len(s)]):
         chosen += turn[: limit - len(chosen)]
         depth += 1
     return chosen
 
 
-def gallery_view(items: Sequence[Row], thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
-    """The gallery as the template draws it: the filters with their values, and every item."""
+def gallery_view(items: Sequence[Item], thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
+    """The gallery as the template needs it: the filters with their values, and every item.
+
+    Args:
+        items: The items to show.
+        thumbnails: Their small images as JPEG, or why there is none, by `thumbnail_key`.
+    """
+    # each value of a facet has a number, and each item lists its numbers for the page's script
     facets: dict[str, dict[str, int]] = {name: {} for name in _FACETS}
     views = []
     for place, item in enumerate(items):
@@ -124,82 +142,85 @@ def gallery_view(items: Sequence[Row], thumbnails: Mapping[str, bytes | str]) ->
             "values": sorted(facets[name].items()),
         }
         for place, name in enumerate(_FACETS)
-        if len(facets[name]) > 1
+        if len(facets[name]) > 1  # a filter with one value would not filter
     ]
-    wrong = sum(view["kind"] != "right" for view in views)
-    return {"filters": filters, "entries": views, "wrong": wrong, "right": len(views) - wrong}
+    n_wrong = sum(view["kind"] != "right" for view in views)
+    return {"filters": filters, "entries": views, "wrong": n_wrong, "right": len(views) - n_wrong}
 
 
 def _facet_value(name: str, value: Any) -> str:
     if name == "kind":
         return KINDS[str(value)]
-    return line(value, 60) if value is not None else "(not given)"
+    return one_line(value, 60) if value is not None else "(not given)"
 
 
-def _item_view(item: Row, place: int, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
+def _item_view(item: Item, place: int, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
+    """One item as the template needs it. Identifiers of patients are left out of its texts."""
     kind = verdict_kind(item)
     options = item.get("options") or {}
-    about = [item.get(key) for key in ("modality", "question_type", "dataset")]
+    groups = [item.get(key) for key in ("modality", "question_type", "dataset")]
     names = list(item.get("images") or ())
     error = item.get("error") or {}
-    output, reasoning = item.get("model_output"), item.get("reasoning")
+    completion, reasoning = item.get("model_output"), item.get("reasoning")
     confidence = item.get("confidence")
-    hidden = item.get("hidden") or {}
+    hidden = item.get("hidden") or {}  # an identifier, such as a name -> what is shown instead
     return {
         "anchor": f"item-{place + 1}",
         "place": place,
         "kind": kind,
         "verdict": KINDS[kind],
-        "id": line(without(str(item.get("id", "")), hidden)),
+        "id": one_line(without(str(item.get("id", "")), hidden)),
         "file": short_path(item.get("results")),
-        "about": [line(value, 60) for value in about if value is not None],
+        "about": [one_line(value, 60) for value in groups if value is not None],
         "images": [_image_view(item, name, thumbnails) for name in names[:MAX_IMAGES]],
         "more_images": max(0, len(names) - MAX_IMAGES),
         "question": visible(item.get("question"), 2000),
         "options": [_option_view(item, letter) for letter in list(options)[:MAX_OPTIONS]],
         "more_options": max(0, len(options) - MAX_OPTIONS),
-        "gold": _answer(item.get("ground_truth"), options),
-        "said": _answer(item.get("extracted_answer"), options),
-        "output": visible(output) if output else None,
+        "ground_truth": _answer(item.get("ground_truth"), options),
+        "answer": _answer(item.get("extracted_answer"), options),
+        "completion": visible(completion) if completion else None,
         "reasoning": visible(reasoning) if reasoning else None,
-        "found": line(item.get("extraction")) if item.get("extraction") else None,
-        "trace": [line(step, 200) for step in list(item.get("trace") or ())[:40]],
+        "extraction": one_line(item.get("extraction")) if item.get("extraction") else None,
+        "trace": [one_line(step, 200) for step in list(item.get("trace") or ())[:40]],
         "confidence": percent(confidence) if confidence is not None else None,
-        "sure": confidence if confidence is not None else -1,
+        "confidence_order": confidence if confidence is not None else -1,
         "tokens": item.get("num_tokens"),
-        "length": len(str(output or "")),
+        "length": len(str(completion or "")),
         "cut": item.get("finish_reason") == "length",
-        "error": f"{line(error.get('code'))}: "
-        f"{line(without(str(error.get('message', '')), hidden), 400)}"
+        "error": f"{one_line(error.get('code'))}: "
+        f"{one_line(without(str(error.get('message', '')), hidden), 400)}"
         if error
         else None,
         "metadata": [
-            (line(key, 60), line(value, 200)) for key, value in (item.get("metadata") or {}).items()
+            (one_line(key, 60), one_line(value, 200))
+            for key, value in (item.get("metadata") or {}).items()
         ],
     }
 
 
 def _answer(answer: Any, options: Mapping[str, str]) -> str | None:
-    """A letter with its option's text, or the text itself; None where there is none."""
+    """ "B) No finding" if the answer is a letter of the options, else the answer itself."""
     if answer is None:
         return None
-    return line(f"{answer}) {options[answer]}" if answer in options else answer, 300)
+    return one_line(f"{answer}) {options[answer]}" if answer in options else answer, 300)
 
 
-def _option_view(item: Row, letter: str) -> dict[str, Any]:
-    share = (item.get("option_probs") or {}).get(letter)
+def _option_view(item: Item, letter: str) -> dict[str, Any]:
+    probability = (item.get("option_probs") or {}).get(letter)
     return {
-        "letter": line(letter, 12),
-        "text": line(item["options"][letter], 300),
-        "gold": letter == item.get("ground_truth"),
-        "said": letter == item.get("extracted_answer"),
-        "share": percent(share) if share is not None else None,
+        "letter": one_line(letter, 12),
+        "text": one_line(item["options"][letter], 300),
+        "is_ground_truth": letter == item.get("ground_truth"),
+        "is_answer": letter == item.get("extracted_answer"),
+        "probability": percent(probability) if probability is not None else None,
     }
 
 
-def _image_view(item: Row, name: str, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
-    found = thumbnails.get(thumbnail_key(item, name), "image not shown")
-    shown = short_path(without(name, item.get("hidden") or {}))
-    if isinstance(found, str):
-        return {"name": shown, "source": None, "note": line(found, 500)}
-    return {"name": shown, "source": data_uri(found), "note": ""}
+def _image_view(item: Item, name: str, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
+    """An image's name and source, or a note that says why it is not shown."""
+    thumbnail = thumbnails.get(thumbnail_key(item, name), "image not shown")
+    label = short_path(without(name, item.get("hidden") or {}))
+    if isinstance(thumbnail, str):
+        return {"name": label, "source": None, "note": one_line(thumbnail, 500)}
+    return {"name": label, "source": data_uri(thumbnail), "note": ""}

@@ -1,6 +1,8 @@
-"""A matrix of results as a terminal table, CSV, Markdown and LaTeX.
+"""What `medr1 matrix` writes: training domains by test domains as text, CSV, Markdown and LaTeX.
 
-Domain names come from other people's files: each form escapes what it would interpret.
+A cell is the accuracy of a model that was trained on one domain (row) and tested on another
+(column), or its gain over the base model. On the diagonal the domains are the same: in domain.
+Names of domains come from files that somebody else wrote, so each format escapes them.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from medr1.report.tables import (
     Row,
     align_right,
     clean,
-    cut,
     grid,
     interval_text,
     terminal_columns,
+    truncate,
 )
 
 OUTSIDE = "out of domain"
-SHARED = "† test images were trained on (the same path in both)."
+SHARED = "† some test images are in the training data (same path in both)."
 _CSV_COLUMNS = (
     *("train", "test", "in_domain", "n", "accuracy", "accuracy_lo", "accuracy_hi"),
     *("gain", "gain_lo", "gain_hi", "p", "p_holm", "mark", "shared_items", "shared_images"),
@@ -32,44 +34,50 @@ _CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a panel."""
+    """One cell of a panel, shares in [0, 1]."""
 
     value: float
     ci95: Sequence[float] | None = None
     mark: str = ""
-    """Stars: how surely it differs from the base."""
+    """Stars for the significance of the gain over the base, such as "**"; else empty."""
     shared: bool = False
-    """Whether test images were trained on."""
+    """Whether test images are in the training data."""
     in_domain: bool = False
     tested: bool = False
-    """Whether it is a gain with a p: one without a mark is not shown to be other than zero."""
+    """Whether it is a gain with a p value. Tested and without a mark: not significant."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One table: the accuracies, or the gains."""
+    """One of the tables: the accuracies, or the gains over the base model."""
 
     title: str
     columns: list[str]
-    """Test domains, and last the average."""
+    """The names of the test domains, and last the average out of domain."""
     rows: list[tuple[str, list[Cell | None]]]
-    """Reference rows, train domains, and last the average; None where there is no cell."""
+    """Name and cells of each row: reference rows (chance, blind, base), training domains, and last
+    the average out of domain. None where there is no cell."""
     n_reference: int
-    """How many rows stand above the train domains."""
+    """How many of the rows are reference rows."""
     signed: bool
+    """Whether numbers have a sign, as gains do."""
 
     def text(self, value: float) -> str:
-        """A share as its points."""
+        """A share in percent, or a gain in percentage points: "47.5" or "+10.0"."""
         return f"{100 * value:+z.1f}" if self.signed else f"{100 * value:.1f}"
 
 
 def panels(document: Mapping[str, Any]) -> list[Panel]:
-    """The accuracies and, where there are base results, the gains over them."""
-    found = [_panel(document, "accuracy", "accuracy, %", document["rows"])]
+    """The panel of accuracies and, if there are base results, that of gains over them."""
+    accuracies = [_panel(document, "accuracy", "accuracy, %", document["rows"])]
     gains = any(
-        c["gain"]["value"] is not None for r in document["cells"].values() for c in r.values()
+        cell["gain"]["value"] is not None
+        for row in document["cells"].values()
+        for cell in row.values()
     )
-    return [*found, _panel(document, "gain", "gain over base, points", {})] if gains else found
+    if not gains:
+        return accuracies
+    return [*accuracies, _panel(document, "gain", "gain over base, points", {})]
 
 
 def _panel(
@@ -78,6 +86,7 @@ def _panel(
     title: str,
     reference: Mapping[str, Mapping[str, Any]],
 ) -> Panel:
+    """The panel of one metric, "accuracy" or "gain"; `reference` are its rows above the others."""
     tests, averages = document["test"], document["averages"]
 
     def average(entry: Mapping[str, Any]) -> Cell | None:
@@ -104,23 +113,26 @@ def _panel(
     for train in document["train"]:
         cells = [cell(train, test) for test in tests]
         rows.append((clean(train), [*cells, average(averages["rows"][train])]))
-    below = [average(averages["columns"][test]) for test in tests]
-    rows.append((OUTSIDE, [*below, average(averages["out_of_domain"])]))
+    column_averages = [average(averages["columns"][test]) for test in tests]
+    rows.append((OUTSIDE, [*column_averages, average(averages["out_of_domain"])]))
     return Panel(title, [*map(clean, tests), OUTSIDE], rows, n_reference, key == "gain")
 
 
 def notes(document: Mapping[str, Any]) -> list[str]:
-    """What the signs mean, and what the intervals speak of."""
+    """The notes below a matrix: what the marks mean, and what the intervals generalise to."""
     levels = ", ".join(f"{mark} p < {p:g}" for mark, p in reversed(document["levels"].items()))
     unit = clean(document["clusters"])
-    stars = f"{levels}: differs from the base, sign flips over {unit}, Holm over all cells."
-    shared = [c["shared"] for row in document["cells"].values() for c in row.values()]
+    stars = (
+        f"{levels}: differs from the base, by sign-flip tests over {unit} with Holm's correction "
+        "for all cells."
+    )
+    shared = [cell["shared"] for row in document["cells"].values() for cell in row.values()]
     return [
         "Rows: trained on; columns: tested on.",
         *([stars] if document["rows"]["base"] else []),
         *([SHARED] if any(entry and entry["items"] for entry in shared) else []),
-        f"95 % intervals draw {unit}: they speak of other {unit}, not of other training runs. Each "
-        "is for one cell and not adjusted for the others.",
+        f"95 % CIs resample {unit}: they hold for other {unit}, not for other training runs. Each "
+        "is for one cell and is not adjusted for the others.",
     ]
 
 
@@ -128,31 +140,37 @@ def notes(document: Mapping[str, Any]) -> list[str]:
 
 
 def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
-    """The panels, with intervals where they fit the width, then averages, notes, warnings."""
-    shown = panels(document)
+    """What the command prints: the panels, then averages, notes and warnings.
+
+    Args:
+        document: The matrix (`evaluate.matrix.matrix`).
+        width: Columns of the terminal. The cells' intervals are shown if they fit.
+        color: Whether headers are bold.
+    """
+    all_panels = panels(document)
     parts = [f"{sum(document['n'].values())} items, protocol {document['protocol']}", ""]
-    whole = True
-    for panel in shown:
-        lines, intervals = _terminal_panel(panel, width, color)
-        whole = whole and intervals
+    has_all_intervals = True
+    for panel in all_panels:
+        lines, has_intervals = _terminal_panel(panel, width, color)
+        has_all_intervals = has_all_intervals and has_intervals
         parts += [*lines, ""]
-    heads = [head for name in _METRICS[: len(shown)] for head in (name, "95 % interval")]
+    heads = [head for name in _METRICS[: len(all_panels)] for head in (name, "95 % CI")]
     parts += [*grid(("averages", *heads), _average_rows(document), width, color), ""]
-    said = notes(document)
-    if not whole:
-        said.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
-    said += [f"! {clean(warning)}" for warning in document["warnings"]]
-    parts += [textwrap.fill(note, max(width, 20), subsequent_indent="  ") for note in said]
+    texts = notes(document)
+    if not has_all_intervals:
+        texts.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
+    texts += [f"! {clean(warning)}" for warning in document["warnings"]]
+    parts += [textwrap.fill(text, max(width, 20), subsequent_indent="  ") for text in texts]
     return "\n".join(parts)
 
 
 _METRICS = ("accuracy", "gain")
 _LABEL = 20
-"""Columns of a terminal for the train domains' names."""
+"""The most terminal columns for the names of the training domains."""
 
 
 def _average_rows(document: Mapping[str, Any]) -> list[Row]:
-    """In- and out-of-domain means over all cells, the figures that the matrix comes down to."""
+    """The means over all cells in domain and out of domain, which sum up the matrix."""
     rows: list[Row] = []
     for key, name in (("in_domain", "in domain"), ("out_of_domain", OUTSIDE)):
         entry = document["averages"][key]
@@ -168,56 +186,62 @@ def _average_rows(document: Mapping[str, Any]) -> list[Row]:
 
 
 def _terminal_panel(panel: Panel, width: int, color: bool) -> tuple[list[str], bool]:
-    """The lines of one panel, and whether they hold the intervals.
+    """The lines of one panel, and whether they contain the intervals.
 
-    Columns that do not fit beside each other go into a further table below.
+    What does not fit the width is saved in steps: first the intervals are left out, then test
+    domains are numbered with a legend below, then the columns go on in a further table below.
     """
     names = [panel.title.split(" over")[0], *(name for name, _ in panel.rows)]
-    label = min(_LABEL, _widest(names))
-    columns = [_cells(panel, i, True) for i in range(len(panel.columns))]
-    intervals = label + sum(_widest(column) + 2 for column in columns) <= width
+    name_width = min(_LABEL, _widest(names))
+    columns = [_column_texts(panel, i, True) for i in range(len(panel.columns))]
+    has_intervals = name_width + sum(_widest(column) + 2 for column in columns) <= width
     gap = 2
-    if not intervals:
-        columns, gap = [_cells(panel, i, False) for i in range(len(panel.columns))], 1
+    if not has_intervals:
+        columns, gap = [_column_texts(panel, i, False) for i in range(len(panel.columns))], 1
     heads, legend = list(panel.columns), []
     pairs = zip(columns, heads, strict=True)
-    if label + sum(_widest([head, *column]) + gap for column, head in pairs) > width:
+    if name_width + sum(_widest([head, *column]) + gap for column, head in pairs) > width:
         heads = [*(f"({i})" for i in range(1, len(columns))), "out"]
         legend = _legend([*zip(heads, panel.columns, strict=True)], width)
     columns = [[head, *column] for head, column in zip(heads, columns, strict=True)]
-    needed = [_widest(column) + gap for column in columns]
-    label = max(min(label, width - sum(needed)), len(OUTSIDE))
+    widths = [_widest(column) + gap for column in columns]
+    name_width = max(min(name_width, width - sum(widths)), len(OUTSIDE))
     lines: list[str] = []
     start = 0
-    while start < len(columns):
+    while start < len(columns):  # as many columns in each table as fit
         stop = start + 1
-        while stop < len(columns) and label + sum(needed[start : stop + 1]) <= width:
+        while stop < len(columns) and name_width + sum(widths[start : stop + 1]) <= width:
             stop += 1
         for place, name in enumerate(names):
-            cells = [align_right(columns[i][place], needed[i]) for i in range(start, stop)]
-            said = cut(name, label)
-            line = f"{said}{' ' * (label - terminal_columns(said))}{''.join(cells)}".rstrip()
+            cells = [align_right(columns[i][place], widths[i]) for i in range(start, stop)]
+            label = truncate(name, name_width)
+            padding = " " * (name_width - terminal_columns(label))
+            line = f"{label}{padding}{''.join(cells)}".rstrip()
             lines.append(f"\x1b[1m{line}\x1b[0m" if color and not place else line)
         start = stop
-    return [*lines, *legend], intervals
+    return [*lines, *legend], has_intervals
 
 
-def _cells(panel: Panel, column: int, intervals: bool) -> list[str]:
-    """One column's cells; signs stand behind the figures, which stay below each other."""
-    found = []
+def _column_texts(panel: Panel, column: int, with_intervals: bool) -> list[str]:
+    """The cells of one column, equally wide: number, marks and interval each below each other."""
+    pieces = []
     for _, cells in panel.rows:
         cell = cells[column]
         if cell is None:
-            found.append(("", "", ""))
+            pieces.append(("", "", ""))
             continue
-        mark = cell.mark if intervals else cell.mark[:1]
-        # the panel above has said it of the same cell, and room is short
-        mark += "†" if cell.shared and (intervals or not panel.signed) else ""
-        about = f" ({interval_text(cell.ci95, panel.signed)})" if intervals and cell.ci95 else ""
-        found.append((panel.text(cell.value), mark, about))
-    room = max(len(signs) for _, signs, _ in found)
-    reach = max(len(about) for _, _, about in found)
-    return [f"{value}{signs:<{room}}{about:>{reach}}" for value, signs, about in found]
+        marks = cell.mark if with_intervals else cell.mark[:1]
+        # without intervals room is short, and the panel of accuracies has the dagger already
+        marks += "†" if cell.shared and (with_intervals or not panel.signed) else ""
+        has_interval = with_intervals and cell.ci95
+        interval = f" ({interval_text(cell.ci95, panel.signed)})" if has_interval else ""
+        pieces.append((panel.text(cell.value), marks, interval))
+    marks_width = max(len(marks) for _, marks, _ in pieces)
+    interval_width = max(len(interval) for _, _, interval in pieces)
+    return [
+        f"{value}{marks:<{marks_width}}{interval:>{interval_width}}"
+        for value, marks, interval in pieces
+    ]
 
 
 def _widest(column: Sequence[str]) -> int:
@@ -225,7 +249,8 @@ def _widest(column: Sequence[str]) -> int:
 
 
 def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
-    """What the numbers of columns stand for, no name broken where it fits a line."""
+    """What the numbers of the columns mean; a line ends between names, not within one."""
+    # a name's blanks are replaced while the lines are wrapped, so that none is a place to break
     text = " ".join(f"{head} {name}".replace(" ", "\0") for head, name in names)
     return [line.replace("\0", " ") for line in textwrap.wrap(text, max(width, 20))]
 
@@ -234,11 +259,11 @@ def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
 
 
 def matrix_csv(document: Mapping[str, Any]) -> str:
-    """Long form: a row for each cell, reference and average; missing cells have blank figures."""
+    """matrix.csv, long form: rows for cells, references and averages. A missing cell is blank."""
     rows: list[dict[str, Any]] = []
 
-    def add(train: str, test: str, entry: Mapping[str, Any], **more: Any) -> None:
-        row: dict[str, Any] = {"train": train, "test": test, **more}
+    def add(train: str, test: str, entry: Mapping[str, Any], **columns: Any) -> None:
+        row: dict[str, Any] = {"train": train, "test": test, **columns}
         for key in ("accuracy", "gain"):
             metric = entry.get(key) or {"value": None, "ci95": None}
             row[key] = metric["value"]
@@ -266,7 +291,7 @@ def matrix_csv(document: Mapping[str, Any]) -> str:
 
 
 def matrix_markdown(document: Mapping[str, Any]) -> str:
-    """The panels as tables, with intervals, marks, notes and warnings."""
+    """The panels as Markdown tables, with intervals, marks, notes and warnings."""
     parts = []
     for panel in panels(document):
         parts.append(f"**{panel.title}**\n")
@@ -293,13 +318,13 @@ def _markdown_cell(panel: Panel, cell: Cell | None) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """The text with everything escaped that Markdown or HTML in it would interpret."""
+    """The text, with the special characters of Markdown and HTML escaped."""
     escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$^-])", r"\\\1", clean(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def matrix_latex(document: Mapping[str, Any]) -> str:
-    """The panels as plain tabulars that need no package, to be put into a table by \\input."""
+    """The panels as LaTeX tabulars that need no package, for \\input into a table."""
     parts = ["% UTF-8; no package needed. In-domain cells are bold."]
     for panel in panels(document):
         parts.append(f"% {panel.title}")
@@ -308,11 +333,11 @@ def matrix_latex(document: Mapping[str, Any]) -> str:
         parts.append(" & ".join(heads) + r" \\ \hline")
         for place, (name, cells) in enumerate(panel.rows, start=1):
             row = " & ".join([latex_text(name), *(_latex_cell(panel, cell) for cell in cells)])
-            ruled = place in (panel.n_reference, len(panel.rows) - 1)
-            parts.append(row + r" \\" + (r" \hline" if ruled else ""))
+            has_rule = place in (panel.n_reference, len(panel.rows) - 1)
+            parts.append(row + r" \\" + (r" \hline" if has_rule else ""))
         parts.append(r"\hline" + "\n" + r"\end{tabular}" + "\n")
-    said = [*notes(document), *document["warnings"]]
-    parts += [f"% {clean(note)}" for note in said]
+    texts = [*notes(document), *document["warnings"]]
+    parts += [f"% {clean(text)}" for text in texts]
     return "\n".join(parts) + "\n"
 
 
@@ -325,8 +350,8 @@ def _latex_cell(panel: Panel, cell: Cell | None) -> str:
     number += f"$^{{{marks.strip()}}}$" if marks else ""
     if not cell.ci95:
         return number
-    around = interval_text(cell.ci95, panel.signed).replace("-", "$-$").replace("+", "$+$")
-    return rf"\shortstack[r]{{{number}\\{{\tiny {around}}}}}"
+    interval = interval_text(cell.ci95, panel.signed).replace("-", "$-$").replace("+", "$+$")
+    return rf"\shortstack[r]{{{number}\\{{\tiny {interval}}}}}"
 
 
 _LATEX = {
@@ -337,11 +362,12 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     **{c: rf"\{c}" for c in "&%$#_{}"},
-    # what makes ligatures, and what \\ would take for its argument
+    # in braces: characters that form ligatures ("--", "?`"), and those that LaTeX's line break
+    # would read as its argument ("*", "[")
     **{c: f"{{{c}}}" for c in "-`'\"?!,[]*"},
 }
 
 
 def latex_text(text: str) -> str:
-    """The text with everything escaped that LaTeX would interpret."""
+    """The text, with the special characters of LaTeX escaped."""
     return "".join(_LATEX.get(c, c) for c in clean(text))

@@ -1,7 +1,7 @@
-"""A methods paragraph for a paper, from what a summary knows.
+"""The methods and results paragraphs for a paper, written from what a summary knows.
 
-What it does not know stays an explicit gap: nothing is guessed, and nothing is claimed of how the
-data were collected.
+What the summary does not know becomes a visible gap, such as "[prompt]", that the authors fill in.
+Nothing is guessed, and nothing is claimed about how the data were collected.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medr1.report.sanitize import interval, line, short_path
+from medr1.report.sanitize import interval_of, one_line, short_path
 from medr1.report.tables import percent
 
 METRIC_WORDS = {
-    "accuracy": ("accuracy", "share of questions answered rightly under the protocol"),
+    "accuracy": ("accuracy", "share of questions answered correctly under the protocol"),
     "exact_match": ("exact match", "same letter, or same text after SQuAD's normalisation"),
-    "counting_accuracy": ("counting accuracy", "accuracy where the right answer is a number"),
+    "counting_accuracy": ("counting accuracy", "accuracy where the ground truth is a number"),
     "closed_accuracy": (
         "accuracy of closed questions",
-        "accuracy where there are options, or the right answer is yes or no",
+        "accuracy where there are options, or the ground truth is yes or no",
     ),
     "token_f1": ("token F1 (sets)", "overlap of the answers' different words"),
     "token_f1_multiset": ("token F1 (multisets)", "overlap of words, repeated ones counted"),
     "open_recall": (
         "recall of open questions",
-        "share of the right answer's words in the answer, as LLaVA-Med's evaluation has it",
+        "share of the ground truth's words that are in the answer, as in LLaVA-Med's evaluation",
     ),
     "bleu1": ("BLEU-1", "corpus precision of single words with brevity penalty"),
     "bleu2": ("BLEU-2", "corpus precision of up to two words in a row"),
@@ -35,24 +35,27 @@ METRIC_WORDS = {
     "chrf": ("chrF", "F-score of character sequences"),
     "bertscore": ("BERTScore", "similarity of contextual word vectors"),
 }
-"""Metric -> how people call it, and what it is in half a line."""
+"""Metric -> its usual name, and its meaning in half a line."""
 
 _PROTOCOL_WORDS = {
     "default": "any clear answer counted, whether a letter, the text of an option or a sentence "
     "naming exactly one option",
-    "strict": "an answer counted only where the output held exactly one answer block with nothing "
-    "but the answer in it",
+    "strict": "an answer counted only where the completion held exactly one answer block with "
+    "nothing but the answer in it",
     "authors-counting": "the original's counting script: the integer in the first answer block",
-    "authors-geometry": "the original's geometry script: math-verify on the whole output",
+    "authors-geometry": "the original's geometry script: math-verify on the whole completion",
     "authors-vqa": "the original's VQA scripts: the word in the first answer block",
     "authors-nothink": "the original's VQA scripts without reasoning",
 }
+"""Protocol -> which completions count as an answer."""
 
 Segment = dict[str, Any]
+"""A piece of a paragraph: its text, and whether it is a gap for the authors."""
 Summary = Mapping[str, Any]
+"""The content of summary.json."""
 
 
-def _said(text: str) -> Segment:
+def _text(text: str) -> Segment:
     return {"text": text, "gap": False}
 
 
@@ -61,7 +64,7 @@ def _gap(text: str) -> Segment:
 
 
 def methods_text(summary: Summary) -> list[dict[str, Any]]:
-    """Paragraphs with a title each: segments of text, some of them gaps for the authors."""
+    """Four paragraphs, each with a title and segments: text, or gaps for the authors."""
     return [
         {"title": "Data", "segments": _data(summary)},
         {"title": "Model and inference", "segments": _inference(summary)},
@@ -70,29 +73,29 @@ def methods_text(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def asked_about(summary: Summary) -> str:
-    """What the questions are about, as "830 images" or "120 patients"; empty where not known."""
+def question_subjects(summary: Summary) -> str:
+    """What the questions are about: "830 images" or "120 patients"; empty if it is not known."""
     clusters = summary.get("clusters") or {"unit": "image", "n": summary.get("n_images")}
     n = clusters.get("n")
-    return f"{n:,} {line(clusters.get('unit'))}{'s' * (n != 1)}" if isinstance(n, int) else ""
+    return f"{n:,} {one_line(clusters.get('unit'))}{'s' * (n != 1)}" if isinstance(n, int) else ""
 
 
 def _data(summary: Summary) -> list[Segment]:
-    meta, n, about = summary.get("meta") or {}, summary.get("n"), asked_about(summary)
-    asked = f"The evaluation comprised {counted(n)} questions"
-    asked += f" about {about}" if about else ""
+    meta, n, subjects = summary.get("meta") or {}, summary.get("n"), question_subjects(summary)
+    sentence = f"The evaluation comprised {count_phrase(n)} questions"
+    sentence += f" about {subjects}" if subjects else ""
     data = short_path(meta.get("data"))
-    asked += f" from {data}" if data else ""
-    found = [_said(asked + sha_of(meta.get("data_sha256")) + ".")]
-    for kind, word in (("dataset", "Data sets"), ("modality", "Modalities")):
-        if names := _named_counts((summary.get("groups") or {}).get(kind)):
-            found.append(_said(f" {word} (number of questions): {names}."))
+    sentence += f" from {data}" if data else ""
+    segments = [_text(sentence + sha_text(meta.get("data_sha256")) + ".")]
+    for kind, words in (("dataset", "Data sets"), ("modality", "Modalities")):
+        if names := _groups_with_counts((summary.get("groups") or {}).get(kind)):
+            segments.append(_text(f" {words} (number of questions): {names}."))
     if not data:
-        found.append(_gap("name and version of the data set"))
+        segments.append(_gap("name and version of the data set"))
     return [
-        *found,
+        *segments,
         _gap("origin of the images, dates, eligibility criteria and licence"),
-        _gap("how the reference answers were set, by whom, and their agreement"),
+        _gap("how the ground truth was set, by whom, and with what agreement"),
         _gap("whether any patient, study or image was also in the training data"),
     ]
 
@@ -102,56 +105,58 @@ def _inference(summary: Summary) -> list[Segment]:
     model = short_path(meta.get("model"))
     if not model:
         return [_gap("model, its version, prompt, decoding, seed, software: not in the file")]
-    found = [_said(f"The model was {model}{sha_of(meta.get('model_sha256'))}.")]
+    segments = [_text(f"The model was {model}{sha_text(meta.get('model_sha256'))}.")]
     if prompt := meta.get("prompt"):
-        found.append(_said(f" The prompt was “{line(prompt)}”{sha_of(meta.get('prompt_sha256'))}."))
+        prompt_hash = sha_text(meta.get("prompt_sha256"))
+        segments.append(_text(f" The prompt was “{one_line(prompt)}”{prompt_hash}."))
     else:
-        found.append(_gap("prompt"))
-    found.append(_decoding(meta))
+        segments.append(_gap("prompt"))
+    segments.append(_decoding(meta))
     versions = meta.get("versions")
     if meta.get("device") and isinstance(versions, Mapping) and versions:
-        listed = ", ".join(f"{line(name)} {line(v)}" for name, v in versions.items())
-        precision = f" in {line(meta['dtype'])}" if meta.get("dtype") else ""
-        found.append(_said(f" It ran on {line(meta['device'])}{precision} ({listed})."))
+        software = ", ".join(f"{one_line(name)} {one_line(v)}" for name, v in versions.items())
+        precision = f" in {one_line(meta['dtype'])}" if meta.get("dtype") else ""
+        segments.append(_text(f" It ran on {one_line(meta['device'])}{precision} ({software})."))
     else:
-        found.append(_gap("hardware, numerical precision and software versions"))
-    return [*found, _gap("how and on what data the model was trained")]
+        segments.append(_gap("hardware, numerical precision and software versions"))
+    return [*segments, _gap("how and on what data the model was trained")]
 
 
 def _decoding(meta: Mapping[str, Any]) -> Segment:
     decoding = meta.get("decoding")
     if not isinstance(decoding, Mapping) or "do_sample" not in decoding:
         return _gap("decoding settings and seed")
-    way = "greedy"
+    method = "greedy"
     if decoding["do_sample"]:
-        way = f"by sampling at temperature {line(decoding.get('temperature', 'not stated'))}"
-    text = f" Decoding was {way}"
+        temperature = one_line(decoding.get("temperature", "not stated"))
+        method = f"by sampling at temperature {temperature}"
+    text = f" Decoding was {method}"
     if decoding.get("max_new_tokens") is not None:
-        text += f", with at most {line(decoding['max_new_tokens'])} new tokens"
+        text += f", with at most {one_line(decoding['max_new_tokens'])} new tokens"
     if meta.get("seed") is not None:
-        text += f" and seed {line(meta['seed'])}"
-    ablated = decoding.get("ablate_image")
-    if ablated and ablated != "none":
-        text += f"; the images were replaced (ablation: {line(ablated)})"
-    return _said(f"{text}.{_asked_again(decoding)}")
+        text += f" and seed {one_line(meta['seed'])}"
+    ablation = decoding.get("ablate_image")
+    if ablation and ablation != "none":
+        text += f"; the images were replaced (ablation: {one_line(ablation)})"
+    return _text(f"{text}.{_further_answers(decoding)}")
 
 
-def _asked_again(decoding: Mapping[str, Any]) -> str:
-    """What was asked beside the one answer, as the run's manifest says."""
+def _further_answers(decoding: Mapping[str, Any]) -> str:
+    """What was computed besides the one answer: rotations, samples and passes with dropout."""
     rotations, samples, passes = (
-        line(decoding[name]) if decoding.get(name) not in (None, 0, 1) else ""
+        one_line(decoding[name]) if decoding.get(name) not in (None, 0, 1) else ""
         for name in ("permute", "num_samples", "dropout_samples")
     )
     text = ""
     if decoding.get("mode") == "options":
-        text += " The answer was the most probable option; no text was written."
+        text += " The answer was the most probable option; no text was generated."
     if rotations:
-        text += f" Probabilities of the options are means over {rotations} rotations of them."
+        text += f" Option probabilities are means over {rotations} rotations of the options."
     if samples:
-        temperature = line(decoding.get("temperature", "not stated"))
-        text += f" Beside it {samples} answers were sampled at temperature {temperature}."
+        temperature = one_line(decoding.get("temperature", "not stated"))
+        text += f" In addition, {samples} answers were sampled at temperature {temperature}."
     if passes:
-        text += f" The probabilities were taken in {passes} more passes with dropout on."
+        text += f" Option probabilities were also computed in {passes} more passes with dropout on."
     return text
 
 
@@ -160,159 +165,171 @@ def _analysis(summary: Summary) -> list[Segment]:
 
     protocol = summary.get("protocol") or "not stated"
     rule = _PROTOCOL_WORDS.get(str(protocol))
-    found = [
-        _said(
-            "The primary outcome was accuracy, the share of questions answered rightly. Answers "
-            f"were read from the outputs by fixed rules (protocol “{line(protocol)}”"
+    segments = [
+        _text(
+            "The primary outcome was accuracy, the share of questions answered correctly. Answers "
+            f"were read from the completions by fixed rules (protocol “{one_line(protocol)}”"
             + (f": {rule})" if rule else ")")
             + ", without approximate matching and without random choice. No question was "
-            "excluded: outputs without a readable answer and questions that failed for technical "
-            f"reasons counted as wrong. The analysis was done with medr1 {__version__}."
+            "excluded: completions without a readable answer and questions that failed for "
+            "technical reasons counted as wrong. The analysis was done with medr1 "
+            f"{__version__}."
         )
     ]
-    others = [
-        METRIC_WORDS.get(name, (line(name), ""))[0]
+    secondary = [
+        METRIC_WORDS.get(name, (one_line(name), ""))[0]
         for name, metric in (summary.get("metrics") or {}).items()
         if name != "accuracy" and (metric or {}).get("value") is not None
     ]
-    if others:
-        found.append(_said(f" Secondary metrics were {listed(others)}."))
-        found += _texts_method(summary)
-    found += _interval_method(summary)
+    if secondary:
+        segments.append(_text(f" Secondary metrics were {enumeration(secondary)}."))
+        segments += _texts_method(summary)
+    segments += _interval_method(summary)
     if summary.get("findings"):
-        found.append(
-            _said(
+        segments.append(
+            _text(
                 " Sensitivity, specificity and predictive values were computed for each finding; "
                 "predictive values hold for the prevalence in these data."
             )
         )
-    found += _trust_method(summary)
-    return [*found, _gap("sample size rationale, primary comparison, handling of multiplicity")]
+    segments += _trust_method(summary)
+    return [*segments, _gap("sample size rationale, primary comparison, handling of multiplicity")]
 
 
 def _texts_method(summary: Summary) -> list[Segment]:
-    """What the metrics of texts compare, and how BLEU's orders differ, where there are any."""
+    """What the text metrics (BLEU, ROUGE-L ...) compare, if the summary has any.
+
+    Only those have a `signature`, which names library and settings.
+    """
     names = [n for n, metric in (summary.get("metrics") or {}).items() if "signature" in metric]
     if not names:
         return []
     text = (
-        " Metrics of texts compared the reference with the text of the chosen option or, for "
+        " Text metrics compared the ground truth with the text of the chosen option or, for "
         "questions without options, with the answer as it was written, under any protocol."
     )
     if any(name.startswith("bleu") for name in names):
         text += (
-            " BLEU is a score of the corpus (sacrebleu); each order counts only answers with that "
-            "many words."
+            " BLEU was computed on the corpus (sacrebleu); each order counts only answers with "
+            "that many words."
         )
-    return [_said(text)]
+    return [_text(text)]
 
 
 def _trust_method(summary: Summary) -> list[Segment]:
-    """How calibration and abstention were assessed, where they were."""
+    """How calibration, abstention, ablation, ensembles and robustness were assessed, if at all."""
     calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
-    found = []
+    segments = []
     if calibration.get("metrics"):
-        said = (
+        text = (
             " Calibration of the confidence was assessed by the expected calibration error (15 "
-            "bins) beside what chance makes of it, a debiased error (Kumar et al., 2019) with an "
-            "interval by a noncentral chi-square, the Brier score and its decomposition, "
-            "the log-likelihood of the right option and the AUROC of correctness"
+            "bins) together with its value by chance in a calibrated model, a debiased error "
+            "(Kumar et al., 2019) with an interval by a noncentral chi-square, the Brier score and "
+            "its decomposition, the log-likelihood of the correct option and the AUROC of "
+            "correctness"
         )
-        fitted = (calibration.get("temperature") or {}).get("metrics")
-        said += "; a temperature was fitted on held-out questions." if fitted else "."
-        found.append(_said(said))
+        scaled = (calibration.get("temperature") or {}).get("metrics")
+        text += "; a temperature was fitted on held-out questions." if scaled else "."
+        segments.append(_text(text))
     if selective.get("metrics"):
-        said = " Selective prediction was assessed by the area under the risk-coverage curve"
+        text = " Selective prediction was assessed by the area under the risk-coverage curve"
         if "threshold" in (selective.get("referral") or {}):
-            said += "; the referral threshold was chosen by Learn then Test on held-out questions"
+            text += "; the confidence threshold below which questions are deferred was chosen by "
+            text += "Learn then Test on held-out questions"
         if "split" in (selective.get("conformal") or {}):
-            said += "; prediction sets are split conformal, with one limit and by modality"
-        found.append(_said(f"{said}."))
+            text += "; prediction sets are split conformal, with one threshold for all questions "
+            text += "and with one for each modality"
+        segments.append(_text(f"{text}."))
     if summary.get("image_ablation"):
-        found.append(_said(" The same questions were asked without their pictures."))
+        segments.append(_text(" The same questions were asked without their images."))
     if ensemble := summary.get("ensemble"):
         n = len(ensemble["members"])
-        found.append(
-            _said(
-                f" The answers of {n} result files were taken as one, by their majority and by the "
-                "mean of the options' probabilities."
+        segments.append(
+            _text(
+                f" The answers of {n} results files were combined by majority vote and by the mean "
+                "of the option probabilities."
             )
         )
     if summary.get("robustness"):
-        found.append(_said(" Robustness was measured as robustness.html says."))
-    return found
+        segments.append(_text(" Robustness was measured as described in robustness.html."))
+    return segments
 
 
 def _interval_method(summary: Summary) -> list[Segment]:
+    """Which confidence intervals accuracy has, and what they resample."""
     accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
     settings = summary.get("intervals") or {}
     method = str(accuracy.get("method") or "")
     if not accuracy.get("ci95"):
         return [_gap("method of the confidence intervals")]
     if method == "wilson":
-        return [_said(" 95 % confidence intervals of accuracy are Wilson score intervals.")]
+        return [_text(" 95 % confidence intervals of accuracy are Wilson score intervals.")]
+    # "bootstrap over patients" -> "patients"
     unit = re.sub(r"^.* over ", "", method) if " over " in method else "images"
-    found = [
-        _said(
-            f" 95 % confidence intervals are percentile bootstrap intervals that draw {line(unit)} "
-            "rather than questions, since questions about one of them are not independent; where "
-            "all answers were equally right, Wilson score intervals over them."
+    segments = [
+        _text(
+            f" 95 % confidence intervals are percentile bootstrap intervals that resample "
+            f"{one_line(unit)} rather than questions, since questions about one of them are not "
+            "independent; where all answers have the same score, Wilson score intervals over them."
         )
     ]
     resamples, seed = settings.get("num_resamples"), settings.get("seed")
     if resamples is None or seed is None:
-        return [*found, _gap("number of resamples and seed of the bootstrap")]
-    return [*found, _said(f" The bootstrap used {resamples:,} resamples and seed {line(seed)}.")]
+        return [*segments, _gap("number of resamples and seed of the bootstrap")]
+    text = f" The bootstrap used {resamples:,} resamples and seed {one_line(seed)}."
+    return [*segments, _text(text)]
 
 
 def _result(summary: Summary) -> list[Segment]:
     accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
     if accuracy.get("value") is None:
         return [_gap("accuracy could not be computed")]
-    bounds = f" (95 % CI {interval(accuracy)})" if accuracy.get("ci95") else ""
-    text = f"Accuracy was {percent(accuracy['value'])}{bounds}, n = {counted(accuracy.get('n'))}."
+    bounds = f" (95 % CI {interval_of(accuracy)})" if accuracy.get("ci95") else ""
+    n = count_phrase(accuracy.get("n"))
+    text = f"Accuracy was {percent(accuracy['value'])}{bounds}, n = {n}."
     blind = summary.get("blind") or {}
     if blind.get("chance") is not None:
-        text += f" Guessing would give {percent(blind['chance'])}"
+        text += f" Chance accuracy (random guessing) is {percent(blind['chance'])}"
         best = blind.get("best") or {}
         if best.get("value") is not None:
-            text += f", and the best predictor without the image {percent(best['value'])}"
-            text += f" ({interval(best)})" if best.get("ci95") else ""
+            text += f", that of the best predictor without the image {percent(best['value'])}"
+            text += f" ({interval_of(best)})" if best.get("ci95") else ""
         text += "."
-    lost = [
+    counts = [
         f"{summary[key]:,} {words}"
         for key, words in (
-            ("n_unparsed", "outputs held no readable answer"),
-            ("n_refused", "outputs declined to answer"),
+            ("n_unparsed", "completions had no readable answer"),
+            ("n_refused", "completions declined to answer"),
             ("n_undecided", "answers could not be judged by the rules"),
             ("n_truncated", "were cut off at the token limit"),
             ("n_error", "questions failed"),
         )
         if isinstance(summary.get(key), int)
     ]
-    text += f" {listed(lost)}." if lost else ""
-    gap = [] if blind.get("chance") is not None else [_gap("what accuracy is held against")]
-    return [_said(text), *gap]
+    text += f" {enumeration(counts)}." if counts else ""
+    has_chance = blind.get("chance") is not None
+    gap = [] if has_chance else [_gap("what the accuracy is compared with")]
+    return [_text(text), *gap]
 
 
-def counted(value: Any) -> str:
-    """A number of items in a sentence."""
+def count_phrase(value: Any) -> str:
+    """A number of items in a sentence: "1,200", or "an unknown number of"."""
     return f"{value:,}" if isinstance(value, int) else "an unknown number of"
 
 
-def sha_of(value: Any) -> str:
-    """The start of a SHA-256 in brackets, if there is one."""
-    return f" (SHA-256 {line(value)[:12]})" if value else ""
+def sha_text(value: Any) -> str:
+    """The first digits of a SHA-256 in brackets, with a blank before; empty if there is none."""
+    return f" (SHA-256 {one_line(value)[:12]})" if value else ""
 
 
-def listed(words: Sequence[str]) -> str:
+def enumeration(words: Sequence[str]) -> str:
     """ "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _named_counts(groups: Mapping[str, Any] | None) -> str:
-    """ "CT (12), MRI (8)" of the first dozen."""
-    named = list((groups or {}).items())
-    shown = [f"{line(name, 60)} ({counted(group.get('n'))})" for name, group in named[:12]]
-    more = [f"{len(named) - 12} more"] if len(named) > 12 else []
-    return ", ".join([*shown, *more])
+def _groups_with_counts(groups: Mapping[str, Any] | None) -> str:
+    """ "CT (12), MRI (8)": the first dozen groups, each with its number of questions."""
+    items = list((groups or {}).items())
+    names = [f"{one_line(name, 60)} ({count_phrase(group.get('n'))})" for name, group in items[:12]]
+    more = [f"{len(items) - 12} more"] if len(items) > 12 else []
+    return ", ".join([*names, *more])

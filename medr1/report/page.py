@@ -1,7 +1,8 @@
-"""report.html: summaries and a gallery as one file that opens offline and runs nothing of others.
+"""report.html: the page of `medr1 eval`, with one or more summaries and a gallery of items.
 
-Every text in it was written by someone else. It enters the template as text and is escaped there;
-the page's own style and script are named by their hashes, and its policy allows nothing else.
+All text in it comes from files that somebody else wrote. The template escapes it. The page's own
+style and script are identified by their hashes in a content security policy, which allows nothing
+else: the page opens offline and loads nothing.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ def report_html(
     thumbnails: Mapping[str, bytes | str],
     burned_in: str | None = None,
 ) -> str:
-    """The page: an overview where there are several summaries, each of them, and the gallery.
+    """The page as HTML: an overview of several summaries, each summary, and the gallery.
 
-    `items` are those to show (`gallery.gallery_choice`); `thumbnails` come from `make_thumbnails`,
-    and `burned_in` from the function of that name beside it.
+    Args:
+        summaries: The contents of summary.json, one for each results file.
+        items: The items of the gallery, chosen by `gallery.gallery_choice`.
+        thumbnails: Their small images, from `thumbnails.make_thumbnails`.
+        burned_in: A warning that there may be text, such as a name, in those images, from
+            `thumbnails.burned_in_warning`.
     """
     from medr1 import __version__
 
@@ -56,25 +61,29 @@ def report_html(
 
 @cache
 def asset(name: str) -> str:
-    """A file beside the template; without carriage returns, which a browser would not hash."""
+    """The text of a file in templates/, without carriage returns.
+
+    A browser drops them before it hashes a style or script, and the hashes would differ.
+    """
     folder = resources.files("medr1.report") / "templates"
     return (folder / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def csp_hash(text: str) -> str:
+    """A style or script's hash as a content security policy names it: "'sha256-...'"."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest())
     return f"'sha256-{digest.decode('ascii')}'"
 
 
 @cache
 def template(name: str) -> Template:
-    """A page's template, with what it imports from those beside it; all that enters is escaped."""
+    """A page's template by its file name in templates/; values in it are escaped as HTML."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
         loader=FunctionLoader(asset),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt name is an error, not an empty text
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -1,4 +1,4 @@
-"""Pictures of results, drawn without a display and without matplotlib's global state."""
+"""The learning curve of the demo as a PNG, drawn without a display or matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -32,11 +32,22 @@ def learning_curve(
     title: str,
     outcomes: Mapping[str, tuple[Metric, Metric]] | None = None,
 ) -> None:
-    """Write a PNG: a marked curve for each of `series` over `steps`, a level for each of `lines`.
+    """Write a PNG with accuracy by training step, and the test split before and after training.
 
-    Values are accuracies in [0, 1]; a line of None is left out. `outcomes` adds a panel: for each
-    of `series`, what the test split says before and after, with intervals. Curves differ in colour
-    and marker, levels in grey and dashes. OutputError where the file cannot be written.
+    Args:
+        path: Where the PNG is written.
+        steps: The training steps that were measured, the horizontal axis.
+        series: Name -> accuracies in [0, 1], one for each step. Each is a curve of its own colour
+            and marker.
+        lines: Name -> an accuracy in [0, 1], drawn as a dashed grey horizontal line; None is left
+            out.
+        title: The title of the figure.
+        outcomes: Name, as in `series` -> the test accuracy before and after training, with
+            intervals. They get a second panel.
+
+    Raises:
+        OutputError: If the file cannot be written.
+        ValueError: If a series does not have one value for each step.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -49,15 +60,15 @@ def learning_curve(
         squeeze=False,
         width_ratios=[2, 1][: 1 + bool(outcomes)],
     )[0]
-    left, right = panels[0], panels[-1]
+    curve_axes, last_axes = panels[0], panels[-1]
     for (name, values), style in zip(series.items(), _styles(), strict=False):
         if len(values) != len(steps):
             raise ValueError(f"{name}: {len(values)} values for {len(steps)} steps")
-        left.plot(steps, values, label=name, **style)
-    left.set_xlabel("training step" + (" (validation split)" if outcomes else ""))
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        curve_axes.plot(steps, values, label=name, **style)
+    curve_axes.set_xlabel("training step" + (" (validation split)" if outcomes else ""))
+    curve_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if outcomes:
-        _before_and_after(right, outcomes)
+        _draw_before_and_after(last_axes, outcomes)
     for axes in panels:
         for (name, level), dash, grey in zip(
             lines.items(), cycle(_DASHES), cycle(_GREYS), strict=False
@@ -67,20 +78,20 @@ def learning_curve(
                 axes.axhline(level, color=grey, linestyle=dash, lw=1.5, label=label)
         axes.grid(alpha=0.3, lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-    left.set_ylabel("accuracy")
-    left.set_ylim(-0.02, 1.02)
+    curve_axes.set_ylabel("accuracy")
+    curve_axes.set_ylim(-0.02, 1.02)
     texts = [figure.suptitle(title, fontsize=11)]
     if series or lines:
-        beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
-        handles, names = left.get_legend_handles_labels()
-        texts += right.legend(handles, names, **beside).get_texts()
+        right_of_axes = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+        handles, names = curve_axes.get_legend_handles_labels()
+        texts += last_axes.legend(handles, names, **right_of_axes).get_texts()
     for text in texts:
         text.set_parse_math(False)  # a "$" in a name is a "$"
     write_atomic(path, _png(figure))
 
 
 def _styles() -> list[dict[str, Any]]:
-    """Later curves are thinner: one that lies on another does not hide it."""
+    """The style of each curve. Later ones are thinner, so that they do not hide those below."""
     pairs = zip(_COLORS, _MARKERS, strict=True)
     widths = (3 / (1 + place / 2) for place in range(len(_COLORS)))
     return [
@@ -89,17 +100,19 @@ def _styles() -> list[dict[str, Any]]:
     ]
 
 
-def _before_and_after(axes: Axes, outcomes: Mapping[str, tuple[Metric, Metric]]) -> None:
-    """Two points with their 95 % intervals for each outcome, side by side so that all are seen."""
+def _draw_before_and_after(axes: Axes, outcomes: Mapping[str, tuple[Metric, Metric]]) -> None:
+    """Base and trained accuracy with their 95 % intervals, a pair of points for each outcome."""
     for place, (pair, style) in enumerate(zip(outcomes.values(), _styles(), strict=False)):
+        # side by side, so that intervals do not cover each other
         shift = 0.08 * (place - (len(outcomes) - 1) / 2)
         values = [metric["value"] for metric in pair]
-        around = [metric["ci95"] or (metric["value"],) * 2 for metric in pair]
-        reach = [
-            [value - low for value, (low, _) in zip(values, around, strict=True)],
-            [high - value for value, (_, high) in zip(values, around, strict=True)],
+        intervals = [metric["ci95"] or (metric["value"],) * 2 for metric in pair]
+        error_lengths = [
+            [value - low for value, (low, _) in zip(values, intervals, strict=True)],
+            [high - value for value, (_, high) in zip(values, intervals, strict=True)],
         ]
-        axes.errorbar([shift, 1 + shift], values, reach, capsize=3, **{**style, "lw": 1.5, "ms": 6})
+        point_style = {**style, "lw": 1.5, "ms": 6}
+        axes.errorbar([shift, 1 + shift], values, error_lengths, capsize=3, **point_style)
     axes.set_xticks([0, 1], ["base", "trained"])
     axes.set_xlim(-0.4, 1.4)
     axes.set_xlabel("test split, 95 % intervals")

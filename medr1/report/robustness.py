@@ -1,4 +1,9 @@
-"""robustness.json as text: what each perturbation costs, the worst first."""
+"""What `medr1 robustness` prints: the plan, the table and the sentences of robustness.json.
+
+A perturbation is a change to the image or the question that keeps the ground truth, such as noise
+or other option letters. Its severity says how strong it is. Each is compared with the same items
+in their original form.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +11,59 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medr1.report.comparison import UNADJUSTED, is_shown, p_text
+from medr1.report.comparison import UNADJUSTED, is_significant, p_text
 from medr1.report.tables import Row, clean, grid, interval_text, percent
 
 Document = Mapping[str, Any]
+"""robustness.json, or a part of it: a perturbation, or a cell (a perturbation at one severity)."""
 
 
 def plan_text(plan: Document) -> str:
-    """What would be asked, and what not, for --dry-run."""
+    """What --dry-run prints: which perturbations would be asked, and which items are left out."""
     rows = [(kind, ", ".join(map(str, n))) for kind, n in plan["perturbations"].items()]
     lines = grid(("perturbation", "severities"), rows, 80, False)
-    for kind, why in plan["left_out"].items():
-        where = "not asked at all" if kind == "none" else f"left out of {kind}"
-        lines.append(f"{where}: {', '.join(f'{n} {reason}' for reason, n in why.items())}")
+    for kind, reasons in plan["left_out"].items():
+        scope = "not asked at all" if kind == "none" else f"left out of {kind}"
+        counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+        lines.append(f"{scope}: {counts}")
     lines.append(f"{plan['n']} items, {plan['n_questions']} questions in all")
     return "\n".join(lines)
 
 
 def robustness_table(document: Document, *, width: int = 80, color: bool = False) -> str:
-    """Accuracy as it is and blind, then each perturbation and severity, the costliest first."""
-    about = (
+    """The original accuracy, then each perturbation and severity, the largest loss first.
+
+    The accuracy with a grey image, which shows nothing, is the last row.
+
+    Args:
+        document: robustness.json (`evaluate.trust.robustness.robustness`).
+        width: Columns of the terminal.
+        color: Whether the header is bold.
+    """
+    title = (
         f"{document['n']} items, {document['clusters']['n']} {clean(document['clusters']['unit'])}s"
         f", protocol {document['protocol']}\n"
     )
     warnings = [
-        textwrap.fill(f"! {clean(one)}", width, subsequent_indent="  ")
-        for one in document["warnings"]
+        textwrap.fill(f"! {clean(warning)}", width, subsequent_indent="  ")
+        for warning in document["warnings"]
     ]
     if document["clean"]["accuracy"]["value"] is None:
-        return "\n".join([about, *warnings])
-    parts = [about, *grid(_HEADER, list(_rows(document)), width, color)]
-    for name, key in _OVERALL:
-        parts.append(_overall(name, document[key]))
-    parts.append(textwrap.fill(UNADJUSTED, width))
+        return "\n".join([title, *warnings])
+    parts = [title, *grid(_HEADER, list(_rows(document)), width, color)]
+    for name, key in _MEANS:
+        parts.append(_mean_line(name, document[key]))
+    parts.append(textwrap.fill(f"{_LEGEND} {UNADJUSTED}", width))
     return "\n".join([*parts, *warnings])
 
 
 _HEADER: Row = (
-    *("perturbation", "severity", "n", "right", "change"),
-    *("95 % interval", "p (Holm)", "flips"),
+    *("perturbation", "severity", "n", "accuracy", "change"),
+    *("95 % CI", "p Holm", "flips"),
 )
-_OVERALL = (
+"""Short, so that the longest name of a perturbation (flip_horizontal) fits beside them."""
+_LEGEND = "change: in accuracy, in points. flips: answers that differ from the original's."
+_MEANS = (
     ("mean corruption accuracy", "mean_corruption_accuracy"),
     ("mean relative drop", "mean_relative_drop"),
 )
@@ -55,12 +72,12 @@ _OVERALL = (
 def _rows(document: Document) -> Iterator[Row]:
     accuracy = document["clean"]["accuracy"]
     interval = interval_text(accuracy["ci95"])
-    yield "as they are", "", str(accuracy["n"]), percent(accuracy["value"]), "", interval, "", ""
-    for one in worst_first(document):
-        for cell in one["cells"]:
-            yield _row(one["name"], str(cell["severity"]), cell)
+    yield "original", "", str(accuracy["n"]), percent(accuracy["value"]), "", interval, "", ""
+    for perturbation in worst_first(document):
+        for cell in perturbation["cells"]:
+            yield _row(perturbation["name"], str(cell["severity"]), cell)
     if document["blind"].get("accuracy"):
-        yield _row("grey picture", "", document["blind"])
+        yield _row("grey image", "", document["blind"])
 
 
 def _row(name: str, severity: str, cell: Document) -> Row:
@@ -80,101 +97,111 @@ def _row(name: str, severity: str, cell: Document) -> Row:
 
 
 def worst_first(document: Document) -> list[Document]:
-    """The perturbations by the loss at their costliest severity; those without numbers last."""
+    """The perturbations by the loss at their worst severity; those without numbers are last."""
 
-    def loss(one: Document) -> float:
-        found = [cell["difference"]["value"] for cell in one["cells"]]
-        return min((value for value in found if value is not None), default=2.0)
+    def largest_loss(perturbation: Document) -> float:
+        differences = [cell["difference"]["value"] for cell in perturbation["cells"]]
+        # 2.0 is above every difference of shares, which lie in [-1, 1]
+        return min((value for value in differences if value is not None), default=2.0)
 
-    return sorted(document["perturbations"], key=loss)
+    return sorted(document["perturbations"], key=largest_loss)
 
 
-def _overall(name: str, metric: Document) -> str:
+def _mean_line(name: str, metric: Document) -> str:
     if metric["value"] is None:
-        return f"{name}: not given, {metric['reason']}"
-    around = f" ({interval_text(metric['ci95'])})" if metric["ci95"] else ""
-    return f"{name}: {percent(metric['value'])}{around}"
+        return f"{name}: not computed, {metric['reason']}"
+    interval = f" ({interval_text(metric['ci95'])})" if metric["ci95"] else ""
+    return f"{name}: {percent(metric['value'])}{interval}"
 
 
 # --- sentences --------------------------------------------------------------------------------
 
 
 def headline_sentence(document: Document) -> str:
-    """What the whole comes to."""
+    """The mean relative drop of accuracy over all perturbed images, in a sentence."""
     drop = document["mean_relative_drop"]
     if drop["value"] is None:
-        return f"No mean over perturbations is given: {drop['reason']}."
-    bounds = f" (95 % interval {interval_text(drop['ci95'], True)})" if drop["ci95"] else ""
-    change = "loses" if drop["value"] >= 0 else "gains"
+        return f"There is no mean over perturbations: {drop['reason']}."
+    interval = f" (95 % CI {interval_text(drop['ci95'], True)})" if drop["ci95"] else ""
+    verb = "loses" if drop["value"] >= 0 else "gains"
     return (
-        f"Over {drop['n']} perturbed versions of the pictures the model {change} "
-        f"{percent(abs(drop['value']))} of what it had right{bounds}."
+        f"Over {drop['n']} perturbed versions of the images the model {verb} "
+        f"{percent(abs(drop['value']))} of its accuracy{interval}."
     )
 
 
 def sentences(document: Document) -> list[str]:
-    """One for each perturbation, the worst first: its costliest severity, and changed answers.
+    """One sentence for each perturbation, the largest loss first, and one on augmented views.
 
-    Of the severities whose change is shown, where there are any.
+    A sentence is about the perturbation's worst severity: of those with a significant change, if
+    there are any, else of all.
     """
-    found = [said for one in worst_first(document) if (said := _sentence(one))]
-    return [*found, *_views_sentence(document.get("views") or {})]
+    by_kind = [text for kind in worst_first(document) if (text := _sentence(kind))]
+    return [*by_kind, *_views_sentence(document.get("views") or {})]
 
 
 def _views_sentence(views: Document) -> Iterator[str]:
-    """What several mild views of a picture, taken as one answer, change."""
+    """Test-time augmentation: the mean over several mildly changed views of an image."""
     if views.get("value") is None:
         return
-    change, area = views["difference"], views["auroc"]
-    around = f" [{interval_text(change['ci95'], True)}]" if change["ci95"] else ""
-    said = (
-        f"The mean over {views['num_views']} mild views of each picture (test-time augmentation) "
-        f"is right for {percent(views['value'])} ({100 * change['value']:+z.1f} points{around}); "
-        f"the most probable option differs in a view for {percent(views['flip_rate']['value'])}."
+    change, auroc = views["difference"], views["auroc"]
+    interval = f", 95 % CI {interval_text(change['ci95'], True)}" if change["ci95"] else ""
+    sentence = (
+        f"The mean over {views['num_views']} mildly changed views of each image (test-time "
+        f"augmentation) has an accuracy of {percent(views['value'])} "
+        f"({100 * change['value']:+z.1f} points{interval}); the most probable option differs "
+        f"between the views for {percent(views['flip_rate']['value'])} of the items."
     )
-    if area["value"] is not None:
-        said += (
-            f" Their disagreement tells wrong answers with an AUROC of {percent(area['value'])}."
+    if auroc["value"] is not None:
+        sentence += (
+            " The disagreement of the views predicts wrong answers with an AUROC of "
+            f"{percent(auroc['value'])}."
         )
-    yield said
+    yield sentence
 
 
-def _sentence(one: Document) -> str | None:
-    cells = [cell for cell in one["cells"] if cell["difference"]["value"] is not None]
+def _sentence(perturbation: Document) -> str | None:
+    """What one perturbation does at its worst severity; None if it has no numbers."""
+    cells = [cell for cell in perturbation["cells"] if cell["difference"]["value"] is not None]
     if not cells:
         return None
-    shown = [cell for cell in cells if is_shown(cell)]
-    cell = min(shown or cells, key=lambda cell: cell["difference"]["value"])
-    name = one["title"]
-    if one["is_scale"]:
+    significant = [cell for cell in cells if is_significant(cell)]
+    cell = min(significant or cells, key=lambda cell: cell["difference"]["value"])
+    name = perturbation["title"]
+    if perturbation["is_scale"]:
         name += f" of severity {cell['severity']}"
-    elif len(one["cells"]) > 1:
+    elif len(perturbation["cells"]) > 1:  # such as other option letters: variants, not severities
         name += f" (variant {cell['severity']})"
-    said = f"{name} {_cost(cell)}; the answer changes for "
-    said += f"{percent(cell['flip_rate']['value'])} of the items."
-    right, sure = cell["accuracy"]["value"], cell["confidence"]["value"]
-    lost = bool(shown) and cell["difference"]["value"] < 0
-    if sure is not None and lost and right < sure:
-        said += f" It is then {percent(sure)} sure on average, and right in {percent(right)}."
-    if (same := one["consistency"]) and same["value"] is not None:
-        said += (
-            f" Asked in {same['variants']} ways, {percent(same['value'])} of the items get the "
-            "same answer each time."
+    sentence = f"{name} {_effect(cell)}; the answer changes for "
+    sentence += f"{percent(cell['flip_rate']['value'])} of the items."
+    accuracy, confidence = cell["accuracy"]["value"], cell["confidence"]["value"]
+    lost = bool(significant) and cell["difference"]["value"] < 0
+    if confidence is not None and lost and accuracy < confidence:
+        sentence += (
+            f" The mean confidence is then {percent(confidence)}, the accuracy {percent(accuracy)}."
         )
-    return said
+    if (consistency := perturbation["consistency"]) and consistency["value"] is not None:
+        sentence += (
+            f" Asked in {consistency['variants']} ways, {percent(consistency['value'])} of the "
+            "items get the same answer each time."
+        )
+    return sentence
 
 
-def _cost(cell: Document) -> str:
-    """ "costs 12.0 points [8.0 to 16.0], p 0.004", or that nothing is shown."""
+def _effect(cell: Document) -> str:
+    """ "lowers accuracy by 12.0 points (95 % CI 8.0 to 16.0), p 0.004", or that it is not clear."""
     difference = cell["difference"]
-    value, ci95 = 100 * difference["value"], difference["ci95"]
+    points, ci95 = 100 * difference["value"], difference["ci95"]
     p = f", p {p_text(cell['p_holm'])}"
-    if not is_shown(cell):
-        bounds = f" [{interval_text(ci95, True)}]" if ci95 else f" ({clean(difference['method'])})"
-        return f"shows no clear change ({value:+z.1f} points{bounds}{p})"
-    sign = -1 if value < 0 else 1
+    if not is_significant(cell):
+        reason = clean(difference["method"])  # why there is no interval
+        bounds = f", 95 % CI {interval_text(ci95, True)}" if ci95 else f" ({reason})"
+        return f"shows no clear change of accuracy ({points:+z.1f} points{bounds}{p})"
+    # a loss is written as a positive number: -12.0 (-16.0 to -8.0) -> 12.0 (8.0 to 16.0)
+    sign = -1 if points < 0 else 1
     bounds = f" ({clean(difference['method'])})"
     if ci95:
         low, high = sorted(sign * 100 * bound for bound in ci95)
-        bounds = f" [{low:z.1f} to {high:z.1f}]"
-    return f"{'costs' if value < 0 else 'gains'} {abs(value):.1f} points{bounds}{p}"
+        bounds = f" (95 % CI {low:z.1f} to {high:z.1f})"
+    verb = "lowers" if points < 0 else "raises"
+    return f"{verb} accuracy by {abs(points):.1f} points{bounds}{p}"

@@ -1,6 +1,7 @@
-"""Sanitise untrusted text for HTML: control characters visible, long texts cut, no home folders.
+"""Untrusted text made safe to read in a page: visible control characters, no private folders.
 
-Nothing here makes markup: what comes out is text, and the template escapes it like any other.
+Nothing here makes markup. The results are plain text, and the page's template escapes them like
+any other text.
 """
 
 from __future__ import annotations
@@ -13,63 +14,80 @@ from typing import Any
 from medr1.report.tables import interval_text
 
 _JOINERS = "\u200c\u200d"
-"""Written between letters of Persian, Hindi and others; they hide nothing and reorder nothing."""
+"""Kept: letters of Persian, Hindi and others are joined by them. They hide and reorder nothing."""
 _MARKS_IN_A_ROW = 4
-"""More combining marks on one letter than any script writes only paint over the neighbours."""
-_DRIVE = re.compile(r"^[A-Za-z]:[\\/]|^[\\/~]")
+"""Combining marks (accents) on one letter. No script writes more; more only cover other text."""
+_ABSOLUTE_PATH = re.compile(r"^[A-Za-z]:[\\/]|^[\\/~]")
 
 
 def visible(value: Any, limit: int = 4000) -> str:
-    """The value as text in which control and direction characters stand as ⟦U+202E⟧.
+    """The value as text in which control and direction characters are written as ⟦U+202E⟧.
 
-    Line ends and tabs stay. What is longer than `limit` is cut and says by how much.
+    Args:
+        value: Anything; None gives an empty text. Line ends and tabs stay.
+        limit: The most characters that are kept. A longer text ends with how many more it had.
     """
     text = "" if value is None else str(value)
-    more = len(text) - limit
-    if more > 0:
+    n_more = len(text) - limit
+    if n_more > 0:
         text = text[:limit]
     text = text.replace("\r\n", "\n")
+    # the common case, printable ASCII, needs no look at each character
     if not text.isascii() or not text.isprintable():
-        text = "".join(_shown(text))
-    return f"{text} … ({more:,} more characters)" if more > 0 else text
+        text = "".join(_visible_characters(text))
+    return f"{text} … ({n_more:,} more characters)" if n_more > 0 else text
 
 
-def _shown(text: str) -> list[str]:
-    pieces, marks = [], 0
+def _visible_characters(text: str) -> list[str]:
+    """The characters, the invisible ones replaced by their code, such as ⟦U+202E⟧."""
+    pieces, n_marks = [], 0
     for character in text:
         category = unicodedata.category(character)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        kept = category not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        if (kept and marks <= _MARKS_IN_A_ROW) or character in "\n\t" or character in _JOINERS:
+        n_marks = n_marks + 1 if category in ("Mn", "Me") else 0
+        # control, format, surrogate, private use, unassigned, line and paragraph separators
+        is_visible = category not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        may_stay = character in "\n\t" or character in _JOINERS
+        if (is_visible and n_marks <= _MARKS_IN_A_ROW) or may_stay:
             pieces.append(character)
-        elif kept and marks > _MARKS_IN_A_ROW + 1:
-            continue
+        elif is_visible and n_marks > _MARKS_IN_A_ROW + 1:
+            continue  # of the marks that are too many, one code is enough
         else:
             pieces.append(f"⟦U+{ord(character):04X}⟧")
     return pieces
 
 
-def line(value: Any, limit: int = 120) -> str:
-    """The value as one visible line, for names and headings."""
+def one_line(value: Any, limit: int = 120) -> str:
+    """The value as one visible line, for names and headings.
+
+    Args:
+        value: Anything; None gives an empty text. Line ends and repeated blanks become one blank.
+        limit: The most characters that are kept of a longer text.
+    """
+    # one character more than the limit is enough for `visible` to mark the text as cut
     return visible(" ".join(str("" if value is None else value)[: limit + 1].split()), limit)
 
 
 def short_path(name: Any) -> str:
-    """A file's name for people: relative as given, of an absolute path the last two parts only.
+    """A file's path for readers: a relative one as it is, of an absolute one its last two parts.
 
-    A report is sent around; where it was made, and by whom, is nobody's business.
+    Pages are passed on. The full path would tell on which machine and by whom they were made.
     """
     text = str("" if name is None else name)
-    if _DRIVE.match(text):
+    if _ABSOLUTE_PATH.match(text):
         text = "/".join(re.split(r"[\\/]+", text.rstrip("\\/"))[-2:])
-    return line(text, 200)
+    return one_line(text, 200)
 
 
-def interval(metric: Mapping[str, Any] | None, *, signed: bool = False) -> str:
-    """A metric's 95 % interval as "64.1 to 71.8"; empty where there is none."""
+def interval_of(metric: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+    """A metric's 95 % interval in percent, such as "64.1 to 71.8"; empty if it has none.
+
+    Args:
+        metric: A metric of a summary with its key `ci95`, or None.
+        signed: Whether positive bounds get a "+".
+    """
     return interval_text((metric or {}).get("ci95"), signed)
 
 
-def count(value: Any) -> str:
-    """A number of items with commas; a dash where it is not known."""
+def count_text(value: Any) -> str:
+    """A number of items with commas, such as "1,200"; a dash if it is no whole number."""
     return f"{value:,}" if isinstance(value, int) else "-"

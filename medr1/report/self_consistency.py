@@ -1,83 +1,94 @@
-"""Self-consistency of several samples of each question, as the page shows it."""
+"""The part of report.html on several samples of each question: agreement, pass@k, stability."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medr1.report.curves import joined
-from medr1.report.sanitize import count, line
-from medr1.report.shares import cell, change, x_of, y_of, y_ticks
+from medr1.report.curves import svg_points
+from medr1.report.sanitize import count_text, one_line
+from medr1.report.shares import difference_text, share_cell, x_of, y_of, y_ticks
 from medr1.report.tables import percent
 
 Section = Mapping[str, Any]
+"""A part of the summary."""
 
 
 def self_consistency_view(section: Section | None) -> dict[str, Any] | None:
-    """The part of the page; None where there were no samples."""
+    """The part of the page, from the summary's `uncertainty`; None if nothing was sampled."""
     if not section or not section.get("pass_at_k"):
         return None
     fewest, most = section["num_samples"]
     return {
         "samples": f"{fewest}" if fewest == most else f"{fewest} to {most}",
-        "n": count(section["n"]),
-        "said": _said(section),
-        "curve": _curve(section["pass_at_k"]),
+        "n": count_text(section["n"]),
+        "sentence": _sentence(section),
+        "curve": _pass_at_k_curve(section["pass_at_k"]),
         "agreement": [
-            {"name": line(row["agreement"]), "n": count(row["n"]), "right": cell(row["accuracy"])}
+            {
+                "name": one_line(row["agreement"]),
+                "n": count_text(row["n"]),
+                "accuracy": share_cell(row["accuracy"]),
+            }
             for row in section["by_agreement"]
         ],
         "rows": _rows(section),
     }
 
 
-def _said(section: Section) -> str:
-    found, rows = section["self_consistency"], section["by_agreement"]
-    said = (
-        f"The answer that most samples give is right for "
-        f"{percent(found['majority_accuracy']['value'])} of the questions, the one answer for "
-        f"{percent(found['accuracy']['value'])} ({change(found['difference'])})."
+def _sentence(section: Section) -> str:
+    """The majority of the samples against the single answer, and accuracy by agreement."""
+    consistency, rows = section["self_consistency"], section["by_agreement"]
+    sentence = (
+        f"The accuracy of the majority of the samples is "
+        f"{percent(consistency['majority_accuracy']['value'])}, that of the single answer "
+        f"{percent(consistency['accuracy']['value'])} "
+        f"({difference_text(consistency['difference'])})."
     )
-    if len(rows) > 1:
-        said += (
-            f" Where {line(rows[0]['agreement'])} samples agree, the one answer is right "
-            f"{percent(rows[0]['accuracy']['value'])} of the time; where only "
-            f"{line(rows[-1]['agreement'])} do, {percent(rows[-1]['accuracy']['value'])}."
+    if len(rows) > 1:  # from most to least agreement
+        most, least = rows[0], rows[-1]
+        sentence += (
+            f" Where {one_line(most['agreement'])} samples agree, the single answer is correct for "
+            f"{percent(most['accuracy']['value'])} of the questions; where only "
+            f"{one_line(least['agreement'])} agree, for {percent(least['accuracy']['value'])}."
         )
-    return said
+    return sentence
 
 
 def _rows(section: Section) -> list[dict[str, Any]]:
     entropy, stability = section["entropy"], section["stability"]
     agreement = section["self_consistency"]["agreement"]
-    named = (
-        ("mean agreement", "samples that give the most frequent answer", agreement),
-        ("answer entropy", "0 all alike, 100 % all different", entropy["mean"]),
-        ("AUROC of entropy", "a wrong answer's samples differ more", entropy["auroc"]),
-        ("all samples agree", "share of the questions", stability["all_agree"]),
-        ("two samples agree", "drawn at random", stability["pairwise_agreement"]),
+    rows = (
+        ("mean agreement", "share of samples with the most frequent answer", agreement),
+        ("entropy of the answers", "0 %: all the same, 100 %: all different", entropy["mean"]),
+        ("AUROC of the entropy", "for predicting wrong answers", entropy["auroc"]),
+        ("all samples agree", "share of questions", stability["all_agree"]),
+        ("two samples agree", "of two drawn at random", stability["pairwise_agreement"]),
         ("accuracy from run to run", "standard deviation", stability["between_run_sd"]),
     )
-    return [{"name": name, "note": note, **cell(metric)} for name, note, metric in named]
+    return [{"name": name, "note": note, **share_cell(metric)} for name, note, metric in rows]
 
 
-def _curve(by_k: Sequence[Section]) -> dict[str, Any]:
-    """pass@k from one to all samples, with its interval."""
-    most = by_k[-1]["k"]
-    places = [x_of((one["k"] - 1) / max(most - 1, 1)) for one in by_k]
-    ends = [one["ci95"] or (one["value"],) * 2 for one in by_k]
-    upper = [(x, y_of(high)) for x, (_, high) in zip(places, ends, strict=True)]
-    lower = [(x, y_of(low)) for x, (low, _) in zip(places, ends, strict=True)]
-    points = [(x, y_of(one["value"])) for x, one in zip(places, by_k, strict=True)]
-    named = {1, (most + 1) // 2, most}
+def _pass_at_k_curve(by_k: Sequence[Section]) -> dict[str, Any]:
+    """pass@k for k from one to all samples, with its interval, in pixels."""
+    max_k = by_k[-1]["k"]
+    xs = [x_of((point["k"] - 1) / max(max_k - 1, 1)) for point in by_k]
+    intervals = [point["ci95"] or (point["value"],) * 2 for point in by_k]
+    upper = [(x, y_of(high)) for x, (_, high) in zip(xs, intervals, strict=True)]
+    lower = [(x, y_of(low)) for x, (low, _) in zip(xs, intervals, strict=True)]
+    dots = [(x, y_of(point["value"])) for x, point in zip(xs, by_k, strict=True)]
+    # labels at the first, the middle and the last k: more would overlap
+    labelled = {1, (max_k + 1) // 2, max_k}
     first, last = percent(by_k[0]["value"]), percent(by_k[-1]["value"])
     return {
-        "path": joined(points),
-        "dots": points,
-        "spread": joined([*upper, *reversed(lower)]),
+        "path": svg_points(dots),
+        "dots": dots,
+        "spread": svg_points([*upper, *reversed(lower)]),
         "x_ticks": [
-            (x, str(one["k"])) for x, one in zip(places, by_k, strict=True) if one["k"] in named
+            (x, str(point["k"]))
+            for x, point in zip(xs, by_k, strict=True)
+            if point["k"] in labelled
         ],
         "y_ticks": y_ticks(),
-        "said": f"{first} with one sample, {last} with {most}",
+        "description": f"{first} with one sample, {last} with {max_k}",
     }

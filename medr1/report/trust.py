@@ -1,6 +1,8 @@
-"""Calibration and abstention as the page draws them: sentences, rows, and charts in pixels.
+"""The parts of report.html on calibration, abstention and other measures of trust in the answers.
 
-A key that an older file does not have leaves its part of the page out.
+Each part is sentences, rows of tables, and charts in pixels. Calibration: does the confidence equal
+the accuracy? Abstention: which answers should be left to a clinician? Summaries of older versions
+lack some keys; the parts that need them are left out.
 """
 
 from __future__ import annotations
@@ -10,67 +12,79 @@ from typing import Any
 
 from medr1.report import severity
 from medr1.report.comparison import UNADJUSTED
-from medr1.report.curves import joined, number
+from medr1.report.curves import number_text, svg_points
 from medr1.report.ensembles import ensembles_view
 from medr1.report.robustness import headline_sentence, sentences
-from medr1.report.sanitize import count, interval, line, short_path, visible
+from medr1.report.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.self_consistency import self_consistency_view
 from medr1.report.severity import severity_charts
-from medr1.report.shares import CHART, cell, change, plain, x_of, x_ticks, y_of, y_ticks
+from medr1.report.shares import (
+    CHART,
+    difference_text,
+    number_cell,
+    share_cell,
+    x_of,
+    x_ticks,
+    y_of,
+    y_ticks,
+)
 from medr1.report.tables import percent
 
 BARS = 44
-"""Height of the small histogram under the reliability diagram."""
+"""The height in pixels of the small histogram under the reliability diagram."""
 
-_WORDS = {
-    "ece": ("ECE", "15 equally wide bins"),
-    "ece_mass": ("ECE, equal mass", "15 bins of as many items"),
-    "ece_debiased": ("debiased error", "root mean square, less what chance adds"),
-    "mce": ("MCE", "the worst bin"),
+_CALIBRATION_METRICS = {
+    "ece": ("expected calibration error (ECE)", "15 bins of equal width"),
+    "ece_mass": ("ECE, equal mass", "15 bins with equally many items"),
+    "ece_debiased": ("debiased error", "root mean square, without the part by chance"),
+    "mce": ("maximum calibration error (MCE)", "the worst bin"),
     "brier": ("Brier score", "of the confidence"),
-    "brier_options": ("Brier score, options", "of all options' probabilities, 0 to 2"),
-    "nll": ("NLL", "of the right option, in nats"),
-    "auroc": ("AUROC", "a right answer is surer than a wrong one"),
+    "brier_options": ("Brier score, options", "of all option probabilities, 0 to 2"),
+    "nll": ("negative log-likelihood (NLL)", "of the correct option, in nats"),
+    "auroc": ("AUROC", "how often a correct answer has more confidence than a wrong one"),
 }
-_RANKED = {
-    "risk": ("error", "all answers with a confidence"),
-    "risk_at_80": ("error at 80 % coverage", "the surest 80 %"),
-    "aurc": ("AURC", "mean error over all coverages"),
-    "e_aurc": ("excess AURC", "above the best possible order"),
+"""Metric -> its name in the table of calibration, and what it is."""
+_SELECTIVE_METRICS = {
+    "risk": ("error rate", "all answers with a confidence"),
+    "risk_at_80": ("error rate at 80 % coverage", "the 80 % with the highest confidence"),
+    "aurc": ("area under the risk-coverage curve (AURC)", "mean error rate over all coverages"),
+    "e_aurc": ("excess AURC", "AURC less that of the best possible order"),
 }
+"""Metric -> its name in the table of abstention, and what it is."""
 
 Section = Mapping[str, Any]
+"""A part of the summary."""
 
 
 def trust_view(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page says of calibration and abstention; None for what the summary does not have."""
+    """The parts of the page by name; None for what the summary does not have."""
     held_out = short_path(summary.get("calibrate_on"))
     return {
         "calibration": _part(summary.get("calibration"), "metrics", _calibration, held_out),
         "abstention": _part(summary.get("selective"), "metrics", _abstention, held_out),
         "uncertainty": self_consistency_view(summary.get("uncertainty")),
-        "together": ensembles_view(summary),
+        "ensembles": ensembles_view(summary),
         "robustness": _robustness(summary.get("robustness")),
         "chart": CHART,
     }
 
 
 def _part(section: Section | None, key: str, view: Any, held_out: str) -> dict[str, Any] | None:
-    """The view of a section, or the reason why it has none."""
+    """What `view` makes of a section; the reason if it has no numbers; None without a section."""
     if not section:
         return None
     if not section.get(key):
-        return {"reason": line(section.get("reason"), 300)}
+        return {"reason": one_line(section.get("reason"), 300)}
     return {"reason": "", **view(section, held_out)}
 
 
 def _robustness(document: Section | None) -> dict[str, Any] | None:
-    """What worse pictures and other words cost; None where it is not in the summary."""
+    """The sentences and charts of robustness.json; None if it is not in the summary."""
     if not document:
         return None
     return {
         "headline": headline_sentence(document),
-        "said": sentences(document),
+        "sentences": sentences(document),
         "unadjusted": UNADJUSTED,
         "warnings": [visible(text, 600) for text in document["warnings"]],
         "charts": severity_charts(document),
@@ -83,33 +97,33 @@ def _robustness(document: Section | None) -> dict[str, Any] | None:
 
 def _calibration(section: Section, held_out: str) -> dict[str, Any]:
     metrics, temperature = section["metrics"], section.get("temperature") or {}
-    after = temperature.get("metrics") or {}
-    fullest = max(section["bins"], key=lambda one: one["n"])
+    scaled = temperature.get("metrics") or {}  # the same metrics after temperature scaling
+    largest_bin = max(section["bins"], key=lambda a_bin: a_bin["n"])
     return {
-        "source": line(section["source"]),
-        "n": count(section["n"]),
+        "source": one_line(section["source"]),
+        "n": count_text(section["n"]),
         "n_without": section.get("n_without", 0),
-        "said": (
-            f"When the model is about {percent(fullest['confidence'])} sure, it is right "
-            f"{percent(fullest['accuracy']['value'])} of the time ({count(fullest['n'])} answers)."
+        "sentence": (
+            f"Where the confidence is about {percent(largest_bin['confidence'])}, the accuracy is "
+            f"{percent(largest_bin['accuracy']['value'])} ({count_text(largest_bin['n'])} answers)."
         ),
         "overall": _overall(metrics),
         "rows": [
             {
                 "name": title,
                 "note": note,
-                **_as_shown(name, metrics[name]),
-                "after": _as_shown(name, after[name]) if name in after else None,
+                **_metric_cell(name, metrics[name]),
+                "scaled": _metric_cell(name, scaled[name]) if name in scaled else None,
             }
-            for name, (title, note) in _WORDS.items()
+            for name, (title, note) in _CALIBRATION_METRICS.items()
             if name in metrics
         ],
         "parts": [
-            (name.replace("_", " "), number(value))
+            (name.replace("_", " "), number_text(value))
             for name, value in (section.get("brier_parts") or {}).items()
         ],
         "temperature": _temperature(temperature, held_out),
-        "after": _after(metrics, after),
+        "scaled": _scaled_header(metrics, scaled),
         "diagram": _diagram(section["bins"]),
         "groups": [
             _calibration_group(name, group)
@@ -118,169 +132,207 @@ def _calibration(section: Section, held_out: str) -> dict[str, Any]:
     }
 
 
-def _after(metrics: Section, after: Section) -> str:
-    """What the column with temperature is called, if there is one: it may be of fewer answers."""
-    if not after:
+def _scaled_header(metrics: Section, scaled: Section) -> str:
+    """The header of the column after temperature scaling; empty if there is none.
+
+    Not every answer can be scaled. If they are fewer, the header says how many they are.
+    """
+    if not scaled:
         return ""
-    n = after["accuracy"]["n"]
-    return "with temperature" + (f", of {n:,}" if n != metrics["accuracy"]["n"] else "")
+    n = scaled["accuracy"]["n"]
+    n_answers = f", {n:,} answers" if n != metrics["accuracy"]["n"] else ""
+    return "after temperature scaling" + n_answers
 
 
 def _overall(metrics: Section) -> str:
+    """Mean confidence against accuracy in a sentence: overconfident, underconfident or neither."""
     gap = metrics["overconfidence"]
     if gap["ci95"] and gap["ci95"][0] > 0:
-        verdict = "surer than it should be"
+        verdict = "the model is overconfident"
     elif gap["ci95"] and gap["ci95"][1] < 0:
-        verdict = "less sure than it could be"
+        verdict = "the model is underconfident"
     else:
         verdict = "no clear difference" if gap["ci95"] else "a difference without an interval"
     return (
-        f"On average it is {percent(metrics['confidence']['value'])} sure and "
-        f"{percent(metrics['accuracy']['value'])} right: {verdict} ({change(gap)})."
+        f"The mean confidence is {percent(metrics['confidence']['value'])}, the accuracy "
+        f"{percent(metrics['accuracy']['value'])}: {verdict} ({difference_text(gap)})."
     )
 
 
-def _temperature(found: Section, held_out: str) -> str:
-    if found.get("value") is None:
-        return f"No temperature: {line(found.get('reason'), 200)}."
-    shown = plain(found)
-    around = f" ({shown['interval']})" if shown["interval"] else ""
+def _temperature(temperature: Section, held_out: str) -> str:
+    """The fitted temperature in a sentence, or why there is none."""
+    if temperature.get("value") is None:
+        return f"No temperature: {one_line(temperature.get('reason'), 200)}."
+    cell = number_cell(temperature)
+    interval = f" (95 % CI {cell['interval']})" if cell["interval"] else ""
     return (
-        f"Temperature {shown['value']}{around}, fitted on {count(found['n'])} other questions "
-        f"({held_out}): over 1 the model was too sure, under 1 not sure enough. No answer changes "
-        "by it."
+        f"Temperature {cell['value']}{interval}, fitted on {count_text(temperature['n'])} other "
+        f"questions ({held_out}). Above 1 the model was overconfident, below 1 underconfident. "
+        "Temperature scaling changes no answer."
     )
 
 
 def _diagram(bins: Sequence[Section]) -> dict[str, Any]:
-    """Points of accuracy over confidence with their intervals, and how many items each has."""
-    most = max(one["n"] for one in bins)
+    """The reliability diagram: accuracy over confidence, and below it the answers in each bin."""
+    most = max(a_bin["n"] for a_bin in bins)
     points, bars = [], []
-    for one in bins:
-        low, high = one["accuracy"]["ci95"] or (one["accuracy"]["value"],) * 2
-        said = (
-            f"{percent(one['low'])} to {percent(one['high'])} sure, on average "
-            f"{percent(one['confidence'])}: {percent(one['accuracy']['value'])} right "
-            f"({interval(one['accuracy']) or 'no interval'}), n = {one['n']}"
+    for a_bin in bins:
+        accuracy = a_bin["accuracy"]
+        low, high = accuracy["ci95"] or (accuracy["value"],) * 2
+        description = (
+            f"confidence {percent(a_bin['low'])} to {percent(a_bin['high'])}, mean "
+            f"{percent(a_bin['confidence'])}: accuracy {percent(accuracy['value'])} "
+            f"({interval_of(accuracy) or 'no interval'}), n = {a_bin['n']}"
         )
         points.append(
             {
-                "x": x_of(one["confidence"]),
-                "y": y_of(one["accuracy"]["value"]),
+                "x": x_of(a_bin["confidence"]),
+                "y": y_of(accuracy["value"]),
                 "low": y_of(low),
                 "high": y_of(high),
-                "said": said,
+                "description": description,
             }
         )
-        height = round(BARS * one["n"] / most, 1)
-        left = x_of(one["low"])
-        width = round(x_of(one["high"]) - left - 1, 1)
-        bars.append({"x": left, "y": BARS - height, "width": width, "height": height, "said": said})
+        height = round(BARS * a_bin["n"] / most, 1)
+        x = x_of(a_bin["low"])
+        bars.append(
+            {
+                "x": x,
+                "y": BARS - height,
+                "width": round(x_of(a_bin["high"]) - x - 1, 1),
+                "height": height,
+                "description": description,
+            }
+        )
     return {
         "points": points,
         "bars": bars,
         "bars_height": BARS,
-        "most": count(most),
+        "most": count_text(most),
         "x_ticks": x_ticks(),
         "y_ticks": y_ticks(),
-        "diagonal": joined([(x_of(0), y_of(0)), (x_of(1), y_of(1))]),
+        "diagonal": svg_points([(x_of(0), y_of(0)), (x_of(1), y_of(1))]),
     }
 
 
 def _calibration_group(name: str, group: Section) -> dict[str, Any]:
-    row = {"name": line(name), "n": count(group["n"]), "reason": line(group.get("reason"))}
-    names = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
-    found = group.get("metrics") or {}
-    return {**row, "cells": [_as_shown(key, found[key]) for key in names if found]}
+    """One modality's row, or the reason why it has no numbers."""
+    row = {
+        "name": one_line(name),
+        "n": count_text(group["n"]),
+        "reason": one_line(group.get("reason")),
+    }
+    keys = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
+    metrics = group.get("metrics") or {}
+    return {**row, "cells": [_metric_cell(key, metrics[key]) for key in keys if metrics]}
 
 
-def _as_shown(name: str, metric: Section) -> dict[str, str]:
-    if (chance := metric.get("by_chance")) is not None:
-        return {**cell(metric), "interval": f"chance {percent(chance)}"}
+def _metric_cell(name: str, metric: Section) -> dict[str, str]:
+    """A metric of calibration as a cell, each in its own form."""
+    # an error that is biased upwards has no interval; beside it is its size by chance
+    if (by_chance := metric.get("by_chance")) is not None:
+        return {**share_cell(metric), "interval": f"by chance {percent(by_chance)}"}
     if name in ("brier", "brier_options", "nll"):
-        return plain(metric)
-    return cell(metric, signed=name == "overconfidence")
+        return number_cell(metric)
+    return share_cell(metric, signed=name == "overconfidence")
 
 
 # --- abstention ---------------------------------------------------------------------------------
 
 
 def _abstention(section: Section, held_out: str) -> dict[str, Any]:
+    """The risk-coverage curve, the threshold for deferring, and conformal prediction sets."""
     referral, conformal = section.get("referral") or {}, section.get("conformal") or {}
     curve = section["curve"]
     threshold = referral.get("threshold")
-    at = next(
+    # the point of the curve at the threshold: the last one whose confidence reaches it
+    at_threshold = next(
         (p for p in reversed(curve) if threshold is not None and p["threshold"] >= threshold), None
     )
     return {
-        "n": count(section["n"]),
+        "n": count_text(section["n"]),
         "rows": [
-            {"name": title, "note": note, **cell(section["metrics"][name])}
-            for name, (title, note) in _RANKED.items()
+            {"name": title, "note": note, **share_cell(section["metrics"][name])}
+            for name, (title, note) in _SELECTIVE_METRICS.items()
             if name in section["metrics"]
         ],
-        "curve": joined((x_of(point["coverage"]), y_of(point["risk"])) for point in curve),
-        "curve_said": (
-            f"error {percent(curve[0]['risk'])} among the surest {percent(curve[0]['coverage'])}, "
-            f"{percent(curve[-1]['risk'])} among all"
+        "curve": svg_points((x_of(point["coverage"]), y_of(point["risk"])) for point in curve),
+        "curve_description": (
+            f"error rate {percent(curve[0]['risk'])} among the {percent(curve[0]['coverage'])} "
+            f"with the highest confidence, {percent(curve[-1]['risk'])} among all"
         ),
-        "marked": {"x": x_of(at["coverage"]), "y": y_of(at["risk"])} if at else None,
+        "marked": {"x": x_of(at_threshold["coverage"]), "y": y_of(at_threshold["risk"])}
+        if at_threshold
+        else None,
         "target": y_of(referral["target_risk"]) if threshold is not None else None,
         "x_ticks": x_ticks(),
         "y_ticks": y_ticks(),
         "referral": _referral(referral, held_out),
         "referral_rows": [
             {
-                "name": line(name),
-                "referred": cell(found["referred"]),
-                "risk": cell(found["risk"]),
+                "name": one_line(name),
+                "deferred": share_cell(group["referred"]),
+                "risk": share_cell(group["risk"]),
             }
-            for name, found in [("all", referral), *(referral.get("groups") or {}).items()]
+            for name, group in [("all", referral), *(referral.get("groups") or {}).items()]
             if threshold is not None
         ],
         "conformal": _conformal(conformal, held_out),
         "conformal_rows": _conformal_rows(conformal),
-    }  # fmt: skip
+    }
 
 
-def _referral(found: Section, held_out: str) -> str:
-    if found.get("threshold") is None:
-        return f"No threshold: {line(found.get('reason'), 300)}."
+def _referral(referral: Section, held_out: str) -> str:
+    """The threshold of confidence below which questions are deferred, in sentences."""
+    if referral.get("threshold") is None:
+        return f"No threshold: {one_line(referral.get('reason'), 300)}."
+    target = percent(referral["target_risk"])
     return (
-        f"For at most {percent(found['target_risk'])} wrong answers, answer where the confidence "
-        f"is at least {percent(found['threshold'])} and refer the rest to a clinician. Chosen on "
-        f"{held_out} so that, with {percent(found['level'])} confidence, the error of what is "
-        "answered stays under the target, questions taken as independent; here that refers "
-        f"{percent(found['referred']['value'])} of the questions."
+        f"For at most {target} wrong answers: use the answers with a confidence of at least "
+        f"{percent(referral['threshold'])}, and defer the other questions to a clinician. The "
+        f"threshold was chosen on {held_out} so that, with a probability of "
+        f"{percent(referral['level'])}, the error rate of the answered questions is below the "
+        "target, if the questions are independent. On these results it defers "
+        f"{percent(referral['referred']['value'])} of the questions."
     )
 
 
-def _conformal(found: Section, held_out: str) -> str:
-    if found.get("quantile") is None:
-        return f"No sets: {line(found.get('reason'), 300)}."
-    fallen = found.get("without_own_quantile") or ()
-    said = (
-        f"All options with a probability of at least {percent(1 - found['quantile'])} make a set "
-        f"that holds the right one for {percent(found['nominal'])} of questions like those of "
-        f"{held_out} ({count(found['n_calibration'])})."
+def _conformal(conformal: Section, held_out: str) -> str:
+    """What the conformal prediction sets are, in sentences, or why there are none."""
+    if conformal.get("quantile") is None:
+        return f"No sets: {one_line(conformal.get('reason'), 300)}."
+    without_own = conformal.get("without_own_quantile") or ()
+    sentence = (
+        f"The set of a question is all options with a probability of at least "
+        f"{percent(1 - conformal['quantile'])}. It contains the correct option for "
+        f"{percent(conformal['nominal'])} of questions like those of {held_out} "
+        f"({count_text(conformal['n_calibration'])})."
     )
-    if fallen:
-        names = ", ".join(line(name, 40) for name in fallen)
-        said += f" Too few of these for a limit of their own: {names}."
-    return said
+    if without_own:
+        names = ", ".join(one_line(name, 40) for name in without_own)
+        sentence += f" Modalities with too few of these for a threshold of their own: {names}."
+    return sentence
 
 
-def _conformal_rows(found: Section) -> list[dict[str, Any]]:
-    if found.get("quantile") is None:
+def _conformal_rows(conformal: Section) -> list[dict[str, Any]]:
+    """Coverage and size of the sets, for all questions and each modality, for both thresholds."""
+    if conformal.get("quantile") is None:
         return []
-    kinds = (("one limit for all", found["split"]), ("one for each modality", found["mondrian"]))
+    kinds = (
+        ("one threshold for all", conformal["split"]),
+        ("one for each modality", conformal["mondrian"]),
+    )
     rows = []
     for kind, sets in kinds:
-        for name, one in [("all", sets), *sets["groups"].items()]:
-            cells = [cell(one["coverage"]), plain(one["size"])]
-            cells += [cell(one[key]) for key in ("single", "empty")]
-            n = count(one["coverage"]["n"])
+        for name, group in [("all", sets), *sets["groups"].items()]:
+            cells = [share_cell(group["coverage"]), number_cell(group["size"])]
+            cells += [share_cell(group[key]) for key in ("single", "empty")]
             rows.append(
-                {"kind": kind if name == "all" else "", "name": line(name), "n": n, "cells": cells}
+                {
+                    "kind": kind if name == "all" else "",
+                    "name": one_line(name),
+                    "n": count_text(group["coverage"]["n"]),
+                    "cells": cells,
+                }
             )
-    return rows  # fmt: skip
+    return rows

@@ -76,7 +76,7 @@ def test_infer_then_eval(tmp_path):
         cli, ["eval", seen, "--ablated", unseen, "--output-dir", str(tmp_path / "out")]
     )
     assert done.exit_code == 0, done.output
-    assert "without the image (shuffle)" in done.stdout and "gain by the image" in done.stdout
+    assert "without the image (shuffle)" in done.stdout and "gain from the image" in done.stdout
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     both = [json.loads(Path(name).read_text())["results"] for name in (seen, unseen)]
     same = sum(a["extracted_answer"] == b["extracted_answer"] for a, b in zip(*both, strict=True))

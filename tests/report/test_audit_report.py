@@ -54,7 +54,7 @@ def test_the_table_is_plain_text_and_has_the_counts(hostile):
     assert rows["same image path"][-3:] == ["130", "100.0", "%"]
     assert rows["answer not in options"][-2:] == ["1", "0"]
     assert rows["duplicate options"][-2:] == ["1", "0"]
-    assert "n/a" in rows["image with the same bytes"]
+    assert "n/a" in rows["image file with the same bytes"]
     assert "! no images found below" in table
 
 
@@ -67,7 +67,7 @@ def test_no_cell_starts_a_formula(hostile):
 def test_the_page_lists_the_first_items_and_counts_the_rest(hostile):
     page = audit_html(hostile.document, hostile.items)
     assert "<script" not in page and "<img" not in page and "{{" in page
-    assert f"the first of 130, {130 - MAX_ITEMS} more stand in items.csv" in page
+    assert f"the first of 130, {130 - MAX_ITEMS} more are in items.csv" in page
     assert "test.json, line 1, item 4" in page
     assert 'http-equiv="Content-Security-Policy"' in page
 

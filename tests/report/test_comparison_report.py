@@ -46,7 +46,7 @@ def test_the_table_says_everything():
     table = comparison_table(found)
     entry = found["comparisons"][0]
     assert f"{100 * entry['value']:+.1f}" in table and p_text(entry["p_holm"]) in table
-    assert f"both right {entry['both_right']}, both wrong {entry['both_wrong']}" in table
+    assert f"both correct {entry['both_right']}, both wrong {entry['both_wrong']}" in table
     detectable = entry["minimum_detectable_difference"]["value"]
     assert f"80 % power: {100 * detectable:.1f} points" in table
     assert "McNemar's exact p" in table and "other seeds" in table

@@ -22,7 +22,7 @@ def test_letters_in_order_with_shares_of_the_row():
         [3, 6, 1, 0],
     ]
     assert [c["share"] for c in table["rows"][1]["cells"]] == [30, 60, 10, 0]
-    assert [c["right"] for c in table["rows"][1]["cells"]] == [False, True, False, False]
+    assert [c["is_correct"] for c in table["rows"][1]["cells"]] == [False, True, False, False]
     assert [c["shade"] for c in table["rows"][1]["cells"]] == [3, 6, 1, 0]
 
 
@@ -34,7 +34,9 @@ def test_many_answers_are_top_and_other_and_add_up():
     total = sum(c["count"] for c in cells)
     assert sum(row["total"] for row in table["rows"]) == total
     assert sum(c["count"] for row in table["rows"] for c in row["cells"]) == total
-    assert not table["rows"][-1]["cells"][-1]["right"]  # two different rare answers are not right
+    assert not table["rows"][-1]["cells"][-1][
+        "is_correct"
+    ]  # two different rare answers are not right
 
 
 def test_an_answer_called_other_is_not_the_rest():

@@ -86,8 +86,10 @@ def test_filters_and_counts(make_item):
     verdicts = dict(view["filters"][0]["values"])
     assert set(verdicts) <= set(KINDS.values()) and len(verdicts) >= 5
     first = view["entries"][0]
-    assert first["gold"] == first["said"] == "B) No finding"
-    assert [o["letter"] for o in first["options"] if o["gold"] and o["said"]] == ["B"]
+    assert first["ground_truth"] == first["answer"] == "B) No finding"
+    assert [o["letter"] for o in first["options"] if o["is_ground_truth"] and o["is_answer"]] == [
+        "B"
+    ]
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ def test_what_is_known_is_said(rich_summary):
     said = text_of(rich_summary, gaps=False)
     for expected in ("1,200 questions about 830 images from test.json", "checkpoints/tiny-vl",
                      "Decoding was greedy, with at most 512 new tokens and seed 0", "bfloat16",
-                     "torch 2.15.0", "draw images rather than questions", "2,000 resamples",
+                     "torch 2.15.0", "resample images rather than questions", "2,000 resamples",
                      "Accuracy was 68.4 % (95 % CI 65.4 to 71.4), n = 1,200",
-                     "Guessing would give 29.0 %",
-                     "61 outputs held no readable answer"):  # fmt: skip
+                     "Chance accuracy (random guessing) is 29.0 %",
+                     "61 completions had no readable answer"):  # fmt: skip
         assert expected in said, expected
     assert "counting accuracy" not in said  # it has no value
 
@@ -38,19 +38,19 @@ def test_what_was_asked_beside_the_answer_is_said(rich_summary):
     decoding = {"do_sample": False, "temperature": 0.7, **more}
     summary = {**rich_summary, "image_ablation": {"n": 1}, "meta": {**meta, "decoding": decoding}}
     said = text_of({**summary, "ensemble": {"members": ["a", "b", "c"]}, "robustness": {"n": 1}})
-    for expected in ("no text was written", "means over 4 rotations", "8 answers were sampled at",
-                     "in 6 more passes with dropout on", "of 3 result files were taken as one",
-                     "without their pictures", "as robustness.html says"):  # fmt: skip
+    for expected in ("no text was generated", "means over 4 rotations", "8 answers were sampled at",
+                     "in 6 more passes with dropout on", "of 3 results files were combined",
+                     "without their images", "as described in robustness.html"):  # fmt: skip
         assert expected in said, expected
     plain = {**meta, "decoding": {**decoding, **dict.fromkeys(more, 0), "permute": 1}}
     said = text_of({**rich_summary, "meta": plain})
-    for absent in ("rotations", "sampled", "passes", "taken as one", "robustness.html"):
+    for absent in ("rotations", "sampled", "passes", "combined", "robustness.html"):
         assert absent not in said, absent
 
 
 def test_what_is_not_known_is_a_gap():
     gaps = text_of({}, gaps=True)
-    for expected in ("reference answers", "training data", "prompt", "confidence intervals",
+    for expected in ("ground truth", "training data", "prompt", "confidence intervals",
                      "eligibility", "could not be computed"):  # fmt: skip
         assert expected in gaps, expected
     assert all(row["state"] != FILLED for row in checklist({}))
@@ -64,7 +64,7 @@ def test_wilson_intervals_are_called_so(rich_summary):
 
 def test_clusters_other_than_images_are_named(rich_summary):
     accuracy = {**rich_summary["metrics"]["accuracy"], "method": "bootstrap over patients"}
-    assert "draw patients rather than" in text_of(
+    assert "resample patients rather than" in text_of(
         {**rich_summary, "metrics": {"accuracy": accuracy}}
     )
 

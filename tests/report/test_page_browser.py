@@ -230,13 +230,13 @@ def test_filter_and_sort_by_keyboard(show):
 def test_sort_by_confidence(show):
     browser = show()
     browser.execute_script(
-        "const s = document.getElementById('sort'); s.value = 'sure';"
+        "const s = document.getElementById('sort'); s.value = 'confidence';"
         "s.dispatchEvent(new Event('change'))"
     )
-    sure = browser.execute_script(
-        "return [...document.querySelectorAll('.item')].map(e => Number(e.dataset.sure))"
+    confidences = browser.execute_script(
+        "return [...document.querySelectorAll('.item')].map(e => Number(e.dataset.confidence))"
     )
-    assert sure == sorted(sure, reverse=True) and len(set(sure)) > 1
+    assert confidences == sorted(confidences, reverse=True) and len(set(confidences)) > 1
 
 
 def test_without_script_everything_is_there(show):

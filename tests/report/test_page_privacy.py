@@ -127,5 +127,5 @@ def test_the_page_warns_of_text_in_its_pictures(tmp_path, modality, metadata, wa
     said = "may have text in the picture itself"
     assert (said in page) is (said in done.output) is warned
     if warned:
-        assert "Before you pass this page on" in page
-        assert "23 of 23 questions shown with their pictures" in page
+        assert "Before you share this page" in page
+        assert "23 of 23 questions shown with their images" in page

@@ -75,14 +75,14 @@ def test_the_sentences_say_what_was_put_in():
     found = document()
     assert [one["name"] for one in worst_first(found)] == ["contrast", "jpeg", "option_order"]
     first, *others = sentences(found)
-    assert first.startswith("Lower contrast of severity 5 costs 45.0 points [")
-    assert "], p <0.001; the answer" in first
+    assert first.startswith("Lower contrast of severity 5 lowers accuracy by 45.0 points (95 % CI ")
+    assert "), p <0.001; the answer" in first
     assert "the answer changes for 45.0 % of the items." in first
-    assert first.endswith("It is then 80.0 % sure on average, and right in 30.0 %.")
+    assert first.endswith("The mean confidence is then 80.0 %, the accuracy 30.0 %.")
     (order,) = (text for text in others if text.startswith("Another order of the options"))
     assert "Asked in 3 ways, 97.5 % of the items get the same answer each time." in order
     (jpeg,) = (text for text in others if text.startswith("JPEG"))
-    assert "shows no clear change (-2.5 points [" in jpeg
+    assert "shows no clear change of accuracy (-2.5 points, 95 % CI " in jpeg
 
 
 def test_one_verdict_where_an_interval_and_holm_disagree():
@@ -96,13 +96,17 @@ def test_one_verdict_where_an_interval_and_holm_disagree():
     kinds = {one["name"]: one for one in found["perturbations"]}
     (cell,) = kinds["contrast"]["cells"]
     assert cell["difference"]["ci95"][1] < 0 and 0.04 < cell["p_holm"] < 0.06
-    for p, shown in ((0.049, True), (0.051, False)):
+    lost, unclear = (
+        "lowers accuracy by 16.7 points (95 % CI ",
+        "no clear change of accuracy (-16.7 ",
+    )
+    for p, significant in ((0.049, True), (0.051, False)):
         cell["p_holm"] = p
         (said,) = (text for text in sentences(found) if text.startswith("Lower contrast"))
-        words = "costs 16.7 points [" if shown else "shows no clear change (-16.7 points ["
-        assert words in said and f"], p {p}" in said
+        words, end = (lost, f"), p {p};") if significant else (unclear, f", p {p});")
+        assert words in said and end in said
         page = " ".join(robustness_html(found, thumbnails={}).split())
-        weight = "strong" if shown else "unshown"
+        weight = "strong" if significant else "not-significant"
         assert f'<td class="num {weight}">-16.7<span' in page and said in page
         assert UNADJUSTED in page and UNADJUSTED in " ".join(robustness_table(found).split())
 
@@ -111,12 +115,14 @@ def test_a_severity_whose_loss_is_shown_goes_before_a_larger_one_that_is_not():
     found = document()
     contrast = next(one for one in found["perturbations"] if one["name"] == "contrast")
     contrast["cells"][-1]["p_holm"] = 0.2
-    assert sentences(found)[0].startswith("Lower contrast of severity 3 costs 22.5 points [")
-    assert "80.0 % sure on average" in sentences(found)[0]
+    assert sentences(found)[0].startswith(
+        "Lower contrast of severity 3 lowers accuracy by 22.5 points"
+    )
+    assert "mean confidence is then 80.0 %" in sentences(found)[0]
     for cell in contrast["cells"]:
         cell["p_holm"] = 0.2
-    assert "severity 5 shows no clear change (-45.0 points [" in sentences(found)[0]
-    assert "sure on average" not in sentences(found)[0]
+    assert "severity 5 shows no clear change of accuracy (-45.0 points" in sentences(found)[0]
+    assert "mean confidence" not in sentences(found)[0]
 
 
 def test_a_modality_is_shaded_where_its_loss_is_shown():
@@ -139,7 +145,7 @@ def test_the_table_has_the_worst_first_and_the_grey_picture_last():
     table = lines[2 : next(i for i, line in enumerate(lines) if line.startswith("mean"))]
     rows = [line.split()[0] for line in table]
     named = [name for name in ("contrast", "jpeg") for _ in range(3)]
-    assert rows == ["perturbation", "as", *named, "option_order", "option_order", "grey"]
+    assert rows == ["perturbation", "original", *named, "option_order", "option_order", "grey"]
     strongest = next(line for line in lines if line.startswith("contrast") and " 5 " in line)
     assert "30.0 %" in strongest and "-45.0" in strongest
     assert any(line.startswith("mean corruption accuracy: ") for line in lines)
@@ -155,7 +161,7 @@ def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
     assert len(tags.sources) == 2 * 4  # two kinds, each as it is and at three severities
     assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
     assert "crop: 3 that ask for a number of things" in page
-    assert "Lower contrast of severity 5 costs 45.0 points" in page
+    assert "Lower contrast of severity 5 lowers accuracy by 45.0 points" in page
     (curve, *_) = re.findall(r'<polyline class="curve" points="([^"]*)"', page)
     points = [tuple(map(float, point.split(","))) for point in curve.split()]
     heights = [y for _, y in points]
@@ -169,7 +175,7 @@ def test_the_page_warns_of_text_in_the_picture_it_shows(pictures):
     said = "3 of 4 questions may have text <in> the picture"
     page = robustness_html(document(), thumbnails=pictures, burned_in=said)
     assert "3 of 4 questions may have text &lt;in&gt; the picture" in page
-    assert "Before you pass this page on" not in robustness_html(document(), thumbnails=pictures)
+    assert "Before you share this page" not in robustness_html(document(), thumbnails=pictures)
 
 
 def test_thumbnails_are_of_the_first_picture_that_can_be_read(pictures, tmp_path):
@@ -196,7 +202,7 @@ def test_the_paragraph_to_cite_has_what_a_reader_needs():
     found = document("tiny")
     words = [{**one, "is_scale": False} for one in found["perturbations"]]
     assert "ImageNet-C" not in methods({**found, "perturbations": words})
-    for part in ("ImageNet-C", "Holm", "with a grey picture", "a relative drop of"):
+    for part in ("ImageNet-C", "Holm", "with a grey image", "a relative drop of"):
         assert part in text
 
 

@@ -68,7 +68,7 @@ def test_summary_table_says_everything():
     assert lines[accuracy + 1].split() == ["chance", "25.0", "%"]
     assert "best blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
     assert "gain over blind" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
-    assert "where an image is needed" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
+    assert "on items that need an image" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
     for name in document["metrics"]:
         assert any(line.startswith(f"{name} ") for line in lines)
     assert "no item has a number as its ground truth" in table
@@ -85,7 +85,7 @@ def test_columns_are_aligned():
 
 @pytest.mark.parametrize("width", [1, 30, 50, 80, 200])
 def test_width_is_kept(width):
-    lines = summary_table(summary(), width=width).splitlines()[2:]
+    lines = summary_table(summary(), width=width).splitlines()[3:]
     assert max(map(len, lines)) <= max(width, 20)
     names = [line for line in lines if line.startswith("Magnetic")]
     assert all("…" in line for line in names)  # 44 letters, where 40 is the most
@@ -182,17 +182,17 @@ def test_demo_table():
     document = json.loads(json.dumps(demo_document()))
     lines = demo_table(document).splitlines()
     assert "seed 0" in lines[0] and "81 s" in lines[0]
-    assert " ".join(lines[2].split()) == "accuracy (95 % interval) default strict"
+    assert " ".join(lines[2].split()) == "accuracy (95 % CI) default strict"
     names = [line.split("  ")[0] for line in lines[3:13]]
     assert names == [
         "chance",
         "best blind: option prior",
-        "base",
+        "base model",
         "trained with GRPO",
-        "difference",
+        "gain from training",
         "",
         "trained, gain over blind",
-        "trained, image needed",
+        "trained, image-needed items",
         "base, images shuffled",
         "trained, images shuffled",
     ]
@@ -217,8 +217,8 @@ def test_demo_samples():
     }
     assert demo_samples({"samples": [sample]}).splitlines()[1:] == [
         "Which modality? B) MRI",
-        "  base     wrong  The answer is CT.",
-        "  trained  right  <answer> MRI </answer>",
+        "  base     wrong    The answer is CT.",
+        "  trained  correct  <answer> MRI </answer>",
     ]
 
 
@@ -254,7 +254,7 @@ def test_passes_with_dropout_have_a_range():
     passes = [{"A": 0.25, "B": 0.75}, {"A": 0.5, "B": 0.5}, {"A": 0.125, "B": 0.875}]
     shown = answer_text(entry(extracted_answer="B", dropout_probs=passes))
     assert shown.splitlines()[2:] == [
-        "3 passes with dropout, the least to the most of each option:",
+        "3 passes with dropout, lowest to highest probability of each option:",
         "12.5 to 50.0 %  A) CT",
         "50.0 to 87.5 %  B) MRI",
     ]

@@ -76,12 +76,13 @@ def test_a_grpo_run_is_there_whole(tmp_path):
     )
     page = write_training_page(folder).read_text()
     assert titles(page) == [
-        *("validation accuracy", "reward", "accuracy", "format", "completion length", "cut off"),
-        *("groups without variance", "KL", "gradient norm", "learning rate", "loss"),
+        *("validation accuracy", "reward", "accuracy", "format", "completion length"),
+        "cut off at the token limit",
+        *("groups of equal rewards", "KL divergence", "gradient norm", "learning rate", "loss"),
     ]
     text = text_of(page)
     for said in (
-        "62.0 % validation accuracy at step 60, 95 % interval 52.0 % to 72.0 %",
+        "62.0 % validation accuracy at step 60, 95 % CI 52.0 % to 72.0 %",
         "60 of 60 steps.",
         "Step 41. 70% of the completions were cut off.",
         "item-60",
@@ -137,7 +138,8 @@ def test_without_metrics_there_is_no_page(tmp_path):
 def test_steps_said_again_after_a_resume_count_once():
     metrics = [*(entry(s) for s in range(1, 8)), *(entry(s, reward=0.9) for s in range(5, 9))]
     (reward,) = [c for c in curves(by_step(metrics)) if c["title"] == "reward"]
-    assert len(reward["dots"]) == 8 and "0.9 at step 8; lowest 0.51 at step 1" in reward["said"]
+    text = "0.9 at step 8; lowest 0.51 at step 1"
+    assert len(reward["dots"]) == 8 and text in reward["description"]
 
 
 def pairs(points):
@@ -161,12 +163,12 @@ def test_a_long_run_is_thinned_and_keeps_its_extremes():
     assert len(pairs(chart["path"])) <= MAX_POINTS and len(json.dumps(chart)) < 20_000
     top = min(y for _, y in pairs(chart["spread"]))
     assert top == min(y for y, _ in chart["ticks"])
-    assert "highest 3 at step 7,777" in chart["said"]
+    assert "highest 3 at step 7,777" in chart["description"]
 
 
 def test_a_value_that_is_not_there_leaves_a_gap():
     history = [entry(1), entry(2, kl=None), entry(3)]
-    (kl,) = [chart for chart in curves(history) if chart["title"] == "KL"]
+    (kl,) = [chart for chart in curves(history) if chart["title"] == "KL divergence"]
     assert len(kl["dots"]) == 2
 
 

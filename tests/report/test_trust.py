@@ -68,11 +68,11 @@ def test_the_page_says_it_in_sentences(summary):
     page = report_html([summary], [], thumbnails={})
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     for said in (
-        "When the model is about 90.0 % sure, it is right 97.0 % of the time (100 answers).",
-        "On average it is 78.8 % sure and 79.4 % right: no clear difference",
-        "For at most 10.0 % wrong answers, answer where the confidence is at least 65.0 %",
-        "here that refers 37.5 % of the questions",
-        "make a set that holds the right one for 90.0 % of questions",
+        "Where the confidence is about 90.0 %, the accuracy is 97.0 % (100 answers).",
+        "The mean confidence is 78.8 %, the accuracy 79.4 %: no clear difference",
+        "For at most 10.0 % wrong answers: use the answers with a confidence of at least 65.0 %",
+        "it defers 37.5 % of the questions",
+        "contains the correct option for 90.0 % of questions",
         "me/held.json",
         "a temperature was fitted on held-out questions. Selective prediction",
         "chosen by Learn then Test on held-out questions; prediction sets are split conformal",
@@ -84,9 +84,9 @@ def test_the_page_says_it_in_sentences(summary):
 
 def test_the_terminal_has_the_headlines(summary):
     table = summary_table(summary)
-    for said in ("overconfidence", "ece", "with temperature", "auroc", "aurc"):
+    for said in ("overconfidence", "(ece)", "after temperature scaling", "(auroc)", "(aurc)"):
         assert said in table
-    assert re.search(r"deferred at 10\.0 % risk\s+37\.5 %", table)
+    assert re.search(r"deferred, for at most 10\.0 % errors\s+37\.5 %", table)
 
 
 def test_what_is_missing_has_its_reason_or_is_left_out(summary):

@@ -1,5 +1,6 @@
 
 "use strict";
+// Filter and sort the gallery. Without JavaScript the page shows all items, and no controls.
 (() => {
   const controls = document.getElementById("controls");
   if (!controls) return;
@@ -9,7 +10,7 @@
     codes: element.dataset.codes.split(" "),
     text: element.textContent.toLowerCase(),
     place: Number(element.dataset.place),
-    sure: Number(element.dataset.sure),
+    confidence: Number(element.dataset.confidence),
     length: Number(element.dataset.length),
   }));
   const find = document.getElementById("find");
@@ -17,6 +18,7 @@
   const filters = [...controls.querySelectorAll("select[data-place]")];
   const shown = document.getElementById("shown");
 
+  // an item is shown if it has the chosen value of each filter, and all words of the search
   function filter() {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
@@ -29,6 +31,7 @@
     shown.textContent = `${count} of ${items.length} shown`;
   }
 
+  // by place in the file, or by confidence or length from high to low
   function order() {
     const key = sort.value;
     const sign = key === "place" ? 1 : -1;
@@ -46,6 +49,7 @@
     order();
     filter();
   });
+  // on paper nothing can be opened, so closed parts are open while the page is printed
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open]):not(.trace)")];

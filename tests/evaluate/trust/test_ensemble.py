@@ -24,7 +24,7 @@ from medr1.evaluate.trust.ensemble import (
 )
 from medr1.records import prediction_from_dict, prediction_to_dict
 from medr1.report.comparison import comparison_table
-from medr1.report.shares import plain
+from medr1.report.shares import number_cell
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "PET"}
 QUICK = Settings(num_resamples=200)
@@ -133,7 +133,7 @@ def test_mean_probabilities_mend_what_a_vote_cannot():
     # how unsure they are does not
     assert mean["auroc"]["value"] == 1.0 and mean["auroc_entropy"]["value"] == 0.0
     table = comparison_table(document)
-    assert "3 files as one" in table and "mean of the probabilities" in table
+    assert "ensemble of 3 files" in table and "mean of the probabilities" in table
     assert "Fleiss' kappa" in table
 
 
@@ -145,7 +145,7 @@ def test_nats_that_are_all_0_have_no_interval_of_a_share():
     for name in ("mutual_information", "predictive_entropy", "expected_entropy"):
         assert (found[name]["value"], found[name]["ci95"]) == (0, None), name
         assert found[name]["method"] == "no spread: no interval"
-        assert plain(found[name])["interval"] == ""
+        assert number_cell(found[name])["interval"] == ""
 
 
 def test_open_answers_that_claim_the_same_are_one():

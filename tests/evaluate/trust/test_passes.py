@@ -168,8 +168,8 @@ def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
     assert shown["the passes differ"] == f"{100 * found['flip_rate']['value']:.1f} %"
     assert shown["AUROC of the entropy"] == f"{100 * found['auroc_entropy']['value']:.1f} %"
     page = report_html([{"results": "a.json", "meta": {}, **summary}], [], thumbnails={})
-    assert part["said"] in page and "Several answers as one" in page
-    assert "mean of 6 passes with dropout" in summary_table(summary)
+    assert part["sentence"] in page and "Several answers combined into one" in page
+    assert "mean of 6 dropout passes" in summary_table(summary)
     without = summarize([replace(row, dropout_probs=()) for row in rows])
     assert ensembles_view(without) == []
 
@@ -177,10 +177,10 @@ def test_the_page_and_the_terminal_say_what_the_passes_are_worth():
 @pytest.mark.parametrize(
     ("interval", "said"),
     [
-        ((0.01, 0.03), "better than one pass as it is (+2.0 points, +1.0 to +3.0)"),
-        ((-0.03, -0.01), "worse than one pass as it is"),
-        ((-0.01, 0.03), "no clear difference from one pass as it is"),
-        (None, "questions: beside one pass as it is (+2.0 points, no interval)"),
+        ((0.01, 0.03), "better than a single pass (+2.0 points, 95 % CI +1.0 to +3.0)"),
+        ((-0.03, -0.01), "worse than a single pass"),
+        ((-0.01, 0.03), "no clear difference from a single pass"),
+        (None, "questions: compared with a single pass (+2.0 points, no interval)"),
     ],
 )
 def test_better_is_said_only_where_the_interval_says_so(interval, said):
@@ -189,4 +189,4 @@ def test_better_is_said_only_where_the_interval_says_so(interval, said):
     names += ("predictive_entropy", "auroc", "auroc_entropy")
     section = {"num_samples": 4, **number, **dict.fromkeys(names, number)}
     (part,) = ensembles_view({"dropout": section})
-    assert said in part["said"]
+    assert said in part["sentence"]
