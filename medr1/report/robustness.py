@@ -122,8 +122,11 @@ def headline_sentence(document: Document) -> str:
     drop = document["mean_relative_drop"]
     if drop["value"] is None:
         return f"There is no mean over perturbations: {drop['reason']}."
-    interval = f" (95 % CI {interval_text(drop['ci95'], True)})" if drop["ci95"] else ""
-    verb = "loses" if drop["value"] >= 0 else "gains"
+    is_loss = drop["value"] >= 0
+    # "gains 5 %" needs the interval of the gain, whose bounds are those of the drop, negated
+    ci95 = drop["ci95"] if is_loss or not drop["ci95"] else [-x for x in reversed(drop["ci95"])]
+    interval = f" (95 % CI {interval_text(ci95)})" if ci95 else ""
+    verb = "loses" if is_loss else "gains"
     return (
         f"Over {drop['n']} perturbed versions of the images the model {verb} "
         f"{percent(abs(drop['value']))} of its accuracy{interval}."

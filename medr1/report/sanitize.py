@@ -63,8 +63,7 @@ def one_line(value: Any, limit: int = 120) -> str:
         value: Anything; None gives an empty text. Line ends and repeated blanks become one blank.
         limit: The most characters that are kept of a longer text.
     """
-    # one character more than the limit is enough for `visible` to mark the text as cut
-    return visible(" ".join(str("" if value is None else value)[: limit + 1].split()), limit)
+    return visible(" ".join(str("" if value is None else value).split()), limit)
 
 
 def short_path(name: Any) -> str:

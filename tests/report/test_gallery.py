@@ -7,6 +7,7 @@ from measured import at_most
 from PIL import Image
 
 from medr1.report.gallery import KINDS, gallery_choice, gallery_view, verdict_kind
+from medr1.report.sanitize import one_line
 from medr1.report.thumbnails import SIDE, make_thumbnails, thumbnail_key
 
 
@@ -157,3 +158,8 @@ def test_a_folder_is_named_as_it_is_typed(tmp_path, make_item):
     item = make_item(0, images=["/data/my set/$(x)\u202e/x.png"])
     (words,) = make_thumbnails([item], tmp_path).values()
     assert words.endswith("--image-root '/data/my set/$(x)⟦U+202E⟧' shows it")
+
+
+def test_a_cut_line_ends_with_how_much_was_cut():
+    assert one_line("a b  " * 100, limit=10).endswith("(189 more characters)")
+    assert one_line("a  b") == "a b"

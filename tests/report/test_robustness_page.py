@@ -11,7 +11,13 @@ from medr1.evaluate.judging import Settings
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
 from medr1.report.comparison import UNADJUSTED
-from medr1.report.robustness import plan_text, robustness_table, sentences, worst_first
+from medr1.report.robustness import (
+    headline_sentence,
+    plan_text,
+    robustness_table,
+    sentences,
+    worst_first,
+)
 from medr1.report.robustness_page import methods, robustness_html
 from medr1.report.severity import HEIGHT, LEFT, WIDTH
 from medr1.report.thumbnails import perturbed_thumbnails
@@ -49,6 +55,16 @@ def document(text="Lung", unit="image", left_out=None):
     meta = {**dict.fromkeys(names, text), "seed": 0, "versions": {"medr1": text}}
     settings = Settings(cluster_by=unit)
     return robustness(rows, settings=settings, meta=meta, left_out=left_out or {})
+
+
+@pytest.mark.parametrize(
+    ("drop", "ci95", "change"),
+    [(0.05, [0.01, 0.1], "loses 5.0 %"), (-0.05, [-0.1, -0.01], "gains 5.0 %")],
+)
+def test_a_gain_and_its_interval_have_one_sign(drop, ci95, change):
+    mean = {"value": drop, "ci95": ci95, "n": 9}
+    sentence = headline_sentence({"mean_relative_drop": mean})
+    assert change in sentence and "1.0 to 10.0" in sentence
 
 
 @pytest.fixture
