@@ -42,7 +42,17 @@ class BlockwiseLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the base class, but new keys and values are written into the room that is left."""
+        """Append keys and values in place, as long as there is room.
+
+        Args:
+            key_states: Keys of the new tokens, (B, H, new tokens, D).
+            value_states: Values of the new tokens, of the same shape.
+            args: As in the base class; not used.
+            kwargs: As in the base class; not used.
+
+        Returns:
+            All keys and all values, (B, H, T, D) each.
+        """
         start = self.keys.shape[-2]
         end = start + key_states.shape[-2]
         # Repeating or selecting rows makes new tensors without room: `keys` is no longer a view.
@@ -55,7 +65,12 @@ class BlockwiseLayer(DynamicLayer):
 
 
 def with_room(filled_BHTD: torch.Tensor, end: int) -> torch.Tensor:
-    """A copy in a tensor with room for `end` tokens and a block more."""
+    """A copy of a tensor, with room for `end` tokens and one block more.
+
+    Args:
+        filled_BHTD: Keys or values.
+        end: Number of tokens that the copy must have room for.
+    """
     rows, heads, tokens, size = filled_BHTD.shape
     larger = filled_BHTD.new_empty((rows, heads, end + BLOCK, size))
     larger[..., :tokens, :] = filled_BHTD

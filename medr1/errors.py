@@ -1,26 +1,26 @@
-"""What medr1 says when it cannot go on: one sentence with what, where and what to do next.
+"""The exceptions of medr1, each with its exit code of the command line.
 
-A user's mistake is one of these and never a traceback; a bug is any other exception and always
-is one. Each kind carries the exit code of the command line.
+A message tells what is wrong, where, and what to do. A user's mistake raises one of these and is
+shown without a traceback. Any other exception is a bug and is shown with its traceback.
 """
 
 
 class Medr1Error(Exception):
-    """The run failed, or a gate was not met."""
+    """Base class: the run failed, or a required value of a metric was not reached."""
 
     exit_code = 1
 
 
 class InputError(Medr1Error, ValueError):
-    """Usage or input is refused: a file, an option, a configuration key."""
+    """Wrong usage or input: a file, an option, a configuration key."""
 
     exit_code = 2
 
 
 class ItemError(Medr1Error, ValueError):
-    """One item of many cannot be used; it becomes an error record and the others go on.
+    """One item cannot be used. Its error is recorded, and the run continues with the others.
 
-    `code` is stable and for programs (`image_missing`, `no_question`), the message for people.
+    `code` is for programs and does not change between versions (`image_missing`, `no_question`).
     """
 
     exit_code = 2
@@ -31,25 +31,25 @@ class ItemError(Medr1Error, ValueError):
 
 
 class ItemErrorsOverBudget(Medr1Error):
-    """The run finished, with more item errors than were allowed."""
+    """The run finished with more item errors than `--max-errors` allows."""
 
     exit_code = 3
 
 
 class StateError(Medr1Error):
-    """A file that medr1 itself wrote is corrupt."""
+    """A file that medr1 wrote is damaged."""
 
     exit_code = 4
 
 
 class LockedError(Medr1Error):
-    """Another run holds the output."""
+    """Another run is writing to the output."""
 
     exit_code = 5
 
 
 class OutputError(Medr1Error, OSError):
-    """The output has no space or is not writable."""
+    """The output cannot be written, for example because the disk is full."""
 
     exit_code = 6
 
@@ -61,7 +61,7 @@ class NonFiniteError(Medr1Error, ArithmeticError):
 
 
 class StoppedBySignal(Medr1Error):
-    """A signal ended the run in good order; the same command goes on from what was saved."""
+    """A signal stopped the run after its work was saved; the same command resumes it."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

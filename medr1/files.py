@@ -1,4 +1,4 @@
-"""Reading and writing whole files: strict JSON with line and column, atomic replacement, hashes."""
+"""Reading and writing files: strict JSON, atomic writes, locks, hashes, backups."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ from medr1.errors import InputError, LockedError, OutputError
 logger = logging.getLogger("medr1")
 
 TEMPORARY = "-medr1-tmp"
-"""How the name of a file or folder ends that is still being written. No other program uses it."""
+"""Suffix of a file or folder that is still being written. No other program uses it."""
 
 
 def read_text(path: Path) -> str:
-    """The file as UTF-8 text, without a byte order mark; InputError where it cannot be read."""
+    """The file as UTF-8 text, without a byte order mark.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
     with open_file(path) as file:
         content = file.read()
     try:
@@ -39,7 +43,11 @@ def read_text(path: Path) -> str:
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """The file, opened to read its bytes; InputError where that cannot be done."""
+    """Open a file to read bytes.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -62,28 +70,33 @@ _MAX_DIGITS = 4300
 
 
 def parse_json(text: str, where: str, *, first_line: int = 1) -> Any:
-    """Parse strict JSON: no NaN, no number beyond float64, no repeated key, no half character.
+    """Parse strict JSON: no NaN, no number beyond float64, no repeated key, no lone surrogate.
 
-    `where` names the source in the error, which gives line and column; `first_line` is the number
-    of the text's first line there.
+    Args:
+        text: One JSON value.
+        where: Name of the source, for the error.
+        first_line: Number of the text's first line in the source.
+
+    Raises:
+        InputError: The text is not strict JSON; the message has line and column.
     """
     try:
         value = _DECODER.decode(text)
         if "\\u" not in text or _lone_surrogate(text) is None:
             return value
-        place, said = _offence(text)
+        place, problem = _offence(text)
     except json.JSONDecodeError as error:
-        place, said = error.pos, error.msg
+        place, problem = error.pos, error.msg
         if text.startswith("\ufeff"):
-            said = "a byte order mark (BOM) that is not at the start of the file"
-        elif said == "Extra data":
-            said = "more follows the first value; lines of JSON go by the name .jsonl"
+            problem = "a byte order mark (BOM) that is not at the start of the file"
+        elif problem == "Extra data":
+            problem = "there is text after the first value; name a file of JSON lines .jsonl"
     except (ValueError, RecursionError):
-        place, said = _offence(text)
+        place, problem = _offence(text)
     line = first_line + text.count("\n", 0, place)
     column = place - text.rfind("\n", 0, place)
     raise InputError(
-        f"{where}, line {line}, column {column}: not valid JSON ({said}). Correct it there."
+        f"{where}, line {line}, column {column}: not valid JSON ({problem}). Correct it there."
     )
 
 
@@ -99,25 +112,25 @@ def _finite_float(digits: str) -> float:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("repeated key")
-    return found
+    return values
 
 
 _DECODER = json.JSONDecoder(
     parse_constant=_refuse, parse_float=_finite_float, object_pairs_hook=_unique_keys
 )
-"""One for all calls: to make it takes longer than to read a line of JSONL with it."""
+"""Shared by all calls: making one takes longer than parsing a line of JSONL."""
 
 
 def _lone_surrogate(text: str) -> int | None:
-    """Where an escape such as \\ud800 stands for half a character."""
+    """Position of an escape such as \\ud800 that is half of a surrogate pair, or None."""
     return next((m.start() for m in _ESCAPE.finditer(text) if m["lone"]), None)
 
 
 def _offence(text: str) -> tuple[int, str]:
-    """Where the strict rules are first broken in text that json otherwise reads, and how."""
+    """Position and description of what `parse_json` refuses in text that is valid for json."""
     keys: list[set[str] | None] = []
     for token in _TOKEN.finditer(text):
         first, place = token[0][0], token.start()
@@ -129,13 +142,13 @@ def _offence(text: str) -> tuple[int, str]:
             keys.pop()
         elif first == '"':
             if "\\u" in token[0] and (half := _lone_surrogate(token[0])) is not None:
-                return place + half, "an escape that is half a character"
-            seen = keys[-1] if keys else None
-            if seen is not None and _COLON.match(text, token.end()):
+                return place + half, "an escape that is half of a surrogate pair"
+            object_keys = keys[-1] if keys else None
+            if object_keys is not None and _COLON.match(text, token.end()):
                 key = json.loads(token[0])
-                if key in seen:
-                    return place, f"the key {key[:40]!r} stands twice in one object"
-                seen.add(key)
+                if key in object_keys:
+                    return place, f"the key {key[:40]!r} is twice in one object"
+                object_keys.add(key)
         elif first.isalpha() or token[0] == "-Infinity":
             if token[0] not in ("true", "false", "null"):
                 return place, f"{token[0]} is not a number in JSON; use null"
@@ -145,15 +158,23 @@ def _offence(text: str) -> tuple[int, str]:
 
 
 def in_gb(size: int) -> str:
-    """A number of bytes as people read it: GB, or MB under a tenth of one."""
+    """A number of bytes as text: in GB, or in MB if it is below 0.1 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def write_atomic(path: Path, data: str | bytes | Iterable[str]) -> None:
-    """Write under a temporary name, then rename: a reader sees the old or the new, never a part.
+    """Write a file under a temporary name, then rename it: a reader never sees a part of it.
 
-    The temporary name is the same each time, so that what a kill leaves there is used up by the
-    next writing of the same file. LockedError where another process is writing it now.
+    The temporary name depends on `path` only, so that the next write replaces what a killed process
+    left there.
+
+    Args:
+        path: File to write. Its folder is made if it does not exist.
+        data: The content, or pieces of it. Text is written as UTF-8.
+
+    Raises:
+        LockedError: Another process is writing this file.
+        OutputError: The file cannot be written.
     """
     pieces = [data] if isinstance(data, str | bytes) else data
     beside = temporary(path)
@@ -180,15 +201,18 @@ def write_atomic(path: Path, data: str | bytes | Iterable[str]) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """The name under which a file or folder is written before it gets its own."""
+    """The temporary name under which a file or folder is written."""
     return path.with_name(f".{path.name}{TEMPORARY}")
 
 
 @contextmanager
 def unfinished_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill and to rename to `folder`; removed where the block fails.
+    """An empty temporary folder to fill, and to rename to `folder`; removed if the block fails.
 
-    What a kill left there is removed first. LockedError where another process is filling it now.
+    What a killed process left there is removed first.
+
+    Raises:
+        LockedError: Another process is filling it.
     """
     beside = temporary(folder.absolute())
     beside.mkdir(parents=True, exist_ok=True)
@@ -202,7 +226,7 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(path: Path, flags: int) -> Iterator[int]:
-    """A handle on a temporary of ours that no other process has at work.
+    """A locked file descriptor of a temporary file or folder of medr1.
 
     On a file system without locks it is not protected from a second run.
     """
@@ -219,7 +243,17 @@ def _locked(path: Path, flags: int) -> Iterator[int]:
 
 
 def lock(handle: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
-    """Lock a file that is open; LockedError where another process has it locked."""
+    """Lock an open file without waiting.
+
+    Args:
+        handle: File descriptor.
+        path: The file's path, for errors.
+        kind: fcntl.LOCK_EX (exclusive) or fcntl.LOCK_SH (shared).
+
+    Raises:
+        LockedError: Another process has locked it.
+        OutputError: The file system has no locks.
+    """
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -240,20 +274,20 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what a kill left half written below a folder of ours."""
+    """Remove the temporary files that a killed process left below a folder of medr1."""
     for left in folder.rglob(f".*{TEMPORARY}"):
         remove_unused(left)
 
 
 def remove_unused(left: Path) -> None:
-    """Remove a temporary file of ours, if it is there and no other process has it at work."""
+    """Remove a temporary file of medr1 if it exists and no other process uses it."""
     if left.is_file() and not left.is_symlink():
         with suppress(OSError, LockedError), _locked(left, os.O_RDWR):
             left.unlink()
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder of ours, if it is there."""
+    """Remove a file or a folder of medr1 if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -267,12 +301,12 @@ def _umask() -> int:
 
 
 def to_json(document: Any) -> str:
-    """The one JSON form of every file medr1 writes: two spaces, UTF-8, no NaN, a final newline."""
+    """A document as medr1 writes all JSON files: two spaces, UTF-8, no NaN, a final newline."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files in name order, in hex."""
+    """SHA-256, in hex, of a file, or of the sorted names and contents of a folder's files."""
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
@@ -285,7 +319,16 @@ def sha256_of(path: Path) -> str:
 
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make an empty output folder; one with content is refused, or with overwrite kept as .bak."""
+    """Make an empty output folder.
+
+    Args:
+        folder: Folder to make, if it does not exist.
+        overwrite: Rename a folder that has files to .bak.
+
+    Raises:
+        InputError: The folder has files, and `overwrite` is False.
+        OutputError: The folder cannot be made.
+    """
     try:
         if folder.is_dir():
             clear_temporaries(folder)
@@ -304,19 +347,32 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def require_apart(path: Path, inputs: Iterable[Path]) -> None:
-    """InputError where what will be moved aside is, or holds, an input that is there."""
-    for read in inputs:
-        if read.exists() and read.resolve().is_relative_to(path.resolve()):
-            does = "is read too" if read.resolve() == path.resolve() else f"holds {read}"
-            does = "holds the current folder" if read == Path() else does
-            raise InputError(f"{path} {does}, so it cannot be moved aside. Choose another.")
+    """Check that renaming an output to .bak would not move an input.
+
+    Args:
+        path: File or folder that will be renamed.
+        inputs: Files and folders that the command reads.
+
+    Raises:
+        InputError: `path` is an input, or contains one.
+    """
+    for source in inputs:
+        if source.exists() and source.resolve().is_relative_to(path.resolve()):
+            reason = (
+                "is an input too" if source.resolve() == path.resolve() else f"has {source} in it"
+            )
+            reason = "contains the current folder" if source == Path() else reason
+            raise InputError(f"{path} {reason}, so it cannot be renamed to .bak. Choose another.")
 
 
 def set_aside(path: Path) -> None:
-    """Rename to NAME.bak, or NAME.bak.2 and so on: nothing that has such a name is touched.
+    """Rename a file or folder to NAME.bak, or NAME.bak.2 and so on if there is one already.
 
-    A folder that holds the current one is refused. Commands check their inputs before they start,
-    with `require_apart`.
+    Commands call `require_apart` on their inputs before they start.
+
+    Raises:
+        InputError: The folder contains the current folder.
+        OutputError: It cannot be renamed.
     """
     require_apart(path, [Path()])
     names = (f"{path.name}.bak{f'.{number}' if number > 1 else ''}" for number in count(1))
@@ -325,4 +381,4 @@ def set_aside(path: Path) -> None:
         os.replace(path, backup)
     except OSError as error:
         raise OutputError(f"cannot move {path} to {backup}: {error.strerror}.") from None
-    logger.info("%s: what was there is kept as %s", path, backup)
+    logger.info("%s: the old one is now %s", path, backup)

@@ -1,10 +1,10 @@
-"""The crash-safe half of a long run: a finished item is a line that survives whatever comes next.
+"""A journal of finished items, so that an interrupted run can be resumed.
 
     {"schema": "medr1.journal/1", "meta": {...}, "n": 100000, "crc32": "..."}     what is being run
     {"index": 0, "entry": {...}, "crc32": "..."}                                  one finished item
 
-Lines are appended and never changed. A kill may leave half a line at the end: it is cut off, and
-its item is done again. A line that is wrong anywhere else was not left by us, and is an error.
+Lines are appended and never changed. A killed process may leave a part of a line at the end; it is
+removed, and its item is processed again. A damaged line in any other place is an error.
 """
 
 from __future__ import annotations
@@ -28,14 +28,22 @@ logger = logging.getLogger("medr1")
 
 SCHEMA = "medr1.journal/1"
 SYNC_SECONDS = 1.0
-"""How much a loss of power may cost; a killed process loses nothing that was appended."""
+"""Seconds between syncs to disk: what a power failure can lose. A kill loses nothing appended."""
 
 
 class Journal:
-    """The items of one run that are finished, on disk and locked against a second writer.
+    """The finished items of one run, in a file that is locked against other writers.
 
-    Raises LockedError where another process has it open, StateError where it is damaged, InputError
-    where it belongs to another run, OutputError where it cannot be written.
+    Args:
+        path: File of the journal; an existing one is continued.
+        meta: What makes this run the same run: settings and hashes, as JSON values.
+        n: Number of items of the run.
+
+    Raises:
+        LockedError: Another process has the journal open.
+        StateError: The journal is damaged.
+        InputError: The journal belongs to another run.
+        OutputError: The journal cannot be written.
     """
 
     def __init__(self, path: Path, meta: Mapping[str, Any], n: int) -> None:
@@ -68,8 +76,8 @@ class Journal:
         os.close(self._file)
         if kind is not None:
             logger.warning(
-                "%d items are finished and kept in %s; the same command goes on from there "
-                "(without --overwrite).",
+                "%d finished items are saved in %s. To resume, run the same command again, "
+                "without --overwrite.",
                 len(self),
                 self.path,
             )
@@ -81,7 +89,7 @@ class Journal:
         return len(self._places)
 
     def append(self, entries: Mapping[int, Mapping[str, Any]]) -> None:
-        """Put finished items, by index, at the end in one piece."""
+        """Append finished items (index -> entry) in one write."""
         lines = {index: _line({"index": index, "entry": e}) for index, e in entries.items()}
         start = self._end
         self._append(lines.values())
@@ -90,7 +98,7 @@ class Journal:
             start += len(line)
 
     def items(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(index, entry) of the finished items, in order."""
+        """Iterate over (index, entry) of the finished items, in order of the index."""
         for index in sorted(self._places):
             offset, length = self._places[index]
             yield index, json.loads(os.pread(self._file, length, offset))["entry"]
@@ -114,13 +122,13 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(
-            f"cannot write {self.path}: {error.strerror}. What is finished stays; make room or "
-            "choose another place, and run the same command again."
+            f"cannot write {self.path}: {error.strerror}. The finished items are saved. Free some "
+            "space or choose another place, and run the same command again."
         )
 
 
 def require_unlocked(path: Path) -> None:
-    """Raise LockedError where another process has this journal open."""
+    """Raise LockedError if another process has this file locked; a missing file is not locked."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -135,8 +143,13 @@ def require_unlocked(path: Path) -> None:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """A block with this file made and locked; LockedError where another process has it."""
+def locked_file(path: Path) -> Iterator[None]:
+    """Make a file and hold a lock on it during the block.
+
+    Raises:
+        LockedError: Another process holds the lock.
+        OutputError: The file cannot be made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -150,7 +163,19 @@ def held(path: Path) -> Iterator[None]:
 
 
 def finished_items(path: Path, meta: Mapping[str, Any], n: int) -> set[int]:
-    """The indices in a journal that another process of the same run may have open."""
+    """Read the indices of the finished items without locking the journal.
+
+    So the other processes of a run can read while the first process writes.
+
+    Args:
+        path: The journal.
+        meta: What makes this run the same run, as it was given to `Journal`.
+        n: Number of items of the run.
+
+    Raises:
+        InputError: The journal belongs to another run.
+        StateError: The journal is damaged.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         places, _ = _scan(handle, path, _header(meta, n))
@@ -175,8 +200,8 @@ def _scan(
             if record is None:
                 if file.read(1):
                     raise StateError(
-                        f"{path}, line {number}: damaged, and not by a kill. "
-                        "Restore it from a copy, or begin again with --overwrite."
+                        f"{path}, line {number}: damaged. "
+                        "Restore it from a copy, or start again with --overwrite."
                     )
                 break
             if number == 1:
@@ -187,19 +212,19 @@ def _scan(
     return places, offset
 
 
-def _require_same(path: Path, there: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """InputError that names what this run would do otherwise than the one that was begun."""
-    old = there.get("meta") if there.get("schema") == SCHEMA else None
+def _require_same(path: Path, first_record: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Raise InputError that names the settings in which this run differs from the journal's."""
+    old = first_record.get("meta") if first_record.get("schema") == SCHEMA else None
     if not isinstance(old, dict):
-        raise StateError(f"{path} is no journal of medr1. Choose another output.")
+        raise StateError(f"{path} is not a journal of medr1. Choose another output.")
     new = header["meta"]
     changed = [key for key in {**new, **old} if old.get(key) != new.get(key)]
-    if there.get("n") != header["n"]:
+    if first_record.get("n") != header["n"]:
         changed.append("number of items")
     if changed:
         raise InputError(
             f"{path} belongs to another run ({', '.join(changed)} differ). Choose another "
-            "output, or --overwrite, which keeps the old as .bak."
+            "output, or --overwrite, which keeps the old one as .bak."
         )
 
 
@@ -207,7 +232,7 @@ _MARK = b', "crc32": "'
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    """A record as JSON with the checksum of the rest at its end."""
+    """A record as a line of JSON whose last field is the checksum of the others."""
     body = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(
         "utf-8", "backslashreplace"
     )
@@ -215,7 +240,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None where it is not whole."""
+    """The record of a line; None if the line is incomplete or damaged."""
     body, mark, checksum = line.rpartition(_MARK)
     body += b"}"
     if not mark or checksum != b'%08x"}\n' % zlib.crc32(body):

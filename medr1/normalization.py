@@ -1,4 +1,4 @@
-"""One spelling for many: Unicode folding of what a model wrote, SQuAD's form for comparing."""
+"""Text normalisation: Unicode folding of completions, and SQuAD's form for comparing texts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class _Folding(dict[int, str]):
-    """A translation table that fills itself, a character at a time.
+    """A translation table that is filled character by character, when a character is first met.
 
-    Whole-text NFKC is quadratic in a run of combining marks (100,000 of them: 7 s), this is not.
+    NFKC of a full text takes quadratic time in a series of combining marks (100,000 of them: 7 s).
     """
 
     def __missing__(self, code: int) -> str:
@@ -27,7 +27,7 @@ class _Folding(dict[int, str]):
 
 
 def _fold_character(code: int) -> str:
-    """The NFKC form, except where that changes a number: "1½" is not 11/2, "10²" is not 102."""
+    """NFKC of one character, unless that would change a number: "1½" is not 11/2."""
     if code in _INVISIBLE:
         return ""
     if code in _DASHES:
@@ -48,7 +48,7 @@ _FOLDING = _Folding()
 
 
 def fold(text: str) -> str:
-    """The text in NFKC, without invisible characters, with plain dashes, quotes and tags."""
+    """The text in NFKC without invisible characters, and with plain dashes, quotes and tags."""
     if not text.isascii():
         text = text.translate(_FOLDING)
     if "&" in text:
@@ -59,6 +59,6 @@ def fold(text: str) -> str:
 def normalize(text: str) -> str:
     """SQuAD's normalisation: lower case, no ASCII punctuation, no articles, single spaces.
 
-    Equal to that of torchmetrics' SQuAD, which is the oracle of the tests.
+    The tests compare it with torchmetrics' SQuAD.
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())

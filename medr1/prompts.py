@@ -1,6 +1,6 @@
-"""think | nothink | think-after: from a Sample to the chat messages that a model sees.
+"""Prompt templates, and the chat messages that are made from them.
 
-`authors-*` are the exact strings of Med-R1's scripts, the interface of its published checkpoints
+`authors-*` are the exact strings of Med-R1's scripts, which its published checkpoints expect
 (github.com/Yuxiang-Lai117/Med-R1, grpo_vqa*.py and test_*vl_vqa*.py).
 """
 
@@ -58,46 +58,53 @@ PROMPTS: Mapping[str, str] = {
 
 @cache
 def template(prompt: str) -> str:
-    """The text of a prompt: of a name in PROMPTS, or of a file, read once, or the text itself.
+    """The template that `prompt` names: a name in PROMPTS, a file, or the template itself.
 
-    A text holds {problem}, where the question with its options goes, and may hold {answer}, where
-    goes what is to be given ("the letter of the right option"). InputError where it does not.
+    A template has {problem} once, which is replaced by the question with its options. It may have
+    {answer}, which is replaced by what to answer with ("the letter of the right option"). A file is
+    read once.
+
+    Raises:
+        InputError: `prompt` is no name, no file and no template, or the file lacks {problem}.
     """
     if prompt in PROMPTS:
         return PROMPTS[prompt]
     if prompt.count("{problem}") == 1:
         return prompt
     if not os.path.isfile(prompt):  # unlike Path.is_file, False for a name too long
-        shown = prompt if len(prompt) < 80 else prompt[:77] + "..."
-        raise InputError(
-            f"unknown prompt {shown!r}: no such file, and none of {', '.join(PROMPTS)}."
-        )
+        short = prompt if len(prompt) < 80 else prompt[:77] + "..."
+        raise InputError(f"unknown prompt {short!r}. Give a file or one of: {', '.join(PROMPTS)}.")
     text = read_text(Path(prompt)).strip()
     if text.count("{problem}") != 1:
-        raise InputError(f"{prompt}: must hold {{problem}} once, where the question goes.")
+        raise InputError(f"{prompt}: needs {{problem}} exactly once, in the place of the question.")
     return text
 
 
 def prompt_name(prompt: str) -> str:
-    """What a prompt is called where it is recorded: its name, its file's, or "template"."""
+    """The name of a prompt for records: its name, its file's name, or "template" for a text."""
     if prompt in PROMPTS:
         return prompt
     return "template" if "{problem}" in prompt else Path(prompt).name
 
 
 def prompt_format(prompt: str) -> str:
-    """think | nothink | think-after | bare: what a prompt asks for, by the tags in its text."""
+    """The format that a prompt asks for, by the tags in its text: one of answers.FORMATS."""
     return format_of(template(prompt))
 
 
 def problem_text(sample: Sample) -> str:
-    """The question with its options inlined, as the published splits write it: `stem A)x, B)y`."""
+    """The question with its options, as in the published splits: `stem A)x, B)y`."""
     options = ", ".join(f"{letter}){text}" for letter, text in sample.options.items())
     return f"{sample.question} {options}".strip()
 
 
 def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
-    """The sample with a space inside each control token that its question or options hold."""
+    """The item without control tokens in its question and options; see `plain_text`.
+
+    Args:
+        sample: An item.
+        control_tokens: Texts that the tokenizer reads as control tokens, such as `<|image_pad|>`.
+    """
     texts = (sample.question, *sample.options.values())
     question, *options = (plain_text(text, control_tokens) for text in texts)
     if texts == (question, *options):
@@ -108,9 +115,13 @@ def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
 
 
 def plain_text(text: str, control_tokens: Sequence[str]) -> str:
-    """The text with a space inside each control token that it holds.
+    """The text with a space inside each control token, so that every tokenizer reads plain text.
 
-    So `<|image_pad|>` typed by somebody stays a text, `< |image_pad|>`, in every tokenizer.
+    `<|image_pad|>` in a question becomes `< |image_pad|>`. Else it would stand for an image.
+
+    Args:
+        text: Text from a file, such as a question.
+        control_tokens: Texts that the tokenizer reads as control tokens.
     """
     pattern = _control_pattern(tuple(control_tokens))
     while pattern.search(text):
@@ -125,7 +136,13 @@ def _control_pattern(control_tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
-    """What the user's turn says; `prompt` as in `template`, `answer_style` letter | text."""
+    """The text of the user's turn.
+
+    Args:
+        sample: The item that is asked.
+        prompt: As in `template`.
+        answer_style: "letter" or "text": what {answer} in the template asks for.
+    """
     before, after = template(prompt).split("{problem}")
     answer = _ANSWER[sample.answer_type, answer_style]
     instruction = (part.replace("{answer}", answer) for part in (before, after))
@@ -133,31 +150,52 @@ def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
 
 
 def answer_texts(sample: Sample, answer_style: str = "letter") -> dict[str, str]:
-    """Answer -> the text that gives it in this style, for every answer that can be right.
+    """All possible answers of an item, and how a model writes each.
 
-    The answers are the letters of the options, "yes" and "no" where that is asked, or none.
+    Args:
+        sample: An item.
+        answer_style: "letter" or "text": an option is written as its letter or as its text.
+
+    Returns:
+        Answer -> text. The answers are the letters of the options, or "yes" and "no" for a yes-no
+        question without options; empty for other questions.
     """
     if sample.answer_type == "yes_no" and not sample.options:
         return {"yes": "Yes", "no": "No"}
     return {a: a if answer_style == "letter" else text for a, text in sample.options.items()}
 
 
-def gold_text(sample: Sample, answer_style: str = "letter") -> str:
-    """The gold answer as a model is to give it in this style."""
-    gold = sample.ground_truth or ""
+def ground_truth_text(sample: Sample, answer_style: str = "letter") -> str:
+    """The right answer as a model has to write it.
+
+    Args:
+        sample: An item with a ground truth.
+        answer_style: As in `answer_texts`.
+    """
+    answer = sample.ground_truth or ""
     texts = answer_texts(sample, answer_style)
-    return texts.get(gold) or texts.get(gold.casefold().rstrip(".")) or gold
+    return texts.get(answer) or texts.get(answer.casefold().rstrip(".")) or answer
 
 
 def chat_messages(
     sample: Sample, prompt: str, answer_style: str = "letter"
 ) -> list[dict[str, Any]]:
-    """One user turn: an image part for each image, then the text. The pixels travel apart."""
+    """The chat messages of an item: one user turn with its images, then the text.
+
+    Args:
+        sample: The item that is asked.
+        prompt: As in `template`.
+        answer_style: As in `user_text`.
+
+    Returns:
+        Messages for a chat template. An image is only a placeholder here; the processor gets the
+        pixels separately.
+    """
     images = [{"type": "image"} for _ in sample.images]
     text = {"type": "text", "text": user_text(sample, prompt, answer_style)}
     return [{"role": "user", "content": [*images, text]}]
 
 
 def prompt_sha256(prompt: str) -> str:
-    """The hash of a prompt's text, recorded beside its name."""
+    """SHA-256 of a prompt's template, in hex; it is recorded together with the name."""
     return hashlib.sha256(template(prompt).encode()).hexdigest()

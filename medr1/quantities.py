@@ -1,4 +1,4 @@
-"""The one number, or number with a unit, that a short text states; none is guessed."""
+"""Reading the single number, with or without a unit, that a short text states."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from decimal import Decimal
 from medr1.normalization import fold
 
 LONGEST = 2_000
-"""A text of more characters does not state one number."""
+"""Characters; a longer text is not read."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)"
 _NUMBER = rf"[+-]?{_DIGITS}(?:[eE][+-]?\d{{1,3}})?"
-# By base unit: factor -> names.
+# base unit -> factor -> names of the unit
 _UNIT_NAMES = {
     "m": {
         "1e-9": "nm",
@@ -67,7 +67,7 @@ _SMALL = {
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORDS = _SMALL | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _WORDS |= {"hundred": 100, "thousand": 1000}
-# A number beside one of these is not stated as the answer, or is part of something else.
+# With one of these words the number is negated, a bound, or part of something else.
 _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|cannot|without|except|or|versus|than|half|halves|quarters?"
     r"|thirds?|dozens?|twice|pi|sqrt|squared|cubed|power|factorial|million|billion|point"
@@ -85,14 +85,14 @@ _EDGES = "\"'`()[]{}*_,;:?$~≈="
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value in the base unit of its kind (m, m^2, m^3, g, s, year, degree); "" for none."""
+    """A value in its base unit: m, m^2, m^3, g, s, year or degree; "" without a unit."""
 
     value: Decimal
     unit: str
 
 
 def unwrap_latex(text: str) -> str:
-    r"""The text without $...$, \(...\), \boxed{}, \text{} and the like around it."""
+    r"""The text without $...$, \(...\), \boxed{}, \text{} and similar commands around it."""
     for _ in range(3):
         if "\\" not in text:
             break
@@ -130,7 +130,7 @@ def _value_of_token(token: str) -> Decimal | None:
 
 
 def _value_of_words(words: list[str]) -> Decimal | None:
-    """The value of ["twenty", "one"]; None where the words are several numbers side by side."""
+    """The value of ["twenty", "one"]; None if the words are several numbers."""
     total = current = 0
     for word in words:
         n = _WORDS[word]
@@ -158,7 +158,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _read_words(tokens: list[str], start: int) -> tuple[Decimal | None, int]:
-    """The number that begins with the number word at `start`, and where it ends."""
+    """The number whose first word is at `start`, and the index after its last word."""
     words, i = [], start
     while i < len(tokens):
         if tokens[i] in _WORDS:
@@ -175,8 +175,8 @@ def _read_words(tokens: list[str], start: int) -> tuple[Decimal | None, int]:
 
 
 def _numbers(tokens: list[str]) -> list[tuple[Decimal, str]] | None:
-    """Every number with how it is written (digits | words); None where one is malformed."""
-    found: list[tuple[Decimal, str]] = []
+    """Every number with how it is written (digits | words); None if one is malformed."""
+    numbers: list[tuple[Decimal, str]] = []
     i = 0
     while i < len(tokens):
         token, negative = tokens[i], i > 0 and tokens[i - 1] in ("minus", "negative")
@@ -197,16 +197,16 @@ def _numbers(tokens: list[str]) -> list[tuple[Decimal, str]] | None:
             return None
         if i < len(tokens) and tokens[i] in ("%", "percent"):
             value, i = value / 100, i + 1
-        found.append((-value if negative else value, kind))
-    return found
+        numbers.append((-value if negative else value, kind))
+    return numbers
 
 
 def parse_number(text: str) -> Decimal | None:
-    """The one number a text states: "4 objects", "four", "½", "1 1/2", "1,234", "B. 9", "50%".
+    """The single number in a text: "4 objects", "four", "½", "1 1/2", "1,234", "B. 9", "50%".
 
-    None where it states none, several ("3 or 4", "4 4 4"), a bound ("more than 4"), its denial
-    ("not 4") or something else that has digits (a date, a ratio, "T2", "2√3"). A percentage is a
-    share (0.5), a unit is not looked at: see parse_quantity.
+    None if the text has no number, several ("3 or 4", "4 4 4"), a bound ("more than 4"), a negation
+    ("not 4") or something else with digits (a date, a ratio, "T2", "2√3"). "50%" is 0.5. Units are
+    ignored; see parse_quantity.
     """
     if len(text) > LONGEST:
         return None
@@ -215,16 +215,16 @@ def parse_number(text: str) -> Decimal | None:
         return Decimal(0)
     if _DENIED.search(line) or _BOUND.search(line):
         return None
-    found = _numbers(_tokens(line))
-    if not found:
+    numbers = _numbers(_tokens(line))
+    if not numbers:
         return None
-    values, kinds = {value for value, _ in found}, [kind for _, kind in found]
-    said_twice = len(values) == 1 and sorted(kinds) == ["digits", "words"]  # "four (4)"
-    return found[0][0] if len(found) == 1 or said_twice else None
+    values, kinds = {value for value, _ in numbers}, [kind for _, kind in numbers]
+    is_repeated = len(values) == 1 and sorted(kinds) == ["digits", "words"]  # "four (4)"
+    return numbers[0][0] if len(numbers) == 1 or is_repeated else None
 
 
 def parse_quantity(text: str) -> Quantity | None:
-    """The number, and its unit, of a text that is nothing else: "0.5 cm" -> (0.005, "m")."""
+    """The number and unit of a text that has nothing else: "0.5 cm" -> (0.005, "m"); else None."""
     if len(text) > LONGEST:
         return None
     match = _QUANTITY.fullmatch(_prepare(text).strip())

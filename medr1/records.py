@@ -1,4 +1,4 @@
-"""The types that pass between the commands, and the schemas of the files that carry them."""
+"""The types that the commands exchange, and the schema names of the files that hold them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ LETTERS = "ABCDEFGH"
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one or more images, with its gold answer where that is known."""
+    """One question about one or more images, with its ground truth if it is known."""
 
     id: str
     images: tuple[str, ...]
-    """Paths as the file wrote them: relative to its image root, or absolute."""
+    """Paths as in the file: relative to the image root, or absolute."""
     question: str
-    """The stem, without the options."""
+    """The question without its options."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """{"A": "CT", "B": "MRI"}; empty where the question has none."""
+    """{"A": "CT", "B": "MRI"}; empty if the question has none."""
     ground_truth: str | None = None
-    """A bare letter where there are options, else text; None where it is not known."""
+    """A letter if there are options, else text; None if it is not known."""
     answer_type: str = "open"
     """One of ANSWER_TYPES."""
     question_type: str | None = None
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an item has no answer: a stable code for programs, a sentence for people."""
+    """Why an item has no answer: a stable code for programs, and a message for people."""
 
     code: str
     message: str
@@ -52,24 +52,24 @@ class Failure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model said about one sample: one entry of results.json."""
+    """An item with its completion and answer: one entry of results.json."""
 
     sample: Sample
     model_output: str | None = None
     samples: tuple[str, ...] = ()
-    """Further completions where several were asked for."""
+    """Further completions, if several were requested."""
     extracted_answer: str | None = None
     extraction: str | None = None
     """How the answer was found: an `answers.Extraction.method`."""
     reasoning: str | None = None
     option_probs: Mapping[str, float] | None = None
-    """{"A": 0.7, ...}: of the options' answer strings, over all options."""
+    """{"A": 0.7, ...}: probability of each option's answer string; they add up to 1."""
     confidence: float | None = None
     """The probability of the extracted answer."""
     circular_answers: tuple[str, ...] = ()
-    """The most probable option under each rotation of the options, where several were asked."""
+    """The most probable option for each rotation of the options, if several were requested."""
     dropout_probs: tuple[Mapping[str, float], ...] = ()
-    """option_probs of each pass with the model's dropout on, where such were asked for."""
+    """option_probs of each pass with the model's dropout on, if such passes were requested."""
     finish_reason: str | None = None
     """"stop" or "length" (cut off at the token limit)."""
     num_tokens: int | None = None
@@ -81,13 +81,19 @@ _TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]) -> str:
-    """The id of an item that brought none: 16 hex digits over images, question and options."""
+    """The id of an item that has none: 16 hex digits of a hash.
+
+    Args:
+        images: Paths of the images, as in `Sample`.
+        question: The question without its options.
+        options: Letter -> text; only the texts count.
+    """
     text = _TO_JSON([images, question, list(options.values())])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
-    """The prediction as an entry of results.json: the sample's fields first, then the answer's."""
+    """The prediction as an entry of results.json: first the item's fields, then the answer's."""
     entry = dataclasses.asdict(prediction)
     return {**entry.pop("sample"), **entry}
 
@@ -97,7 +103,11 @@ _OF_THE_ANSWER = tuple(f.name for f in dataclasses.fields(Prediction) if f.name 
 
 
 def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
-    """Read back an entry of results.json; a missing required key raises KeyError."""
+    """Read an entry of results.json.
+
+    Raises:
+        KeyError: A required key is missing.
+    """
     values = {name: entry[name] for name in _OF_THE_SAMPLE if name in entry}
     values["id"], values["images"] = entry["id"], tuple(entry.get("images") or ())
     for name in ("options", "metadata"):

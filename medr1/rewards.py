@@ -1,13 +1,13 @@
 """Reward functions for TRL's GRPOTrainer, and the table of their names.
 
-Each takes `completions` and the data set's columns as lists and returns a float for each
-completion. `accuracy` is 1.0 exactly when `answers.judge` finds the completion correct, as
-evaluation does. All of medr1's own lie in [0, 1]. A reward of the user's is given as
+Each reward takes `completions` and the columns of the data set as lists, and returns one float per
+completion. `accuracy` is 1.0 if `answers.judge` calls the completion correct, as in evaluation,
+else 0.0. All rewards of medr1 are in [0, 1]. Users name their own rewards as
 `package.module:function`.
 
-Every reward is checked after every call: what is not a finite number for each completion stops the
-run. None does too: TRL reads it as "does not apply" and adds nothing for it to the completion's
-sum, which is what 0.0 does, and a completion without any reward cannot be told from a bad one.
+The values of every call are checked: a value that is not a finite number stops the run. So does
+None. TRL reads None as "does not apply" and adds nothing to the completion's total, just as for
+0.0, so that a completion without any reward could not be told from a bad one.
 """
 
 from __future__ import annotations
@@ -30,48 +30,54 @@ from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import prompt_format
 
 RewardFunction = Callable[..., Any]
-"""Returns a list of floats; one of the user's may be asynchronous."""
+"""Returns a list of floats. A user's function may be asynchronous."""
 
 OVERLONG = "soft-overlong"
 OF_THE_PROMPT = ("format", "format-authors")
 """The rewards that depend on the format that the prompt asks for."""
 CAN_BE_UNDECIDED = ("accuracy", "accuracy-authors")
-"""The rewards that log for what share of completions the rules cannot say what is right."""
+"""The rewards that also log the share of completions that the rules cannot judge."""
 _LARGEST = 3.4e38
-"""What TRL's float32 holds."""
+"""About the largest float32; TRL keeps rewards as float32."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One completion with what it is judged by."""
+    """One completion, and what is needed to judge it."""
 
     content: str
     solution: str
-    gold: str
+    """As in the data set, such as "<answer>B</answer>"."""
+    ground_truth: str
+    """The answer in `solution`, such as "B"."""
     options: Mapping[str, str]
     answer_type: str
     question: str
-    """Of a row without options its problem, else ""."""
+    """The problem if the question has no options, else ""."""
 
     def verdict(self) -> answers.Verdict:
         return answers.judge(
             self.content,
-            ground_truth=self.gold,
+            ground_truth=self.ground_truth,
             options=self.options,
             answer_type=self.answer_type,
             question=self.question,
         )
 
     def texts(self) -> tuple[str, str] | None:
-        """The extracted answer and the gold as texts, a letter as its option's; None without."""
+        """The extracted answer and the ground truth; a letter is replaced by its option's text.
+
+        None if no answer is found.
+        """
         answer = self.verdict().extraction.answer
         if answer is None:
             return None
-        return self.options.get(answer, answer), self.options.get(self.gold, self.gold)
+        ground_truth = self.options.get(self.ground_truth, self.ground_truth)
+        return self.options.get(answer, answer), ground_truth
 
 
 def message_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """The text of a completion, plain or in chat messages."""
+    """The text of a completion that is a string or a list of chat messages."""
     if isinstance(completion, str):
         return completion
     content = completion[-1]["content"] if completion else ""
@@ -82,7 +88,7 @@ def message_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 
 @lru_cache(maxsize=4096)
 def _inlined_options(problem: str) -> Mapping[str, str]:
-    """The options in a problem's text; a group of completions has the same one."""
+    """The options in a problem's text; cached, because a group of completions shares it."""
     return answers.parse_problem(problem)[1]
 
 
@@ -90,9 +96,9 @@ _parse_solution = lru_cache(maxsize=4096)(answers.parse_solution)
 
 
 def _options(value: object, problem: str | None) -> Mapping[str, str]:
-    """The options of a row: a mapping or JSON of one, else those inlined in the problem.
+    """The options of a question: a mapping, JSON of a mapping, or a list in the problem's text.
 
-    A data set stores rows of different options as one struct, with None where there is none.
+    `datasets` stores different sets of options as one struct, with None for missing letters.
     """
     if isinstance(value, str):
         value = json.loads(value) if value.strip() else None
@@ -105,26 +111,28 @@ def _options(value: object, problem: str | None) -> Mapping[str, str]:
 
 def _item(content: str, solution: object, columns: Mapping[str, Any]) -> _Item:
     if solution is None:
-        raise InputError("a row has no solution. Every row that is rewarded needs one.")
-    written = str(solution)
-    gold = _parse_solution(written)
+        raise InputError("an item has no solution. Every item that is rewarded needs one.")
+    solution_text = str(solution)
+    ground_truth = _parse_solution(solution_text)
     options = _options(columns.get("options"), columns.get("problem"))
-    answer_type = columns.get("answer_type") or answers.answer_type_of(gold, options)
+    answer_type = columns.get("answer_type") or answers.answer_type_of(ground_truth, options)
     question = "" if options else columns.get("problem") or ""
-    return _Item(content, written, gold, options, answer_type, question)
+    return _Item(content, solution_text, ground_truth, options, answer_type, question)
 
 
 def _items(
     completions: Sequence[Any], solution: Sequence[Any], columns: Mapping[str, Any]
 ) -> list[_Item]:
-    known = {
+    filled = {
         name: columns[name]
         for name in ("options", "problem", "answer_type")
         if columns.get(name) is not None
     }
     return [
-        _item(message_text(completion), gold, {name: values[i] for name, values in known.items()})
-        for i, (completion, gold) in enumerate(zip(completions, solution, strict=True))
+        _item(
+            message_text(completion), answer, {name: values[i] for name, values in filled.items()}
+        )
+        for i, (completion, answer) in enumerate(zip(completions, solution, strict=True))
     ]
 
 
@@ -162,10 +170,10 @@ _SCORES: dict[str, Callable[[_Item, str], float | None]] = {
 
 
 def _bind(name: str, form: str) -> RewardFunction:
-    """The reward as TRL calls it, named as in the table, since TRL logs it by that.
+    """The reward as TRL calls it. TRL logs it by its __name__, so that is the name in the table.
 
-    `form` is one of answers.FORMATS. It also logs the share of a batch's completions that the rules
-    leave undecided; they get 0.
+    `form` is one of answers.FORMATS. Completions that the rules cannot judge get 0, and their share
+    of the batch is logged.
     """
     score = _SCORES[name]
 
@@ -180,10 +188,16 @@ def _bind(name: str, form: str) -> RewardFunction:
 
 
 def overlong_score(length: int, max_length: int) -> float:
-    """1 + DAPO's soft over-length punishment (arXiv 2503.14476, eq. 13), and so in [0, 1].
+    """1 + DAPO's soft over-length punishment (arXiv 2503.14476, eq. 13).
 
-    1 up to four fifths of the length allowed, as in the paper, then in a line down to 0 at all of
-    it. The constant 1 leaves every advantage as it is, since a group's mean is taken off.
+    The constant 1 does not change the advantages, because the mean of the group is subtracted.
+
+    Args:
+        length: Tokens of the completion.
+        max_length: Tokens at which completions are cut off.
+
+    Returns:
+        1 up to four fifths of `max_length`, as in the paper, then linear down to 0 at `max_length`.
     """
     cache = max_length / 5
     return min(1.0, max(0.0, (max_length - length) / cache))
@@ -197,7 +211,7 @@ def _overlong(max_length: int) -> RewardFunction:
 
 
 def _custom(name: str) -> RewardFunction:
-    """The function that `package.module:function` names; the working directory is searched last."""
+    """Import `package.module:function`; the working directory is searched last."""
     module, _, path = name.partition(":")
     if not all(re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", part) for part in (module, path)):
         raise InputError(f"reward {name!r} is not written as package.module:function.")
@@ -205,10 +219,10 @@ def _custom(name: str) -> RewardFunction:
         sys.path.append(os.getcwd())  # last, so that a folder there hides no library
     importlib.invalidate_caches()
     try:
-        found: Any = importlib.import_module(module)
+        reward: Any = importlib.import_module(module)
         for part in path.split("."):
-            found = getattr(found, part)
-        parameters = inspect.signature(found).parameters.values()
+            reward = getattr(reward, part)
+        parameters = inspect.signature(reward).parameters.values()
     except (ImportError, SyntaxError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -217,16 +231,16 @@ def _custom(name: str) -> RewardFunction:
         ) from None
     except (TypeError, ValueError):
         raise InputError(f"reward {name!r} is not a function.") from None
-    if isinstance(found, type) or not any(p.kind == p.VAR_KEYWORD for p in parameters):
+    if isinstance(reward, type) or not any(p.kind == p.VAR_KEYWORD for p in parameters):
         raise InputError(
-            f"reward {name!r} is not called as TRL calls it: write it as a function "
+            f"TRL cannot call the reward {name!r}. Write it as a function "
             "(completions, **columns) that returns a list of numbers."
         )
-    return found  # type: ignore[no-any-return]
+    return reward  # type: ignore[no-any-return]
 
 
 def _checked(name: str, values: Any, count: int, columns: Mapping[str, Any]) -> list[float]:
-    """The rewards as floats; NonFiniteError for the first that is none, with item and step."""
+    """The rewards as floats; NonFiniteError names item and step of the first bad value."""
     state = columns.get("trainer_state")
     step = f" in step {state.global_step + 1}" if state is not None else ""
     if hasattr(values, "tolist"):  # an array or a tensor
@@ -278,7 +292,7 @@ def _guarded(name: str, reward: RewardFunction) -> RewardFunction:
 
 
 REWARDS: dict[str, RewardFunction] = {name: _bind(name, "think") for name in _SCORES}
-"""Every reward of a text by its name; `format` and `format-authors` are here those of `think`."""
+"""Every reward of a text by its name; `format` and `format-authors` are those of prompt `think`."""
 
 accuracy = REWARDS["accuracy"]
 
@@ -286,10 +300,20 @@ accuracy = REWARDS["accuracy"]
 def reward_functions(
     names: Sequence[str], prompt: str, *, max_completion_length: int | None = None
 ) -> list[RewardFunction]:
-    """The named rewards for TRL, in order; `format` is the format that the prompt asks for.
+    """Reward functions for TRL's GRPOTrainer.
 
-    Each raises NonFiniteError for a value that is no finite number. `soft-overlong` needs the
-    length that completions are cut at, in tokens.
+    Args:
+        names: Names in REWARDS, "soft-overlong", or `package.module:function`.
+        prompt: Name of a prompt, its file or its text, as in `prompts.template`. The reward
+            `format` checks the format that it asks for.
+        max_completion_length: Tokens at which completions are cut off; needed by "soft-overlong".
+
+    Returns:
+        One function per name, in order. Each raises NonFiniteError for a value that is not a finite
+        number.
+
+    Raises:
+        InputError: A name is unknown or cannot be imported, or "soft-overlong" has no length.
     """
     return [_guarded(name, _named(name, prompt, max_completion_length)) for name in names]
 
@@ -302,23 +326,36 @@ def _named(name: str, prompt: str, max_length: int | None) -> RewardFunction:
             raise InputError(f"the reward {name!r} needs max_completion_length above 0; set it.")
         return _overlong(max_length)
     if name not in _SCORES:
-        known = (*_SCORES, OVERLONG)
-        close = difflib.get_close_matches(name, known, n=1)
+        choices = (*_SCORES, OVERLONG)
+        close = difflib.get_close_matches(name, choices, n=1)
         hint = (
             f"Did you mean {close[0]!r}?"
             if close
-            else f"Choose from: {', '.join(known)}, or give package.module:function."
+            else f"Choose from: {', '.join(choices)}, or give package.module:function."
         )
         raise InputError(f"unknown reward {name!r}. {hint}")
     form = prompt_format(prompt) if name in OF_THE_PROMPT else "bare"
     if name == "format":
-        answers.has_format("", form)  # refused before the run
+        answers.has_format("", form)  # an unknown format raises here, before the run
     return _bind(name, form)
 
 
 def score_completion(
     content: str, solution: str, problem: str | None = None, prompt: str = "think"
 ) -> dict[str, float]:
-    """Every reward of one completion, by name, but `soft-overlong`, which needs its tokens."""
+    """Score one completion with every reward except `soft-overlong`, which needs token ids.
+
+    Args:
+        content: The completion.
+        solution: The right answer, as in the data set: "B" or "<answer>B</answer>".
+        problem: The question with its options; they are needed to read a letter.
+        prompt: The prompt that the completion answers, as in `prompts.template`.
+
+    Returns:
+        Name of the reward -> value in [0, 1].
+
+    Raises:
+        InputError: The prompt is unknown.
+    """
     item, form = _item(content, solution, {"problem": problem}), prompt_format(prompt)
     return {name: score(item, form) or 0.0 for name, score in _SCORES.items()}

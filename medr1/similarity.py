@@ -1,4 +1,7 @@
-"""How near a text is to the gold, in [0, 1]: pure functions, for rewards and metrics alike."""
+"""Similarity of a predicted text to the ground truth, in [0, 1].
+
+The functions are pure. Rewards and metrics use the same ones.
+"""
 
 from __future__ import annotations
 
@@ -19,64 +22,102 @@ __all__ = [
 ]
 
 
-def _f1(common: int, n_predicted: int, n_gold: int) -> float:
-    """2PR / (P + R); both sides empty -> 1, one empty -> 0."""
-    if not n_predicted or not n_gold:
-        return float(n_predicted == n_gold)
-    return 2 * common / (n_predicted + n_gold)
+def _f1(common: int, n_predicted: int, n_expected: int) -> float:
+    """2PR / (P + R); 1 if both sides are empty, 0 if one is."""
+    if not n_predicted or not n_expected:
+        return float(n_predicted == n_expected)
+    return 2 * common / (n_predicted + n_expected)
 
 
-def token_f1(prediction: str, gold: str) -> float:
-    """F1 over the sets of normalised tokens, as the evaluation guide (4.c) defines it."""
-    predicted, expected = set(normalize(prediction).split()), set(normalize(gold).split())
+def token_f1(prediction: str, ground_truth: str) -> float:
+    """F1 over the sets of normalised tokens: a token that is repeated counts once.
+
+    Args:
+        prediction: The predicted text, not yet normalised.
+        ground_truth: The right answer, not yet normalised.
+
+    Returns:
+        A value in [0, 1]; 1 if both texts are empty after normalisation.
+    """
+    predicted, expected = set(normalize(prediction).split()), set(normalize(ground_truth).split())
     return _f1(len(predicted & expected), len(predicted), len(expected))
 
 
-def token_f1_multiset(prediction: str, gold: str) -> float:
-    """F1 over the multisets of normalised tokens, as SQuAD defines it."""
-    predicted, expected = normalize(prediction).split(), normalize(gold).split()
+def token_f1_multiset(prediction: str, ground_truth: str) -> float:
+    """F1 over the multisets of normalised tokens, as SQuAD defines it (arXiv 1606.05250).
+
+    Args:
+        prediction: The predicted text, not yet normalised.
+        ground_truth: The right answer, not yet normalised.
+
+    Returns:
+        A value in [0, 1]; 1 if both texts are empty after normalisation.
+    """
+    predicted, expected = normalize(prediction).split(), normalize(ground_truth).split()
     common = (Counter(predicted) & Counter(expected)).total()
     return _f1(common, len(predicted), len(expected))
 
 
-def token_recall(prediction: str, gold: str) -> float:
-    """LLaVA-Med's recall of the gold's normalised tokens: tp / (tp + fn).
+def token_recall(prediction: str, ground_truth: str) -> float:
+    """LLaVA-Med's recall of the ground truth's normalised tokens: tp / (tp + fn).
 
-    tp counts the prediction's tokens that are in the gold, fn the gold's tokens that are not in the
-    prediction, each as often as it stands there. Where no shared token repeats in the prediction
-    and no missing one in the gold, it is the share of the gold's distinct tokens that the
-    prediction contains. 0 where nothing is shared, and where a side has no tokens.
+    tp counts the prediction's tokens that are in the ground truth, fn the ground truth's tokens
+    that are not in the prediction, with repetitions. If no shared token is repeated in the
+    prediction and no missing one in the ground truth, this is the share of the ground truth's
+    distinct tokens that the prediction contains.
 
-    It is calculate_f1score of microsoft/LLaVA-Med, llava/eval/eval_metrics/evaluate_metrics.py, but
-    for the normalisation: SQuAD's, as of every other metric here, and not VQA's, which makes digits
-    of "two", two words of "x-ray", and keeps some punctuation. LLaVA-Med takes the whole output and
-    the questions that the file labels OPEN; the metric `open_recall` takes the extracted answer and
-    every question that is not closed.
+    It is calculate_f1score of microsoft/LLaVA-Med, llava/eval/eval_metrics/evaluate_metrics.py,
+    with another normalisation: SQuAD's, as for every other metric here. LLaVA-Med uses VQA's, which
+    turns "two" into a digit and "x-ray" into two words, and keeps some punctuation. LLaVA-Med
+    scores the full output on the questions that the file labels OPEN; the metric `open_recall`
+    scores the extracted answer on every question that is not closed.
+
+    Args:
+        prediction: The predicted text, not yet normalised.
+        ground_truth: The right answer, not yet normalised.
+
+    Returns:
+        A value in [0, 1]; 0 if no token is shared or if one of the texts has no tokens.
     """
-    predicted, expected = Counter(normalize(prediction).split()), Counter(normalize(gold).split())
+    predicted = Counter(normalize(prediction).split())
+    expected = Counter(normalize(ground_truth).split())
     shared = sum(n for token, n in predicted.items() if token in expected)
     missing = sum(n for token, n in expected.items() if token not in predicted)
     return shared / (shared + missing) if shared else 0.0
 
 
-def edit_similarity(prediction: str, gold: str) -> float:
-    """1 - Levenshtein distance / longer length, of the normalised texts; both empty -> 1."""
-    return Levenshtein.normalized_similarity(normalize(prediction), normalize(gold))
+def edit_similarity(prediction: str, ground_truth: str) -> float:
+    """1 - Levenshtein distance / length of the longer text, of the normalised texts.
 
+    Args:
+        prediction: The predicted text, not yet normalised.
+        ground_truth: The right answer, not yet normalised.
 
-def numeric_closeness(prediction: str, gold: str) -> float:
-    """1 - the relative error of the prediction's number, at least 0; 0 where either states none.
-
-    A gold with a unit is compared in that unit's kind only: "4 mm" is 0.8 near to "0.5 cm".
+    Returns:
+        A value in [0, 1]; 1 if both texts are empty after normalisation.
     """
-    expected, stated = parse_quantity(gold), parse_quantity(prediction)
+    return Levenshtein.normalized_similarity(normalize(prediction), normalize(ground_truth))
+
+
+def numeric_closeness(prediction: str, ground_truth: str) -> float:
+    """1 - the relative error of the predicted number, at least 0.
+
+    Args:
+        prediction: The predicted text.
+        ground_truth: The right answer. If it has a unit, the prediction needs a unit of the same
+            kind: "4 mm" scores 0.8 for "0.5 cm".
+
+    Returns:
+        A value in [0, 1]; 0 if one of the texts states no number.
+    """
+    expected, stated = parse_quantity(ground_truth), parse_quantity(prediction)
     if expected is not None and expected.unit:
         if stated is None or stated.unit != expected.unit:
             return 0.0
-        x, g = stated.value, expected.value
+        value, target = stated.value, expected.value
     else:
-        number, target = parse_number(prediction), parse_number(gold)
-        if number is None or target is None:
+        number, expected_number = parse_number(prediction), parse_number(ground_truth)
+        if number is None or expected_number is None:
             return 0.0
-        x, g = number, target
-    return max(0.0, 1.0 - float(abs(x - g) / (abs(g) or 1)))
+        value, target = number, expected_number
+    return max(0.0, 1.0 - float(abs(value - target) / (abs(target) or 1)))

@@ -1,8 +1,9 @@
-"""All that medr1 writes to a terminal, through `echo`: no text of others can steer it.
+"""Output to the terminal. Control characters in text from files are escaped.
 
-Names, answers and messages come from files of others. A control character in them could recolour,
-clear or retitle a terminal, and a direction character could reorder a line: they are shown as
-escapes, in the form that JSON has for them, so that a JSON document stays the same document.
+Names, answers and messages can come from files that are not trusted. A control character in them
+could change colours, clear the screen or set the title of the terminal, and a direction character
+could reorder a line. They are written as JSON escapes, so that a printed JSON document stays valid
+and unchanged.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import click
 _SPECIAL = re.compile(r"[^\n\t\x20-\x7e]")
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
-"""Written between letters of Persian, Hindi and others; they hide nothing and reorder nothing."""
+"""Needed between letters of Persian, Hindi and other languages; they are harmless."""
 
 
 def printable(text: str) -> str:
     """The text with its control and direction characters as escapes, such as \\u001b.
 
-    Line ends and tabs stay.
+    Line ends and tabs are kept.
     """
     return _SPECIAL.sub(_escaped, text)
 
@@ -40,44 +41,62 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text as `printable` has it, on one line: a message cannot begin another."""
+    """`printable` text on one line, so that a message cannot imitate a second one."""
     return printable(text.replace("\n", " "))
 
 
 def echo(text: object = "", *, lead: str = "", err: bool = False, nl: bool = True) -> None:
-    """Write the text as `printable` has it, behind a `lead` of our own that may have colours."""
+    """Write `printable` text to stdout.
+
+    Args:
+        text: What to write; control characters are escaped.
+        lead: Written before the text and not escaped, such as colour codes.
+        err: Write to stderr instead.
+        nl: End with a newline.
+    """
     click.echo(lead + printable(str(text)), err=err, nl=nl)
 
 
 def echo_error(error: BaseException) -> None:
-    """Write the one sentence of an error to stderr."""
+    """Write the message of an error to stderr, on one line."""
     echo(f"Error: {one_line(str(error))}", err=True)
 
 
 def echo_usage(error: click.ClickException) -> None:
-    """Write what click says of a command line that it refuses to stderr."""
-    said = io.StringIO()
-    error.show(said)
-    echo(said.getvalue(), err=True, nl=False)
+    """Write click's message about a wrong command line to stderr."""
+    message = io.StringIO()
+    error.show(message)
+    echo(message.getvalue(), err=True, nl=False)
 
 
 def echo_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Write a traceback to stderr; for sys.excepthook."""
+    """Write a traceback to stderr; to be used as sys.excepthook.
+
+    Args:
+        kind: Class of the exception.
+        error: The exception.
+        trace: Its traceback.
+    """
     echo("".join(traceback.format_exception(kind, error, trace)), err=True, nl=False)
 
 
 class _Record(logging.LogRecord):
-    """What is logged, by us or by a library, as `printable` has it."""
+    """A log record, of medr1 or of a library, with a `printable` message."""
 
     def getMessage(self) -> str:
-        said = super().getMessage()
-        return one_line(said) if self.name == "medr1" else printable(said)
+        message = super().getMessage()
+        return one_line(message) if self.name == "medr1" else printable(message)
 
 
 def set_up_logging(quiet: bool, verbose: bool) -> None:
-    """Let the logger "medr1" write to stderr, and every logger nothing but `printable` text."""
+    """Send the logger "medr1" to stderr, and escape control characters of all loggers.
+
+    Args:
+        quiet: Only warnings and errors.
+        verbose: Debug messages too, and Python's warnings.
+    """
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     logging.setLogRecordFactory(_Record)
     logging.captureWarnings(verbose)

@@ -281,7 +281,7 @@ def test_a_preparation_never_moves_the_folder_it_reads(tmp_path, monkeypatch):
     for folder in (".", "..", str(tmp_path / "here")):
         args = ["data", "prepare", "q.json", "--output-dir", folder, "--overwrite"]
         result = CliRunner().invoke(cli, args)
-        assert result.exit_code == 2 and "cannot be moved aside" in result.stderr, folder
+        assert result.exit_code == 2 and "renamed to .bak" in result.stderr, folder
     assert sorted(Path().iterdir()) == before
 
 

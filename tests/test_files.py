@@ -18,10 +18,10 @@ from medr1.files import parse_json, prepare_folder, read_text, sha256_of, to_jso
         ("[1, 1e999]", "line 1, column 5", "too large"),
         ("[-1e999]", "line 1, column 2", "too large"),
         ("[\n" + "9" * 5000 + "]", "line 2, column 1", "too large"),
-        ('{"a": 1,\n "b": {"a": 2}, "a" : 3}', "line 2, column 17", "'a' stands twice"),
-        ('{"a": 1, "\\u0061": 2}', "line 1, column 10", "'a' stands twice"),
-        ('["\\ud83d\\ude00 \\\\ud800", "y\\ud800"]', "line 1, column 28", "half a character"),
-        ('["\\udc00\\ud800"]', "line 1, column 3", "half a character"),
+        ('{"a": 1,\n "b": {"a": 2}, "a" : 3}', "line 2, column 17", "'a' is twice"),
+        ('{"a": 1, "\\u0061": 2}', "line 1, column 10", "'a' is twice"),
+        ('["\\ud83d\\ude00 \\\\ud800", "y\\ud800"]', "line 1, column 28", "surrogate"),
+        ('["\\udc00\\ud800"]', "line 1, column 3", "surrogate"),
         ('["NaN {[", {"x": "x"}, NaN]', "line 1, column 24", "NaN"),
         ("[" * 100_000, "line 1, column 501", "deep"),
         ('{"a":' * 100_000, "line 1, column 2501", "deep"),
@@ -115,7 +115,7 @@ def test_a_folder_that_is_in_use_is_never_moved_aside(tmp_path, monkeypatch):
     (tmp_path / "data" / "q.json").write_text("[]")
     monkeypatch.chdir(tmp_path / "data")
     for folder in (Path(), Path(".."), tmp_path, tmp_path / "data"):
-        with pytest.raises(InputError, match="holds the current folder"):
+        with pytest.raises(InputError, match="contains the current folder"):
             prepare_folder(folder, overwrite=True)
     monkeypatch.chdir(tmp_path.parent)
     assert (tmp_path / "data" / "q.json").read_text() == "[]"

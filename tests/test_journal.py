@@ -128,7 +128,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(tmp_path):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
-        with pytest.raises(OutputError, match="What is finished stays"):
+        with pytest.raises(OutputError, match="finished items are saved"):
             fill(path, [1])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -88,6 +88,7 @@ ELSEWHERE = {
     *("llava/eval/eval_metrics/evaluate_metrics.py", "grpo_trainer.py"),  # LLaVA-Med's, TRL's
     *("test_qwen2vl_counting_superclevr.py", "test_qwen2vl_geoqa.py"),  # the original's scripts
     *("test_qwen2_5vl_vqa_nothink.py", "_vqa.py", "_vqa_nothink.py"),
+    "inference.py",  # the original's
     "matrix.yaml",  # a user's
 }
 """What docstrings cite that is not ours."""

@@ -23,7 +23,7 @@ from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError, OutputError, StateError
 from medr1.files import clear_temporaries, in_gb, parse_json, prepare_folder, read_text
-from medr1.journal import held, require_unlocked
+from medr1.journal import locked_file, require_unlocked
 from medr1.models import library_versions
 from medr1.train.manifest import checkpoints, newest_checkpoint
 from medr1.train.settings import TrainingSettings
@@ -126,7 +126,7 @@ def locked_run_folder(
     shown = output.is_dir() and any(p for p in output.iterdir() if not p.name.startswith("."))
     if overwrite or output.is_file() or (shown and not (output / RECORD).is_file()):
         prepare_folder(output, overwrite=overwrite)
-    with held(output / LOCK):
+    with locked_file(output / LOCK):
         clear_temporaries(output)
         if run_state.checkpoint is None and (output / RECORD).is_file():
             logger.info("%s: no checkpoint was finished there; beginning again.", output)

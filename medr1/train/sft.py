@@ -21,7 +21,7 @@ from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
 from medr1.models import LoadedModel, control_tokens
-from medr1.prompts import chat_messages, gold_text, plain_text, prompt_format, prompt_name
+from medr1.prompts import chat_messages, ground_truth_text, plain_text, prompt_format, prompt_name
 from medr1.records import Sample
 from medr1.train.inputs import most_tokens, open_images, prepare
 from medr1.train.lengths import rendered, require_room
@@ -139,7 +139,7 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
     found = [
         in_format(
             form,
-            plain_text(gold_text(sample, loaded.info.answer_style), tokens),
+            plain_text(ground_truth_text(sample, loaded.info.answer_style), tokens),
             plain_text(rationale or "", tokens),
         )
         for sample, rationale in zip(samples, rationales, strict=True)

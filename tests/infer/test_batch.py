@@ -187,7 +187,7 @@ def test_a_signal_ends_a_run_within_two_batches_and_it_goes_on(tmp_path, sent, c
     child.send_signal(signal.SIGCONT)
     said, complained = child.communicate(timeout=600)
     assert (child.returncode, said) == (code, "")
-    assert "goes on from there" in complained and "Traceback" not in complained
+    assert "run the same command again" in complained and "Traceback" not in complained
     kept = len(journal.read_bytes().splitlines()) - 1
     assert before <= kept <= before + 2 * 4  # batches
     done = subprocess.run(command("cut.json"), cwd=tmp_path, capture_output=True, text=True)

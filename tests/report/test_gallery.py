@@ -161,5 +161,5 @@ def test_a_folder_is_named_as_it_is_typed(tmp_path, make_item):
 
 
 def test_a_cut_line_ends_with_how_much_was_cut():
-    assert one_line("a b  " * 100, limit=10).endswith("(189 more characters)")
+    assert one_line("a b  " * 100, limit=10).endswith("(389 more characters)")
     assert one_line("a  b") == "a b"

@@ -126,7 +126,7 @@ def test_what_others_wrote_does_nothing(show, attack, hostile_page):
 
 def test_a_hostile_file_makes_an_inert_page(browser, tmp_path, attack):
     """From the file to the page: metadata that is asked for, groups, ids, image and file names."""
-    attack = attack.replace("\ud800", "")  # JSON with half a character is refused before
+    attack = attack.replace("\ud800", "")  # JSON with a lone surrogate is refused before
     from click.testing import CliRunner
 
     from medr1.cli import cli

@@ -15,7 +15,7 @@ from fault_runs import TINY, few_questions, same_run
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import OutputError
-from medr1.journal import held
+from medr1.journal import locked_file
 from medr1.train.begin import LOCK, configuration, require_space
 from medr1.train.manifest import checkpoints, step_of
 from medr1.train.settings import settings_from
@@ -98,7 +98,7 @@ def test_a_folder_of_something_else_is_refused_and_one_at_work_is_locked(finishe
     (tmp_path / "notes.txt").write_text("mine")
     result = medr1(tmp_path)
     assert result.exit_code == 2 and "is not empty" in result.stderr
-    with held(finished / LOCK):
+    with locked_file(finished / LOCK):
         result = medr1(finished, "--overwrite")
     assert result.exit_code == 5 and "being written by another run" in result.stderr
 

@@ -79,7 +79,7 @@ def test_the_help_states_the_default_of_trl(name):
         (("--method", "sft"), "num_generations belongs to --method grpo"),
         (("--max-length", "9"), "max_length belongs to --method sft and means nothing to grpo"),
         (("--max-lenght", "9"), "No such option '--max-lenght'"),
-        (("--prompt", "thnk"), "unknown prompt 'thnk': no such file"),
+        (("--prompt", "thnk"), "unknown prompt 'thnk'"),
         (("--prompt", "bare"), "a prompt without <answer> asks for no format"),
     ],
 )
