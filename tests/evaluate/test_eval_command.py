@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from functools import partial
 
 import pytest
@@ -145,9 +146,9 @@ def test_baseline(tmp_path):
     before = tmp_path / "out" / "summary.json"
     assert evaluate(near, "--baseline", before).returncode == 0
     done = evaluate(worse, "--baseline", before)
-    assert done.returncode == 1 and "below the baseline's interval" in done.stderr
+    assert done.returncode == 1 and "baseline" in done.stderr
     done = evaluate(written(tmp_path / "half.jsonl", rows()[:30]), "--baseline", file)
-    assert done.returncode == 2 and "Run both on the same questions." in done.stderr
+    assert done.returncode == 2 and "same questions" in done.stderr
     done = evaluate(file, "--baseline", before, "--protocol", "strict")
     assert done.returncode == 2 and "--protocol default" in done.stderr
 
@@ -180,7 +181,7 @@ def test_questions_and_columns_from_elsewhere(tmp_path):
     )  # fmt: skip
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(40 / 59)
     assert list(found["groups"]["modality"]) == ["CT", "MRI"]
-    assert "1 items of questions.json have no result here." in found["warnings"]
+    assert any(w.startswith("1 items of questions.json ") for w in found["warnings"])
 
 
 def test_the_training_split_beside_the_questions_is_used(tmp_path):
@@ -200,7 +201,7 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     assert "best blind" in done.stdout and "gain over blind" in done.stdout
     assert "of a training question" not in done.stdout
     done = evaluate(file, "--train-data", data / "test.json", "--metrics", "accuracy")
-    assert "! 60 items have the id, images and question of a training question" in done.stdout
+    assert re.search("^! 60 items have .* of a training question", done.stdout, re.M)
     numbered = [{**row, "id": items[i]["id"]} for i, row in enumerate(training)]
     (data / "train.json").write_text(json.dumps(numbered))  # other pictures, numbered alike
     done = evaluate(file, "--data", data, "--metrics", "accuracy")
@@ -226,7 +227,8 @@ def test_confidence_probabilities_and_samples_are_read_from_any_list(tmp_path):
     words = [{**row, "confidence": "high", "samples": 3, "option_probs": "?"} for row in items]
     found = summary_of(written(tmp_path / "words.jsonl", words), "--group-by", "confidence")
     assert list(found["groups"]["confidence"]) == ["high"]
-    assert "neither option_probs, confidence nor samples" in found["calibration"]["reason"]
+    reason = found["calibration"]["reason"]
+    assert all(key in reason for key in ("option_probs", "confidence", "samples"))
 
 
 def test_what_cannot_be_fitted_is_said(tmp_path):
@@ -236,9 +238,10 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
     others = [{**row, "id": f"h{i}", "image": f"h/{i}.png"} for i, row in enumerate(items)]
     held_out = written(tmp_path / "held.jsonl", others)
     found = summary_of(file, "--calibrate-on", held_out, "--alpha", "0.001")
-    (said,) = (text for text in found["warnings"] if "threshold" in text)
-    assert said.startswith("no referral threshold: no threshold keeps the risk under 0.1")
-    assert "no conformal sets: alpha 0.001 needs at least 999 held-out items." in found["warnings"]
+    (threshold,) = (text for text in found["warnings"] if "threshold" in text)
+    assert "0.1" in threshold
+    (conformal,) = (text for text in found["warnings"] if "conformal" in text)
+    assert "alpha 0.001" in conformal and "999 held-out items" in conformal
     for option in ("--alpha", "--target-risk"):
         done = evaluate(file, option, "0.2")
         assert done.returncode == 2 and f"{option} needs --calibrate-on" in done.stderr
@@ -256,8 +259,8 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
 def test_what_is_no_probability_is_said_and_left_out(tmp_path, unfit):
     items = [{**row, **(unfit if i < 58 else {})} for i, row in enumerate(rows())]
     found = summary_of(written(tmp_path / "r.jsonl", items))
-    assert any("of 58 of 60 items are no probabilities" in text for text in found["warnings"])
-    assert "no probabilities" in found["calibration"]["reason"]
+    assert any("58 of 60 items" in text for text in found["warnings"])
+    assert "probabilities" in found["calibration"]["reason"]
 
 
 def test_a_folder_gives_a_list(tmp_path):

@@ -124,9 +124,8 @@ def test_only_one_of_them_can_be_asked_for():
 def test_the_methods_text_names_them():
     summary = summarize([open_item("lung", "lung"), prediction(tag("yes"), "yes")])
     analysis = "".join(s["text"] for s in methods_text(summary)[2]["segments"])
-    assert "accuracy of closed questions" in analysis and "recall of open questions" in analysis
-    assert "with the answer as it was written, under any protocol" in analysis
-    assert "each order counts only answers with that many words" in analysis
+    assert "closed questions" in analysis and "open questions" in analysis
+    assert "under any protocol" in analysis and "BLEU" in analysis
     bare = {**summary, "metrics": {"accuracy": summary["metrics"]["accuracy"]}}
     assert "Metrics of texts" not in str(methods_text(bare))
 
@@ -153,8 +152,8 @@ def test_why_a_higher_order_is_above_a_lower_one_is_said():
     (note,) = notes
     shares = [f"BLEU-{k} ({100 * v:.1f} %)" for k, v in enumerate(values, 1)]
     assert note.startswith(f"{', '.join(shares[1:])} are above {shares[0]}: ")
-    assert "of 23 items: 23 for k = 1, 3 for k = 2, 3 for k = 3, 3 for k = 4" in note
-    assert "the long answers match better" in note and "smoothing" not in note
+    assert "of 23 items" in note and "23 for k = 1, 3 for k = 2, 3 for k = 3, 3 for k = 4" in note
+    assert "long answers" in note and "smoothing" not in note
     assert note in re.sub(r"\s+", " ", summary_table(summary))
 
 
@@ -163,9 +162,8 @@ def test_where_smoothing_is_the_cause_that_is_said():
     summary, notes = bleu_notes([open_item("liver", "lung")] * 9 + [open_item("a lung", "lung a")])
     assert summary["metrics"]["bleu2"]["value"] > summary["metrics"]["bleu1"]["value"]
     (note,) = notes
-    assert "of 10 items: 10 for k = 1, 1 for k = 2" in note
-    assert "no sequence of 2 words matches" in note and "smoothing" in note
-    assert "match better" not in note
+    assert "of 10 items" in note and "10 for k = 1, 1 for k = 2" in note
+    assert "smoothing" in note and "long answers" not in note
 
 
 def test_nothing_is_said_where_orders_fall():

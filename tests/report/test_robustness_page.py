@@ -1,5 +1,6 @@
 """robustness.html and the table: the numbers of the document, inert, readable on a phone."""
 
+import html
 import re
 import shutil
 from html.parser import HTMLParser
@@ -91,14 +92,13 @@ def test_the_sentences_say_what_was_put_in():
     found = document()
     assert [one["name"] for one in worst_first(found)] == ["contrast", "jpeg", "option_order"]
     first, *others = sentences(found)
-    assert first.startswith("Lower contrast of severity 5 lowers accuracy by 45.0 points (95 % CI ")
-    assert "), p <0.001; the answer" in first
-    assert "the answer changes for 45.0 % of the items." in first
-    assert first.endswith("The mean confidence is then 80.0 %, the accuracy 30.0 %.")
-    (order,) = (text for text in others if text.startswith("Another order of the options"))
-    assert "Asked in 3 ways, 97.5 % of the items get the same answer each time." in order
+    facts = ("contrast", "severity 5", "45.0 points (95 % CI ", "p <0.001", "45.0 % of the items")
+    assert all(fact in first for fact in facts), first
+    assert "80.0 %" in first and "30.0 %" in first  # confidence and accuracy
+    (order,) = (text for text in others if "order of the options" in text)
+    assert "3 ways" in order and "97.5 %" in order
     (jpeg,) = (text for text in others if text.startswith("JPEG"))
-    assert "shows no clear change of accuracy (-2.5 points, 95 % CI " in jpeg
+    assert "no clear change" in jpeg and "-2.5 points, 95 % CI " in jpeg
 
 
 def test_one_verdict_where_an_interval_and_holm_disagree():
@@ -112,10 +112,7 @@ def test_one_verdict_where_an_interval_and_holm_disagree():
     kinds = {one["name"]: one for one in found["perturbations"]}
     (cell,) = kinds["contrast"]["cells"]
     assert cell["difference"]["ci95"][1] < 0 and 0.04 < cell["p_holm"] < 0.06
-    lost, unclear = (
-        "lowers accuracy by 16.7 points (95 % CI ",
-        "no clear change of accuracy (-16.7 ",
-    )
+    lost, unclear = "by 16.7 points (95 % CI ", "(-16.7 "
     for p, significant in ((0.049, True), (0.051, False)):
         cell["p_holm"] = p
         (said,) = (text for text in sentences(found) if text.startswith("Lower contrast"))
@@ -131,14 +128,13 @@ def test_a_severity_whose_loss_is_shown_goes_before_a_larger_one_that_is_not():
     found = document()
     contrast = next(one for one in found["perturbations"] if one["name"] == "contrast")
     contrast["cells"][-1]["p_holm"] = 0.2
-    assert sentences(found)[0].startswith(
-        "Lower contrast of severity 3 lowers accuracy by 22.5 points"
-    )
-    assert "mean confidence is then 80.0 %" in sentences(found)[0]
+    first = sentences(found)[0]
+    assert "contrast of severity 3" in first and "22.5 points" in first
+    assert "confidence" in first and "80.0 %" in first
     for cell in contrast["cells"]:
         cell["p_holm"] = 0.2
-    assert "severity 5 shows no clear change of accuracy (-45.0 points" in sentences(found)[0]
-    assert "mean confidence" not in sentences(found)[0]
+    first = sentences(found)[0]
+    assert "severity 5" in first and "-45.0 points" in first and "confidence" not in first
 
 
 def test_a_modality_is_shaded_where_its_loss_is_shown():
@@ -176,8 +172,8 @@ def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
     assert tags.charts == 2  # of scales alone
     assert len(tags.sources) == 2 * 4  # two kinds, each as it is and at three severities
     assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
-    assert "crop: 3 that ask for a number of things" in page
-    assert "Lower contrast of severity 5 lowers accuracy by 45.0 points" in page
+    assert "crop: 3 that ask for" in page
+    assert html.escape(sentences(found)[0]) in " ".join(page.split())
     (curve, *_) = re.findall(r'<polyline class="curve" points="([^"]*)"', page)
     points = [tuple(map(float, point.split(","))) for point in curve.split()]
     heights = [y for _, y in points]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -68,11 +69,11 @@ def test_summary_table_says_everything():
     assert lines[accuracy + 1].split() == ["chance", "25.0", "%"]
     assert "best blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
     assert "gain over blind" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
-    assert "on items that need an image" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
+    assert "need an image" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
     for name in document["metrics"]:
         assert any(line.startswith(f"{name} ") for line in lines)
-    assert "no item has a number as its ground truth" in table
-    assert "accuracy by modality" in table and "mean of the groups" in table
+    assert re.search("^counting_accuracy .*no item", table, re.M)
+    assert "accuracy by modality" in table and "mean of" in table
     assert "! 1 of 20 items failed" in table
     assert "\x1b" not in table
 

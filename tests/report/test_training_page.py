@@ -103,7 +103,7 @@ def test_the_cause_that_most_alarms_name_stands_first(tmp_path):
     alarms = [{**ALARM, "cause": cause} for cause in causes]
     folder = folder_of(tmp_path, [entry(step) for step in range(1, 61)], alarms=alarms)
     text = text_of(write_training_page(folder).read_text())
-    assert "Most likely cause: too large updates (the first cause of 2 of 3 alarms)." in text
+    assert re.search(r"Most likely cause: too large updates.*2 of 3 alarms", text)
     assert text.index("Most likely cause") < text.index("Step 41.")
 
 
@@ -123,8 +123,8 @@ def test_a_run_that_ended_early_says_why(tmp_path):
         file.write('{"step": 8, "rew')  # killed while it wrote
     stopped = NonFiniteError("the loss is nan in step 8 (items 'a').")
     text = text_of(write_training_page(folder, stopped_by=stopped).read_text())
-    assert "7 of 60 steps; the run ended early." in text
-    assert "The loss is nan in step 8 (items 'a')." in text
+    assert "7 of 60 steps" in text and "ended early" in text
+    assert "nan in step 8 (items 'a')" in text
     text = text_of(write_training_page(folder, stopped_by=KeyError("x")).read_text())
     assert "KeyError: 'x'" in text
 

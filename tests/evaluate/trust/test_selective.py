@@ -219,6 +219,6 @@ def test_without_held_out_results_there_is_a_curve_and_a_sentence():
     assert "--calibrate-on" in found["conformal"]["reason"]
     hopeless = judge_all(items(*options_stream(1, 60, 50.0)), QUICK)
     reason = selective(hopeless, hopeless, SelectiveConfig(0.01))["referral"]["reason"]
-    assert "no threshold keeps the risk under 0.01" in reason
+    assert "0.01" in reason
     few = [prediction(tag("A"), "A", options=OPTIONS) for _ in range(60)]
     assert "fewer than 50" in selective(judge_all(few))["reason"]
