@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import medr1
-from medr1.data.burned_in import suspected
+from medr1.data.burned_in import burned_in_reason
 from medr1.data.layout import Picture, domain_folders, place_pictures, write_split
 from medr1.data.pictures import Job, make_pictures
 from medr1.data.sources import Source, open_questions
@@ -364,7 +364,7 @@ def _counts(
     counts |= {split: splits[split] for split in SPLITS if splits[split]}
     counts["by"] = count_table((item.sample, item.split) for item, _ in kept)
     notes_of = {pictures[index].target: entry.get("notes", ()) for index, entry in made.items()}
-    suspects = Counter(suspected(item.sample, notes_of[to.target]) for item, to in kept)
+    suspects = Counter(burned_in_reason(item.sample, notes_of[to.target]) for item, to in kept)
     suspects.pop(None, None)
     found = {"image_notes": notes, "burned_in": suspects}
     return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in found.items()}}
