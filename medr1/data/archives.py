@@ -159,7 +159,7 @@ class _MemberChecks:
         """Count a member of any kind, also a folder."""
         self.entries += 1
         if self.entries > MAX_ENTRIES:
-            raise InputError(f"{self.path} holds more than {MAX_ENTRIES:,} members. Split it.")
+            raise InputError(f"{self.path} has more than {MAX_ENTRIES:,} members. Split it.")
 
     def add_file(self, name: str, size: int, packed: int | None) -> None:
         """Add a regular file, or refuse the archive because of it.

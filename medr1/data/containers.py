@@ -37,7 +37,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """A marker in the compressed pixels of a JPEG that begins a segment. An escaped 0xFF, a restart
 marker or a fill byte begins none."""
 _ORIENTATION, _NUM_IMAGES, _SUBDIRECTORIES = 0x112, 0xB001, (330, 34665, 34853, 40965)
-"""Tags of EXIF, MPF and TIFF."""
+"""Tags of EXIF, MPF and TIFF; the last four are directories: TIFF, EXIF, GPS, interoperability."""
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF's code of a type -> bytes of one value."""
@@ -153,6 +153,7 @@ def _png(file: IO[bytes], complete: bool) -> Container:
                 raise SyntaxError("a palette of more than 256 colours")
             parts.append(struct.pack(">I", length) + name + content + file_crc(name, content))
         elif name == b"IDAT" and (not data or previous == b"IDAT"):
+            # The pixels are in consecutive chunks; one after another chunk is no part of them.
             data.append((start, length))
         elif name == b"eXIf":
             exif = exif or content
@@ -169,6 +170,8 @@ def _png(file: IO[bytes], complete: bool) -> Container:
     # Even pixels that cannot be compressed are packed in little more than their own bytes.
     if complete and total > 1024**2 + 5 * inflated // 4:
         raise LimitExceeded("a PNG with more data than its pixels need")
+    # All IDAT chunks become one chunk. Their checksums were checked above, and Pillow does not
+    # check that of the one chunk, so it is 0.
     tail = b"\0\0\0\0" + struct.pack(">I", 0) + b"IEND" + file_crc(b"IEND", b"")
     stream = _JoinedParts(file, [*parts, struct.pack(">I", total) + b"IDAT", *data, tail])
     buffered = io.BufferedReader(stream, _BLOCK)
@@ -197,6 +200,7 @@ def _png_bytes(header: bytes | tuple[int, int]) -> int:
     assert isinstance(header, bytes)
     width, height, depth, kind = struct.unpack(">IIBB", header[8:18])
     channels = {2: 3, 4: 2, 6: 4}.get(kind, 1)
+    # 2 bytes more per row: the filter's code, and the last byte, which may not be full.
     return int(height * (width * depth * channels // 8 + 2))
 
 
@@ -225,7 +229,7 @@ def _jpeg(file: IO[bytes], complete: bool) -> Container:
             raise SyntaxError("arithmetic coding")
         if code in (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7):
             values_per_pixel, progressive = _values_per_pixel(content), code in (0xC2, 0xC6)
-        # 0xE1 to 0xEF and 0xFE are metadata; the decoder needs 0xEE, the kind of colours.
+        # 0xE1 to 0xEF and 0xFE are metadata. Of these the decoder needs 0xEE, the colour space.
         if not (0xE0 < code <= 0xEF or code == 0xFE) or code == 0xEE:
             header += struct.pack(">BBH", 0xFF, code, length) + content
     start = file.tell() - 2
@@ -245,7 +249,7 @@ def _segment_code(file: IO[bytes]) -> int:
             (code,) = _unpack("B", file.read(1))
             if code == 0xFF:
                 file.seek(-1, os.SEEK_CUR)
-            elif code > 0x01 and not 0xD0 <= code <= 0xD8:
+            elif code > 0x01 and not 0xD0 <= code <= 0xD8:  # the others have no content
                 return int(code)
     raise SyntaxError("no marker where a segment should begin")
 
@@ -278,7 +282,7 @@ def _next_marker(file: IO[bytes]) -> int | None:
         if match := _MARKER.search(block):
             file.seek(match.end() - len(block), os.SEEK_CUR)
             return block[match.end() - 1]
-        if len(block) > 1 and block.endswith(b"\xff"):
+        if len(block) > 1 and block.endswith(b"\xff"):  # a marker across two blocks
             file.seek(-1, os.SEEK_CUR)
     return None
 
@@ -327,6 +331,7 @@ def tiff_scans(file: IO[bytes], tags: Any) -> float:
     Raises:
         SyntaxError: Strips share their bytes; a few bytes could then be decoded thousands of times.
     """
+    # 259 is the compression, 279 and 325 the bytes, 273 and 324 the offsets of strips and tiles.
     if tags.get(259) not in (6, 7):
         return 1.0
     size, scans, last = file.seek(0, os.SEEK_END), 0, b""
@@ -345,6 +350,8 @@ def tiff_work(tags: Any) -> tuple[int, int, int]:
         (pixels, including those of tiles beyond the edges; bytes of all pixels once inflated;
         bytes of the largest strip or tile, compressed and inflated together).
     """
+    # 256 and 257 are width and height of the image, 322 and 323 of a tile; 278 is the rows of a
+    # strip, 258 the bits of a value, 277 the values of a pixel, 279 and 325 the bytes of the parts.
     width, height = _integer(tags, 256), _integer(tags, 257)
     across, down = (
         _integer(tags, 322) or width,
@@ -374,13 +381,13 @@ def _webp(file: IO[bytes], complete: bool) -> Container:
     """Read width and height from the first chunk, and the orientation from EXIF."""
     head = file.read(30)
     kind, size, orientation = head[12:16], None, 0
-    if kind == b"VP8 ":
+    if kind == b"VP8 ":  # lossy
         width, height = _unpack("<26xHH", head)
         size = width & 0x3FFF, height & 0x3FFF
-    elif kind == b"VP8L":
+    elif kind == b"VP8L":  # lossless
         (bits,) = _unpack("<21xI5x", head)
         size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8X":
+    elif kind == b"VP8X":  # with further chunks, such as EXIF
         low, high = _unpack("<22xII", head)
         size = (low >> 16 | (high & 0xFF) << 16) + 1, (high >> 8) + 1
     else:
@@ -414,3 +421,4 @@ _READERS: dict[bytes, Callable[[IO[bytes], bool], Container]] = {
     b"MM": _tiff,
     b"RIFF": _webp,
 }
+"""First bytes of a file -> the reader of that format."""

@@ -98,8 +98,7 @@ def _windowed(image: Image.Image, kind: str, label: str) -> tuple[Image.Image, l
     low, high, finite = _range(image)
     if not finite:
         raise ItemError(
-            "image_unreadable",
-            f"image {label}: no pixel is a finite number; export it again.",
+            "image_unreadable", f"image {label}: no pixel is a finite number; export it again."
         )
     if low == high:
         notes.append(f"constant {low:.9g} ({kind}) shown black")
@@ -112,6 +111,7 @@ def _windowed(image: Image.Image, kind: str, label: str) -> tuple[Image.Image, l
         notes.append("white_is_zero_inverted")
     transparent_level = image.info.get("transparency")
     grey, has_transparent = Image.new("L", image.size), False
+    # Many pixels share the few 16-bit values, so the result of each value is computed once.
     table = _levels(np.arange(low, high + 1), low, high) if kind == "16-bit" else None
     for top, values in _strips(image):
         if table is None:
@@ -135,7 +135,7 @@ def _levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     share = values.astype(np.float64)
     share -= low
     share /= high - low
-    if not np.isfinite(share.sum()):
+    if not np.isfinite(share.sum()):  # as soon as one value is not finite
         np.nan_to_num(share, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
     share *= 255
     return np.rint(share, out=share).astype(np.uint8)
