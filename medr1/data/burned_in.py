@@ -17,9 +17,9 @@ from medr1.records import Sample
 _NOTE = "header_says_"
 """How the notes of `header_notes` begin."""
 _KEYS = re.compile(r"modality|conversion|sop.?class|burned.?in|image.?type|capture", re.IGNORECASE)
-"""Metadata keys whose values are looked at."""
+"""Metadata keys whose values are searched."""
 _STATED = re.compile(r"burned.?in.?annotation\W+(yes|true|1|no|false|0)\b", re.IGNORECASE)
-"""The statement of DICOM's attribute BurnedInAnnotation, whether there is text."""
+"""DICOM's attribute BurnedInAnnotation, which states whether there is text."""
 _REASONS = {
     "ultrasound": re.compile(
         r"ultraso(?:und|nic)|ultrasonogra|sonogra|doppler|echocardiogra|modality\W+us\b"

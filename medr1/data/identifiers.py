@@ -77,7 +77,7 @@ def replace_identifiers(text: str, replacements: Mapping[str, str]) -> str:
 
     Upper and lower case are the same. A value of three characters is replaced only if no letter or
     digit is next to it. A value of one or two characters stays: it does not identify anybody, and
-    it occurs in most texts by chance.
+    it may occur in any text by chance.
 
     Args:
         text: The text to clean.

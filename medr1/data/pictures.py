@@ -1,4 +1,7 @@
-"""Resize images in several processes: files are read in this one, and decoded in the others."""
+"""Resize images in several processes.
+
+Files in an archive are read in the process that starts the others.
+"""
 
 from __future__ import annotations
 
