@@ -91,12 +91,12 @@ def write_converted(
         ItemErrorsOverBudget: More items than --max-errors could not be written.
     """
     from medr1.data.convert import convert as run
-    from medr1.data.convert import moved_images, said_of
+    from medr1.data.convert import dropped_warning, moved_images_warning
 
     conversion = run(questions, output, options["spelling"], overwrite=options["overwrite"])
     for sentence in (
-        said_of(conversion.dropped, options["spelling"], output),
-        moved_images(questions, output, questions.samples),
+        dropped_warning(conversion.dropped, options["spelling"], output),
+        moved_images_warning(questions, output, questions.samples),
     ):
         if sentence:
             logger.warning("%s", sentence)

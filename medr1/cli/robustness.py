@@ -262,7 +262,7 @@ def _log_estimated_time(
 
 def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
     """Write robustness.json and robustness.html from results.json, and print the table."""
-    from medr1.data.burned_in import suspected, warning
+    from medr1.data.burned_in import burned_in_reason, warning
     from medr1.evaluate.results import read_results
     from medr1.evaluate.trust.robustness import robustness as robustness_of
     from medr1.files import to_json, write_atomic
@@ -282,7 +282,7 @@ def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) ->
         planned.clean, planned.questions.image_root.path, planned.severities, seed=settings.seed
     )
     page = output.with_name("robustness.html")
-    reasons = (suspected(p.sample, p.image_notes) for p in results.predictions)
+    reasons = (burned_in_reason(p.sample, p.image_notes) for p in results.predictions)
     text = (
         warning(reasons, "questions, of which one is shown with its image,") if thumbnails else None
     )

@@ -1,1 +1,1 @@
-"""From files to samples: readers, the safe image loader, splits, audits, the embedded data."""
+"""Read questions and images from files, check, split and convert them; the embedded data set."""

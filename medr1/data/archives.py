@@ -1,8 +1,9 @@
-"""Files out of an archive or a folder, one after the other: nothing is ever unpacked.
+"""Read files from an archive (zip, tar, tar.gz) or a folder, one at a time.
 
-A zip, tar or tar.gz is judged whole by its list of members before any content is read, and a
-member's content goes to memory only. So no name in it can lead anywhere, and what it unpacks to is
-bounded three times: by member, in all, and by ratio.
+An archive is never unpacked to disk, so no name in it can lead out of a folder: the content of a
+member only goes to memory. All members are checked before any content is read, and an archive with
+one bad member is refused as a whole. The unpacked size has three limits: of one member, of all
+members, and as a multiple of the packed size.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from medr1.errors import InputError, ItemError
 from medr1.files import open_file
 
 MAX_ENTRIES = 2_000_000
+"""Most members of an archive."""
 MAX_TOTAL = 512 * 1024**3
-"""Bytes of all members; OmniMedVQA has 11 GB."""
+"""Most bytes of all members together, unpacked; OmniMedVQA has 11 GB."""
 MAX_MEMBER = 256 * 1024**2
+"""Most bytes of one member, unpacked."""
 MAX_RATIO = 200
-"""Unpacked bytes for a packed one; deflate reaches 1,032, pictures and JSON below 30."""
+"""Most unpacked bytes per packed byte: deflate can reach 1,032, images and JSON stay below 30."""
 MAX_HEAD = 1024**2
-"""Bytes that a tar may spend on one member's name and attributes, which are read into memory."""
+"""Most bytes of one member's name and attributes in a tar, which are read into memory."""
 RATIO_FROM = 8 * 1024**2
-"""A member, or all of them, below this size may have any ratio: they can do no harm."""
+"""Bytes up to which a member, or all members together, may have any ratio: so little is safe."""
 
 _DAMAGED = (
     tarfile.TarError,
@@ -45,28 +48,28 @@ _DAMAGED = (
     ValueError,
     struct.error,
 )
-"""What the standard library raises on archives that are damaged, encrypted or of a new method."""
+"""What the standard library raises if an archive is damaged, encrypted or of an unknown method."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Files below a folder, by their names relative to it."""
+    """The files below a folder; a name is a path relative to the folder."""
 
     path: Path
     closed: bool = True
-    """Whether a name that is absolute has to lie below it too."""
+    """Whether a file with an absolute name also has to be below the folder."""
 
     def names(self) -> list[str]:
-        """Every regular file's name with forward slashes, sorted."""
-        found = []
+        """The names of all files, with forward slashes, sorted."""
+        names = []
         for folder, _, files in os.walk(self.path):
             inside = os.path.relpath(folder, self.path)
-            found += [os.path.normpath(os.path.join(inside, name)) for name in files]
-        return sorted(name.replace(os.sep, "/") for name in found)
+            names += [os.path.normpath(os.path.join(inside, name)) for name in files]
+        return sorted(name.replace(os.sep, "/") for name in names)
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, Path | ItemError]]:
-        """(name, where it lies) of each wanted file; why not, where it may not be read."""
-        for name in wanted:
+    def read(self, names: Collection[str]) -> Iterator[tuple[str, Path | ItemError]]:
+        """(name, path) of each of the files; an ItemError in place of a forbidden path."""
+        for name in names:
             try:
                 yield name, resolve_image(name, ImageRoot(self.path, self.closed))
             except ItemError as error:
@@ -75,25 +78,29 @@ class Folder:
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip, tar or tar.gz whose list of members was found harmless."""
+    """A zip, tar or tar.gz whose members have passed all checks (`open_source`)."""
 
     path: Path
     members: Mapping[str, int]
-    """Name -> bytes, of the regular files."""
+    """Name of each regular file -> its unpacked size in bytes."""
 
     def names(self) -> list[str]:
-        """Every file's name, sorted."""
+        """The names of all files, sorted."""
         return sorted(self.members)
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ItemError]]:
-        """(name, content) of each wanted member, in the archive's order, one in memory at a time.
+    def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes | ItemError]]:
+        """(name, content) of each of the files, in the order of the archive.
 
-        What is not there comes first, as an ItemError; a member that is damaged is one too.
+        Only one content is in memory at a time. A file that is missing or damaged has an ItemError
+        in place of its content; the missing ones come first.
+
+        Raises:
+            InputError: The archive itself is damaged.
         """
-        for name in wanted:
+        for name in names:
             if name not in self.members:
                 yield name, ItemError("image_missing", f"{name!r} is not in {self.path.name}.")
-        present = {name for name in wanted if name in self.members}
+        present = {name for name in names if name in self.members}
         try:
             read = _read_zip if _is_zip(self.path) else _read_tar
             yield from read(self.path, present)
@@ -102,22 +109,26 @@ class Archive:
 
 
 def open_source(path: Path) -> Folder | Archive:
-    """The files of a folder or an archive; InputError for an archive that is not to be trusted."""
+    """Open a folder or an archive, and check all members of an archive.
+
+    Raises:
+        InputError: The archive cannot be read, is damaged, or has a member that may do harm.
+    """
     if path.is_dir():
         return Folder(path)
     open_file(path).close()
     try:
-        listed = _list_zip(path) if _is_zip(path) else _list_tar(path)
+        members = _list_zip(path) if _is_zip(path) else _list_tar(path)
     except InputError:
         raise
     except _DAMAGED as error:
         raise _damaged(path, error) from None
-    _refuse_below_files(path, listed)
-    return Archive(path, listed)
+    _refuse_below_files(path, members)
+    return Archive(path, members)
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is meant as an archive, by its name."""
+    """Whether the name of a file ends like that of an archive."""
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
 
 
@@ -127,16 +138,16 @@ def _is_zip(path: Path) -> bool:
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:
-    said = " ".join(str(error).split())[:120] or type(error).__name__
-    return InputError(f"{path} cannot be read as an archive ({said!r}). Download it again.")
+    detail = " ".join(str(error).split())[:120] or type(error).__name__
+    return InputError(f"{path} cannot be read as an archive ({detail!r}). Download it again.")
 
 
 def _refused(path: Path, name: str, why: str) -> InputError:
     return InputError(f"{path}: the member {name[:100]!r} {why}. Nothing was unpacked.")
 
 
-class _Caps:
-    """What the members seen so far come to."""
+class _MemberChecks:
+    """Checks the members of an archive one after the other, and adds up their sizes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,17 +155,20 @@ class _Caps:
         self.members: dict[str, int] = {}
         self.entries = self.total = 0
 
-    def entry(self) -> None:
-        """Count a member of any kind."""
+    def count_entry(self) -> None:
+        """Count a member of any kind, also a folder."""
         self.entries += 1
         if self.entries > MAX_ENTRIES:
-            raise InputError(f"{self.path} holds more than {MAX_ENTRIES:,} members. Split it.")
+            raise InputError(f"{self.path} has more than {MAX_ENTRIES:,} members. Split it.")
 
-    def file(self, name: str, size: int, packed: int | None) -> None:
-        """Take a regular file in, or refuse the archive for it."""
-        name = self.name(name)
+    def add_file(self, name: str, size: int, packed: int | None) -> None:
+        """Add a regular file, or refuse the archive because of it.
+
+        `size` and `packed` are in bytes; None if the archive does not have the packed size.
+        """
+        name = self.plain_name(name)
         if name in self.members:
-            raise _refused(self.path, name, "stands in it twice")
+            raise _refused(self.path, name, "is in it twice")
         if not 0 <= size <= MAX_MEMBER:
             raise _refused(self.path, name, f"has more than {MAX_MEMBER >> 20} MB")
         if packed is not None and size > RATIO_FROM and size > MAX_RATIO * max(packed, 1):
@@ -163,11 +177,13 @@ class _Caps:
         if self.total > MAX_TOTAL:
             raise InputError(f"{self.path} unpacks to more than {MAX_TOTAL >> 30} GB. Split it.")
         if self.total > RATIO_FROM and self.total > MAX_RATIO * self.size:
-            raise _refused(self.path, name, f"makes it unpack to over {MAX_RATIO} times its size")
+            raise _refused(
+                self.path, name, f"makes the archive unpack to over {MAX_RATIO} times its size"
+            )
         self.members[name] = size
 
-    def name(self, name: str) -> str:
-        """The name without a leading "./"; refused where it leads elsewhere or is not text."""
+    def plain_name(self, name: str) -> str:
+        """The name without a leading "./"; refused if it leads out of a folder or is not text."""
         try:
             name.encode()
         except UnicodeEncodeError:
@@ -181,15 +197,15 @@ class _Caps:
         if ".." in parts:
             raise _refused(self.path, name, "leads out of the archive")
         if name and ("" in parts or "." in parts):
-            raise _refused(self.path, name, "has a name that is no plain path")
+            raise _refused(self.path, name, "has an empty or '.' part in its path")
         return name
 
 
 def _list_zip(path: Path) -> dict[str, int]:
-    caps = _Caps(path)
+    checks = _MemberChecks(path)
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
-            caps.entry()
+            checks.count_entry()
             name = _zip_name(info)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
@@ -197,32 +213,32 @@ def _list_zip(path: Path) -> dict[str, int]:
             if info.flag_bits & 1:
                 raise _refused(path, name, "is encrypted")
             if name.endswith("/"):
-                caps.name(name)
+                checks.plain_name(name)
             else:
-                caps.file(name, info.file_size, info.compress_size)
-    return caps.members
+                checks.add_file(name, info.file_size, info.compress_size)
+    return checks.members
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """The name as it was written; some programs write UTF-8 and do not say so."""
-    name = info.orig_filename  # `filename` is cut at a NUL
+    """The name of a member; some programs write UTF-8 without the flag that says so."""
+    name = info.orig_filename  # `filename` is cut off at a NUL character
     if info.flag_bits & 0x800 or name.isascii():
         return name
     return name.encode("cp437").decode("utf-8", "surrogateescape")
 
 
-class _Bounded(io.RawIOBase):
-    """A tar's bytes, of which not more than `most` are read at once.
+class _LimitedReads(io.RawIOBase):
+    """The bytes of a tar, of which at most `max_bytes` can be read at once.
 
-    tarfile reads a name as long as the tar says it is.
+    tarfile would read a name of any length that the tar states, such as gigabytes.
     """
 
-    def __init__(self, file: gzip.GzipFile | io.BufferedReader, most: int) -> None:
+    def __init__(self, file: gzip.GzipFile | io.BufferedReader, max_bytes: int) -> None:
         self.file = file
-        self.most = most
+        self.max_bytes = max_bytes
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= self.most:
+        if not 0 <= size <= self.max_bytes:
             raise tarfile.ReadError(f"a member's name or attributes of {size:,} bytes")
         return self.file.read(size)
 
@@ -233,48 +249,48 @@ class _Bounded(io.RawIOBase):
         return self.file.tell()
 
 
-def _tar_members(path: Path, most: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """(the tar, a member) one after the other, in bounded memory."""
+def _tar_members(path: Path, max_bytes: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """(the tar, a member) for each member, in little memory; `max_bytes` is the limit of a read."""
     with open_file(path) as packed:
-        zipped = packed.read(2) == b"\x1f\x8b"
+        is_gzip = packed.read(2) == b"\x1f\x8b"
         packed.seek(0)
-        stream = _Bounded(gzip.GzipFile(fileobj=packed) if zipped else packed, most)
-        # "surrogateescape" also stops tarfile from guessing at names that are not UTF-8
+        stream = _LimitedReads(gzip.GzipFile(fileobj=packed) if is_gzip else packed, max_bytes)
+        # "surrogateescape" also stops tarfile from guessing the encoding of names not in UTF-8.
         with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as file:
             while (info := file.next()) is not None:
                 yield file, info
-                file.members = []  # type: ignore[attr-defined]  # it would keep a million
+                file.members = []  # type: ignore[attr-defined]  # else it collects them all
 
 
 def _list_tar(path: Path) -> dict[str, int]:
-    caps = _Caps(path)
+    checks = _MemberChecks(path)
     for _, info in _tar_members(path, MAX_HEAD):
-        caps.entry()
+        checks.count_entry()
         if info.isdir():
-            caps.name("" if info.name == "." else info.name)
+            checks.plain_name("" if info.name == "." else info.name)
             continue
         if not info.isreg() or info.issparse():
             raise _refused(path, info.name, "is a link or a device, not a file")
-        caps.file(info.name, info.size, None)
-        tarfile.data_filter(info, str(path.parent))  # the standard library's own judgement
-    return caps.members
+        checks.add_file(info.name, info.size, None)
+        tarfile.data_filter(info, str(path.parent))  # the standard library's own checks
+    return checks.members
 
 
 def _refuse_below_files(path: Path, members: Mapping[str, int]) -> None:
-    """Refuse a file that lies below another file."""
+    """Refuse a file whose path treats another file as a folder: "a.png" and "a.png/b.png"."""
     for name in members:
-        above = name
-        while "/" in above:
-            above = above.rpartition("/")[0]
-            if above in members:
-                raise _refused(path, name, "lies below another file")
+        parent = name
+        while "/" in parent:
+            parent = parent.rpartition("/")[0]
+            if parent in members:
+                raise _refused(path, name, "is below another file, which is no folder")
 
 
-def _read_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ItemError]]:
+def _read_zip(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes | ItemError]]:
     with zipfile.ZipFile(path) as file:
         for info in sorted(file.infolist(), key=lambda info: info.header_offset):
             name = _zip_name(info).removeprefix("./")
-            if name in wanted:
+            if name in names:
                 try:
                     with file.open(info) as stream:
                         content: bytes | ItemError = stream.read(info.file_size + 1)
@@ -283,14 +299,14 @@ def _read_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
                 yield name, content
 
 
-def _read_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ItemError]]:
+def _read_tar(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes | ItemError]]:
     for file, info in _tar_members(path, MAX_MEMBER):
         name = info.name.removeprefix("./")
-        if info.isreg() and name in wanted:
+        if info.isreg() and name in names:
             stream = file.extractfile(info)
             yield name, stream.read() if stream else b""
 
 
 def _damaged_member(name: str, path: Path, error: BaseException) -> ItemError:
-    said = " ".join(str(error).split())[:80] or type(error).__name__
-    return ItemError("image_unreadable", f"{name!r} in {path.name} is damaged ({said!r}).")
+    detail = " ".join(str(error).split())[:80] or type(error).__name__
+    return ItemError("image_unreadable", f"{name!r} in {path.name} is damaged ({detail!r}).")

@@ -1,10 +1,10 @@
-"""The structure of an image file, read before a decoder sees the file.
+"""Read the structure of an image file, and refuse a harmful one, before it is decoded.
 
-How much time and memory a file takes is for its author to choose: thousands of markers, text that
-inflates, directories that point at the same bytes again and again, scans over the same pixels. Each
-reader here walks one format in bounded time and memory and refuses what goes too far. It verifies
-what a format lets one verify, the checksums of PNG, and leaves out all metadata of PNG and JPEG:
-the decoder gets what the pixels need.
+The author of a file can make its decoding take any time and memory: with thousands of markers,
+compressed texts that become huge, directories that repeat the same bytes, or many scans over the
+same pixels. For each format there is a reader here that needs little time and memory itself, and
+refuses a file beyond the limits below. It also checks the checksums of PNG, the only format that
+has them. The decoder gets PNG and JPEG without their metadata, only what the pixels need.
 """
 
 from __future__ import annotations
@@ -21,51 +21,55 @@ from typing import IO, Any
 from medr1.data.exif import MAX_TEXT, MAX_TEXTS, exif_number, exif_texts
 
 MAX_PARTS = 65_536
-"""Chunks of a PNG; libpng writes one for 8 KB, so that 30 megapixels have about 15,000."""
+"""Most chunks of a PNG; libpng writes one per 8 KB, so 30 megapixels have about 15,000."""
 MAX_SEGMENTS = 4_096
-"""Segments of a JPEG with their scans; an ICC profile has up to 255."""
+"""Most segments of a JPEG, including its scans; an ICC profile alone has up to 255."""
 MAX_HEADER = 16 * 1024**2
-"""Bytes of a JPEG before its first scan, and of all values in the directories of a TIFF."""
+"""Most bytes of a JPEG before its first scan, and of all values in the directories of a TIFF."""
 MAX_ENTRIES = 1_024
-"""Entries of the directories of a TIFF; one with every standard tag has about a hundred."""
+"""Most entries in the directories of a TIFF; a file with all standard tags has about a hundred."""
 MAX_VALUES = 131_072
-"""Numbers under one tag of a TIFF: 30 megapixels in tiles of 16 x 16 pixels have 117,188 tiles."""
+"""Most numbers of one tag of a TIFF: 30 megapixels in tiles of 16 x 16 pixels are 117,188 tiles."""
 
 _BLOCK = 1 << 16
+"""Bytes that are read at once."""
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-"""In entropy-coded data: no stuffed byte, no restart marker and no filling."""
-_ORIENTATION, _N_PICTURES, _SUBDIRECTORIES = 0x112, 0xB001, (330, 34665, 34853, 40965)
+"""A marker in the compressed pixels of a JPEG that begins a segment. An escaped 0xFF, a restart
+marker or a fill byte begins none."""
+_ORIENTATION, _NUM_IMAGES, _SUBDIRECTORIES = 0x112, 0xB001, (330, 34665, 34853, 40965)
+"""Tags of EXIF, MPF and TIFF; the last four are directories: TIFF, EXIF, GPS, interoperability."""
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
+"""TIFF's code of a type -> bytes of one value."""
 
 
-class TooMuch(ValueError):
-    """A file asks for more work than any picture needs."""
+class LimitExceeded(ValueError):
+    """Decoding a file would take more time or memory than any real image needs."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a file holds."""
+    """The structure of one image file, as far as decoding needs it."""
 
     stream: IO[bytes]
-    """What the decoder reads."""
+    """The bytes that the decoder reads."""
     size: tuple[int, int] | None = None
-    """Width and height, where the decoder takes memory for them as soon as it opens the file."""
+    """Width and height in pixels; None unless the decoder needs memory for them on opening."""
     orientation: int = 0
-    """The EXIF tag; 0 where there is none, or where the decoder applies it (TIFF)."""
-    pictures: int = 1
-    scans: int = 1
-    """Passes over the pixels of a JPEG; two at least where it is progressive."""
-    raw: int = 0
-    """Bytes that have to be inflated, where they are packed losslessly."""
-    samples: float = 3.0
-    """Values that a JPEG stores for each pixel: 1 for grey, 1.5 for colour at half its size."""
+    """The EXIF orientation, 1 to 8; 0 if there is none, or if the decoder applies it (TIFF)."""
+    num_images: int = 1
+    num_scans: int = 1
+    """Number of passes over the pixels of a JPEG; at least two if it is progressive."""
+    inflated_bytes: int = 0
+    """Bytes of the pixels of a PNG once inflated; 0 for other formats."""
+    values_per_pixel: float = 3.0
+    """Values that a JPEG stores per pixel: 1 for grey, 1.5 if colour has half the resolution."""
     texts: tuple[str, ...] = ()
-    """Texts of PNG's and JPEG's metadata with their names: "Modality: US"."""
+    """The texts of a PNG's or JPEG's metadata, each after its name: "Modality: US"."""
 
 
-class _Parts(io.RawIOBase):
-    """One file made of bytes and of stretches (start, length) of another file."""
+class _JoinedParts(io.RawIOBase):
+    """A file that consists of bytes and of sections (start, length) of another file, in order."""
 
     def __init__(self, file: IO[bytes], parts: list[bytes | tuple[int, int]]) -> None:
         self.file = file
@@ -74,7 +78,7 @@ class _Parts(io.RawIOBase):
         for part in parts:
             length = len(part) if isinstance(part, bytes) else part[1]
             self.ends.append((self.ends[-1] if self.ends else 0) + length)
-        self.place = self.part = 0
+        self.position = self.part = 0
 
     def readable(self) -> bool:
         return True
@@ -83,54 +87,64 @@ class _Parts(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self.place = max(0, offset + (0, self.place, self.ends[-1])[whence])
+        self.position = max(0, offset + (0, self.position, self.ends[-1])[whence])
         self.part = 0
-        return self.place
+        return self.position
 
     def readinto(self, buffer: Any) -> int:
-        while self.part < len(self.parts) and self.ends[self.part] <= self.place:
+        while self.part < len(self.parts) and self.ends[self.part] <= self.position:
             self.part += 1
         if self.part == len(self.parts):
             return 0
         part, start = self.parts[self.part], self.ends[self.part - 1] if self.part else 0
-        inside, most = self.place - start, min(len(buffer), self.ends[self.part] - self.place)
+        skip, count = self.position - start, min(len(buffer), self.ends[self.part] - self.position)
         if isinstance(part, bytes):
-            data = part[inside : inside + most]
+            data = part[skip : skip + count]
         else:
-            self.file.seek(part[0] + inside)
-            data = self.file.read(most)
+            self.file.seek(part[0] + skip)
+            data = self.file.read(count)
         buffer[: len(data)] = data
-        self.place += len(data)
+        self.position += len(data)
         return len(data)
 
 
-def read_container(file: IO[bytes], head: bytes, *, whole: bool = True) -> Container:
-    """The file that begins with `head`; without `whole`, only as far as its width and height need.
+def read_container(file: IO[bytes], head: bytes, *, complete: bool = True) -> Container:
+    """Read the structure of an image file, and check it against the limits.
 
-    Raises TooMuch, or SyntaxError where the file is damaged.
+    Args:
+        file: The image file, open for reading.
+        head: The first bytes of the file, which tell its format.
+        complete: Whether to read all of the structure, or only the part before the pixels.
+
+    Returns:
+        The structure; for a format without a reader here (BMP), only the file itself.
+
+    Raises:
+        LimitExceeded: Decoding the file would take too much time or memory.
+        SyntaxError: The file is damaged.
     """
     file.seek(0)
     reader = next((reader for magic, reader in _READERS.items() if head.startswith(magic)), None)
-    return reader(file, whole) if reader else Container(file)
+    return reader(file, complete) if reader else Container(file)
 
 
 # --- PNG --------------------------------------------------------------------------------------
 
 
-def _png(file: IO[bytes], whole: bool) -> Container:
-    """Every chunk with its checksum; the decoder gets the pixels and what they mean."""
+def _png(file: IO[bytes], complete: bool) -> Container:
+    """Check all chunks and their checksums; the decoder gets header, palette and pixels only."""
     parts: list[bytes | tuple[int, int]] = [file.read(8)]
     data: list[bytes | tuple[int, int]] = []
-    pictures, before, exif, texts = 1, b"", b"", list[str]()
+    num_images, previous, exif, texts = 1, b"", b"", list[str]()
     for count in range(MAX_PARTS + 1):
-        length, name = _unpacked(">I4s", file.read(8))
+        length, name = _unpack(">I4s", file.read(8))
         start = file.tell()
         if count == 0 and (name, length) != (b"IHDR", 13):
             raise SyntaxError("the header is not the first chunk")
-        if name == b"IEND" or (name == b"IDAT" and not whole):
+        if name == b"IEND" or (name == b"IDAT" and not complete):
             break
         content = file.read(length) if length <= _BLOCK else b""
         _check_crc(file, name, content, length)
@@ -138,7 +152,8 @@ def _png(file: IO[bytes], whole: bool) -> Container:
             if length > 768:
                 raise SyntaxError("a palette of more than 256 colours")
             parts.append(struct.pack(">I", length) + name + content + file_crc(name, content))
-        elif name == b"IDAT" and (not data or before == b"IDAT"):
+        elif name == b"IDAT" and (not data or previous == b"IDAT"):
+            # The pixels are in consecutive chunks; one after another chunk is no part of them.
             data.append((start, length))
         elif name == b"eXIf":
             exif = exif or content
@@ -146,90 +161,101 @@ def _png(file: IO[bytes], whole: bool) -> Container:
             key, _, value = content.partition(b"\0")
             texts.append(f"{key.decode('latin-1')}: {value[:MAX_TEXT].decode('latin-1')}")
         elif name == b"acTL" and length >= 4:
-            (pictures,) = struct.unpack(">I", content[:4])
-        before = name
+            (num_images,) = struct.unpack(">I", content[:4])
+        previous = name
     else:
-        raise TooMuch(f"a PNG of more than {MAX_PARTS:,} chunks")
+        raise LimitExceeded(f"a PNG of more than {MAX_PARTS:,} chunks")
     total = sum(part[1] for part in data if isinstance(part, tuple))
-    raw = _png_bytes(parts[1])
-    if whole and total > 1024**2 + 5 * raw // 4:
-        raise TooMuch("a PNG with more data than its pixels need")
+    inflated = _png_bytes(parts[1])
+    # Even pixels that cannot be compressed are packed in little more than their own bytes.
+    if complete and total > 1024**2 + 5 * inflated // 4:
+        raise LimitExceeded("a PNG with more data than its pixels need")
+    # All IDAT chunks become one chunk. Their checksums were checked above, and Pillow does not
+    # check that of the one chunk, so it is 0.
     tail = b"\0\0\0\0" + struct.pack(">I", 0) + b"IEND" + file_crc(b"IEND", b"")
-    stream = _Parts(file, [*parts, struct.pack(">I", total) + b"IDAT", *data, tail])
+    stream = _JoinedParts(file, [*parts, struct.pack(">I", total) + b"IDAT", *data, tail])
     buffered = io.BufferedReader(stream, _BLOCK)
     orientation, texts = exif_number(exif, _ORIENTATION), texts + exif_texts(exif)
-    return Container(buffered, None, orientation, pictures, raw=raw, texts=tuple(texts))
+    return Container(
+        buffered, None, orientation, num_images, inflated_bytes=inflated, texts=tuple(texts)
+    )
 
 
 def _check_crc(file: IO[bytes], name: bytes, content: bytes, length: int) -> None:
-    """SyntaxError where the chunk's checksum is not that of what stands in it."""
-    crc, left = zlib.crc32(content, zlib.crc32(name)), length - len(content)
-    while left and (block := file.read(min(left, 1 << 20))):
-        crc, left = zlib.crc32(block, crc), left - len(block)
-    if left or _unpacked(">I", file.read(4)) != (crc,):
+    """Raise SyntaxError if the checksum of a chunk is wrong; the file is behind its `content`."""
+    crc, remaining = zlib.crc32(content, zlib.crc32(name)), length - len(content)
+    while remaining and (block := file.read(min(remaining, 1 << 20))):
+        crc, remaining = zlib.crc32(block, crc), remaining - len(block)
+    if remaining or _unpack(">I", file.read(4)) != (crc,):
         raise SyntaxError(f"the checksum of its chunk {name.decode('ascii', 'replace')} is wrong")
 
 
 def file_crc(name: bytes, content: bytes) -> bytes:
-    """The checksum of a PNG's chunk, as it stands in the file."""
+    """The checksum of a PNG chunk in the four bytes that the file has."""
     return struct.pack(">I", zlib.crc32(name + content))
 
 
 def _png_bytes(header: bytes | tuple[int, int]) -> int:
-    """Bytes of the rows that the header chunk announces."""
+    """Bytes of all rows of a PNG once inflated, by its header chunk."""
     assert isinstance(header, bytes)
     width, height, depth, kind = struct.unpack(">IIBB", header[8:18])
     channels = {2: 3, 4: 2, 6: 4}.get(kind, 1)
+    # 2 bytes more per row: the filter's code, and the last byte, which may not be full.
     return int(height * (width * depth * channels // 8 + 2))
 
 
 # --- JPEG -------------------------------------------------------------------------------------
 
 
-def _jpeg(file: IO[bytes], whole: bool) -> Container:
-    """The segments before the first scan, less the metadata among them, and the scans' number."""
-    header, pictures, samples = bytearray(file.read(2)), 1, 3.0
+def _jpeg(file: IO[bytes], complete: bool) -> Container:
+    """Check the segments before the first scan, leave metadata out, and count the scans."""
+    header, num_images, values_per_pixel = bytearray(file.read(2)), 1, 3.0
     segments, progressive, exif, texts = 0, False, b"", list[str]()
     while (code := _segment_code(file)) != 0xDA:
         segments += 1
         if segments > MAX_SEGMENTS or file.tell() > MAX_HEADER:
-            raise TooMuch(f"a JPEG of more than {MAX_SEGMENTS:,} segments or {MAX_HEADER:,} bytes")
-        (length,) = _unpacked(">H", file.read(2))
+            raise LimitExceeded(
+                f"a JPEG of more than {MAX_SEGMENTS:,} segments or {MAX_HEADER:,} bytes"
+            )
+        (length,) = _unpack(">H", file.read(2))
         content = file.read(length - 2) if length > 2 else b""
         if code == 0xE1 and content.startswith(b"Exif\0\0"):
             exif = exif or content
         if code == 0xFE and len(texts) < MAX_TEXTS:
             texts.append(f"comment: {content[:MAX_TEXT].decode('latin-1')}")
         if code == 0xE2 and content.startswith(b"MPF\0"):
-            pictures = max(pictures, exif_number(content[4:], _N_PICTURES))
+            num_images = max(num_images, exif_number(content[4:], _NUM_IMAGES))
         if code in (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF):
             raise SyntaxError("arithmetic coding")
         if code in (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7):
-            samples, progressive = _samples(content), code in (0xC2, 0xC6)
+            values_per_pixel, progressive = _values_per_pixel(content), code in (0xC2, 0xC6)
+        # 0xE1 to 0xEF and 0xFE are metadata. Of these the decoder needs 0xEE, the colour space.
         if not (0xE0 < code <= 0xEF or code == 0xFE) or code == 0xEE:
             header += struct.pack(">BBH", 0xFF, code, length) + content
     start = file.tell() - 2
-    scans = max(_scans(file, MAX_SEGMENTS - segments) if whole else 1, 1 + progressive)
-    stream = _Parts(file, [bytes(header), (start, file.seek(0, os.SEEK_END) - start)])
+    num_scans = max(_count_scans(file, MAX_SEGMENTS - segments) if complete else 1, 1 + progressive)
+    stream = _JoinedParts(file, [bytes(header), (start, file.seek(0, os.SEEK_END) - start)])
     buffered = io.BufferedReader(stream, _BLOCK)
     orientation, texts = exif_number(exif, _ORIENTATION), texts + exif_texts(exif)
-    return Container(buffered, None, orientation, pictures, scans, 0, samples, tuple(texts))
+    return Container(
+        buffered, None, orientation, num_images, num_scans, 0, values_per_pixel, tuple(texts)
+    )
 
 
 def _segment_code(file: IO[bytes]) -> int:
-    """The code of the next marker that has content, a few bytes of filling or junk before it."""
+    """The code of the next marker of a segment; a few bytes before it are skipped."""
     for _ in range(64):
         if file.read(1) == b"\xff":
-            (code,) = _unpacked("B", file.read(1))
+            (code,) = _unpack("B", file.read(1))
             if code == 0xFF:
                 file.seek(-1, os.SEEK_CUR)
-            elif code > 0x01 and not 0xD0 <= code <= 0xD8:
+            elif code > 0x01 and not 0xD0 <= code <= 0xD8:  # the others have no content
                 return int(code)
     raise SyntaxError("no marker where a segment should begin")
 
 
-def _samples(frame: bytes) -> float:
-    """Values for each pixel, by the sampling factors of the frame's components."""
+def _values_per_pixel(frame: bytes) -> float:
+    """The mean number of values per pixel, by the sampling factors of the frame's components."""
     factors = list(frame[7::3][: frame[5] if len(frame) > 5 else 0])
     areas = [max(1, byte >> 4) * max(1, byte & 15) for byte in factors]
     widest = max((byte >> 4 for byte in factors), default=1)
@@ -237,26 +263,26 @@ def _samples(frame: bytes) -> float:
     return sum(areas) / max(1, widest * tallest) if areas else 3.0
 
 
-def _scans(file: IO[bytes], most: int) -> int:
-    """How many scans follow; the file stands behind the marker of the first."""
+def _count_scans(file: IO[bytes], max_segments: int) -> int:
+    """The number of scans; the file is behind the marker of the first one."""
     scans = 1
-    for _ in range(most):
+    for _ in range(max_segments):
         code = _next_marker(file)
         if code in (None, 0xD9):
             return scans
         scans += code == 0xDA
-        (length,) = _unpacked(">H", file.read(2))
+        (length,) = _unpack(">H", file.read(2))
         file.seek(max(0, length - 2), os.SEEK_CUR)
-    raise TooMuch(f"a JPEG of more than {MAX_SEGMENTS:,} segments")
+    raise LimitExceeded(f"a JPEG of more than {MAX_SEGMENTS:,} segments")
 
 
 def _next_marker(file: IO[bytes]) -> int | None:
-    """The code of the next marker in entropy-coded data; None at the end of the file."""
+    """The code of the next marker in the compressed pixels; None at the end of the file."""
     while block := file.read(_BLOCK):
-        if hit := _MARKER.search(block):
-            file.seek(hit.end() - len(block), os.SEEK_CUR)
-            return block[hit.end() - 1]
-        if len(block) > 1 and block.endswith(b"\xff"):
+        if match := _MARKER.search(block):
+            file.seek(match.end() - len(block), os.SEEK_CUR)
+            return block[match.end() - 1]
+        if len(block) > 1 and block.endswith(b"\xff"):  # a marker across two blocks
             file.seek(-1, os.SEEK_CUR)
     return None
 
@@ -264,39 +290,48 @@ def _next_marker(file: IO[bytes]) -> int | None:
 # --- TIFF -------------------------------------------------------------------------------------
 
 
-def _tiff(file: IO[bytes], whole: bool) -> Container:
-    """The first directory and those below it: few entries, few values, few bytes."""
+def _tiff(file: IO[bytes], complete: bool) -> Container:
+    """Check the number of entries, values and bytes in the first directory and those below it."""
     header = file.read(16)
     order, big = "<" if header[:2] == b"II" else ">", header[2:4] in (b"+\0", b"\0+")
-    offsets = [_unpacked(f"{order}8xQ" if big else f"{order}4xI", header)[0]]
+    offsets = [_unpack(f"{order}8xQ" if big else f"{order}4xI", header)[0]]
     entries = size = 0
     while offsets:
         file.seek(offsets.pop())
         number = file.read(8 if big else 2)
         if entries and not number:
-            continue  # what lies below the first directory is metadata, and may be cut off
-        (count,) = _unpacked(f"{order}Q" if big else f"{order}H", number)
-        entries += count + 1  # directories without entries may not go on for ever either
+            continue  # directories below the first one are metadata, and may be cut off
+        (count,) = _unpack(f"{order}Q" if big else f"{order}H", number)
+        entries += count + 1  # + 1, so that directories without entries are limited too
         if entries > MAX_ENTRIES:
-            raise TooMuch(f"a TIFF of more than {MAX_ENTRIES:,} tags")
+            raise LimitExceeded(f"a TIFF of more than {MAX_ENTRIES:,} tags")
         block = io.BytesIO(file.read(count * (20 if big else 12)))
         for _ in range(count):
             entry = block.read(20 if big else 12)
-            tag, kind, values, place = _unpacked(f"{order}HHQQ" if big else f"{order}HHII", entry)
+            tag, kind, values, offset = _unpack(f"{order}HHQQ" if big else f"{order}HHII", entry)
             size += values * _TIFF_SIZES.get(kind, 1)
             if size > MAX_HEADER or (kind not in (1, 2, 6, 7) and values > MAX_VALUES):
-                raise TooMuch("a TIFF with more metadata than a picture needs")
+                raise LimitExceeded("a TIFF with more metadata than an image needs")
             if tag in _SUBDIRECTORIES and values == 1:
-                offsets.append(place)
+                offsets.append(offset)
     file.seek(0)
     return Container(file)
 
 
 def tiff_scans(file: IO[bytes], tags: Any) -> float:
-    """The mean number of scans of the JPEGs in a TIFF, one for each strip or tile; else 1.
+    """Count the scans of the JPEGs in a TIFF that is compressed with JPEG.
 
-    SyntaxError where strips share their bytes: one JPEG could then stand for thousands.
+    Args:
+        file: The TIFF, open for reading.
+        tags: Its tags by number, such as Pillow's `tag_v2`.
+
+    Returns:
+        The mean number of scans per strip or tile, each of which is a JPEG; 1 for other TIFFs.
+
+    Raises:
+        SyntaxError: Strips share their bytes; a few bytes could then be decoded thousands of times.
     """
+    # 259 is the compression, 279 and 325 the bytes, 273 and 324 the offsets of strips and tiles.
     if tags.get(259) not in (6, 7):
         return 1.0
     size, scans, last = file.seek(0, os.SEEK_END), 0, b""
@@ -309,23 +344,32 @@ def tiff_scans(file: IO[bytes], tags: Any) -> float:
 
 
 def tiff_work(tags: Any) -> tuple[int, int, int]:
-    """Of a compressed TIFF: pixels with what tiles reach beyond it, bytes to inflate, and bytes of
-    the strip or tile that is in memory, packed and inflated."""
-    width, height = _whole(tags, 256), _whole(tags, 257)
-    across, down = _whole(tags, 322) or width, _whole(tags, 323) or _whole(tags, 278) or height
+    """The work of decoding a compressed TIFF, by its tags (Pillow's `tag_v2`).
+
+    Returns:
+        (pixels, including those of tiles beyond the edges; bytes of all pixels once inflated;
+        bytes of the largest strip or tile, compressed and inflated together).
+    """
+    # 256 and 257 are width and height of the image, 322 and 323 of a tile; 278 is the rows of a
+    # strip, 258 the bits of a value, 277 the values of a pixel, 279 and 325 the bytes of the parts.
+    width, height = _integer(tags, 256), _integer(tags, 257)
+    across, down = (
+        _integer(tags, 322) or width,
+        _integer(tags, 323) or _integer(tags, 278) or height,
+    )
     pixels = -(-width // across) * across * height
     if 322 in tags:
         pixels = -(-width // across) * across * -(-height // down) * down
     else:
         down = min(down, height)
     bits = tags.get(258, (1,))
-    deep = max(8, sum(bits) if len(bits) > 1 else bits[0] * tags.get(277, 1))
+    bits_per_pixel = max(8, sum(bits) if len(bits) > 1 else bits[0] * tags.get(277, 1))
     largest = max(tags.get(279, ()) or tags.get(325, ()) or (0,))
-    return pixels, pixels * deep // 8, across * down * deep // 8 + largest
+    return pixels, pixels * bits_per_pixel // 8, across * down * bits_per_pixel // 8 + largest
 
 
-def _whole(tags: Any, tag: int) -> int:
-    """The whole number under a tag; 0 where there is none."""
+def _integer(tags: Any, tag: int) -> int:
+    """The positive whole number of a tag; 0 if there is none."""
     value = tags.get(tag, 0)
     return value if isinstance(value, int) and value > 0 else 0
 
@@ -333,23 +377,23 @@ def _whole(tags: Any, tag: int) -> int:
 # --- WebP -------------------------------------------------------------------------------------
 
 
-def _webp(file: IO[bytes], whole: bool) -> Container:
-    """Width and height from the first chunk, the orientation from EXIF."""
+def _webp(file: IO[bytes], complete: bool) -> Container:
+    """Read width and height from the first chunk, and the orientation from EXIF."""
     head = file.read(30)
     kind, size, orientation = head[12:16], None, 0
-    if kind == b"VP8 ":
-        width, height = _unpacked("<26xHH", head)
+    if kind == b"VP8 ":  # lossy
+        width, height = _unpack("<26xHH", head)
         size = width & 0x3FFF, height & 0x3FFF
-    elif kind == b"VP8L":
-        (bits,) = _unpacked("<21xI5x", head)
+    elif kind == b"VP8L":  # lossless
+        (bits,) = _unpack("<21xI5x", head)
         size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8X":
-        low, high = _unpacked("<22xII", head)
+    elif kind == b"VP8X":  # with further chunks, such as EXIF
+        low, high = _unpack("<22xII", head)
         size = (low >> 16 | (high & 0xFF) << 16) + 1, (high >> 8) + 1
     else:
-        raise SyntaxError("no picture in the WebP file")
+        raise SyntaxError("no image in the WebP file")
     file.seek(12)
-    for _ in range(64 if kind == b"VP8X" and whole else 0):
+    for _ in range(64 if kind == b"VP8X" and complete else 0):
         header = file.read(8)
         if len(header) < 8:
             break
@@ -362,8 +406,8 @@ def _webp(file: IO[bytes], whole: bool) -> Container:
     return Container(file, size, orientation)
 
 
-def _unpacked(layout: str, data: bytes) -> tuple[Any, ...]:
-    """`data` by its layout; SyntaxError where the file ends before it."""
+def _unpack(layout: str, data: bytes) -> tuple[Any, ...]:
+    """The values in `data`; SyntaxError if the file is cut off before their end."""
     try:
         return struct.unpack_from(layout, data)
     except struct.error:
@@ -377,3 +421,4 @@ _READERS: dict[bytes, Callable[[IO[bytes], bool], Container]] = {
     b"MM": _tiff,
     b"RIFF": _webp,
 }
+"""First bytes of a file -> the reader of that format."""

@@ -1,7 +1,8 @@
-"""Samples to a file in a spelling and a format, read back before it counts as written.
+"""Write questions to a file with other field names or in another format, and check the file.
 
-An item that would be read otherwise than it was is left out and said; what a spelling or a format
-has no place for is counted by name. So nothing is damaged in silence.
+The file is read back before it gets its final name. An item that would not be the same is left out
+and reported; fields that the field names or the format cannot store are counted. So nothing is
+changed or lost without a message.
 """
 
 from __future__ import annotations
@@ -28,26 +29,39 @@ from medr1.files import remove, remove_unused, temporary
 from medr1.records import Failure, Sample
 
 _ROUNDS = 5
+"""Most attempts to write the file. Without the items that would change, others may change, because
+the type of a column can depend on all items."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of the items."""
+    """The outcome of `convert`."""
 
     n: int
-    """Items written."""
+    """Number of items written."""
     dropped: Mapping[str, int]
-    """What had no place, such as "metadata age" -> from how many items."""
+    """Field that could not be stored, such as "metadata age" -> number of items that have it."""
     errors: Mapping[int, Failure]
-    """Index of an item that is left out -> why."""
+    """Position of an item that is left out -> why."""
 
 
 def convert(
-    questions: Questions, output: Path, spelling: str, *, overwrite: bool = False
+    questions: Questions, output: Path, field_names: str, *, overwrite: bool = False
 ) -> Conversion:
-    """Write all items that can be read again as they are; see Conversion for the others.
+    """Write all items that are the same when they are read back.
 
-    InputError where the output exists, where no item is left, or where the format cannot hold them.
+    Args:
+        questions: The items; those in `questions.failures` are left out.
+        output: The file to write; its extension decides the format.
+        field_names: The keys of an item in the file, one of `spellings.SPELLINGS`.
+        overwrite: Whether an existing output is replaced, and kept as .bak.
+
+    Returns:
+        What was written, and what was left out.
+
+    Raises:
+        InputError: The output exists, no item is left, or the format cannot store the items.
+        OutputError: The file cannot be written.
     """
     make_way(output, overwrite=overwrite)
     errors = dict(questions.failures)
@@ -55,24 +69,24 @@ def convert(
     for index, sample in enumerate(questions.samples):
         if index not in errors:
             try:
-                items[index] = _row(spellings.spelled(sample, spelling), output)
+                items[index] = _stored_item(spellings.spelled(sample, field_names), output)
             except ItemError as error:
-                said = f"{questions.name}, item {index + 1}: {error}"
-                errors[index] = Failure(error.code, said)
-    part = unfinished(output)
+                message = f"{questions.name}, item {index + 1}: {error}"
+                errors[index] = Failure(error.code, message)
+    draft = unfinished(output)
     try:
-        _write_checked(questions, items, errors, part, output, spelling)
-        os.replace(part, output)
+        _write_checked(questions, items, errors, draft, output, field_names)
+        os.replace(draft, output)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write {output}: {error.strerror}.") from None
     finally:
-        remove(part)
-        remove_unused(temporary(part))
+        remove(draft)
+        remove_unused(temporary(draft))
     dropped: Counter[str] = Counter()
     for index in items:
-        dropped.update(_dropped(questions.samples[index], spelling, output))
+        dropped.update(_dropped(questions.samples[index], field_names, output))
     return Conversion(len(items), dropped, errors)
 
 
@@ -80,65 +94,72 @@ def _write_checked(
     questions: Questions,
     items: dict[int, dict[str, Any]],
     errors: dict[int, Failure],
-    part: Path,
+    draft: Path,
     output: Path,
-    spelling: str,
+    field_names: str,
 ) -> None:
-    """Write and read back until every item that is left comes back as it was."""
+    """Write the items and read them back, without those that changed, until none changes."""
     for _ in range(_ROUNDS):
         if not items:
             first = f" The first: {errors[min(errors)].message}" if errors else ""
             raise InputError(f"no item of {questions.name} can be written to {output}.{first}")
-        write_rows(_alike(list(items.values())), part)
+        write_rows(_with_equal_types(list(items.values())), draft)
         try:
-            read = read_questions(part)
+            read = read_questions(draft)
         except InputError as error:
-            said = str(error).replace(str(part), "it")
-            raise InputError(f"{output} would not be read again: {said}") from None
+            problem = str(error).replace(str(draft), "it")
+            raise InputError(f"{output} could not be read back: {problem}") from None
         if len(read.samples) != len(items):
-            raise InputError(f"{output} would not be read again as so many items. Use .jsonl.")
+            raise InputError(
+                f"{output} would have another number of items when read back. Use .jsonl."
+            )
         changed = [
             index
             for position, index in enumerate(items)
             if position in read.failures
             or not spellings.same(
-                spellings.carried(read.samples[position], spelling),
-                spellings.carried(_held(questions.samples[index], output), spelling),
+                spellings.carried(read.samples[position], field_names),
+                spellings.carried(_as_stored(questions.samples[index], output), field_names),
             )
         ]
         if not changed:
             return
         for index in changed:
             del items[index]
-            text = f"{questions.name}, item {index + 1}: would be read otherwise from {output.name}"
+            text = f"{questions.name}, item {index + 1}: would change when read from {output.name}"
             errors[index] = Failure("not_carried", f"{text}; use .jsonl.")
-    raise InputError(f"{output} would not be read again as it is written. Use .jsonl.")
+    raise InputError(f"{output} would contain other items when read back. Use .jsonl.")
 
 
-def _row(item: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """The item as the format holds it: without objects in it where that has columns."""
+def _stored_item(item: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """The item as it is written; for a table, options and metadata become columns of their own."""
     if not is_table(output):
         return dict(item)
     objects = {k: item[k] for k in ("options", "metadata") if isinstance(item.get(k), Mapping)}
     row = {key: value for key, value in item.items() if key not in objects}
-    inner = {f"option_{letter}": text for letter, text in objects.get("options", {}).items()}
-    inner |= {k: value for k, value in objects.get("metadata", {}).items() if value is not None}
-    if clash := row.keys() & inner.keys() or {"", *row} & {key.strip() for key in inner}:
+    columns = {f"option_{letter}": text for letter, text in objects.get("options", {}).items()}
+    columns |= {k: value for k, value in objects.get("metadata", {}).items() if value is not None}
+    if clash := row.keys() & columns.keys() or {"", *row} & {key.strip() for key in columns}:
         key = next(iter(clash))
-        raise ItemError("not_carried", f"a table cannot hold its metadata {key!r}; use .jsonl.")
+        raise ItemError(
+            "not_carried",
+            f"a table cannot store its metadata {key!r}, because another column has this name or "
+            "the name is empty; use .jsonl.",
+        )
     if is_csv(output):
         for key in ("image", "images", "image_path"):
             if isinstance(names := row.get(key), list):
                 if len(names) != 1:
                     raise ItemError(
-                        "not_carried", f"CSV has one image an item, and it has {len(names)}."
+                        "not_carried",
+                        f"CSV has one image per item, and this item has {len(names)}.",
                     )
                 row[key] = names[0]
-    return row | inner
+    return row | columns
 
 
-def _alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with a list of images in each where one has a list."""
+def _with_equal_types(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a list of images in each, if any row has a list: a column has one type."""
     for key in ("image", "image_path"):
         if any(isinstance(row.get(key), list) for row in rows):
             for row in rows:
@@ -147,49 +168,63 @@ def _alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _held(sample: Sample, output: Path) -> Sample:
-    """The sample as the format can at best hold it: in tables no null, in CSV all text."""
+def _as_stored(sample: Sample, output: Path) -> Sample:
+    """The sample as it should be read back: a table stores no nulls, and CSV stores only text."""
     if not is_table(output):
         return sample
     metadata = spellings.without_nulls(sample)
     if is_csv(output):
-        metadata = {k: v if isinstance(v, str) else _text(v) for k, v in metadata.items()}
+        metadata = {k: v if isinstance(v, str) else _csv_text(v) for k, v in metadata.items()}
     return replace(sample, metadata=metadata)
 
 
-def _text(value: Any) -> str:
+def _csv_text(value: Any) -> str:
     return cell_text(value).removeprefix("'")
 
 
-def _dropped(sample: Sample, spelling: str, output: Path) -> list[str]:
-    names = list(spellings.dropped(sample, spelling))
-    holds_metadata = spelling in ("medr1", "guide")
+def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:
+    """The fields of a sample that the field names or the format cannot store."""
+    names = list(spellings.dropped(sample, field_names))
+    holds_metadata = field_names in ("medr1", "guide")
     if is_table(output) and holds_metadata:
-        if spelling != "guide":
+        if field_names != "guide":
             names += spellings.null_keys(sample)
         if is_csv(output):
-            kept = spellings.without_nulls(sample)
-            names += [f"the type of {k}" for k, v in kept.items() if not isinstance(v, str)]
+            metadata = spellings.without_nulls(sample)
+            names += [f"the type of {k}" for k, v in metadata.items() if not isinstance(v, str)]
     return names
 
 
-def said_of(dropped: Mapping[str, int], spelling: str, output: Path) -> str:
-    """One sentence about what had no place; "" where everything had."""
+def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) -> str:
+    """A sentence that lists the fields that could not be stored; "" if there are none.
+
+    Args:
+        dropped: `Conversion.dropped`.
+        field_names: The field names of the file, as in `convert`.
+        output: The file.
+    """
     if not dropped:
         return ""
-    shown = [f"{name} ({count} items)" for name, count in sorted(dropped.items())]
-    more = f", and {len(shown) - 20} more" if len(shown) > 20 else ""
+    fields = [f"{name} ({count} items)" for name, count in sorted(dropped.items())]
+    more = f", and {len(fields) - 20} more" if len(fields) > 20 else ""
     kind = output.suffix.lower().removeprefix(".") or "data set on disk"
-    return f"{spelling} in {kind} has no place for: {', '.join(shown[:20])}{more}."
+    return f"{field_names} in {kind} cannot store: {', '.join(fields[:20])}{more}."
 
 
-def moved_images(questions: Questions, output: Path, samples: Sequence[Sample]) -> str:
-    """What to say where relative image paths would be looked for in another folder; else ""."""
+def moved_images_warning(questions: Questions, output: Path, samples: Sequence[Sample]) -> str:
+    """A sentence that names the --image-root that the written file needs; "" if it needs none.
+
+    Relative image paths start at the folder of the file, so a file in another folder needs one.
+
+    Args:
+        questions: The questions that were read, with their image root.
+        output: The file that was written.
+        samples: The items in it.
+    """
     root = output if output.suffix == "" else output.parent
     relative = any(not os.path.isabs(name) for sample in samples for name in sample.images)
     if not relative or os.path.realpath(root) == os.path.realpath(questions.image_root):
         return ""
     return (
-        f"image paths are relative to {questions.image_root}: name that as --image-root "
-        f"wherever {output} is used."
+        f"image paths are relative to {questions.image_root}: use it as --image-root with {output}."
     )

@@ -1,7 +1,8 @@
-"""A Hugging Face data set on disk, written row by row: what `datasets.load_from_disk` reads.
+"""Write a Hugging Face data set on disk, which `datasets.load_from_disk` reads.
 
-Written here and not by `datasets`, whose files hold a random fingerprint and would differ at each
-writing; and from a stream, so that memory does not grow with the pictures.
+`datasets` itself is not used, because it writes a random fingerprint, so that the same rows would
+not always be the same bytes. Rows come from an iterator, so that memory does not grow with the
+number of images.
 """
 
 from __future__ import annotations
@@ -20,16 +21,27 @@ if TYPE_CHECKING:
     import pyarrow
 
 SHARD_BYTES = 500 * 1024**2
+"""Bytes after which a new file begins."""
 ROWS = 100
-"""How many rows are in memory at a time."""
+"""Number of rows in memory at a time."""
 
 
 def write_dataset(
     folder: Path, rows: Iterable[Mapping[str, Any]], schema: pyarrow.Schema, split: str | None
 ) -> dict[str, str]:
-    """Write the rows into an empty folder; the name of each file there, with its SHA-256.
+    """Write rows as one split of a data set.
 
-    A column that is called `image` and holds {"bytes", "path"} is one of pictures.
+    Args:
+        folder: An empty or missing folder.
+        rows: The rows: column -> value.
+        schema: The columns and their types. A column `image` of {"bytes", "path"} has images.
+        split: The split's name, such as "train"; None for a data set without splits.
+
+    Returns:
+        Name of each file in the folder -> its SHA-256 in hex.
+
+    Raises:
+        OutputError: The folder cannot be written.
     """
     schema = schema.with_metadata(_features(schema))
     try:
@@ -37,7 +49,8 @@ def write_dataset(
         parts = _write_shards(folder, iter(rows), schema)
     except OSError as error:
         raise OutputError(
-            f"cannot write {folder}: {error.strerror or error}. Make room, or choose another place."
+            f"cannot write {folder}: {error.strerror or error}. Free disk space, or choose another "
+            "folder."
         ) from None
     hashes = {part.name: sha256_of(part) for part in parts}
     state: dict[str, Any] = {
@@ -57,7 +70,7 @@ def write_dataset(
 
 
 def _features(schema: pyarrow.Schema) -> dict[str, str] | None:
-    """What tells `datasets` that a column holds pictures; None where none does."""
+    """The metadata that tells `datasets` that the column `image` has images; None without it."""
     if "image" not in schema.names or not str(schema.field("image").type).startswith("struct"):
         return None
     kinds = {"int64": "int64", "double": "float64", "bool": "bool", "string": "string"}
@@ -71,7 +84,7 @@ def _features(schema: pyarrow.Schema) -> dict[str, str] | None:
 def _write_shards(
     folder: Path, rows: Iterator[Mapping[str, Any]], schema: pyarrow.Schema
 ) -> list[Path]:
-    """The data files, each of about SHARD_BYTES; at least one, also for no rows."""
+    """Write the data files, each of about SHARD_BYTES; at least one, even if there are no rows."""
     import pyarrow
 
     parts: list[Path] = []
@@ -84,11 +97,11 @@ def _write_shards(
             pyarrow.ipc.new_stream(file, schema) as out,
         ):
             while batch and written < SHARD_BYTES:
-                made = pyarrow.RecordBatch.from_pylist(batch, schema=schema)
-                out.write_batch(made)
-                written += made.nbytes
+                record_batch = pyarrow.RecordBatch.from_pylist(batch, schema=schema)
+                out.write_batch(record_batch)
+                written += record_batch.nbytes
                 batch = list(islice(rows, ROWS))
-    final = [part.with_name(f"{part.stem}-of-{len(parts):05d}.arrow") for part in parts]
-    for part, name in zip(parts, final, strict=True):
+    paths = [part.with_name(f"{part.stem}-of-{len(parts):05d}.arrow") for part in parts]
+    for part, name in zip(parts, paths, strict=True):
         part.rename(name)
-    return final
+    return paths

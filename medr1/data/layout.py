@@ -1,10 +1,10 @@
-"""A prepared folder: where each picture lies in it, and the files of a split beside them.
+"""The files of a folder that `medr1 data prepare` writes: paths of the images, and the splits.
 
-    Images/...            the pictures, under the names that the items have
-    train.json test.json  image, problem, solution: as the splits were published
-    train/ test/          the same with pictures and what else is known, for `datasets`
+    Images/...            the images, with the paths that the items have
+    train.json test.json  items with image, problem and solution, like the published split files
+    train/ test/          the same items with images and all other fields, for `datasets`
 
-With --by each domain has a folder with all of these.
+With --by, each domain, such as a modality, has a folder with all of these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medr1.data.disk import write_dataset
 from medr1.data.spellings import has_own_id, spelled
@@ -26,63 +26,77 @@ from medr1.errors import OutputError, StateError
 from medr1.files import sha256_of, write_atomic
 from medr1.records import Sample
 
-if TYPE_CHECKING:
-    pass
-
 _KINDS = {str: "string", int: "int64", float: "float64", bool: "bool"}
+"""Type of a metadata value -> type of its column."""
 _RESERVED = {"image", "images", "image_path", "id", "question_id", "question", "problem"}
 _RESERVED |= {"solution", "ground_truth", "gt_answer", "options", "answer_type", "question_type"}
 _RESERVED |= {"modality", "modality_type", "dataset", "metadata"}
+"""Keys with a meaning of their own when items are read, so no metadata column has such a name."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image of the source and its place in the folder."""
+class PlacedImage:
+    """An image of the source, and its path in the prepared folder."""
 
     name: str
-    """As the items have it."""
-    image: str
-    """As the prepared items have it."""
+    """The path that the items of the source have."""
+    path: str
+    """The path that the prepared items have, below the folder of their domain."""
     target: str
-    """The same below the output folder."""
+    """The path below the output folder."""
 
 
-def place_pictures(wanted: Sequence[tuple[str, str]]) -> tuple[list[Picture], list[int]]:
-    """The distinct pictures of (domain, image name), and which of them each is.
+def place_images(names: Sequence[tuple[str, str]]) -> tuple[list[PlacedImage], list[int]]:
+    """Choose a path in the prepared folder for each different image.
 
-    A name stays as it is where it lies below Images/, and goes there otherwise; two that would
-    come to lie at the same place, upper and lower case told apart or not, are told apart.
+    A path that begins with Images/ stays as it is; others are put below Images/. A path that an
+    earlier image already has, also if only upper and lower case differ, is replaced by a hash.
+
+    Args:
+        names: (folder of the domain, image path) of each item.
+
+    Returns:
+        (the different images, the position of each item's image among them).
     """
-    pictures: list[Picture] = []
-    known: dict[tuple[str, str], int] = {}
-    taken: set[str] = set()
-    for domain, name in wanted:
-        if (domain, name) in known:
+    images: list[PlacedImage] = []
+    positions: dict[tuple[str, str], int] = {}
+    used_paths: set[str] = set()
+    for domain, name in names:
+        if (domain, name) in positions:
             continue
-        image = _image(name)
-        if posixpath.join(domain, image).casefold() in taken:
-            image = _apart(name)
-        taken.add(posixpath.join(domain, image).casefold())
-        known[domain, name] = len(pictures)
-        pictures.append(Picture(name, image, posixpath.join(domain, image)))
-    return pictures, [known[one] for one in wanted]
+        path = _path_below_images(name)
+        if posixpath.join(domain, path).casefold() in used_paths:
+            path = _hashed_path(name)
+        used_paths.add(posixpath.join(domain, path).casefold())
+        positions[domain, name] = len(images)
+        images.append(PlacedImage(name, path, posixpath.join(domain, path)))
+    return images, [positions[key] for key in names]
 
 
-def _image(name: str) -> str:
-    """The name below Images/; one that is absolute or leads out of its folder goes by a hash."""
+def _path_below_images(name: str) -> str:
+    """The path below Images/; a hash of it if it is absolute or leads out of its folder."""
     path = posixpath.normpath(name.replace("\\", "/"))
     if path.startswith(("/", "..")) or path[1:2] == ":" or "\0" in path:
-        return _apart(name)
+        return _hashed_path(name)
     return path if path.startswith("Images/") else f"Images/{path}"
 
 
-def _apart(name: str) -> str:
+def _hashed_path(name: str) -> str:
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"Images/{digest}{Path(name).suffix[:10]}"
 
 
 def domain_folders(samples: Sequence[Sample], by: str | None) -> list[str]:
-    """The folder of each sample's domain: its name without what a file name may not hold."""
+    """The folder of each sample's domain.
+
+    Args:
+        samples: The samples.
+        by: The field that is the domain, "modality" or "question_type"; None for no domains.
+
+    Returns:
+        One folder name per sample, "" without domains: the domain without the characters that file
+        names must not have. Different domains have different folders.
+    """
     if by is None:
         return [""] * len(samples)
     folders: dict[str, str] = {}
@@ -98,55 +112,67 @@ def write_split(
     output: Path,
     domain: str,
     split: str,
-    rows: Sequence[tuple[Sample, Picture]],
+    rows: Sequence[tuple[Sample, PlacedImage]],
     hashes: Mapping[str, str],
 ) -> dict[str, str]:
-    """Write the JSON file and the data set of one split; each file with its SHA-256.
+    """Write the JSON file and the data set on disk of one split.
 
-    `hashes` are those of the pictures; one that is no longer what was made is a StateError.
+    Args:
+        output: The output folder, which already has the images.
+        domain: The folder of the split's domain below it; "" without domains.
+        split: The split's name, such as "train".
+        rows: The items of the split with their images.
+        hashes: Path of each image below `output` -> SHA-256 of its file.
+
+    Returns:
+        Path of each new file below `output` -> its SHA-256.
+
+    Raises:
+        StateError: An image cannot be read, or has changed since it was written.
+        OutputError: A file cannot be written.
     """
     import pyarrow
 
-    samples = [replace(sample, images=(picture.image,)) for sample, picture in rows]
+    samples = [replace(sample, images=(image.path,)) for sample, image in rows]
     name = posixpath.join(domain, f"{split}.json")
     write_atomic(output / name, _json(samples))
     folder, part = output / domain / split, output / domain / f".{split}.part"
     kinds = _metadata_kinds(samples)
-    picture_type = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    described = ("id", "question_type", "modality", "dataset")
-    columns = [("image", picture_type), ("problem", pyarrow.string())]
+    image_type = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    text_fields = ("id", "question_type", "modality", "dataset")
+    columns = [("image", image_type), ("problem", pyarrow.string())]
     columns += [("solution", pyarrow.string())]
-    columns += [(key, pyarrow.string()) for key in described]
+    columns += [(key, pyarrow.string()) for key in text_fields]
     columns += [(key, pyarrow.type_for_alias(kind)) for key, kind in kinds.items()]
 
     def values() -> Iterator[dict[str, Any]]:
-        for sample, (_, picture) in zip(samples, rows, strict=True):
-            content = _content(output / picture.target, hashes[picture.target])
+        for sample, (_, image) in zip(samples, rows, strict=True):
+            content = _content(output / image.target, hashes[image.target])
             item = spelled(sample, "published")
             yield {
                 **item,
-                "image": {"bytes": content, "path": picture.image},
-                **{key: getattr(sample, key) for key in described},
+                "image": {"bytes": content, "path": image.path},
+                **{key: getattr(sample, key) for key in text_fields},
                 "id": sample.id if has_own_id(sample) else None,
                 **{key: sample.metadata.get(key) for key in kinds},
             }
 
     try:
-        for left in (folder, part):  # of a run that was killed here
-            if left.exists():
-                shutil.rmtree(left)
-        written = write_dataset(part, values(), pyarrow.schema(columns), split)
+        for old in (folder, part):  # left by a run that was killed here
+            if old.exists():
+                shutil.rmtree(old)
+        file_hashes = write_dataset(part, values(), pyarrow.schema(columns), split)
         os.replace(part, folder)
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}. Make room.") from None
-    found = {posixpath.join(domain, split, file): digest for file, digest in written.items()}
-    return {name: sha256_of(output / name), **found}
+        raise OutputError(f"cannot write {folder}: {error.strerror}. Free disk space.") from None
+    paths = {posixpath.join(domain, split, file): digest for file, digest in file_hashes.items()}
+    return {name: sha256_of(output / name), **paths}
 
 
 def _json(samples: Sequence[Sample]) -> Iterator[str]:
-    """The published splits' JSON, four spaces deep as they are, in pieces."""
+    """The text of the JSON file in pieces, indented by four spaces like the published splits."""
     for number, sample in enumerate(samples):
         text = json.dumps([spelled(sample, "published")], indent=4, ensure_ascii=False)
         yield ("[" if number == 0 else ",") + text[1:-2]
@@ -154,25 +180,26 @@ def _json(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def _content(path: Path, digest: str) -> bytes:
+    """The content of an image file; StateError if its SHA-256 is not `digest`."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StateError(f"{path} was made and cannot be read: {error.strerror}.") from None
+        raise StateError(f"{path} was written and cannot be read: {error.strerror}.") from None
     if hashlib.sha256(content).hexdigest() != digest:
-        raise StateError(f"{path} is not what was made there. Begin again with --overwrite.")
+        raise StateError(f"{path} has changed since it was written. Start again with --overwrite.")
     return content
 
 
 def _metadata_kinds(samples: Sequence[Sample]) -> dict[str, str]:
-    """Key -> type of its column, of the metadata whose values are all of one plain type."""
+    """Metadata key -> type of its column, for keys whose values all have the same plain type."""
     kinds: dict[str, set[str | None]] = {}
     for sample in samples:
         for key, value in sample.metadata.items():
-            large = type(value) is int and abs(value) >= 2**63
-            kinds.setdefault(key, set()).add(None if large else _KINDS.get(type(value)))
-    found = {key: kind.copy().pop() for key, kind in kinds.items() if len(kind) == 1}
+            too_large = type(value) is int and abs(value) >= 2**63
+            kinds.setdefault(key, set()).add(None if too_large else _KINDS.get(type(value)))
+    uniform = {key: kind.copy().pop() for key, kind in kinds.items() if len(kind) == 1}
     return {
         key: kind
-        for key, kind in found.items()
+        for key, kind in uniform.items()
         if kind and key.casefold() not in _RESERVED and not key.casefold().startswith("option_")
     }

@@ -1,12 +1,13 @@
-"""Pictures made worse in a measured way: blur, noise, exposure, compression, geometry, occlusion.
+"""Perturb images by a known amount: blur, noise, exposure, compression, geometry, occlusion.
 
-One table says every kind with its number at each severity, and where the numbers are from. All are
-pure functions of the picture, the kind, the severity and a seed; size and mode stay, so that a
-model's patches lie where they lay.
+`PERTURBATIONS` has every kind with its amount at each severity, and the source of these numbers.
+Each is a pure function of the image, the kind, the severity and a seed. The size and mode of an
+image stay the same, so that a model divides it into the same patches.
 
-ImageNet-C: Hendrycks and Dietterich (2019), "Benchmarking neural network robustness to common
-corruptions and perturbations", for pictures of 224 pixels. That severities have to suit medical
-pictures: Di Salvo et al. (2024), MedMNIST-C; the numbers marked "medr1" are ours.
+Most numbers are those of ImageNet-C, which are for images of 224 pixels: Hendrycks and Dietterich
+(2019), "Benchmarking neural network robustness to common corruptions and perturbations". That
+severities have to suit medical images is from Di Salvo et al. (2024), MedMNIST-C. The numbers with
+the source "medr1" were chosen here.
 """
 
 from __future__ import annotations
@@ -23,58 +24,77 @@ from PIL import Image, ImageChops, ImageFilter
 from medr1.data.images import decode_image
 
 SEVERITIES = (1, 2, 3, 4, 5)
+"""From the weakest to the strongest."""
 IMAGENET_C = "Hendrycks & Dietterich 2019 (ImageNet-C)"
 OURS = "medr1"
 GREY = (128, 128, 128)
+"""Mid-grey in RGB."""
 
 _SIDE = 224
-"""The shorter side that lengths in pixels are meant for; they grow with the picture."""
+"""The shorter side, in pixels, for which lengths are stated; they grow with the image."""
 
 Pixels = NDArray[np.float32]
+"""(height, width, 3), values in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One kind: what it does, and the number that says how much at severity 1 to 5."""
+    """A kind of perturbation, with its amount at each severity."""
 
     title: str
+    """The name on pages, such as "Gaussian blur"."""
     parameter: str
-    """What the number is."""
+    """The meaning of the amount, such as "quality"."""
     values: tuple[float, ...]
-    """One for each severity; a single one where there is no more or less of it."""
+    """The amount at each severity; a single number if the kind has only one severity."""
     source: str
-    """Where the numbers are from."""
-    make: Callable[[Image.Image, float, np.random.Generator], Image.Image]
+    """The source of the amounts."""
+    apply: Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
     @property
     def severities(self) -> tuple[int, ...]:
-        """1 to 5, or 1 where it has no scale."""
+        """1 to 5, or only 1."""
         return SEVERITIES[: len(self.values)]
 
 
 def perturb(image: Image.Image, kind: str, severity: int = 1, seed: int = 0) -> Image.Image:
-    """The picture (RGB) under a kind of PERTURBATIONS: a new one of the same size and mode.
+    """Perturb an image.
 
-    What is random depends on the seed, the kind, the picture's pixels and, for noise, the severity:
-    a rotation's direction and an occlusion's place stay the same as severity grows. ValueError for
-    a severity that the kind does not have, KeyError for an unknown kind.
+    Random numbers depend on the seed, the kind and the image's pixels; for noise also on the
+    severity. The direction of a rotation and the position of an occlusion are therefore the same
+    at every severity.
+
+    Args:
+        image: The image, in RGB; it is not changed.
+        kind: A key of `PERTURBATIONS`.
+        severity: 1 to 5, or only 1 for some kinds (`Perturbation.severities`).
+        seed: Seed of the random numbers.
+
+    Returns:
+        A new image of the same size and mode.
+
+    Raises:
+        ValueError: The kind does not have this severity.
+        KeyError: There is no such kind.
     """
     perturbation = PERTURBATIONS[kind]
     if severity not in perturbation.severities:
         raise ValueError(f"{kind} has the severities {perturbation.severities}, not {severity}")
-    drawn = severity if kind in _DRAWN_ANEW else 0
-    digest = hashlib.sha256(f"{seed} {kind} {drawn} {image.size} ".encode() + image.tobytes())
+    seed_severity = severity if kind in _RANDOM_BY_SEVERITY else 0
+    digest = hashlib.sha256(
+        f"{seed} {kind} {seed_severity} {image.size} ".encode() + image.tobytes()
+    )
     rng = np.random.default_rng(int.from_bytes(digest.digest(), "big"))
-    return perturbation.make(image, perturbation.values[severity - 1], rng)
+    return perturbation.apply(image, perturbation.values[severity - 1], rng)
 
 
 # --- noise ------------------------------------------------------------------------------------
 
 
 def _noisy(image: Image.Image, noise: Callable[[Pixels], NDArray[np.floating]]) -> Image.Image:
-    """The picture with noise on its values in [0, 1], the same in all channels of a grey picture.
+    """Add noise to values in [0, 1]; the three channels of a grey image get the same noise.
 
-    ImageNet-C draws each channel by itself; a detector that has one channel does not.
+    ImageNet-C has different noise in each channel; a scanner with one channel does not.
     """
     pixels = _pixels(image)
     if _is_grey(image):
@@ -128,12 +148,12 @@ def _contrast(image: Image.Image, value: float, rng: np.random.Generator) -> Ima
 
 
 def _brightness(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
-    """Adds to the V of HSV; hue and saturation stay, black becomes grey."""
+    """Add to the V of HSV; hue and saturation stay the same, and black becomes grey."""
     pixels = _pixels(image)
-    top = pixels.max(axis=-1, keepdims=True)
-    wanted = np.minimum(top + np.float32(value), 1)
-    share = np.divide(pixels, top, where=top > 0, out=np.ones_like(pixels))
-    return _image(share * wanted)
+    largest = pixels.max(axis=-1, keepdims=True)
+    new_largest = np.minimum(largest + np.float32(value), 1)
+    share = np.divide(pixels, largest, where=largest > 0, out=np.ones_like(pixels))
+    return _image(share * new_largest)
 
 
 def _gamma(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
@@ -144,7 +164,7 @@ def _gamma(image: Image.Image, value: float, rng: np.random.Generator) -> Image.
 
 
 def _rotation(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
-    """To either side; the corners that open get the median colour of the picture's edge."""
+    """Rotate to a random side; empty corners get the median colour of the image's edge."""
     degrees = value if rng.random() < 0.5 else -value
     return image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=_edge_colour(image))
 
@@ -162,12 +182,12 @@ def _crop(image: Image.Image, value: float, rng: np.random.Generator) -> Image.I
 
 
 def _occlusion(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
-    """A grey rectangle of the picture's shape: at each severity it holds that of the one before."""
+    """Cover a rectangle of the image's shape with grey; it includes that of the lower severity."""
     sides = [max(1, round(side * value**0.5)) for side in image.size]
-    ends = zip(rng.random(2), image.size, sides, strict=True)
-    place = [int(at * (whole - own)) for at, whole, own in ends]
+    lengths = zip(rng.random(2), image.size, sides, strict=True)
+    corner = [int(share * (length - side)) for share, length, side in lengths]
     covered = image.copy()
-    covered.paste(GREY, (*place, place[0] + sides[0], place[1] + sides[1]))
+    covered.paste(GREY, (*corner, corner[0] + sides[0], corner[1] + sides[1]))
     return covered
 
 
@@ -180,12 +200,12 @@ def _flip_vertical(image: Image.Image, value: float, rng: np.random.Generator) -
 
 
 def _blank(image: Image.Image, value: float, rng: np.random.Generator) -> Image.Image:
-    """Mid-grey of the same size."""
+    """A mid-grey image of the same size."""
     return Image.new("RGB", image.size, GREY)
 
 
 def _pixels(image: Image.Image) -> Pixels:
-    """(height, width, 3) in [0, 1]."""
+    """The values of an image in [0, 1]."""
     return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
@@ -193,17 +213,18 @@ def _image(pixels: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
-_DRAWN_ANEW = ("gaussian_noise", "shot_noise", "speckle_noise")
+_RANDOM_BY_SEVERITY = ("gaussian_noise", "shot_noise", "speckle_noise")
+"""Kinds with other random numbers at each severity."""
 
 _BLUR = f"standard deviation in pixels, for a shorter side of {_SIDE}"
 _NOISE = "standard deviation, of values in 0 to 1"
 _SPECKLE = "standard deviation, as a share of the value"
 _PHOTONS = "mean count of the brightest value"
-_CONTRAST = "share of the contrast that is left"
-_ADDED = "added to the V of HSV, in 0 to 1"
-_PIXELS = "share of each side's pixels that is left"
-_KEPT = "share of each side that is kept"
-_COVERED = "share of the area that is covered"
+_CONTRAST_SHARE = "share of the contrast that is left"
+_BRIGHTNESS_OFFSET = "added to the V of HSV, in 0 to 1"
+_PIXEL_SHARE = "share of each side's pixels that is left"
+_SIDE_SHARE = "share of each side that is kept"
+_AREA_SHARE = "share of the area that is covered"
 
 PERTURBATIONS: dict[str, Perturbation] = {
     "gaussian_blur": Perturbation(
@@ -217,10 +238,10 @@ PERTURBATIONS: dict[str, Perturbation] = {
         "Speckle noise", _SPECKLE, (0.15, 0.2, 0.35, 0.45, 0.6), IMAGENET_C, _speckle_noise
     ),
     "contrast": Perturbation(
-        "Lower contrast", _CONTRAST, (0.4, 0.3, 0.2, 0.1, 0.05), IMAGENET_C, _contrast
+        "Lower contrast", _CONTRAST_SHARE, (0.4, 0.3, 0.2, 0.1, 0.05), IMAGENET_C, _contrast
     ),
     "brightness": Perturbation(
-        "Higher brightness", _ADDED, (0.1, 0.2, 0.3, 0.4, 0.5), IMAGENET_C, _brightness
+        "Higher brightness", _BRIGHTNESS_OFFSET, (0.1, 0.2, 0.3, 0.4, 0.5), IMAGENET_C, _brightness
     ),
     "gamma_dark": Perturbation("Darker gamma", "exponent", (1.25, 1.5, 2, 2.5, 3), OURS, _gamma),
     "gamma_bright": Perturbation(
@@ -228,13 +249,16 @@ PERTURBATIONS: dict[str, Perturbation] = {
     ),
     "jpeg": Perturbation("JPEG compression", "quality", (25, 18, 15, 10, 7), IMAGENET_C, _jpeg),
     "downscale": Perturbation(
-        "Lower resolution", _PIXELS, (0.6, 0.5, 0.4, 0.3, 0.25), IMAGENET_C, _downscale
+        "Lower resolution", _PIXEL_SHARE, (0.6, 0.5, 0.4, 0.3, 0.25), IMAGENET_C, _downscale
     ),
     "rotation": Perturbation("Rotation", "degrees", (3, 6, 10, 15, 20), OURS, _rotation),
-    "crop": Perturbation("Centre crop", _KEPT, (0.9, 0.8, 0.7, 0.6, 0.5), OURS, _crop),
-    "occlusion": Perturbation("Occlusion", _COVERED, (0.05, 0.1, 0.2, 0.3, 0.4), OURS, _occlusion),
+    "crop": Perturbation("Centre crop", _SIDE_SHARE, (0.9, 0.8, 0.7, 0.6, 0.5), OURS, _crop),
+    "occlusion": Perturbation(
+        "Occlusion", _AREA_SHARE, (0.05, 0.1, 0.2, 0.3, 0.4), OURS, _occlusion
+    ),
     "flip_horizontal": Perturbation("Left-right flip", "none", (1,), OURS, _flip_horizontal),
     "flip_vertical": Perturbation("Upside-down flip", "none", (1,), OURS, _flip_vertical),
-    "blank": Perturbation("Grey picture", "none", (1,), OURS, _blank),
+    "blank": Perturbation("Grey image", "none", (1,), OURS, _blank),
 }
-"""Name -> kind. `blank` takes the picture away: the end of every scale, what is right blindly."""
+"""Name -> kind. `blank` removes the image altogether: what a model still answers right, it answers
+without seeing the image."""

@@ -1,4 +1,7 @@
-"""Pictures made smaller, several at a time: read in this process, decoded and resized in others."""
+"""Resize images in several processes.
+
+Files in an archive are read in the process that starts the others.
+"""
 
 from __future__ import annotations
 
@@ -31,29 +34,36 @@ _FORMATS: dict[str, dict[str, Any]] = {
     ".bmp": {"format": "BMP"},
     ".webp": {"format": "WEBP", "lossless": True},
 }
-"""A picture keeps its name, and so the format that its ending says; PNG for any other."""
+"""File extension -> Pillow's options to save an image; PNG for any other extension."""
 
 MAX_WAITING = 256 * 1024**2
-"""Bytes of files that wait in memory; the last may go beyond."""
+"""Bytes of files that may wait in memory; the last file may exceed them."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """A picture to be made."""
+class ResizeJob:
+    """An image to be resized and written to a new file."""
 
     index: int
+    """The position of the image among all images of the run."""
     name: str
-    """As its item has it."""
+    """The image's path as its item has it."""
     content: bytes | Path | Failure
-    """Of the file, or where it lies, or why it cannot be had."""
+    """The bytes of the image file, or its path, or why it cannot be read."""
     target: Path
+    """The file to write; its extension decides the format."""
     size: int
-    """Pixels of the longest side; 0 leaves it."""
+    """Pixels of the longer side; 0 keeps the image's size."""
     square: bool
+    """Whether both sides get `size` pixels, so that the proportions change."""
 
 
-def make_picture(job: Job) -> dict[str, Any]:
-    """Write the picture; {"sha256"} of the file, or {"error": {"code", "message"}}."""
+def resize_image(job: ResizeJob) -> dict[str, Any]:
+    """Decode, resize and write one image.
+
+    Returns {"sha256"} of the new file, with {"notes"} of the loader if there are any; or
+    {"error": {"code", "message"}}.
+    """
     if isinstance(job.content, Failure):
         return {"error": vars(job.content)}
     side = 0 if job.square else job.size
@@ -64,14 +74,14 @@ def make_picture(job: Job) -> dict[str, Any]:
             loaded = decode_image(job.content, os.path.basename(job.name), side=side)
     except ItemError as error:
         return {"error": {"code": error.code, "message": str(error)}}
-    data = encoded(resized(loaded.image, job.size, job.square), job.target.suffix)
+    data = _encode(_resize(loaded.image, job.size, job.square), job.target.suffix)
     write_atomic(job.target, data)
-    made: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest()}
-    return {**made, "notes": list(loaded.notes)} if loaded.notes else made
+    outcome: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest()}
+    return {**outcome, "notes": list(loaded.notes)} if loaded.notes else outcome
 
 
-def resized(image: Image.Image, size: int, square: bool) -> Image.Image:
-    """The picture with `size` pixels on its longest side, or squeezed to a square; 0 leaves it."""
+def _resize(image: Image.Image, size: int, square: bool) -> Image.Image:
+    """The image with `size` pixels on its longer side, or on both sides; 0 keeps its size."""
     if not size:
         return image
     width, height = image.size
@@ -84,46 +94,59 @@ def resized(image: Image.Image, size: int, square: bool) -> Image.Image:
     return image if shape == image.size else image.resize(shape, Image.Resampling.BICUBIC)
 
 
-def encoded(image: Image.Image, ending: str) -> bytes:
-    """The picture as a file of that ending holds it, with nothing of the old file's metadata."""
-    out = io.BytesIO()
-    image.save(out, **_FORMATS.get(ending.lower(), {"format": "PNG"}))
-    return out.getvalue()
+def _encode(image: Image.Image, extension: str) -> bytes:
+    """The content of an image file with that extension, without metadata."""
+    file = io.BytesIO()
+    image.save(file, **_FORMATS.get(extension.lower(), {"format": "PNG"}))
+    return file.getvalue()
 
 
-def make_pictures(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """(job, what came of it), in order; not more than a few jobs are in memory at a time."""
+def resize_images(
+    jobs: Iterable[ResizeJob], workers: int
+) -> Iterator[tuple[ResizeJob, dict[str, Any]]]:
+    """Resize images in several processes.
+
+    Args:
+        jobs: The images. Only a few jobs are taken before they are needed, to save memory.
+        workers: Number of processes; with 1, all is done in this process.
+
+    Returns:
+        (job, the result of `resize_image`) in the order of the jobs.
+
+    Raises:
+        Medr1Error: One of the processes was killed.
+    """
     if workers == 1:
-        yield from ((job, make_picture(job)) for job in jobs)
+        yield from ((job, resize_image(job)) for job in jobs)
         return
-    waiting: deque[tuple[Job, Future[dict[str, Any]]]] = deque()
+    waiting: deque[tuple[ResizeJob, Future[dict[str, Any]]]] = deque()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_follow_parent) as pool:
         try:
             for job in jobs:
-                waiting.append((job, pool.submit(make_picture, job)))
+                waiting.append((job, pool.submit(resize_image, job)))
                 while len(waiting) > 4 * workers or _bytes_of(waiting) > MAX_WAITING:
-                    first, made = waiting.popleft()
-                    yield first, made.result()
+                    first, future = waiting.popleft()
+                    yield first, future.result()
             while waiting:
-                first, made = waiting.popleft()
-                yield first, made.result()
+                first, future = waiting.popleft()
+                yield first, future.result()
         except BrokenProcessPool:
             raise Medr1Error(
-                "a process that resized images was killed, perhaps for want of memory. Run the "
-                "same command again with --workers 1; it goes on from here."
+                "a process that resized images was killed, perhaps because memory ran out. Run the "
+                "same command again with --workers 1; it continues from here."
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _bytes_of(waiting: Iterable[tuple[Job, Any]]) -> int:
-    """The bytes of the files that wait in memory."""
+def _bytes_of(waiting: Iterable[tuple[ResizeJob, Any]]) -> int:
+    """Number of bytes of the files that wait in memory."""
     return sum(len(job.content) for job, _ in waiting if isinstance(job.content, bytes))
 
 
 def _follow_parent() -> None:
-    """End this process when the one that started it is gone, however it went."""
+    """End this process when the process that started it ends, even if that one was killed."""
     logging.getLogger("medr1").setLevel(logging.WARNING)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""Decoded pixels of any depth and mode to 8-bit RGB, and what was done to them."""
+"""Convert decoded images of any bit depth and mode to 8-bit RGB, with notes on what was changed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from PIL import Image, ImageCms
 from medr1.errors import ItemError
 
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+"""Tags of TIFF."""
 
 
-def to_rgb(image: Image.Image, shown: str) -> tuple[Image.Image, list[str]]:
-    """The loaded picture as RGB, and what was done that is not exact or alters its look.
+def to_rgb(image: Image.Image, label: str) -> tuple[Image.Image, list[str]]:
+    """Convert an image to 8-bit RGB.
 
-    `image` is closed as soon as it is not needed: of two copies one is memory wasted.
+    Args:
+        image: The image, already decoded. It is closed as soon as it is not needed, to save memory.
+        label: The file's name in quotes, for error messages (`roots.shorten`).
+
+    Returns:
+        (the RGB image, notes on each conversion that is not exact or that changes how it looks).
+
+    Raises:
+        ItemError: No pixel is a finite number (image_unreadable).
     """
     kind = _deep_kind(image)
     if kind:
-        return _windowed(image, kind, shown)
+        return _windowed(image, kind, label)
     if image.has_transparency_data:
         return _on_white(image)
     if image.mode == "LAB":
@@ -36,14 +45,14 @@ def to_rgb(image: Image.Image, shown: str) -> tuple[Image.Image, list[str]]:
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
-    """The picture in that mode, and the one before closed."""
+    """Convert an image to another mode, and close the original."""
     converted = image.convert(mode)
     image.close()
     return converted
 
 
 def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Transparency laid on white; an alpha channel that hides everything is taken as unused."""
+    """Put a transparent image on white; an alpha channel that hides all pixels is ignored."""
     if image.mode == "La":
         image = _converted(image, "LA")
     rgba = image if image.mode == "RGBA" else _converted(image, "RGBA")
@@ -60,7 +69,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _deep_kind(image: Image.Image) -> str:
-    """What the pixels are where they are not 8-bit unsigned; else ""."""
+    """The kind of the pixels, such as "16-bit"; "" if they are 8-bit and unsigned."""
     if image.mode.startswith("I;16"):
         return "16-bit"
     if image.mode in ("F", "I"):
@@ -74,7 +83,7 @@ def _unsigned(image: Image.Image) -> bool:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(first row, values (rows, W)) one after the other: few are in memory at a time."""
+    """(first row, values (rows, width)) of each strip of rows; one strip is in memory at a time."""
     width, height = image.size
     view = {"I": np.uint32 if _unsigned(image) else np.int32, "L": np.int8}.get(image.mode)
     rows = max(1, (1 << 20) // width)
@@ -83,13 +92,13 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
         yield top, values.view(view) if view else values
 
 
-def _windowed(image: Image.Image, kind: str, shown: str) -> tuple[Image.Image, list[str]]:
-    """Grey levels of any kind to 8 bits: a line from the least to the greatest finite value."""
+def _windowed(image: Image.Image, kind: str, label: str) -> tuple[Image.Image, list[str]]:
+    """Map grey levels to 8 bits, linearly from the smallest to the largest finite value."""
     notes = []
     low, high, finite = _range(image)
     if not finite:
         raise ItemError(
-            "image_unreadable", f"image {shown}: no pixel is a finite number; export it again."
+            "image_unreadable", f"image {label}: no pixel is a finite number; export it again."
         )
     if low == high:
         notes.append(f"constant {low:.9g} ({kind}) shown black")
@@ -100,8 +109,9 @@ def _windowed(image: Image.Image, kind: str, shown: str) -> tuple[Image.Image, l
     inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0 and low < high
     if inverted:
         notes.append("white_is_zero_inverted")
-    level = image.info.get("transparency")
-    grey, hidden = Image.new("L", image.size), False
+    transparent_level = image.info.get("transparency")
+    grey, has_transparent = Image.new("L", image.size), False
+    # Many pixels share the few 16-bit values, so the result of each value is computed once.
     table = _levels(np.arange(low, high + 1), low, high) if kind == "16-bit" else None
     for top, values in _strips(image):
         if table is None:
@@ -110,42 +120,47 @@ def _windowed(image: Image.Image, kind: str, shown: str) -> tuple[Image.Image, l
             levels = table[values - values.dtype.type(low)]
         if inverted:
             levels = 255 - levels
-        if isinstance(level, int) and (see_through := values == level).any():
-            levels[see_through] = 255
-            hidden = True
+        if isinstance(transparent_level, int) and (mask := values == transparent_level).any():
+            levels[mask] = 255
+            has_transparent = True
         grey.paste(Image.fromarray(levels), (0, top))
     image.close()
-    return _converted(grey, "RGB"), [*notes, "alpha_on_white"] if hidden else notes
+    return _converted(grey, "RGB"), [*notes, "alpha_on_white"] if has_transparent else notes
 
 
 def _levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """The values as 0 (`low`) to 255 (`high`); 0 where there is nothing between them, or NaN."""
+    """The values as 0 (`low`) to 255 (`high`); 0 for NaN, and if `low` equals `high`."""
     if low == high:
         return np.zeros(values.shape, np.uint8)
     share = values.astype(np.float64)
     share -= low
     share /= high - low
-    if not np.isfinite(share.sum()):
+    if not np.isfinite(share.sum()):  # as soon as one value is not finite
         np.nan_to_num(share, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
     share *= 255
     return np.rint(share, out=share).astype(np.uint8)
 
 
 def _range(image: Image.Image) -> tuple[float, float, int]:
-    """The least and the greatest of the finite values, and how many are finite."""
+    """The smallest and the largest finite value, and the number of finite values."""
     low, high, count = np.inf, -np.inf, 0
     for _, values in _strips(image):
-        least, most = values.min(), values.max()
-        if not np.isfinite(least) or not np.isfinite(most):
+        smallest, largest = values.min(), values.max()
+        if not np.isfinite(smallest) or not np.isfinite(largest):
             values = values[np.isfinite(values)]
-            least, most = values.min(initial=np.inf), values.max(initial=-np.inf)
+            smallest, largest = values.min(initial=np.inf), values.max(initial=-np.inf)
         count += values.size
-        low, high = min(low, float(least)), max(high, float(most))
+        low, high = min(low, float(smallest)), max(high, float(largest))
     return low, high, count
 
 
 def is_deep_colour(image: Image.Image, head: bytes) -> bool:
-    """Whether each channel has 16 bits, of which Pillow decodes the upper 8."""
+    """Whether a colour image has 16 bits per channel, of which Pillow decodes the upper 8.
+
+    Args:
+        image: The image, which need not be decoded yet.
+        head: The first bytes of its file, at least 26.
+    """
     if image.format == "PNG":
         depth, kind = head[24:26]
         return depth == 16 and kind in (2, 4, 6)
@@ -153,11 +168,21 @@ def is_deep_colour(image: Image.Image, head: bytes) -> bool:
     return len(bits) > 1 and max(bits) > 8
 
 
-def check_deep_colour(rgb: Image.Image, shown: str) -> None:
-    """12 bits stored in 16 would leave 16 levels, nearly black: better none than such a picture."""
+def check_deep_colour(rgb: Image.Image, label: str) -> None:
+    """Refuse a 16-bit colour image that uses only its lowest levels.
+
+    12 bits that are stored in 16 would leave 16 levels in 8 bits, so the image would look black.
+
+    Args:
+        rgb: The image with the upper 8 bits of each channel.
+        label: The file's name in quotes, for error messages.
+
+    Raises:
+        ItemError: No channel uses more than 16 levels (image_unreadable).
+    """
     if all(high < 16 for _, high in rgb.getextrema()):  # type: ignore[misc]
         raise ItemError(
             "image_unreadable",
-            f"image {shown}: 16-bit colour that uses the lowest levels only; "
-            "scale it to 8 bits a channel first.",
+            f"image {label}: 16-bit colour that only uses the lowest levels; "
+            "scale it to 8 bits per channel first.",
         )

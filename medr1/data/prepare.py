@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import medr1
-from medr1.data.burned_in import suspected
-from medr1.data.layout import Picture, domain_folders, place_pictures, write_split
-from medr1.data.pictures import Job, make_pictures
+from medr1.data.burned_in import burned_in_reason
+from medr1.data.layout import PlacedImage, domain_folders, place_images, write_split
+from medr1.data.pictures import ResizeJob, resize_images
 from medr1.data.sources import Source, open_questions
 from medr1.data.spellings import spelled
 from medr1.data.splits import SPLITS, count_table, published_splits, random_split
@@ -100,7 +100,7 @@ def prepare(
     )
     problems = _unusable(source)
     items, meta = _assigned(plan, source, problems)
-    pictures, names = place_pictures([(item.domain, item.sample.images[0]) for item in items])
+    pictures, names = place_images([(item.domain, item.sample.images[0]) for item in items])
     meta = {**meta, "items": len(items)}
     if (done := _begin(output, meta, overwrite)) is not None:
         return done
@@ -277,7 +277,7 @@ def _first(problems: Mapping[int, Failure]) -> str:
 def _make(
     plan: Preparation,
     source: Source,
-    pictures: Sequence[Picture],
+    pictures: Sequence[PlacedImage],
     output: Path,
     journal: Journal,
     workers: int,
@@ -288,7 +288,7 @@ def _make(
         logger.info("going on: %d of %d images are made already", len(done), len(pictures))
     jobs = _jobs(plan, source, pictures, output, done)
     said, count = time.monotonic(), len(done)
-    for job, made in make_pictures(jobs, workers):
+    for job, made in resize_images(jobs, workers):
         journal.append({job.index: made})
         count += 1
         if time.monotonic() - said > SECONDS_BETWEEN_LINES:
@@ -297,8 +297,8 @@ def _make(
 
 
 def _jobs(
-    plan: Preparation, source: Source, pictures: Sequence[Picture], output: Path, done: set[int]
-) -> Iterator[Job]:
+    plan: Preparation, source: Source, pictures: Sequence[PlacedImage], output: Path, done: set[int]
+) -> Iterator[ResizeJob]:
     """What is left to do, in the order in which the source has it."""
     wanted: dict[str, list[int]] = {}
     for index, picture in enumerate(pictures):
@@ -309,16 +309,18 @@ def _jobs(
         content = Failure(read.code, str(read)) if isinstance(read, ItemError) else read
         for index in wanted[name]:
             picture = pictures[index]
-            yield Job(index, picture.name, content, output / picture.target, plan.size, plan.square)
+            yield ResizeJob(
+                index, picture.name, content, output / picture.target, plan.size, plan.square
+            )
 
 
 def _kept(
     items: Sequence[Item],
     places: Sequence[int],
     made: Mapping[int, Mapping[str, Any]],
-    pictures: Sequence[Picture],
+    pictures: Sequence[PlacedImage],
     problems: dict[int, Failure],
-) -> list[tuple[Item, Picture]]:
+) -> list[tuple[Item, PlacedImage]]:
     """The items whose picture was made; the others go to `problems`."""
     kept = []
     for item, place in zip(items, places, strict=True):
@@ -332,9 +334,9 @@ def _kept(
 
 
 def _write(
-    kept: Sequence[tuple[Item, Picture]],
+    kept: Sequence[tuple[Item, PlacedImage]],
     made: Mapping[int, Mapping[str, Any]],
-    pictures: Sequence[Picture],
+    pictures: Sequence[PlacedImage],
     output: Path,
 ) -> dict[str, str]:
     """Write the split files and data sets of all domains; every file with its SHA-256."""
@@ -352,9 +354,9 @@ def _write(
 
 
 def _counts(
-    kept: Sequence[tuple[Item, Picture]],
+    kept: Sequence[tuple[Item, PlacedImage]],
     made: Mapping[int, Mapping[str, Any]],
-    pictures: Sequence[Picture],
+    pictures: Sequence[PlacedImage],
 ) -> dict[str, Any]:
     """The manifest's figures; `burned_in`: of how many items pictures may have text in them."""
     splits = Counter(item.split for item, _ in kept)
@@ -364,7 +366,7 @@ def _counts(
     counts |= {split: splits[split] for split in SPLITS if splits[split]}
     counts["by"] = count_table((item.sample, item.split) for item, _ in kept)
     notes_of = {pictures[index].target: entry.get("notes", ()) for index, entry in made.items()}
-    suspects = Counter(suspected(item.sample, notes_of[to.target]) for item, to in kept)
+    suspects = Counter(burned_in_reason(item.sample, notes_of[to.target]) for item, to in kept)
     suspects.pop(None, None)
     found = {"image_notes": notes, "burned_in": suspects}
     return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in found.items()}}

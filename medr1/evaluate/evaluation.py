@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
-from medr1.data.burned_in import suspected
+from medr1.data.burned_in import burned_in_reason
 from medr1.data.identifiers import identifiers
 from medr1.errors import InputError
 from medr1.evaluate.groups import displayable_metadata
@@ -259,7 +259,7 @@ class Evaluation:
         item = {"results": str(path), **document, **row, "metadata": metadata}
         hidden = {value: metadata.get(key, "…") for key, value in identifiers(own_metadata)}
         reasoning = verdict.extraction.reasoning if verdict else prediction.reasoning
-        text = suspected(prediction.sample, prediction.image_notes)
+        text = burned_in_reason(prediction.sample, prediction.image_notes)
         return {**item, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from medr1.data.identifiers import without
+from medr1.data.identifiers import replace_identifiers
 from medr1.report.sanitize import one_line, short_path, visible
 from medr1.report.tables import percent
 from medr1.report.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
@@ -169,7 +169,7 @@ def _item_view(item: Item, place: int, thumbnails: Mapping[str, bytes | str]) ->
         "place": place,
         "kind": kind,
         "verdict": KINDS[kind],
-        "id": one_line(without(str(item.get("id", "")), hidden)),
+        "id": one_line(replace_identifiers(str(item.get("id", "")), hidden)),
         "file": short_path(item.get("results")),
         "about": [one_line(value, 60) for value in groups if value is not None],
         "images": [_image_view(item, name, thumbnails) for name in names[:MAX_IMAGES]],
@@ -189,7 +189,7 @@ def _item_view(item: Item, place: int, thumbnails: Mapping[str, bytes | str]) ->
         "length": len(str(completion or "")),
         "cut": item.get("finish_reason") == "length",
         "error": f"{one_line(error.get('code'))}: "
-        f"{one_line(without(str(error.get('message', '')), hidden), 400)}"
+        f"{one_line(replace_identifiers(str(error.get('message', '')), hidden), 400)}"
         if error
         else None,
         "metadata": [
@@ -220,7 +220,7 @@ def _option_view(item: Item, letter: str) -> dict[str, Any]:
 def _image_view(item: Item, name: str, thumbnails: Mapping[str, bytes | str]) -> dict[str, Any]:
     """An image's name and source, or a note that says why it is not shown."""
     thumbnail = thumbnails.get(thumbnail_key(item, name), "image not shown")
-    label = short_path(without(name, item.get("hidden") or {}))
+    label = short_path(replace_identifiers(name, item.get("hidden") or {}))
     if isinstance(thumbnail, str):
         return {"name": label, "source": None, "note": one_line(thumbnail, 500)}
     return {"name": label, "source": data_uri(thumbnail), "note": ""}

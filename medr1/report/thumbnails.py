@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medr1.data.burned_in import noted, warning
+from medr1.data.burned_in import reason_in_notes, warning
 from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
 from medr1.errors import ItemError
 from medr1.report.sanitize import one_line
@@ -121,7 +121,7 @@ def _header_note(name: str, root: Path) -> str | None:
     from medr1.data.images import text_notes
 
     try:
-        return noted(text_notes(resolve_image(name, ImageRoot(root, closed=True))))
+        return reason_in_notes(text_notes(resolve_image(name, ImageRoot(root, closed=True))))
     except ItemError:
         return None
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from medr1.data.burned_in import reason, suspected, warning
+from medr1.data.burned_in import burned_in_reason, reason_in_texts, warning
 from medr1.data.images import load_image, text_notes
 from medr1.records import Sample
 
@@ -38,7 +38,7 @@ def sample(modality=None, **metadata):
     ],
 )
 def test_by_modality_and_metadata(item, found):
-    assert suspected(item) == found
+    assert burned_in_reason(item) == found
 
 
 def png(path, **texts):
@@ -65,19 +65,19 @@ def test_by_the_header_of_the_file(tmp_path):
     }  # fmt: skip
     for name, why in wanted.items():
         notes = load_image(tmp_path / name).notes
-        assert suspected(sample("CT"), notes) == why, name
+        assert burned_in_reason(sample("CT"), notes) == why, name
         assert text_notes(tmp_path / name) == [n for n in notes if n.startswith("header_says_")]
 
 
 def test_a_header_of_any_length_costs_little():
-    assert reason(["x" * 10**7, "modality: us"]) == "ultrasound"
+    assert reason_in_texts(["x" * 10**7, "modality: us"]) == "ultrasound"
 
 
 def test_the_sentence_counts_and_says_what_is_not_done():
     assert warning([None, None], "items") is None and warning([], "items") is None
     said = warning(["ultrasound", None, "ultrasound", "secondary capture"], "items")
-    assert said.startswith("3 of 4 items may have text in the picture itself")
-    assert "(1 secondary capture, 2 ultrasound)" in said and "does not look for it" in said
+    assert said.startswith("3 of 4 items") and "burned into the image" in said
+    assert "(1 secondary capture, 2 ultrasound)" in said and "does not search" in said
 
 
 def questions(tmp_path):
@@ -102,12 +102,12 @@ def test_preparing_and_auditing_warn(tmp_path, caplog):
     command = ["data", "prepare", str(tmp_path / "q.json"), "--output-dir", str(tmp_path / "out")]
     done = CliRunner().invoke(cli, [*command, "--workers", "1", "--test-share", "0.4"])
     assert done.exit_code == 0, done.output
-    assert "2 of 3 items may have text in the picture itself" in done.output
+    assert "2 of 3 items may have text burned into the image" in done.output
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["burned_in"] == {"ultrasound": 2}
     done = CliRunner().invoke(cli, ["data", "audit", str(tmp_path / "q.json")])
     said = " ".join(done.output.split())
-    assert "! 1 of 3 items of " in said and "q.json may have text in the picture itself" in said
+    assert "! 1 of 3 items of " in said and "q.json may have text burned into the image" in said
 
 
 def test_the_readme_says_that_it_stays():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medr1.data.identifiers import is_identifier, running_numbers, without
+from medr1.data.identifiers import is_identifier, replace_identifiers, running_numbers
 
 IDENTIFIERS = """
 patient patient_id PatientID patientName PatientBirthDate subject SubjectID participant MRN mrn
@@ -35,6 +35,9 @@ def test_numbers_are_those_of_the_order_and_sort():
 
 def test_a_hidden_value_goes_wherever_it_stands():
     hidden = {"DOE^JANE": "patient 3", "777": "patient 4", "7": "patient 5"}
-    assert without("a/doe^jane_1.png", hidden) == "a/patient 3_1.png"
-    assert without("777-b, 17770, 7", hidden) == "patient 4-b, 17770, 7"
-    assert without("x", {"x": r"\1"}) == "x" and without("xxxx", {"xxxx": r"\1"}) == r"\1"
+    assert replace_identifiers("a/doe^jane_1.png", hidden) == "a/patient 3_1.png"
+    assert replace_identifiers("777-b, 17770, 7", hidden) == "patient 4-b, 17770, 7"
+    assert (
+        replace_identifiers("x", {"x": r"\1"}) == "x"
+        and replace_identifiers("xxxx", {"xxxx": r"\1"}) == r"\1"
+    )

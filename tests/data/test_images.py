@@ -48,7 +48,7 @@ def png16(channels: np.ndarray, kind: int) -> bytes:
 
 
 def colours(width: int = 24, height: int = 16) -> Image.Image:
-    """A picture without symmetry, so that every turn shows."""
+    """An image without symmetry, so that every turn shows."""
     grid = np.mgrid[0:height, 0:width]
     pixels = np.stack([grid[0] * 8, grid[1] * 8, (grid[0] + grid[1]) * 4], -1)
     return Image.fromarray(pixels.astype(np.uint8))
@@ -98,7 +98,7 @@ def pixels(loaded: LoadedImage) -> np.ndarray:
 
 
 def off_by(loaded: LoadedImage, grey: np.ndarray) -> int:
-    """The largest difference, in levels, from a grey picture (H, W)."""
+    """The largest difference, in levels, from a grey image (H, W)."""
     return int(np.abs(pixels(loaded).astype(int) - grey.astype(int)[..., None]).max())
 
 

@@ -1,4 +1,4 @@
-"""Perturbed pictures against Pillow, scipy and numpy, and against their own severity."""
+"""Perturbed images against Pillow, scipy and numpy, and against their own severity."""
 
 import io
 
@@ -15,7 +15,7 @@ SCALED = [kind for kind, one in PERTURBATIONS.items() if len(one.values) == 5]
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     """Real ones of several modalities, grey and coloured."""
     paths = sorted((tiny_vqa_folder() / "images").glob("test_*.jpg"))[::40]
     return [load_image(path).image for path in paths]
@@ -41,9 +41,9 @@ def distance(one, other):
 
 
 @pytest.mark.parametrize("kind", PERTURBATIONS)
-def test_size_and_mode_stay_and_the_picture_itself_is_not_touched(kind, pictures):
-    odd = pictures[0].resize((75, 41))
-    for image in (*pictures[:3], odd, Image.new("RGB", (1, 1), (9, 9, 9))):
+def test_size_and_mode_stay_and_the_image_itself_is_not_touched(kind, images):
+    odd = images[0].resize((75, 41))
+    for image in (*images[:3], odd, Image.new("RGB", (1, 1), (9, 9, 9))):
         before = image.tobytes()
         for severity in PERTURBATIONS[kind].severities:
             made = perturb(image, kind, severity)
@@ -52,23 +52,23 @@ def test_size_and_mode_stay_and_the_picture_itself_is_not_touched(kind, pictures
 
 
 @pytest.mark.parametrize("kind", SCALED)
-def test_each_severity_is_further_from_the_picture_than_the_one_before(kind, pictures):
-    far = np.array([[distance(perturb(p, kind, s), p) for s in range(1, 6)] for p in pictures])
+def test_each_severity_is_further_from_the_image_than_the_one_before(kind, images):
+    far = np.array([[distance(perturb(p, kind, s), p) for s in range(1, 6)] for p in images])
     assert (np.diff(far.mean(axis=0)) > 0).all()
     assert (np.diff(far, axis=1) > 0).all(axis=1).mean() > 0.9
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(pictures):
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(images):
     random = ("gaussian_noise", "shot_noise", "speckle_noise", "occlusion")
     for kind in PERTURBATIONS:
-        one, again, other = (perturb(pictures[1], kind, 1, seed).tobytes() for seed in (3, 3, 4))
+        one, again, other = (perturb(images[1], kind, 1, seed).tobytes() for seed in (3, 3, 4))
         assert one == again
         assert (one != other) == (kind in random) or kind == "rotation"
-    turned = {perturb(pictures[1], "rotation", 3, seed).tobytes() for seed in range(12)}
+    turned = {perturb(images[1], "rotation", 3, seed).tobytes() for seed in range(12)}
     assert len(turned) == 2  # to either side
 
 
-def test_noise_is_another_in_another_picture_and_at_another_severity(flat):
+def test_noise_is_another_in_another_image_and_at_another_severity(flat):
     brighter = Image.new("RGB", flat.size, (121, 121, 121))
     noise = [values(perturb(image, "gaussian_noise", 1)) for image in (flat, brighter)]
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.02
@@ -90,7 +90,7 @@ def test_noise_has_the_stated_standard_deviation(severity, flat):
         assert made.mean() == pytest.approx(120, abs=1)
 
 
-def test_noise_of_a_grey_picture_is_grey_and_of_a_coloured_one_is_not(flat, coloured):
+def test_noise_of_a_grey_image_is_grey_and_of_a_coloured_one_is_not(flat, coloured):
     for kind in ("gaussian_noise", "shot_noise", "speckle_noise"):
         red, green, blue = np.moveaxis(values(perturb(flat, kind, 3)), -1, 0)
         assert (red == green).all() and (green == blue).all()
@@ -98,8 +98,8 @@ def test_noise_of_a_grey_picture_is_grey_and_of_a_coloured_one_is_not(flat, colo
         assert abs(np.corrcoef(red.ravel(), green.ravel())[0, 1]) < 0.02
 
 
-def test_blur_is_scipys_and_grows_with_the_picture(pictures):
-    for image in pictures[:6]:
+def test_blur_is_scipys_and_grows_with_the_image(images):
+    for image in images[:6]:
         large = image.resize((224, 300))
         for severity, sigma in enumerate((1, 2, 3, 4, 6), 1):
             exact = gaussian_filter(values(large), (sigma, sigma, 0), mode="nearest")
@@ -108,12 +108,12 @@ def test_blur_is_scipys_and_grows_with_the_picture(pictures):
         assert np.abs(values(perturb(image, "gaussian_blur", 3)) - exact).mean() < 1
 
 
-def test_jpeg_has_the_quantisation_of_its_quality(pictures):
+def test_jpeg_has_the_quantisation_of_its_quality(images):
     """Encoding what was decoded with the same tables changes next to nothing; with others much."""
     for severity, quality in enumerate((25, 18, 15, 10, 7), 1):
-        made = perturb(pictures[2], "jpeg", severity)
+        made = perturb(images[2], "jpeg", severity)
         tables = io.BytesIO()
-        pictures[2].save(tables, "JPEG", quality=quality)
+        images[2].save(tables, "JPEG", quality=quality)
         direct = Image.open(tables)
         assert made.tobytes() == direct.convert("RGB").tobytes()
         flat_table = sorted(direct.quantization[0])
@@ -123,8 +123,8 @@ def test_jpeg_has_the_quantisation_of_its_quality(pictures):
         assert flat_table[0] > 1
 
 
-def test_exposure_is_the_stated_formula(pictures):
-    image = pictures[3]
+def test_exposure_is_the_stated_formula(images):
+    image = images[3]
     x = values(image) / 255
     mean = x.mean(axis=(0, 1))
     for severity in range(1, 6):
@@ -137,10 +137,10 @@ def test_exposure_is_the_stated_formula(pictures):
             assert np.abs(made - 255 * x**exponent).max() <= 0.51
 
 
-def test_brightness_adds_to_the_v_of_hsv(pictures):
+def test_brightness_adds_to_the_v_of_hsv(images):
     import colorsys
 
-    image = pictures[-1].resize((16, 16))
+    image = images[-1].resize((16, 16))
     made = values(perturb(image, "brightness", 3)).reshape(-1, 3)
     for before, after in zip(values(image).reshape(-1, 3) / 255, made, strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*before)
@@ -182,7 +182,7 @@ def test_a_crop_shows_the_centre_larger():
         assert (y.mean(), x.mean()) == pytest.approx((49.5, 49.5), abs=0.6)
 
 
-def test_an_occlusion_covers_its_share_and_holds_the_one_before(pictures):
+def test_an_occlusion_covers_its_share_and_holds_the_one_before(images):
     white = Image.new("RGB", (160, 90), (255, 255, 255))
     for seed in range(5):
         before = np.zeros((90, 160), dtype=bool)
@@ -193,15 +193,15 @@ def test_an_occlusion_covers_its_share_and_holds_the_one_before(pictures):
             before = covered
 
 
-def test_flips_are_exact_and_undo_themselves(pictures):
+def test_flips_are_exact_and_undo_themselves(images):
     for kind, axis in (("flip_horizontal", 1), ("flip_vertical", 0)):
-        once = perturb(pictures[4], kind)
-        assert (values(once) == np.flip(values(pictures[4]), axis)).all()
-        assert perturb(once, kind).tobytes() == pictures[4].tobytes()
+        once = perturb(images[4], kind)
+        assert (values(once) == np.flip(values(images[4]), axis)).all()
+        assert perturb(once, kind).tobytes() == images[4].tobytes()
 
 
-def test_a_blank_picture_tells_nothing(pictures):
-    assert {perturb(p, "blank").tobytes() for p in pictures if p.size == (112, 112)} == {
+def test_a_blank_image_tells_nothing(images):
+    assert {perturb(p, "blank").tobytes() for p in images if p.size == (112, 112)} == {
         bytes(GREY) * 112 * 112
     }
 

@@ -21,7 +21,7 @@ from PIL import Image
 from medr1.cli import cli
 from medr1.data import pictures
 from medr1.data.images import load_image
-from medr1.data.pictures import Job, make_pictures
+from medr1.data.pictures import ResizeJob, resize_images
 from medr1.data.readers import read_questions, split_file
 from medr1.data.roots import resolve_image
 
@@ -396,7 +396,8 @@ def test_an_image_changed_between_is_found(sources, tmp_path, monkeypatch):
             prepare.prepare(prepare.Preparation(sources["zip"], size=16), out)
     (out / "Images/Brain/j.png").write_bytes(b"x")
     assert (
-        "is not what was made there" in prepared(sources["zip"], out, "--size", "16", code=4).stderr
+        "has changed since it was written"
+        in prepared(sources["zip"], out, "--size", "16", code=4).stderr
     )
 
 
@@ -455,8 +456,8 @@ def test_few_bytes_of_files_wait_in_memory(tmp_path, monkeypatch):
         for number in range(6):
             begun.append(number)
             target = tmp_path / f"{number}.png"
-            yield Job(number, target.name, out.getvalue(), target, 4, False)
+            yield ResizeJob(number, target.name, out.getvalue(), target, 4, False)
 
     monkeypatch.setattr(pictures, "MAX_WAITING", len(out.getvalue()))
-    ahead = [len(begun) - done for done, _ in enumerate(make_pictures(jobs(), 2), 1)]
+    ahead = [len(begun) - done for done, _ in enumerate(resize_images(jobs(), 2), 1)]
     assert len(ahead) == 6 and max(ahead) <= 1

@@ -124,7 +124,7 @@ def test_an_audit_names_no_patient_by_metadata(tmp_path):
 def test_the_page_warns_of_text_in_its_pictures(tmp_path, modality, metadata, warned):
     done, files = evaluated(tmp_path, modality=modality, **metadata)
     page = " ".join(files["report.html"].split())
-    said = "may have text in the picture itself"
+    said = "may have text burned into the image"
     assert (said in page) is (said in done.output) is warned
     if warned:
         assert "Before you share this page" in page

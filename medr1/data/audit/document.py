@@ -22,7 +22,7 @@ from medr1.data.audit.pictures import HashedImage, any_image_below, hash_images
 from medr1.data.audit.places import item_lines
 from medr1.data.audit.shortcuts import BlindPanel, is_above_chance, shortcuts
 from medr1.data.audit.wordings import wordings
-from medr1.data.burned_in import suspected, warning
+from medr1.data.burned_in import burned_in_reason, warning
 from medr1.data.readers import Questions, read_questions
 from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
 from medr1.errors import InputError, ItemError
@@ -229,7 +229,7 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
             notes.append(f"{file.path} has the same content as the audited file.")
     for file in (test, *trains):
         samples = file.questions.samples
-        if text := warning(map(suspected, samples), f"items of {file.path}"):
+        if text := warning(map(burned_in_reason, samples), f"items of {file.path}"):
             notes.append(text)
     if len(trains) > 1:
         notes.append(f"the blind predictors are fitted on {trains[0].path} alone.")
