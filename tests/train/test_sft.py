@@ -288,5 +288,5 @@ def test_a_chat_template_that_hides_where_an_answer_ends_is_refused(model, mixed
     assert stop_tokens(model)[0] == "<|im_end|>"
     own = model.processor.chat_template
     model.processor.chat_template = own.replace("<|im_end|>", "\n\n")
-    with pytest.raises(InputError, match="followed by a token that generation stops at"):
+    with pytest.raises(InputError, match=r"the chat template of .*<\|im_end\|>"):
         build_trainer(model, mixed, settings_of(tmp_path))
