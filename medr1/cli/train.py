@@ -218,7 +218,7 @@ def validation_on(
         settings: Prompt, and length and batch size of the completions.
     """
     from medr1.infer.engine import Decoding
-    from medr1.train.plan import sharding
+    from medr1.train.plan import current_sharding
     from medr1.train.settings import trainer_config
     from medr1.train.validation import Validation
     from medr1.validation import HeldOutEvaluator
@@ -233,7 +233,7 @@ def validation_on(
     )
     # With weights split over processes, each forward pass needs all processes: then every process
     # answers all questions. Otherwise each process answers its share.
-    divided = sharding().weights == 1
+    divided = current_sharding().weights == 1
     return Validation(lambda: evaluator.accuracy(divided=divided), every)
 
 
@@ -460,7 +460,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
 
     # Imported after the checks above, because these modules also load torch and the trainers.
     from medr1.train.plan_text import plan_text
-    from medr1.train.run import is_first_process, resolved
+    from medr1.train.run import is_first_process, resolve_plan
     from medr1.train.settings import settings_from
 
     own_options = {
@@ -472,7 +472,8 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     settings = settings_from({**extra, **own_options, "dtype": compute_dtype}, output)
     dtype = compute_dtype if settings.model.get("use_peft") else "float32"
     outline = load_outline(checkpoint, device=device, dtype=dtype, offline=options["offline"])
-    plan = resolved(outline, questions, settings)  # bad settings are refused before loading weights
+    # Before the weights are loaded, so that bad settings are refused early.
+    plan = resolve_plan(outline, questions, settings)
     if options["dry_run"]:
         if not is_first_process():
             return None

@@ -1,9 +1,9 @@
-"""What a run will do, said before it starts: steps, prompts, tokens and memory.
+"""The plan of a run, computed before it starts: steps, prompts, tokens and memory.
 
     medr1 train --config configs/tiny.yaml --output-dir output/tiny --dry-run
 
-Bytes are of one process. The activations are an estimate, and so is the memory that libraries,
-fragments and communication buffers take beside all this, which is not counted at all.
+Bytes are those of one process. The activations are an estimate. The memory of libraries, memory
+lost to fragmentation, and communication buffers come on top and are not counted.
 """
 
 from __future__ import annotations
@@ -22,39 +22,40 @@ from medr1.train.sft import target_tokens
 if TYPE_CHECKING:
     from trl import GRPOConfig, SFTConfig
 
-BYTES_OF_A_LAYER = 34
-"""Kept for the backward pass, a token, layer and hidden value, in 16 bits and without attention
-scores (arXiv 2205.05198, equation 1)."""
-BYTES_OF_A_LAYER_RECOMPUTED = 2
-"""With gradient checkpointing: the input of each layer."""
+BYTES_PER_LAYER = 34
+"""Bytes that a layer keeps for the backward pass per token and hidden value, with numbers of 16
+bits and without attention scores (arXiv 2205.05198, equation 1)."""
+BYTES_PER_LAYER_CHECKPOINTED = 2
+"""The same with gradient checkpointing, which keeps only the input of each layer."""
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How the processes share a model: what `accelerate launch` has put into the environment."""
+    """How the processes of a run share the model."""
 
     kind: str
     """none | replicated | fsdp | zero1 | zero2 | zero3"""
     processes: int
+    """Number of processes."""
 
     @property
     def weights(self) -> int:
-        """Over how many processes the weights are split."""
+        """Number of processes that the weights are split over; 1: each has all of them."""
         return self.processes if self.kind in ("fsdp", "zero3") else 1
 
     @property
     def gradients(self) -> int:
-        """Over how many processes the gradients are split."""
+        """Number of processes that the gradients are split over; 1: each has all of them."""
         return self.processes if self.kind in ("fsdp", "zero2", "zero3") else 1
 
     @property
     def optimizer(self) -> int:
-        """Over how many processes the optimizer's state is split."""
+        """Number of processes that the optimizer's state is split over; 1: each has all of it."""
         return self.processes if self.kind in ("fsdp", "zero1", "zero2", "zero3") else 1
 
 
-def sharding(environment: Mapping[str, str] = os.environ) -> Sharding:
-    """The sharding in force, from what torchrun and accelerate set for each process."""
+def current_sharding(environment: Mapping[str, str] = os.environ) -> Sharding:
+    """The sharding of this run, from the variables that torchrun and accelerate set."""
     processes = int(environment.get("WORLD_SIZE", "1"))
     if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
@@ -65,22 +66,27 @@ def sharding(environment: Mapping[str, str] = os.environ) -> Sharding:
 
 
 def num_steps(config: GRPOConfig | SFTConfig, num_samples: int, processes: int) -> int:
-    """Optimizer steps of the run: max_steps, or the epochs' as TRL's sampler deals them out.
+    """The number of optimizer steps of a run: max_steps, or that of its epochs.
 
-    GRPO leaves out a group of prompts that does not fill a generation batch, as TRL does.
+    GRPO leaves out the last prompts if they do not fill a generation batch, as TRL's sampler does.
+
+    Args:
+        config: The trainer's configuration.
+        num_samples: Number of items to train on.
+        processes: Number of processes of the run.
     """
     if config.max_steps > 0:
         return int(config.max_steps)
-    at_once = config.per_device_train_batch_size * processes
+    rows = config.per_device_train_batch_size * processes
     if generates(config):
-        batches_of_a_generation = config.steps_per_generation or 1
-        completions = at_once * batches_of_a_generation
+        batches_per_generation = config.steps_per_generation or 1
+        completions = rows * batches_per_generation
         generations = num_samples // (completions // (config.num_generations or 1))
-        batches = generations * batches_of_a_generation * config.num_iterations
+        batches = generations * batches_per_generation * config.num_iterations
     elif config.dataloader_drop_last:
-        batches = num_samples // at_once
+        batches = num_samples // rows
     else:
-        batches = ceil(num_samples / at_once)
+        batches = ceil(num_samples / rows)
     return ceil(ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
 
 
@@ -92,118 +98,144 @@ def generates(config: GRPOConfig | SFTConfig) -> TypeGuard[GRPOConfig]:
 def memory(
     model: Any,
     config: GRPOConfig | SFTConfig,
-    split: Sharding,
-    longest: int,
+    sharding: Sharding,
+    max_tokens: int,
     *,
     has_adapter: bool,
     bits: int | None = None,
 ) -> dict[str, int]:
-    """Bytes by kind on one process; `longest` is the most tokens that go in at once.
+    """The memory of one process in bytes, by kind.
 
-    `bits`: what a weight under an adapter is held in, where that is 4 or 8.
+    Args:
+        model: The model as it is trained; an outline without weights is enough.
+        config: The trainer's configuration.
+        sharding: How the processes share the model.
+        max_tokens: Tokens of the longest prompt, with SFT including its target.
+        has_adapter: Whether an adapter is trained instead of all weights.
+        bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
+
+    Returns:
+        Kind, such as "weights" or "optimizer" -> bytes.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     num_trained = sum(p.numel() for p in trained)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    weights -= _saved(model, bits) if bits else 0
+    weights -= _quantization_savings(model, bits) if bits else 0
     gradients = sum(p.numel() * p.element_size() for p in trained)
     optimizer = 2 * gradients  # AdamW's two moments
     copies = 0
     if config.bf16 or config.fp16:
-        if split.kind.startswith("zero"):  # 16 bits, with 32-bit weights in the optimizer
+        # DeepSpeed keeps weights and gradients in 16 bits, and for each weight 12 bytes in the
+        # optimizer: the weight and two moments in 32 bits.
+        if sharding.kind.startswith("zero"):
             weights, gradients = sum(2 * p.numel() for p in model.parameters()), 2 * num_trained
             optimizer = 12 * num_trained
-        elif split.kind != "fsdp":
+        elif sharding.kind != "fsdp":  # autocast keeps 16-bit copies of trained 32-bit weights
             copies = 2 * sum(p.numel() for p in trained if p.element_size() == 4)
+    # With an adapter, the model itself is the reference while the adapter is turned off.
     needs_reference = generates(config) and config.beta != 0 and not has_adapter
-    new = (config.max_completion_length or 0) if generates(config) else 0
+    new_tokens = (config.max_completion_length or 0) if generates(config) else 0
     return {
-        "weights": weights // split.weights,
-        "gradients": gradients // split.gradients,
-        "optimizer": optimizer // split.optimizer,
+        "weights": weights // sharding.weights,
+        "gradients": gradients // sharding.gradients,
+        "optimizer": optimizer // sharding.optimizer,
         "autocast_copies": copies,
-        "reference_model": weights // split.weights if needs_reference else 0,
-        "activations_estimate": _activations(model, config, longest, new),
-        "generation_cache": _cache(model, config, longest + new) if generates(config) else 0,
+        "reference_model": weights // sharding.weights if needs_reference else 0,
+        "activations_estimate": _activations(model, config, max_tokens, new_tokens),
+        "generation_cache": (
+            _cache(model, config, max_tokens + new_tokens) if generates(config) else 0
+        ),
     }
 
 
-def _saved(model: Any, bits: int) -> int:
-    """Bytes that the linear layers under an adapter do not take, being held in so few bits.
+def _quantization_savings(model: Any, bits: int) -> int:
+    """The bytes that quantization saves in the language model's linear layers.
 
-    Each 64 weights have a scale of 32 bits.
+    Each 64 weights share a scale of 32 bits.
     """
     from torch.nn import Linear
 
-    held = [
+    quantized = [
         module.weight
         for name, module in model.named_modules()
         if isinstance(module, Linear) and "language_model" in name and "lora_" not in name
     ]
-    return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in held)
+    return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in quantized)
 
 
-def _activations(model: Any, config: GRPOConfig | SFTConfig, longest: int, new: int) -> int:
-    """Bytes kept for the backward pass of one batch, with the logits of `new` tokens.
+def _activations(
+    model: Any, config: GRPOConfig | SFTConfig, max_tokens: int, new_tokens: int
+) -> int:
+    """The bytes kept for the backward pass of one batch, with the logits of the new tokens.
 
-    SFT keeps no logits: TRL makes them in tiles, again in the backward pass.
+    With SFT there are no new tokens and no logits are kept: TRL computes them in parts, and again
+    in the backward pass.
     """
     text = model.config.get_text_config()
     element = 2 if config.bf16 or config.fp16 else 4
-    kept = text.num_hidden_layers * BYTES_OF_A_LAYER
+    bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER
     if config.gradient_checkpointing:
-        kept = text.num_hidden_layers * BYTES_OF_A_LAYER_RECOMPUTED + BYTES_OF_A_LAYER
-    layers = (longest + new) * text.hidden_size * kept * element // 2
-    logits = new * text.vocab_size * (4 + element)
+        # In the backward pass one layer at a time is computed again, and kept completely.
+        bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER_CHECKPOINTED + BYTES_PER_LAYER
+    # The constants are for numbers of 2 bytes.
+    layers = (max_tokens + new_tokens) * text.hidden_size * bytes_per_value * element // 2
+    logits = new_tokens * text.vocab_size * (4 + element)
     return config.per_device_train_batch_size * (layers + logits)
 
 
 def _cache(model: Any, config: GRPOConfig, tokens: int) -> int:
-    """Bytes of keys and values while a generation batch is being completed."""
+    """The bytes of keys and values while the completions of a generation batch are generated."""
     text = model.config.get_text_config()
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     element = 2 if config.bf16 or config.fp16 else 4
-    of_a_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head * element
+    bytes_per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head_size * element
     completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
-    return completions * tokens * of_a_token
+    return completions * tokens * bytes_per_token
 
 
-def dropout_in_groups(model: Any, config: Any) -> str | None:
-    """Where a model has dropout in training: what shared prompts draw once; None where none is.
+def dropout_note(model: Any, config: Any) -> str | None:
+    """What dropout means for shared prompts, as a phrase; None if nothing is dropped in training.
 
-    `disable_dropout` of TRL reaches the layers of dropout, and not that of the attention.
+    Args:
+        model: The model as it is trained.
+        config: The trainer's configuration. Its `disable_dropout` turns off the dropout layers, but
+            not the dropout of the attention.
     """
     from torch.nn import Dropout
 
     layers = [module.p for module in model.modules() if isinstance(module, Dropout)]
     attention = getattr(model.config.get_text_config(), "attention_dropout", 0.0)
-    most = max([attention, *([] if config.disable_dropout else layers)])
-    if not most:
+    highest = max([attention, *([] if config.disable_dropout else layers)])
+    if not highest:
         return None
     return (
-        f"{most:g}; the completions of a group have one mask of their prompt; "
-        "--no-shared-prefix draws one each, as stock TRL does"
+        f"{highest:g}; the completions of a group share one dropout mask of their prompt; with "
+        "--no-shared-prefix each has its own, as in stock TRL"
     )
 
 
 def prompt_plan(
     loaded: LoadedModel, questions: Questions, prompt: str, completions: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Tokens of the prompts, the longest by name, and the first as the model sees it.
+    """The part `prompts` of the plan: token counts, the longest prompt, and the first as text.
 
-    `completions` are what is learned after them, by SFT.
+    Args:
+        loaded: The model.
+        questions: The items to train on.
+        prompt: A prompt template, as in `prompts.template`.
+        completions: With SFT, the target of each item.
     """
     targets = target_tokens(loaded, completions) if completions else None
     lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt, targets)
     longest = max(lengths, key=lambda length: length.total)
-    least, most = pixel_limits(loaded.processor)
+    min_pixels, max_pixels = pixel_limits(loaded.processor)
     return {
-        "min_pixels": least,
-        "max_pixels": most,
+        "min_pixels": min_pixels,
+        "max_pixels": max_pixels,
         "image_tokens": _range([p.image for p in lengths]),
         "prompt_tokens": _range([p.prompt for p in lengths]),
         **({"target_tokens": _range(targets)} if targets else {}),
-        "longest": _described(longest),
+        "longest": _prompt_entry(longest),
         "first": rendered(loaded, questions.samples[0], prompt),
         **({"first_target": completions[0]} if completions else {}),
     }
@@ -213,7 +245,7 @@ def _range(values: list[int]) -> dict[str, float]:
     return {"min": min(values), "mean": round(sum(values) / len(values), 1), "max": max(values)}
 
 
-def _described(length: PromptLength) -> dict[str, Any]:
+def _prompt_entry(length: PromptLength) -> dict[str, Any]:
     sample = length.sample
     images = list(sample.images)
     return {"id": sample.id, "images": images, "tokens": length.total, "image": length.image}
@@ -230,27 +262,39 @@ def run_plan(
     bits: int | None = None,
     completions: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The plan of a run on `trained`: the model with what is frozen or added, on any device."""
-    split = sharding()
+    """The plan of a run, without medr1's own settings: those are added by `run.resolve_plan`.
+
+    Args:
+        loaded: The model that training starts from.
+        questions: The items to train on.
+        config: The trainer's configuration.
+        prompt: A prompt template, as in `prompts.template`.
+        trained: The model as it is trained, with frozen parts or an adapter. Only its shapes are
+            read, so it may be an outline without weights.
+        has_adapter: Whether an adapter is trained instead of all weights.
+        bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
+        completions: With SFT, the target of each item.
+    """
+    sharding = current_sharding()
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    rows *= split.processes
+    rows *= sharding.processes
     prompts = prompt_plan(loaded, questions, prompt, completions)
-    longest = int(prompts["longest"]["tokens"])
-    a_step = {"prompts_per_step": rows}
+    max_tokens = int(prompts["longest"]["tokens"])
+    per_step = {"prompts_per_step": rows}
     if generates(config):
         groups = rows // (config.num_generations or 1)
-        a_step = {"completions_per_step": rows, "prompts_per_step": groups}
-    counted = [(p.numel(), p.requires_grad) for p in trained.parameters()]
+        per_step = {"completions_per_step": rows, "prompts_per_step": groups}
+    sizes = [(p.numel(), p.requires_grad) for p in trained.parameters()]
     return {
         "samples": len(questions.samples),
-        "steps": num_steps(config, len(questions.samples), split.processes),
-        **a_step,
-        "parameters": sum(n for n, _ in counted),
-        "trained_parameters": sum(n for n, is_trained in counted if is_trained),
-        "sharding": split.kind,
-        "processes": split.processes,
+        "steps": num_steps(config, len(questions.samples), sharding.processes),
+        **per_step,
+        "parameters": sum(size for size, _ in sizes),
+        "trained_parameters": sum(size for size, is_trained in sizes if is_trained),
+        "sharding": sharding.kind,
+        "processes": sharding.processes,
         "bytes_per_process": memory(
-            trained, config, split, longest, has_adapter=has_adapter, bits=bits
+            trained, config, sharding, max_tokens, has_adapter=has_adapter, bits=bits
         ),
         "prompts": prompts,
     }

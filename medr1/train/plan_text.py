@@ -1,4 +1,4 @@
-"""The plan of a run as people read it."""
+"""The plan of a run as text, as `medr1 train --dry-run` prints it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ _BYTES = {
     "weights": "weights",
     "gradients": "gradients",
     "optimizer": "optimizer",
-    "autocast_copies": "copies to compute in",
+    "autocast_copies": "copies in 16 bits",
     "reference_model": "reference model",
     "activations_estimate": "activations (estimate)",
-    "generation_cache": "cache while generating",
+    "generation_cache": "generation cache",
 }
+"""Key of `bytes_per_process` in the plan -> its name in the text."""
 
 
 def plan_text(plan: Mapping[str, Any]) -> str:
-    """What `train.run.resolved` found, a line each, without the versions and hashes."""
+    """The plan of `train.run.resolve_plan`, one line per fact, without the versions and hashes."""
     rows = [*_run(plan), ("", ""), *_prompts(plan["prompts"]), ("", ""), *_memory(plan)]
     fields = {**plan["trainer_fields"], **plan["model_fields"]}
     if fields:
@@ -31,19 +32,19 @@ def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     total, trained = plan["parameters"], plan["trained_parameters"]
     processes = plan["processes"]
     yield "model", str(plan["model"])
-    rewarded = f", rewarded for {', '.join(plan['rewards'])}" if "rewards" in plan else ""
-    yield "method", f"{plan['method']}, prompt {plan['prompt']}{rewarded}"
+    rewards = f", rewards {', '.join(plan['rewards'])}" if "rewards" in plan else ""
+    yield "method", f"{plan['method']}, prompt {plan['prompt']}{rewards}"
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
     if "dropout" in plan:
         yield "dropout", str(plan["dropout"])
-    yield "numbers", f"weights {plan['weights_dtype']}, computing in {plan['dtype']}"
-    shared = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
-    yield "device", plan["device"] + shared
+    yield "dtype", f"weights {plan['weights_dtype']}, computation {plan['dtype']}"
+    sharding = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
+    yield "device", plan["device"] + sharding
     yield "questions", f"{plan['samples']:,}"
-    of_a_step = f"{plan['prompts_per_step']:,} prompts"
+    per_step = f"{plan['prompts_per_step']:,} prompts"
     if "completions_per_step" in plan:
-        of_a_step = f"{plan['completions_per_step']:,} completions of {of_a_step}"
-    yield "steps", f"{plan['steps']:,}, each of {of_a_step}"
+        per_step = f"{plan['completions_per_step']:,} completions of {per_step}"
+    yield "steps", f"{plan['steps']:,}, each with {per_step}"
 
 
 def _prompts(prompts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -51,27 +52,27 @@ def _prompts(prompts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if name not in prompts:
             continue
         tokens = prompts[name]
-        spread = f"{tokens['min']:,} to {tokens['max']:,}, mean {tokens['mean']:,}"
-        same = tokens["min"] == tokens["max"]
-        yield name.replace("_", " "), f"{tokens['min']:,}" if same else spread
-    yield "pixels of an image", f"{prompts['min_pixels']:,} to {prompts['max_pixels']:,}"
+        token_range = f"{tokens['min']:,} to {tokens['max']:,}, mean {tokens['mean']:,}"
+        all_equal = tokens["min"] == tokens["max"]
+        yield name.replace("_", " "), f"{tokens['min']:,}" if all_equal else token_range
+    yield "pixels per image", f"{prompts['min_pixels']:,} to {prompts['max_pixels']:,}"
     longest = prompts["longest"]
-    yield "longest", f"{longest['id']}: {', '.join(longest['images'])}"
+    yield "longest prompt", f"{longest['id']}: {', '.join(longest['images'])}"
 
 
 def _memory(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     num_bytes = plan["bytes_per_process"]
-    alone = plan["processes"] == 1
-    yield "memory" if alone else "memory of a process", ""
+    is_single = plan["processes"] == 1
+    yield "memory" if is_single else "memory per process", ""
     for key, name in _BYTES.items():
         if num_bytes[key]:
             yield f"  {name}", _size(num_bytes[key])
-    yield "  in all", f"{_size(sum(num_bytes.values()))}, and what libraries take beside"
+    yield "  total", f"{_size(sum(num_bytes.values()))}, without the memory of libraries"
 
 
 def _size(count: int) -> str:
-    """Bytes in the unit that leaves few digits."""
-    for unit, bytes_of_it in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= bytes_of_it:
-            return f"{count / bytes_of_it:6.1f} {unit}"
+    """A number of bytes in the largest unit of which there is at least one."""
+    for unit, unit_bytes in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= unit_bytes:
+            return f"{count / unit_bytes:6.1f} {unit}"
     return f"{count / 2**10:6.1f} KiB"

@@ -1,4 +1,4 @@
-"""How a run stands, on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""The progress of a run on stderr: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 logger = logging.getLogger("medr1")
 
 _BAR = "step {n_fmt}/{total_fmt} |{bar:16}| {remaining} left{postfix}"
-_SHOWN = {
+_METRICS = {
     "loss": "loss",
     "reward": "reward",
     "rewards/accuracy/mean": "accuracy",
@@ -23,33 +23,37 @@ _SHOWN = {
     "completions/mean_length": "length",
     "kl": "KL",
 }
-"""What is logged -> what it is called here; a loss where there is no reward."""
+"""Metric that TRL logs -> its name here. The loss is shown only if there is no reward."""
 
 
 class Progress(TrainerCallback):
-    """Says on the first process how far the run is; call `close` when it ended, however it did."""
+    """Shows on the first process how far the run is. Call `close` at its end, also after an error.
+
+    It shows nothing if messages of level INFO are turned off (`--quiet`).
+    """
 
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
-        self.pause = seconds_between_lines
+        self.seconds_between_lines = seconds_between_lines
         self.bar: Any = None
-        self.opened = ExitStack()
-        self.started = self.said = time.monotonic()
+        self.exit_stack = ExitStack()
+        self.start_time = self.last_line_time = time.monotonic()
         self.first_step = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.started = self.said = time.monotonic()
+        self.start_time = self.last_line_time = time.monotonic()
         self.first_step = state.global_step
-        silent = not state.is_world_process_zero or not logger.isEnabledFor(logging.INFO)
-        if silent or not sys.stderr.isatty():
+        is_silent = not state.is_world_process_zero or not logger.isEnabledFor(logging.INFO)
+        if is_silent or not sys.stderr.isatty():
             return
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        self.opened.enter_context(logging_redirect_tqdm([logger]))
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 where nobody has said
-        self.bar = self.opened.enter_context(
+        self.exit_stack.enter_context(logging_redirect_tqdm([logger]))
+        # 0 if the terminal's size was never set; 80 columns are assumed then.
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        self.bar = self.exit_stack.enter_context(
             tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
@@ -78,26 +82,29 @@ class Progress(TrainerCallback):
         if not logs or not state.is_world_process_zero or "learning_rate" not in logs:
             return
         if self.bar is not None:
-            self.bar.set_postfix_str(", ".join(_shown(logs)))
+            self.bar.set_postfix_str(", ".join(_metric_texts(logs)))
             return
         now = time.monotonic()
-        if state.global_step == state.max_steps or now - self.said >= self.pause:
-            self.said = now
-            done, left = state.global_step - self.first_step, state.max_steps - state.global_step
-            seconds = (now - self.started) / max(done, 1) * left
-            said = [f"step {state.global_step}/{state.max_steps}", *_shown(logs)]
-            logger.info(", ".join([*said, f"{seconds:.0f} s left"]))
+        is_due = now - self.last_line_time >= self.seconds_between_lines
+        if state.global_step == state.max_steps or is_due:
+            self.last_line_time = now
+            # A resumed run: only its own steps tell how long a step takes.
+            steps_done = state.global_step - self.first_step
+            steps_left = state.max_steps - state.global_step
+            seconds_left = (now - self.start_time) / max(steps_done, 1) * steps_left
+            parts = [f"step {state.global_step}/{state.max_steps}", *_metric_texts(logs)]
+            logger.info(", ".join([*parts, f"{seconds_left:.0f} s left"]))
 
     def close(self) -> None:
-        """Leave the bar as it stands, and the lines after it to themselves."""
+        """Leave the bar as it is, and let later messages be written without it."""
         self.bar = None
-        self.opened.close()
+        self.exit_stack.close()
 
 
-def _shown(logs: Mapping[str, Any]) -> list[str]:
-    """Such as "reward 0.912", "accuracy 0.430" and "length 7.1"."""
+def _metric_texts(logs: Mapping[str, Any]) -> list[str]:
+    """The metrics as text, such as ["reward 0.912", "accuracy 0.430", "length 7.1"]."""
     parts = []
-    for key, name in _SHOWN.items():
+    for key, name in _METRICS.items():
         if isinstance(value := logs.get(key), int | float) and not (
             key == "loss" and "reward" in logs
         ):

@@ -1,18 +1,20 @@
-"""Training that is never lost: a run that was interrupted and gone on with is the run undisturbed.
+"""Exact resume: an interrupted run that is resumed equals the same run without interruption.
 
     class Exact(ExactResumeMixin, GRPOTrainer): ...          or SFTTrainer
 
-equals it bit for bit, in the logged numbers and in the weights: on one or two processes, where
-sums have one order, and where completions are sampled here and not by a vLLM server. Stock
-Trainer and TRL do otherwise in these places, each overridden below:
+The two are equal bit for bit, in the logged numbers and in the weights. That holds on one or two
+processes, because the result of a sum depends on its order, which may vary with more of them; and
+if completions are sampled in this process, not by a vLLM server. Stock Trainer and TRL differ in
+these points, each of which is overridden below:
 
-- weights are loaded by names that have changed since they were written, and what is not found is
-  left as it is;
-- GRPO keeps a block of completions for several updates, which no checkpoint holds, so that only
-  between blocks can be gone on from;
-- a second pass over the data begins with the order of the first;
-- losses and metrics gathered since the last logged line are forgotten;
-- a checkpoint counts as one from its first file on, and an older one is deleted before that.
+- Weights are loaded by names, which may have changed since they were written, and a weight without
+  a match silently keeps its value.
+- GRPO uses one block of completions for several updates. A checkpoint does not hold them, so a run
+  can be resumed exactly only between blocks.
+- A second pass over the data begins with the order of the first.
+- Losses and metrics that were collected since the last logged line are lost.
+- A checkpoint folder counts as a checkpoint from its first file on, and an older one is deleted
+  before the new one is complete.
 """
 
 from __future__ import annotations
@@ -54,32 +56,38 @@ else:
 logger = logging.getLogger("medr1")
 
 REFERENCE = "reference"
-"""Where a checkpoint keeps a reference model that follows the policy."""
+"""Folder in a checkpoint with the reference model, if it follows the policy (sync_ref_model)."""
 
 
 class ExactResumeMixin(Trainer):
-    """A mixin before TRL's trainers: exact checkpoints, strict loading, stops in good order."""
+    """Mixin for TRL's trainers: exact checkpoints, strict loading, and an orderly end on signals.
+
+    It stands before the trainer in the list of base classes.
+    """
 
     watch: Watch | None = None
-    """What signals it obeys; None: none."""
-    files_beside: Mapping[str, str] = {}
-    """Texts by file name that go into each checkpoint beside the weights."""
+    """Receives the signals that end the run; None: signals are not obeyed."""
+    checkpoint_files: Mapping[str, str] = {}
+    """File name -> text of further files that each checkpoint gets."""
     stopped_by = 0
-    """The signal that all processes agreed to stop for."""
+    """The signal for which all processes agreed to stop; 0: none."""
     ref_model: Any
     _metrics: Any
-    _run_folder: Path | None = None
+    _saving_folder: Path | None = None
+    """While a checkpoint is written: the folder that it is written in."""
     _sampler: Any = None
-    _going_on_from: Path | None = None
+    _start_checkpoint: Path | None = None
+    """The checkpoint that the run was resumed from; None: it began with its first step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.limit = self.args.save_total_limit
-        self.args.save_total_limit = None  # Trainer would delete before the new one is whole
+        # Trainer would delete older checkpoints before the new one is complete: done here instead.
+        self.checkpoint_limit = self.args.save_total_limit
+        self.args.save_total_limit = None
         self.add_callback(_BetweenBlocks(self))
 
     @property
-    def output(self) -> Path:
+    def output_dir(self) -> Path:
         """The run's folder."""
         return Path(str(self.args.output_dir))
 
@@ -87,21 +95,30 @@ class ExactResumeMixin(Trainer):
 
     @property
     def block_steps(self) -> int:
-        """Updates until a whole number of generations is used up."""
+        """Number of updates between two points at which all completions are used up.
+
+        A block of batches need not end with an update: 4 batches, accumulated by 3, end together
+        with an update after 12 batches, which are 4 updates.
+        """
         accumulation = self.args.gradient_accumulation_steps
         return self._block_batches // math.gcd(self._block_batches, accumulation)
 
     @property
     def _block_batches(self) -> int:
+        """Number of batches that use the completions of one generation."""
         generation = getattr(self.args, "steps_per_generation", None) or 1
         return generation * (getattr(self.args, "num_iterations", None) or 1)
 
     def is_between_blocks(self) -> bool:
-        """Whether nothing that was generated is still to be used."""
+        """Whether all completions that were generated have been used."""
         return getattr(self, "_step", 0) % self._block_batches == 0
 
     def agreed_signal(self) -> int:
-        """The signal that any process has received, the same number on all; 0 for none."""
+        """The signal that any process has received, the same number on all; 0 for none.
+
+        The processes have to stop at the same step: one that stopped alone would leave the others
+        waiting for it in their next collective operation.
+        """
         received = self.watch.signal if self.watch else 0
         if self.args.world_size > 1:
             highest = torch.tensor(received, device=self.args.device)
@@ -112,53 +129,64 @@ class ExactResumeMixin(Trainer):
     # --- saving
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._run_folder) if self._run_folder else super()._get_output_dir(trial)
+        return str(self._saving_folder) if self._saving_folder else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if not self.is_between_blocks():
+        if not self.is_between_blocks():  # could not be resumed from exactly
             return
-        final = self.output / f"checkpoint-{self.state.global_step}"
+        final = self.output_dir / f"checkpoint-{self.state.global_step}"
         try:
-            with writing(final):
-                self._run_folder = self.output / SAVING
+            with explain_write_errors(final):
+                # Trainer writes checkpoint-N below this folder; it is moved when it is complete.
+                self._saving_folder = self.output_dir / SAVING
                 super()._save_checkpoint(model, trial)
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
-                    self._complete(self.output / SAVING / final.name, final)
+                    self._complete_checkpoint(self.output_dir / SAVING / final.name, final)
         except OutputError:
-            shutil.rmtree(self.output / SAVING, ignore_errors=True)
+            shutil.rmtree(self.output_dir / SAVING, ignore_errors=True)
             raise
         finally:
-            self._run_folder = None
+            self._saving_folder = None
         self.accelerator.wait_for_everyone()
+        # For a signal that came while the checkpoint was written: it needs no second one.
         self.stopped_by = self.stopped_by or self.agreed_signal()
         self.control.should_training_stop |= bool(self.stopped_by)
 
-    def _complete(self, partial: Path, final: Path) -> None:
-        """Give a checkpoint that is written its manifest and its name, then let older ones go."""
+    def _complete_checkpoint(self, partial: Path, final: Path) -> None:
+        """Give a written checkpoint its manifest and its name, then remove older ones."""
+        # Trainer's state has the path that the best checkpoint was written to: correct it.
         if self.state.best_model_checkpoint == str(partial):
             self.state.best_model_checkpoint = str(final)
             self.state.save_to_json(str(partial / "trainer_state.json"))
+        # A reference model that follows the policy is a part of the state, like the weights.
         if getattr(self.args, "sync_ref_model", False):
             reference: Any = self.accelerator.unwrap_model(self.ref_model)
             reference.save_pretrained(partial / REFERENCE)
-        for name, text in self.files_beside.items():
+        for name, text in self.checkpoint_files.items():
             write_atomic(partial / name, text)
         write_manifest(partial, step=self.state.global_step, processes=self.args.world_size)
+        # One of this name is there only if it was damaged: the run did not resume from it.
         if final.exists():
-            remove_checkpoint(final)  # one that was passed over, or it would be gone on from
+            remove_checkpoint(final)
         os.replace(partial, final)
         partial.parent.rmdir()
-        if self.limit and not (faults := checkpoint_faults(final)):
+        # Older checkpoints are removed only after the new one was read back without a fault.
+        if self.checkpoint_limit and not (faults := checkpoint_faults(final)):
             best = self.state.best_model_checkpoint
-            remove_older(final, self.limit, Path(best) if best else None)
-        elif self.limit:
-            raise OutputError(f"{final} cannot be read back as it was written: {faults[0]}.")
+            remove_older(final, self.checkpoint_limit, Path(best) if best else None)
+        elif self.checkpoint_limit:
+            raise OutputError(
+                f"{final} was written, but reading it back shows a fault: {faults[0]}. "
+                "Check the disk. No older checkpoint was removed."
+            )
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Nothing: TRL's says "fine-tuned from None"; card.py writes one with the weights."""
+        """Write nothing: TRL's card says "fine-tuned from None". card.py writes one at the end."""
 
     def _save_rng_state(self, output_dir: str) -> None:
+        # Trainer calls this on every process. What was collected since the last logged line is
+        # different on each of them, like the state of the random numbers.
         super()._save_rng_state(output_dir)
         progress = {
             "tokens": getattr(self, "_total_train_tokens", 0),
@@ -169,41 +197,51 @@ class ExactResumeMixin(Trainer):
         }
         torch.save(progress, Path(output_dir) / f"progress_{self.args.process_index}.pt")
 
-    # --- going on and ending
+    # --- resuming and ending
 
     def train_watched(self, watch: Watch, checkpoint: Path | None) -> None:
-        """Train, from a checkpoint that the first process names, until the end or a signal."""
+        """Train until the end or until a signal comes.
+
+        Args:
+            watch: Receives the signals.
+            checkpoint: The checkpoint to resume from; None: begin with the first step. Only the
+                value of the first process counts.
+        """
         from accelerate.utils import broadcast_object_list, gather_object
 
         self.watch = watch
-        if self.args.world_size > 1:  # on CPUs transformers leaves it at torch's 30 minutes
+        # On CPUs transformers does not apply ddp_timeout, and torch's own is 30 minutes.
+        if self.args.world_size > 1:
             set_timeout = torch.distributed.distributed_c10d._set_pg_timeout
             set_timeout(timedelta(seconds=self.args.ddp_timeout))
         (start,) = broadcast_object_list([checkpoint])
         if self.is_world_process_zero():
-            shutil.rmtree(self.output / SAVING, ignore_errors=True)
+            shutil.rmtree(self.output_dir / SAVING, ignore_errors=True)
             if start is not None:
-                self._say_start(start)
+                self._log_start(start)
+        # Process ids can be looked up on their own machine only.
         node = os.environ.get("GROUP_RANK", "0")
-        everyone = gather_object([(node, os.getpid())])
-        watch.peers = [pid for where, pid in everyone if where == node]
-        came_to_an_end = False
+        processes = gather_object([(node, os.getpid())])
+        watch.peers = [pid for node_of_pid, pid in processes if node_of_pid == node]
+        has_returned = False
         try:
             self.train(resume_from_checkpoint=str(start) if start else None)
-            came_to_an_end = True
+            has_returned = True
         finally:
             watch.peers = []
-            if not came_to_an_end and self.is_world_process_zero():
-                said = how_to_go_on(self.output)
-                logger.warning("Ended at step %d. %s", self.state.global_step, said)
-        self.accelerator.wait_for_everyone()  # nobody leaves while others still look for it
+            if not has_returned and self.is_world_process_zero():
+                next_command = how_to_go_on(self.output_dir)
+                logger.warning("Ended at step %d. %s", self.state.global_step, next_command)
+        # A process that ends while others still check its id would look like a dead one.
+        self.accelerator.wait_for_everyone()
 
-    def _say_start(self, checkpoint: Path) -> None:
-        logger.info("going on from %s", checkpoint)
-        if not self._has_my_files(checkpoint):
+    def _log_start(self, checkpoint: Path) -> None:
+        logger.info("resuming from %s", checkpoint)
+        if not self._has_own_files(checkpoint):
             logger.warning(
-                "%s is of %d processes and goes on with %d: the questions and the schedule go on, "
-                "what is sampled will be other than without the break.",
+                "%s was written by %d processes and is resumed with %d. The order of the questions "
+                "and the learning rate schedule stay the same, but the completions that are "
+                "sampled will not be those of an uninterrupted run.",
                 checkpoint,
                 read_manifest(checkpoint)["processes"],
                 self.args.world_size,
@@ -211,26 +249,31 @@ class ExactResumeMixin(Trainer):
 
     @property
     def is_finished(self) -> bool:
-        """Whether no step is left to do."""
+        """Whether the run has done all its steps; a signal may have ended it earlier."""
         return not self.stopped_by or self.state.global_step >= self.state.max_steps
 
     def end_if_stopped(self, watch: Watch) -> None:
-        """Raise StoppedBySignal where a signal came, whatever was still finished then."""
+        """Raise the error for a signal, if one came, even if the run could still be finished.
+
+        Raises:
+            StoppedBySignal: In the first process, with the exit code for the signal.
+            SystemExit: In the other processes, with the same exit code and without a message.
+        """
         watch.signal = watch.signal or self.stopped_by
         if not watch.signal:
             return
         if not self.is_world_process_zero():
             raise SystemExit(watch.exit_code)
-        after = "the run is finished." if self.is_finished else how_to_go_on(self.output)
+        after = "the run is finished." if self.is_finished else how_to_go_on(self.output_dir)
         name = signal.Signals(watch.signal).name
         raise StoppedBySignal(f"{name}, step {self.state.global_step}: {after}", watch.exit_code)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self._going_on_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        self._start_checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.is_fsdp_enabled:  # which loads strictly itself
+        if self.is_fsdp_enabled:  # loads strictly itself
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         folder = Path(resume_from_checkpoint)
@@ -254,43 +297,52 @@ class ExactResumeMixin(Trainer):
         epochs, batches = super()._init_training_state(
             max_steps, num_update_steps_per_epoch, num_train_epochs, *args
         )
-        if self.state.global_step >= max_steps:  # Trainer would take one step more
+        # After the last step Trainer would do one more: say that all epochs are done.
+        if self.state.global_step >= max_steps:
             return num_train_epochs, 0
+        # One generator draws the order of every pass, one after the other. Draw those of the
+        # passes that are done, so that the next pass gets its own order and not the first one's.
         if isinstance(getattr(self._sampler, "generator", None), torch.Generator):
-            for _ in range(epochs):  # each pass draws its order from one generator
+            for _ in range(epochs):
                 next(iter(self._sampler))
         return epochs, batches
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is None or self._has_my_files(Path(checkpoint)):
+        if checkpoint is None or self._has_own_files(Path(checkpoint)):
             super()._load_rng_state(checkpoint)
             return
         from accelerate.utils import set_seed
 
+        # The saved states belong to another number of processes: begin with new seeds. The seed
+        # depends on the step, or the random numbers of the first step would be drawn again;
+        # device_specific adds the number of the process, which is far below the factor.
         set_seed(self.args.seed + 1_000_003 * self.state.global_step, device_specific=True)
 
-    def _has_my_files(self, checkpoint: Path) -> bool:
+    def _has_own_files(self, checkpoint: Path) -> bool:
+        """Whether it was saved by as many processes, so that each of them has its files there."""
         return read_manifest(checkpoint)["processes"] == self.args.world_size
 
     def restore_progress(self) -> None:
-        """Take up what was gathered since the last logged line."""
-        if self._going_on_from is None:
+        """Restore what was collected since the last logged line; nothing without a checkpoint."""
+        if self._start_checkpoint is None:
             return
-        mine = self._has_my_files(self._going_on_from)
-        file = self._going_on_from / f"progress_{self.args.process_index if mine else 0}.pt"
+        process = self.args.process_index if self._has_own_files(self._start_checkpoint) else 0
+        file = self._start_checkpoint / f"progress_{process}.pt"
         progress = torch.load(file, map_location="cpu", weights_only=True)
         if hasattr(self, "_total_train_tokens"):
             self._total_train_tokens = progress["tokens"]
         self._tr_loss = progress["loss"].to(self._tr_loss.device)
         self._total_loss_scalar = progress["total_loss"]
         self._globalstep_last_logged = progress["last_logged"]
+        # Trainer divides the total loss by the steps since this one. The total that was restored
+        # includes the steps before the checkpoint.
         self._initial_global_step = 0
         for mode, values in progress["metrics"].items():
             self._metrics[mode].update(values)
 
 
 class _BetweenBlocks(TrainerCallback):
-    """Moves what is saved to the end of a block, and stops there for a signal."""
+    """Delays a checkpoint to the end of a block, and stops the run there after a signal."""
 
     def __init__(self, trainer: ExactResumeMixin) -> None:
         self.trainer = trainer
@@ -301,12 +353,13 @@ class _BetweenBlocks(TrainerCallback):
     ) -> None:
         self.trainer.restore_progress()
         block = self.trainer.block_steps
-        state.compute_steps(args, state.max_steps)
-        rounded = -(-state.save_steps // block) * block
+        state.compute_steps(args, state.max_steps)  # save_steps may be a share of max_steps
+        rounded = -(-state.save_steps // block) * block  # up to a multiple of `block`
         if rounded != state.save_steps and args.save_strategy == "steps":
             if state.is_world_process_zero:
                 logger.info(
-                    "Checkpoints every %d steps instead of %d: completions are shared by %d steps.",
+                    "Checkpoints are saved every %d steps instead of every %d, because the same "
+                    "completions are used for %d steps.",
                     rounded,
                     state.save_steps,
                     block,
@@ -327,9 +380,15 @@ class _BetweenBlocks(TrainerCallback):
 
 
 def load_strictly(model: Any, folder: Path) -> None:
-    """Put a checkpoint's weights into the model they were saved from: all of them, and no others.
+    """Load a checkpoint's weights into the model they were saved from: all of them, and no others.
 
-    An adapter goes into the adapter. Raises InputError or StateError where they do not fit.
+    Args:
+        model: The model; with an adapter, only the adapter is loaded.
+        folder: The checkpoint.
+
+    Raises:
+        InputError: The weights cannot be read.
+        StateError: The adapter's weights have other names or shapes than the model's adapter.
     """
     from peft import PeftModel
 
@@ -344,31 +403,41 @@ def _load_adapter(model: Any, folder: Path) -> None:
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    held = load_file(folder / "adapter_model.safetensors")
-    wanted = get_peft_model_state_dict(model)
-    for name in sorted(held.keys() | wanted.keys()):
-        there = held[name].shape if name in held else None
-        if name not in wanted or there != wanted[name].shape:
-            raise StateError(f"{folder}: {name} does not fit the adapter of this run.")
-    set_peft_model_state_dict(model, held)
+    saved_weights = load_file(folder / "adapter_model.safetensors")
+    own_weights = get_peft_model_state_dict(model)
+    for name in sorted(saved_weights.keys() | own_weights.keys()):
+        saved_shape = saved_weights[name].shape if name in saved_weights else None
+        if name not in own_weights or saved_shape != own_weights[name].shape:
+            raise StateError(
+                f"{folder}: the weight {name} does not fit the adapter of this run. "
+                "Resume with the settings that the checkpoint was saved with."
+            )
+    set_peft_model_state_dict(model, saved_weights)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A block that writes weights: OutputError where the disk does not take them."""
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Within the block, errors of writing weights become an OutputError that says what to do.
+
+    Args:
+        path: What is written, for the message; its folder is the run's folder.
+
+    Raises:
+        OutputError: The weights could not be written, mostly because the disk is full.
+    """
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, OutputError) or not _is_of_the_disk(error):
+        if isinstance(error, OutputError) or not _is_write_error(error):
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
         raise OutputError(
-            f"cannot write {path}: {reason}. Make room. {how_to_go_on(path.parent)}"
+            f"cannot write {path}: {reason}. Make room on the disk. {how_to_go_on(path.parent)}"
         ) from None
 
 
-def _is_of_the_disk(error: Exception) -> bool:
-    """Whether it is the writing that failed: torch says so in a RuntimeError's words alone."""
+def _is_write_error(error: Exception) -> bool:
+    """Whether writing failed. torch raises a RuntimeError then, which only its text identifies."""
     return not isinstance(error, RuntimeError) or "inline_container" in str(error)

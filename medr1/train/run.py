@@ -1,4 +1,8 @@
-"""One training run: from a loaded model and questions to a checkpoint, whatever the method."""
+"""One training run: from a loaded model and questions to a trained checkpoint.
+
+The same code runs every method of `METHODS`; a method only checks its samples and builds its
+trainer.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ from medr1.train.begin import RECORD, RunState, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
 from medr1.train.card import model_card
 from medr1.train.checks import refused, require_accepted, require_adapter, require_synced
-from medr1.train.plan import dropout_in_groups, num_steps, run_plan, sharding
+from medr1.train.plan import current_sharding, dropout_note, num_steps, run_plan
 from medr1.train.progress import Progress
 from medr1.train.settings import (
     TrainingSettings,
@@ -38,7 +42,7 @@ from medr1.train.settings import (
     quantization_config,
     trainer_config,
 )
-from medr1.train.tracking import reporting
+from medr1.train.tracking import wandb_run
 from medr1.train.validation import BEST, BestCheckpoint, Validation
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medr1")
 
 METHODS: dict[str, Any] = {"grpo": grpo, "sft": sft}
-"""Each has `fitting_samples` and `build_trainer`."""
+"""Name of a method -> its module, which has `fitting_samples` and `build_trainer`."""
 
 
 def train(
@@ -59,21 +63,32 @@ def train(
     run_state: RunState | None = None,
     plan: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Run the method and write the trained checkpoint to `settings.output_dir`, which it returns.
+    """Run the method, write the trained checkpoint to `settings.output_dir`, and return its path.
 
-    Beside the weights: `medr1.json`, `metrics.jsonl` (a line a logged step), `alarms.jsonl` and
-    `completions.jsonl` where there are any, `config.json`s of the model, and last `SHA256SUMS`.
-    With a validation, the folder `best` holds the checkpoint of the step that was best under it.
-    `run_state` is the state of the run folder, from `begin.inspect_run_folder`; without it the run
-    begins with its first step. `plan` is the result of `resolved`, if it was called already.
+    Beside the weights there are: `medr1.json`, `metrics.jsonl` (one line per logged step),
+    `alarms.jsonl` and `completions.jsonl` if there are any, the model's configuration files, and
+    `SHA256SUMS`, which is written last.
 
-    Raises InputError for settings or data that cannot be trained on, OutputError if the disk is
-    full, StoppedBySignal after SIGTERM or SIGUSR1.
+    Args:
+        loaded: The model to train.
+        questions: The items to train on.
+        settings: What to do.
+        callbacks: Further callbacks of the trainer.
+        validation: With it, the folder `best` has the checkpoint of the step that was best.
+        run_state: The state of the run folder, from `begin.inspect_run_folder`; without it the run
+            begins with its first step.
+        plan: The result of `resolve_plan`, if it was called already.
+
+    Raises:
+        InputError: The settings or the data cannot be trained on.
+        OutputError: The disk is full.
+        StoppedBySignal: After SIGTERM or SIGUSR1.
     """
     from medr1.train.stopping import Watch
 
-    # the plan makes a configuration of its own, which resets accelerate's state: before the trainer
-    plan = plan or resolved(loaded, questions, settings)
+    # The plan makes a configuration of its own, which resets accelerate's state: it has to come
+    # before the trainer.
+    plan = plan or resolve_plan(loaded, questions, settings)
     if "dropout" in plan and is_first_process():
         logger.warning("dropout: %s.", plan["dropout"])
     run_state = run_state or RunState(configuration(settings, loaded.path, questions))
@@ -85,17 +100,18 @@ def train(
         document = partial(_document, loaded, settings, run_state.configuration, trainer.args.seed)
         save = partial(write_checkpoint, trainer, document)
         if trainer.is_world_process_zero():
-            trainer.files_beside = {"medr1.json": document()}
+            trainer.checkpoint_files = {"medr1.json": document()}
             write_atomic(
                 output / RECORD, to_json({**plan, "configuration": run_state.configuration})
             )
-            require_space(output, plan, loaded.path, trainer.args.save_strategy, trainer.limit)
+            save_strategy, limit = trainer.args.save_strategy, trainer.checkpoint_limit
+            require_space(output, plan, loaded.path, save_strategy, limit)
         if validation is not None:
             best = BestCheckpoint(trainer, validation, output / BEST, save)
-            every = validation.num_steps or ceil(plan["steps"] / 10)
-            trainer.add_callback(EveryNSteps(every, best))
+            interval = validation.num_steps or ceil(plan["steps"] / 10)
+            trainer.add_callback(EveryNSteps(interval, best))
         try:
-            with reporting():
+            with wandb_run():
                 trainer.train_watched(watch, run_state.checkpoint)
         finally:
             progress.close()
@@ -113,20 +129,31 @@ def write_checkpoint(
     folder: Path,
     validated: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what has been trained so far, with medr1.json and last SHA256SUMS; on every process.
+    """Write the weights as they are now, with medr1.json and last SHA256SUMS.
 
-    `document` makes the text of medr1.json; `validated` is what validation measured at this step.
+    It has to be called on every process: with sharded weights each holds only a part.
+
+    Args:
+        trainer: The trainer.
+        document: Makes the text of medr1.json; its parameter `validation` is `validated`.
+        folder: The folder to write.
+        validated: What validation measured at this step; None without validation.
+
+    Raises:
+        OutputError: The disk is full.
     """
-    from medr1.train.resume import writing
+    from medr1.train.resume import explain_write_errors
 
-    with writing(folder / "the trained weights"):
-        trainer.save_model(str(folder))  # by every process: where weights are sharded
+    with explain_write_errors(folder / "the trained weights"):
+        trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
-        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; training.json says more
-        described = document(validation=validated)
-        write_atomic(folder / "medr1.json", described)
-        name = folder.name.lstrip(".")  # what a validation finds best is still beside its place
-        write_atomic(folder / "README.md", model_card(name, json.loads(described)))
+        # A pickle, which could run code when it is loaded; training.json says more.
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        document_text = document(validation=validated)
+        write_atomic(folder / "medr1.json", document_text)
+        # `BestCheckpoint` writes into a hidden folder, and gives it its name when it is complete.
+        name = folder.name.lstrip(".")
+        write_atomic(folder / "README.md", model_card(name, json.loads(document_text)))
         write_checksums(folder)
 
 
@@ -138,7 +165,7 @@ def _document(
     *,
     validation: Mapping[str, Any] | None = None,
 ) -> str:
-    """The medr1.json of this run's checkpoints."""
+    """The text of medr1.json for a checkpoint of this run."""
     return checkpoint_document(
         base=loaded.path.resolve().name,
         base_sha256=configuration["model_sha256"],
@@ -152,21 +179,33 @@ def _document(
     )
 
 
-def resolved(
+def resolve_plan(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> dict[str, Any]:
-    """The plan of a run: what goes in, how often, what it needs, and every setting given."""
+    """The plan of a run: the data, the number of steps, the memory, and every setting.
+
+    Args:
+        loaded: The model to train; an outline without weights is enough.
+        questions: The items to train on.
+        settings: What to do.
+
+    Returns:
+        The entries of training.json, apart from the configuration.
+
+    Raises:
+        InputError: The settings or the data cannot be trained on.
+    """
     samples = METHODS[settings.method].fitting_samples(loaded, questions, settings)
     questions = replace(questions, samples=samples)
     completions: list[str] = []
     if settings.method == "sft":
         completions = sft.target_completions(loaded, questions.samples, settings.prompt)
     config = trainer_config(settings, loaded)
-    adapter, held = lora_config(settings), quantization_config(settings)
+    adapter, quantization = lora_config(settings), quantization_config(settings)
     trained = outline(loaded.model.config, loaded.dtype)
     if settings.freeze_vision:
         trained.model.visual.requires_grad_(False)
-    steps = num_steps(config, len(samples), sharding().processes)
+    steps = num_steps(config, len(samples), current_sharding().processes)
     rewards = len(settings.rewards) if settings.method == "grpo" else None
     require_accepted(config, loaded, max(steps, 1), rewards)
     if adapter is not None:
@@ -177,7 +216,7 @@ def resolved(
             trained = get_peft_model(trained, adapter)
         require_adapter(trained)
     shares = settings.method == "grpo" and settings.shared_prefix
-    dropout = dropout_in_groups(trained, config) if shares else None
+    dropout = dropout_note(trained, config) if shares else None
     return {
         "model": str(loaded.path),
         "device": loaded.device.type,
@@ -196,7 +235,7 @@ def resolved(
             settings.prompt,
             trained,
             has_adapter=adapter is not None,
-            bits=None if held is None else 4 if held.load_in_4bit else 8,
+            bits=None if quantization is None else 4 if quantization.load_in_4bit else 8,
             completions=completions,
         ),
         "trainer_fields": dict(settings.trainer),
@@ -207,20 +246,20 @@ def resolved(
 
 
 def require_sharding(trainer: Trainer, kind: str) -> None:
-    """Refuse a run whose model is not split as the launcher was asked to split it.
+    """Raise InputError if the model is not sharded as the launcher was told to.
 
-    accelerate splits models on GPUs alone; on CPUs it copies them, and says nothing.
+    accelerate shards models on GPUs only; on CPUs it copies them without a warning.
     """
-    missing = (kind == "fsdp" and not trainer.is_fsdp_enabled) or (
+    is_missing = (kind == "fsdp" and not trainer.is_fsdp_enabled) or (
         kind.startswith("zero") and not trainer.is_deepspeed_enabled
     )
-    if missing:
+    if is_missing:
         raise InputError(
-            f"the launcher asks for {kind}, which accelerate gives to GPUs alone. "
-            "Use configs/accelerate/ddp.yaml here, or torchrun."
+            f"the launcher's configuration asks for {kind}, which accelerate does on GPUs only. "
+            "On this machine use configs/accelerate/ddp.yaml, or torchrun."
         )
 
 
 def is_first_process() -> bool:
-    """Whether this process writes and logs: the only one, or rank 0 of a launcher's."""
+    """Whether this process writes and logs: it is the only one, or has rank 0 of a launcher."""
     return os.environ.get("RANK", "0") == "0"

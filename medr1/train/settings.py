@@ -1,4 +1,8 @@
-"""What a training run is asked for: medr1's own settings, and fields of TRL's configurations."""
+"""The settings of a training run: medr1's own, and fields of TRL's configurations.
+
+`settings_from` reads and checks them; `trainer_config`, `lora_config` and `quantization_config`
+make TRL's, peft's and transformers' configurations from them.
+"""
 
 from __future__ import annotations
 
@@ -22,42 +26,58 @@ if TYPE_CHECKING:
     from trl import ModelConfig
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""The linear layers of the language models of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
+"""Regular expression for the linear layers of the language models of Qwen2-VL, Qwen2.5-VL and
+Qwen3-VL."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What medr1 decides itself; everything else is a field of one of TRL's configurations."""
+    """medr1's own settings; everything else is a field of one of TRL's configurations."""
 
     output_dir: Path
+    """The run's folder."""
     method: str = "grpo"
     """A key of fields.CONFIGS."""
     prompt: str = "nothink"
     """A name, a file or a text, as in prompts.template."""
     rewards: tuple[str, ...] = ("accuracy", "format")
+    """Names of the rewards of GRPO, as `rewards.reward_functions` takes them."""
     freeze_vision: bool = False
+    """Whether the vision tower is not trained."""
     shared_prefix: bool = True
-    """Run each prompt once for all its completions, where that applies (train/shared_prefix.py)."""
+    """Whether each prompt is run once for all its completions, if that is possible
+    (train/shared_prefix.py)."""
     dtype: str | None = None
-    """What is computed in, where that is not the dtype of the weights: bfloat16 or float16."""
+    """bfloat16 or float16, if passes are computed in another dtype than that of the weights."""
     min_pixels: int | None = None
+    """The least pixels of an image after resizing; None: the checkpoint's number."""
     max_pixels: int | None = None
+    """The most pixels of an image after resizing; None: the checkpoint's number."""
     max_prompt_length: int | None = None
-    """Tokens of a prompt with its images; a longer one is refused. None: what the model takes."""
+    """Most tokens of a prompt with its images. A longer prompt is refused. None: as many as the
+    model takes."""
     completions_steps: int = 10
-    """Steps between two looks at completions; 0: none are kept."""
+    """Number of steps after which completions are written again; 0: none are written."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the method's configuration by name."""
+    """Fields of the method's configuration: name -> value."""
     model: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of ModelConfig and ScriptArguments by name."""
+    """Fields of ModelConfig and ScriptArguments: name -> value."""
 
 
 def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
-    """TRL's GRPOConfig or SFTConfig for these settings; InputError for values that TRL refuses."""
+    """TRL's GRPOConfig or SFTConfig for these settings.
+
+    Args:
+        settings: The settings of the run.
+        loaded: The model to train; an outline without weights is enough.
+
+    Raises:
+        InputError: TRL refuses a value, or the settings cannot start from an adapter.
+    """
     import trl
 
     dtype = compute_dtype(settings, loaded)
-    fixed = {
+    defaults = {
         "output_dir": str(settings.output_dir),
         "remove_unused_columns": False,
         "disable_tqdm": True,
@@ -69,42 +89,54 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
         "ddp_timeout": 600,  # seconds until a process that hangs ends the run
     }
     if settings.method == "sft":
-        fixed["max_length"] = None  # TRL would cut at 1024 tokens, through the image or the answer
-    given = {**fixed, **settings.trainer}
-    given["report_to"] = given["report_to"] or []  # None would be the name of one
+        # TRL would cut at 1024 tokens, within the image or the answer.
+        defaults["max_length"] = None
+    # Fields that were set win over these defaults.
+    values = {**defaults, **settings.trainer}
+    values["report_to"] = values["report_to"] or []  # TRL would take None for the name of a service
     try:
-        config = getattr(trl, CONFIGS[settings.method])(**given)
+        config = getattr(trl, CONFIGS[settings.method])(**values)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"training configuration refused: {reason}") from None
+        raise InputError(f"TRL refused the training configuration: {reason}") from None
     if is_adapter(loaded.path):
-        _require_whole_start(settings, loaded, config)
+        _require_no_adapter_start(settings, loaded, config)
     return config
 
 
-def _require_whole_start(settings: TrainingSettings, loaded: LoadedModel, config: Any) -> None:
-    """Refuse a run from an adapter that would name, or hold itself to, the adapter's base alone."""
+def _require_no_adapter_start(settings: TrainingSettings, loaded: LoadedModel, config: Any) -> None:
+    """Refuse settings that cannot start from an adapter, because they would use only its base."""
     reason = ""
-    if settings.model.get("use_peft"):  # adapter_config.json names a folder of whole weights
-        reason = "--use-peft trains an adapter on a whole checkpoint"
-    elif getattr(config, "beta", 0):  # TRL reads the reference from the folder of the weights
+    # The new adapter's adapter_config.json can name only a folder with complete weights as base.
+    if settings.model.get("use_peft"):
+        reason = "--use-peft trains an adapter on a complete checkpoint"
+    # TRL loads the reference model from the folder of the weights.
+    elif getattr(config, "beta", 0):
         reason = "with a beta, the reference is the model that training starts from"
     if reason:
         raise InputError(
-            f"{reason}, and {loaded.path} is an adapter: merge it first with medr1 merge."
+            f"{reason}, but {loaded.path} is an adapter. Merge it first with medr1 merge."
         )
 
 
 def compute_dtype(settings: TrainingSettings, loaded: LoadedModel) -> str:
-    """The name of the dtype that the forward and backward passes run in."""
+    """The name of the dtype that the forward and backward passes are computed in.
+
+    Args:
+        settings: The settings of the run.
+        loaded: The model to train, whose dtype is the default.
+    """
     return settings.dtype or str(loaded.dtype).removeprefix("torch.")
 
 
 def lora_config(settings: TrainingSettings) -> PeftConfig | None:
-    """The adapter to train, where `use_peft` asks for one instead of all weights.
+    """The configuration of the adapter to train; None if `use_peft` is not set.
 
-    Where no target modules are named, all linear layers of the language model: the vision tower's
-    have the same names in some architectures, and stay as they are.
+    Without `lora_target_modules` the adapter is on all linear layers of the language model. The
+    layers of the vision tower have the same names in some architectures, and get no adapter.
+
+    Raises:
+        InputError: TRL refuses a value.
     """
     from trl import get_peft_config
 
@@ -112,30 +144,33 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
         config: Any = get_peft_config(_model_config(settings))
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"model configuration refused: {reason}") from None
+        raise InputError(f"TRL refused the model configuration: {reason}") from None
     if config is not None and config.target_modules is None:
         config.target_modules = LORA_TARGETS
     return config
 
 
 def quantization_config(settings: TrainingSettings) -> BitsAndBytesConfig | None:
-    """How the layers under an adapter are held in 4 or 8 bits, where `load_in_4bit` asks for it.
+    """The quantization of the layers under an adapter; None if no `load_in_*bit` field is set.
 
-    The vision tower stays whole: no adapter makes up for what it would lose.
+    The vision tower is not quantized, because it has no adapter that could correct the errors.
+
+    Raises:
+        InputError: TRL refuses a value.
     """
-    chosen = _model_config(settings)
-    if not (chosen.load_in_4bit or chosen.load_in_8bit):
+    model_config = _model_config(settings)
+    if not (model_config.load_in_4bit or model_config.load_in_8bit):
         return None
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
-        load_in_4bit=chosen.load_in_4bit,
-        load_in_8bit=chosen.load_in_8bit,
+        load_in_4bit=model_config.load_in_4bit,
+        load_in_8bit=model_config.load_in_8bit,
         llm_int8_skip_modules=["model.visual", "lm_head"],
         bnb_4bit_compute_dtype=settings.dtype,
-        bnb_4bit_quant_type=chosen.bnb_4bit_quant_type,
-        bnb_4bit_use_double_quant=chosen.use_bnb_nested_quant,
-        bnb_4bit_quant_storage=chosen.bnb_4bit_quant_storage,
+        bnb_4bit_quant_type=model_config.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=model_config.use_bnb_nested_quant,
+        bnb_4bit_quant_storage=model_config.bnb_4bit_quant_storage,
     )
 
 
@@ -143,44 +178,54 @@ def _model_config(settings: TrainingSettings) -> ModelConfig:
     """TRL's ModelConfig for these settings; InputError for values that TRL refuses."""
     from trl import ModelConfig
 
-    own = ModelConfig.__dataclass_fields__.keys()
+    names = ModelConfig.__dataclass_fields__.keys()
     try:
-        return ModelConfig(**{k: v for k, v in settings.model.items() if k in own})
+        return ModelConfig(**{k: v for k, v in settings.model.items() if k in names})
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"model configuration refused: {reason}") from None
+        raise InputError(f"TRL refused the model configuration: {reason}") from None
 
 
 def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
-    """The settings that a configuration file such as configs/tiny.yaml stands for.
+    """The settings from a configuration file such as configs/tiny.yaml, checked.
 
-    Raises InputError for a value that is not of its field's type or range, a field that may not be
-    set or belongs to another method, and a reward that the prompt cannot have, and
-    ModuleNotFoundError for a package that a field needs and that is not here.
+    Args:
+        values: Option or field -> its value.
+        output_dir: The run's folder.
+
+    Raises:
+        InputError: A value has the wrong type or range, a field may not be set or belongs to
+            another method, or a reward does not fit the prompt.
+        ModuleNotFoundError: A field needs a package that is not installed.
     """
     method = str(values.get("method", "grpo"))
     require_of(method, values)
-    names = {"batch_size": "per_device_train_batch_size"}
-    others = ("model_path", "data", "answer_types", "device")
-    own: dict[str, Any] = {"rewards": tuple}
-    own |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
-    own |= dict.fromkeys(("method", "prompt", "dtype"), str)
+    trl_names = {"batch_size": "per_device_train_batch_size"}
+    # These are read by the command itself: they say what is loaded, not how it is trained.
+    not_settings = ("model_path", "data", "answer_types", "device")
+    own_types: dict[str, Any] = {"rewards": tuple}
+    own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
+    own_types |= dict.fromkeys(("method", "prompt", "dtype"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
-    own |= dict.fromkeys(numbers, int)
-    fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
-    typed = checked(fields, method)
-    require_ranges(typed)
-    if (typed.get("load_in_4bit") or typed.get("load_in_8bit")) and not typed.get("use_peft"):
-        raise InputError("weights of 4 or 8 bits are not trained themselves. Add --use-peft.")
-    require_trackers(typed.get("report_to"))
-    require_extras(typed)
+    own_types |= dict.fromkeys(numbers, int)
+    fields = {
+        trl_names.get(k, k): v for k, v in values.items() if k not in (*not_settings, *own_types)
+    }
+    trl_fields = checked(fields, method)
+    require_ranges(trl_fields)
+    is_quantized = trl_fields.get("load_in_4bit") or trl_fields.get("load_in_8bit")
+    if is_quantized and not trl_fields.get("use_peft"):
+        raise InputError("weights in 4 or 8 bits cannot be trained. Add --use-peft.")
+    require_trackers(trl_fields.get("report_to"))
+    require_extras(trl_fields)
     settings = TrainingSettings(
         output_dir=output_dir,
-        **{name: kind(values[name]) for name, kind in own.items() if name in values},
-        trainer={k: v for k, v in typed.items() if k in trainer_fields(method)},
-        model={k: v for k, v in typed.items() if k in model_fields()},
+        **{name: kind(values[name]) for name, kind in own_types.items() if name in values},
+        trainer={k: v for k, v in trl_fields.items() if k in trainer_fields(method)},
+        model={k: v for k, v in trl_fields.items() if k in model_fields()},
     )
-    if method == "grpo":  # refused before a model is loaded
-        longest = settings.trainer.get("max_completion_length", 1)
-        reward_functions(settings.rewards, settings.prompt, max_completion_length=longest)
+    # Unknown rewards are refused here, before a model is loaded.
+    if method == "grpo":
+        max_tokens = settings.trainer.get("max_completion_length", 1)
+        reward_functions(settings.rewards, settings.prompt, max_completion_length=max_tokens)
     return settings

@@ -1,12 +1,13 @@
-"""Supervised fine-tuning (SFT) on the gold answers: TRL's SFTTrainer, asked as GRPO asks.
+"""Supervised fine-tuning (SFT) on the ground truths: TRL's SFTTrainer with the prompts of GRPO.
 
     for each step:
-        draw prompts x, each with its target y         y = the gold, written in x's format
+        draw prompts x, each with its target y    y = the ground truth in the format that x asks for
         L = - sum_xy sum_t log pi(y_t | x, y_<t)  /  tokens of all y of the step
 
-The prompts are those of GRPO and of inference. Only the target has labels: none are on the prompt,
-the system text, the image tokens and the padding. The target ends with the token that generation
-stops at. Nothing is cut: what is longer than the model or `max_length` takes is refused.
+The prompts are those of GRPO and of inference. Only the tokens of the target have labels, so
+nothing is learned on the prompt, the system text, the image tokens and the padding. The target ends
+with the token at which generation stops. Nothing is cut: an item that is longer than the model or
+`max_length` takes is refused.
 
     medr1 train --method sft --config configs/sft.yaml --data train.json --output-dir output/sft
 """
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from medr1.train.resume import ExactResumeMixin
 
 RATIONALE_KEYS = ("thinking", "reasoning")
-"""Where an item's metadata holds its rationale; `medr1 data distill` writes the first."""
+"""Keys of an item's metadata that may have its reasoning; `medr1 data distill` writes the first."""
 
 
 def build_trainer(
@@ -44,7 +45,17 @@ def build_trainer(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> ExactResumeMixin:
-    """The trainer, ready to run: stock TRL, with our prompts, images and targets."""
+    """TRL's SFTTrainer with medr1's prompts, images and targets, ready to run.
+
+    Args:
+        loaded: The model to train.
+        questions: The items to train on.
+        settings: What to do.
+        callbacks: Further callbacks of the trainer.
+
+    Raises:
+        InputError: As `fitting_samples`.
+    """
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
@@ -53,7 +64,7 @@ def build_trainer(
     from medr1.train.resume import ExactResumeMixin
 
     class MedicalSFTTrainer(ExactResumeMixin, NonFiniteGuardMixin, SFTTrainer):
-        """TRL's trainer, with the parts of ours that change what it does."""
+        """TRL's trainer with exact resume, and with an end at numbers that are not finite."""
 
     samples = fitting_samples(loaded, questions, settings)
     config: SFTConfig = trainer_config(settings, loaded)
@@ -69,8 +80,10 @@ def build_trainer(
         callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    # Qwen's models say that they take no count of an update's tokens; each batch would then weigh
-    # the same, however few tokens it has. TRL's loss, which is the one in use, takes that count.
+    # With gradient accumulation, the loss has to be divided by the number of tokens of the complete
+    # update. Otherwise each batch has the same weight, however few tokens it has. Trainer passes
+    # that number only to models that say they take it, and Qwen's do not say so. TRL's loss, which
+    # is used instead of the model's, does take it.
     trainer.model_accepts_loss_kwargs = True
     return trainer
 
@@ -78,17 +91,25 @@ def build_trainer(
 def fitting_samples(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> list[Sample]:
-    """The samples as they are asked; InputError where one is unusable or too long with its target.
+    """The items as samples to train on, after checking that each fits with its target.
 
-    An outline of the model is enough, so that this can be known before its weights are read.
+    Args:
+        loaded: The model; an outline is enough, so that a run can be refused before its weights
+            are loaded.
+        questions: The items.
+        settings: The prompt and the limits of length.
+
+    Raises:
+        InputError: A sample cannot be used, has no target, or is too long.
     """
     samples = prepare(loaded, questions, settings)
     completions = target_completions(loaded, samples, settings.prompt)
-    where = (loaded, samples, questions.image_root, settings.prompt)
-    room = trainer_config(settings, loaded).max_length or most_tokens(loaded)
-    require_room(*where, min(room, most_tokens(loaded)), target_tokens(loaded, completions))
+    prompts = (loaded, samples, questions.image_root, settings.prompt)
+    max_length = trainer_config(settings, loaded).max_length or most_tokens(loaded)
+    max_length = min(max_length, most_tokens(loaded))
+    require_room(*prompts, max_length, target_tokens(loaded, completions))
     if settings.max_prompt_length:
-        require_room(*where, settings.max_prompt_length)
+        require_room(*prompts, settings.max_prompt_length)
     return samples
 
 
@@ -99,32 +120,47 @@ def training_set(
     image_root: ImageRoot,
     prompt: str,
 ) -> Dataset:
-    """The samples as the columns TRL reads; images are decoded when a row is asked for.
+    """The samples as the columns that TRL reads; images are decoded when a row is read.
 
-    The prompts are rendered here: TRL's own rendering goes on behind the token of the turn's end.
+    The prompts are rendered here, because what TRL renders continues behind the token that ends the
+    turn.
+
+    Args:
+        loaded: The model, for its processor.
+        samples: The samples to train on.
+        completions: The target of each sample, from `target_completions`.
+        image_root: The folder in which relative image paths start.
+        prompt: A prompt template, as in `prompts.template`.
     """
     from datasets import Dataset
 
     prompts = [rendered(loaded, sample, prompt) for sample in samples]
-    processor = loaded.processor  # all that `rows` refers to is pickled, so not the model
+    # The data set pickles everything that `rows` refers to: that must not be the model.
+    processor = loaded.processor
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        chosen = [samples[index] for index in batch["index"]]
-        images = open_images(chosen, image_root, processor)
+        batch_samples = [samples[index] for index in batch["index"]]
+        images = open_images(batch_samples, image_root, processor)
         return {
             "prompt": [prompts[index] for index in batch["index"]],
             "completion": [completions[index] for index in batch["index"]],
-            "images": [[images[name] for name in sample.images] for sample in chosen],
+            "images": [[images[name] for name in sample.images] for sample in batch_samples],
         }
 
     return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)
 
 
 def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list[str]:
-    """What each sample's completion should say: the gold in the prompt's format.
+    """The text that each sample's completion should have: the ground truth in the prompt's format.
 
-    InputError where the prompt asks for reasoning and a sample has none to learn, and where a tag
-    inside of one would give it another format.
+    Args:
+        loaded: The model, for its control tokens and the form of its answers.
+        samples: The samples to train on.
+        prompt: A prompt template, as in `prompts.template`.
+
+    Raises:
+        InputError: The prompt asks for reasoning and a sample has none, or a tag in a sample's
+            texts would break the format.
     """
     form, tokens = prompt_format(prompt), control_tokens(loaded.processor)
     rationales = [_rationale(sample) for sample in samples]
@@ -136,7 +172,7 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
             "Add it under the key `thinking`, as `medr1 data distill` does from right completions, "
             "or train with --prompt nothink.",
         )
-    found = [
+    target_texts = [
         in_format(
             form,
             plain_text(ground_truth_text(sample, loaded.info.answer_style), tokens),
@@ -146,47 +182,63 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
     ]
     if form != "bare":
         _refuse(
-            [s for s, text in zip(samples, found, strict=True) if not has_format(text, form)],
+            [
+                s
+                for s, text in zip(samples, target_texts, strict=True)
+                if not has_format(text, form)
+            ],
             f"of {len(samples)} items have a <think> or <answer> tag within their answer or "
             "rationale",
-            "Take these tags out.",
+            "Remove these tags.",
         )
-    return found
+    return target_texts
 
 
 def _rationale(sample: Sample) -> str | None:
-    """The rationale that an item brought, None without one."""
+    """The reasoning in an item's metadata; None without one."""
     texts = (sample.metadata.get(key) for key in RATIONALE_KEYS)
-    found = (rationale_of(text) for text in texts if isinstance(text, str))
-    return next((rationale for rationale in found if rationale), None)
+    rationales = (rationale_of(text) for text in texts if isinstance(text, str))
+    return next((rationale for rationale in rationales if rationale), None)
 
 
 def _refuse(samples: Sequence[Sample], fault: str, remedy: str) -> None:
+    """Raise InputError if there are samples with this fault."""
     if samples:
         raise InputError(f"{len(samples)} {fault} (the first: item {samples[0].id}). {remedy}")
 
 
 def target_completions(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list[str]:
-    """The targets as the chat template writes them, up to the token that ends the turn."""
+    """The targets as the chat template writes them, up to the token that ends the turn.
+
+    Args:
+        loaded: The model, for its chat template and its end tokens.
+        samples: The samples to train on.
+        prompt: A prompt template, as in `prompts.template`.
+
+    Raises:
+        InputError: As `targets`, or the chat template changes an answer or does not end it.
+    """
     stops, completions = stop_tokens(loaded), []
     for sample, target in zip(samples, targets(loaded, samples, prompt), strict=True):
-        asked = rendered(loaded, sample, prompt)
+        prompt_text = rendered(loaded, sample, prompt)
         messages = chat_messages(sample, prompt, loaded.info.answer_style)
-        answered = {"role": "assistant", "content": [{"type": "text", "text": target}]}
-        whole = str(loaded.processor.apply_chat_template([*messages, answered], tokenize=False))
-        after = whole.removeprefix(asked + target)
-        ends = [after.find(stop) + len(stop) for stop in stops if stop in after]
-        if after == whole or not ends:
+        answer = {"role": "assistant", "content": [{"type": "text", "text": target}]}
+        chat = str(loaded.processor.apply_chat_template([*messages, answer], tokenize=False))
+        # The chat has to be the prompt as inference writes it, then the target, then an end token.
+        # A template may add more behind that, such as a line end, which is not learned.
+        rest = chat.removeprefix(prompt_text + target)
+        ends = [rest.find(stop) + len(stop) for stop in stops if stop in rest]
+        if rest == chat or not ends:
             raise InputError(
-                f"the chat template of {loaded.path} does not write an answer as it is, followed "
-                f"by a token that generation stops at ({', '.join(stops)}). Use another checkpoint."
+                f"the chat template of {loaded.path} does not write an answer unchanged, followed "
+                f"by a token that ends generation ({', '.join(stops)}). Use another checkpoint."
             )
-        completions.append(target + after[: min(ends)])
+        completions.append(target + rest[: min(ends)])
     return completions
 
 
 def stop_tokens(loaded: LoadedModel) -> list[str]:
-    """The tokens that end a completion when the checkpoint generates."""
+    """The texts of the tokens at which the checkpoint's generation stops."""
     tokenizer = loaded.processor.tokenizer
     ids = loaded.model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
@@ -194,5 +246,10 @@ def stop_tokens(loaded: LoadedModel) -> list[str]:
 
 
 def target_tokens(loaded: LoadedModel, completions: Sequence[str]) -> list[int]:
-    """How many tokens of each completion are learned."""
+    """The number of tokens of each target.
+
+    Args:
+        loaded: The model, for its tokenizer.
+        completions: The targets, from `target_completions`.
+    """
     return [len(ids) for ids in loaded.processor.tokenizer(list(completions))["input_ids"]]

@@ -1,4 +1,4 @@
-"""The services that a run reports to, by TRL's `report_to`: which there are, and which are here."""
+"""The services that a run reports to (TRL's `report_to`): check their names, and close wandb."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ _PACKAGES = {
     "dagshub": "dagshub",
     "flyte": "flytekit",
 }
-"""Where a service's package is not called as the service is."""
-_EXTRA = ("tensorboard", "wandb")
-"""What the extra `tracking` brings."""
+"""Service -> its package, if the names differ."""
+_TRACKING_EXTRA = ("tensorboard", "wandb")
+"""The services whose packages medr1's extra `tracking` installs."""
 
 
 def require_trackers(names: Sequence[str] | str | None) -> None:
-    """Raise InputError for a name nobody knows, and for one whose package is not installed.
+    """Check that each service exists and that its package is installed.
 
-    For those that come with an extra of medr1's it is ModuleNotFoundError, which the command line
-    answers with the extra's name.
+    Raises:
+        InputError: A name is unknown, or its package is not installed.
+        ModuleNotFoundError: The package is not installed, and medr1's extra `tracking` has it. The
+            command line then names the extra.
     """
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
@@ -34,39 +36,50 @@ def require_trackers(names: Sequence[str] | str | None) -> None:
         if name in ("all", "none"):
             continue
         if name not in INTEGRATION_TO_CALLBACK:
-            near = get_close_matches(name, INTEGRATION_TO_CALLBACK, n=1)
+            close_names = get_close_matches(name, INTEGRATION_TO_CALLBACK, n=1)
             hint = (
-                f"Did you mean {near[0]}?"
-                if near
+                f"Did you mean {close_names[0]}?"
+                if close_names
                 else "Choose from: " + ", ".join(INTEGRATION_TO_CALLBACK)
             )
             raise InputError(f"report_to: unknown service {name!r}. {hint}")
         package = _PACKAGES.get(name, name)
         if _is_installed(package):
             continue
-        if name in _EXTRA:
+        if name in _TRACKING_EXTRA:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-        raise InputError(f"report_to: {name} needs {package}, which is not installed here.")
+        raise InputError(
+            f"report_to: {name} needs {package}, which is not installed here. Install it with pip, "
+            "or choose another service."
+        )
 
 
 def _is_installed(package: str) -> bool:
-    """Whether it can be imported; the folder ./wandb that its runs leave behind is no package."""
+    """Whether the package can be imported.
+
+    A folder without code, such as the ./wandb that wandb's runs leave behind, has a spec without an
+    origin, and is no package.
+    """
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
 
 
 @contextmanager
-def reporting() -> Iterator[None]:
-    """Around a run: InputError where wandb does not know the user, and its last words at the end.
+def wandb_run() -> Iterator[None]:
+    """Within the block, wandb's refusals become InputErrors; at its end the wandb run is finished.
 
-    Left to itself it says them when the process ends, after the command's result.
+    Otherwise wandb would print its summary when the process ends, after the command's result.
+
+    Raises:
+        InputError: wandb refused the run, for example because the user is not logged in.
     """
     try:
         yield
     except _refusals() as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"wandb refused: {reason} Or keep the run here: --offline, or WANDB_MODE=offline."
+            f"wandb refused the run: {reason} To keep the run on this machine, give --offline or "
+            "set WANDB_MODE=offline."
         ) from None
     finally:
         if (wandb := _wandb()) is not None and wandb.run is not None:
@@ -74,11 +87,13 @@ def reporting() -> Iterator[None]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
+    """The exceptions with which wandb refuses a run; () if it is not loaded."""
     wandb = _wandb()
     return () if wandb is None else (wandb.errors.UsageError, wandb.errors.AuthenticationError)
 
 
 def _wandb() -> Any:
-    """The module, where the run has loaded it."""
+    """The module wandb if the run has loaded it, otherwise None."""
+    # The folder ./wandb may have been imported as an empty package: that has no `run`.
     wandb = sys.modules.get("wandb")
     return wandb if hasattr(wandb, "run") else None

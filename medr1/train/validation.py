@@ -1,4 +1,4 @@
-"""Validation while training: measured every N steps, and the best step's checkpoint kept."""
+"""Validation during training: measure every N steps, and keep the checkpoint of the best step."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from medr1.files import parse_json, read_text
 logger = logging.getLogger("medr1")
 
 BEST = "best"
-"""The folder in a run's output that holds the checkpoint of the best step."""
+"""Folder in the run's folder with the checkpoint of the best step."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What is measured while a model is trained, and how often.
-
-    `measure` is called on every process, with the model in evaluation mode, and gives the same
-    values on all: names beginning with `eval_`, of which `eval_accuracy` decides what is best.
-    """
+    """What is measured during training, and how often."""
 
     measure: Callable[[], Mapping[str, float]]
+    """Measures the model, which is in evaluation mode. It is called on every process and returns
+    the same values on all. Their names begin with `eval_`; `eval_accuracy` decides which step is
+    the best."""
     num_steps: int | None = None
-    """None: ten times a run."""
+    """Number of steps between two measurements; None: a tenth of the run."""
 
 
 class BestCheckpoint:
-    """The action of `EveryNSteps`: measures, logs, and saves where nothing before was as good.
+    """The action of `EveryNSteps`: measures, logs, and saves the model if it is the best so far.
 
-    `save(folder, values)` writes a whole checkpoint, on every process.
+    `save(folder, values)` writes a complete checkpoint; it is called on every process.
     """
 
     def __init__(
@@ -46,57 +45,68 @@ class BestCheckpoint:
         save: Callable[[Path, dict[str, Any]], None],
     ) -> None:
         self.trainer, self.validation, self.folder, self.save = trainer, validation, folder, save
-        self.beside = folder.with_name(f".{folder.name}")
+        # A checkpoint is written here first, so that `folder` never has an incomplete one.
+        self.partial_folder = folder.with_name(f".{folder.name}")
         if trainer.is_world_process_zero():
-            self._take_up()
-        self.best: float | None = None
+            self._finish_interrupted_save()
+        self.best_accuracy: float | None = None
         self.has_validated = False
 
     def __call__(self, step: int) -> None:
-        if not self.has_validated:  # a run that goes on may have kept one before
-            self.best, self.has_validated = accuracy_of(self.folder, before=step), True
-        with self._whole_model(), self.trainer.accelerator.autocast():
+        # Not in __init__: only here the step is known at which a resumed run begins.
+        if not self.has_validated:
+            self.best_accuracy = saved_accuracy(self.folder, before=step)
+            self.has_validated = True
+        with self._gathered_model(), self.trainer.accelerator.autocast():
             values = dict(self.validation.measure())
-        wanted = self.trainer.control.should_log  # which a line of ours takes for served
+        # `log` turns should_log off, and TRL's own line of this step would be left out.
+        should_log = self.trainer.control.should_log
         self.trainer.log(dict(values))
-        self.trainer.control.should_log = wanted
+        self.trainer.control.should_log = should_log
         accuracy = values["eval_accuracy"]
-        is_best = step > 0 and (self.best is None or accuracy > self.best)
+        # Step 0 is the model before training, which is not saved again.
+        is_best = step > 0 and (self.best_accuracy is None or accuracy > self.best_accuracy)
         if self.trainer.is_world_process_zero():
-            logger.info(_line(step, values, self.folder if is_best else None))
+            logger.info(_log_line(step, values, self.folder if is_best else None))
         if not is_best:
             return
-        self.best = accuracy
-        self.save(self.beside, {"step": step, **values})
+        self.best_accuracy = accuracy
+        self.save(self.partial_folder, {"step": step, **values})
         if self.trainer.is_world_process_zero():
             shutil.rmtree(self.folder, ignore_errors=True)
-            os.replace(self.beside, self.folder)
+            os.replace(self.partial_folder, self.folder)
         self.trainer.accelerator.wait_for_everyone()
 
-    def _take_up(self) -> None:
-        """Finish what a kill left of the last saving: give it its name, or remove it."""
-        if (self.beside / CHECKSUMS).is_file() and not self.folder.exists():
-            os.replace(self.beside, self.folder)
-        shutil.rmtree(self.beside, ignore_errors=True)
+    def _finish_interrupted_save(self) -> None:
+        """Complete or remove what an earlier run left when it was killed while saving.
 
-    def _whole_model(self) -> Any:
-        """With DeepSpeed's ZeRO-3 the weights are gathered for as long as they are used."""
+        SHA256SUMS is written last: with it the checkpoint is complete. If `folder` is there too,
+        the run was killed before it removed that one, and measures this step again.
+        """
+        if (self.partial_folder / CHECKSUMS).is_file() and not self.folder.exists():
+            os.replace(self.partial_folder, self.folder)
+        shutil.rmtree(self.partial_folder, ignore_errors=True)
+
+    def _gathered_model(self) -> Any:
+        """A context manager: with DeepSpeed's ZeRO-3 each process has all weights within it."""
         from trl.models.utils import unwrap_model_for_generation
 
         return unwrap_model_for_generation(self.trainer.model_wrapped, self.trainer.accelerator)
 
 
-def _line(step: int, values: Mapping[str, float], kept: Path | None) -> str:
-    said = f"step {step}, validation accuracy {values['eval_accuracy']:.1%}"
+def _log_line(step: int, values: Mapping[str, float], saved_in: Path | None) -> str:
+    """The message of a measurement; `saved_in` is the folder of a new best checkpoint."""
+    message = f"step {step}, validation accuracy {values['eval_accuracy']:.1%}"
     if "eval_accuracy_low" in values:
-        said += f" ({values['eval_accuracy_low']:.1%} to {values['eval_accuracy_high']:.1%})"
-    return f"{said}, the best so far: kept in {kept}" if kept else said
+        message += f" ({values['eval_accuracy_low']:.1%} to {values['eval_accuracy_high']:.1%})"
+    return f"{message}, the best so far: saved in {saved_in}" if saved_in else message
 
 
-def accuracy_of(folder: Path, *, before: int) -> float | None:
-    """The validation accuracy of a kept checkpoint; None where there is none of a step before.
+def saved_accuracy(folder: Path, *, before: int) -> float | None:
+    """The validation accuracy of the best checkpoint; None if there is none from before this step.
 
-    One of a later step is of work that was lost, and is measured again.
+    A run that was resumed from an earlier checkpoint may find one of a later step. Its training is
+    lost, and the step is done and measured again.
     """
     file = folder / "medr1.json"
     if not file.is_file():

@@ -243,7 +243,7 @@ DATA = {
         rewards=(by_turns,),
         others={"rollout_func": rollout},
         holds=rolled_out,
-        falls_back="tools and environments go on with the prompt",
+        falls_back="tools, environments and rollout functions",
     ),
     "text": Behaviour(data=lambda: rows(images=(0,), as_text=True), holds=language_moved, **PLAIN),
     "chat": Behaviour(data=lambda: rows(images=(0,)), holds=language_moved, unlike="text"),
@@ -444,7 +444,7 @@ SAMPLING = {
     "beams": Behaviour(
         {"generation_kwargs": {"do_sample": True, "num_beams": 2, "length_penalty": -0.1}},
         holds=all_moved,
-        falls_back="length_penalty, num_beams in generation_kwargs may ask for other rows",
+        falls_back="length_penalty, num_beams in generation_kwargs",
     ),
     "a static cache": Behaviour({"cache_implementation": "static"}, holds=all_moved, like="plain"),
     "another cache": Behaviour(

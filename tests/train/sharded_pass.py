@@ -18,7 +18,7 @@ from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.models import load_model
 from medr1.train.grpo import build_trainer
-from medr1.train.packing import in_rows
+from medr1.train.packing import groups_to_rows
 from medr1.train.settings import settings_from
 from medr1.train.shared_generation import SharedGeneration
 
@@ -36,11 +36,11 @@ def main(folder):
         [{**trainer.train_dataset[4 * rank + i // 4]} for i in range(16)]
     )
     batch["advantages"] = torch.randn(batch["advantages"].shape)
-    rows = in_rows(batch)
+    rows = groups_to_rows(batch)
 
     def tokens():
         torch.manual_seed(1)
-        with torch.no_grad(), SharedGeneration().of_groups(model, 4):
+        with torch.no_grad(), SharedGeneration().patch_generate(model, 4):
             made = model.generate(
                 input_ids=rows["prompt_ids"],
                 attention_mask=rows["prompt_mask"],

@@ -15,7 +15,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.models import load_model
 from medr1.prompts import chat_messages
 from medr1.train.grpo import build_trainer
-from medr1.train.packing import in_rows
+from medr1.train.packing import groups_to_rows
 from medr1.train.settings import settings_from
 
 REWARDS = ("accuracy", "edit-similarity", "format")
@@ -168,7 +168,7 @@ def samples_of(loaded, questions):
 
 def as_rows(batch):
     """A batch with one row a completion, also where its prompts are shared."""
-    return in_rows(batch) if batch["prompt_ids"].ndim == 3 else batch
+    return groups_to_rows(batch) if batch["prompt_ids"].ndim == 3 else batch
 
 
 def rows_of(batch):

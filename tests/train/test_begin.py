@@ -49,7 +49,7 @@ def run_folder(finished, tmp_path):
 def test_the_same_command_goes_on_and_then_has_nothing_to_do(run_folder, finished):
     result = medr1(run_folder, "--save-total-limit", "1")
     assert result.exit_code == 0, result.stderr
-    assert f"going on from {run_folder / 'checkpoint-2'}" in result.stderr
+    assert f"resuming from {run_folder / 'checkpoint-2'}" in result.stderr
     assert same_run(run_folder, finished)
     assert [step_of(c) for c in checkpoints(run_folder)] == [4] and not (
         run_folder / ".saving"

@@ -16,7 +16,7 @@ from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from medr1.train.fields import COMPARED, choices
-from medr1.train.run import METHODS, resolved
+from medr1.train.run import METHODS, resolve_plan
 from medr1.train.settings import settings_from
 
 STEP = {"batch_size": 8, "num_generations": 4, "max_completion_length": 8, "max_steps": 1}
@@ -120,7 +120,7 @@ def test_what_would_end_a_run_later_is_refused_by_the_plan(
     changed, says, questions, outline, tmp_path
 ):
     with pytest.raises(InputError, match=says):
-        resolved(outline, questions, settings_of(tmp_path, **changed))
+        resolve_plan(outline, questions, settings_of(tmp_path, **changed))
 
 
 def test_a_dry_run_says_it_in_one_sentence(tmp_path):
@@ -148,7 +148,7 @@ def test_trl_compares_each_of_these_texts_with_two_at_least():
 @pytest.mark.parametrize(("method", "name", "text"), of_trainer("grpo") + of_trainer("sft"))
 def test_each_text_that_is_let_through_trains(method, name, text, questions, outline, tmp_path):
     settings = settings_of(tmp_path, method, **{name: text})
-    resolved(outline, questions, settings)
+    resolve_plan(outline, questions, settings)
     train_a_step(questions, settings)
 
 
@@ -163,7 +163,7 @@ def test_each_text_that_is_let_through_trains(method, name, text, questions, out
 def test_an_optimizer_or_schedule_is_refused_or_trains(name, text, questions, outline, tmp_path):
     try:
         settings = settings_of(tmp_path, **{name: text})
-        resolved(outline, questions, settings)
+        resolve_plan(outline, questions, settings)
     except (InputError, ModuleNotFoundError):
         return
     train_a_step(questions, settings)
@@ -174,14 +174,14 @@ def test_items_with_and_without_images_are_refused_for_grpo(shared, questions, o
     samples = [replace(s, images=()) if i % 2 else s for i, s in enumerate(questions.samples)]
     mixed = replace(questions, samples=samples)
     with pytest.raises(InputError, match=f"item {samples[1].id} has no image and others have"):
-        resolved(outline, mixed, settings_of(tmp_path, shared_prefix=shared))
+        resolve_plan(outline, mixed, settings_of(tmp_path, shared_prefix=shared))
 
 
 @pytest.mark.parametrize("each", [1, 2])
 def test_sft_trains_on_items_without_images(each, questions, outline, tmp_path):
     samples = [s if i % each else replace(s, images=()) for i, s in enumerate(questions.samples)]
     chosen = replace(questions, samples=samples)
-    resolved(outline, chosen, settings_of(tmp_path, "sft"))
+    resolve_plan(outline, chosen, settings_of(tmp_path, "sft"))
     train_a_step(chosen, settings_of(tmp_path, "sft"))
 
 
@@ -191,5 +191,5 @@ def test_the_checks_draw_no_random_number(questions, outline, tmp_path):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    resolved(outline, questions, settings_of(tmp_path))
+    resolve_plan(outline, questions, settings_of(tmp_path))
     assert torch.rand(1) == expected

@@ -10,7 +10,7 @@ from medr1.models import load_outline
 pytest.importorskip("trl")
 
 from medr1.train.plan_text import plan_text
-from medr1.train.run import resolved
+from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
 
 ADAPTER = {"use_peft": True, "lora_r": 4}
@@ -20,7 +20,7 @@ SIZES = {"num_generations": 4, "batch_size": 8}
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        (ADAPTER, "0.05; the completions of a group have one mask of their prompt"),
+        (ADAPTER, "0.05; the completions of a group share one dropout mask"),
         ({**ADAPTER, "lora_dropout": 0.2}, "0.2; the completions of a group"),
         ({**ADAPTER, "lora_dropout": 0.0}, None),
         ({**ADAPTER, "disable_dropout": True}, None),
@@ -31,7 +31,7 @@ SIZES = {"num_generations": 4, "batch_size": 8}
 def test_the_plan_names_dropout_and_the_stock_way(changed, says, tmp_path):
     settings = settings_from({**tiny_config(), **SIZES, **changed}, tmp_path / "out")
     outline = load_outline(tiny_vl_folder(), device="cpu")
-    plan = resolved(outline, mixed_questions(tmp_path), settings)
+    plan = resolve_plan(outline, mixed_questions(tmp_path), settings)
     lines = [line for line in plan_text(plan).splitlines() if line.startswith("dropout")]
     if says is None:
         assert "dropout" not in plan and not lines

@@ -9,9 +9,9 @@ from medr1.data.tiny import tiny_config, tiny_vqa_folder
 pytest.importorskip("trl")
 
 from medr1.train.grpo import build_trainer
-from medr1.train.packing import in_rows
+from medr1.train.packing import groups_to_rows
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix import GENERATION
+from medr1.train.shared_prefix import SUPPORTED_GENERATION_KWARGS
 
 G = 4
 MANY = list(range(5, 300))
@@ -63,11 +63,11 @@ def tokens(loaded, questions, folder, shared, generation_kwargs):
     torch.manual_seed(3)
     batch = trainer._generate_and_score_completions(rows)
     shares = batch["prompt_ids"].ndim == 3
-    return (in_rows(batch) if shares else batch)["completion_ids"].tolist(), shares
+    return (groups_to_rows(batch) if shares else batch)["completion_ids"].tolist(), shares
 
 
 def test_each_setting_that_is_let_through_is_tried():
-    assert CASES.keys() == GENERATION
+    assert CASES.keys() == SUPPORTED_GENERATION_KWARGS
 
 
 @pytest.mark.parametrize("name", CASES)

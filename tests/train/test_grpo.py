@@ -19,7 +19,7 @@ from trl.data_utils import prepare_multimodal_messages
 
 from medr1.train.fields import trainer_fields
 from medr1.train.grpo import build_trainer
-from medr1.train.run import resolved, train
+from medr1.train.run import resolve_plan, train
 from medr1.train.settings import settings_from
 
 SMALL = {"max_steps": 2, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
@@ -63,7 +63,7 @@ def test_training_asks_as_inference_does(model, questions, tmp_path):
 
 
 def test_the_plan_counts_prompts_and_completions(model, questions, tmp_path):
-    plan = resolved(model, questions, settings_from(tiny_config(), tmp_path))
+    plan = resolve_plan(model, questions, settings_from(tiny_config(), tmp_path))
     assert (plan["completions_per_step"], plan["prompts_per_step"]) == (128, 16)
 
 
@@ -86,7 +86,7 @@ def test_control_tokens_in_a_question_stay_text_and_touch_no_neighbour(model, qu
 
 def test_a_setting_that_trl_refuses_is_one_sentence(model, questions, tmp_path):
     settings = settings_from({**tiny_config(), "num_generations": 3}, tmp_path)
-    with pytest.raises(InputError, match="training configuration refused"):
+    with pytest.raises(InputError, match="refused the training configuration"):
         build_trainer(model, questions, settings)
 
 

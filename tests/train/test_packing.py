@@ -7,10 +7,10 @@ from medr1.train.packing import (
     IGNORED,
     GradientSplit,
     Groups,
-    in_groups,
-    in_rows,
-    layout,
+    attention_layout,
+    groups_to_rows,
     pack,
+    rows_to_groups,
     unpack,
 )
 
@@ -66,29 +66,29 @@ def written_out(prompt, generations, length):
 )
 def test_a_completion_sees_the_prompt_and_itself(shared, pads, generations, length, blocks):
     visible_PK = torch.tensor([[True] * shared, [False] * pads + [True] * (shared - pads)])
-    made = layout(visible_PK, generations, length)
-    assert (made.shared, made.blocks) == (shared, blocks)
-    assert (made.prompt_PKK is None) == (pads == 0)
+    made = attention_layout(visible_PK, generations, length)
+    assert (made.num_shared, made.num_blocks) == (shared, blocks)
+    assert (made.prompt_mask_PKK is None) == (pads == 0)
     size = generations // blocks * length
     for prompt in range(2):
         expected = torch.tensor(written_out(visible_PK[prompt].tolist(), generations, length))
-        if made.prompt_PKK is not None:
-            assert (made.prompt_PKK[prompt] == expected[:shared, :shared]).all()
+        if made.prompt_mask_PKK is not None:
+            assert (made.prompt_mask_PKK[prompt] == expected[:shared, :shared]).all()
         for block in range(blocks):
-            one = 0 if len(made.block_SLK) == 1 else prompt * blocks + block
+            one = 0 if len(made.block_mask_BLM) == 1 else prompt * blocks + block
             start = shared + block * size
             rows = expected[start : start + size]
             own = rows[:, start : start + size]
-            assert (made.block_SLK[one] == torch.cat([rows[:, :shared], own], 1)).all()
-            assert rows.sum() == made.block_SLK[one].sum()  # and nothing else
+            assert (made.block_mask_BLM[one] == torch.cat([rows[:, :shared], own], 1)).all()
+            assert rows.sum() == made.block_mask_BLM[one].sum()  # and nothing else
 
 
 def test_some_groups_lose_what_is_padding_in_all_of_them():
-    second = groups().chosen([1])
+    second = groups().select([1])
     assert second.prompt_ids_PN.tolist() == [[14, 15]]
     assert second.completion_ids_PGC.tolist() == [[[4, 0], [5, 6]]]
     assert [len(part) for part in second.patches] == [8]
-    both = groups().chosen([1, 0])
+    both = groups().select([1, 0])
     assert both.prompt_ids_PN.tolist() == [[0, 14, 15], [11, 12, 13]]
     assert [grid.tolist() for grid in both.grids] == [[[1, 2, 4]], [[1, 2, 2]]]
 
@@ -103,10 +103,10 @@ def test_rows_become_groups_and_rows_again():
         "num_images": [1, 1, 1, 1],
         "ref_per_token_logps": None,
     }
-    grouped = in_groups(batch, 2)
+    grouped = rows_to_groups(batch, 2)
     assert grouped["prompt_ids"].shape == (2, 2, 3) and grouped["num_images"] == [1, 1]
     assert grouped["pixel_values"] is batch["pixel_values"]
-    rows = in_rows(grouped)
+    rows = groups_to_rows(grouped)
     assert rows.keys() == batch.keys()
     for name, value in batch.items():
         same = value == rows[name]
@@ -116,9 +116,9 @@ def test_rows_become_groups_and_rows_again():
 def test_values_with_and_without_a_gradient_are_merged_by_group():
     with_QGC = torch.rand(2, 2, 2, requires_grad=True)
     without_RGC = torch.rand(1, 2, 2)
-    merged = GradientSplit([0, 2], [1]).merged(with_QGC, without_RGC)
+    merged = GradientSplit([0, 2], [1]).merge(with_QGC, without_RGC)
     assert merged[[0, 2]].equal(with_QGC) and merged[1].equal(without_RGC[0])
     (gradient,) = torch.autograd.grad(merged.sum(), with_QGC)
     assert (gradient == 1).all()
     every_PGC = torch.rand(3, 2, 2)  # a process in which all groups need a gradient
-    assert GradientSplit([0, 1, 2], [0]).merged(every_PGC, torch.zeros(1, 2, 2)).equal(every_PGC)
+    assert GradientSplit([0, 1, 2], [0]).merge(every_PGC, torch.zeros(1, 2, 2)).equal(every_PGC)

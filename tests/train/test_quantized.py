@@ -16,7 +16,7 @@ pytest.importorskip("trl")
 pytest.importorskip("bitsandbytes")
 
 from medr1.train.grpo import build_trainer
-from medr1.train.run import resolved, train
+from medr1.train.run import resolve_plan, train
 from medr1.train.settings import quantization_config, settings_from
 
 SMALL = {"batch_size": 8, "num_generations": 4, "max_completion_length": 8, "logging_steps": 1}
@@ -42,7 +42,7 @@ def test_an_adapter_trains_on_4_bits_and_serves_on_whole_weights(questions, tmp_
     model = loaded_by(settings, tiny_vl_folder())
     held = {n: p.dtype for n, p in model.model.named_parameters() if p.dtype == torch.uint8}
     assert len(held) == 14 and all("language_model" in name for name in held)
-    planned = resolved(load_outline(tiny_vl_folder(), device="cpu"), questions, settings)
+    planned = resolve_plan(load_outline(tiny_vl_folder(), device="cpu"), questions, settings)
     trainer = build_trainer(model, questions, settings)
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     assert {p.dtype for p in trained} == {torch.float32}

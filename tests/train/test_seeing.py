@@ -20,7 +20,7 @@ from medr1.models import load_model
 pytest.importorskip("trl")
 
 from medr1.train.run import train
-from medr1.train.sampled import OF_A_STEP, CompletionsLog, repeats_prompt
+from medr1.train.sampled import COMPLETIONS_PER_STEP, CompletionsLog, repeats_prompt
 from medr1.train.settings import settings_from
 from medr1.train.tracking import require_trackers
 
@@ -93,7 +93,7 @@ def test_completions_are_those_of_their_items(constant):
     samples = {s.id: s for s in read_questions(tiny_vqa_folder() / "train.json").samples}
     rows = lines(folder / "completions.jsonl")
     assert [row["step"] for row in rows] == [
-        step for step in (1, 5, 10, 12) for _ in range(OF_A_STEP)
+        step for step in (1, 5, 10, 12) for _ in range(COMPLETIONS_PER_STEP)
     ]
     for row in rows:
         sample = samples[row["id"]]
@@ -101,7 +101,8 @@ def test_completions_are_those_of_their_items(constant):
         assert row["rewards"].keys() == {"accuracy", "constant_rewards:same"}
         assert row["rewards"]["constant_rewards:same"] == 0.25
         assert row["advantage"] == 0 and isinstance(row["completion"], str)
-    assert len({row["id"] for row in rows[:OF_A_STEP]}) == 2  # all the prompts of a batch
+    # all the prompts of a batch
+    assert len({row["id"] for row in rows[:COMPLETIONS_PER_STEP]}) == 2
     assert any(row["completion"] for row in rows)
 
 

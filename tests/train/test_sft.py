@@ -21,7 +21,7 @@ from medr1.rewards import score_completion
 pytest.importorskip("trl")
 
 from medr1.train.plan import num_steps
-from medr1.train.run import resolved, train
+from medr1.train.run import resolve_plan, train
 from medr1.train.settings import settings_from, trainer_config
 from medr1.train.sft import build_trainer, stop_tokens, targets
 
@@ -193,7 +193,7 @@ TAGGED = "<think> It is <answer> A </answer> or not. </think>"
 
 
 def test_what_is_too_long_is_refused_and_not_cut(model, mixed, tmp_path):
-    plan = resolved(model, mixed, settings_of(tmp_path))
+    plan = resolve_plan(model, mixed, settings_of(tmp_path))
     longest = plan["prompts"]["longest"]["tokens"]
     build_trainer(model, mixed, settings_of(tmp_path, max_length=longest))
     with pytest.raises(InputError, match="1 of 4 prompts with their answers have more than"):
@@ -224,8 +224,8 @@ def test_the_steps_planned_are_the_steps_done(model, questions, tmp_path, given)
 @pytest.mark.parametrize("extra", [{}, {"use_peft": True, "lora_r": 4}])
 def test_the_plan_says_what_goes_in_and_what_is_held(model, mixed, tmp_path, extra):
     settings = settings_of(tmp_path, batch_size=4, max_steps=1, **extra)
-    plan = resolved(load_outline(tiny_vl_folder(), device="cpu"), mixed, settings)
-    assert plan == resolved(model, mixed, settings)
+    plan = resolve_plan(load_outline(tiny_vl_folder(), device="cpu"), mixed, settings)
+    assert plan == resolve_plan(model, mixed, settings)
     trainer = build_trainer(model, mixed, settings)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     learned, whole = (batch["labels"] != -100).sum(1), batch["attention_mask"].sum(1)
@@ -288,5 +288,5 @@ def test_a_chat_template_that_hides_where_an_answer_ends_is_refused(model, mixed
     assert stop_tokens(model)[0] == "<|im_end|>"
     own = model.processor.chat_template
     model.processor.chat_template = own.replace("<|im_end|>", "\n\n")
-    with pytest.raises(InputError, match="followed by a token that generation stops at"):
+    with pytest.raises(InputError, match=r"the chat template of .*<\|im_end\|>"):
         build_trainer(model, mixed, settings_of(tmp_path))

@@ -28,9 +28,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 from medr1.train import shared_prefix
 from medr1.train.grpo import build_trainer, training_set
-from medr1.train.packing import Packed, layout
+from medr1.train.packing import PackedGroups, attention_layout
 from medr1.train.settings import LORA_TARGETS, settings_from
-from medr1.train.shared_prefix import OVERRIDDEN, SharedPrefixTrainer
+from medr1.train.shared_prefix import OVERRIDDEN_METHODS, SharedPrefixTrainer
 
 KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 SIZES = [(56, 84), (112, 56), (84, 84)]
@@ -226,14 +226,14 @@ def shifted(groups, positions_3PN):
     made = real_pack(groups, positions_3PN)
     positions_3PT = made.positions_3PT.clone()
     positions_3PT[..., groups.prompt_ids_PN.shape[1] - 1 :] += 1
-    return Packed(made.ids_PT, positions_3PT, made.labels_PT, made.layout)
+    return PackedGroups(made.ids_PT, positions_3PT, made.labels_PT, made.layout)
 
 
 def padding_visible(groups, positions_3PN):
     made = real_pack(groups, positions_3PN)
     everything = torch.ones_like(groups.prompt_mask_PN[:, :-1]).bool()
-    seen = layout(everything, *groups.completion_ids_PGC.shape[1:])
-    return Packed(made.ids_PT, made.positions_3PT, made.labels_PT, seen)
+    seen = attention_layout(everything, *groups.completion_ids_PGC.shape[1:])
+    return PackedGroups(made.ids_PT, made.positions_3PT, made.labels_PT, seen)
 
 
 real_pack = shared_prefix.pack
@@ -529,7 +529,7 @@ def test_rows_that_are_no_groups_go_the_stock_way(questions, tmp_path, caplog):
     for _ in range(2):
         batch = trainer._generate_and_score_completions(rows)
         assert batch["prompt_ids"].ndim == 2 and len(batch["image_grid_thw"]) == 16
-    assert sum("16 rows is not whole groups of 4" in r.getMessage() for r in caplog.records) == 1
+    assert sum("16 rows has no complete groups of 4" in r.getMessage() for r in caplog.records) == 1
     assert torch.isfinite(trainer._compute_loss(trainer.model, batch))
 
 
@@ -538,13 +538,13 @@ def test_the_trainer_of_trl_still_has_the_methods_that_are_overridden():
 
     own = {name for name in vars(SharedPrefixTrainer) if hasattr(GRPOTrainer, name)}
     own = {name for name in own if not name.startswith("__")}
-    assert own == OVERRIDDEN.keys()
-    for name, expected in OVERRIDDEN.items():
+    assert own == OVERRIDDEN_METHODS.keys()
+    for name, expected in OVERRIDDEN_METHODS.items():
         method = getattr(GRPOTrainer, name, None)
         assert method is not None, f"TRL {__version__} has no GRPOTrainer.{name}: see {__name__}"
         found = tuple(inspect.signature(method).parameters)[1:]
         assert found == expected, (
             f"TRL {__version__} changed GRPOTrainer.{name}: its arguments are {found}, and "
             f"medr1/train/shared_prefix.py overrides it with {expected}. Compare the two, adapt "
-            "the method, then OVERRIDDEN."
+            "the method, then OVERRIDDEN_METHODS."
         )

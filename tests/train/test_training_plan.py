@@ -9,8 +9,8 @@ from medr1.models import load_model, load_outline
 pytest.importorskip("trl")
 
 from medr1.train.grpo import build_trainer
-from medr1.train.plan import Sharding, memory, num_steps, sharding
-from medr1.train.run import resolved
+from medr1.train.plan import Sharding, current_sharding, memory, num_steps
+from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from, trainer_config
 
 SMALL = {"batch_size": 16, "num_generations": 4, "max_completion_length": 8, "logging_steps": 1}
@@ -50,8 +50,8 @@ def test_the_steps_planned_are_the_steps_done(model, questions, tmp_path, given)
 def test_the_bytes_planned_are_the_bytes_held(model, questions, tmp_path, extra):
     given = {**tiny_config(), **SMALL, "freeze_vision": False, "max_steps": 1, **extra}
     settings = settings_from(given, tmp_path)
-    plan = resolved(load_outline(tiny_vl_folder(), device="cpu"), questions, settings)
-    assert plan == resolved(model, questions, settings)
+    plan = resolve_plan(load_outline(tiny_vl_folder(), device="cpu"), questions, settings)
+    assert plan == resolve_plan(model, questions, settings)
     held = {}
 
     trainer = build_trainer(model, questions, settings)
@@ -91,12 +91,12 @@ def test_a_sharded_run_splits_what_its_kind_splits(model, tmp_path):
 
 
 def test_the_sharding_is_read_from_what_the_launchers_set():
-    assert sharding({}) == Sharding("none", 1)
-    assert sharding({"WORLD_SIZE": "8"}) == Sharding("replicated", 8)
+    assert current_sharding({}) == Sharding("none", 1)
+    assert current_sharding({"WORLD_SIZE": "8"}) == Sharding("replicated", 8)
     fsdp = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}
-    assert sharding(fsdp) == Sharding("fsdp", 2)
+    assert current_sharding(fsdp) == Sharding("fsdp", 2)
     zero = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
-    assert sharding({"WORLD_SIZE": "2", **zero}) == Sharding("zero3", 2)
+    assert current_sharding({"WORLD_SIZE": "2", **zero}) == Sharding("zero3", 2)
 
 
 def test_weights_of_16_bits_would_lose_the_published_learning_rate(model, questions, tmp_path):

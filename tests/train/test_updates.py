@@ -173,7 +173,7 @@ def test_a_run_from_an_adapter_trains_all_weights_and_is_its_own_reference_only_
     assert written["base_model_name_or_path"] == str(tiny_vl_folder())
     loaded = load_model(tmp_path / "adapter", device="cpu")
     for given in ({"beta": 0.04}, {"use_peft": True}, {"use_peft": True, "beta": 0.04}):
-        with pytest.raises(InputError, match="is an adapter: merge it first with medr1 merge"):
+        with pytest.raises(InputError, match=r"is an adapter\. Merge it first with medr1 merge"):
             trainer_for(loaded, questions, tmp_path, **given)
     steps = run_steps(trainer_for(loaded, questions, tmp_path, max_steps=1))
     assert steps[0].gradients.keys() == steps[0].weights.keys()
