@@ -148,7 +148,7 @@ def distill(**options: Any) -> None:
     """
     from medr1.data.selection import right_rationales
     from medr1.data.spellings import spelled
-    from medr1.data.writers import make_way, write_rows
+    from medr1.data.writers import prepare_output, write_rows
     from medr1.errors import ItemError
     from medr1.records import Failure
 
@@ -178,7 +178,7 @@ def distill(**options: Any) -> None:
             "whose answer is right. Sample more with medr1 infer --num-samples and --prompt think, "
             "or check that --results are about these items."
         )
-    make_way(output, overwrite=options["overwrite"])
+    prepare_output(output, overwrite=options["overwrite"])
     write_rows(rows, output)
     finish(output, {"items": len(rows), "without_rationale": without}, errors, options)
 

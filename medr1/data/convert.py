@@ -19,8 +19,8 @@ from medr1.data.writers import (
     cell_text,
     is_csv,
     is_table,
-    make_way,
-    unfinished,
+    prepare_output,
+    unfinished_path,
     write_rows,
 )
 from medr1.errors import InputError, ItemError, OutputError
@@ -49,7 +49,7 @@ def convert(
 
     InputError where the output exists, where no item is left, or where the format cannot hold them.
     """
-    make_way(output, overwrite=overwrite)
+    prepare_output(output, overwrite=overwrite)
     errors = dict(questions.failures)
     items: dict[int, dict[str, Any]] = {}
     for index, sample in enumerate(questions.samples):
@@ -59,7 +59,7 @@ def convert(
             except ItemError as error:
                 said = f"{questions.name}, item {index + 1}: {error}"
                 errors[index] = Failure(error.code, said)
-    part = unfinished(output)
+    part = unfinished_path(output)
     try:
         _write_checked(questions, items, errors, part, output, spelling)
         os.replace(part, output)

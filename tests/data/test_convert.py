@@ -73,7 +73,7 @@ def items(draw):
 
 
 def sample_of(item):
-    sample, failure = read_item(item, "here", hashed=True)
+    sample, failure = read_item(item, "here", with_hash_id=True)
     return None if failure else sample
 
 
@@ -88,7 +88,7 @@ def test_a_spelled_item_is_read_as_it_was_or_refused(item, spelling):
     except ItemError as error:
         assert error.code == "not_carried"
         return
-    read, failure = read_item(json.loads(json.dumps(written)), "here", hashed=True)
+    read, failure = read_item(json.loads(json.dumps(written)), "here", with_hash_id=True)
     assert failure is None
     for name in ("images", "question", "options", "ground_truth"):
         assert getattr(read, name) == getattr(sample, name), name
@@ -253,7 +253,7 @@ def test_several_images_in_csv_are_refused_and_held_elsewhere(command, tmp_path)
     ("args", "says"),
     [
         (["none.json", "out.json"], "file not found: none.json"),
-        (["rich.json", "out.txt"], "the ending '.txt' is not known"),
+        (["rich.json", "out.txt"], "the extension '.txt' is not known"),
         (["rich.json", "rich.json"], "rich.json exists"),
         (["mixed.json", "out.parquet"], "'age' is of several types"),
         (["bad.jsonl", "out.json"], "bad.jsonl, line 2"),

@@ -410,7 +410,7 @@ def test_an_image_changed_between_is_found(sources, tmp_path, monkeypatch):
         ("bad.zip", "PK nothing", "bad.zip cannot be read as an archive"),
         ("bad.tar", "x" * 2000, "bad.tar cannot be read as an archive"),
         ("one.json", '[{"image": "a.png", "question": "q"}]', "item 1: has no ground_truth"),
-        ("one.txt", "x", "the ending '.txt' is not known"),
+        ("one.txt", "x", "the extension '.txt' is not known"),
         ("two.json", '[{"image": "a.png", "question": "q", "ground_truth": "Yes"}]', "split"),
     ],
 )
