@@ -95,10 +95,10 @@ def filter_items(**options: Any) -> None:
     counts = {name: getattr(selection, name) for name in ("too_easy", "too_hard", "unknown")}
     logger.info(
         "%d kept, %d too easy, %d too hard, %d without results",
-        len(selection.kept),
+        len(selection.selected),
         *counts.values(),
     )
-    if not selection.kept:
+    if not selection.selected:
         raise InputError(
             f"no item of {options['source']} has a pass rate from {options['min_pass']:g} to "
             f"{options['max_pass']:g} ({counts['too_easy']} too easy, {counts['too_hard']} too "
@@ -107,10 +107,10 @@ def filter_items(**options: Any) -> None:
         )
     selected = replace(
         questions,
-        samples=[questions.samples[index] for index in selection.kept],
+        samples=[questions.samples[index] for index in selection.selected],
         failures={
             position: questions.failures[index]
-            for position, index in enumerate(selection.kept)
+            for position, index in enumerate(selection.selected)
             if index in questions.failures
         },
     )

@@ -233,9 +233,9 @@ def _published(
             f"none of the {len(samples)} items stands in {plan.splits} with its image and question "
             f"(an image here: {samples[0].images[0]!r}). Check --splits."
         )
-    if n < published.n:
+    if n < published.num_items:
         logger.warning(
-            "%d of %d items of %s were not found", published.n - n, published.n, plan.splits
+            "%d of %d items of %s were not found", published.num_items - n, published.n, plan.splits
         )
     if n < len(found):
         logger.info(
