@@ -147,7 +147,7 @@ def distill(**options: Any) -> None:
       medr1 data distill train.json --results r.json --output-file sft.json
     """
     from medr1.data.selection import right_rationales
-    from medr1.data.spellings import spelled
+    from medr1.data.spellings import sample_to_item
     from medr1.data.writers import prepare_output, write_rows
     from medr1.errors import ItemError
     from medr1.records import Failure
@@ -162,7 +162,7 @@ def distill(**options: Any) -> None:
     for index, (sample, rationale) in enumerate(zip(questions.samples, rationales, strict=True)):
         if rationale is not None:
             try:
-                item = spelled(sample, "published")
+                item = sample_to_item(sample, "published")
             except ItemError as error:
                 where = f"{questions.name}, item {index + 1}"
                 errors[index] = Failure(error.code, f"{where}: {error}")

@@ -55,7 +55,7 @@ def convert(
     for index, sample in enumerate(questions.samples):
         if index not in errors:
             try:
-                items[index] = _row(spellings.spelled(sample, spelling), output)
+                items[index] = _row(spellings.sample_to_item(sample, spelling), output)
             except ItemError as error:
                 said = f"{questions.name}, item {index + 1}: {error}"
                 errors[index] = Failure(error.code, said)
@@ -101,9 +101,9 @@ def _write_checked(
             index
             for position, index in enumerate(items)
             if position in read.failures
-            or not spellings.same(
-                spellings.carried(read.samples[position], spelling),
-                spellings.carried(_held(questions.samples[index], output), spelling),
+            or not spellings.is_same_sample(
+                spellings.supported_part(read.samples[position], spelling),
+                spellings.supported_part(_held(questions.samples[index], output), spelling),
             )
         ]
         if not changed:
@@ -162,7 +162,7 @@ def _text(value: Any) -> str:
 
 
 def _dropped(sample: Sample, spelling: str, output: Path) -> list[str]:
-    names = list(spellings.dropped(sample, spelling))
+    names = list(spellings.missing_fields(sample, spelling))
     holds_metadata = spelling in ("medr1", "guide")
     if is_table(output) and holds_metadata:
         if spelling != "guide":

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.disk import write_dataset
-from medr1.data.spellings import has_own_id, spelled
+from medr1.data.spellings import has_own_id, sample_to_item
 from medr1.errors import OutputError, StateError
 from medr1.files import sha256_of, write_atomic
 from medr1.records import Sample
@@ -122,7 +122,7 @@ def write_split(
     def values() -> Iterator[dict[str, Any]]:
         for sample, (_, picture) in zip(samples, rows, strict=True):
             content = _content(output / picture.target, hashes[picture.target])
-            item = spelled(sample, "published")
+            item = sample_to_item(sample, "published")
             yield {
                 **item,
                 "image": {"bytes": content, "path": picture.image},
@@ -148,7 +148,7 @@ def write_split(
 def _json(samples: Sequence[Sample]) -> Iterator[str]:
     """The published splits' JSON, four spaces deep as they are, in pieces."""
     for number, sample in enumerate(samples):
-        text = json.dumps([spelled(sample, "published")], indent=4, ensure_ascii=False)
+        text = json.dumps([sample_to_item(sample, "published")], indent=4, ensure_ascii=False)
         yield ("[" if number == 0 else ",") + text[1:-2]
     yield "\n]\n"
 
