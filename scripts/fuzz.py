@@ -179,9 +179,9 @@ def readers(folder: Path) -> Callable[..., None]:
             return
         with suppress(Medr1Error):
             for sample in read_questions(path).samples:
-                for spelling in FIELD_NAME_SETS:
+                for field_names in FIELD_NAME_SETS:
                     with suppress(Medr1Error):
-                        to_json(sample_to_item(sample, spelling))
+                        to_json(sample_to_item(sample, field_names))
         with suppress(Medr1Error):
             predictions = read_results(path).predictions
             judge_all(predictions)

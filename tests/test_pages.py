@@ -53,7 +53,7 @@ def test_every_field_of_a_question_and_of_an_answer_is_explained():
     assert column("medr1/infer/README.md", "results.json") == fields
 
 
-def test_every_spelling_and_document_is_listed():
+def test_all_field_names_and_documents_are_listed():
     assert sorted(column("data/README.md", "Files of questions")) == sorted(FIELD_NAME_SETS)
     schemas = [value for name, value in vars(records).items() if name.endswith("_SCHEMA")]
     assert sorted(column("data/README.md", "Documents")) == sorted(schemas)

@@ -1,4 +1,4 @@
-"""The readers: every format and spelling to the same samples, and each fault to its own words."""
+"""The readers: each format and set of field names gives the same samples, each fault a message."""
 
 import csv
 import datetime
@@ -83,7 +83,7 @@ def failure_of(read, **item: Any) -> str | None:
     return questions.failures[1].code
 
 
-# --- spellings --------------------------------------------------------------------------------
+# --- field names ------------------------------------------------------------------------------
 
 
 def test_guide(read):
@@ -142,7 +142,7 @@ def test_question_type_of_the_guide_is_the_answer_type(read, spelled):
     ("gold", "kind"),
     [("Yes", "yes_no"), ("NO.", "yes_no"), (3, "count"), ("left lung", "open"), (None, "open")],
 )
-def test_an_answer_class_leaves_the_answer_type_to_the_gold(read, spelled, gold, kind):
+def test_an_answer_class_leaves_the_answer_type_to_the_ground_truth(read, spelled, gold, kind):
     """VQA-RAD's and SLAKE's words; " open " only beside a closed item, as medr1 has an own open."""
     item = {**GUIDE, "ground_truth": gold, "answer_type": spelled, "metadata": {"site": 1}}
     sample = read([item, {**GUIDE, "answer_type": "closed"}]).samples[0]
@@ -227,12 +227,12 @@ def test_results_can_be_asked_again(read):
         ("C", "C"),
     ],
 )
-def test_gold_letter(gold, letter):
+def test_ground_truth_letter(gold, letter):
     options = {"A": "C", "B": "MRI", "C": "D."}
     assert ground_truth_letter(gold, options, text_first=False) == letter
 
 
-def test_gold_text_comes_first_in_raw_records():
+def test_the_text_of_an_option_comes_first_in_raw_records():
     options = {"A": "C", "B": "MRI", "C": "mri"}
     assert ground_truth_letter("C", options, text_first=True) == "A"
     assert ground_truth_letter("mri", options, text_first=True) == "C"
@@ -243,7 +243,7 @@ def test_gold_text_comes_first_in_raw_records():
     ("gold", "kind", "read_as"),
     [(3, "count", "3"), (3.0, "count", "3"), ("no", "yes_no", "no"), ("liver", "open", "liver")],
 )
-def test_gold_without_options(read, gold, kind, read_as):
+def test_ground_truth_without_options(read, gold, kind, read_as):
     (sample,) = read([{**GUIDE, "ground_truth": gold}]).samples
     assert (sample.ground_truth, sample.answer_type) == (read_as, kind)
 
@@ -316,7 +316,7 @@ def test_items_that_are_no_objects(read, item):
     assert questions.samples[1].id
 
 
-def test_raw_gold_that_is_no_option(read):
+def test_raw_ground_truth_that_is_no_option(read):
     assert failure_of(read, **{**RAW, "gt_answer": "SPECT"}) == "bad_ground_truth"
 
 
@@ -449,7 +449,7 @@ def test_pandas_index_columns_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG", {"bytes": b"\x89PNG", "path": "a.png"}])
-def test_pictures_inside_a_table_are_named_as_a_limit(tmp_path, content):
+def test_images_inside_a_table_are_refused(tmp_path, content):
     write_parquet(tmp_path / "q.parquet", [{**GUIDE, "image": content}])
     save_to_disk(tmp_path / "disk", [{**GUIDE, "image": content}])
     for name in ("q.parquet", "disk"):

@@ -103,7 +103,7 @@ def test_items_that_cannot_be_judged_are_not_asked():
         planned([sample("a", metadata={"perturbation_of": "x"})], ())
 
 
-def test_options_in_another_order_keep_their_gold():
+def test_options_in_another_order_keep_their_ground_truth():
     real = read_questions(tiny_vqa_folder() / "test.json").samples
     for one in [s for s in real if s.options][:60]:
         seen = set()
@@ -118,7 +118,7 @@ def test_options_in_another_order_keep_their_gold():
         assert len(seen) > 1 or len(one.options) == 2
 
 
-def test_options_under_later_letters_keep_their_order_and_gold():
+def test_options_under_later_letters_keep_their_order_and_ground_truth():
     real = read_questions(tiny_vqa_folder() / "test.json").samples
     for one in [s for s in real if s.options][:60]:
         for variant in range(1, 5):
