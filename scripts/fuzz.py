@@ -118,7 +118,7 @@ def readers(folder: Path) -> Callable[..., None]:
 
     from medr1.cli.configuration import read_config
     from medr1.data.readers import read_questions
-    from medr1.data.spellings import SPELLINGS, spelled
+    from medr1.data.spellings import FIELD_NAME_SETS, sample_to_item
     from medr1.errors import Medr1Error
     from medr1.evaluate.judging import judge_all
     from medr1.evaluate.metrics import summarize
@@ -179,9 +179,9 @@ def readers(folder: Path) -> Callable[..., None]:
             return
         with suppress(Medr1Error):
             for sample in read_questions(path).samples:
-                for spelling in SPELLINGS:
+                for field_names in FIELD_NAME_SETS:
                     with suppress(Medr1Error):
-                        to_json(spelled(sample, spelling))
+                        to_json(sample_to_item(sample, field_names))
         with suppress(Medr1Error):
             predictions = read_results(path).predictions
             judge_all(predictions)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medr1 import records
-from medr1.data.spellings import SPELLINGS
+from medr1.data.spellings import FIELD_NAME_SETS
 from medr1.records import Prediction, Sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +53,8 @@ def test_every_field_of_a_question_and_of_an_answer_is_explained():
     assert column("medr1/infer/README.md", "results.json") == fields
 
 
-def test_every_spelling_and_document_is_listed():
-    assert sorted(column("data/README.md", "Files of questions")) == sorted(SPELLINGS)
+def test_all_field_names_and_documents_are_listed():
+    assert sorted(column("data/README.md", "Files of questions")) == sorted(FIELD_NAME_SETS)
     schemas = [value for name, value in vars(records).items() if name.endswith("_SCHEMA")]
     assert sorted(column("data/README.md", "Documents")) == sorted(schemas)
 

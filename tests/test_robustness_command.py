@@ -14,7 +14,7 @@ from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.data.variants import BLIND, DEFAULT, KINDS
+from medr1.data.variants import BLIND, DEFAULT_KINDS, KINDS
 
 TEST = str(tiny_vqa_folder() / "test.json")
 QUICK = ("--perturbations", "contrast,option_order", "--severities", "1,5", "--mode", "options")
@@ -41,7 +41,7 @@ def test_the_help_names_every_perturbation_and_the_default_ones():
     help_text = cli.commands["robustness"].help.replace("\n", " ")
     (option,) = (p for p in cli.commands["robustness"].params if p.name == "perturbations")
     assert all(kind in help_text for kind in KINDS if kind != BLIND)
-    assert f"[default: {', '.join(DEFAULT)}]" in option.help
+    assert f"[default: {', '.join(DEFAULT_KINDS)}]" in option.help
 
 
 @pytest.fixture(scope="module")

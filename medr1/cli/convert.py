@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medr1")
 
-SPELLINGS = ("medr1", "published", "guide", "omnimedvqa")
+FIELD_NAME_SETS = ("medr1", "published", "guide", "omnimedvqa")
 """The sets of field names that an item can be written with; data/README.md lists them."""
 
 spelling_option = option(
     "--to",
     "spelling",
-    type=click.Choice(SPELLINGS),
+    type=click.Choice(FIELD_NAME_SETS),
     default="medr1",
     help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
     "(problem, solution). guide: question, question_type, ground_truth. omnimedvqa: as in "

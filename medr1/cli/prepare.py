@@ -115,7 +115,7 @@ def prepare(**options: Any) -> None:
       medr1 data prepare my.csv --output-dir data/my --map image=file --map ground_truth=label
     """
     from medr1.data.burned_in import warning
-    from medr1.data.prepare import Preparation
+    from medr1.data.prepare import PreparationOptions
     from medr1.data.prepare import prepare as run
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
@@ -125,7 +125,7 @@ def prepare(**options: Any) -> None:
     inputs = [options[name] for name in ("source", "image_root", "splits")]
     keep_apart(output, inputs, options["overwrite"])
     unchanged = ("restricted", "split", "group_by", "test_share", "by", "size", "square", "seed")
-    plan = Preparation(
+    plan = PreparationOptions(
         source=Path(options["source"]),
         columns=columns_of(options["mapping"]),
         modality=options["modality"] or (),

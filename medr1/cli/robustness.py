@@ -35,7 +35,7 @@ from medr1.errors import InputError, ItemErrorsOverBudget
 from medr1.terminal import echo
 
 if TYPE_CHECKING:
-    from medr1.data.variants import Plan
+    from medr1.data.variants import PerturbationPlan
     from medr1.evaluate.judging import Settings
 
 logger = logging.getLogger("medr1")
@@ -121,13 +121,13 @@ def robustness(**options: Any) -> None:
       medr1 robustness ... --perturbations all --dry-run
     """
     from medr1.data.readers import read_questions
-    from medr1.data.variants import DEFAULT, chosen_kinds, plan
+    from medr1.data.variants import DEFAULT_KINDS, chosen_kinds, plan_perturbations
     from medr1.prompts import template
 
     output = Path(options["output_dir"]) / "results.json"
     require_writable(output)
     keep_apart(output, [options["batch_file"]], options["overwrite"])
-    kinds = chosen_kinds(options["perturbations"] or DEFAULT)
+    kinds = chosen_kinds(options["perturbations"] or DEFAULT_KINDS)
     if options["prompt"]:
         template(options["prompt"])  # an unknown prompt is refused before the model is loaded
     questions = read_questions(
@@ -135,7 +135,7 @@ def robustness(**options: Any) -> None:
         image_root=Path(options["image_root"]) if options["image_root"] else None,
         limit=options["limit"],
     )
-    planned = plan(
+    planned = plan_perturbations(
         questions,
         kinds,
         _severities(options["severities"]),
@@ -167,7 +167,7 @@ def _severities(numbers: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(numbers)))
 
 
-def _settings(planned: Plan, options: Mapping[str, Any]) -> Settings:
+def _settings(planned: PerturbationPlan, options: Mapping[str, Any]) -> Settings:
     """How the answers are judged; InputError if --cluster-by names a key that the items lack.
 
     That is checked here, because after hours of inference it would be too late.
@@ -181,13 +181,13 @@ def _settings(planned: Plan, options: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def _print_plan(planned: Plan, as_json: bool) -> None:
+def _print_plan(planned: PerturbationPlan, as_json: bool) -> None:
     """Print how many questions each perturbation has, and how many are left out and why."""
     from medr1.files import to_json
     from medr1.report.robustness import plan_text
 
     document = {
-        "n": planned.n,
+        "n": planned.num_clean,
         "n_questions": len(planned.questions.samples),
         "perturbations": {kind: list(numbers) for kind, numbers in planned.severities.items()},
         "left_out": planned.left_out,
@@ -195,7 +195,7 @@ def _print_plan(planned: Plan, as_json: bool) -> None:
     echo(to_json(document) if as_json else plan_text(document), nl=not as_json)
 
 
-def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | None:
+def _answer(planned: PerturbationPlan, output: Path, options: Mapping[str, Any]) -> int | None:
     """Write the answers to results.json; the number of questions that failed.
 
     None under torchrun in all processes but the first.
@@ -225,14 +225,14 @@ def _answer(planned: Plan, output: Path, options: Mapping[str, Any]) -> int | No
         decoding=decoding,
         prompt=options["prompt"],
         batch_size=options["batch_size"],
-        perturbations=planned.perturbed,
+        perturbations=planned.perturbations,
         overwrite=options["overwrite"],
     )
     return None if outcome is None else outcome.n_error
 
 
 def _log_estimated_time(
-    loaded: Any, planned: Plan, decoding: Any, options: Mapping[str, Any]
+    loaded: Any, planned: PerturbationPlan, decoding: Any, options: Mapping[str, Any]
 ) -> None:
     """Log the number of questions and, from the time of one batch, about how long all take.
 
@@ -242,7 +242,9 @@ def _log_estimated_time(
 
     questions, size = planned.questions, options["batch_size"]
     n = len(questions.samples)
-    logger.info("%d questions: %d unchanged, %d perturbed", n, planned.n, n - planned.n)
+    logger.info(
+        "%d questions: %d unchanged, %d perturbed", n, planned.num_clean, n - planned.num_clean
+    )
     if n < 10 * size:
         return
     start = time.monotonic()
@@ -260,7 +262,7 @@ def _log_estimated_time(
     logger.info("about %s", f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} s")
 
 
-def _judge(planned: Plan, output: Path, settings: Settings, *, as_json: bool) -> None:
+def _judge(planned: PerturbationPlan, output: Path, settings: Settings, *, as_json: bool) -> None:
     """Write robustness.json and robustness.html from results.json, and print the table."""
     from medr1.data.burned_in import burned_in_reason, warning
     from medr1.evaluate.results import read_results

@@ -95,10 +95,10 @@ def filter_items(**options: Any) -> None:
     counts = {name: getattr(selection, name) for name in ("too_easy", "too_hard", "unknown")}
     logger.info(
         "%d kept, %d too easy, %d too hard, %d without results",
-        len(selection.kept),
+        len(selection.selected),
         *counts.values(),
     )
-    if not selection.kept:
+    if not selection.selected:
         raise InputError(
             f"no item of {options['source']} has a pass rate from {options['min_pass']:g} to "
             f"{options['max_pass']:g} ({counts['too_easy']} too easy, {counts['too_hard']} too "
@@ -107,10 +107,10 @@ def filter_items(**options: Any) -> None:
         )
     selected = replace(
         questions,
-        samples=[questions.samples[index] for index in selection.kept],
+        samples=[questions.samples[index] for index in selection.selected],
         failures={
             position: questions.failures[index]
-            for position, index in enumerate(selection.kept)
+            for position, index in enumerate(selection.selected)
             if index in questions.failures
         },
     )
@@ -147,8 +147,8 @@ def distill(**options: Any) -> None:
       medr1 data distill train.json --results r.json --output-file sft.json
     """
     from medr1.data.selection import right_rationales
-    from medr1.data.spellings import spelled
-    from medr1.data.writers import make_way, write_rows
+    from medr1.data.spellings import sample_to_item
+    from medr1.data.writers import prepare_output, write_rows
     from medr1.errors import ItemError
     from medr1.records import Failure
 
@@ -162,7 +162,7 @@ def distill(**options: Any) -> None:
     for index, (sample, rationale) in enumerate(zip(questions.samples, rationales, strict=True)):
         if rationale is not None:
             try:
-                item = spelled(sample, "published")
+                item = sample_to_item(sample, "published")
             except ItemError as error:
                 where = f"{questions.name}, item {index + 1}"
                 errors[index] = Failure(error.code, f"{where}: {error}")
@@ -178,7 +178,7 @@ def distill(**options: Any) -> None:
             "whose answer is right. Sample more with medr1 infer --num-samples and --prompt think, "
             "or check that --results are about these items."
         )
-    make_way(output, overwrite=options["overwrite"])
+    prepare_output(output, overwrite=options["overwrite"])
     write_rows(rows, output)
     finish(output, {"items": len(rows), "without_rationale": without}, errors, options)
 

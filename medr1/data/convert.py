@@ -20,8 +20,8 @@ from medr1.data.writers import (
     cell_text,
     is_csv,
     is_table,
-    make_way,
-    unfinished,
+    prepare_output,
+    unfinished_path,
     write_rows,
 )
 from medr1.errors import InputError, ItemError, OutputError
@@ -53,7 +53,7 @@ def convert(
     Args:
         questions: The items; those in `questions.failures` are left out.
         output: The file to write; its extension decides the format.
-        field_names: The keys of an item in the file, one of `spellings.SPELLINGS`.
+        field_names: The keys of an item in the file, one of `spellings.FIELD_NAME_SETS`.
         overwrite: Whether an existing output is replaced, and kept as .bak.
 
     Returns:
@@ -63,17 +63,17 @@ def convert(
         InputError: The output exists, no item is left, or the format cannot store the items.
         OutputError: The file cannot be written.
     """
-    make_way(output, overwrite=overwrite)
+    prepare_output(output, overwrite=overwrite)
     errors = dict(questions.failures)
     items: dict[int, dict[str, Any]] = {}
     for index, sample in enumerate(questions.samples):
         if index not in errors:
             try:
-                items[index] = _stored_item(spellings.spelled(sample, field_names), output)
+                items[index] = _stored_item(spellings.sample_to_item(sample, field_names), output)
             except ItemError as error:
                 message = f"{questions.name}, item {index + 1}: {error}"
                 errors[index] = Failure(error.code, message)
-    draft = unfinished(output)
+    draft = unfinished_path(output)
     try:
         _write_checked(questions, items, errors, draft, output, field_names)
         os.replace(draft, output)
@@ -117,9 +117,9 @@ def _write_checked(
             index
             for position, index in enumerate(items)
             if position in read.failures
-            or not spellings.same(
-                spellings.carried(read.samples[position], field_names),
-                spellings.carried(_as_stored(questions.samples[index], output), field_names),
+            or not spellings.is_same_sample(
+                spellings.supported_part(read.samples[position], field_names),
+                spellings.supported_part(_as_stored(questions.samples[index], output), field_names),
             )
         ]
         if not changed:
@@ -184,7 +184,7 @@ def _csv_text(value: Any) -> str:
 
 def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:
     """The fields of a sample that the field names or the format cannot store."""
-    names = list(spellings.dropped(sample, field_names))
+    names = list(spellings.missing_fields(sample, field_names))
     holds_metadata = field_names in ("medr1", "guide")
     if is_table(output) and holds_metadata:
         if field_names != "guide":

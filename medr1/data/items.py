@@ -1,12 +1,18 @@
-"""One item of a data set, in any of the spellings that are read, to a Sample.
+"""Reads one item of a data set, with any of the known field names, into a Sample.
 
-The guide's {"image", "question", "question_type"?, "ground_truth"?}; the published splits'
-{"image", "problem", "solution"}; OmniMedVQA's raw records with option_A .. and gt_answer; and
-what medr1 itself writes. Keys may mix; those that mean nothing here become metadata.
+Known are the field names of
 
-VQA-RAD and SLAKE write OPEN or CLOSED as answer_type: whether the answer is from a closed set. That
-goes to the metadata as `answer_class`, and the answer_type is what gold and options say, as where
-none is given: a CLOSED question may be answered by yes, a number or "left".
+- the guide: image, question, question_type (optional), ground_truth
+- the published splits of Med-R1: image, problem, solution
+- OmniMedVQA's raw records: image_path, question, option_A .., gt_answer
+- medr1's own files: the fields of Sample
+
+An item may mix them. Keys without a meaning for medr1 become metadata.
+
+VQA-RAD and SLAKE write OPEN or CLOSED as answer_type. This is a class: it tells whether the answer
+is from a closed set. It goes into the metadata as `answer_class`. The answer_type of such an item
+follows from its ground truth and options, as for an item without an answer_type: the answer to a
+CLOSED question may be yes, a number or "left".
 """
 
 from __future__ import annotations
@@ -23,41 +29,60 @@ from medr1.records import ANSWER_TYPES, LETTERS, Failure, Sample, sample_id
 
 IMAGE_KEYS = ("image", "images", "image_path")
 QUESTION_KEYS = ("question", "problem")
-GOLD_KEYS = ("ground_truth", "solution", "gt_answer")
+GROUND_TRUTH_KEYS = ("ground_truth", "solution", "gt_answer")
 ANSWER_CLASSES = ("open", "closed")
 ANSWER_CLASS = "answer_class"
-"""The metadata key of an item's class, one of ANSWER_CLASSES, where its file states it."""
+"""The metadata key of an item's class, one of ANSWER_CLASSES, if its file states it."""
 MAX_QUESTION = 20_000
-"""Characters of question and options together, and of a gold answer."""
+"""Largest number of characters of question and options together, and of a ground truth."""
 MAX_METADATA_DEPTH = 20
+"""Largest number of objects and lists within each other in the metadata."""
 
 _GUIDE_TYPES = ("open", "multiple_choice", "yes_no")
 _OPTION_KEY = re.compile(r"option_([A-Z])", re.IGNORECASE)
 _LETTERED = re.compile(r"\(?([A-Ha-h])\s*[).:]\s*(.*)", re.DOTALL)
 
 
-class Reading:
-    """One item while it is read: the keys not used yet, and the first thing found wrong."""
+class ItemReader:
+    """Takes the values out of one item, and keeps the first problem that is found.
 
-    def __init__(self, item: Mapping[str, Any], where: str) -> None:
-        self.rest = {key: value for key, value in item.items() if value is not None}
-        self.where = where
+    Attributes:
+        unread: The keys that are not read yet, with their values. Keys with null are left out.
+        place: Where the item is, for messages, such as "test.json, item 3".
+        failure: The first problem; None if there is none so far.
+    """
+
+    def __init__(self, item: Mapping[str, Any], place: str) -> None:
+        self.unread = {key: value for key, value in item.items() if value is not None}
+        self.place = place
         self.failure: Failure | None = None
 
     def fail(self, code: str, message: str) -> None:
-        if self.failure is None:
-            self.failure = Failure(code, f"{self.where}: {message}")
+        """Record a problem, unless there is one already.
 
-    def take(self, *keys: str) -> tuple[str, Any]:
-        """The first of the keys that is there, and its value, which then counts as used."""
+        Args:
+            code: The code of the Failure, such as "bad_type".
+            message: What is wrong and what to do, without the place.
+        """
+        if self.failure is None:
+            self.failure = Failure(code, f"{self.place}: {message}")
+
+    def pop_first(self, *keys: str) -> tuple[str, Any]:
+        """Remove the first of the keys that the item has; that key and its value."""
         for key in keys:
-            if key in self.rest:
-                return key, self.rest.pop(key)
+            if key in self.unread:
+                return key, self.unread.pop(key)
         return "", None
 
-    def text(self, key: str, value: Any, code: str = "bad_type") -> str | None:
-        """A text, or a number as text; None for blank. Any other type is a failure."""
-        if type(value) is str:  # nearly always: a million items are read in a minute
+    def as_text(self, key: str, value: Any, code: str = "bad_type") -> str | None:
+        """A text without surrounding blanks, or a number as text; None if blank.
+
+        Args:
+            key: The key of the value, for the message.
+            value: A value of any type.
+            code: The code of the failure that is recorded if it is neither a text nor a number.
+        """
+        if type(value) is str:  # the usual case first: a file may have a million items
             return value.strip() or None
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             value = int(value)
@@ -65,58 +90,66 @@ class Reading:
             value = str(value)
         if value is None or isinstance(value, str):
             return (value or "").strip() or None
-        self.fail(code, f"{key!r} is {_kind(value)}; write it as text.")
+        self.fail(code, f"{key!r} is {_json_type(value)}; write it as text.")
         return None
 
-    def take_text(self, *keys: str) -> str | None:
+    def pop_text(self, *keys: str) -> str | None:
+        """Remove the first of the keys that the item has; its value as text."""
         for key in keys:
-            if key in self.rest:
-                return self.text(key, self.rest.pop(key))
+            if key in self.unread:
+                return self.as_text(key, self.unread.pop(key))
         return None
 
 
 def read_item(
     item: Any,
-    where: str,
+    place: str,
     *,
-    needs: Sequence[str] = ("image", "question"),
-    hashed: bool = False,
+    required: Sequence[str] = ("image", "question"),
+    with_hash_id: bool = False,
     open_is_class: bool = False,
 ) -> tuple[Sample, Failure | None]:
-    """The sample that an item holds, and why it cannot be used (None where it can).
+    """Read an item into a sample.
 
-    `where` names the item in messages, such as "test.json, item 3". The sample's id is "" where
-    the item brings none, or with `hashed` its sample_id; a sample with a failure holds what could
-    be read. Only what the item `needs` may not be missing. `open_is_class`: the answer_type "open"
-    is a class as OPEN is, and not medr1's own type of that name.
+    Args:
+        item: The item, as its file has it.
+        place: Where the item is, for messages, such as "test.json, item 3".
+        required: What the item must have: "image", "question", both or none.
+        with_hash_id: Whether an item without an id gets its `sample_id`; otherwise the id is "".
+        open_is_class: Whether the answer_type "open" is a class, as OPEN is, and not the
+            answer_type of medr1 with this name.
+
+    Returns:
+        The sample, and why it cannot be used (None if it can). A sample that cannot be used has
+        the values that could be read.
     """
     if type(item) is not dict and not isinstance(item, Mapping):
-        failure = Failure("bad_item", f"{where}: {_kind(item)} where an object is expected.")
+        failure = Failure("bad_item", f"{place}: {_json_type(item)} where an object is expected.")
         return Sample("", (), ""), failure
-    reading = Reading(item, where)
-    given_id = reading.take_text("id", "question_id") or ""
-    images = _images(reading, "image" in needs)
-    answer_class = _answer_class(reading, open_is_class)
-    declared = _declared_type(reading)
-    question, options = _question(reading, declared, "question" in needs)
-    gold = _gold(reading, options)
-    if options and declared not in (None, "multiple_choice"):
-        reading.fail("bad_type", f"has options, but is declared {declared}; drop one of them.")
-    if hashed and not given_id:
-        given_id = sample_id(images, question, options)
+    reader = ItemReader(item, place)
+    item_id = reader.pop_text("id", "question_id") or ""
+    images = _images(reader, "image" in required)
+    answer_class = _answer_class(reader, open_is_class)
+    stated_type = _stated_type(reader)
+    question, options = _question(reader, stated_type, "question" in required)
+    ground_truth = _ground_truth(reader, options)
+    if options and stated_type not in (None, "multiple_choice"):
+        reader.fail("bad_type", f"has options, but is declared {stated_type}; drop one of them.")
+    if with_hash_id and not item_id:
+        item_id = sample_id(images, question, options)
     sample = Sample(
-        id=given_id,
+        id=item_id,
         images=images,
         question=question,
         options=options,
-        ground_truth=gold,
-        answer_type=declared or answer_type_of(gold, options),
-        question_type=reading.take_text("question_type"),
-        modality=reading.take_text("modality", "modality_type"),
-        dataset=reading.take_text("dataset"),
-        metadata=_metadata(reading, answer_class),
+        ground_truth=ground_truth,
+        answer_type=stated_type or answer_type_of(ground_truth, options),
+        question_type=reader.pop_text("question_type"),
+        modality=reader.pop_text("modality", "modality_type"),
+        dataset=reader.pop_text("dataset"),
+        metadata=_metadata(reader, answer_class),
     )
-    return sample, reading.failure
+    return sample, reader.failure
 
 
 def sample_from_question(
@@ -125,7 +158,17 @@ def sample_from_question(
     question_type: str | None = None,
     options: Sequence[str] = (),
 ) -> Sample:
-    """The sample of a question typed by hand, options apart or inlined; ItemError if unusable."""
+    """The sample of a question from the command line.
+
+    Args:
+        question: The question, which may contain its options ("... A)CT, B)MRI").
+        images: The paths of its images.
+        question_type: A category of the question, or one of open, multiple_choice and yes_no.
+        options: The texts of the options, if they are not in the question.
+
+    Raises:
+        ItemError: If the question cannot be used, such as one without an image.
+    """
     item = {"question": question, "images": list(images), "question_type": question_type}
     try:
         "".join((question, *options, *images)).encode()
@@ -139,168 +182,197 @@ def sample_from_question(
     return with_id(sample, sample_id(sample.images, sample.question, sample.options))
 
 
-def with_id(sample: Sample, name: str) -> Sample:
-    return Sample(**{**vars(sample), "id": name})
+def with_id(sample: Sample, item_id: str) -> Sample:
+    """The same sample with another id.
+
+    Args:
+        sample: A sample.
+        item_id: Its new id.
+    """
+    return Sample(**{**vars(sample), "id": item_id})
 
 
-def _kind(value: Any) -> str:
-    """What JSON calls it."""
+def _json_type(value: Any) -> str:
+    """The type of the value in words of JSON, such as "a list"."""
     names = {dict: "an object", list: "a list", bool: "true or false", str: "a text"}
     return names.get(type(value), "null" if value is None else "a number")
 
 
-def _images(reading: Reading, needed: bool) -> tuple[str, ...]:
-    key, value = reading.take(*IMAGE_KEYS)
+def _images(reader: ItemReader, required: bool) -> tuple[str, ...]:
+    """The paths of the item's images."""
+    key, value = reader.pop_first(*IMAGE_KEYS)
     if isinstance(value, str) and value.strip():
         return (value,)
     names = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(name, str) for name in names) and value is not None:
-        reading.fail("bad_type", f"{key!r} is no path or list of paths; name the image files.")
+        reader.fail("bad_type", f"{key!r} is not a path or a list of paths; name the image files.")
         return ()
-    found = tuple(name for name in names if name and name.strip())
-    listed = isinstance(value, list | tuple)
-    if (needed and not found) or (listed and len(found) < len(names)):
-        reading.fail("no_image", "names no image; add the key 'image' with the path of a file.")
-    return found
+    paths = tuple(name for name in names if name and name.strip())
+    is_list = isinstance(value, list | tuple)
+    if (required and not paths) or (is_list and len(paths) < len(names)):
+        reader.fail("no_image", "names no image; add the key 'image' with the path of a file.")
+    return paths
 
 
 def answer_class_of(value: Any, *, open_is_class: bool = False) -> str | None:
-    """The class that an answer_type states; None for any other value.
+    """The class (open or closed) that a value of `answer_type` states; None for any other value.
 
-    "open" in lower case is medr1's own answer_type, unless `open_is_class`.
+    Args:
+        value: The value of the key answer_type, of any type.
+        open_is_class: Whether "open" in lower case is a class too. Otherwise it is an answer_type
+            of medr1.
     """
-    said = value.strip() if isinstance(value, str) else ""
-    if said == "open" and not open_is_class:
+    stated_class = value.strip() if isinstance(value, str) else ""
+    if stated_class == "open" and not open_is_class:
         return None
-    return said.lower() if said.lower() in ANSWER_CLASSES else None
+    return stated_class.lower() if stated_class.lower() in ANSWER_CLASSES else None
 
 
-def state_classes(items: Iterable[Any]) -> bool:
-    """Whether the answer_type of a file's items is their class: "closed" is no type of medr1's."""
+def have_answer_classes(items: Iterable[Any]) -> bool:
+    """Whether the items of a file have classes as answer_type.
+
+    One item with "closed" decides: it is a class, and not an answer_type of medr1.
+    """
     types = (item.get("answer_type") for item in items if isinstance(item, Mapping))
     return any(answer_class_of(value) == "closed" for value in types)
 
 
-def _answer_class(reading: Reading, open_is_class: bool) -> str | None:
-    found = answer_class_of(reading.rest.get("answer_type"), open_is_class=open_is_class)
-    if found is not None:
-        del reading.rest["answer_type"]
-    return found
+def _answer_class(reader: ItemReader, open_is_class: bool) -> str | None:
+    """The class that the item's answer_type states, if it states one."""
+    answer_class = answer_class_of(reader.unread.get("answer_type"), open_is_class=open_is_class)
+    if answer_class is not None:
+        del reader.unread["answer_type"]
+    return answer_class
 
 
-def _declared_type(reading: Reading) -> str | None:
-    """The answer_type that the item states; another use of that key stays metadata."""
-    for key, known in (("answer_type", ANSWER_TYPES), ("question_type", _GUIDE_TYPES)):
-        value = reading.rest.get(key)
-        if isinstance(value, str) and value.strip().lower() in known:
-            return str(reading.rest.pop(key)).strip().lower()
+def _stated_type(reader: ItemReader) -> str | None:
+    """The answer_type that the item states; any other value of these keys is not read here."""
+    for key, types in (("answer_type", ANSWER_TYPES), ("question_type", _GUIDE_TYPES)):
+        value = reader.unread.get(key)
+        if isinstance(value, str) and value.strip().lower() in types:
+            return str(reader.unread.pop(key)).strip().lower()
     return None
 
 
-def _question(reading: Reading, declared: str | None, needed: bool) -> tuple[str, dict[str, str]]:
-    """The stem and the options, given by themselves or inlined."""
-    key, value = reading.take(*QUESTION_KEYS)
-    text = reading.text(key, value)
-    given = _given_options(reading)
-    if text is None:
-        if needed:
-            reading.fail("no_question", "has no question; add the key 'question' with its text.")
-        return "", given or {}
-    if len(text) + sum(map(len, (given or {}).values())) > MAX_QUESTION:
-        reading.fail("question_too_long", f"longer than {MAX_QUESTION:,} characters; shorten it.")
-        return text[:MAX_QUESTION], {}
-    if given is not None or declared not in (None, "multiple_choice"):
-        return text, given or {}
-    stem, options = parse_problem(text)
+def _question(
+    reader: ItemReader, stated_type: str | None, required: bool
+) -> tuple[str, dict[str, str]]:
+    """The question without its options, and the options: from their own keys or the question."""
+    key, value = reader.pop_first(*QUESTION_KEYS)
+    question = reader.as_text(key, value)
+    separate_options = _separate_options(reader)
+    if question is None:
+        if required:
+            reader.fail("no_question", "has no question; add the key 'question' with its text.")
+        return "", separate_options or {}
+    if len(question) + sum(map(len, (separate_options or {}).values())) > MAX_QUESTION:
+        reader.fail("question_too_long", f"longer than {MAX_QUESTION:,} characters; shorten it.")
+        return question[:MAX_QUESTION], {}
+    if separate_options is not None or stated_type not in (None, "multiple_choice"):
+        return question, separate_options or {}
+    stem, options = parse_problem(question)
     if not stem:
-        reading.fail("no_question", "has options and no question; add its text.")
+        reader.fail("no_question", "has options and no question; add its text.")
     return stem, dict(options)
 
 
-def _given_options(reading: Reading) -> dict[str, str] | None:
-    """The options of `options` (an object, a list, a text "A)x, B)y") or of option_A ..; None
-    where the item has no such key."""
-    _, value = reading.take("options")
-    keys = [key for key in reading.rest if key[:1] in "oO" and _OPTION_KEY.fullmatch(key)]
-    separate = {key[-1]: reading.rest.pop(key) for key in keys}
+def _separate_options(reader: ItemReader) -> dict[str, str] | None:
+    """The options from the key `options` or from option_A ..; None if the item has no such key.
+
+    The value of `options` may be an object, a list, or a text such as "A)x, B)y".
+    """
+    _, value = reader.pop_first("options")
+    keys = [key for key in reader.unread if key[:1] in "oO" and _OPTION_KEY.fullmatch(key)]
+    lettered = {key[-1]: reader.unread.pop(key) for key in keys}
     if isinstance(value, str):
         value = (parse_problem(value)[1] or [value]) if value.strip() else None
     if isinstance(value, list | tuple):
         value = dict(zip(ascii_uppercase, value, strict=False))
     if value is None:
-        value = separate or None
+        value = lettered or None
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        reading.fail("bad_options", f"options are {_kind(value)}; write an object or a list.")
+        reader.fail("bad_options", f"options are {_json_type(value)}; write an object or a list.")
         return {}
-    read = {str(k).upper(): reading.text("options", v, "bad_options") for k, v in value.items()}
-    options = {letter: text for letter, text in sorted(read.items()) if text is not None}
-    if len(read) < len(value):
-        reading.fail("bad_options", "two options have the same letter; give each its own.")
+    texts = {str(k).upper(): reader.as_text("options", v, "bad_options") for k, v in value.items()}
+    options = {letter: text for letter, text in sorted(texts.items()) if text is not None}
+    if len(texts) < len(value):
+        reader.fail("bad_options", "two options have the same letter; give each its own.")
         return {}
     if options and (len(options) < 2 or tuple(options) != tuple(LETTERS[: len(options)])):
-        reading.fail("bad_options", f"options must be two to {len(LETTERS)}, from A without gap.")
+        reader.fail("bad_options", f"options must be two to {len(LETTERS)}, from A without gap.")
         return {}
     return options
 
 
-def _gold(reading: Reading, options: Mapping[str, str]) -> str | None:
-    """The gold answer: a letter where there are options, else text; None where none is given."""
-    key, value = reading.take(*GOLD_KEYS)
-    text = reading.text(key, value, "bad_ground_truth")
+def _ground_truth(reader: ItemReader, options: Mapping[str, str]) -> str | None:
+    """The right answer: a letter if there are options, else text; None if the item has none."""
+    key, value = reader.pop_first(*GROUND_TRUTH_KEYS)
+    text = reader.as_text(key, value, "bad_ground_truth")
     if text is None:
         return None
-    gold = parse_solution(text) if len(text) <= MAX_QUESTION else ""
-    if not gold:
-        reading.fail("bad_ground_truth", f"{key!r} is empty or too long; correct it.")
+    ground_truth = parse_solution(text) if len(text) <= MAX_QUESTION else ""
+    if not ground_truth:
+        reader.fail("bad_ground_truth", f"{key!r} is empty or too long; correct it.")
         return None
     if not options:
-        return gold
-    letter = gold_letter(gold, options, text_first=key == "gt_answer")
+        return ground_truth
+    letter = ground_truth_letter(ground_truth, options, text_first=key == "gt_answer")
     if letter is None:
-        reading.fail(
-            "bad_ground_truth", f"{key!r} ({gold[:60]!r}) is not one of the options; correct it."
+        reader.fail(
+            "bad_ground_truth",
+            f"{key!r} ({ground_truth[:60]!r}) is not one of the options; correct it.",
         )
     return letter
 
 
-def gold_letter(gold: str, options: Mapping[str, str], *, text_first: bool) -> str | None:
-    """The letter that a gold answer means: written "C", "C)", "C) CT" or as the option's text."""
-    named = [gold.upper()] if gold.upper() in options else []
-    if (match := _LETTERED.fullmatch(gold)) and match[1].upper() in options:
+def ground_truth_letter(
+    ground_truth: str, options: Mapping[str, str], *, text_first: bool
+) -> str | None:
+    """The letter of the option that a ground truth means; None if it is not one of the options.
+
+    Args:
+        ground_truth: The right answer: "C", "C)", "C) CT", or the text of the option.
+        options: Letter -> text of the option.
+        text_first: Whether a ground truth that is a letter and also the text of an option means
+            the text. OmniMedVQA's gt_answer is the text.
+    """
+    by_letter = [ground_truth.upper()] if ground_truth.upper() in options else []
+    if (match := _LETTERED.fullmatch(ground_truth)) and match[1].upper() in options:
         letter = match[1].upper()
         if not match[2] or _folded(match[2]) == _folded(options[letter]):
-            named.append(letter)
-    if named and not text_first:
-        return named[0]
-    exact = [letter for letter, text in options.items() if text == gold]
-    alike = [letter for letter, text in options.items() if _folded(text) == _folded(gold)]
-    found = [*exact, *alike, *named]
-    return found[0] if found else None
+            by_letter.append(letter)
+    if by_letter and not text_first:
+        return by_letter[0]
+    exact = [letter for letter, text in options.items() if text == ground_truth]
+    alike = [letter for letter, text in options.items() if _folded(text) == _folded(ground_truth)]
+    letters = [*exact, *alike, *by_letter]
+    return letters[0] if letters else None
 
 
 def _folded(text: str) -> str:
+    """The text for comparisons: in lower case, with single blanks, without a final period."""
     return " ".join(text.split()).casefold().rstrip(".")
 
 
-def _metadata(reading: Reading, answer_class: str | None) -> dict[str, Any]:
-    """The keys not used, those of an object `metadata` and the class, as plain JSON values."""
-    inner = reading.rest.get("metadata")
-    rest = dict(reading.rest)
+def _metadata(reader: ItemReader, answer_class: str | None) -> dict[str, Any]:
+    """The unread keys, those of an object `metadata` and the class, as plain JSON values."""
+    inner = reader.unread.get("metadata")
+    metadata = dict(reader.unread)
     if isinstance(inner, Mapping):
-        rest = {**inner, **{key: value for key, value in rest.items() if key != "metadata"}}
+        metadata = {**inner, **{key: value for key, value in metadata.items() if key != "metadata"}}
     if answer_class is not None:
-        rest[ANSWER_CLASS] = answer_class
+        metadata[ANSWER_CLASS] = answer_class
     try:
-        return {str(key): _plain(value, MAX_METADATA_DEPTH) for key, value in rest.items()}
+        return {str(key): _plain(value, MAX_METADATA_DEPTH) for key, value in metadata.items()}
     except OverflowError:
-        reading.fail("bad_metadata", f"nested more than {MAX_METADATA_DEPTH} deep; flatten it.")
+        reader.fail("bad_metadata", f"nested more than {MAX_METADATA_DEPTH} deep; flatten it.")
         return {}
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """The value as JSON can hold it; OverflowError where it is nested deeper than `depth`."""
+    """The value as JSON can hold it; OverflowError if it is nested deeper than `depth`."""
     if depth < 0:
         raise OverflowError
     if value is None or type(value) in (str, int, bool):

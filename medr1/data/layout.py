@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.data.disk import write_dataset
-from medr1.data.spellings import has_own_id, spelled
+from medr1.data.spellings import has_own_id, sample_to_item
 from medr1.errors import OutputError, StateError
 from medr1.files import sha256_of, write_atomic
 from medr1.records import Sample
@@ -148,7 +148,7 @@ def write_split(
     def values() -> Iterator[dict[str, Any]]:
         for sample, (_, image) in zip(samples, rows, strict=True):
             content = _content(output / image.target, hashes[image.target])
-            item = spelled(sample, "published")
+            item = sample_to_item(sample, "published")
             yield {
                 **item,
                 "image": {"bytes": content, "path": image.path},
@@ -174,7 +174,7 @@ def write_split(
 def _json(samples: Sequence[Sample]) -> Iterator[str]:
     """The text of the JSON file in pieces, indented by four spaces like the published splits."""
     for number, sample in enumerate(samples):
-        text = json.dumps([spelled(sample, "published")], indent=4, ensure_ascii=False)
+        text = json.dumps([sample_to_item(sample, "published")], indent=4, ensure_ascii=False)
         yield ("[" if number == 0 else ",") + text[1:-2]
     yield "\n]\n"
 

@@ -1,15 +1,15 @@
-"""A source to a data set that can be trained on: resized images, split JSON, a data set on disk.
+"""Prepares a data set for training: resized images, JSON files of the splits, data sets on disk.
 
-    read all items; leave out those that cannot be used, and say so
-    give each item that is left its split, and its image a place
-    with a journal open, and locked:
-        make the images that are not made yet, a line of the journal for each
-        write train.json, test.json, train/, test/ from them
-        write manifest.json, which says what was made of what, with the hash of every file
+    read all items, and record why some cannot be used
+    assign a split to each other item, and a file to its image
+    with the journal open and locked:
+        write the images that are missing, with one line of the journal for each
+        write train.json, test.json, train/ and test/
+        write manifest.json: the source, the options, the counts, and the hash of every file
     remove the journal
 
-A kill costs the images that were being made. The same command goes on from there, with any number
-of processes, and ends with the same bytes.
+A run that is killed loses only the images that it was working on. The same command resumes it, with
+any number of processes, and the files are the same byte for byte.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import medr1
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.layout import PlacedImage, domain_folders, place_images, write_split
 from medr1.data.pictures import ResizeJob, resize_images
-from medr1.data.sources import Source, open_questions
-from medr1.data.spellings import spelled
+from medr1.data.sources import QuestionSource, open_questions
+from medr1.data.spellings import sample_to_item
 from medr1.data.splits import SPLITS, count_table, published_splits, random_split
 from medr1.errors import InputError, ItemError
 from medr1.files import (
@@ -48,94 +48,122 @@ logger = logging.getLogger("medr1")
 
 PREPARED_SCHEMA = "medr1.prepared/1"
 SECONDS_BETWEEN_LINES = 10
+"""Shortest time between two lines of the log about the progress."""
 _JOURNAL = "prepare.journal.jsonl"
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """What is to be made of a source."""
+class PreparationOptions:
+    """The source of a prepared data set, and the options of `medr1 data prepare`."""
 
     source: Path
+    """What `sources.open_questions` reads."""
     image_root: Path | None = None
+    """Folder or archive with the images, if they are not beside the questions."""
     columns: Mapping[str, str] = field(default_factory=dict)
+    """Key of medr1 -> key or column of the source (--map)."""
     restricted: bool = False
+    """Whether to read OmniMedVQA's Restricted-access items too."""
     split: str | None = None
-    """published or random; None: published where there are split files."""
+    """"published" or "random"; None: published if there are split files."""
     splits: Path | None = None
-    """The folder of published split files, where the source itself is none."""
+    """The folder of published split files, if the source is not such a folder itself."""
     group_by: str = "image"
+    """What a random split keeps together: one of `splits.GROUPS`."""
     test_share: float = 0.2
+    """Share of items in the test split of a random split."""
     modality: tuple[str, ...] = ()
+    """The modalities to use; () for all."""
     question_type: tuple[str, ...] = ()
+    """The question types to use; () for all."""
     by: str | None = None
-    """modality or question_type: a folder for each."""
+    """"modality" or "question_type", to write one folder for each value."""
     size: int = 384
+    """Longest side of the images, in pixels; 0 keeps their size."""
     square: bool = False
+    """Whether images become squares, without keeping their aspect ratio."""
     seed: int = 0
+    """Seed of a random split."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """A usable sample, its split, and the folder of its domain ("" where there is one for all)."""
+class PreparedItem:
+    """A usable sample with its split."""
 
     index: int
+    """The index of the sample in the source."""
     sample: Sample
     split: str
     domain: str
+    """The folder of its modality or question type; "" if there is one folder for all items."""
 
 
 def prepare(
-    plan: Preparation, output: Path, *, workers: int = 1, overwrite: bool = False
+    options: PreparationOptions, output: Path, *, workers: int = 1, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Make the data set in `output`; what manifest.json says of it.
+    """Prepare a data set for training.
 
-    Raises InputError for a source, options or an output that cannot be used, LockedError where
-    another process is at work there, OutputError where it cannot be written.
+    Args:
+        options: The source and the options.
+        output: The folder to write.
+        workers: Number of processes that resize images.
+        overwrite: Whether a complete or different data set in `output` is renamed to .bak.
+
+    Returns:
+        The document manifest.json.
+
+    Raises:
+        InputError: If the source, an option or the output folder cannot be used.
+        LockedError: If another process is writing to the folder.
+        OutputError: If a file cannot be written.
     """
     source = open_questions(
-        plan.source,
-        columns=plan.columns,
-        image_root=plan.image_root,
-        restricted=plan.restricted,
+        options.source,
+        columns=options.columns,
+        image_root=options.image_root,
+        restricted=options.restricted,
     )
     problems = _unusable(source)
-    items, meta = _assigned(plan, source, problems)
-    pictures, names = place_images([(item.domain, item.sample.images[0]) for item in items])
+    items, meta = _assign_splits(options, source, problems)
+    images, image_indices = place_images([(item.domain, item.sample.images[0]) for item in items])
     meta = {**meta, "items": len(items)}
-    if (done := _begin(output, meta, overwrite)) is not None:
-        return done
-    with Journal(output / _JOURNAL, meta, len(pictures)) as journal:
-        _make(plan, source, pictures, output, journal, workers)
-        made = dict(journal.items())
-        kept = _kept(items, names, made, pictures, problems)
-        written = _write(kept, made, pictures, output)
+    if (finished_manifest := _begin(output, meta, overwrite)) is not None:
+        return finished_manifest
+    with Journal(output / _JOURNAL, meta, len(images)) as journal:
+        _write_images(options, source, images, output, journal, workers)
+        entries = dict(journal.items())
+        complete_items = _with_images(items, image_indices, entries, images, problems)
+        file_hashes = _write_splits(complete_items, entries, images, output)
         errors = [
             {"image": next(iter(source.samples[index].images), None), **vars(problems[index])}
             for index in sorted(problems)
         ]
-        manifest = {"schema": PREPARED_SCHEMA, "meta": meta, **_counts(kept, made, pictures)}
-        manifest |= {"errors": errors, "files": dict(sorted(written.items()))}
+        counts = _counts(complete_items, entries, images)
+        manifest = {"schema": PREPARED_SCHEMA, "meta": meta, **counts}
+        manifest |= {"errors": errors, "files": dict(sorted(file_hashes.items()))}
         write_atomic(output / "manifest.json", to_json(manifest))
     (output / _JOURNAL).unlink()
     return manifest
 
 
 def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """Have an output folder to go on in; its manifest where it is complete already."""
+    """Prepare the output folder for this run; its manifest if the data set is complete already."""
     require_unlocked(output / _JOURNAL)
     if overwrite or not (output / _JOURNAL).exists():
         manifest = output / "manifest.json"
         if not overwrite and manifest.is_file():
-            there = parse_json(read_text(manifest), str(manifest))
-            known = there.get("meta") if isinstance(there, dict) else None
-            if known == meta:
-                logger.info("%s is complete already. To make it anew: --overwrite.", output)
-                return there
+            document = parse_json(read_text(manifest), str(manifest))
+            old_meta = document.get("meta") if isinstance(document, dict) else None
+            if old_meta == meta:
+                logger.info("%s is complete already. To write it again, use --overwrite.", output)
+                return document
             changed = ", ".join(
-                key for key in meta if not isinstance(known, dict) or known.get(key) != meta[key]
+                key
+                for key in meta
+                if not isinstance(old_meta, dict) or old_meta.get(key) != meta[key]
             )
             raise InputError(
-                f"{output} holds another preparation ({changed} differ). Choose another "
+                f"{output} has another data set ({changed} differ). Choose another "
                 "--output-dir, or --overwrite, which keeps the old as .bak."
             )
         prepare_folder(output, overwrite=overwrite)
@@ -146,71 +174,76 @@ def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, 
 # --- items ------------------------------------------------------------------------------------
 
 
-def _unusable(source: Source) -> dict[int, Failure]:
-    """Index of a sample that cannot be in a training set -> why."""
-    found = dict(source.failures)
+def _unusable(source: QuestionSource) -> dict[int, Failure]:
+    """Index of each sample that cannot be in a training set -> why."""
+    problems = dict(source.failures)
     for index, sample in enumerate(source.samples):
-        if index in found:
+        if index in problems:
             continue
-        where = source.place(index)
+        place = source.place(index)
         if sample.ground_truth is None:
-            found[index] = Failure("no_ground_truth", f"{where}: has no ground_truth; add it.")
+            problems[index] = Failure("no_ground_truth", f"{place}: has no ground_truth; add it.")
         elif len(sample.images) > 1:
-            text = f"{where}: has {len(sample.images)} images; the published format holds one."
-            found[index] = Failure("several_images", text)
+            message = f"{place}: has {len(sample.images)} images; the published format has one."
+            problems[index] = Failure("several_images", message)
         else:
             try:
-                spelled(sample, "published")
+                sample_to_item(sample, "published")
             except ItemError as error:
-                found[index] = Failure(error.code, f"{where}: {error}")
-    return found
+                problems[index] = Failure(error.code, f"{place}: {error}")
+    return problems
 
 
-def _assigned(
-    plan: Preparation, source: Source, problems: dict[int, Failure]
-) -> tuple[list[Item], dict[str, Any]]:
-    """The items with their splits, and what decides the outcome: the manifest's `meta`.
+def _assign_splits(
+    options: PreparationOptions, source: QuestionSource, problems: dict[int, Failure]
+) -> tuple[list[PreparedItem], dict[str, Any]]:
+    """The usable items with their splits, and the `meta` of the manifest.
 
-    `problems` keeps those of the items that are asked for.
+    Two runs with the same `meta` write the same files. Items without the modality or question type
+    of the options are removed from `problems`.
     """
-    wanted = [i for i, sample in enumerate(source.samples) if _is_wanted(sample, plan)]
-    if not wanted:
-        raise _nothing_wanted(plan, source.samples)
-    for index in set(problems).difference(wanted):
+    selected = [i for i, sample in enumerate(source.samples) if _is_selected(sample, options)]
+    if not selected:
+        raise _nothing_selected(options, source.samples)
+    for index in set(problems).difference(selected):
         del problems[index]
-    usable = [index for index in wanted if index not in problems]
+    usable = [index for index in selected if index not in problems]
     if not usable:
-        raise InputError(f"no item of {plan.source} can be used. {_first(problems)}")
+        raise InputError(f"no item of {options.source} can be used. {_first_problem(problems)}")
     samples = [source.samples[index] for index in usable]
     meta: dict[str, Any] = {
-        "source": plan.source.name,
-        "image_root": plan.image_root.name if plan.image_root else None,
+        "source": options.source.name,
+        "image_root": options.image_root.name if options.image_root else None,
         "sha256": source.hashes,
         "options": {
-            "map": dict(plan.columns),
-            "restricted": plan.restricted,
-            "modality": list(plan.modality),
-            "question_type": list(plan.question_type),
-            "by": plan.by,
-            "size": plan.size,
-            "square": plan.square,
+            "map": dict(options.columns),
+            "restricted": options.restricted,
+            "modality": list(options.modality),
+            "question_type": list(options.question_type),
+            "by": options.by,
+            "size": options.size,
+            "square": options.square,
         },
         "versions": {"medr1": medr1.__version__}
         | {name: version(name) for name in ("pillow", "pyarrow")},
     }
-    there = [source.splits[index] for index in usable]
-    published = plan.split == "published" or (plan.split is None and (plan.splits or any(there)))
-    if published:
-        splits = _published(plan, samples, there)
-        digest = sha256_of(plan.splits) if plan.splits else None
+    own_splits = [source.splits[index] for index in usable]
+    has_published = options.splits or any(own_splits)
+    if options.split == "published" or (options.split is None and has_published):
+        splits = _published(options, samples, own_splits)
+        digest = sha256_of(options.splits) if options.splits else None
         meta["split"] = {"kind": "published", "sha256": digest}
     else:
-        drawn = {"group_by": plan.group_by, "test_share": plan.test_share, "seed": plan.seed}
-        splits = list(random_split(samples, **drawn))  # type: ignore[arg-type]
-        meta["split"] = {"kind": "random", **drawn}
-    domains = domain_folders(samples, plan.by)
+        random_options = {
+            "group_by": options.group_by,
+            "test_share": options.test_share,
+            "seed": options.seed,
+        }
+        splits = list(random_split(samples, **random_options))  # type: ignore[arg-type]
+        meta["split"] = {"kind": "random", **random_options}
+    domains = domain_folders(samples, options.by)
     items = [
-        Item(index, sample, split, domain)
+        PreparedItem(index, sample, split, domain)
         for index, sample, split, domain in zip(usable, samples, splits, domains, strict=True)
         if split is not None
     ]
@@ -218,155 +251,182 @@ def _assigned(
 
 
 def _published(
-    plan: Preparation, samples: Sequence[Sample], there: Sequence[str | None]
+    options: PreparationOptions, samples: Sequence[Sample], own_splits: Sequence[str | None]
 ) -> list[str | None]:
-    """The published split of each sample, of its file or of the files in --splits."""
-    if plan.splits is None:
-        if not any(there):
+    """The published split of each sample: that of its own file, or that in the files of --splits.
+
+    None for a sample that is in no published split.
+    """
+    if options.splits is None:
+        if not any(own_splits):
             raise InputError("--split published needs the published split files: --splits DIR.")
-        return list(there)
-    published = published_splits(plan.splits)
-    found = [published.split_of(sample) for sample in samples]
-    n = sum(split is not None for split in found)
-    if not n:
+        return list(own_splits)
+    published = published_splits(options.splits)
+    splits = [published.split_of(sample) for sample in samples]
+    num_matched = sum(split is not None for split in splits)
+    if not num_matched:
         raise InputError(
-            f"none of the {len(samples)} items stands in {plan.splits} with its image and question "
+            f"none of the {len(samples)} items is in {options.splits} with its image and question "
             f"(an image here: {samples[0].images[0]!r}). Check --splits."
         )
-    if n < published.n:
+    total = published.num_items
+    if num_matched < total:
         logger.warning(
-            "%d of %d items of %s were not found", published.n - n, published.n, plan.splits
+            "%d of %d items of %s were not found", total - num_matched, total, options.splits
         )
-    if n < len(found):
+    if num_matched < len(splits):
         logger.info(
-            "%d of %d items are in no published split, and left out", len(found) - n, len(found)
+            "%d of %d items are in no published split, and left out",
+            len(splits) - num_matched,
+            len(splits),
         )
-    return found
+    return splits
 
 
-def _is_wanted(sample: Sample, plan: Preparation) -> bool:
-    return _names(sample.modality, plan.modality) and _names(
-        sample.question_type, plan.question_type
+def _is_selected(sample: Sample, options: PreparationOptions) -> bool:
+    """Whether the sample has a modality and a question type of the options."""
+    return _matches(sample.modality, options.modality) and _matches(
+        sample.question_type, options.question_type
     )
 
 
-def _names(value: str | None, wanted: Sequence[str]) -> bool:
-    """Whether a domain is among those asked for; "CT" also means "CT(Computed Tomography)"."""
-    spelled_out = (value or "unknown").casefold()
-    short = spelled_out.partition("(")[0].strip()
-    return not wanted or bool({spelled_out, short} & {name.strip().casefold() for name in wanted})
+def _matches(value: str | None, names: Sequence[str]) -> bool:
+    """Whether a value is one of the names. "CT" also means "CT(Computed Tomography)".
+
+    Without names, each value matches.
+    """
+    full_name = (value or "unknown").casefold()
+    short_name = full_name.partition("(")[0].strip()
+    return not names or bool({full_name, short_name} & {name.strip().casefold() for name in names})
 
 
-def _nothing_wanted(plan: Preparation, samples: Sequence[Sample]) -> InputError:
+def _nothing_selected(options: PreparationOptions, samples: Sequence[Sample]) -> InputError:
+    """The error for a source without items of the chosen modality and question type."""
     parts = []
-    for name, wanted in (("modality", plan.modality), ("question_type", plan.question_type)):
-        if wanted:
-            there = sorted({getattr(sample, name) or "unknown" for sample in samples})
-            option = name.replace("_", "-")
-            parts.append(f"--{option} {','.join(wanted)}: there are {', '.join(there)[:300]}.")
-    return InputError(f"no item of {plan.source} is asked for. {' '.join(parts)}")
+    for field_name, names in (
+        ("modality", options.modality),
+        ("question_type", options.question_type),
+    ):
+        if names:
+            values = sorted({getattr(sample, field_name) or "unknown" for sample in samples})
+            option = field_name.replace("_", "-")
+            parts.append(f"--{option} {','.join(names)}: there are {', '.join(values)[:300]}.")
+    return InputError(f"no item of {options.source} is selected. {' '.join(parts)}")
 
 
-def _first(problems: Mapping[int, Failure]) -> str:
+def _first_problem(problems: Mapping[int, Failure]) -> str:
+    """The first problem as a sentence; "" if there is none."""
     return f"The first: {problems[min(problems)].message}" if problems else ""
 
 
 # --- images and files -------------------------------------------------------------------------
 
 
-def _make(
-    plan: Preparation,
-    source: Source,
-    pictures: Sequence[PlacedImage],
+def _write_images(
+    options: PreparationOptions,
+    source: QuestionSource,
+    images: Sequence[PlacedImage],
     output: Path,
     journal: Journal,
     workers: int,
 ) -> None:
-    """Make the images that the journal does not have; an error in it is tried again."""
+    """Write the images that the journal does not have, and retry those with an error in it."""
     done = {index for index, entry in journal.items() if "sha256" in entry}
     if done:
-        logger.info("going on: %d of %d images are made already", len(done), len(pictures))
-    jobs = _jobs(plan, source, pictures, output, done)
-    said, count = time.monotonic(), len(done)
-    for job, made in resize_images(jobs, workers):
-        journal.append({job.index: made})
+        logger.info("resuming: %d of %d images exist already", len(done), len(images))
+    jobs = _jobs(options, source, images, output, done)
+    last_line, count = time.monotonic(), len(done)
+    for job, entry in resize_images(jobs, workers):
+        journal.append({job.index: entry})
         count += 1
-        if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            logger.info("%d of %d images", count, len(pictures))
+        if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            logger.info("%d of %d images", count, len(images))
 
 
 def _jobs(
-    plan: Preparation, source: Source, pictures: Sequence[PlacedImage], output: Path, done: set[int]
+    options: PreparationOptions,
+    source: QuestionSource,
+    images: Sequence[PlacedImage],
+    output: Path,
+    done: set[int],
 ) -> Iterator[ResizeJob]:
-    """What is left to do, in the order in which the source has it."""
-    wanted: dict[str, list[int]] = {}
-    for index, picture in enumerate(pictures):
+    """The images that are still to be written, in the order of the source's files."""
+    indices_of: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
         if index not in done:
-            top = "" if os.path.isabs(picture.name) else source.top
-            wanted.setdefault(top + picture.name, []).append(index)
-    for name, read in source.files.read(wanted):
+            prefix = "" if os.path.isabs(image.name) else source.image_prefix
+            indices_of.setdefault(prefix + image.name, []).append(index)
+    for name, read in source.files.read(indices_of):
         content = Failure(read.code, str(read)) if isinstance(read, ItemError) else read
-        for index in wanted[name]:
-            picture = pictures[index]
-            yield ResizeJob(
-                index, picture.name, content, output / picture.target, plan.size, plan.square
-            )
+        for index in indices_of[name]:
+            image = images[index]
+            target = output / image.target
+            yield ResizeJob(index, image.name, content, target, options.size, options.square)
 
 
-def _kept(
-    items: Sequence[Item],
-    places: Sequence[int],
-    made: Mapping[int, Mapping[str, Any]],
-    pictures: Sequence[PlacedImage],
+def _with_images(
+    items: Sequence[PreparedItem],
+    image_indices: Sequence[int],
+    entries: Mapping[int, Mapping[str, Any]],
+    images: Sequence[PlacedImage],
     problems: dict[int, Failure],
-) -> list[tuple[Item, PlacedImage]]:
-    """The items whose picture was made; the others go to `problems`."""
-    kept = []
-    for item, place in zip(items, places, strict=True):
-        if error := made[place].get("error"):
+) -> list[tuple[PreparedItem, PlacedImage]]:
+    """The items whose image could be written, with it; the others are added to `problems`."""
+    complete_items = []
+    for item, image_index in zip(items, image_indices, strict=True):
+        if error := entries[image_index].get("error"):
             problems[item.index] = Failure(error["code"], error["message"])
         else:
-            kept.append((item, pictures[place]))
-    if not kept:
-        raise InputError(f"no item has an image that can be read. {_first(problems)}")
-    return kept
+            complete_items.append((item, images[image_index]))
+    if not complete_items:
+        raise InputError(f"no item has an image that can be read. {_first_problem(problems)}")
+    return complete_items
 
 
-def _write(
-    kept: Sequence[tuple[Item, PlacedImage]],
-    made: Mapping[int, Mapping[str, Any]],
-    pictures: Sequence[PlacedImage],
+def _write_splits(
+    items: Sequence[tuple[PreparedItem, PlacedImage]],
+    entries: Mapping[int, Mapping[str, Any]],
+    images: Sequence[PlacedImage],
     output: Path,
 ) -> dict[str, str]:
-    """Write the split files and data sets of all domains; every file with its SHA-256."""
-    files = {pictures[i].target: entry["sha256"] for i, entry in made.items() if "sha256" in entry}
-    for domain in sorted({item.domain for item, _ in kept}):
-        here = [(item, picture) for item, picture in kept if item.domain == domain]
-        splits = [split for split in SPLITS if any(item.split == split for item, _ in here)]
+    """Write the JSON files and data sets of all splits; each file, also each image -> SHA-256."""
+    hashes = {
+        images[i].target: entry["sha256"] for i, entry in entries.items() if "sha256" in entry
+    }
+    for domain in sorted({item.domain for item, _ in items}):
+        in_domain = [(item, image) for item, image in items if item.domain == domain]
+        splits = [split for split in SPLITS if any(item.split == split for item, _ in in_domain)]
         for split in splits:
-            rows = [(item.sample, picture) for item, picture in here if item.split == split]
-            files |= write_split(output, domain, split, rows, files)
+            rows = [(item.sample, image) for item, image in in_domain if item.split == split]
+            hashes |= write_split(output, domain, split, rows, hashes)
         name = os.path.join(domain, "dataset_dict.json")
         write_atomic(output / name, to_json({"splits": splits}))
-        files[name] = sha256_of(output / name)
-    return files
+        hashes[name] = sha256_of(output / name)
+    return hashes
 
 
 def _counts(
-    kept: Sequence[tuple[Item, PlacedImage]],
-    made: Mapping[int, Mapping[str, Any]],
-    pictures: Sequence[PlacedImage],
+    items: Sequence[tuple[PreparedItem, PlacedImage]],
+    entries: Mapping[int, Mapping[str, Any]],
+    images: Sequence[PlacedImage],
 ) -> dict[str, Any]:
-    """The manifest's figures; `burned_in`: of how many items pictures may have text in them."""
-    splits = Counter(item.split for item, _ in kept)
-    notes = Counter(note.split()[0] for entry in made.values() for note in entry.get("notes", ()))
-    counts: dict[str, Any] = {"items": len(kept)}
-    counts["images"] = sum("sha256" in entry for entry in made.values())
+    """The counts of the manifest.
+
+    Its `burned_in` counts the items whose images are suspected to contain text, by reason.
+    """
+    splits = Counter(item.split for item, _ in items)
+    notes = Counter(
+        note.split()[0] for entry in entries.values() for note in entry.get("notes", ())
+    )
+    counts: dict[str, Any] = {"items": len(items)}
+    counts["images"] = sum("sha256" in entry for entry in entries.values())
     counts |= {split: splits[split] for split in SPLITS if splits[split]}
-    counts["by"] = count_table((item.sample, item.split) for item, _ in kept)
-    notes_of = {pictures[index].target: entry.get("notes", ()) for index, entry in made.items()}
-    suspects = Counter(burned_in_reason(item.sample, notes_of[to.target]) for item, to in kept)
+    counts["by"] = count_table((item.sample, item.split) for item, _ in items)
+    notes_of = {images[index].target: entry.get("notes", ()) for index, entry in entries.items()}
+    suspects = Counter(
+        burned_in_reason(item.sample, notes_of[image.target]) for item, image in items
+    )
     suspects.pop(None, None)
-    found = {"image_notes": notes, "burned_in": suspects}
-    return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in found.items()}}
+    by_name = {"image_notes": notes, "burned_in": suspects}
+    return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in by_name.items()}}

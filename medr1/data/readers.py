@@ -1,7 +1,7 @@
-"""Every format that questions come in (JSON, JSONL, CSV, Parquet, a data set on disk) to samples.
+"""Reads questions into samples: from JSON, JSONL, CSV, Parquet, or a data set saved to disk.
 
-What is wrong with a file as a whole is an InputError; what is wrong with one item is a Failure
-beside its sample, so that the rest goes on. Images are named here and not opened.
+A fault of the complete file is an InputError. A fault of one item is a Failure beside its sample,
+so that the other items can be used. Images are not opened here; a sample has their paths.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from medr1.data.items import (
     IMAGE_KEYS,
     QUESTION_KEYS,
+    have_answer_classes,
     read_item,
     sample_from_question,
-    state_classes,
     with_id,
 )
 from medr1.data.roots import ImageRoot
-from medr1.data.tables import faults_of_tables, table_rows
+from medr1.data.tables import table_errors, table_rows
 from medr1.errors import InputError
 from medr1.files import open_file, parse_json, read_text, sha256_of
 from medr1.records import Failure, Sample, sample_id
@@ -35,61 +35,70 @@ if TYPE_CHECKING:
 __all__ = ["Questions", "read_items", "read_questions", "sample_from_question", "split_file"]
 
 MAX_FILE = 256 * 1024**2
-"""Bytes of a file that is held in memory whole; JSONL and Parquet have no such limit."""
+"""Largest JSON or CSV file in bytes: it is read into memory. JSONL and Parquet have no limit."""
 MAX_LINE = 1024**2
-"""Bytes of a line of JSONL."""
+"""Largest line of a JSONL file in bytes."""
 
 
 @dataclass(frozen=True)
-class Items:
-    """The items of a file as they stand in it."""
+class RawItems:
+    """The items of a file, not yet read into samples."""
 
     values: list[Any]
+    """The items as the file has them, usually dictionaries."""
     lines: list[int] | None = None
-    """In which line each stands, where the file has lines."""
+    """The line on which each item begins; None for a format without lines."""
 
     def place(self, index: int) -> str:
-        """Where an item stands: "line 3" or "item 3"."""
+        """Where the item with this index is in its file: "line 3" or "item 3"."""
         return f"line {self.lines[index]}" if self.lines else f"item {index + 1}"
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What a file asks."""
+    """The questions of a file."""
 
     samples: list[Sample]
-    """Every item in input order; one that cannot be used holds what could be read."""
+    """All items in the order of the file; one that cannot be used has what could be read."""
     failures: dict[int, Failure]
-    """Index in samples -> why that item cannot be used: no_question, no_image, bad_options,
-    bad_type, bad_ground_truth, bad_item, bad_metadata, question_too_long."""
+    """Index in samples -> why the item cannot be used. The codes are no_question, no_image,
+    bad_options, bad_type, bad_ground_truth, bad_item, bad_metadata and question_too_long."""
     image_root: ImageRoot
-    """--image-root, in which all images have to lie, else the file's folder."""
+    """The folder of --image-root, which must contain all images; without it the file's folder."""
     sha256: str
-    """Of the input, in hex."""
+    """Hash of the file or folder, in hexadecimal digits."""
     name: str = "the data"
-    """The input's own name, without its folder."""
+    """The name of the file, without its folder."""
 
     def only(self, answer_types: Sequence[str]) -> Questions:
-        """The items of these types of answer (records.ANSWER_TYPES), unusable ones among them."""
-        kept = [i for i, sample in enumerate(self.samples) if sample.answer_type in answer_types]
-        if not kept:
+        """The questions with these answer types (records.ANSWER_TYPES), also the unusable ones.
+
+        Raises:
+            InputError: If there are none.
+        """
+        indices = [i for i, sample in enumerate(self.samples) if sample.answer_type in answer_types]
+        if not indices:
             raise InputError(
-                f"{self.name} holds no items of the answer types {', '.join(answer_types)}."
+                f"{self.name} has no items with the answer types {', '.join(answer_types)}."
             )
-        failures = {n: self.failures[i] for n, i in enumerate(kept) if i in self.failures}
-        return replace(self, samples=[self.samples[i] for i in kept], failures=failures)
+        failures = {n: self.failures[i] for n, i in enumerate(indices) if i in self.failures}
+        return replace(self, samples=[self.samples[i] for i in indices], failures=failures)
 
     def require_complete(self) -> list[Sample]:
-        """The samples, each usable and with its gold answer; else an InputError that says where."""
-        said = {index: failure.message for index, failure in self.failures.items()}
+        """The samples, if each can be used and has a ground truth.
+
+        Raises:
+            InputError: If that is not so; it names the first three such items.
+        """
+        messages = {index: failure.message for index, failure in self.failures.items()}
         for index, sample in enumerate(self.samples):
-            if sample.ground_truth is None and index not in said:
-                said[index] = f"{self.name}, item {index + 1}: has no ground_truth; add it."
-        if not said:
+            if sample.ground_truth is None and index not in messages:
+                messages[index] = f"{self.name}, item {index + 1}: has no ground_truth; add it."
+        if not messages:
             return self.samples
-        first = " ".join(said[index] for index in sorted(said)[:3])
+        first = " ".join(messages[index] for index in sorted(messages)[:3])
         raise InputError(
-            f"{self.name}: {len(said)} of {len(self.samples)} items cannot be used. {first}"
+            f"{self.name}: {len(messages)} of {len(self.samples)} items cannot be used. {first}"
         )
 
 
@@ -100,9 +109,17 @@ def read_questions(
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Questions:
-    """Read a file of questions, or a Hugging Face data set on disk; `limit`: the first N items.
+    """Read a file of questions, or a Hugging Face data set on disk.
 
-    `columns`: our key -> the file's. InputError: no such file, a malformed one, an id given twice.
+    Args:
+        path: The file or folder.
+        image_root: The folder that relative image paths start from, and that must contain all
+            images (--image-root). None: the folder of the file, and absolute paths are allowed.
+        limit: Read the first N items only.
+        columns: Key of medr1 -> key or column of the file that has its value (--map).
+
+    Raises:
+        InputError: If the file does not exist or cannot be read, or if two items have the same id.
     """
     path = Path(path)
     if image_root is not None and not image_root.is_dir():
@@ -114,32 +131,52 @@ def read_questions(
 
 def read_items(
     path: Path, *, limit: int | None = None, columns: Mapping[str, str] | None = None
-) -> Items:
-    """The items of a file as they stand in it, with keys renamed by `columns`; never none."""
+) -> RawItems:
+    """The items of a file, with their keys renamed.
+
+    Args:
+        path: A file of questions, or a Hugging Face data set on disk.
+        limit: Read the first N items only.
+        columns: Key of medr1 -> key or column of the file that has its value.
+
+    Raises:
+        InputError: If the file does not exist, cannot be read or has no items.
+    """
     columns = columns or {}
-    items = _read(path)(path, limit, columns)
+    items = _reader_of(path)(path, limit, columns)
     values = [_renamed(item, columns) for item in items.values[:limit]]
     if not values:
-        raise InputError(f"{path} holds no questions. Put at least one item into it.")
-    return Items(values, items.lines)
+        raise InputError(f"{path} has no questions. Put at least one item into it.")
+    return RawItems(values, items.lines)
 
 
 def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
-    """The item under our keys; one that already had such a key loses it to the column."""
+    """The item with its keys renamed; a column replaces a value that has the same key already."""
     if not columns or not isinstance(item, dict):
         return item
-    taken = {key: item[column] for key, column in columns.items() if column in item}
-    return {**{key: value for key, value in item.items() if key not in columns.values()}, **taken}
+    mapped = {key: item[column] for key, column in columns.items() if column in item}
+    return {**{key: value for key, value in item.items() if key not in columns.values()}, **mapped}
 
 
 def _root(path: Path) -> Path:
-    """Where relative names of images start: of a split among several, the folder of them all."""
-    whole = path.is_dir() and not (path.parent / "dataset_dict.json").is_file()
-    return path if whole else path.parent
+    """The folder that relative image paths start from.
+
+    If a data set on disk is one of several splits, it is the folder of all splits.
+    """
+    is_single_set = path.is_dir() and not (path.parent / "dataset_dict.json").is_file()
+    return path if is_single_set else path.parent
 
 
 def split_file(path: str | Path, split: str) -> Path:
-    """The file of one split ("train", "validation", "test") in a folder; a file is itself."""
+    """The file of one split.
+
+    Args:
+        path: A folder with one file or data set per split; a file or data set is returned as it is.
+        split: "train", "validation" or "test".
+
+    Raises:
+        InputError: If the folder has no such split.
+    """
     path = Path(path)
     if not path.is_dir() or (path / "state.json").is_file():
         return path
@@ -148,65 +185,83 @@ def split_file(path: str | Path, split: str) -> Path:
             return file
     if (path / split / "state.json").is_file():
         return path / split
-    raise InputError(f"{path} holds no {split}.json. Name a file, or a folder with one.")
+    raise InputError(f"{path} has no {split}.json. Name a file, or a folder with one.")
 
 
 def has_split(path: str | Path, split: str) -> bool:
-    """Whether this is a folder with a file of that split."""
+    """Whether a path is a folder with this split.
+
+    Args:
+        path: A file or a folder.
+        split: "train", "validation" or "test".
+    """
     try:
         return split_file(path, split) != Path(path)
     except InputError:
         return False
 
 
-def samples_of(items: Items, source: str) -> tuple[list[Sample], dict[int, Failure]]:
-    """Items to samples with unique ids: a repeated hash gets "-2", "-3"; a given id may not.
+def samples_of(items: RawItems, source: str) -> tuple[list[Sample], dict[int, Failure]]:
+    """Read items into samples with unique ids.
 
-    `source` is the file they stand in, for what is said of them.
+    An item without an id gets a hash as its id, with "-2", "-3" ... if the same hash repeats.
+
+    Args:
+        items: The items of one file.
+        source: The path of the file, for messages.
+
+    Returns:
+        The samples, and for the index of each that cannot be used, why.
+
+    Raises:
+        InputError: If two items state the same id.
     """
     name = os.path.basename(source)
     samples: list[Sample] = []
     failures: dict[int, Failure] = {}
-    given: dict[str, int] = {}
-    classes = state_classes(items.values)
+    index_of_id: dict[str, int] = {}
+    has_classes = have_answer_classes(items.values)
     for index, item in enumerate(items.values):
-        sample, failure = read_item(item, f"{name}, {items.place(index)}", open_is_class=classes)
+        sample, failure = read_item(
+            item, f"{name}, {items.place(index)}", open_is_class=has_classes
+        )
         samples.append(sample)
         if failure is not None:
             failures[index] = failure
-        if sample.id and given.setdefault(sample.id, index) != index:
+        if sample.id and index_of_id.setdefault(sample.id, index) != index:
             raise InputError(
-                f"{source}, {items.place(given[sample.id])} and {items.place(index)}: both have "
-                f"the id {sample.id[:80]!r}. Make ids unique, or leave them out."
+                f"{source}, {items.place(index_of_id[sample.id])} and {items.place(index)}: "
+                f"both have the id {sample.id[:80]!r}. Make ids unique, or leave them out."
             )
-    seen: dict[str, int] = dict.fromkeys(given, 1)
+    id_counts: dict[str, int] = dict.fromkeys(index_of_id, 1)
     for index, sample in enumerate(samples):
         if not sample.id:
-            hashed = sample_id(sample.images, sample.question, sample.options)
-            times = seen[hashed] = seen.get(hashed, 0) + 1
-            samples[index] = with_id(sample, hashed if times == 1 else f"{hashed}-{times}")
+            hash_id = sample_id(sample.images, sample.question, sample.options)
+            count = id_counts[hash_id] = id_counts.get(hash_id, 0) + 1
+            samples[index] = with_id(sample, hash_id if count == 1 else f"{hash_id}-{count}")
     return samples, failures
 
 
 # --- formats ----------------------------------------------------------------------------------
 
-Reader = Callable[[Path, int | None, Mapping[str, str]], Items]
+Reader = Callable[[Path, int | None, Mapping[str, str]], RawItems]
+"""(path, limit, columns) -> the items of the file. See `read_items`."""
 
 
-def _read(path: Path) -> Reader:
-    """The reader for what lies there, by the file's ending."""
+def _reader_of(path: Path) -> Reader:
+    """The reader for a file, by its extension, or for a folder."""
     if os.path.isdir(path):
         return _read_folder
-    if not os.path.exists(path):  # unlike Path.exists, False for a name too long
-        hub = ""
+    if not os.path.exists(path):  # also False if the name is too long; Path.exists raises then
+        hint = ""
         if len(path.parts) == 2 and not path.is_absolute() and path.suffix not in _READERS:
-            hub = " A data set on the hub is not read yet: download it, and name the folder."
-        raise InputError(f"file not found: {path}. Check the path.{hub}")
+            hint = " Download a data set from the hub first, and name its folder."
+        raise InputError(f"file not found: {path}. Check the path.{hint}")
     if not path.is_file():
         raise InputError(f"{path} is not a regular file. Save the questions to one.")
     if path.suffix.lower() not in _READERS:
         raise InputError(
-            f"{path}: the ending {path.suffix!r} is not known. Use {', '.join(_READERS)}."
+            f"{path}: the extension {path.suffix!r} is not known. Use {', '.join(_READERS)}."
         )
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty. Put at least one question into it.")
@@ -214,24 +269,28 @@ def _read(path: Path) -> Reader:
 
 
 def _small_text(path: Path) -> str:
+    """The text of a file of at most MAX_FILE bytes."""
     if path.stat().st_size > MAX_FILE:
         raise InputError(f"{path} is larger than {MAX_FILE >> 20} MB. Use JSONL for so many items.")
     return read_text(path)
 
 
-def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
+def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+    """The items of a list, or of {"questions": [...]}."""
     document = parse_json(_small_text(path), str(path))
     keys = document if isinstance(document, dict) else {"questions": document}
     if isinstance(keys.get("questions"), list):
-        return Items(keys["questions"])
-    results = isinstance(keys.get("results"), list)
-    hint = " It looks like results; `medr1 eval` reads those." if results else ""
+        return RawItems(keys["questions"])
+    has_results = isinstance(keys.get("results"), list)
+    hint = " It looks like results; `medr1 eval` reads those." if has_results else ""
     raise InputError(
-        f'{path}: neither a list of questions nor {{"questions": [...]}}. Make it one.{hint}'
+        f'{path}: neither a list of questions nor {{"questions": [...]}}. Write it as one of them.'
+        f"{hint}"
     )
 
 
-def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
+def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+    """The items of a file with one JSON object per line; blank lines are skipped."""
     items: list[Any] = []
     lines: list[int] = []
     number = 0
@@ -239,7 +298,9 @@ def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> It
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE:
-                raise InputError(f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Cut it.")
+                raise InputError(
+                    f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Shorten it."
+                )
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -251,81 +312,88 @@ def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> It
                 lines.append(number)
             if len(items) == limit:
                 break
-    return Items(items, lines)
+    return RawItems(items, lines)
 
 
-def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
-    """A row each, all text; a blank cell and pandas' nan are missing."""
+def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+    """One item per row, all values texts; a blank cell, and the nan of pandas, are missing."""
     rows = csv.reader(io.StringIO(_small_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
         _require_columns(header, path, columns)
         items: list[Any] = []
         lines: list[int] = []
-        first = rows.line_num + 1
+        first_line = rows.line_num + 1
         for row in rows:
             if len(row) > len(header):
                 raise InputError(
                     f"{path}, line {rows.line_num}: {len(row)} cells for {len(header)} columns. "
-                    "Put cells that hold a comma into quotes."
+                    "Put cells that contain a comma into quotes."
                 )
-            pairs = zip(header, map(unguarded, row), strict=False)
+            pairs = zip(header, map(unescape_cell, row), strict=False)
             cells = {name: cell for name, cell in pairs if name}
             missing = ("", "nan", "NaN")
             if any(cell.strip() for cell in row):
                 items.append({k: None if v.strip() in missing else v for k, v in cells.items()})
-                lines.append(first)
-            first = rows.line_num + 1
+                lines.append(first_line)
+            first_line = rows.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
-    return Items(items, lines)
+    return RawItems(items, lines)
 
 
-STARTS_FORMULA = re.compile(r"[\t\r]|[ \n']*[=+@\uff1d\uff0b\uff0d\uff20-]")
-"""A cell that a spreadsheet might run, also behind what it drops; one is written with a ' before
-it. The - of a negative number, too: what reads the cell takes the ' away again."""
+FORMULA_START = re.compile(r"[\t\r]|[ \n']*[=+@\uff1d\uff0b\uff0d\uff20-]")
+"""The start of a cell that a spreadsheet might run as a formula, also after characters that the
+spreadsheet drops. Such a cell is written with a ' before it. So is a negative number, because of
+its -: `unescape_cell` removes the ' again."""
 
 
-def unguarded(cell: str) -> str:
-    """The cell without the ' that keeps a spreadsheet from running it."""
-    return cell[1:] if cell[:1] == "'" and STARTS_FORMULA.match(cell, 1) else cell
+def unescape_cell(cell: str) -> str:
+    """The cell without the ' that stops a spreadsheet from running it as a formula."""
+    return cell[1:] if cell[:1] == "'" and FORMULA_START.match(cell, 1) else cell
 
 
 def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -> None:
-    named = [name for name in names if name]
-    if unknown := [column for column in columns.values() if column not in named]:
+    """Raise an InputError if a column of --map, of questions or of images is missing or repeats."""
+    column_names = [name for name in names if name]
+    if unknown := [column for column in columns.values() if column not in column_names]:
         raise InputError(
-            f"{path}: no column is called {unknown[0]!r}; there are: {', '.join(named)[:200]}. "
+            f"{path}: no column is called {unknown[0]!r}; there are: "
+            f"{', '.join(column_names)[:200]}. "
             "Correct --map."
         )
-    if twice := sorted({name for name in named if named.count(name) > 1}):
-        raise InputError(f"{path}: the column {twice[0]!r} stands twice. Rename one.")
-    for wanted in (QUESTION_KEYS, IMAGE_KEYS):
-        if not set(wanted) & {*named, *columns}:
+    if repeated := sorted({name for name in column_names if column_names.count(name) > 1}):
+        raise InputError(f"{path}: two columns are called {repeated[0]!r}. Rename one of them.")
+    for keys in (QUESTION_KEYS, IMAGE_KEYS):
+        if not set(keys) & {*column_names, *columns}:
             raise InputError(
-                f"{path}: no column is called {' or '.join(wanted)}; there are: "
-                f"{', '.join(named)[:200]}. Rename one."
+                f"{path}: no column is called {' or '.join(keys)}; there are: "
+                f"{', '.join(column_names)[:200]}. Rename one."
             )
 
 
-def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
+def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+    """The items of a Parquet file, one per row."""
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
         names = _columns(file.schema_arrow, path, columns)
-        _refuse_pictures(file.schema_arrow, path, columns)
-        return Items(table_rows(file.read(columns=names).slice(0, limit), str(path)))
+        _refuse_image_bytes(file.schema_arrow, path, columns)
+        return RawItems(table_rows(file.read(columns=names).slice(0, limit), str(path)))
     except InputError:
         raise
-    except faults_of_tables() as error:
+    except table_errors() as error:
         raise _unreadable(path, error, "Parquet") from None
 
 
-def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> Items:
-    """A data set that `datasets` saved: no code in it is run, nothing is written beside it."""
+def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+    """The items of a data set that `datasets` saved to disk.
+
+    No code of the data set is run, and nothing is written into its folder.
+    """
     if (path / "dataset_dict.json").is_file():
-        raise InputError(f"{path} holds several splits. Name one of the folders in it.")
+        raise InputError(f"{path} has several splits. Name one of the folders in it.")
     if not (path / "state.json").is_file():
         raise InputError(f"{path} is a folder. Name a file in it, such as {path / 'test.json'}.")
     import datasets
@@ -333,51 +401,51 @@ def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> I
     try:
         table = datasets.load_from_disk(str(path)).with_format("arrow")[:]
         names = _columns(table.schema, path, columns)
-        table = _names_for_pictures(table.select(names), path)
-        _refuse_pictures(table.schema, path, columns)
-        return Items(table_rows(table.slice(0, limit), str(path)))
+        table = _with_image_paths(table.select(names), path)
+        _refuse_image_bytes(table.schema, path, columns)
+        return RawItems(table_rows(table.slice(0, limit), str(path)))
     except InputError:
         raise
-    except faults_of_tables() as error:
+    except table_errors() as error:
         raise _unreadable(path, error, "a data set on disk") from None
 
 
-def _names_for_pictures(table: pyarrow.Table, path: Path) -> pyarrow.Table:
-    """The table with `image` as the names of its pictures, where they lie there as files too."""
+def _with_image_paths(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+    """The table with paths in the column `image`, if it has embedded images that are files too."""
     import pyarrow.compute
 
     if "image" not in table.column_names or len(table) == 0:
         return table
-    kind = table.schema.field("image").type
-    if not pyarrow.types.is_struct(kind) or {"bytes", "path"} != {f.name for f in kind}:
+    image_type = table.schema.field("image").type
+    if not pyarrow.types.is_struct(image_type) or {"bytes", "path"} != {f.name for f in image_type}:
         return table
-    names = pyarrow.compute.struct_field(table["image"], "path")
-    first = names[0].as_py()
-    if not first or names.null_count or not os.path.isfile(os.path.join(_root(path), first)):
+    image_paths = pyarrow.compute.struct_field(table["image"], "path")
+    first = image_paths[0].as_py()
+    if not first or image_paths.null_count or not os.path.isfile(os.path.join(_root(path), first)):
         return table
-    return table.set_column(table.column_names.index("image"), "image", names)
+    return table.set_column(table.column_names.index("image"), "image", image_paths)
 
 
-def _unreadable(path: Path, error: Exception, kind: str) -> InputError:
-    said = " ".join(str(error).split())[:150]
-    return InputError(f"{path} cannot be read as {kind} ({said}). Save it again.")
+def _unreadable(path: Path, error: Exception, file_format: str) -> InputError:
+    reason = " ".join(str(error).split())[:150]
+    return InputError(f"{path} cannot be read as {file_format} ({reason}). Save it again.")
 
 
 def _columns(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> list[str]:
-    """The columns to read."""
+    """The names of the columns to read, without those of an index of pandas."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
     _require_columns(names, path, columns)
     return names
 
 
-def _refuse_pictures(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> None:
-    """The column of images must name files, not hold their content."""
+def _refuse_image_bytes(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> None:
+    """Raise an InputError if the column of images has their bytes and not their paths."""
     for name in {columns.get(key, key) for key in IMAGE_KEYS} & set(schema.names):
-        kind = str(schema.field(name).type)
-        if "struct" in kind or "binary" in kind:
+        column_type = str(schema.field(name).type)
+        if "struct" in column_type or "binary" in column_type:
             raise InputError(
-                f"{path}: the column {name!r} holds pictures, which is not read yet. "
-                "Save them as files and name their paths."
+                f"{path}: the column {name!r} contains image data, and only paths can be read. "
+                "Save the images as files, and put their paths into the column."
             )
 
 

@@ -1,7 +1,7 @@
-"""Questions asked in other words or another order, with the same right answer.
+"""Changes the wording or the options of a question so that the right answer stays the same.
 
-All are pure functions of a sample. Letters stay among A to H: 1) and 2), or other letters, would be
-read by nothing that reads an answer.
+All are pure functions of a sample. The options keep letters from A to H, because answers with other
+letters, or with numbers such as 1), could not be extracted from a completion.
 """
 
 from __future__ import annotations
@@ -20,80 +20,85 @@ TEMPLATES = (
     "Please look carefully. {question}",
     "{question} Answer from what the image shows.",
 )
-"""Frames around a question, whose own words stay."""
+"""Sentences that are put before or after a question, which itself does not change."""
 
 _SHIFTS = 4
-"""How far letters are moved: from B, C, D or E on, so that four options end at H at the latest."""
+"""Largest shift of the letters: four options that begin at E end at H, the last letter."""
 
 WrongTexts = Mapping[tuple[str | None, str], frozenset[str]]
-"""(question type, right text) -> option texts that are wrong where that text is right."""
+"""(question type, text of the right option) -> texts of options that are wrong beside it."""
 
 
 @dataclass(frozen=True)
 class Rewording:
-    """One kind: what is done to a question, in how many ways, and why the gold stays right."""
+    """One kind of rewording."""
 
     title: str
+    """Its name in reports."""
     variants: int
-    """How many ways there are; their numbers are no scale."""
-    keeps: str
-    """Why the right answer is the same."""
-    left_out: str
-    """Which items cannot be asked so, in words."""
-    make: Callable[[Sample, int, int, WrongTexts], Sample | None]
-    """(sample, variant, seed, wrong texts) -> the sample asked anew; None where it cannot be."""
+    """Number of variants, 1 to N. A higher number is not a stronger change."""
+    why_valid: str
+    """Why the right answer stays the same."""
+    exclusion: str
+    """Which items cannot be reworded so, such as "without options"."""
+    reword: Callable[[Sample, int, int, WrongTexts], Sample | None]
+    """(sample, variant, seed, wrong texts) -> the reworded sample; None if that is impossible."""
 
 
 def wrong_texts(samples: Iterable[Sample]) -> WrongTexts:
-    """The texts that stand beside each right answer as wrong ones, by type of question."""
-    found: dict[tuple[str | None, str], set[str]] = {}
+    """The texts of the wrong options beside each right answer, by question type."""
+    texts_of: dict[tuple[str | None, str], set[str]] = {}
     for sample in samples:
-        gold = sample.options.get(sample.ground_truth or "")
-        if gold is not None:
-            beside = found.setdefault((sample.question_type, normalize(gold)), set())
-            beside |= {text for text in sample.options.values() if text != gold}
-    return {key: frozenset(texts) for key, texts in found.items()}
+        right_text = sample.options.get(sample.ground_truth or "")
+        if right_text is not None:
+            texts = texts_of.setdefault((sample.question_type, normalize(right_text)), set())
+            texts |= {text for text in sample.options.values() if text != right_text}
+    return {key: frozenset(texts) for key, texts in texts_of.items()}
 
 
 def _option_order(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
-    """The options in another order; the gold letter follows its option."""
-    letters, before = list(sample.options), list(sample.options)
-    if len(letters) < 2 or sample.ground_truth not in letters:
+    """The sample with its options in another order; the letter of the right one changes with it."""
+    shuffled, letters = list(sample.options), list(sample.options)
+    if len(shuffled) < 2 or sample.ground_truth not in shuffled:
         return None
-    draw = random.Random(f"{seed} option_order {variant} {sample.id}")
-    while letters == before:
-        draw.shuffle(letters)
-    options = {new: sample.options[old] for new, old in zip(before, letters, strict=True)}
-    gold = before[letters.index(sample.ground_truth)]
-    return replace(sample, options=options, ground_truth=gold)
+    rng = random.Random(f"{seed} option_order {variant} {sample.id}")
+    while shuffled == letters:
+        rng.shuffle(shuffled)
+    options = {new: sample.options[old] for new, old in zip(letters, shuffled, strict=True)}
+    ground_truth = letters[shuffled.index(sample.ground_truth)]
+    return replace(sample, options=options, ground_truth=ground_truth)
 
 
 def _letter_names(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
-    """The options in their order, under the letters from B on, from C on ..."""
-    before = list(sample.options)
-    if sample.ground_truth not in before or len(before) > len(LETTERS) - _SHIFTS:
+    """The sample with its options in the same order, with letters that begin at B, C, D or E."""
+    letters = list(sample.options)
+    if sample.ground_truth not in letters or len(letters) > len(LETTERS) - _SHIFTS:
         return None
-    names = dict(zip(before, LETTERS[variant:], strict=False))
-    options = {names[letter]: text for letter, text in sample.options.items()}
-    return replace(sample, options=options, ground_truth=names[sample.ground_truth])
+    new_letters = dict(zip(letters, LETTERS[variant:], strict=False))
+    options = {new_letters[letter]: text for letter, text in sample.options.items()}
+    return replace(sample, options=options, ground_truth=new_letters[sample.ground_truth])
 
 
 def _paraphrase(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
+    """The sample with a sentence before or after its question."""
     before, after = TEMPLATES[variant - 1].split("{question}")
     return replace(sample, question=f"{before}{sample.question}{after}")
 
 
 def _distractor(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
-    """One more option, at the end: a text that elsewhere is wrong beside the same right answer."""
-    gold = sample.options.get(sample.ground_truth or "")
-    if gold is None or len(sample.options) == len(LETTERS):
+    """The sample with one more option at the end.
+
+    Its text is a wrong option of another item with the same question type and right answer.
+    """
+    right_text = sample.options.get(sample.ground_truth or "")
+    if right_text is None or len(sample.options) == len(LETTERS):
         return None
-    here = {normalize(text) for text in sample.options.values()}
-    candidates = wrong.get((sample.question_type, normalize(gold)), frozenset())
-    new = sorted(text for text in candidates if normalize(text) not in here)
-    if not new:
+    own_texts = {normalize(text) for text in sample.options.values()}
+    wrong_here = wrong.get((sample.question_type, normalize(right_text)), frozenset())
+    candidates = sorted(text for text in wrong_here if normalize(text) not in own_texts)
+    if not candidates:
         return None
-    text = random.Random(f"{seed} distractor {sample.id}").choice(new)
+    text = random.Random(f"{seed} distractor {sample.id}").choice(candidates)
     letter = next(letter for letter in LETTERS if letter not in sample.options)
     return replace(sample, options={**sample.options, letter: text})
 
@@ -102,22 +107,22 @@ REWORDINGS: dict[str, Rewording] = {
     "option_order": Rewording(
         "Another order of the options",
         5,
-        "the same options; the gold letter follows its option, and answers are compared as texts",
+        "the same options; answers are compared as texts, not as letters",
         "without options",
         _option_order,
     ),
     "letter_names": Rewording(
-        "Another lettering of the options",
+        "Other letters of the options",
         _SHIFTS,
         "the same options in the same order, as B, C, D ... to E, F, G ...; answers are compared "
-        "as texts",
+        "as texts, not as letters",
         "without options, or with more than four",
         _letter_names,
     ),
     "paraphrase": Rewording(
         "Question in other words",
         len(TEMPLATES),
-        "a frame around the question, whose own words stay",
+        "a sentence before or after the question, which does not change",
         "none",
         _paraphrase,
     ),

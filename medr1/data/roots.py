@@ -1,7 +1,7 @@
-"""Where the images lie that a file names, and which of them may be opened.
+"""Finds the file of an image path, and decides whether it may be opened.
 
-Messages name an image without its folder: they end up in result files, which say nothing about the
-host.
+Messages give an image without the folder that contains it, because they are written into results
+files, which must not describe the computer.
 """
 
 from __future__ import annotations
@@ -25,11 +25,16 @@ _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 @dataclass(frozen=True)
 class ImageRoot:
-    """The folder where relative names of images start."""
+    """The folder that relative image paths start from.
+
+    Attributes:
+        path: The folder.
+        closed: Whether the images of absolute paths must be in it too. That is so for
+            --image-root, and for all images that a page shows.
+    """
 
     path: Path
     closed: bool = False
-    """Whether absolute names have to lie below it too, as with --image-root and on every page."""
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
@@ -39,79 +44,98 @@ class ImageRoot:
 
 
 def resolve_image(name: str, root: ImageRoot) -> Path:
-    """Where the image that an item names lies.
+    """The path of the file of an image. The file need not exist.
 
-    A relative name stays below the root, also through symbolic links, and where the root is closed
-    so does an absolute one; else that is taken as the user's file says it. ItemError:
-    image_remote, image_outside_root, image_missing.
+    An image of a relative path must be inside the root, also after symbolic links are followed. If
+    the root is closed, an image of an absolute path must be too; otherwise an absolute path is
+    returned as it is.
+
+    Args:
+        name: The image path, as the item has it.
+        root: The folder that relative paths start from.
+
+    Raises:
+        ItemError: image_remote for a URL, image_outside_root, or image_missing for a text that
+            cannot be a file name.
     """
-    shown = shorten(name)
+    short_name = shorten(name)
     if _REMOTE.match(name):
         raise ItemError(
             "image_remote",
-            f"image {shown}: only local files are read; download it and name the file's path.",
+            f"image {short_name}: only local files are read; download it and name the file's path.",
         )
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
         name = "\0"
     if not name.strip() or "\0" in name:
-        raise ItemError("image_missing", f"image {shown}: not a file name; correct it.")
+        raise ItemError("image_missing", f"image {short_name}: not a file name; correct it.")
     if os.path.isabs(name) and not root.closed:
         return Path(name)
-    top = os.path.realpath(root)
-    target = os.path.realpath(os.path.join(top, name))
-    if os.path.commonpath([top, target]) != top:
+    root_path = os.path.realpath(root)
+    target = os.path.realpath(os.path.join(root_path, name))
+    if os.path.commonpath([root_path, target]) != root_path:
         raise ItemError(
             "image_outside_root",
-            f"image {shorten(os.path.basename(name) if os.path.isabs(name) else name)}: leads out "
-            "of the image folder; set --image-root to the folder that holds it"
-            + ("." if root.closed else ", or name its absolute path."),
+            f"image {shorten(os.path.basename(name) if os.path.isabs(name) else name)}: not in "
+            "the image folder; set --image-root to the folder that contains it"
+            + ("." if root.closed else ", or use its absolute path."),
         )
     return Path(target)
 
 
-def folder_to_name(name: str, others: Sequence[str]) -> str:
-    """The --image-root that an absolute name needs: one for all the others too, where there is one.
+def suggested_image_root(path: str, other_paths: Sequence[str]) -> str:
+    """The folder to suggest as --image-root for images with absolute paths.
 
-    A folder that is nearly the whole disk is never named; then it is the image's own.
+    Args:
+        path: The absolute path of an image.
+        other_paths: The absolute paths of other images.
+
+    Returns:
+        The folder that contains all of these images. If that is "/" or a folder directly in it,
+        the folder of the first image alone: a root should not open most of the disk.
     """
-    folders = [os.path.dirname(os.path.normpath(one)) for one in (name, *others)]
+    folders = [os.path.dirname(os.path.normpath(name)) for name in (path, *other_paths)]
     common = os.path.commonpath(folders)
     return common if common.count(os.sep) > 1 else folders[0]
 
 
 def open_image(path: Path) -> io.FileIO:
-    """A regular file; nothing else is opened, and nothing of it is read yet.
+    """Open the file of an image, if it is a regular file. Nothing is read yet.
 
-    ItemError: image_missing, image_not_file, image_unreadable (no permission).
+    Raises:
+        ItemError: image_missing, image_not_file (such as a folder or a device), or
+            image_unreadable, such as without permission.
     """
-    shown = shorten(path.name)
+    short_name = shorten(path.name)
     handle = -1
     try:
         if stat.S_ISREG(os.stat(path).st_mode):
             handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except ValueError:
-        raise ItemError("image_missing", f"image {shown}: not a file name; correct it.") from None
+        raise ItemError(
+            "image_missing", f"image {short_name}: not a file name; correct it."
+        ) from None
     except OSError as error:
         if error.errno in _NO_SUCH_FILE:
             raise ItemError(
-                "image_missing", f"image {shown}: no such file; check the path and --image-root."
+                "image_missing",
+                f"image {short_name}: no such file; check the path and --image-root.",
             ) from None
         raise ItemError(
             "image_unreadable",
-            f"image {shown}: cannot be opened ({error.strerror}); check its permissions.",
+            f"image {short_name}: cannot be opened ({error.strerror}); check its permissions.",
         ) from None
     if handle >= 0:
         file = io.FileIO(handle)
-        if stat.S_ISREG(os.fstat(handle).st_mode):  # another may have taken its place since
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # it may have been replaced since os.stat
             return file
         file.close()
     raise ItemError(
-        "image_not_file", f"image {shown}: not a regular file; name the picture's own file."
+        "image_not_file", f"image {short_name}: not a regular file; name the image's own file."
     )
 
 
 def shorten(name: str) -> str:
-    """The name in quotes, as long as fits into a message."""
+    """The name in quotes, shortened in the middle if it is too long for a message."""
     return repr(name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}")

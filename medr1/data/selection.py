@@ -1,6 +1,6 @@
-"""Which items are worth training on, and which rationales are: by what models answered.
+"""Selects items by how often models answered them right, and reasoning that led to right answers.
 
-Pure functions of samples and predictions. Whether a completion is right is asked of `answers`.
+Pure functions of samples and predictions. `answers` decides whether a completion is right.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from medr1.answers import has_format, judge
 from medr1.answers.blocks import find_blocks
 from medr1.records import Prediction, Sample
 
-Key = tuple[tuple[str, ...], str, tuple[str, ...]]
+QuestionKey = tuple[tuple[str, ...], str, tuple[str, ...]]
+"""The images, question and texts of the options of a sample."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which items are kept, easy to hard, and what became of the others."""
+    """The selected items, and how many of the others were too easy or too hard."""
 
-    kept: list[int]
-    """Indices of samples, those with the highest pass rate first, equal ones in their order."""
-    rates: list[float | None]
-    """Of each sample the share of right completions; None where there is none."""
+    selected: list[int]
+    """Indices of samples by pass rate, the highest first; equal rates in the order of samples."""
+    pass_rates: list[float | None]
+    """Share of right completions of each sample; None if it has no completion."""
     too_easy: int
+    """Number of items with a pass rate above the bounds."""
     too_hard: int
+    """Number of items with a pass rate below the bounds."""
     unknown: int
-    """Items that no result is about, or whose results are all errors."""
+    """Number of items without a completion: no prediction is about them, or all have errors."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Rationale:
 
 
 def completions(prediction: Prediction) -> Iterator[str]:
-    """What a pass rate is counted over: the sampled completions, or the one where none is."""
+    """The completions that count for the pass rate: the samples, or without them the one output."""
     if prediction.samples:
         yield from prediction.samples
     elif prediction.model_output is not None and prediction.error is None:
@@ -53,23 +56,31 @@ def select_by_pass_rate(
     max_pass: float,
     protocol: str = "default",
 ) -> Selection:
-    """The samples whose share of right completions, over all runs, lies within the bounds."""
+    """Select the samples whose pass rate is within the bounds.
+
+    Args:
+        samples: The items to select from.
+        runs: The predictions of each run; the completions of all runs count.
+        min_pass: Lowest pass rate that is selected, from 0 to 1.
+        max_pass: Highest pass rate that is selected, from 0 to 1.
+        protocol: The rules by which `answers.judge` decides.
+    """
     rates: list[float | None] = []
-    for sample, found in zip(samples, _matched(samples, runs), strict=True):
+    for sample, predictions in zip(samples, _matching_predictions(samples, runs), strict=True):
         verdicts = [
-            _is_right(text, sample, prediction, protocol)
-            for prediction in found
-            for text in completions(prediction)
+            _is_right(completion, sample, prediction, protocol)
+            for prediction in predictions
+            for completion in completions(prediction)
         ]
         rates.append(sum(verdicts) / len(verdicts) if verdicts else None)
-    known = [(index, rate) for index, rate in enumerate(rates) if rate is not None]
-    kept = [(index, rate) for index, rate in known if min_pass <= rate <= max_pass]
+    rated = [(index, rate) for index, rate in enumerate(rates) if rate is not None]
+    within = [(index, rate) for index, rate in rated if min_pass <= rate <= max_pass]
     return Selection(
-        kept=[index for index, _ in sorted(kept, key=lambda one: -one[1])],
-        rates=rates,
-        too_easy=sum(rate > max_pass for _, rate in known),
-        too_hard=sum(rate < min_pass for _, rate in known),
-        unknown=len(rates) - len(known),
+        selected=[index for index, _ in sorted(within, key=lambda pair: -pair[1])],
+        pass_rates=rates,
+        too_easy=sum(rate > max_pass for _, rate in rated),
+        too_hard=sum(rate < min_pass for _, rate in rated),
+        unknown=len(rates) - len(rated),
     )
 
 
@@ -80,53 +91,62 @@ def right_rationales(
     prompt: str = "think",
     protocol: str = "default",
 ) -> list[Rationale | None]:
-    """For each sample the shortest completion that reasons, is right and has the prompt's format.
+    """The shortest right completion with reasoning for each sample.
 
-    Of all runs, the greedy and the sampled ones; of equally long ones the first. None where there
-    is no such.
+    Args:
+        samples: The items.
+        runs: The predictions of each run. Their outputs and samples all count; of equally short
+            completions the first is taken.
+        prompt: The prompt whose format the completion must have: "think" or "think-after".
+        protocol: The rules by which `answers.judge` decides.
+
+    Returns:
+        For each sample its rationale; None if no completion has reasoning, the format and the
+        right answer.
     """
-    found = []
-    for sample, predictions in zip(samples, _matched(samples, runs), strict=True):
-        right = [
-            Rationale(reasoning, text)
+    rationales = []
+    for sample, predictions in zip(samples, _matching_predictions(samples, runs), strict=True):
+        candidates = [
+            Rationale(reasoning, completion)
             for prediction in predictions
-            for text in (prediction.model_output, *prediction.samples)
-            if text
-            and has_format(text, prompt)
-            and (reasoning := (find_blocks(text).reasoning or "").strip())
-            and _is_right(text, sample, prediction, protocol)
+            for completion in (prediction.model_output, *prediction.samples)
+            if completion
+            and has_format(completion, prompt)
+            and (reasoning := (find_blocks(completion).reasoning or "").strip())
+            and _is_right(completion, sample, prediction, protocol)
         ]
-        found.append(min(right, key=lambda one: len(one.completion), default=None))
-    return found
+        rationales.append(min(candidates, key=lambda c: len(c.completion), default=None))
+    return rationales
 
 
-def _matched(
+def _matching_predictions(
     samples: Sequence[Sample], runs: Sequence[Sequence[Prediction]]
 ) -> list[list[Prediction]]:
-    """For each sample the predictions about it: by its id, else by what it asks."""
+    """The predictions about each sample: those with its id, or else with its question."""
     by_id: dict[str, list[Prediction]] = {}
-    by_question: dict[Key, list[Prediction]] = {}
-    for prediction in (one for run in runs for one in run):
+    by_question: dict[QuestionKey, list[Prediction]] = {}
+    for prediction in (prediction for run in runs for prediction in run):
         by_id.setdefault(prediction.sample.id, []).append(prediction)
         by_question.setdefault(_key(prediction.sample), []).append(prediction)
     return [by_id.get(s.id) or by_question.get(_key(s)) or [] for s in samples]
 
 
-def _key(sample: Sample) -> Key:
+def _key(sample: Sample) -> QuestionKey:
     return sample.images, sample.question, tuple(sample.options.values())
 
 
-def _is_right(text: str, sample: Sample, prediction: Prediction, protocol: str) -> bool:
-    """Whether the completion is right, by the options in the order in which they were asked."""
-    asked = prediction.sample if prediction.sample.ground_truth else sample
-    if not asked.ground_truth:
+def _is_right(completion: str, sample: Sample, prediction: Prediction, protocol: str) -> bool:
+    """Whether the completion is right."""
+    # The run may have asked the options in another order: then its own letters count.
+    question = prediction.sample if prediction.sample.ground_truth else sample
+    if not question.ground_truth:
         return False
     verdict = judge(
-        text,
-        ground_truth=asked.ground_truth,
-        options=asked.options,
-        answer_type=asked.answer_type,
-        question=asked.question,
+        completion,
+        ground_truth=question.ground_truth,
+        options=question.options,
+        answer_type=question.answer_type,
+        question=question.question,
         protocol=protocol,
     )
     return verdict.correct

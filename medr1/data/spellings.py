@@ -1,14 +1,15 @@
-"""A Sample in the spelling that others read: the way back from `items`.
+"""Writes a Sample as an item with the field names of other projects. `items` reads it back.
 
-    published    image, problem ("stem A)x, B)y"), solution ("<answer> C </answer>")
-    guide        image, question with its options inlined, question_type (open, multiple_choice,
-                 yes_no), ground_truth, and any further key
-    omnimedvqa   dataset, question_id, question_type, question, gt_answer (the right option's
-                 text), image_path, option_A .., modality_type
+    published    image, problem ("question A)x, B)y"), solution ("<answer> C </answer>")
+    guide        image, question with its options, question_type (open, multiple_choice,
+                 yes_no), ground_truth, and all other keys
+    omnimedvqa   dataset, question_id, question_type, question, gt_answer (the text of the right
+                 option), image_path, option_A .., modality_type
     medr1        the fields of Sample
 
-What a spelling has no place for is named by `dropped`. What it has a place for comes back as it
-was: `spelled` reads its own item back, and an item that would come back otherwise is an ItemError.
+A set of field names may lack a field of the sample: `missing_fields` lists such fields. All others
+are read back unchanged: `sample_to_item` reads each item that it writes, and raises an ItemError if
+a value would change.
 """
 
 from __future__ import annotations
@@ -24,87 +25,122 @@ from medr1.errors import ItemError
 from medr1.prompts import problem_text
 from medr1.records import Sample, sample_id
 
-SPELLINGS = ("medr1", "published", "guide", "omnimedvqa")
+FIELD_NAME_SETS = ("medr1", "published", "guide", "omnimedvqa")
 
 _DESCRIBED = ("question_type", "modality", "dataset")
-_CARRIED = {
+_FIELDS = {
     "medr1": ("id", "answer_type", *_DESCRIBED, "metadata"),
     "published": (),
     "guide": ("id", "answer_type", "modality", "dataset", "metadata"),
     "omnimedvqa": ("id", *_DESCRIBED),
 }
-"""What each spelling has a place for, beside images, question, options and ground truth."""
+"""The fields of each set besides images, question, options and ground truth, which all have."""
 
 
-def spelled(sample: Sample, spelling: str) -> dict[str, Any]:
-    """The item in one of SPELLINGS; ItemError `not_carried` where reading it would change it."""
-    item = _WRITE[spelling](sample)
-    read, failure = read_item(item, "the item")
-    if failure is None and same(carried(read, spelling), carried(sample, spelling)):
+def sample_to_item(sample: Sample, field_names: str) -> dict[str, Any]:
+    """The sample as an item with other field names.
+
+    Args:
+        sample: The sample to write.
+        field_names: One of FIELD_NAME_SETS.
+
+    Raises:
+        ItemError: `not_carried`, if the item would not be read back as the same sample.
+    """
+    item = _WRITE[field_names](sample)
+    read_back, failure = read_item(item, "the item")
+    if failure is None and is_same_sample(
+        supported_part(read_back, field_names), supported_part(sample, field_names)
+    ):
         return item
-    why = failure.message.partition(": ")[2] if failure else _difference(sample, read, spelling)
-    raise ItemError("not_carried", f"the {spelling} spelling cannot hold it: {why}")
+    reason = (
+        failure.message.partition(": ")[2]
+        if failure
+        else _difference(sample, read_back, field_names)
+    )
+    raise ItemError(
+        "not_carried", f"it cannot be written with the field names of {field_names}: {reason}"
+    )
 
 
-def carried(sample: Sample, spelling: str) -> Sample:
-    """The sample without what the spelling has no place for."""
+def supported_part(sample: Sample, field_names: str) -> Sample:
+    """The sample without the values for which there is no field.
+
+    Args:
+        sample: A sample.
+        field_names: One of FIELD_NAME_SETS.
+    """
     empty = Sample("", (), "")
     names = ("answer_type", *_DESCRIBED, "metadata")
-    kept = {name: getattr(empty, name) for name in names if name not in _CARRIED[spelling]}
-    name = sample.id if "id" in _CARRIED[spelling] and has_own_id(sample) else ""
-    metadata = dict(sample.metadata) if spelling != "guide" else without_nulls(sample)
-    kept = {"metadata": metadata, **kept, "id": name}
-    return replace(sample, options=dict(sample.options), **kept)
+    fields = {name: getattr(empty, name) for name in names if name not in _FIELDS[field_names]}
+    item_id = sample.id if "id" in _FIELDS[field_names] and has_own_id(sample) else ""
+    metadata = dict(sample.metadata) if field_names != "guide" else without_nulls(sample)
+    fields = {"metadata": metadata, **fields, "id": item_id}
+    return replace(sample, options=dict(sample.options), **fields)
 
 
-def dropped(sample: Sample, spelling: str) -> Iterator[str]:
-    """The names of what the sample has and the spelling has no place for."""
-    kept = _CARRIED[spelling]
-    if "id" not in kept and has_own_id(sample):
+def missing_fields(sample: Sample, field_names: str) -> Iterator[str]:
+    """The names of the values of a sample for which there is no field, such as "metadata age".
+
+    Args:
+        sample: A sample.
+        field_names: One of FIELD_NAME_SETS.
+    """
+    fields = _FIELDS[field_names]
+    if "id" not in fields and has_own_id(sample):
         yield "id"
     for name in _DESCRIBED:
-        if name not in kept and getattr(sample, name) is not None:
+        if name not in fields and getattr(sample, name) is not None:
             yield name
-    if "metadata" not in kept:
+    if "metadata" not in fields:
         yield from (f"metadata {key}" for key in sample.metadata)
-    elif spelling == "guide":
+    elif field_names == "guide":
         yield from null_keys(sample)
-    if "answer_type" not in kept and read_item(_WRITE[spelling](sample), "")[0].answer_type != (
-        sample.answer_type
-    ):
-        yield "answer_type"
+    if "answer_type" not in fields:
+        # It is not missing if it follows from the other fields.
+        read_back, _ = read_item(_WRITE[field_names](sample), "")
+        if read_back.answer_type != sample.answer_type:
+            yield "answer_type"
 
 
 def has_own_id(sample: Sample) -> bool:
-    """Whether the id is one that the data brought, not the hash of what it asks."""
-    name = sample_id(sample.images, sample.question, sample.options)
-    return bool(sample.id) and re.fullmatch(f"{name}(-\\d+)?", sample.id) is None
+    """Whether the id is from the data set, and not the hash that items without an id get."""
+    hash_id = sample_id(sample.images, sample.question, sample.options)
+    return bool(sample.id) and re.fullmatch(f"{hash_id}(-\\d+)?", sample.id) is None
 
 
 def without_nulls(sample: Sample) -> dict[str, Any]:
-    """The metadata as further keys of an item hold it, where null is the same as absent."""
+    """The metadata without nulls: as a key of an item, null is the same as no such key."""
     return {key: value for key, value in sample.metadata.items() if value is not None}
 
 
 def null_keys(sample: Sample) -> Iterator[str]:
-    """What `without_nulls` leaves out, as `dropped` names it."""
+    """The keys that `without_nulls` removes, as `missing_fields` names them."""
     return (f"metadata {key} (null)" for key, value in sample.metadata.items() if value is None)
 
 
-def same(one: Sample, other: Sample) -> bool:
-    """Whether they are equal, with 1, 1.0 and true told apart."""
-    return one == other and _exact(one.metadata) == _exact(other.metadata)
+def is_same_sample(first: Sample, second: Sample) -> bool:
+    """Whether two samples are equal; in their metadata 1, 1.0 and true are different values.
+
+    Args:
+        first: A sample.
+        second: Another sample.
+    """
+    return first == second and _to_json(first.metadata) == _to_json(second.metadata)
 
 
-def _exact(metadata: Mapping[str, Any]) -> str:
+def _to_json(metadata: Mapping[str, Any]) -> str:
+    """The metadata as JSON, which writes 1, 1.0 and true differently."""
     return json.dumps(metadata, sort_keys=True)
 
 
-def _difference(sample: Sample, read: Sample, spelling: str) -> str:
-    there, here = vars(carried(read, spelling)), vars(carried(sample, spelling))
-    names = [name for name in here if there[name] != here[name]] or ["metadata"]
-    said = " and ".join(name.replace("_", " ") for name in names)
-    return f"its {said} would be read otherwise; reword it, or choose another spelling."
+def _difference(sample: Sample, read_back: Sample, field_names: str) -> str:
+    """Which fields would change if the item were written and read back, and what to do."""
+    after = vars(supported_part(read_back, field_names))
+    before = vars(supported_part(sample, field_names))
+    names = [name for name in before if after[name] != before[name]] or ["metadata"]
+    fields = " and ".join(name.replace("_", " ") for name in names)
+    return f"its {fields} would be read differently; reword it, or choose other field names."
 
 
 def _image(sample: Sample) -> str | list[str]:
@@ -121,7 +157,8 @@ def _published(sample: Sample) -> dict[str, Any]:
 def _guide(sample: Sample) -> dict[str, Any]:
     item: dict[str, Any] = {"id": sample.id} if has_own_id(sample) else {}
     item |= {"image": _image(sample), "question": problem_text(sample)}
-    if sample.answer_type != "count":  # which the guide does not know; the gold says it
+    # The guide has no type "count": it follows from the ground truth, a number.
+    if sample.answer_type != "count":
         item["question_type"] = sample.answer_type
     item["ground_truth"] = sample.ground_truth
     item |= {"modality": sample.modality, "dataset": sample.dataset}
@@ -130,13 +167,13 @@ def _guide(sample: Sample) -> dict[str, Any]:
 
 
 def _omnimedvqa(sample: Sample) -> dict[str, Any]:
-    gold = sample.ground_truth
+    ground_truth = sample.ground_truth
     item = {
         "dataset": sample.dataset,
         "question_id": sample.id if has_own_id(sample) else None,
         "question_type": sample.question_type,
         "question": sample.question,
-        "gt_answer": sample.options.get(gold or "", gold),
+        "gt_answer": sample.options.get(ground_truth or "", ground_truth),
         "image_path": _image(sample),
         **{f"option_{letter}": text for letter, text in sample.options.items()},
         "modality_type": sample.modality,

@@ -1,8 +1,8 @@
-"""Which item goes to which split: as published, or drawn anew with groups kept whole.
+"""Assigns items to splits: as published files have it, or at random by groups.
 
-Drawn: items that share an image, a patient or a data set stay together, whatever the group is
-called they never share an image across splits, and each stratum (modality and question type) gives
-its share to the test split as exactly as its groups allow.
+A random split keeps a group in one split: the items of one image, patient or data set. Two splits
+never share an image, whatever the groups are. Each stratum (modality and question type) has the
+same share of its items in the test split, as nearly as its groups allow.
 """
 
 from __future__ import annotations
@@ -22,155 +22,189 @@ SPLITS = ("train", "validation", "test")
 GROUPS = ("image", "patient", "dataset")
 _PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
 _FILE = re.compile(r"(?:.*[ _.-])?(train|validation|val|test)", re.IGNORECASE)
-_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
+_EXTENSIONS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 
 
 def split_files(folder: Path) -> dict[Path, str]:
-    """The files of a folder that are splits by their names ("CT_train.json"), with the split."""
-    found = {}
+    """The files of a folder whose names end in a split, such as CT_train.json: path -> split."""
+    files = {}
     for path in sorted(folder.iterdir()):
         match = _FILE.fullmatch(path.stem)
-        if match and path.suffix.lower() in _ENDINGS and path.is_file():
-            found[path] = "validation" if match[1].lower() == "val" else match[1].lower()
-    return found
+        if match and path.suffix.lower() in _EXTENSIONS and path.is_file():
+            files[path] = "validation" if match[1].lower() == "val" else match[1].lower()
+    return files
 
 
 @dataclass(frozen=True)
-class Published:
-    """What published files say of who is where."""
+class PublishedSplits:
+    """The splits that published files assign to items."""
 
     by_question: Mapping[tuple[str, str], Mapping[tuple[tuple[str, ...], str | None], str]]
-    n: int
+    """(images, question) -> (options, ground truth) -> split."""
+    num_items: int
+    """Number of items in the files."""
 
     def split_of(self, sample: Sample) -> str | None:
-        """The split of a sample, by its image and question; None for one that is in none.
+        """The split of the item with the same images and question; None if there is no such item.
 
-        Where that says two splits, the options and the answer decide.
+        If such items are in several splits, the options and the ground truth must be equal too.
         """
-        there = self.by_question.get(_question_key(sample))
-        if there is None:
+        split_of_answer = self.by_question.get(_question_key(sample))
+        if split_of_answer is None:
             return None
-        if len(splits := set(there.values())) == 1:
+        if len(splits := set(split_of_answer.values())) == 1:
             return splits.pop()
-        return there.get(_answer_key(sample))
+        return split_of_answer.get(_answer_key(sample))
 
 
-def published_splits(folder: Path) -> Published:
-    """The splits of the files in a folder, all of them together; InputError for a contradiction."""
+def published_splits(folder: Path) -> PublishedSplits:
+    """The splits of all split files in a folder.
+
+    Raises:
+        InputError: If there are no such files, an item of them cannot be used, or two files put the
+            same item into different splits.
+    """
     if not folder.is_dir():
-        raise InputError(f"the splits {folder} are no folder. Check --splits.")
+        raise InputError(f"--splits {folder} is not a folder. Check the path.")
     files = split_files(folder)
     if not files:
         raise InputError(
-            f"{folder} holds no split files. Their names end in train or test: CT_train.json."
+            f"{folder} has no split files. Their names end in train or test, such as CT_train.json."
         )
-    found: dict[tuple[str, str], dict[tuple[tuple[str, ...], str | None], str]] = defaultdict(dict)
-    n = 0
+    by_question: dict[tuple[str, str], dict[tuple[tuple[str, ...], str | None], str]] = defaultdict(
+        dict
+    )
+    num_items = 0
     for path, split in files.items():
         for index, sample in enumerate(read_questions(path).require_complete()):
-            n += 1
-            before = found[_question_key(sample)].setdefault(_answer_key(sample), split)
-            if before != split:
+            num_items += 1
+            first_split = by_question[_question_key(sample)].setdefault(_answer_key(sample), split)
+            if first_split != split:
                 raise InputError(
-                    f"{path}, item {index + 1}: the same item is also in a {before} file of "
-                    f"{folder}. Put families of splits into folders of their own."
+                    f"{path}, item {index + 1}: the same item is also in a {first_split} file of "
+                    f"{folder}. Put each set of splits into its own folder."
                 )
-    return Published(found, n)
+    return PublishedSplits(by_question, num_items)
 
 
 def _question_key(sample: Sample) -> tuple[str, str]:
+    """The images and the question, in which case and blanks do not matter."""
     return "\n".join(sample.images), " ".join(sample.question.split()).casefold()
 
 
 def _answer_key(sample: Sample) -> tuple[tuple[str, ...], str | None]:
+    """The texts of the options and the ground truth."""
     return tuple(sample.options.values()), sample.ground_truth
 
 
 def random_split(
     samples: Sequence[Sample], *, group_by: str = "image", test_share: float = 0.2, seed: int = 0
 ) -> list[str]:
-    """ "train" or "test" for each sample; the same for the same samples in whatever order.
+    """Assign samples to train and test at random, by groups.
 
-    InputError where an item has no such group, or where they are all one.
+    The split of a sample does not depend on the order of the samples.
+
+    Args:
+        samples: The items.
+        group_by: What keeps items together: one of GROUPS.
+        test_share: Share of items for the test split, between 0 and 1.
+        seed: Seed of the order in which groups of equal size are assigned.
+
+    Returns:
+        "train" or "test" for each sample.
+
+    Raises:
+        InputError: If an item has no group of this kind, or one split would be empty.
     """
     groups = _groups(samples, group_by)
     strata = Counter(_stratum(sample) for sample in samples)
-    seen: Counter[tuple[str, str]] = Counter()
+    assigned: Counter[tuple[str, str]] = Counter()
     test: Counter[tuple[str, str]] = Counter()
     split = ["train"] * len(samples)
-    for _, members in sorted(groups.items(), key=lambda one: _place(seed, *one)):
+    for _, members in sorted(groups.items(), key=lambda group: _order_key(seed, *group)):
         counts = Counter(_stratum(samples[index]) for index in members)
-        seen.update(counts)
-        # what each choice leaves between the test split and its share of what was dealt so far
-        short = {key: test_share * seen[key] - test[key] for key in counts}
-        to_train = sum(short[key] ** 2 / strata[key] for key in counts)
-        to_test = sum((short[key] - n) ** 2 / strata[key] for key, n in counts.items())
-        if to_test < to_train:
+        assigned.update(counts)
+        # How many items the test split lacks in each stratum of this group, if it goes to train.
+        # The choice with the smaller squared error, relative to the size of the stratum, is taken.
+        missing = {key: test_share * assigned[key] - test[key] for key in counts}
+        train_error = sum(missing[key] ** 2 / strata[key] for key in counts)
+        test_error = sum((missing[key] - n) ** 2 / strata[key] for key, n in counts.items())
+        if test_error < train_error:
             test.update(counts)
             for index in members:
                 split[index] = "test"
     if len(set(split)) < 2:
         raise InputError(
-            f"the {len(samples)} items in {len(groups)} groups cannot be split: one side would be "
-            "empty. Choose another --group-by or --test-share."
+            f"the {len(samples)} items in {len(groups)} groups cannot be split: train or test "
+            "would be empty. Choose another --group-by or --test-share."
         )
     return split
 
 
 def _stratum(sample: Sample) -> tuple[str, str]:
+    """The modality and the question type."""
     return sample.modality or "", sample.question_type or ""
 
 
-def _place(seed: int, name: str, members: Sequence[int]) -> tuple[int, str]:
-    """Large groups are dealt first, while there is room; equal ones by the seed."""
+def _order_key(seed: int, name: str, members: Sequence[int]) -> tuple[int, str]:
+    """The place of a group in the order of assignment: large groups first, else by the seed.
+
+    The small groups at the end can then balance what the large ones left.
+    """
     return -len(members), hashlib.sha256(f"{seed}\n{name}".encode()).hexdigest()
 
 
 def _groups(samples: Sequence[Sample], group_by: str) -> dict[str, list[int]]:
-    """Name -> indices of what stays together: a group, and whatever shares an image with it."""
-    above: dict[str, str] = {}
+    """Name -> indices of samples that stay together: groups that share an image are joined."""
+    # A union-find structure: each name has a parent, and the last parent names the joined group.
+    parents: dict[str, str] = {}
 
-    def top(name: str) -> str:
-        while (parent := above.setdefault(name, name)) != name:
-            above[name] = name = above[parent]
+    def root(name: str) -> str:
+        while (parent := parents.setdefault(name, name)) != name:
+            parents[name] = name = parents[parent]
         return name
 
-    names = [_names(sample, group_by) for sample in samples]
-    if missing := sum(not all(found) for found in names):
+    all_names = [_group_names(sample, group_by) for sample in samples]
+    if missing := sum(not all(names) for names in all_names):
         raise InputError(
-            f"{missing} of {len(samples)} items name no {group_by}. Choose another --group-by, or "
-            f"say which key has it: --map {group_by}=KEY."
+            f"{missing} of {len(samples)} items have no {group_by}. Choose another --group-by, or "
+            f"tell which key has it: --map {group_by}=KEY."
         )
-    for found in names:
-        for name in found[1:]:
-            one, other = sorted((top(str(found[0])), top(str(name))))
-            above[other] = one
+    for names in all_names:
+        for name in names[1:]:
+            first, second = sorted((root(str(names[0])), root(str(name))))
+            parents[second] = first
     groups: dict[str, list[int]] = defaultdict(list)
-    for index, found in enumerate(names):
-        groups[top(str(found[0]))].append(index)
+    for index, names in enumerate(all_names):
+        groups[root(str(names[0]))].append(index)
     return groups
 
 
-def _names(sample: Sample, group_by: str) -> list[str | None]:
-    """What an item belongs to: its images, and its patient or data set; None where not known."""
+def _group_names(sample: Sample, group_by: str) -> list[str | None]:
+    """The groups of an item: its patient or data set (None if not known), and its images."""
     images: list[str | None] = [f"image {name}" for name in sample.images]
     if group_by == "image":
         return images
     if group_by == "dataset":
         return [sample.dataset and f"dataset {sample.dataset}", *images]
-    known = {key.casefold(): value for key, value in sample.metadata.items()}
-    values = [known[key] for key in _PATIENT if known.get(key) not in (None, "")]
-    # also where data sets count their patients anew: to keep too much together leaks nothing
+    metadata = {key.casefold(): value for key, value in sample.metadata.items()}
+    values = [metadata[key] for key in _PATIENT if metadata.get(key) not in (None, "")]
+    # Two data sets may use one number for different patients. Such patients share a group, which
+    # does no harm: groups that are too large cannot leak.
     return [f"patient {values[0]}" if values else None, *images]
 
 
 def count_table(pairs: Iterable[tuple[Sample, str]]) -> dict[str, dict[str, dict[str, int]]]:
-    """For modality and question type: name -> split -> items, for the manifest."""
-    found: dict[str, dict[str, Counter[str]]] = {"modality": {}, "question_type": {}}
+    """The number of items by modality and by question type, for the manifest.
+
+    Returns:
+        "modality" or "question_type" -> its value -> split -> number of items.
+    """
+    tables: dict[str, dict[str, Counter[str]]] = {"modality": {}, "question_type": {}}
     for sample, split in pairs:
-        for key, table in found.items():
+        for key, table in tables.items():
             table.setdefault(getattr(sample, key) or "unknown", Counter())[split] += 1
     return {
         key: {name: dict(sorted(counts.items())) for name, counts in sorted(table.items())}
-        for key, table in found.items()
+        for key, table in tables.items()
     }

@@ -1,4 +1,4 @@
-"""The rows of an Arrow table, as Parquet and data sets on disk hold them, to plain values."""
+"""Reads the rows of an Arrow table, from Parquet or a data set on disk, as plain Python values."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-def faults_of_tables() -> tuple[type[Exception], ...]:
-    """What pyarrow raises of a table that is damaged, or of a value that Python cannot hold."""
+def table_errors() -> tuple[type[Exception], ...]:
+    """The exceptions that pyarrow raises for a damaged table or a value that Python cannot hold."""
     import pyarrow
 
-    known = (OSError, ValueError, OverflowError, KeyError, IndexError, TypeError)
-    return (*known, pyarrow.ArrowException)
+    errors = (OSError, ValueError, OverflowError, KeyError, IndexError, TypeError)
+    return (*errors, pyarrow.ArrowException)
 
 
 def table_rows(
     table: pyarrow.Table | pyarrow.RecordBatch, path: str, *, first: int = 1
 ) -> list[dict[str, Any]]:
-    """A table's rows; NaN is missing. InputError names the row and column that cannot be read.
+    """The rows of a table, with None for NaN.
 
-    `first` is the number of the table's first row in the file.
+    Args:
+        table: A table, or a part of one.
+        path: The path of its file, for messages.
+        first: The number in the file of the table's first row, from 1.
+
+    Raises:
+        InputError: If a value cannot be read; it names the row and the column.
     """
     try:
         rows = table.to_pylist()
-    except faults_of_tables() as error:
+    except table_errors() as error:
         raise _unreadable(table, path, first, error) from None
     return [
         {k: None if type(v) is float and math.isnan(v) else v for k, v in row.items()}
@@ -39,17 +45,17 @@ def table_rows(
 def _unreadable(
     table: pyarrow.Table | pyarrow.RecordBatch, path: str, first: int, error: Exception
 ) -> InputError:
-    """The error about the first value that has no place in Python: not UTF-8, no date, ..."""
-    faults = faults_of_tables()
+    """The error for the first value that Python cannot hold, such as a text that is not UTF-8."""
+    error_types = table_errors()
     for row in range(table.num_rows):
         for name, column in zip(table.schema.names, table.columns, strict=True):
             try:
                 column[row].as_py()
-            except faults as fault:
-                said = " ".join(str(fault).split())[:150]
+            except error_types as value_error:
+                reason = " ".join(str(value_error).split())[:150]
                 return InputError(
                     f"{path}, row {row + first}, column {name!r}: {column.type} that cannot be "
-                    f"read ({said}). Correct it, or leave the column out."
+                    f"read ({reason}). Correct it, or leave the column out."
                 )
-    said = " ".join(str(error).split())[:150]
-    return InputError(f"{path}: rows that cannot be read ({said}). Save it again.")
+    reason = " ".join(str(error).split())[:150]
+    return InputError(f"{path}: rows that cannot be read ({reason}). Save it again.")

@@ -1,7 +1,7 @@
-"""Which question is asked under which perturbation, and which cannot be: the plan of a run.
+"""Plans a robustness run: which questions are asked under which perturbation.
 
-clean      every usable item as it is
-then       for each kind, for each severity: every item whose right answer stays right
+First come all usable items without a change ("clean"). Then come, for each kind of perturbation or
+rewording and each severity, all items whose right answer stays right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from medr1.records import Sample
 CLEAN = "none"
 BLIND = "blank"
 KINDS = (*PERTURBATIONS, *REWORDINGS)
-DEFAULT = (
+DEFAULT_KINDS = (
     "gaussian_blur",
     "gaussian_noise",
     "contrast",
@@ -33,135 +33,159 @@ DEFAULT = (
     "occlusion",
     "option_order",
 )
-"""What is looked at where nothing is chosen: one of each sort that acquisition or export brings."""
-KEYS = ("perturbation", "perturbation_severity", "perturbation_of")
-"""What an item's metadata says of it: the kind, the severity, the id of the item as it is."""
+"""The kinds of a run without --perturbations: one for each effect of acquisition or export."""
+PERTURBATION_KEYS = ("perturbation", "perturbation_severity", "perturbation_of")
+"""Metadata keys of each question of a run: the kind, the severity, and the id of the clean item."""
 
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b", re.IGNORECASE)
 _CUTS = ("rotation", "crop", "occlusion")
-"""What may take away one of the things that are to be counted."""
+"""Kinds that may remove one of the things that a question asks to count."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All questions of a run: the clean ones first, then kind by kind, severity by severity."""
+class PerturbationPlan:
+    """The questions of a robustness run."""
 
     questions: Questions
-    perturbed: dict[int, tuple[str, int]]
-    """Index of a question -> the kind and severity by which its pictures are perturbed."""
+    """All questions: the clean ones first, then by kind, then by severity."""
+    perturbations: dict[int, tuple[str, int]]
+    """Index of a question -> (kind, severity) of the perturbation of its images."""
     severities: dict[str, tuple[int, ...]]
-    """Of each kind, in the order of the run; a kind without a scale has 1."""
+    """Kind -> its severities, in the order of the run; (1,) for a kind with only one."""
     left_out: dict[str, dict[str, int]]
-    """Kind -> why an item is not asked under it -> how many; `none`: not asked at all."""
-    n: int
-    """How many items are asked as they are."""
+    """Kind -> reason -> number of items that are not asked under it. Kind "none" has the items
+    that are not asked at all."""
+    num_clean: int
+    """Number of clean items."""
 
     @property
     def clean(self) -> list[Sample]:
-        """The items as they are."""
-        return self.questions.samples[: self.n]
+        """The items without a change."""
+        return self.questions.samples[: self.num_clean]
 
 
 def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
-    """The kinds that are meant, without BLIND: by name, by a part of one (noise), or all.
+    """The kinds that names choose, without BLIND: a name, a word of names ("noise"), or "all".
 
-    InputError for a name that is none, with the nearest that is one.
+    Raises:
+        InputError: If a name chooses no kind; the message has the most similar name.
     """
-    found: list[str] = []
-    for given in names:
-        name = given.strip().casefold().replace("-", "_")
-        meant = [kind for kind in KINDS if name in (kind, "all", *kind.split("_"))]
-        if not meant:
+    chosen: list[str] = []
+    for argument in names:
+        name = argument.strip().casefold().replace("-", "_")
+        matches = [kind for kind in KINDS if name in (kind, "all", *kind.split("_"))]
+        if not matches:
             words = {word for kind in KINDS for word in (kind, *kind.split("_"))}
             near = get_close_matches(name, sorted(words), n=1)
             hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(KINDS)}."
-            raise InputError(f"--perturbations: {given.strip()!r} is no perturbation. {hint}")
-        found += meant
-    return tuple(kind for kind in KINDS if kind in found and kind != BLIND)
+            raise InputError(f"--perturbations: {argument.strip()!r} is no perturbation. {hint}")
+        chosen += matches
+    return tuple(kind for kind in KINDS if kind in chosen and kind != BLIND)
 
 
-def plan(
+def plan_perturbations(
     questions: Questions,
     kinds: Sequence[str],
     severities: Sequence[int],
     *,
     seed: int = 0,
     options_only: bool = False,
-) -> Plan:
-    """The questions as they are and under each kind; `options_only` leaves others out.
+) -> PerturbationPlan:
+    """Plan the questions of a robustness run.
 
-    An item keeps its metadata, with KEYS added. InputError where no item can be asked.
+    Args:
+        questions: The questions of the user's file.
+        kinds: The kinds of perturbation, as `chosen_kinds` returns them. BLIND is added.
+        severities: The severities to use. A kind that has only one is always used.
+        seed: Seed of the rewordings.
+        options_only: Whether to leave out items without options, for inference with --mode options.
+
+    Returns:
+        The plan. Its questions have PERTURBATION_KEYS in their metadata.
+
+    Raises:
+        InputError: If no item can be asked and judged, none can be asked under any of the kinds, or
+            the items already have PERTURBATION_KEYS.
     """
-    kept, why_not = _usable(questions, options_only)
-    left_out = {CLEAN: dict(why_not)} if why_not else {}
-    samples = [_named(sample, sample, CLEAN, 0) for sample in kept]
-    perturbed: dict[int, tuple[str, int]] = {}
-    asked: dict[str, tuple[int, ...]] = {}
-    wrong = wrong_texts(kept)
+    usable, reasons = _usable(questions, options_only)
+    left_out = {CLEAN: dict(reasons)} if reasons else {}
+    samples = [_labelled(sample, sample, CLEAN, 0) for sample in usable]
+    perturbations: dict[int, tuple[str, int]] = {}
+    severities_of: dict[str, tuple[int, ...]] = {}
+    wrong = wrong_texts(usable)
     for kind in (*kinds, BLIND):
         missing: Counter[str] = Counter()
-        there = _numbers(kind)
-        numbers = there if len(there) == 1 else tuple(s for s in there if s in severities)
+        available = _severities(kind)
+        numbers = (
+            available if len(available) == 1 else tuple(s for s in available if s in severities)
+        )
         if not numbers:
-            reason = f"that --severities leaves out, there being {there[0]} to {there[-1]}"
-            left_out[kind] = {reason: len(kept)}
+            reason = f"that --severities leaves out; it has {available[0]} to {available[-1]}"
+            left_out[kind] = {reason: len(usable)}
             continue
         for severity in numbers:
-            for sample in kept:
-                changed = _under(kind, severity, sample, seed, wrong)
+            for sample in usable:
+                changed = _changed(kind, severity, sample, seed, wrong)
                 if isinstance(changed, str):
                     missing[changed] += severity == numbers[0]
                     continue
                 if kind in PERTURBATIONS:
-                    perturbed[len(samples)] = kind, severity
-                samples.append(_named(changed, sample, kind, severity))
-        asked[kind] = numbers
+                    perturbations[len(samples)] = kind, severity
+                samples.append(_labelled(changed, sample, kind, severity))
+        severities_of[kind] = numbers
         if missing:
             left_out[kind] = dict(missing)
-    if kinds and asked.keys() == {BLIND}:
-        said = ", ".join(f"{kind} {reason}" for kind in kinds for reason in left_out[kind])
-        raise InputError(f"nothing is asked: {said}. Give others.")
-    planned = replace(questions, samples=samples, failures={})
-    return Plan(planned, perturbed, asked, left_out, len(kept))
+    if kinds and severities_of.keys() == {BLIND}:
+        problems = ", ".join(f"{kind} {reason}" for kind in kinds for reason in left_out[kind])
+        raise InputError(f"nothing is asked: {problems}. Choose others.")
+    all_questions = replace(questions, samples=samples, failures={})
+    return PerturbationPlan(all_questions, perturbations, severities_of, left_out, len(usable))
 
 
-def _numbers(kind: str) -> tuple[int, ...]:
-    """The severities, or variants, that there are of a kind."""
+def _severities(kind: str) -> tuple[int, ...]:
+    """All severities of a perturbation, or the numbers of the variants of a rewording."""
     if kind in REWORDINGS:
         return tuple(range(1, REWORDINGS[kind].variants + 1))
     return PERTURBATIONS[kind].severities
 
 
 def _usable(questions: Questions, options_only: bool) -> tuple[list[Sample], Counter[str]]:
-    """The items that can be asked and judged, and why how many of the others cannot."""
-    kept, why_not = [], Counter[str]()
+    """The items that can be asked and judged, and how many others there are for each reason."""
+    usable, reasons = [], Counter[str]()
     for index, sample in enumerate(questions.samples):
         if index in questions.failures:
-            why_not[f"that cannot be used ({questions.failures[index].code})"] += 1
+            reasons[f"that cannot be used ({questions.failures[index].code})"] += 1
         elif sample.ground_truth is None:
-            why_not["without ground_truth"] += 1
+            reasons["without ground_truth"] += 1
         elif options_only and not sample.options and sample.answer_type != "yes_no":
-            why_not["without options, which --mode options needs"] += 1
+            reasons["without options, which --mode options needs"] += 1
         else:
-            kept.append(sample)
-    if not kept:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in why_not.items())
+            usable.append(sample)
+    if not usable:
+        problems = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
         raise InputError(
-            f"{questions.name}: no item can be asked and judged: {reasons}. Correct it."
+            f"{questions.name}: no item can be asked and judged: {problems}. Correct it."
         )
-    if taken := next((key for key in KEYS if any(key in s.metadata for s in kept)), None):
+    if key := next(
+        (key for key in PERTURBATION_KEYS if any(key in s.metadata for s in usable)), None
+    ):
         raise InputError(
-            f"{questions.name}: its items have a key {taken!r}, which this command writes. "
-            "Rename it there, or give the questions as they were before they were perturbed."
+            f"{questions.name}: its items have a key {key!r}, which this command writes. "
+            "Rename it in the file, or use the file of the unperturbed questions."
         )
-    return kept, why_not
+    return usable, reasons
 
 
-def _under(kind: str, severity: int, sample: Sample, seed: int, wrong: WrongTexts) -> Sample | str:
-    """The sample as it is asked under a kind; in words where it cannot, or not with this gold."""
+def _changed(
+    kind: str, severity: int, sample: Sample, seed: int, wrong: WrongTexts
+) -> Sample | str:
+    """The sample as it is asked under a kind, or the reason (a text) why it is left out.
+
+    It is left out if it cannot be changed so, or if its ground truth might become wrong.
+    """
     if kind in REWORDINGS:
-        found = REWORDINGS[kind]
-        return found.make(sample, severity, seed, wrong) or found.left_out
+        rewording = REWORDINGS[kind]
+        return rewording.reword(sample, severity, seed, wrong) or rewording.exclusion
     texts = (sample.question, sample.ground_truth or "", *sample.options.values())
     if kind.startswith("flip") and any(map(names_side, texts)):
         return "that name a side"
@@ -172,19 +196,19 @@ def _under(kind: str, severity: int, sample: Sample, seed: int, wrong: WrongText
     return sample
 
 
-def _named(changed: Sample, original: Sample, kind: str, severity: int) -> Sample:
-    """The sample with an id of its own and KEYS in its metadata."""
-    name = original.id if kind == CLEAN else f"{original.id}@{kind}-{severity}"
-    added = dict(zip(KEYS, (kind, severity, original.id), strict=True))
-    return replace(changed, id=name, metadata={**original.metadata, **added})
+def _labelled(changed: Sample, original: Sample, kind: str, severity: int) -> Sample:
+    """The sample with its own id, and with PERTURBATION_KEYS in its metadata."""
+    item_id = original.id if kind == CLEAN else f"{original.id}@{kind}-{severity}"
+    label = dict(zip(PERTURBATION_KEYS, (kind, severity, original.id), strict=True))
+    return replace(changed, id=item_id, metadata={**original.metadata, **label})
 
 
 def title_of(kind: str) -> str:
-    """What a kind is called where people read."""
-    known = REWORDINGS if kind in REWORDINGS else PERTURBATIONS
-    return known[kind].title
+    """The name of a kind in reports."""
+    definitions = REWORDINGS if kind in REWORDINGS else PERTURBATIONS
+    return definitions[kind].title
 
 
 def is_scale(kind: str) -> bool:
-    """Whether a higher severity is more of the same, and not just another variant."""
+    """Whether a higher severity of the kind is a stronger change, and not only another variant."""
     return kind in PERTURBATIONS and len(PERTURBATIONS[kind].values) > 1

@@ -1,4 +1,4 @@
-"""Items to a file of any format that is read: JSON, JSONL, CSV, Parquet, a data set on disk."""
+"""Writes items to a file: JSON, JSONL, CSV, Parquet, or a data set on disk (a folder)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.disk import write_dataset
-from medr1.data.readers import STARTS_FORMULA
+from medr1.data.readers import FORMULA_START
 from medr1.errors import InputError
 from medr1.files import TEMPORARY, remove, set_aside, to_json, write_atomic
 
@@ -19,32 +19,41 @@ if TYPE_CHECKING:
     import pyarrow
 
 Rows = Sequence[Mapping[str, Any]]
+"""Items as they are written: field name -> value."""
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", "")
-"""By the ending of what is written; none is a data set on disk."""
+"""The file extension of each format; a path without one is a data set on disk."""
 
 
 def require_format(output: Path) -> None:
-    """InputError for an output whose ending says no format."""
+    """Raise an InputError if the extension of the output is not one of FORMATS."""
     if output.suffix.lower() not in FORMATS:
         raise InputError(
-            f"{output}: the ending {output.suffix!r} is not known. Use {', '.join(FORMATS[:-1])}, "
-            "or none for a data set on disk."
+            f"{output}: the extension {output.suffix!r} is not known. Use "
+            f"{', '.join(FORMATS[:-1])}, or none for a data set on disk."
         )
 
 
 def is_table(output: Path) -> bool:
-    """Whether the format has columns, and so no objects within an item."""
+    """Whether the output's format has columns, and so no objects within an item."""
     return output.suffix.lower() in (".csv", ".parquet", "")
 
 
 def is_csv(output: Path) -> bool:
-    """Whether everything in the format is text."""
+    """Whether the output is a CSV file, in which all values are texts."""
     return output.suffix.lower() == ".csv"
 
 
-def make_way(output: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists, or with overwrite keep it as .bak."""
+def prepare_output(output: Path, *, overwrite: bool) -> None:
+    """Make sure that an output can be written: no file or folder may have its name.
+
+    Args:
+        output: The file or folder to write.
+        overwrite: Whether a file or folder that exists is renamed to .bak.
+
+    Raises:
+        InputError: If the extension is no format, or the output exists and is not overwritten.
+    """
     require_format(output)
     if not os.path.lexists(output):
         return
@@ -56,12 +65,21 @@ def make_way(output: Path, *, overwrite: bool) -> None:
 
 
 def write_rows(rows: Rows, output: Path) -> None:
-    """Write the items in the format that the name's ending says, whole or not at all."""
+    """Write items in the format of the output's extension, completely or not at all.
+
+    Args:
+        rows: The items.
+        output: The file to write, or the folder for a data set on disk.
+
+    Raises:
+        InputError: If a table cannot hold the values of a column.
+        OutputError: If the output cannot be written.
+    """
     _WRITERS[output.suffix.lower()](rows, output)
 
 
-def unfinished(output: Path) -> Path:
-    """The name under which an output is written before it is found to be right."""
+def unfinished_path(output: Path) -> Path:
+    """The path at which an output is written first, until it is checked."""
     return output.with_name(f".{output.stem}{TEMPORARY}{output.suffix}")
 
 
@@ -84,23 +102,26 @@ def _write_csv(rows: Rows, output: Path) -> None:
 
 
 def cell_text(value: Any) -> str:
-    """The value as a cell of text that no spreadsheet runs; `readers.unguarded` undoes that."""
+    """A value as the text of a cell, with a ' before it if a spreadsheet might run it as a formula.
+
+    `readers.unescape_cell` removes the ' again.
+    """
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "'" + text if STARTS_FORMULA.match(text) else text
+    return "'" + text if FORMULA_START.match(text) else text
 
 
 def _write_parquet(rows: Rows, output: Path) -> None:
     import pyarrow.parquet
 
-    out = io.BytesIO()
+    content = io.BytesIO()
     table = _table(rows, output)
     try:
-        pyarrow.parquet.write_table(table, out)
+        pyarrow.parquet.write_table(table, content)
     except (pyarrow.ArrowException, ValueError) as error:
         raise _no_table(output, " ".join(str(error).split())[:150]) from None
-    write_atomic(output, out.getvalue())
+    write_atomic(output, content.getvalue())
 
 
 def _write_folder(rows: Rows, output: Path) -> None:
@@ -110,6 +131,7 @@ def _write_folder(rows: Rows, output: Path) -> None:
 
 
 def _table(rows: Rows, output: Path) -> pyarrow.Table:
+    """The items as an Arrow table."""
     import pyarrow
 
     arrays = {}
@@ -121,12 +143,12 @@ def _table(rows: Rows, output: Path) -> pyarrow.Table:
     return pyarrow.table(arrays)
 
 
-def _no_table(output: Path, why: str) -> InputError:
-    return InputError(f"{output}: a column has one type, and {why}. Use .jsonl instead.")
+def _no_table(output: Path, reason: str) -> InputError:
+    return InputError(f"{output}: a column has one type, and {reason}. Use .jsonl instead.")
 
 
 def _columns(rows: Rows) -> list[str]:
-    """The keys of all rows, in the order in which they first come."""
+    """The keys of all items, in the order of their first use."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.burned_in import reason_in_notes, warning
-from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
+from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
 from medr1.errors import ItemError
 from medr1.report.sanitize import one_line
 
@@ -140,7 +140,7 @@ def _outside_words(name: str, outside: Sequence[str]) -> str:
     if not os.path.isabs(name):
         return OUTSIDE
     absolute = [path for path in outside if os.path.isabs(path)]
-    folder = one_line(folder_to_name(name, absolute), 300)
+    folder = one_line(suggested_image_root(name, absolute), 300)
     return f"{OUTSIDE}: --image-root {shlex.quote(folder)} shows it"
 
 

@@ -360,7 +360,7 @@ def test_the_same_command_again_and_another_one(sources, tmp_path):
     before = tree(out)
     assert "complete already" in prepared(sources["zip"], out, "--size", "16").stderr
     said = prepared(sources["zip"], out, "--size", "17", code=2).stderr
-    assert "another preparation (options differ)" in said
+    assert "(options differ)" in said
     assert tree(out) == before
     prepared(sources["zip"], out, "--size", "17", "--overwrite")
     assert tree(tmp_path / "out.bak") == before
@@ -391,9 +391,9 @@ def test_an_image_changed_between_is_found(sources, tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_kept", killed)
+        patch.setattr(prepare, "_with_images", killed)
         with pytest.raises(KeyboardInterrupt):
-            prepare.prepare(prepare.Preparation(sources["zip"], size=16), out)
+            prepare.prepare(prepare.PreparationOptions(sources["zip"], size=16), out)
     (out / "Images/Brain/j.png").write_bytes(b"x")
     assert (
         "has changed since it was written"
@@ -411,7 +411,7 @@ def test_an_image_changed_between_is_found(sources, tmp_path, monkeypatch):
         ("bad.zip", "PK nothing", "bad.zip cannot be read as an archive"),
         ("bad.tar", "x" * 2000, "bad.tar cannot be read as an archive"),
         ("one.json", '[{"image": "a.png", "question": "q"}]', "item 1: has no ground_truth"),
-        ("one.txt", "x", "the ending '.txt' is not known"),
+        ("one.txt", "x", "the extension '.txt' is not known"),
         ("two.json", '[{"image": "a.png", "question": "q", "ground_truth": "Yes"}]', "split"),
     ],
 )
@@ -432,7 +432,7 @@ def test_a_faulty_file_of_records_is_named_with_its_line(sources, tmp_path):
     said = prepared(sources["zip"], tmp_path / "out", "--modality", "Dermoscopy", code=2).stderr
     assert "there are CT(Computed Tomography), MR" in said
     said = prepared(sources["zip"], tmp_path / "out", "--group-by", "patient", code=2).stderr
-    assert "48 of 48 items name no patient" in said
+    assert "48 of 48 items" in said and "--map patient=KEY" in said
 
 
 def test_the_restricted_records_are_read_when_asked_for(sources, tmp_path):

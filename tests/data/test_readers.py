@@ -1,4 +1,4 @@
-"""The readers: every format and spelling to the same samples, and each fault to its own words."""
+"""The readers: each format and set of field names gives the same samples, each fault a message."""
 
 import csv
 import datetime
@@ -13,7 +13,7 @@ import pytest
 from measured import at_most
 
 from medr1.data import readers
-from medr1.data.items import MAX_QUESTION, gold_letter
+from medr1.data.items import MAX_QUESTION, ground_truth_letter
 from medr1.data.readers import Questions, read_questions, sample_from_question, split_file
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError, ItemError
@@ -83,7 +83,7 @@ def failure_of(read, **item: Any) -> str | None:
     return questions.failures[1].code
 
 
-# --- spellings --------------------------------------------------------------------------------
+# --- field names ------------------------------------------------------------------------------
 
 
 def test_guide(read):
@@ -142,7 +142,7 @@ def test_question_type_of_the_guide_is_the_answer_type(read, spelled):
     ("gold", "kind"),
     [("Yes", "yes_no"), ("NO.", "yes_no"), (3, "count"), ("left lung", "open"), (None, "open")],
 )
-def test_an_answer_class_leaves_the_answer_type_to_the_gold(read, spelled, gold, kind):
+def test_an_answer_class_leaves_the_answer_type_to_the_ground_truth(read, spelled, gold, kind):
     """VQA-RAD's and SLAKE's words; " open " only beside a closed item, as medr1 has an own open."""
     item = {**GUIDE, "ground_truth": gold, "answer_type": spelled, "metadata": {"site": 1}}
     sample = read([item, {**GUIDE, "answer_type": "closed"}]).samples[0]
@@ -227,23 +227,23 @@ def test_results_can_be_asked_again(read):
         ("C", "C"),
     ],
 )
-def test_gold_letter(gold, letter):
+def test_ground_truth_letter(gold, letter):
     options = {"A": "C", "B": "MRI", "C": "D."}
-    assert gold_letter(gold, options, text_first=False) == letter
+    assert ground_truth_letter(gold, options, text_first=False) == letter
 
 
-def test_gold_text_comes_first_in_raw_records():
+def test_the_text_of_an_option_comes_first_in_raw_records():
     options = {"A": "C", "B": "MRI", "C": "mri"}
-    assert gold_letter("C", options, text_first=True) == "A"
-    assert gold_letter("mri", options, text_first=True) == "C"
-    assert gold_letter("Mri", options, text_first=True) == "B"
+    assert ground_truth_letter("C", options, text_first=True) == "A"
+    assert ground_truth_letter("mri", options, text_first=True) == "C"
+    assert ground_truth_letter("Mri", options, text_first=True) == "B"
 
 
 @pytest.mark.parametrize(
     ("gold", "kind", "read_as"),
     [(3, "count", "3"), (3.0, "count", "3"), ("no", "yes_no", "no"), ("liver", "open", "liver")],
 )
-def test_gold_without_options(read, gold, kind, read_as):
+def test_ground_truth_without_options(read, gold, kind, read_as):
     (sample,) = read([{**GUIDE, "ground_truth": gold}]).samples
     assert (sample.ground_truth, sample.answer_type) == (read_as, kind)
 
@@ -316,7 +316,7 @@ def test_items_that_are_no_objects(read, item):
     assert questions.samples[1].id
 
 
-def test_raw_gold_that_is_no_option(read):
+def test_raw_ground_truth_that_is_no_option(read):
     assert failure_of(read, **{**RAW, "gt_answer": "SPECT"}) == "bad_ground_truth"
 
 
@@ -449,11 +449,11 @@ def test_pandas_index_columns_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG", {"bytes": b"\x89PNG", "path": "a.png"}])
-def test_pictures_inside_a_table_are_named_as_a_limit(tmp_path, content):
+def test_images_inside_a_table_are_refused(tmp_path, content):
     write_parquet(tmp_path / "q.parquet", [{**GUIDE, "image": content}])
     save_to_disk(tmp_path / "disk", [{**GUIDE, "image": content}])
     for name in ("q.parquet", "disk"):
-        with pytest.raises(InputError, match="holds pictures"):
+        with pytest.raises(InputError, match="image data"):
             read_questions(tmp_path / name)
 
 
@@ -462,12 +462,12 @@ def test_pictures_inside_a_table_are_named_as_a_limit(tmp_path, content):
     [
         ("id,question\n1,What?\n", "no column is called image"),
         ("image;question\na.png;What?\n", "no column is called question"),
-        ("image,question,question\na.png,What?,Who?\n", "stands twice"),
+        ("image,question,question\na.png,What?,Who?\n", "'question'"),
         ("image,question\na.png,Is it, or not?\n", "line 2: 3 cells for 2 columns"),
         ('image,question\na.png,"What?\n', "line 2: unexpected end of data"),
         ('image,question\na.png,"What" is?\n', "line 2"),
         ("image,question\na.png," + "x" * 200_000, "line 2: field larger"),
-        ("image,question\n", "holds no questions"),
+        ("image,question\n", "has no questions"),
         ("\n\n", "no column"),
     ],
 )
@@ -496,7 +496,7 @@ def test_only_some_types_of_answer(tmp_path):
     closed = questions.only(["multiple_choice"])
     assert [sample.images for sample in closed.samples] == [("c.png",), ("d.png",)]
     assert list(closed.failures) == [1] and closed.failures[1] == questions.failures[3]
-    with pytest.raises(InputError, match=r"q\.json holds no items of the answer types yes_no"):
+    with pytest.raises(InputError, match=r"q\.json has no items .* yes_no"):
         questions.only(["yes_no"])
 
 
@@ -505,7 +505,7 @@ def test_only_some_types_of_answer(tmp_path):
     [
         ("", "is empty"),
         (" \n", "line 2, column 1"),
-        ("[]", "holds no questions"),
+        ("[]", "has no questions"),
         ("{}", "neither a list"),
         ('{"questions": {}}', "neither a list"),
         ('{"questions": null}', "neither a list"),
@@ -540,7 +540,7 @@ def test_json_faults(refused, document, said):
         ('{"a": 1, "a": 2}', "line 1, column 10"),
         (b'{"question": "x"}\n{"question": "caf\xe9"}', "line 2: not UTF-8"),
         ('{"question": "x"}\n{"question": "' + "x" * 2**20, "line 2: longer than 1 MB"),
-        ("\n\n", "holds no questions"),
+        ("\n\n", "has no questions"),
     ],
 )
 def test_jsonl_faults(refused, document, said):
@@ -586,7 +586,7 @@ def test_split_file(tmp_path):
     assert split_file(tmp_path / "test.json", "train") == tmp_path / "test.json"
     assert split_file("none.json", "train") == Path("none.json")
     (tmp_path / "test.json").unlink()
-    with pytest.raises(InputError, match=r"holds no test\.json"):
+    with pytest.raises(InputError, match=r"has no test\.json"):
         split_file(tmp_path, "test")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medr1.data.images import load_image
 from medr1.data.readers import read_questions
-from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
+from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
 from medr1.errors import ItemError
 
 
@@ -93,7 +93,7 @@ def test_no_more_than_the_first_bytes_are_read_of_what_is_no_image(tmp_path):
     assert read_so_far() - before - counting <= 132
 
 
-def test_the_folder_to_name_is_shared_but_never_nearly_the_whole_disk():
-    assert folder_to_name("/data/set/a/1.png", ["/data/set/b/2.png"]) == "/data/set"
-    assert folder_to_name("/data/set/a/1.png", ["/etc/passwd"]) == "/data/set/a"
-    assert folder_to_name("/data/set/a/../1.png", []) == "/data/set"
+def test_the_suggested_image_root_is_shared_but_never_nearly_the_whole_disk():
+    assert suggested_image_root("/data/set/a/1.png", ["/data/set/b/2.png"]) == "/data/set"
+    assert suggested_image_root("/data/set/a/1.png", ["/etc/passwd"]) == "/data/set/a"
+    assert suggested_image_root("/data/set/a/../1.png", []) == "/data/set"

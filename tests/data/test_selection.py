@@ -37,28 +37,35 @@ RUN = [
 
 def test_pass_rates_are_of_the_sampled_completions():
     chosen = select_by_pass_rate(SAMPLES, [RUN], min_pass=0.1, max_pass=0.9)
-    assert chosen.rates == [1.0, 0.0, 0.5, pytest.approx(1 / 3), None, None]
-    assert [SAMPLES[index].id for index in chosen.kept] == ["half", "third"]
+    assert chosen.pass_rates == [1.0, 0.0, 0.5, pytest.approx(1 / 3), None, None]
+    assert [SAMPLES[index].id for index in chosen.selected] == ["half", "third"]
     assert (chosen.too_easy, chosen.too_hard, chosen.unknown) == (1, 1, 2)
 
 
 def test_bounds_are_kept_and_equal_rates_stay_in_order():
     chosen = select_by_pass_rate(SAMPLES, [RUN], min_pass=0, max_pass=1)
-    assert chosen.kept == [0, 2, 3, 1] and not chosen.too_easy and not chosen.too_hard
+    assert chosen.selected == [0, 2, 3, 1] and not chosen.too_easy and not chosen.too_hard
     same = [Prediction(one, model_output=RIGHT) for one in reversed(SAMPLES)]
-    assert select_by_pass_rate(SAMPLES, [same], min_pass=1, max_pass=1).kept == [0, 1, 2, 3, 4, 5]
+    assert select_by_pass_rate(SAMPLES, [same], min_pass=1, max_pass=1).selected == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_several_runs_without_samples_are_several_completions():
     runs = [[Prediction(sample("half"), model_output=text)] for text in (RIGHT, WRONG, WRONG)]
     chosen = select_by_pass_rate(SAMPLES, runs, min_pass=0.1, max_pass=0.9)
-    assert chosen.rates[2] == pytest.approx(1 / 3) and chosen.unknown == 5
+    assert chosen.pass_rates[2] == pytest.approx(1 / 3) and chosen.unknown == 5
 
 
 def test_an_answer_is_judged_by_the_options_as_they_were_asked():
     asked = Sample("half", ("half.png",), "What is half?", {"A": "MRI", "B": "CT"}, "A")
     run = [Prediction(asked, model_output="<answer> A </answer>")]
-    assert select_by_pass_rate([sample("half")], [run], min_pass=0, max_pass=1).rates == [1.0]
+    assert select_by_pass_rate([sample("half")], [run], min_pass=0, max_pass=1).pass_rates == [1.0]
 
 
 def think(reasoning, letter):

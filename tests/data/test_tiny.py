@@ -119,7 +119,7 @@ def test_one_image_is_one_region_of_one_source(items):
         assert all(low < high for low, high in item["region"])
 
 
-def test_no_picture_occurs_twice(items):
+def test_no_image_occurs_twice(items):
     digests = [hashlib.sha256(path.read_bytes()).digest() for path in (FOLDER / "images").iterdir()]
     assert len(digests) == len(set(digests))
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):

@@ -10,7 +10,16 @@ from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.readers import Questions, read_questions
 from medr1.data.rewordings import REWORDINGS, TEMPLATES, wrong_texts
 from medr1.data.tiny import tiny_vqa_folder
-from medr1.data.variants import BLIND, DEFAULT, KEYS, KINDS, chosen_kinds, is_scale, plan, title_of
+from medr1.data.variants import (
+    BLIND,
+    DEFAULT_KINDS,
+    KINDS,
+    PERTURBATION_KEYS,
+    chosen_kinds,
+    is_scale,
+    plan_perturbations,
+    title_of,
+)
 from medr1.errors import InputError
 from medr1.records import Failure, Sample
 
@@ -24,7 +33,7 @@ def sample(name, question="What is shown?", options=("Heart", "Lung"), gold="A",
 
 def planned(samples, kinds, severities=(1, 3, 5), failures=None, **more):
     questions = Questions(samples, failures or {}, Path(), "0", "q.json")
-    return plan(questions, kinds, severities, **more)
+    return plan_perturbations(questions, kinds, severities, **more)
 
 
 def under(found, kind):
@@ -37,11 +46,11 @@ def test_every_item_is_asked_clean_at_each_severity_and_blind():
     ids = [s.id for s in found.questions.samples]
     assert ids[:2] == ["a", "b"] and len(set(ids)) == len(ids) == 2 * (1 + 2 + 1 + 1)
     for index, one in enumerate(found.questions.samples):
-        kind, severity, original = (one.metadata[key] for key in KEYS)
+        kind, severity, original = (one.metadata[key] for key in PERTURBATION_KEYS)
         assert original in ("a", "b") and one.images == (f"{original}.png",)
         shown = None if kind == "none" else (kind, severity)
-        assert found.perturbed.get(index) == shown
-    assert (found.n, found.left_out) == (2, {})
+        assert found.perturbations.get(index) == shown
+    assert (found.num_clean, found.left_out) == (2, {})
 
 
 @pytest.mark.parametrize(
@@ -74,9 +83,7 @@ def test_what_may_change_the_right_answer_is_left_out_and_counted(
 def test_severities_that_a_kind_does_not_have_leave_it_out_and_are_said():
     found = planned([sample("a"), sample("b")], ("letter_names", "jpeg"), (5,))
     assert found.severities == {"jpeg": (5,), "blank": (1,)}
-    assert found.left_out == {
-        "letter_names": {"that --severities leaves out, there being 1 to 4": 2}
-    }
+    assert found.left_out == {"letter_names": {"that --severities leaves out; it has 1 to 4": 2}}
     with pytest.raises(InputError, match="nothing is asked: letter_names that --severities"):
         planned([sample("a")], ("letter_names",), (5,))
 
@@ -96,26 +103,26 @@ def test_items_that_cannot_be_judged_are_not_asked():
         planned([sample("a", metadata={"perturbation_of": "x"})], ())
 
 
-def test_options_in_another_order_keep_their_gold():
+def test_options_in_another_order_keep_their_ground_truth():
     real = read_questions(tiny_vqa_folder() / "test.json").samples
     for one in [s for s in real if s.options][:60]:
         seen = set()
         for variant in range(1, 6):
-            turned = REWORDINGS["option_order"].make(one, variant, 0, {})
+            turned = REWORDINGS["option_order"].reword(one, variant, 0, {})
             assert list(turned.options) == list(one.options)
             assert sorted(turned.options.values()) == sorted(one.options.values())
             assert list(turned.options.values()) != list(one.options.values())
             assert turned.options[turned.ground_truth] == one.options[one.ground_truth]
-            assert turned == REWORDINGS["option_order"].make(one, variant, 0, {})
+            assert turned == REWORDINGS["option_order"].reword(one, variant, 0, {})
             seen.add(tuple(turned.options.values()))
         assert len(seen) > 1 or len(one.options) == 2
 
 
-def test_options_under_later_letters_keep_their_order_and_gold():
+def test_options_under_later_letters_keep_their_order_and_ground_truth():
     real = read_questions(tiny_vqa_folder() / "test.json").samples
     for one in [s for s in real if s.options][:60]:
         for variant in range(1, 5):
-            moved = REWORDINGS["letter_names"].make(one, variant, 0, {})
+            moved = REWORDINGS["letter_names"].reword(one, variant, 0, {})
             assert list(moved.options.values()) == list(one.options.values())
             assert "".join(moved.options) == "ABCDEFGH"[variant : variant + len(one.options)]
             assert moved.options[moved.ground_truth] == one.options[one.ground_truth]
@@ -130,7 +137,7 @@ def test_options_under_later_letters_keep_their_order_and_gold():
             )
             assert not outside.correct  # the letter it had before is not one of them
     five = sample("a", options=tuple("vwxyz"), gold="A")
-    assert REWORDINGS["letter_names"].make(five, 1, 0, {}) is None
+    assert REWORDINGS["letter_names"].reword(five, 1, 0, {}) is None
     found = planned([five, sample("b")], ("letter_names",))
     assert found.left_out["letter_names"] == {"without options, or with more than four": 1}
 
@@ -138,7 +145,7 @@ def test_options_under_later_letters_keep_their_order_and_gold():
 def test_a_paraphrase_keeps_the_questions_own_words():
     assert len(set(TEMPLATES)) == REWORDINGS["paraphrase"].variants == 5
     for variant in range(1, 6):
-        made = REWORDINGS["paraphrase"].make(sample("a"), variant, 0, {})
+        made = REWORDINGS["paraphrase"].reword(sample("a"), variant, 0, {})
         assert "What is shown?" in made.question and made.question != "What is shown?"
         assert (made.options, made.ground_truth) == (sample("a").options, "A")
 
@@ -153,13 +160,13 @@ def test_an_added_option_is_known_to_be_wrong():
     wrong = wrong_texts(items)
     added = set()
     for seed in range(20):
-        made = REWORDINGS["distractor"].make(items[0], 1, seed, wrong)
+        made = REWORDINGS["distractor"].reword(items[0], 1, seed, wrong)
         assert list(made.options)[:2] == ["A", "B"] and made.ground_truth == "A"
         added.add(made.options["C"])
     assert added == {"Skin", "Liver"}
-    assert REWORDINGS["distractor"].make(items[2], 1, 0, wrong) is None
+    assert REWORDINGS["distractor"].reword(items[2], 1, 0, wrong) is None
     eight = sample("e", options=("Heart", *"bcdefgh"))
-    assert REWORDINGS["distractor"].make(eight, 1, 0, wrong) is None
+    assert REWORDINGS["distractor"].reword(eight, 1, 0, wrong) is None
 
 
 def test_kinds_are_named_whole_or_in_part():
@@ -174,6 +181,6 @@ def test_kinds_are_named_whole_or_in_part():
         chosen_kinds(["gausian_blur"])
     with pytest.raises(InputError, match="There are: gaussian_blur"):
         chosen_kinds(["x"])
-    assert set(DEFAULT) <= set(KINDS) and all(map(title_of, KINDS))
+    assert set(DEFAULT_KINDS) <= set(KINDS) and all(map(title_of, KINDS))
     assert not {*PERTURBATIONS} & {*REWORDINGS}
     assert not any(is_scale(kind) for kind in ("blank", "flip_vertical", "option_order"))

@@ -24,7 +24,7 @@ from medr1.data.audit.shortcuts import BlindPanel, is_above_chance, shortcuts
 from medr1.data.audit.wordings import wordings
 from medr1.data.burned_in import burned_in_reason, warning
 from medr1.data.readers import Questions, read_questions
-from medr1.data.roots import ImageRoot, folder_to_name, resolve_image
+from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
 from medr1.errors import InputError, ItemError
 from medr1.records import AUDIT_SCHEMA
 
@@ -219,7 +219,7 @@ def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
         notes.append(f"no images found below {root}; image checks were not done.")
     for file in (test, *trains):
         if outside := _outside(file):
-            folder = folder_to_name(outside[0], outside)
+            folder = suggested_image_root(outside[0], outside)
             notes.append(
                 f"{len(outside)} images of {file.path} lie outside {file.questions.image_root} and "
                 f"were not opened. To check them, give --image-root {shlex.quote(folder)}."

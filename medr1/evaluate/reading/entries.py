@@ -17,7 +17,13 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from medr1.data.items import GOLD_KEYS, IMAGE_KEYS, QUESTION_KEYS, answer_class_of, read_item
+from medr1.data.items import (
+    GROUND_TRUTH_KEYS,
+    IMAGE_KEYS,
+    QUESTION_KEYS,
+    answer_class_of,
+    read_item,
+)
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES, LETTERS, Failure, Prediction, prediction_from_dict
 
@@ -33,7 +39,7 @@ OUTPUT_KEYS = (
 """Keys under which a model's output is found without --map; the first is medr1's own."""
 FIELD_ALIASES: dict[str, tuple[str, ...]] = {
     "prediction": OUTPUT_KEYS,
-    "ground_truth": GOLD_KEYS,
+    "ground_truth": GROUND_TRUTH_KEYS,
     "question": QUESTION_KEYS,
     "image": IMAGE_KEYS,
     "id": ("id", "question_id"),
@@ -177,8 +183,8 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
     if prediction.sample.ground_truth is None:
         raise InputError(
             f"{where}: has no ground truth, so its answer cannot be judged. "
-            f"Add the key 'ground_truth' (or {' or '.join(GOLD_KEYS[1:])}), name its key with "
-            "--map ground_truth=KEY, or give the questions with --data."
+            f"Add the key 'ground_truth' (or {' or '.join(GROUND_TRUTH_KEYS[1:])}), name its key "
+            "with --map ground_truth=KEY, or give the questions with --data."
         )
 
 
@@ -193,8 +199,8 @@ def _flattened(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     if type(nested) is not dict:
         return entry
     rest = {key: value for key, value in entry.items() if key != "question"}
-    if any(rest.get(key) is not None for key in GOLD_KEYS):
-        nested = {key: value for key, value in nested.items() if key not in GOLD_KEYS}
+    if any(rest.get(key) is not None for key in GROUND_TRUTH_KEYS):
+        nested = {key: value for key, value in nested.items() if key not in GROUND_TRUTH_KEYS}
     return rest | nested
 
 
@@ -294,11 +300,13 @@ def _read_foreign(entry: Mapping[str, Any], where: str, complete: bool) -> Predi
     confidence = _parse_confidence(entry)
     item = {k: v for k, v in entry.items() if k not in _PREDICTION_KEYS and k not in confidence}
     # several spellings of the ground truth can stand side by side: the first is read
-    ground_truth_keys = [key for key in GOLD_KEYS if item.get(key) is not None]
+    ground_truth_keys = [key for key in GROUND_TRUTH_KEYS if item.get(key) is not None]
     for key in ground_truth_keys[1:]:
         del item[key]
     needs = ("question",) if complete and not failed else ()
-    sample, failure = read_item(item, where, needs=needs, hashed=complete, open_is_class=True)
+    sample, failure = read_item(
+        item, where, required=needs, with_hash_id=complete, open_is_class=True
+    )
     if failure is not None:
         raise InputError(failure.message)
     return Prediction(

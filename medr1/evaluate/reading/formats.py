@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medr1.data.tables import faults_of_tables
+from medr1.data.tables import table_errors
 from medr1.errors import InputError
 from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import read_entry, require_ground_truth, table_names
@@ -251,7 +251,7 @@ def _batches(source: Source) -> Iterator[Chunk]:
                 row += batch.num_rows
         except InputError:
             raise
-        except faults_of_tables() as error:
+        except table_errors() as error:
             reason = " ".join(str(error).split())[:150]
             raise InputError(
                 f"{source.path} cannot be read as Parquet ({reason}). Save it again."

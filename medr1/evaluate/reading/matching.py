@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.answers.equality import same_text
-from medr1.data.items import gold_letter
+from medr1.data.items import ground_truth_letter
 from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.evaluate.pairing import image_names
@@ -143,12 +143,14 @@ class Lookup:
         expected = data.ground_truth
         if own.options:
             text = data.options.get(expected, expected)
-            expected = gold_letter(text, options, text_first=True) or text
+            expected = ground_truth_letter(text, options, text_first=True) or text
         if own.ground_truth is None:
             stated = expected
         elif options and not own.options:
             # the item has a letter or a text, and only the data set has the options
-            stated = gold_letter(own.ground_truth, options, text_first=False) or own.ground_truth
+            stated = (
+                ground_truth_letter(own.ground_truth, options, text_first=False) or own.ground_truth
+            )
         else:
             stated = own.ground_truth
         same = stated == expected if options else same_text(stated, expected)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from medr1 import answers
 from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.rewordings import REWORDINGS
-from medr1.data.variants import BLIND, CLEAN, KEYS, is_scale, title_of
+from medr1.data.variants import BLIND, CLEAN, PERTURBATION_KEYS, is_scale, title_of
 from medr1.errors import InputError
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
@@ -110,7 +110,7 @@ def robustness(
     left_out: Mapping[str, Mapping[str, int]] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The document robustness.json of a run over the questions of `data.variants.plan`.
+    """The document robustness.json of a run that `data.variants` planned.
 
     Args:
         predictions: The answers to all questions of the plan, clean and perturbed.
@@ -156,13 +156,13 @@ def _read_run(predictions: Sequence[Prediction], settings: Settings) -> _Run:
     """Judge the predictions and find the clean item of each by its metadata."""
     metadata = [prediction.sample.metadata for prediction in predictions]
     for prediction, item_metadata in zip(predictions, metadata, strict=True):
-        if not all(key in item_metadata for key in KEYS):
+        if not all(key in item_metadata for key in PERTURBATION_KEYS):
             raise InputError(
                 f"item {prediction.sample.id} does not say how it was perturbed. "
                 "Make the results with medr1 robustness."
             )
     kinds, severities, originals = (
-        [item_metadata[key] for item_metadata in metadata] for key in KEYS
+        [item_metadata[key] for item_metadata in metadata] for key in PERTURBATION_KEYS
     )
     rows = {name: i for i, name in enumerate(originals) if kinds[i] == CLEAN}
     if missing := next((name for name in originals if name not in rows), None):
@@ -204,7 +204,7 @@ def _perturbation(run: _Run, kind: str, left_out: Mapping[str, int]) -> dict[str
         "title": title_of(kind),
         "is_scale": is_scale(kind),
         "parameter": perturbation.parameter if perturbation else None,
-        "source": perturbation.source if perturbation else REWORDINGS[kind].keeps,
+        "source": perturbation.source if perturbation else REWORDINGS[kind].why_valid,
         "left_out": dict(left_out),
         "cells": cells,
         "consistency": _consistency(run, kind) if not is_scale(kind) and len(cells) > 1 else None,
