@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from medr1.answers import has_format, in_format, rationale_of
+from medr1.answers import format_completion, has_format, reasoning_of
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
@@ -137,7 +137,7 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
             "or train with --prompt nothink.",
         )
     found = [
-        in_format(
+        format_completion(
             form,
             plain_text(gold_text(sample, loaded.info.answer_style), tokens),
             plain_text(rationale or "", tokens),
@@ -157,7 +157,7 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
 def _rationale(sample: Sample) -> str | None:
     """The rationale that an item brought, None without one."""
     texts = (sample.metadata.get(key) for key in RATIONALE_KEYS)
-    found = (rationale_of(text) for text in texts if isinstance(text, str))
+    found = (reasoning_of(text) for text in texts if isinstance(text, str))
     return next((rationale for rationale in found if rationale), None)
 
 
