@@ -83,7 +83,7 @@ class _Clause:
     words: list[str] = field(default_factory=list)
     """Content words in the singular."""
     sides: list[str] = field(default_factory=list)
-    """"left", "right" and "both", as written."""
+    """"left", "right" and "both", in the order of the text."""
     cues: list[str] = field(default_factory=list)
     """Marks of negation (_NEGATION_MARKS)."""
     keeps_order: bool = False

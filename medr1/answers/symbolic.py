@@ -226,6 +226,7 @@ class _Worker:
         )
 
     def _running_process(self) -> subprocess.Popen[str]:
+        """The process; a new one if there is none or it has ended."""
         if self._process and self._process.poll() is None:
             return self._process
         # A session of its own: a signal that stops the run (Ctrl-C) does not end a comparison.
@@ -290,12 +291,14 @@ def verify(first: str, second: str, limit: int = COMPLETION_LIMIT) -> bool | Non
 
 
 def _as_formula(text: str) -> str:
+    """The text in the form that math-verify reads as one formula."""
     if _TRIGONOMETRIC.search(text):  # math-verify reads sin 30° as the sine of 30
         text = _ANGLE.sub(r"{(\1\\pi/180)}", text)
     return text if "$" in text or "\\" not in text else f"${text}$"
 
 
 def _words(text: str) -> set[str]:
+    """The words outside of LaTeX commands, such as units."""
     return set(re.findall(r"[a-z]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text).lower()))
 
 
