@@ -105,7 +105,7 @@ def answers(folder: Path) -> Callable[..., None]:
         for function in (read.parse_problem, read.parse_solution, read.parse_number, read.claims):
             function(output)
         read.authors_reward(output, gold)
-        read.difference(output, gold)
+        read.claim_differences(output, gold)
         score_completion(output, gold, question, "nothink")
 
     return run

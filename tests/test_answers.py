@@ -25,14 +25,14 @@ from medr1.answers import (
     authors_format,
     authors_reward,
     extract,
+    format_completion,
     format_of,
     has_format,
-    in_format,
     judge,
     parse_number,
     parse_problem,
     parse_solution,
-    rationale_of,
+    reasoning_of,
     symbolic,
 )
 from medr1.errors import InputError
@@ -741,7 +741,7 @@ def test_a_prompt_asks_for_the_tags_that_it_names_in_their_order() -> None:
     for name, text in PROMPTS.items():
         shown = "think-after" if name == "think-after" else name.rpartition("-")[2]
         assert format_of(text) == {"zeroshot": "bare"}.get(shown, shown)
-    with pytest.raises(InputError, match="names <think> and not <answer>"):
+    with pytest.raises(InputError, match="<think> but not <answer>"):
         format_of("{problem} Reason in <think> </think>, then answer.")
     with pytest.raises(InputError, match="asks for no format"):
         has_format("C", "bare")
@@ -749,7 +749,7 @@ def test_a_prompt_asks_for_the_tags_that_it_names_in_their_order() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_is_written_in_a_format_has_it_and_is_read_back(form: str) -> None:
-    output = in_format(form, "C", "It is bright.")
+    output = format_completion(form, "C", "It is bright.")
     assert (
         output
         == {
@@ -780,7 +780,7 @@ def test_what_is_written_in_a_format_has_it_and_is_read_back(form: str) -> None:
     ],
 )
 def test_the_rationale_in_a_text(text: str, rationale: str | None) -> None:
-    assert rationale_of(text) == rationale
+    assert reasoning_of(text) == rationale
 
 
 # Hostile input
@@ -927,7 +927,7 @@ def test_costly_formulas_are_not_attempted(
 ) -> None:
     monkeypatch.setattr(symbolic, "_WORKER", symbolic._Worker())
     for output in (answer, f"<answer> {answer} </answer>"):
-        assert not symbolic.is_cheap(output, symbolic.OUTPUT_LIMIT)
+        assert not symbolic.is_cheap(output, symbolic.COMPLETION_LIMIT)
         assert not is_right(output, gold, {})
         assert not authors_reward(output, gold)
     assert symbolic._WORKER._process is None  # nothing was attempted

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from measured import at_most
 
-from medr1.answers import claims, difference, judge
-from medr1.answers.findings import DIFFERENCES, LONGEST
+from medr1.answers import claim_differences, claims, judge
+from medr1.answers.findings import DIFFERENCES, MAX_CHARACTERS
 
 CASES = [
     tuple(part.strip() for part in line.split("|")[:3])
@@ -38,7 +38,7 @@ def is_right(answer: str, gold: str, protocol: str = "default") -> bool:
 def test_the_verdict_is_the_labelled_one(answer: str, gold: str, label: str) -> None:
     assert is_right(answer, gold) == (label == "right" or (answer, gold) in MORE_THAN_THE_GOLD)
     if label != "right":
-        assert "+".join(difference(answer, gold)) == label
+        assert "+".join(claim_differences(answer, gold)) == label
 
 
 def test_the_table_is_large_and_has_every_label() -> None:
@@ -95,7 +95,7 @@ def test_one_negation_is_enough_to_be_wrong(gold: str) -> None:
     for denied in (f"no {gold}", f"There is no {gold}.", f"{gold} is absent", f"without {gold}"):
         assert not is_right(denied, gold)
         assert not is_right(gold, denied)
-        assert difference(denied, gold) == ("polarity",)
+        assert claim_differences(denied, gold) == ("polarity",)
         assert is_right(denied, f"no evidence of {gold}")
 
 
@@ -113,11 +113,11 @@ def test_one_wrong_side_is_enough_to_be_wrong() -> None:
 
 def test_same_claims_is_symmetric_and_every_clear_text_claims_its_own() -> None:
     for answer, gold, _ in CASES:
-        assert (difference(answer, gold) == ()) == (difference(gold, answer) == ())
+        assert (claim_differences(answer, gold) == ()) == (claim_differences(gold, answer) == ())
         for text in (answer, gold):
             read = claims(text)
             certain = read.clear and not any(f.uncertain for f in read.findings)
-            assert (difference(text, text) == ()) == certain
+            assert (claim_differences(text, text) == ()) == certain
 
 
 def test_hostile_text_is_read_in_linear_time_and_never_raises() -> None:
@@ -136,8 +136,8 @@ def test_hostile_text_is_read_in_linear_time_and_never_raises() -> None:
     for _ in range(4_000):
         text = "".join(rng.choices(pieces, k=rng.randrange(14)))
         claims(text)
-        assert difference(text, "no effusion") != () or claims(text) == claims("no effusion")
+        assert claim_differences(text, "no effusion") != () or claims(text) == claims("no effusion")
     with at_most(300):
         for piece in pieces:
-            claims(piece * (LONGEST // len(piece)))
+            claims(piece * (MAX_CHARACTERS // len(piece)))
             assert not is_right(piece * 100_000, "no effusion")

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from medr1.answers import (
     FORMATS,
     answer_type_of,
-    in_format,
+    format_completion,
     judge,
     parse_problem,
     parse_solution,
@@ -150,7 +150,7 @@ def test_format_is_that_of_the_prompt(prompt: str, rewarded: str) -> None:
 @pytest.mark.parametrize("prompt", [p for p in PROMPTS if prompt_format(p) != "bare"])
 def test_the_command_and_training_agree_on_the_format(prompt: str, tmp_path: Path) -> None:
     outputs = [case["content"] for case in CASES if "<think>" in case["content"]][:12]
-    outputs += [in_format(form, "C", "It is bright.") for form in FORMATS]
+    outputs += [format_completion(form, "C", "It is bright.") for form in FORMATS]
     file = tmp_path / "completions.jsonl"
     file.write_text("".join(json.dumps({"content": o, "solution": "C"}) + "\n" for o in outputs))
     result = CliRunner().invoke(cli, ["rewards", str(file), "--prompt", prompt])
@@ -165,10 +165,10 @@ def test_the_format_of_a_template_file_is_that_of_its_tags(tmp_path: Path) -> No
     file = tmp_path / "mine.txt"
     file.write_text("{problem} First <answer> {answer} </answer>, then <think> why </think>.")
     (reward,) = reward_functions(["format"], str(file))
-    outputs = [in_format(form, "C", "It is bright.") for form in FORMATS]
+    outputs = [format_completion(form, "C", "It is bright.") for form in FORMATS]
     assert reward(outputs, solution=["C"] * 4) == [float(f == "think-after") for f in FORMATS]
     (tmp_path / "half.txt").write_text("{problem} Reason in <think> tags.")
-    with pytest.raises(InputError, match="names <think> and not <answer>"):
+    with pytest.raises(InputError, match="<think> but not <answer>"):
         reward_functions(["format"], str(tmp_path / "half.txt"))
     assert len(reward_functions(["accuracy"], str(tmp_path / "half.txt"))) == 1
 
@@ -284,16 +284,16 @@ def test_a_comparison_that_is_killed_costs_the_next_nothing(monkeypatch) -> None
     symbolic._VERDICTS.clear()
     assert symbolic.verify("$1+x$", "$x+1$")
     process = symbolic._WORKER._process
-    assert symbolic._WORKER.ask(HOSTILE[3], "$1$") is None
-    assert symbolic._WORKER.ask("$x+2$", "$2+x$") is True
+    assert symbolic._WORKER.compare(HOSTILE[3], "$1$") is None
+    assert symbolic._WORKER.compare("$x+2$", "$2+x$") is True
     assert symbolic._WORKER._process is process
 
 
 def test_an_ended_process_changes_no_verdict() -> None:
-    symbolic._WORKER.ask("$1$", "$1$")
+    symbolic._WORKER.compare("$1$", "$1$")
     symbolic._WORKER._process.kill()
     time.sleep(0.1)
-    assert symbolic._WORKER.ask("$x+3$", "$3+x$") is True
+    assert symbolic._WORKER.compare("$x+3$", "$3+x$") is True
 
 
 def test_verdicts_are_the_same_in_a_thread() -> None:

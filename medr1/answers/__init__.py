@@ -1,62 +1,63 @@
-"""The only place that knows <think>, <answer>, options, letters and numbers, and what is right.
+"""Decide whether an answer is right: the only place that does, for rewards and metrics alike.
 
-`extract` finds the answer of an output, `judge` holds it against the gold. Rewards and metrics ask
-both here, so that training and evaluation cannot drift apart. Never fuzzy, never random, and linear
-in the length of the output.
+`extract` reads the answer in a completion, `judge` also compares it with the ground truth. Both
+always have the same result for the same texts, accept nothing that only resembles the right answer,
+and take time that is linear in the length of the completion. README.md explains the rules.
 
-blocks: tags. options: how questions are published. readings: what a text answers. equality and
-symbolic: when two answers are the same. findings and phrases: what an open answer claims, with
-negation and side. authors: Med-R1's own rules.
+blocks: <think> and <answer> tags. options: options and ground truths in published files. readings:
+the answer in one text. equality and symbolic: whether two answers are the same. findings and
+phrases: what an open answer claims, with negation and side. sides: words that mirroring makes
+wrong. authors: Med-R1's own rules. prose: answers in sentences and reports.
 """
 
-from medr1.answers.authors import SCRIPTS, Choice, authors_format, authors_reward
-from medr1.answers.blocks import FORMATS, format_of, has_format, in_format, rationale_of
+from medr1.answers.authors import SCRIPTS, ScriptChoice, authors_format, authors_reward
+from medr1.answers.blocks import FORMATS, format_completion, format_of, has_format, reasoning_of
 from medr1.answers.extraction import (
     PROTOCOLS,
-    SHOWN_PROTOCOLS,
+    SUMMARY_PROTOCOLS,
     UNDECIDED,
     Extraction,
     Verdict,
     extract,
-    gold_answer,
+    ground_truth_answer,
     judge,
     resolve_protocol,
     same_answer,
 )
-from medr1.answers.findings import Claims, Finding, claims, difference
+from medr1.answers.findings import Claims, Finding, claim_differences, claims
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
-from medr1.answers.readings import LONG
+from medr1.answers.readings import MAX_TEXT_CHARACTERS
 from medr1.normalization import normalize
 from medr1.quantities import parse_number
 
 __all__ = [
     "FORMATS",
-    "LONG",
+    "MAX_TEXT_CHARACTERS",
     "PROTOCOLS",
     "SCRIPTS",
-    "SHOWN_PROTOCOLS",
+    "SUMMARY_PROTOCOLS",
     "UNDECIDED",
-    "Choice",
     "Claims",
     "Extraction",
     "Finding",
+    "ScriptChoice",
     "Verdict",
     "answer_type_of",
     "authors_format",
     "authors_reward",
+    "claim_differences",
     "claims",
-    "difference",
     "extract",
+    "format_completion",
     "format_of",
-    "gold_answer",
+    "ground_truth_answer",
     "has_format",
-    "in_format",
     "judge",
     "normalize",
     "parse_number",
     "parse_problem",
     "parse_solution",
-    "rationale_of",
+    "reasoning_of",
     "resolve_protocol",
     "same_answer",
 ]

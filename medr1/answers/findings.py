@@ -1,9 +1,10 @@
-"""What an open answer claims: findings with polarity, side and certainty, and how two differ.
+"""The findings that an open answer claims, with polarity, side and certainty; and how two differ.
 
 "No effusion is seen" and "there is no effusion" claim the same; "effusion" and "right effusion" do
-not. In the style of NegEx a cue negates within its clause and along a list that "or" closes. What
-is not understood stays a word that has to be equal, and what could be read in two ways is unclear
-and equal to nothing: never fuzzy, never containment.
+not. As in NegEx, a cue of negation applies to its clause, and to a list whose last item follows
+"or". A word that the rules do not know has to be equal in both texts. A text that can be read in
+two ways is unclear, and equal to no other. Texts are never equal because one resembles or contains
+the other.
 """
 
 from __future__ import annotations
@@ -14,33 +15,34 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from medr1.answers.phrases import (
-    CARRIERS,
-    HARD,
-    LISTING,
+    CARRIER_WORDS,
+    LIST_SEPARATORS,
     PLACEHOLDER,
-    RELATIONS,
+    RELATION_WORDS,
+    SCOPE_ENDS,
     SIDES,
-    STATES,
-    UNCERTAIN,
-    VERBS,
+    STATE_WORDS,
+    UNCERTAIN_WORDS,
+    VERB_WORDS,
     mark_phrases,
 )
 from medr1.normalization import fold
 
-LONGEST = 1_000
-"""A text of more characters is an essay, whose claims are not compared."""
+MAX_CHARACTERS = 1_000
+"""The claims of a longer text are not compared."""
 DIFFERENCES = ("content", "unclear", "polarity", "side", "uncertain")
+"""How the claims of two texts can differ (`claim_differences`)."""
 
 _TOKEN = re.compile(
     r"[A-Z]+|(?:(?<![\w)])[-+])?\d+(?:[.,:/x-]\d+)*|[^\W\d_]\w*(?:'\w+)?|[.;!?](?=\s|$)|\.|[^\w\s]"
 )
-_LEAD = re.compile(r"(yes|no)\s?(?:[,.;:!]|$)")
-_ENDS = frozenset(".;!?")
-_QUIET = frozenset("\"'`*_-.$[]{}")
-_CUES = frozenset(("NEG", "ISNOT", "ABSENT"))
-_MARKS = frozenset(("UNC", "DOUBLE"))
-_FORMULA = frozenset("\\$={}^√")
-"""What has one of these is for `equality`."""
+_LEADING_YES_NO = re.compile(r"(yes|no)\s?(?:[,.;:!]|$)")
+_SENTENCE_ENDS = frozenset(".;!?")
+_IGNORED_SIGNS = frozenset("\"'`*_-.$[]{}")
+_NEGATION_MARKS = frozenset(("NEG", "ISNOT", "ABSENT"))
+_OTHER_MARKS = frozenset(("UNC", "DOUBLE"))
+_FORMULA_SIGNS = frozenset("\\$={}^√")
+"""A text with one of these is compared as a formula, by `equality`."""
 _NUMBER = re.compile(
     r"[-+]?\d.*|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 )
@@ -51,110 +53,148 @@ class Finding:
     """One thing that is claimed to be there, or not to be there."""
 
     words: tuple[str, ...]
-    """Content words in the singular: sorted, or as written where their order says something."""
+    """Content words in the singular: sorted, or as written if their order has a meaning."""
     sides: tuple[str, ...] = ()
-    """"left", "right" or both, sorted; where the order says something, as written."""
+    """"left", "right" or both: sorted, or as written if their order has a meaning."""
     negated: bool = False
+    """Whether the thing is claimed not to be there."""
     uncertain: bool = False
+    """Whether the claim is only called possible or likely."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a text claims; nothing equals it where it is not clear."""
+    """All findings that a text claims."""
 
     findings: frozenset[Finding]
+    """The findings; of an unclear sentence, only its words."""
     clear: bool
-    """False where the text contradicts itself, negates twice, or can be read in two ways."""
+    """Whether the text has one meaning. False if it contradicts itself, negates a negation, or can
+    be read in two ways; then it claims the same as no other text."""
 
 
 @dataclass
 class _Clause:
-    """What stands between two separators of a sentence."""
+    """The part of a sentence between two separators."""
 
-    before: str = ""
-    """The separator in front: "", a comma, "and", "or"."""
+    separator: str = ""
+    """The kind of separator before it: "" at the start of the sentence, ",", "and", "or"; "hard"
+    ends the scope of a negation."""
     words: list[str] = field(default_factory=list)
+    """Content words in the singular."""
     sides: list[str] = field(default_factory=list)
+    """"left", "right" and "both", in the order of the text."""
     cues: list[str] = field(default_factory=list)
-    ordered: bool = False
-    verb: bool = False
-    after_verb: bool = False
-    """Whether a word of content follows the verb."""
-    state: bool = False
+    """Marks of negation (_NEGATION_MARKS)."""
+    keeps_order: bool = False
+    """Whether the order of its words has a meaning."""
+    has_verb: bool = False
+    has_words_after_verb: bool = False
+    """Whether a content word follows the verb."""
+    has_state: bool = False
+    """Whether a word such as "present" or "absent" states that something is there or not."""
     negated: bool = False
+    """Whether its findings are negated, by its own cue or by that of an earlier clause."""
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
+        """Whether it has no content word and no side."""
         return not self.words and not self.sides
 
 
 @lru_cache(maxsize=4096)
 def claims(text: str) -> Claims:
-    """What a text claims: findings, each with words, sides, polarity and certainty."""
-    if len(text) > LONGEST or not _FORMULA.isdisjoint(text):
+    """The findings that a text claims, each with words, sides, polarity and certainty."""
+    if len(text) > MAX_CHARACTERS or not _FORMULA_SIGNS.isdisjoint(text):
         return Claims(frozenset(), clear=False)
     text = " ".join(fold(text).split())
-    lead = _LEAD.match(text.lower())
-    if lead:
-        text = text[lead.end() :]
-    found: list[Finding] = []
+    leading = _LEADING_YES_NO.match(text.lower())
+    if leading:
+        text = text[leading.end() :]
+    findings: list[Finding] = []
     clear = True
-    for sentence, asked in _sentences(mark_phrases(text.strip())):
-        read = _read_sentence(sentence, asked)
-        clear = clear and read is not None
-        found += read if read is not None else _unread(sentence)
-    if lead and any(f.negated == (lead[1] == "yes") for f in found):
+    for sentence, is_question in _sentences(mark_phrases(text.strip())):
+        sentence_findings = _read_sentence(sentence, is_question)
+        clear = clear and sentence_findings is not None
+        findings += (
+            sentence_findings if sentence_findings is not None else _findings_of_unclear(sentence)
+        )
+    if leading and any(finding.negated == (leading[1] == "yes") for finding in findings):
         clear = False
-    return Claims(frozenset(found), clear and bool(found) and not _contradictory(found))
+    return Claims(
+        frozenset(findings), clear and bool(findings) and not _are_contradictory(findings)
+    )
 
 
-def difference(answer: str, gold: str) -> tuple[str, ...]:
-    """How an answer's claims differ from the gold's, of DIFFERENCES; () where they are the same.
+def claim_differences(answer: str, ground_truth: str) -> tuple[str, ...]:
+    """How the claims of an answer differ from those of the ground truth.
 
-    `content` stands alone: what else differs is only looked at between texts that name the same
-    things. So an answer that differs in `polarity` or `side` and is certain contradicts the gold.
+    Args:
+        answer: The extracted answer.
+        ground_truth: The right answer.
+
+    Returns:
+        Some of DIFFERENCES; () if the claims are the same. `content` or `unclear` is then the only
+        one: polarity, side and certainty are compared only if both texts name the same things. So
+        an answer that differs in `polarity` or `side`, and is certain, contradicts the ground
+        truth.
     """
-    if not _may_be_same(answer, gold):
+    if not _may_be_same(answer, ground_truth):
         return ("content",)
-    stated, expected = claims(answer), claims(gold)
-    if {f.words for f in stated.findings} != {f.words for f in expected.findings}:
+    answer_claims, truth_claims = claims(answer), claims(ground_truth)
+    if {finding.words for finding in answer_claims.findings} != {
+        finding.words for finding in truth_claims.findings
+    }:
         return ("content",)
-    if not stated.clear or not expected.clear:
+    if not answer_claims.clear or not truth_claims.clear:
         return ("unclear",)
-    if len(stated.findings) != len(expected.findings):
+    if len(answer_claims.findings) != len(truth_claims.findings):
         return ("content",)
-    found: set[str] = set()
-    for one, other in zip(_by_words(stated), _by_words(expected), strict=True):
-        if one.negated != other.negated:
-            found.add("polarity")
-        if one.sides != other.sides:
-            found.add("side" if one.sides and other.sides else "content")
-        if one.uncertain or other.uncertain:
-            found.add("uncertain")
-    return ("content",) if "content" in found else tuple(d for d in DIFFERENCES if d in found)
+    differences: set[str] = set()
+    for finding, expected in zip(
+        _sorted_findings(answer_claims), _sorted_findings(truth_claims), strict=True
+    ):
+        if finding.negated != expected.negated:
+            differences.add("polarity")
+        if finding.sides != expected.sides:
+            differences.add("side" if finding.sides and expected.sides else "content")
+        if finding.uncertain or expected.uncertain:
+            differences.add("uncertain")
+    return (
+        ("content",)
+        if "content" in differences
+        else tuple(name for name in DIFFERENCES if name in differences)
+    )
 
 
-def _by_words(stated: Claims) -> list[Finding]:
-    return sorted(stated.findings, key=lambda f: (f.words, f.sides, f.negated))
+def _sorted_findings(text_claims: Claims) -> list[Finding]:
+    return sorted(
+        text_claims.findings, key=lambda finding: (finding.words, finding.sides, finding.negated)
+    )
 
 
 @lru_cache(maxsize=4096)
-def _stems(gold: str) -> tuple[str, ...]:
-    """What a text has to contain to claim the same as the gold."""
-    words = {word for f in claims(gold).findings for word in f.words} - {"present"}
+def _required_stems(ground_truth: str) -> tuple[str, ...]:
+    """The stems that a text has to contain to claim the same as the ground truth."""
+    words = {word for finding in claims(ground_truth).findings for word in finding.words} - {
+        "present"
+    }
     return tuple(word.rstrip("y_") for word in words)
 
 
-def _may_be_same(answer: str, gold: str) -> bool:
-    """A quick look that spares most wrong answers the reading."""
-    if len(answer) > LONGEST or len(gold) > LONGEST:
+def _may_be_same(answer: str, ground_truth: str) -> bool:
+    """Whether an answer contains all words of the ground truth.
+
+    A fast test, after which most wrong answers need not be parsed.
+    """
+    if len(answer) > MAX_CHARACTERS or len(ground_truth) > MAX_CHARACTERS:
         return False
     lowered = answer.lower() if answer.isascii() else fold(answer).lower()
     lowered = lowered.replace("non-", "non")
-    return all(stem in lowered for stem in _stems(gold))
+    return all(stem in lowered for stem in _required_stems(ground_truth))
 
 
-# --- reading ----------------------------------------------------------------------------------
+# --- parsing ----------------------------------------------------------------------------------
 
 
 def _sentences(text: str) -> Iterator[tuple[list[str], bool]]:
@@ -162,193 +202,209 @@ def _sentences(text: str) -> Iterator[tuple[list[str], bool]]:
     tokens: list[str] = []
     for match in _TOKEN.finditer(text):
         token = match[0]
-        if token in _ENDS and (
+        if token in _SENTENCE_ENDS and (
             token != "." or match.end() == len(text) or text[match.end()] == " "
         ):
             if tokens:
                 yield tokens, token == "?"
             tokens = []
-        elif token not in _QUIET:
+        elif token not in _IGNORED_SIGNS:
             tokens.append(token)
     if tokens:
         yield tokens, False
 
 
-def _unread(sentence: list[str]) -> list[Finding]:
-    """The words of a sentence that is not clear, for saying what differs."""
+def _findings_of_unclear(sentence: list[str]) -> list[Finding]:
+    """The words of an unclear sentence as findings, to compare its content with another text's."""
     clauses = _clauses(sentence)
-    return [_finding(c, negated=False, uncertain=False) for c in clauses if c.words]
+    return [_finding(clause, negated=False, uncertain=False) for clause in clauses if clause.words]
 
 
-def _read_sentence(tokens: list[str], asked: bool) -> list[Finding] | None:
-    """The findings of one sentence; None where it is not clear."""
-    uncertain = asked or "UNC" in tokens or not UNCERTAIN.isdisjoint(tokens)
-    if "DOUBLE" in tokens or _cue_on_cue(tokens):
+def _read_sentence(tokens: list[str], is_question: bool) -> list[Finding] | None:
+    """The findings of one sentence; None if it is unclear."""
+    uncertain = is_question or "UNC" in tokens or not UNCERTAIN_WORDS.isdisjoint(tokens)
+    if "DOUBLE" in tokens or _has_double_negation(tokens):
         return None
-    clauses = _joined(_clauses(tokens))
+    clauses = _clauses_with_content(_clauses(tokens))
     if clauses is None or any(len(clause.cues) > 1 or _is_number(clause) for clause in clauses):
         return None
     if not _negate(clauses):
         return None
-    hedged = any(c.before == "or" and not c.negated for c in clauses)
+    has_alternative = any(clause.separator == "or" and not clause.negated for clause in clauses)
     return [
-        _finding(c, negated=c.negated, uncertain=uncertain or hedged)
-        for c in clauses
-        if not c.empty or c.state
+        _finding(clause, negated=clause.negated, uncertain=uncertain or has_alternative)
+        for clause in clauses
+        if not clause.is_empty or clause.has_state
     ]
 
 
 def _is_number(clause: _Clause) -> bool:
-    """Whether it is a piece of "1 : 4" or "4 - 5", whose order would be lost."""
+    """Whether it has only numbers, as a part of "1 : 4" or "4 - 5", whose order would be lost."""
     return bool(clause.words) and all(map(_NUMBER.fullmatch, clause.words))
 
 
-def _cue_on_cue(tokens: list[str]) -> bool:
+def _has_double_negation(tokens: list[str]) -> bool:
     """Whether a negation is itself negated: "not without", "is not free of"."""
-    pending = False
+    expects_content = False
     for token in tokens:
-        if token in _CUES:
-            if pending:
+        if token in _NEGATION_MARKS:
+            if expects_content:
                 return True
-            pending = token != "ABSENT"
-        elif token not in CARRIERS and token not in VERBS:
-            pending = False
+            expects_content = token != "ABSENT"
+        elif token not in CARRIER_WORDS and token not in VERB_WORDS:
+            expects_content = False
     return False
 
 
 def _clauses(tokens: list[str]) -> list[_Clause]:
-    """The sentence cut at its separators, and where a negation follows what stands for itself."""
+    """The sentence divided at its separators, and before a negation that follows content."""
     clauses = [_Clause()]
     for token in tokens:
         clause = clauses[-1]
-        separator = LISTING.get(token) or ("hard" if token in HARD else "")
+        separator = LIST_SEPARATORS.get(token) or ("hard" if token in SCOPE_ENDS else "")
         if separator:
             clauses.append(_Clause(separator))
             if token == "nor":
                 clauses[-1].cues.append("NEG")
-        elif token in _CUES:
-            if token == "NEG" and not clause.empty:
+        elif token in _NEGATION_MARKS:
+            if token == "NEG" and not clause.is_empty:
                 clause = _Clause("hard")
                 clauses.append(clause)
             clause.cues.append(token)
-            clause.state |= token == "ABSENT"
-            clause.verb |= token == "ISNOT"
+            clause.has_state |= token == "ABSENT"
+            clause.has_verb |= token == "ISNOT"
         elif token in SIDES:
             clause.sides.append(SIDES[token])
             clause.words.append(PLACEHOLDER)
-            clause.after_verb |= clause.verb
-        elif token in STATES:
-            clause.state = clause.verb = True
-        elif token in VERBS:
-            clause.verb = True
-        elif token not in CARRIERS and token not in UNCERTAIN and token not in _MARKS:
+            clause.has_words_after_verb |= clause.has_verb
+        elif token in STATE_WORDS:
+            clause.has_state = clause.has_verb = True
+        elif token in VERB_WORDS:
+            clause.has_verb = True
+        elif (
+            token not in CARRIER_WORDS
+            and token not in UNCERTAIN_WORDS
+            and token not in _OTHER_MARKS
+        ):
             clause.words.append(_singular(token))
-            clause.after_verb |= clause.verb
-            clause.ordered |= token in RELATIONS
-    return _settled(clauses)
+            clause.has_words_after_verb |= clause.has_verb
+            clause.keeps_order |= token in RELATION_WORDS
+    return _without_empty_clauses(clauses)
 
 
-def _settled(clauses: list[_Clause]) -> list[_Clause]:
-    """The clauses that say anything. Where nothing stands between two separators ("but,", ", or")
-    the one that says more is kept."""
-    kept: list[_Clause] = []
-    passed = ""
+def _without_empty_clauses(clauses: list[_Clause]) -> list[_Clause]:
+    """The clauses without those that have no content, cue or state.
+
+    Of two separators with nothing between them ("but,", ", or") the stronger one counts.
+    """
+    full_clauses: list[_Clause] = []
+    skipped = ""
     for clause in clauses:
-        if passed == "hard" or (passed == "or" and clause.before == ","):
-            clause.before = passed
-        passed = ""
-        if clause.empty and not clause.cues and not clause.state:
-            passed = clause.before
+        if skipped == "hard" or (skipped == "or" and clause.separator == ","):
+            clause.separator = skipped
+        skipped = ""
+        if clause.is_empty and not clause.cues and not clause.has_state:
+            skipped = clause.separator
             continue
         numbers = sum(map(bool, map(_NUMBER.fullmatch, clause.words)))
-        clause.ordered |= {"left", "right"} <= set(clause.sides) or numbers > 1
-        if not clause.ordered:
+        clause.keeps_order |= {"left", "right"} <= set(clause.sides) or numbers > 1
+        if not clause.keeps_order:
             clause.words = [word for word in clause.words if word != PLACEHOLDER]
-        kept.append(clause)
-    return kept
+        full_clauses.append(clause)
+    return full_clauses
 
 
-def _joined(clauses: list[_Clause]) -> list[_Clause] | None:
-    """The clauses with content: "left and" goes to what follows, "pneumothorax: none" and
-    "effusion, left" to the one thing before. None where that is not one thing."""
-    found: list[_Clause] = []
-    held: _Clause | None = None
+def _clauses_with_content(clauses: list[_Clause]) -> list[_Clause] | None:
+    """The clauses with content, after those without are joined to them.
+
+    A side as in "left and" is joined to the next clause; "none" in "pneumothorax: none" and "left"
+    in "effusion, left" to the clause before. None (unclear) if there are several clauses before.
+    """
+    with_content: list[_Clause] = []
+    pending: _Clause | None = None
     for clause in clauses:
         only_side = bool(clause.sides) and not clause.words
-        if clause.before == "hard" and (held is not None or (only_side and found)):
+        if clause.separator == "hard" and (pending is not None or (only_side and with_content)):
             return None  # "no effusion except left"
-        if held is not None:
-            clause.sides = held.sides + clause.sides
-            clause.cues = held.cues + clause.cues
-            if clause.before == "or":
-                held.before = "or"
-            clause.before, held = held.before, None
+        if pending is not None:
+            clause.sides = pending.sides + clause.sides
+            clause.cues = pending.cues + clause.cues
+            if clause.separator == "or":
+                pending.separator = "or"
+            clause.separator, pending = pending.separator, None
             only_side = not clause.words
         if only_side and clause is not clauses[-1]:
-            held = clause
-        elif only_side and found:
-            if len(found) > 1 or clause.cues or found[0].ordered:
+            pending = clause
+        elif only_side and with_content:
+            if len(with_content) > 1 or clause.cues or with_content[0].keeps_order:
                 return None
-            found[0].sides += clause.sides
-        elif not clause.empty:
-            found.append(clause)
-        elif clause.cues and found:  # a cue without content, behind what it may belong to
-            if len(found) > 1 or clause is not clauses[-1] or found[0].cues:
+            with_content[0].sides += clause.sides
+        elif not clause.is_empty:
+            with_content.append(clause)
+        elif clause.cues and with_content:  # a cue without content, after what it may belong to
+            if len(with_content) > 1 or clause is not clauses[-1] or with_content[0].cues:
                 return None
-            found[0].cues += clause.cues
-        elif clause.state and found:
-            if len(found) > 1:
+            with_content[0].cues += clause.cues
+        elif clause.has_state and with_content:
+            if len(with_content) > 1:
                 return None
-            found[0].verb = True
-        elif clause.cues or clause.state:
-            found.append(clause)
-    return found
+            with_content[0].has_verb = True
+        elif clause.cues or clause.has_state:
+            with_content.append(clause)
+    return with_content
 
 
 def _negate(clauses: list[_Clause]) -> bool:
-    """Set `negated` along each list; False where a scope can be read in two ways."""
+    """Set `negated` of all clauses; False if the scope of a negation can be read in two ways."""
     for i, clause in enumerate(clauses):
         if not clause.cues:
             continue
         clause.negated = True
-        if clause.cues[0] in ("ABSENT", "ISNOT") and not _negate_back(clauses, i):
+        if clause.cues[0] in ("ABSENT", "ISNOT") and not _negate_earlier_clauses(clauses, i):
             return False
     i = 0
     while i < len(clauses):
         if not clauses[i].negated or not clauses[i].cues:
             i += 1
             continue
-        run = i + 1
-        while run < len(clauses) and not clauses[run].cues and clauses[run].before != "hard":
-            run += 1
-        inherits = [clause.before == "or" for clause in clauses[i + 1 : run]]
-        last = max((k for k, is_or in enumerate(inherits) if is_or), default=-1)
-        for k, clause in enumerate(clauses[i + 1 : run]):
-            complete = clause.verb and (clauses[i].verb or clause.after_verb)
+        end = i + 1
+        while end < len(clauses) and not clauses[end].cues and clauses[end].separator != "hard":
+            end += 1
+        # "no A, B or C" negates all three; "no A, B" without "or" can be read in two ways, unless
+        # B is a clause of its own with a verb ("no A is seen, B is present")
+        inherits = [clause.separator == "or" for clause in clauses[i + 1 : end]]
+        last = max((offset for offset, is_or in enumerate(inherits) if is_or), default=-1)
+        for offset, clause in enumerate(clauses[i + 1 : end]):
+            is_complete = clause.has_verb and (clauses[i].has_verb or clause.has_words_after_verb)
             if clause.negated:
                 continue
-            if k <= last:
+            if offset <= last:
                 clause.negated = True
-            elif not complete:
+            elif not is_complete:
                 return False
             else:
                 break
-        i = run
+        i = end
     return True
 
 
-def _negate_back(clauses: list[_Clause], i: int) -> bool:
-    """Negate what shares the verb: "A and B are absent". False where it may not be shared."""
+def _negate_earlier_clauses(clauses: list[_Clause], i: int) -> bool:
+    """Negate the clauses that share the verb: A in "A and B are absent".
+
+    False (unclear) if it is not certain that they share it.
+    """
     clause, first = clauses[i], i
-    while first and clauses[first].before not in ("", "hard"):
-        before = clauses[first - 1]
-        if before.cues or before.verb or before.negated:
+    while first and clauses[first].separator not in ("", "hard"):
+        previous = clauses[first - 1]
+        if previous.cues or previous.has_verb or previous.negated:
             break
         first -= 1
     if first == i:
         return True
-    shared = clause.cues == ["ABSENT"] and clause.verb and clause.before in ("and", "or")
-    if not shared:
+    shares_verb = (
+        clause.cues == ["ABSENT"] and clause.has_verb and clause.separator in ("and", "or")
+    )
+    if not shares_verb:
         return False
     for earlier in clauses[first:i]:
         earlier.negated = True
@@ -357,25 +413,31 @@ def _negate_back(clauses: list[_Clause], i: int) -> bool:
 
 def _finding(clause: _Clause, *, negated: bool, uncertain: bool) -> Finding:
     words, sides = clause.words or ["present"] * (not clause.sides), clause.sides
-    if clause.ordered:
+    if clause.keeps_order:
         return Finding(tuple(words), tuple(sides), negated, uncertain)
-    both = {side for name in sides for side in (("left", "right") if name == "both" else (name,))}
-    return Finding(tuple(sorted(words)), tuple(sorted(both)), negated, uncertain)
+    side_set = {
+        side for name in sides for side in (("left", "right") if name == "both" else (name,))
+    }
+    return Finding(tuple(sorted(words)), tuple(sorted(side_set)), negated, uncertain)
 
 
-def _contradictory(found: list[Finding]) -> bool:
-    """Whether one thing is claimed to be there and not, on no side or on a side they share."""
-    denied = [f for f in found if f.negated]
-    for f in (f for f in found if not f.negated):
-        for d in denied:
-            shared = not f.sides or not d.sides or not set(f.sides).isdisjoint(d.sides)
-            if f.words == d.words and shared:
+def _are_contradictory(findings: list[Finding]) -> bool:
+    """Whether a thing is claimed both to be there and not to be there, on the same side or none."""
+    negated_findings = [finding for finding in findings if finding.negated]
+    for present in (finding for finding in findings if not finding.negated):
+        for absent in negated_findings:
+            shares_side = (
+                not present.sides
+                or not absent.sides
+                or not set(present.sides).isdisjoint(absent.sides)
+            )
+            if present.words == absent.words and shares_side:
                 return True
     return False
 
 
 def _singular(word: str) -> str:
-    """The word without the plural that is safe to take off: "masses", "biopsies", "nodules"."""
+    """The word without its plural ending if that is certain: "masses", "biopsies", "nodules"."""
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is", "as", "os")):
         return word
     if word.endswith("ies"):

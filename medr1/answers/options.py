@@ -1,4 +1,7 @@
-"""Options and gold answers as the published splits write them: `stem A)x, B)y`, `<answer> C`."""
+"""Options and ground truths as Med-R1's published files write them.
+
+A question is "stem A)x, B)y", a ground truth "<answer> C </answer>".
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,31 @@ from medr1.answers.blocks import find_blocks
 from medr1.quantities import is_number
 from medr1.records import LETTERS
 
-LONGEST = 20_000
-"""A text of more characters is no question with options; the longest published one has 937."""
+MAX_CHARACTERS = 20_000
+"""A longer text is not searched for options; the longest published question has 937 characters."""
 
 _INLINE = re.compile(r"(?:^|(?<=\s))A\)|(?:[,;]\s|\n)[ \t]{0,8}([B-H])\)")
 _LINES = re.compile(r"^[ \t]{0,8}([A-H])[.)]\s", re.MULTILINE)
 
 
 def _unmatched_brackets(text: str) -> set[int]:
-    """Where a ")" closes no "(": as in "A)", not as in "(IQA)"."""
-    depth, found = 0, set()
+    """The positions of each ")" that closes no "(": the one of "A)", not the one of "(IQA)"."""
+    depth, positions = 0, set()
     for match in re.finditer(r"[()]", text):
         if match[0] == "(":
             depth += 1
         elif depth:
             depth -= 1
         else:
-            found.add(match.start())
-    return found
+            positions.add(match.start())
+    return positions
 
 
 def _chain(marks: list[re.Match[str]]) -> list[re.Match[str]]:
-    """The marks A, B, C ... that follow each other; the A is the last one before the B."""
+    """The marks A, B, C ... that follow each other; the A is the last one before the B.
+
+    An earlier "A)" may belong to the stem.
+    """
     chain: list[re.Match[str]] = []
     for mark in marks:
         letter = mark[1] or "A"
@@ -42,55 +48,60 @@ def _chain(marks: list[re.Match[str]]) -> list[re.Match[str]]:
 
 
 def _split(problem: str, chain: list[re.Match[str]]) -> tuple[str, dict[str, str]] | None:
-    """The stem and the options that the marks delimit; None unless there are two or more."""
+    """The stem and the options between the marks; None if there are fewer than two options."""
     if len(chain) < 2:
         return None
     ends = [mark.start() for mark in chain[1:]] + [len(problem)]
-    texts = [problem[m.end() : end].strip() for m, end in zip(chain, ends, strict=True)]
-    if not all(texts):
+    option_texts = [
+        problem[mark.end() : end].strip() for mark, end in zip(chain, ends, strict=True)
+    ]
+    if not all(option_texts):
         return None
-    return problem[: chain[0].start()].strip(), dict(zip(LETTERS, texts, strict=False))
+    return problem[: chain[0].start()].strip(), dict(zip(LETTERS, option_texts, strict=False))
 
 
 def parse_problem(problem: str) -> tuple[str, dict[str, str]]:
-    """The stem and the options of a published text: "stem A)x, B)y" -> ("stem", {"A": "x", ...}).
+    """The stem and the options of a question: "stem A)x, B)y" -> ("stem", {"A": "x", "B": "y"}).
 
-    Options are consecutive from A, 2 to 8, after ", ", "; " or a line break; texts may contain
-    commas and brackets ("(IQA)" is no option). `A. x` is read where each stands on its own line.
-    {} where there are none.
+    There are 2 to 8 options, consecutive from A; those after A follow ", ", "; " or a line break.
+    Their texts may contain commas and brackets: "(IQA)" is no option. "A. x" is an option if it
+    begins a line. Without options: the text and {}.
     """
-    if len(problem) > LONGEST:
+    if len(problem) > MAX_CHARACTERS:
         return problem.strip(), {}
     marks = list(_INLINE.finditer(problem))
     if "(" in problem:
         unmatched = _unmatched_brackets(problem)
         closing = [mark for mark in marks if mark.end() - 1 in unmatched]
-        if found := _split(problem, _chain(closing)):
-            return found
-    if found := _split(problem, _chain(marks)):
-        return found
-    if "\n" in problem and (found := _split(problem, _chain(list(_LINES.finditer(problem))))):
-        return found
+        if parts := _split(problem, _chain(closing)):
+            return parts
+    if parts := _split(problem, _chain(marks)):
+        return parts
+    if "\n" in problem and (parts := _split(problem, _chain(list(_LINES.finditer(problem))))):
+        return parts
     return problem.strip(), {}
 
 
 def parse_solution(solution: str) -> str:
-    """What the gold's tag holds: "<answer> C </answer>" -> "C"; without a tag the text itself."""
+    """The ground truth of a published file: "<answer> C </answer>" -> "C"; without tags, as is."""
     if "<" not in solution:
         return solution.strip()
     blocks = find_blocks(solution)
-    answers = blocks.tail or blocks.before
+    answers = blocks.final_answers or blocks.answers_before_think
     return answers[0].strip() if answers else solution.strip()
 
 
 def answer_type_of(ground_truth: str | None, options: Mapping[str, str]) -> str:
-    """multiple_choice | yes_no | count | open, by the gold where there are no options.
+    """The answer type of a question that does not state it, one of `records.ANSWER_TYPES`.
 
-    A gold that is one letter is multiple choice whose options were not given.
+    Args:
+        ground_truth: The right answer, which decides if there are no options. One letter is a
+            multiple choice whose options are not known; None and "" are open.
+        options: Letter -> text of the option.
     """
-    gold = (ground_truth or "").strip()
-    if options or (len(gold) == 1 and gold in LETTERS):
+    ground_truth = (ground_truth or "").strip()
+    if options or (len(ground_truth) == 1 and ground_truth in LETTERS):
         return "multiple_choice"
-    if gold.casefold().rstrip(".") in ("yes", "no"):
+    if ground_truth.casefold().rstrip(".") in ("yes", "no"):
         return "yes_no"
-    return "count" if is_number(gold) else "open"
+    return "count" if is_number(ground_truth) else "open"

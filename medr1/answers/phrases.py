@@ -1,6 +1,7 @@
-"""The words of reports that carry no finding, and those that negate, doubt, join or give a side.
+"""The words and phrases of reports that negate, doubt, join, name a side, or have no content.
 
-Data for `findings`, and one pass that turns phrases of several words into marks in capitals.
+`findings` uses the word lists. `mark_phrases` replaces phrases of several words by marks in
+capitals, such as NEG.
 """
 
 from __future__ import annotations
@@ -8,62 +9,68 @@ from __future__ import annotations
 import re
 
 
-def _words(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
+def _word_set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 PLACEHOLDER = "_"
-"""Where a side stands among words whose order says something."""
+"""The place of a side among content words whose order has a meaning."""
 
 SIDES = {
     **dict.fromkeys(("left", "leftward", "leftwards"), "left"),
     **dict.fromkeys(("right", "rightward", "rightwards"), "right"),
     **dict.fromkeys(("bilateral", "bilaterally", "both"), "both"),
 }
-LISTING = {
+LIST_SEPARATORS = {
     **dict.fromkeys((",", ":", "(", ")", "with"), ","),
     **dict.fromkeys(("and", "&", "plus"), "and"),
     **dict.fromkeys(("or", "nor", "vs", "versus"), "or"),
 }
-"""A word or sign that goes on with a list, and its kind."""
-HARD = _words("but however although though yet while whereas except despite whilst otherwise")
-"""What ends the scope of a negation."""
-RELATIONS = _words(
+"""Word or sign that continues a list -> its kind."""
+SCOPE_ENDS = _word_set(
+    "but however although though yet while whereas except despite whilst otherwise"
+)
+"""Words that end the scope of a negation."""
+RELATION_WORDS = _word_set(
     "to from than above below behind over under between beneath into onto through before after"
     " by against beside = / < > ≤ ≥ ± + % ° ^ √"
 )
-"""The order of the words around these says something."""
-STATES = _words(
+"""Words and signs of relation: the order of the words around them has a meaning."""
+STATE_WORDS = _word_set(
     "present presents seen visible visualized visualised noted identified observed detected evident"
     " found demonstrated appreciated shown depicted"
 )
-VERBS = _words(
+"""Words which state that something is there."""
+VERB_WORDS = _word_set(
     "is are was were be been being has have had do does did can shows show showing showed see"
     " demonstrates demonstrate demonstrating reveals reveal revealing depicts depict depicting"
     " displays display exhibits exhibit contains contain containing appears appear appearing"
     " looks look indicates indicate indicating represents represent"
 )
-CARRIERS = _words(
+"""Verbs without content of their own."""
+CARRIER_WORDS = _word_set(
     "a an the there it this that these those which who any some its their also as we you of in on"
     " at within for located"
 )
-UNCERTAIN = _words(
+"""Words without content: articles, pronouns, prepositions."""
+UNCERTAIN_WORDS = _word_set(
     "possible possibly probable probably likely unlikely may might could perhaps maybe suspected"
     " suspicious suspicion suspect questionable equivocal indeterminate presumed presumably seems"
     " seem seemingly potential potentially doubtful unsure uncertain unclear either if"
     " should would think believe guess compatible"
 )
+"""Words of doubt."""
 
-_STATE = "|".join(sorted(STATES))
+_STATE = "|".join(sorted(STATE_WORDS))
 _SHOW = "show|demonstrate|reveal|depict|display|exhibit|contain|indicate|have|see|include"
 _SHOWS = "shows?|showed|demonstrates?|reveals?|depicts?|displays?|exhibits?|contains?|indicates?"
 _UNSURE = "only|just|necessarily|clearly|definitely|certain(?:ly)?|sure"
 _NOT_ALONE = rf"{_UNSURE}|{_STATE}|excluded|ruled out"
-_PICTURE = (
+_IMAGE = (
     r"(?:images?|pictures?|photo(?:graph)?s?|figure|scans?|x-?rays?|radiographs?|films?|slides?"
     r"|micrographs?|views?)"
 )
-_MODALITY = rf"(?:{_PICTURE}|ct|mri|ultrasound|sonogram|mammogram|study|section|patients?)"
+_MODALITY = rf"(?:{_IMAGE}|ct|mri|ultrasound|sonogram|mammogram|study|section|patients?)"
 _ORGAN = (
     r"(?:lungs?|kidneys?|breasts?|eyes?|ears?|hands?|feet|foot|arms?|legs?|knees?|hips?|shoulders?"
     r"|elbows?|wrists?|ankles?|ovary|adrenal|femur|tibia|fibula|humerus|radius|ulna|clavicle"
@@ -78,34 +85,34 @@ _SUBJECT = re.compile(
 _PHRASES = re.compile(
     "|".join(
         (
-            # what is not said with certainty
+            # UNC: the clause is uncertain
             r"(?P<UNC>(?:can|could|may|might) not (?:be )?(?:entirely |completely |definitely )?"
             r"(?:exclude|excluded|rule out|ruled out)|not (?:be |been )?(?:excluded|ruled out)"
             r"|(?:to )?rules? out|suggest(?:s|ive|ing)?(?: of)?|suspicious (?:for|of)"
             r"|concern(?:s|ing)? for|compatible with|differential(?: diagnosis)?(?: includes?)?)",
-            # a negation that negates something else
+            # DOUBLE: a negation of a word of doubt, not of a finding
             rf"(?P<DOUBLE>not (?:{_UNSURE})|(?:no|without) (?:doubt|question)"
             r"|can not (?:be )?den(?:y|ied))",
-            # nothing before or after is there
+            # ABSENT: what is before or after it is not there
             rf"(?P<ABSENT>not (?:yet |be |been )*(?:{_STATE})|absent|ruled out|excluded)",
-            # what follows is not there
+            # NEG: what follows is not there
             rf"(?P<NEG>(?:does |do |did |can )?not (?:{_SHOW})|absence of|lack of|lacks?|lacking"
             r"|free (?:of|from)|devoid of|clear of|negative for|den(?:ies|ied|y|ying)"
             r"|without|neither|never|none|no)",
-            # the clause is denied as a whole
+            # ISNOT: the complete clause is negated
             r"(?P<ISNOT>(?:is|are|was|were|be|been|being|appears?|looks?|does|do|did|has|have|had"
             rf"|it|can) not(?: be)?(?! (?:yet |be |been )*(?:{_NOT_ALONE})))",
             r"(?P<NOT>not)",
-            # what carries a finding and is none
+            # DROP: words around a finding that have no content
             r"(?P<DROP>(?:evidence|signs?|indications?|presence|findings?) (?:of|for)"
             r"|consistent with|diagnostic of|characteristic of|(?:in|on) (?:the|this|that)"
-            rf" (?:given |provided |shown )?{_PICTURE}(?: (?:shown|provided|given|above|below))?"
+            rf" (?:given |provided |shown )?{_IMAGE}(?: (?:shown|provided|given|above|below))?"
             r"|to the(?= (?:left|right)\b(?! of\b))|as well(?! as\b))",
             r"(?P<ALSO>as well as|along with|together with|accompanied by|associated with)",
         )
     ).join((r"\b(?:", r")\b"))
 )
-_MARKS = {
+_MARK_OF_GROUP = {
     "UNC": " UNC ",
     "DOUBLE": " DOUBLE ",
     "ABSENT": " ABSENT ",
@@ -115,27 +122,28 @@ _MARKS = {
     "DROP": " ",
     "ALSO": " , ",
 }
-_CONTRACTED = re.compile(r"\b(?:can't|cannot)\b|n't\b|(?:(?<=\bit)|(?<=that)|(?<=there))'s\b")
-_SPELLED_OUT = {"n't": " not", "'s": " is"}
+_CONTRACTION = re.compile(r"\b(?:can't|cannot)\b|n't\b|(?:(?<=\bit)|(?<=that)|(?<=there))'s\b")
+_LONG_FORMS = {"n't": " not", "'s": " is"}
 _SIDE = re.compile(r"\b(left|right|both)(?:[ -]hand)?[ -]side[sd]?\b")
-_I = re.compile(r"\bi (?=(?:do|can|could|see|think|believe|suspect|would)\b)")
-_NO_ARTICLE = re.compile(r"(?<=\w )A\b|\b(?:AS|IT|AN|AT)\b")
+_FIRST_PERSON = re.compile(r"\bi (?=(?:do|can|could|see|think|believe|suspect|would)\b)")
+_CAPITAL_WORD = re.compile(r"(?<=\w )A\b|\b(?:AS|IT|AN|AT)\b")
 _PREFIX = re.compile(r"\bnon-(?=[a-z])")
 _DASH = re.compile(r" - (?!\d)")
 _UNLIKELY = re.compile(r"\b(?:un|not )likely\b")
 
 
 def mark_phrases(text: str) -> str:
-    """The text in lower case, with marks in capitals for what negates, doubts or carries.
+    """The text in lower case, with phrases replaced by marks in capitals (UNC, NEG ...).
 
-    The A of "hepatitis A" and the AS of an aortic stenosis get a "_", since they are no articles.
+    Capital words that look like an article or a preposition get a "_", so that they stay content:
+    the A of "hepatitis A", AS for aortic stenosis.
     """
     if not text.isupper():
-        text = _NO_ARTICLE.sub(lambda word: word[0] + "_", text)
-    text = _LETTER_SIDE.sub(lambda side: "left" if side[1] else "right", text).lower()
-    text = _CONTRACTED.sub(lambda said: _SPELLED_OUT.get(said[0], "can not"), text)
+        text = _CAPITAL_WORD.sub(lambda match: match[0] + "_", text)
+    text = _LETTER_SIDE.sub(lambda match: "left" if match[1] else "right", text).lower()
+    text = _CONTRACTION.sub(lambda match: _LONG_FORMS.get(match[0], "can not"), text)
     text = _PREFIX.sub("non", _DASH.sub(" , ", text))
-    text = _I.sub("", _SIDE.sub(r"\1", text))
+    text = _FIRST_PERSON.sub("", _SIDE.sub(r"\1", text))
     text = _SUBJECT.sub("", text)
     text = _UNLIKELY.sub("ABSENT UNC", text)
-    return _PHRASES.sub(lambda phrase: _MARKS[phrase.lastgroup or "DROP"], text)
+    return _PHRASES.sub(lambda match: _MARK_OF_GROUP[match.lastgroup or "DROP"], text)

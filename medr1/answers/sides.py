@@ -1,4 +1,4 @@
-"""Whether a text names a place that a mirrored picture no longer shows where it was."""
+"""Whether a text names a side or height that is wrong after the image is mirrored."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import re
 from medr1.answers.phrases import SIDES, mark_phrases
 from medr1.normalization import fold
 
-_LATERAL = re.compile(
+_SIDE_WORD = re.compile(
     rf"\b(?:{'|'.join(SIDES)}|side[sd]?|laterality|(?:uni|contra|ipsi)?lateral(?:ly)?"
     r"|(?:dextro|levo)cardia|situs|(?:counter|anti)?clockwise|nasal|temporal)\b"
 )
-_UPRIGHT = re.compile(
+_HEIGHT_WORD = re.compile(
     r"\b(?:upper|lower|(?:superior|inferior)(?:ly)?|top|bottom|above|below|apex|apical|bas(?:e|al)"
     r"|upside|inverted|cranial|caudal)\b"
 )
-_ABBREVIATED = re.compile(r"\b(?:[RL](?:[UML]L|[UL][QE]|T)|O[DSU])\b")
-"""Lobes, quadrants, limbs, sides and eyes as reports shorten them: RUL, LLQ, OD."""
+_ABBREVIATION = re.compile(r"\b(?:[RL](?:[UML]L|[UL][QE]|T)|O[DSU])\b")
+"""Abbreviations of lobes, quadrants, limbs, sides and eyes in reports: RUL, LLQ, OD."""
 
 
 def names_side(text: str) -> bool:
-    """Whether it says left, right, both or anything else that a left-right flip makes wrong.
+    """Whether a text has left, right, both or another word that a left-right flip makes wrong.
 
-    Rather too often than not: the "right option" counts too.
+    The word alone decides, so the "right option" counts too: better too many than too few.
     """
-    return bool(_LATERAL.search(_spelled(text)) or _ABBREVIATED.search(text))
+    return bool(_SIDE_WORD.search(_lower_case_forms(text)) or _ABBREVIATION.search(text))
 
 
 def names_height(text: str) -> bool:
-    """Whether it says upper, lower or the like, which an upside-down flip makes wrong."""
-    return bool(_UPRIGHT.search(_spelled(text)) or _ABBREVIATED.search(text))
+    """Whether a text has a word such as upper or lower, which an upside-down flip makes wrong."""
+    return bool(_HEIGHT_WORD.search(_lower_case_forms(text)) or _ABBREVIATION.search(text))
 
 
-def _spelled(text: str) -> str:
-    """In lower case, as it is and with "L lung" as "left lung"."""
+def _lower_case_forms(text: str) -> str:
+    """The text in lower case, followed by its form with "L lung" as "left lung"."""
     text = fold(text)
     return f"{text.lower()} {mark_phrases(text)}"

@@ -1,10 +1,11 @@
-"""math-verify with limits: the same verdict from any thread and at any load, and never a hang.
+"""Compare formulas with math-verify, with limits: the verdict depends on the texts only.
 
-Its own time limit is signal.alarm, which raises outside the main thread (and the original's reward
-swallows that). Here it runs in a process of its own. What is too large to attempt is decided by the
-structure of the text (`is_cheap`), so it is the same on every machine. As a safety net the process
-has CPU_SECONDS of processor time for a comparison: a stopped or starved process loses none of it.
-What is not compared is None (undecided), and never counts as equal.
+math-verify limits its own time by signal.alarm, which raises an error outside the main thread (the
+original's reward catches and ignores that error). Here it runs in a separate process. Whether texts
+are too large to compare is decided by their structure (`is_cheap`), so it is the same on every
+machine. In addition, a comparison may use at most CPU_SECONDS of processor time; time in which the
+process is stopped or waits does not count. Texts that are not compared have the verdict None
+(undecided), and never count as equal.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ import threading
 from itertools import islice
 
 ANSWER_LIMIT = 200
-"""Characters of an extracted answer."""
-OUTPUT_LIMIT = 10_000
-"""Characters of a whole output, for the original's rules."""
+"""Most characters of an extracted answer that is compared."""
+COMPLETION_LIMIT = 10_000
+"""Most characters of a complete completion that is compared, as the original's rules do."""
 CPU_SECONDS = 10.0
-"""Processor time of one comparison. Nearly all take milliseconds, and the slowest in the tests less
-than 1 s, so that a machine ten times slower gives the same verdicts."""
+"""Most processor time of one comparison. Nearly all take milliseconds, and the slowest in the tests
+less than 1 s, so that a machine that is ten times slower has the same verdicts."""
 
-_DEPTH = 12
+_MAX_DEPTH = 12
+"""Brackets inside brackets."""
 _COSTLY = re.compile(
     r"\d{100}"  # quadratic in repeated digits
     r"|(?:\^|\*\*)\s?[({]*\s?[^\s(){}]{1,20}\s?(?:\^|\*\*)\s?[({\\\w]"  # a power tower
@@ -37,7 +39,9 @@ _COSTLY = re.compile(
     r"|\d{3}\s?!|(?:\^|\*\*)\s?\d+\s?!|[)}]\s?!|!\s?!"  # a factorial
     r"|\\(?:sum|prod|i*int|oint|lim|binom|begin)(?![a-z])"
 )
+"""What makes math-verify slow in any formula."""
 MAX_FUNCTIONS = 4
+"""Most functions, such as sines and logarithms, in one answer."""
 _FUNCTION = re.compile(
     r"\\?(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z])|\\?(?:log|ln|lg|exp)(?![a-z])"
 )
@@ -46,8 +50,9 @@ _COSTLY_BESIDE_FUNCTION = re.compile(
     r"\d{6}|\d[eE]\d|(?:\^|\*\*)\s?[({]*\s?[-+]?\d\d|\^\s?\{?\s?[^\s\d{(-]"
     r"|\\sqrt\s?\[\s?(?:\d\d|[^\d\s])|!|\\infty|\\log\s?_\s?\{?\s?[^\s\d{e]"
 )
+"""What makes math-verify slow in a formula that also has a function."""
 _FORMULA = re.compile(r"[\d$\\\[]")
-"""Without one of these math-verify parses nothing, and nothing equals nothing."""
+"""A text without one of these characters is no formula for math-verify, and equals nothing."""
 _KNOWN_COMMAND = re.compile(
     "[dt]?frac|sqrt|pi|cdot|times|div|left|right|text|math(?:rm|bf)|boxed|infty|pm|cup|cap|circ"
     "|degree|angle|alpha|beta|gamma|theta|lambda|mu|sigma|displaystyle"
@@ -56,47 +61,58 @@ _KNOWN_COMMAND = re.compile(
 _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s?(?:\^\s?\{?\s?\\(?:circ|degree)\s?\}?|\\degree|°)")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot)(?![a-z])")
 _PLAIN = re.compile(r"(?:[\d\s+\-*/^().,=]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z\d]))+")
-"""An expression without LaTeX; "T2", "1e3" and "10:30" are none."""
+"""A formula without LaTeX. "T2", "1e3" and "10:30" do not match."""
 _UNCLEAR = re.compile(
     r"[:;<>≤≥≠≈~?]|n't\b|\b(?:not|no|never|neither|nor|cannot|without|except|or|versus|than|over"
     r"|under|above|below|almost|nearly|about|between|roughly|approximately|at (?:least|most)|up to"
     r"|unsure)\b",
     re.IGNORECASE,
 )
-"""In a formula's answer: a bound, a denial, a doubt, several values."""
+"""Signs and words of a bound, a denial, a doubt or several values in an answer."""
 
 
 def _is_nested_deeply(text: str) -> bool:
     depth = 0
     for match in re.finditer(r"[(\[{]|[)\]}]", text):
         depth = depth + 1 if match[0] in "([{" else max(0, depth - 1)
-        if depth > _DEPTH:
+        if depth > _MAX_DEPTH:
             return True
     return False
 
 
 def is_cheap(text: str, limit: int) -> bool:
-    """Whether the text alone has nothing that makes math-verify slow."""
+    """Whether a text, taken alone, contains nothing that makes math-verify slow.
+
+    Args:
+        text: A formula, or a text that contains formulas.
+        limit: Most characters of the text.
+    """
     return len(text) <= limit and not _COSTLY.search(text) and not _is_nested_deeply(text)
 
 
 def _is_cheap_pair(first: str, second: str, limit: int) -> bool:
-    """Whether two texts can be compared quickly.
+    """Whether two texts can be compared quickly; both have at most `limit` characters.
 
-    Logarithms, exponentials and trigonometric functions are what sympy may simplify without end:
-    beside one, both texts may hold only small numbers and exponents, and functions of no functions.
-    That is asked of answers alone: of a whole output, math-verify takes one formula.
+    sympy may never finish simplifying logarithms, exponentials and trigonometric functions. If
+    there is one, both texts may have only small numbers and exponents, and no function of a
+    function. This holds for short texts (answers) only: from a complete completion, math-verify
+    reads just one formula.
     """
     if not is_cheap(first, limit) or not is_cheap(second, limit):
         return False
     answers = [text for text in (first, second) if len(text) <= ANSWER_LIMIT]
     if not any(map(_FUNCTION.search, answers)):
         return True
-    return not any(_COSTLY_BESIDE_FUNCTION.search(t) or _nests_functions(t) for t in answers)
+    return not any(
+        _COSTLY_BESIDE_FUNCTION.search(text) or _nests_functions(text) for text in answers
+    )
 
 
 def _nests_functions(text: str) -> bool:
-    r"""Whether a function stands in the argument of another: "\sin(\log 2)"; or there are many."""
+    r"""Whether a function is in the argument of another, as in "\sin(\log 2)".
+
+    Also true for more than MAX_FUNCTIONS functions.
+    """
     matches = list(islice(_FUNCTION.finditer(text), MAX_FUNCTIONS + 1))
     if len(matches) > MAX_FUNCTIONS:
         return True
@@ -115,10 +131,12 @@ def _nests_functions(text: str) -> bool:
 
 
 def serve() -> None:
-    """The process: a JSON list (two texts, seconds) a line in, true, false or null a line out.
+    """Run as the separate process: read requests from stdin, and write verdicts to stdout.
 
-    Each question has its processor time in a fork, which ends with it, whatever it computes; the
-    next fork begins where the libraries are loaded already.
+    A request is one line with a JSON list (two texts, seconds), a verdict one line with true, false
+    or null. Comparisons run in a fork of the process. When one exceeds its processor time, the
+    fork is ended by a signal, "null" is written, and the next fork continues with the libraries
+    already loaded.
     """
     from math_verify import parse
     from math_verify import verify as compare
@@ -131,7 +149,8 @@ def serve() -> None:
         parsed = [parse(text, parsing_timeout=None) for text in texts]
         return bool(compare(*parsed, timeout_seconds=None))
 
-    equal("$\\frac{1}{2}x$", "$0.5x$")  # what is loaded late is loaded once, before the forks
+    # math-verify loads some modules at the first comparison: load them once, before the forks
+    equal("$\\frac{1}{2}x$", "$0.5x$")
     _write_line('"ready"')
     while worker := os.fork():
         _, status = os.waitpid(worker, 0)
@@ -153,49 +172,64 @@ def _write_line(line: str) -> None:
 
 
 class _Worker:
-    """The process that runs `serve`: one for each process that asks, started when first asked."""
+    """The process that runs `serve`, started at the first comparison.
+
+    Each Python process that compares formulas has its own.
+    """
 
     _COMMAND = (
         "import sys; sys.path[:] = sys.argv[1:]; from medr1.answers.symbolic import serve; serve()"
     )
 
     def __init__(self) -> None:
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Know no process and no verdict: in a fork of the process that started it."""
+    def reset(self) -> None:
+        """Forget the process. A fork of this Python process must not use its parent's."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, first: str, second: str) -> bool | None:
-        """Whether math-verify finds the texts equal; None where CPU_SECONDS do not suffice.
+    def compare(self, first: str, second: str) -> bool | None:
+        """Whether math-verify finds the texts equal; None if CPU_SECONDS do not suffice.
 
-        Waits as long as the process is there: a stopped one answers when it goes on.
+        Waits for the process as long as it exists, also while it is stopped.
+
+        Args:
+            first: The text whose formula is parsed as the reference.
+            second: The text that is compared with it.
+
+        Raises:
+            RuntimeError: The process ended twice, or could not be started.
         """
-        question = json.dumps([first, second, CPU_SECONDS]) + "\n"
+        request = json.dumps([first, second, CPU_SECONDS]) + "\n"
         with self._lock:
-            for _ in range(2):  # once more where the process was ended since it was last asked
-                process = self._running()
+            for _ in range(2):  # a second time if the process was ended since the last request
+                process = self._running_process()
                 assert process.stdin
                 assert process.stdout
-                answer = ""
+                reply = ""
                 try:
-                    process.stdin.write(question)
+                    process.stdin.write(request)
                     process.stdin.flush()
-                    answer = process.stdout.readline()
+                    reply = process.stdout.readline()
                 except BrokenPipeError:
                     pass
                 finally:
-                    if not answer:  # ended or interrupted: no late answer may meet a next question
+                    # Ended or interrupted: a late reply must not be read as that of a next request.
+                    if not reply:
                         self._end(process)
-                if answer:
-                    return json.loads(answer)  # type: ignore[no-any-return]
-        raise RuntimeError("the math-verify process was ended twice; is there enough memory?")
+                if reply:
+                    return json.loads(reply)  # type: ignore[no-any-return]
+        raise RuntimeError(
+            "the process that runs math-verify ended twice during one comparison. Check that there "
+            "is enough memory."
+        )
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running_process(self) -> subprocess.Popen[str]:
+        """The process; a new one if there is none or it has ended."""
         if self._process and self._process.poll() is None:
             return self._process
-        # A session of its own: what is sent to stop a run does not change a verdict.
+        # A session of its own: a signal that stops the run (Ctrl-C) does not end a comparison.
         self._process = subprocess.Popen(
             [sys.executable, "-c", self._COMMAND, *sys.path],
             stdin=subprocess.PIPE,
@@ -208,7 +242,10 @@ class _Worker:
         assert self._process.stdout
         if self._process.stdout.readline() != '"ready"\n':
             self._end(self._process)
-            raise RuntimeError("the math-verify process did not start; is math-verify installed?")
+            raise RuntimeError(
+                "the process that runs math-verify did not start. Check that math-verify is "
+                "installed."
+            )
         return self._process
 
     def _end(self, process: subprocess.Popen[str]) -> None:
@@ -226,13 +263,22 @@ class _Worker:
 
 _WORKER = _Worker()
 _VERDICTS: dict[bytes, bool | None] = {}
-"""By the hash of both texts, so that each pair is compared once. A million take 100 MB."""
+"""Hash of both texts -> verdict, so that each pair is compared once. A million take 100 MB."""
 atexit.register(_WORKER.close)
-os.register_at_fork(after_in_child=_WORKER.forget)
+os.register_at_fork(after_in_child=_WORKER.reset)
 
 
-def verify(first: str, second: str, limit: int = OUTPUT_LIMIT) -> bool | None:
-    """math_verify.verify(parse(first), parse(second)); None where that is too large to attempt."""
+def verify(first: str, second: str, limit: int = COMPLETION_LIMIT) -> bool | None:
+    """Whether math-verify finds two texts equal: math_verify.verify(parse(first), parse(second)).
+
+    Args:
+        first: The text whose formula math-verify parses as the reference.
+        second: The text that is compared with it.
+        limit: Most characters of each text.
+
+    Returns:
+        None for texts that are too large to compare.
+    """
     if not _FORMULA.search(first) or not _FORMULA.search(second):
         return False
     if not _is_cheap_pair(first, second, limit):
@@ -240,36 +286,44 @@ def verify(first: str, second: str, limit: int = OUTPUT_LIMIT) -> bool | None:
     texts = json.dumps([first, second]).encode()
     key = hashlib.blake2b(texts, digest_size=16).digest()
     if key not in _VERDICTS:
-        _VERDICTS[key] = _WORKER.ask(first, second)
+        _VERDICTS[key] = _WORKER.compare(first, second)
     return _VERDICTS[key]
 
 
 def _as_formula(text: str) -> str:
-    if _TRIGONOMETRIC.search(text):  # math-verify takes sin 30° for the sine of 30
+    """The text in the form that math-verify reads as one formula."""
+    if _TRIGONOMETRIC.search(text):  # math-verify reads sin 30° as the sine of 30
         text = _ANGLE.sub(r"{(\1\\pi/180)}", text)
     return text if "$" in text or "\\" not in text else f"${text}$"
 
 
 def _words(text: str) -> set[str]:
+    """The words outside of LaTeX commands, such as units."""
     return set(re.findall(r"[a-z]{2,}", re.sub(r"\\[a-zA-Z]+", " ", text).lower()))
 
 
-def equivalent(gold: str, answer: str) -> bool | None:
-    """Whether an extracted answer equals a gold in LaTeX, as one value plainly stated; None where
-    they are too large to compare.
+def is_equivalent(ground_truth: str, answer: str) -> bool | None:
+    """Whether an extracted answer states one value that equals a ground truth in LaTeX.
 
-    An equation equals no value, and a unit in the gold has to stand in the answer.
+    An equation equals no single value. A unit or word in the ground truth must be in the answer.
+
+    Args:
+        ground_truth: The right answer, with LaTeX.
+        answer: The extracted answer, with or without LaTeX.
+
+    Returns:
+        None for formulas that are too large to compare.
     """
     answer = re.sub(r"^(\$?\s?)[a-z]\s?=\s?(?=[-\d\\])", r"\1", answer).replace("√", "\\sqrt ")
     answer = re.sub(r"(?<![a-zA-Z\\])sqrt\s?\(([^()]*)\)", r"\\sqrt{\1}", answer)
-    if "=" in answer and "=" not in gold:
+    if "=" in answer and "=" not in ground_truth:
         return False
     if not (re.search(r"[\\$]", answer) or _PLAIN.fullmatch(answer)):
         return False
-    if _UNCLEAR.search(answer) or not _words(gold) <= _words(answer):
+    if _UNCLEAR.search(answer) or not _words(ground_truth) <= _words(answer):
         return False
-    for text in (gold, answer):
+    for text in (ground_truth, answer):
         commands = re.findall(r"\\([a-zA-Z]+)", text)
         if not all(map(_KNOWN_COMMAND.fullmatch, commands)):
             return False
-    return verify(_as_formula(gold), _as_formula(answer), ANSWER_LIMIT)
+    return verify(_as_formula(ground_truth), _as_formula(answer), ANSWER_LIMIT)

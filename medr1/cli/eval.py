@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medr1.answers import SHOWN_PROTOCOLS
+from medr1.answers import SUMMARY_PROTOCOLS
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
@@ -250,7 +250,7 @@ def _evaluation(
 
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or METRICS)
     # --metrics is for speed, so it also skips the accuracy under the other protocols.
-    protocols = SHOWN_PROTOCOLS if metrics is None else ()
+    protocols = SUMMARY_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     return Evaluation(
         Settings(protocol, cluster_by, group_by or (), protocols, seed),

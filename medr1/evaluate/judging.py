@@ -96,7 +96,7 @@ class Settings:
     """Whether to keep the texts that metrics such as BLEU compare."""
     num_resamples: int = 2000
     """Number of resamples of every bootstrap."""
-    protocol_choice: answers.Choice | None = None
+    protocol_choice: answers.ScriptChoice | None = None
     """The script that `authors` stands for, and why; None where `authors` was not asked for."""
 
     def resolve_authors(self, ground_truths: Iterable[str]) -> Settings:

@@ -112,7 +112,7 @@ def summarize(
     """
     settings = Settings(
         protocol,
-        protocols=answers.SHOWN_PROTOCOLS,
+        protocols=answers.SUMMARY_PROTOCOLS,
         seed=seed,
         num_resamples=num_resamples,
         texts=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.answers import Verdict, gold_answer, same_answer
+from medr1.answers import Verdict, ground_truth_answer, same_answer
 from medr1.records import Prediction, Sample
 
 Values = NDArray[np.float64]
@@ -120,7 +120,7 @@ def _are_probabilities(row: Mapping[str, object]) -> bool:
 def _canonical_ground_truth(sample: Sample) -> str | None:
     """The ground truth in the form in which answers are extracted; None where there is none."""
     ground_truth = sample.ground_truth or ""
-    return gold_answer(ground_truth, options=sample.options, answer_type=sample.answer_type)
+    return ground_truth_answer(ground_truth, options=sample.options, answer_type=sample.answer_type)
 
 
 def _column_of(answer: str | None, keys: Sequence[str], sample: Sample) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.answers import difference
+from medr1.answers import claim_differences
 from medr1.evaluate.estimates import Metric, mean_metric
 from medr1.evaluate.judging import CodedColumn, Judged, Mask, Outcome
 from medr1.normalization import fold
@@ -89,16 +89,16 @@ def contradictions(judged: Judged) -> dict[str, int]:
     """Number of wrong open answers, and how many of them contradict the ground truth.
 
     Returns {"n": wrong open answers, "polarity": those that say the opposite ("no effusion" for
-    "effusion"), "side": those that name the other side ("left" for "right")}. `answers.difference`
-    decides. An answer with other differences, or an uncertain one ("possible effusion"), is in n
-    only.
+    "effusion"), "side": those that name the other side ("left" for "right")}, by
+    `answers.claim_differences`. An answer with other differences, or an uncertain one ("possible
+    effusion"), is in n only.
     """
     counts = Counter({"n": 0, "polarity": 0, "side": 0})
     for outcome, n in _with_counts(judged):
         if outcome.answer_type != "open" or outcome.correct or outcome.answer is None:
             continue
         counts["n"] += n
-        kinds = difference(outcome.answer, outcome.ground_truth)
+        kinds = claim_differences(outcome.answer, outcome.ground_truth)
         if "content" not in kinds and "uncertain" not in kinds:
             for kind in ("polarity", "side"):
                 counts[kind] += n * (kind in kinds)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from medr1.answers import has_format, in_format, rationale_of
+from medr1.answers import format_completion, has_format, reasoning_of
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
@@ -173,7 +173,7 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
             "or train with --prompt nothink.",
         )
     target_texts = [
-        in_format(
+        format_completion(
             form,
             plain_text(ground_truth_text(sample, loaded.info.answer_style), tokens),
             plain_text(rationale or "", tokens),
@@ -197,7 +197,7 @@ def targets(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list
 def _rationale(sample: Sample) -> str | None:
     """The reasoning in an item's metadata; None without one."""
     texts = (sample.metadata.get(key) for key in RATIONALE_KEYS)
-    rationales = (rationale_of(text) for text in texts if isinstance(text, str))
+    rationales = (reasoning_of(text) for text in texts if isinstance(text, str))
     return next((rationale for rationale in rationales if rationale), None)
 
 
