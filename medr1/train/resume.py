@@ -36,10 +36,10 @@ from medr1.models import load_weights
 from medr1.train.manifest import (
     SAVING,
     checkpoint_faults,
-    how_to_go_on,
     read_manifest,
     remove_checkpoint,
     remove_older,
+    resume_hint,
     write_manifest,
 )
 from medr1.train.stopping import Watch
@@ -194,7 +194,7 @@ class ExactResumeMixin(Trainer):
         finally:
             watch.peers = []
             if not came_to_an_end and self.is_world_process_zero():
-                said = how_to_go_on(self.output)
+                said = resume_hint(self.output)
                 logger.warning("Ended at step %d. %s", self.state.global_step, said)
         self.accelerator.wait_for_everyone()  # nobody leaves while others still look for it
 
@@ -221,7 +221,7 @@ class ExactResumeMixin(Trainer):
             return
         if not self.is_world_process_zero():
             raise SystemExit(watch.exit_code)
-        after = "the run is finished." if self.is_finished else how_to_go_on(self.output)
+        after = "the run is finished." if self.is_finished else resume_hint(self.output)
         name = signal.Signals(watch.signal).name
         raise StoppedBySignal(f"{name}, step {self.state.global_step}: {after}", watch.exit_code)
 
@@ -365,7 +365,7 @@ def writing(path: Path) -> Iterator[None]:
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
         raise OutputError(
-            f"cannot write {path}: {reason}. Make room. {how_to_go_on(path.parent)}"
+            f"cannot write {path}: {reason}. Make room. {resume_hint(path.parent)}"
         ) from None
 
 

@@ -13,7 +13,13 @@ from medr1.models import LoadedModel
 from medr1.rewards import reward_functions
 from medr1.train.checks import require_ranges
 from medr1.train.extras import require_extras
-from medr1.train.fields import CONFIGS, checked, model_fields, require_of, trainer_fields
+from medr1.train.fields import (
+    CONFIGS,
+    convert_values,
+    model_fields,
+    require_method_fields,
+    trainer_fields,
+)
 from medr1.train.tracking import require_trackers
 
 if TYPE_CHECKING:
@@ -159,7 +165,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     ModuleNotFoundError for a package that a field needs and that is not here.
     """
     method = str(values.get("method", "grpo"))
-    require_of(method, values)
+    require_method_fields(method, values)
     names = {"batch_size": "per_device_train_batch_size"}
     others = ("model_path", "data", "answer_types", "device")
     own: dict[str, Any] = {"rewards": tuple}
@@ -168,7 +174,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
     own |= dict.fromkeys(numbers, int)
     fields = {names.get(k, k): v for k, v in values.items() if k not in (*others, *own)}
-    typed = checked(fields, method)
+    typed = convert_values(fields, method)
     require_ranges(typed)
     if (typed.get("load_in_4bit") or typed.get("load_in_8bit")) and not typed.get("use_peft"):
         raise InputError("weights of 4 or 8 bits are not trained themselves. Add --use-peft.")

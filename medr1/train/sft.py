@@ -23,8 +23,8 @@ from medr1.errors import InputError
 from medr1.models import LoadedModel, control_tokens
 from medr1.prompts import chat_messages, gold_text, plain_text, prompt_format, prompt_name
 from medr1.records import Sample
-from medr1.train.inputs import most_tokens, open_images, prepare
-from medr1.train.lengths import rendered, require_room
+from medr1.train.inputs import max_tokens, open_images, prepare_samples
+from medr1.train.lengths import render_prompt, require_room
 from medr1.train.settings import TrainingSettings, lora_config, trainer_config
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ def fitting_samples(
 
     An outline of the model is enough, so that this can be known before its weights are read.
     """
-    samples = prepare(loaded, questions, settings)
+    samples = prepare_samples(loaded, questions, settings)
     completions = target_completions(loaded, samples, settings.prompt)
     where = (loaded, samples, questions.image_root, settings.prompt)
-    room = trainer_config(settings, loaded).max_length or most_tokens(loaded)
-    require_room(*where, min(room, most_tokens(loaded)), target_tokens(loaded, completions))
+    room = trainer_config(settings, loaded).max_length or max_tokens(loaded)
+    require_room(*where, min(room, max_tokens(loaded)), target_tokens(loaded, completions))
     if settings.max_prompt_length:
         require_room(*where, settings.max_prompt_length)
     return samples
@@ -105,7 +105,7 @@ def training_set(
     """
     from datasets import Dataset
 
-    prompts = [rendered(loaded, sample, prompt) for sample in samples]
+    prompts = [render_prompt(loaded, sample, prompt) for sample in samples]
     processor = loaded.processor  # all that `rows` refers to is pickled, so not the model
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
@@ -170,7 +170,7 @@ def target_completions(loaded: LoadedModel, samples: Sequence[Sample], prompt: s
     """The targets as the chat template writes them, up to the token that ends the turn."""
     stops, completions = stop_tokens(loaded), []
     for sample, target in zip(samples, targets(loaded, samples, prompt), strict=True):
-        asked = rendered(loaded, sample, prompt)
+        asked = render_prompt(loaded, sample, prompt)
         messages = chat_messages(sample, prompt, loaded.info.answer_style)
         answered = {"role": "assistant", "content": [{"type": "text", "text": target}]}
         whole = str(loaded.processor.apply_chat_template([*messages, answered], tokenize=False))

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medr1.train.manifest import how_to_go_on
+from medr1.train.manifest import resume_hint
 
 logger = logging.getLogger("medr1")
 
@@ -118,7 +118,7 @@ class Watch:
             self._end(self.exit_code, f"{name} once more")
 
     def _end(self, code: int, why: str) -> None:
-        logger.warning("Ended at once: %s. %s", why, how_to_go_on(self.output))
+        logger.warning("Ended at once: %s. %s", why, resume_hint(self.output))
         os._exit(code)
 
 

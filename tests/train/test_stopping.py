@@ -19,7 +19,7 @@ def test_a_scheduler_s_signal_saves_between_blocks_and_asks_to_be_run_again(tmp_
     assert found.code == 75, found.said
     (saved,) = checkpoints(tmp_path / "out")
     assert step_of(saved) % 2 == 0 and checkpoint_faults(saved) == []
-    assert f"steps are saved in {saved}; the same command goes on" in found.said
+    assert f"steps are saved in {saved}; the same command continues" in found.said
 
 
 @pytest.mark.slow
@@ -51,5 +51,5 @@ def test_a_signal_while_saving_stops_after_that_save(tmp_path):
 @pytest.mark.slow
 def test_an_interrupt_is_130_and_says_where_to_go_on(tmp_path):
     found = signalled(tmp_path / "out", signal.SIGINT, **{**LONG, "save_steps": 2})
-    assert found.code == 130 and "the same command goes on from there" in found.said
+    assert found.code == 130 and "the same command continues" in found.said
     assert "Traceback" not in found.said
