@@ -80,8 +80,8 @@ def known_fields(
 ) -> dict[str, Any]:
     """The values under TRL's names of fields: `no_bf16: True` becomes `bf16: False`.
 
-    A field of the other method is accepted here; `fields.require_of` refuses it, and names the
-    method that has it.
+    A field of the other method is accepted here; `fields.require_method_fields` refuses it, and
+    names the method that has it.
 
     Args:
         values: Values by name, from the configuration file or the command line.
@@ -127,7 +127,7 @@ def fields_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         InputError: A field or option of the other method, or an unknown prompt.
     """
     from medr1.prompts import template
-    from medr1.train.fields import require_of
+    from medr1.train.fields import require_method_fields
 
     names, method = list(options), options["method"]
     file_fields, typed_fields = ctx.meta.get("medr1.extra") or {}, unparsed_fields(ctx.args)
@@ -135,7 +135,9 @@ def fields_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         **known_fields(file_fields, names, method, from_file=True),
         **known_fields(typed_fields, names, method, from_file=False),
     }
-    require_of(method, [*extra, *(name for name, value in options.items() if value is not None)])
+    require_method_fields(
+        method, [*extra, *(name for name, value in options.items() if value is not None)]
+    )
     template(options["prompt"])  # an unknown prompt is refused before data and model are read
     return extra
 

@@ -1,1 +1,1 @@
-"""From samples and rewards to a checkpoint."""
+"""Training: from samples and rewards to a checkpoint."""

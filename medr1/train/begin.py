@@ -1,8 +1,9 @@
-"""How a run begins: in a new folder, from a checkpoint of the same run, or not at all.
+"""How a run begins: with its first step, from a checkpoint of the same run, or not at all.
 
-A folder belongs to the run whose configuration its training.json holds. What only decides how
-often is saved or how long is waited may change on the way, and so may the number of processes
-and the batch of each, as long as an update is made of the same completions.
+An output folder belongs to the run whose configuration is in its training.json. A run is resumed
+only with the same configuration. These settings may differ: how often checkpoints are saved, how
+long processes wait for each other, what is logged, and the number of processes and their batch
+size, if the number of completions per update and per generation stays the same.
 """
 
 from __future__ import annotations
@@ -31,40 +32,52 @@ from medr1.train.settings import TrainingSettings
 logger = logging.getLogger("medr1")
 
 RECORD = "training.json"
+"""The file in the output folder with the plan of the run, its configuration and versions."""
 LOCK = ".lock"
+"""The file in the output folder that a run locks while it works there."""
 
 _MAY_CHANGE = {
     "save_steps", "save_strategy", "save_total_limit", "ddp_timeout", "dataloader_num_workers",
     "report_to", "run_name", "log_level", "disable_tqdm",
 }  # fmt: skip
-_SPLIT = {
+"""TRL's fields that may differ when a run is resumed; they do not change what is learned."""
+_BATCH_FIELDS = {
     "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation",
     "generation_batch_size",
 }  # fmt: skip
-"""How an update's completions are dealt out; compared as their number."""
+"""TRL's fields that may differ if the numbers of completions stay the same (`_completions`)."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run begins."""
+    """The state of an output folder when a run begins."""
 
     configuration: Mapping[str, Any]
-    """What training.json will hold; the first process's alone."""
+    """The run's configuration, which the first process writes to training.json."""
     checkpoint: Path | None = None
-    """The checkpoint to go on from; None: with the first step."""
+    """The checkpoint to resume from; None if the run begins with its first step."""
     is_finished: bool = False
-    """There is nothing left to do."""
+    """Whether the run is finished, so that nothing is left to do."""
 
 
 def configuration(
     settings: TrainingSettings,
     checkpoint: Path,
     questions: Questions,
-    held_back: Questions | None = None,
+    validation_questions: Questions | None = None,
 ) -> dict[str, Any]:
-    """What makes a run this run and no other, as training.json holds it.
+    """The configuration by which a run is recognized when it is resumed.
 
-    `held_back` are the questions that it is validated on, and by which its best step is chosen.
+    Args:
+        settings: The run's settings.
+        checkpoint: The checkpoint that training starts from.
+        questions: The questions to train on.
+        validation_questions: The questions of --eval-data, which choose the best step; None
+            without validation.
+
+    Returns:
+        A document for training.json: hashes of the model and the data, and every setting that
+        changes what is learned.
     """
     own = dataclasses.asdict(settings)
     trainer, model = own.pop("trainer"), own.pop("model")
@@ -72,93 +85,124 @@ def configuration(
     document = {
         "model_sha256": checkpoint_sha256(checkpoint),
         "data_sha256": questions.sha256,
-        "eval_data_sha256": held_back.sha256 if held_back else None,
+        "eval_data_sha256": validation_questions.sha256 if validation_questions else None,
         "samples": len(questions.samples),
         **own,
         **model,
-        **{name: value for name, value in trainer.items() if name not in _MAY_CHANGE | _SPLIT},
+        **{
+            name: value
+            for name, value in trainer.items()
+            if name not in _MAY_CHANGE | _BATCH_FIELDS
+        },
         **_completions(trainer),
     }
     return json.loads(json.dumps(document, default=str))
 
 
 def _completions(trainer: Mapping[str, Any]) -> dict[str, int]:
-    """How many completions an update and a generation are made of, over all processes."""
+    """The numbers of completions per update and per generation, over all processes."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     batch = processes * (trainer.get("per_device_train_batch_size") or 8)
     step = batch * (trainer.get("gradient_accumulation_steps") or 1)
-    blocks = trainer.get("steps_per_generation")
-    generation = trainer.get("generation_batch_size") or (batch * blocks if blocks else step)
+    steps_per_generation = trainer.get("steps_per_generation")
+    generation = trainer.get("generation_batch_size") or (
+        batch * steps_per_generation if steps_per_generation else step
+    )
     return {"completions_per_step": step, "completions_per_generation": generation}
 
 
 def inspect_run_folder(
-    output: Path, wanted: Mapping[str, Any], *, overwrite: bool, first: bool
+    output: Path, run_configuration: Mapping[str, Any], *, overwrite: bool, first: bool
 ) -> RunState:
-    """Where a run with this configuration would begin in this folder; nothing is changed.
+    """Find out where a run begins in an output folder, without changing anything there.
 
-    `first`: this is the process that writes; the others only want to know whether the run is
-    finished. Raises InputError for another run's folder, LockedError where one is at work there,
-    StateError where what is there is damaged, OutputError where nothing can be written.
+    Args:
+        output: The output folder, which may not exist yet.
+        run_configuration: The `configuration` of the run.
+        overwrite: Whether the folder will be replaced, so that its content does not matter.
+        first: Whether this is the first process, which does all checks. The others only find out
+            whether the run is finished.
+
+    Raises:
+        InputError: The folder belongs to another run.
+        LockedError: Another run is writing to the folder.
+        StateError: training.json cannot be read, or no checkpoint is complete.
+        OutputError: The folder cannot be written to.
     """
     if first and output.is_dir():
         require_unlocked(output / LOCK)
         if not os.access(output, os.W_OK):
-            raise OutputError(f"cannot write to {output}. Choose another place.")
+            raise OutputError(f"cannot write to {output}. Choose another --output-dir.")
     if overwrite or not (output / RECORD).is_file():
-        return RunState(wanted)
+        return RunState(run_configuration)
     is_finished = (output / CHECKSUMS).is_file()
     if first:
-        _require_same(output, wanted)
+        _require_same(output, run_configuration)
     if is_finished or not first:
-        return RunState(wanted, is_finished=is_finished)
-    return RunState(wanted, checkpoint=newest_checkpoint(output))
+        return RunState(run_configuration, is_finished=is_finished)
+    return RunState(run_configuration, checkpoint=newest_checkpoint(output))
 
 
 @contextmanager
 def locked_run_folder(
     output: Path, run_state: RunState, *, overwrite: bool, first: bool
 ) -> Iterator[None]:
-    """A block with the folder ready for this run, and held against others by the first process."""
+    """Prepare the output folder, and keep it locked against other runs inside the `with` block.
+
+    Args:
+        output: The output folder.
+        run_state: Where the run begins, from `inspect_run_folder`.
+        overwrite: Whether to move a folder with content aside, as .bak.
+        first: Whether this is the first process. The others do nothing.
+
+    Raises:
+        InputError: The folder has other files, and `overwrite` is False.
+        LockedError: Another run is writing to the folder.
+        OutputError: The folder cannot be written to.
+    """
     if not first:
         yield
         return
-    shown = output.is_dir() and any(p for p in output.iterdir() if not p.name.startswith("."))
-    if overwrite or output.is_file() or (shown and not (output / RECORD).is_file()):
+    has_content = output.is_dir() and any(p for p in output.iterdir() if not p.name.startswith("."))
+    if overwrite or output.is_file() or (has_content and not (output / RECORD).is_file()):
         prepare_folder(output, overwrite=overwrite)
     with locked_file(output / LOCK):
         clear_temporaries(output)
         if run_state.checkpoint is None and (output / RECORD).is_file():
-            logger.info("%s: no checkpoint was finished there; beginning again.", output)
+            logger.info("%s: no checkpoint was saved there; starting from the beginning.", output)
         yield
 
 
-def _recorded(output: Path) -> dict[str, Any]:
-    """The document in training.json; StateError where it cannot be read."""
+def _read_record(output: Path) -> dict[str, Any]:
+    """The document in training.json; StateError if it cannot be read."""
     try:
         document = parse_json(read_text(output / RECORD), str(output / RECORD))
     except InputError as error:
-        raise StateError(f"{error} Or start anew with --overwrite, which keeps a .bak.") from None
+        raise StateError(
+            f"{error} Or start a new run with --overwrite, which keeps the old folder as .bak."
+        ) from None
     return document if isinstance(document, dict) else {}
 
 
-def _require_same(output: Path, wanted: Mapping[str, Any]) -> None:
-    """InputError that names what this run would do otherwise; warnings for what changes bits."""
-    record = _recorded(output)
-    known = record.get("configuration") or {}
-    other = [
-        f"{name} was {_short(known.get(name))}, is {_short(wanted.get(name))}"
-        for name in sorted(known.keys() | wanted.keys())
-        if known.get(name) != wanted.get(name)
+def _require_same(output: Path, run_configuration: Mapping[str, Any]) -> None:
+    """Raise InputError if the folder belongs to another run; warn if library versions differ."""
+    record = _read_record(output)
+    old_values = record.get("configuration") or {}
+    differences = [
+        f"{name} was {_short(old_values.get(name))}, is {_short(run_configuration.get(name))}"
+        for name in sorted(old_values.keys() | run_configuration.keys())
+        if old_values.get(name) != run_configuration.get(name)
     ]
-    if other:
+    if differences:
         raise InputError(
-            f"{output} belongs to another run: {'; '.join(other[:5])}. Choose another "
-            "--output-dir, or --overwrite, which keeps the old as .bak."
+            f"{output} belongs to another run: {'; '.join(differences[:5])}. Choose another "
+            "--output-dir, or give --overwrite, which keeps the old folder as .bak."
         )
     if record.get("versions") != library_versions():
         logger.warning(
-            "%s was run_state with other versions of the libraries; going on is not exact.", output
+            "%s was begun with other versions of the libraries, so its results may differ slightly "
+            "from those of an uninterrupted run.",
+            output,
         )
 
 
@@ -169,28 +213,41 @@ def _short(value: Any) -> str:
 def require_space(
     output: Path, plan: Mapping[str, Any], base: Path, save_strategy: str, limit: int | None
 ) -> None:
-    """Raise OutputError where a checkpoint and the final weights do not fit; warn of less.
+    """Check that the disk has space for a checkpoint and the final weights.
 
-    `plan` is what `run.resolved` gives, and `limit` how many checkpoints are kept. Adam keeps two
-    numbers for each trained one; what stands beside the weights is as large as in the base.
+    If it has space for these, but not for all checkpoints that are kept at the same time, there is
+    a warning. The sizes are estimates: AdamW has two numbers for each trained weight, and the files
+    beside the weights are as large as those of the base checkpoint.
+
+    Args:
+        output: The output folder.
+        plan: The plan of the run, from `run.resolve_plan`.
+        base: The checkpoint that training starts from.
+        save_strategy: TRL's field; "no" if no checkpoints are saved.
+        limit: Number of checkpoints that are kept; None keeps all.
+
+    Raises:
+        OutputError: There is too little space.
     """
     saves = save_strategy != "no"
-    beside = sum(p.stat().st_size for p in base.iterdir() if p.suffix in LOADED_SUFFIXES)
-    beside -= sum(p.stat().st_size for p in base.glob("*.safetensors"))
-    width = {"float32": 4, "float64": 8}.get(plan["weights_dtype"], 2)
+    other_files = sum(p.stat().st_size for p in base.iterdir() if p.suffix in LOADED_SUFFIXES)
+    other_files -= sum(p.stat().st_size for p in base.glob("*.safetensors"))
+    width = {"float32": 4, "float64": 8}.get(plan["weights_dtype"], 2)  # bytes of a weight
     trained = plan["trained_parameters"] * width
     is_adapter = plan["model_fields"].get("use_peft")
-    final = beside + (trained if is_adapter else plan["parameters"] * width)
+    final = other_files + (trained if is_adapter else plan["parameters"] * width)
     checkpoint = final + 2 * trained
     free = shutil.disk_usage(output).free
     needed = final + (checkpoint if saves else 0)
-    said = f"{output} has {in_gb(free)} left; a checkpoint takes {in_gb(checkpoint)}"
+    space = f"{output} has {in_gb(free)} of free space; a checkpoint takes {in_gb(checkpoint)}"
     if free < needed:
         raise OutputError(
-            f"{said}, and with the final weights {in_gb(needed)} are needed. Make room or choose "
-            "another place."
+            f"{space}, and with the final weights {in_gb(needed)} are needed. Delete files, or "
+            "choose another --output-dir."
         )
-    here = len(checkpoints(output))
-    to_come = max(1, limit + 1 - here) if limit else 2
-    if saves and free < to_come * checkpoint + final:
-        logger.warning("%s. The run will stop where the disk is full; make room.", said)
+    num_saved = len(checkpoints(output))
+    num_to_save = max(1, limit + 1 - num_saved) if limit else 2
+    if saves and free < num_to_save * checkpoint + final:
+        logger.warning(
+            "%s. The run will stop when the disk is full. Delete files to make space.", space
+        )

@@ -1,4 +1,4 @@
-"""The model card of a trained checkpoint: what medr1.json says, for people."""
+"""The model card of a trained checkpoint: README.md, with the facts of its medr1.json."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 _CARD = """# {name}
 
-Made with medr1 from {base}, by {method}. It answers {style}; medr1 asks with the prompt it was
-trained with, {prompt}.
+Trained with medr1 from {base}, by {method}. It answers {style}. medr1 asks it with the
+prompt of its training, {prompt}.
 
-**Research use only. Not for diagnosis, not for clinical use.** What it is worth, `medr1 eval` says
-on questions that it was not trained on.
+**Research use only. Not for diagnosis, not for clinical use.** `medr1 eval` measures how well it
+answers questions that it was not trained on.
 
     medr1 infer --model-path {name} --image-path scan.png --question "..."
 
@@ -21,7 +21,12 @@ _STYLES = {"letter": "with the letter of an option", "text": "in words"}
 
 
 def model_card(name: str, document: Mapping[str, Any]) -> str:
-    """The README.md of the checkpoint in a folder of this name; `document` is its medr1.json."""
+    """The text of a checkpoint's README.md.
+
+    Args:
+        name: The name of the checkpoint's folder.
+        document: The content of its medr1.json.
+    """
     facts = {
         "Base, sha256": document["base_sha256"],
         "Training data, sha256": document["data_sha256"],
@@ -29,8 +34,8 @@ def model_card(name: str, document: Mapping[str, Any]) -> str:
         "Seed": document["seed"],
         "Versions": ", ".join(f"{key} {value}" for key, value in document["versions"].items()),
     }
-    if found := document.get("validation"):
-        facts["Validation accuracy"] = f"{found['eval_accuracy']:.1%} at step {found['step']}"
+    if best := document.get("validation"):
+        facts["Validation accuracy"] = f"{best['eval_accuracy']:.1%} at step {best['step']}"
     return _CARD.format(
         name=name,
         base=document["base"],

@@ -1,7 +1,7 @@
-"""Packages that only some settings need, looked for before anything is loaded.
+"""Check that the packages which only some settings need are installed, before anything is loaded.
 
-What the libraries raise where one is missing has no common kind (ImportError, RuntimeError,
-PackageNotFoundError), and comes late: after the model is loaded, or at the first step.
+The libraries notice a missing package late, after the model is loaded or at the first step, and
+raise different exceptions (ImportError, RuntimeError, PackageNotFoundError).
 """
 
 from __future__ import annotations
@@ -12,26 +12,40 @@ from importlib.util import find_spec
 from typing import Any
 
 ATTENTION = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+"""Value of `attn_implementation` -> the package that it needs."""
 
 
 def require_extras(fields: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> None:
-    """Raise ModuleNotFoundError for the first package that these fields need and that is missing.
+    """Check that the packages which these settings need are installed.
 
-    `fields` are those of TRL's configurations; `environment` what accelerate has put there.
+    Args:
+        fields: Fields of TRL's configurations by name.
+        environment: The environment variables, which accelerate uses to ask for DeepSpeed.
+
+    Raises:
+        ModuleNotFoundError: A package is missing; its `name` is the first such package.
     """
-    for package in needed(fields, environment):
+    for package in required_packages(fields, environment):
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
-def needed(fields: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
-    """The packages that fields of TRL's configurations need beside TRL itself."""
+def required_packages(fields: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
+    """The packages that settings need besides TRL itself.
+
+    Args:
+        fields: Fields of TRL's configurations by name.
+        environment: The environment variables, which accelerate uses to ask for DeepSpeed.
+
+    Returns:
+        The names of the modules to import.
+    """
     if fields.get("use_peft"):
         yield "peft"
     if fields.get("use_vllm"):
         yield "vllm"
     optimizer = str(fields.get("optim", ""))
-    if fields.get("load_in_4bit") or fields.get("load_in_8bit") or _is_of_bitsandbytes(optimizer):
+    if fields.get("load_in_4bit") or fields.get("load_in_8bit") or _needs_bitsandbytes(optimizer):
         yield "bitsandbytes"
     if fields.get("deepspeed") or environment.get("ACCELERATE_USE_DEEPSPEED") == "true":
         yield "deepspeed"
@@ -42,7 +56,7 @@ def needed(fields: Mapping[str, Any], environment: Mapping[str, str]) -> Iterato
         yield ATTENTION[attention]
 
 
-def _is_of_bitsandbytes(optimizer: str) -> bool:
+def _needs_bitsandbytes(optimizer: str) -> bool:
     if "torch" in optimizer:
         return False
     return "8bit" in optimizer or "bnb" in optimizer or optimizer.startswith("paged_")

@@ -1,7 +1,6 @@
-"""The fields of TRL's configurations by name: what a flag or a line of YAML may set, and its type.
+"""The fields of TRL's configurations, which options and lines of a YAML file set, and their types.
 
-Nothing is listed by hand: the fields, their types and what a text may be are those of the installed
-TRL.
+The fields, their types and the texts that a field may have are read from the installed TRL.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 from medr1.errors import InputError
 
 CONFIGS = {"grpo": "GRPOConfig", "sft": "SFTConfig"}
-"""The methods, and TRL's configuration of each."""
+"""Training method -> the name of its configuration in TRL."""
 COMPARED = {
     "grpo": (
         *("loss_type", "scale_rewards", "importance_sampling_level"),
@@ -28,41 +27,42 @@ COMPARED = {
     ),
     "sft": ("loss_type",),
 }
-"""Texts whose choices stand only in the code of TRL's trainers, where they are compared."""
+"""Method -> fields whose choices TRL does not list: its trainer only compares them with texts."""
 _OURS = {"grpo": ("rewards",), "sft": ()}
-"""Settings of medr1's own that one method alone reads."""
+"""Method -> the settings of medr1 itself that only this method reads."""
 
 REFUSED = {
     "trust_remote_code": "a checkpoint's own code is never run",
     "model_init_kwargs": "the checkpoint is loaded completely or not at all, by --model-path",
     "remove_unused_columns": "the rewards read these columns",
     "dataset_config": "--data names a file or a folder",
-    "dataset_streaming": "images are read when their turn comes, without it",
+    "dataset_streaming": "images are always read when they are needed",
     "eval_strategy": "--eval-data is validated every --eval-steps",
     "eval_on_start": "--eval-data is validated before the first step as well",
-    "load_best_model_at_end": "the best checkpoint under --eval-data stands in the folder best",
-    "completion_only_loss": "the loss is that of the completion, always",
-    "assistant_only_loss": "the loss is that of the completion, always",
-    "packing": "TRL packs texts alone, and no images",
-    "eval_packing": "TRL packs texts alone, and no images",
-    "padding_free": "TRL has it for texts alone, and not with images",
-    "pad_to_multiple_of": "TRL has it for texts alone, and not with images",
-    "truncation_mode": "nothing is cut: what is too long is refused",
+    "load_best_model_at_end": "with --eval-data, the best checkpoint is in the folder best",
+    "completion_only_loss": "the loss is always that of the completion",
+    "assistant_only_loss": "the loss is always that of the completion",
+    "packing": "TRL packs only texts without images",
+    "eval_packing": "TRL packs only texts without images",
+    "padding_free": "TRL supports it only for texts without images",
+    "pad_to_multiple_of": "TRL supports it only for texts without images",
+    "truncation_mode": "no text is cut: one that is too long is refused",
     "chat_template_path": "the checkpoint's own chat template is used, as it is for inference",
     "eos_token": "the completion ends with the token that the checkpoint stops at",
-    "resume_from_checkpoint": "the same command with the same --output-dir goes on by itself",
-    "save_only_model": "a run could not be gone on with from its checkpoints",
-    "ignore_data_skip": "a run that goes on would see other questions",
-    "enable_jit_checkpoint": "SIGTERM and SIGUSR1 already save, where it is exact",
+    "resume_from_checkpoint": "the same command with the same --output-dir resumes the run",
+    "save_only_model": "a run could not be resumed from such checkpoints",
+    "ignore_data_skip": "a resumed run would train on other questions",
+    "enable_jit_checkpoint": "SIGTERM and SIGUSR1 already save, where a run can be resumed exactly",
 }
-"""Fields that would break what medr1 promises, and why."""
+"""Fields that cannot be set -> why, as text."""
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""The texts that a field of type bool may have."""
 
 
 @cache
 def trainer_fields(method: str = "grpo") -> Mapping[str, Any]:
-    """The types of the fields of the method's configuration by name."""
+    """Name -> type, for the fields of a method's configuration."""
     import trl
 
     return typing.get_type_hints(getattr(trl, CONFIGS[method]))
@@ -70,7 +70,7 @@ def trainer_fields(method: str = "grpo") -> Mapping[str, Any]:
 
 @cache
 def choices(method: str = "grpo") -> Mapping[str, tuple[str, ...]]:
-    """What a text may be, for each field that takes only some: as TRL lists or compares it."""
+    """Field -> the texts that it may have, for each field of a method that has such a list."""
     import trl
     from transformers import AttentionInterface
 
@@ -83,6 +83,7 @@ def choices(method: str = "grpo") -> Mapping[str, tuple[str, ...]]:
         if "choices" in entry.metadata
     }
     trainer = inspect.getmodule(getattr(trl, CONFIGS[method].replace("Config", "Trainer")))
+    # for the others, take the texts with which the trainer's source compares the field
     compared: dict[str, set[str]] = {name: set() for name in COMPARED[method]}
     for node in ast.walk(ast.parse(inspect.getsource(typing.cast(Any, trainer)))):
         if not isinstance(node, ast.Compare) or not isinstance(node.left, ast.Attribute):
@@ -94,20 +95,28 @@ def choices(method: str = "grpo") -> Mapping[str, tuple[str, ...]]:
     return {**listed, **{name: tuple(sorted(texts)) for name, texts in compared.items() if texts}}
 
 
-def require_of(method: str, names: Iterable[str]) -> None:
-    """InputError for a field or setting that another method has, and this one has not."""
+def require_method_fields(method: str, names: Iterable[str]) -> None:
+    """Check that each field or setting belongs to the method.
+
+    Args:
+        method: The training method, a key of `CONFIGS`.
+        names: Names of fields and settings. Names that no method has are ignored.
+
+    Raises:
+        InputError: A name belongs to another method only.
+    """
     for name in names:
-        owners = [m for m in CONFIGS if name in trainer_fields(m) or name in _OURS[m]]
-        if owners and method not in owners:
+        methods = [m for m in CONFIGS if name in trainer_fields(m) or name in _OURS[m]]
+        if methods and method not in methods:
             raise InputError(
-                f"{name} belongs to --method {owners[0]} and means nothing to {method}. "
+                f"{name} belongs to --method {methods[0]} and has no effect on {method}. "
                 "Leave it out."
             )
 
 
 @cache
 def model_fields() -> Mapping[str, Any]:
-    """The types of the fields of TRL's ModelConfig and ScriptArguments by name."""
+    """Name -> type, for the fields of TRL's ModelConfig and ScriptArguments that may be set."""
     from trl import ModelConfig, ScriptArguments
 
     hints = {**typing.get_type_hints(ModelConfig), **typing.get_type_hints(ScriptArguments)}
@@ -115,47 +124,57 @@ def model_fields() -> Mapping[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in ours}
 
 
-def checked(values: Mapping[str, Any], method: str = "grpo") -> dict[str, Any]:
-    """The values in their fields' types; InputError for a field that is refused or another type.
+def convert_values(values: Mapping[str, Any], method: str = "grpo") -> dict[str, Any]:
+    """Convert values to the types of their fields.
 
-    Every key is in the method's `trainer_fields` or in `model_fields`. Texts, as the command line
-    gives them, and YAML's `1e-6`, which is a text there, are read; a list is `a,b` or JSON, a
-    mapping JSON.
+    A value may be a text, as on the command line, and YAML reads a number such as `1e-6` as a text.
+    A list is written as `a,b` or in JSON, a mapping in JSON.
+
+    Args:
+        values: Field -> value. The fields are in the method's `trainer_fields` or in
+            `model_fields`.
+        method: The training method, a key of `CONFIGS`.
+
+    Returns:
+        Field -> value of the field's type.
+
+    Raises:
+        InputError: A field cannot be set, or a value has another type or is no choice of its field.
     """
     hints = {**trainer_fields(method), **model_fields()}
     for name in values.keys() & REFUSED.keys():
         raise InputError(f"{name} cannot be set: {REFUSED[name]}. Leave it out.")
     for name in values.keys() & choices(method).keys():
         if values[name] is not None and values[name] not in choices(method)[name]:
-            raise InputError(_none_of(name, values[name], choices(method)[name]))
-    return {name: converted(name, value, hints[name]) for name, value in values.items()}
+            raise InputError(_not_a_choice(name, values[name], choices(method)[name]))
+    return {name: _convert(name, value, hints[name]) for name, value in values.items()}
 
 
-def _none_of(name: str, value: Any, texts: Iterable[Any]) -> str:
+def _not_a_choice(name: str, value: Any, texts: Iterable[Any]) -> str:
     return f"{name}: {value!r} is not one of {', '.join(map(str, texts))}."
 
 
-def converted(name: str, value: Any, hint: Any) -> Any:
-    """One value in the type that a hint asks for; InputError where it has none of its types."""
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    """Convert one value to the type of its field; InputError if that is not possible."""
     kinds = list(_members(hint))
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
             members = [member.value for member in kind]
             value = "no" if value is False else value  # YAML reads a bare `no` as false
             if value not in members:
-                raise InputError(_none_of(name, value, members))
+                raise InputError(_not_a_choice(name, value, members))
             return value
     for kind in sorted(kinds, key=_strictness):
         try:
             return _as(value, kind)
         except (ValueError, TypeError):
             continue
-    wanted = " or ".join(_said(kind) for kind in kinds)
-    raise InputError(f"{name}: {value!r} is not {wanted}. Correct it there.")
+    type_names = " or ".join(_type_name(kind) for kind in kinds)
+    raise InputError(f"{name}: {value!r} is not {type_names}. Correct the value.")
 
 
 def _members(hint: Any) -> Iterable[Any]:
-    """The types of a union, or the type."""
+    """The types of a union, or the type itself."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         for member in typing.get_args(hint):
             yield from _members(member)
@@ -164,40 +183,42 @@ def _members(hint: Any) -> Iterable[Any]:
 
 
 _ORDER = (type(None), bool, int, float, list, dict, typing.Literal)
+"""The types of a union are tried in this order, then any other; str is last, as any text fits."""
 
 
 def _strictness(kind: Any) -> int:
-    """Which type is tried first: a text is the last that anything is."""
+    """The position of a type in the order in which the types of a union are tried."""
     base = typing.get_origin(kind) or kind
     return _ORDER.index(base) if base in _ORDER else len(_ORDER)
 
 
 def _as(value: Any, kind: Any) -> Any:
-    """The value as this kind, or ValueError or TypeError."""
+    """The value as this type; ValueError or TypeError if it has another."""
     base = typing.get_origin(kind) or kind
     text = value.strip() if isinstance(value, str) else None
     if base is type(None):
-        return _only(None, value is None or text in ("null", "None", "none"))
+        return _require(None, value is None or text in ("null", "None", "none"))
     if base is bool:
-        known = _WORDS[text.lower()] if text and text.lower() in _WORDS else value
-        return _only(known, isinstance(known, bool))
+        word = _WORDS[text.lower()] if text and text.lower() in _WORDS else value
+        return _require(word, isinstance(word, bool))
     if isinstance(value, bool) and base in (int, float):
         raise TypeError
     if base is int:
-        return _only(int(value), text is not None or isinstance(value, int))
+        return _require(int(value), text is not None or isinstance(value, int))
     if base is float:
-        return _only(float(value), text is not None or isinstance(value, int | float))
+        return _require(float(value), text is not None or isinstance(value, int | float))
     if base is list:
         return _as_list(value, kind)
     if base is dict:
-        found = json.loads(value) if text is not None else value
-        return _only(found, isinstance(found, dict))
+        mapping = json.loads(value) if text is not None else value
+        return _require(mapping, isinstance(mapping, dict))
     if base is typing.Literal:
-        return _only(value, value in typing.get_args(kind))
-    return _only(value, isinstance(value, base))
+        return _require(value, value in typing.get_args(kind))
+    return _require(value, isinstance(value, base))
 
 
 def _as_list(value: Any, kind: Any) -> list[Any]:
+    """The value as a list, from a list or a text such as `a,b`, with items of the list's type."""
     if isinstance(value, str):
         is_json = value.lstrip().startswith("[")
         value = json.loads(value) if is_json else [part.strip() for part in value.split(",")]
@@ -207,14 +228,15 @@ def _as_list(value: Any, kind: Any) -> list[Any]:
     return [_as(part, inner[0]) for part in value] if inner else list(value)
 
 
-def _only(value: Any, condition: bool) -> Any:
+def _require(value: Any, condition: bool) -> Any:
+    """The value; TypeError if the condition is false."""
     if not condition:
         raise TypeError
     return value
 
 
-def _said(kind: Any) -> str:
-    """A type in words."""
+def _type_name(kind: Any) -> str:
+    """A type as text for a message, such as "a whole number"."""
     base = typing.get_origin(kind) or kind
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     words |= {list: "a list", dict: "a mapping", type(None): "null"}

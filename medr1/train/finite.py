@@ -1,15 +1,16 @@
-"""A trainer that stops at the first loss, gradient or weight that is not a finite number.
+"""A mixin for trainers that ends a run at the first loss, gradient or weight that is not finite.
 
-transformers' Trainer puts the average of the losses before it in the place of one that is NaN, and
-so a run whose weights are lost goes on to its end and reports a fine loss. Here the loss of every
-batch and the norm of every gradient are looked at before the optimizer steps, so that weights stay
-what they were; and the weights before each generation and before they are saved, since an update
-that is finite can still carry them out of range.
+transformers' Trainer replaces a loss that is NaN by the average of the losses before it. So a run
+whose weights are lost continues to its end and reports a normal loss. Here the loss of each batch
+and the norm of each gradient are checked before the optimizer steps, so the weights stay as they
+were. The weights are checked before each generation and before they are saved, because a finite
+update can still make them too large for their dtype.
 
-The device is waited for once a batch, where Trainer's own check, which is off here, waits twice,
-once an update, and twice a generation, which waits for every token. Several processes end together,
-with the same sentence: a loss is gathered from all of them before it is judged, and so are the
-verdicts on the weights that each one holds and on its rewards.
+Each check waits for the device. That is once per batch (Trainer's own check, which is off here,
+waits twice), once per update, and twice per generation, which waits for each token anyway.
+
+Several processes end together, with the same message: each gathers the losses of all processes
+before it checks them, and also the findings on their weights and rewards.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ if TYPE_CHECKING:
 else:
     _Trainer = object
 
-_NAMED = 5
-"""Items named in the sentence; the others are counted."""
+_MOST_NAMES = 5
+"""Number of items that a message names; it counts the others."""
 _LEAST_SCALE = 1.0
-"""Of the loss, in float16: below it the gradients overflow by themselves, and not by the scale."""
+"""The lowest scale of the loss in float16. At it, gradients that overflow are too large themselves:
+it is not the scale that makes them overflow."""
 
 
 class NonFiniteGuardMixin(_Trainer):
-    """Before one of TRL's trainers: NonFiniteError with step and items, before the update."""
+    """A mixin before one of TRL's trainers, which raises NonFiniteError before a bad update.
+
+    The message has the step and the items. `items` are the ids of the items of the current batch,
+    `items_of_update` those of all batches since the last update.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,23 +57,24 @@ class NonFiniteGuardMixin(_Trainer):
         except RuntimeError as error:
             if "probability tensor contains" not in str(error):
                 raise
-            raise self._stopped(
-                "a probability of the next token", "no number", _ids(inputs)
+            raise self._stop_error(
+                "a probability of the next token", "not finite", _ids(inputs)
             ) from None
-        return {**batch, "items": _ids(inputs)}  # TRL shuffles and splits lists as it does tensors
+        return {**batch, "items": _ids(inputs)}  # TRL shuffles and splits lists like tensors
 
     def _calculate_rewards(
         self, inputs: Any, prompts: list[Any], completions: Any, completion_ids_list: Any
     ) -> Any:
-        said = []
+        messages = []
         try:
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        except NonFiniteError as error:  # the other processes wait where TRL gathers
-            said = [str(error)]
+        except NonFiniteError as error:
+            # the other processes wait in TRL's gather for this one, so it takes part, with NaN
+            messages = [str(error)]
             shape = (len(prompts), len(self.reward_funcs))
             rewards = gather(torch.full(shape, math.nan, device=self.accelerator.device))
-        if rewards.isnan().any() and (sentences := gather_object(said)):
-            raise NonFiniteError(sentences[0])
+        if rewards.isnan().any() and (all_messages := gather_object(messages)):
+            raise NonFiniteError(all_messages[0])
         return rewards
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
@@ -76,14 +83,15 @@ class NonFiniteGuardMixin(_Trainer):
         return {k: v for k, v in batch.items() if k != "items"} if self.items else batch
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """The loss of a batch, after its backward pass; NonFiniteError if it is not finite."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.items_of_update += self.items
         losses = self.accelerator.gather(loss.detach().reshape(1))
         if not math.isfinite(losses.sum()):
-            bad = not math.isfinite(loss)
-            items = gather_object(self.items if bad else [])
-            value = next(float(one) for one in losses if not math.isfinite(one))
-            raise self._stopped("the loss", value, items)
+            is_bad = not math.isfinite(loss)
+            items = gather_object(self.items if is_bad else [])
+            value = next(float(other) for other in losses if not math.isfinite(other))
+            raise self._stop_error("the loss", value, items)
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
@@ -93,62 +101,73 @@ class NonFiniteGuardMixin(_Trainer):
             return norm
         if self._will_be_scaled_down():
             return None
-        raise self._stopped("the gradient norm", float(norm), gather_object(items))
+        raise self._stop_error("the gradient norm", float(norm), gather_object(items))
 
     def _will_be_scaled_down(self) -> bool:
-        """Whether the scaler of a float16 run, which leaves out such updates, can still help."""
+        """Whether a float16 run leaves out this update and lowers the scale of its loss."""
         scaler = self.accelerator.scaler
         if scaler is not None:
             return bool(scaler.get_scale() > _LEAST_SCALE)
-        return bool(self.args.fp16)  # DeepSpeed scales, and stops, by itself
+        return bool(self.args.fp16)  # DeepSpeed has its own scaler, which also ends hopeless runs
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save as Trainer does, if all weights are finite.
+
+        Args:
+            output_dir: The folder to save to; None for the trainer's own.
+            _internal_call: Whether Trainer itself calls this.
+
+        Raises:
+            NonFiniteError: A weight is not finite.
+        """
         self.require_finite_weights()
         super().save_model(output_dir, _internal_call)
 
     def require_finite_weights(self) -> None:
-        """Raise NonFiniteError, in all processes, where a weight of one is not finite."""
-        held = _held_weights(self.accelerator.unwrap_model(self.model))
-        largest = get_total_norm(held.values(), math.inf).to(self.accelerator.device)
+        """Raise NonFiniteError, on all processes, if a weight of any process is not finite."""
+        weights = _local_weights(self.accelerator.unwrap_model(self.model))
+        largest = get_total_norm(weights.values(), math.inf).to(self.accelerator.device)
         if self.accelerator.gather(largest.float().isfinite().reshape(1)).all():
             return
-        bad = gather_object([name for name, weight in held.items() if not weight.isfinite().all()])
+        bad_names = gather_object(
+            [name for name, weight in weights.items() if not weight.isfinite().all()]
+        )
         step = self.state.global_step
         cause = (
-            f"after step {step}; the update was too large: lower learning_rate, or max_grad_norm"
+            f"after step {step}. The update was too large: lower learning_rate or max_grad_norm"
             if step
-            else "in the checkpoint; train from another"
+            else "in the checkpoint. Train from another one"
         )
-        raise NonFiniteError(f"the weight {bad[0]} holds what is no finite number {cause}.")
+        raise NonFiniteError(f"the weight {bad_names[0]} has a value that is not finite {cause}.")
 
-    def _stopped(self, what: str, value: object, items: Sequence[str]) -> NonFiniteError:
+    def _stop_error(self, what: str, value: object, items: Sequence[str]) -> NonFiniteError:
         return NonFiniteError(
-            f"{what} is {value} in step {self.state.global_step + 1}{_named(items)}; stopped "
-            "before the update. Look at these items, lower learning_rate, or try --dtype float32."
+            f"{what} is {value} in step {self.state.global_step + 1}{_item_list(items)}; stopped "
+            "before the update. Check these items, lower learning_rate, or try --dtype float32."
         )
 
 
-def _held_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Name -> what this process holds of a weight, where FSDP or ZeRO splits it over all."""
-    found = {}
+def _local_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Name -> the part of a weight that is on this process: all of it without FSDP and ZeRO."""
+    parts = {}
     for name, weight in model.named_parameters():
         if hasattr(weight, "ds_tensor"):
             weight = weight.ds_tensor
         elif hasattr(weight, "to_local"):
             weight = weight.to_local()
         if weight.numel() and weight.is_floating_point() and weight.element_size() > 1:
-            found[name] = weight.detach()
-    return found
+            parts[name] = weight.detach()
+    return parts
 
 
 def _ids(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [str(row.get("id")) for row in rows]
 
 
-def _named(items: Sequence[str]) -> str:
-    """Such as " (items 'a', 'b' and 3 more)"; empty where none is known."""
-    once = list(dict.fromkeys(items))
-    if not once:
+def _item_list(items: Sequence[str]) -> str:
+    """Items for a message, such as " (items 'a', 'b' and 3 more)"; "" without any."""
+    names = list(dict.fromkeys(items))
+    if not names:
         return ""
-    more = f" and {len(once) - _NAMED} more" if len(once) > _NAMED else ""
-    return f" (items {', '.join(map(repr, once[:_NAMED]))}{more})"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f" (items {', '.join(map(repr, names[:_MOST_NAMES]))}{more})"

@@ -1,20 +1,26 @@
-"""GRPO on a vision-language model: TRL's GRPOTrainer, given medical questions and verdicts.
+"""GRPO on a vision-language model: TRL's GRPOTrainer with medical questions and medr1's rewards.
 
     for each step:
-        draw P prompts; sample G completions of each from the policy      num_generations = G
+        draw P prompts; sample G completions of each from the policy       num_generations = G
         r_g = sum_k w_k * reward_k(completion_g)                           rewards.py
         A_g = (r_g - mean_G r) / (std_G r + 1e-4)                          scale_rewards = "group"
         rho_t = pi(token_t) / pi_old(token_t)
         L = -mean_t min(rho_t A, clip(rho_t, 1 - eps, 1 + eps) A) + beta KL(pi || ref)
 
-Where it departs from the GRPO paper (arXiv 2402.03300), as TRL's defaults do: beta is 0, so there
-is no reference model; one update a batch, so rho is 1 at the update; and the mean over tokens runs
-over the whole batch (loss_type "dapo"), which does not favour short right answers. With a beta, the
-KL is multiplied by rho, without which its gradient is not that of the reverse KL (arXiv 2512.02556;
-`use_bias_correction_kl: false` is the paper's). tests/train/test_losses.py writes all of it out.
+It differs from the GRPO paper (arXiv 2402.03300) where TRL's defaults do:
 
-Images and prompts are run once for all G completions, where stock TRL runs them G times; the
-numbers are the same (shared_prefix.py).
+- beta is 0, so there is no reference model.
+- There is one update per batch, so rho is 1 at the update.
+- The loss is the mean over all tokens of the batch (loss_type "dapo"). The paper's mean over each
+  completion first makes each token of a short completion count more.
+- With a beta above 0, the KL is multiplied by rho. Without that, its gradient is not the gradient
+  of the reverse KL (arXiv 2512.02556). `use_bias_correction_kl: false` is the paper's way.
+
+README.md in this folder has the complete algorithm in plain PyTorch, and tests/train/test_losses.py
+compares the trainer with it.
+
+Images and prompts are run once for all G completions, and stock TRL runs them G times; the numbers
+are the same (shared_prefix.py). To run it:
 
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
@@ -31,7 +37,7 @@ from medr1.models import LoadedModel
 from medr1.prompts import user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
-from medr1.train.inputs import most_tokens, open_images, prepare
+from medr1.train.inputs import max_tokens, open_images, prepare_samples
 from medr1.train.lengths import require_room
 from medr1.train.settings import (
     TrainingSettings,
@@ -54,7 +60,17 @@ def build_trainer(
     settings: TrainingSettings,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> ExactResumeMixin:
-    """The trainer, ready to run: TRL's, with our prompts, images, rewards and checkpoints."""
+    """TRL's trainer, ready to run, with medr1's prompts, images, rewards and checkpoints.
+
+    Args:
+        loaded: The model to train and its processor.
+        questions: The questions to train on.
+        settings: The settings of the run.
+        callbacks: Further callbacks of the trainer, besides those that write its logs.
+
+    Raises:
+        InputError: A setting or an item cannot be used (`fitting_samples`, `trainer_config`).
+    """
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
@@ -67,56 +83,59 @@ def build_trainer(
     class WatchedGRPOTrainer(
         ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, GRPOTrainer
     ):
-        """TRL's trainer, with the parts of ours that change what it does."""
+        """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
 
     class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
-        """The same, each prompt run once."""
+        """The same trainer, which runs each prompt once for all its completions."""
 
     samples = fitting_samples(loaded, questions, settings)
     config: GRPOConfig = trainer_config(settings, loaded)
-    if config.ddp_find_unused_parameters is None:  # with an image in every sample, there are none
+    if config.ddp_find_unused_parameters is None:
+        # the vision tower is used in every batch only if each sample has an image
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    longest = {"max_completion_length": config.max_completion_length}
-    rewards: Any = reward_functions(settings.rewards, settings.prompt, **longest)
+    length_limit = {"max_completion_length": config.max_completion_length}
+    rewards: Any = reward_functions(settings.rewards, settings.prompt, **length_limit)
     output = settings.output_dir
     logs: list[Any] = [MetricsLog(output / "metrics.jsonl"), AlarmLog(output / "alarms.jsonl")]
-    asked = questions.image_root, settings.prompt, loaded.info.answer_style
+    prompt_arguments = questions.image_root, settings.prompt, loaded.info.answer_style
     trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
     trainer = trainer_class(
         model=loaded.model,
         reward_funcs=list(rewards),
         args=config,
-        train_dataset=training_set(loaded.processor, samples, *asked),
+        train_dataset=training_set(loaded.processor, samples, *prompt_arguments),
         processing_class=loaded.processor,
         peft_config=lora_config(settings),
         callbacks=logs + list(callbacks),
     )
-    config.model_init_kwargs = None  # no setting of the run, and not to be written with them
+    config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
-        path, every = output / "completions.jsonl", settings.completions_steps
-        trainer.add_callback(CompletionsLog(path, every, trainer.samples))
+        path, num_steps = output / "completions.jsonl", settings.completions_steps
+        trainer.add_callback(CompletionsLog(path, num_steps, trainer.samples))
     trainer.remove_callback(PrinterCallback)
     if quantization_config(settings) is not None:
         policy: Any = trainer.model
-        for parameter in policy.parameters():  # TRL makes adapters of 4-bit weights 16 bits
+        # TRL converts the adapters of 4-bit weights to 16 bits
+        for parameter in policy.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
     return trainer
 
 
 def _reference_arguments(loaded: LoadedModel, settings: TrainingSettings) -> dict[str, Any] | None:
-    """What TRL is to read a reference model with, which it does by itself: as ours is loaded.
+    """The arguments with which TRL loads its reference model; None if the run has none.
 
-    Else the attention and the generation settings that stand in the checkpoint would win.
+    They make it equal to the policy. Without them, TRL would use the attention and the generation
+    settings of the checkpoint's files.
     """
     if not settings.trainer.get("beta") or settings.model.get("use_peft"):
         return None
     model: Any = loaded.model
-    if model.config.architectures != [type(model).__name__]:  # by which TRL chooses the class
+    if model.config.architectures != [type(model).__name__]:  # TRL chooses the class by this name
         raise InputError(
             f"{loaded.path}/config.json: architectures is {str(model.config.architectures)[:60]}, "
-            f"expected [{type(model).__name__}] where there is a beta. Correct it there."
+            f"expected [{type(model).__name__}] in a run with a beta. Correct the file."
         )
     return {
         "config": model.config,
@@ -129,18 +148,25 @@ def _reference_arguments(loaded: LoadedModel, settings: TrainingSettings) -> dic
 def fitting_samples(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> list[Sample]:
-    """The samples as they are asked; InputError where one is unusable or its prompt too long.
+    """The samples to train on, after a check that all of them can be used.
 
-    An outline of the model is enough, so that this can be known before its weights are read.
+    Args:
+        loaded: The model; an outline is enough, so the check can run before the weights are read.
+        questions: The questions to train on.
+        settings: The settings of the run.
+
+    Raises:
+        InputError: An item has no ground truth, only some items have images, or a prompt is longer
+            than `max_prompt_length` or leaves no room for `max_completion_length` tokens.
     """
-    samples = prepare(loaded, questions, settings)
-    without = next((sample for sample in samples if not sample.images), None)
-    if without is not None and any(sample.images for sample in samples):
+    samples = prepare_samples(loaded, questions, settings)
+    without_image = next((sample for sample in samples if not sample.images), None)
+    if without_image is not None and any(sample.images for sample in samples):
         raise InputError(
-            f"item {without.id} has no image and others have: TRL's GRPO does not take both in one "
-            "batch. Train on each kind by itself."
+            f"item {without_image.id} has no image and others have one, which TRL's GRPO does not "
+            "accept. Train on each kind of item separately."
         )
-    room = most_tokens(loaded) - (trainer_config(settings, loaded).max_completion_length or 0)
+    room = max_tokens(loaded) - (trainer_config(settings, loaded).max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)
     return samples
@@ -149,7 +175,17 @@ def fitting_samples(
 def training_set(
     processor: Any, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
 ) -> Dataset:
-    """The samples as the columns TRL reads; an image is decoded once for the rows asked for."""
+    """The samples as a dataset with the columns that TRL and the rewards read.
+
+    Images are opened when rows are read, each image once for all rows that are read together.
+
+    Args:
+        processor: The model's processor.
+        samples: The samples, one for each row.
+        image_root: Where relative image paths start.
+        prompt: The prompt template, as in `prompts.template`.
+        style: The style of answers that the prompt asks for, "letter" or "text".
+    """
     from datasets import Dataset
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""What every method trains on: the samples as plain text, and their images."""
+"""The inputs of all training methods: the samples as plain text, and their images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,25 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def prepare(loaded: LoadedModel, questions: Questions, settings: TrainingSettings) -> list[Sample]:
-    """The samples to train on; the model and its processor are made what the settings ask for.
+def prepare_samples(
+    loaded: LoadedModel, questions: Questions, settings: TrainingSettings
+) -> list[Sample]:
+    """Prepare the samples, the processor and the model for training.
 
-    Control tokens in questions stay text. InputError where an item cannot be used.
+    Control tokens in the texts of items become plain text. The processor gets the limits of pixels,
+    and the vision tower is frozen if the settings say so.
+
+    Args:
+        loaded: The model and its processor, which are changed.
+        questions: The questions to train on.
+        settings: The settings of the run.
+
+    Returns:
+        The samples to train on.
+
+    Raises:
+        InputError: An item has no ground truth or no usable image path, or the limits of pixels
+            leave no image.
     """
     tokens = control_tokens(loaded.processor)
     samples = [as_plain_text(sample, tokens) for sample in questions.require_complete()]
@@ -31,40 +46,57 @@ def prepare(loaded: LoadedModel, questions: Questions, settings: TrainingSetting
     return samples
 
 
-def most_tokens(loaded: LoadedModel) -> int:
-    """How many tokens the model takes in all."""
+def max_tokens(loaded: LoadedModel) -> int:
+    """The most tokens that the model accepts, prompt and completion together."""
     return int(loaded.model.config.get_text_config().max_position_embeddings)
 
 
 def open_images(
     samples: Sequence[Sample], image_root: ImageRoot, processor: Any
 ) -> dict[str, Image]:
-    """The images of the samples by name, each decoded once and made small before the next is."""
+    """Open the images of samples. Each image is shrunk before the next is opened, to save memory.
+
+    Args:
+        samples: The samples. An image of several samples is opened once.
+        image_root: Where relative image paths start.
+        processor: The model's processor.
+
+    Returns:
+        Name of the image, as in the samples -> the image.
+
+    Raises:
+        ItemError: An image cannot be read.
+    """
     names = dict.fromkeys(name for sample in samples for name in sample.images)
     return {
-        name: shrunk(load_image(resolve_image(name, image_root)).image, processor) for name in names
+        name: shrink(load_image(resolve_image(name, image_root)).image, processor) for name in names
     }
 
 
-def shrunk(image: Image, processor: Any) -> Image:
-    """The picture as the processor resizes it, where that takes pixels away; else as it is.
+def shrink(image: Image, processor: Any) -> Image:
+    """The image as the processor shrinks it; the image itself if the processor does not shrink it.
 
-    What the processor makes of either is the same to the bit, so it is as it is also where the
-    processor would resize the smaller one again: where the least pixels are about the most.
+    The processor returns exactly the same tensors for both. This holds only if it does not resize
+    the smaller image again, which can happen if `min_pixels` is close to `max_pixels`; then the
+    image itself is returned.
+
+    Args:
+        image: An image in RGB.
+        processor: The model's processor.
     """
     from PIL import Image
 
     if image.width * image.height <= pixel_limits(processor)[1]:
         return image
-    images = processor.image_processor
-    features = images([image], do_rescale=False, do_normalize=False, return_tensors="pt")
+    image_processor = processor.image_processor
+    features = image_processor([image], do_rescale=False, do_normalize=False, return_tensors="pt")
     _, rows, columns = features["image_grid_thw"][0].tolist()
-    merge, side = images.merge_size, images.patch_size
-    # patches in the order in which the vision tower merges them, each of several equal frames
+    merge, side = image_processor.merge_size, image_processor.patch_size
+    # Patches are in the order in which the vision tower merges them; each has several equal frames.
     patches = features["pixel_values"].reshape(
         rows // merge, columns // merge, merge, merge, 3, -1, side, side
     )
     pixels = patches[:, :, :, :, :, 0].permute(0, 2, 5, 1, 3, 6, 4)
-    small = Image.fromarray(pixels.reshape(rows * side, columns * side, 3).byte().numpy())
-    is_final = image_tokens(processor, *small.size) == image_tokens(processor, *image.size)
-    return small if is_final else image
+    smaller = Image.fromarray(pixels.reshape(rows * side, columns * side, 3).byte().numpy())
+    is_final = image_tokens(processor, *smaller.size) == image_tokens(processor, *image.size)
+    return smaller if is_final else image

@@ -1,7 +1,7 @@
-"""How many tokens the prompts have, and a refusal of those that do not fit, before the run.
+"""Count the tokens of the prompts before a run, and refuse prompts that are too long.
 
-Nothing cuts a prompt: what is left of one without its end, or without some of its image tokens,
-is another question.
+No prompt is shortened: without its end, or without some of its image tokens, it would be another
+question.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from medr1.prompts import chat_messages
 from medr1.records import Sample
 
 _BATCH = 512
+"""Number of prompts that are tokenized at once."""
 
 
 @dataclass(frozen=True)
 class PromptLength:
-    """The tokens of one sample's prompt."""
+    """The numbers of tokens of one sample's prompt."""
 
     sample: Sample
     text: int
+    """Tokens of the text and of the chat template."""
     image: int
+    """Image tokens."""
     target: int = 0
-    """Tokens of the completion that is learned after it, by SFT."""
+    """Tokens of the completion that SFT learns after the prompt; 0 for GRPO."""
 
     @property
     def prompt(self) -> int:
@@ -43,54 +46,81 @@ class PromptLength:
 
 
 def pixel_limits(processor: Any) -> tuple[int, int]:
-    """min_pixels and max_pixels: the least and the most pixels of an image after resizing."""
+    """min_pixels and max_pixels: the lowest and the highest number of pixels of a resized image."""
     size = processor.image_processor.size
     return int(size["shortest_edge"]), int(size["longest_edge"])
 
 
 def set_pixel_limits(processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
-    """Make the processor enlarge and shrink images to these many pixels; InputError for nonsense.
+    """Set the number of pixels to which the processor enlarges or shrinks images.
 
-    `size` is what it reads, and what is saved with the checkpoint; its attribute `max_pixels`,
-    which the original set, is not read any more.
+    They are set in the image processor's `size`, which is saved with the checkpoint. Its attribute
+    `max_pixels`, which the original project sets, has no effect in this version of transformers.
+
+    Args:
+        processor: The model's processor, which is changed.
+        min_pixels: The lowest number of pixels of an image; None leaves it as it is.
+        max_pixels: The highest number of pixels of an image; None leaves it as it is.
+
+    Raises:
+        InputError: The highest number is below the lowest, or too low for one image token.
     """
     limits = zip((min_pixels, max_pixels), pixel_limits(processor), strict=True)
-    least, most = (own if given is None else given for given, own in limits)
-    token = pixels_of_a_token(processor)
-    if not token <= most or not 0 < least <= most:
+    least, most = (default if limit is None else limit for limit, default in limits)
+    token_pixels = pixels_of_a_token(processor)
+    if not token_pixels <= most or not 0 < least <= most:
         raise InputError(
-            f"--min-pixels {least} and --max-pixels {most} leave no image: one token shows "
-            f"{token} pixels, and the least may not be above the most."
+            f"--min-pixels {least} and --max-pixels {most} leave no image. --max-pixels has to be "
+            f"at least {token_pixels}, which is one image token, and --min-pixels between 1 and "
+            "--max-pixels."
         )
     size = processor.image_processor.size
     size["shortest_edge"], size["longest_edge"] = least, most
 
 
 def pixels_of_a_token(processor: Any) -> int:
-    """How many pixels one image token shows: the square of patch size times merge size."""
+    """The number of pixels in one image token: the square of patch size times merge size."""
     images = processor.image_processor
     return int(images.patch_size * images.merge_size) ** 2
 
 
 def image_tokens(processor: Any, width: int, height: int) -> int:
-    """The tokens of one image of these many pixels."""
+    """The number of image tokens of one image.
+
+    Args:
+        processor: The model's processor, with its limits of pixels.
+        width: Width of the image in pixels, before it is resized.
+        height: Height of the image in pixels, before it is resized.
+    """
     images = processor.image_processor
     return int(images.get_number_of_image_patches(height, width) // images.merge_size**2)
 
 
 def text_tokens(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list[int]:
-    """The tokens of each prompt, of its text and of the chat template, without the images'."""
+    """The number of tokens of each prompt, with the chat template and without image tokens.
+
+    Args:
+        loaded: The model and its processor.
+        samples: The samples.
+        prompt: The prompt template, as in `prompts.template`.
+    """
     processor, lengths = loaded.processor, []
     for start in range(0, len(samples), _BATCH):
         batch = samples[start : start + _BATCH]
-        texts = [rendered(loaded, sample, prompt) for sample in batch]
+        texts = [render_prompt(loaded, sample, prompt) for sample in batch]
         rows = processor.tokenizer(texts)["input_ids"]
         lengths += [len(row) - len(s.images) for row, s in zip(rows, batch, strict=True)]
     return lengths
 
 
-def rendered(loaded: LoadedModel, sample: Sample, prompt: str) -> str:
-    """The prompt in the checkpoint's chat template, one image token where each image goes."""
+def render_prompt(loaded: LoadedModel, sample: Sample, prompt: str) -> str:
+    """The prompt of a sample in the checkpoint's chat template, with one token for each image.
+
+    Args:
+        loaded: The model and its processor.
+        sample: The sample.
+        prompt: The prompt template, as in `prompts.template`.
+    """
     messages = chat_messages(sample, prompt, loaded.info.answer_style)
     return str(
         loaded.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -104,10 +134,20 @@ def prompt_lengths(
     prompt: str,
     targets: Sequence[int] | None = None,
 ) -> list[PromptLength]:
-    """The lengths of all prompts; each image file's header is read once.
+    """The lengths of all prompts. Of each image file, only the header is read, once.
 
-    `targets` are the tokens that are learned after each. An image that cannot be read counts as
-    the largest that there can be: reading it says why.
+    An image that cannot be read counts as the largest possible one; the error is raised later, when
+    the image is opened.
+
+    Args:
+        loaded: The model and its processor.
+        samples: The samples.
+        image_root: Where relative image paths start.
+        prompt: The prompt template, as in `prompts.template`.
+        targets: For SFT, the number of tokens of each sample's completion; None for GRPO.
+
+    Returns:
+        One length for each sample, in order.
     """
     most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
 
@@ -139,36 +179,49 @@ def require_room(
     room: int,
     targets: Sequence[int] | None = None,
 ) -> None:
-    """InputError where a prompt has more than `room` tokens: how many, and what would fit them.
+    """Check that all prompts fit into `room` tokens.
 
-    With `targets`, the tokens that are learned after each, both together have to fit.
+    Image headers are read only for samples that would not fit with the largest possible images.
 
-    Image headers are read only of samples that might be too long at the most pixels.
+    Args:
+        loaded: The model and its processor.
+        samples: The samples.
+        image_root: Where relative image paths start.
+        prompt: The prompt template, as in `prompts.template`.
+        room: The most tokens of a prompt; for SFT, of a prompt and its completion.
+        targets: For SFT, the number of tokens of each sample's completion; None for GRPO.
+
+    Raises:
+        InputError: A prompt is too long. The message has the number of such prompts, the longest
+            one, and the --max-pixels with which all would fit, if there is one.
     """
     most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
     texts = text_tokens(loaded, samples, prompt)
-    learned = targets or [0] * len(samples)
-    doubtful = [
+    target_lengths = targets or [0] * len(samples)
+    candidates = [
         index
         for index, sample in enumerate(samples)
-        if texts[index] + learned[index] + most * len(sample.images) > room
+        if texts[index] + target_lengths[index] + most * len(sample.images) > room
     ]
-    chosen, after = [samples[i] for i in doubtful], [learned[i] for i in doubtful]
-    found = prompt_lengths(loaded, chosen, image_root, prompt, after)
-    if too_long := [length for length in found if length.total > room]:
-        worst = max(too_long, key=lambda length: length.total)
+    chosen, chosen_targets = (
+        [samples[i] for i in candidates],
+        [target_lengths[i] for i in candidates],
+    )
+    lengths = prompt_lengths(loaded, chosen, image_root, prompt, chosen_targets)
+    if too_long := [length for length in lengths if length.total > room]:
+        longest = max(too_long, key=lambda length: length.total)
         raise InputError(
             f"{len(too_long)} of {len(samples)} prompts{' with their answers' if targets else ''} "
-            f"have more than {room} tokens, the longest (item {worst.sample.id}) {worst.total}, "
-            f"of which {worst.image} show its image. "
+            f"have more than {room} tokens. The longest (item {longest.sample.id}) has "
+            f"{longest.total}, of which {longest.image} are image tokens. "
             f"{_remedy(loaded, too_long, room)}"
         )
 
 
 def _remedy(loaded: LoadedModel, too_long: Sequence[PromptLength], room: int) -> str:
-    """What to do: the most pixels with which all fit, where there are such."""
-    token = pixels_of_a_token(loaded.processor)
+    """What the user can do: the highest --max-pixels with which all prompts fit, if any."""
+    token_pixels = pixels_of_a_token(loaded.processor)
     fits = min((room - p.text - p.target) // max(len(p.sample.images), 1) for p in too_long)
-    if fits * token >= pixel_limits(loaded.processor)[0]:
-        return f"Shrink images with --max-pixels {fits * token}, or leave these items out."
-    return "Shorten these questions or leave them out."
+    if fits * token_pixels >= pixel_limits(loaded.processor)[0]:
+        return f"Shrink images with --max-pixels {fits * token_pixels}, or leave these items out."
+    return "Shorten these questions, or leave these items out."

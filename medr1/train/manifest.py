@@ -1,9 +1,9 @@
-"""Which checkpoints of a run are whole: each has COMPLETE.json, written last, with every file's
-size and hash.
+"""The checkpoints of a run, and which of them are complete.
 
-A checkpoint is written under `.saving/` and gets its name when it is whole, so what a kill leaves
-there is no checkpoint. A folder `checkpoint-N` that does not fit its COMPLETE.json was damaged
-later.
+A complete checkpoint has a COMPLETE.json with the size and the hash of each of its files, which is
+written last. A checkpoint is written in the folder `.saving`, and moved to its own name when it is
+complete. So a save that was interrupted leaves no `checkpoint-N`, and a `checkpoint-N` that differs
+from its COMPLETE.json was damaged later.
 """
 
 from __future__ import annotations
@@ -21,28 +21,40 @@ from medr1.files import parse_json, read_text, sha256_of, to_json, write_atomic
 logger = logging.getLogger("medr1")
 
 COMPLETE = "COMPLETE.json"
+"""The manifest of a checkpoint."""
 SCHEMA = "medr1.complete/1"
+"""The schema of COMPLETE.json."""
 SAVING = ".saving"
+"""The folder in the output folder where checkpoints are written."""
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 
 
 def checkpoints(output: Path) -> list[Path]:
-    """The folders named checkpoint-N, the newest step first, whole or not."""
+    """The folders named checkpoint-N in a run's folder, the newest first, complete or not."""
     if not output.is_dir():
         return []
-    found = [folder for folder in output.iterdir() if _NAME.fullmatch(folder.name)]
-    return sorted(filter(Path.is_dir, found), key=step_of, reverse=True)
+    folders = [folder for folder in output.iterdir() if _NAME.fullmatch(folder.name)]
+    return sorted(filter(Path.is_dir, folders), key=step_of, reverse=True)
 
 
 def step_of(folder: Path) -> int:
-    """The N of checkpoint-N."""
+    """The step of a checkpoint: the N of checkpoint-N."""
     return int(folder.name.removeprefix("checkpoint-"))
 
 
 def write_manifest(folder: Path, *, step: int, processes: int) -> None:
-    """Write COMPLETE.json over every file there, when they are safe from a loss of power."""
+    """Write COMPLETE.json after all files of the checkpoint have been synced to the disk.
+
+    Args:
+        folder: The checkpoint, with all its other files.
+        step: The step at which it was saved.
+        processes: The number of processes that saved it.
+
+    Raises:
+        OSError: A file cannot be read or written.
+    """
     files = {
-        path.relative_to(folder).as_posix(): _described(path)
+        path.relative_to(folder).as_posix(): _size_and_hash(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != COMPLETE
     }
@@ -50,14 +62,18 @@ def write_manifest(folder: Path, *, step: int, processes: int) -> None:
     write_atomic(folder / COMPLETE, to_json(document))
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _size_and_hash(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         os.fsync(file.fileno())
     return {"size": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What COMPLETE.json says; InputError where there is none, or it is not one of ours."""
+    """The content of a checkpoint's COMPLETE.json.
+
+    Raises:
+        InputError: It is missing, or it belongs to another checkpoint or another program.
+    """
     file = folder / COMPLETE
     if not file.is_file():
         raise InputError(f"{COMPLETE} is missing")
@@ -69,12 +85,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         or not isinstance(document.get("files"), dict)
         or not all(isinstance(facts, dict) for facts in document["files"].values())
     ):
-        raise InputError(f"{COMPLETE} is not that of this checkpoint")
+        raise InputError(f"{COMPLETE} belongs to another checkpoint or program")
     return document
 
 
 def checkpoint_faults(folder: Path) -> list[str]:
-    """What differs from the manifest, a phrase a file; nothing where the checkpoint is whole."""
+    """Where a checkpoint differs from its manifest, one phrase per file; [] if it is complete."""
     try:
         files = read_manifest(folder)["files"]
     except InputError as error:
@@ -85,54 +101,65 @@ def checkpoint_faults(folder: Path) -> list[str]:
         if not path.is_file():
             faults.append(f"{name} is missing")
         elif path.stat().st_size != facts.get("size"):
-            faults.append(f"{name} has {path.stat().st_size} bytes of {facts.get('size')}")
+            faults.append(f"{name} has {path.stat().st_size} bytes instead of {facts.get('size')}")
         elif sha256_of(path) != facts.get("sha256"):
-            faults.append(f"{name} is not what it was")
+            faults.append(f"{name} has changed since it was saved")
     return faults
 
 
 def newest_checkpoint(output: Path) -> Path | None:
-    """The whole checkpoint with the most steps; None where there is no checkpoint at all.
+    """The newest complete checkpoint of a run; None if it has no checkpoints.
 
-    One that is not whole is passed over with a warning. Raises StateError where none is whole: to
-    begin anew would hide the loss.
+    A checkpoint that is not complete is skipped with a warning.
+
+    Raises:
+        StateError: There are checkpoints and none is complete. A new start would hide the loss.
     """
-    found = checkpoints(output)
-    for folder in found:
+    folders = checkpoints(output)
+    for folder in folders:
         faults = checkpoint_faults(folder)
         if not faults:
             return folder
-        logger.warning("%s is passed over: %s.", folder, ", ".join(faults[:3]))
-    if found:
+        logger.warning("skipping the damaged checkpoint %s: %s.", folder, ", ".join(faults[:3]))
+    if folders:
         raise StateError(
-            f"{output}: none of the checkpoints there is whole ({len(found)} found). Restore one "
-            "from a copy, or start anew with --overwrite, which keeps the old as .bak."
+            f"{output}: none of its {len(folders)} checkpoints is complete. Restore one from a "
+            "copy, or start a new run with --overwrite, which keeps the old folder as .bak."
         )
     return None
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint, which stops being whole first."""
+    """Delete a checkpoint, its manifest first, so that a part that is left counts as incomplete."""
     (folder / COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
 def remove_older(newest: Path, limit: int, best: Path | None = None) -> None:
-    """Leave `limit` checkpoints up to the newest, and the best; those that are not whole go."""
+    """Delete the checkpoints before the newest that are not to be checkpoints_to_keep.
+
+    Args:
+        newest: The checkpoint that was just saved. Later ones are left as they are.
+        limit: Number of complete checkpoints to keep, the newest included.
+        best: A checkpoint that is checkpoints_to_keep in any case.
+    """
     older = [c for c in checkpoints(newest.parent) if step_of(c) < step_of(newest)]
-    whole = [c for c in older if (c / COMPLETE).is_file()]
-    kept = [*whole[: limit - 1], *([best] if best else [])]
+    complete = [c for c in older if (c / COMPLETE).is_file()]
+    checkpoints_to_keep = [*complete[: limit - 1], *([best] if best else [])]
     for folder in older:
-        if folder.name not in {c.name for c in kept}:
+        if folder.name not in {c.name for c in checkpoints_to_keep}:
             remove_checkpoint(folder)
 
 
-def how_to_go_on(output: Path) -> str:
-    """Where the work of a run that has ended early lies, and what to do; without reading it."""
-    whole = [folder for folder in checkpoints(output) if (folder / COMPLETE).is_file()]
-    if not whole:
-        return f"No checkpoint was saved in {output}; the same command begins again."
+def resume_hint(output: Path) -> str:
+    """Tell the user of a run that ended early what is saved, and how to continue.
+
+    It does not check the checkpoints' files, so it returns at once.
+    """
+    complete = [folder for folder in checkpoints(output) if (folder / COMPLETE).is_file()]
+    if not complete:
+        return f"No checkpoint was saved in {output}; the same command starts from the beginning."
     return (
-        f"{step_of(whole[0])} steps are saved in {whole[0]}; the same command goes on from there "
-        "(without --overwrite)."
+        f"{step_of(complete[0])} steps are saved in {complete[0]}; the same command continues from "
+        "there (without --overwrite)."
     )

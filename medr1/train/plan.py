@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from medr1.data.readers import Questions
 from medr1.models import LoadedModel
-from medr1.train.lengths import PromptLength, pixel_limits, prompt_lengths, rendered
+from medr1.train.lengths import PromptLength, pixel_limits, prompt_lengths, render_prompt
 from medr1.train.sft import target_tokens
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def prompt_plan(
         "prompt_tokens": _range([p.prompt for p in lengths]),
         **({"target_tokens": _range(targets)} if targets else {}),
         "longest": _prompt_entry(longest),
-        "first": rendered(loaded, questions.samples[0], prompt),
+        "first": render_prompt(loaded, questions.samples[0], prompt),
         **({"first_target": completions[0]} if completions else {}),
     }
 

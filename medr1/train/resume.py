@@ -38,10 +38,10 @@ from medr1.models import load_weights
 from medr1.train.manifest import (
     SAVING,
     checkpoint_faults,
-    how_to_go_on,
     read_manifest,
     remove_checkpoint,
     remove_older,
+    resume_hint,
     write_manifest,
 )
 from medr1.train.stopping import Watch
@@ -230,7 +230,7 @@ class ExactResumeMixin(Trainer):
         finally:
             watch.peers = []
             if not has_returned and self.is_world_process_zero():
-                next_command = how_to_go_on(self.output_dir)
+                next_command = resume_hint(self.output_dir)
                 logger.warning("Ended at step %d. %s", self.state.global_step, next_command)
         # A process that ends while others still check its id would look like a dead one.
         self.accelerator.wait_for_everyone()
@@ -264,7 +264,7 @@ class ExactResumeMixin(Trainer):
             return
         if not self.is_world_process_zero():
             raise SystemExit(watch.exit_code)
-        after = "the run is finished." if self.is_finished else how_to_go_on(self.output_dir)
+        after = "the run is finished." if self.is_finished else resume_hint(self.output_dir)
         name = signal.Signals(watch.signal).name
         raise StoppedBySignal(f"{name}, step {self.state.global_step}: {after}", watch.exit_code)
 
@@ -434,7 +434,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
         raise OutputError(
-            f"cannot write {path}: {reason}. Make room on the disk. {how_to_go_on(path.parent)}"
+            f"cannot write {path}: {reason}. Make room on the disk. {resume_hint(path.parent)}"
         ) from None
 
 

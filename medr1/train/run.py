@@ -32,7 +32,12 @@ from medr1.train import grpo, sft
 from medr1.train.begin import RECORD, RunState, configuration, require_space
 from medr1.train.callbacks import EveryNSteps
 from medr1.train.card import model_card
-from medr1.train.checks import refused, require_accepted, require_adapter, require_synced
+from medr1.train.checks import (
+    refusals_as_input_errors,
+    require_accepted,
+    require_adapter,
+    require_no_reference_sync,
+)
 from medr1.train.plan import current_sharding, dropout_note, num_steps, run_plan
 from medr1.train.progress import Progress
 from medr1.train.settings import (
@@ -211,8 +216,8 @@ def resolve_plan(
     if adapter is not None:
         from peft import get_peft_model
 
-        require_synced(config)
-        with refused("adapter"):
+        require_no_reference_sync(config)
+        with refusals_as_input_errors("adapter"):
             trained = get_peft_model(trained, adapter)
         require_adapter(trained)
     shares = settings.method == "grpo" and settings.shared_prefix

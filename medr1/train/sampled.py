@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from medr1.rewards import message_text
-from medr1.train.callbacks import append_line, cut_back
+from medr1.train.callbacks import append_line, truncate_log
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Trainer
@@ -124,7 +124,7 @@ class CompletionsLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.is_world_process_zero and self.path.is_file():
-            cut_back(self.path, state.global_step)
+            truncate_log(self.path, state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -17,7 +17,13 @@ from medr1.models import LoadedModel
 from medr1.rewards import reward_functions
 from medr1.train.checks import require_ranges
 from medr1.train.extras import require_extras
-from medr1.train.fields import CONFIGS, checked, model_fields, require_of, trainer_fields
+from medr1.train.fields import (
+    CONFIGS,
+    convert_values,
+    model_fields,
+    require_method_fields,
+    trainer_fields,
+)
 from medr1.train.tracking import require_trackers
 
 if TYPE_CHECKING:
@@ -199,7 +205,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
         ModuleNotFoundError: A field needs a package that is not installed.
     """
     method = str(values.get("method", "grpo"))
-    require_of(method, values)
+    require_method_fields(method, values)
     trl_names = {"batch_size": "per_device_train_batch_size"}
     # These are read by the command itself: they say what is loaded, not how it is trained.
     not_settings = ("model_path", "data", "answer_types", "device")
@@ -211,7 +217,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     fields = {
         trl_names.get(k, k): v for k, v in values.items() if k not in (*not_settings, *own_types)
     }
-    trl_fields = checked(fields, method)
+    trl_fields = convert_values(fields, method)
     require_ranges(trl_fields)
     is_quantized = trl_fields.get("load_in_4bit") or trl_fields.get("load_in_8bit")
     if is_quantized and not trl_fields.get("use_peft"):

@@ -24,8 +24,8 @@ from medr1.errors import InputError
 from medr1.models import LoadedModel, control_tokens
 from medr1.prompts import chat_messages, ground_truth_text, plain_text, prompt_format, prompt_name
 from medr1.records import Sample
-from medr1.train.inputs import most_tokens, open_images, prepare
-from medr1.train.lengths import rendered, require_room
+from medr1.train.inputs import max_tokens, open_images, prepare_samples
+from medr1.train.lengths import render_prompt, require_room
 from medr1.train.settings import TrainingSettings, lora_config, trainer_config
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def fitting_samples(
     Raises:
         InputError: A sample cannot be used, has no target, or is too long.
     """
-    samples = prepare(loaded, questions, settings)
+    samples = prepare_samples(loaded, questions, settings)
     completions = target_completions(loaded, samples, settings.prompt)
     prompts = (loaded, samples, questions.image_root, settings.prompt)
-    max_length = trainer_config(settings, loaded).max_length or most_tokens(loaded)
-    max_length = min(max_length, most_tokens(loaded))
+    max_length = trainer_config(settings, loaded).max_length or max_tokens(loaded)
+    max_length = min(max_length, max_tokens(loaded))
     require_room(*prompts, max_length, target_tokens(loaded, completions))
     if settings.max_prompt_length:
         require_room(*prompts, settings.max_prompt_length)
@@ -134,7 +134,7 @@ def training_set(
     """
     from datasets import Dataset
 
-    prompts = [rendered(loaded, sample, prompt) for sample in samples]
+    prompts = [render_prompt(loaded, sample, prompt) for sample in samples]
     # The data set pickles everything that `rows` refers to: that must not be the model.
     processor = loaded.processor
 
@@ -220,7 +220,7 @@ def target_completions(loaded: LoadedModel, samples: Sequence[Sample], prompt: s
     """
     stops, completions = stop_tokens(loaded), []
     for sample, target in zip(samples, targets(loaded, samples, prompt), strict=True):
-        prompt_text = rendered(loaded, sample, prompt)
+        prompt_text = render_prompt(loaded, sample, prompt)
         messages = chat_messages(sample, prompt, loaded.info.answer_style)
         answer = {"role": "assistant", "content": [{"type": "text", "text": target}]}
         chat = str(loaded.processor.apply_chat_template([*messages, answer], tokenize=False))

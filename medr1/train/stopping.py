@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medr1.train.manifest import how_to_go_on
+from medr1.train.manifest import resume_hint
 
 logger = logging.getLogger("medr1")
 
@@ -133,7 +133,7 @@ class Watch:
             self._end(self.exit_code, f"{name} came as a second signal")
 
     def _end(self, code: int, reason: str) -> None:
-        logger.warning("Ended at once: %s. %s", reason, how_to_go_on(self.output_dir))
+        logger.warning("Ended at once: %s. %s", reason, resume_hint(self.output_dir))
         # Not sys.exit: the main thread may wait for another process, and would never end.
         os._exit(code)
 

@@ -109,7 +109,7 @@ def test_a_length_that_nothing_pays_for_is_lost_by_updates():
 
 
 def test_what_was_learned_after_a_leap_is_not_blamed_on_it():
-    """Of the recorded run: accuracy rises to 1 after the gradient leapt, and groups are alike."""
+    """Of the recorded run: accuracy rises to 1 after the gradient norm, and groups are alike."""
     settings, history = COLLAPSED["four_questions"]
     leap = {"step": 8, "alarm": "gradient_leap", "cause": "updates", "causes": ["learning_rate"]}
     (alike,) = [e for e in new_alarms(history, settings, [leap]) if e["alarm"] != "equal_rewards"]

@@ -135,10 +135,10 @@ def test_a_disk_without_room_for_a_checkpoint_is_found_before_the_first_step(
 
     required(plan["parameters"])
     free = shutil.disk_usage(finished).free
-    with pytest.raises(OutputError, match=r"needed\. Make room"):
+    with pytest.raises(OutputError, match="needed"):
         required(free // 4)
     required(1000, trained_parameters=free // 12)
-    assert "will stop where the disk is full" in caplog.text
+    assert "disk is full" in caplog.text
 
 
 def test_the_estimate_of_a_checkpoint_is_near_its_size(finished, monkeypatch):

@@ -77,7 +77,7 @@ def test_the_help_states_the_default_of_trl(name):
         (("--lora-r", "4", "--lora-r", "8"), "--lora-r is given twice"),
         (("stray",), "unexpected extra argument (stray)"),
         (("--method", "sft"), "num_generations belongs to --method grpo"),
-        (("--max-length", "9"), "max_length belongs to --method sft and means nothing to grpo"),
+        (("--max-length", "9"), "max_length belongs to --method sft"),
         (("--max-lenght", "9"), "No such option '--max-lenght'"),
         (("--prompt", "thnk"), "unknown prompt 'thnk'"),
         (("--prompt", "bare"), "a prompt without <answer> asks for no format"),
@@ -94,7 +94,7 @@ def test_a_wrong_flag_is_one_sentence(args, says, tmp_path):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--packing",), "packing cannot be set: TRL packs texts alone, and no images"),
+        (("--packing",), "packing cannot be set: TRL packs only texts"),
         (("--rewards", "accuracy"), "rewards belongs to --method grpo"),
         (("--max-lenght", "9"), "No such option '--max-lenght'. Did you mean '--max-length'?"),
         (("--max-length", "60"), "prompts with their answers have more than 60 tokens"),

@@ -10,7 +10,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 
 pytest.importorskip("trl")
 
-from medr1.train.extras import needed, require_extras
+from medr1.train.extras import require_extras, required_packages
 
 NEEDED = (
     *("--model-path", str(tiny_vl_folder()), "--data", str(tiny_vqa_folder() / "validation.json")),
@@ -32,11 +32,11 @@ NEEDED = (
     ],
 )
 def test_what_fields_need(fields, packages):
-    assert list(needed(fields, {})) == packages
+    assert list(required_packages(fields, {})) == packages
 
 
 def test_deepspeed_is_needed_where_accelerate_asks_for_it():
-    assert list(needed({}, {"ACCELERATE_USE_DEEPSPEED": "true"})) == ["deepspeed"]
+    assert list(required_packages({}, {"ACCELERATE_USE_DEEPSPEED": "true"})) == ["deepspeed"]
 
 
 def test_the_first_that_is_missing_is_named():

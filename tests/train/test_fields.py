@@ -6,7 +6,7 @@ from medr1.errors import InputError
 
 pytest.importorskip("trl")
 
-from medr1.train.fields import REFUSED, checked, model_fields, trainer_fields
+from medr1.train.fields import REFUSED, convert_values, model_fields, trainer_fields
 
 
 def test_the_fields_are_those_of_trl():
@@ -45,7 +45,7 @@ def test_the_fields_are_those_of_trl():
     ],
 )
 def test_a_value_is_read_in_its_fields_type(name, value, expected):
-    found = checked({name: value})[name]
+    found = convert_values({name: value})[name]
     assert found == expected and type(found) is type(expected)
 
 
@@ -63,10 +63,10 @@ def test_a_value_is_read_in_its_fields_type(name, value, expected):
 )
 def test_another_type_is_refused_in_one_sentence(name, value, says):
     with pytest.raises(InputError, match=says):
-        checked({name: value})
+        convert_values({name: value})
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_would_break_a_promise_is_refused(name):
     with pytest.raises(InputError, match="cannot be set"):
-        checked({name: True})
+        convert_values({name: True})

@@ -10,7 +10,7 @@ from transformers.models.qwen2_vl import Qwen2VLImageProcessorPil
 
 from medr1.data.roots import ImageRoot
 from medr1.records import Sample
-from medr1.train.inputs import shrunk
+from medr1.train.inputs import shrink
 from medr1.train.lengths import pixel_limits, set_pixel_limits
 
 pytest.importorskip("trl")
@@ -38,7 +38,7 @@ def test_what_is_made_small_is_the_same_to_the_model(tiny_model, backend, least)
         processor.image_processor = Qwen2VLImageProcessorPil.from_dict(settings)
     set_pixel_limits(processor, least, None)
     whole = [Image.effect_noise(size, 90).convert("RGB") for size in [*SIZES, SIZES[0]]]
-    small = [shrunk(image, processor) for image in whole]
+    small = [shrink(image, processor) for image in whole]
     made = [processor.image_processor(images, return_tensors="pt") for images in (whole, small)]
     assert torch.equal(made[0]["pixel_values"], made[1]["pixel_values"])
     assert torch.equal(made[0]["image_grid_thw"], made[1]["image_grid_thw"])

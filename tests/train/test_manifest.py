@@ -9,9 +9,9 @@ from medr1.train.manifest import (
     COMPLETE,
     checkpoint_faults,
     checkpoints,
-    how_to_go_on,
     newest_checkpoint,
     remove_older,
+    resume_hint,
     step_of,
     write_manifest,
 )
@@ -53,17 +53,16 @@ def test_a_checkpoint_with_a_damaged_file_is_passed_over(name, harm, tmp_path, c
         (bad / name).write_bytes(changed)
     with caplog.at_level(logging.WARNING, "medr1"):
         assert newest_checkpoint(tmp_path) == good
-    assert "checkpoint-4 is passed over" in caplog.text and name in caplog.text
+    assert "checkpoint-4" in caplog.text and name in caplog.text
     (good / "model.safetensors").unlink()
-    with pytest.raises(StateError, match="none of the checkpoints there is whole"):
+    with pytest.raises(StateError, match="none of its 2 checkpoints is complete"):
         newest_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_under_another_ones_name_is_none_of_it(tmp_path):
     checkpoint(tmp_path, 2).rename(tmp_path / "checkpoint-3")
-    assert checkpoint_faults(tmp_path / "checkpoint-3") == [
-        "COMPLETE.json is not that of this checkpoint"
-    ]
+    (fault,) = checkpoint_faults(tmp_path / "checkpoint-3")
+    assert "COMPLETE.json" in fault and "another checkpoint" in fault
 
 
 def test_older_ones_go_and_the_best_and_what_is_newer_stay(tmp_path):
@@ -77,6 +76,6 @@ def test_older_ones_go_and_the_best_and_what_is_newer_stay(tmp_path):
 
 
 def test_what_to_do_is_said_with_the_step(tmp_path):
-    assert "begins again" in how_to_go_on(tmp_path)
+    assert "No checkpoint was saved" in resume_hint(tmp_path)
     checkpoint(tmp_path, 4)
-    assert f"4 steps are saved in {tmp_path / 'checkpoint-4'}" in how_to_go_on(tmp_path)
+    assert f"4 steps are saved in {tmp_path / 'checkpoint-4'}" in resume_hint(tmp_path)
