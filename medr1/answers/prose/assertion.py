@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import re
 
-from medr1.answers.prose.competing import OR, answers_otherwise, has_more, is_the_value
-from medr1.answers.prose.golds import EMPTY, LONGEST_GOLD, Gold, parse_gold
+from medr1.answers.prose.competing import (
+    OR_WORDS,
+    has_further_thing,
+    has_other_answer,
+    is_only_value,
+)
+from medr1.answers.prose.golds import (
+    LONGEST_GROUND_TRUTH,
+    STOP_WORDS,
+    GroundTruth,
+    parse_ground_truth,
+)
 from medr1.answers.prose.languages import CHINESE, OTHER, judge_chinese, language_of
 from medr1.answers.prose.measures import (
     is_only_measure,
     judge_count,
     judge_measure,
-    measures,
-    only_number,
+    measures_in,
+    single_number,
 )
-from medr1.answers.prose.mentions import EXCLUSIVE, holds, spots_of
+from medr1.answers.prose.mentions import EXCLUSIVE, asserts_member, mentions_of
 from medr1.answers.prose.outcomes import Outcome
-from medr1.answers.prose.reading import Prose, asserting, is_enumeration, read_prose
+from medr1.answers.prose.reading import Prose, asserting_sentences, is_enumeration, read_prose
 from medr1.answers.prose.sentences import Sentence, read_sentence, speaks_in_general
 from medr1.answers.prose.terms import stems, terms_of, words_of
 from medr1.normalization import fold
@@ -36,7 +46,7 @@ _COUNT = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b", re.IGNORECASE)
 def judge_prose(question: str, gold: str, answer: str) -> Outcome:
     """What an answer in prose comes to, held against the gold of an open question."""
     language = language_of(answer)
-    is_report = len(gold) > LONGEST_GOLD
+    is_report = len(gold) > LONGEST_GROUND_TRUTH
     if language == CHINESE:
         return Outcome.UNDECIDED if is_report else judge_chinese(fold(gold), answer)
     prose = read_prose(answer)
@@ -50,7 +60,7 @@ def judge_prose(question: str, gold: str, answer: str) -> Outcome:
     if _MOVED.search(question):
         for sentence in prose.sentences:
             for term in sentence.terms:
-                sentence.related[term.start] &= term.kind != "side"
+                sentence.landmark[term.start] &= term.kind != "side"
     if speaks_in_general(question):
         for sentence in prose.sentences:
             sentence.generic = [False] * len(sentence.words)
@@ -62,14 +72,14 @@ def judge_prose(question: str, gold: str, answer: str) -> Outcome:
 
 def _outcome(question: str, gold: str, prose: Prose) -> Outcome:
     """The verdict of the rules for the gold's kind."""
-    parsed = parse_gold(gold, question)
+    parsed = parse_ground_truth(gold, question)
     if not parsed.parts:
         return Outcome.WRONG
-    if _COUNT.search(question) and (number := only_number(gold)) is not None:
+    if _COUNT.search(question) and (number := single_number(gold)) is not None:
         return judge_count(number, prose)
-    if (measure := measures(gold)) and is_only_measure(gold):
+    if (measure := measures_in(gold)) and is_only_measure(gold):
         return judge_measure(measure[0], prose, question)
-    if parsed.denied:
+    if parsed.is_negative:
         return _judge_denied(parsed, prose, question)
     if all(part.kind == "state" and part.name == "normal" for part in parsed.parts):
         return _judge_normal(question, prose)
@@ -81,9 +91,11 @@ def _is_one_of_two(question: str, gold: str, prose: Prose) -> bool:
     if len(prose.sentences) != 1 or (sentence := prose.sentences[0]).favored:
         return False
     low = [word.raw.lower() for word in sentence.words]
-    denied = parse_gold(gold, question).denied  # whose list may go on: "no X, Y or Z"
-    joints = [i for i, w in enumerate(low) if w in OR and not (denied and sentence.negated[i])]
-    if not joints or OR & set(gold.lower().split()):
+    denied = parse_ground_truth(gold, question).is_negative  # whose list may go on: "no X, Y or Z"
+    joints = [
+        i for i, w in enumerate(low) if w in OR_WORDS and not (denied and sentence.negated[i])
+    ]
+    if not joints or OR_WORDS & set(gold.lower().split()):
         return False
     place = sentence.words[joints[0]].start
     halves = (sentence.text[:place], sentence.text[place + len(low[joints[0]]) :])
@@ -93,33 +105,33 @@ def _is_one_of_two(question: str, gold: str, prose: Prose) -> bool:
     return len(outcomes) == 2
 
 
-def _judge_asserted(gold: Gold, prose: Prose, question: str) -> Outcome:
-    sentences = asserting(prose)
+def _judge_asserted(gold: GroundTruth, prose: Prose, question: str) -> Outcome:
+    sentences = asserting_sentences(prose)
     for member in gold.members:
-        if not any(holds(member, sentence, gold) for sentence in sentences):
-            named = all(any(spots_of(p, s) for s in prose.sentences) for p in member if p.needed)
+        if not any(asserts_member(member, sentence, gold) for sentence in sentences):
+            named = all(any(mentions_of(p, s) for s in prose.sentences) for p in member if p.needed)
             return Outcome.UNDECIDED if named and _is_long(prose) else Outcome.WRONG
     for part in gold.parts:
         if (
             part.kind in EXCLUSIVE
             and part.needed
-            and not is_the_value(part, gold, sentences, question)
+            and not is_only_value(part, gold, sentences, question)
         ):
             return Outcome.WRONG
-    if has_more(gold, sentences) or answers_otherwise(gold, sentences, question):
+    if has_further_thing(gold, sentences) or has_other_answer(gold, sentences, question):
         return Outcome.WRONG
     if _contradicts_itself(gold, prose):
         return Outcome.UNDECIDED
     return Outcome.RIGHT
 
 
-def _contradicts_itself(gold: Gold, prose: Prose) -> bool:
+def _contradicts_itself(gold: GroundTruth, prose: Prose) -> bool:
     """Whether a sentence asserts and denies the same: "effusion, no effusion"."""
     for sentence in prose.sentences:
         for part in gold.parts:
             if not part.needed or part.kind in _NAMED_ONLY or sentence.concluding:
                 continue
-            spots = spots_of(part, sentence)
+            spots = mentions_of(part, sentence)
             denied = [spot for spot in spots if any(sentence.negated[i] for i in spot)]
             for one in denied:
                 for other in spots:
@@ -145,16 +157,16 @@ def _is_long(prose: Prose) -> bool:
     return sum(len(s.words) for s in prose.sentences) > 25
 
 
-def _judge_denied(gold: Gold, prose: Prose, question: str) -> Outcome:
+def _judge_denied(gold: GroundTruth, prose: Prose, question: str) -> Outcome:
     """A gold such as "no fracture": denied somewhere, asserted nowhere.
 
     "No new fracture" denies less than that.
     """
     denied = asserted = False
     known = {form_stem for p in gold.parts for form in p.forms for form_stem in form}
-    known |= {word.stem for word in words_of(question)} | EMPTY | _DENYING
+    known |= {word.stem for word in words_of(question)} | STOP_WORDS | _DENYING
     for sentence in prose.sentences:
-        spots = [spots_of(part, sentence) for part in gold.parts if part.needed]
+        spots = [mentions_of(part, sentence) for part in gold.parts if part.needed]
         if not spots or not all(spots):
             continue
         head = spots[-1]
@@ -194,7 +206,7 @@ def _judge_normal(question: str, prose: Prose) -> Outcome:
     """A gold that says normal: called so, and nothing abnormal asserted."""
     normal, finding = False, False
     about = [t for t in terms_of(words_of(question)) if t.kind in ("organ", "place")]
-    for sentence in asserting(prose):
+    for sentence in asserting_sentences(prose):
         for term in sentence.terms:
             negated = sentence.negated[term.start] or sentence.generic[term.start]
             if term.kind == "state" and term.name == "normal":

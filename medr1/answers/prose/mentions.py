@@ -6,13 +6,13 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 
-from medr1.answers.prose.golds import EMPTY, HEADS, Gold, Part, made_of
+from medr1.answers.prose.golds import OMITTABLE, STOP_WORDS, GroundTruth, Part, parts_of_name
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import Term, broader_of, forms_of, terms_of, word_set, words_of
 
 EXCLUSIVE = word_set("side plane view modality sequence density texture color sex severity shape")
 """Kinds of which a question asks for one value: another one beside it contradicts."""
-LISTED = frozenset(("organ", "finding", "diagnosis", "device", "place", "cell"))
+ADDITIVE = frozenset(("organ", "finding", "diagnosis", "device", "place", "cell"))
 """Kinds of which a further one joined to the gold is a further answer."""
 _ELSEWHERE = frozenset(("organ", "place", "side", ""))
 """Kinds that a text also names to say where something lies, or what is not affected."""
@@ -26,7 +26,7 @@ _INSIDE_OUT = frozenset(("no", "non", "not", "without", "un", "free", "noncontra
 """Words of a name that make it the opposite of the rest."""
 
 
-def spots_of(part: Part, sentence: Sentence, depth: int = 2) -> list[tuple[int, ...]]:
+def mentions_of(part: Part, sentence: Sentence, depth: int = 2) -> list[tuple[int, ...]]:
     """Where the part is named in the sentence: the indices of its words, for each time; whole, or
     in pieces that may be in pieces themselves up to a depth."""
     spots = _named(part, sentence)
@@ -40,8 +40,10 @@ def _named(part: Part, sentence: Sentence) -> list[tuple[int, ...]]:
     spots: list[tuple[int, ...]] = []
     for term in sentence.terms:
         if term.name == part.name and term.kind == part.kind:
-            whole = all(sentence.words[i].raw.lower() != "non" for i in span(term))
-            spots.append(span(term) if whole else (term.start,))  # its own "non" denies no part
+            whole = all(sentence.words[i].raw.lower() != "non" for i in word_indices(term))
+            spots.append(
+                word_indices(term) if whole else (term.start,)
+            )  # its own "non" denies no part
         elif _implies(term, part):
             spots.append((term.start,))
     if spots or part.kind in EXCLUSIVE:
@@ -49,14 +51,16 @@ def _named(part: Part, sentence: Sentence) -> list[tuple[int, ...]]:
     single = {
         form[0] for form in part.forms if len(form) == 1 and (part.kind == "" or len(form[0]) > 3)
     }
-    return [(i,) for i in sorted(i for stem in single for i in sentence.places.get(stem, ()))]
+    return [
+        (i,) for i in sorted(i for stem in single for i in sentence.indices_by_stem.get(stem, ()))
+    ]
 
 
 @lru_cache(maxsize=4096)
 def _ways(part: Part) -> tuple[tuple[Part, ...], ...]:
     """The pieces of which each of its longer names is made; those of other words once."""
     forms = [form for form in part.forms if len(form) > 1 and _INSIDE_OUT.isdisjoint(form)]
-    ways = {frozenset(made_of(form)): made_of(form) for form in forms}
+    ways = {frozenset(parts_of_name(form)): parts_of_name(form) for form in forms}
     return tuple(pieces for pieces in ways.values() if len(pieces) > 1)
 
 
@@ -65,7 +69,7 @@ def _in_pieces(pieces: tuple[Part, ...], sentence: Sentence, depth: int) -> list
     kidney", "a thrombus in the left ventricle"."""
     places = []
     for piece in pieces:
-        spots = spots_of(piece, sentence, depth)
+        spots = mentions_of(piece, sentence, depth)
         if not spots:
             return []
         places.append({i: spot for spot in spots for i in spot})
@@ -93,7 +97,7 @@ def _is_one_thing(spot: tuple[int, ...], pieces: tuple[Part, ...], sentence: Sen
         if term.kind in THINGS and term.start <= last and term.end > first
         and names.isdisjoint({term.name} | broader_of(term.kind, term.name))
     ]  # fmt: skip
-    between = [term for term in others if set(span(term)).isdisjoint(spot)]
+    between = [term for term in others if set(word_indices(term)).isdisjoint(spot)]
     return len(others) - len(between) < 2 and not (between and joins)
 
 
@@ -128,7 +132,7 @@ def is_asserted(
         return False
     if part.kind not in _ELSEWHERE:
         return True
-    return not any_of(sentence.spared) and (related or not any_of(sentence.related))
+    return not any_of(sentence.spared) and (related or not any_of(sentence.landmark))
 
 
 def _is_size(i: int, sentence: Sentence) -> bool:
@@ -147,14 +151,14 @@ def _is_in_range(i: int, sentence: Sentence) -> bool:
     )
 
 
-def values_of(kind: str, sentence: Sentence) -> list[Term]:
+def asserted_values(kind: str, sentence: Sentence) -> list[Term]:
     """The asserted values of an exclusive kind, those of places included for a side."""
     found = []
     for term in sentence.terms:
         part = Part(term.kind, term.name)
         if term.kind != kind or (kind == "side" and term.name not in _SIDES):
             continue
-        if is_asserted(span(term), part, sentence):
+        if is_asserted(word_indices(term), part, sentence):
             found.append(term)
     return found
 
@@ -173,35 +177,35 @@ def _is_kind_of_one(kind: str, name: str, wanted: str) -> bool:
     )
 
 
-def is_kind_of(kind: str, name: str, wanted: Iterable[str]) -> bool:
+def is_special_case(kind: str, name: str, wanted: Iterable[str]) -> bool:
     """Whether a value is a special case of a wanted one: CT angiography of CT."""
     return any(_is_kind_of_one(kind, name, one) for one in wanted)
 
 
-def belongs(term: Term, gold: Gold) -> bool:
+def names_part(term: Term, gold: GroundTruth) -> bool:
     """Whether a term is the gold itself, or a part of it by another name."""
     return any(
         part.kind and (part.name == term.name or _implies(term, part)) for part in gold.parts
     )
 
 
-def span(term: Term) -> tuple[int, ...]:
+def word_indices(term: Term) -> tuple[int, ...]:
     """The indices of a term's words."""
     return tuple(range(term.start, term.end))
 
 
-def holds(member: tuple[Part, ...], sentence: Sentence, gold: Gold) -> bool:
+def asserts_member(member: tuple[Part, ...], sentence: Sentence, gold: GroundTruth) -> bool:
     """Whether the sentence asserts every needed part: in one clause where a side is among them, in
     one member of a list where the gold has several of more than one part, in order where it says
     something."""
     found: dict[Part, list[tuple[int, ...]]] = {}
-    elsewhere = _segments_of_other_side(gold.asked_side, sentence)
+    elsewhere = _segments_of_other_side(gold.question_side, sentence)
     needed = [part for part in member if part.needed]
     for part in dict.fromkeys(needed):
         found[part] = [
             spot
-            for spot in spots_of(part, sentence)
-            if is_asserted(spot, part, sentence, related=gold.relates)
+            for spot in mentions_of(part, sentence)
+            if is_asserted(spot, part, sentence, related=gold.has_landmark)
             and sentence.segment[spot[0]] not in elsewhere
         ]
         if not found[part]:
@@ -244,4 +248,4 @@ def named_things(text: str) -> frozenset[str]:
     terms = terms_of(words)
     taken = {i for term in terms for i in range(term.start, term.end)}
     rest = {word.stem for i, word in enumerate(words) if i not in taken}
-    return frozenset(term.name for term in terms) if rest <= EMPTY | HEADS else frozenset()
+    return frozenset(term.name for term in terms) if rest <= STOP_WORDS | OMITTABLE else frozenset()

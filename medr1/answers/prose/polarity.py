@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import re
 
-from medr1.answers.prose.comparing import compared
-from medr1.answers.prose.golds import EMPTY, Part, made_of
-from medr1.answers.prose.mentions import EXCLUSIVE, is_asserted, span, spots_of, values_of
-from medr1.answers.prose.opposites import equals, opposites
-from medr1.answers.prose.propositions import THINGS, Proposition, proposition
+from medr1.answers.prose.comparing import read_comparison
+from medr1.answers.prose.golds import STOP_WORDS, Part, parts_of_name
+from medr1.answers.prose.mentions import (
+    EXCLUSIVE,
+    asserted_values,
+    is_asserted,
+    mentions_of,
+    word_indices,
+)
+from medr1.answers.prose.opposites import antonyms, synonyms
+from medr1.answers.prose.propositions import THINGS, Proposition, parse_question
 from medr1.answers.prose.reading import Prose, read_prose
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import stems
@@ -59,7 +65,7 @@ def read_polarity(question: str, text: str) -> tuple[str | None, str]:
         return None, "refused" if prose.refused else "unparsed"
     asked = bool(re.search(r"\w", question))
     if leading := _leading(prose, asked):
-        if asked and _takes_it_back(leading, proposition(question), prose):
+        if asked and _takes_it_back(leading, parse_question(question), prose):
             return None, "polarity"
         return leading, "leading"
     if prose.refused:
@@ -68,7 +74,7 @@ def read_polarity(question: str, text: str) -> tuple[str | None, str]:
         return stated, "leading"
     if not asked:
         return None, "unparsed"
-    return _held_against(proposition(question), prose)
+    return _held_against(parse_question(question), prose)
 
 
 def _leading(prose: Prose, asked: bool) -> str | None:
@@ -112,10 +118,14 @@ def _stated(prose: Prose) -> str | None:
 def _held_against(asked: Proposition, prose: Prose) -> tuple[str | None, str]:
     """The verdict of the section that concludes, else of the rest."""
     if asked.compares:
-        return (verdict, "statement") if (verdict := compared(asked, prose)) else (None, "polarity")
+        return (
+            (verdict, "statement")
+            if (verdict := read_comparison(asked, prose))
+            else (None, "polarity")
+        )
     decide = _normality if asked.normality else _proposition
     for part in (prose.sentences, prose.body):
-        sentences = [s for s in part if not s.lower or s.favored]
+        sentences = [s for s in part if not s.less_likely or s.favored]
         if sentences and (verdict := decide(asked, sentences)):
             return verdict, "statement"
     return None, "polarity"
@@ -131,7 +141,7 @@ def _proposition(asked: Proposition, sentences: list[Sentence]) -> str | None:
         if vote:
             strength += 2 * (sentence.concluding or sentence.favored)
             things = [part for part in asked.subject if part.kind in THINGS]
-            strength += 2 * any(spots_of(part, sentence) for part in things)
+            strength += 2 * any(mentions_of(part, sentence) for part in things)
             votes.append((strength, vote))
     best = max((strength for strength, _ in votes), default=0)
     strongest = {vote for strength, vote in votes if strength == best}
@@ -163,7 +173,7 @@ def _vote_on(head: Part, asked: Proposition, sentence: Sentence) -> tuple[str | 
             doubtful = True
             continue
         denied = any(sentence.negated[i] for i in spot)
-        if head.kind == "organ" and any(sentence.related[i] for i in spot) and not denied:
+        if head.kind == "organ" and any(sentence.landmark[i] for i in spot) and not denied:
             continue
         if differs := _differs(head, asked, spot, sentence):
             if denied:
@@ -173,7 +183,7 @@ def _vote_on(head: Part, asked: Proposition, sentence: Sentence) -> tuple[str | 
             return (NO if denied else YES), 3 - _leaves_open(head, asked, sentence)
     if doubtful:
         return None, 0
-    if about and head.kind in EXCLUSIVE and (values := values_of(head.kind, sentence)):
+    if about and head.kind in EXCLUSIVE and (values := asserted_values(head.kind, sentence)):
         return (YES if head.name in {v.name for v in values} else NO), 2
     if about and (vote := _by_words(head, sentence)):
         return vote, 2
@@ -201,14 +211,14 @@ _IN = frozenset(("in", "within", "into", "at"))
 def _lies_elsewhere(asked: Proposition, sentence: Sentence) -> bool:
     """Whether the sentence says that the thing asked for is in another place."""
     things = [part for part in asked.subject if part.kind in THINGS]
-    if not any(spots_of(part, sentence) for part in things):
+    if not any(mentions_of(part, sentence) for part in things):
         return False
     return any(
         term.kind in ("organ", "place")
         and not _IN.isdisjoint(
             w.raw.lower() for w in sentence.words[max(0, term.start - 3) : term.start]
         )
-        and is_asserted(span(term), Part(term.kind, term.name), sentence)
+        and is_asserted(word_indices(term), Part(term.kind, term.name), sentence)
         for term in sentence.terms
     )
 
@@ -241,15 +251,20 @@ _NO_NAME = stems(
 
 def _mentions(head: Part, sentence: Sentence) -> list[tuple[int, ...]]:
     """Where the sentence names what is asked, also by its last word alone: "the tube"."""
-    if spots := spots_of(head, sentence):
+    if spots := mentions_of(head, sentence):
         return spots
     if head.kind not in THINGS or (
         head.kind == "device" and any(t.kind == "device" for t in sentence.terms)
     ):
         return []
-    plain = [form for form in head.forms[:1] if len(form) > 1 and EMPTY.isdisjoint(form)]
+    plain = [form for form in head.forms[:1] if len(form) > 1 and STOP_WORDS.isdisjoint(form)]
     last = {form[-1] for form in plain if len(form[-1]) > 3} - _NO_NAME
-    taken = {i for t in sentence.terms for i in span(t) if t.kind in THINGS and t.end - t.start > 1}
+    taken = {
+        i
+        for t in sentence.terms
+        for i in word_indices(t)
+        if t.kind in THINGS and t.end - t.start > 1
+    }
     words = sentence.words
     return [
         (i,)
@@ -265,7 +280,7 @@ def _leaves_open(head: Part, asked: Proposition, sentence: Sentence) -> int:
     others = [
         p for p in (*asked.subject, *asked.predicate) if p != head and p.kind in ("side", "place")
     ]
-    return int(not all(spots_of(p, sentence) for p in others))
+    return int(not all(mentions_of(p, sentence) for p in others))
 
 
 def _differs(head: Part, asked: Proposition, spot: tuple[int, ...], sentence: Sentence) -> int:
@@ -275,12 +290,12 @@ def _differs(head: Part, asked: Proposition, spot: tuple[int, ...], sentence: Se
     if sides and _other_side(sides[0], spot, sentence):
         return 2
     for part in others:
-        if part.kind in ("organ", "place", "side") or spots_of(part, sentence):
+        if part.kind in ("organ", "place", "side") or mentions_of(part, sentence):
             continue
         if _by_words(part, sentence) == NO:
             return 2
     places = [p for p in others if p.kind in ("place", "organ")]
-    if asked.presence and places and not any(spots_of(p, sentence) for p in places):
+    if asked.presence and places and not any(mentions_of(p, sentence) for p in places):
         here = [t for t in sentence.terms if t.kind in {p.kind for p in places}]
         if any(sentence.clause[t.start] == sentence.clause[spot[0]] for t in here):
             return 1
@@ -292,7 +307,7 @@ def _is_about(asked: Proposition, sentence: Sentence, clause: int | None = None)
     subject = [p for p in asked.subject if p.kind in ("organ", "place", "device")]
     stems = {word.stem for word in sentence.words}
     if not subject or any(
-        spots_of(p, sentence) or any(form[-1] in stems for form in p.forms) for p in subject
+        mentions_of(p, sentence) or any(form[-1] in stems for form in p.forms) for p in subject
     ):
         return True
     heads = {p.name for p in asked.predicate}
@@ -320,7 +335,7 @@ def _other_side(side: Part, spot: tuple[int, ...], sentence: Sentence) -> bool:
 
 def _by_words(head: Part, sentence: Sentence) -> str | None:
     """What other words of the sentence say of it: an antonym no, a word that says the same yes."""
-    for table, meaning in ((opposites(), NO), (equals(), YES)):
+    for table, meaning in ((antonyms(), NO), (synonyms(), YES)):
         names = {head.name, *head.forms[0], *(form[0] for form in head.forms if len(form) == 1)}
         words = frozenset().union(*(table.get(name, frozenset()) for name in names))
         for i, word in enumerate(sentence.words):
@@ -344,13 +359,16 @@ def _says_normal(asked: Proposition, sentence: Sentence) -> bool:
     """Whether it calls what was asked about normal, and asserts no finding."""
     places = [p for p in asked.subject if p.kind in ("organ", "place")]
     head = asked.predicate[-1]
-    inner = [piece for part in made_of(head.forms[0]) for piece in made_of(part.forms[0])]
+    inner = [
+        piece for part in parts_of_name(head.forms[0]) for piece in parts_of_name(part.forms[0])
+    ]
     places += [part for part in inner if part.kind in ("organ", "place")]
     organs = [t for t in sentence.terms if t.kind == "organ"]
-    if places and organs and not any(spots_of(p, sentence) for p in places):
+    if places and organs and not any(mentions_of(p, sentence) for p in places):
         return False
     return sentence.normal and not any(
-        t.kind in ("finding", "diagnosis") and is_asserted(span(t), Part(t.kind, t.name), sentence)
+        t.kind in ("finding", "diagnosis")
+        and is_asserted(word_indices(t), Part(t.kind, t.name), sentence)
         for t in sentence.terms
     )
 
@@ -361,13 +379,13 @@ def _normality(asked: Proposition, sentences: list[Sentence]) -> str | None:
     about = [p for p in asked.subject if p.kind != "modality"]
     for sentence in sentences:
         organs = [t for t in sentence.terms if t.kind == "organ"]
-        if about and organs and not any(spots_of(p, sentence) for p in about):
+        if about and organs and not any(mentions_of(p, sentence) for p in about):
             continue
         here = {t.name for t in sentence.terms if t.kind == "side"} & {"left", "right"}
         if here and any(p.kind == "side" and p.name not in here for p in about):
             continue
         for term in sentence.terms:
-            spot = span(term)
+            spot = word_indices(term)
             if any(sentence.generic[i] for i in spot):
                 continue
             negative = any(sentence.negated[i] for i in spot)

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 
 from medr1.answers.prose.cues import (
     BODY,
-    BREAK,
     BULLET,
     CORRECTION,
+    ENUMERATION_LENGTH,
     FINAL,
     FIRST_GUESS,
     HEADING,
-    LONGEST,
-    LOWER,
+    LESS_LIKELY,
+    LONGEST_TEXT,
     MARKUP,
-    MOST_LISTED,
     PIVOT,
     REFUSAL,
+    SENTENCE_BREAK,
     VERBS,
 )
 from medr1.answers.prose.sentences import Sentence, read_sentence
@@ -46,15 +46,15 @@ class Prose:
 
 def is_enumeration(text: str) -> bool:
     """Whether the text lists things without saying anything of them, more than an answer would."""
-    pieces = [p.lower().split() for p in re.split(r"[,.;:\n]|\b(?:and|or)\b", text[:LONGEST])]
+    pieces = [p.lower().split() for p in re.split(r"[,.;:\n]|\b(?:and|or)\b", text[:LONGEST_TEXT])]
     pieces = [piece for piece in pieces if piece]
     bare = sum(VERBS.isdisjoint(piece) for piece in pieces)
-    return len(pieces) >= MOST_LISTED and bare > 0.8 * len(pieces)
+    return len(pieces) >= ENUMERATION_LENGTH and bare > 0.8 * len(pieces)
 
 
 def read_prose(text: str) -> Prose:
     """The sentences that answer: behind the last correction, under a heading that concludes."""
-    text = MARKUP.sub(" ", text[:LONGEST].replace("|", " ; "))
+    text = MARKUP.sub(" ", text[:LONGEST_TEXT].replace("|", " ; "))
     text, refused = _without_refusal(text)
     if refused:
         return Prose(refused=True)
@@ -82,12 +82,12 @@ def _with_fragments_joined(sentences: list[Sentence]) -> list[Sentence]:
 
 def takes_back(text: str) -> bool:
     """Whether a text withdraws what stood before, and says something else: "A. No, wait: B"."""
-    return any(text[match.end() :].split() for match in CORRECTION.finditer(text[:LONGEST]))
+    return any(text[match.end() :].split() for match in CORRECTION.finditer(text[:LONGEST_TEXT]))
 
 
 def declines(text: str) -> bool:
     """Whether a text refuses to answer, and does not go on to answer after all."""
-    return _without_refusal(text[:LONGEST])[1]
+    return _without_refusal(text[:LONGEST_TEXT])[1]
 
 
 def _without_refusal(text: str) -> tuple[str, bool]:
@@ -119,7 +119,7 @@ def _sentences(text: str) -> Iterator[Sentence]:
             plain = plain[heading.end() :]
         elif not line.strip():
             continue
-        for piece in BREAK.split(plain):
+        for piece in SENTENCE_BREAK.split(plain):
             piece = BULLET.sub("", piece).strip()
             heading = HEADING.match(piece)
             if heading and ":" in heading[0] and (kind := _section(heading[1])):
@@ -133,12 +133,12 @@ def _sentences(text: str) -> Iterator[Sentence]:
 
 
 def _section(name: str) -> str:
-    for kind, pattern in (("final", FINAL), ("lower", LOWER), ("body", BODY)):
+    for kind, pattern in (("final", FINAL), ("lower", LESS_LIKELY), ("body", BODY)):
         if pattern.fullmatch(name.strip()):
             return kind
     return ""
 
 
-def asserting(prose: Prose) -> list[Sentence]:
+def asserting_sentences(prose: Prose) -> list[Sentence]:
     """The sentences that can assert: not those of the less likely."""
-    return [s for s in prose.sentences if not s.lower or s.favored]
+    return [s for s in prose.sentences if not s.less_likely or s.favored]
