@@ -367,7 +367,11 @@ def _negate_after(
         if lower_words[i] == "," and lower_words[start] in UP_TO_COMMA:
             break
         # "no mass that is large": the verb of a relative clause ends nothing
-        in_relative_clause = lower_words[i - 1] in ("that", "which", "to")
-        if stops_at_verb and i > end and lower_words[i] in VERBS and not in_relative_clause:
+        if (
+            stops_at_verb
+            and i > end
+            and lower_words[i] in VERBS
+            and lower_words[i - 1] not in ("that", "which", "to")
+        ):
             break
         negated[i] = True
