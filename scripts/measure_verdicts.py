@@ -76,13 +76,13 @@ def is_partly_equal(case: Case) -> bool:
 
 def contains_by_any_name(case: Case) -> bool:
     """Every name and stem of the gold in the answer, under any of its names, and nothing else."""
-    from medr1.answers.prose.golds import parse_gold
-    from medr1.answers.prose.mentions import spots_of
+    from medr1.answers.prose.golds import parse_ground_truth
+    from medr1.answers.prose.mentions import mentions_of
     from medr1.answers.prose.sentences import read_sentence
 
     sentence = read_sentence(case["output"])
-    parts = parse_gold(case["gold"], "").parts
-    return bool(parts) and all(spots_of(part, sentence) for part in parts)
+    parts = parse_ground_truth(case["gold"], "").parts
+    return bool(parts) and all(mentions_of(part, sentence) for part in parts)
 
 
 ANCHORS: dict[str, Rule] = {

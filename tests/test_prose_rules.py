@@ -43,59 +43,73 @@ def nothing(*args: object, **more: object) -> None:
 
 
 MUTATIONS = [
-    *((sentences, name, ()) for name in ("PRE", "POST", "HEDGE", "GENERIC", "RELATION", "SPARED")),
-    *((sentences, name, NONE) for name in ("STOPS", "VERBS", "SEEN", "SUBORDINATE")),
-    *((sentences, name, NEVER) for name in ("FAVORED", "CONCLUDING", "NOT_FAVORED", "OF_IMAGE")),
-    (sentences, "DOUBLE", ()),
+    *(
+        (sentences, name, ())
+        for name in ("PRE_NEGATION", "POST_NEGATION", "HEDGE", "GENERIC", "RELATION", "NORMAL_CUES")
+    ),
+    *(
+        (sentences, name, NONE)
+        for name in ("CLAUSE_ENDS", "VERBS", "DETECTION_VERBS", "SUBORDINATE")
+    ),
+    *((sentences, name, NEVER) for name in ("FAVORED", "CONCLUDING", "NOT_FAVORED", "IMAGE_SIDE")),
+    (sentences, "DOUBLE_NEGATION", ()),
     (sentences, "_start_of_participle", lambda *given: 0),
-    (sentences, "FREE", NEVER),
+    (sentences, "FREE_SUFFIX", NEVER),
     *(
         (reading, name, NEVER)
-        for name in ("CORRECTION", "FINAL", "LOWER", "BODY", "FIRST_GUESS", "REFUSAL", "PIVOT")
+        for name in (
+            "CORRECTION",
+            "FINAL",
+            "LESS_LIKELY",
+            "BODY",
+            "FIRST_GUESS",
+            "REFUSAL",
+            "PIVOT",
+        )
     ),
     (reading, "BULLET", re.compile("")),
-    (reading, "MOST_LISTED", 10**9),
-    (reading, "_with_fragments_joined", lambda given: given),
-    *((golds, name, NONE) for name in ("HEADS", "_RELATIONS")),
+    (reading, "ENUMERATION_LENGTH", 10**9),
+    (reading, "_join_fragments", lambda given: given),
+    *((golds, name, NONE) for name in ("OMITTABLE", "_RELATIONS")),
     (golds, "_NEGATIVE", NEVER),
-    *((mentions, name, NONE) for name in ("_ELSEWHERE", "_INSIDE_OUT")),
+    *((mentions, name, NONE) for name in ("_LOCATING", "_NEGATING")),
     (mentions, "_is_in_range", is_never),
     (mentions, "_segments_of_other_side", lambda *given: NONE),
     (mentions, "_in_order", is_always),
-    (mentions, "_in_pieces", lambda *given: []),
+    (mentions, "_mentions_in_pieces", lambda *given: []),
     (mentions, "broader_of", lambda *given: NONE),
     (mentions, "_implies", is_never),
     (assertion, "EXCLUSIVE", NONE),
     *(
         (assertion, name, is_never)
         for name in (
-            "has_more",
-            "answers_otherwise",
+            "has_further_thing",
+            "has_other_answer",
             "_contradicts_itself",
-            "_is_one_of_two",
+            "_offers_two_answers",
             "_is_long",
         )
     ),
-    (assertion, "_is_denied_whole", is_always),
+    (assertion, "_is_fully_denied", is_always),
     (assertion, "is_only_measure", is_never),
     (assertion, "_COUNT", NEVER),
     (competing, "_is_joined", is_never),
     (competing, "_is_alternative", is_never),
     (measures, "_bound", lambda *given: ""),
     (measures, "is_ordinal", is_never),
-    (polarity, "compared", nothing),
-    (polarity, "_differs", lambda *given: 0),
-    (polarity, "_by_words", nothing),
+    (polarity, "read_comparison", nothing),
+    (polarity, "_mismatch", lambda *given: 0),
+    (polarity, "_vote_by_other_words", nothing),
     (polarity, "_says_normal", is_never),
-    (polarity, "_of_both", nothing),
+    (polarity, "_vote_on_both_sides", nothing),
     (polarity, "_is_about", is_always),
-    (polarity, "_stated", nothing),
-    (polarity, "_leading", nothing),
-    (polarity, "_leaves_open", lambda *given: 0),
+    (polarity, "_inner_answer", nothing),
+    (polarity, "_leading_answer", nothing),
+    (polarity, "_omits_place", lambda *given: 0),
     (polarity, "_denies_any", is_never),
-    (polarity, "_normality", nothing),
+    (polarity, "_vote_on_normality", nothing),
     (opposites, "_ANTONYMS", ()),
-    (opposites, "_SAME", ()),
+    (opposites, "_SYNONYMS", ()),
     (propositions, "_PRESENCE", NEVER),
     (propositions, "_SPATIAL", NEVER),
     (propositions, "_is_statement", is_never),

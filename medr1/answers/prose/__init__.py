@@ -1,6 +1,13 @@
-"""Prose: whether a sentence, a paragraph or a report asserts the gold, and yes or no of a question.
+"""Reads answers in sentences, paragraphs and reports, by rules.
 
-terms: words, spelling, stems, the vocabulary. cues, sentences, reading: which sentences answer, and
-what their words are. golds, mentions, competing, measures, assertion: open answers. propositions,
-opposites, polarity: yes/no questions.
+`assertion` decides whether an answer asserts the ground truth of an open question, `polarity`
+whether it means yes or no. Both work on `sentences.Sentence`, in which each word has its flags,
+such as negated or in doubt. In the order of the imports:
+
+- words: `terms` (stems and names of the vocabulary), `cues` (phrases that deny or doubt);
+- texts: `sentences` (one sentence), `reading` (which sentences of a text answer), `languages`;
+- open answers: `golds` (the parts of a ground truth), `mentions` (where a sentence names a part),
+  `competing` (other values beside it), `measures` (counts and sizes), `assertion` (the verdict);
+- yes/no questions: `propositions` (what a question asks), `opposites` (antonyms), `comparing`
+  (which side is the larger), `polarity` (yes or no).
 """

@@ -1,4 +1,4 @@
-"""Which of two sides is the larger one, of "Is the left kidney larger than the right?"."""
+"""Answers to questions that compare two sides, as "Is the left kidney larger than the right?"."""
 
 from __future__ import annotations
 
@@ -13,28 +13,44 @@ _EQUAL = stems("similar equal same symmetric symmetrical symmetry comparable ide
 _SIDES = ("left", "right")
 
 
-def compared(asked: Proposition, prose: Prose) -> str | None:
-    """yes or no, where the text says which side is the larger, or that they are alike."""
-    wanted = [p.name for p in asked.parts if p.kind == "side" and p.name in _SIDES]
-    direction = _direction({p.name for p in asked.parts})
-    if len(wanted) < 2 or not direction:
+def read_comparison(proposition: Proposition, prose: Prose) -> str | None:
+    """The yes or no of a text to a question that compares left and right.
+
+    Args:
+        proposition: What the question asks, with the sides in the order of the question.
+        prose: The answer.
+
+    Returns:
+        "yes" or "no". None if the question does not compare both sides by a word such as larger,
+        or if no sentence says which side is larger or that they are equal.
+    """
+    question_sides = [
+        part.name for part in proposition.parts if part.kind == "side" and part.name in _SIDES
+    ]
+    question_direction = _direction({part.name for part in proposition.parts})
+    if len(question_sides) < 2 or not question_direction:
         return None
     for sentence in prose.sentences:
         words = {word.stem for i, word in enumerate(sentence.words) if not sentence.negated[i]}
         if words & _EQUAL and not any(sentence.hedged):
             return "no"
         sides = [term.name for term in sentence.terms if term.kind == "side"]
-        stated = _direction(words)
-        if stated and _first_side(sentence) and set(_SIDES) <= set(sides):
-            same = (_first_side(sentence) == wanted[0]) == (stated == direction)
-            return "yes" if same else "no"
+        direction = _direction(words)
+        if direction and _first_side(sentence) and set(_SIDES) <= set(sides):
+            # "the right is smaller than the left" says the same as "the left is larger than the
+            # right": two changes, of the order and of the direction, cancel out
+            same_order = _first_side(sentence) == question_sides[0]
+            agrees = same_order == (direction == question_direction)
+            return "yes" if agrees else "no"
     return None
 
 
 def _direction(words: set[str]) -> int:
-    """1 where the first thing is more, -1 where it is less, 0 where neither is said."""
+    """1 for a word such as larger, -1 for one such as smaller, 0 for neither or both."""
     return bool(words & _MORE) - bool(words & _LESS)
 
 
 def _first_side(sentence: Sentence) -> str | None:
-    return next((t.name for t in sentence.terms if t.kind == "side" and t.name in _SIDES), None)
+    return next(
+        (term.name for term in sentence.terms if term.kind == "side" and term.name in _SIDES), None
+    )

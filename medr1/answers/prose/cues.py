@@ -1,6 +1,7 @@
-"""The words and phrases by which prose denies, doubts, takes back, concludes and refuses.
+"""Words and phrases that deny, doubt, correct, conclude or refuse: the data of the rules.
 
-Data for `sentences` and `reading`.
+`reading` applies those for texts, `sentences` those for single sentences. Without any one of the
+lists, labelled verdicts change (`tests/test_prose_rules.py`).
 """
 
 from __future__ import annotations
@@ -9,41 +10,41 @@ import re
 
 from medr1.answers.prose.terms import phrases, word_set
 
-LONGEST = 8_000
-"""Characters of a text that is read."""
-MOST_LISTED = 16
-"""A text of so many pieces, nearly all without a verb, lists everything and answers nothing."""
-BREAK = re.compile(
+LONGEST_TEXT = 8_000
+"""Characters of a text that are read; the rest is ignored."""
+ENUMERATION_LENGTH = 16
+"""A text with this many pieces, nearly all without a verb, is a list of everything, no answer."""
+SENTENCE_BREAK = re.compile(
     r"\n+|(?<=[.!?…])(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bDr\.)(?<!\bapprox\.)\s+(?!\d+\s*%)"
 )
-"""Between two sentences."""
+"""The white space between two sentences; not after "e.g." and the like."""
 BULLET = re.compile(r"^\s*(?:[-*+#]+\s+|•\s*|\(?\d{1,2}[.)]\s+|\(?[a-h]\)\s*)")
-"""What begins a line of a list."""
+"""The beginning of a line of a list: "- ", "1. ", "(a) "."""
 MARKUP = re.compile(r"[*_`#|]+|✅|❌")
-"""Signs of Markdown."""
+"""Characters of Markdown, and check marks."""
 HEADING = re.compile(r"^\s*([^\W\d][\w /-]{1,40}?)\s*(?::|$)")
-"""A heading, at the start of a line."""
+"""A possible heading at the start of a line: up to a colon, or the complete line."""
 FINAL = re.compile(
     r"(?:final |overall |my |the )?(?:impression|conclusion|diagnos[ie]s|answer|assessment|summary"
     r"|opinion|interpretation|pathologic(?:al)? diagnosis|final report|verdict)s?|final",
     re.IGNORECASE,
 )
-"""Headings of what concludes."""
-LOWER = re.compile(
+"""Headings of a section that concludes."""
+LESS_LIKELY = re.compile(
     r"(?:less|un)\s?likely.*|alternatives?|alternative diagnos[ie]s|differentials?"
     r"|differential diagnos[ie]s.*|other (?:possibilit\w+|considerations?|options?|diagnos\w+)"
     r"|possibilities|considerations?|possible (?:\w+ )?(?:a?etiolog\w+|diagnos\w+|causes?"
     r"|interpretations?)|against|(?:clinical )?(?:indication|history)|technique|comparison",
     re.IGNORECASE,
 )
-"""Headings of what is less likely, or of the circumstances."""
+"""Headings of a section with less likely answers, or with circumstances such as the history."""
 BODY = re.compile(
     r"(?:\w+ ){0,3}(?:findings?|description|examination|appearance|location|analysis|reasons?"
     r"|explanation|observations?|details?|main finding|features?|recommendations?|note"
     r"|for reference)",
     re.IGNORECASE,
 )
-"""Headings of descriptions."""
+"""Headings of a section that describes."""
 CORRECTION = re.compile(
     r"(?:^|(?<=[.;:!?…,-])|(?<=\.\.\.)|(?<=\n))\s*(?:(?:hmm+|oh|but|so|and|no|sorry"
     r"|then)[,;. ]\s*)*"
@@ -63,14 +64,14 @@ CORRECTION = re.compile(
     r"|\.\.\. ?no\b|\s-\s?no\b(?=\s*[,.:;!])|, no, ",
     re.IGNORECASE,
 )
-"""What takes back what stood before."""
+"""Phrases that withdraw the text before them: "Wait, ...", "Actually ...", "I was wrong"."""
 FIRST_GUESS = re.compile(
     r"\b(?:at first(?: glance| sight)?|initially|first (?:guess|impression|thought|read"
     r"|reading)|i (?:first|originally)"
     r"|was going to say|looks? like .{0,60}\bbut\b|i thought|what i (?:took|labelled|labeled))\b",
     re.IGNORECASE,
 )
-"""A sentence that tells a first guess."""
+"""Phrases of a sentence that reports a first guess, such as "at first glance"."""
 REFUSAL = re.compile(
     r"^\W*(?:sorry\b|no answer\b|(?:it is )?not possible to\b|(?:i|we) (?:do not|don't) have\b"
     r"|(?:i am |i'm )?(?:not sure|unsure)\b)"
@@ -92,7 +93,7 @@ REFUSAL = re.compile(
     r"|\bi don't know\b|\bno idea\b",
     re.IGNORECASE,
 )
-"""What declines to answer."""
+"""Phrases that decline to answer: "I cannot determine", "As an AI"."""
 PIVOT = re.compile(
     r"\b(?:that said|that being said|however|but|nevertheless|nonetheless|what i can (?:tell|say)"
     r"|from what can be seen|i can (?:describe|tell|see|say|offer)|based on"
@@ -100,7 +101,7 @@ PIVOT = re.compile(
     r"|still)\b",
     re.IGNORECASE,
 )
-"""What goes on to answer after all."""
+"""Phrases after which a text that refused answers nevertheless: "However", "That said"."""
 FAVORED = re.compile(
     r"\b(?:most (?:likely|probabl[ey]|consistent|in keeping|compatible|suggestive)"
     r"|favou?red|favou?rs?"
@@ -109,26 +110,26 @@ FAVORED = re.compile(
     r"|is the (?:correct )?answer|is my answer|is more likely)\b",
     re.IGNORECASE,
 )
-"""What chooses one of several possibilities."""
+"""Phrases that choose one of several possibilities: "most likely", "favored"."""
 NOT_FAVORED = re.compile(
     r"(?:\bnot|\bcannot|n't|\bunable to|\bnone|\bno)\b(?: \w+){0,4} favou?r", re.IGNORECASE
 )
-"""What chooses none."""
+"""Phrases that choose none of them: "does not favor"."""
 CONCLUDING = re.compile(
     r"\b(?:therefore|thus|hence|in summary|in conclusion|overall|to conclude|so the|consequently"
     r"|accordingly|(?:the|my|final) answer(?: is|:)|is the answer)\b|^so\b",
     re.IGNORECASE,
 )
-"""What begins a conclusion."""
-FREE = re.compile(r"\b([^\W\d_]+)-free\b")
-""""effusion-free"."""
-OF_IMAGE = re.compile(
+"""Phrases that begin a conclusion: "Therefore", "The answer is"."""
+FREE_SUFFIX = re.compile(r"\b([^\W\d_]+)-free\b")
+"""A denial by suffix: "effusion-free"."""
+IMAGE_SIDE = re.compile(
     r"\b(?:left|right)[ -](?:hand )?(?:side )?of the (?:image|picture|photo\w*|screen|figure"
     r"|frame)\b",
     re.IGNORECASE,
 )
-"""The side of a picture, which is not the patient's."""
-PRE = phrases(
+"""A side of the image: it is not the patient's, whose left is often on the right of the image."""
+PRE_NEGATION = phrases(
     "mimicking | no | reversed | mimics | not | without | never | neither | nor | cannot | lack | "
     "lacks | lacking | absence | free of | free from | negative for | devoid of | "
     "no evidence of | no sign of | rather than | instead of | unlike | unlikely to | rules out | "
@@ -136,8 +137,8 @@ PRE = phrases(
     "far from | other than | except for | rule out | differs from | different from | spares | "
     "sparing | history of | mimic of | mimicker of | simulates | simulating | imitates"
 )
-"""What denies the words that follow in its clause."""
-POST = phrases(
+"""Phrases that deny the words after them in their clause: "no effusion"."""
+POST_NEGATION = phrases(
     "absent | excluded | ruled out | unlikely | less likely | less probable | not seen | "
     "not present | not visible | not identified | not visualized | not visualised | "
     "not included | not evident | not observed | not detected | not demonstrated | not noted | "
@@ -147,13 +148,13 @@ POST = phrases(
     "not part of | not demonstrable | scarce | is out | are out | ranks second | ranks third | "
     "comes second | comes third | removed | taken out"
 )
-"""What denies the words before it in its clause."""
-SPARED = phrases(
+"""Phrases that deny the words before them in their clause: "effusion is absent"."""
+NORMAL_CUES = phrases(
     "intact | normal | clear | unremarkable | spared | preserved | healthy | uninvolved | "
     "patent | well aerated | within normal limits | normally | unaffected | aerated | "
     "lies where it should | is where it should"
 )
-"""What says that nothing is wrong with the things of its clause."""
+"""Phrases that call the things of their clause normal: "the lungs are clear"."""
 HEDGE = phrases(
     "may | might | could | possible | possibly | perhaps | potentially | conceivably | either | "
     "differential | considerations | possibilities | cannot exclude | can't exclude | "
@@ -165,7 +166,7 @@ HEDGE = phrases(
     "previous film | prior scan | previously | formerly | to mind | advance | a consideration | "
     "explanations"
 )
-"""What leaves open whether the things of its clause are there."""
+"""Phrases that leave open whether the things of their clause are there: "may be a cyst"."""
 GENERIC = phrases(
     "usually | mostly found | mostly seen | generally | often | commonly | sometimes | "
     "in general | can be caused | such as | for example | radiologists look for | refers to | "
@@ -175,28 +176,28 @@ GENERIC = phrases(
     "is an accumulation | is a technique | is the process | is one of the | is common in | "
     "known for | are the most common | consists of the | consist of the"
 )
-"""What speaks of a thing in general and not of this picture."""
-STOPS = word_set(
+"""Phrases of a statement in general, not about this image: "cysts are usually round"."""
+CLAUSE_ENDS = word_set(
     "but however although though yet while whereas except because since ; : . ? ! which where wh"
     "o"
     " therefore thus so suggesting indicating consistent causing"
 )
-"""What ends a clause."""
+"""Words and signs that end a clause."""
 SUBORDINATE = word_set(
     "since as because although though while if when given in with based considering from at on"
 )
-"""What begins a sentence whose main clause follows a comma."""
-SEEN = word_set(
+"""First words of a sentence whose main clause follows a comma: "Since ..., it is a cyst"."""
+DETECTION_VERBS = word_set(
     "seen identified appreciated noted visualized visualised observed found detected recognized"
     " recognised made excluded ruled confirmed described distinguished"
 )
-"""Of "can be seen": that it is there. "Can be benign" speaks in general."""
-TO_COMMA = word_set("sparing unlike rather instead except excluding other")
-"""What denies up to the next comma alone."""
-CALLED = word_set("called known referred termed used described")
-"""Of "commonly called": that it is so."""
+"""Words after "can be" with which it states a fact; "can be benign" is a general statement."""
+UP_TO_COMMA = word_set("sparing unlike rather instead except excluding other")
+"""Words that deny only up to the next comma: "sparing the apex, the opacity ..."."""
+NAMING_VERBS = word_set("called known referred termed used described")
+"""Words after "commonly" with which it states a fact: "commonly called a stone"."""
 MOST_LIKELY = word_set("likely probable probably consistent compatible suggestive in of")
-"""Of "most likely": no "most of them"."""
+"""Words after a first "most" that is about this image: "Most likely a cyst", "Most of the lung"."""
 MODALS = word_set("may might could can should would")
 VERBS = word_set(
     "is are was were has have had shows show showed appears appear can demonstrates demonstrate"
@@ -206,9 +207,9 @@ VERBS = word_set(
     " projects courses enhances measuring terminates ends runs passes reaches continues favor"
     " favour favors favours"
 )
-"""What makes a clause of words."""
+"""Words that show that a group of words is a clause of its own."""
 PREDICATES = VERBS - {"it", "there", "measuring"}
-"""Verbs that go on with a subject named before."""
+"""Verbs that continue a clause with the same subject: "it lies lower and is not seen"."""
 RELATION = phrases(
     "adjacent to | lateral to | medial to | anterior to | posterior to | superior to | "
     "inferior to | just below | just above | just under | below | above | near | next to | "
@@ -219,10 +220,10 @@ RELATION = phrases(
     "compresses | compressing | pushes | relative to | distal to | proximal to | crosses | "
     "crosses the | like a | like an | reaching"
 )
-"""What names a thing only to say where another lies, or to compare."""
-REACH = 7
-"""Words that a relation reaches."""
-DOUBLE = phrases(
+"""Phrases before a thing that is named only as a landmark or for comparison: "below the liver"."""
+RELATION_REACH = 7
+"""Number of words after such a phrase that it applies to, at most."""
+DOUBLE_NEGATION = phrases(
     "no doubt | no question | not only | not uncommon | without doubt | not just | not necessarily"
 )
-"""A negation that denies nothing."""
+"""Phrases with a negation that deny nothing."""

@@ -1,4 +1,8 @@
-"""Words that deny a thing without a "not", and words that say it under another name."""
+"""Antonyms and synonyms of the words in yes/no questions.
+
+"Is the heart enlarged?": "The heart is small" denies it without a "not", and "The heart is
+hypertrophied" affirms it in another word.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +48,8 @@ _ANTONYMS = (
     ("intravenous contrast", "unenhanced noncontrast non-contrast"),
     ("inflated", "hyperinflated collapsed underinflated"), ("round", "irregular oval linear"),
 )  # fmt: skip
-"""What is asked -> words that deny it where they are asserted."""
-_SAME = (
+"""(word of the question, words that deny it if the answer asserts them)."""
+_SYNONYMS = (
     ("contrast", "opacified enhanced enhancement gadolinium"),
     ("contrast-enhanced", "contrast opacified enhanced gadolinium"),
     ("intravenous contrast", "contrast opacified enhanced gadolinium"),
@@ -60,22 +64,28 @@ _SAME = (
     ("mass effect", "compressed displaced effaced pushed shifted"),
     ("well-defined", "circumscribed"),
 )  # fmt: skip
-"""What is asked -> words that say it here, though they are no names of one thing."""
+"""(word of the question, words that affirm it in an answer).
+
+The vocabulary does not have these pairs, because they do not mean the same in other questions.
+"""
 
 
-def _by_name(table: tuple[tuple[str, str], ...]) -> dict[str, frozenset[str]]:
-    words: dict[str, frozenset[str]] = {}
-    for name, others in table:
+def _stems_by_name(table: tuple[tuple[str, str], ...]) -> dict[str, frozenset[str]]:
+    """The table with each word of the question, also stemmed, as a key, and stems as values."""
+    stems_by_name: dict[str, frozenset[str]] = {}
+    for name, listed_words in table:
         for key in (name, stem(name)):
-            words[key] = words.get(key, frozenset()) | stems(others)
-    return words
+            stems_by_name[key] = stems_by_name.get(key, frozenset()) | stems(listed_words)
+    return stems_by_name
 
 
 @lru_cache(maxsize=1)
-def opposites() -> dict[str, frozenset[str]]:
-    return _by_name(_ANTONYMS)
+def antonyms() -> dict[str, frozenset[str]]:
+    """Word of a question -> stems of the words that deny it."""
+    return _stems_by_name(_ANTONYMS)
 
 
 @lru_cache(maxsize=1)
-def equals() -> dict[str, frozenset[str]]:
-    return _by_name(_SAME)
+def synonyms() -> dict[str, frozenset[str]]:
+    """Word of a question -> stems of the words that affirm it."""
+    return _stems_by_name(_SYNONYMS)

@@ -1,4 +1,4 @@
-"""What an answer in prose comes to."""
+"""The outcomes of judging an answer in prose."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """What an answer in prose comes to."""
+    """The verdict of the rules on one answer in prose."""
 
     RIGHT = "right"
+    """It asserts the ground truth, and nothing that contradicts it."""
     WRONG = "wrong"
+    """It does not assert the ground truth, or it also asserts something else."""
     UNDECIDED = "undecided"
-    """The gold is named, in a way that is not understood."""
+    """It names the ground truth in a way that the rules cannot read, or cannot be read at all."""
     REFUSED = "refused"
+    """It declines to answer."""

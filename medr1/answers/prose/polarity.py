@@ -1,19 +1,25 @@
-"""Yes or no: what a text says of the thing that was asked, and not whether it has a "no" in it.
+"""Reads yes or no from an answer in prose, by what it says of the thing that was asked.
 
-A leading yes or no answers. Otherwise each sentence is held against the question's proposition:
-what is asked to be there, to be normal, enlarged, on the left. Where that cannot be done, the
-answer is undecided.
+A yes or no at the beginning answers. Otherwise each sentence votes on the question's proposition:
+whether something is there, is normal, is enlarged, is on the left. A "no" elsewhere has no effect
+in itself. If the votes do not decide, the answer is undecided.
 """
 
 from __future__ import annotations
 
 import re
 
-from medr1.answers.prose.comparing import compared
-from medr1.answers.prose.golds import EMPTY, Part, made_of
-from medr1.answers.prose.mentions import EXCLUSIVE, is_asserted, span, spots_of, values_of
-from medr1.answers.prose.opposites import equals, opposites
-from medr1.answers.prose.propositions import THINGS, Proposition, proposition
+from medr1.answers.prose.comparing import read_comparison
+from medr1.answers.prose.golds import STOP_WORDS, Part, parts_of_name
+from medr1.answers.prose.mentions import (
+    EXCLUSIVE,
+    asserted_values,
+    is_asserted,
+    mentions_of,
+    word_indices,
+)
+from medr1.answers.prose.opposites import antonyms, synonyms
+from medr1.answers.prose.propositions import THINGS, Proposition, parse_question
 from medr1.answers.prose.reading import Prose, read_prose
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import stems
@@ -34,47 +40,62 @@ _LEADING = re.compile(
     r"|it does not\b(?=\s*[.,;]|$)))",
     re.IGNORECASE,
 )
+"""A yes or no at the beginning of an answer, or words that mean the same there."""
 _BARE = re.compile(
     r"(?:the answer is |answer: ?)?(yes|no)(?=\s*(?:[.,;:!-]|$)|(?: \S+){1,3}\s*$)", re.IGNORECASE
 )
+"""A yes or no itself; the only one that is read without a question."""
 _FILLER = re.compile(
     r"(?:yes|no problem|sure),? (?:i'd be|i would be|i can help|happy to|let me)", re.I
 )
+"""A beginning that is polite and answers nothing: "Sure, I can help"."""
 _BOTH = re.compile(r"\b(?:yes (?:and|or) no|no (?:and|or) yes|neither yes nor no)\b", re.IGNORECASE)
-_STATED = re.compile(
+"""A beginning that answers yes and no at once."""
+_INNER = re.compile(
     r"(?:\bso,? |\banswer (?:is|should be|would be|must be|to the question is)\s*:?\s*"
     r"|\banswer:\s*|,\s+|:\s*"
     r"|^\s*|\bthat is a\s+)[\"'*]*(yes|no)\b[\"'*]*(?=\s*(?:[.,;:!-]|$))",
     re.IGNORECASE,
 )
+"""A yes or no that stands as an answer inside a text: "..., so yes."."""
 
 
 def read_polarity(question: str, text: str) -> tuple[str | None, str]:
-    """(yes, no or None, why there is none or how it is given): "leading", "statement", "refused",
-    "ambiguous", "polarity", "unparsed"."""
+    """Read yes or no from an answer in prose.
+
+    Args:
+        question: The question. Without one (no letter or digit), only a yes or no itself is read.
+        text: The text that answers.
+
+    Returns:
+        ("yes" or "no", how it is stated): "leading" if the text says yes or no itself, "statement"
+        if its sentences affirm or deny what the question asks. (None, why) if there is no answer:
+        "refused"; "ambiguous", as "yes or no"; "unparsed", nothing to read; or "polarity", the
+        rules cannot say.
+    """
     if _BOTH.search(text[:60]):
         return None, "refused" if read_prose(text).refused else "ambiguous"
     prose = read_prose(text)
     if not prose.sentences:
         return None, "refused" if prose.refused else "unparsed"
-    asked = bool(re.search(r"\w", question))
-    if leading := _leading(prose, asked):
-        if asked and _takes_it_back(leading, proposition(question), prose):
+    has_question = bool(re.search(r"\w", question))
+    if leading := _leading_answer(prose, has_question):
+        if has_question and _is_withdrawn(leading, parse_question(question), prose):
             return None, "polarity"
         return leading, "leading"
     if prose.refused:
         return None, "refused"
-    if stated := _stated(prose):
-        return stated, "leading"
-    if not asked:
+    if inner := _inner_answer(prose):
+        return inner, "leading"
+    if not has_question:
         return None, "unparsed"
-    return _held_against(proposition(question), prose)
+    return _judge_proposition(parse_question(question), prose)
 
 
-def _leading(prose: Prose, asked: bool) -> str | None:
-    """The yes or no that begins the text; where the question is known, also "correct", "absent"."""
+def _leading_answer(prose: Prose, has_question: bool) -> str | None:
+    """The yes or no that begins the text; with a question also words such as correct or absent."""
     text = prose.opening.lstrip(" \"'(*_.-")
-    if not asked:
+    if not has_question:
         bare = _BARE.match(text)
         return bare[1].lower() if bare else None
     match = None if _FILLER.match(text) else _LEADING.match(text)
@@ -83,248 +104,319 @@ def _leading(prose: Prose, asked: bool) -> str | None:
     return YES if match["yes"] else NO
 
 
-def _takes_it_back(leading: str, asked: Proposition, prose: Prose) -> bool:
-    """Whether a text that begins with yes denies the thing asked: "Yes, a line is seen, but no
-    tube"."""
-    if leading == NO or not asked.presence or not asked.predicate:
+def _is_withdrawn(leading: str, proposition: Proposition, prose: Prose) -> bool:
+    """Whether a text begins with yes and denies what was asked: "Yes, a line, but no tube"."""
+    if leading == NO or not proposition.presence or not proposition.predicate:
         return False
-    head = asked.predicate[-1]
-    spots = [
-        any(sentence.negated[i] for i in spot)
+    target = proposition.predicate[-1]
+    denials = [
+        any(sentence.negated[i] for i in mention)
         for sentence in prose.sentences
-        for spot in _mentions(head, sentence)
-        if not any(sentence.generic[i] for i in spot)
+        for mention in _mentions_of_target(target, sentence)
+        if not any(sentence.generic[i] for i in mention)
     ]
-    return bool(spots) and all(spots)
+    return bool(denials) and all(denials)
 
 
-def _stated(prose: Prose) -> str | None:
-    """The last yes or no that stands as an answer inside the text."""
-    words = [
-        m[1].lower()
-        for s in prose.sentences
-        if not _FILLER.match(s.text)
-        for m in _STATED.finditer(s.text)
+def _inner_answer(prose: Prose) -> str | None:
+    """The yes or no that stands as an answer inside the text.
+
+    If there are several that differ, only a text that corrected itself has an answer: the last.
+    """
+    answers = [
+        match[1].lower()
+        for sentence in prose.sentences
+        if not _FILLER.match(sentence.text)
+        for match in _INNER.finditer(sentence.text)
     ]
-    return words[-1] if words and (prose.corrected or len(set(words)) == 1) else None
+    return answers[-1] if answers and (prose.corrected or len(set(answers)) == 1) else None
 
 
-def _held_against(asked: Proposition, prose: Prose) -> tuple[str | None, str]:
-    """The verdict of the section that concludes, else of the rest."""
-    if asked.compares:
-        return (verdict, "statement") if (verdict := compared(asked, prose)) else (None, "polarity")
-    decide = _normality if asked.normality else _proposition
-    for part in (prose.sentences, prose.body):
-        sentences = [s for s in part if not s.lower or s.favored]
-        if sentences and (verdict := decide(asked, sentences)):
+def _judge_proposition(proposition: Proposition, prose: Prose) -> tuple[str | None, str]:
+    """Whether the section that concludes, or else the rest, affirms the proposition."""
+    if proposition.compares:
+        return (
+            (verdict, "statement")
+            if (verdict := read_comparison(proposition, prose))
+            else (None, "polarity")
+        )
+    decide = _vote_on_normality if proposition.normality else _strongest_vote
+    for section in (prose.sentences, prose.body):
+        sentences = [
+            sentence for sentence in section if not sentence.less_likely or sentence.favored
+        ]
+        if sentences and (verdict := decide(proposition, sentences)):
             return verdict, "statement"
     return None, "polarity"
 
 
-def _proposition(asked: Proposition, sentences: list[Sentence]) -> str | None:
-    """The vote of the sentence that speaks of it most directly."""
-    if not asked.predicate:
+def _strongest_vote(proposition: Proposition, sentences: list[Sentence]) -> str | None:
+    """The vote of the sentences that speak most directly of the proposition; None if they differ.
+
+    A sentence that concludes, or that names the thing in the subject, counts as more direct.
+    """
+    if not proposition.predicate:
         return None
     votes: list[tuple[int, str]] = []
     for sentence in sentences:
-        vote, strength = _vote(asked, sentence)
+        vote, strength = _vote(proposition, sentence)
         if vote:
             strength += 2 * (sentence.concluding or sentence.favored)
-            things = [part for part in asked.subject if part.kind in THINGS]
-            strength += 2 * any(spots_of(part, sentence) for part in things)
+            things = [part for part in proposition.subject if part.kind in THINGS]
+            strength += 2 * any(mentions_of(part, sentence) for part in things)
             votes.append((strength, vote))
-    best = max((strength for strength, _ in votes), default=0)
-    strongest = {vote for strength, vote in votes if strength == best}
-    return strongest.pop() if len(strongest) == 1 else None
+    max_strength = max((strength for strength, _ in votes), default=0)
+    strongest_votes = {vote for strength, vote in votes if strength == max_strength}
+    return strongest_votes.pop() if len(strongest_votes) == 1 else None
 
 
-def _vote(asked: Proposition, sentence: Sentence) -> tuple[str | None, int]:
-    """What a sentence says of the proposition, and how directly: 1 to 3. One no is enough."""
-    if asked.presence:
-        return _vote_on(asked.predicate[-1], asked, sentence)
-    votes = [_vote_on(head, asked, sentence) for head in asked.predicate]
-    against = [vote for vote in votes if vote[0] == NO]
-    return max(against or votes, key=lambda vote: (vote[0] is not None, vote[1]))
+def _vote(proposition: Proposition, sentence: Sentence) -> tuple[str | None, int]:
+    """The vote of a sentence on the proposition, and its strength from 1 to 3; (None, 0) if none.
+
+    If several things are asked ("Is this an axial CT?"), one no is enough.
+    """
+    if proposition.presence:
+        return _vote_on(proposition.predicate[-1], proposition, sentence)
+    votes = [_vote_on(target, proposition, sentence) for target in proposition.predicate]
+    no_votes = [vote for vote in votes if vote[0] == NO]
+    return max(no_votes or votes, key=lambda vote: (vote[0] is not None, vote[1]))
 
 
-def _vote_on(head: Part, asked: Proposition, sentence: Sentence) -> tuple[str | None, int]:
-    """What a sentence says of one thing that is asked."""
-    about = _is_about(asked, sentence)
-    if _asks_both(asked) and _of_both(sentence) == NO:
+def _vote_on(target: Part, proposition: Proposition, sentence: Sentence) -> tuple[str | None, int]:
+    """The vote of a sentence on one part that is asked for, and its strength.
+
+    A mention of the target decides, even one that leaves it open. Without a mention, other words
+    of the sentence may: another value of the same kind, an antonym, or a word such as normal.
+    """
+    about_subject = _is_about(proposition, sentence)
+    if _asks_both_sides(proposition) and _vote_on_both_sides(sentence) == NO:
         return NO, 3
-    if asked.relation and asked.relation not in [w.raw.lower() for w in sentence.words]:
+    if proposition.relation and proposition.relation not in [
+        word.raw.lower() for word in sentence.words
+    ]:
         return None, 0
-    doubtful = False
-    for spot in _mentions(head, sentence):
-        if any(sentence.generic[i] for i in spot):
+    is_doubtful = False
+    for mention in _mentions_of_target(target, sentence):
+        if any(sentence.generic[i] for i in mention):
             continue
-        in_doubt = any(sentence.hedged[i] for i in spot)
-        if in_doubt and sentence.clause[spot[0]] not in sentence.favored_clauses:
-            doubtful = True
+        hedged = any(sentence.hedged[i] for i in mention)
+        if hedged and sentence.clause[mention[0]] not in sentence.favored_clauses:
+            is_doubtful = True
             continue
-        denied = any(sentence.negated[i] for i in spot)
-        if head.kind == "organ" and any(sentence.related[i] for i in spot) and not denied:
+        denied = any(sentence.negated[i] for i in mention)
+        # "Is this the liver?": "below the liver" says nothing of what is seen
+        if target.kind == "organ" and any(sentence.landmark[i] for i in mention) and not denied:
             continue
-        if differs := _differs(head, asked, spot, sentence):
+        if mismatch := _mismatch(target, proposition, mention, sentence):
             if denied:
-                continue
-            return NO, differs
-        if about or _is_about(asked, sentence, sentence.clause[spot[0]]):
-            return (NO if denied else YES), 3 - _leaves_open(head, asked, sentence)
-    if doubtful:
+                continue  # "no effusion on the right" leaves the left open
+            return NO, mismatch
+        if about_subject or _is_about(proposition, sentence, sentence.clause[mention[0]]):
+            return (NO if denied else YES), 3 - _omits_place(target, proposition, sentence)
+    if is_doubtful:
         return None, 0
-    if about and head.kind in EXCLUSIVE and (values := values_of(head.kind, sentence)):
-        return (YES if head.name in {v.name for v in values} else NO), 2
-    if about and (vote := _by_words(head, sentence)):
+    if (
+        about_subject
+        and target.kind in EXCLUSIVE
+        and (values := asserted_values(target.kind, sentence))
+    ):
+        return (YES if target.name in {value.name for value in values} else NO), 2
+    if about_subject and (vote := _vote_by_other_words(target, sentence)):
         return vote, 2
-    if _asks_both(asked) and (vote := _of_both(sentence)):
+    if _asks_both_sides(proposition) and (vote := _vote_on_both_sides(sentence)):
         return vote, 1
     if (
-        asked.presence
-        and head.kind in ("finding", "diagnosis", "")
-        and _says_normal(asked, sentence)
+        proposition.presence
+        and target.kind in ("finding", "diagnosis", "")
+        and _says_normal(proposition, sentence)
     ):
         return NO, 1
-    if head.kind == "device" and _denies_any(_DEVICES, sentence):
+    if target.kind == "device" and _denies_any(_DEVICES, sentence):
         return NO, 1
-    if not asked.presence and head.kind in ("organ", "place") and _lies_elsewhere(asked, sentence):
+    if (
+        not proposition.presence
+        and target.kind in ("organ", "place")
+        and _lies_elsewhere(proposition, sentence)
+    ):
         return NO, 1
-    if not asked.presence and not asked.subject and head.kind == "organ":
-        organs = [t for t in sentence.terms if t.kind == "organ" and not sentence.negated[t.start]]
+    # "Is this the liver?": another organ is named
+    if not proposition.presence and not proposition.subject and target.kind == "organ":
+        organs = [
+            term
+            for term in sentence.terms
+            if term.kind == "organ" and not sentence.negated[term.start]
+        ]
         return (NO, 1) if organs else (None, 0)
     return None, 0
 
 
-_IN = frozenset(("in", "within", "into", "at"))
+_IN_WORDS = frozenset(("in", "within", "into", "at"))
 
 
-def _lies_elsewhere(asked: Proposition, sentence: Sentence) -> bool:
-    """Whether the sentence says that the thing asked for is in another place."""
-    things = [part for part in asked.subject if part.kind in THINGS]
-    if not any(spots_of(part, sentence) for part in things):
+def _lies_elsewhere(proposition: Proposition, sentence: Sentence) -> bool:
+    """Whether the sentence says that the subject is in another organ or place."""
+    things = [part for part in proposition.subject if part.kind in THINGS]
+    if not any(mentions_of(part, sentence) for part in things):
         return False
     return any(
         term.kind in ("organ", "place")
-        and not _IN.isdisjoint(
-            w.raw.lower() for w in sentence.words[max(0, term.start - 3) : term.start]
+        and not _IN_WORDS.isdisjoint(
+            word.raw.lower() for word in sentence.words[max(0, term.start - 3) : term.start]
         )
-        and is_asserted(span(term), Part(term.kind, term.name), sentence)
+        and is_asserted(word_indices(term), Part(term.kind, term.name), sentence)
         for term in sentence.terms
     )
 
 
-def _asks_both(asked: Proposition) -> bool:
-    return any(p.name == "bilateral" for p in (*asked.subject, *asked.predicate))
+def _asks_both_sides(proposition: Proposition) -> bool:
+    return any(part.name == "bilateral" for part in (*proposition.subject, *proposition.predicate))
 
 
-def _of_both(sentence: Sentence) -> str | None:
-    """Yes where the sentence speaks of both sides, no where of one alone."""
-    low = [w.raw.lower() for w in sentence.words]
-    only = sentence.clause[low.index("only")] if "only" in low else None
+def _vote_on_both_sides(sentence: Sentence) -> str | None:
+    """Yes if the sentence names both sides, no if it names only one with "only", otherwise None."""
+    lower_words = [word.raw.lower() for word in sentence.words]
+    only_clause = sentence.clause[lower_words.index("only")] if "only" in lower_words else None
     sides = {
-        t.name
-        for t in sentence.terms
-        if t.kind == "side"
-        and not sentence.negated[t.start]
-        and only in (None, sentence.clause[t.start])
+        term.name
+        for term in sentence.terms
+        if term.kind == "side"
+        and not sentence.negated[term.start]
+        and only_clause in (None, sentence.clause[term.start])
     }
     if "bilateral" in sides or {"left", "right"} <= sides:
         return YES
-    return NO if sides and only is not None else None
+    return NO if sides and only_clause is not None else None
 
 
-_NO_NAME = stems(
+_UNSPECIFIC = stems(
     "heart bone size line sign space cavity disease syndrome change limits silhouette lung air wall"
     " tissue area shadow dilatation enlargement thickening angle"
 )
+"""Last words of names that alone do not mean the thing: a disease need not be Crohn's disease."""
 
 
-def _mentions(head: Part, sentence: Sentence) -> list[tuple[int, ...]]:
-    """Where the sentence names what is asked, also by its last word alone: "the tube"."""
-    if spots := spots_of(head, sentence):
-        return spots
-    if head.kind not in THINGS or (
-        head.kind == "device" and any(t.kind == "device" for t in sentence.terms)
+def _mentions_of_target(target: Part, sentence: Sentence) -> list[tuple[int, ...]]:
+    """The mentions of what is asked for; without any, the last word of its name: "the tube".
+
+    A last word that belongs to a longer name does not count. Of a device it counts only with an
+    article or the like before it, and if the sentence names no device.
+    """
+    if mentions := mentions_of(target, sentence):
+        return mentions
+    if target.kind not in THINGS or (
+        target.kind == "device" and any(term.kind == "device" for term in sentence.terms)
     ):
         return []
-    plain = [form for form in head.forms[:1] if len(form) > 1 and EMPTY.isdisjoint(form)]
-    last = {form[-1] for form in plain if len(form[-1]) > 3} - _NO_NAME
-    taken = {i for t in sentence.terms for i in span(t) if t.kind in THINGS and t.end - t.start > 1}
+    preferred_forms = [
+        form for form in target.forms[:1] if len(form) > 1 and STOP_WORDS.isdisjoint(form)
+    ]
+    last_stems = {form[-1] for form in preferred_forms if len(form[-1]) > 3} - _UNSPECIFIC
+    indices_in_names = {
+        i
+        for term in sentence.terms
+        for i in word_indices(term)
+        if term.kind in THINGS and term.end - term.start > 1
+    }
     words = sentence.words
     return [
         (i,)
         for i, word in enumerate(words)
-        if word.stem in last
-        and i not in taken
-        and (head.kind != "device" or (i and words[i - 1].raw.lower() in ("the", "this", "its")))
+        if word.stem in last_stems
+        and i not in indices_in_names
+        and (target.kind != "device" or (i and words[i - 1].raw.lower() in ("the", "this", "its")))
     ]
 
 
-def _leaves_open(head: Part, asked: Proposition, sentence: Sentence) -> int:
-    """1 where a side or place that was asked is not named in the sentence, else 0."""
-    others = [
-        p for p in (*asked.subject, *asked.predicate) if p != head and p.kind in ("side", "place")
+def _omits_place(target: Part, proposition: Proposition, sentence: Sentence) -> int:
+    """1 if the sentence does not name every side and place that was asked, otherwise 0."""
+    places = [
+        part
+        for part in (*proposition.subject, *proposition.predicate)
+        if part != target and part.kind in ("side", "place")
     ]
-    return int(not all(spots_of(p, sentence) for p in others))
+    return int(not all(mentions_of(part, sentence) for part in places))
 
 
-def _differs(head: Part, asked: Proposition, spot: tuple[int, ...], sentence: Sentence) -> int:
-    """How directly a mention is of another side, place or sort than asked; 0 where it is not."""
-    others = [p for p in (*asked.subject, *asked.predicate) if p != head]
-    sides = [p for p in others if p.kind == "side" and p.name in ("left", "right")]
-    if sides and _other_side(sides[0], spot, sentence):
+def _mismatch(
+    target: Part, proposition: Proposition, mention: tuple[int, ...], sentence: Sentence
+) -> int:
+    """The strength of a no because a mention is of another side, place or sort than was asked.
+
+    2 for the other side, or for an antonym: "benign" if a malignant mass is asked for. 1 for
+    another place in the same clause. 0 if nothing differs.
+    """
+    other_parts = [
+        part for part in (*proposition.subject, *proposition.predicate) if part != target
+    ]
+    sides = [part for part in other_parts if part.kind == "side" and part.name in ("left", "right")]
+    if sides and _is_on_other_side(sides[0], mention, sentence):
         return 2
-    for part in others:
-        if part.kind in ("organ", "place", "side") or spots_of(part, sentence):
+    for part in other_parts:
+        if part.kind in ("organ", "place", "side") or mentions_of(part, sentence):
             continue
-        if _by_words(part, sentence) == NO:
+        if _vote_by_other_words(part, sentence) == NO:
             return 2
-    places = [p for p in others if p.kind in ("place", "organ")]
-    if asked.presence and places and not any(spots_of(p, sentence) for p in places):
-        here = [t for t in sentence.terms if t.kind in {p.kind for p in places}]
-        if any(sentence.clause[t.start] == sentence.clause[spot[0]] for t in here):
+    places = [part for part in other_parts if part.kind in ("place", "organ")]
+    if proposition.presence and places and not any(mentions_of(part, sentence) for part in places):
+        place_kinds = {part.kind for part in places}
+        other_places = [term for term in sentence.terms if term.kind in place_kinds]
+        if any(sentence.clause[term.start] == sentence.clause[mention[0]] for term in other_places):
             return 1
     return 0
 
 
-def _is_about(asked: Proposition, sentence: Sentence, clause: int | None = None) -> bool:
-    """Whether the sentence, or one clause of it, names the subject, or no other organ."""
-    subject = [p for p in asked.subject if p.kind in ("organ", "place", "device")]
+def _is_about(proposition: Proposition, sentence: Sentence, clause: int | None = None) -> bool:
+    """Whether the sentence is about the subject: it names the subject, or no other organ.
+
+    With `clause`, organs in the other clauses do not count.
+    """
+    subject = [part for part in proposition.subject if part.kind in ("organ", "place", "device")]
     stems = {word.stem for word in sentence.words}
     if not subject or any(
-        spots_of(p, sentence) or any(form[-1] in stems for form in p.forms) for p in subject
+        mentions_of(part, sentence) or any(form[-1] in stems for form in part.forms)
+        for part in subject
     ):
         return True
-    heads = {p.name for p in asked.predicate}
+    predicate_names = {part.name for part in proposition.predicate}
     return not any(
-        t.kind == "organ" and t.name not in heads and clause in (None, sentence.clause[t.start])
-        for t in sentence.terms
+        term.kind == "organ"
+        and term.name not in predicate_names
+        and clause in (None, sentence.clause[term.start])
+        for term in sentence.terms
     )
 
 
-def _other_side(side: Part, spot: tuple[int, ...], sentence: Sentence) -> bool:
-    """Whether the nearest side in the clause is the other one."""
-    here = [
-        (min(abs(t.start - i) for i in spot), t.name)
-        for t in sentence.terms
-        if t.kind == "side" and sentence.clause[t.start] == sentence.clause[spot[0]]
+def _is_on_other_side(side: Part, mention: tuple[int, ...], sentence: Sentence) -> bool:
+    """Whether the side nearest to the mention is the other one.
+
+    Sides in the clause of the mention count, and places whose name begins with a side.
+    """
+    distances = [
+        (min(abs(term.start - i) for i in mention), term.name)
+        for term in sentence.terms
+        if term.kind == "side" and sentence.clause[term.start] == sentence.clause[mention[0]]
     ]
-    here += [
-        (min(abs(t.start - i) for i in spot), name)
-        for t in sentence.terms
+    distances += [
+        (min(abs(term.start - i) for i in mention), name)
+        for term in sentence.terms
         for name in ("left", "right")
-        if t.kind == "place" and t.name.startswith(name)
+        if term.kind == "place" and term.name.startswith(name)
     ]
-    return bool(here) and min(here)[1] not in (side.name, "bilateral")
+    return bool(distances) and min(distances)[1] not in (side.name, "bilateral")
 
 
-def _by_words(head: Part, sentence: Sentence) -> str | None:
-    """What other words of the sentence say of it: an antonym no, a word that says the same yes."""
-    for table, meaning in ((opposites(), NO), (equals(), YES)):
-        names = {head.name, *head.forms[0], *(form[0] for form in head.forms if len(form) == 1)}
-        words = frozenset().union(*(table.get(name, frozenset()) for name in names))
+def _vote_by_other_words(target: Part, sentence: Sentence) -> str | None:
+    """No if the sentence asserts an antonym of the target, yes if it asserts a synonym.
+
+    If the word is denied it is the other way round. Antonyms are searched first.
+    """
+    for table, meaning in ((antonyms(), NO), (synonyms(), YES)):
+        names = {
+            target.name, *target.forms[0], *(form[0] for form in target.forms if len(form) == 1),
+        }  # fmt: skip
+        listed_stems = frozenset().union(*(table.get(name, frozenset()) for name in names))
         for i, word in enumerate(sentence.words):
-            if word.stem not in words or sentence.generic[i]:
+            if word.stem not in listed_stems or sentence.generic[i]:
                 continue
             if sentence.hedged[i] and not sentence.favored:
                 continue
@@ -336,62 +428,70 @@ _DEVICES = stems("device line tube catheter hardware support")
 
 
 def _denies_any(stems: frozenset[str], sentence: Sentence) -> bool:
-    """Whether the sentence denies things of that sort: "No lines or tubes are seen"."""
-    return any(w.stem in stems and sentence.negated[i] for i, w in enumerate(sentence.words))
+    """Whether the sentence denies one of these words: "No lines or tubes are seen"."""
+    return any(word.stem in stems and sentence.negated[i] for i, word in enumerate(sentence.words))
 
 
-def _says_normal(asked: Proposition, sentence: Sentence) -> bool:
-    """Whether it calls what was asked about normal, and asserts no finding."""
-    places = [p for p in asked.subject if p.kind in ("organ", "place")]
-    head = asked.predicate[-1]
-    inner = [piece for part in made_of(head.forms[0]) for piece in made_of(part.forms[0])]
-    places += [part for part in inner if part.kind in ("organ", "place")]
-    organs = [t for t in sentence.terms if t.kind == "organ"]
-    if places and organs and not any(spots_of(p, sentence) for p in places):
+def _says_normal(proposition: Proposition, sentence: Sentence) -> bool:
+    """Whether the sentence calls the place that was asked about normal, and asserts no finding."""
+    places = [part for part in proposition.subject if part.kind in ("organ", "place")]
+    target = proposition.predicate[-1]
+    # the organ may be in the name of the finding: the lung of "lung nodule"
+    inner_parts = [
+        inner for part in parts_of_name(target.forms[0]) for inner in parts_of_name(part.forms[0])
+    ]
+    places += [part for part in inner_parts if part.kind in ("organ", "place")]
+    organs = [term for term in sentence.terms if term.kind == "organ"]
+    if places and organs and not any(mentions_of(part, sentence) for part in places):
         return False
     return sentence.normal and not any(
-        t.kind in ("finding", "diagnosis") and is_asserted(span(t), Part(t.kind, t.name), sentence)
-        for t in sentence.terms
+        term.kind in ("finding", "diagnosis")
+        and is_asserted(word_indices(term), Part(term.kind, term.name), sentence)
+        for term in sentence.terms
     )
 
 
-def _normality(asked: Proposition, sentences: list[Sentence]) -> str | None:
-    """Whether the text calls it normal, or asserts anything abnormal."""
+def _vote_on_normality(proposition: Proposition, sentences: list[Sentence]) -> str | None:
+    """Whether the text asserts anything abnormal, or else calls it normal; None if neither."""
     normal = abnormal = False
-    about = [p for p in asked.subject if p.kind != "modality"]
+    subject = [part for part in proposition.subject if part.kind != "modality"]
     for sentence in sentences:
-        organs = [t for t in sentence.terms if t.kind == "organ"]
-        if about and organs and not any(spots_of(p, sentence) for p in about):
+        organs = [term for term in sentence.terms if term.kind == "organ"]
+        if subject and organs and not any(mentions_of(part, sentence) for part in subject):
             continue
-        here = {t.name for t in sentence.terms if t.kind == "side"} & {"left", "right"}
-        if here and any(p.kind == "side" and p.name not in here for p in about):
+        sides = {term.name for term in sentence.terms if term.kind == "side"} & {"left", "right"}
+        if sides and any(part.kind == "side" and part.name not in sides for part in subject):
             continue
         for term in sentence.terms:
-            spot = span(term)
-            if any(sentence.generic[i] for i in spot):
+            mention = word_indices(term)
+            if any(sentence.generic[i] for i in mention):
                 continue
-            negative = any(sentence.negated[i] for i in spot)
-            if any(sentence.hedged[i] for i in spot) and not sentence.favored:
+            denied = any(sentence.negated[i] for i in mention)
+            if any(sentence.hedged[i] for i in mention) and not sentence.favored:
                 continue
             if term.kind == "state" and term.name in ("normal", "abnormal"):
-                normal |= (term.name == "normal") != negative
-                abnormal |= (term.name == "normal") == negative
+                # "not normal" is abnormal, "not abnormal" is normal
+                normal |= (term.name == "normal") != denied
+                abnormal |= (term.name == "normal") == denied
             elif term.kind in ("finding", "diagnosis"):
-                normal |= negative
-                abnormal |= not negative
+                normal |= denied
+                abnormal |= not denied
             elif term.kind == "state" and term.name in ("enlarged", "displaced", "malignant"):
-                abnormal |= not negative
-        asserted = {w.stem for i, w in enumerate(sentence.words) if not sentence.negated[i]}
-        abnormal |= not _SIGNS.isdisjoint(asserted)
+                abnormal |= not denied
+        asserted_stems = {
+            word.stem for i, word in enumerate(sentence.words) if not sentence.negated[i]
+        }
+        abnormal |= not _ABNORMAL_SIGNS.isdisjoint(asserted_stems)
         normal |= sentence.normal
     if abnormal:
-        return NO if asked.asks_normal else YES
+        return NO if proposition.asks_normal else YES
     if normal:
-        return YES if asked.asks_normal else NO
+        return YES if proposition.asks_normal else NO
     return None
 
 
-_SIGNS = stems(
+_ABNORMAL_SIGNS = stems(
     "mass lesion opacity nodule wedge lost swelling tumor shadow irregular collapse"
     " density infiltrate thickened blunted torn too"
 )
+"""Words for something abnormal, which need not be names of the vocabulary: "too large"."""

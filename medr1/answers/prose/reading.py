@@ -1,7 +1,7 @@
-"""Which sentences of a text answer.
+"""Selects the sentences of a text that answer.
 
-What a model takes back ("Wait, ...") or only lists as possible does not; what stands under
-IMPRESSION does, and a refusal is its own outcome.
+What a model withdraws ("Wait, ...") or only lists as possible is no answer; what stands under a
+heading such as IMPRESSION is. A text that declines to answer is recognised too.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 
 from medr1.answers.prose.cues import (
     BODY,
-    BREAK,
     BULLET,
     CORRECTION,
+    ENUMERATION_LENGTH,
     FINAL,
     FIRST_GUESS,
     HEADING,
-    LONGEST,
-    LOWER,
+    LESS_LIKELY,
+    LONGEST_TEXT,
     MARKUP,
-    MOST_LISTED,
     PIVOT,
     REFUSAL,
+    SENTENCE_BREAK,
     VERBS,
 )
 from medr1.answers.prose.sentences import Sentence, read_sentence
@@ -31,95 +31,128 @@ from medr1.answers.prose.sentences import Sentence, read_sentence
 
 @dataclass
 class Prose:
-    """A text's sentences that answer, in order."""
+    """The sentences of a text that answer, in order, and what the text does as a whole."""
 
     sentences: list[Sentence] = field(default_factory=list)
+    """Those under a heading that concludes; all sentences if there is no such heading."""
     body: list[Sentence] = field(default_factory=list)
-    """Those outside the section that concludes, where there is one."""
+    """The other sentences, if some stand under a heading that concludes."""
     opening: str = ""
-    """Its first sentence, whatever its heading."""
+    """The first sentence of the text, under any heading."""
     refused: bool = False
-    """Whether the text declines to answer."""
+    """Whether the text declines to answer; it then has no sentences."""
     corrected: bool = False
-    """Whether the text took something back; only what follows is kept."""
+    """Whether the text withdrew something; its sentences are those after the last correction."""
 
 
 def is_enumeration(text: str) -> bool:
-    """Whether the text lists things without saying anything of them, more than an answer would."""
-    pieces = [p.lower().split() for p in re.split(r"[,.;:\n]|\b(?:and|or)\b", text[:LONGEST])]
+    """Whether the text only lists things, and more of them than an answer would.
+
+    Otherwise a model could be right by naming everything that an image may show.
+    """
+    pieces = [
+        piece.lower().split() for piece in re.split(r"[,.;:\n]|\b(?:and|or)\b", text[:LONGEST_TEXT])
+    ]
     pieces = [piece for piece in pieces if piece]
-    bare = sum(VERBS.isdisjoint(piece) for piece in pieces)
-    return len(pieces) >= MOST_LISTED and bare > 0.8 * len(pieces)
+    n_without_verb = sum(VERBS.isdisjoint(piece) for piece in pieces)
+    return len(pieces) >= ENUMERATION_LENGTH and n_without_verb > 0.8 * len(pieces)
 
 
 def read_prose(text: str) -> Prose:
-    """The sentences that answer: behind the last correction, under a heading that concludes."""
-    text = MARKUP.sub(" ", text[:LONGEST].replace("|", " ; "))
+    """Read the sentences of a text that answer.
+
+    These are the sentences after the last correction, without first guesses. If some stand under a
+    heading that concludes, such as IMPRESSION, they are the answer.
+    """
+    text = MARKUP.sub(" ", text[:LONGEST_TEXT].replace("|", " ; "))
     text, refused = _without_refusal(text)
     if refused:
         return Prose(refused=True)
     corrected = False
     if matches := list(CORRECTION.finditer(text)):
-        rest = text[matches[-1].end() :]
-        if len(rest.split()) >= 2:
-            text, corrected = rest.lstrip(" ,.:;-"), True
-    sentences = _with_fragments_joined(list(_sentences(text)))
-    if any(FIRST_GUESS.search(s.text) for s in sentences) and len(sentences) > 1:
-        sentences = [s for s in sentences if not FIRST_GUESS.search(s.text)] or sentences
-    final = [s for s in sentences if s.final]
+        corrected_text = text[matches[-1].end() :]
+        # "It is a cyst, actually." has nothing after the phrase, and corrects nothing
+        if len(corrected_text.split()) >= 2:
+            text, corrected = corrected_text.lstrip(" ,.:;-"), True
+    sentences = _join_fragments(list(_sentences(text)))
+    if any(FIRST_GUESS.search(sentence.text) for sentence in sentences) and len(sentences) > 1:
+        sentences = [
+            sentence for sentence in sentences if not FIRST_GUESS.search(sentence.text)
+        ] or sentences
+    final_sentences = [sentence for sentence in sentences if sentence.final]
     opening = sentences[0].text if sentences else ""
-    body = [s for s in sentences if not s.final] if final else []
-    return Prose(final or sentences, body, opening, corrected=corrected)
+    body = [sentence for sentence in sentences if not sentence.final] if final_sentences else []
+    return Prose(final_sentences or sentences, body, opening, corrected=corrected)
 
 
-def _with_fragments_joined(sentences: list[Sentence]) -> list[Sentence]:
-    """One sentence of sentences of a word or two each: "Left. Right." is a list."""
-    plain = [s for s in sentences if s.text.strip(" .;") and not s.final]
-    if len(plain) == len(sentences) > 1 and all(len(s.text.split()) < 3 for s in plain):
-        return [read_sentence(", ".join(s.text.strip(" .;") for s in plain))]
+def _join_fragments(sentences: list[Sentence]) -> list[Sentence]:
+    """Join the sentences if each has one or two words: "Left. Right." is a list in one sentence."""
+    plain_sentences = [
+        sentence for sentence in sentences if sentence.text.strip(" .;") and not sentence.final
+    ]
+    if len(plain_sentences) == len(sentences) > 1 and all(
+        len(sentence.text.split()) < 3 for sentence in plain_sentences
+    ):
+        fragments = [sentence.text.strip(" .;") for sentence in plain_sentences]
+        return [read_sentence(", ".join(fragments))]
     return sentences
 
 
 def takes_back(text: str) -> bool:
-    """Whether a text withdraws what stood before, and says something else: "A. No, wait: B"."""
-    return any(text[match.end() :].split() for match in CORRECTION.finditer(text[:LONGEST]))
+    """Whether a text withdraws its beginning and then says something else: "A. No, wait: B"."""
+    return any(text[match.end() :].split() for match in CORRECTION.finditer(text[:LONGEST_TEXT]))
 
 
 def declines(text: str) -> bool:
-    """Whether a text refuses to answer, and does not go on to answer after all."""
-    return _without_refusal(text[:LONGEST])[1]
+    """Whether a text refuses to answer, and does not answer afterwards."""
+    return _without_refusal(text[:LONGEST_TEXT])[1]
 
 
 def _without_refusal(text: str) -> tuple[str, bool]:
-    """The text behind a refusal that goes on to answer; whether it declines for good."""
+    """Remove a refusal after which the text answers nevertheless.
+
+    Returns:
+        (the text, False) if it has no refusal, or has an answer before it: more than 25 words, or
+        yes or no; (the text after the refusal, False) if that answers; else (the text, True).
+    """
     refusal = REFUSAL.search(text)
     if not refusal:
         return text, False
-    before = text[: refusal.start()].strip()
-    if len(before.split()) > 25 or re.match(r"\W*(?:yes|no)\b[,.]", before, re.IGNORECASE):
+    before_refusal = text[: refusal.start()].strip()
+    if len(before_refusal.split()) > 25 or re.match(
+        r"\W*(?:yes|no)\b[,.]", before_refusal, re.IGNORECASE
+    ):
         return text, False
-    rest = text[refusal.end() :]
-    pivot = PIVOT.search(rest)
-    if pivot and re.search(r"[.!?]\s|\n|[,;] (?=but|however)", rest[: pivot.start()] + pivot[0]):
-        rest = rest[pivot.end() :]
-        if not REFUSAL.search(rest) and len(rest.split()) > 5:
-            return rest.lstrip(" ,.:"), False
+    after_refusal = text[refusal.end() :]
+    pivot = PIVOT.search(after_refusal)
+    # "I cannot say based on this view" has no new sentence or clause before "based on"
+    if pivot and re.search(
+        r"[.!?]\s|\n|[,;] (?=but|however)", after_refusal[: pivot.start()] + pivot[0]
+    ):
+        after_refusal = after_refusal[pivot.end() :]
+        if not REFUSAL.search(after_refusal) and len(after_refusal.split()) > 5:
+            return after_refusal.lstrip(" ,.:"), False
     return text, True
 
 
 def _sentences(text: str) -> Iterator[Sentence]:
-    section = listed = ""
+    """Each sentence of a text, with the kind of the heading it stands under.
+
+    A line such as "Possibilities are:" also begins a section of less likely answers, up to the end
+    of the list that follows it.
+    """
+    section = section_after_list = ""
     for line in text.split("\n"):
-        plain = BULLET.sub("", line)
-        if listed and plain == line and line.strip():
-            section, listed = listed, ""  # the list of possibilities ended
-        heading = HEADING.match(plain)
+        plain_line = BULLET.sub("", line)
+        if section_after_list and plain_line == line and line.strip():
+            section, section_after_list = section_after_list, ""  # the list of possibilities ended
+        heading = HEADING.match(plain_line)
         if heading and (kind := _section(heading[1])):
             section = kind
-            plain = plain[heading.end() :]
+            plain_line = plain_line[heading.end() :]
         elif not line.strip():
             continue
-        for piece in BREAK.split(plain):
+        for piece in SENTENCE_BREAK.split(plain_line):
             piece = BULLET.sub("", piece).strip()
             heading = HEADING.match(piece)
             if heading and ":" in heading[0] and (kind := _section(heading[1])):
@@ -129,16 +162,20 @@ def _sentences(text: str) -> Iterator[Sentence]:
                 sentence.bullet = bool(BULLET.match(line))
                 yield sentence
                 if piece.rstrip().endswith(":") and any(sentence.hedged):
-                    listed, section = section or "body", "lower"
+                    section_after_list, section = section or "body", "lower"
 
 
-def _section(name: str) -> str:
-    for kind, pattern in (("final", FINAL), ("lower", LOWER), ("body", BODY)):
-        if pattern.fullmatch(name.strip()):
+def _section(heading: str) -> str:
+    """The kind of section that a heading begins: "final", "lower", "body"; "" for no heading."""
+    for kind, pattern in (("final", FINAL), ("lower", LESS_LIKELY), ("body", BODY)):
+        if pattern.fullmatch(heading.strip()):
             return kind
     return ""
 
 
-def asserting(prose: Prose) -> list[Sentence]:
-    """The sentences that can assert: not those of the less likely."""
-    return [s for s in prose.sentences if not s.lower or s.favored]
+def asserting_sentences(prose: Prose) -> list[Sentence]:
+    """The sentences that can assert something: those under a heading such as "Less likely" do not,
+    unless they choose a favorite."""
+    return [
+        sentence for sentence in prose.sentences if not sentence.less_likely or sentence.favored
+    ]
