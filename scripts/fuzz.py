@@ -299,7 +299,7 @@ def models(folder: Path) -> Callable[..., None]:
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}
-    # older checkpoints have these three files in place of parts of processor_config.json
+    # older checkpoints have these three files instead
     processor_config = documents["processor_config.json"]
     documents["preprocessor_config.json"] = processor_config["image_processor"]
     documents["video_preprocessor_config.json"] = processor_config["video_processor"]
