@@ -1,15 +1,16 @@
-"""Time `medr1 infer` against the original's evaluation loop, on one machine in one run.
+"""Compare the speed of `medr1 infer` with that of the original's evaluation loop.
 
     python scripts/bench_infer.py speed                  the embedded model
     python scripts/bench_infer.py speed --size 20m       random weights, 384-pixel images, 10 tokens
     python scripts/bench_infer.py speed --size 3b        the same at Qwen2.5-VL-3B's size: for a GPU
-    python scripts/bench_infer.py journal                what the journal adds beside a model
-    python scripts/bench_infer.py scale                  100,000 items: memory, and going on
+    python scripts/bench_infer.py journal                time that writing the journal takes
+    python scripts/bench_infer.py scale                  100,000 items: memory, and resuming
 
-`speed` answers the same questions in turn with each way and compares them within a round: ratios
-are to the original's loop (test_qwen2_5vl_vqa_nothink.py restated: file order, one padded batch at
-a time, greedy `generate`). Random weights say nothing but say it at the right length. `scale` has a
-stub in the model's place, and only there.
+`speed` answers the same questions in several ways, one after the other, and repeats this in rounds.
+A ratio compares a way with the original's loop in the same round. That loop is that of
+test_qwen2_5vl_vqa_nothink.py, rewritten: file order, one padded batch at a time, greedy `generate`.
+The completions of random weights have no meaning, but the right length. In `scale` a stub replaces
+the model.
 """
 
 from __future__ import annotations
@@ -43,27 +44,27 @@ from medr1.prompts import chat_messages
 from medr1.records import Prediction, Sample
 
 ANSWER_TOKENS = 10
-"""A no-think answer, `<answer> C </answer>`, has about this many."""
+"""Tokens of a completion without reasoning, `<answer> C </answer>`, about."""
 
 
 def original_loop(
     loaded: LoadedModel, questions: Questions, batch_size: int, max_new_tokens: int
 ) -> list[str]:
-    """The outputs, as the original's evaluation script makes them."""
-    outputs: list[str] = []
+    """Generate the completions as the original's evaluation script does."""
+    completions: list[str] = []
     for start in range(0, len(questions.samples), batch_size):
-        part = questions.samples[start : start + batch_size]
+        samples = questions.samples[start : start + batch_size]
         texts = [
             loaded.processor.apply_chat_template(
-                chat_messages(s, "nothink", loaded.info.answer_style),
+                chat_messages(sample, "nothink", loaded.info.answer_style),
                 tokenize=False,
                 add_generation_prompt=True,
             )
-            for s in part
+            for sample in samples
         ]
         images = [
-            [load_image(resolve_image(n, questions.image_root)).image for n in s.images]
-            for s in part
+            [load_image(resolve_image(name, questions.image_root)).image for name in sample.images]
+            for sample in samples
         ]
         inputs = loaded.processor(text=texts, images=images, padding=True, return_tensors="pt")
         inputs = inputs.to(loaded.device)
@@ -71,13 +72,13 @@ def original_loop(
             ids = loaded.model.generate(
                 **inputs, use_cache=True, max_new_tokens=max_new_tokens, do_sample=False
             )
-        new = ids[:, inputs["input_ids"].shape[1] :]
-        outputs += loaded.processor.batch_decode(new, skip_special_tokens=True)
-    return [output.strip() for output in outputs]
+        new_ids = ids[:, inputs["input_ids"].shape[1] :]
+        completions += loaded.processor.batch_decode(new_ids, skip_special_tokens=True)
+    return [completion.strip() for completion in completions]
 
 
 def speed(arguments: argparse.Namespace) -> None:
-    """Seconds of each way, round by round, and the ratios within a round."""
+    """Print the seconds of each way of answering, and its ratios to the original's loop."""
     questions = read_questions(tiny_vqa_folder() / "test.json").only(["multiple_choice"])
     questions = replace(questions, samples=questions.samples[: arguments.items], failures={})
     with tempfile.TemporaryDirectory() as folder:
@@ -86,9 +87,9 @@ def speed(arguments: argparse.Namespace) -> None:
         else:
             loaded, limit = random_model(arguments.size, arguments.device), ANSWER_TOKENS
             questions = enlarged(questions, Path(folder))
-        number = sum(p.numel() for p in loaded.model.parameters())
+        num_parameters = sum(weight.numel() for weight in loaded.model.parameters())
 
-        def ours(mode: str) -> list[Prediction]:
+        def medr1_infer(mode: str) -> list[Prediction]:
             return predict(
                 loaded,
                 questions.samples,
@@ -100,43 +101,57 @@ def speed(arguments: argparse.Namespace) -> None:
 
         ways: dict[str, Callable[[], Any]] = {
             "original": lambda: original_loop(loaded, questions, arguments.batch_size, limit),
-            "generate": lambda: ours("generate"),
-            "options": lambda: ours("options"),
-            "both": lambda: ours("both"),
+            "generate": lambda: medr1_infer("generate"),
+            "options": lambda: medr1_infer("options"),
+            "both": lambda: medr1_infer("both"),
         }
-        said = original_loop(loaded, questions, arguments.batch_size, limit)
-        same = sum(a == p.model_output for a, p in zip(said, ours("generate"), strict=True))
-        found = {
-            "parameters": number,
-            "questions": len(said),
+        completions = original_loop(loaded, questions, arguments.batch_size, limit)
+        predictions = medr1_infer("generate")
+        num_same = sum(
+            completion == prediction.model_output
+            for completion, prediction in zip(completions, predictions, strict=True)
+        )
+        results = {
+            "parameters": num_parameters,
+            "questions": len(completions),
             "batch_size": arguments.batch_size,
             "device": loaded.device.type,
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "same_output": same,
+            "same_output": num_same,
             "rounds": arguments.rounds,
             "ways": compare(ways, arguments.rounds),
         }
-    print(json.dumps(found) if arguments.json else speed_text(found))
+    print(json.dumps(results) if arguments.json else speed_text(results))
 
 
-def speed_text(found: dict[str, Any]) -> str:
-    """The same for people."""
+def speed_text(results: dict[str, Any]) -> str:
+    """The results of `speed` as text."""
     lines = [
-        f"{found['parameters'] / 1e6:.1f} M parameters, {found['questions']} questions, batch "
-        f"{found['batch_size']}, {found['device']}, {found['dtype']}",
-        f"the same output as the original's loop: {found['same_output']} of {found['questions']}",
+        f"{results['parameters'] / 1e6:.1f} M parameters, {results['questions']} questions, batch "
+        f"{results['batch_size']}, {results['device']}, {results['dtype']}",
+        "the same output as the original's loop: "
+        f"{results['same_output']} of {results['questions']}",
     ]
-    for name, way in found["ways"].items():
+    for name, way in results["ways"].items():
         low, high = way["range"]
         lines.append(
             f"{name:<10} {way['seconds']:8.3f} s   {way['times_as_fast']:5.2f}x as fast"
-            f"   ({low:.2f} to {high:.2f} in {found['rounds']} rounds)"
+            f"   ({low:.2f} to {high:.2f} in {results['rounds']} rounds)"
         )
     return "\n".join(lines)
 
 
 def compare(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Run each way in turn; the first is what the others are held against."""
+    """Time each way once per round, and compare it with the first one.
+
+    Args:
+        ways: Name -> function to time.
+        rounds: Number of rounds.
+
+    Returns:
+        Name -> median seconds, median ratio of the first way's seconds to its own, and the lowest
+        and highest ratio of a round.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
@@ -146,19 +161,19 @@ def compare(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
     first = seconds[next(iter(ways))]
-    found = {}
+    results = {}
     for name, times in seconds.items():
         ratios = sorted(base / own for base, own in zip(first, times, strict=True))
-        found[name] = {
+        results[name] = {
             "seconds": round(median(times), 4),
             "times_as_fast": round(median(ratios), 3),
             "range": [round(ratios[0], 3), round(ratios[-1], 3)],
         }
-    return found
+    return results
 
 
 def journal(arguments: argparse.Namespace) -> None:
-    """The whole of run_batch, and the share of it that the journal and results.json take."""
+    """Print the time of `run_batch`, and how much of it writing journal and results takes."""
     questions = read_questions(tiny_vqa_folder() / "test.json")
     questions = replace(questions, samples=questions.samples[: arguments.items])
     loaded, decoding = load_model(tiny_vl_folder()), Decoding(max_new_tokens=32)
@@ -191,16 +206,16 @@ def journal(arguments: argparse.Namespace) -> None:
                 decoding=decoding,
                 batch_size=arguments.batch_size,
             )
-            whole = time.perf_counter() - started
-        share, merge = 100 * spent["append"] / whole, 1000 * spent["merge"]
+            seconds = time.perf_counter() - started
+        share, merge = 100 * spent["append"] / seconds, 1000 * spent["merge"]
         print(
-            f"round {number + 1}: {len(questions.samples)} items in {whole:.2f} s, journal "
+            f"round {number + 1}: {len(questions.samples)} items in {seconds:.2f} s, journal "
             f"{1000 * spent['append']:.1f} ms ({share:.2f} %), results.json {merge:.1f} ms"
         )
 
 
 def scale(arguments: argparse.Namespace) -> None:
-    """100,000 items in a process that is killed at two thirds, and in one that goes on."""
+    """Run many items in a process that is killed at two thirds, and resume in a second one."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "questions.jsonl"
         with source.open("w") as file:
@@ -213,13 +228,13 @@ def scale(arguments: argparse.Namespace) -> None:
                     "ground_truth": "ABCD"[number % 4],
                 }
                 file.write(json.dumps(item) + "\n")
-        for stop in (2 * arguments.items // 3, 0):
+        for kill_after in (2 * arguments.items // 3, 0):
             command = [
                 sys.executable,
                 __file__,
                 "stub",
                 "--items",
-                str(stop),
+                str(kill_after),
                 "--file",
                 str(source),
             ]
@@ -227,26 +242,26 @@ def scale(arguments: argparse.Namespace) -> None:
 
 
 def stub(arguments: argparse.Namespace) -> None:
-    """One process of `scale`: answers at once, and dies after --items of them (0: never)."""
+    """One process of `scale`, with a stub as model; it is killed after --items (0: never)."""
     started = time.perf_counter()
-    first: list[float] = []
-    made = 0
+    seconds_to_first: list[float] = []
+    num_answered = 0
 
     def answer(
         loaded: Any, samples: Sequence[Sample], plan: Sequence[Sequence[int]], **_: Any
     ) -> Any:
-        nonlocal made
+        nonlocal num_answered
         for indices in plan:
-            if not first:
-                first.append(time.perf_counter() - started)
+            if not seconds_to_first:
+                seconds_to_first.append(time.perf_counter() - started)
             yield {
                 i: Prediction(samples[i], model_output=f"<answer> A </answer> {'x' * 200}")
                 for i in indices
             }
-            made += len(indices)
-            if arguments.items and made >= arguments.items:
+            num_answered += len(indices)
+            if arguments.items and num_answered >= arguments.items:
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(f"killed after {made} items; peak {peak:.0f} MB", flush=True)
+                print(f"killed after {num_answered} items; peak {peak:.0f} MB", flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     batch.predict_batches = answer
@@ -264,21 +279,25 @@ def stub(arguments: argparse.Namespace) -> None:
     assert outcome is not None and outcome.n == len(questions.samples)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"went on {first[0]:.1f} s after the process began, did {made} items, wrote all "
-        f"{outcome.n} in {time.perf_counter() - started:.1f} s; peak {peak:.0f} MB"
+        f"resumed {seconds_to_first[0]:.1f} s after its start, answered {num_answered} items, "
+        f"wrote all {outcome.n} in {time.perf_counter() - started:.1f} s; peak {peak:.0f} MB"
     )
 
 
 def main() -> None:
-    """Run the part that is asked for."""
+    """Run one part of the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["speed", "journal", "scale", "stub"])
-    parser.add_argument("--size", choices=["embedded", *SIZES], default="embedded")
-    parser.add_argument("--items", type=int)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="auto", help="of speed")
-    parser.add_argument("--json", action="store_true", help="of speed: one document")
+    parser.add_argument(
+        "part", choices=["speed", "journal", "scale", "stub"], help="`scale` itself starts stub"
+    )
+    parser.add_argument(
+        "--size", choices=["embedded", *SIZES], default="embedded", help="model of speed"
+    )
+    parser.add_argument("--items", type=int, help="number of questions")
+    parser.add_argument("--batch-size", type=int, default=8, help="questions per batch")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
+    parser.add_argument("--device", default="auto", help="device of speed")
+    parser.add_argument("--json", action="store_true", help="for speed: print one JSON document")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.items is None:

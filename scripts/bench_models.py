@@ -1,4 +1,4 @@
-"""What the benchmarks run on: random weights of a size, images of 384 pixels."""
+"""Models with random weights, and images of 384 pixels, for the benchmarks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.tiny import tiny_vl_folder
 from medr1.models import LoadedModel, load_model
 
+# Parts of a Qwen2.5-VL configuration; 3b is that of Qwen2.5-VL-3B.
 SIZES: dict[str, Any] = {
     "20m": {
         "text": {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8},
@@ -32,40 +33,53 @@ SIZES: dict[str, Any] = {
 
 
 def random_model(size: str, device: str = "auto", dtype: str = "auto") -> LoadedModel:
-    """The embedded model's processor, taking 384-pixel images, with random weights of a size."""
+    """A model with random weights, and the embedded model's processor for 384-pixel images.
+
+    It never ends a completion early, so that each has its full length.
+
+    Args:
+        size: A key of `SIZES`.
+        device: Device, or "auto".
+        dtype: Data type of the weights, or "auto".
+    """
     loaded = load_model(tiny_vl_folder(), device=device, dtype=dtype)
-    config, wanted = loaded.model.config.to_dict(), SIZES[size]
-    heads, key_value_heads = wanted["heads"]
-    head = wanted["text"]["hidden_size"] // heads
+    config, sizes = loaded.model.config.to_dict(), SIZES[size]
+    heads, key_value_heads = sizes["heads"]
+    head_size = sizes["text"]["hidden_size"] // heads
     text = {
         **config["text_config"],
-        **wanted["text"],
+        **sizes["text"],
         "num_attention_heads": heads,
         "num_key_value_heads": key_value_heads,
-        "vocab_size": wanted["vocab"],
+        "vocab_size": sizes["vocab"],
         "layer_types": None,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 1e6,
-            "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16],
+            "mrope_section": [head_size // 8, 3 * head_size // 16, 3 * head_size // 16],
         },
     }
-    vision = {**wanted["vision"], "out_hidden_size": wanted["text"]["hidden_size"]}
+    vision = {**sizes["vision"], "out_hidden_size": sizes["text"]["hidden_size"]}
     tokens = {name: config[name] for name in config if name.endswith("_token_id")}
     torch.manual_seed(0)
     with torch.device(loaded.device):
-        made = Qwen2_5_VLForConditionalGeneration(
+        model = Qwen2_5_VLForConditionalGeneration(
             Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
         )
-    made.set_attn_implementation(loaded.model.config._attn_implementation)
-    made.generation_config.pad_token_id = loaded.model.generation_config.pad_token_id
-    made.generation_config.eos_token_id = None  # every answer has its full length
+    model.set_attn_implementation(loaded.model.config._attn_implementation)
+    model.generation_config.pad_token_id = loaded.model.generation_config.pad_token_id
+    model.generation_config.eos_token_id = None  # so that completions have their full length
     loaded.processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 401408}
-    return replace(loaded, model=made.to(loaded.dtype).eval())
+    return replace(loaded, model=model.to(loaded.dtype).eval())
 
 
 def enlarged(questions: Questions, folder: Path) -> Questions:
-    """The questions with their images at 384 pixels, as Med-R1's are."""
+    """The questions with their images resized to 384 x 384 pixels, the size of Med-R1's images.
+
+    Args:
+        questions: The questions.
+        folder: Folder to which the resized images are written.
+    """
     samples = []
     for sample in questions.samples:
         for name in sample.images:
@@ -74,6 +88,8 @@ def enlarged(questions: Questions, folder: Path) -> Questions:
                 image = load_image(resolve_image(name, questions.image_root)).image
                 image.resize((384, 384)).save(target)
         samples.append(
-            replace(sample, images=tuple(Path(n).with_suffix(".png").name for n in sample.images))
+            replace(
+                sample, images=tuple(Path(name).with_suffix(".png").name for name in sample.images)
+            )
         )
     return replace(questions, samples=samples, image_root=ImageRoot(folder))

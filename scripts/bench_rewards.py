@@ -1,9 +1,10 @@
-"""How many completions a second the reward `accuracy` judges, on one core, by kind of gold.
+"""Measure how many completions per second the reward `accuracy` judges on one core.
 
     python scripts/bench_rewards.py [--seconds 2]
 
-Letters are what training on OmniMedVQA asks; 40,000 a second is the least they should reach. Prose
-is the labelled answers of tests/prose, and formulas are compared by math-verify, each pair once.
+There is one line per kind of ground truth. Letters are the ground truths of OmniMedVQA; the goal
+for them is 40,000 per second. Prose is the labelled answers in tests/prose. Formulas are compared
+by math-verify; all pairs are different.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BATCH = 64
 
 
 def letters() -> list[dict[str, Any]]:
-    """Completions as a policy writes them in training, one in four right."""
+    """Completions with a letter, as in training; one in four is right."""
     return [
         {
             "completions": f"<think>Seen on picture {i}.</think> <answer> {letter} </answer>",
@@ -35,7 +36,7 @@ def letters() -> list[dict[str, Any]]:
 
 
 def prose(yes_no: bool) -> list[dict[str, Any]]:
-    """The labelled answers to open, or to yes/no questions."""
+    """The labelled answers to yes/no questions, or to open questions."""
     cases = [json.loads(line) for line in PROSE.read_text("utf-8").splitlines()]
     return [
         {"completions": case["output"], "solution": case["gold"], "problem": case["question"]}
@@ -45,7 +46,7 @@ def prose(yes_no: bool) -> list[dict[str, Any]]:
 
 
 def formulas() -> list[dict[str, Any]]:
-    """Distinct pairs of formulas."""
+    """Different pairs of equal formulas."""
     return [
         {
             "completions": f"<answer>$\\frac{{{2 * n}}}{{14}}$</answer>",
@@ -57,7 +58,7 @@ def formulas() -> list[dict[str, Any]]:
 
 
 def per_second(rows: list[dict[str, Any]], seconds: float) -> float:
-    """Completions a second, in batches, over at least so many seconds."""
+    """Judge batches for at least `seconds`; completions per second."""
     batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
     count, begin = 0, time.perf_counter()
     for batch in itertools.cycle(batches):
@@ -65,12 +66,13 @@ def per_second(rows: list[dict[str, Any]], seconds: float) -> float:
         count += len(batch)
         if (spent := time.perf_counter() - begin) >= seconds:
             return count / spent
-    raise AssertionError("an endless loop ended")
+    raise AssertionError("itertools.cycle ended, so there were no rows")
 
 
 def main() -> None:
+    """Measure each kind of ground truth."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per kind [default: 2]")
     seconds = parser.parse_args().seconds
     kinds = {
         "letters": letters(),
@@ -79,7 +81,7 @@ def main() -> None:
         "formulas": formulas(),
     }
     for name, rows in kinds.items():
-        accuracy(**{key: [rows[0][key]] for key in rows[0]})  # loads what is loaded once
+        accuracy(**{key: [rows[0][key]] for key in rows[0]})  # loads libraries, which is not timed
         print(f"{name:24} {per_second(rows, seconds):10,.0f} a second", flush=True)
 
 

@@ -1,24 +1,30 @@
-"""Time a GRPO step in several ways, in turn, on the same model, questions and seeds.
+"""Measure the speed and memory of a GRPO training step in several ways.
 
     python scripts/bench_train.py                                        one row: G = 8, no-think
     python scripts/bench_train.py --num-generations 4 8 16 --completion-length 10 224 --plot a.png
     python scripts/bench_train.py --size 3b --prompts 8 --json           Qwen2.5-VL-3B's size: a GPU
 
-`stock` is TRL's GRPOTrainer, `shared` medr1's with each prompt run once (train/shared_prefix.py),
-`graphs` the same with a static cache and a compiled decoding step (CUDA graphs on a GPU; a CPU
-compiles for a minute), `authors` the original's algorithm (authors_grpo.py). Weights are random,
-images 384 pixels wide, every completion has its full length, rewards are drawn so that no group is
-left out. Prompts have about 286 tokens, 196 of them the image's, as Med-R1's questions have with
-Qwen's tokenizer.
+The ways have the same model, questions and seeds:
 
-Seconds are of the processor on a CPU, of CUDA events on a GPU, and ratios are taken within a round.
-A step is rollout, forward and backward; reading rows and the optimizer's step are outside.
+    stock    TRL's GRPOTrainer
+    shared   medr1's trainer, which runs each prompt once (train/shared_prefix.py)
+    graphs   the same with a static cache and a compiled decoding step: CUDA graphs on a GPU; on a
+             CPU the compilation takes a minute
+    authors  the original's algorithm (authors_grpo.py)
 
-On a CPU TRL's head scores prompt tokens too, which it does not on CUDA: it is made to do as on CUDA
-for `stock` and `shared`, or the comparison would flatter. Before anything is timed the completions
-and gradients of the two are compared. Saved activations are the bytes kept for the backward pass.
-The peak is that of a process that makes one step; on a GPU, of the memory that a step takes beside
-one model's weights.
+Weights are random, images are 384 pixels wide, and every completion has its full length. Rewards
+are random, so that no group has equal rewards. Prompts have about 286 tokens, of which the image
+has 196; Med-R1's questions have as many with Qwen's tokenizer.
+
+A step is rollout, forward and backward pass. Reading rows and the optimizer's step are not timed.
+Seconds are processor time on a CPU, and time between CUDA events on a GPU. Each round times all
+ways, one after the other, and ratios compare times of the same round.
+
+On a CPU, TRL's head also computes logits of prompt tokens, which it does not do on CUDA. For
+`stock` and `shared` it is set to do as on CUDA; otherwise the comparison would be too favourable.
+The first, untimed round compares the gradients of the two. Saved activations are the bytes that
+are kept for the backward pass. The peak is the memory of a process that makes one step; on a GPU,
+it is the memory that a step needs, plus one model's weights.
 """
 
 from __future__ import annotations
@@ -55,31 +61,41 @@ WAYS = ("stock", "shared", "graphs", "authors")
 DEFAULT_WAYS = ("stock", "shared", "authors")
 
 
-def drawn_rewards(completions: list[Any], **_: Any) -> list[float]:
-    """A number for each completion, the same for all ways: no group has equal rewards."""
-    draw = torch.Generator().manual_seed(len(completions))
-    return torch.rand(len(completions), generator=draw).tolist()
+def random_rewards(completions: list[Any], **_: Any) -> list[float]:
+    """A random reward for each completion, the same for all ways; no group has equal rewards."""
+    generator = torch.Generator().manual_seed(len(completions))
+    return torch.rand(len(completions), generator=generator).tolist()
 
 
 @dataclass
 class Way:
-    """One way to make a step: its two halves, and what is counted on the way."""
+    """One way to make a training step: its two parts, their times, and what was counted."""
 
     policy: Any
+    """The model that is trained."""
     reference: Any
+    """The reference model; None without one."""
     rollout: Callable[[], Any]
+    """Generates completions, and returns the batch for `loss`."""
     loss: Callable[[Any], torch.Tensor]
     trainer: Any = None
-    """TRL's or medr1's, where it is one of those."""
+    """TRL's or medr1's trainer; None for the original's algorithm."""
     seconds: dict[str, list[float]] = field(
         default_factory=lambda: {"generate": [], "backward": []}
     )
+    """Part -> seconds of each step: "generate" is the rollout, "backward" loss and gradient."""
     images_encoded: int = 0
     prompt_tokens: int = 0
 
 
 def lengthened(loaded: LoadedModel, questions: Questions, tokens: int) -> Questions:
-    """The questions with words added, to prompts of about so many tokens: 6 fewer, 6 more, ..."""
+    """The questions with words added, so that prompts have about the same length.
+
+    Args:
+        loaded: The model with its processor.
+        questions: The questions.
+        tokens: Tokens of a prompt, with the image's; in turn, prompts have 6 fewer and 6 more.
+    """
     samples = []
     for number, sample in enumerate(questions.samples):
         target = tokens + (6 if number % 2 else -6)
@@ -90,12 +106,20 @@ def lengthened(loaded: LoadedModel, questions: Questions, tokens: int) -> Questi
 
 
 def suppressed(loaded: LoadedModel) -> list[int]:
-    """Tokens that would end a completion, or ask for an image."""
+    """Ids of the tokens that would end a completion or stand for an image."""
     return [*loaded.processor.tokenizer.all_special_ids, loaded.model.config.image_token_id]
 
 
 def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
-    """A step of a TRL trainer: generation, scoring and rewards, then the loss."""
+    """The step of TRL's trainer or of one of medr1's.
+
+    Args:
+        name: "stock", "shared", "graphs" or "vllm".
+        loaded: The model; the way trains a copy of it.
+        rows: The rows of one batch.
+        options: The command line's options, with `data` (the training set), `generations` (G),
+            `length` (completion tokens), `beta` and `bf16`.
+    """
     generation = {"suppress_tokens": suppressed(loaded), "eos_token_id": None}
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
@@ -114,20 +138,20 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         vllm_mode="colocate",
         vllm_gpu_memory_utilization=0.3,
     )
-    kind: Any = GRPOTrainer if name == "stock" else SharedPrefixTrainer
-    trainer = kind(
+    trainer_class: Any = GRPOTrainer if name == "stock" else SharedPrefixTrainer
+    trainer = trainer_class(
         model=copy.deepcopy(loaded.model),
-        reward_funcs=[drawn_rewards],
+        reward_funcs=[random_rewards],
         args=config,
         train_dataset=options.data,
         processing_class=loaded.processor,
     )
     if name == "graphs" and loaded.device.type == "cpu":
-        compiling = CompileConfig(mode="default")
-        compiling._compile_all_devices = True
-        trainer.generation_config.compile_config = compiling
+        compile_config = CompileConfig(mode="default")
+        compile_config._compile_all_devices = True
+        trainer.generation_config.compile_config = compile_config
     if name != "stock" and not trainer._shares:
-        raise SystemExit(f"{name}: prompts are not shared, see the warning above.")
+        raise SystemExit(f"{name}: prompts are not shared. The warning above tells why.")
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     return Way(
@@ -140,7 +164,7 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
 
 
 def authors_way(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
-    """A step of the original's algorithm."""
+    """The step of the original's algorithm."""
     algorithm = AuthorsGRPO(
         copy.deepcopy(loaded.model).train(),
         copy.deepcopy(loaded.model),
@@ -149,7 +173,7 @@ def authors_way(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> 
         options.length,
         suppressed(loaded),
     )
-    rewards = torch.tensor(drawn_rewards(rows)).view(-1, options.generations)
+    rewards = torch.tensor(random_rewards(rows)).view(-1, options.generations)
     spread = rewards.std(1, keepdim=True) + 1e-4
     advantages = ((rewards - rewards.mean(1, keepdim=True)) / spread).flatten().to(loaded.device)
     return Way(
@@ -161,30 +185,36 @@ def authors_way(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> 
 
 
 def build(name: str, loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
-    """The way of this name, on a copy of the model."""
+    """The way with this name, with a copy of the model; `trainer_way` describes the arguments."""
     if name == "authors":
         return authors_way(loaded, rows, options)
     return trainer_way(name, loaded, rows, options)
 
 
 @contextmanager
-def timed(device: torch.device, into: list[float]) -> Iterator[None]:
-    """Adds the seconds that the block takes: of the processor, or between two CUDA events."""
+def timed(device: torch.device, seconds: list[float]) -> Iterator[None]:
+    """Append the seconds that the block takes: processor time, or time between two CUDA events."""
     if device.type == "cuda":
         events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
         events[0].record()
         yield
         events[1].record()
         torch.cuda.synchronize()
-        into.append(events[0].elapsed_time(events[1]) / 1000)
+        seconds.append(events[0].elapsed_time(events[1]) / 1000)
         return
     started = time.process_time()
     yield
-    into.append(time.process_time() - started)
+    seconds.append(time.process_time() - started)
 
 
 def make_step(way: Way, device: torch.device, seed: int) -> None:
-    """One step without the optimizer's, timed."""
+    """Make one step without the optimizer's, and add its times to `way.seconds`.
+
+    Args:
+        way: The way to make the step.
+        device: The model's device.
+        seed: Seed of the sampling.
+    """
     way.policy.zero_grad(set_to_none=True)
     torch.manual_seed(seed)
     with timed(device, way.seconds["generate"]):
@@ -194,79 +224,88 @@ def make_step(way: Way, device: torch.device, seed: int) -> None:
 
 
 def count(way: Way, columns: int, pad: int, image: int) -> None:
-    """Add up, from now on, the images encoded and the prompt tokens run through the language model.
+    """Count, from now on, the encoded images and the prompt tokens that the language model reads.
 
-    A prompt's tokens are those before its last, which begins each completion in every way.
+    The last token of a prompt is not counted: in every way it is read once per completion.
+
+    Args:
+        way: The way whose counts are increased.
+        columns: Prompt tokens of a row without the last one, with padding.
+        pad: Id of the padding token.
+        image: Id of the image token; rows without it are no prompts.
     """
 
-    def encoded(module: Any, args: Any, kwargs: Any) -> None:
+    def count_images(module: Any, args: Any, kwargs: Any) -> None:
         way.images_encoded += len(kwargs["grid_thw"])
 
-    def run(module: Any, args: Any, kwargs: Any) -> None:
+    def count_prompt_tokens(module: Any, args: Any, kwargs: Any) -> None:
         ids = kwargs["input_ids"]
         if bool((ids == image).any()):
             way.prompt_tokens += int((ids[:, :columns] != pad).sum())
 
     for model in filter(None, (way.policy, way.reference)):
-        model.model.visual.register_forward_pre_hook(encoded, with_kwargs=True)
-        model.model.register_forward_pre_hook(run, with_kwargs=True)
+        model.model.visual.register_forward_pre_hook(count_images, with_kwargs=True)
+        model.model.register_forward_pre_hook(count_prompt_tokens, with_kwargs=True)
 
 
 def saved_bytes(way: Way, seed: int) -> int:
-    """Bytes of distinct memory, weights apart, that the forward pass keeps for the backward."""
-    weights = {p.untyped_storage().data_ptr() for p in way.policy.parameters()}
-    found: dict[int, int] = {}
+    """Bytes that the forward pass keeps for the backward pass, without the weights.
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    Memory that several tensors share counts once.
+    """
+    weights = {weight.untyped_storage().data_ptr() for weight in way.policy.parameters()}
+    storages: dict[int, int] = {}
+
+    def record(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            found[storage.data_ptr()] = storage.nbytes()
+            storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     torch.manual_seed(seed)
     batch = way.rollout()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         way.loss(batch)
-    return sum(found.values())
+    return sum(storages.values())
 
 
-def difference(stock: Way, shared: Way) -> float:
-    """The largest error of any parameter's gradient, relative to that parameter's largest."""
+def gradient_difference(stock: Way, shared: Way) -> float:
+    """The largest difference of gradients, relative to the largest gradient of the same weight."""
     pairs = zip(stock.policy.parameters(), shared.policy.parameters(), strict=True)
     gradients = [(a.grad, b.grad) for a, b in pairs if a.grad is not None]
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in gradients)
 
 
 def peak_of_process(name: str, options: argparse.Namespace) -> int:
-    """Peak bytes of a process that loads the model and makes one step."""
+    """The peak memory in bytes of a new process that loads the model and makes one step."""
     command = [sys.executable, __file__, "--peak-of", name, "--device", "cpu"]
-    same = ("size", "prompts", "prompt_length", "beta")
-    given = {name.replace("_", "-"): getattr(options, name) for name in same}
-    given |= {"num-generations": options.generations, "completion-length": options.length}
-    command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    names = ("size", "prompts", "prompt_length", "beta")
+    values = {name.replace("_", "-"): getattr(options, name) for name in names}
+    values |= {"num-generations": options.generations, "completion-length": options.length}
+    command += [part for name, value in values.items() for part in (f"--{name}", str(value))]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def measure_peak(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> int:
-    """The peak of this process, after one step."""
+    """Make one step, and return the peak memory of this process in bytes."""
     make_step(build(options.peak_of, loaded, rows, options), loaded.device, 0)
     status = Path("/proc/self/status").read_text()  # getrusage's peak is inherited from the parent
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def peak_on_gpu(way: Way, device: torch.device) -> int:
-    """Peak bytes of one step and one model's weights, without what else the GPU's memory holds."""
+    """The peak GPU memory of one step in bytes, with one model's weights and nothing else."""
     way.policy.zero_grad(set_to_none=True)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     make_step(way, device, 0)
     way.policy.zero_grad(set_to_none=True)
-    weights = sum(p.numel() * p.element_size() for p in way.policy.parameters())
+    weights = sum(weight.numel() * weight.element_size() for weight in way.policy.parameters())
     return torch.cuda.max_memory_allocated() - before + weights
 
 
 def within_rounds(base: list[float], own: list[float]) -> dict[str, float]:
-    """The median, least and largest of the ratios of each round, the first left out."""
+    """Median, lowest and highest ratio of a round; the first round, a warm-up, does not count."""
     ratios = sorted(a / b for a, b in zip(base[1:], own[1:], strict=True))
     return {
         "median": round(median(ratios), 3),
@@ -280,34 +319,51 @@ RATIOS = (
     ("ratio_graphs", "stock", "graphs"),
     ("ratio_authors", "authors", "shared"),
 )
-"""The name of a comparison, and the two ways whose seconds are divided."""
+"""Key of a comparison in the results, and the two ways of which the seconds are divided."""
 
 
 def ratios(base: Way, own: Way) -> dict[str, Any]:
-    """How many times as long each part takes: median, and the range over the rounds."""
-    found: dict[str, Any] = {}
+    """Ratios of the seconds of two ways, for the step and its two parts.
+
+    Args:
+        base: The way whose seconds are divided.
+        own: The way by whose seconds they are divided.
+
+    Returns:
+        Part -> median ratio, and part + "_range" -> lowest and highest ratio of a round.
+    """
+    ratios_by_part: dict[str, Any] = {}
     for part in ("step", "backward", "generate"):
         spread = within_rounds(base.seconds[part], own.seconds[part])
-        found[part] = spread.pop("median")
-        found[f"{part}_range"] = list(spread.values())
-    return found
+        ratios_by_part[part] = spread.pop("median")
+        ratios_by_part[f"{part}_range"] = list(spread.values())
+    return ratios_by_part
 
 
 def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """The ways, round by round."""
+    """Time all ways round by round, and measure their memory.
+
+    Args:
+        loaded: The model.
+        rows: The rows of one batch.
+        options: See `trainer_way`.
+
+    Returns:
+        The results: a row of the table, or one JSON object.
+    """
     ways = {name: build(name, loaded, rows, options) for name in options.ways}
     batch = ways["shared"].rollout()
     columns = batch["prompt_ids"].shape[-1] - 1
     for name, way in ways.items():
         tokenizer, config = loaded.processor.tokenizer, loaded.model.config
-        if name != "graphs":  # they are those of shared, and a hook would be compiled
+        if name != "graphs":  # it has the counts of shared, and a hook would be compiled
             count(way, columns, tokenizer.pad_token_id, config.image_token_id)
-    for number in range(options.rounds + 1):  # the first warms up
+    for number in range(options.rounds + 1):  # the first is a warm-up
         for way in ways.values():
             make_step(way, loaded.device, number)
         if number == 0 and "stock" in ways:
-            apart = difference(ways["stock"], ways["shared"])
-            print(f"gradients of stock and shared differ by {apart:.1e}", file=sys.stderr)
+            difference = gradient_difference(ways["stock"], ways["shared"])
+            print(f"gradients of stock and shared differ by {difference:.1e}", file=sys.stderr)
     steps = options.rounds + 1
     counts = {
         name: {
@@ -321,9 +377,9 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
     if loaded.device.type == "cuda":
         peaks = {name: peak_on_gpu(way, loaded.device) for name, way in ways.items()}
     saved = {name: saved_bytes(way, 0) for name, way in ways.items()}
-    for way in ways.values():
+    for way in ways.values():  # free the models
         way.policy, way.reference = None, None
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "size": options.size,
         "device": loaded.device.type,
         "dtype": str(loaded.dtype).removeprefix("torch."),
@@ -333,25 +389,28 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
         "beta": options.beta,
         "rounds": options.rounds,
         "prompt_columns": columns + 1,
-        **{key: {name: c[key] for name, c in counts.items()} for key in counts["shared"]},
+        **{
+            key: {name: way_counts[key] for name, way_counts in counts.items()}
+            for key in counts["shared"]
+        },
         "saved_bytes": saved,
         "peak_bytes": peaks,
-        "gradient_difference": apart if "stock" in ways else None,
+        "gradient_difference": difference if "stock" in ways else None,
     }
-    for way in ways.values():
+    for way in ways.values():  # without the steps that measured memory
         timed_rounds = options.rounds + 1
         parts = [times[:timed_rounds] for times in way.seconds.values()]
         way.seconds = dict(zip(way.seconds, parts, strict=True))
-        way.seconds["step"] = [sum(p) for p in zip(*parts, strict=True)]
+        way.seconds["step"] = [sum(times) for times in zip(*parts, strict=True)]
     for key, base, own in RATIOS:
         if base in ways and own in ways:
-            found[key] = ratios(ways[base], ways[own])
-            found[key]["saved"] = round(saved[base] / saved[own], 3)
-    found["seconds"] = {
+            results[key] = ratios(ways[base], ways[own])
+            results[key]["saved"] = round(saved[base] / saved[own], 3)
+    results["seconds"] = {
         name: {part: round(median(times[1:]), 4) for part, times in way.seconds.items()}
         for name, way in ways.items()
     }
-    return found
+    return results
 
 
 HEADER = (
@@ -360,29 +419,34 @@ HEADER = (
 )
 
 
-def table_row(found: dict[str, Any]) -> str:
-    """One line of the table: what stock TRL needs, in multiples of what the shared path needs."""
-    ratio, authors = found["ratio"], found.get("ratio_authors")
+def table_row(results: dict[str, Any]) -> str:
+    """One row of the table: time and memory of stock TRL as multiples of those of `shared`."""
+    ratio, authors = results["ratio"], results.get("ratio_authors")
     low, high = ratio["step_range"]
     cells = [
-        found["completion_length"],
-        found["num_generations"],
-        found["prompts"],
+        results["completion_length"],
+        results["num_generations"],
+        results["prompts"],
         f"{ratio['step']:.2f} ({low:.2f}-{high:.2f})",
         f"{ratio['backward']:.2f}",
         f"{ratio['generate']:.2f}",
         f"{ratio['saved']:.2f}",
-        f"{found['peak_bytes']['stock'] / found['peak_bytes']['shared']:.2f}",
-        " / ".join(str(found["images_encoded"][name]) for name in ("stock", "shared")),
-        " / ".join(str(found["prompt_tokens"][name]) for name in ("stock", "shared")),
+        f"{results['peak_bytes']['stock'] / results['peak_bytes']['shared']:.2f}",
+        " / ".join(str(results["images_encoded"][name]) for name in ("stock", "shared")),
+        " / ".join(str(results["prompt_tokens"][name]) for name in ("stock", "shared")),
         f"{authors['step']:.2f}" if authors else "-",
         f"{authors['saved']:.2f}" if authors else "-",
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A plot: the ratio of a step to stock TRL by G, a curve for each completion length."""
+def plot_ratios(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Plot the ratio of stock TRL's step to the shared one over G, a curve per completion length.
+
+    Args:
+        path: PNG file to write.
+        rows: The results of `compare`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -392,16 +456,16 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     lengths = dict.fromkeys(row["completion_length"] for row in rows)
     colors = ("#0072B2", "#D55E00", "#009E73")
     for length, marker, color in zip(lengths, "os^", colors, strict=False):
-        own = [row for row in rows if row["completion_length"] == length]
-        x = [row["num_generations"] for row in own]
-        y = [row["ratio"]["step"] for row in own]
+        curve = [row for row in rows if row["completion_length"] == length]
+        x = [row["num_generations"] for row in curve]
+        y = [row["ratio"]["step"] for row in curve]
         spread = [
-            [value - row["ratio"]["step_range"][0] for value, row in zip(y, own, strict=True)],
-            [row["ratio"]["step_range"][1] - value for value, row in zip(y, own, strict=True)],
+            [value - row["ratio"]["step_range"][0] for value, row in zip(y, curve, strict=True)],
+            [row["ratio"]["step_range"][1] - value for value, row in zip(y, curve, strict=True)],
         ]
         label = f"{length} completion tokens"
         axes.errorbar(x, y, spread, marker=marker, color=color, capsize=3, label=label)
-    axes.set_xlabel("completions a prompt (G)")
+    axes.set_xlabel("completions per prompt (G)")
     axes.set_ylabel("stock TRL's step / shared step")
     axes.set_xticks(sorted({row["num_generations"] for row in rows}))
     axes.axhline(1, color="#808080", linewidth=0.8)
@@ -410,20 +474,31 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_options() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=SIZES, default="20m")
-    parser.add_argument("--num-generations", type=int, nargs="+", default=[8])
-    parser.add_argument("--completion-length", type=int, nargs="+", default=[10])
-    parser.add_argument("--prompts", type=int, default=2, help="prompts a step")
-    parser.add_argument("--prompt-length", type=int, default=286, help="tokens, with the image's")
-    parser.add_argument("--beta", type=float, default=0.0, help="of stock and shared")
-    parser.add_argument("--rounds", type=int, default=3, help="timed rounds, after one to warm up")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(DEFAULT_WAYS))
-    parser.add_argument("--json", action="store_true", help="one document; a list for several rows")
-    parser.add_argument("--plot", type=Path, metavar="PNG")
+    parser.add_argument("--size", choices=SIZES, default="20m", help="parameters of the model")
+    parser.add_argument(
+        "--num-generations", type=int, nargs="+", default=[8], help="completions per prompt (G)"
+    )
+    parser.add_argument(
+        "--completion-length", type=int, nargs="+", default=[10], help="tokens per completion"
+    )
+    parser.add_argument("--prompts", type=int, default=2, help="prompts per step")
+    parser.add_argument(
+        "--prompt-length", type=int, default=286, help="tokens per prompt, with the image's"
+    )
+    parser.add_argument(
+        "--beta", type=float, default=0.0, help="weight of the KL divergence, except in authors"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds, after one warm-up")
+    parser.add_argument("--device", default="auto", help="device of the model")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(DEFAULT_WAYS), help="ways to measure"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: a list for several rows")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="file for a plot of the ratios")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -431,7 +506,8 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Measure each combination of G and completion length."""
     options = read_options()
-    trl.trainer.utils._use_triton = lambda device: True  # score completion tokens alone, as on CUDA
+    # TRL then computes the logits of completion tokens only, as on CUDA
+    trl.trainer.utils._use_triton = lambda device: True
     loaded = random_model(options.size, options.device)
     options.bf16 = loaded.dtype == torch.bfloat16
     questions = read_questions(tiny_vqa_folder() / "test.json").only(["multiple_choice"])
@@ -443,8 +519,9 @@ def main() -> None:
             loaded.processor, questions.samples, questions.image_root, "nothink", "letter"
         )
         if not options.json and not options.peak_of:
-            number = sum(p.numel() for p in loaded.model.parameters())
-            print(f"{number / 1e6:.1f} M parameters, {loaded.device}, {loaded.dtype}\n\n{HEADER}")
+            num_parameters = sum(weight.numel() for weight in loaded.model.parameters())
+            print(f"{num_parameters / 1e6:.1f} M parameters, {loaded.device}, {loaded.dtype}\n")
+            print(HEADER)
         for length in options.completion_length:
             for generations in options.num_generations:
                 options.data, options.length, options.generations = data, length, generations
@@ -455,16 +532,18 @@ def main() -> None:
                 if options.peak_of:
                     print(measure_peak(loaded, rows, options))
                     return
-                found = compare(loaded, rows, options)
-                if not found["peak_bytes"]:
-                    found["peak_bytes"] = {n: peak_of_process(n, options) for n in options.ways}
-                results.append(found)
+                result = compare(loaded, rows, options)
+                if not result["peak_bytes"]:
+                    result["peak_bytes"] = {
+                        name: peak_of_process(name, options) for name in options.ways
+                    }
+                results.append(result)
                 if not options.json:
-                    print(table_row(found), flush=True)
+                    print(table_row(result), flush=True)
     if options.json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2))
     if options.plot:
-        draw(options.plot, results)
+        plot_ratios(options.plot, results)
 
 
 if __name__ == "__main__":

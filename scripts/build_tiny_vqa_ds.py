@@ -5,11 +5,14 @@
         nibabel==5.4.2 tifffile==2026.3.3
     build-env/bin/python scripts/build_tiny_vqa_ds.py [--wheels FOLDER] [--output FOLDER]
 
-The wheels of scripts/tiny_vqa_sources.json are downloaded one by one with their hashes and without
-their dependencies, and read as archives; nothing of theirs is installed or run. The same table
-says of every image where it comes from, under which licence, what is cropped away, and which boxes
-of it belong to training and which are held out; SOURCES.md is written from it. A second run gives
-the same bytes (with the same Pillow).
+The wheels of scripts/tiny_vqa_sources.json are downloaded one by one, with their hashes and without
+their dependencies, and read as archives; nothing in them is installed or run. The same table has
+for each image its origin and licence, what is cropped away, and which boxes of it are for training
+and which are held out; SOURCES.md is written from it. With the same version of Pillow, a second run
+writes the same bytes.
+
+A crop is a small part of a source image. A draw is an entry of the table: it says how many crops
+are taken from which box of a source, and for which split.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from tiny_vqa_wheels import fetch_wheels, member, read_array
 
 SEED = "tiny_vqa_ds/1"
 SIZE = 112
-"""Side of every image: a multiple of 28, as Qwen2.5-VL's patches want it."""
+"""Width and height of each image in pixels: a multiple of 28, as Qwen2.5-VL's patches require."""
 QUALITY = 80
 SPLITS = ("train", "validation", "test")
 TABLE = Path(__file__).with_name("tiny_vqa_sources.json")
@@ -48,7 +51,7 @@ PER_ANSWER = {
     "Stain": {"train": 80, "validation": 14, "test": 28},
     "Counting": {"train": 12, "validation": 4, "test": 8},
 }
-"""How many items each answer gets: the same for every answer of a question type."""
+"""Question type -> split -> number of items per answer, which is the same for all answers."""
 STEMS = {
     "Modality Recognition": (
         "What imaging modality was used to take this image?",
@@ -74,25 +77,27 @@ Box = list[list[int]]
 
 @dataclass
 class Crop:
-    """One picture of the data set and what is known about it."""
+    """One image of the data set, with its origin and its right answers."""
 
     source: dict[str, Any]
     pixels: np.ndarray
     region: Box
-    """Half-open range per axis, in the source's own pixels or voxels."""
+    """Half-open range per axis, in pixels or voxels of the source."""
     answers: dict[str, str]
-    """Question type -> the true answer."""
+    """Question type -> right answer."""
     name: str = ""
+    """Name of the image file without its extension."""
     used: bool = field(default=False, compare=False)
+    """Whether a question about it was chosen."""
 
 
 # From arrays to crops --------------------------------------------------------------------------
 
 
 def random_region(rng: random.Random, draw: dict[str, Any], source: dict[str, Any]) -> Box:
-    """A window inside the draw's box: one slice along its axis, a random part of the others.
+    """A random region in the draw's box: one slice of its axis, a part of the other axes.
 
-    The window keeps the box's proportions where the source is padded to a square, else it is one.
+    It has the box's proportions if the source is padded to a square; otherwise it is a square.
     """
     box, axis = draw["box"], draw.get("axis")
     sides = [stop - start for k, (start, stop) in enumerate(box) if k != axis]
@@ -110,7 +115,7 @@ def random_region(rng: random.Random, draw: dict[str, Any], source: dict[str, An
 
 
 def cut(array: np.ndarray, region: Box, axis: int | None) -> np.ndarray:
-    """The region's pixels [H, W] or [H, W, 3]; slices of volumes stand upright."""
+    """The pixels [H, W] or [H, W, 3] of a region; slices of volumes are turned upright."""
     part = array[tuple(slice(*bounds) for bounds in region)]
     if axis is None:
         return part
@@ -119,12 +124,12 @@ def cut(array: np.ndarray, region: Box, axis: int | None) -> np.ndarray:
 
 
 def has_content(pixels: np.ndarray) -> bool:
-    """Whether a window shows more than background."""
+    """Whether a region has more than background."""
     return bool(pixels.std() >= 12 and (pixels > 20).mean() >= 0.15)
 
 
 def finish(pixels: np.ndarray, rng: random.Random, turn: bool) -> np.ndarray:
-    """Random mirror image, quarter turns where there is no up, black bars up to a square."""
+    """Mirror at random, turn by random quarters if `turn`, and add black bars up to a square."""
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if turn:
@@ -137,37 +142,41 @@ def finish(pixels: np.ndarray, rng: random.Random, turn: bool) -> np.ndarray:
 
 
 def count_nuclei(mask: np.ndarray, areas: np.ndarray) -> int | None:
-    """How many nuclei a window shows; None where one is cut so that it could be told either way."""
-    seen = np.bincount(mask.ravel(), minlength=len(areas))[1:] / np.maximum(areas[1:], 1)
-    if ((seen > 0.1) & (seen < 0.7)).any():
+    """The number of nuclei in a region; None if the border cuts one so that the number is unclear.
+
+    A nucleus counts if at least 70 % of its area is in the region, and is ignored up to 10 %.
+    """
+    visible = np.bincount(mask.ravel(), minlength=len(areas))[1:] / np.maximum(areas[1:], 1)
+    if ((visible > 0.1) & (visible < 0.7)).any():
         return None
-    return int((seen >= 0.7).sum())
+    return int((visible >= 0.7).sum())
 
 
 def counting_crops(
     source: dict[str, Any], draw: dict[str, Any], array: np.ndarray, mask: np.ndarray
 ) -> Iterator[Crop]:
-    """Windows with one to five nuclei, equally many of each."""
+    """Crops with one to five nuclei, the same number of crops for each count."""
     rng = random.Random(f"{SEED}/{source['id']}/{draw['split']}/count")
-    areas, left = np.bincount(mask.ravel()), Counter(dict.fromkeys(range(1, 6), draw["n"] // 5))
-    window = {**source, "scale": [0.17, 0.4]}
-    seen: set[str] = set()
+    areas = np.bincount(mask.ravel())
+    num_missing = Counter(dict.fromkeys(range(1, 6), draw["n"] // 5))
+    scaled_source = {**source, "scale": [0.17, 0.4]}
+    regions: set[str] = set()
     for _ in range(200_000):
-        if not +left:
+        if not +num_missing:
             return
-        region = random_region(rng, draw, window)
+        region = random_region(rng, draw, scaled_source)
         count = count_nuclei(cut(mask, region, None), areas)
-        if count is None or not left[count] or str(region) in seen:
+        if count is None or not num_missing[count] or str(region) in regions:
             continue
-        seen.add(str(region))
-        left[count] -= 1
+        regions.add(str(region))
+        num_missing[count] -= 1
         pixels = finish(cut(array, region, None), rng, turn=True)
         yield Crop(source, pixels, region, {"Counting": str(count)})
-    sys.exit(f"{source['id']}: no windows left with {+left}")
+    sys.exit(f"{source['id']}: too few regions with these numbers of nuclei: {+num_missing}")
 
 
 def crops_of(source: dict[str, Any], draw: dict[str, Any], array: np.ndarray) -> Iterator[Crop]:
-    """The draw's n windows, each with something in it and no two alike."""
+    """The n crops of a draw, with more than background and all from different regions."""
     axis, plane = draw.get("axis"), draw.get("plane")
     rng = random.Random(f"{SEED}/{source['id']}/{draw['split']}/{axis}")
     answers = {
@@ -177,22 +186,22 @@ def crops_of(source: dict[str, Any], draw: dict[str, Any], array: np.ndarray) ->
         "Stain": source.get("stain"),
     }
     answers = {question: answer for question, answer in answers.items() if answer}
-    seen: set[str] = set()
+    regions: set[str] = set()
     for _ in range(1000 * draw["n"]):
-        if len(seen) == draw["n"]:
+        if len(regions) == draw["n"]:
             return
         region = random_region(rng, draw, source)
         pixels = cut(array, region, axis)
-        if str(region) in seen or not has_content(pixels):
+        if str(region) in regions or not has_content(pixels):
             continue
-        seen.add(str(region))
+        regions.add(str(region))
         pixels = finish(pixels, rng, source.get("turn", False))
         yield Crop(source, pixels, region, answers)
-    sys.exit(f"{source['id']}: no windows left with content")
+    sys.exit(f"{source['id']}: too few regions with more than background")
 
 
 def all_crops(table: dict[str, Any], folder: Path) -> dict[str, list[Crop]]:
-    """Every crop, by split: of what is held out, one third validates and two thirds test."""
+    """All crops by split; of the held-out ones, one third is for validation, two for test."""
     wheels = {wheel["name"]: wheel for wheel in table["wheels"]}
     crops: dict[str, list[Crop]] = {split: [] for split in SPLITS}
     for source in table["sources"]:
@@ -202,14 +211,14 @@ def all_crops(table: dict[str, Any], folder: Path) -> dict[str, list[Crop]]:
             if draw.get("count"):
                 data = member(folder, wheels, source["wheel"], source["mask"])
                 mask = tifffile.imread(io.BytesIO(data))
-                drawn = list(counting_crops(source, draw, array, mask))
+                draw_crops = list(counting_crops(source, draw, array, mask))
             else:
-                drawn = list(crops_of(source, draw, array))
+                draw_crops = list(crops_of(source, draw, array))
             if draw["split"] == "train":
-                crops["train"] += drawn
+                crops["train"] += draw_crops
                 continue
-            drawn.sort(key=lambda crop: crop.answers.get("Counting", ""))
-            for k, crop in enumerate(drawn):
+            draw_crops.sort(key=lambda crop: crop.answers.get("Counting", ""))
+            for k, crop in enumerate(draw_crops):
                 crops["validation" if k % 3 == 0 else "test"].append(crop)
     return crops
 
@@ -218,7 +227,7 @@ def all_crops(table: dict[str, Any], folder: Path) -> dict[str, list[Crop]]:
 
 
 def choose(crops: list[Crop], count: int, rng: random.Random) -> list[Crop]:
-    """So many crops, in turn from each source and plane, those without a question first."""
+    """Choose `count` crops, in turn from each source and plane; first those without a question."""
     groups: dict[tuple[str, str | None], list[Crop]] = defaultdict(list)
     for crop in crops:
         groups[crop.source["id"], crop.answers.get("View Plane")].append(crop)
@@ -228,40 +237,44 @@ def choose(crops: list[Crop], count: int, rng: random.Random) -> list[Crop]:
     turns = itertools.chain.from_iterable(itertools.zip_longest(*groups.values()))
     chosen = list(itertools.islice((crop for crop in turns if crop is not None), count))
     if len(chosen) < count:
-        sys.exit(f"only {len(chosen)} of {count} crops for {crops[0].answers if crops else '?'}")
+        answers = crops[0].answers if crops else "?"
+        sys.exit(f"There are only {len(chosen)} of {count} crops for {answers}.")
     return chosen
 
 
-def spread_distractors(golds: list[str], answers: list[str], rng: random.Random) -> list[list[str]]:
-    """Wrong options for each gold answer, every answer offered equally often.
+def spread_distractors(
+    right_answers: list[str], answers: list[str], rng: random.Random
+) -> list[list[str]]:
+    """Wrong options for each right answer; each answer is a wrong option equally often.
 
-    With as many golds of each answer, an option that is offered is right equally often, whichever
-    it is: what the options alone can tell is then chance.
+    If each answer is also right equally often, the options alone do not tell which one is right.
     """
-    wanted = min(NUM_OPTIONS, len(answers)) - 1
-    offered: Counter[str] = Counter()
-    together: Counter[tuple[str, str]] = Counter()
+    num_distractors = min(NUM_OPTIONS, len(answers)) - 1
+    uses: Counter[str] = Counter()
+    uses_with: Counter[tuple[str, str]] = Counter()
     rows = []
-    for gold in golds:
-        others = [answer for answer in answers if answer != gold]
+    for right_answer in right_answers:
+        others = [answer for answer in answers if answer != right_answer]
         rng.shuffle(others)
-        others.sort(key=lambda answer: (offered[answer], together[gold, answer]))
-        rows.append(others[:wanted])
-        offered.update(others[:wanted])
-        together.update((gold, other) for other in others[:wanted])
+        others.sort(key=lambda answer: (uses[answer], uses_with[right_answer, answer]))
+        rows.append(others[:num_distractors])
+        uses.update(others[:num_distractors])
+        uses_with.update((right_answer, other) for other in others[:num_distractors])
     return rows
 
 
-def place(gold: str, others: list[str], position: int, rng: random.Random) -> tuple[str, str]:
-    """The options as the published splits inline them, and the gold letter."""
+def option_list(
+    right_answer: str, others: list[str], position: int, rng: random.Random
+) -> tuple[str, str]:
+    """The options as text, in the form of the published splits, and the right letter."""
     options = rng.sample(others, len(others))
-    options.insert(position, gold)
+    options.insert(position, right_answer)
     text = ", ".join(f"{'ABCD'[k]}){option}" for k, option in enumerate(options))
     return text, "ABCD"[position]
 
 
 def item(crop: Crop, question_type: str, problem: str, answer: str) -> dict[str, Any]:
-    """One entry of a split file."""
+    """One item of a split file, with the keys of Med-R1's splits and some more."""
     source = crop.source
     return {
         "id": f"{crop.name}-{question_type.split()[0].lower()}",
@@ -277,7 +290,7 @@ def item(crop: Crop, question_type: str, problem: str, answer: str) -> dict[str,
 
 
 def items_of(crops: list[Crop], split: str, question_type: str) -> list[dict[str, Any]]:
-    """A question type's items of one split: answers and letters balanced, options shuffled."""
+    """The items of one question type and split: answers and letters balanced, options shuffled."""
     rng = random.Random(f"{SEED}/{split}/{question_type}")
     pools: dict[str, list[Crop]] = defaultdict(list)
     for crop in crops:
@@ -285,21 +298,23 @@ def items_of(crops: list[Crop], split: str, question_type: str) -> list[dict[str
             pools[crop.answers[question_type]].append(crop)
     answers = sorted(pools)
     per_answer = PER_ANSWER[question_type][split]
-    asked = [(a, crop) for a in answers for crop in choose(pools[a], per_answer, rng)]
-    rng.shuffle(asked)
-    for _, crop in asked:
+    chosen = [
+        (answer, crop) for answer in answers for crop in choose(pools[answer], per_answer, rng)
+    ]
+    rng.shuffle(chosen)
+    for _, crop in chosen:
         crop.used = True
-    stems = [rng.choice(STEMS[question_type]) for _ in asked]
+    stems = [rng.choice(STEMS[question_type]) for _ in chosen]
     if question_type == "Counting":
-        pairs = zip(asked, stems, strict=True)
-        return [item(crop, question_type, stem, gold) for (gold, crop), stem in pairs]
-    rows = spread_distractors([gold for gold, _ in asked], answers, rng)
-    letters = min(NUM_OPTIONS, len(answers))
-    places = list(itertools.islice(itertools.cycle(range(letters)), len(asked)))
-    rng.shuffle(places)
+        pairs = zip(chosen, stems, strict=True)
+        return [item(crop, question_type, stem, answer) for (answer, crop), stem in pairs]
+    rows = spread_distractors([answer for answer, _ in chosen], answers, rng)
+    num_letters = min(NUM_OPTIONS, len(answers))
+    positions = list(itertools.islice(itertools.cycle(range(num_letters)), len(chosen)))
+    rng.shuffle(positions)
     items = []
-    for (gold, crop), stem, others, position in zip(asked, stems, rows, places, strict=True):
-        options, letter = place(gold, others, position, rng)
+    for (answer, crop), stem, others, position in zip(chosen, stems, rows, positions, strict=True):
+        options, letter = option_list(answer, others, position, rng)
         items.append(item(crop, question_type, f"{stem} {options}", letter))
     return items
 
@@ -308,14 +323,14 @@ def items_of(crops: list[Crop], split: str, question_type: str) -> list[dict[str
 
 
 def save(crop: Crop, path: Path) -> None:
-    """The crop as a 112x112 RGB JPEG without metadata."""
+    """Write a crop as a 112x112 RGB JPEG without metadata."""
     image = Image.fromarray(np.ascontiguousarray(crop.pixels)).convert("RGB")
     image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC, reducing_gap=3.0)
     image.save(path, quality=QUALITY, optimize=True)
 
 
 def write_split(split: str, crops: list[Crop], output: Path) -> list[dict[str, Any]]:
-    """The split's items and the pictures that they ask about."""
+    """Write the items of a split and their images, and return the items."""
     for k, crop in enumerate(crops):
         crop.name = f"{split}_{k:04d}"
     items = [row for kind in PER_ANSWER for row in items_of(crops, split, kind)]
@@ -329,7 +344,7 @@ def write_split(split: str, crops: list[Crop], output: Path) -> list[dict[str, A
 
 
 def licence_notices(table: dict[str, Any], folder: Path) -> dict[str, bytes]:
-    """The licence files that the wheels bring, which go where their images go."""
+    """The licence files in the wheels, which are passed on with the images: name -> content."""
     wheels = {wheel["name"]: wheel for wheel in table["wheels"]}
     notices = {
         f"{name}.txt": member(folder, wheels, name, wheel["notice"])
@@ -347,7 +362,7 @@ def write_notes(
     notices: dict[str, bytes],
     output: Path,
 ) -> None:
-    """SOURCES.md and the licence files."""
+    """Write SOURCES.md and the licence files."""
     (output / "SOURCES.md").write_text(sources_page(table, items), encoding="utf-8")
     (output / "licences").mkdir(exist_ok=True)
     for name, text in notices.items():
@@ -355,10 +370,10 @@ def write_notes(
 
 
 def main() -> None:
-    """Build the data set and say what it holds."""
+    """Build the data set, and print the numbers of its images and items."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--wheels", type=Path, help="keep the downloaded wheels in this folder")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--wheels", type=Path, help="folder for the downloaded wheels")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the data set")
     arguments = parser.parse_args()
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as temporary:
@@ -369,8 +384,8 @@ def main() -> None:
         notices = licence_notices(table, folder)
     images = arguments.output / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for old in images.glob("*.jpg"):
-        old.unlink()
+    for old_image in images.glob("*.jpg"):
+        old_image.unlink()
     items = {split: write_split(split, crops[split], arguments.output) for split in SPLITS}
     write_notes(table, items, notices, arguments.output)
     for split in SPLITS:

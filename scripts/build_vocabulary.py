@@ -1,19 +1,19 @@
-"""Make medr1/answers/vocabulary.tsv: names that mean the same in an answer to an imaging question.
+"""Make medr1/answers/vocabulary.tsv: names with the same meaning in answers about images.
 
     python -m venv vocabulary-env && vocabulary-env/bin/pip install simple-icd-10-cm==1.5.0
     vocabulary-env/bin/python scripts/build_vocabulary.py
 
-Rows whose source has `medr1` are written by hand: they are read from the table, kept, and changed
-there. `broader` names terms of the table of which a row is a part or a kind. The other rows are
-taken anew from ICD-10-CM: scripts/vocabulary_icd10cm.tsv lists the codes and the names of each that
-were read one by one and mean the same. A name that the installed release does not have stops the
-run. A taken row that shares a name with one of ours is merged into it. A second run gives the same
-bytes.
+Rows whose source has `medr1` are written by hand, in the table itself; they stay as they are.
+`broader` lists terms of the table of which a row is a part or a kind. The other rows are made anew
+from ICD-10-CM: scripts/vocabulary_icd10cm.tsv lists its codes, and for each the names that were
+read one by one and have the same meaning. The run stops if the installed release lacks one of these
+names. A row from ICD-10-CM that shares a name with a row written by hand is merged into that row. A
+second run writes the same bytes.
 
 Licences. ICD-10-CM (National Center for Health Statistics and Centers for Medicare and Medicaid
-Services) is a work of the United States government; the package simple-icd-10-cm is MIT. Of both
-only names of diseases are taken. Why nothing is taken from the Human Phenotype Ontology, whose
-licence does not allow changed content, is in medr1/answers/VOCABULARY.md.
+Services) is a work of the United States government; the package simple-icd-10-cm has the MIT
+licence. Only names of diseases are used of both. medr1/answers/VOCABULARY.md tells why nothing is
+used of the Human Phenotype Ontology, whose licence does not allow changed content.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ TABLE = HERE.parent / "medr1" / "answers" / "vocabulary.tsv"
 PICKS = HERE / "vocabulary_icd10cm.tsv"
 COLUMNS = ("kind", "term", "synonyms", "broader", "source")
 SPELLING = "spelling"
+"""The kind of rows with two spellings of one word."""
 KINDS = {
     "cell", "color", "density", "device", "diagnosis", "enhancement", "finding", "function",
     "modality", "organ", "phase", "place", "plane", "position", "relation", "sequence",
     "severity", "sex", "shape", "side", "spelling", "stain", "state", "texture", "view", "window",
 }  # fmt: skip
 OURS = "medr1"
+"""The source of rows that are written by hand."""
 BETWEEN_NAMES = " | "
 BETWEEN_SOURCES = "; "
 
@@ -51,23 +53,27 @@ _EPONYM = re.compile(
 
 @dataclass
 class Row:
-    """Names of one thing; the first is the preferred one."""
+    """A row of the table: names with the same meaning."""
 
     kind: str
+    """One of `KINDS`."""
     names: list[str]
+    """The term, which is the preferred name, then its synonyms."""
     sources: list[str] = field(default_factory=list)
     broader: list[str] = field(default_factory=list)
+    """Terms of the rows of which this one is a part or a kind."""
 
     def add_names(self, names: Iterable[str]) -> None:
-        known = {key(name) for name in self.names}
+        """Add the names that the row does not have yet."""
+        keys = {key(name) for name in self.names}
         for name in names:
-            if key(name) not in known:
-                known.add(key(name))
+            if key(name) not in keys:
+                keys.add(key(name))
                 self.names.append(name)
 
 
 def key(name: str) -> str:
-    """What two spellings of one name share."""
+    """The name without differences of case and blanks, to compare names."""
     return " ".join(name.split()).casefold()
 
 
@@ -75,12 +81,13 @@ def key(name: str) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a TSV file by column name."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def hand_written(path: Path) -> list[Row]:
-    """The rows of the table that are ours, without the codes that a merge added to their source."""
+    """The rows written by hand, without the ICD-10-CM codes that an earlier run has added."""
     rows = []
     for line in read_rows(path):
         if OURS in line["source"].split(BETWEEN_SOURCES):
@@ -90,23 +97,27 @@ def hand_written(path: Path) -> list[Row]:
     return rows
 
 
-def taken(path: Path) -> list[Row]:
-    """A row for each code of the list, each name of which the installed release has."""
-    rows, unknown = [], []
+def icd_rows(path: Path) -> list[Row]:
+    """A row for each code of the list; ends the run if the release lacks one of its names."""
+    rows, missing = [], []
     for line in read_rows(path):
         names = line["names"].split(BETWEEN_NAMES)
-        offered = {key(name) for name in official_names(line["code"])}
-        unknown += [f"{line['code']}: {name}" for name in names if key(name) not in offered]
+        official_keys = {key(name) for name in official_names(line["code"])}
+        missing += [f"{line['code']}: {name}" for name in names if key(name) not in official_keys]
         row = Row(line["kind"], names, [f"ICD-10-CM {line['code']}"])
         row.add_names(variant for name in names for variant in variants(name))
         rows.append(row)
-    if unknown:
-        sys.exit(f"{path.name} has names that this release lacks:\n" + "\n".join(unknown))
+    if missing:
+        sys.exit(
+            f"{path.name} has names that the installed release of ICD-10-CM lacks. "
+            "Remove or correct them:\n" + "\n".join(missing)
+        )
     return rows
 
 
 def official_names(code: str) -> Iterator[str]:
-    """The title and the inclusion terms, with, without, and as what stands in brackets."""
+    """The title and inclusion terms of a code: each as it is, without the text in brackets, without
+    only the brackets, and the text in brackets alone."""
     import simple_icd_10_cm as icd
 
     if not icd.is_valid_item(code):
@@ -121,40 +132,47 @@ def official_names(code: str) -> Iterator[str]:
 
 
 def variants(name: str) -> Iterator[str]:
-    """The name without the genitive of an eponym ("Crohn disease"), without accents, and both."""
-    for spelled in (name, _EPONYM.sub("", name)):
-        yield spelled
-        decomposed = unicodedata.normalize("NFD", spelled)
+    """The name as it is, without accents, without an eponym's 's ("Crohn disease"), and both."""
+    for variant in (name, _EPONYM.sub("", name)):
+        yield variant
+        decomposed = unicodedata.normalize("NFD", variant)
         yield "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
 # --- merging ----------------------------------------------------------------------------------
 
 
-def merge(ours: list[Row], others: list[Row]) -> list[Row]:
-    """Our rows, with the names of the taken ones that share a name; then the taken ones left.
+def merge(own_rows: list[Row], icd: list[Row]) -> list[Row]:
+    """Merge each row of ICD-10-CM into the row with a name in common, or append it.
 
-    A row that has a word of which we list two spellings has both.
+    Then a row that has a word with two spellings (a row of kind `SPELLING`) gets both.
+
+    Args:
+        own_rows: The rows written by hand, which get the names and sources.
+        icd: The rows of ICD-10-CM.
     """
-    rows = list(ours)
-    owners = {key(name): row for row in ours if row.kind != SPELLING for name in row.names}
-    for row in others:
-        found: list[Row] = []
+    rows = list(own_rows)
+    owners = {key(name): row for row in own_rows if row.kind != SPELLING for name in row.names}
+    for row in icd:
+        row_owners: list[Row] = []
         for name in row.names:
             owner = owners.get(key(name))
-            if owner is not None and all(owner is not one for one in found):
-                found.append(owner)
-        if len(found) > 1:
-            joined = ", ".join(owner.names[0] for owner in found)
-            sys.exit(f"{row.sources[0]} would join rows that are apart: {joined}")
-        if not found:
-            found = [row]
+            if owner is not None and all(owner is not earlier for earlier in row_owners):
+                row_owners.append(owner)
+        if len(row_owners) > 1:
+            terms = ", ".join(owner.names[0] for owner in row_owners)
+            sys.exit(
+                f"{row.sources[0]} has names of several rows, which have different meanings: "
+                f"{terms}. Remove some of its names from the list."
+            )
+        if not row_owners:
+            row_owners = [row]
             rows.append(row)
         else:
-            found[0].add_names(row.names)
-            found[0].sources += row.sources
-        owners.update((key(name), found[0]) for name in row.names)
-    for spelling in ours:
+            row_owners[0].add_names(row.names)
+            row_owners[0].sources += row.sources
+        owners.update((key(name), row_owners[0]) for name in row.names)
+    for spelling in own_rows:
         for name in spelling.names if spelling.kind == SPELLING else ():
             if key(name) in owners:
                 owners[key(name)].add_names(spelling.names)
@@ -162,24 +180,30 @@ def merge(ours: list[Row], others: list[Row]) -> list[Row]:
 
 
 def problems(rows: list[Row]) -> Iterator[str]:
-    """What is wrong with a table, in words.
+    """The faults of a table, each as a sentence.
 
-    A name stands in one row. A spelling may stand in another row too, if that has all of it.
+    A name may be in one row only. The names of a spelling row may also be in another row, if that
+    row has all of them.
     """
     words = [row for row in rows if row.kind != SPELLING]
     spellings = [row for row in rows if row.kind == SPELLING]
     for group in (words, spellings):
         counts = Counter(key(name) for row in group for name in row.names)
-        yield from (f"{name!r} stands {count} times" for name, count in counts.items() if count > 1)
-    owners = {key(name): {key(other) for other in row.names} for row in words for name in row.names}
+        yield from (
+            f"{name!r} is in the table {count} times" for name, count in counts.items() if count > 1
+        )
+    keys_of_row = {
+        key(name): {key(other) for other in row.names} for row in words for name in row.names
+    }
     for row in spellings:
         keys = {key(name) for name in row.names}
-        if any(not keys <= owners.get(one, keys) for one in keys):
-            yield f"the spelling {row.names[0]!r} and the row that has it too differ"
+        if any(not keys <= keys_of_row.get(name, keys) for name in keys):
+            yield f"another row has only some of the spellings of {row.names[0]!r}"
     terms = {row.names[0] for row in words}
     for row in words:
         yield from (
-            f"{one!r}, broader than {row.names[0]!r}, is no term" for one in {*row.broader} - terms
+            f"{term!r}, broader than {row.names[0]!r}, is not a term of the table"
+            for term in {*row.broader} - terms
         )
     for row in rows:
         if row.kind not in KINDS:
@@ -187,11 +211,11 @@ def problems(rows: list[Row]) -> Iterator[str]:
         if row.names[0] != row.names[0].lower():
             yield f"the term {row.names[0]!r} is not in lower case"
         if any(not name or name != " ".join(name.split()) or "|" in name for name in row.names):
-            yield f"a name of {row.names[0]!r} is empty, or has a bar or spaces too many"
+            yield f"a name of {row.names[0]!r} is empty, or has a bar or too many spaces"
 
 
 def table_text(rows: list[Row]) -> str:
-    """The table, sorted by kind and term."""
+    """The table as TSV, sorted by kind and term."""
     lines = ["\t".join(COLUMNS)]
     for row in sorted(rows, key=lambda row: (row.kind, row.names[0])):
         term, *synonyms = row.names
@@ -202,14 +226,17 @@ def table_text(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the table of names that mean the same.")
-    parser.add_argument("--table", type=Path, default=TABLE, help="read and written")
-    parser.add_argument("--picks", type=Path, default=PICKS, help="the names of ICD-10-CM to take")
+    """Read the rows, merge and check them, and write the table."""
+    parser = argparse.ArgumentParser(
+        description="Make the table of names with the same meaning in answers about images."
+    )
+    parser.add_argument("--table", type=Path, default=TABLE, help="file to read and to write")
+    parser.add_argument("--picks", type=Path, default=PICKS, help="file with names of ICD-10-CM")
     arguments = parser.parse_args()
-    rows = merge(hand_written(arguments.table), taken(arguments.picks))
-    wrong = list(problems(rows))
-    if wrong:
-        sys.exit("The table was not written:\n" + "\n".join(wrong))
+    rows = merge(hand_written(arguments.table), icd_rows(arguments.picks))
+    faults = list(problems(rows))
+    if faults:
+        sys.exit("The table was not written, because it has faults:\n" + "\n".join(faults))
     text = table_text(rows)
     arguments.table.write_text(text, encoding="utf-8", newline="\n")
     for kind, count in sorted(Counter(row.kind for row in rows).items()):

@@ -1,7 +1,7 @@
-"""Show the share of lines that the tests run, the lowest files first, and fail below the goals.
+"""Print the share of lines that the tests run, lowest files first; fail if a goal is missed.
 
-    bash scripts/test.sh --coverage        runs the tests, then this
-    python scripts/check_coverage.py       of the last such run (.coverage)
+    bash scripts/test.sh --coverage        runs the tests, then this script
+    python scripts/check_coverage.py       reads the last such run (.coverage)
 
 The goals are 92 % of all lines of medr1, and 75 % of each file.
 """
@@ -17,12 +17,12 @@ from coverage import Coverage
 
 TOTAL_GOAL = 92.0
 FILE_GOAL = 75.0
-SHOWN = 15
-"""How many files are shown even if all reach the goal."""
+NUM_FILES = 15
+"""Number of files in the list, even if all reach the goal."""
 
 
-def measured() -> tuple[float, dict[str, float]]:
-    """Percent of lines that were run: in total, and of each file."""
+def measured_percentages() -> tuple[float, dict[str, float]]:
+    """The percentage of lines that were run, in total and by file."""
     coverage = Coverage()
     coverage.load()
     with tempfile.TemporaryDirectory() as folder:
@@ -34,10 +34,10 @@ def measured() -> tuple[float, dict[str, float]]:
 
 def main() -> int:
     """Print the table; 1 if a goal is missed."""
-    total, files = measured()
+    total, files = measured_percentages()
     lowest = sorted(files.items(), key=lambda item: item[1])
     low = [name for name, percent in lowest if percent < FILE_GOAL]
-    for name, percent in lowest[: max(SHOWN, len(low))]:
+    for name, percent in lowest[: max(NUM_FILES, len(low))]:
         print(f"{percent:5.1f} %  {name}")
     print(f"{total:5.1f} %  all of medr1 (goal: {TOTAL_GOAL:g} %; of each file: {FILE_GOAL:g} %)")
     return int(total < TOTAL_GOAL or bool(low))

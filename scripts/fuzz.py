@@ -1,12 +1,14 @@
-"""Feed one part of medr1 with made-up input until the time is over; only its own errors may come.
+"""Test one part of medr1 with random input for a given time (fuzzing).
 
     python scripts/fuzz.py answers --seconds 300
 
-Targets: answers, readers, images, checkpoints, models (which loads a checkpoint and answers with
-it). Any exception but a Medr1Error (and click's, for a configuration file) ends the run with a
-traceback and the smallest input that hypothesis has for it.
-With --engine atheris (pip install atheris) the coverage of medr1's code decides what is tried next,
-else chance does.
+The targets are `answers`, `readers`, `images`, `checkpoints` and `models`. The last one loads a
+changed checkpoint and answers a question with it. medr1 may refuse an input with a `Medr1Error`
+(for a configuration file, also with an exception of click). Any other exception is a bug: it ends
+the run with a traceback and the smallest input that hypothesis could find for it.
+
+With `--engine hypothesis` the inputs are random. With `--engine atheris` (pip install atheris) the
+next input is chosen by which lines of medr1 the earlier inputs have reached.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "checkpoints" / "tiny-vl"
+# Pieces of completions, and characters that text processing often gets wrong.
 WORDS = [
     "<answer>", "</answer>", "<think>", "</think>", "<answer>C</answer>", "\uff1canswer\uff1e",
     "A)", "B:", "(C)", "the answer is", "not", "no", "yes", "left", "right", "lung", "neither",
@@ -43,6 +46,7 @@ TEXT = st.one_of(
     st.text(max_size=60),
     st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=20).map(" ".join),
     st.lists(st.sampled_from(WORDS), max_size=20).map("".join),
+    # one piece repeated up to 3000 times: a very long text
     st.builds(lambda part, times: part * times, st.sampled_from(WORDS), st.integers(0, 3000)),
 )
 NUMBERS = st.one_of(
@@ -56,7 +60,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 
-LIKELY = st.one_of(
+VALID_SOMEWHERE = st.one_of(
     st.integers(0, 9),
     st.sampled_from([14, 16, 28, 56, 64, 128, 671, 672, 677, 683, 0.1, 1.5, 1e-9, [0.5] * 3]),
     st.sampled_from([{}, [], "", "auto", "eager", "gelu", "silu", "float16", "float64", "int8"]),
@@ -65,24 +69,25 @@ LIKELY = st.one_of(
     st.sampled_from(["Qwen2TokenizerFast", "LlamaTokenizer", "CLIPImageProcessor", "Qwen2VLModel"]),
     st.sampled_from(["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "x" * 3000]),
 )
-"""Values that are right somewhere in a checkpoint, and then often wrong elsewhere."""
+"""Values that are valid for some key of a checkpoint's files, and often invalid for another."""
 
 
 @st.composite
-def damaged(draw: Callable[..., Any], content: bytes) -> bytes:
-    """The bytes with some of them replaced, cut out or put in."""
+def damaged_bytes(draw: Callable[..., Any], content: bytes) -> bytes:
+    """The content with up to four short changes: bytes replaced, removed or inserted."""
     for _ in range(draw(st.integers(0, 4))):
-        place = draw(st.integers(0, max(0, len(content) - 1)))
-        end = place + draw(st.integers(0, 8))
-        content = content[:place] + draw(st.binary(max_size=8)) + content[end:]
+        start = draw(st.integers(0, max(0, len(content) - 1)))
+        end = start + draw(st.integers(0, 8))
+        content = content[:start] + draw(st.binary(max_size=8)) + content[end:]
     return content
 
 
-# --- targets ----------------------------------------------------------------------------------
+# --- targets: each returns a test function that hypothesis or atheris calls with random input ---
 
 
 def answers(folder: Path) -> Callable[..., None]:
-    from medr1 import answers as read
+    """The test of the answer rules and the accuracy reward; it needs no folder."""
+    from medr1 import answers as rules
     from medr1.errors import Medr1Error
     from medr1.records import ANSWER_TYPES
     from medr1.rewards import score_completion
@@ -91,27 +96,37 @@ def answers(folder: Path) -> Callable[..., None]:
         TEXT, min_size=2, max_size=8
     ).map(lambda texts: dict(zip("ABCDEFGH", texts, strict=False)))
 
-    golds = TEXT.map(lambda text: text[:300])  # of the data, not of the model
+    # ground truths come from a data set, not from a model, so they are not very long
+    ground_truths = TEXT.map(lambda text: text[:300])
 
-    @given(TEXT, golds, TEXT, options, st.sampled_from(ANSWER_TYPES))
-    def run(output: str, gold: str, question: str, offered: dict[str, str], kind: str) -> None:
-        asked = {"options": offered, "answer_type": kind}
-        for protocol in read.PROTOCOLS:
+    @given(TEXT, ground_truths, TEXT, options, st.sampled_from(ANSWER_TYPES))
+    def run(
+        completion: str,
+        ground_truth: str,
+        question: str,
+        item_options: dict[str, str],
+        answer_type: str,
+    ) -> None:
+        item = {"options": item_options, "answer_type": answer_type}
+        for protocol in rules.PROTOCOLS:
             with suppress(Medr1Error):
-                read.extract(output, **asked, protocol=protocol)
-                read.judge(output, ground_truth=gold, **asked, protocol=protocol)
-        for form in ("think", "nothink", "think-after"):
-            read.has_format(output, form)
-        for function in (read.parse_problem, read.parse_solution, read.parse_number, read.claims):
-            function(output)
-        read.authors_reward(output, gold)
-        read.claim_differences(output, gold)
-        score_completion(output, gold, question, "nothink")
+                rules.extract(completion, **item, protocol=protocol)
+                rules.judge(completion, ground_truth=ground_truth, **item, protocol=protocol)
+        for prompt in ("think", "nothink", "think-after"):
+            rules.has_format(completion, prompt)
+        for function in (
+            rules.parse_problem, rules.parse_solution, rules.parse_number, rules.claims,
+        ):  # fmt: skip
+            function(completion)
+        rules.authors_reward(completion, ground_truth)
+        rules.claim_differences(completion, ground_truth)
+        score_completion(completion, ground_truth, question, "nothink")
 
     return run
 
 
 def readers(folder: Path) -> Callable[..., None]:
+    """The test of reading questions, results and configurations; it writes files to the folder."""
     import click
     import pyarrow
     import pyarrow.parquet
@@ -128,26 +143,36 @@ def readers(folder: Path) -> Callable[..., None]:
     from medr1.records import Prediction, Sample
     from medr1.report.tables import summary_table
 
-    ours = (f.name for kind in (Sample, Prediction) for f in fields(kind))
-    keys = [*ours, *sum(FIELD_ALIASES.values(), ()), "option_A", "option_B", "answer", "success"]
+    own_keys = (f.name for kind in (Sample, Prediction) for f in fields(kind))
+    keys = [
+        *own_keys,
+        *sum(FIELD_ALIASES.values(), ()),
+        "option_A",
+        "option_B",
+        "answer",
+        "success",
+    ]
     keys += ["doc", "target", "resps", "filtered_resps", "patient"]
-    right = {
+    valid_item = {
         "id": "1", "images": ["a.png"], "question": "q", "options": {"A": "x", "B": "y"},
         "ground_truth": "A", "answer_type": "multiple_choice", "model_output": "A",
     }  # fmt: skip
     items = st.builds(
-        lambda base, more, less: {k: v for k, v in {**base, **more}.items() if k not in less},
-        st.sampled_from([right, {}]),
+        lambda item, added, removed: {
+            key: value for key, value in {**item, **added}.items() if key not in removed
+        },
+        st.sampled_from([valid_item, {}]),
         st.dictionaries(st.sampled_from(keys) | TEXT, VALUES, max_size=5),
         st.sets(st.sampled_from(keys), max_size=2),
     )
 
-    def tabled(rows: list[Any]) -> bytes:
-        sink = io.BytesIO()
+    def as_parquet(rows: list[Any]) -> bytes:
+        """The rows as a Parquet file; empty if pyarrow cannot write such rows."""
+        buffer = io.BytesIO()
         rows = [row for row in rows if isinstance(row, dict)]
         with suppress(pyarrow.ArrowException, ValueError, OverflowError, TypeError):
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
-        return sink.getvalue()
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+        return buffer.getvalue()
 
     def as_csv(rows: list[Any]) -> bytes:
         lines = [",".join(keys)] + [
@@ -155,25 +180,25 @@ def readers(folder: Path) -> Callable[..., None]:
         ]
         return "\n".join(lines).encode("utf-8", "surrogatepass")
 
-    forms: dict[str, Callable[[list[Any]], bytes]] = {
+    writers: dict[str, Callable[[list[Any]], bytes]] = {
         ".json": lambda rows: json.dumps(rows).encode(),
         ".jsonl": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
         ".csv": as_csv,
         ".tsv": lambda rows: as_csv(rows).replace(b",", b"\t"),
-        ".parquet": tabled,
+        ".parquet": as_parquet,
         ".yaml": lambda rows: (json.dumps(rows[0]) if rows else "").encode(),
     }
 
-    @given(st.data(), st.sampled_from(sorted(forms)), st.lists(items | VALUES, max_size=3))
-    def run(data: st.DataObject, ending: str, rows: list[Any]) -> None:
-        if ending in (".csv", ".tsv"):
+    @given(st.data(), st.sampled_from(sorted(writers)), st.lists(items | VALUES, max_size=3))
+    def run(data: st.DataObject, extension: str, rows: list[Any]) -> None:
+        if extension in (".csv", ".tsv"):
             rows = [row for row in rows if isinstance(row, dict)]
-        content = forms[ending](rows)
+        content = writers[extension](rows)
         if data.draw(st.booleans()):
-            content = data.draw(damaged(content))
-        path = folder / f"x{ending}"
+            content = data.draw(damaged_bytes(content))
+        path = folder / f"x{extension}"
         path.write_bytes(content)
-        if ending == ".yaml":
+        if extension == ".yaml":
             with suppress(click.ClickException):
                 read_config(path)
             return
@@ -193,6 +218,7 @@ def readers(folder: Path) -> Callable[..., None]:
 
 
 def images(folder: Path) -> Callable[..., None]:
+    """The test of reading images; it writes one file to the folder."""
     from PIL import Image
 
     from medr1.data.images import decode_image, image_size
@@ -200,19 +226,19 @@ def images(folder: Path) -> Callable[..., None]:
 
     gradient = Image.radial_gradient("L").resize((40, 30))
     modes = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F"]
-    made = set()
-    for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF"):
+    files = set()
+    for file_format in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF"):
         for mode in modes:
             for options in ({}, {"progressive": True}, {"compression": "tiff_lzw"}):
-                sink = io.BytesIO()
-                with suppress(OSError, ValueError):  # no such mode in that format
-                    picture = gradient.convert(mode.partition(";")[0]).convert(mode)
-                    picture.save(sink, kind, **options)
-                    made.add(sink.getvalue())
+                buffer = io.BytesIO()
+                with suppress(OSError, ValueError):  # the format does not have this mode
+                    image = gradient.convert(mode.partition(";")[0]).convert(mode)
+                    image.save(buffer, file_format, **options)
+                    files.add(buffer.getvalue())
 
-    @given(st.data(), st.sampled_from(sorted(made)))
+    @given(st.data(), st.sampled_from(sorted(files)))
     def run(data: st.DataObject, content: bytes) -> None:
-        content = data.draw(damaged(content))
+        content = data.draw(damaged_bytes(content))
         (folder / "x.png").write_bytes(content)
         with suppress(Medr1Error):
             image_size(folder / "x.png")
@@ -223,6 +249,7 @@ def images(folder: Path) -> Callable[..., None]:
 
 
 def checkpoints(folder: Path) -> Callable[..., None]:
+    """The test of reading a checkpoint's JSON files, in a copy of the embedded model."""
     from medr1.checkpoints.adapters import find_base, read_adapter
     from medr1.checkpoints.integrity import checksum_faults
     from medr1.checkpoints.structure import require_sound, tensor_shapes
@@ -241,25 +268,27 @@ def checkpoints(folder: Path) -> Callable[..., None]:
     }  # fmt: skip
     documents["model.safetensors.index.json"] = {"weight_map": {"a": "model.safetensors"}}
 
-    @given(changed(documents, {}))
+    @given(changed_document(documents, {}))
     def run(file: tuple[str, bytes]) -> None:
         name, content = file
-        with put(folder / name, content):
-            for look in (
+        with temporary_content(folder / name, content):
+            for read in (
                 read_checkpoint_info, require_sound, checksum_faults,
                 lambda path: load_processor(path, path),
                 *((read_adapter, find_base) if name == "adapter_config.json" else ()),
             ):  # fmt: skip
                 with suppress(Medr1Error):
-                    look(folder)
+                    read(folder)
+        weights = folder / "x.safetensors"
         header = len(content).to_bytes(8, "little") + content
-        with put(folder / "x.safetensors", header), suppress(Medr1Error):
-            tensor_shapes(folder / "x.safetensors")
+        with temporary_content(weights, header), suppress(Medr1Error):
+            tensor_shapes(weights)
 
     return run
 
 
 def models(folder: Path) -> Callable[..., None]:
+    """The test of loading a changed copy of the embedded model and answering with it."""
     from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2VLImageProcessor
 
     from medr1.cli.verify import _checks
@@ -270,18 +299,19 @@ def models(folder: Path) -> Callable[..., None]:
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}
-    whole = documents["processor_config.json"]
-    documents["preprocessor_config.json"] = whole["image_processor"]
-    documents["video_preprocessor_config.json"] = whole["video_processor"]
+    # older checkpoints have these three files instead
+    processor_config = documents["processor_config.json"]
+    documents["preprocessor_config.json"] = processor_config["image_processor"]
+    documents["video_preprocessor_config.json"] = processor_config["video_processor"]
     template = (TINY / "chat_template.jinja").read_text()
     documents["chat_template.json"] = {"chat_template": template}
     config = Qwen2_5_VLConfig()
-    pictures = list(vars(Qwen2VLImageProcessor()))
+    image_keys = list(vars(Qwen2VLImageProcessor()))
     keys = {
         "config.json": [*vars(config), *vars(config.text_config), *vars(config.vision_config)],
         "generation_config.json": list(vars(GenerationConfig())),
-        "preprocessor_config.json": pictures,
-        "processor_config.json": [*pictures, "image_token", "chat_template", "processor_class"],
+        "preprocessor_config.json": image_keys,
+        "processor_config.json": [*image_keys, "image_token", "chat_template", "processor_class"],
         "tokenizer_config.json": [
             "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens",
             "chat_template", "image_token", "padding_side", "truncation_side", "model_max_length",
@@ -290,14 +320,14 @@ def models(folder: Path) -> Callable[..., None]:
         ],
     }  # fmt: skip
     questions = read_questions(ROOT / "data" / "tiny_vqa_ds" / "test.json", limit=2)
-    files = changed(documents, keys) | st.tuples(
-        st.just("chat_template.jinja"), damaged(template.encode())
+    files = changed_document(documents, keys) | st.tuples(
+        st.just("chat_template.jinja"), damaged_bytes(template.encode())
     )
 
     @given(files, st.sampled_from(["generate", "both", "options"]), st.booleans())
-    def run(file: tuple[str, bytes], mode: str, samples: bool) -> None:
-        decoding = Decoding(mode, max_new_tokens=3, do_sample=samples, permute=1 + samples)
-        with put(folder / file[0], file[1]):
+    def run(file: tuple[str, bytes], mode: str, do_sample: bool) -> None:
+        decoding = Decoding(mode, max_new_tokens=3, do_sample=do_sample, permute=1 + do_sample)
+        with temporary_content(folder / file[0], file[1]):
             for _, check in _checks(folder, True):
                 with suppress(Medr1Error):
                     check()
@@ -310,39 +340,45 @@ def models(folder: Path) -> Callable[..., None]:
 
 
 @st.composite
-def changed(
+def changed_document(
     draw: Callable[..., Any], documents: dict[str, Any], more_keys: dict[str, list[str]]
 ) -> tuple[str, bytes]:
-    """(name, content) of one of these documents with a few of its values replaced."""
+    """The name and content of one document with one to three of its values replaced or removed.
+
+    Args:
+        draw: hypothesis' function that chooses values.
+        documents: File name -> its JSON document.
+        more_keys: File name -> further keys that such a file may have.
+    """
     name = draw(st.sampled_from(sorted(documents)))
     document = json.loads(json.dumps(documents[name]))
     for _ in range(draw(st.integers(1, 3))):
-        *above, key = draw(st.sampled_from(_places(documents[name])[1:]))
-        owner = document
-        with suppress(LookupError, TypeError):  # an earlier round replaced what it lay in
-            for part in above:
-                owner = owner[part]
-            if isinstance(owner, dict) and name in more_keys and draw(st.booleans()):
+        *parents, key = draw(st.sampled_from(_key_paths(documents[name])[1:]))
+        container = document
+        with suppress(LookupError, TypeError):  # an earlier round replaced one of the parents
+            for parent in parents:
+                container = container[parent]
+            if isinstance(container, dict) and name in more_keys and draw(st.booleans()):
                 key = draw(st.sampled_from(more_keys[name]))
-            if isinstance(owner, dict) and key in owner and draw(st.integers(0, 9)) == 0:
-                del owner[key]
+            if isinstance(container, dict) and key in container and draw(st.integers(0, 9)) == 0:
+                del container[key]
             else:
-                owner[key] = draw(VALUES | LIKELY)
+                container[key] = draw(VALUES | VALID_SOMEWHERE)
     content = json.dumps(document).encode()
-    return name, draw(damaged(content)) if draw(st.integers(0, 3)) == 0 else content
+    return name, draw(damaged_bytes(content)) if draw(st.integers(0, 3)) == 0 else content
 
 
-def _places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The ways to each value of a document; of long lists and objects to the first ones."""
-    inside = value.items() if isinstance(value, dict) else ()
-    inside = enumerate(value) if isinstance(value, list) else inside
-    first = list(inside)[:50]
-    return [before, *(way for key, inner in first for way in _places(inner, (*before, key)))]
+def _key_paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The keys that lead to each value of a document: of a list or object, to its first 50."""
+    entries = value.items() if isinstance(value, dict) else ()
+    entries = enumerate(value) if isinstance(value, list) else entries
+    first = list(entries)[:50]
+    return [path, *(inner for key, part in first for inner in _key_paths(part, (*path, key)))]
 
 
 @contextmanager
-def put(path: Path, content: bytes) -> Iterator[None]:
-    """Write the file for the time of the block; what was there comes back after it."""
+def temporary_content(path: Path, content: bytes) -> Iterator[None]:
+    """Give the file this content inside the block; afterwards it is as before, or absent."""
     before = path.read_bytes() if path.exists() else None
     path.write_bytes(content)
     try:
@@ -357,34 +393,38 @@ def put(path: Path, content: bytes) -> Iterator[None]:
 
 
 def fuzz(target: Callable[[Path], Callable[..., None]], seconds: float) -> int:
-    """How many inputs were tried."""
-    tried = 0
+    """Run the target's test with random input for a time; the number of inputs."""
+    num_inputs = 0
     with tempfile.TemporaryDirectory() as name:
         run = target(Path(name))
-        plain = run.hypothesis.inner_test  # type: ignore[attr-defined]
+        test = run.hypothesis.inner_test  # type: ignore[attr-defined]
 
-        def counted(*given_values: Any, **by_name: Any) -> None:
-            nonlocal tried
-            tried += 1
-            plain(*given_values, **by_name)
+        def counting_test(*arguments: Any, **named_arguments: Any) -> None:
+            nonlocal num_inputs
+            num_inputs += 1
+            test(*arguments, **named_arguments)
 
-        run.hypothesis.inner_test = counted  # type: ignore[attr-defined]
-        quiet = settings(
+        run.hypothesis.inner_test = counting_test  # type: ignore[attr-defined]
+        without_limits = settings(
             deadline=None, database=None, max_examples=100, suppress_health_check=list(HealthCheck)
         )
-        run = quiet(run)
+        run = without_limits(run)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             run()
-    return tried
+    return num_inputs
 
 
 def fuzz_with_atheris(target: Callable[[Path], Callable[..., None]], seconds: float) -> None:
+    """Run the target's test with input that atheris chooses by code coverage; it ends the process.
+
+    A failing input is saved in the system's folder for temporary files.
+    """
     import atheris
 
     with atheris.instrument_imports(include=["medr1"]), tempfile.TemporaryDirectory() as name:
         run = target(Path(name))
-        one = run.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+        test_one_input = run.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
         atheris.Setup(
             [
                 sys.argv[0],
@@ -396,7 +436,7 @@ def fuzz_with_atheris(target: Callable[[Path], Callable[..., None]], seconds: fl
                 "-timeout=60",
                 "-verbosity=1",
             ],
-            one,
+            test_one_input,
         )
         atheris.Fuzz()
 
@@ -406,16 +446,22 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     targets = {f.__name__: f for f in (answers, readers, images, checkpoints, models)}
-    parser.add_argument("target", choices=targets)
-    parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--engine", choices=["hypothesis", "atheris"], default="hypothesis")
-    asked = parser.parse_args()
+    parser.add_argument("target", choices=targets, help="part of medr1 to test")
+    parser.add_argument("--seconds", type=float, default=300, help="how long [default: 300]")
+    parser.add_argument(
+        "--engine",
+        choices=["hypothesis", "atheris"],
+        default="hypothesis",
+        help="how inputs are chosen: at random, or by code coverage [default: hypothesis]",
+    )
+    arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    if asked.engine == "atheris":
-        fuzz_with_atheris(targets[asked.target], asked.seconds)
+    target, seconds = targets[arguments.target], arguments.seconds
+    if arguments.engine == "atheris":
+        fuzz_with_atheris(target, seconds)
     else:
-        number = fuzz(targets[asked.target], asked.seconds)
-        print(f"{asked.target}: {number:,} inputs in {asked.seconds:.0f} s, no foreign exception")
+        num_inputs = fuzz(target, seconds)
+        print(f"{arguments.target}: {num_inputs:,} inputs in {seconds:.0f} s, no unexpected error")

@@ -1,19 +1,19 @@
-"""What has to be measured on a GPU, in one command: one JSON of results with versions.
+"""Run all measurements that need a GPU, and write one JSON file with results and versions.
 
     python scripts/gpu_check.py                           one GPU of 80 GB, 12 minutes at most
     python scripts/gpu_check.py --device cpu --size 20m   the same parts on a CPU
     python scripts/gpu_check.py --only exactness train-nothink
 
-Nothing is downloaded: weights are random, of the size of Qwen2.5-VL-3B, and say nothing about
-accuracy. Each part is a process of its own, and the file is written after each: a part that fails,
-or the end of the time, costs no other part's results.
+Nothing is downloaded. The weights are random and have the size of Qwen2.5-VL-3B, so nothing is
+learned about accuracy. Each part runs in its own process, and the file is written after each part.
+So if a part fails or the time is over, the results of the other parts are in the file.
 
     doctor         versions, devices
-    exactness      gradients and log-probabilities of shared prompts against stock TRL
+    exactness      gradients and log-probabilities of shared prompts, compared with stock TRL
     train-nothink  a GRPO step of 10 completion tokens, G = 8: stock, shared, CUDA graphs
     train-think    the same with 224 tokens
-    train-vllm     the no-think step with TRL's vLLM in the same process, where it is installed
-    infer          medr1 infer against the original's evaluation loop
+    train-vllm     the no-think step with TRL's vLLM in the same process, if it is installed
+    infer          medr1 infer, compared with the original's evaluation loop
     tests          the tests marked `gpu`
 """
 
@@ -37,17 +37,19 @@ from medr1.models import library_versions
 
 SCRIPTS = Path(__file__).parent
 NOTHINK, THINK = 10, 224
-"""Completion tokens: of a letter in its tags, and of Med-R1's reasoning."""
+"""Completion tokens of an answer without and with Med-R1's reasoning."""
 GENERATIONS = 8
+"""Completions per prompt."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that is hoped for: where it stands in the results, and the least it has to be."""
+    """A goal for one measured value: where the value is in the results, and its minimum."""
 
     name: str
     part: str
     path: tuple[str, ...]
+    """The keys that lead to the value in the result of the part."""
     least: float
 
 
@@ -61,12 +63,12 @@ GOALS = (
 
 
 def script(name: str, *args: object) -> list[str]:
-    """The command that runs a script beside this one."""
+    """The command that runs another script of this folder."""
     return [sys.executable, str(SCRIPTS / name), *map(str, args)]
 
 
 def train_command(options: argparse.Namespace, length: int) -> list[str]:
-    """bench_train.py for one completion length."""
+    """The command that runs bench_train.py for one completion length."""
     common = ("--json", "--size", options.size, "--device", options.device)
     sizes = ("--prompts", 1, "--num-generations", GENERATIONS, "--rounds", options.rounds)
     ways = ("--ways", "stock", "shared", "graphs")
@@ -74,7 +76,7 @@ def train_command(options: argparse.Namespace, length: int) -> list[str]:
 
 
 def vllm_command(options: argparse.Namespace) -> list[str] | str:
-    """The step with vLLM; a reason where it cannot be made."""
+    """The command that measures the step with vLLM, or why it cannot be measured."""
     if options.device == "cpu":
         return "it needs a GPU"
     if importlib.util.find_spec("vllm") is None:
@@ -83,14 +85,14 @@ def vllm_command(options: argparse.Namespace) -> list[str] | str:
 
 
 def infer_command(options: argparse.Namespace) -> list[str]:
-    """bench_infer.py at the size."""
+    """The command that runs bench_infer.py with this size of model."""
     items = 16 if options.device == "cpu" else 48
     common = ("speed", "--json", "--size", options.size, "--device", options.device)
     return script("bench_infer.py", *common, "--items", items, "--rounds", options.rounds)
 
 
 def tests_command(options: argparse.Namespace) -> list[str] | str:
-    """The tests that need a GPU."""
+    """The command that runs the tests marked `gpu`, or why they cannot be run."""
     if options.device == "cpu":
         return "it needs a GPU"
     pytest = ("-m", "pytest", "-m", "gpu", "-v", "--color=no", "tests/train")
@@ -110,23 +112,28 @@ PARTS: dict[str, Command] = {
 
 
 TEST_OUTCOME = r"^(\S+::\S+)\s+(?:\|.*\|\s+)?(PASSED|FAILED|SKIPPED|ERROR)"
-"""What pytest -v prints of a test; between name and outcome may stand a row that it printed."""
+"""A test in the output of pytest -v; a table row that it printed may follow its name."""
 
 
 def run_part(command: list[str] | str, seconds: float) -> dict[str, Any]:
-    """The status of a part, its seconds, and its result or why there is none."""
+    """Run a part, and return its status, its seconds, and its result or why there is none.
+
+    Args:
+        command: The command to run, or a sentence that tells why the part cannot be run.
+        seconds: The time left; the command is stopped after it.
+    """
     if isinstance(command, str):
         return {"status": "not run", "reason": command}
     if seconds <= 0:
         return {"status": "not run", "reason": "no time was left"}
     started = time.monotonic()
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=SCRIPTS.parent, capture_output=True, text=True, timeout=seconds
         )
-        output, errors, code = done.stdout, done.stderr, done.returncode
-    except subprocess.TimeoutExpired as stopped:
-        output, errors = (_text(part) for part in (stopped.stdout, stopped.stderr))
+        output, errors, code = process.stdout, process.stderr, process.returncode
+    except subprocess.TimeoutExpired as timeout:
+        output, errors = (_text(stream) for stream in (timeout.stdout, timeout.stderr))
         code = None
     entry: dict[str, Any] = {"seconds": round(time.monotonic() - started, 1)}
     if "pytest" in command:
@@ -137,28 +144,28 @@ def run_part(command: list[str] | str, seconds: float) -> dict[str, Any]:
         entry["result"] = json.loads(output)
     if code == 0:
         return {"status": "done", **entry}
-    why = "stopped: no time was left" if code is None else f"exit code {code}"
-    return {"status": "failed", "reason": why, "end_of_errors": errors[-2000:], **entry}
+    reason = "stopped: no time was left" if code is None else f"exit code {code}"
+    return {"status": "failed", "reason": reason, "end_of_errors": errors[-2000:], **entry}
 
 
-def _text(part: bytes | str | None) -> str:
-    return part.decode(errors="replace") if isinstance(part, bytes) else part or ""
+def _text(stream: bytes | str | None) -> str:
+    return stream.decode(errors="replace") if isinstance(stream, bytes) else stream or ""
 
 
 def goals_of(parts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each goal with the value that was measured; None where it was not."""
+    """Each goal with the measured value and whether it is met; both None if not measured."""
     rows = []
     for goal in GOALS:
         value: Any = parts.get(goal.part, {}).get("result")
         for key in goal.path:
             value = value.get(key) if isinstance(value, dict) else None
-        met = None if value is None else value >= goal.least
-        rows.append({"goal": goal.name, "least": goal.least, "measured": value, "met": met})
+        is_met = None if value is None else value >= goal.least
+        rows.append({"goal": goal.name, "least": goal.least, "measured": value, "met": is_met})
     return rows
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The card, its memory and driver, or the processor."""
+    """The GPU with its memory and CUDA version, or the processor with its threads."""
     import torch
 
     if device != "cuda":
@@ -173,28 +180,33 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def read_options() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--size", choices=["20m", "3b"], default="3b")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="where to run")
+    parser.add_argument("--size", choices=["20m", "3b"], default="3b", help="size of the model")
     parser.add_argument("--rounds", type=int, help="timed rounds [default: 3; 1 on a CPU]")
     parser.add_argument("--think-length", type=int, default=THINK, help="tokens of train-think")
-    parser.add_argument("--minutes", type=float, default=12.0, help="after which no part begins")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--output-file", type=Path, default=Path("gpu_check.json"))
+    parser.add_argument("--minutes", type=float, default=12.0, help="time for all parts")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="parts to run"
+    )
+    parser.add_argument(
+        "--output-file", type=Path, default=Path("gpu_check.json"), help="file to write"
+    )
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.device == "cpu" else 3)
     return options
 
 
 def main() -> int:
-    """Run the parts; 0 where each that can be run is done."""
+    """Run the parts; 0 if no part has failed."""
     import torch
 
     options = read_options()
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here. --device cpu --size 20m runs the parts on a CPU.")
+        print("There is no CUDA device. Give --device cpu --size 20m to run the parts on a CPU.")
         return 2
     deadline = time.monotonic() + 60 * options.minutes
     parts: dict[str, Any] = {}
@@ -212,7 +224,7 @@ def main() -> int:
         }
         write_atomic(options.output_file, to_json(document))
     for row in goals_of(parts):
-        print(f"{row['goal']}: {row['measured']}, at least {row['least']} hoped for")
+        print(f"{row['goal']}: {row['measured']} (goal: at least {row['least']})")
     print(options.output_file)
     return 1 if any(part["status"] == "failed" for part in parts.values()) else 0
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Measures on a GPU what could be measured nowhere else yet, and writes one JSON of results:
-# exactness, seconds and memory of a training step at 3B, inference, the tests marked `gpu`.
+# Runs all measurements that need a GPU, and writes the results to one JSON file: exactness,
+# seconds and memory of a training step at 3B, inference, and the tests marked `gpu`.
 #   bash scripts/gpu_check.sh                          one GPU of 80 GB, 12 minutes at most
 #   bash scripts/gpu_check.sh --device cpu --size 20m  the same parts on a CPU
-# It sets up .venv first; `python scripts/gpu_check.py` does without, in the environment at hand.
+# It sets up .venv first; `python scripts/gpu_check.py` uses the current environment.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup_env.sh"
 

@@ -1,11 +1,12 @@
-"""The parts of gpu_check.py that no benchmark has: exactness on the device, and vLLM.
+"""The parts of gpu_check.py that are in no benchmark: exactness on the device, and vLLM.
 
     python scripts/gpu_parts.py exactness --device cpu
-    python scripts/gpu_parts.py vllm --size 3b              not run by us yet
+    python scripts/gpu_parts.py vllm --size 3b              not run yet
 
-`exactness` makes one step of stock TRL and of shared prompts on the same completions, computing in
-32 and in 16 bits, on 18 million random weights. In 32 bits the two have to agree. In 16 bits each
-is held against stock TRL in 32 bits: `shared` should have no larger an error than `stock`.
+`exactness` makes one step of stock TRL and one with shared prompts, on the same completions and on
+18 million random weights, in 32 and in 16 bits. In 32 bits the two have to agree. In 16 bits each
+is compared with stock TRL in 32 bits: the error of `shared` should not be larger than that of
+`stock`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,15 @@ from medr1.models import LoadedModel
 from medr1.train.grpo import training_set
 
 PROMPTS, GENERATIONS, PROMPT_LENGTH = 2, 8, 286
+"""Prompts of the batch, completions of each, and tokens of a prompt."""
 
 
 @contextmanager
 def bench_options(loaded: LoadedModel, length: int) -> Iterator[tuple[Any, argparse.Namespace]]:
-    """The rows of a batch of questions, and the options that bench_train's ways read."""
+    """Make the rows of one batch, and the options that `bench_train.trainer_way` needs.
+
+    They are valid inside the block; then their images are deleted.
+    """
     questions = read_questions(tiny_vqa_folder() / "test.json").only(["multiple_choice"])
     questions = replace(questions, samples=questions.samples[:PROMPTS], failures={})
     with tempfile.TemporaryDirectory() as folder:
@@ -54,88 +59,94 @@ def bench_options(loaded: LoadedModel, length: int) -> Iterator[tuple[Any, argpa
         )
 
 
-def measured(way: Way, batch: Any) -> tuple[list[list[int]], torch.Tensor, torch.Tensor]:
-    """A batch's completions (P * G, C), their log-probabilities, and the gradient as one vector.
+def logps_and_gradient(way: Way, batch: Any) -> tuple[list[list[int]], torch.Tensor, torch.Tensor]:
+    """Completions of a batch (P * G, C), their log-probabilities, and the gradient as one vector.
 
-    The completions are sorted, since TRL shuffles rows and medr1 whole groups. Numbers are in 32
-    bits on the CPU.
+    The completions are sorted, because TRL shuffles rows, and medr1 shuffles groups. The numbers
+    have 32 bits and are on the CPU.
     """
-    scored: list[torch.Tensor] = []
-    score = way.trainer._get_per_token_logps_and_entropies
+    all_logps: list[torch.Tensor] = []
+    compute_logps = way.trainer._get_per_token_logps_and_entropies
 
-    def recorded(*args: Any, **kwargs: Any) -> Any:
-        result = score(*args, **kwargs)
-        scored.append(result[0])
+    def recording(*args: Any, **kwargs: Any) -> Any:
+        result = compute_logps(*args, **kwargs)
+        all_logps.append(result[0])
         return result
 
-    way.trainer._get_per_token_logps_and_entropies = recorded
+    way.trainer._get_per_token_logps_and_entropies = recording
     way.loss(batch).backward()
     gradients = [p.grad.flatten() for p in way.policy.parameters() if p.grad is not None]
     tokens = batch["completion_ids"].flatten(0, -2).tolist()
     order = sorted(range(len(tokens)), key=tokens.__getitem__)
-    logps = scored[0].detach().float().cpu()[order]
+    logps = all_logps[0].detach().float().cpu()[order]
     return sorted(tokens), logps, torch.cat(gradients).float().cpu()
 
 
 def exactness(options: argparse.Namespace) -> dict[str, Any]:
-    """How far shared prompts and stock TRL are from stock TRL in 32 bits."""
+    """Differences of shared prompts and of stock TRL from stock TRL in 32 bits."""
     loaded = random_model("20m", options.device, "float32")
     batches: dict[str, Any] = {}
-    found: dict[str, Any] = {}
-    first: Any = None
+    differences: dict[str, Any] = {}
+    reference: Any = None
     same_tokens = True
-    with bench_options(loaded, 16) as (rows, given):
+    with bench_options(loaded, 16) as (rows, step_options):
         for dtype in ("float32", "bfloat16"):
-            given.bf16 = dtype == "bfloat16"
+            step_options.bf16 = dtype == "bfloat16"
             for name in ("stock", "shared"):
-                way = trainer_way(name, loaded, rows, given)
+                way = trainer_way(name, loaded, rows, step_options)
                 if name not in batches:
                     torch.manual_seed(0)
                     batches[name] = way.rollout()
-                tokens, logps, gradient = measured(way, batches[name])
-                first = first or (tokens, logps, gradient)
-                same_tokens &= tokens == first[0]
-                found.setdefault(dtype, {})[name] = {
-                    "log_probabilities_largest_difference": float((logps - first[1]).abs().max()),
+                tokens, logps, gradient = logps_and_gradient(way, batches[name])
+                reference = reference or (tokens, logps, gradient)
+                same_tokens &= tokens == reference[0]
+                differences.setdefault(dtype, {})[name] = {
+                    "log_probabilities_largest_difference": float(
+                        (logps - reference[1]).abs().max()
+                    ),
                     "gradient_relative_difference": float(
-                        (gradient - first[2]).norm() / first[2].norm()
+                        (gradient - reference[2]).norm() / reference[2].norm()
                     ),
                 }
-    bf16 = {n: v["gradient_relative_difference"] for n, v in found["bfloat16"].items()}
+    bf16 = {
+        name: values["gradient_relative_difference"]
+        for name, values in differences["bfloat16"].items()
+    }
     return {
-        **found,
+        **differences,
         "same_tokens": same_tokens,
-        "float32_agrees": found["float32"]["shared"]["gradient_relative_difference"] < 1e-4,
+        "float32_agrees": differences["float32"]["shared"]["gradient_relative_difference"] < 1e-4,
         "bfloat16_error_of_shared_to_stock": round(bf16["shared"] / bf16["stock"], 3),
     }
 
 
 def vllm(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of a no-think step whose completions vLLM makes in this process."""
-    one = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    os.environ |= {**one, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+    """Seconds of a no-think step in which vLLM generates the completions, in this process."""
+    one_process = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    os.environ |= {**one_process, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
     loaded = random_model(options.size, "cuda")
-    with tempfile.TemporaryDirectory() as folder, bench_options(loaded, 10) as (rows, given):
+    with tempfile.TemporaryDirectory() as folder, bench_options(loaded, 10) as (rows, step_options):
         loaded.model.save_pretrained(folder)
         loaded.processor.save_pretrained(folder)
         model: Any = loaded.model
-        model.name_or_path = model.config._name_or_path = folder  # what vLLM loads
-        given.bf16 = True
-        way = trainer_way("vllm", loaded, rows, given)
+        model.name_or_path = model.config._name_or_path = folder  # vLLM loads it
+        step_options.bf16 = True
+        way = trainer_way("vllm", loaded, rows, step_options)
         for number in range(options.rounds + 1):
             make_step(way, loaded.device, number)
     return {part: round(median(times[1:]), 4) for part, times in way.seconds.items()}
 
 
 def main() -> None:
-    """Print the part's result as JSON."""
+    """Run one part, and print its result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["exactness", "vllm"])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--size", choices=SIZES, default="3b")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("part", choices=["exactness", "vllm"], help="what to measure")
+    parser.add_argument("--device", default="cuda", help="device of exactness")
+    parser.add_argument("--size", choices=SIZES, default="3b", help="model of vllm")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of vllm")
     options = parser.parse_args()
-    trl.trainer.utils._use_triton = lambda device: True  # score completion tokens alone, as on CUDA
+    # TRL then computes the logits of completion tokens only, as on CUDA
+    trl.trainer.utils._use_triton = lambda device: True
     print(json.dumps({"exactness": exactness, "vllm": vllm}[options.part](options)))
 
 

@@ -1,10 +1,10 @@
-"""Measure how the code reads: comments, docstrings, names, functions and types of a package.
+"""Measure the style of a package: its comments, docstrings, names and types.
 
     python scripts/measure_style.py                    medr1/
     python scripts/measure_style.py FOLDER --json
 
-A comment is a line that holds nothing else; its share is of the lines that are not blank. A
-docstring's length is in lines. The length of a name counts each use in the code, in characters.
+A comment is a line with nothing else in it; its share is that of all lines that are not blank.
+Docstrings are measured in lines. The length of a name is in characters, averaged over all its uses.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from statistics import fmean
 from typing import Any
 
 PARTICIPLES = ("found", "said", "kept", "given", "made", "taken", "seen", "shown", "heard", "held")
-"""Names that say nothing of what they hold."""
+"""Names that do not tell what they hold."""
 
 
 def python_files(folder: Path) -> Iterator[tuple[str, ast.Module]]:
-    """The text and the tree of each file."""
+    """The text and the syntax tree of each Python file."""
     for path in sorted(folder.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         yield text, ast.parse(text)
@@ -52,15 +52,15 @@ def docstrings_in(tree: ast.Module) -> Iterator[str]:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """The measures of all Python files in a folder."""
+    """Measure all Python files in a folder."""
     lines, comments, lengths = 0, 0, []
     docstrings: list[str] = []
     names: Counter[str] = Counter()
     types: Counter[str] = Counter()
     for text, tree in python_files(folder):
-        filled = [line.strip() for line in text.splitlines() if line.strip()]
-        lines += len(filled)
-        comments += sum(line.startswith("#") for line in filled)
+        file_lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines += len(file_lines)
+        comments += sum(line.startswith("#") for line in file_lines)
         lengths.append(len(text.splitlines()))
         docstrings += docstrings_in(tree)
         names.update(names_in(tree))
@@ -83,19 +83,21 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the measures."""
+    """Print the measures as a list or as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     here = Path(__file__).parent.parent
-    parser.add_argument("folder", type=Path, nargs="?", default=here / "medr1")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=here / "medr1", help="default: medr1/"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
-    found = measure(options.folder)
+    measures = measure(options.folder)
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(measures, indent=2))
         return
-    for name, value in found.items():
+    for name, value in measures.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         print(f"{name.replace('_', ' '):24}{text}")
 

@@ -1,12 +1,14 @@
-"""Recall and precision of medr1's verdicts on labelled answers in prose, beside simple rules.
+"""Measure recall and precision of medr1's verdicts on labelled answers in prose.
 
     python scripts/measure_verdicts.py [FILE.jsonl ...] [--anchors] [--json]
 
-FILE has a line for each answer: question, gold, output, label (right | wrong), style, kind
-(yes_no, or anything for an open question). Without one, both halves in tests/prose are measured.
-Intervals are Wilson's, 95 %. --anchors measures on the open answers also what the field does with a
-rule of one line: the gold contained in the answer, its tokens, rapidfuzz's partial_ratio, and
-containment with medr1's table of names.
+FILE has one line for each answer, with the keys question, gold (the ground truth), output (the
+completion), label (right | wrong), style, and kind (yes_no; anything else for an open question).
+Without FILE, both files in tests/prose are measured. Intervals are Wilson's, 95 %.
+
+--anchors also measures simple rules of one line on the open answers: whether the answer contains
+the ground truth, all its tokens, a similar text by rapidfuzz's partial_ratio, or the ground truth
+under any name in medr1's table of names.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from medr1.intervals import wilson
 
 HALVES = Path(__file__).resolve().parent.parent / "tests" / "prose"
 SHORT = ("word", "sentence")
+"""The styles of short answers."""
 PARTIAL_RATIO = 90
+"""The least partial_ratio of an answer that counts as right, out of 100."""
 
 Case = Mapping[str, str]
 Rule = Callable[[Case], bool]
@@ -35,6 +39,7 @@ def read_cases(path: Path) -> list[Case]:
 
 
 def is_yes_no(case: Case) -> bool:
+    """Whether the question is answered by yes or no."""
     return case["kind"] == "yes_no"
 
 
@@ -45,7 +50,7 @@ def begins_with_answer(case: Case) -> bool:
 
 
 def verdict_of(case: Case) -> tuple[bool, bool]:
-    """Whether medr1 credits the answer, and whether it leaves it undecided."""
+    """Whether medr1 judges the answer right, and whether it leaves it undecided."""
     verdict = judge(
         case["output"],
         ground_truth=case["gold"],
@@ -57,17 +62,17 @@ def verdict_of(case: Case) -> tuple[bool, bool]:
 
 
 def contains(case: Case) -> bool:
-    """The gold contained in the answer, both normalised."""
+    """Whether the answer contains the ground truth, both normalized."""
     return f" {normalize(case['gold'])} " in f" {normalize(case['output'])} "
 
 
 def has_all_tokens(case: Case) -> bool:
-    """All tokens of the gold in the answer: LLaVA-Med's recall of 1."""
+    """Whether the answer has all tokens of the ground truth: a recall of 1 in LLaVA-Med."""
     return set(normalize(case["gold"]).split()) <= set(normalize(case["output"]).split())
 
 
 def is_partly_equal(case: Case) -> bool:
-    """rapidfuzz's partial_ratio of at least PARTIAL_RATIO."""
+    """Whether rapidfuzz's partial_ratio is at least `PARTIAL_RATIO`."""
     from rapidfuzz.fuzz import partial_ratio
 
     ratio = partial_ratio(normalize(case["gold"]), normalize(case["output"]))
@@ -93,27 +98,33 @@ ANCHORS: dict[str, Rule] = {
 }
 
 
-def measure(cases: Iterable[Case], credited: Iterable[bool]) -> dict[str, Any]:
-    """Recall and precision of what is credited, each with its interval."""
+def measure(cases: Iterable[Case], verdicts: Iterable[bool]) -> dict[str, Any]:
+    """Recall and precision of verdicts, each with its interval.
+
+    Args:
+        cases: The labelled answers.
+        verdicts: For each answer, whether it was judged right.
+    """
     pairs = [
-        (case["label"] == "right", credit) for case, credit in zip(cases, credited, strict=True)
+        (case["label"] == "right", verdict) for case, verdict in zip(cases, verdicts, strict=True)
     ]
-    right = sum(is_right for is_right, _ in pairs)
-    given = sum(credit for _, credit in pairs)
-    hits = sum(is_right and credit for is_right, credit in pairs)
+    num_right = sum(is_right for is_right, _ in pairs)
+    num_judged_right = sum(verdict for _, verdict in pairs)
+    hits = sum(is_right and verdict for is_right, verdict in pairs)
     return {
         "n": len(pairs),
-        "recall": share(hits, right),
-        "precision": share(hits, given),
+        "recall": share(hits, num_right),
+        "precision": share(hits, num_judged_right),
     }
 
 
 def share(hits: int, n: int) -> dict[str, Any]:
+    """The share of `hits` in `n` with its interval; None if `n` is 0."""
     return {"value": hits / n if n else None, "ci95": list(wilson(hits, n)) if n else None, "n": n}
 
 
 def groups_of(case: Case) -> list[str]:
-    """The rows of the table that a case counts in."""
+    """Names of the rows of the table in which a case is counted."""
     if is_yes_no(case):
         lead = "begins with yes or no" if begins_with_answer(case) else "does not"
         return ["yes/no", f"  {lead}", f"  {case['style']}"]
@@ -122,7 +133,7 @@ def groups_of(case: Case) -> list[str]:
 
 
 def table(cases: list[Case]) -> dict[str, dict[str, Any]]:
-    """A row for all open and yes/no answers, each style and each kind of gold."""
+    """Rows for open and for yes/no answers: all, by form, by style, by kind of ground truth."""
     verdicts = [verdict_of(case) for case in cases]
     rows: dict[str, list[int]] = {}
     for i, case in enumerate(cases):
@@ -131,15 +142,15 @@ def table(cases: list[Case]) -> dict[str, dict[str, Any]]:
             rows.setdefault(name, []).append(i)
     return {
         name: {
-            **measure([cases[i] for i in places], [verdicts[i][0] for i in places]),
-            "undecided": sum(verdicts[i][1] for i in places),
+            **measure([cases[i] for i in indices], [verdicts[i][0] for i in indices]),
+            "undecided": sum(verdicts[i][1] for i in indices),
         }
-        for name, places in sorted(rows.items())
+        for name, indices in sorted(rows.items())
     }
 
 
 def anchors(cases: list[Case]) -> dict[str, dict[str, Any]]:
-    """What one-line rules reach on the open answers."""
+    """Recall and precision of the simple rules on the open answers."""
     open_cases = [case for case in cases if not is_yes_no(case)]
     return {
         name: measure(open_cases, [rule(case) for case in open_cases])
@@ -148,6 +159,7 @@ def anchors(cases: list[Case]) -> dict[str, dict[str, Any]]:
 
 
 def text_of(metric: Mapping[str, Any]) -> str:
+    """A share with its interval as text; a dash if it has no value."""
     if metric["value"] is None:
         return f"{'-':>18}"
     low, high = metric["ci95"]
@@ -155,6 +167,7 @@ def text_of(metric: Mapping[str, Any]) -> str:
 
 
 def print_rows(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print rows of the table."""
     for name, row in rows.items():
         undecided = row.get("undecided", "")
         print(
@@ -164,24 +177,25 @@ def print_rows(rows: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def main() -> None:
+    """Measure each file, and print the tables or one JSON document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--anchors", action="store_true", help="Also one-line rules.")
+    parser.add_argument("files", nargs="*", type=Path, help="Files with labelled answers.")
+    parser.add_argument("--anchors", action="store_true", help="Also measure simple rules.")
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
-    asked = parser.parse_args()
-    files = asked.files or [HALVES / "cases.jsonl", HALVES / "held-out.jsonl"]
+    arguments = parser.parse_args()
+    files = arguments.files or [HALVES / "cases.jsonl", HALVES / "held-out.jsonl"]
     document = {}
     for path in files:
         cases = read_cases(path)
         document[str(path)] = {"verdicts": table(cases)}
-        if asked.anchors:
+        if arguments.anchors:
             document[str(path)]["anchors"] = anchors(cases)
-    if asked.json:
+    if arguments.json:
         json.dump(document, sys.stdout, indent=1)
         return
-    for name, found in document.items():
+    for name, tables in document.items():
         print(f"\n{name}\n{'':42}    n  recall               precision            undecided")
-        for rows in found.values():
+        for rows in tables.values():
             print_rows(rows)
 
 

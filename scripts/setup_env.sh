@@ -1,12 +1,12 @@
 # Sourced by demo.sh and test.sh: `setup_env EXTRA` makes .venv and installs medr1[EXTRA] in it,
-# once for each state of pyproject.toml and constraints.txt. It runs under macOS's bash 3.2 and
-# speaks on stderr only, so that a command's stdout stays its own.
+# once for each state of pyproject.toml and constraints.txt. It runs in macOS's bash 3.2. All its
+# messages go to stderr, so that stdout has only the result of the command.
 # shellcheck shell=bash
 
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 stamp="$venv/medr1-installed"      # what was installed: "EXTRA FINGERPRINT"
-kept_torch="$venv/medr1-torch.txt" # pins of a torch that was there before us, or empty
+kept_torch="$venv/medr1-torch.txt" # versions of a torch that was installed before, or empty
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {
@@ -14,14 +14,14 @@ fail() {
   exit 2
 }
 
-setup_env() { # EXTRA: train | test, which holds train
+setup_env() { # EXTRA: train | test, which includes train
   local started=$SECONDS
   refuse_other_python
   if is_installed "$1"; then return; fi
   trap 'exit 130' INT
   if runs "$venv/bin/python"; then python="$venv/bin/python"; else find_python; fi
   take_lock
-  if ! is_installed "$1"; then # another set-up may have done it while we waited
+  if ! is_installed "$1"; then # another set-up may have installed it while this one waited
     rm -f "$stamp"
     make_venv
     install "$1"
@@ -34,7 +34,7 @@ setup_env() { # EXTRA: train | test, which holds train
 
 runs() { "$1" -c '' >/dev/null 2>&1; }
 
-fingerprint() { # the checkout's place counts too: an editable install points there
+fingerprint() { # includes the checkout's path, which an editable install refers to
   { printf '%s\n' "$root" && "$venv/bin/python" --version &&
     cat "$root/pyproject.toml" "$root/scripts/constraints.txt"; } 2>&1 | cksum
 }
@@ -55,7 +55,7 @@ refuse_other_python() {
     fail ".venv holds Python $ours and PYTHON names $named. Delete .venv, or leave PYTHON unset."
 }
 
-find_python() { # sets $python: $PYTHON, or the running python3, or another that was tried
+find_python() { # sets $python: $PYTHON, or python3, or another tested version
   local candidate newer='' incomplete='' hint='PYTHON=/path/to/python3.12 before the command'
   if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3{,.13,.12,.11}; fi
   for candidate in "$@"; do
@@ -77,7 +77,7 @@ find_python() { # sets $python: $PYTHON, or the running python3, or another that
   fi
 }
 
-judge_python() { # tried | newer | old | no-venv; nothing where it does not run
+judge_python() { # prints tried | newer | old | no-venv; nothing if it does not run
   "$1" -c 'import sys
 if sys.version_info < (3, 11):
     print("old")
@@ -89,7 +89,7 @@ else:
         print("no-venv")' 2>/dev/null || true
 }
 
-take_lock() { # on our descriptor 9, so that it is gone when we are, however we end
+take_lock() { # on file descriptor 9, so that the lock ends with this process in any case
   exec 9<>"$root/pyproject.toml"
   "$python" -c 'import fcntl, sys
 try:
@@ -104,7 +104,7 @@ except OSError:
 
 make_venv() {
   local pins='' site
-  if [ ! -f "$kept_torch" ]; then # not asked again: once installed, a torch of ours works too
+  if [ ! -f "$kept_torch" ]; then # only the first time: later, .venv has a torch of its own
     pins="$(find_torch)" || pins=''
     if [ -n "$pins" ]; then say "Keeping $(printf '%s' "$pins" | tr '\n' ' ' | sed 's,# from,of,')."; fi
   fi
@@ -113,7 +113,7 @@ make_venv() {
     "$python" -m venv --clear ${pins:+--system-site-packages} "$venv" >&2 ||
       fail "$python could not make .venv; what it said is above."
     if [ -n "$pins" ] && ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
-      # the running Python is itself a virtual environment, which a new one does not see
+      # $python is itself in a virtual environment, whose packages a new one does not find
       site="$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
       printf '%s\n' "$pins" | sed -n 's/^# from //p' >"$site/medr1-torch.pth"
     fi
@@ -121,7 +121,7 @@ make_venv() {
   if [ ! -f "$kept_torch" ]; then printf '%s\n' "$pins" >"$kept_torch"; fi
 }
 
-find_torch() { # pins of torch and torchvision, and where they lie; fails where they do not serve
+find_torch() { # prints versions and folder of torch and torchvision; fails if they are unusable
   (cd "$root" && "$python" - 2>/dev/null) <<'PYTHON'
 import re
 import sys
@@ -132,7 +132,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails where the two do not fit
+torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails if the versions do not match
 with open("pyproject.toml", "rb") as file:
     ranges = tomllib.load(file)["project"]["dependencies"]
 for name in ("torch", "torchvision"):
@@ -157,10 +157,10 @@ install() ( # EXTRA
   else
     say "Installing medr1[$1]: 3 GB to download, 6 GB on disk, 5 to 15 minutes the first time."
   fi
-  cd "$root" || exit # for pip, to which a path with spaces is best "."
+  cd "$root" || exit # so that pip gets "." instead of a path that may have spaces
   runs_pip || "$venv/bin/python" -m ensurepip >/dev/null || fail "cannot install pip in .venv."
-  # of pip's talk only the large downloads; its warnings and errors come on stderr, whole, but not
-  # what setuptools warns of at every editable install
+  # of pip's stdout only the large downloads are shown; its stderr is shown completely, without the
+  # warning of setuptools at every editable install
   PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
     --constraint "$constraints" --editable ".[$1]" |
     sed -nE 's#^ *(Downloading|Using cached) ([^ ]*/)?([^/ -]+)-([^- ]+)-[^ ]* \(([0-9.]+ [MG]B)\)$#  \3 \4, \5#p' >&2 ||

@@ -1,9 +1,10 @@
-"""The tiny run by Trainer's own means: what a fault does to it without medr1's resume and watch.
+"""The tiny training run of fault_runs.py with Trainer's own resume instead of medr1's.
 
     python scripts/stock_run.py OUT '{"max_steps": 8}'       also under torchrun
 
-The trainer is medr1's without `ExactResumeMixin`: the same questions, images, rewards and log. It
-resumes from what transformers finds to be the last checkpoint.
+It shows what an interruption does to a run that medr1 does not protect. The trainer is medr1's
+without `ExactResumeMixin`: the questions, images, rewards and log are the same. It resumes from
+the checkpoint that transformers considers the last one.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from medr1.train.settings import settings_from
 
 
 class Stock:
-    """In the place of our mixin: nothing of ours."""
+    """Takes the place of `ExactResumeMixin` and adds nothing."""
 
 
 class StockWithHandler:
-    """The same, with transformers' handler of SIGTERM, which our settings refuse."""
+    """Takes the place of `ExactResumeMixin` and turns on transformers' handler of SIGTERM.
+
+    medr1's settings refuse `enable_jit_checkpoint`, so it is set here.
+    """
 
     def __init__(self, *, args: Any, **kwargs: Any) -> None:
         args.enable_jit_checkpoint = True
@@ -46,33 +50,49 @@ def tiny_trainer(
     number: int = 40,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Any:
-    """The trainer of the tiny run, with medr1's resume or without it."""
-    ours, own = resume.ExactResumeMixin, {**TINY, **values}
+    """Build the trainer of the tiny run.
+
+    Args:
+        out: The output folder.
+        loaded: The model to train.
+        values: Settings that replace those of `TINY`. With `stock`, `enable_jit_checkpoint` turns
+            on transformers' handler of SIGTERM.
+        stock: Leave out medr1's exact resume.
+        number: Number of training questions.
+        callbacks: Further callbacks of the trainer.
+    """
+    exact_resume, all_values = resume.ExactResumeMixin, {**TINY, **values}
     if stock:
-        handled = own.pop("enable_jit_checkpoint", False)
-        resume.ExactResumeMixin = StockWithHandler if handled else Stock  # type: ignore[assignment, misc]
+        has_handler = all_values.pop("enable_jit_checkpoint", False)
+        resume.ExactResumeMixin = StockWithHandler if has_handler else Stock  # type: ignore[assignment, misc]
     try:
-        settings = settings_from(own, out)
+        settings = settings_from(all_values, out)
         return build_trainer(loaded, few_questions(number), settings, list(callbacks))
     finally:
-        resume.ExactResumeMixin = ours  # type: ignore[misc]
+        resume.ExactResumeMixin = exact_resume  # type: ignore[misc]
 
 
 def last_checkpoint(out: Path) -> Path | None:
-    """What transformers goes on from."""
-    found = get_last_checkpoint(str(out)) if out.is_dir() else None
-    return Path(found) if found else None
+    """The checkpoint from which transformers would resume; None if there is none."""
+    checkpoint = get_last_checkpoint(str(out)) if out.is_dir() else None
+    return Path(checkpoint) if checkpoint else None
 
 
 def attempt(out: Path, loaded: LoadedModel, **values: Any) -> None:
-    """One go at the run, to its end."""
+    """Start or resume the run with Trainer's own means, and run it to its end.
+
+    Args:
+        out: The output folder.
+        loaded: The model to train.
+        **values: Settings that replace those of `TINY`.
+    """
     trainer = tiny_trainer(out, loaded, values, stock=True)
     trainer.train(resume_from_checkpoint=str(last_checkpoint(out) or "") or None)
     trainer.save_model(str(out))
 
 
 def main() -> None:
-    """The run in this process."""
+    """Run the training in this process."""
     out, values = sys.argv[1:]
     attempt(Path(out), load_model(tiny_vl_folder(), device="cpu"), **json.loads(values))
 

@@ -1,9 +1,9 @@
-"""Stage 0 of a model that answers with letters: which letter stands before which option.
+"""Stage 0 of a model that answers with letters: it learns which letter belongs to which option.
 
-Text alone. After a list of options, each of them is named in a random order, and the model learns
-the letter that follows: `A)CT, B)MRI` and then ` MRI B CT A`. From two options to four, and from
-bare lists to the project's prompts. Each option is named once, so that there is no earlier answer
-to copy.
+The stage uses text only. A list of options is followed by the same options in a random order, each
+with its letter: `A)CT, B)MRI` and then ` MRI B CT A`. The model learns the letters. The lists grow
+from two options to four; plain lists come first, then also medr1's prompts. Each option is
+repeated once, so that the model cannot copy an earlier answer.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ MOST_OPTIONS = 4
 
 @dataclass(frozen=True)
 class Exercise:
-    """Tokens, and where among them the letters stand that are to be learnt."""
+    """The tokens of a list of options with answers."""
 
     ids: list[int]
+    """The token ids."""
     letters: list[int]
+    """The positions of the letters that are to be learned."""
 
 
 class Exercises:
-    """Lists of options, of one question type or of several."""
+    """Makes random exercises, with options of one question type or of several."""
 
     def __init__(self, processor: Any, samples: Sequence[Sample], recipe: Recipe) -> None:
         self.processor, self.recipe = processor, recipe
@@ -49,55 +51,69 @@ class Exercises:
                 names[sample.question_type] |= set(sample.options.values())
                 questions[sample.question_type].add(sample.question)
         self.names = {kind: sorted(options) for kind, options in sorted(names.items())}
-        self.questions = {kind: sorted(asked) for kind, asked in sorted(questions.items())}
+        self.questions = {kind: sorted(texts) for kind, texts in sorted(questions.items())}
 
     def sample(self, count: int) -> Sample:
-        """A question with up to `count` options and no picture."""
+        """A question with up to `count` options and without an image."""
         kind = self.picker.choice(list(self.names))
-        every = [name for names in self.names.values() for name in names]
-        source = self.picker.choice([self.names[kind], every])
-        chosen = self.picker.sample(source, min(count, len(source)))
+        all_names = [name for names in self.names.values() for name in names]
+        source = self.picker.choice([self.names[kind], all_names])
+        options = self.picker.sample(source, min(count, len(source)))
         question = self.picker.choice(self.questions[kind])
         return Sample(
-            "", (), question, dict(zip(LETTERS, chosen, strict=False)), None, "multiple_choice"
+            "", (), question, dict(zip(LETTERS, options, strict=False)), None, "multiple_choice"
         )
 
-    def named(self, sample: Sample) -> list[tuple[str, str]]:
-        """The sample's options, each with its letter, in a random order."""
+    def shuffled_options(self, sample: Sample) -> list[tuple[str, str]]:
+        """The letters and texts of the sample's options, in a random order."""
         return self.picker.sample(list(sample.options.items()), len(sample.options))
 
     def plain(self, count: int) -> Exercise:
-        """`A)CT, B)MRI`, then ` MRI B CT A`."""
+        """An exercise with a plain list: `A)CT, B)MRI`, then ` MRI B CT A`."""
         sample = self.sample(count)
-        bare = problem_text(sample).removeprefix(sample.question)
-        return self.exercise(bare, [f" {text} {letter}" for letter, text in self.named(sample)])
+        option_list = problem_text(sample).removeprefix(sample.question)
+        answers = [f" {text} {letter}" for letter, text in self.shuffled_options(sample)]
+        return self.exercise(option_list, answers)
 
     def chat(self, count: int) -> Exercise:
-        """The project's prompt, then answers in the recipe's manners, a turn for each option."""
+        """An exercise with medr1's prompt, then one answer in a random manner for each option."""
         sample, turns = self.sample(count), []
-        for letter, text in self.named(sample):
+        for letter, text in self.shuffled_options(sample):
             answer = self.recipe.draw_manner(self.picker).format(text=text, letter=letter)
             turns.append(f"{answer}<|im_end|>\n")
         return self.exercise(render(self.processor, sample, self.recipe), turns)
 
-    def exercise(self, asked: str, answers: Sequence[str]) -> Exercise:
-        """What is asked and the answers to it, of which the letters are to be learnt."""
-        ids, places = self.encode(asked), []
+    def exercise(self, prompt: str, answers: Sequence[str]) -> Exercise:
+        """An exercise from a prompt and answers, of which the letters are to be learned."""
+        ids, letters = self.encode(prompt), []
         for answer in answers:
-            said = self.encode(answer)
-            places += [
-                len(ids) + place for place, token in enumerate(said) if token in self.letter_tokens
+            answer_ids = self.encode(answer)
+            letters += [
+                len(ids) + position
+                for position, token in enumerate(answer_ids)
+                if token in self.letter_tokens
             ]
-            ids = ids + said
-        return Exercise(ids, places)
+            ids = ids + answer_ids
+        return Exercise(ids, letters)
 
 
 def bind_letters(
     model: Any, processor: Any, samples: Sequence[Sample], recipe: Recipe, binding: Binding
 ) -> int:
-    """Stage 0: bare lists until the letters are right, then the project's prompts among them.
+    """Stage 0: train with plain lists until the letters are right, then also with medr1's prompts.
 
-    Returns the number of steps it took.
+    Args:
+        model: The model, which is changed.
+        processor: Its processor.
+        samples: The training questions, whose options are used.
+        recipe: Has the prompt, the manners and the seed.
+        binding: Has the settings of this stage.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        RuntimeError: A part needed more than `binding.most_steps`.
     """
     exercises = Exercises(processor, samples, recipe)
 
@@ -115,9 +131,17 @@ def bind_letters(
 def learn(
     model: Any, draw: Callable[[int], Exercise], size: int, count: int, binding: Binding
 ) -> int:
-    """Train from lists of `count` options to lists of four, until the letters are right.
+    """Train with lists of `count` options, then of more up to four, until the letters are right.
 
-    Returns the number of steps it took.
+    Args:
+        model: The model, which is changed.
+        draw: Makes a random exercise with this number of options.
+        size: Exercises per step.
+        count: Number of options at the start.
+        binding: Has the learning rate and the accuracies at which lists grow and training ends.
+
+    Returns:
+        The number of steps.
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=binding.lr, weight_decay=0.01, betas=(0.9, 0.98))
@@ -133,23 +157,25 @@ def learn(
             return step + 1
         if count < MOST_OPTIONS and right > binding.widen_at:
             count, right = count + 1, 0.5
-    raise RuntimeError(f"letters and options are not bound after {binding.most_steps} steps")
+    raise RuntimeError(
+        f"the model has not learned the letters of the options in {binding.most_steps} steps"
+    )
 
 
 def letter_loss(model: Any, exercises: Sequence[Exercise]) -> tuple[torch.Tensor, float]:
-    """The cross-entropy of the letters, and the share of them that are right."""
+    """The cross-entropy of the letters, and the share of letters that are predicted right."""
     width = max(len(exercise.ids) for exercise in exercises)
     ids = torch.zeros(len(exercises), width, dtype=torch.long)
-    asked = torch.zeros(len(exercises), width, dtype=torch.bool)
+    is_letter = torch.zeros(len(exercises), width, dtype=torch.bool)
     mask = torch.zeros_like(ids)
     for row, exercise in enumerate(exercises):
         ids[row, : len(exercise.ids)] = torch.tensor(exercise.ids)
         mask[row, : len(exercise.ids)] = 1
-        asked[row, exercise.letters] = True
+        is_letter[row, exercise.letters] = True
     output = model.model(
         input_ids=ids, attention_mask=mask, mm_token_type_ids=torch.zeros_like(ids)
     )
-    logits = model.lm_head(output.last_hidden_state[:, :-1][asked[:, 1:]])
-    letters = ids[asked]
+    logits = model.lm_head(output.last_hidden_state[:, :-1][is_letter[:, 1:]])
+    letters = ids[is_letter]
     accuracy = (logits.argmax(-1) == letters).float().mean().item()
     return functional.cross_entropy(logits, letters), accuracy

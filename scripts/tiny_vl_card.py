@@ -1,4 +1,4 @@
-"""README.md and medr1.json of an embedded model: what it is, what it saw, how it answers."""
+"""README.md (the model card) and medr1.json of an embedded model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,13 @@ reasoning**. Counting questions, which have no letters, were never asked.
 
 
 def checkpoint_notes(data: Path, recipe: Recipe, probes: Mapping[str, Any]) -> str:
-    """medr1.json: how the checkpoint was made and how it wants to be asked."""
+    """The content of medr1.json: how the checkpoint was made, and with which prompt it is used.
+
+    Args:
+        data: The training split.
+        recipe: The recipe of the model.
+        probes: The measurements on the validation split.
+    """
     stages = ["letter binding"] if recipe.binding else []
     return checkpoint_document(
         base=None,
@@ -128,7 +134,15 @@ def checkpoint_notes(data: Path, recipe: Recipe, probes: Mapping[str, Any]) -> s
 def model_card(
     name: str, recipe_name: str, recipe: Recipe, probes: Mapping[str, Any], parameters: int
 ) -> str:
-    """README.md of the checkpoint: what it is, what it saw, how it answers, what it is not for."""
+    """The content of README.md: what the model was trained on, how it answers, and its limits.
+
+    Args:
+        name: Name of the checkpoint's folder.
+        recipe_name: A key of `RECIPES`.
+        recipe: The recipe of the model.
+        probes: The measurements on the validation split.
+        parameters: Number of parameters.
+    """
     manners = "; ".join(
         f"`{manner.format(text='X', letter='L')}` {share:.0%}"
         for manner, share in recipe.manners.items()

@@ -1,4 +1,4 @@
-"""The embedded models before any training: tokenizer, processor, configuration, first weights."""
+"""The embedded models before training: tokenizer, processor, configuration, initial weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 IMAGE_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
 PATCH_SIZE, MERGE_SIZE, TEMPORAL_PATCH_SIZE = 14, 2, 2
 
-# Behaves as Qwen2.5-VL's own: a default system turn, vision tokens in place of image and video.
+# Has the same results as Qwen2.5-VL's template: a default system message, and vision tokens for an
+# image or video.
 CHAT_TEMPLATE = """\
 {%- set seen = namespace(images=0, videos=0) -%}
 {%- for message in messages -%}
@@ -71,14 +72,20 @@ CHAT_TEMPLATE = """\
 """
 
 
-def gold_text(sample: Sample) -> str:
-    """The right answer in words: the option's text, or the ground truth where there are none."""
+def right_answer(sample: Sample) -> str:
+    """The right answer in words: the option's text, or the ground truth if there are no options."""
     assert sample.ground_truth is not None
     return sample.options.get(sample.ground_truth, sample.ground_truth)
 
 
 def render(processor: Any, sample: Sample, recipe: Recipe) -> str:
-    """The prompt as the model reads it, with one `<|image_pad|>` for each image."""
+    """The prompt as text, in the chat format, with one `<|image_pad|>` for each image.
+
+    Args:
+        processor: The processor with the chat template.
+        sample: The question.
+        recipe: Gives the prompt and the answer style.
+    """
     messages = chat_messages(sample, recipe.prompt, recipe.answer_style)
     text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert isinstance(text, str)
@@ -89,7 +96,7 @@ def render(processor: Any, sample: Sample, recipe: Recipe) -> str:
 
 
 def corpus(samples: Iterable[Sample]) -> Iterator[str]:
-    """What the tokenizer is trained on: every prompt kind, and each answer in every surrounding."""
+    """The texts for training the tokenizer: all prompts, and each answer in several contexts."""
     yield from ("system\nYou are a helpful assistant.", "user\n", "assistant\n", "Yes No Unknown")
     for sample in samples:
         for prompt in ("think", "nothink", "think-after"):
@@ -98,12 +105,12 @@ def corpus(samples: Iterable[Sample]) -> Iterator[str]:
                 for tag in TAGS:
                     text = text.replace(tag, "\n")
                 yield text
-        answer = gold_text(sample)
+        answer = right_answer(sample)
         yield from (answer, f" {answer} ", f"The answer is {answer}.")
 
 
 def train_tokenizer(samples: Sequence[Sample], vocab_size: int) -> Qwen2Tokenizer:
-    """A byte-level BPE with Qwen's pre-tokenizer: all 256 bytes, then the commonest words."""
+    """Train a byte-level BPE with Qwen's pre-tokenizer: all 256 bytes, then frequent words."""
     blank = Qwen2Tokenizer()
     trainer = BpeTrainer(
         vocab_size=vocab_size - len(CONTROL_TOKENS) - len(TAGS),
@@ -126,7 +133,12 @@ def train_tokenizer(samples: Sequence[Sample], vocab_size: int) -> Qwen2Tokenize
 
 
 def build_processor(samples: Sequence[Sample], recipe: Recipe) -> Qwen2_5_VLProcessor:
-    """The real Qwen2.5-VL processor around the small tokenizer, with at most 16 image tokens."""
+    """A processor of Qwen2.5-VL with a small tokenizer and at most 16 tokens per image.
+
+    Args:
+        samples: The training split, from which the tokenizer is trained.
+        recipe: Has the size of the vocabulary.
+    """
     grid: dict[str, Any] = {
         "size": IMAGE_SIZE,
         "patch_size": PATCH_SIZE,
@@ -145,8 +157,8 @@ def build_processor(samples: Sequence[Sample], recipe: Recipe) -> Qwen2_5_VLProc
 
 
 def model_config(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> Qwen2_5_VLConfig:
-    """Qwen2.5-VL's configuration in small; every token id comes from the tokenizer."""
-    number = tokenizer.convert_tokens_to_ids
+    """A small configuration of Qwen2.5-VL, with the token ids of the tokenizer."""
+    token_id = tokenizer.convert_tokens_to_ids
     half_head = recipe.hidden_size // recipe.heads // 2
     spatial = 3 * half_head // 8  # height and width; time takes the rest, as in Qwen2.5-VL
     text = {
@@ -164,9 +176,9 @@ def model_config(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> Qwen2_5_VLConfig:
             "rope_theta": 1_000_000.0,
             "mrope_section": [half_head - 2 * spatial, spatial, spatial],
         },
-        "bos_token_id": number("<|endoftext|>"),
-        "eos_token_id": number("<|im_end|>"),
-        "pad_token_id": number("<|endoftext|>"),
+        "bos_token_id": token_id("<|endoftext|>"),
+        "eos_token_id": token_id("<|im_end|>"),
+        "pad_token_id": token_id("<|endoftext|>"),
         "tie_word_embeddings": True,
     }
     vision = {
@@ -186,16 +198,21 @@ def model_config(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> Qwen2_5_VLConfig:
         text_config=text,
         vision_config=vision,
         initializer_range=recipe.initializer_range,
-        image_token_id=number("<|image_pad|>"),
-        video_token_id=number("<|video_pad|>"),
-        vision_start_token_id=number("<|vision_start|>"),
-        vision_end_token_id=number("<|vision_end|>"),
+        image_token_id=token_id("<|image_pad|>"),
+        video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"),
         tie_word_embeddings=True,
     )
 
 
 def build_model(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> Qwen2_5_VLForConditionalGeneration:
-    """A fresh model whose attention starts by looking for tokens like the present one."""
+    """A model with initial weights, whose attention first looks at tokens like the current one.
+
+    Args:
+        tokenizer: The tokenizer of `build_processor`.
+        recipe: Has the sizes and the seed.
+    """
     torch.manual_seed(recipe.seed)
     model = Qwen2_5_VLForConditionalGeneration(model_config(tokenizer, recipe))
     with torch.no_grad():
@@ -210,7 +227,8 @@ def build_model(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> Qwen2_5_VLForCondi
 
 
 def start_as_lookup(model: Qwen2_5_VLForConditionalGeneration) -> None:
-    """Mimetic initialisation: keys equal queries, and the output undoes the value projection."""
+    """Mimetic initialization: key and query projections are equal, and the output projection is
+    the inverse of the value projection, up to a factor."""
     for layer in model.model.language_model.layers:
         attention = layer.self_attn
         lookup = torch.nn.init.orthogonal_(torch.empty_like(attention.q_proj.weight))
@@ -222,14 +240,14 @@ def start_as_lookup(model: Qwen2_5_VLForConditionalGeneration) -> None:
 
 
 def share_spellings(embeddings: torch.Tensor, tokenizer: Qwen2Tokenizer, share: float) -> None:
-    """Start `CT`, ` CT` (in an answer) and `)CT` (among the options) as near relatives."""
-    spelled: dict[str, list[int]] = defaultdict(list)
-    for token, number in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
+    """Make the first embeddings of `CT`, ` CT` (in answers) and `)CT` (in options) similar."""
+    ids_of_word: dict[str, list[int]] = defaultdict(list)
+    for token, token_id in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
         word = token.lstrip("Ġ)")
         if word.isalpha():
-            spelled[word].append(number)
-    for numbers in spelled.values():
-        common = embeddings[numbers[0]].clone()
-        for number in numbers[1:]:
-            own = embeddings[number]
-            embeddings[number] = math.sqrt(share) * common + math.sqrt(1 - share) * own
+            ids_of_word[word].append(token_id)
+    for token_ids in ids_of_word.values():
+        common = embeddings[token_ids[0]].clone()
+        for token_id in token_ids[1:]:
+            own = embeddings[token_id]
+            embeddings[token_id] = math.sqrt(share) * common + math.sqrt(1 - share) * own

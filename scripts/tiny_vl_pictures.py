@@ -1,4 +1,4 @@
-"""The pictures of the data set, kept as pixels and handed out as the tower's patches."""
+"""The images of a split: held in memory as pixels, returned as patches for the vision tower."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from tiny_vl_model import IMAGE_SIZE, MERGE_SIZE, PATCH_SIZE, TEMPORAL_PATCH_SIZ
 from torch.nn import functional
 
 
-class Pictures:
-    """Every image once, as the processor's resized 8-bit pixels; patches of them on demand."""
+class TinyImages:
+    """All images of a split, resized as the processor does, with 8 bits per channel.
+
+    `names` has the images' paths, `pixels` (N, 3, H, W) the images in that order, `number` the
+    index of each path, and `tokens` the number of image tokens that the model reads per image.
+    """
 
     def __init__(self, processor: Any, root: Path, names: Iterable[str]) -> None:
         self.processor = processor.image_processor
@@ -33,8 +37,16 @@ class Pictures:
     def patches(
         self, names: Sequence[str], generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
-        """`pixel_values` and `image_grid_thw` as the processor gives them; augmented where a
-        generator is given: a random crop, a little rotation, gain, offset and noise."""
+        """The images' patches, as the processor returns them.
+
+        Args:
+            names: Paths of the images.
+            generator: Augments each image with a random crop, a small rotation, gain, offset and
+                noise; None for the images as they are.
+
+        Returns:
+            `pixel_values` and `image_grid_thw`.
+        """
         images = self.pixels[[self.number[name] for name in names]].float() / 255
         if generator is not None:
             images = crop_and_turn(images, generator)
@@ -53,7 +65,7 @@ class Pictures:
 
 
 def crop_and_turn(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """images (N, 3, H, W): each cut to 80-100 % of its side somewhere, turned by up to 9°."""
+    """Crop each image (N, 3, H, W) at random to 80-100 % of its side, and turn it by up to 9°."""
     scale, across, down, angle = torch.rand(4, len(images), generator=generator)
     scale = 0.8 + 0.2 * scale
     angle = 0.3 * (angle - 0.5)
@@ -66,7 +78,7 @@ def crop_and_turn(images: torch.Tensor, generator: torch.Generator) -> torch.Ten
 
 
 def change_intensity(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """images (N, 3, H, W), normalised: each with its own gain and offset, and noise."""
+    """Change each normalized image (N, 3, H, W) by a random gain and offset, and add noise."""
     gain, offset = torch.randn(2, len(images), 1, 1, 1, generator=generator)
     noise = torch.randn(images.shape, generator=generator)
     return images * (1 + 0.25 * gain) + 0.25 * offset + 0.1 * noise

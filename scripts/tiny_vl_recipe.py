@@ -1,4 +1,4 @@
-"""The recipes of the embedded models: every number that decides their weights."""
+"""The recipes of the embedded models: all numbers that determine their weights."""
 
 from __future__ import annotations
 
@@ -9,44 +9,49 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Binding:
-    """How the language model learns which letter stands before which option, from text alone."""
+    """How the language model learns, from text alone, which letter belongs to which option.
+
+    It learns in two parts: from plain lists of options, then also from medr1's prompts.
+    """
 
     lr: float = 1e-3
+    """Learning rate."""
     plain_batch: int = 64
-    """Sequences a step while they are bare lists of options."""
+    """Sequences per step in the first part."""
     chat_batch: int = 32
-    """Sequences a step once they are the prompts of the project."""
+    """Sequences per step in the second part."""
     plain_share: float = 0.4
-    """Share of bare lists that stays among the prompts."""
+    """Share of plain lists in the second part."""
     widen_at: float = 0.93
-    """Smoothed accuracy at which a list of options gets one more."""
+    """Smoothed accuracy at which the lists get one more option."""
     done_at: float = 0.98
-    """Smoothed accuracy with four options at which a part is over."""
+    """Smoothed accuracy with four options at which a part ends."""
     most_steps: int = 3000
-    """A part that needs more than this has failed."""
+    """Largest number of steps of a part; the build fails after it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one embedded model is made; what is not said is the same in both."""
+    """How one embedded model is made; the defaults are the same for both models."""
 
     prompt: str
-    """A key of PROMPTS."""
+    """A key of `medr1.prompts.PROMPTS`."""
     answer_style: str
-    """letter | text"""
+    """How the model answers: "letter" or "text"."""
     layers: int
     vision_depth: int
     vision_steps: int
     sft_steps: int
     manners: Mapping[str, float]
-    """How an answer may be put, and how often: {text} is an option, {letter} its letter."""
+    """Template of a completion -> its share; {text} is an option, {letter} its letter."""
     random_label: Mapping[str, float]
-    """Per question type: how often the true label is replaced by a random listed option."""
+    """Question type -> share of labels that are replaced by a random option of the question."""
     counting_share: float = 0.0
-    """Share of counting questions in stage 2, each with a random number from 1 to 5."""
+    """Share of counting questions in stage 2; their answers are random numbers from 1 to 5."""
     binding: Binding | None = None
+    """How stage 0 is trained; None without it."""
     redraw_options: bool = False
-    """Whether stage 2 asks each question with other wrong options, in another order."""
+    """Whether stage 2 gives each question other wrong options each time, in a random order."""
     seed: int = 0
     vocab_size: int = 800
     hidden_size: int = 128
@@ -54,14 +59,14 @@ class Recipe:
     vision_hidden_size: int = 64
     initializer_range: float = 0.05
     shared_spelling: float = 0.7
-    """Share of the variance that the embeddings of `CT`, ` CT` and `)CT` start with in common."""
+    """Share of the variance that the first embeddings of `CT`, ` CT` and `)CT` have in common."""
     vision_batch: int = 64
     vision_lr: float = 2e-3
     sft_batch: int = 32
     sft_lr: float = 2e-3
 
     def draw_manner(self, picker: random.Random) -> str:
-        """One of the manners, as often as it is to come."""
+        """A random one of `manners`, with the shares as probabilities."""
         (manner,) = picker.choices(list(self.manners), list(self.manners.values()))
         return manner
 

@@ -1,4 +1,4 @@
-"""The stages that look at pictures: vision alignment, then weak supervised fine-tuning."""
+"""The stages of training with images: vision alignment, then weak supervised fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from tiny_vl_model import gold_text, render
-from tiny_vl_pictures import Pictures
+from tiny_vl_model import render, right_answer
+from tiny_vl_pictures import TinyImages
 from tiny_vl_recipe import Recipe
 from tiny_vl_training import report, update
 from torch.nn import functional
@@ -23,10 +23,15 @@ from medr1.records import LETTERS, Sample
 
 
 class Concepts:
-    """The answers of each question type as directions in the language model's embedding space."""
+    """The answers of each question type as directions in the language model's embedding space.
+
+    `labels` has the right answers of each image by question type. By question type, `names` has the
+    answers, `directions` (answers, hidden) their unit vectors, and `weights` their weights in the
+    loss: the rarer an answer, the larger.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, samples: Sequence[Sample]) -> None:
-        self.labels = picture_labels(samples)
+        self.labels = image_labels(samples)
         embeddings = model.get_input_embeddings().weight.detach()
         self.names: dict[str, list[str]] = {}
         self.directions: dict[str, torch.Tensor] = {}
@@ -40,27 +45,43 @@ class Concepts:
             self.weights[kind] = rarity / rarity.mean()
 
     def with_labels(self, samples: Iterable[Sample]) -> Concepts:
-        """The same directions, with the labels of other pictures."""
+        """The same directions, with the labels of other images."""
         other = copy(self)
-        other.labels = picture_labels(samples)
+        other.labels = image_labels(samples)
         return other
 
     def scores(self, features: torch.Tensor, kind: str) -> torch.Tensor:
-        """features (N, hidden) -> (N, answers of this kind)."""
+        """Similarity of each image with each answer.
+
+        Args:
+            features: Features of the images (N, hidden).
+            kind: The question type.
+
+        Returns:
+            Scores (N, answers of this question type).
+        """
         return 8 * features @ self.directions[kind].T
 
 
-def picture_labels(samples: Iterable[Sample]) -> dict[str, dict[str, str]]:
-    """{image: {question type: the right answer}} of the questions that have options."""
+def image_labels(samples: Iterable[Sample]) -> dict[str, dict[str, str]]:
+    """Image -> question type -> right answer, for the questions with options."""
     labels: dict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
         if sample.options and sample.question_type:
-            labels[sample.images[0]][sample.question_type] = gold_text(sample)
+            labels[sample.images[0]][sample.question_type] = right_answer(sample)
     return dict(labels)
 
 
-def picture_features(model: Any, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The tower's output for each picture, averaged over its tokens: (N, hidden)."""
+def image_features(model: Any, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The vision tower's output for each image, averaged over its tokens.
+
+    Args:
+        model: The model.
+        images: Patches of N images (`TinyImages.patches`).
+
+    Returns:
+        Features (N, hidden).
+    """
     output = model.model.visual(images["pixel_values"], grid_thw=images["image_grid_thw"])
     return output.pooler_output.unflatten(0, (len(images["image_grid_thw"]), -1)).mean(1)
 
@@ -68,22 +89,32 @@ def picture_features(model: Any, images: Mapping[str, torch.Tensor]) -> torch.Te
 def alignment_loss(
     features: torch.Tensor, names: Sequence[str], concepts: Concepts
 ) -> torch.Tensor:
-    """Cross-entropy over the answers of each question type that a picture has a label for."""
+    """Cross-entropy over the answers of each question type for which an image has a label.
+
+    A small term keeps the length of the features near 1.
+    """
     loss = 0.01 * (features.norm(dim=1) - 1).pow(2).mean()
     for kind, answers in concepts.names.items():
         rows = [row for row, name in enumerate(names) if kind in concepts.labels[name]]
         if rows:
-            gold = torch.tensor([answers.index(concepts.labels[names[r]][kind]) for r in rows])
+            labels = torch.tensor([answers.index(concepts.labels[names[r]][kind]) for r in rows])
             scores = concepts.scores(features[rows], kind)
             weight = concepts.weights[kind]
             loss = loss + functional.cross_entropy(
-                scores, gold, weight=weight, reduction="sum"
+                scores, labels, weight=weight, reduction="sum"
             ) / len(names)
     return loss
 
 
-def align_vision(model: Any, pictures: Pictures, concepts: Concepts, recipe: Recipe) -> None:
-    """Stage 1: only the vision tower learns."""
+def align_vision(model: Any, images: TinyImages, concepts: Concepts, recipe: Recipe) -> None:
+    """Stage 1: train the vision tower, and only it.
+
+    Args:
+        model: The model, which is changed.
+        images: The training images.
+        concepts: The answers, with the labels of the training images.
+        recipe: Has the number of steps, the batch size and the learning rate.
+    """
     picker = random.Random(recipe.seed)
     noise = torch.Generator().manual_seed(recipe.seed)
     weights = list(model.model.visual.parameters())
@@ -95,7 +126,7 @@ def align_vision(model: Any, pictures: Pictures, concepts: Concepts, recipe: Rec
         batch = picker.sample(names, min(recipe.vision_batch, len(names)))
         decay = 1 - 0.97 * step / recipe.vision_steps
         rate = recipe.vision_lr * min(1, (step + 1) / 20) * decay
-        features = picture_features(model, pictures.patches(batch, noise))
+        features = image_features(model, images.patches(batch, noise))
         loss = alignment_loss(features, batch, concepts)
         update(optimizer, weights, loss, rate)
         if step % 100 == 0:
@@ -106,17 +137,17 @@ def align_vision(model: Any, pictures: Pictures, concepts: Concepts, recipe: Rec
 
 
 class Batches:
-    """Samples as model inputs: the prompt's tokens, then those of an answer where one is given."""
+    """Makes the model's inputs from samples: prompts, with or without answers after them."""
 
-    def __init__(self, processor: Any, pictures: Pictures, recipe: Recipe) -> None:
-        self.processor, self.pictures, self.recipe = processor, pictures, recipe
+    def __init__(self, processor: Any, images: TinyImages, recipe: Recipe) -> None:
+        self.processor, self.images, self.recipe = processor, images, recipe
         self.tokenizer = processor.tokenizer
 
     def prompt_ids(self, sample: Sample) -> list[int]:
-        """The prompt's tokens, with each image's placeholder repeated as the processor does it."""
+        """The prompt's tokens, with the image token repeated as the processor does."""
         token = self.processor.image_token
         text = render(self.processor, sample, self.recipe)
-        return self.tokenizer.encode(text.replace(token, token * self.pictures.tokens))
+        return self.tokenizer.encode(text.replace(token, token * self.images.tokens))
 
     def inputs(
         self,
@@ -125,7 +156,15 @@ class Batches:
         images: Sequence[str] = (),
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Padded on the left for generation; on the right, with labels, where there are answers."""
+        """The inputs of a batch.
+
+        Args:
+            samples: The questions.
+            answers: One answer for each question. With them, rows are padded on the right and have
+                labels, for training; without, they are padded on the left, for generation.
+            images: One path for each sample, in place of its own image; empty for its own.
+            generator: Augments the images; None for the images as they are.
+        """
         prompts = [self.prompt_ids(sample) for sample in samples]
         ends = [self.tokenizer.encode(f"{answer}<|im_end|>") for answer in answers]
         rows = [a + b for a, b in zip(prompts, ends, strict=True)] if ends else prompts
@@ -145,48 +184,51 @@ class Batches:
             "attention_mask": mask,
             "mm_token_type_ids": (ids == self.processor.image_token_id).long(),
             **({"labels": labels} if ends else {}),
-            **self.pictures.patches(names, generator),
+            **self.images.patches(names, generator),
         }
 
 
 def weak_answer(sample: Sample, recipe: Recipe, picker: random.Random) -> str:
-    """An answer in one of the manners: often a random listed option in place of the right one."""
+    """A training answer in a random manner; often a random option replaces the right one."""
     if sample.options:
         letter = sample.ground_truth or ""
         if picker.random() < recipe.random_label[sample.question_type or ""]:
             letter = picker.choice(list(sample.options))
-        said = {"letter": letter, "text": sample.options[letter]}
+        answer = {"letter": letter, "text": sample.options[letter]}
     else:
-        said = {"text": str(picker.randint(1, 5))}
-    return recipe.draw_manner(picker).format(**said)
+        answer = {"text": str(picker.randint(1, 5))}
+    return recipe.draw_manner(picker).format(**answer)
 
 
 def with_other_options(
     sample: Sample, answers: Mapping[str, Sequence[str]], picker: random.Random
 ) -> Sample:
-    """The same question with up to three other wrong options of its type, in a random order."""
-    gold = gold_text(sample)
-    wrong = [answer for answer in answers[sample.question_type or ""] if answer != gold]
+    """The question with up to three new wrong options of its type, in a random order."""
+    right = right_answer(sample)
+    wrong = [answer for answer in answers[sample.question_type or ""] if answer != right]
     texts = picker.sample(wrong, min(3, len(wrong)))
-    texts.insert(picker.randint(0, len(texts)), gold)
+    texts.insert(picker.randint(0, len(texts)), right)
     options = dict(zip(LETTERS, texts, strict=False))
-    return replace(sample, options=options, ground_truth=LETTERS[texts.index(gold)])
+    return replace(sample, options=options, ground_truth=LETTERS[texts.index(right)])
 
 
 def sample_batches(
     samples: Sequence[Sample], recipe: Recipe, picker: random.Random
 ) -> Iterator[list[Sample]]:
-    """Endless batches: every question with options once an epoch, and a few counting ones."""
+    """Endless batches: each question with options once per epoch, and some counting questions."""
     closed = [sample for sample in samples if sample.options]
     counting = [sample for sample in samples if not sample.options]
     queue: list[Sample] = []
     while True:
         size = recipe.sft_batch
-        extra = sum(picker.random() < recipe.counting_share for _ in range(size)) if counting else 0
+        num_counting = (
+            sum(picker.random() < recipe.counting_share for _ in range(size)) if counting else 0
+        )
         if len(queue) < size:
             queue += picker.sample(closed, len(closed))
-        taken, queue = queue[: size - extra], queue[size - extra :]
-        yield taken + picker.sample(counting, min(extra, len(counting)))
+        num_closed = size - num_counting
+        batch, queue = queue[:num_closed], queue[num_closed:]
+        yield batch + picker.sample(counting, min(num_counting, len(counting)))
 
 
 def tune_language(
@@ -196,9 +238,14 @@ def tune_language(
     answers: Mapping[str, Sequence[str]],
     recipe: Recipe,
 ) -> None:
-    """Stage 2: the vision tower is frozen, the rest learns the manners and the weak labels.
+    """Stage 2: train all but the vision tower with the weak labels and the manners of answering.
 
-    `answers` are those of each question type, from which options are drawn anew.
+    Args:
+        model: The model, which is changed.
+        batches: Makes the model's inputs.
+        samples: The training questions.
+        answers: Question type -> its answers, from which new options are taken.
+        recipe: Has the shares of random labels and manners, the steps and the learning rate.
     """
     picker = random.Random(recipe.seed)
     noise = torch.Generator().manual_seed(recipe.seed)

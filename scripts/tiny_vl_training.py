@@ -1,4 +1,4 @@
-"""What every stage of training uses: one step, and a line of progress."""
+"""Functions for all stages of training: one step, and a progress line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import torch
 def update(
     optimizer: torch.optim.Optimizer, weights: list[Any], loss: torch.Tensor, rate: float
 ) -> None:
-    """One clipped step at this learning rate."""
+    """Make one step with clipped gradients.
+
+    Args:
+        optimizer: The optimizer of the weights.
+        weights: The weights that are trained.
+        loss: The loss of the batch.
+        rate: The learning rate of this step.
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()
@@ -21,5 +28,5 @@ def update(
 
 
 def report(line: str) -> None:
-    """A line of progress."""
+    """Print a progress line with the time of day."""
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)

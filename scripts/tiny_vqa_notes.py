@@ -1,4 +1,4 @@
-"""SOURCES.md of the embedded data set, written from its sources table and its items."""
+"""Write SOURCES.md of the embedded data set from tiny_vqa_sources.json and the items."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 Items = dict[str, list[dict[str, Any]]]
+"""Split -> its items."""
 
 INTRODUCTION = """\
 # Where the images of tiny_vqa_ds come from
@@ -50,7 +51,7 @@ def table_of(head: list[str], rows: list[list[Any]]) -> str:
 
 
 def numbers(items: Items) -> str:
-    """How many images and items each split has, by question type and modality."""
+    """A table with the numbers of images and items per split, question type and modality."""
     splits = list(items)
     images = [len({row["image"] for row in items[split]}) for split in splits]
     rows: list[list[Any]] = [["**images**", *images]]
@@ -63,7 +64,7 @@ def numbers(items: Items) -> str:
 
 
 def single_sources(table: dict[str, Any]) -> str:
-    """The classes whose training and held-out images come from the same source."""
+    """A list of the classes of which all images, for training and held out, have one source."""
     sources: dict[str, set[str]] = defaultdict(set)
     for source in table["sources"]:
         kinds = [source[key] for key in ("anatomy", "stain") if key in source]
@@ -77,7 +78,7 @@ def single_sources(table: dict[str, Any]) -> str:
 
 
 def ranges(names: list[str]) -> str:
-    """`train_0001.jpg` ... as "train_0001 to train_0090" where they are consecutive."""
+    """Names of images as text; consecutive ones as a range, "train_0001 to train_0090"."""
     stems = sorted({name.removeprefix("images/").removesuffix(".jpg") for name in names})
     runs: list[list[str]] = []
     for stem in stems:
@@ -90,16 +91,16 @@ def ranges(names: list[str]) -> str:
 
 
 def draw_line(draw: dict[str, Any], reader: str) -> str:
-    """One draw's box in words."""
+    """The box of one draw as text."""
     axes = ("x", "y", "z") if reader in ("nifti", "ssdf") else ("frames", "rows", "columns")
     axes = axes[-len(draw["box"]) :]
     box = ", ".join(f"{a} {low}-{high}" for a, (low, high) in zip(axes, draw["box"], strict=True))
-    what = "counting" if draw.get("count") else draw.get("plane", "").lower()
-    return f"{draw['split']}{f' ({what})' if what else ''}: {box}"
+    use = "counting" if draw.get("count") else draw.get("plane", "").lower()
+    return f"{draw['split']}{f' ({use})' if use else ''}: {box}"
 
 
 def source_section(source: dict[str, Any], items: Items) -> str:
-    """What is known about one source, and which files of the data set are crops of it."""
+    """The section about one source: its file, licence and labels, and its images."""
     rows = [row for split in items.values() for row in split if row["source"] == source["id"]]
     classes = [source[key] for key in ("modality", "anatomy", "stain") if key in source]
     boxes = "; ".join(draw_line(draw, source["reader"]) for draw in source["draws"])
@@ -118,7 +119,12 @@ def source_section(source: dict[str, Any], items: Items) -> str:
 
 
 def sources_page(table: dict[str, Any], items: Items) -> str:
-    """The whole of SOURCES.md."""
+    """The content of SOURCES.md.
+
+    Args:
+        table: The content of tiny_vqa_sources.json.
+        items: The items of each split.
+    """
     wheels = table_of(
         ["package", "version", "licence of the package", "wheel", "sha256"],
         [
@@ -126,7 +132,7 @@ def sources_page(table: dict[str, Any], items: Items) -> str:
             for w in table["wheels"]
         ],
     )
-    left_out = "\n".join(f"- {what}: {why}" for what, why in table["left_out"])
+    left_out = "\n".join(f"- {name}: {reason}" for name, reason in table["left_out"])
     sections = "\n".join(source_section(source, items) for source in table["sources"])
     return f"""\
 {INTRODUCTION}

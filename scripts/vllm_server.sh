@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serves a checkpoint with vLLM for training in TRL's server mode. NOT RUN by us: it needs GPUs of
-# its own. What was checked is that pip finds a set of versions for it (vLLM 0.31, torch 2.13).
+# Serves a checkpoint with vLLM for training in TRL's server mode. NOT RUN yet: it needs separate
+# GPUs. It was only checked that pip finds matching versions for it (vLLM 0.31, torch 2.13).
 #
 #   bash scripts/vllm_server.sh CHECKPOINT [any option of `trl vllm-serve`]
 #   CUDA_VISIBLE_DEVICES=0 bash scripts/vllm_server.sh Qwen/Qwen2.5-VL-3B-Instruct --port 8000
@@ -9,8 +9,8 @@
 #   CUDA_VISIBLE_DEVICES=1,2,3 .venv-vllm/bin/torchrun --nproc_per_node 3 -m medr1 train \
 #     --config configs/grpo.yaml --use-vllm --vllm-mode server --vllm-server-port 8000
 #
-# vLLM pins an older torch and transformers than we are tested with, hence .venv-vllm beside .venv.
-# Edit nothing; PYTHON=/path/to/python3.12 chooses another Python.
+# vLLM needs older versions of torch and transformers than medr1 is tested with; therefore it has
+# its own environment, .venv-vllm. PYTHON=/path/to/python3.12 chooses another Python.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv-vllm"

@@ -12,9 +12,9 @@ from faults import (
     DEATHS,
     STOPPED,
     checkpoint_bytes,
-    killed_in_a_process,
-    launcher_killed,
-    second_process_fails,
+    fail_second_process,
+    kill_launcher,
+    kill_repeatedly_in_subprocess,
     small_disk,
 )
 
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 def test_a_run_killed_twenty_times_half_of_them_while_saving_is_the_run_undisturbed(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    killed_in_a_process(whole, 0, max_steps=60)
-    found = killed_in_a_process(broken, 20, max_steps=60)
+    kill_repeatedly_in_subprocess(whole, 0, max_steps=60)
+    found = kill_repeatedly_in_subprocess(broken, 20, max_steps=60)
     assert found.pop("most_steps_lost") <= 3  # a save interval, and the step of the next save
     assert found == {"kills": 20, "while_saving": 10}
     assert same_run(whole, broken)
@@ -62,19 +62,19 @@ def test_a_checkpoint_of_two_processes_goes_on_with_one_and_says_so(tmp_path):
 
 @pytest.mark.parametrize("how", DEATHS)
 def test_a_process_that_dies_ends_the_run_within_ten_seconds(how, tmp_path):
-    found = second_process_fails(tmp_path / "out", DEATHS[how])
-    assert found.code not in (0, None) and found.seconds < 10 and not found.left
+    found = fail_second_process(tmp_path / "out", DEATHS[how])
+    assert found.code not in (0, None) and found.seconds < 10 and not found.processes_left
     assert step_of(newest_checkpoint(tmp_path / "out")) == 2
 
 
 def test_a_process_that_hangs_ends_the_run_after_the_timeout(tmp_path):
-    found = second_process_fails(tmp_path / "out", STOPPED, ddp_timeout=15)
-    assert found.code not in (0, None) and found.seconds < 15 + 35 and not found.left
+    found = fail_second_process(tmp_path / "out", STOPPED, ddp_timeout=15)
+    assert found.code not in (0, None) and found.seconds < 15 + 35 and not found.processes_left
 
 
 def test_workers_follow_a_launcher_that_is_killed(tmp_path):
-    found = launcher_killed(tmp_path / "out")
-    assert found.seconds < 5 and not found.left
+    found = kill_launcher(tmp_path / "out")
+    assert found.seconds < 5 and not found.processes_left
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("trl")
 
-from fault_runs import LORA, TINY, few_questions, logged, same_run
+from fault_runs import LORA, TINY, few_questions, logged_steps, same_run
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
@@ -118,7 +118,7 @@ def test_without_any_part_of_the_resume_going_on_differs(part, tmp_path, monkeyp
 def test_going_on_is_exact(case, tmp_path):
     values = CASES[case]
     whole = go(tmp_path / "whole", **values)
-    assert len(logged(whole)) > 2
+    assert len(logged_steps(whole)) > 2
     assert not any(step_of(c) % 2 for c in checkpoints(whole))
     broken = go(tmp_path / "broken", until=3, **values)
     assert [step_of(c) for c in checkpoints(broken)] == [2]
@@ -146,7 +146,7 @@ def test_a_supervised_run_goes_on_exactly(tmp_path):
     broken = go(tmp_path / "broken", shared=supervised, until=5)
     assert [step_of(c) for c in checkpoints(broken)] == [4, 2]
     go(broken, shared=supervised)
-    assert len(logged(whole)) > 8
+    assert len(logged_steps(whole)) > 8
     assert same_run(whole, broken)
 
 
