@@ -44,6 +44,12 @@ MAX_FUNCTION_LINES = 60
 LONG_FOR_A_REASON: dict[str, str] = {}
 
 
+PARTICIPLES = {
+    "asked", "drawn", "found", "given", "heard", "held", "kept", "made", "named", "said", "seen",
+    "shown", "taken", "told", "wanted",
+}  # fmt: skip
+
+
 # --- reading the source -----------------------------------------------------------------------
 
 
@@ -304,6 +310,70 @@ def test_pretrained_loads_are_literal_about_trust():
             if is_model and given.get("use_safetensors") != "True":
                 wrong.append(f"{file}:{node.lineno} {owner}: use_safetensors=True")
     assert not wrong, wrong
+
+
+# --- plain language ---------------------------------------------------------------------------
+
+
+@functools.cache
+def names_used() -> dict[str, set[str]]:
+    """Name -> the files that use it, as a variable, an attribute or an import."""
+    used = defaultdict(set)
+    for file, tree in all_trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                used[node.id].add(file)
+            elif isinstance(node, ast.Attribute):
+                used[node.attr].add(file)
+            elif isinstance(node, ast.alias):
+                used[node.name].add(file)
+    return used
+
+
+def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The public functions of a module, and the public methods of its public classes."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name.startswith("_"):
+                continue
+            if isinstance(node, ast.ClassDef):
+                yield from public_functions(node.body)
+            else:
+                yield node
+
+
+def undocumented_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """The parameters that are not in the docstring's `Args:`, if there are two or more."""
+    args = function.args
+    names = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+    names = [name for name in names if name not in ("self", "cls")]
+    documented = (ast.get_docstring(function) or "").partition("Args:")[2]
+    missing = [name for name in names if not re.search(rf"(?m)^ +{name}\b.*:", documented)]
+    return missing if len(names) >= 2 else []
+
+
+def test_functions_that_other_files_use_document_their_parameters():
+    wrong = {
+        f"{file}:{function.lineno} {function.name}": missing
+        for file, tree in all_trees().items()
+        if file.startswith("medr1/") and not file.startswith("medr1/cli/")  # click's help texts
+        for function in public_functions(tree.body)
+        if names_used()[function.name] - {file} and (missing := undocumented_parameters(function))
+    }
+    assert not wrong, wrong
+
+
+def test_no_variable_is_named_by_a_participle():
+    """A name tells what it holds: `predictions`, not `found`."""
+    wrong = set()
+    for file, tree in all_trees().items():
+        for function in functions(tree):
+            for node in ast.walk(function):
+                bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                name = node.id if bound else node.arg if isinstance(node, ast.arg) else ""
+                if name in PARTICIPLES:
+                    wrong.add(f"{file}:{node.lineno} {name}")
+    assert not wrong, sorted(wrong)
 
 
 # --- the map in the README --------------------------------------------------------------------
