@@ -108,6 +108,7 @@ def claims(text: str) -> Claims:
     if len(text) > MAX_CHARACTERS or not _FORMULA_SIGNS.isdisjoint(text):
         return Claims(frozenset(), clear=False)
     text = " ".join(fold(text).split())
+    # "Yes, there is an effusion": the leading word claims nothing itself, but has to agree.
     leading = _LEADING_YES_NO.match(text.lower())
     if leading:
         text = text[leading.end() :]
@@ -142,6 +143,7 @@ def claim_differences(answer: str, ground_truth: str) -> tuple[str, ...]:
     if not _may_be_same(answer, ground_truth):
         return ("content",)
     answer_claims, truth_claims = claims(answer), claims(ground_truth)
+    # Words first: polarity or side can only be compared for the same thing.
     if {finding.words for finding in answer_claims.findings} != {
         finding.words for finding in truth_claims.findings
     }:
@@ -202,6 +204,7 @@ def _sentences(text: str) -> Iterator[tuple[list[str], bool]]:
     tokens: list[str] = []
     for match in _TOKEN.finditer(text):
         token = match[0]
+        # A period ends a sentence only before a blank or the end: not in "T2.1" or "e.g.x".
         if token in _SENTENCE_ENDS and (
             token != "." or match.end() == len(text) or text[match.end()] == " "
         ):
@@ -226,10 +229,12 @@ def _read_sentence(tokens: list[str], is_question: bool) -> list[Finding] | None
     if "DOUBLE" in tokens or _has_double_negation(tokens):
         return None
     clauses = _clauses_with_content(_clauses(tokens))
+    # Two cues in one clause ("no effusion is absent") can be read in two ways.
     if clauses is None or any(len(clause.cues) > 1 or _is_number(clause) for clause in clauses):
         return None
     if not _negate(clauses):
         return None
+    # "effusion or atelectasis" is certain of neither; "no effusion or atelectasis" denies both.
     has_alternative = any(clause.separator == "or" and not clause.negated for clause in clauses)
     return [
         _finding(clause, negated=clause.negated, uncertain=uncertain or has_alternative)
@@ -245,6 +250,8 @@ def _is_number(clause: _Clause) -> bool:
 
 def _has_double_negation(tokens: list[str]) -> bool:
     """Whether a negation is itself negated: "not without", "is not free of"."""
+    # After a negation a content word has to come before the next negation. ABSENT follows what it
+    # negates ("effusion is absent"), so it expects nothing.
     expects_content = False
     for token in tokens:
         if token in _NEGATION_MARKS:
@@ -267,6 +274,7 @@ def _clauses(tokens: list[str]) -> list[_Clause]:
             if token == "nor":
                 clauses[-1].cues.append("NEG")
         elif token in _NEGATION_MARKS:
+            # "effusion, no pneumothorax": what was named before is not negated.
             if token == "NEG" and not clause.is_empty:
                 clause = _Clause("hard")
                 clauses.append(clause)
@@ -274,6 +282,7 @@ def _clauses(tokens: list[str]) -> list[_Clause]:
             clause.has_state |= token == "ABSENT"
             clause.has_verb |= token == "ISNOT"
         elif token in SIDES:
+            # The placeholder keeps the place of a side among the words, if their order counts.
             clause.sides.append(SIDES[token])
             clause.words.append(PLACEHOLDER)
             clause.has_words_after_verb |= clause.has_verb
@@ -306,6 +315,7 @@ def _without_empty_clauses(clauses: list[_Clause]) -> list[_Clause]:
         if clause.is_empty and not clause.cues and not clause.has_state:
             skipped = clause.separator
             continue
+        # With two sides or two numbers it matters which word each belongs to.
         numbers = sum(map(bool, map(_NUMBER.fullmatch, clause.words)))
         clause.keeps_order |= {"left", "right"} <= set(clause.sides) or numbers > 1
         if not clause.keeps_order:
@@ -334,8 +344,8 @@ def _clauses_with_content(clauses: list[_Clause]) -> list[_Clause] | None:
             clause.separator, pending = pending.separator, None
             only_side = not clause.words
         if only_side and clause is not clauses[-1]:
-            pending = clause
-        elif only_side and with_content:
+            pending = clause  # "left" of "left and right lung"
+        elif only_side and with_content:  # "effusion, left"
             if len(with_content) > 1 or clause.cues or with_content[0].keeps_order:
                 return None
             with_content[0].sides += clause.sides
@@ -345,7 +355,7 @@ def _clauses_with_content(clauses: list[_Clause]) -> list[_Clause] | None:
             if len(with_content) > 1 or clause is not clauses[-1] or with_content[0].cues:
                 return None
             with_content[0].cues += clause.cues
-        elif clause.has_state and with_content:
+        elif clause.has_state and with_content:  # "effusion: present"
             if len(with_content) > 1:
                 return None
             with_content[0].has_verb = True
@@ -360,6 +370,7 @@ def _negate(clauses: list[_Clause]) -> bool:
         if not clause.cues:
             continue
         clause.negated = True
+        # These cues follow what they negate, so they may reach back: "A and B are absent".
         if clause.cues[0] in ("ABSENT", "ISNOT") and not _negate_earlier_clauses(clauses, i):
             return False
     i = 0
@@ -396,6 +407,7 @@ def _negate_earlier_clauses(clauses: list[_Clause], i: int) -> bool:
     clause, first = clauses[i], i
     while first and clauses[first].separator not in ("", "hard"):
         previous = clauses[first - 1]
+        # A clause with its own verb or cue does not share the verb of a later one.
         if previous.cues or previous.has_verb or previous.negated:
             break
         first -= 1
@@ -412,6 +424,7 @@ def _negate_earlier_clauses(clauses: list[_Clause], i: int) -> bool:
 
 
 def _finding(clause: _Clause, *, negated: bool, uncertain: bool) -> Finding:
+    # "None." names neither a thing nor a side: it is about the thing that was asked for.
     words, sides = clause.words or ["present"] * (not clause.sides), clause.sides
     if clause.keeps_order:
         return Finding(tuple(words), tuple(sides), negated, uncertain)
