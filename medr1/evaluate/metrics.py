@@ -444,7 +444,7 @@ def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
         )
     if choice := judged.settings.protocol_choice:
         warnings.append(
-            f"protocol authors: the rules of {choice.protocol} judge this file, because "
+            f"Med-R1's own rules (protocol authors) are {choice.protocol} for this file, because "
             f"{choice.reason}."
         )
     if truncated := int(outcomes.where(lambda outcome: outcome.truncated).sum()):

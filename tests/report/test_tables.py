@@ -203,6 +203,7 @@ def test_demo_table():
         "gain in points (95 % CI)",
         "from training",
         "",
+        "over best without image",
     ]
     assert lines[5].count("20.0 % (8.1 to 41.6)") == 2
     assert lines[12].count("+65.0 (") == 2 and "option prior" in demo_table(document)
