@@ -38,8 +38,9 @@ spelling_option = option(
     type=click.Choice(FIELD_NAME_SETS),
     default="medr1",
     help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
-    "(problem, solution). guide: question, question_type, ground_truth. omnimedvqa: as in "
-    "OmniMedVQA (option_A, gt_answer).",
+    "(problem, solution). guide: as in Med-R1's evaluation guide: question, question_type (the "
+    "answer type: open, multiple_choice, yes_no), ground_truth. omnimedvqa: as in OmniMedVQA "
+    "(option_A, gt_answer).",
 )
 
 

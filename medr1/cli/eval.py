@@ -88,7 +88,8 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.1,
     help="Highest accepted share of wrong answers among the items that are not deferred to a "
-    "clinician. Needs --calibrate-on: for 0.1 at least 29 answers there, all right; for 0.01, 299.",
+    "clinician. Needs --calibrate-on with enough answers: at least 29 for 0.1 and 299 for 0.01, "
+    "even if all of them are correct.",
 )
 @option(
     "--alpha",
@@ -146,7 +147,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     is_eager=True,
     expose_value=False,
     callback=_explain,
-    help="Print the formula, normalisation and library of a metric, and exit.",
+    help="Print the formula, preparation, library and interpretation of a metric, and exit.",
 )
 @seed_option
 @overwrite_option

@@ -28,6 +28,8 @@ from medr1.errors import InputError, ItemError, OutputError
 from medr1.files import remove, remove_unused, temporary
 from medr1.records import Failure, Sample
 
+_TYPE_OF = "the type of "
+"""Before the name of a field that is stored as text: its value is kept and its type is not."""
 _ROUNDS = 5
 """Most attempts to write the file. Without the items that would change, others may change, because
 the type of a column can depend on all items."""
@@ -191,12 +193,12 @@ def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:
             names += spellings.null_keys(sample)
         if is_csv(output):
             metadata = spellings.without_nulls(sample)
-            names += [f"the type of {k}" for k, v in metadata.items() if not isinstance(v, str)]
+            names += [f"{_TYPE_OF}{k}" for k, v in metadata.items() if not isinstance(v, str)]
     return names
 
 
 def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) -> str:
-    """A sentence that lists the fields that could not be stored; "" if there are none.
+    """Sentences that list the fields that could not be stored, or only as text; "" if none.
 
     Args:
         dropped: `Conversion.dropped`.
@@ -205,10 +207,24 @@ def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) 
     """
     if not dropped:
         return ""
-    fields = [f"{name} ({count} items)" for name, count in sorted(dropped.items())]
-    more = f", and {len(fields) - 20} more" if len(fields) > 20 else ""
+    counts = sorted(dropped.items())
+    missing = [f"{k} ({n} items)" for k, n in counts if not k.startswith(_TYPE_OF)]
+    as_text = [f"{k.removeprefix(_TYPE_OF)} ({n} items)" for k, n in counts if _TYPE_OF in k]
     kind = output.suffix.lower().removeprefix(".") or "data set on disk"
-    return f"{field_names} in {kind} cannot store: {', '.join(fields[:20])}{more}."
+    sentences = []
+    if missing:
+        sentences.append(f"--to {field_names} in {kind} cannot store: {_first_fields(missing)}.")
+    if field_names == "guide" and "question_type" in dropped:
+        sentences.append("In guide, question_type is the answer type.")
+    if as_text:
+        sentences.append(f"--to {field_names} in {kind} stores as text: {_first_fields(as_text)}.")
+    return " ".join(sentences)
+
+
+def _first_fields(fields: Sequence[str]) -> str:
+    """The first 20 fields, and how many more there are."""
+    more = f", and {len(fields) - 20} more" if len(fields) > 20 else ""
+    return f"{', '.join(fields[:20])}{more}"
 
 
 def moved_images_warning(questions: Questions, output: Path, samples: Sequence[Sample]) -> str:

@@ -245,8 +245,9 @@ def _warnings(judged: Judged, num_left_out: int, single_seeds: bool) -> list[str
     n, n_clusters = len(judged.clusters), len(np.unique(judged.clusters))
     if n_clusters < n and single_seeds:
         warnings.append(
-            f"{n} items are about {n_clusters} {judged.unit}s: McNemar's p treats them as "
-            f"independent and is too small; the other p flips the signs of whole {judged.unit}s."
+            f"the {n} items belong to {n_clusters} {judged.unit}s. McNemar's p assumes independent "
+            "items and may be too small. Use the p of the sign-flip test: it keeps the items of "
+            f"one {judged.unit} together."
         )
     if n_clusters < min(n, FEW_CLUSTERS):
         warnings.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")

@@ -19,7 +19,7 @@ class Definition:
     """The package and function that compute it, or "none: medr1"."""
     range: str
     reading: str
-    """How to read the number, in one sentence."""
+    """How to read the number, in short sentences."""
     source: str
     """A paper, or the file of this project that defines the number."""
     packages: tuple[str, ...] = ()

@@ -29,23 +29,24 @@ _PAPINENI = "Papineni et al. (2002), BLEU; Post (2018), sacrebleu"
 def _bleu(k: int) -> Definition:
     """The definition of BLEU-k."""
     precision = (
-        "the 1-gram precision" if k == 1 else f"the geometric mean of the 1- to {k}-gram ones"
+        "the 1-gram precision" if k == 1 else f"the geometric mean of the 1- to {k}-gram precisions"
     )
     reading = (
         "Overlap of single words; the only BLEU that is informative for answers of a few words."
         if k == 1
-        else f"Only answers of {k} words or more have {k}-grams, so that it is 0 where there is no "
-        "such answer, and above a lower order where the long answers match better than the short "
-        "ones or smoothing replaces a missing match (a warning then says so); it says little where "
-        "references have fewer than 4 words."
+        else f"Only answers of {k} words or more have {k}-grams; without such an answer it is 0. "
+        "It can be above a lower order: if long answers match better than short ones, or by the "
+        "smoothing (a warning then says so). It says little where references have fewer than 4 "
+        "words."
     )
     return Definition(
         f"bleu{k}",
         f"BLEU-{k}",
         f"exp(min(0, 1 - r/c)) times {precision}, counts summed over all items; c and r are the "
-        "numbers of words of all answers and references. A precision of 0 is smoothed (exp).",
+        "numbers of words of all answers and references. If no n-gram matches, its precision is "
+        "that of 1/2 match, of 1/4 match for the next such order, and so on (smoothing exp).",
         f"Lower case, tokenizer 13a. {_OPTION_TEXT}",
-        f"sacrebleu, corpus BLEU, max_ngram_order={k}; the signature is in the summary",
+        f"sacrebleu, corpus BLEU, max_ngram_order={k}; its version string is in summary.json",
         _SHARE,
         reading,
         _PAPINENI,
@@ -65,8 +66,8 @@ _LIST = (
         "is also counted as undecided.",
         _OWN,
         _SHARE,
-        "Compare it with chance and the blind baseline, and with the accuracy under another "
-        "protocol: `default` measures knowledge, `strict` also the format.",
+        "Compare it with chance, with the best without the image, and with the accuracy under "
+        "another protocol: `default` measures knowledge, `strict` also the format.",
         "medr1/answers",
     ),
     Definition(
@@ -86,7 +87,7 @@ _LIST = (
         "items whose answer equals the ground truth / all items",
         f"{_SQUAD_TEXT}; letters, and ground truths of which this leaves nothing, are compared "
         f"without regard to case. {_OPTION_TEXT}",
-        "none: medr1; its test compares it with torchmetrics' SQuAD",
+        _OWN,
         _SHARE,
         "Stricter than accuracy: other spellings of a number, the same finding in other words, and "
         'a sentence ("Yes, there is.") for a ground truth of one word ("yes") do not count.',
@@ -115,7 +116,7 @@ _LIST = (
         _OWN,
         _SHARE,
         "These questions have few possible answers, so guessing alone is often right.",
-        "Li et al. (2023), LLaVA-Med, without that fault",
+        "Li et al. (2023), LLaVA-Med, but a wrong yes or no stays in the denominator",
     ),
     Definition(
         "token_f1",
@@ -126,14 +127,14 @@ _LIST = (
         _OWN,
         _SHARE,
         'Shared words, not shared meaning: "no effusion" for "effusion" has 0.67.',
-        "the evaluation guide, 4.c",
+        "the evaluation guide for Med-R1, section 4.c",
     ),
     Definition(
         "token_f1_multiset",
         "Token F1, multisets",
         "as token_f1, each word counted as often as it occurs",
         _TEXTS_OF_ANSWERS,
-        "none: medr1; its test compares it with torchmetrics' SQuAD",
+        _OWN,
         _SHARE,
         "The F1 of SQuAD and most papers; it differs from token_f1 only where words repeat.",
         "Rajpurkar et al. (2016), SQuAD",
@@ -170,7 +171,7 @@ _LIST = (
         "F-score with recall weighted twice as much as precision (beta 2), of character 1- to "
         "6-grams, counts summed over all items",
         f"As written, without white space. {_OPTION_TEXT}",
-        "sacrebleu, CHRF(); the signature is in the summary",
+        "sacrebleu, CHRF(); its version string is in summary.json",
         _SHARE,
         "Less strict than BLEU on inflected words and short answers; like BLEU it does not notice "
         "a negation.",
@@ -209,7 +210,7 @@ _LIST = (
         "prevalence",
         "Prevalence",
         "positive items / items of the finding",
-        "Positive is yes, or the text of one option among the questions that offer it.",
+        "Positive is yes, or the text of one option, among the questions that offer it.",
         _OWN,
         _SHARE,
         "PPV and NPV depend on it: at another prevalence they have other values.",
@@ -267,7 +268,7 @@ _LIST = (
     ),
     Definition(
         "option_prior",
-        "Blind baseline (option prior)",
+        "Baseline without the image (option prior)",
         "the accuracy of always choosing the option that, where it was offered in --train-data, "
         "was right most often: (times right + 0.5) / (times offered + 2)",
         "Options in lower case without a final period; over the items with options.",
@@ -278,8 +279,8 @@ _LIST = (
     ),
     Definition(
         "image_gain",
-        "Gain over the blind baseline",
-        "accuracy - accuracy of the best blind predictor, on the items with options",
+        "Gain over the best without the image",
+        "accuracy - accuracy of the best predictor without the image, on the items with options",
         "Paired, item by item; the best on these items of the predictors of medr1 data audit.",
         _OWN,
         "-1 to 1",
@@ -290,7 +291,8 @@ _LIST = (
     Definition(
         "image_needed",
         "Accuracy where an image is needed",
-        "accuracy over the items that no blind predictor above chance there answers right",
+        "accuracy over the items that no predictor without the image answers right where it is "
+        "above chance",
         "Longest option; option prior, question lookup, text classifier fitted on --train-data. "
         "Above chance: on all items, or in a modality, question type or data set (Holm).",
         _OWN,

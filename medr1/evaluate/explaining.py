@@ -28,16 +28,24 @@ def explain(name: str) -> str:
         raise InputError(f"unknown metric {name!r}. {hint}")
     definition = DEFINITIONS[key]
     rows = [
-        *(("formula", definition.formula), ("normalised", definition.normalisation)),
+        *(("formula", definition.formula), ("preparation", definition.normalisation)),
         *(("library", definition.library), ("range", definition.range)),
-        *(("reading", definition.reading), ("source", definition.source)),
+        *(("interpretation", definition.reading), ("source", definition.source)),
     ]
     if definition.packages:
         rows.append(("installed", ", ".join(map(_installed, definition.packages))))
     lines = [f"{definition.title}  ({definition.name})", ""]
     for label, text in rows:
-        start, indent = f"{label:<12}", " " * 12
-        lines.append(textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=indent))
+        start, indent = f"{label:<16}", " " * 16
+        lines.append(
+            textwrap.fill(
+                text,
+                WIDTH,
+                initial_indent=start,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+            )
+        )
     return "\n".join(lines)
 
 
@@ -54,7 +62,8 @@ def page() -> str:
         "# The metrics and what they mean",
         "Each number in the summary.json of `medr1 eval`: its formula, what is done to the texts "
         "or items first, the library that computes it, and how to read it. "
-        "`medr1 eval --explain accuracy` prints the same, with the versions that are installed.",
+        "`medr1 eval --explain accuracy` prints the same, with the versions that are installed. "
+        "In the names of keys, `blind` means: without the image.",
         "No item is left out: an item that failed, or whose answer could not be read, is in every "
         "denominator. Every metric has a 95 % confidence interval. This page is written by "
         "`explaining.page()`.",
@@ -62,10 +71,10 @@ def page() -> str:
     for definition in DEFINITIONS.values():
         rows = (
             ("Formula", definition.formula),
-            ("Normalisation", definition.normalisation),
+            ("Preparation", definition.normalisation),
             ("Library", definition.library),
             ("Range", definition.range),
-            ("Reading", definition.reading),
+            ("Interpretation", definition.reading),
             ("Source", definition.source),
         )
         lines = (f"- {label}: {text}" for label, text in rows)

@@ -444,7 +444,8 @@ def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
         )
     if choice := judged.settings.protocol_choice:
         warnings.append(
-            f"the protocol authors is {choice.protocol} for this file, since {choice.reason}."
+            f"Med-R1's own rules (protocol authors) are {choice.protocol} for this file, because "
+            f"{choice.reason}."
         )
     if truncated := int(outcomes.where(lambda outcome: outcome.truncated).sum()):
         warnings.append(f"{truncated} of {n} completions were cut off at the token limit.")

@@ -22,10 +22,10 @@ MAX_OPTIONS = 26
 
 KINDS = {
     "wrong": "wrong answer",
-    "undecided": "undecided by the rules",
+    "undecided": "the rules cannot judge it",
     "unparsed": "no readable answer",
     "ambiguous": "ambiguous answer",
-    "refused": "refused",
+    "refused": "the model declined to answer",
     "truncated": "cut off without an answer",
     "empty": "empty completion",
     "failed": "failed before an answer",

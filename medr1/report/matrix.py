@@ -25,6 +25,8 @@ from medr1.report.tables import (
 )
 
 OUTSIDE = "out of domain"
+_REFERENCE_NAMES = {"blind": "without image"}
+"""Row of the document -> its name in the tables, where it differs."""
 SHARED = "† some test images are in the training data (same path in both)."
 _CSV_COLUMNS = (
     *("train", "test", "in_domain", "n", "accuracy", "accuracy_lo", "accuracy_hi"),
@@ -55,8 +57,8 @@ class Panel:
     columns: list[str]
     """The names of the test domains, and last the average out of domain."""
     rows: list[tuple[str, list[Cell | None]]]
-    """Name and cells of each row: reference rows (chance, blind, base), training domains, and last
-    the average out of domain. None where there is no cell."""
+    """Name and cells of each row: reference rows (chance, without image, base), training domains,
+    and last the average out of domain. None where there is no cell."""
     n_reference: int
     """How many of the rows are reference rows."""
     signed: bool
@@ -108,7 +110,7 @@ def _panel(
         if row:
             metrics = [row.get(test) for test in tests]
             cells = [None if m is None else Cell(m["value"], m["ci95"]) for m in metrics]
-            rows.append((name, [*cells, None]))
+            rows.append((_REFERENCE_NAMES.get(name, name), [*cells, None]))
     n_reference = len(rows)
     for train in document["train"]:
         cells = [cell(train, test) for test in tests]
@@ -154,7 +156,8 @@ def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = 
         lines, has_intervals = _terminal_panel(panel, width, color)
         has_all_intervals = has_all_intervals and has_intervals
         parts += [*lines, ""]
-    heads = [head for name in _METRICS[: len(all_panels)] for head in (name, "95 % CI")]
+    names = ("accuracy, %", "gain, points")[: len(all_panels)]
+    heads = [head for name in names for head in (name, "95 % CI")]
     parts += [*grid(("averages", *heads), _average_rows(document), width, color), ""]
     texts = notes(document)
     if not has_all_intervals:

@@ -188,8 +188,9 @@ def _analysis(summary: Summary) -> list[Segment]:
     if summary.get("findings"):
         segments.append(
             _text(
-                " Sensitivity, specificity and predictive values were computed for each finding; "
-                "predictive values hold for the prevalence in these data."
+                " Sensitivity, specificity and predictive values were computed for yes/no "
+                "questions and for frequent options; predictive values hold for the prevalence in "
+                "these data."
             )
         )
     segments += _trust_method(summary)

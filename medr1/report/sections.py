@@ -121,8 +121,8 @@ def _headline(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any]:
     n_correct = round(value * n) if isinstance(n, int) and value is not None else None
     counts = [
         ("without a readable answer", summary.get("n_unparsed")),
-        ("refused", summary.get("n_refused")),
-        ("undecided by the rules", summary.get("n_undecided")),
+        ("where the model declined to answer", summary.get("n_refused")),
+        ("that the rules cannot judge", summary.get("n_undecided")),
         ("cut off at the token limit", summary.get("n_truncated")),
         ("failed before an answer", summary.get("n_error")),
     ]
@@ -165,12 +165,12 @@ def _baselines(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any] 
         )
     for name, metric in (blind.get("predictors") or {}).items():
         label = PREDICTORS.get(name, one_line(name, 60))
-        rows.append(forest_row(f"blind baseline: {label}", metric))
+        rows.append(forest_row(f"without image: {label}", metric))
     if chance is not None:
         row = forest_row("chance (random guessing)", {"value": chance, "n": best.get("n")})
         rows.append(row)
     if needed := blind.get("image_needed"):
-        note = "items that no blind predictor answers correctly where it is above chance"
+        note = "items that no predictor without image answers correctly where it is above chance"
         rows.append(forest_row("this model, on items that need an image", needed, note))
     return {
         "rows": rows,

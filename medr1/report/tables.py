@@ -50,7 +50,8 @@ def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = 
         rows = list(map(_finding_row, findings[:_MAX_FINDINGS]))
         parts += ["", *grid(_FINDINGS_HEADER, rows, width, color)]
         if len(findings) > len(rows):
-            parts.append(f"{len(findings) - len(rows)} more findings are in summary.csv")
+            parts.append(f"{len(findings) - len(rows)} more rows are in summary.csv")
+        parts += textwrap.wrap(_FINDINGS_NOTE, max(width, 20))
     for kind, groups in summary["groups"].items():
         if groups:
             rows = [_row(name, group["metrics"]["accuracy"]) for name, group in groups.items()]
@@ -58,6 +59,9 @@ def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = 
                 rows.append(_row("mean of the groups", {**summary["macro"][kind], "n": ""}))
             header = (f"accuracy by {kind}", *_HEADER[1:])
             parts += ["", *grid(header, rows, width, color)]
+    if reasons := _reasons_without_interval(summary):
+        note = f"No 95 % CI where: {clean('; '.join(reasons))}."
+        parts += ["", *textwrap.wrap(note, max(width, 20))]
     if summary["warnings"]:
         parts.append("")
     for warning in summary["warnings"]:
@@ -67,8 +71,16 @@ def summary_table(summary: Mapping[str, Any], *, width: int = 80, color: bool = 
 
 
 _HEADER: Row = ("metric", "value", "95 % CI", "n")
-_FINDINGS_HEADER: Row = ("finding", "sensitivity", "specificity", "n", "positive")
+_FINDINGS_HEADER: Row = ("question/option", "sensitivity", "specificity", "n", "positive")
+_FINDINGS_NOTE = "positive: yes, or this option, is the right answer. n: items that offer it."
 _MAX_FINDINGS = 8
+_UNANSWERED = {
+    "unparsed": "no answer found",
+    "ambiguous": "several answers",
+    "truncated": "cut off",
+    "empty": "no text",
+}
+"""Why a completion has no readable answer, in two or three words."""
 
 
 def _title(summary: Mapping[str, Any]) -> str:
@@ -76,7 +88,8 @@ def _title(summary: Mapping[str, Any]) -> str:
 
     def reasons(counts_by_reason: Mapping[str, int]) -> str:
         items = counts_by_reason.items()
-        return ", ".join(f"{n} {clean(name).replace('_', ' ')}" for name, n in items)
+        words = ((_UNANSWERED.get(name) or clean(name).replace("_", " "), n) for name, n in items)
+        return ", ".join(f"{n} {word}" for word, n in words)
 
     unanswered = {k: n for k, n in (summary.get("unanswered") or {}).items() if k != "refused"}
     undecided = (summary.get("undecided") or {}).get("reasons") or {}
@@ -88,10 +101,10 @@ def _title(summary: Mapping[str, Any]) -> str:
                 "n_unparsed",
                 "without a readable answer" + (f" ({reasons(unanswered)})" if unanswered else ""),
             ),
-            ("n_refused", "refused"),
+            ("n_refused", "where the model declined to answer"),
             (
                 "n_undecided",
-                "undecided by the rules" + (f" ({reasons(undecided)})" if undecided else ""),
+                "that the rules cannot judge" + (f" ({reasons(undecided)})" if undecided else ""),
             ),
             ("n_truncated", "cut off at the token limit"),
         )
@@ -108,9 +121,32 @@ def _finding_row(finding: Mapping[str, Any]) -> Row:
 
 
 def _value_with_interval(metric: Mapping[str, Any], signed: bool = False) -> str:
-    """A value and its interval in one cell, such as "68.0 % (64.1 to 71.8)"."""
+    """A value and its interval in one cell, such as "68.0 % (64.1 to 71.8)".
+
+    A difference (`signed`) has no unit: the table's header names it.
+    """
     interval = interval_text(metric.get("ci95"), signed)
-    return percent(metric["value"], signed) + (f" ({interval})" if interval else "")
+    text = percent(metric["value"], signed).removesuffix(" points")
+    return text + (f" ({interval})" if interval else "")
+
+
+def _best_predictor(blind: Mapping[str, Any]) -> str:
+    """The name of the best predictor without the image, such as "text classifier"."""
+    name = str(blind["best"].get("predictor", "none"))
+    return name.removeprefix("question_option_").replace("_", " ")
+
+
+def _reasons_without_interval(summary: Mapping[str, Any]) -> list[str]:
+    """Why some numbers of the tables have a value and no interval; each reason once."""
+    metrics = [*summary["metrics"].values(), *(summary.get("protocols") or {}).values()]
+    for finding in (summary.get("findings") or ())[:_MAX_FINDINGS]:
+        metrics += [finding["sensitivity"], finding["specificity"]]
+    for groups in summary["groups"].values():
+        metrics += [group["metrics"]["accuracy"] for group in groups.values()]
+    methods = (m.get("method", "") for m in metrics if m["value"] is not None and not m["ci95"])
+    reasons = (method.removesuffix("no interval").rstrip(":, ") for method in methods)
+    plain = (reason.replace("no spread", "all resamples are equal") for reason in reasons)
+    return list(dict.fromkeys(filter(None, plain)))
 
 
 def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
@@ -125,9 +161,8 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         if name == "accuracy" and summary["blind"]:
             blind = summary["blind"]
             yield "  chance", percent(blind["chance"]), "", ""
-            best = str(blind["best"].get("predictor", "none")).replace("_", " ")
-            yield _row(f"  best blind ({best})", blind["best"])
-            yield _row("  gain over blind baseline", blind["image_gain"], signed=True)
+            yield _row(f"  best without image ({_best_predictor(blind)})", blind["best"])
+            yield _row("  gain over best without image", blind["image_gain"], signed=True)
             yield _row("  on items that need an image", blind["image_needed"])
         if name == "accuracy" and (ablation := summary.get("image_ablation")):
             yield _row(
@@ -142,11 +177,11 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     """Calibration, abstention and agreement of several answers, as far as the summary has them."""
     calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
     if metrics := calibration.get("metrics"):
-        yield _row("overconfidence", metrics["overconfidence"], signed=True)
+        yield _row("overconfidence (confidence - accuracy)", metrics["overconfidence"], signed=True)
         yield _row("expected calibration error (ece)", metrics["ece"])
         # 95 % of the models whose confidence is exactly right have an error below this by chance
         if (by_chance := metrics["ece"].get("by_chance")) is not None:
-            yield "  if perfectly calibrated, up to", percent(by_chance), "", ""
+            yield "  95 % limit if perfectly calibrated", percent(by_chance), "", ""
         if scaled := (calibration.get("temperature") or {}).get("metrics"):
             yield _row("  after temperature scaling", scaled["ece"])
         yield _row("debiased error (ece_debiased)", metrics["ece_debiased"])
@@ -155,8 +190,8 @@ def _trust_rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         yield _row("area under risk-coverage curve (aurc)", metrics["aurc"])
         if "threshold" in (referral := selective["referral"]):
             target = percent(referral["target_risk"])
-            yield _row(f"deferred, for at most {target} errors", referral["referred"])
-            yield _row("  error rate of the answered", referral["risk"])
+            yield _row(f"deferred (target: at most {target} errors)", referral["referred"])
+            yield _row("  error rate of the items not deferred", referral["risk"])
         if "split" in (conformal := selective["conformal"]):
             label = f"conformal coverage (target {percent(conformal['nominal'])})"
             yield _row(label, conformal["split"]["coverage"])
@@ -184,16 +219,16 @@ def _row(name: str, metric: Mapping[str, Any], *, signed: bool = False) -> Row:
 
 
 def percent(value: float | None, signed: bool = False) -> str:
-    """A share as text, such as "68.0 %".
+    """A share as text, such as "68.0 %"; a difference of shares in points, such as "+2.0 points".
 
     Args:
         value: A share, 1.0 for 100 %. None gives a dash.
-        signed: Whether a positive value gets a "+", as a difference should.
+        signed: Whether it is a difference: in percentage points, with a "+" if it is positive.
     """
     if value is None:
         return "-"
     # "z" prints -0.0 as 0.0
-    return f"{100 * value:+z.1f} %" if signed else f"{100 * value:.1f} %"
+    return f"{100 * value:+z.1f} points" if signed else f"{100 * value:.1f} %"
 
 
 def interval_text(ci95: Sequence[float] | None, signed: bool = False) -> str:
@@ -280,7 +315,7 @@ def truncate(text: str, columns: int) -> str:
 
 
 def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
-    """The results of `medr1 demo`: baselines, base and trained model, and shuffled images.
+    """The results of `medr1 demo`: baselines, base and trained model, shuffled images, and gains.
 
     Args:
         document: What the demo writes as demo.json.
@@ -289,28 +324,27 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
     """
     default, strict = document["default"], document["strict"]
     blind = document["blind"]
-    best = blind["best"].get("predictor", "none")
-
     rows: list[Row] = [
         ("chance", percent(blind["chance"]), ""),
-        (f"best blind: {str(best).replace('_', ' ')}", _value_with_interval(blind["best"]), ""),
+        ("best without image", _value_with_interval(blind["best"]), ""),
     ]
     labels = {"base": "base model", "trained": "trained with GRPO"}
     for name, label in labels.items():
         rows.append(
             (label, _value_with_interval(default[name]), _value_with_interval(strict[name]))
         )
+    rows.append(("trained, image-needed items", _value_with_interval(blind["image_needed"]), ""))
+    for name, metric in document["shuffled_images"].items():
+        rows.append((f"{name}, images shuffled", _value_with_interval(metric), ""))
+    rows += [("", "", ""), ("gain in points (95 % CI)", "", "")]
     differences = {
-        "difference": "gain from training",
+        "difference": "from training",
         "difference_by_source": "  the same, CI over sources",
     }
     for name, label in differences.items():
         cells = (_value_with_interval(protocol[name], True) for protocol in (default, strict))
         rows.append((label, *cells))
-    rows.append(("trained, gain over blind", _value_with_interval(blind["image_gain"], True), ""))
-    rows.append(("trained, image-needed items", _value_with_interval(blind["image_needed"]), ""))
-    for name, metric in document["shuffled_images"].items():
-        rows.append((f"{name}, images shuffled", _value_with_interval(metric), ""))
+    rows.append(("over best without image", _value_with_interval(blind["image_gain"], True), ""))
     header = ("accuracy (95 % CI)", "default", "strict")
     return "\n".join(
         [
@@ -319,6 +353,7 @@ def demo_table(document: Mapping[str, Any], *, width: int = 80, color: bool = Fa
             *grid(header, rows, width, color),
             "",
             "default: any clear answer counts. strict: only an answer block counts.",
+            f"Best without image: {_best_predictor(blind)}, which knows only the texts.",
             f"95 % CI: by resampling the {document['n_images']} test images, or the "
             f"{document['n_sources']} sources they come from.",
             "It holds for this base model, this training run and this data set only.",

@@ -229,7 +229,7 @@ def test_what_is_dropped_is_said(command, tmp_path):
         "site": "one",
         "age": 40,
     }
-    assert "the type of age (2 items)" in command("rich.json", "all.csv").stderr
+    assert "as text: age (2 items)" in command("rich.json", "all.csv").stderr
     assert read_questions(tmp_path / "all.csv").samples[0].metadata == {"site": "one", "age": "40"}
 
 

@@ -75,7 +75,7 @@ def test_geometry_is_judged_by_one_rule_and_gives_the_stored_accuracy(geometry):
     assert summary["metrics"]["accuracy"]["value"] * 100 == pytest.approx(accuracy)
     assert summary["stated_accuracy"]["value"] * 100 == pytest.approx(accuracy)
     assert summary["n_undecided"] == 0
-    assert any("authors is authors-geometry" in text for text in summary["warnings"])
+    assert any("authors-geometry for this file" in text for text in summary["warnings"])
     assert not any("states an accuracy" in text for text in summary["warnings"])
     verdicts = judge_all(read_results(path).predictions, Settings("authors")).correct
     stored = [result["is_correct"] for result in json.loads(path.read_text())["results"]]

@@ -198,14 +198,14 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     assert blind["chance"] == pytest.approx(1 / 3)
     assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
     done = evaluate(file, "--data", data)
-    assert "best blind" in done.stdout and "gain over blind" in done.stdout
+    assert "best without image" in done.stdout and "gain over best" in done.stdout
     assert "of a training question" not in done.stdout
     done = evaluate(file, "--train-data", data / "test.json", "--metrics", "accuracy")
     assert re.search("^! 60 items have .* of a training question", done.stdout, re.M)
     numbered = [{**row, "id": items[i]["id"]} for i, row in enumerate(training)]
     (data / "train.json").write_text(json.dumps(numbered))  # other pictures, numbered alike
     done = evaluate(file, "--data", data, "--metrics", "accuracy")
-    assert "best blind" in done.stdout and "of a training question" not in done.stdout
+    assert "best without image" in done.stdout and "of a training question" not in done.stdout
 
 
 def test_confidence_probabilities_and_samples_are_read_from_any_list(tmp_path):

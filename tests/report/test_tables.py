@@ -67,8 +67,14 @@ def test_summary_table_says_everything():
     accuracy = next(i for i, line in enumerate(lines) if line.startswith("accuracy "))
     assert lines[accuracy].split() == ["accuracy", "85.0", "%", "64.0", "to", "94.8", "20"]
     assert lines[accuracy + 1].split() == ["chance", "25.0", "%"]
-    assert "best blind (option prior)" in lines[accuracy + 2] and "35.0 %" in lines[accuracy + 2]
-    assert "gain over blind" in lines[accuracy + 3] and "+50.0 %" in lines[accuracy + 3]
+    assert (
+        "best without image (option prior)" in lines[accuracy + 2]
+        and "35.0 %" in lines[accuracy + 2]
+    )
+    assert (
+        "gain over best without image" in lines[accuracy + 3]
+        and "+50.0 points" in lines[accuracy + 3]
+    )
     assert "need an image" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
     for name in document["metrics"]:
         assert any(line.startswith(f"{name} ") for line in lines)
@@ -184,21 +190,23 @@ def test_demo_table():
     lines = demo_table(document).splitlines()
     assert "seed 0" in lines[0] and "81 s" in lines[0]
     assert " ".join(lines[2].split()) == "accuracy (95 % CI) default strict"
-    names = [line.split("  ")[0] for line in lines[3:13]]
+    names = [line.split("  ")[0] for line in lines[3:15]]
     assert names == [
         "chance",
-        "best blind: option prior",
+        "best without image",
         "base model",
         "trained with GRPO",
-        "gain from training",
-        "",
-        "trained, gain over blind",
         "trained, image-needed items",
         "base, images shuffled",
         "trained, images shuffled",
+        "",
+        "gain in points (95 % CI)",
+        "from training",
+        "",
+        "over best without image",
     ]
     assert lines[5].count("20.0 % (8.1 to 41.6)") == 2
-    assert lines[7].count("+65.0 %") == 2
+    assert lines[12].count("+65.0 (") == 2 and "option prior" in demo_table(document)
     assert max(map(len, lines)) <= 80
     assert "15 test images" in lines[-2] and "4 sources" in lines[-2]
     assert demo_table(document, color=True) != demo_table(document)

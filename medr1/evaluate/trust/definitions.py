@@ -31,9 +31,21 @@ _SCIPY = ("scipy",)
 
 TRUST = (
     Definition(
+        "overconfidence",
+        "Overconfidence",
+        "mean confidence - accuracy",
+        _CONFIDENCE,
+        _OWN,
+        "-1 to 1",
+        "Above 0 the model is overconfident, below 0 underconfident; near 0 the errors of single "
+        "confidences can still be large, which ece shows.",
+        "medr1/evaluate/trust/calibration.py",
+        _NUMPY,
+    ),
+    Definition(
         "ece",
         "Expected calibration error",
-        f"{_BINS}; 15 equally wide bins, closed to the right",
+        f"{_BINS}; 15 equally wide bins (a, b]",
         _CONFIDENCE,
         _OWN,
         _SHARE,
@@ -190,15 +202,15 @@ TRUST = (
         "conformal",
         "Conformal prediction sets",
         "options with 1 - p <= q; q is the ceil((n + 1)(1 - alpha))-th smallest 1 - p(right "
-        "option) of the n held-out items: of all, and of the same modality (Mondrian) where there "
-        "are enough",
+        "option) of the n held-out items: of all, and of the same modality where there are "
+        "enough (Mondrian conformal prediction)",
         f"{_OPTIONS} {_HELD_OUT}",
         _OWN,
         "coverage and shares 0 to 1; size 0 to the number of options",
         "A set holds the right option for at least 1 - alpha of the questions like the held-out "
         "ones, on average over questions and held-out items; a large or empty set shows that the "
         "model does not know.",
-        "Vovk et al. (2005); Sadinle et al. (2019) for the score",
+        "Vovk et al. (2005); Sadinle et al. (2019) for 1 - p as the score",
         _NUMPY,
     ),
     Definition(
