@@ -241,15 +241,18 @@ def _meaning(unit: str, has_seeds: bool) -> str:
 def _warnings(judged: Judged, num_left_out: int, single_seeds: bool) -> list[str]:
     warnings = []
     if num_left_out:
-        warnings.append(f"{num_left_out} items are in some files only and were left out.")
+        items = "1 item is" if num_left_out == 1 else f"{num_left_out} items are"
+        warnings.append(f"{items} in some files only, and left out.")
     n, n_clusters = len(judged.clusters), len(np.unique(judged.clusters))
     if n_clusters < n and single_seeds:
         warnings.append(
-            f"{n} items are about {n_clusters} {judged.unit}s: McNemar's p treats them as "
-            f"independent and is too small; the other p flips the signs of whole {judged.unit}s."
+            f"the {n} items belong to {n_clusters} {judged.unit}{'s' * (n_clusters != 1)}. "
+            "McNemar's p assumes independent items and may be too small; use p (Holm), whose test "
+            f"keeps all items of one {judged.unit} together."
         )
     if n_clusters < min(n, FEW_CLUSTERS):
-        warnings.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
+        clusters = f"{n_clusters} {judged.unit}{'s' * (n_clusters != 1)}"
+        warnings.append(f"only {clusters}: bootstrap intervals are too narrow.")
     return warnings
 
 
