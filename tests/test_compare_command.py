@@ -145,4 +145,4 @@ def test_items_in_one_file_only(files, tmp_path):
     short = write(tmp_path / "short.json", [1] * 60)
     assert "10 items are not in both" in medr1(files[0], short, code=2).stderr
     table = medr1(files[0], short, "--common-only").stdout
-    assert "60 items" in table and "! 10 items are in some files only" in table
+    assert "60 items" in table and "! 10 items are in some files only, and left out" in table

@@ -65,8 +65,8 @@ logger = logging.getLogger("medr1")
     type=CommaList(int),
     metavar="N,...",
     default="1,3,5",
-    help="Severities, from 1 (mild) to 5 (strong). For reworded questions, the numbers of the "
-    "variants.",
+    help="Severities of image perturbations, from 1 (mild) to 5 (strong). Of question "
+    "perturbations, the numbers of the variants, which are not a scale.",
 )
 @option(
     "--limit",
@@ -104,14 +104,16 @@ logger = logging.getLogger("medr1")
 def robustness(**options: Any) -> None:
     """Measure accuracy with perturbed images and reworded questions.
 
-    Asks the same questions unchanged and under each perturbation, and reports how much accuracy is
-    lost. results.json has every answer, for `medr1 eval --group-by perturbation`. An interrupted
-    run resumes when the same command is given again.
+    Asks the original questions, then the same questions under each perturbation, and reports how
+    much accuracy is lost. results.json has every answer, for
+    `medr1 eval --group-by perturbation`. An interrupted run resumes when the same command is given
+    again.
 
-    Of the image: gaussian_blur, gaussian_noise, shot_noise, speckle_noise, contrast, brightness,
-    gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion, flip_horizontal,
-    flip_vertical. Of the question: option_order, letter_names, paraphrase, distractor. A grey image
-    is always included, as a comparison: its right answers do not come from the image.
+    Perturbations of the image: gaussian_blur, gaussian_noise, shot_noise, speckle_noise, contrast,
+    brightness, gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion,
+    flip_horizontal, flip_vertical. Perturbations of the question: option_order, letter_names,
+    paraphrase, distractor. A grey image is always included, as a comparison: its right answers do
+    not come from the image.
 
     \b
     Examples:
@@ -243,7 +245,7 @@ def _log_estimated_time(
     questions, size = planned.questions, options["batch_size"]
     n = len(questions.samples)
     logger.info(
-        "%d questions: %d unchanged, %d perturbed", n, planned.num_clean, n - planned.num_clean
+        "%d questions: %d original, %d perturbed", n, planned.num_clean, n - planned.num_clean
     )
     if n < 10 * size:
         return

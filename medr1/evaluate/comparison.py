@@ -241,16 +241,18 @@ def _meaning(unit: str, has_seeds: bool) -> str:
 def _warnings(judged: Judged, num_left_out: int, single_seeds: bool) -> list[str]:
     warnings = []
     if num_left_out:
-        warnings.append(f"{num_left_out} items are in some files only and were left out.")
+        items = "1 item is" if num_left_out == 1 else f"{num_left_out} items are"
+        warnings.append(f"{items} in some files only, and left out.")
     n, n_clusters = len(judged.clusters), len(np.unique(judged.clusters))
     if n_clusters < n and single_seeds:
         warnings.append(
-            f"the {n} items belong to {n_clusters} {judged.unit}s. McNemar's p assumes independent "
-            "items and may be too small. Use the p of the sign-flip test: it keeps the items of "
-            f"one {judged.unit} together."
+            f"the {n} items belong to {n_clusters} {judged.unit}{'s' * (n_clusters != 1)}. "
+            "McNemar's p assumes independent items and may be too small; use p (Holm), whose test "
+            f"keeps all items of one {judged.unit} together."
         )
     if n_clusters < min(n, FEW_CLUSTERS):
-        warnings.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
+        clusters = f"{n_clusters} {judged.unit}{'s' * (n_clusters != 1)}"
+        warnings.append(f"only {clusters}: bootstrap intervals are too narrow.")
     return warnings
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medr1.report.csv_tables import csv_text
-from medr1.report.tables import Row, clean, grid, interval_text, percent
+from medr1.report.tables import Row, clean, counted, grid, interval_text, percent
 
 PREDICTORS = {
     "majority_letter": "the most frequent correct letter",
@@ -25,7 +25,7 @@ PREDICTORS = {
 """Blind predictor -> its name in tables and sentences."""
 LEAKS = {
     "same_image": "same image path",
-    "same_image_by_case": "same path, but other case or blanks",
+    "same_image_by_case": "same path, other capitals or spaces",
     "same_bytes": "image file with the same bytes",
     "near_image": "image that looks the same",
     "same_patient": "same patient",
@@ -61,6 +61,7 @@ def audit_table(document: Mapping[str, Any], *, width: int = 80, color: bool = F
     if document["against"]:
         parts += ["", *_leak_lines(document, width, color)]
     parts += ["", *grid(_BLIND_HEADER, list(_blind_rows(document["blind"])), width, color)]
+    parts += [_filled(note, width) for note in _control_note(document["blind"])]
     parts += ["", _filled(needed_sentence(document), width)]
     if document["image_needed"].get("n") and document["image_needed"]["items"] is not None:
         parts.append(_filled(NEEDED_MEANING, width))
@@ -79,7 +80,7 @@ def audit_table(document: Mapping[str, Any], *, width: int = 80, color: bool = F
 def _title_lines(document: Mapping[str, Any], width: int) -> list[str]:
     """The file's name, its size, how many items have how many options, and the letters."""
     options = ", ".join(f"{k}: {n:,}" for k, n in document["options"].items())
-    size = f"{document['n']:,} items, {document['images']:,} images"
+    size = f"{counted(document['n'], 'item')}, {counted(document['images'], 'image')}"
     size += f"; items by number of options: {options}"
     return [clean(document["file"]), size, _filled(balance_sentence(document), width)]
 
@@ -92,8 +93,9 @@ def balance_sentence(document: Mapping[str, Any]) -> str:
         return "No item has options and a ground truth."
     p = "p < 0.001" if test["p"] < 0.001 else f"p = {test['p']:.3f}"
     return (
-        f"Correct letters: {letters}; {p} for equal frequencies (chi-squared "
-        f"{test['chi2']:.1f}, df {test['df']})."
+        f"Correct letters: {letters}. {p} for equal frequencies of the letters among items with "
+        f"the same number of options (chi-squared {test['chi2']:.1f} and df {test['df']} are sums "
+        "over the numbers of options)."
     )
 
 
@@ -120,7 +122,7 @@ def _column_names(files: Sequence[Mapping[str, Any]]) -> list[str]:
 def _legend(files: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which training file is meant by each numbered column."""
     return [
-        f"[{place}] {clean(file['file'])}, {file['n']:,} items"
+        f"[{place}] {clean(file['file'])}, {counted(file['n'], 'item')}"
         for place, file in enumerate(files[1:], start=1)
     ]
 
@@ -131,8 +133,8 @@ def _leak_lines(document: Mapping[str, Any], width: int, color: bool) -> list[st
     several = len(files) > 1
     header: Row = (
         "leaks: audited items",
-        *(f"in [{place}]" for place in range(1, len(files) + 1)),
-        *(["in any"] if several else []),
+        *(f"in file [{place}]" for place in range(1, len(files) + 1)),
+        *(["in any file"] if several else []),
         "share",
     )
     rows: list[Row] = []
@@ -147,7 +149,7 @@ def _leak_lines(document: Mapping[str, Any], width: int, color: bool) -> list[st
         counts = [_count(file["wordings"][kind]["items"]) for file in files]
         rows.append((f"({name})", *counts, *([""] if several else []), ""))
     lines = grid(header, rows, width, color)
-    note = "In brackets: question templates that both files use. This is no leak."
+    note = "Rows in parentheses are not leaks: both files use the same question templates."
     return [*lines, _filled(note, width)]
 
 
@@ -186,6 +188,17 @@ def control_text(control: Mapping[str, Any] | None) -> str:
     return f"{percent(control['value'])} ({interval_text(control['range'])})"
 
 
+def _control_note(blind: Mapping[str, Any]) -> Iterator[str]:
+    """What the column of shuffled labels is, if a predictor has a number there."""
+    controls = [blind[name].get("shuffled_labels") or {} for name in PREDICTORS]
+    if draws := max(control.get("draws", 0) for control in controls):
+        yield (
+            "Shuffled labels: accuracy of the predictor after fitting on training answers in "
+            f"random order, mean and range of {draws} shuffles; to be compared with chance. "
+            "Empty: the predictor is not fitted."
+        )
+
+
 def needed_sentence(document: Mapping[str, Any]) -> str:
     """How many items need their image, and which predictors answer the other items, and where."""
     needed = document["image_needed"]
@@ -198,12 +211,15 @@ def needed_sentence(document: Mapping[str, Any]) -> str:
             f"Image-needed subset: all {needed['n']:,} items, because no predictor that reads the "
             "options is above chance, on all items or in a group."
         )
-    on_all = [f"{PREDICTORS[name]} on all items" for name in needed["predictors"]]
+    on_all = [f"{PREDICTORS[name]} (all items)" for name in needed["predictors"]]
     names = "; ".join([*on_all, *_predictors_in_groups(needed["in_groups"])])
+    others = f"{needed['n'] - needed['items']:,}"
     return (
         f"Image-needed subset: {needed['items']:,} of {needed['n']:,} items "
-        f"({percent(needed['share'])}). The others are answered correctly by a predictor where it "
-        f"is above chance: {names}. About {needed['lucky']:.0f} of them are lucky guesses."
+        f"({percent(needed['share'])}). The others ({others}) are answered correctly without the "
+        "image by a predictor that is above chance on all items or in a group of them: "
+        f"{names}. About {needed['lucky']:.0f} of the {others} are expected to be correct by "
+        "chance."
     )
 
 
@@ -234,7 +250,7 @@ def _predictors_in_groups(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]
         groups.setdefault(entry["predictor"], []).append(name)
     for predictor, names in groups.items():
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        yield f"{PREDICTORS[predictor]} in {', '.join(names[:MAX_NAMED])}{more}"
+        yield f"{PREDICTORS[predictor]} ({', '.join(names[:MAX_NAMED])}{more})"
 
 
 def _group_lines(

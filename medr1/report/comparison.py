@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medr1.report.csv_tables import csv_text
-from medr1.report.tables import Row, clean, grid, interval_text, percent
+from medr1.report.tables import Row, clean, counted, grid, interval_text, percent
 
 _COLUMNS = (
     *("run", "base", "scope", "group", "n", "value", "lo", "hi", "p", "p_holm"),
@@ -23,8 +23,8 @@ _COLUMNS = (
 LEVEL = 0.05
 """A difference is significant if its p value, corrected by Holm's method, is below this."""
 UNADJUSTED = (
-    "Each 95 % CI is for one comparison and is not adjusted for the others. p (Holm) alone decides "
-    "whether a difference is significant."
+    "Each 95 % CI is for one comparison and is not adjusted for the others. A difference is "
+    f"significant if p (Holm) is below {LEVEL}, whatever its interval."
 )
 """Why p decides and not the interval: Holm's p is exact and holds for all comparisons together, and
 the interval only says how large one difference may be. Of thirty such intervals one or two exclude
@@ -49,8 +49,9 @@ def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: boo
         width: Columns of the terminal.
         color: Whether headers are bold.
     """
-    items = f"{document['n']} items, {document['n_clusters']} {clean(document['clusters'])}"
-    parts = [f"{items}, protocol {document['protocol']}\n"]
+    clusters = counted(document["n_clusters"], clean(document["clusters"]).removesuffix("s"))
+    items = counted(document["n"], "item")
+    parts = [f"{items}, {clusters}, protocol {document['protocol']}\n"]
     header: Row = ("accuracy", "value", "95 % CI", "spread over seeds")
     rows = [_run_row(run) for run in document["runs"]]
     if not any(run["seeds"] for run in document["runs"]):
@@ -60,7 +61,7 @@ def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: boo
         parts += ["", *_difference_lines(comparison, width, color)]
     if ensemble := document.get("ensemble"):
         parts += ["", *_ensemble_lines(ensemble, width, color)]
-    notes = [_significance_note(document), document["meaning"]]
+    notes = [_outcome_note(document), _significance_note(document), document["meaning"]]
     parts += ["", *(_filled(note, width) for note in notes)]
     parts += [_filled(f"! {warning}", width, "  ") for warning in document["warnings"]]
     return "\n".join(parts)
@@ -127,8 +128,10 @@ def _ensemble_lines(ensemble: Mapping[str, Any], width: int, color: bool) -> Ite
             name = f"Fleiss' kappa, {kind.replace('_', ' ')}"
             sentences.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
     if (auroc := mean.get("auroc") or {}).get("value") is not None:
-        area = percent(auroc["value"])
-        sentences.append(f"AUROC of their disagreement for predicting wrong answers: {area}")
+        sentences.append(
+            f"AUROC of {percent(auroc['value'])} for predicting, from the disagreement of the "
+            "files, that the mean of the probabilities is wrong"
+        )
     if sentences:
         yield _filled("; ".join(sentences), width)
 
@@ -151,24 +154,32 @@ def _detectable(comparison: Mapping[str, Any]) -> str:
     detectable = comparison["minimum_detectable_difference"]
     if detectable["value"] is None:
         reason = detectable["reason"]
-        return f"smallest difference that these items can show: not known, {reason}"
+        return f"Smallest detectable difference: not known, {reason}"
     return (
-        f"smallest difference found with 80 % power: {100 * detectable['value']:.1f} points "
-        f"({percent(detectable['discordance'])} discordant, "
-        f"design effect {detectable['design_effect']:.1f})"
+        f"Smallest difference detectable with {100 * detectable['power']:.0f} % power (two-sided "
+        f"alpha {detectable['alpha']}): {100 * detectable['value']:.1f} percentage points. "
+        "Assumed, as in these results: verdicts differ in "
+        f"{percent(detectable['discordance'])} of the items; design effect "
+        f"{detectable['design_effect']:.1f} (clustering of items)."
     )
+
+
+def _outcome_note(document: Mapping[str, Any]) -> str:
+    """What the columns of points, of items won and of items lost are."""
+    outcomes = "won: items correct in the run only; lost: items correct in the base only."
+    if any(run["seeds"] for run in document["runs"]):
+        outcomes = "won, lost: items whose mean verdict over seeds is higher, or lower, in the run."
+    return f"points: run minus base, in percentage points. {outcomes}"
 
 
 def _significance_note(document: Mapping[str, Any]) -> str:
     """Which test gives the p values, and what they are corrected for."""
-    unit = clean(document["clusters"])
     several = len(document["comparisons"]) > 1
-    family = (
-        "over the runs, or over the groups of a kind" if several else "over the groups of a kind"
-    )
+    all_items = "with Holm's correction over the runs" if several else "not corrected"
     return (
-        "won, lost: items that the run answers better, or worse, than the base. p: exact sign-flip "
-        f"test over {unit}, with Holm's correction {family}. {UNADJUSTED}"
+        f"p (Holm): exact sign-flip test over {clean(document['clusters'])}; all items: "
+        f"{all_items}; groups: with Holm's correction over the groups of the same kind. "
+        f"{UNADJUSTED}"
     )
 
 

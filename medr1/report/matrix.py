@@ -206,6 +206,11 @@ def _terminal_panel(panel: Panel, width: int, color: bool) -> tuple[list[str], b
     if name_width + sum(_widest([head, *column]) + gap for column, head in pairs) > width:
         heads = [*(f"({i})" for i in range(1, len(columns))), "out"]
         legend = _legend([*zip(heads, panel.columns, strict=True)], width)
+    if has_intervals:  # a title starts where the numbers do, also above cells without an interval
+        heads = [
+            head + " " * (_widest(column) - terminal_columns(head))
+            for head, column in zip(heads, columns, strict=True)
+        ]
     columns = [[head, *column] for head, column in zip(heads, columns, strict=True)]
     widths = [_widest(column) + gap for column in columns]
     name_width = max(min(name_width, width - sum(widths)), len(OUTSIDE))

@@ -11,8 +11,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medr1.data.variants import BLIND, title_of
 from medr1.report.comparison import UNADJUSTED, is_significant, p_text
-from medr1.report.tables import Row, clean, grid, interval_text, percent
+from medr1.report.tables import Row, clean, counted, grid, interval_text, percent
 
 Document = Mapping[str, Any]
 """robustness.json, or a part of it: a perturbation, or a cell (a perturbation at one severity)."""
@@ -20,14 +21,18 @@ Document = Mapping[str, Any]
 
 def plan_text(plan: Document) -> str:
     """What --dry-run prints: which perturbations would be asked, and which items are left out."""
-    rows = [(kind, ", ".join(map(str, n))) for kind, n in plan["perturbations"].items()]
-    lines = grid(("perturbation", "severities"), rows, 80, False)
+    rows = [
+        (title_of(kind).lower() if kind == BLIND else kind, ", ".join(map(str, levels)))
+        for kind, levels in plan["perturbations"].items()
+    ]
+    lines = grid(("perturbation", "levels"), rows, 80, False)
     for kind, reasons in plan["left_out"].items():
         scope = "not asked at all" if kind == "none" else f"left out of {kind}"
         counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
         lines.append(f"{scope}: {counts}")
-    lines.append(f"{plan['n']} items, {plan['n_questions']} questions in all")
-    return "\n".join(lines)
+    questions = counted(plan["n_questions"], "question")
+    lines.append(f"{counted(plan['n'], 'item')}, {questions} in total")
+    return "\n".join([*lines, _LEVELS])
 
 
 def robustness_table(document: Document, *, width: int = 80, color: bool = False) -> str:
@@ -40,10 +45,8 @@ def robustness_table(document: Document, *, width: int = 80, color: bool = False
         width: Columns of the terminal.
         color: Whether the header is bold.
     """
-    title = (
-        f"{document['n']} items, {document['clusters']['n']} {clean(document['clusters']['unit'])}s"
-        f", protocol {document['protocol']}\n"
-    )
+    clusters = counted(document["clusters"]["n"], clean(document["clusters"]["unit"]))
+    title = f"{counted(document['n'], 'item')}, {clusters}, protocol {document['protocol']}\n"
     warnings = [
         textwrap.fill(f"! {clean(warning)}", width, subsequent_indent="  ")
         for warning in document["warnings"]
@@ -53,20 +56,29 @@ def robustness_table(document: Document, *, width: int = 80, color: bool = False
     parts = [title, *grid(_HEADER, list(_rows(document)), width, color)]
     for name, key in _MEANS:
         parts.append(_mean_line(name, document[key]))
-    parts.append(textwrap.fill(f"{_LEGEND} {UNADJUSTED}", width))
-    return "\n".join([*parts, *warnings])
+    legend = [textwrap.fill(text, width) for text in _LEGEND]
+    return "\n".join([*parts, *legend, *warnings])
 
 
 _HEADER: Row = (
-    *("perturbation", "severity", "n", "accuracy", "change"),
-    *("95 % CI", "p Holm", "flips"),
+    *("perturbation", "level", "n", "accuracy", "change"),
+    *("95 % CI", "p (Holm)", "differ"),
 )
 """Short, so that the longest name of a perturbation (flip_horizontal) fits beside them."""
-_LEGEND = "change: in accuracy, in points. flips: answers that differ from the original's."
-_MEANS = (
-    ("mean corruption accuracy", "mean_corruption_accuracy"),
-    ("mean relative drop", "mean_relative_drop"),
+_LEVELS = "level: severity, 1 (mild) to 5 (strong); for question perturbations, a variant."
+_LEGEND = (
+    _LEVELS,
+    "change: of the accuracy, in percentage points. differ: share of the items whose answer "
+    "differs from the original answer; options are compared by their text, not their letter.",
+    "p (Holm): exact sign-flip test with Holm's correction over all rows except the grey image. "
+    + UNADJUSTED,
 )
+_MEANS = (
+    ("mean accuracy over image perturbations and severities", "mean_corruption_accuracy"),
+    ("mean loss, relative to the original accuracy", "mean_relative_drop"),
+)
+"""Name of a mean and its key. Both have equal weights for the kinds and severities that are a
+scale: no flips, no grey image, no perturbation of the question."""
 
 
 def _rows(document: Document) -> Iterator[Row]:

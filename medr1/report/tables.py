@@ -244,6 +244,16 @@ def interval_text(ci95: Sequence[float] | None, signed: bool = False) -> str:
     return f"{low} to {high}"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and its noun, such as "1 item" or "1,200 items".
+
+    Args:
+        n: How many.
+        noun: The noun in the singular; its plural ends in "s".
+    """
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def grid(header: Row, rows: Sequence[Row], width: int, color: bool) -> list[str]:
     """The lines of an aligned table, names to the left and numbers to the right.
 

@@ -66,7 +66,7 @@ def test_the_same_as_compare_accuracy_whatever_the_order():
     assert document["comparisons"][0]["ci95"] == expected["difference"]["ci95"]
     assert document["runs"][0]["accuracy"] == expected["base"]
     assert document["runs"][1]["accuracy"] == expected["trained"]
-    assert "120 items belong to" in document["warnings"][0]
+    assert "120 items belong to 36 images" in document["warnings"][0]
     assert document["comparisons"][0]["p"] != document["comparisons"][0]["mcnemar"]["exact"]
 
 

@@ -79,11 +79,14 @@ def test_the_page_says_what_the_image_needed_subset_means(tmp_path):
     found = audit(test, [train], image_root=tmp_path)
     sentence = needed_sentence(found.document)
     assert sentence.startswith("Image-needed subset: 583 of 676 items (86.2 %).")
-    where = "the longest option in modality Fundus Photography, dataset wsidicom-data"
+    assert "The others (93)" in sentence and "About 24 of the 93" in sentence
+    where = "the longest option (modality Fundus Photography, dataset wsidicom-data)"
     table = " ".join(audit_table(found.document).split())
     page = " ".join(audit_html(found.document, found.items).split())
     for text in (sentence, table, page):
         assert where in text
+    assert "of 11 shuffles" in table  # the note under the column of shuffled labels
+    assert "df 5 are sums over the numbers of options" in table
     assert NEEDED_MEANING in table and NEEDED_MEANING.replace("'", "&#39;") in page
     row = re.search(r"<bdi>dataset wsidicom-data</bdi>.*?</tr>", page)[0]
     assert re.findall(r">([^<>]+)</td>", row)[:3] == ["the longest option", "75.7 %", "31.3 %"]

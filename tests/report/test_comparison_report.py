@@ -48,11 +48,21 @@ def test_the_table_says_everything():
     assert f"{100 * entry['value']:+.1f}" in table and p_text(entry["p_holm"]) in table
     assert f"both correct {entry['both_right']}, both wrong {entry['both_wrong']}" in table
     detectable = entry["minimum_detectable_difference"]["value"]
-    assert f"80 % power: {100 * detectable:.1f} points" in table
+    sentences = " ".join(table.split())
+    assert "80 % power" in sentences and f"{100 * detectable:.1f} percentage points" in sentences
+    assert "all items: not corrected" in sentences and "in the run only" in sentences
     assert "McNemar's exact p" in table and "other seeds" in table
     several = comparison_table(document(runs=2, seeds=3)[0])
     assert "(3 seeds)" in several and "SD" in several and "over seeds instead of images" in several
-    assert "McNemar" not in several
+    assert "McNemar" not in several and "won, lost: items whose mean" in several
+    runs = " ".join(comparison_table(document(runs=3)[0]).split())
+    assert "all items: with Holm's correction over the runs" in runs
+
+
+def test_one_of_a_thing_is_in_the_singular():
+    found, _ = document(runs=2, n=30)
+    first = comparison_table({**found, "n": 1, "n_clusters": 1}).splitlines()[0]
+    assert first.startswith("1 item, 1 image, protocol")
 
 
 def test_csv_has_a_row_for_each_difference():

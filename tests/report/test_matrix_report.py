@@ -80,6 +80,17 @@ def test_intervals_stand_in_a_small_table_and_are_promised_for_a_large_one():
     assert "Each cell's interval is in matrix.csv" in matrix_table(document(EIGHT))
 
 
+def test_a_title_and_each_number_begin_at_one_column():
+    lines = matrix_table(document(["CT", "MRI"])).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("accuracy, %"))
+    title, *rows = lines[start : lines.index("", start)]
+    assert [row.split()[0] for row in rows[:2]] == ["chance", "base"]
+    for head in ("CT", "MRI"):
+        place = title.index(head)
+        for row in rows:
+            assert re.match(r"\d+\.\d", row[place:]) and row[place - 1] == " ", row
+
+
 def test_csv():
     rows = list(csv.DictReader(io.StringIO(matrix_csv(TWO))))
     cells = {(row["train"], row["test"]): row for row in rows}

@@ -160,7 +160,10 @@ def test_the_table_has_the_worst_first_and_the_grey_picture_last():
     assert rows == ["perturbation", "original", *named, "option_order", "option_order", "grey"]
     strongest = next(line for line in lines if line.startswith("contrast") and " 5 " in line)
     assert "30.0 %" in strongest and "-45.0" in strongest
-    assert any(line.startswith("mean corruption accuracy: ") for line in lines)
+    for key in ("mean_corruption_accuracy", "mean_relative_drop"):
+        value = f": {100 * document()[key]['value']:.1f} % ("
+        assert any(line.startswith("mean ") and value in line for line in lines)
+    assert max(map(len, lines)) <= 80
     grey = next(line for line in lines if line.startswith("grey"))
     assert "-55.0" in grey and "<0.001" in grey  # one comparison, with a p of its own
 
@@ -231,7 +234,9 @@ def test_a_plan_names_what_is_left_out():
     plan = {"n": 5, "n_questions": 30, "perturbations": {"jpeg": [1, 3], "blank": [1]}}
     text = plan_text({**plan, "left_out": {"none": {"without ground_truth": 2}}})
     assert "not asked at all: 2 without ground_truth" in text
-    assert text.endswith("5 items, 30 questions in all")
+    assert "5 items, 30 questions in total" in text and "level: severity" in text
+    assert "grey image" in text and "blank" not in text
+    assert "1 item, 30 questions" in plan_text({**plan, "n": 1, "left_out": {}})
 
 
 def test_what_others_wrote_is_text(attack, pictures):

@@ -408,13 +408,13 @@ def _warnings(
     warnings, n = [], int(clean.sum())
     if n < MIN_ITEMS:
         warnings.append(
-            f"{n} items are too few for any conclusion: use at least {MIN_ITEMS}, better hundreds."
+            f"number of items: {n}, too few for any conclusion. Use at least {MIN_ITEMS}, better "
+            "hundreds."
         )
         return warnings
     if n_clusters < FEW_CLUSTERS:
-        warnings.append(
-            f"only {n_clusters} {run.judged.unit}s: bootstrap intervals are too narrow."
-        )
+        clusters = f"{n_clusters} {run.judged.unit}{'s' * (n_clusters != 1)}"
+        warnings.append(f"only {clusters}: bootstrap intervals are too narrow.")
     if few := [
         entry["title"] for entry in perturbations if any(c["n"] < MIN_ITEMS for c in entry["cells"])
     ]:
