@@ -27,10 +27,13 @@ from medr1.data.writers import (
 from medr1.errors import InputError, ItemError, OutputError
 from medr1.files import remove, remove_unused, temporary
 from medr1.records import Failure, Sample
+from medr1.terminal import counted
 
 _ROUNDS = 5
 """Most attempts to write the file. Without the items that would change, others may change, because
 the type of a column can depend on all items."""
+_TYPE_OF = "the type of "
+"""Start of the name of a dropped field: its value is kept, but only as text."""
 
 
 @dataclass(frozen=True)
@@ -191,12 +194,12 @@ def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:
             names += spellings.null_keys(sample)
         if is_csv(output):
             metadata = spellings.without_nulls(sample)
-            names += [f"the type of {k}" for k, v in metadata.items() if not isinstance(v, str)]
+            names += [f"{_TYPE_OF}{k}" for k, v in metadata.items() if not isinstance(v, str)]
     return names
 
 
 def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) -> str:
-    """A sentence that lists the fields that could not be stored; "" if there are none.
+    """A warning that lists the fields that could not be stored; "" if there are none.
 
     Args:
         dropped: `Conversion.dropped`.
@@ -205,10 +208,18 @@ def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) 
     """
     if not dropped:
         return ""
-    fields = [f"{name} ({count} items)" for name, count in sorted(dropped.items())]
+    fields = [
+        f"{name.replace(_TYPE_OF, 'the data type of ')} ({counted(count, 'item')})"
+        for name, count in sorted(dropped.items())
+    ]
     more = f", and {len(fields) - 20} more" if len(fields) > 20 else ""
-    kind = output.suffix.lower().removeprefix(".") or "data set on disk"
-    return f"{field_names} in {kind} cannot store: {', '.join(fields[:20])}{more}."
+    kind = f"a {output.suffix.lower()} file" if output.suffix else "a data set on disk"
+    sentences = [f"--to {field_names} in {kind} does not keep: {', '.join(fields[:20])}{more}."]
+    if field_names == "guide" and "question_type" in dropped:
+        sentences.append("In the guide's field names, question_type is the answer type.")
+    if any(name.startswith(_TYPE_OF) for name in dropped):
+        sentences.append("In CSV, every value is text.")
+    return " ".join(sentences)
 
 
 def moved_images_warning(questions: Questions, output: Path, samples: Sequence[Sample]) -> str:
