@@ -41,7 +41,12 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 step", "2,000 steps". The plural of the noun is with an s."""
+    """A number with its noun, such as "1 step" or "2,000 steps".
+
+    Args:
+        number: The number.
+        noun: The noun in the singular; its plural has an s.
+    """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

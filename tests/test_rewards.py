@@ -457,7 +457,8 @@ def test_numbers_of_every_kind_pass(module) -> None:
 
 
 def test_the_help_names_every_reward():
-    listed = cli.commands["rewards"].help.split("Rewards,")[1].split("Examples:")[0]
-    assert [line.split()[0] for line in listed.splitlines()[1:] if line.strip()] == [*REWARDS]
+    help_text = cli.commands["rewards"].help.replace("\b", "")
+    lines = help_text.split("Rewards,")[1].split("Examples:")[0].splitlines()[1:]
+    assert [line.split()[0] for line in lines if line.strip()] == [*REWARDS]
     (option,) = (o for o in cli.commands["train"].params if o.name == "rewards")
     assert all(name in option.help for name in (*REWARDS, OVERLONG))

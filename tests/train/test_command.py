@@ -75,8 +75,6 @@ def test_the_help_states_the_default_of_trl(name):
         (("--trust-remote-code",), "trust_remote_code cannot be set"),
         (("--bf16", "--dtype", "float16"), "--bf16 and --dtype float16 contradict each other"),
         (("--lora-r", "4", "--lora-r", "8"), "--lora-r is given twice"),
-        (("--answer-types", "opn"), "Choose from: multiple_choice, yes_no, count, open"),
-        (("--max-steps", "-3"), "max_steps is -3; it has to be at least 1"),
         (("stray",), "unexpected extra argument (stray)"),
         (("--method", "sft"), "num_generations belongs to --method grpo"),
         (("--max-length", "9"), "max_length belongs to --method sft"),
@@ -86,11 +84,25 @@ def test_the_help_states_the_default_of_trl(name):
     ],
 )
 def test_a_wrong_flag_is_one_sentence(args, says, tmp_path):
-    command = ["train", *NEEDED, *SMALL, *args, "--output_dir", str(tmp_path / "out")]
+    command = ["train", *args, *NEEDED, *SMALL, "--output_dir", str(tmp_path / "out")]
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 2
     assert says in result.stderr, result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--answer-types", "opn"), "Choose from: multiple_choice, yes_no, count, open"),
+        (("--answer-types", "open"), "Its items have: count, multiple_choice"),
+        (("--max-steps", "-3"), "max_steps is -3; it has to be at least 1"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(args, says, tmp_path):
+    command = ["train", *NEEDED, *SMALL, *args, "--output_dir", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2 and says in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize(
