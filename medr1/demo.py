@@ -26,6 +26,7 @@ from medr1.models import LoadedModel, load_model
 from medr1.records import Prediction
 from medr1.report.plots import learning_curve
 from medr1.report.training import write_training_page
+from medr1.terminal import counted
 
 logger = logging.getLogger("medr1")
 
@@ -99,13 +100,13 @@ def run_demo(
     test_set = EvaluationSet(test, shuffle_images(test, seed), decoding)
     base = run_and_save(test_set, loaded, output_dir / "base", seed)
 
-    logger.info("2/4  GRPO, %d steps", config["max_steps"])
+    logger.info("2/4  GRPO, %s", counted(config["max_steps"], "step"))
     validation_set = EvaluationSet(validation, shuffle_images(validation, seed), decoding)
     curve: list[dict[str, Any]] = []
 
     def validate(step: int) -> None:
         curve.append({"step": step, **validation_accuracies(loaded, validation_set)})
-        values = ", ".join(f"{name} {curve[-1][name]:.3f}" for name in PROTOCOLS)
+        values = ", ".join(f"{100 * curve[-1][name]:.1f} % ({name})" for name in PROTOCOLS)
         logger.info("     step %d, validation accuracy: %s", step, values)
 
     every = max(1, config["max_steps"] // 5)

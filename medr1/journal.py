@@ -184,6 +184,34 @@ def finished_items(path: Path, meta: Mapping[str, Any], n: int) -> set[int]:
     return set(places)
 
 
+_SETTINGS = {
+    "model_sha256": "content of the model",
+    "data_sha256": "content of the data",
+    "sha256": "content of the source",
+    "n": "number of items",
+    "n_items": "number of items",
+    "items": "number of items",
+    "prompt_sha256": "text of the prompt",
+    "decoding": "decoding options",
+    "image_root": "image root",
+    "dtype": "data type",
+    "versions": "versions of libraries",
+}
+"""Key of the metadata of a run -> what a message calls it, if that is not the key itself."""
+
+
+def differences(old: object, new: Mapping[str, Any]) -> str:
+    """The settings in which two runs differ, as text for a message; "" if there are none.
+
+    Args:
+        old: The metadata of the earlier run, as read from its file.
+        new: The metadata of this run.
+    """
+    before = old if isinstance(old, dict) else {}
+    keys = [key for key in {**new, **before} if before.get(key) != new.get(key)]
+    return ", ".join(dict.fromkeys(_SETTINGS.get(key, key) for key in keys))
+
+
 def _header(meta: Mapping[str, Any], n: int) -> dict[str, Any]:
     return {"schema": SCHEMA, "meta": meta, "n": n}
 
@@ -218,12 +246,12 @@ def _require_same(path: Path, first_record: Mapping[str, Any], header: Mapping[s
     if not isinstance(old, dict):
         raise StateError(f"{path} is not a journal of medr1. Choose another output.")
     new = header["meta"]
-    changed = [key for key in {**new, **old} if old.get(key) != new.get(key)]
-    if first_record.get("n") != header["n"]:
-        changed.append("number of items")
+    changed = differences(
+        {**old, "n_items": first_record.get("n")}, {**new, "n_items": header["n"]}
+    )
     if changed:
         raise InputError(
-            f"{path} belongs to another run ({', '.join(changed)} differ). Choose another "
+            f"{path} belongs to another run (different: {changed}). Choose another "
             "output, or --overwrite, which keeps the old one as .bak."
         )
 

@@ -40,6 +40,16 @@ def _escaped(match: re.Match[str]) -> str:
     return json.dumps(character)[1:-1]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as "1 step" or "2,000 steps".
+
+    Args:
+        number: The number.
+        noun: The noun in the singular; its plural has an s.
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """`printable` text on one line, so that a message cannot imitate a second one."""
     return printable(text.replace("\n", " "))

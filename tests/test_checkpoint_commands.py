@@ -34,6 +34,7 @@ def test_a_whole_checkpoint_passes_and_says_what_could_not_be_checked(copy):
     assert all(verdicts(tiny_vl_folder()).values())
     result = run("verify", copy)
     assert result.exit_code == 0, result.output
+    assert "tensors in 1 file\n" in result.stdout
     assert "?      bytes: there is no SHA256SUMS" in result.stdout
     assert verdicts(copy)["bytes"] is None
     write_checksums(copy)

@@ -144,6 +144,9 @@ def test_the_version_is_one_line(tmp_path):
         (["matrix", "nothing.yaml"], "file not found: nothing.yaml"),
         (["matrix", ".", "--from-names", "{train}.json"], "does not hold {train} and {test}"),
         (["rewards", "nothing.jsonl"], "file not found"),
+        (["rewards", "empty.jsonl"], "empty.jsonl is empty"),
+        (["verify", "d.json"], "d.json is a file. Give the folder"),
+        (["infer", "--limit", "three"], "'three' is not a valid integer."),
         (["rewards", "broken.json"], "Error: broken.json, line 1, column 11: not valid"),
         (["data", "audit", "nothing.json"], "file not found: nothing.json"),
         (["data", "audit", "broken.json"], "broken.json, line 2, column"),
@@ -165,6 +168,7 @@ def test_the_version_is_one_line(tmp_path):
 )
 def test_a_mistake_is_one_sentence_on_stderr_with_exit_code_2(args, says, tmp_path):
     (tmp_path / "broken.json").write_text('[{"a": 1},\n {"b" 2}]')
+    (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "unknown.yaml").write_text(
         "model_path: m\ndata: d.json\noutput_dir: o\nlearning_rat: 1\n"
     )

@@ -81,10 +81,10 @@ def test_another_run_is_refused_by_the_name_of_what_changed(tmp_path):
     fill(path, [0])
     for change, name in (
         ({"seed": 1}, "seed"),
-        ({"model_sha256": "b" * 64}, "model_sha256"),
+        ({"model_sha256": "b" * 64}, "content of the model"),
         ({"new": 1}, "new"),
     ):
-        with pytest.raises(InputError, match=rf"\({name} differ"):
+        with pytest.raises(InputError, match=rf"\(different: {name}\)"):
             read(path, {**META, **change})
     with pytest.raises(InputError, match="number of items"):
         read(path, n=N + 1)

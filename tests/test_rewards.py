@@ -28,7 +28,14 @@ from medr1.answers import (
 from medr1.cli import cli
 from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import PROMPTS, prompt_format
-from medr1.rewards import REWARDS, accuracy, overlong_score, reward_functions, score_completion
+from medr1.rewards import (
+    OVERLONG,
+    REWARDS,
+    accuracy,
+    overlong_score,
+    reward_functions,
+    score_completion,
+)
 
 CASES, MORE = (
     [json.loads(line) for line in (Path(__file__).parent / name).read_text("utf-8").splitlines()]
@@ -447,3 +454,11 @@ def test_numbers_of_every_kind_pass(module) -> None:
         assert reward(completions=["a", "b"], value=value) == [float(x) for x in value]
     with pytest.raises(NonFiniteError, match="completion 2 of the batch;"):
         reward(completions=["a", "b"], value=[1, None])
+
+
+def test_the_help_names_every_reward():
+    help_text = cli.commands["rewards"].help.replace("\b", "")
+    lines = help_text.split("Rewards,")[1].split("Examples:")[0].splitlines()[1:]
+    assert [line.split()[0] for line in lines if line.strip()] == [*REWARDS]
+    (option,) = (o for o in cli.commands["train"].params if o.name == "rewards")
+    assert all(name in option.help for name in (*REWARDS, OVERLONG))

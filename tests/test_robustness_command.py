@@ -106,7 +106,7 @@ def test_given_again_it_has_nothing_to_do_and_another_run_is_refused(done, monke
     assert again.exit_code == 0 and "nothing to do" in again.stderr
     assert json.loads(again.stdout) == json.loads((folder / "out/robustness.json").read_text())
     other = invoke(monkeypatch, folder, *QUICK[:3], "3", *QUICK[4:], "--limit", "32")
-    assert other.exit_code == 2 and "(n, perturbations differ)" in other.stderr
+    assert other.exit_code == 2 and "number of items, perturbations" in other.stderr
     assert not other.stdout
     assert (folder / "out" / "results.json").read_bytes() == before
 

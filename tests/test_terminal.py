@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.terminal import one_line, printable
+from medr1.terminal import counted, one_line, printable
 
 HOSTILE = "\x1b]0;PWN\x07\x1b[2J\u202egnp.exe\u2066\x9b31m\x7f\r\u2028\u200bx"
 STEERS = re.compile(
@@ -264,3 +264,7 @@ cli.main()
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 1 and "Traceback" in done.stderr
     assert done.stderr.count("PWN") >= 4 and not STEERS.search(done.stderr)
+
+
+def test_a_number_has_its_noun_in_singular_or_plural():
+    assert [counted(n, "step") for n in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]

@@ -75,7 +75,7 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
             f"checkpoint. {available_checkpoints()}"
         )
     if os.path.exists(path):
-        raise InputError(f"{path} is a file; --model-path takes the checkpoint's folder.")
+        raise InputError(f"{path} is a file. Give the folder of the checkpoint.")
     if _is_hub_id(name):
         return _from_hub(name, offline, revision)
     raise InputError(f"checkpoint not found: {name}. {available_checkpoints()}")

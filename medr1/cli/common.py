@@ -150,6 +150,9 @@ def option(*names: str, **kwargs: Any) -> Decorator:
         settings.setdefault("metavar", "N")
     elif isinstance(settings.get("type"), click.FloatRange):
         settings.setdefault("metavar", "FLOAT")
+    if isinstance(settings.get("type"), click.IntRange | click.FloatRange):
+        # For click's message, which would be "is not a valid integer range".
+        settings["type"].name = "integer" if settings["metavar"] == "N" else "number"
     return click.option(*names, **settings)
 
 

@@ -21,7 +21,7 @@ from medr1.cli.common import (
     overwrite_option,
     require_writable,
 )
-from medr1.terminal import echo
+from medr1.terminal import counted, echo
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -38,9 +38,8 @@ spelling_option = option(
     type=click.Choice(FIELD_NAME_SETS),
     default="medr1",
     help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
-    "(problem, solution). guide: as in Med-R1's evaluation guide: question, question_type (the "
-    "answer type: open, multiple_choice, yes_no), ground_truth. omnimedvqa: as in OmniMedVQA "
-    "(option_A, gt_answer).",
+    "(problem, solution). guide: as in the evaluation guide (question, ground_truth, and "
+    "question_type, which is the answer type). omnimedvqa: as in OmniMedVQA (option_A, gt_answer).",
 )
 
 
@@ -130,7 +129,7 @@ def finish(
         echo(to_json({"output": str(output), **document, "errors": left_out}), nl=False)
     else:
         echo(output)
-    logger.info("%s items written", f"{document['items']:,}")
+    logger.info("%s written", counted(document["items"], "item"))
     for error in left_out[:10]:
         logger.warning("left out: %s", error["message"])
     if len(left_out) > options["max_errors"]:

@@ -28,7 +28,7 @@ logger = logging.getLogger("medr1")
 @option(
     "--max-steps",
     type=click.IntRange(min=1),
-    help="Number of GRPO updates. [default: 150 for nothink, 200 for think]",
+    help="Number of GRPO steps. [default: 150 for nothink, 200 for think]",
 )
 @option(
     "--prompt",

@@ -51,7 +51,11 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
         ctx.exit()
 
 
-@click.command("eval", cls=Medr1Command)
+@click.command(
+    "eval",
+    cls=Medr1Command,
+    short_help="Evaluate results files, with 95 % confidence intervals.",
+)
 @click.argument("results", nargs=-1, required=True, metavar="RESULTS...")
 @protocol_option
 @data_option

@@ -38,7 +38,9 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 """What replaces the image, to measure how much it matters."""
 
 
-@click.command(cls=Medr1Command)
+@click.command(
+    cls=Medr1Command, short_help="Answer a question about an image, or all questions in a file."
+)
 @model_path_option(required=True)
 @option("--image-path", metavar="FILE", help="File with the image. Needs --question.")
 @option(
@@ -56,7 +58,8 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 @option(
     "--question-type",
     type=click.Choice(["open", "multiple_choice", "yes_no"]),
-    help="Type of the expected answer. [default: detected from the question]",
+    help="Type of the answer (not the clinical category of the question). [default: detected from "
+    "the question]",
 )
 @option(
     "--batch-file",

@@ -106,7 +106,7 @@ def matrix(
     Examples:
       medr1 matrix matrix.yaml --output-dir output/matrix
       medr1 matrix results --from-names '{train}/{test}.json' --base-name Qwen2.5-VL-3B
-      medr1 matrix results/*.json --by question_type
+      medr1 matrix results/*.json --by question-type
 
     Stars mark gains with p < 0.05 (*), 0.01 (**) and 0.001 (***), with Holm's correction over all
     cells. A test image counts as training data if its path is the same in both.

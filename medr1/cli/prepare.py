@@ -23,12 +23,14 @@ from medr1.cli.common import (
     require_writable,
     seed_option,
 )
-from medr1.terminal import echo
+from medr1.terminal import counted, echo
 
 logger = logging.getLogger("medr1")
 
 
-@click.command(cls=Medr1Command)
+@click.command(
+    cls=Medr1Command, short_help="Make a data set for training from questions and images."
+)
 @click.argument("source", metavar="SOURCE")
 @option("--output-dir", metavar="DIR", required=True, help="Folder to write: the data set.")
 @option(
@@ -145,10 +147,10 @@ def prepare(**options: Any) -> None:
         f"{counts[name]:,} {name}" for name in ("train", "validation", "test") if name in counts
     ]
     logger.info(
-        "%s items (%s) with %s images",
-        f"{counts['items']:,}",
+        "%s (%s) with %s",
+        counted(counts["items"], "item"),
         ", ".join(split_sizes),
-        f"{counts['images']:,}",
+        counted(counts["images"], "image"),
     )
     # The manifest counts the suspected items by reason; `warning` takes one reason per item.
     reasons = [name for name, n in manifest.get("burned_in", {}).items() for _ in range(n)]

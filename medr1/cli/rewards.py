@@ -29,6 +29,20 @@ def rewards(file: str, prompt: str) -> None:
     scores is printed.
 
     \b
+    Rewards, from 0 to 1:
+      accuracy            1 if the answer is right, as in `medr1 eval`
+      format              1 for the format that --prompt asks for
+      format-think        1 for reasoning, then the answer
+      format-nothink      1 for the answer only
+      format-think-after  1 for the answer, then reasoning
+      accuracy-authors    accuracy by the rules of Med-R1's training
+      format-authors      format by the rules of Med-R1's training
+      token-f1            words that the answer shares with the right one
+      edit-similarity     similarity of the letters of the two answers
+      option-similarity   the same, and 0 for questions without options
+      numeric-closeness   closeness of the numbers in the two answers
+
+    \b
     Examples:
       medr1 rewards completions.jsonl --prompt nothink
     """
@@ -36,7 +50,10 @@ def rewards(file: str, prompt: str) -> None:
     from medr1.files import parse_json, read_text
     from medr1.rewards import score_completion
 
-    for number, line in enumerate(read_text(Path(file)).splitlines(), 1):
+    text = read_text(Path(file))
+    if not text.strip():
+        raise InputError(f"{file} is empty. Put at least one completion into it.")
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         where = f"{file}, line {number}"

@@ -45,7 +45,9 @@ output_file_option = option(
 )
 
 
-@click.command("filter", cls=Medr1Command)
+@click.command(
+    "filter", cls=Medr1Command, short_help="Keep questions of medium difficulty for a model."
+)
 @click.argument("source", metavar="IN")
 @results_option
 @output_file_option
@@ -117,7 +119,9 @@ def filter_items(**options: Any) -> None:
     write_converted(selected, output, options, counts)
 
 
-@click.command(cls=Medr1Command)
+@click.command(
+    cls=Medr1Command, short_help="Make data for SFT from right completions with reasoning."
+)
 @click.argument("source", metavar="IN")
 @results_option
 @output_file_option
@@ -133,11 +137,11 @@ def filter_items(**options: Any) -> None:
 @json_option
 @common_options
 def distill(**options: Any) -> None:
-    """Keep one reasoning with a right answer per question, for supervised fine-tuning (SFT).
+    """Make data for supervised fine-tuning (SFT) from right completions with reasoning.
 
-    It is taken from the shortest completion in --results that has the format, contains reasoning
-    and is right. Questions without such a completion are left out. IN is a file, or a folder with
-    train.json.
+    For each question, the reasoning is taken from the shortest completion in --results that has the
+    format, contains reasoning and is right. Questions without such a completion are left out. IN is
+    a file, or a folder with train.json.
 
     An item of the output has image, problem, thinking (<think> ... </think>) and solution.
     `medr1 train --method sft` trains the thinking before or after the solution, as its prompt asks.

@@ -34,6 +34,7 @@ from medr1.cli.common import (
 )
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES
+from medr1.rewards import OVERLONG, REWARDS
 from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
@@ -211,7 +212,7 @@ def held_back_questions(
 def validation_on(
     held_back: Questions, every: int | None, loaded: LoadedModel, settings: TrainingSettings
 ) -> Validation:
-    """The validation of a run: greedy accuracy on the held-out questions, every N updates.
+    """The validation of a run: greedy accuracy on the held-out questions, every N steps.
 
     Args:
         held_back: The questions of --eval-data.
@@ -285,8 +286,8 @@ def validation_on(
     "--rewards",
     type=CommaList(str),
     metavar="NAME,...",
-    help="Rewards: names that `medr1 rewards` prints, soft-overlong (lower for long completions), "
-    "or your own as package.module:function. [default: accuracy,format]",
+    help=f"Rewards: {', '.join(REWARDS)} (see `medr1 rewards --help`), {OVERLONG} (lower for long "
+    "completions), or your own as package.module:function. [default: accuracy,format]",
 )
 @option(
     "--reward-weights",
@@ -304,12 +305,13 @@ def validation_on(
     "--per-device-train-batch-size",
     "per_device_train_batch_size",
     type=int,
-    help="Number of completions per device and batch; for sft, of items. [default: 8]",
+    help="Number of completions per device and batch, for grpo; of items, for sft. For grpo, batch "
+    "size x devices x accumulation steps has to be a multiple of --num-generations. [default: 8]",
 )
 @option(
     "--gradient-accumulation-steps",
     type=int,
-    help="Number of batches per update. [default: 1]",
+    help="Number of batches per training step. [default: 1]",
 )
 @option(
     "--max-completion-length",
@@ -331,7 +333,8 @@ def validation_on(
 @option(
     "--max-steps",
     type=int,
-    help="Number of updates; overrides --num-train-epochs. [default: by --num-train-epochs]",
+    help="Number of training steps; one step is one update of the weights. Overrides "
+    "--num-train-epochs. [default: by --num-train-epochs]",
 )
 @option(
     "--num-train-epochs",
@@ -341,19 +344,19 @@ def validation_on(
 @option(
     "--logging-steps",
     type=float,
-    help="Number of updates between two log entries. [default: 10]",
+    help="Number of steps between two log entries. [default: 10]",
     hidden=True,
 )
 @option(
     "--save-steps",
     type=float,
-    help="Number of updates between two saved checkpoints. [default: 500]",
+    help="Number of steps between two saved checkpoints. [default: 500]",
     hidden=True,
 )
 @option(
     "--completions-steps",
     type=click.IntRange(min=0),
-    help="Number of updates between two logs of completions; 0: no such log. [default: 10]",
+    help="Number of steps between two logs of completions; 0: no such log. [default: 10]",
     hidden=True,
 )
 @option(
@@ -365,7 +368,7 @@ def validation_on(
 @option(
     "--eval-steps",
     type=int,
-    help="Number of updates between two validations. [default: a tenth of the run]",
+    help="Number of steps between two validations. [default: a tenth of the run]",
 )
 @option(
     "--min-pixels",
@@ -416,7 +419,8 @@ def train(ctx: click.Context, **options: Any) -> None:
     checkpoint's own weights are kept in --dtype.
 
     An interrupted run resumes exactly, from its newest complete checkpoint, when the same command
-    is given again. SIGTERM and SIGUSR1 save a checkpoint first; the exit codes are 143 and 75.
+    is given again. If a cluster scheduler or a user stops it by a signal, it saves a checkpoint
+    first; the exit code is 143 after SIGTERM and 75 after SIGUSR1.
 
     Every field of TRL's GRPOConfig (or SFTConfig), ModelConfig and ScriptArguments is also an
     option, on the command line and in the YAML file: --warmup-steps 10, --use-peft --lora-r 16,

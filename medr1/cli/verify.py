@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from medr1.cli.common import Medr1Command, common_options, json_option, offline_option
-from medr1.terminal import echo, one_line
+from medr1.terminal import counted, echo, one_line
 
 Verdict = tuple[bool | None, str]
 """Whether a check passed (None: not known), and a sentence about it."""
@@ -95,7 +95,7 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Ver
     def headers() -> Verdict:
         files = own_files()
         tensors = sum(len(tensor_shapes(file)) for file in files)
-        return True, f"{tensors} tensors in {len(files)} files"
+        return True, f"{counted(tensors, 'tensor')} in {counted(len(files), 'file')}"
 
     def finite() -> Verdict:
         return True, f"{require_finite(own_files())} tensors are finite"

@@ -27,12 +27,13 @@ from medr1.data.writers import (
 from medr1.errors import InputError, ItemError, OutputError
 from medr1.files import remove, remove_unused, temporary
 from medr1.records import Failure, Sample
+from medr1.terminal import counted
 
-_TYPE_OF = "the type of "
-"""Before the name of a field that is stored as text: its value is kept and its type is not."""
 _ROUNDS = 5
 """Most attempts to write the file. Without the items that would change, others may change, because
 the type of a column can depend on all items."""
+_TYPE_OF = "the type of "
+"""Start of the name of a dropped field: its value is kept, but only as text."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:
 
 
 def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) -> str:
-    """Sentences that list the fields that could not be stored, or only as text; "" if none.
+    """A warning that lists the fields that could not be stored; "" if there are none.
 
     Args:
         dropped: `Conversion.dropped`.
@@ -207,24 +208,18 @@ def dropped_warning(dropped: Mapping[str, int], field_names: str, output: Path) 
     """
     if not dropped:
         return ""
-    counts = sorted(dropped.items())
-    missing = [f"{k} ({n} items)" for k, n in counts if not k.startswith(_TYPE_OF)]
-    as_text = [f"{k.removeprefix(_TYPE_OF)} ({n} items)" for k, n in counts if _TYPE_OF in k]
-    kind = output.suffix.lower().removeprefix(".") or "data set on disk"
-    sentences = []
-    if missing:
-        sentences.append(f"--to {field_names} in {kind} cannot store: {_first_fields(missing)}.")
-    if field_names == "guide" and "question_type" in dropped:
-        sentences.append("In guide, question_type is the answer type.")
-    if as_text:
-        sentences.append(f"--to {field_names} in {kind} stores as text: {_first_fields(as_text)}.")
-    return " ".join(sentences)
-
-
-def _first_fields(fields: Sequence[str]) -> str:
-    """The first 20 fields, and how many more there are."""
+    fields = [
+        f"{name.replace(_TYPE_OF, 'the data type of ')} ({counted(count, 'item')})"
+        for name, count in sorted(dropped.items())
+    ]
     more = f", and {len(fields) - 20} more" if len(fields) > 20 else ""
-    return f"{', '.join(fields[:20])}{more}"
+    kind = f"a {output.suffix.lower()} file" if output.suffix else "a data set on disk"
+    sentences = [f"--to {field_names} in {kind} does not keep: {', '.join(fields[:20])}{more}."]
+    if field_names == "guide" and "question_type" in dropped:
+        sentences.append("In the guide's field names, question_type is the answer type.")
+    if any(name.startswith(_TYPE_OF) for name in dropped):
+        sentences.append("In CSV, every value is text.")
+    return " ".join(sentences)
 
 
 def moved_images_warning(questions: Questions, output: Path, samples: Sequence[Sample]) -> str:

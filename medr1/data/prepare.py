@@ -41,7 +41,7 @@ from medr1.files import (
     to_json,
     write_atomic,
 )
-from medr1.journal import Journal, require_unlocked
+from medr1.journal import Journal, differences, require_unlocked
 from medr1.records import Failure, Sample
 
 logger = logging.getLogger("medr1")
@@ -157,14 +157,9 @@ def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, 
             if old_meta == meta:
                 logger.info("%s is complete already. To write it again, use --overwrite.", output)
                 return document
-            changed = ", ".join(
-                key
-                for key in meta
-                if not isinstance(old_meta, dict) or old_meta.get(key) != meta[key]
-            )
             raise InputError(
-                f"{output} has another data set ({changed} differ). Choose another "
-                "--output-dir, or --overwrite, which keeps the old as .bak."
+                f"{output} has another data set (different: {differences(old_meta, meta)}). Choose "
+                "another --output-dir, or --overwrite, which keeps the old as .bak."
             )
         prepare_folder(output, overwrite=overwrite)
     clear_temporaries(output)

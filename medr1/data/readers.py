@@ -27,7 +27,7 @@ from medr1.data.roots import ImageRoot
 from medr1.data.tables import table_errors, table_rows
 from medr1.errors import InputError
 from medr1.files import open_file, parse_json, read_text, sha256_of
-from medr1.records import Failure, Sample, sample_id
+from medr1.records import ANSWER_TYPES, Failure, Sample, sample_id
 
 if TYPE_CHECKING:
     import pyarrow
@@ -74,12 +74,19 @@ class Questions:
         """The questions with these answer types (records.ANSWER_TYPES), also the unusable ones.
 
         Raises:
-            InputError: If there are none.
+            InputError: If there are none, or a type is unknown.
         """
+        for name in answer_types:
+            if name not in ANSWER_TYPES:
+                raise InputError(
+                    f"unknown answer type {name!r}. Choose from: {', '.join(ANSWER_TYPES)}."
+                )
         indices = [i for i, sample in enumerate(self.samples) if sample.answer_type in answer_types]
         if not indices:
+            types = sorted({sample.answer_type for sample in self.samples})
             raise InputError(
-                f"{self.name} has no items with the answer types {', '.join(answer_types)}."
+                f"{self.name} has no items with the answer types {', '.join(answer_types)}. "
+                f"Its items have: {', '.join(types) or 'none'}."
             )
         failures = {n: self.failures[i] for n, i in enumerate(indices) if i in self.failures}
         return replace(self, samples=[self.samples[i] for i in indices], failures=failures)
@@ -253,10 +260,11 @@ def _reader_of(path: Path) -> Reader:
     if os.path.isdir(path):
         return _read_folder
     if not os.path.exists(path):  # also False if the name is too long; Path.exists raises then
+        where = "" if path.is_absolute() else " (relative to the current folder)"
         hint = ""
         if len(path.parts) == 2 and not path.is_absolute() and path.suffix not in _READERS:
-            hint = " Download a data set from the hub first, and name its folder."
-        raise InputError(f"file not found: {path}. Check the path.{hint}")
+            hint = f", or download a data set of the hub first: medr1 fetch {path} --data"
+        raise InputError(f"file not found: {path}{where}. Check the path{hint}.")
     if not path.is_file():
         raise InputError(f"{path} is not a regular file. Save the questions to one.")
     if path.suffix.lower() not in _READERS:
@@ -368,7 +376,8 @@ def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -
         if not set(keys) & {*column_names, *columns}:
             raise InputError(
                 f"{path}: no column is called {' or '.join(keys)}; there are: "
-                f"{', '.join(column_names)[:200]}. Rename one."
+                f"{', '.join(column_names)[:200]}. Rename one, or name it with "
+                f"medr1 data convert --map {keys[0]}=COLUMN."
             )
 
 

@@ -175,7 +175,8 @@ class Evaluation:
         if shared := len(set(held_out.ids) & set(judged.ids)):
             raise InputError(
                 f"--calibrate-on {self.calibrate_on}: {shared} of its items are in {path} too. "
-                "What is fitted on an item cannot be judged on it; give other questions' results."
+                "The same items cannot be used for fitting and for evaluation. Give results of "
+                "other questions."
             )
         return held_out
 

@@ -41,7 +41,7 @@ from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Decoding, predict_batches
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
-from medr1.journal import Journal, finished_items, require_unlocked
+from medr1.journal import Journal, differences, finished_items, require_unlocked
 from medr1.models import LoadedModel, library_versions
 from medr1.prompts import prompt_name, prompt_sha256
 from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
@@ -353,11 +353,7 @@ def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]
     old_meta = document.get("meta") if isinstance(document, dict) else None
     if old_meta == meta:
         return document["results"]
-    # The message names what differs, such as "seed, model_sha256".
-    changed = [
-        key for key in meta if not isinstance(old_meta, dict) or old_meta.get(key) != meta[key]
-    ]
     raise InputError(
-        f"{output} has the results of another run ({', '.join(changed)} differ). "
+        f"{output} has the results of another run (different: {differences(old_meta, meta)}). "
         "Choose another output, or give --overwrite, which renames the old file to .bak."
     )

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medr1.report.csv_tables import csv_text
-from medr1.report.tables import Row, clean, counted, grid, interval_text, percent
+from medr1.report.tables import Row, clean, grid, interval_text, percent
+from medr1.terminal import counted
 
 PREDICTORS = {
     "majority_letter": "the most frequent correct letter",

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medr1.report.csv_tables import csv_text
-from medr1.report.tables import Row, clean, counted, grid, interval_text, percent
+from medr1.report.tables import Row, clean, grid, interval_text, percent
+from medr1.terminal import counted
 
 _COLUMNS = (
     *("run", "base", "scope", "group", "n", "value", "lo", "hi", "p", "p_holm"),

@@ -13,7 +13,8 @@ from typing import Any
 
 from medr1.data.variants import BLIND, title_of
 from medr1.report.comparison import UNADJUSTED, is_significant, p_text
-from medr1.report.tables import Row, clean, counted, grid, interval_text, percent
+from medr1.report.tables import Row, clean, grid, interval_text, percent
+from medr1.terminal import counted
 
 Document = Mapping[str, Any]
 """robustness.json, or a part of it: a perturbation, or a cell (a perturbation at one severity)."""

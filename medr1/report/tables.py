@@ -244,16 +244,6 @@ def interval_text(ci95: Sequence[float] | None, signed: bool = False) -> str:
     return f"{low} to {high}"
 
 
-def counted(n: int, noun: str) -> str:
-    """A number and its noun, such as "1 item" or "1,200 items".
-
-    Args:
-        n: How many.
-        noun: The noun in the singular; its plural ends in "s".
-    """
-    return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
 def grid(header: Row, rows: Sequence[Row], width: int, color: bool) -> list[str]:
     """The lines of an aligned table, names to the left and numbers to the right.
 
@@ -410,7 +400,7 @@ def answer_text(entry: Mapping[str, Any], *, width: int = 80, reasoning: bool = 
         completion = entry["model_output"] or ""
         # an open question has no fixed answers: the completion as a whole is the answer
         is_open = entry["answer_type"] == "open"
-        text = completion if is_open else f"No clear answer in: {completion}"
+        text = completion if is_open else f"{_UNCLEAR[entry['answer_type']]}: {completion}"
     samples = Counter(" ".join(sample.split()) for sample in entry["samples"]).most_common()
     n_samples = len(entry["samples"])
     counts = "\n".join(f"{n} of {n_samples} samples: {sample}" for sample, n in samples)
@@ -421,6 +411,12 @@ def answer_text(entry: Mapping[str, Any], *, width: int = 80, reasoning: bool = 
     return "\n\n".join("\n".join(map(clean, part.splitlines())) for part in parts if part)
 
 
+_UNCLEAR = {
+    "multiple_choice": "The completion does not clearly name one of the options",
+    "yes_no": "The completion does not clearly say yes or no",
+    "count": "The completion does not clearly state one number",
+}
+"""Answer type -> what is wrong with a completion in which no answer was found."""
 _BAR_WIDTH = 20
 """Terminal columns of a bar for a probability of 1."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -428,9 +424,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def _probability_bars(entry: Mapping[str, Any], width: int) -> str:
-    """A line for each option: its name, its probability, and a bar as long as that."""
-    lines = []
+    """A heading, and a line for each option: its name, its probability, a bar as long as that."""
     probabilities = entry["option_probs"] or {}
+    lines = ["Probability of each option:"] if probabilities else []
     names = {answer: _option_name(entry, answer) for answer in probabilities}
     room = width - _BAR_WIDTH - len("  100.0 %  ")
     name_width = min(room, max(map(terminal_columns, names.values()), default=0))

@@ -39,6 +39,9 @@ _REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, AttributeError)
 
 def require_ranges(fields: Mapping[str, Any]) -> None:
     """Raise InputError if a number is outside the range of its field; `fields` is by name."""
+    steps = fields.get("max_steps")
+    if steps is not None and steps < 1 and steps != -1:  # -1 is TRL's "not set"
+        raise InputError(f"max_steps is {steps}; it has to be at least 1. Correct the value.")
     for name in fields.keys() & _RANGES.keys():
         value, interval = fields[name], _RANGES[name]
         if value is None:

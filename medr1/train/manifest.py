@@ -160,6 +160,6 @@ def resume_hint(output: Path) -> str:
     if not complete:
         return f"No checkpoint was saved in {output}; the same command starts from the beginning."
     return (
-        f"{step_of(complete[0])} steps are saved in {complete[0]}; the same command continues from "
+        f"Step {step_of(complete[0])} is saved in {complete[0]}; the same command continues from "
         "there (without --overwrite)."
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medr1.terminal import counted
+
 _BYTES = {
     "weights": "weights",
     "gradients": "gradients",
@@ -22,10 +24,17 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     rows = [*_run(plan), ("", ""), *_prompts(plan["prompts"]), ("", ""), *_memory(plan)]
     fields = {**plan["trainer_fields"], **plan["model_fields"]}
     if fields:
-        rows += [("", ""), *((name, str(value)) for name, value in sorted(fields.items()))]
+        rows += [("", ""), *((name, _value(name, fields[name])) for name in sorted(fields))]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {value}".rstrip() for name, value in rows]
     return "\n".join([*lines, "", "the first prompt", plan["prompts"]["first"]])
+
+
+def _value(name: str, value: Any) -> str:
+    """A field's value; TRL keeps numbers of steps as floats, and reads one below 1 as a share."""
+    if not name.endswith("_steps") or not isinstance(value, float):
+        return str(value)
+    return str(int(value)) if value.is_integer() else f"{value:g} (share of all steps)"
 
 
 def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -37,13 +46,13 @@ def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
     if "dropout" in plan:
         yield "dropout", str(plan["dropout"])
-    yield "dtype", f"weights {plan['weights_dtype']}, computation {plan['dtype']}"
+    yield "data type", f"weights {plan['weights_dtype']}, computation {plan['dtype']}"
     sharding = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
     yield "device", plan["device"] + sharding
     yield "questions", f"{plan['samples']:,}"
-    per_step = f"{plan['prompts_per_step']:,} prompts"
+    per_step = counted(plan["prompts_per_step"], "prompt")
     if "completions_per_step" in plan:
-        per_step = f"{plan['completions_per_step']:,} completions of {per_step}"
+        per_step = f"{counted(plan['completions_per_step'], 'completion')} of {per_step}"
     yield "steps", f"{plan['steps']:,}, each with {per_step}"
 
 
@@ -67,7 +76,7 @@ def _memory(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in _BYTES.items():
         if num_bytes[key]:
             yield f"  {name}", _size(num_bytes[key])
-    yield "  total", f"{_size(sum(num_bytes.values()))}, without the memory of libraries"
+    yield "  total", f"{_size(sum(num_bytes.values()))}, plus the memory of libraries"
 
 
 def _size(count: int) -> str:

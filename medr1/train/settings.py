@@ -6,6 +6,7 @@ make TRL's, peft's and transformers' configurations from them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
 from medr1.models import LoadedModel
 from medr1.rewards import reward_functions
+from medr1.terminal import counted
 from medr1.train.checks import require_ranges
 from medr1.train.extras import require_extras
 from medr1.train.fields import (
@@ -104,10 +106,27 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
         config = getattr(trl, CONFIGS[settings.method])(**values)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"TRL refused the training configuration: {reason}") from None
+        raise InputError(
+            _incomplete_groups(reason, values)
+            or f"TRL refused the training configuration: {reason}"
+        ) from None
     if is_adapter(loaded.path):
         _require_no_adapter_start(settings, loaded, config)
     return config
+
+
+def _incomplete_groups(reason: str, values: Mapping[str, Any]) -> str:
+    """TRL's message about incomplete groups of completions, in medr1's options; "" for another."""
+    match = re.match(
+        r"generation_batch_size \((\d+)\) must be divisible by num_generations \((\d+)\)", reason
+    )
+    if not match or {"steps_per_generation", "generation_batch_size"} & values.keys():
+        return ""
+    return (
+        f"{counted(int(match[1]), 'completion')} per step (--batch-size x devices x "
+        f"--gradient-accumulation-steps) are not a multiple of --num-generations {match[2]}. "
+        "Change one of them."
+    )
 
 
 def _require_no_adapter_start(settings: TrainingSettings, loaded: LoadedModel, config: Any) -> None:

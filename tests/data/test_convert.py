@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from medr1.cli import cli
 from medr1.data import spellings
-from medr1.data.convert import convert
+from medr1.data.convert import convert, dropped_warning
 from medr1.data.items import read_item
 from medr1.data.readers import Questions, read_questions
 from medr1.data.spellings import (
@@ -211,6 +212,14 @@ def command(tmp_path, monkeypatch):
     return convert_there
 
 
+def test_a_guide_file_has_the_answer_type_as_question_type():
+    dropped = {"question_type": 1, "the type of age": 2}
+    text = dropped_warning(dropped, "guide", Path("out.csv"))
+    assert "question_type (1 item), the data type of age (2 items)" in text
+    assert "question_type is the answer type" in text and "every value is text" in text
+    assert "answer type" not in dropped_warning({"id": 1}, "published", Path("out.json"))
+
+
 def test_what_is_dropped_is_said(command, tmp_path):
     said = command("rich.json", "out.json", "--to", "published").stderr
     for part in ("id (2 items)", "modality (2 items)", "metadata age (2 items)", "metadata site"):
@@ -224,12 +233,12 @@ def test_what_is_dropped_is_said(command, tmp_path):
     assert "metadata age (2 items)" in said and "modality" not in said
     (sample, _) = read_questions(tmp_path / "raw.csv").samples
     assert (sample.id, sample.modality, sample.ground_truth) == ("q1", "MR", "B")
-    assert "cannot store" not in command("rich.json", "all.parquet").stderr
+    assert "does not keep" not in command("rich.json", "all.parquet").stderr
     assert read_questions(tmp_path / "all.parquet").samples[0].metadata == {
         "site": "one",
         "age": 40,
     }
-    assert "as text: age (2 items)" in command("rich.json", "all.csv").stderr
+    assert "type of age (2 items)" in command("rich.json", "all.csv").stderr
     assert read_questions(tmp_path / "all.csv").samples[0].metadata == {"site": "one", "age": "40"}
 
 

@@ -360,7 +360,7 @@ def test_the_same_command_again_and_another_one(sources, tmp_path):
     before = tree(out)
     assert "complete already" in prepared(sources["zip"], out, "--size", "16").stderr
     said = prepared(sources["zip"], out, "--size", "17", code=2).stderr
-    assert "(options differ)" in said
+    assert "(different: options)" in said
     assert tree(out) == before
     prepared(sources["zip"], out, "--size", "17", "--overwrite")
     assert tree(tmp_path / "out.bak") == before
@@ -379,7 +379,7 @@ def test_begun_otherwise_it_is_refused_until_overwrite(sources, tmp_path):
     process.kill()
     process.wait()
     said = prepared(sources["zip"], out, "--size", "16", code=2).stderr
-    assert "belongs to another run (options differ)" in said
+    assert "belongs to another run (different: options)" in said
     prepared(sources["zip"], out, "--size", "16", "--overwrite")
 
 

@@ -460,7 +460,7 @@ def test_images_inside_a_table_are_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("id,question\n1,What?\n", "no column is called image"),
+        ("id,question\n1,What?\n", "--map image=COLUMN"),
         ("image;question\na.png;What?\n", "no column is called question"),
         ("image,question,question\na.png,What?,Who?\n", "'question'"),
         ("image,question\na.png,Is it, or not?\n", "line 2: 3 cells for 2 columns"),

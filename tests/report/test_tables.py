@@ -9,7 +9,7 @@ import pytest
 
 from medr1.data.audit import BlindPanel
 from medr1.evaluate.metrics import compare_accuracy, summarize
-from medr1.records import Failure, Prediction, Sample
+from medr1.records import ANSWER_TYPES, Failure, Prediction, Sample
 from medr1.report.csv_tables import (
     COLUMNS,
     csv_text,
@@ -248,7 +248,7 @@ def test_an_answer_and_its_bars():
         reasoning=True,
     )
     assert shown.splitlines() == [
-        *("bright fat", "", "B) MRI", ""),
+        *("bright fat", "", "B) MRI", "", "Probability of each option:"),
         "A) CT     6.2 %  █▎",
         "B) MRI   93.8 %  ██████████████████▊",
     ]
@@ -270,7 +270,10 @@ def test_passes_with_dropout_have_a_range():
 
 
 def test_what_could_not_be_read_is_shown_as_it_is():
-    assert answer_text(entry(model_output="X-ray")) == "No clear answer in: X-ray"
+    shown = answer_text(entry(model_output="X-ray"))
+    assert "one of the options" in shown and shown.endswith(": X-ray")
+    for answer_type in set(ANSWER_TYPES) - {"open"}:
+        assert answer_text(entry(model_output="X", answer_type=answer_type)).endswith(": X")
     open_question = {"options": {}, "answer_type": "open"}
     assert answer_text(entry(model_output="a\nb", **open_question)) == "a\nb"
     assert "\x1b" not in answer_text(entry(model_output="\x1b[2Jgone", **open_question))
@@ -279,7 +282,8 @@ def test_what_could_not_be_read_is_shown_as_it_is():
 def test_yes_and_no_have_bars_and_long_names_are_cut():
     asked = {"options": {}, "answer_type": "yes_no", "extracted_answer": "yes"}
     assert answer_text(entry(option_probs={"yes": 1.0, "no": 0.0}, **asked)).splitlines() == [
-        *("yes", "", "yes  100.0 %  ████████████████████", "no     0.0 %"),
+        *("yes", "", "Probability of each option:"),
+        *("yes  100.0 %  ████████████████████", "no     0.0 %"),
     ]
     long = entry(
         options={"A": "x" * 200, "B": "y"}, extracted_answer="B", option_probs={"A": 0.5, "B": 0.5}

@@ -94,6 +94,20 @@ def test_a_wrong_flag_is_one_sentence(args, says, tmp_path):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
+        (("--answer-types", "opn"), "Choose from: multiple_choice, yes_no, count, open"),
+        (("--answer-types", "open"), "Its items have: count, multiple_choice"),
+        (("--max-steps", "-3"), "max_steps is -3; it has to be at least 1"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(args, says, tmp_path):
+    command = ["train", *NEEDED, *SMALL, *args, "--output_dir", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2 and says in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
         (("--packing",), "packing cannot be set: TRL packs only texts"),
         (("--rewards", "accuracy"), "rewards belongs to --method grpo"),
         (("--max-lenght", "9"), "No such option '--max-lenght'. Did you mean '--max-length'?"),

@@ -60,6 +60,14 @@ def test_the_plan_is_read_by_people_too(tmp_path):
     assert said.endswith("<|im_start|>assistant\n\n")
 
 
+def test_numbers_of_steps_in_the_plan_are_integers_or_shares(tmp_path):
+    args = ("--warmup-steps", "0.1", "--logging-steps", "5", "--batch-size", "8")
+    text = plan(CONFIGS / "tiny.yaml", tmp_path, *args)
+    fields = dict(line.split(maxsplit=1) for line in text.splitlines() if "_steps " in line)
+    assert fields["warmup_steps"] == "0.1 (share of all steps)" and fields["logging_steps"] == "5"
+    assert "8 completions of 1 prompt\n" in text
+
+
 @pytest.mark.parametrize("name", SHARDINGS)
 def test_the_sharding_is_read_from_what_accelerate_sets(name):
     path = CONFIGS / "accelerate" / f"{name}.yaml"

@@ -78,4 +78,4 @@ def test_older_ones_go_and_the_best_and_what_is_newer_stay(tmp_path):
 def test_what_to_do_is_said_with_the_step(tmp_path):
     assert "No checkpoint was saved" in resume_hint(tmp_path)
     checkpoint(tmp_path, 4)
-    assert f"4 steps are saved in {tmp_path / 'checkpoint-4'}" in resume_hint(tmp_path)
+    assert f"tep 4 is saved in {tmp_path / 'checkpoint-4'}" in resume_hint(tmp_path)

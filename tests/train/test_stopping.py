@@ -19,7 +19,7 @@ def test_a_scheduler_s_signal_saves_between_blocks_and_asks_to_be_run_again(tmp_
     assert found.code == 75, found.output
     (saved,) = checkpoints(tmp_path / "out")
     assert step_of(saved) % 2 == 0 and checkpoint_faults(saved) == []
-    assert f"steps are saved in {saved}; the same command continues" in found.output
+    assert f"is saved in {saved}; the same command continues" in found.output
 
 
 @pytest.mark.slow
