@@ -423,7 +423,7 @@ LINE = json.dumps(ROW).encode()
     [
         (LINE + b"\n" + LINE[:-9], "line 2, column"),
         (LINE + b"\r\n\r\n" + b'{"a": NaN}\r\n', "line 3, column 7.*NaN"),
-        (LINE + b'\n{"id": "x", "id": "y"}\n', "line 2, column 13.*'id' stands twice"),
+        (LINE + b'\n{"id": "x", "id": "y"}\n', "line 2, column 13.*'id' is twice"),
         (LINE + b'\n{"id": "\\ud800"}\n', "line 2, column 9.*surrogate"),
         (LINE + b"\n\xef\xbb\xbf" + LINE, "line 2, column 1.*BOM"),
         (LINE + b'\n{"a": "\xff"}\n', "line 2: not UTF-8.*byte 7 of the line"),

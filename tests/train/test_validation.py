@@ -138,7 +138,7 @@ def test_a_test_split_and_the_training_data_are_refused(data, tmp_path, caplog):
         validation_questions(tiny_vqa_folder() / "test.json", "validation", training)
     with pytest.raises(InputError, match="is the training data"):
         validation_questions(data, "train", training)
-    with pytest.raises(InputError, match=r"holds no dev\.json"):
+    with pytest.raises(InputError, match=r"has no dev\.json"):
         validation_questions(data, "dev", training)
     mixed = [
         *json.loads((data / "train.json").read_text())[:3],
