@@ -236,7 +236,7 @@ def test_a_closed_pipe_ends_a_run_without_a_traceback(tmp_path):
 def test_a_finished_run_over_fewer_items_is_another_run(tiny_model, questions, tmp_path):
     few = replace(questions, samples=questions.samples[:2])
     run(tiny_model, few, tmp_path / "r.json")
-    with pytest.raises(InputError, match=r"\(n differ\)"):
+    with pytest.raises(InputError, match=r"\(different: number of items\)"):
         run(tiny_model, questions, tmp_path / "r.json")
 
 

@@ -31,8 +31,8 @@ def test_one_image(tmp_path, image):
     args = ("--image_path", image, "--question", QUESTION, "--device", "cpu")
     result = infer(tmp_path, *args, "--max_new_tokens", "12")
     assert result.returncode == 0, result.stderr
-    answer, _, *bars = result.stdout.splitlines()
-    assert answer and [bar.split()[0] for bar in bars] == ["A)", "B)", "C)"]
+    answer, _, heading, *bars = result.stdout.splitlines()
+    assert answer and "option" in heading and [bar.split()[0] for bar in bars] == ["A)", "B)", "C)"]
     assert all("%" in bar for bar in bars)
     record = json.loads(infer(tmp_path, *args, "--json").stdout)
     assert prediction_from_dict(record).sample.options == {"A": "CT", "B": "MRI", "C": "Ultrasound"}

@@ -214,7 +214,7 @@ def test_filter_and_sort_by_keyboard(show):
     assert len(shown(browser)) == 40 and browser.find_element("id", "find").text == ""
     browser.find_element("id", "find").send_keys("")
     focus_by_tab(browser, "1")  # verdict, the second facet
-    keys(browser, "refused")
+    keys(browser, "the model declined")
     found = shown(browser)
     assert found and all(int(name[-4:]) % 7 == 2 for name in found)
     focus_by_tab(browser, "sort")

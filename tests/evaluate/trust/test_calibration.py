@@ -200,7 +200,7 @@ def test_no_error_seen_is_not_none_to_come():
 
 def test_of_too_many_items_chance_is_neither_drawn_nor_named(monkeypatch):
     rows = items(*options_stream(4, 60, 1.0))
-    assert "if perfectly calibrated, up to" in summary_table(summarize(rows, num_resamples=50))
+    assert "perfectly calibrated" in summary_table(summarize(rows, num_resamples=50))
     monkeypatch.setattr("medr1.evaluate.trust.calibration.MAX_RESAMPLED_ITEMS", 59)
     summary = summarize(rows, num_resamples=50)
     ece = summary["calibration"]["metrics"]["ece"]
