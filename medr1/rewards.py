@@ -25,9 +25,10 @@ from functools import lru_cache
 from numbers import Real
 from typing import Any
 
-from medr1 import answers, similarity
+from medr1 import answers
 from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import prompt_format
+from medr1.text import similarity
 
 RewardFunction = Callable[..., Any]
 """Returns a list of floats. A user's function may be asynchronous."""

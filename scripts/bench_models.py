@@ -13,7 +13,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import LoadedModel, load_model
+from medr1.models.loading import LoadedModel, load_model
 
 # Parts of a Qwen2.5-VL configuration; 3b is that of Qwen2.5-VL-3B.
 SIZES: dict[str, Any] = {

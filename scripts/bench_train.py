@@ -7,7 +7,7 @@
 The ways have the same model, questions and seeds:
 
     stock    TRL's GRPOTrainer
-    shared   medr1's trainer, which runs each prompt once (train/shared_prefix.py)
+    shared   medr1's trainer, which runs each prompt once (train/shared_prefix/trainer.py)
     graphs   the same with a static cache and a compiled decoding step: CUDA graphs on a GPU; on a
              CPU the compilation takes a minute
     authors  the original's algorithm (authors_grpo.py)
@@ -52,10 +52,10 @@ from trl import GRPOConfig, GRPOTrainer
 
 from medr1.data.readers import Questions, read_questions
 from medr1.data.tiny import tiny_vqa_folder
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
+from medr1.train.dry_run.prompt_lengths import prompt_lengths
 from medr1.train.grpo import training_set
-from medr1.train.lengths import prompt_lengths
-from medr1.train.shared_prefix import SharedPrefixTrainer
+from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
 WAYS = ("stock", "shared", "graphs", "authors")
 DEFAULT_WAYS = ("stock", "shared", "authors")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv, installs medr1 in it and runs `medr1 demo` with the given arguments:
+# Makes .venv, installs medr1 in it and runs `medr1 demo` with the given arguments.
 #   bash scripts/demo.sh
 #   bash scripts/demo.sh --seed 1 --json
 set -euo pipefail

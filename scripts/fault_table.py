@@ -36,8 +36,8 @@ from stock_run import last_checkpoint, tiny_trainer
 from transformers import TrainerCallback
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import load_model
-from medr1.train.manifest import newest_checkpoint, step_of
+from medr1.models.loading import load_model
+from medr1.train.recovery.checkpoint_manifest import newest_checkpoint, step_of
 
 
 class Interruption(BaseException):

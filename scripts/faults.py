@@ -36,7 +36,7 @@ from fault_runs import (
 )
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.train.manifest import SAVING, checkpoints, newest_checkpoint, step_of
+from medr1.train.recovery.checkpoint_manifest import SAVING, checkpoints, newest_checkpoint, step_of
 
 # Python statements that a reward function runs in the second process.
 DEATHS = {
@@ -132,7 +132,7 @@ class ResumeMethod:
 
 def medr1_resume() -> ResumeMethod:
     """Start and resume as `medr1 train` does."""
-    from medr1.train.begin import configuration, inspect_run_folder, locked_run_folder
+    from medr1.train.recovery.run_state import configuration, inspect_run_folder, locked_run_folder
     from medr1.train.run import train
     from medr1.train.settings import settings_from
 
@@ -176,7 +176,7 @@ def kill_repeatedly(
         `kills`; `while_saving`, how many of them were during a save; `most_steps_lost`, the most
         steps that one kill cost; and `error`, the last line of the log, if an attempt failed.
     """
-    from medr1.models import load_model
+    from medr1.models.loading import load_model
 
     resume, loaded = resume_method(), load_model(tiny_vl_folder(), device="cpu")
     rng = random.Random(seed)

@@ -136,12 +136,12 @@ def readers(folder: Path) -> Callable[..., None]:
     from medr1.data.spellings import FIELD_NAME_SETS, sample_to_item
     from medr1.errors import Medr1Error
     from medr1.evaluate.judging import judge_all
-    from medr1.evaluate.metrics import summarize
+    from medr1.evaluate.metrics.summary import summarize
     from medr1.evaluate.reading.entries import FIELD_ALIASES
-    from medr1.evaluate.results import read_results
+    from medr1.evaluate.reading.results import read_results
     from medr1.files import to_json
     from medr1.records import Prediction, Sample
-    from medr1.report.tables import summary_table
+    from medr1.report.terminal.tables import summary_table
 
     own_keys = (f.name for kind in (Sample, Prediction) for f in fields(kind))
     keys = [
@@ -254,7 +254,7 @@ def checkpoints(folder: Path) -> Callable[..., None]:
     from medr1.checkpoints.integrity import checksum_faults
     from medr1.checkpoints.structure import require_sound, tensor_shapes
     from medr1.errors import Medr1Error
-    from medr1.models import load_processor, read_checkpoint_info
+    from medr1.models.loading import load_processor, read_checkpoint_info
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {
@@ -295,7 +295,7 @@ def models(folder: Path) -> Callable[..., None]:
     from medr1.data.readers import read_questions
     from medr1.errors import Medr1Error
     from medr1.infer.engine import Decoding, predict
-    from medr1.models import load_model
+    from medr1.models.loading import load_model
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.files import to_json, write_atomic
-from medr1.models import library_versions
+from medr1.models.loading import library_versions
 
 SCRIPTS = Path(__file__).parent
 NOTHINK, THINK = 10, 224

@@ -29,7 +29,7 @@ from bench_train import Way, lengthened, make_step, trainer_way
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vqa_folder
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 from medr1.train.grpo import training_set
 
 PROMPTS, GENERATIONS, PROMPT_LENGTH = 2, 8, 286

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.answers import answer_type_of, judge, normalize
-from medr1.intervals import wilson
+from medr1.stats.intervals import wilson
 
 HALVES = Path(__file__).resolve().parent.parent / "tests" / "prose"
 SHORT = ("word", "sentence")

@@ -20,9 +20,9 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import LoadedModel, load_model
-from medr1.train import resume
+from medr1.models.loading import LoadedModel, load_model
 from medr1.train.grpo import build_trainer
+from medr1.train.recovery import exact_resume
 from medr1.train.settings import settings_from
 
 
@@ -61,15 +61,15 @@ def tiny_trainer(
         number: Number of training questions.
         callbacks: Further callbacks of the trainer.
     """
-    exact_resume, all_values = resume.ExactResumeMixin, {**TINY, **values}
+    own_mixin, all_values = exact_resume.ExactResumeMixin, {**TINY, **values}
     if stock:
         has_handler = all_values.pop("enable_jit_checkpoint", False)
-        resume.ExactResumeMixin = StockWithHandler if has_handler else Stock  # type: ignore[assignment, misc]
+        exact_resume.ExactResumeMixin = StockWithHandler if has_handler else Stock  # type: ignore[assignment, misc]
     try:
         settings = settings_from(all_values, out)
         return build_trainer(loaded, few_questions(number), settings, list(callbacks))
     finally:
-        resume.ExactResumeMixin = exact_resume  # type: ignore[misc]
+        exact_resume.ExactResumeMixin = own_mixin  # type: ignore[misc]
 
 
 def last_checkpoint(out: Path) -> Path | None:

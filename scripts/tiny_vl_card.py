@@ -10,7 +10,7 @@ from typing import Any
 from tiny_vl_recipe import Recipe
 
 from medr1.files import sha256_of
-from medr1.models import checkpoint_document, library_versions
+from medr1.models.loading import checkpoint_document, library_versions
 from medr1.prompts import prompt_sha256
 
 CARD = """\

@@ -16,7 +16,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    from medr1.models import load_model
+    from medr1.models.loading import load_model
 
     return load_model(tiny_vl_folder(), device="cpu")
 
@@ -28,7 +28,7 @@ def validation():
 
 @pytest.fixture(scope="session")
 def letters_model():
-    from medr1.models import load_model
+    from medr1.models.loading import load_model
 
     return load_model(tiny_vl_folder().with_name("tiny-vl-letters"), device="cpu")
 
@@ -45,7 +45,7 @@ def adapter(tmp_path_factory):
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from medr1.models import load_model
+    from medr1.models.loading import load_model
 
     folder = tmp_path_factory.mktemp("lora") / "adapter"
     loaded = load_model(tiny_vl_folder(), device="cpu")

@@ -36,10 +36,10 @@ from medr1.answers import (
     symbolic,
 )
 from medr1.errors import InputError
-from medr1.normalization import fold
 from medr1.prompts import PROMPTS, problem_text
-from medr1.quantities import is_number, number_text, parse_quantity
 from medr1.records import ANSWER_TYPES, LETTERS, Sample
+from medr1.text.normalization import fold
+from medr1.text.quantities import is_number, number_text, parse_quantity
 
 CASES = [
     json.loads(line)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from map_files import page
 from measured import process_seconds
 
 ROOT = Path(__file__).parent.parent
@@ -20,10 +21,10 @@ PACKAGE = ROOT / "medr1"
 # the rooms there are kept apart. A new top-level module belongs in one of these lines.
 LAYERS = (
     {"errors", "journal", "records", "files", "terminal"},
-    {"normalization", "quantities", "answers", "similarity", "intervals", "significance"},
-    {"caching", "checkpoints", "data", "hub", "models", "mps", "prompts", "rewards"},
-    {"train", "infer", "evaluate", "report", "review"},
-    {"cli", "demo", "doctor", "validation", "__main__"},
+    {"text", "stats", "answers"},
+    {"checkpoints", "data", "models", "prompts", "rewards"},
+    {"train", "infer", "evaluate", "report"},
+    {"cli", "doctor", "workflows", "__main__"},
 )
 APART = LAYERS[3]
 
@@ -33,8 +34,8 @@ HEAVY = {
     "PIL", "qwen_vl_utils", "scipy", "sklearn", "torch", "torchvision", "transformers", "trl",
 }  # fmt: skip
 SHELL = {
-    "__init__", "__main__", "cli", "errors", "journal", "records", "files", "normalization",
-    "quantities", "prompts", "answers", "similarity", "rewards", "hub", "mps", "terminal",
+    "__init__", "__main__", "cli", "errors", "journal", "records", "files", "text", "prompts",
+    "answers", "rewards", "terminal",
 }  # fmt: skip
 
 # Lines of code: documentation is not counted.
@@ -376,49 +377,48 @@ def test_no_variable_is_named_by_a_participle():
     assert not wrong, sorted(wrong)
 
 
-# --- the map in the README --------------------------------------------------------------------
+# --- the maps of the files --------------------------------------------------------------------
 
 
 def readme_tree() -> dict[str, str]:
-    """Path -> its half line, from the README's map; folders end in a slash."""
+    """Folder -> its half line, from the README's tree."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = re.search(r"^## Where things live\n.*?^```\w*\n(.*?)^```", text, re.M | re.S)
     assert block, "README.md has no fenced block under '## Where things live'"
     tree: dict[str, str] = {}
     above: list[str] = []
     for line in block[1].splitlines():
-        if not line.strip():
-            continue
         depth, odd = divmod(len(line) - len(line.lstrip(" ")), 2)
         assert not odd and depth <= len(above), f"indent by two spaces a level: {line!r}"
         name, *words = line.split()
         above[depth:] = [name]
-        path = "".join(above)
-        assert path not in tree, f"{path} stands twice"
-        assert all(folder.endswith("/") for folder in above[:depth]), f"not in a folder: {line!r}"
-        tree[path] = " ".join(words)
+        assert name.endswith("/") and "".join(above) not in tree, line
+        tree["".join(above)] = " ".join(words)
     return tree
 
 
-def files_to_show() -> set[str]:
-    """What the map must name: the package and its folders, the scripts, the configurations."""
-    shown = {"medr1/", "scripts/", "configs/", "tests/"}
-    for top, pattern in (("medr1", "*.py"), ("scripts", "*"), ("configs", "*")):
+def folders_to_show() -> set[str]:
+    """The folders with programs or recipes, and those for tests, checkpoints and data."""
+    shown = {"tests/", "checkpoints/", "data/"}
+    for top, pattern in (("medr1", "*.py"), ("scripts", "*"), ("configs", "*.yaml")):
         for path in (ROOT / top).rglob(pattern):
-            parts = path.relative_to(ROOT).parts
-            hidden = any(part.startswith((".", "__pycache__")) for part in parts)
-            if path.is_file() and not hidden and path.name != "__init__.py":
-                shown.add("/".join(parts))
-                shown |= {"/".join(parts[:n]) + "/" for n in range(1, len(parts))}
+            parts = path.relative_to(ROOT).parts[:-1]
+            if path.is_file() and "__pycache__" not in parts:
+                shown |= {"/".join(parts[:n]) + "/" for n in range(1, len(parts) + 1)}
     return shown
 
 
 def test_readme_tree_is_the_disk():
     tree = readme_tree()
-    gone = [path for path in tree if path.endswith("/") != (ROOT / path).is_dir()]
-    gone += [path for path in tree if not (ROOT / path).exists() and path not in gone]
-    assert not gone, f"in the README, not on the disk: {gone}"
-    missing = files_to_show() - tree.keys()
-    assert not missing, f"on the disk, not in the README: {sorted(missing)}"
-    silent = [path for path, words in tree.items() if not words and not path.endswith("/")]
-    assert not silent, f"half a line is missing: {silent}"
+    assert set(tree) == folders_to_show()
+    empty = [name for name, words in tree.items() if not 2 <= len(words.split()) <= 16]
+    assert not empty, f"a folder needs a description of 2 to 16 words: {empty}"
+
+
+@pytest.mark.parametrize("folder", ["medr1", "scripts"])
+def test_the_map_of_files_is_up_to_date(folder):
+    """If this fails: python scripts/map_files.py."""
+    expected = page(folder)
+    assert (ROOT / folder / "README.md").read_text(encoding="utf-8") == expected
+    rows = [line for line in expected.splitlines() if line.startswith("| [")]
+    assert rows and all(re.fullmatch(r"\| \[.+\]\(.+\) \| .+ \|", row) for row in rows)

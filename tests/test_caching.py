@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache, Qwen2Config
 
-from medr1.caching import BLOCK, BlockwiseLayer, grow_in_blocks, repeated_in_static
+from medr1.models.kv_cache import BLOCK, BlockwiseLayer, grow_in_blocks, repeated_in_static
 
 LAYERS = 2
 

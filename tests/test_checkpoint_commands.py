@@ -65,7 +65,7 @@ def test_merge_writes_what_verify_passes(copy, tmp_path):
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from medr1.models import load_model
+    from medr1.models.loading import load_model
 
     torch.manual_seed(0)
     settings = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)

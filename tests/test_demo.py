@@ -8,7 +8,7 @@ from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_config
-from medr1.demo import CONFIGS
+from medr1.workflows.demo import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 

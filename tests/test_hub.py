@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from medr1.checkpoints.hub import DEFAULT_VARIANT, MED_R1, split_name
 from medr1.checkpoints.integrity import checksum_faults
 from medr1.errors import InputError
 from medr1.files import in_gb
-from medr1.hub import DEFAULT_VARIANT, MED_R1, split_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 100_000

@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from medr1 import models
 from medr1.cli import cli
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import LockedError, OutputError
 from medr1.evaluate.reading.matching import Lookup
 from medr1.files import TEMPORARY, clear_temporaries, set_aside, temporary, write_atomic
+from medr1.models import loading
 
 KILLED = """
 import os, signal, sys
@@ -356,7 +356,7 @@ def refused(place, monkeypatch):
         return said
 
     for loader in ("load_model", "load_outline", "load_processor"):
-        monkeypatch.setattr(models, loader, load)
+        monkeypatch.setattr(loading, loader, load)
     return run
 
 

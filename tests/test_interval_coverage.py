@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medr1.intervals import bootstrap_mean, paired_difference, wilson
+from medr1.stats.intervals import bootstrap_mean, paired_difference, wilson
 
 DRAWS = 400
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from measured import at_most
 
-from medr1.intervals import (
+from medr1.stats.intervals import (
     bootstrap_mean,
     bootstrap_statistic,
     cluster_totals,

@@ -11,7 +11,7 @@ from medr1.checkpoints.structure import resolved_configuration
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer.engine import Decoding, predict
-from medr1.models import (
+from medr1.models.loading import (
     choose_device,
     find_checkpoint,
     load_model,

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.mps import HIGH, LOW, MAX_PIXELS, limit_pixels, mps_environment, unlimited_memory
+from medr1.models.mps import HIGH, LOW, MAX_PIXELS, limit_pixels, mps_environment, unlimited_memory
 
 PICTURE = Image.new("RGB", (3000, 2000))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from measured import at_most
 
-from medr1.significance import (
+from medr1.stats.significance import (
     SMALLEST_P,
     holm,
     interval_over_seeds,
@@ -102,7 +102,7 @@ def test_the_normal_limit_agrees_where_both_can_be_computed(monkeypatch):
     difference = rng.choice([-1, 0, 0, 0, 1, 1], 3000)
     clusters = rng.integers(0, 1500, 3000).tolist()
     exact = [sign_flip_test(difference * s, clusters) for s in (1, -1)]
-    monkeypatch.setattr("medr1.significance._MAX_STEPS", 10)
+    monkeypatch.setattr("medr1.stats.significance._MAX_STEPS", 10)
     assert exact[0] == exact[1]
     balanced = np.where(np.arange(3000) < 1600, 1, -1)
     limit = sign_flip_test(balanced, range(3000))

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from medr1.similarity import (
+from medr1.text.similarity import (
     edit_similarity,
     normalize,
     numeric_closeness,

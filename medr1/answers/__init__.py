@@ -27,8 +27,8 @@ from medr1.answers.extraction import (
 from medr1.answers.findings import Claims, Finding, claim_differences, claims
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
 from medr1.answers.readings import MAX_TEXT_CHARACTERS
-from medr1.normalization import normalize
-from medr1.quantities import parse_number
+from medr1.text.normalization import normalize
+from medr1.text.quantities import parse_number
 
 __all__ = [
     "FORMATS",

@@ -7,8 +7,8 @@ import unicodedata
 from decimal import Decimal
 
 from medr1.answers.symbolic import is_equivalent
-from medr1.normalization import fold, normalize
-from medr1.quantities import parse_number, parse_quantity, unwrap_latex
+from medr1.text.normalization import fold, normalize
+from medr1.text.quantities import parse_number, parse_quantity, unwrap_latex
 
 MIN_ROUNDED_DIGITS = 3
 """Fewest decimals with which a number may stand for a fraction: 0.333 for 1/3, not 0.33."""

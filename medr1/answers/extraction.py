@@ -30,8 +30,8 @@ from medr1.answers.readings import (
     unwrap_json,
 )
 from medr1.errors import InputError
-from medr1.normalization import fold
 from medr1.records import ANSWER_TYPES, LETTERS
+from medr1.text.normalization import fold
 
 PROTOCOLS = ("default", "strict", "authors", *authors.SCRIPTS)
 """The sets of rules. `authors` stands for one of authors.SCRIPTS, by the ground truths of a file

@@ -26,7 +26,7 @@ from medr1.answers.phrases import (
     VERB_WORDS,
     mark_phrases,
 )
-from medr1.normalization import fold
+from medr1.text.normalization import fold
 
 MAX_CHARACTERS = 1_000
 """The claims of a longer text are not compared."""

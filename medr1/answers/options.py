@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 
 from medr1.answers.blocks import find_blocks
-from medr1.quantities import is_number
 from medr1.records import LETTERS
+from medr1.text.quantities import is_number
 
 MAX_CHARACTERS = 20_000
 """A longer text is not searched for options; the longest published question has 937 characters."""

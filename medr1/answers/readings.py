@@ -17,9 +17,9 @@ from unicodedata import combining, normalize
 
 from medr1.answers.prose.cues import CORRECTION
 from medr1.answers.prose.reading import declines
-from medr1.normalization import fold
-from medr1.quantities import number_text, parse_number, unwrap_latex
 from medr1.records import LETTERS
+from medr1.text.normalization import fold
+from medr1.text.quantities import number_text, parse_number, unwrap_latex
 
 MAX_TEXT_CHARACTERS = 20_000
 """A longer text has no answer; completions are far shorter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from medr1.answers.phrases import SIDES, mark_phrases
-from medr1.normalization import fold
+from medr1.text.normalization import fold
 
 _SIDE_WORD = re.compile(
     rf"\b(?:{'|'.join(SIDES)}|side[sd]?|laterality|(?:uni|contra|ipsi)?lateral(?:ly)?"

@@ -28,7 +28,7 @@ from medr1.cli.rewards import rewards
 from medr1.cli.robustness import robustness
 from medr1.cli.train import train
 from medr1.cli.verify import verify
-from medr1.mps import mps_environment
+from medr1.models.mps import mps_environment
 from medr1.terminal import echo, echo_traceback, echo_usage
 
 

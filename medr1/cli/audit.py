@@ -111,7 +111,7 @@ def audit(
     from medr1.data.audit.document import failed_gates
     from medr1.data.readers import split_file
     from medr1.files import to_json
-    from medr1.report.audit import audit_table
+    from medr1.report.terminal.audit import audit_table
 
     path = split_file(Path(file), "test")
     trains = [split_file(Path(name), "train") for name in against]
@@ -164,8 +164,8 @@ def _write(
     """Write what --output-dir and --write-image-needed ask for."""
     from medr1.data.audit.subset import subset_of
     from medr1.files import prepare_folder, to_json, write_atomic
-    from medr1.report.audit import items_csv
-    from medr1.report.audit_page import audit_html
+    from medr1.report.pages.audit import audit_html
+    from medr1.report.terminal.audit import items_csv
 
     needed: Sequence[int] | None = result.image_needed
     if output_dir:  # first, because --write-image-needed may name a file in this folder

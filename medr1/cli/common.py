@@ -381,7 +381,7 @@ def load(options: dict[str, Any], *, merge: bool = True) -> Any:
         options: The command's options: model_path, device, dtype, allow_template, offline.
         merge: Whether a LoRA adapter is merged into its base; False keeps it, with its dropout.
     """
-    from medr1.models import find_checkpoint, load_model
+    from medr1.models.loading import find_checkpoint, load_model
 
     path = find_checkpoint(options["model_path"], offline=options["offline"])
     return load_model(

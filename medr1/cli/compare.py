@@ -31,7 +31,7 @@ from medr1.terminal import echo
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
-    from medr1.evaluate.results import Results
+    from medr1.evaluate.reading.results import Results
 
 
 @click.command(
@@ -86,10 +86,10 @@ def compare(
     """
     import json
 
-    from medr1.evaluate.comparison import compare as compare_runs
+    from medr1.evaluate.comparing.comparison import compare as compare_runs
     from medr1.evaluate.judging import Settings
     from medr1.files import prepare_folder, to_json, write_atomic
-    from medr1.report.comparison import comparison_csv, comparison_table, won_lost_csv
+    from medr1.report.terminal.comparison import comparison_csv, comparison_table, won_lost_csv
 
     if output_dir:
         require_writable(Path(output_dir) / "comparison.json")
@@ -124,7 +124,7 @@ def _runs(
 
     A warning tells of files that were joined as seeds of one run, or of how a file was read.
     """
-    from medr1.evaluate.results import read_results
+    from medr1.evaluate.reading.results import read_results
 
     runs: dict[str, dict[str, Results]] = {}
     unnamed: list[str] = []

@@ -67,9 +67,9 @@ def demo(
     from contextlib import nullcontext, redirect_stdout
 
     from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-    from medr1.demo import run_demo
     from medr1.files import prepare_folder, to_json
-    from medr1.report.tables import demo_samples, demo_table
+    from medr1.report.terminal.tables import demo_samples, demo_table
+    from medr1.workflows.demo import run_demo
 
     folder = Path(output_dir)
     require_writable(folder / "demo.json")
@@ -103,7 +103,7 @@ def _evaluate_further(folder: Path, prompt: str, seed: int, max_steps: int | Non
     from medr1.cli.robustness import robustness
     from medr1.cli.train import train
     from medr1.data.tiny import tiny_config, tiny_config_file, tiny_vqa_folder
-    from medr1.demo import CONFIGS
+    from medr1.workflows.demo import CONFIGS
 
     data, out = tiny_vqa_folder(), folder / "trust"
     base_model = ("--model-path", tiny_config(CONFIGS[prompt])["model_path"])

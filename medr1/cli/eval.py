@@ -42,7 +42,7 @@ logger = logging.getLogger("medr1")
 def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
     """The callback of --explain: print the definition of a metric and exit."""
     if name is not None:
-        from medr1.evaluate.explaining import explain
+        from medr1.evaluate.definitions.explain import explain
 
         try:
             echo(explain(name))
@@ -181,9 +181,9 @@ def evaluate(
     import tempfile
 
     from medr1.evaluate.gates import Gates
-    from medr1.evaluate.results import result_files
+    from medr1.evaluate.reading.results import result_files
     from medr1.files import prepare_folder, to_json
-    from medr1.report.tables import summary_table
+    from medr1.report.terminal.tables import summary_table
 
     _require_calibration(evaluation_options)
     gates = Gates.from_options(fail_under, baseline)
@@ -250,7 +250,7 @@ def _evaluation(
     """The evaluation that the options ask for; reads --data and --train-data."""
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
-    from medr1.evaluate.metrics import METRICS, require_metric
+    from medr1.evaluate.metrics.summary import METRICS, require_metric
     from medr1.evaluate.trust.selective import SelectiveConfig
 
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or METRICS)
@@ -295,7 +295,7 @@ def _training(train_data: str | None, data: str | None) -> Questions | None:
 def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[dict[str, Any]]:
     """The items of a results file that report.html shows, with image, question and completion."""
     from medr1.evaluate.evaluation import verdict_rows
-    from medr1.report.gallery import gallery_choice
+    from medr1.report.pages.gallery import gallery_choice
 
     chosen = gallery_choice(verdict_rows(judged, str(path)), seed=evaluation.settings.seed)
     return evaluation.gallery_items(path, chosen, judged)
@@ -321,10 +321,10 @@ def _write(
 ) -> None:
     """Write the files of --output-dir; warn of images that are missing or may contain text."""
     from medr1.files import to_json, write_atomic
-    from medr1.report.confusion import confusion_csv
     from medr1.report.csv_tables import summary_csv
-    from medr1.report.page import report_html
-    from medr1.report.thumbnails import NOT_FOUND, OUTSIDE, burned_in_warning, make_thumbnails
+    from medr1.report.pages.confusion import confusion_csv
+    from medr1.report.pages.page import report_html
+    from medr1.report.pages.thumbnails import NOT_FOUND, OUTSIDE, burned_in_warning, make_thumbnails
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)
     write_atomic(folder / "items.jsonl", lines)

@@ -56,7 +56,7 @@ def fetch(
       medr1 fetch Qwen/Qwen2.5-VL-3B-Instruct
       medr1 fetch foreverbeliever/OmniMedVQA --data
     """
-    from medr1 import hub
+    from medr1.checkpoints import hub
     from medr1.errors import InputError
     from medr1.files import in_gb, to_json
 

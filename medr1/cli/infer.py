@@ -167,7 +167,7 @@ def _infer_one(options: dict[str, Any]) -> None:
     from medr1.files import to_json
     from medr1.infer.engine import predict
     from medr1.records import prediction_to_dict
-    from medr1.report.tables import answer_text
+    from medr1.report.terminal.tables import answer_text
 
     if not (options["image_path"] and options["question"]):
         raise click.UsageError("--image-path and --question need each other. Give both.")

@@ -26,8 +26,8 @@ from medr1.errors import InputError
 from medr1.terminal import echo
 
 if TYPE_CHECKING:
-    from medr1.evaluate.domains import Files, Layout
-    from medr1.evaluate.results import Results
+    from medr1.evaluate.comparing.domains import Files, Layout
+    from medr1.evaluate.reading.results import Results
     from medr1.records import Prediction, Sample
 
 
@@ -111,10 +111,10 @@ def matrix(
     Stars mark gains with p < 0.05 (*), 0.01 (**) and 0.001 (***), with Holm's correction over all
     cells. A test image counts as training data if its path is the same in both.
     """
+    from medr1.evaluate.comparing.matrix import matrix as matrix_of
     from medr1.evaluate.judging import Settings
-    from medr1.evaluate.matrix import matrix as matrix_of
     from medr1.files import to_json
-    from medr1.report.matrix import matrix_table
+    from medr1.report.terminal.matrix import matrix_table
 
     if output_dir:
         require_writable(Path(output_dir) / "matrix.json")
@@ -139,8 +139,8 @@ def matrix(
 def _write(folder: Path, document: Mapping[str, Any], overwrite: bool) -> None:
     """Write the matrix in each format, as matrix.json, matrix.csv and so on."""
     from medr1.files import prepare_folder, to_json, write_atomic
-    from medr1.report.heatmap import heat_maps
-    from medr1.report.matrix import matrix_csv, matrix_latex, matrix_markdown
+    from medr1.report.charts.heatmap import heat_maps
+    from medr1.report.terminal.matrix import matrix_csv, matrix_latex, matrix_markdown
 
     contents: dict[str, str | bytes] = {
         "json": to_json(document),
@@ -158,7 +158,7 @@ class _Results(dict[Path, "Results"]):
     """Path -> its results; a file is read when it is first asked for, and only once."""
 
     def __missing__(self, path: Path) -> Results:
-        from medr1.evaluate.results import read_results
+        from medr1.evaluate.reading.results import read_results
 
         self[path] = read_results(path)
         return self[path]
@@ -175,7 +175,11 @@ def _layout(
     sources: Sequence[str], from_names: str | None, by: str, base_name: str, results: _Results
 ) -> Layout:
     """Which file is which cell, from a YAML file, the file names, or the files' metadata."""
-    from medr1.evaluate.domains import layout_from_mapping, layout_from_metadata, layout_from_names
+    from medr1.evaluate.comparing.domains import (
+        layout_from_mapping,
+        layout_from_metadata,
+        layout_from_names,
+    )
 
     first = Path(sources[0])
     if from_names is not None:

@@ -47,7 +47,7 @@ def merge(adapter: str, **options: Any) -> None:
     from medr1.checkpoints.finding import is_adapter
     from medr1.checkpoints.structure import read_configuration
     from medr1.errors import InputError
-    from medr1.models import DTYPES, find_checkpoint, load_model, write_merged
+    from medr1.models.loading import DTYPES, find_checkpoint, load_model, write_merged
 
     output = Path(options["output_dir"])
     require_writable(output)

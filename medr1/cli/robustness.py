@@ -186,7 +186,7 @@ def _settings(planned: PerturbationPlan, options: Mapping[str, Any]) -> Settings
 def _print_plan(planned: PerturbationPlan, as_json: bool) -> None:
     """Print how many questions each perturbation has, and how many are left out and why."""
     from medr1.files import to_json
-    from medr1.report.robustness import plan_text
+    from medr1.report.terminal.robustness import plan_text
 
     document = {
         "n": planned.num_clean,
@@ -267,12 +267,12 @@ def _log_estimated_time(
 def _judge(planned: PerturbationPlan, output: Path, settings: Settings, *, as_json: bool) -> None:
     """Write robustness.json and robustness.html from results.json, and print the table."""
     from medr1.data.burned_in import burned_in_reason, warning
-    from medr1.evaluate.results import read_results
+    from medr1.evaluate.reading.results import read_results
     from medr1.evaluate.trust.robustness import robustness as robustness_of
     from medr1.files import to_json, write_atomic
-    from medr1.report.robustness import robustness_table
-    from medr1.report.robustness_page import robustness_html
-    from medr1.report.thumbnails import perturbed_thumbnails
+    from medr1.report.pages.robustness import robustness_html
+    from medr1.report.pages.thumbnails import perturbed_thumbnails
+    from medr1.report.terminal.robustness import robustness_table
 
     results = read_results(output)
     document = robustness_of(

@@ -191,7 +191,7 @@ def _read(options: dict[str, Any], output: Path) -> tuple[Questions, list[list[P
     """The questions of IN and the predictions of each results file; checks the output first."""
     from medr1.data.readers import read_questions, split_file
     from medr1.data.writers import require_format
-    from medr1.evaluate.results import read_results
+    from medr1.evaluate.reading.results import read_results
 
     require_writable(output)
     keep_apart(output, [options["source"], *options["results"]], options["overwrite"])

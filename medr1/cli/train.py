@@ -41,9 +41,9 @@ logger = logging.getLogger("medr1")
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
-    from medr1.models import LoadedModel
+    from medr1.models.loading import LoadedModel
+    from medr1.train.monitoring.best_checkpoint import Validation
     from medr1.train.settings import TrainingSettings
-    from medr1.train.validation import Validation
 
 _NOT_SETTINGS = {
     *("image_root", "output_dir", "offline", "overwrite", "dry_run", "as_json", "use_cpu"),
@@ -202,7 +202,7 @@ def held_back_questions(
     """
     if not options["eval_data"]:
         return None
-    from medr1.validation import validation_questions
+    from medr1.workflows.held_out import validation_questions
 
     split = str(settings.model.get("dataset_test_split", "validation"))
     held_back = validation_questions(Path(options["eval_data"]), split, questions)
@@ -221,10 +221,10 @@ def validation_on(
         settings: Prompt, and length and batch size of the completions.
     """
     from medr1.infer.engine import Decoding
-    from medr1.train.plan import current_sharding
+    from medr1.train.dry_run.plan import current_sharding
+    from medr1.train.monitoring.best_checkpoint import Validation
     from medr1.train.settings import trainer_config
-    from medr1.train.validation import Validation
-    from medr1.validation import HeldOutEvaluator
+    from medr1.workflows.held_out import HeldOutEvaluator
 
     config = trainer_config(settings, loaded)
     evaluator = HeldOutEvaluator(
@@ -448,8 +448,8 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     from medr1.checkpoints.adapters import find_base
     from medr1.checkpoints.finding import is_adapter
     from medr1.files import to_json
-    from medr1.models import choose_device, choose_dtype, find_checkpoint, load_outline
-    from medr1.train.stopping import end_with_launcher
+    from medr1.models.loading import choose_device, choose_dtype, find_checkpoint, load_outline
+    from medr1.train.recovery.signals import end_with_launcher
 
     extra = fields_of(ctx, options)
     end_with_launcher()
@@ -465,7 +465,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     keep_apart(output, [*inputs, checkpoint, base], options["overwrite"])
 
     # Imported after the checks above, because these modules also load torch and the trainers.
-    from medr1.train.plan_text import plan_text
+    from medr1.train.dry_run.plan_text import plan_text
     from medr1.train.run import is_first_process, resolve_plan
     from medr1.train.settings import settings_from
 
@@ -499,9 +499,9 @@ def _train_or_resume(
 ) -> None:
     """Train in the output folder, from the newest checkpoint there; nothing if it is finished."""
     from medr1.files import clear_temporaries
-    from medr1.models import load_model
-    from medr1.report.training import write_training_page
-    from medr1.train.begin import configuration, inspect_run_folder, locked_run_folder
+    from medr1.models.loading import load_model
+    from medr1.report.pages.training import write_training_page
+    from medr1.train.recovery.run_state import configuration, inspect_run_folder, locked_run_folder
     from medr1.train.run import is_first_process
     from medr1.train.run import train as run
     from medr1.train.settings import quantization_config

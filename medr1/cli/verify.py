@@ -34,7 +34,7 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
     """
     from medr1.errors import InputError
     from medr1.files import to_json
-    from medr1.models import find_checkpoint
+    from medr1.models.loading import find_checkpoint
 
     folder = find_checkpoint(checkpoint, offline=offline)
     checks: list[dict[str, str | bool | None]] = []
@@ -68,7 +68,7 @@ def _checks(folder: Path, offline: bool) -> Iterator[tuple[str, Callable[[], Ver
     )
     from medr1.checkpoints.templates import require_known_template
     from medr1.errors import InputError
-    from medr1.models import load_model, load_processor
+    from medr1.models.loading import load_model, load_processor
 
     adapter = is_adapter(folder)
 

@@ -27,7 +27,7 @@ from typing import Any
 import medr1
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.layout import PlacedImage, domain_folders, place_images, write_split
-from medr1.data.pictures import ResizeJob, resize_images
+from medr1.data.resizing import ResizeJob, resize_images
 from medr1.data.sources import QuestionSource, open_questions
 from medr1.data.spellings import sample_to_item
 from medr1.data.splits import SPLITS, count_table, published_splits, random_split

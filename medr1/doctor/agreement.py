@@ -11,7 +11,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.models import LoadedModel, load_model
+from medr1.models.loading import LoadedModel, load_model
 from medr1.prompts import chat_messages
 
 if TYPE_CHECKING:

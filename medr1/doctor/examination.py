@@ -12,7 +12,7 @@ from typing import Any
 
 from medr1.doctor import machine
 from medr1.errors import InputError
-from medr1.mps import unlimited_memory
+from medr1.models.mps import unlimited_memory
 
 SCHEMA = "medr1.doctor/1"
 PARAMETERS_3B = 3.75e9

@@ -11,7 +11,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
-from medr1.models import choose_attention, choose_device, choose_dtype, installed_version
+from medr1.models.loading import choose_attention, choose_device, choose_dtype, installed_version
 
 LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
              "pillow")  # fmt: skip

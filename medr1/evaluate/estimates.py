@@ -2,7 +2,7 @@
 
 Questions about one image are not independent of each other. The intervals therefore resample
 clusters, not items: images, or the groups that `--cluster-by` names, such as patients
-(`medr1.intervals`). Comments here say "images" for clusters.
+(`medr1.stats.intervals`). Comments here say "images" for clusters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.evaluate.judging import Judged, Mask, Values
-from medr1.intervals import (
+from medr1.stats.intervals import (
     Interval,
     bootstrap_mean,
     bootstrap_statistic,

@@ -13,14 +13,20 @@ from medr1.data.audit import BlindPanel, blind_panel
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.identifiers import identifiers
 from medr1.errors import InputError
+from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata
-from medr1.evaluate.image_ablation import ablation_of, image_ablation
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, judge_prediction
-from medr1.evaluate.metrics import METRICS, item_row, summary_of
-from medr1.evaluate.pairing import pair_items, pairing_warnings
-from medr1.evaluate.results import ResultFile, Results, UniqueIds, open_results, read_results
+from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
+from medr1.evaluate.metrics.summary import METRICS, item_row, summary_of
+from medr1.evaluate.metrics.text import TEXT_METRICS
+from medr1.evaluate.reading.results import (
+    ResultFile,
+    Results,
+    UniqueIds,
+    open_results,
+    read_results,
+)
 from medr1.evaluate.scanning import judge_chunks
-from medr1.evaluate.texts import TEXT_METRICS
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
 from medr1.files import parse_json, read_text, sha256_of
@@ -110,7 +116,7 @@ class Evaluation:
                     f"{sentence}: what was fitted there looks too good here."
                 )
         if self.bertscore:
-            from medr1.evaluate.semantic import NOT_ABSOLUTE
+            from medr1.evaluate.metrics.bertscore import NOT_ABSOLUTE
 
             summary["warnings"].append(NOT_ABSOLUTE)
         if self.ablated is not None:
@@ -353,7 +359,7 @@ def _bertscore(
     predicted: Sequence[str], references: Sequence[str], model: str
 ) -> tuple[Values, str]:
     """The F of BERTScore for each pair, and how it was computed."""
-    from medr1.evaluate.semantic import bertscore
+    from medr1.evaluate.metrics.bertscore import bertscore
 
     values, signature = bertscore(predicted, references, model)
     return values[:, 2], signature

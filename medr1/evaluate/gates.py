@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError
-from medr1.evaluate.comparison import compare
+from medr1.evaluate.comparing.comparison import compare
+from medr1.evaluate.comparing.pairing import pairing_warnings
 from medr1.evaluate.evaluation import Evaluation
-from medr1.evaluate.metrics import require_metric
-from medr1.evaluate.pairing import pairing_warnings
+from medr1.evaluate.metrics.summary import require_metric
 from medr1.files import parse_json, read_text
 from medr1.records import SUMMARY_SCHEMA
 

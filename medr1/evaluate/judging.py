@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Mask, Values
+from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
 from medr1.evaluate.scores import Scores, scores_of
-from medr1.evaluate.text_pairs import TextPair, text_pair
 from medr1.records import Prediction, Sample
 
 GROUPS = ("modality", "question_type", "dataset", "option_count")

@@ -16,8 +16,8 @@ from itertools import chain, islice
 from typing import Any
 
 from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, judge_prediction
-from medr1.evaluate.metrics import item_row
-from medr1.evaluate.results import Chunk, UniqueIds
+from medr1.evaluate.metrics.summary import item_row
+from medr1.evaluate.reading.results import Chunk, UniqueIds
 
 CHUNKS_PER_WORKER = 2
 """Chunks that wait for each process, at most; they bound the memory."""

@@ -42,7 +42,7 @@ from medr1.infer.engine import Decoding, predict_batches
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, differences, finished_items, require_unlocked
-from medr1.models import LoadedModel, library_versions
+from medr1.models.loading import LoadedModel, library_versions
 from medr1.prompts import prompt_name, prompt_sha256
 from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
 

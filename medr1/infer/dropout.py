@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from medr1.errors import InputError
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 
 
 def require_dropout(loaded: LoadedModel) -> None:

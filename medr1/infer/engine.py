@@ -34,7 +34,7 @@ from medr1.infer.generation import (
 from medr1.infer.inputs import Question, QuestionBuilder, Row, is_out_of_memory, prepare_batches
 from medr1.infer.options import mean_probabilities, most_probable, normalized_probabilities
 from medr1.infer.plan import plan_batches
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 from medr1.records import Failure, Prediction, Sample
 
 _DIGITS = 6

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.infer.inputs import ImagePatches, Row
 from medr1.infer.options import pack_strings
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +114,7 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -
     """
     import torch
 
-    from medr1.caching import grow_in_blocks
+    from medr1.models.kv_cache import grow_in_blocks
 
     width = max(len(row.token_ids) for row in rows)
     pad = loaded.processor.tokenizer.pad_token_id

@@ -18,7 +18,7 @@ from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
-from medr1.models import LoadedModel, control_tokens
+from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text, chat_messages
 from medr1.records import Failure, Sample
 

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from medr1.report.tables import HIDDEN
+from medr1.report.terminal.tables import HIDDEN
 
 COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
 """The columns of summary.csv; `lo` and `hi` are the bounds of the 95 % interval."""

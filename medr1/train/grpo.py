@@ -20,7 +20,7 @@ README.md in this folder has the complete algorithm in plain PyTorch, and tests/
 compares the trainer with it.
 
 Images and prompts are run once for all G completions, and stock TRL runs them G times; the numbers
-are the same (shared_prefix.py). To run it:
+are the same (shared_prefix/trainer.py). To run it:
 
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING, Any
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 from medr1.prompts import user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
+from medr1.train.dry_run.prompt_lengths import require_room
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
-from medr1.train.lengths import require_room
 from medr1.train.settings import (
     TrainingSettings,
     lora_config,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl import GRPOConfig
 
-    from medr1.train.resume import ExactResumeMixin
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
 
 
 def build_trainer(
@@ -74,11 +74,11 @@ def build_trainer(
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
-    from medr1.train.callbacks import AlarmLog, MetricsLog
-    from medr1.train.finite import NonFiniteGuardMixin
-    from medr1.train.resume import ExactResumeMixin
-    from medr1.train.sampled import CompletionLogMixin, CompletionsLog
-    from medr1.train.shared_prefix import SharedPrefixTrainer
+    from medr1.train.monitoring.completions_log import CompletionLogMixin, CompletionsLog
+    from medr1.train.monitoring.metrics_log import AlarmLog, MetricsLog
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
+    from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
+    from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
     class WatchedGRPOTrainer(
         ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, GRPOTrainer

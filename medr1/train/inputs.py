@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from medr1.data.images import load_image
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot, resolve_image
-from medr1.models import LoadedModel, control_tokens
+from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text
 from medr1.records import Sample
-from medr1.train.lengths import image_tokens, pixel_limits, set_pixel_limits
+from medr1.train.dry_run.prompt_lengths import image_tokens, pixel_limits, set_pixel_limits
 from medr1.train.settings import TrainingSettings
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import Questions
 from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
-from medr1.models import (
+from medr1.models.loading import (
     LoadedModel,
     checkpoint_document,
     library_versions,
@@ -29,17 +29,19 @@ from medr1.models import (
 )
 from medr1.prompts import prompt_name
 from medr1.train import grpo, sft
-from medr1.train.begin import RECORD, RunState, configuration, require_space
-from medr1.train.callbacks import EveryNSteps
 from medr1.train.card import model_card
-from medr1.train.checks import (
+from medr1.train.dry_run.plan import current_sharding, dropout_note, num_steps, run_plan
+from medr1.train.dry_run.setting_checks import (
     refusals_as_input_errors,
     require_accepted,
     require_adapter,
     require_no_reference_sync,
 )
-from medr1.train.plan import current_sharding, dropout_note, num_steps, run_plan
-from medr1.train.progress import Progress
+from medr1.train.monitoring.best_checkpoint import BEST, BestCheckpoint, Validation
+from medr1.train.monitoring.metrics_log import EveryNSteps
+from medr1.train.monitoring.progress import Progress
+from medr1.train.monitoring.tracking import wandb_run
+from medr1.train.recovery.run_state import RECORD, RunState, configuration, require_space
 from medr1.train.settings import (
     TrainingSettings,
     compute_dtype,
@@ -47,8 +49,6 @@ from medr1.train.settings import (
     quantization_config,
     trainer_config,
 )
-from medr1.train.tracking import wandb_run
-from medr1.train.validation import BEST, BestCheckpoint, Validation
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -89,7 +89,7 @@ def train(
         OutputError: The disk is full.
         StoppedBySignal: After SIGTERM or SIGUSR1.
     """
-    from medr1.train.stopping import Watch
+    from medr1.train.recovery.signals import Watch
 
     # The plan makes a configuration of its own, which resets accelerate's state: it has to come
     # before the trainer.
@@ -147,7 +147,7 @@ def write_checkpoint(
     Raises:
         OutputError: The disk is full.
     """
-    from medr1.train.resume import explain_write_errors
+    from medr1.train.recovery.exact_resume import explain_write_errors
 
     with explain_write_errors(folder / "the trained weights"):
         trainer.save_model(str(folder))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 from medr1.rewards import reward_functions
 from medr1.terminal import counted
-from medr1.train.checks import require_ranges
+from medr1.train.dry_run.setting_checks import require_ranges
 from medr1.train.extras import require_extras
 from medr1.train.fields import (
     CONFIGS,
@@ -26,7 +26,7 @@ from medr1.train.fields import (
     require_method_fields,
     trainer_fields,
 )
-from medr1.train.tracking import require_trackers
+from medr1.train.monitoring.tracking import require_trackers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -54,7 +54,7 @@ class TrainingSettings:
     """Whether the vision tower is not trained."""
     shared_prefix: bool = True
     """Whether each prompt is run once for all its completions, if that is possible
-    (train/shared_prefix.py)."""
+    (train/shared_prefix/trainer.py)."""
     dtype: str | None = None
     """bfloat16 or float16, if passes are computed in another dtype than that of the weights."""
     min_pixels: int | None = None

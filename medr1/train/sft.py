@@ -21,11 +21,11 @@ from medr1.answers import format_completion, has_format, reasoning_of
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
-from medr1.models import LoadedModel, control_tokens
+from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import chat_messages, ground_truth_text, plain_text, prompt_format, prompt_name
 from medr1.records import Sample
+from medr1.train.dry_run.prompt_lengths import render_prompt, require_room
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
-from medr1.train.lengths import render_prompt, require_room
 from medr1.train.settings import TrainingSettings, lora_config, trainer_config
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl import SFTConfig
 
-    from medr1.train.resume import ExactResumeMixin
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
 
 RATIONALE_KEYS = ("thinking", "reasoning")
 """Keys of an item's metadata that may have its reasoning; `medr1 data distill` writes the first."""
@@ -59,9 +59,9 @@ def build_trainer(
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
-    from medr1.train.callbacks import MetricsLog
-    from medr1.train.finite import NonFiniteGuardMixin
-    from medr1.train.resume import ExactResumeMixin
+    from medr1.train.monitoring.metrics_log import MetricsLog
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
+    from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
 
     class MedicalSFTTrainer(ExactResumeMixin, NonFiniteGuardMixin, SFTTrainer):
         """TRL's trainer with exact resume, and with an end at numbers that are not finite."""

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256, checksum_faults
 from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.models import load_model, read_checkpoint_info, write_merged
+from medr1.models.loading import load_model, read_checkpoint_info, write_merged
 
 
 def logits(model):

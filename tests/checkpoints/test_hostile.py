@@ -11,7 +11,7 @@ from PIL import Image
 
 from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.models import load_model, load_processor
+from medr1.models.loading import load_model, load_processor
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from medr1.checkpoints.templates import KNOWN_TEMPLATES, require_known_template, template_sha256
 from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 MINE = "{% for m in messages %}{{ m.role }}: {{ m.content[1].text }}{% endfor %}"
 HARMFUL = {

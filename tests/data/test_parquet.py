@@ -7,7 +7,7 @@ import pytest
 from medr1.data.readers import read_questions
 from medr1.data.tables import table_rows
 from medr1.errors import InputError
-from medr1.evaluate.results import read_results
+from medr1.evaluate.reading.results import read_results
 
 LARGEST_DAY = pyarrow.array([0, 2**31 - 1], pyarrow.int32()).cast(pyarrow.date32())
 NOT_UTF8 = pyarrow.Array.from_buffers(

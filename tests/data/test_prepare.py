@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from medr1.cli import cli
-from medr1.data import pictures
+from medr1.data import resizing
 from medr1.data.images import load_image
-from medr1.data.pictures import ResizeJob, resize_images
 from medr1.data.readers import read_questions, split_file
+from medr1.data.resizing import ResizeJob, resize_images
 from medr1.data.roots import resolve_image
 
 NAMES = [
@@ -458,6 +458,6 @@ def test_few_bytes_of_files_wait_in_memory(tmp_path, monkeypatch):
             target = tmp_path / f"{number}.png"
             yield ResizeJob(number, target.name, out.getvalue(), target, 4, False)
 
-    monkeypatch.setattr(pictures, "MAX_WAITING", len(out.getvalue()))
+    monkeypatch.setattr(resizing, "MAX_WAITING", len(out.getvalue()))
     ahead = [len(begun) - done for done, _ in enumerate(resize_images(jobs(), 2), 1)]
     assert len(ahead) == 6 and max(ahead) <= 1

@@ -15,7 +15,7 @@ import pytest
 
 from medr1.answers import resolve_protocol
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.results import read_results
+from medr1.evaluate.reading.results import read_results
 
 LOGS = os.environ.get("MEDR1_ORIGINAL_LOGS")
 """A folder with the logs of the original's repository, src/eval/logs, where somebody has them."""

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from medr1.errors import InputError
-from medr1.evaluate.comparison import compare
+from medr1.evaluate.comparing.comparison import compare
+from medr1.evaluate.comparing.pairing import pair_items
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.metrics import compare_accuracy
-from medr1.evaluate.pairing import pair_items
+from medr1.evaluate.metrics.summary import compare_accuracy
 from medr1.records import Prediction, Sample, sample_id
-from medr1.significance import mcnemar_exact
+from medr1.stats.significance import mcnemar_exact
 
 OPTIONS = {"A": "CT", "B": "MRI"}
 QUICK = Settings(num_resamples=200)

@@ -8,12 +8,12 @@ import pytest
 
 import medr1.evaluate
 from medr1.errors import InputError
-from medr1.evaluate.definitions import DEFINITIONS
-from medr1.evaluate.explaining import WIDTH, explain, page
-from medr1.evaluate.metrics import summarize
-from medr1.intervals import wilson
+from medr1.evaluate.definitions.explain import WIDTH, explain, page
+from medr1.evaluate.definitions.metrics import DEFINITIONS
+from medr1.evaluate.metrics.summary import summarize
 from medr1.records import Prediction, Sample
-from medr1.similarity import token_f1
+from medr1.stats.intervals import wilson
+from medr1.text.similarity import token_f1
 
 
 def test_every_metric_of_a_summary_has_a_definition():
@@ -65,7 +65,7 @@ def test_names_are_taken_as_they_are_typed_and_near_ones_proposed():
 
 
 def test_a_package_that_is_missing_is_said(monkeypatch):
-    import medr1.evaluate.explaining as explaining
+    from medr1.evaluate.definitions import explain as explaining
 
     def missing(name):
         raise explaining.PackageNotFoundError(name)

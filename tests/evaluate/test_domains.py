@@ -6,14 +6,14 @@ import pytest
 
 from medr1.checkpoints.finding import MED_R1_NAMES
 from medr1.errors import InputError
-from medr1.evaluate.domains import (
+from medr1.evaluate.comparing.domains import (
     domain_name,
     layout_from_mapping,
     layout_from_metadata,
     layout_from_names,
     order_test_domains,
 )
-from medr1.evaluate.results import Results
+from medr1.evaluate.reading.results import Results
 from medr1.records import Prediction, Sample
 
 WHERE = Path("runs/matrix.yaml")

@@ -9,7 +9,7 @@ from predictions import prediction, tag
 from medr1.errors import InputError
 from medr1.evaluate.estimates import macro_metric
 from medr1.evaluate.judging import Columns, Settings, judge_all
-from medr1.evaluate.metrics import METRICS, summarize, summary_of
+from medr1.evaluate.metrics.summary import METRICS, summarize, summary_of
 
 
 def items_with_ages(n=60):

@@ -9,9 +9,9 @@ from predictions import prediction, tag
 
 from medr1.cli import cli
 from medr1.errors import InputError
-from medr1.evaluate.image_ablation import ablation_of, image_ablation
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.results import Results
+from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
+from medr1.evaluate.reading.results import Results
 
 BLANK = {"decoding": {"ablate_image": "blank"}}
 QUICK = Settings(num_resamples=200)

@@ -7,10 +7,10 @@ import pytest
 
 from medr1.data.items import with_id
 from medr1.errors import InputError
+from medr1.evaluate.comparing.matrix import matrix
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.matrix import matrix
-from medr1.intervals import bootstrap_mean, paired_difference
 from medr1.records import Prediction, Sample, sample_id
+from medr1.stats.intervals import bootstrap_mean, paired_difference
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X", "D": "Y"}
 QUICK = Settings(num_resamples=500)

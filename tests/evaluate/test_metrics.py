@@ -12,8 +12,8 @@ from predictions import prediction, tag
 from medr1 import answers
 from medr1.data.audit import blind_panel
 from medr1.errors import InputError
-from medr1.evaluate.metrics import compare_accuracy, item_rows, summarize
-from medr1.evaluate.texts import corpus_estimates, corpus_scores, item_scores
+from medr1.evaluate.metrics.summary import compare_accuracy, item_rows, summarize
+from medr1.evaluate.metrics.text import corpus_estimates, corpus_scores, item_scores
 from medr1.records import Failure, Prediction, Sample
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan", "C": "X-ray"}
@@ -407,8 +407,9 @@ def test_summary_is_json_and_the_same_again():
 
 def test_import_is_cheap():
     code = (
-        "import sys, medr1.evaluate.metrics, medr1.evaluate.results, medr1.report.tables, "
-        "medr1.report.plots; heavy = {'torch', 'scipy', 'sacrebleu', 'rouge_score', 'nltk', "
+        "import sys, medr1.evaluate.metrics.summary, medr1.evaluate.reading.results; "
+        "import medr1.report.terminal.tables, medr1.report.charts.learning_curve; "
+        "heavy = {'torch', 'scipy', 'sacrebleu', 'rouge_score', 'nltk', "
         "'matplotlib', 'datasets', 'transformers'}; assert not heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

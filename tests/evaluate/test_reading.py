@@ -9,7 +9,7 @@ import pytest
 
 from medr1.data.readers import read_questions
 from medr1.errors import InputError
-from medr1.evaluate.results import UniqueIds, open_results, read_results, result_files
+from medr1.evaluate.reading.results import UniqueIds, open_results, read_results, result_files
 
 QUESTION = "Which modality?"
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray", "D": "Ultrasound"}

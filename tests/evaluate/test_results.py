@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medr1.errors import InputError
-from medr1.evaluate.results import read_results
+from medr1.evaluate.reading.results import read_results
 from medr1.records import RESULTS_SCHEMA, Failure, Prediction, Sample, prediction_to_dict
 
 ITEM = {

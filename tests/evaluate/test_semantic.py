@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from medr1.cli import cli
 from medr1.errors import InputError
-from medr1.evaluate.semantic import NOT_ABSOLUTE, bertscore
+from medr1.evaluate.metrics.bertscore import NOT_ABSOLUTE, bertscore
 
 WORDS = ["no", "left", "right", "lung", "pleural", "effusion", "mass", "in", "the", "of", "a"]
 WORDS += ["small", "kidney", ".", ",", "##s"]

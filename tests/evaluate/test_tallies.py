@@ -5,9 +5,9 @@ import random
 import pytest
 from predictions import prediction, tag
 
-from medr1.evaluate import tallies
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.metrics import summary_of
+from medr1.evaluate.metrics import counts
+from medr1.evaluate.metrics.summary import summary_of
 from medr1.records import Failure
 
 STAINS = {"A": "H&E", "B": "Fluorescence", "C": "Immunohistochemistry"}
@@ -30,7 +30,7 @@ def test_findings_equal_torchmetrics(seed):
     golds = rng.choices([0, 1], weights=[3, 1], k=200)
     said = [g if rng.random() < 0.8 else 1 - g for g in golds]
     words = ("No", "Yes")
-    found = tallies.findings(
+    found = counts.findings(
         judged([yes_no(words[s], words[g]) for s, g in zip(said, golds, strict=True)])
     )
     assert len(found) == 1
@@ -54,7 +54,7 @@ def test_finding_intervals_equal_statsmodels():
 
     items = [yes_no("yes" if i < 17 else "no", "yes") for i in range(20)]
     items += [yes_no("yes" if i < 6 else "no", "no") for i in range(30)]
-    (row,) = tallies.findings(judged(items))
+    (row,) = counts.findings(judged(items))
     for name, right, n in (
         ("sensitivity", 17, 20),
         ("specificity", 24, 30),
@@ -71,7 +71,7 @@ def test_finding_intervals_equal_statsmodels():
 def test_no_answer_is_no_right_answer():
     items = [yes_no("yes", "yes"), yes_no("maybe", "yes"), yes_no("maybe", "no")]
     items.append(prediction(None, "no", answer_type="yes_no", error=Failure("failed", "x")))
-    (row,) = tallies.findings(judged(items))
+    (row,) = counts.findings(judged(items))
     assert (row["n"], row["n_unanswered"]) == (4, 3)
     assert row["sensitivity"]["value"] == 0.5
     assert row["specificity"]["value"] == 0
@@ -88,7 +88,7 @@ def test_a_question_asked_often_has_its_own_row():
             said = "yes" if i < right else "no"
             items.append(yes_no(said, gold, question=f"Is there {finding}?"))
     items.append(yes_no("no", "yes", question="Is it rare?"))
-    found = {row["finding"]: row for row in tallies.findings(judged(items))}
+    found = {row["finding"]: row for row in counts.findings(judged(items))}
     assert list(found) == ["all yes/no questions", "Is there effusion?", "Is there nodule?"]
     assert found["Is there effusion?"]["sensitivity"]["value"] == 0.9
     assert found["all yes/no questions"]["n"] == 41
@@ -96,7 +96,7 @@ def test_a_question_asked_often_has_its_own_row():
         yes_no("yes", gold, question=f"Q{i}?", metadata={"finding": "mass"})
         for i, gold in enumerate(["yes", "no"] * 5)
     ]
-    (row,) = tallies.findings(judged(named))
+    (row,) = counts.findings(judged(named))
     assert (row["finding"], row["n"]) == ("mass", 10)
 
 
@@ -108,7 +108,7 @@ def test_findings_of_options_are_one_against_those_offered():
     items = [item("H&E", "H&E")] * 6 + [item("Fluorescence", "H&E")] * 2
     items += [item("Fluorescence", "Fluorescence")] * 5 + [item("H&E", "Fluorescence")]
     items += [prediction(tag("A"), "A", options={"A": "CT", "B": "MRI"}) for _ in range(5)]
-    found = {row["finding"]: row for row in tallies.findings(judged(items))}
+    found = {row["finding"]: row for row in counts.findings(judged(items))}
     assert set(found) == {"h&e", "fluorescence"}  # CT is never offered and wrong
     assert found["h&e"]["n"] == 14
     assert found["h&e"]["sensitivity"]["value"] == 6 / 8
@@ -120,7 +120,7 @@ def test_yes_and_no_as_options_are_a_yes_no_question():
     options = {"A": "No", "B": "Yes"}
     items = [prediction(tag("B" if i < 7 else "A"), "B", options=options) for i in range(10)]
     items += [prediction(tag("A"), "A", options=options) for _ in range(10)]
-    (row,) = tallies.findings(judged(items))
+    (row,) = counts.findings(judged(items))
     assert (row["finding"], row["positive"]) == ("all yes/no questions", "yes")
     assert (row["sensitivity"]["value"], row["specificity"]["value"]) == (0.7, 1)
 
@@ -138,8 +138,8 @@ def test_reasons_are_counted_apart():
     ]
     found = judged(items)
     reasons = {"unparsed": 1, "ambiguous": 1, "refused": 1, "truncated": 1}
-    assert tallies.unanswered(found) == reasons
-    assert tallies.extraction_methods(found) == {"tag": 2, "untagged": 1}
+    assert counts.unanswered(found) == reasons
+    assert counts.extraction_methods(found) == {"tag": 2, "untagged": 1}
 
 
 def test_confusion_by_letter_and_by_text():
@@ -147,12 +147,12 @@ def test_confusion_by_letter_and_by_text():
     items = [prediction(tag("A"), "A", options=STAINS)] * 2
     items += [prediction(tag("A"), "B", options=swapped), prediction("hm", "B", options=swapped)]
     found = judged([*items, prediction(tag("x"), "open text")])
-    assert tallies.confusion(found) == [
+    assert counts.confusion(found) == [
         {"ground_truth": "A", "predicted": "A", "count": 2},
         {"ground_truth": "B", "predicted": None, "count": 1},
         {"ground_truth": "B", "predicted": "A", "count": 1},
     ]
-    assert tallies.confusion(found, as_text=True) == [
+    assert counts.confusion(found, as_text=True) == [
         {"ground_truth": "h&e", "predicted": "h&e", "count": 2},
         {"ground_truth": "h&e", "predicted": None, "count": 1},
         {"ground_truth": "h&e", "predicted": "fluorescence", "count": 1},
@@ -161,13 +161,13 @@ def test_confusion_by_letter_and_by_text():
 
 def test_lengths():
     items = [prediction("x" * n, "a", num_tokens=n) for n in (1, 2, 3, 10)]
-    found = tallies.lengths(judged([*items, prediction("abc", "a")]))
+    found = counts.lengths(judged([*items, prediction("abc", "a")]))
     assert {k: found["num_tokens"][k] for k in ("n", "mean", "median", "max")} == {
         "n": 4, "mean": 4.0, "median": 2.5, "max": 10,
     }  # fmt: skip
     assert sum(n for _, _, n in found["num_tokens"]["histogram"]) == 4
     assert found["characters"]["n"] == 5
-    assert tallies.lengths(judged([prediction("x", "a")]))["num_tokens"] is None
+    assert counts.lengths(judged([prediction("x", "a")]))["num_tokens"] is None
 
 
 def test_contradictions_are_of_polarity_and_side():
@@ -181,8 +181,8 @@ def test_contradictions_are_of_polarity_and_side():
     ]
     items = [prediction(tag(text) if text else "", gold) for text, gold in said]
     found = judged(items)
-    assert tallies.contradictions(found) == {"n": 4, "polarity": 1, "side": 1}
+    assert counts.contradictions(found) == {"n": 4, "polarity": 1, "side": 1}
     (text,) = (text for text in summary_of(found)["warnings"] if "of 4 wrong open answers" in text)
     assert "1 say the opposite" in text and "1 name the other side" in text
     closed = prediction(tag("B"), "A", options={"A": "left lung", "B": "right lung"})
-    assert tallies.contradictions(judged([closed])) == {"n": 0, "polarity": 0, "side": 0}
+    assert counts.contradictions(judged([closed])) == {"n": 0, "polarity": 0, "side": 0}

@@ -7,12 +7,12 @@ import pytest
 from predictions import prediction, tag
 
 from medr1 import answers
-from medr1.evaluate import text_pairs
 from medr1.evaluate.evaluation import Evaluation
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.metrics import summarize, summary_of
-from medr1.evaluate.text_pairs import TextPair
-from medr1.evaluate.texts import TEXT_METRICS
+from medr1.evaluate.metrics import text_pairs
+from medr1.evaluate.metrics.summary import summarize, summary_of
+from medr1.evaluate.metrics.text import TEXT_METRICS
+from medr1.evaluate.metrics.text_pairs import TextPair
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan"}
 SENTENCE = "<think>Fluid.</think> <answer>Yes, there is an effusion.</answer>"

@@ -9,11 +9,11 @@ from predictions import prediction, tag
 
 from medr1.answers import normalize
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.metrics import summarize, summary_of
+from medr1.evaluate.metrics.summary import summarize, summary_of
 from medr1.report.csv_tables import summary_csv
-from medr1.report.methods import methods_text
-from medr1.report.tables import summary_table
-from medr1.similarity import token_recall
+from medr1.report.pages.methods import methods_text
+from medr1.report.terminal.tables import summary_table
+from medr1.text.similarity import token_recall
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan"}
 WORDS = ["left", "right", "lung", "lobe", "nodule", "no", "of", "in", "liver", "mass", "the"]

@@ -9,7 +9,7 @@ import pytest
 
 from medr1.answers import answer_type_of
 from medr1.errors import InputError
-from medr1.evaluate.metrics import item_rows, summarize
+from medr1.evaluate.metrics.summary import item_rows, summarize
 from medr1.records import Prediction, Sample
 
 OPTIONS = {"A": "Left lung", "B": "Right lung", "C": "Heart", "D": "Spleen"}

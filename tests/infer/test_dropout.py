@@ -12,7 +12,7 @@ from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
 from medr1.infer.dropout import require_dropout
 from medr1.infer.engine import Decoding, predict
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.records import prediction_from_dict, prediction_to_dict
 
 

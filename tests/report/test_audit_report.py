@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from medr1.cli import cli
 from medr1.data.audit.document import audit
 from medr1.data.readers import read_questions
-from medr1.report.audit import NEEDED_MEANING, audit_table, items_csv, needed_sentence
-from medr1.report.audit_page import MAX_ITEMS, audit_html
+from medr1.report.pages.audit import MAX_ITEMS, audit_html
+from medr1.report.terminal.audit import NEEDED_MEANING, audit_table, items_csv, needed_sentence
 
 ATTACK = (
     '<script>window.hurt=1</script><img src=x onerror="window.hurt=1">{{ 7*7 }}\u202e\x1b[31m=1+1'

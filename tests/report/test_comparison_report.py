@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from medr1.evaluate.comparison import compare
+from medr1.evaluate.comparing.comparison import compare
 from medr1.evaluate.judging import Settings
 from medr1.records import Prediction, Sample
-from medr1.report.comparison import comparison_csv, comparison_table, p_text, won_lost_csv
+from medr1.report.terminal.comparison import comparison_csv, comparison_table, p_text, won_lost_csv
 
 NASTY = "=1+1\x1b[31m<b>|$_{%"
 

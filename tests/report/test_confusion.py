@@ -3,8 +3,8 @@
 import csv
 import io
 
-from medr1.report.confusion import TOP, confusion_csv, heat_table
 from medr1.report.csv_tables import unguard_cell
+from medr1.report.pages.confusion import TOP, confusion_csv, heat_table
 
 
 def cell(gold, said, count):

@@ -6,9 +6,9 @@ import pytest
 from measured import at_most
 from PIL import Image
 
-from medr1.report.gallery import KINDS, gallery_choice, gallery_view, verdict_kind
-from medr1.report.sanitize import one_line
-from medr1.report.thumbnails import SIDE, make_thumbnails, thumbnail_key
+from medr1.report.pages.gallery import KINDS, gallery_choice, gallery_view, verdict_kind
+from medr1.report.pages.sanitize import one_line
+from medr1.report.pages.thumbnails import SIDE, make_thumbnails, thumbnail_key
 
 
 def row(correct, modality="CT", results="a.json", said="A"):

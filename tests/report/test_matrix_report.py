@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medr1.evaluate.comparing.matrix import matrix
 from medr1.evaluate.judging import Settings
-from medr1.evaluate.matrix import matrix
 from medr1.records import Prediction, Sample
-from medr1.report.heatmap import heat_maps
-from medr1.report.matrix import (
+from medr1.report.charts.heatmap import heat_maps
+from medr1.report.terminal.matrix import (
     latex_text,
     markdown_text,
     matrix_csv,
@@ -156,7 +156,7 @@ def _luminance(color):
 
 def test_colours_leave_text_readable():
     """At least 4.5 to 1, WCAG's level AA, on every colour of both scales."""
-    from medr1.report.heatmap import _ink, _scale
+    from medr1.report.charts.heatmap import _ink, _scale
 
     for panel in panels(document(["CT", "MRI"])):
         colors, _, _ = _scale(panel)
@@ -169,7 +169,7 @@ def test_a_gain_has_its_colour_only_where_its_stars_show_it():
     """CT gains 10 of 40 and loses none; MRI changes by 3 of 40; the averages have no test."""
     from matplotlib.colors import rgb_to_hsv
 
-    from medr1.report.heatmap import _figure
+    from medr1.report.charts.heatmap import _figure
 
     def rows(domain, right):
         made = []

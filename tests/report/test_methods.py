@@ -1,7 +1,7 @@
 """The paragraph says what the manifest knows, and nothing else."""
 
-from medr1.report.checklist import FILLED, OPEN, checklist
-from medr1.report.methods import methods_text
+from medr1.report.pages.checklist import FILLED, OPEN, checklist
+from medr1.report.pages.methods import methods_text
 
 
 def text_of(summary, gaps=None):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from medr1.evaluate.metrics import summarize
-from medr1.report.page import report_html
+from medr1.evaluate.metrics.summary import summarize
+from medr1.report.pages.page import report_html
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from medr1.report.page import report_html
-from medr1.report.thumbnails import make_thumbnails
+from medr1.report.pages.page import report_html
+from medr1.report.pages.thumbnails import make_thumbnails
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

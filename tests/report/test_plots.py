@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medr1.errors import OutputError
-from medr1.report.plots import learning_curve
+from medr1.report.charts.learning_curve import learning_curve
 
 CURVE = {
     "steps": [0, 25, 50],
@@ -61,7 +61,8 @@ def test_not_writable(tmp_path):
 
 def test_no_global_state(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from medr1.report.plots import learning_curve; "
+        "import sys; from pathlib import Path; "
+        "from medr1.report.charts.learning_curve import learning_curve; "
         "learning_curve(Path(sys.argv[1]), steps=[1], series={'a': [0.5]}, lines={}, title='t'); "
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

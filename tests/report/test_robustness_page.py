@@ -11,17 +11,17 @@ from PIL import Image
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
-from medr1.report.comparison import UNADJUSTED
-from medr1.report.robustness import (
+from medr1.report.charts.severity import HEIGHT, LEFT, WIDTH
+from medr1.report.pages.robustness import methods, robustness_html
+from medr1.report.pages.thumbnails import perturbed_thumbnails
+from medr1.report.terminal.comparison import UNADJUSTED
+from medr1.report.terminal.robustness import (
     headline_sentence,
     plan_text,
     robustness_table,
     sentences,
     worst_first,
 )
-from medr1.report.robustness_page import methods, robustness_html
-from medr1.report.severity import HEIGHT, LEFT, WIDTH
-from medr1.report.thumbnails import perturbed_thumbnails
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

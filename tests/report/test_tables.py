@@ -8,7 +8,7 @@ import re
 import pytest
 
 from medr1.data.audit import BlindPanel
-from medr1.evaluate.metrics import compare_accuracy, summarize
+from medr1.evaluate.metrics.summary import compare_accuracy, summarize
 from medr1.records import ANSWER_TYPES, Failure, Prediction, Sample
 from medr1.report.csv_tables import (
     COLUMNS,
@@ -17,13 +17,7 @@ from medr1.report.csv_tables import (
     summary_csv,
     unguard_cell,
 )
-from medr1.report.tables import (
-    answer_text,
-    clean,
-    demo_samples,
-    demo_table,
-    summary_table,
-)
+from medr1.report.terminal.tables import answer_text, clean, demo_samples, demo_table, summary_table
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "US", "D": "X-ray"}
 

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from medr1.errors import NonFiniteError
-from medr1.report.curves import HEIGHT, LEFT, MAX_POINTS, WIDTH, curves
-from medr1.report.training import by_step, training_html, write_training_page
+from medr1.report.charts.training_curves import HEIGHT, LEFT, MAX_POINTS, WIDTH, curves
+from medr1.report.pages.training import by_step, training_html, write_training_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.metrics import summary_of
+from medr1.evaluate.metrics.summary import summary_of
 from medr1.evaluate.trust.selective import SelectiveConfig
 from medr1.records import Prediction, Sample
-from medr1.report.page import report_html
-from medr1.report.shares import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
-from medr1.report.tables import summary_table
-from medr1.report.trust import trust_view
+from medr1.report.charts.shares import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from medr1.report.pages.page import report_html
+from medr1.report.pages.trust import trust_view
+from medr1.report.terminal.tables import summary_table
 
 OPTIONS = {"A": "CT", "B": "MRI"}
 

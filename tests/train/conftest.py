@@ -3,7 +3,7 @@
 import pytest
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 
 @pytest.fixture

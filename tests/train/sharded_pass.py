@@ -16,11 +16,11 @@ from transformers import GenerationConfig
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.train.grpo import build_trainer
-from medr1.train.packing import groups_to_rows
 from medr1.train.settings import settings_from
-from medr1.train.shared_generation import SharedGeneration
+from medr1.train.shared_prefix.generation import SharedGeneration
+from medr1.train.shared_prefix.packing import groups_to_rows
 
 
 def main(folder):

@@ -12,11 +12,11 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.prompts import chat_messages
 from medr1.train.grpo import build_trainer
-from medr1.train.packing import groups_to_rows
 from medr1.train.settings import settings_from
+from medr1.train.shared_prefix.packing import groups_to_rows
 
 REWARDS = ("accuracy", "edit-similarity", "format")
 STEP = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medr1.train.alarms import ALARMS, RECENT, STEPS
-from medr1.train.diagnosis import CAUSES, ORDER, new_alarms
+from medr1.train.monitoring.alarms import ALARMS, RECENT, STEPS
+from medr1.train.monitoring.diagnosis import CAUSES, ORDER, new_alarms
 
 
 def read(kind):

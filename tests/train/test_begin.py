@@ -16,8 +16,8 @@ from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import OutputError
 from medr1.journal import locked_file
-from medr1.train.begin import LOCK, configuration, require_space
-from medr1.train.manifest import checkpoints, step_of
+from medr1.train.recovery.checkpoint_manifest import checkpoints, step_of
+from medr1.train.recovery.run_state import LOCK, configuration, require_space
 from medr1.train.settings import settings_from
 
 STEPS = {"max_steps": 4, "warmup_steps": 1}

@@ -5,7 +5,7 @@ import torch
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 pytest.importorskip("trl")
 

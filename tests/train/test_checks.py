@@ -8,7 +8,7 @@ from in_process import medr1
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_config_file, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.models import load_model, load_outline
+from medr1.models.loading import load_model, load_outline
 
 pytest.importorskip("trl")
 

@@ -11,7 +11,7 @@ import pytest
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 pytest.importorskip("trl")
 

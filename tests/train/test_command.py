@@ -12,7 +12,7 @@ from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.train.fields import CONFIGS
 
 trl = pytest.importorskip("trl")

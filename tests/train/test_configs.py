@@ -16,7 +16,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 
 pytest.importorskip("trl")
 
-from medr1.train.plan import Sharding, current_sharding
+from medr1.train.dry_run.plan import Sharding, current_sharding
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(CONFIGS.glob("*.yaml"))

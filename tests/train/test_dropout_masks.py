@@ -5,11 +5,11 @@ import torch
 from steps import fresh_model, mixed_questions, trainer_for
 
 from medr1.data.tiny import tiny_config, tiny_vl_folder
-from medr1.models import load_outline
+from medr1.models.loading import load_outline
 
 pytest.importorskip("trl")
 
-from medr1.train.plan_text import plan_text
+from medr1.train.dry_run.plan_text import plan_text
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
 

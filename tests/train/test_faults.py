@@ -18,7 +18,12 @@ from faults import (
     small_disk,
 )
 
-from medr1.train.manifest import checkpoint_faults, checkpoints, newest_checkpoint, step_of
+from medr1.train.recovery.checkpoint_manifest import (
+    checkpoint_faults,
+    checkpoints,
+    newest_checkpoint,
+    step_of,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ pytest.importorskip("trl")
 
 import torch
 
-from medr1.train.callbacks import EveryNSteps
 from medr1.train.grpo import build_trainer
+from medr1.train.monitoring.metrics_log import EveryNSteps
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 

@@ -9,9 +9,9 @@ from medr1.data.tiny import tiny_config, tiny_vqa_folder
 pytest.importorskip("trl")
 
 from medr1.train.grpo import build_trainer
-from medr1.train.packing import groups_to_rows
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix import SUPPORTED_GENERATION_KWARGS
+from medr1.train.shared_prefix.packing import groups_to_rows
+from medr1.train.shared_prefix.trainer import SUPPORTED_GENERATION_KWARGS
 
 G = 4
 MANY = list(range(5, 300))

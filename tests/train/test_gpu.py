@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model, load_processor
+from medr1.models.loading import load_model, load_processor
 
 pytest.importorskip("trl")
 

@@ -10,7 +10,7 @@ from medr1.checkpoints.integrity import checksum_faults
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError, NonFiniteError
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.prompts import chat_messages
 
 pytest.importorskip("trl")

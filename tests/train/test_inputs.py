@@ -10,8 +10,8 @@ from transformers.models.qwen2_vl import Qwen2VLImageProcessorPil
 
 from medr1.data.roots import ImageRoot
 from medr1.records import Sample
+from medr1.train.dry_run.prompt_lengths import pixel_limits, set_pixel_limits
 from medr1.train.inputs import shrink
-from medr1.train.lengths import pixel_limits, set_pixel_limits
 
 pytest.importorskip("trl")
 

@@ -9,7 +9,7 @@ from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.prompts import chat_messages
-from medr1.train.lengths import (
+from medr1.train.dry_run.prompt_lengths import (
     pixel_limits,
     prompt_lengths,
     require_room,

@@ -26,7 +26,7 @@ from steps import (
     trainer_for,
 )
 
-from medr1.models import LoadedModel
+from medr1.models.loading import LoadedModel
 from medr1.rewards import reward_functions
 
 EPSILON = 0.2

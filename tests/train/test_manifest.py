@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from medr1.errors import StateError
-from medr1.train.manifest import (
+from medr1.train.recovery.checkpoint_manifest import (
     COMPLETE,
     checkpoint_faults,
     checkpoints,

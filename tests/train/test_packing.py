@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medr1.train.packing import (
+from medr1.train.shared_prefix.packing import (
     IGNORED,
     GradientSplit,
     Groups,

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.models import load_model, load_outline
+from medr1.models.loading import load_model, load_outline
 
 pytest.importorskip("trl")
 pytest.importorskip("bitsandbytes")

@@ -11,13 +11,13 @@ from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import load_model, write_merged
-from medr1.train.begin import RunState, configuration
-from medr1.train.manifest import checkpoints, newest_checkpoint, step_of
-from medr1.train.resume import ExactResumeMixin
+from medr1.models.loading import load_model, write_merged
+from medr1.train.monitoring.best_checkpoint import Validation
+from medr1.train.recovery.checkpoint_manifest import checkpoints, newest_checkpoint, step_of
+from medr1.train.recovery.exact_resume import ExactResumeMixin
+from medr1.train.recovery.run_state import RunState, configuration
 from medr1.train.run import train
 from medr1.train.settings import settings_from
-from medr1.train.validation import Validation
 
 
 class Killed(BaseException):

@@ -15,14 +15,18 @@ from medr1.cli import cli
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 pytest.importorskip("trl")
 
+from medr1.train.monitoring.completions_log import (
+    COMPLETIONS_PER_STEP,
+    CompletionsLog,
+    repeats_prompt,
+)
+from medr1.train.monitoring.tracking import require_trackers
 from medr1.train.run import train
-from medr1.train.sampled import COMPLETIONS_PER_STEP, CompletionsLog, repeats_prompt
 from medr1.train.settings import settings_from
-from medr1.train.tracking import require_trackers
 
 NEEDED = (
     *("train", "--model-path", str(tiny_vl_folder()), "--data", str(tiny_vqa_folder())),
@@ -70,7 +74,7 @@ def test_constant_rewards_raise_one_alarm_once(constant):
 def test_a_run_that_goes_on_compares_with_what_was_logged_before(tmp_path):
     from transformers import TrainerState, TrainingArguments
 
-    from medr1.train.callbacks import AlarmLog
+    from medr1.train.monitoring.metrics_log import AlarmLog
 
     logged = [
         {"step": step, "learning_rate": 1.0, "reward": 1.0 if step < 9 else 0.1, "reward_std": 0.3}
@@ -123,7 +127,7 @@ def test_tensorboard_has_what_metrics_has(constant):
 def test_completions_stay_within_their_bound(tmp_path, monkeypatch):
     from transformers import TrainerState
 
-    monkeypatch.setattr("medr1.train.sampled.MAX_BYTES", 3000)
+    monkeypatch.setattr("medr1.train.monitoring.completions_log.MAX_BYTES", 3000)
     row = {"id": "a", "question": "q" * 20_000, "completion": "c", "rewards": {}, "advantage": 0.0}
     log = CompletionsLog(tmp_path / "completions.jsonl", 1, lambda: [row])
     for step in range(1, 6):

@@ -13,14 +13,14 @@ from medr1.data.roots import ImageRoot
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer.engine import Decoding, predict
-from medr1.models import CheckpointInfo, load_model, load_outline
+from medr1.models.loading import CheckpointInfo, load_model, load_outline
 from medr1.prompts import PROMPTS, chat_messages, prompt_format
 from medr1.records import Sample
 from medr1.rewards import score_completion
 
 pytest.importorskip("trl")
 
-from medr1.train.plan import num_steps
+from medr1.train.dry_run.plan import num_steps
 from medr1.train.run import resolve_plan, train
 from medr1.train.settings import settings_from, trainer_config
 from medr1.train.sft import build_trainer, stop_tokens, targets

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 pytest.importorskip("trl")
 

@@ -17,7 +17,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.prompts import chat_messages
 
 pytest.importorskip("trl")
@@ -26,11 +26,11 @@ from peft import LoraConfig
 from transformers import CompileConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from medr1.train import shared_prefix
 from medr1.train.grpo import build_trainer, training_set
-from medr1.train.packing import PackedGroups, attention_layout
 from medr1.train.settings import LORA_TARGETS, settings_from
-from medr1.train.shared_prefix import OVERRIDDEN_METHODS, SharedPrefixTrainer
+from medr1.train.shared_prefix import trainer as shared_trainer
+from medr1.train.shared_prefix.packing import PackedGroups, attention_layout
+from medr1.train.shared_prefix.trainer import OVERRIDDEN_METHODS, SharedPrefixTrainer
 
 KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 SIZES = [(56, 84), (112, 56), (84, 84)]
@@ -236,7 +236,7 @@ def padding_visible(groups, positions_3PN):
     return PackedGroups(made.ids_PT, made.positions_3PT, made.labels_PT, seen)
 
 
-real_pack = shared_prefix.pack
+real_pack = shared_trainer.pack
 
 
 @pytest.mark.parametrize("fault", [shifted, padding_visible])
@@ -248,7 +248,7 @@ def test_a_fault_in_the_packing_is_seen(
     trainer = trainer_of(SharedPrefixTrainer, loaded, validation, tmp_path)
     with torch.no_grad():
         expected = stock_scores(trainer, batch)
-        monkeypatch.setattr(shared_prefix, "pack", fault)
+        monkeypatch.setattr(shared_trainer, "pack", fault)
         assert error(shared_scores(trainer, batch)[0], expected[0]) > 100 * EXACT
 
 
@@ -545,6 +545,6 @@ def test_the_trainer_of_trl_still_has_the_methods_that_are_overridden():
         found = tuple(inspect.signature(method).parameters)[1:]
         assert found == expected, (
             f"TRL {__version__} changed GRPOTrainer.{name}: its arguments are {found}, and "
-            f"medr1/train/shared_prefix.py overrides it with {expected}. Compare the two, adapt "
-            "the method, then OVERRIDDEN_METHODS."
+            f"medr1/train/shared_prefix/trainer.py overrides it with {expected}. Compare them, "
+            "adapt the method, then OVERRIDDEN_METHODS."
         )

@@ -9,7 +9,7 @@ pytest.importorskip("trl")
 from fault_runs import run, same_run
 from faults import send_signals, signal_while_saving
 
-from medr1.train.manifest import checkpoint_faults, checkpoints, step_of
+from medr1.train.recovery.checkpoint_manifest import checkpoint_faults, checkpoints, step_of
 
 LONG = {"max_steps": 12, "save_steps": 100, "num_iterations": 2}
 

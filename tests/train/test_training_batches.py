@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import load_processor
-from medr1.train.lengths import pixel_limits
+from medr1.models.loading import load_processor
+from medr1.train.dry_run.prompt_lengths import pixel_limits
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 

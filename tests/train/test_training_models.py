@@ -12,7 +12,7 @@ pytest.importorskip("trl")
 from steps import STEP, fresh_model, mixed_questions, run_steps, trainer_for
 
 from medr1.data.tiny import tiny_vl_folder
-from medr1.models import load_model, load_outline
+from medr1.models.loading import load_model, load_outline
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 

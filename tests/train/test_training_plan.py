@@ -4,12 +4,12 @@ import pytest
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
-from medr1.models import load_model, load_outline
+from medr1.models.loading import load_model, load_outline
 
 pytest.importorskip("trl")
 
+from medr1.train.dry_run.plan import Sharding, current_sharding, memory, num_steps
 from medr1.train.grpo import build_trainer
-from medr1.train.plan import Sharding, current_sharding, memory, num_steps
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from, trainer_config
 

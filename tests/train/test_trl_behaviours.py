@@ -58,7 +58,7 @@ from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vqa_folder
 from medr1.train.grpo import build_trainer
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix import SharedPrefixTrainer
+from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
 QUICK = ("plain", "loss dapo in passes", "kl", "adapter")
 """What runs by default, and not only with the slow tests."""

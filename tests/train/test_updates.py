@@ -21,7 +21,7 @@ from steps import (
 
 from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 
 @pytest.fixture(scope="module")

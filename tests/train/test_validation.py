@@ -13,16 +13,16 @@ from medr1.cli import cli
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.evaluate.metrics import summarize
+from medr1.evaluate.metrics.summary import summarize
 from medr1.infer.engine import Decoding, predict
-from medr1.models import load_model
+from medr1.models.loading import load_model
 
 pytest.importorskip("trl")
 
+from medr1.train.monitoring.best_checkpoint import BestCheckpoint, Validation
 from medr1.train.run import train
 from medr1.train.settings import settings_from
-from medr1.train.validation import BestCheckpoint, Validation
-from medr1.validation import HeldOutEvaluator, validation_questions
+from medr1.workflows.held_out import HeldOutEvaluator, validation_questions
 
 SMALL = {"max_steps": 4, "batch_size": 16, "num_generations": 4, "logging_steps": 1}
 MODEL = ("--model-path", str(tiny_vl_folder()), "--device", "cpu")

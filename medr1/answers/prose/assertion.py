@@ -34,7 +34,7 @@ from medr1.answers.prose.outcomes import Outcome
 from medr1.answers.prose.reading import Prose, asserting_sentences, is_enumeration, read_prose
 from medr1.answers.prose.sentences import Sentence, read_sentence, speaks_in_general
 from medr1.answers.prose.terms import stems, terms_of, words_of
-from medr1.normalization import fold
+from medr1.text.normalization import fold
 
 _LOCATING_KINDS = EXCLUSIVE | {"organ", "place"}
 """Kinds that say where a thing is or how it is seen: "no effusion in the left lung" denies only

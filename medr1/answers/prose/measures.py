@@ -10,7 +10,7 @@ from medr1.answers.prose.outcomes import Outcome
 from medr1.answers.prose.reading import Prose, asserting_sentences
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import Word, is_ordinal, stem, stems, word_set, words_of
-from medr1.quantities import parse_quantity
+from medr1.text.quantities import parse_quantity
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _UNIT = (

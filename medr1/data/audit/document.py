@@ -17,8 +17,8 @@ from medr1.data.audit.defects import (
     letter_balance,
     option_counts,
 )
+from medr1.data.audit.images import HashedImage, any_image_below, hash_images
 from medr1.data.audit.leakage import Leakage, QuestionFile, find_leaks, leakage_document
-from medr1.data.audit.pictures import HashedImage, any_image_below, hash_images
 from medr1.data.audit.places import item_lines
 from medr1.data.audit.shortcuts import BlindPanel, is_above_chance, shortcuts
 from medr1.data.audit.wordings import wordings
@@ -74,7 +74,7 @@ def audit(
         path: The file to audit.
         against: Training files. The blind predictors are fitted on the first one.
         image_root: Folder in which the images of all files lie; None: each file's own folder.
-        image_hashes: Cache of image hashes (`pictures`), read and extended; None: no cache.
+        image_hashes: Cache of image hashes (`images`), read and extended; None: no cache.
         seed: Seed of the intervals and of the shuffled labels.
 
     Raises:

@@ -89,8 +89,8 @@ def groups_above_chance(
     """
     import numpy as np
 
-    from medr1.intervals import cluster_codes
-    from medr1.significance import holm, sign_flip_test
+    from medr1.stats.intervals import cluster_codes
+    from medr1.stats.significance import holm, sign_flip_test
 
     images = cluster_codes(sample.images for sample in test)
     guess = np.array([1 / len(sample.options) if sample.options else 0.0 for sample in test])

@@ -22,9 +22,9 @@ from typing import Any
 
 from medr1.data.audit.blind import normalized_option, normalized_question
 from medr1.data.audit.defects import AuditFinding, ground_truth_text
+from medr1.data.audit.images import HashedImage
 from medr1.data.audit.near import near_images
 from medr1.data.audit.patients import patients, series
-from medr1.data.audit.pictures import HashedImage
 from medr1.records import Sample
 
 LEAKS = {

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from medr1.data.audit.pictures import HashedImage
+from medr1.data.audit.images import HashedImage
 
 if TYPE_CHECKING:
     import numpy as np

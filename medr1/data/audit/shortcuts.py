@@ -267,7 +267,7 @@ def accuracy_metric(
     The interval is Wilson's where each item has an image of its own, else a bootstrap over images.
     What cannot be computed is None; without items there is also a "reason".
     """
-    from medr1.intervals import bootstrap_mean, wilson
+    from medr1.stats.intervals import bootstrap_mean, wilson
 
     n = len(right)
     if not n:

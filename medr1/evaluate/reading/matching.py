@@ -18,7 +18,7 @@ from medr1.answers.equality import same_text
 from medr1.data.items import ground_truth_letter
 from medr1.data.readers import Questions
 from medr1.errors import InputError
-from medr1.evaluate.pairing import image_names
+from medr1.evaluate.comparing.pairing import image_names
 from medr1.files import TEMPORARY, lock, remove_unused
 from medr1.records import Prediction, Sample
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.evaluate.judging import Values
-from medr1.intervals import Interval, cluster_totals
+from medr1.stats.intervals import Interval, cluster_totals
 
 BINS = 15
 """Number of bins, as in Guo et al. (2017)."""

@@ -38,7 +38,7 @@ from medr1.evaluate.trust.binned import (
     maximum_calibration_error,
 )
 from medr1.evaluate.trust.ranking import auroc_metric
-from medr1.intervals import bootstrap_statistic, cluster_totals, named_interval, percentiles
+from medr1.stats.intervals import bootstrap_statistic, cluster_totals, named_interval, percentiles
 
 MIN_ITEMS = 50
 """With fewer items that have a confidence nothing is computed: a bin would hold about three."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medr1.evaluate.estimates import Metric, null
 from medr1.evaluate.judging import Judged, Mask, Values
-from medr1.intervals import Interval, cluster_totals
+from medr1.stats.intervals import Interval, cluster_totals
 
 MIN_ITEMS_PER_KIND = 10
 """With fewer positive, or fewer negative, items no area is computed."""

@@ -38,9 +38,9 @@ from medr1.evaluate.groups import require_clusters, sort_groups
 from medr1.evaluate.judging import CodedColumn, Judged, Mask, Outcome, Settings, Values, judge_all
 from medr1.evaluate.trust.binned import equal_width, expected_calibration_error
 from medr1.evaluate.trust.calibration import error_metric
-from medr1.evaluate.trust.passes import MIN_ITEMS, tta_metrics
+from medr1.evaluate.trust.mean_of_passes import MIN_ITEMS, tta_metrics
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction
-from medr1.significance import holm, sign_flip_test
+from medr1.stats.significance import holm, sign_flip_test
 
 MIN_CALIBRATION = 100
 """With fewer items even a perfectly calibrated model has an ECE far above 0."""

@@ -3,7 +3,7 @@
 `medr1 infer --num-samples N` draws N completions ("samples") of each item beside its one answer.
 Samples that disagree are a sign that the model does not know. This module computes the accuracy of
 their majority (self-consistency), the entropy of their answers, pass@k, and how far the accuracy
-moves from run to run. The functions of one item's samples are in `repeats`.
+moves from run to run. The functions of one item's samples are in `sample_statistics`.
 
 An item that failed has no samples. It counts as wrong in every accuracy and pass@k, and is left out
 of every measure of agreement.
@@ -21,7 +21,7 @@ import numpy as np
 
 from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
 from medr1.evaluate.judging import Judged, Mask, SampledAnswers, Values
-from medr1.evaluate.trust import repeats
+from medr1.evaluate.trust import sample_statistics
 from medr1.evaluate.trust.ranking import auroc_metric
 
 NO_SAMPLES = "the results hold no samples beside the one answer; make some: infer --num-samples 8"
@@ -87,12 +87,14 @@ class _RepeatedItems:
     @cached_property
     def agreement(self) -> Values:
         """The share of the samples with the most frequent answer."""
-        return self.map(lambda sampled: repeats.agreement(sampled.answers))
+        return self.map(lambda sampled: sample_statistics.agreement(sampled.answers))
 
     def pass_at(self, k: int) -> Metric:
         """The mean of pass@k over all items for which samples were requested."""
         right = self.map(
-            lambda sampled: repeats.pass_at_k(len(sampled.correct), sum(sampled.correct), k)
+            lambda sampled: sample_statistics.pass_at_k(
+                len(sampled.correct), sum(sampled.correct), k
+            )
         )
         return {"k": k, **mean_metric(right, self.judged, self.requested)}
 
@@ -110,19 +112,23 @@ def _self_consistency(repeated: _RepeatedItems) -> dict[str, Any]:
         "majority_accuracy": mean_metric(right, judged, requested),
         "difference": difference_metric(right, judged.correct, judged, requested),
         "agreement": mean_metric(repeated.agreement, judged, repeated.has_samples),
-        "n_ties": int(repeated.map(lambda sampled: repeats.is_tie(sampled.answers)).sum()),
+        "n_ties": int(
+            repeated.map(lambda sampled: sample_statistics.is_tie(sampled.answers)).sum()
+        ),
     }
 
 
 def _majority_is_right(sampled: SampledAnswers) -> bool:
-    first = repeats.majority(sampled.answers)
+    first = sample_statistics.majority(sampled.answers)
     return first is not None and sampled.correct[first]
 
 
 def _entropy(repeated: _RepeatedItems) -> dict[str, Metric]:
     """The answers' entropy, and how well it and disagreement predict wrong answers (AUROC)."""
     judged, multiple = repeated.judged, repeated.has_multiple
-    entropy = repeated.map(lambda sampled: repeats.normalised_entropy(sampled.answers), fewest=2)
+    entropy = repeated.map(
+        lambda sampled: sample_statistics.normalised_entropy(sampled.answers), fewest=2
+    )
     area = partial(auroc_metric, positive=judged.correct == 0, judged=judged, where=multiple)
     return {
         "mean": repeated.mean_over_multiple(entropy),
@@ -161,9 +167,12 @@ def _stability(repeated: _RepeatedItems) -> dict[str, Any]:
     """How far the answers, and with them the accuracy, vary from run to run."""
     judged, multiple = repeated.judged, repeated.has_multiple
     variances = repeated.map(
-        lambda sampled: repeats.variance(len(sampled.correct), sum(sampled.correct)), fewest=2
+        lambda sampled: sample_statistics.variance(len(sampled.correct), sum(sampled.correct)),
+        fewest=2,
     )
-    pairs = repeated.map(lambda sampled: repeats.pairwise_agreement(sampled.answers), fewest=2)
+    pairs = repeated.map(
+        lambda sampled: sample_statistics.pairwise_agreement(sampled.answers), fewest=2
+    )
 
     def of_sums(function: Callable[[Values], Values]) -> Metric:
         if not multiple.any():

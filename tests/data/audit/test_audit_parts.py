@@ -12,11 +12,11 @@ from PIL import Image
 from medr1.data.audit.blind import longest_option, normalized_question
 from medr1.data.audit.classifier import classifier_scores
 from medr1.data.audit.defects import encoding_damage, find_defects, letter_balance, option_counts
+from medr1.data.audit.images import HashedImage, perceptual_hashes
 from medr1.data.audit.knowledge import AboveChance, expected_lucky_items, groups_above_chance
 from medr1.data.audit.leakage import folded_path, normalized_path
 from medr1.data.audit.near import MAX_DHASH, MAX_PHASH, near_images
 from medr1.data.audit.patients import patients, series
-from medr1.data.audit.pictures import HashedImage, perceptual_hashes
 from medr1.data.audit.places import item_lines
 from medr1.data.audit.shortcuts import (
     blind_panel,

@@ -12,7 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error
 
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.metrics import summarize
+from medr1.evaluate.metrics.summary import summarize
 from medr1.evaluate.trust.binned import (
     BINS,
     bin_contributions,
@@ -31,9 +31,9 @@ from medr1.evaluate.trust.calibration import (
     calibration,
     fit_temperature,
 )
-from medr1.intervals import cluster_totals
 from medr1.records import Failure
-from medr1.report.tables import summary_table
+from medr1.report.terminal.tables import summary_table
+from medr1.stats.intervals import cluster_totals
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray", "D": "PET"}
 

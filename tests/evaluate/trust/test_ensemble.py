@@ -11,7 +11,7 @@ from scipy.stats import entropy as scipy_entropy
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
 from medr1.cli import cli
-from medr1.evaluate.comparison import compare
+from medr1.evaluate.comparing.comparison import compare
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.trust.ensemble import (
     ensemble,
@@ -23,8 +23,8 @@ from medr1.evaluate.trust.ensemble import (
     vote_codes,
 )
 from medr1.records import prediction_from_dict, prediction_to_dict
-from medr1.report.comparison import comparison_table
-from medr1.report.shares import number_cell
+from medr1.report.charts.shares import number_cell
+from medr1.report.terminal.comparison import comparison_table
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "PET"}
 QUICK = Settings(num_resamples=200)

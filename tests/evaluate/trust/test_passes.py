@@ -10,13 +10,13 @@ from sklearn.metrics import roc_auc_score
 from test_ensemble import OPTIONS
 
 from medr1.evaluate.judging import Judged, Settings, judge_all
-from medr1.evaluate.metrics import summarize
-from medr1.evaluate.trust.passes import dropout
+from medr1.evaluate.metrics.summary import summarize
+from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
-from medr1.report.ensembles import ensembles_view
-from medr1.report.page import report_html
-from medr1.report.tables import summary_table
+from medr1.report.pages.ensembles import ensembles_view
+from medr1.report.pages.page import report_html
+from medr1.report.terminal.tables import summary_table
 
 SHARES = {"none": (0.4, 0.5, 0.1), "jpeg": (0.6, 0.3, 0.1), "contrast": (0.7, 0.2, 0.1)}
 

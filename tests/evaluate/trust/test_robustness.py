@@ -12,7 +12,7 @@ from medr1.evaluate.trust.robustness import (
     robustness,
 )
 from medr1.records import Prediction, Sample
-from medr1.report.robustness import sentences
+from medr1.report.terminal.robustness import sentences
 
 OPTIONS = {"A": "Heart", "B": "Lung", "C": "Skin"}
 

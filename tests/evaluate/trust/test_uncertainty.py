@@ -8,7 +8,7 @@ from predictions import prediction, tag
 from scipy.stats import entropy
 
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.evaluate.trust import repeats
+from medr1.evaluate.trust import sample_statistics
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.records import Failure
 
@@ -21,27 +21,34 @@ def test_pass_at_k_is_the_share_of_all_choices_with_a_right_one(n):
     for correct, k in product(range(n + 1), range(1, n + 1)):
         items = [i < correct for i in range(n)]
         wanted = np.mean([any(chosen) for chosen in combinations(items, k)])
-        assert repeats.pass_at_k(n, correct, k) == pytest.approx(wanted, abs=1e-12)
+        assert sample_statistics.pass_at_k(n, correct, k) == pytest.approx(wanted, abs=1e-12)
     with pytest.raises(ValueError, match="pass@"):
-        repeats.pass_at_k(n, 0, n + 1)
+        sample_statistics.pass_at_k(n, 0, n + 1)
 
 
 @pytest.mark.parametrize("answers", [*product("ab", repeat=4), tuple("abcc"), tuple("abcd")])
 def test_entropy_and_agreement_by_enumeration(answers):
     shares = [answers.count(a) / 4 for a in set(answers)]
-    assert repeats.normalised_entropy(answers) == pytest.approx(entropy(shares) / np.log(4))
+    assert sample_statistics.normalised_entropy(answers) == pytest.approx(
+        entropy(shares) / np.log(4)
+    )
     pairs = np.mean([a == b for a, b in combinations(answers, 2)])
-    assert repeats.pairwise_agreement(answers) == pytest.approx(pairs)
-    assert repeats.agreement(answers) == max(shares)
+    assert sample_statistics.pairwise_agreement(answers) == pytest.approx(pairs)
+    assert sample_statistics.agreement(answers) == max(shares)
 
 
 def test_no_answer_agrees_with_none_and_the_earlier_of_equals_is_the_majority():
-    assert repeats.normalised_entropy((None, None, None)) == pytest.approx(1.0)
-    assert repeats.pairwise_agreement((None, None, "a")) == 0
-    assert repeats.majority((None, "b", "a", "a", "b")) == 1
-    assert repeats.is_tie(("b", "a", "a", "b")) and not repeats.is_tie((None, None, "a"))
-    assert repeats.majority((None, None)) is None and repeats.agreement((None, "a")) == 0.5
-    assert repeats.variance(4, 1) == pytest.approx(np.var([1, 0, 0, 0], ddof=1))
+    assert sample_statistics.normalised_entropy((None, None, None)) == pytest.approx(1.0)
+    assert sample_statistics.pairwise_agreement((None, None, "a")) == 0
+    assert sample_statistics.majority((None, "b", "a", "a", "b")) == 1
+    assert sample_statistics.is_tie(("b", "a", "a", "b")) and not sample_statistics.is_tie(
+        (None, None, "a")
+    )
+    assert (
+        sample_statistics.majority((None, None)) is None
+        and sample_statistics.agreement((None, "a")) == 0.5
+    )
+    assert sample_statistics.variance(4, 1) == pytest.approx(np.var([1, 0, 0, 0], ddof=1))
 
 
 def item(said, samples, gold="A", **more):
@@ -68,7 +75,7 @@ def test_the_section_of_a_summary():
     by_k = [one["value"] for one in found["pass_at_k"]]
     right = [4] * 20 + [3] * 10 + [1] * 6 + [2] * 4
     for k, value in enumerate(by_k, 1):
-        assert value == pytest.approx(sum(repeats.pass_at_k(4, c, k) for c in right) / 41)
+        assert value == pytest.approx(sum(sample_statistics.pass_at_k(4, c, k) for c in right) / 41)
     stability = found["stability"]
     assert stability["all_agree"]["value"] == 0.5
     runs = [

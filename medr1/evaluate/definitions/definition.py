@@ -1,0 +1,26 @@
+"""The form of a definition of a number in summary.json; `metrics` and `trust` hold the texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What one number is, how it is computed and how to read it."""
+
+    name: str
+    """Its key in summary.json, such as "token_f1"."""
+    title: str
+    formula: str
+    normalisation: str
+    """What is done to the texts, or which items are selected, before the number is computed."""
+    library: str
+    """The package and function that compute it, or "none: medr1"."""
+    range: str
+    reading: str
+    """How to read the number, in short sentences."""
+    source: str
+    """A paper, or the file of this project that defines the number."""
+    packages: tuple[str, ...] = ()
+    """Names on PyPI of the packages whose installed versions can change the number."""

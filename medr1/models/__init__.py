@@ -1,0 +1,1 @@
+"""Loading vision-language models, and their key-value caches."""

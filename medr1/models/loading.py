@@ -1,0 +1,472 @@
+"""Loading a checkpoint, completely or not at all, and choosing device, dtype and attention.
+
+A checkpoint is a folder with `config.json`, weights as safetensors, and a processor: the tokenizer
+and the image processor. Beside them medr1 writes `medr1.json`: how the checkpoint was made, and
+with which prompt it is to be asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medr1.checkpoints.adapters import apply_adapter, find_base, read_adapter
+from medr1.checkpoints.finding import find_checkpoint, is_adapter
+from medr1.checkpoints.generation import generation_settings
+from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
+from medr1.checkpoints.structure import (
+    read_configurations,
+    require_sound,
+    resolved_configuration,
+)
+from medr1.checkpoints.templates import require_known_template
+from medr1.checkpoints.trial import CheckpointErrors, require_answer
+from medr1.errors import InputError, OutputError
+from medr1.files import (
+    parse_json,
+    prepare_folder,
+    read_text,
+    to_json,
+    unfinished_folder,
+    write_atomic,
+)
+from medr1.models.mps import limit_pixels
+from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, template
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+__all__ = [
+    "CheckpointInfo",
+    "LoadedModel",
+    "checkpoint_document",
+    "choose_attention",
+    "choose_device",
+    "choose_dtype",
+    "control_tokens",
+    "find_checkpoint",
+    "installed_version",
+    "library_versions",
+    "load_model",
+    "load_outline",
+    "load_processor",
+    "load_weights",
+    "outline",
+    "prompt_record",
+    "read_checkpoint_info",
+    "write_merged",
+]
+
+logger = logging.getLogger("medr1")
+
+CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
+"""The schema of `medr1.json`."""
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+"""The choices of --dtype; see `choose_dtype`."""
+_PROCESSORS = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """How a checkpoint was trained to be asked, as its `medr1.json` records it."""
+
+    prompt: str | None = None
+    """A key of prompts.PROMPTS, or a template's text; None where the checkpoint does not say."""
+    answer_style: str = "letter"
+    """One of prompts.ANSWER_STYLES."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode, with its processor (which pads on the left) and where it runs."""
+
+    path: Path
+    """The folder; of an adapter its own, not that of its base."""
+    model: Any
+    processor: Any
+    info: CheckpointInfo
+    device: torch.device
+    dtype: torch.dtype
+
+
+def read_checkpoint_info(path: Path) -> CheckpointInfo:
+    """What `medr1.json` says, or the defaults if there is none; InputError for an invalid value."""
+    file = path / "medr1.json"
+    if not file.is_file():
+        return CheckpointInfo()
+    document = parse_json(read_text(file), str(file))
+    if not isinstance(document, dict):
+        raise InputError(f"{file}: expected a JSON object. Fetch the checkpoint again.")
+    info = CheckpointInfo(_recorded_prompt(document, file), document.get("answer_style", "letter"))
+    if info.answer_style not in ANSWER_STYLES:
+        raise InputError(f"{file}: answer_style must be one of {', '.join(ANSWER_STYLES)}.")
+    return info
+
+
+def _recorded_prompt(document: dict[str, Any], file: Path) -> str | None:
+    """The prompt that a `medr1.json` records: its name, or its text if no known prompt has it.
+
+    If there is a text, it counts and not the name: the checkpoint was trained with it, and the
+    prompt of that name may have changed since.
+    """
+    name, text = document.get("prompt"), document.get("prompt_text")
+    if text is None:
+        if name is not None and (not isinstance(name, str) or name not in PROMPTS):
+            raise InputError(f"{file}: unknown prompt {name!r}. Known: {', '.join(PROMPTS)}.")
+        return name
+    if not isinstance(text, str) or text.count("{problem}") != 1:
+        raise InputError(f"{file}: prompt_text must hold {{problem}} exactly once. Fetch it again.")
+    if prompt_sha256(text) != document.get("prompt_sha256"):
+        raise InputError(
+            f"{file}: prompt_sha256 is not the hash of prompt_text: one of them was changed. "
+            "Fetch the checkpoint again."
+        )
+    return next((key for key, prompt in PROMPTS.items() if prompt == text), text)
+
+
+def prompt_record(prompt: str | None) -> dict[str, str | None]:
+    """The entries of `medr1.json` about a prompt: its name, its text and the text's hash.
+
+    They suffice to use the prompt again without the file that it came from.
+    """
+    if prompt is None:
+        return {"prompt": None}
+    return {
+        "prompt": prompt_name(prompt),
+        "prompt_text": template(prompt),
+        "prompt_sha256": prompt_sha256(prompt),
+    }
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" is the first that is available of cuda, mps, cpu.
+
+    With several processes (`LOCAL_RANK` is set) each gets a GPU of its own. InputError if the
+    device is not available.
+    """
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, is_there in available.items() if is_there), "cpu")
+    if not available.get(name, name == "cpu"):
+        raise InputError(f"device {name} is not available here. Try --device auto or cpu.")
+    if name == "cuda":
+        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if number >= count:
+            raise InputError(
+                f"process {number} has no GPU: this machine has {count}. Start only {count}."
+            )
+        return torch.device("cuda", number)
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a name.
+
+    Args:
+        name: One of DTYPES; "auto" is bfloat16 on a CUDA device that supports it, else float32.
+        device: Where the model will run.
+    """
+    import torch
+
+    if name == "auto":
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return getattr(torch, name)
+
+
+def choose_attention(device: torch.device) -> str:
+    """The attention implementation for a device.
+
+    "sdpa" is fused and fast. On MPS it has returned wrong results without an error, so "eager".
+    """
+    return "eager" if device.type == "mps" else "sdpa"
+
+
+def load_model(
+    path: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str | None = None,
+    allow_template: bool = False,
+    offline: bool = False,
+    quantization: BitsAndBytesConfig | None = None,
+    merge: bool = True,
+) -> LoadedModel:
+    """Load a checkpoint completely, in evaluation mode.
+
+    Args:
+        path: The folder of a model or a LoRA adapter; an adapter is loaded with its base.
+        device: See `choose_device`.
+        dtype: See `choose_dtype`.
+        attention: Attention implementation, such as "sdpa"; None for the device's default, see
+            `choose_attention`.
+        allow_template: Whether an unknown chat template is accepted; see
+            `require_known_template`.
+        offline: Whether an adapter's base may not be downloaded.
+        quantization: Loads the linear layers with 4 or 8 bits for each weight, to train an adapter
+            on them; None for full weights. Not for adapters.
+        merge: Whether an adapter is added into its base's weights. If False, it stays beside them,
+            with its dropout (switched off in evaluation mode).
+
+    Raises:
+        InputError: If a tensor is missing, unexpected, of another shape or not finite; if a file
+            is damaged or the configuration describes more than the files hold; if the chat
+            template is unknown and not allowed; if the checkpoint would run code of its own.
+    """
+    import torch
+
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
+    base = path
+    if is_adapter(path):
+        read_adapter(path)  # refuse an invalid adapter before its base is searched or downloaded
+        if quantization is not None:
+            raise InputError(
+                f"checkpoint {path} is an adapter, which cannot be merged into fewer bits. "
+                f"Merge it first: medr1 merge {path} --output-dir DIR"
+            )
+        base = find_base(path, offline=offline)
+    # the files are checked before they are used: first the sizes, then the chat template
+    require_sound(base)
+    processor = load_processor(path, base)
+    require_known_template(processor, f"checkpoint {path}", allow=allow_template)
+    model = load_weights(
+        base, torch_dtype, attention or choose_attention(torch_device), torch_device, quantization
+    )
+    if base != path:
+        model = apply_adapter(model, path, base, merge=merge)
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
+    # prompts of a batch have to end at the same position, where the completions begin
+    processor.tokenizer.padding_side = "left"
+    limit_pixels(processor, torch_device)
+    if quantization is None:  # else the weights are on the device already
+        model.to(torch_device)
+    model.eval()
+    require_answer(model, processor, path)
+    info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
+
+
+def load_outline(
+    path: Path, *, device: str = "auto", dtype: str = "auto", offline: bool = True
+) -> LoadedModel:
+    """A checkpoint as `load_model` returns it, but without its weights: to plan a training.
+
+    Its parameters are on torch's meta device: they have shapes, but no values and no memory.
+
+    Args:
+        path: The folder of a model or a LoRA adapter.
+        device: Where the training would run; see `choose_device`.
+        dtype: See `choose_dtype`.
+        offline: Whether an adapter's base may not be downloaded.
+
+    Raises:
+        InputError: If the configuration, the headers of the files or the processor are invalid.
+    """
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
+    base = find_base(path, offline=offline) if is_adapter(path) else path
+    require_sound(base)
+    processor = load_processor(path, base)
+    processor.tokenizer.padding_side = "left"
+    limit_pixels(processor, torch_device)
+    info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
+    model = outline(resolved_configuration(base), torch_dtype)
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
+
+
+def outline(config: Any, torch_dtype: torch.dtype) -> Any:
+    """A model without weights, on torch's meta device.
+
+    Args:
+        config: A resolved configuration; it is not changed.
+        torch_dtype: The dtype of the parameters.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        # Any attention will do, because an outline computes nothing. from_config writes it into
+        # the configuration, which can belong to a model in use: hence the copy.
+        return AutoModelForImageTextToText.from_config(
+            deepcopy(config), dtype=torch_dtype, attn_implementation="eager"
+        )
+
+
+def load_weights(
+    path: Path,
+    torch_dtype: torch.dtype,
+    attention: str,
+    torch_device: torch.device | None = None,
+    quantization: BitsAndBytesConfig | None = None,
+) -> Any:
+    """The model of a checkpoint that is no adapter, with the weights of its files.
+
+    Settings in its generation_config.json that `generation_settings` leaves out cause a warning.
+
+    Args:
+        path: The checkpoint's folder.
+        torch_dtype: The dtype of the parameters.
+        attention: The attention implementation, such as "sdpa"; kernels from a hub are refused.
+        torch_device: The device, with `quantization`; without, the model is on the CPU.
+        quantization: See `load_model`.
+
+    Raises:
+        InputError: If a tensor is missing, unexpected or of another shape, or a file is invalid.
+    """
+    from transformers import AutoModelForImageTextToText, GenerationConfig
+
+    if "/" in attention:
+        raise InputError(
+            f"attention {attention} is a kernel from a hub, which is never run. Use sdpa or eager."
+        )
+    with CheckpointErrors(f"cannot load the checkpoint {path}"):
+        config = resolved_configuration(path, attention)
+        settings, warning = generation_settings(path, config)
+        # with output_loading_info it returns (model, report); its annotation says only a model
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            path,
+            config=config,
+            generation_config=GenerationConfig(**settings),
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=torch_dtype,
+            attn_implementation=attention,
+            quantization_config=quantization,
+            device_map=None if quantization is None else {"": torch_device},
+        )
+    model, report = loaded
+    _require_complete(path, report)
+    if warning:
+        logger.warning("%s", warning)
+    return model
+
+
+def _has_processor(path: Path) -> bool:
+    """Whether the folder has both parts of a processor: for images and for text."""
+    image_files = ("preprocessor_config.json", "processor_config.json")
+    text_files = ("tokenizer.json", "vocab.json")
+    return all(
+        any((path / name).is_file() for name in names) for names in (image_files, text_files)
+    )
+
+
+def load_processor(path: Path, base: Path) -> Any:
+    """The processor of a checkpoint: the tokenizer and the image processor.
+
+    Args:
+        path: The checkpoint's folder; an adapter's often has no processor.
+        base: The folder whose processor is used then.
+
+    Raises:
+        InputError: If its files are invalid, or of a class that medr1 does not know.
+    """
+    from transformers import AutoProcessor
+
+    path = path if _has_processor(path) else base
+    read_configurations(path)
+    with CheckpointErrors(f"cannot load the checkpoint {path}"):
+        processor: Any = AutoProcessor.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
+        if type(processor).__name__ not in _PROCESSORS:  # otherwise it lacks the image processor
+            raise ValueError(f"processor_class is not one of {', '.join(_PROCESSORS)}")
+        return processor
+
+
+def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) -> None:
+    """Write an adapter that was merged into its base as one checkpoint, completely or not at all.
+
+    Args:
+        loaded: The adapter, as `load_model` returns it.
+        folder: Where the checkpoint is written.
+        overwrite: Whether content of the folder may be replaced.
+
+    Raises:
+        InputError: If the folder has content and `overwrite` is False.
+        OutputError: If the files cannot be written.
+    """
+    if not overwrite:
+        prepare_folder(folder, overwrite=False)
+    base = find_base(loaded.path, offline=True)
+    try:
+        with unfinished_folder(folder) as temporary:
+            loaded.model.save_pretrained(temporary)
+            loaded.processor.save_pretrained(temporary)
+            write_atomic(
+                temporary / "medr1.json",
+                checkpoint_document(
+                    base=base.resolve().name,
+                    base_sha256=checkpoint_sha256(base),
+                    adapter=loaded.path.resolve().name,
+                    adapter_sha256=checkpoint_sha256(loaded.path),
+                    method="merge",
+                    **prompt_record(loaded.info.prompt),
+                    answer_style=loaded.info.answer_style,
+                    dtype=str(loaded.dtype).removeprefix("torch."),
+                    versions=library_versions(),
+                ),
+            )
+            write_checksums(temporary)
+            # only now is the old content removed and the new one put in its place
+            prepare_folder(folder, overwrite=overwrite)
+            os.replace(temporary, folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}.") from None
+
+
+def _require_complete(path: Path, report: dict[str, Any]) -> None:
+    """InputError if transformers' loading report has tensors that do not fit the architecture."""
+    faults = {
+        kind: sorted(str(key) for key in report.get(f"{kind}_keys") or ())
+        for kind in ("missing", "unexpected", "mismatched")
+    }
+    problems = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
+    if problems or report.get("error_msgs"):
+        raise InputError(
+            f"checkpoint {path} does not fit its own architecture: tensors "
+            f"{', '.join(problems)}. medr1 does not load it in part; fetch it again."
+        )
+
+
+def control_tokens(processor: Any) -> list[str]:
+    """The strings that the tokenizer turns into special tokens, such as "<|im_end|>", sorted."""
+    added = processor.tokenizer.added_tokens_decoder.values()
+    return sorted({token.content for token in added if token.special})
+
+
+def checkpoint_document(**values: Any) -> str:
+    """The text of a `medr1.json` with these entries."""
+    return to_json({"schema": CHECKPOINT_SCHEMA, **values})
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that can change results; those not installed are absent."""
+    names = ("medr1", "torch", "torchvision", "transformers", "trl", "accelerate", "pillow")
+    versions = {name: installed_version(name) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}

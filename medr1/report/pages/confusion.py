@@ -1,0 +1,107 @@
+"""The confusion matrix, ground truth against the model's answer: a heat table and confusion.csv."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from medr1.report.csv_tables import csv_text
+from medr1.report.pages.sanitize import one_line
+
+TOP = 12
+"""The most frequent answers have a row and a column of their own; all others share "other"."""
+SHADES = 10
+"""Steps of a cell's colour, from no colour (0) to the strongest."""
+
+CONFUSION_COLUMNS = ("results", "protocol", "by", "ground_truth", "predicted", "count")
+_BY = {"confusion": "letter", "confusion_text": "text"}
+"""Key of the summary -> whether its answers are option letters or option texts."""
+
+
+def confusion_csv(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """confusion.csv: a row for each pair of ground truth and model's answer; no answer is blank."""
+    return csv_text(_rows(summaries), CONFUSION_COLUMNS)
+
+
+def _rows(summaries: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for summary in summaries:
+        for key, by in _BY.items():
+            for cell in summary.get(key) or ():
+                start = {"results": summary.get("results"), "protocol": summary.get("protocol")}
+                yield {**start, "by": by, **cell}
+
+
+def heat_table(cells: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    """The confusion matrix as rows of shaded counts, as the page draws it; None without cells.
+
+    A cell's shade is its share of the row's total, so that rare answers are as readable as common
+    ones. The TOP most frequent answers have rows and columns of their own.
+    """
+    if not cells:
+        return None
+    by_ground_truth: Counter[str] = Counter()
+    by_either: Counter[str] = Counter()  # as ground truth or as the model's answer
+    for cell in cells:
+        by_ground_truth[cell["ground_truth"]] += cell["count"]
+        for name in (cell["ground_truth"], cell["predicted"]):
+            if name is not None:
+                by_either[name] += cell["count"]
+    by_frequency = sorted(by_either.items(), key=lambda pair: (-pair[1], pair[0]))
+    top = [name for name, _ in by_frequency[:TOP]]
+    if all(len(name) == 1 for name in top):  # option letters: in their order
+        top.sort()
+    # rows of rarer ground truths are added up under None
+    counts: Counter[tuple[str | None, str | None]] = Counter()
+    for cell in cells:
+        row = cell["ground_truth"] if cell["ground_truth"] in top else None
+        counts[row, _column(cell["predicted"], top)] += cell["count"]
+    columns = [*top, *(name for name in (_OTHER, _NONE) if any(c == name for _, c in counts))]
+    rows = [name for name in top if by_ground_truth[name]]
+    table = [_row(name, name, columns, counts) for name in rows]
+    if any(row is None for row, _ in counts):
+        table.append(_row(_OTHER, None, columns, counts))
+    return {
+        "columns": [_title(name) for name in columns],
+        "rows": table,
+        "left_out": len(by_either) - len(top),
+    }
+
+
+_OTHER, _NONE = "\0other", "\0none"
+"""Keys of the two extra columns. No answer can be equal to them, as "other" could."""
+_TITLES = {_OTHER: "other", _NONE: "no answer"}
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name) or one_line(name, 40)
+
+
+def _column(predicted: str | None, top: Sequence[str]) -> str:
+    """In which column an answer is counted."""
+    if predicted is None:
+        return _NONE
+    return predicted if predicted in top else _OTHER
+
+
+def _row(
+    name: str, key: str | None, columns: Sequence[str], counts: Counter[Any]
+) -> dict[str, Any]:
+    """One row of the heat table; `key` is the row's ground truth in `counts`, None for "other"."""
+    row_counts = [counts[key, column] for column in columns]
+    total = sum(row_counts)
+    return {
+        "name": _title(name),
+        "total": total,
+        "cells": [
+            {
+                "count": n,
+                # rounded up: what happened at least once has a colour
+                "shade": -(-SHADES * n // total) if total else 0,
+                "share": round(100 * n / total) if total else 0,
+                # two different rare answers are both "other", which is no match
+                "is_correct": column == name and name != _OTHER,
+            }
+            for column, n in zip(columns, row_counts, strict=True)
+        ],
+    }

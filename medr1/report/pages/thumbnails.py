@@ -1,0 +1,206 @@
+"""Small images for the pages, encoded anew from the pixels, without anything else of the file.
+
+Headers and metadata, which may name a patient, are not copied. Text in the pixels is not removed:
+`burned_in_warning` says if there may be any.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medr1.data.burned_in import reason_in_notes, warning
+from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
+from medr1.errors import ItemError
+from medr1.report.pages.sanitize import one_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from medr1.records import Sample
+
+SIDE = 160
+"""The pixels of the longer side."""
+MAX_IMAGES = 4
+"""The most images of one item; the page says how many more it has."""
+MAX_TOTAL_BYTES = 6 * 1024**2
+"""From this many bytes of JPEGs on, a page gets no further images."""
+
+NOT_FOUND = "image not found"
+OUTSIDE = "image outside the image folder"
+_WORDS = {
+    "image_missing": NOT_FOUND,
+    "image_remote": "image not on this machine",
+    "image_outside_root": OUTSIDE,
+}
+"""The code of an error in reading an image -> what the page shows instead of the image."""
+
+
+def thumbnail_key(item: Mapping[str, Any], name: str) -> str:
+    """The key of an image in the result of `make_thumbnails`.
+
+    It holds the results file too, since two files may use one image name for different images.
+
+    Args:
+        item: The item, with its results file as `results`.
+        name: The image's name in the item.
+    """
+    return f"{item.get('results')}\n{name}"
+
+
+def make_thumbnails(
+    items: Iterable[Mapping[str, Any]],
+    image_root: Path | Mapping[str, Path],
+    *,
+    max_total_bytes: int = MAX_TOTAL_BYTES,
+) -> dict[str, bytes | str]:
+    """By `thumbnail_key`, a JPEG for each image of the items, or in words why there is none.
+
+    Args:
+        items: The items of a gallery.
+        image_root: The folder of the images, or one folder for each results file, by the items'
+            `results`. Images outside it are never shown, since somebody else wrote the results.
+        max_total_bytes: The size from which on further images are left out.
+    """
+    thumbnails: dict[str, bytes | str] = {}
+    total, items = 0, list(items)
+    for item in items:
+        root = _root_of(item, image_root)
+        for name in list(item.get("images") or ())[:MAX_IMAGES]:
+            key = thumbnail_key(item, name)
+            if key in thumbnails:
+                continue
+            if total >= max_total_bytes:
+                thumbnails[key] = "left out: the page would be too large"
+                continue
+            image = _load(name, root)
+            thumbnails[key] = thumbnail = image if isinstance(image, str) else _jpeg(image)
+            total += len(thumbnail) if isinstance(thumbnail, bytes) else 0
+    # the folder to suggest is that of all images outside, so they have to be known first
+    outside = [key.partition("\n")[2] for key, value in thumbnails.items() if value == OUTSIDE]
+    for key, value in thumbnails.items():
+        if value == OUTSIDE:
+            thumbnails[key] = _outside_words(key.partition("\n")[2], outside)
+    return thumbnails
+
+
+def burned_in_warning(
+    items: Iterable[Mapping[str, Any]],
+    image_root: Path | Mapping[str, Path],
+    thumbnails: Mapping[str, bytes | str],
+) -> str | None:
+    """A warning that there may be text, such as a name, in the images of a page.
+
+    Args:
+        items: The items of the gallery.
+        image_root: As in `make_thumbnails`.
+        thumbnails: The result of `make_thumbnails`.
+
+    Returns:
+        The warning; None if neither the items nor the images' headers say so.
+    """
+    reasons = []
+    for item in items:
+        names = list(item.get("images") or ())[:MAX_IMAGES]
+        shown_names = [
+            name for name in names if isinstance(thumbnails.get(thumbnail_key(item, name)), bytes)
+        ]
+        if shown_names:
+            notes = (_header_note(name, _root_of(item, image_root)) for name in shown_names)
+            reasons.append(item.get("burned_in") or next(filter(None, notes), None))
+    return warning(reasons, "questions shown with their images")
+
+
+def _header_note(name: str, root: Path) -> str | None:
+    """What an image file's header says about text in the pixels; None if it says nothing."""
+    from medr1.data.images import text_notes
+
+    try:
+        return reason_in_notes(text_notes(resolve_image(name, ImageRoot(root, closed=True))))
+    except ItemError:
+        return None
+
+
+def _root_of(item: Mapping[str, Any], image_root: Path | Mapping[str, Path]) -> Path:
+    if isinstance(image_root, Path):
+        return image_root
+    return image_root.get(str(item.get("results")), Path())
+
+
+def _outside_words(name: str, outside: Sequence[str]) -> str:
+    """What is shown instead of an image outside the folder: which --image-root would show it.
+
+    `outside` are the names of all such images, whose common folder is suggested.
+    """
+    if not os.path.isabs(name):
+        return OUTSIDE
+    absolute = [path for path in outside if os.path.isabs(path)]
+    folder = one_line(suggested_image_root(name, absolute), 300)
+    return f"{OUTSIDE}: --image-root {shlex.quote(folder)} shows it"
+
+
+def data_uri(jpeg: bytes) -> str:
+    """A JPEG as the `src` of an image in HTML."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+
+
+def _load(name: str, root: Path, side: int = SIDE) -> Image.Image | str:
+    """The image, or in words why there is none.
+
+    `side` are the pixels of the longer side that will be needed: a large JPEG may then be decoded
+    smaller, but at least twice as large. 0 decodes any image in full.
+    """
+    from medr1.data.images import load_image
+
+    try:
+        return load_image(resolve_image(name, ImageRoot(root, closed=True)), side=side).image
+    except ItemError as error:
+        return _WORDS.get(error.code, "image not readable")
+
+
+def perturbed_thumbnails(
+    samples: Iterable[Sample], root: Path, kinds: Iterable[str], *, seed: int = 0
+) -> dict[tuple[str, int], bytes | str]:
+    """One image as JPEGs: in its original form and under each perturbation at severity 1, 3 and 5.
+
+    Args:
+        samples: Items; the first of their images that can be read is used.
+        root: The folder of the images. Images outside it are never shown.
+        kinds: Names of perturbations. Those of questions, which leave images alone, are ignored.
+        seed: The seed of random perturbations.
+
+    Returns:
+        (perturbation, severity) -> JPEG, the original as ("none", 0). If all images lie outside the
+        folder, the original is a sentence that says so; if none can be read, the result is empty.
+    """
+    from medr1.data.perturbations import PERTURBATIONS, perturb
+
+    names = dict.fromkeys(name for sample in samples for name in sample.images)
+    image, outside = None, []
+    for name in names:
+        image = _load(name, root, side=0)
+        if not isinstance(image, str):
+            break
+        outside += [name] if image == OUTSIDE else []
+    if image is None or isinstance(image, str):
+        return {("none", 0): _outside_words(outside[0], outside)} if outside else {}
+    thumbnails: dict[tuple[str, int], bytes | str] = {("none", 0): _jpeg(image.copy())}
+    for kind in kinds:
+        if kind in PERTURBATIONS:
+            for severity in {1, 3, 5}.intersection(PERTURBATIONS[kind].severities):
+                thumbnails[kind, severity] = _jpeg(perturb(image, kind, severity, seed))
+    return thumbnails
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    """The image as a JPEG of at most SIDE pixels a side; it is scaled down in place."""
+    # load_image has removed the metadata (`info`) of the original file, so none is saved here
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80, optimize=True)
+    return buffer.getvalue()

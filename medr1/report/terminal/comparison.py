@@ -1,0 +1,233 @@
+"""What `medr1 compare` shows: the accuracy of runs, and each run's difference from the base run.
+
+As a table for the terminal and as CSV. A difference is called significant by its p value alone,
+corrected for all comparisons together with Holm's method.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from medr1.report.csv_tables import csv_text
+from medr1.report.terminal.tables import Row, clean, grid, interval_text, percent
+from medr1.terminal import counted
+
+_COLUMNS = (
+    *("run", "base", "scope", "group", "n", "value", "lo", "hi", "p", "p_holm"),
+    *("won", "lost", "both_right", "both_wrong", "mcnemar_exact", "mcnemar_mid_p"),
+    "minimum_detectable_difference",
+)
+
+
+LEVEL = 0.05
+"""A difference is significant if its p value, corrected by Holm's method, is below this."""
+UNADJUSTED = (
+    "Each 95 % CI is for one comparison and is not adjusted for the others. A difference is "
+    f"significant if p (Holm) is below {LEVEL}, whatever its interval."
+)
+"""Why p decides and not the interval: Holm's p is exact and holds for all comparisons together, and
+the interval only says how large one difference may be. Of thirty such intervals one or two exclude
+zero by chance. Simultaneous intervals are wider than Holm's steps need, so they too would sometimes
+disagree with p."""
+
+
+def is_significant(entry: Mapping[str, Any]) -> bool:
+    """Whether a difference has a p value, corrected for all comparisons, below LEVEL."""
+    p = entry.get("p_holm")
+    return p is not None and p < LEVEL
+
+
+_SHARE_HEADER: Row = ("value", "95 % CI")
+
+
+def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+    """What `medr1 compare` prints: each run's accuracy, then its difference from the base.
+
+    Args:
+        document: The comparison (`evaluate.comparison.compare`).
+        width: Columns of the terminal.
+        color: Whether headers are bold.
+    """
+    clusters = counted(document["n_clusters"], clean(document["clusters"]).removesuffix("s"))
+    items = counted(document["n"], "item")
+    parts = [f"{items}, {clusters}, protocol {document['protocol']}\n"]
+    header: Row = ("accuracy", "value", "95 % CI", "spread over seeds")
+    rows = [_run_row(run) for run in document["runs"]]
+    if not any(run["seeds"] for run in document["runs"]):
+        header, rows = header[:3], [row[:3] for row in rows]
+    parts += grid(header, rows, width, color)
+    for comparison in document["comparisons"]:
+        parts += ["", *_difference_lines(comparison, width, color)]
+    if ensemble := document.get("ensemble"):
+        parts += ["", *_ensemble_lines(ensemble, width, color)]
+    notes = [_outcome_note(document), _significance_note(document), document["meaning"]]
+    parts += ["", *(_filled(note, width) for note in notes)]
+    parts += [_filled(f"! {warning}", width, "  ") for warning in document["warnings"]]
+    return "\n".join(parts)
+
+
+def _run_row(run: Mapping[str, Any]) -> Row:
+    """A run's accuracy, and how far it varies over seeds if the run has several."""
+    metric, seeds = run["accuracy"], run["seeds"]
+    seed_range, name = "", run["name"]
+    if seeds:
+        name = f"{name} ({seeds['n']} seeds)"
+        low, high = (f"{100 * seeds[key]:.1f}" for key in ("min", "max"))
+        seed_range = f"{low} to {high}, SD {100 * seeds['sd']:.1f}"
+    return name, percent(metric["value"]), interval_text(metric["ci95"]), seed_range
+
+
+def _difference_lines(comparison: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+    """One run against the base: the difference, by group, and what so many items can show."""
+    title = f"{clean(comparison['run'])} - {clean(comparison['base'])}"
+    rows = [_difference_row("all items", comparison)]
+    for kind, groups in comparison["groups"].items():
+        if len(groups) > 1:  # one group alone adds little to the row of all items
+            rows.append((f"by {kind}", "", "", "", "", ""))
+            rows += [_difference_row(f"  {name}", entry) for name, entry in groups.items()]
+    header = (title, "points", "95 % CI", "p (Holm)", "won", "lost")
+    yield from grid(header, rows, width, color)
+    # McNemar's test is for two single runs; with several seeds of a run it is None
+    mcnemar = comparison["mcnemar"]
+    counts = f"both correct {comparison['both_right']}, both wrong {comparison['both_wrong']}"
+    if mcnemar["exact"] is not None:
+        counts += (
+            f"; McNemar's exact p {p_text(mcnemar['exact'])}, mid-p {p_text(mcnemar['mid_p'])}"
+        )
+    yield _filled(counts, width)
+    if seeds := comparison["over_seeds"]:
+        interval = interval_text(seeds["ci95"], True) or seeds["reason"]
+        yield _filled(
+            f"difference, 95 % CI over seeds instead of images: {_points(seeds['value'])} "
+            f"({interval})",
+            width,
+        )
+    yield _filled(_detectable(comparison), width)
+
+
+def _ensemble_lines(ensemble: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+    """All files as one ensemble: their majority vote, their mean, and how far they agree."""
+    mean = ensemble["mean_probabilities"]
+    metrics = [
+        ("majority of the answers", ensemble["majority"]),
+        ("mean of the probabilities", mean),
+        ("all files give the same answer", ensemble["all_agree"]),
+    ]
+    rows = [
+        (name, percent(metric["value"]), interval_text(metric["ci95"]))
+        for name, metric in metrics
+        if metric["value"] is not None
+    ]
+    title = f"ensemble of {len(ensemble['members'])} files"
+    yield from grid((title, *_SHARE_HEADER), rows, width, color)
+    sentences = []
+    for kind, kappa in ensemble["kappa"].items():
+        if kappa["value"] is not None:
+            low, high = kappa["ci95"] or (kappa["value"],) * 2
+            name = f"Fleiss' kappa, {kind.replace('_', ' ')}"
+            sentences.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
+    if (auroc := mean.get("auroc") or {}).get("value") is not None:
+        sentences.append(
+            f"AUROC of {percent(auroc['value'])} for predicting, from the disagreement of the "
+            "files, that the mean of the probabilities is wrong"
+        )
+    if sentences:
+        yield _filled("; ".join(sentences), width)
+
+
+def _difference_row(name: str, entry: Mapping[str, Any]) -> Row:
+    if entry["value"] is None:
+        return name, "-", "", "", "", ""
+    interval = interval_text(entry["ci95"], True) or "none"
+    counts = (str(entry["won"]), str(entry["lost"]))
+    return name, _points(entry["value"]), interval, p_text(entry["p_holm"]), *counts
+
+
+def _points(value: float) -> str:
+    """A difference of shares in percentage points, such as "+2.0"."""
+    return f"{100 * value:+z.1f}"
+
+
+def _detectable(comparison: Mapping[str, Any]) -> str:
+    """A sentence on the smallest true difference that is found in four of five such comparisons."""
+    detectable = comparison["minimum_detectable_difference"]
+    if detectable["value"] is None:
+        reason = detectable["reason"]
+        return f"Smallest detectable difference: not known, {reason}"
+    return (
+        f"Smallest difference detectable with {100 * detectable['power']:.0f} % power (two-sided "
+        f"alpha {detectable['alpha']}): {100 * detectable['value']:.1f} percentage points. "
+        "Assumed, as in these results: verdicts differ in "
+        f"{percent(detectable['discordance'])} of the items; design effect "
+        f"{detectable['design_effect']:.1f} (clustering of items)."
+    )
+
+
+def _outcome_note(document: Mapping[str, Any]) -> str:
+    """What the columns of points, of items won and of items lost are."""
+    outcomes = "won: items correct in the run only; lost: items correct in the base only."
+    if any(run["seeds"] for run in document["runs"]):
+        outcomes = "won, lost: items whose mean verdict over seeds is higher, or lower, in the run."
+    return f"points: run minus base, in percentage points. {outcomes}"
+
+
+def _significance_note(document: Mapping[str, Any]) -> str:
+    """Which test gives the p values, and what they are corrected for."""
+    several = len(document["comparisons"]) > 1
+    all_items = "with Holm's correction over the runs" if several else "not corrected"
+    return (
+        f"p (Holm): exact sign-flip test over {clean(document['clusters'])}; all items: "
+        f"{all_items}; groups: with Holm's correction over the groups of the same kind. "
+        f"{UNADJUSTED}"
+    )
+
+
+def p_text(p: float | None) -> str:
+    """A p value with three decimals, such as "0.050"; "<0.001" below that, a dash for None."""
+    if p is None:
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _filled(text: str, width: int, indent: str = "") -> str:
+    return textwrap.fill(clean(text), max(width, 20), subsequent_indent=indent)
+
+
+def comparison_csv(document: Mapping[str, Any]) -> str:
+    """comparison.csv, long form: a row for each run against the base, on all items and by group."""
+
+    def row(comparison: Mapping[str, Any], scope: str, group: str, entry: Mapping[str, Any]) -> Any:
+        low, high = entry["ci95"] or (None, None)
+        tests = {f"mcnemar_{key}": entry["mcnemar"][key] for key in ("exact", "mid_p")}
+        return {
+            **entry,
+            **tests,
+            "run": comparison["run"],
+            "base": comparison["base"],
+            "scope": scope,
+            "group": group,
+            "lo": low,
+            "hi": high,
+            "minimum_detectable_difference": entry["minimum_detectable_difference"]["value"],
+        }
+
+    rows = []
+    for comparison in document["comparisons"]:
+        rows.append(row(comparison, "all", "", comparison))
+        for kind, groups in comparison["groups"].items():
+            rows += [row(comparison, kind, group, entry) for group, entry in groups.items()]
+    return csv_text(rows, _COLUMNS)
+
+
+def won_lost_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV with a row for each item and run whose answer was won or lost against the base."""
+    columns = ("id", "run", "outcome", "modality", "question_type", "ground_truth", "images")
+    changes = [
+        {**row, "run": run, "outcome": outcome, "images": " ".join(row["images"])}
+        for row in rows
+        for run, outcome in row["outcome"].items()
+        if outcome in ("won", "lost")
+    ]
+    return csv_text(changes, columns)

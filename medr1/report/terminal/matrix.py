@@ -1,0 +1,381 @@
+"""What `medr1 matrix` writes: training domains by test domains as text, CSV, Markdown and LaTeX.
+
+A cell is the accuracy of a model that was trained on one domain (row) and tested on another
+(column), or its gain over the base model. On the diagonal the domains are the same: in domain.
+Names of domains come from files that somebody else wrote, so each format escapes them.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medr1.report.csv_tables import csv_text
+from medr1.report.terminal.tables import (
+    Row,
+    align_right,
+    clean,
+    grid,
+    interval_text,
+    terminal_columns,
+    truncate,
+)
+
+OUTSIDE = "out of domain"
+_REFERENCE_NAMES = {"blind": "without image"}
+"""Row of the document -> its name in the tables, where it differs."""
+SHARED = "† some test images are in the training data (same path in both)."
+_CSV_COLUMNS = (
+    *("train", "test", "in_domain", "n", "accuracy", "accuracy_lo", "accuracy_hi"),
+    *("gain", "gain_lo", "gain_hi", "p", "p_holm", "mark", "shared_items", "shared_images"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a panel, shares in [0, 1]."""
+
+    value: float
+    ci95: Sequence[float] | None = None
+    mark: str = ""
+    """Stars for the significance of the gain over the base, such as "**"; else empty."""
+    shared: bool = False
+    """Whether test images are in the training data."""
+    in_domain: bool = False
+    tested: bool = False
+    """Whether it is a gain with a p value. Tested and without a mark: not significant."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the tables: the accuracies, or the gains over the base model."""
+
+    title: str
+    columns: list[str]
+    """The names of the test domains, and last the average out of domain."""
+    rows: list[tuple[str, list[Cell | None]]]
+    """Name and cells of each row: reference rows (chance, without image, base), training domains,
+    and last the average out of domain. None where there is no cell."""
+    n_reference: int
+    """How many of the rows are reference rows."""
+    signed: bool
+    """Whether numbers have a sign, as gains do."""
+
+    def text(self, value: float) -> str:
+        """A share in percent, or a gain in percentage points: "47.5" or "+10.0"."""
+        return f"{100 * value:+z.1f}" if self.signed else f"{100 * value:.1f}"
+
+
+def panels(document: Mapping[str, Any]) -> list[Panel]:
+    """The panel of accuracies and, if there are base results, that of gains over them."""
+    accuracies = [_panel(document, "accuracy", "accuracy, %", document["rows"])]
+    gains = any(
+        cell["gain"]["value"] is not None
+        for row in document["cells"].values()
+        for cell in row.values()
+    )
+    if not gains:
+        return accuracies
+    return [*accuracies, _panel(document, "gain", "gain over base, points", {})]
+
+
+def _panel(
+    document: Mapping[str, Any],
+    key: str,
+    title: str,
+    reference: Mapping[str, Mapping[str, Any]],
+) -> Panel:
+    """The panel of one metric, "accuracy" or "gain"; `reference` are its rows above the others."""
+    tests, averages = document["test"], document["averages"]
+
+    def average(entry: Mapping[str, Any]) -> Cell | None:
+        metric = entry[key]
+        return None if metric["value"] is None else Cell(metric["value"], metric["ci95"])
+
+    def cell(train: str, test: str) -> Cell | None:
+        entry = document["cells"][train].get(test)
+        if entry is None or entry[key]["value"] is None:
+            return None
+        shared = bool(entry["shared"] and entry["shared"]["items"])
+        metric = entry[key]
+        mark = entry["mark"] if key == "gain" else ""
+        tested = key == "gain" and entry["p_holm"] is not None
+        return Cell(metric["value"], metric["ci95"], mark, shared, entry["in_domain"], tested)
+
+    rows: list[tuple[str, list[Cell | None]]] = []
+    for name, row in reference.items():
+        if row:
+            metrics = [row.get(test) for test in tests]
+            cells = [None if m is None else Cell(m["value"], m["ci95"]) for m in metrics]
+            rows.append((_REFERENCE_NAMES.get(name, name), [*cells, None]))
+    n_reference = len(rows)
+    for train in document["train"]:
+        cells = [cell(train, test) for test in tests]
+        rows.append((clean(train), [*cells, average(averages["rows"][train])]))
+    column_averages = [average(averages["columns"][test]) for test in tests]
+    rows.append((OUTSIDE, [*column_averages, average(averages["out_of_domain"])]))
+    return Panel(title, [*map(clean, tests), OUTSIDE], rows, n_reference, key == "gain")
+
+
+def notes(document: Mapping[str, Any]) -> list[str]:
+    """The notes below a matrix: what the marks mean, and what the intervals generalise to."""
+    levels = ", ".join(f"{mark} p < {p:g}" for mark, p in reversed(document["levels"].items()))
+    unit = clean(document["clusters"])
+    stars = (
+        f"{levels}: differs from the base, by sign-flip tests over {unit} with Holm's correction "
+        "for all cells."
+    )
+    shared = [cell["shared"] for row in document["cells"].values() for cell in row.values()]
+    return [
+        "Rows: trained on; columns: tested on.",
+        *([stars] if document["rows"]["base"] else []),
+        *([SHARED] if any(entry and entry["items"] for entry in shared) else []),
+        f"95 % CIs resample {unit}: they hold for other {unit}, not for other training runs. Each "
+        "is for one cell and is not adjusted for the others.",
+    ]
+
+
+# --- the terminal -----------------------------------------------------------------------------
+
+
+def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+    """What the command prints: the panels, then averages, notes and warnings.
+
+    Args:
+        document: The matrix (`evaluate.matrix.matrix`).
+        width: Columns of the terminal. The cells' intervals are shown if they fit.
+        color: Whether headers are bold.
+    """
+    all_panels = panels(document)
+    parts = [f"{sum(document['n'].values())} items, protocol {document['protocol']}", ""]
+    has_all_intervals = True
+    for panel in all_panels:
+        lines, has_intervals = _terminal_panel(panel, width, color)
+        has_all_intervals = has_all_intervals and has_intervals
+        parts += [*lines, ""]
+    names = ("accuracy, %", "gain, points")[: len(all_panels)]
+    heads = [head for name in names for head in (name, "95 % CI")]
+    parts += [*grid(("averages", *heads), _average_rows(document), width, color), ""]
+    texts = notes(document)
+    if not has_all_intervals:
+        texts.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
+    texts += [f"! {clean(warning)}" for warning in document["warnings"]]
+    parts += [textwrap.fill(text, max(width, 20), subsequent_indent="  ") for text in texts]
+    return "\n".join(parts)
+
+
+_METRICS = ("accuracy", "gain")
+_LABEL = 20
+"""The most terminal columns for the names of the training domains."""
+
+
+def _average_rows(document: Mapping[str, Any]) -> list[Row]:
+    """The means over all cells in domain and out of domain, which sum up the matrix."""
+    rows: list[Row] = []
+    for key, name in (("in_domain", "in domain"), ("out_of_domain", OUTSIDE)):
+        entry = document["averages"][key]
+        cells: list[str] = []
+        for metric in _METRICS[: len(panels(document))]:
+            value, signed = entry[metric]["value"], metric == "gain"
+            sign = "+z" if signed else ""
+            cells.append("" if value is None else f"{100 * value:{sign}.1f}")
+            cells.append(interval_text(entry[metric]["ci95"], signed))
+        n = entry["accuracy"]["n"]
+        rows.append((f"{name} ({n} cell{'s' * (n != 1)})", *cells))
+    return rows
+
+
+def _terminal_panel(panel: Panel, width: int, color: bool) -> tuple[list[str], bool]:
+    """The lines of one panel, and whether they contain the intervals.
+
+    What does not fit the width is saved in steps: first the intervals are left out, then test
+    domains are numbered with a legend below, then the columns go on in a further table below.
+    """
+    names = [panel.title.split(" over")[0], *(name for name, _ in panel.rows)]
+    name_width = min(_LABEL, _widest(names))
+    columns = [_column_texts(panel, i, True) for i in range(len(panel.columns))]
+    has_intervals = name_width + sum(_widest(column) + 2 for column in columns) <= width
+    gap = 2
+    if not has_intervals:
+        columns, gap = [_column_texts(panel, i, False) for i in range(len(panel.columns))], 1
+    heads, legend = list(panel.columns), []
+    pairs = zip(columns, heads, strict=True)
+    if name_width + sum(_widest([head, *column]) + gap for column, head in pairs) > width:
+        heads = [*(f"({i})" for i in range(1, len(columns))), "out"]
+        legend = _legend([*zip(heads, panel.columns, strict=True)], width)
+    if has_intervals:  # a title starts where the numbers do, also above cells without an interval
+        heads = [
+            head + " " * (_widest(column) - terminal_columns(head))
+            for head, column in zip(heads, columns, strict=True)
+        ]
+    columns = [[head, *column] for head, column in zip(heads, columns, strict=True)]
+    widths = [_widest(column) + gap for column in columns]
+    name_width = max(min(name_width, width - sum(widths)), len(OUTSIDE))
+    lines: list[str] = []
+    start = 0
+    while start < len(columns):  # as many columns in each table as fit
+        stop = start + 1
+        while stop < len(columns) and name_width + sum(widths[start : stop + 1]) <= width:
+            stop += 1
+        for place, name in enumerate(names):
+            cells = [align_right(columns[i][place], widths[i]) for i in range(start, stop)]
+            label = truncate(name, name_width)
+            padding = " " * (name_width - terminal_columns(label))
+            line = f"{label}{padding}{''.join(cells)}".rstrip()
+            lines.append(f"\x1b[1m{line}\x1b[0m" if color and not place else line)
+        start = stop
+    return [*lines, *legend], has_intervals
+
+
+def _column_texts(panel: Panel, column: int, with_intervals: bool) -> list[str]:
+    """The cells of one column, equally wide: number, marks and interval each below each other."""
+    pieces = []
+    for _, cells in panel.rows:
+        cell = cells[column]
+        if cell is None:
+            pieces.append(("", "", ""))
+            continue
+        marks = cell.mark if with_intervals else cell.mark[:1]
+        # without intervals room is short, and the panel of accuracies has the dagger already
+        marks += "†" if cell.shared and (with_intervals or not panel.signed) else ""
+        has_interval = with_intervals and cell.ci95
+        interval = f" ({interval_text(cell.ci95, panel.signed)})" if has_interval else ""
+        pieces.append((panel.text(cell.value), marks, interval))
+    marks_width = max(len(marks) for _, marks, _ in pieces)
+    interval_width = max(len(interval) for _, _, interval in pieces)
+    return [
+        f"{value}{marks:<{marks_width}}{interval:>{interval_width}}"
+        for value, marks, interval in pieces
+    ]
+
+
+def _widest(column: Sequence[str]) -> int:
+    return max(map(terminal_columns, column))
+
+
+def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """What the numbers of the columns mean; a line ends between names, not within one."""
+    # a name's blanks are replaced while the lines are wrapped, so that none is a place to break
+    text = " ".join(f"{head} {name}".replace(" ", "\0") for head, name in names)
+    return [line.replace("\0", " ") for line in textwrap.wrap(text, max(width, 20))]
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def matrix_csv(document: Mapping[str, Any]) -> str:
+    """matrix.csv, long form: rows for cells, references and averages. A missing cell is blank."""
+    rows: list[dict[str, Any]] = []
+
+    def add(train: str, test: str, entry: Mapping[str, Any], **columns: Any) -> None:
+        row: dict[str, Any] = {"train": train, "test": test, **columns}
+        for key in ("accuracy", "gain"):
+            metric = entry.get(key) or {"value": None, "ci95": None}
+            row[key] = metric["value"]
+            row[f"{key}_lo"], row[f"{key}_hi"] = metric["ci95"] or (None, None)
+        shared = entry.get("shared") or {}
+        row |= {"p": entry.get("p"), "p_holm": entry.get("p_holm"), "mark": entry.get("mark")}
+        row |= {f"shared_{key}": shared.get(key) for key in ("items", "images")}
+        rows.append(row)
+
+    for name, metrics in document["rows"].items():
+        for test, metric in metrics.items():
+            add(f"({name})", test, {"accuracy": metric}, n=metric["n"])
+    for train in document["train"]:
+        for test in document["test"]:
+            entry = document["cells"][train].get(test, {})
+            add(train, test, entry, n=document["n"][test], in_domain=train == test)
+    averages = document["averages"]
+    for train, entry in averages["rows"].items():
+        add(train, f"({OUTSIDE})", entry, n=entry["accuracy"]["n"])
+    for test, entry in averages["columns"].items():
+        add(f"({OUTSIDE})", test, entry, n=entry["accuracy"]["n"])
+    for key, name in (("in_domain", "(in domain)"), ("out_of_domain", f"({OUTSIDE})")):
+        add(name, name, averages[key], n=averages[key]["accuracy"]["n"])
+    return csv_text(rows, _CSV_COLUMNS)
+
+
+def matrix_markdown(document: Mapping[str, Any]) -> str:
+    """The panels as Markdown tables, with intervals, marks, notes and warnings."""
+    parts = []
+    for panel in panels(document):
+        parts.append(f"**{panel.title}**\n")
+        heads = ["", *map(markdown_text, panel.columns)]
+        lines = [heads, ["---", *["---:"] * len(panel.columns)]]
+        for name, cells in panel.rows:
+            lines.append([markdown_text(name), *(_markdown_cell(panel, cell) for cell in cells)])
+        parts.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    for row in _average_rows(document):
+        gain = f", gain {row[3]} ({row[4]})" if len(row) > 3 else ""
+        parts.append(f"- {row[0]}: accuracy {row[1]} ({row[2]}){gain}")
+    parts.append("")
+    parts += [f"{markdown_text(note)}\n" for note in notes(document)]
+    parts += [f"- {markdown_text(warning)}" for warning in document["warnings"]]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _markdown_cell(panel: Panel, cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    value = markdown_text(panel.text(cell.value) + cell.mark) + ("†" if cell.shared else "")
+    value = f"**{value}**" if cell.in_domain else value
+    return f"{value} ({interval_text(cell.ci95, panel.signed)})" if cell.ci95 else value
+
+
+def markdown_text(text: str) -> str:
+    """The text, with the special characters of Markdown and HTML escaped."""
+    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$^-])", r"\\\1", clean(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def matrix_latex(document: Mapping[str, Any]) -> str:
+    """The panels as LaTeX tabulars that need no package, for \\input into a table."""
+    parts = ["% UTF-8; no package needed. In-domain cells are bold."]
+    for panel in panels(document):
+        parts.append(f"% {panel.title}")
+        parts.append(r"\begin{tabular}{l" + "r" * len(panel.columns) + "}\n" + r"\hline")
+        heads = [latex_text(panel.title), *map(latex_text, panel.columns)]
+        parts.append(" & ".join(heads) + r" \\ \hline")
+        for place, (name, cells) in enumerate(panel.rows, start=1):
+            row = " & ".join([latex_text(name), *(_latex_cell(panel, cell) for cell in cells)])
+            has_rule = place in (panel.n_reference, len(panel.rows) - 1)
+            parts.append(row + r" \\" + (r" \hline" if has_rule else ""))
+        parts.append(r"\hline" + "\n" + r"\end{tabular}" + "\n")
+    texts = [*notes(document), *document["warnings"]]
+    parts += [f"% {clean(text)}" for text in texts]
+    return "\n".join(parts) + "\n"
+
+
+def _latex_cell(panel: Panel, cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    number = panel.text(cell.value).replace("-", "$-$").replace("+", "$+$")
+    number = rf"\textbf{{{number}}}" if cell.in_domain else number
+    marks = cell.mark.replace("*", r"\ast ") + (r"\dagger" if cell.shared else "")
+    number += f"$^{{{marks.strip()}}}$" if marks else ""
+    if not cell.ci95:
+        return number
+    interval = interval_text(cell.ci95, panel.signed).replace("-", "$-$").replace("+", "$+$")
+    return rf"\shortstack[r]{{{number}\\{{\tiny {interval}}}}}"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    **{c: rf"\{c}" for c in "&%$#_{}"},
+    # in braces: characters that form ligatures ("--", "?`"), and those that LaTeX's line break
+    # would read as its argument ("*", "[")
+    **{c: f"{{{c}}}" for c in "-`'\"?!,[]*"},
+}
+
+
+def latex_text(text: str) -> str:
+    """The text, with the special characters of LaTeX escaped."""
+    return "".join(_LATEX.get(c, c) for c in clean(text))

@@ -1,0 +1,1 @@
+"""Text: normalisation, numbers with units, similarity."""

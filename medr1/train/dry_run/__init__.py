@@ -1,0 +1,1 @@
+"""What a run will do, and what is refused before it starts."""

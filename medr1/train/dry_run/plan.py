@@ -1,0 +1,305 @@
+"""The plan of a run, computed before it starts: steps, prompts, tokens and memory.
+
+    medr1 train --config configs/tiny.yaml --output-dir output/tiny --dry-run
+
+Bytes are those of one process. The activations are an estimate. The memory of libraries, memory
+lost to fragmentation, and communication buffers come on top and are not counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from medr1.data.readers import Questions
+from medr1.models.loading import LoadedModel
+from medr1.train.dry_run.prompt_lengths import (
+    PromptLength,
+    pixel_limits,
+    prompt_lengths,
+    render_prompt,
+)
+from medr1.train.sft import target_tokens
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig, SFTConfig
+
+BYTES_PER_LAYER = 34
+"""Bytes that a layer keeps for the backward pass per token and hidden value, with numbers of 16
+bits and without attention scores (arXiv 2205.05198, equation 1)."""
+BYTES_PER_LAYER_CHECKPOINTED = 2
+"""The same with gradient checkpointing, which keeps only the input of each layer."""
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the processes of a run share the model."""
+
+    kind: str
+    """none | replicated | fsdp | zero1 | zero2 | zero3"""
+    processes: int
+    """Number of processes."""
+
+    @property
+    def weights(self) -> int:
+        """Number of processes that the weights are split over; 1: each has all of them."""
+        return self.processes if self.kind in ("fsdp", "zero3") else 1
+
+    @property
+    def gradients(self) -> int:
+        """Number of processes that the gradients are split over; 1: each has all of them."""
+        return self.processes if self.kind in ("fsdp", "zero2", "zero3") else 1
+
+    @property
+    def optimizer(self) -> int:
+        """Number of processes that the optimizer's state is split over; 1: each has all of it."""
+        return self.processes if self.kind in ("fsdp", "zero1", "zero2", "zero3") else 1
+
+
+def current_sharding(environment: Mapping[str, str] = os.environ) -> Sharding:
+    """The sharding of this run, from the variables that torchrun and accelerate set."""
+    processes = int(environment.get("WORLD_SIZE", "1"))
+    if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+        return Sharding("replicated" if stage == "0" else f"zero{stage}", processes)
+    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        return Sharding("fsdp", processes)
+    return Sharding("none" if processes == 1 else "replicated", processes)
+
+
+def num_steps(config: GRPOConfig | SFTConfig, num_samples: int, processes: int) -> int:
+    """The number of optimizer steps of a run: max_steps, or that of its epochs.
+
+    GRPO leaves out the last prompts if they do not fill a generation batch, as TRL's sampler does.
+
+    Args:
+        config: The trainer's configuration.
+        num_samples: Number of items to train on.
+        processes: Number of processes of the run.
+    """
+    if config.max_steps > 0:
+        return int(config.max_steps)
+    rows = config.per_device_train_batch_size * processes
+    if generates(config):
+        batches_per_generation = config.steps_per_generation or 1
+        completions = rows * batches_per_generation
+        generations = num_samples // (completions // (config.num_generations or 1))
+        batches = generations * batches_per_generation * config.num_iterations
+    elif config.dataloader_drop_last:
+        batches = num_samples // rows
+    else:
+        batches = ceil(num_samples / rows)
+    return ceil(ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
+
+
+def generates(config: GRPOConfig | SFTConfig) -> TypeGuard[GRPOConfig]:
+    """Whether the method samples completions: GRPO does, SFT does not."""
+    return hasattr(config, "num_generations")
+
+
+def memory(
+    model: Any,
+    config: GRPOConfig | SFTConfig,
+    sharding: Sharding,
+    max_tokens: int,
+    *,
+    has_adapter: bool,
+    bits: int | None = None,
+) -> dict[str, int]:
+    """The memory of one process in bytes, by kind.
+
+    Args:
+        model: The model as it is trained; an outline without weights is enough.
+        config: The trainer's configuration.
+        sharding: How the processes share the model.
+        max_tokens: Tokens of the longest prompt, with SFT including its target.
+        has_adapter: Whether an adapter is trained instead of all weights.
+        bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
+
+    Returns:
+        Kind, such as "weights" or "optimizer" -> bytes.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    num_trained = sum(p.numel() for p in trained)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights -= _quantization_savings(model, bits) if bits else 0
+    gradients = sum(p.numel() * p.element_size() for p in trained)
+    optimizer = 2 * gradients  # AdamW's two moments
+    copies = 0
+    if config.bf16 or config.fp16:
+        # DeepSpeed keeps weights and gradients in 16 bits, and for each weight 12 bytes in the
+        # optimizer: the weight and two moments in 32 bits.
+        if sharding.kind.startswith("zero"):
+            weights, gradients = sum(2 * p.numel() for p in model.parameters()), 2 * num_trained
+            optimizer = 12 * num_trained
+        elif sharding.kind != "fsdp":  # autocast keeps 16-bit copies of trained 32-bit weights
+            copies = 2 * sum(p.numel() for p in trained if p.element_size() == 4)
+    # With an adapter, the model itself is the reference while the adapter is turned off.
+    needs_reference = generates(config) and config.beta != 0 and not has_adapter
+    new_tokens = (config.max_completion_length or 0) if generates(config) else 0
+    return {
+        "weights": weights // sharding.weights,
+        "gradients": gradients // sharding.gradients,
+        "optimizer": optimizer // sharding.optimizer,
+        "autocast_copies": copies,
+        "reference_model": weights // sharding.weights if needs_reference else 0,
+        "activations_estimate": _activations(model, config, max_tokens, new_tokens),
+        "generation_cache": (
+            _cache(model, config, max_tokens + new_tokens) if generates(config) else 0
+        ),
+    }
+
+
+def _quantization_savings(model: Any, bits: int) -> int:
+    """The bytes that quantization saves in the language model's linear layers.
+
+    Each 64 weights share a scale of 32 bits.
+    """
+    from torch.nn import Linear
+
+    quantized = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and "language_model" in name and "lora_" not in name
+    ]
+    return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in quantized)
+
+
+def _activations(
+    model: Any, config: GRPOConfig | SFTConfig, max_tokens: int, new_tokens: int
+) -> int:
+    """The bytes kept for the backward pass of one batch, with the logits of the new tokens.
+
+    With SFT there are no new tokens and no logits are kept: TRL computes them in parts, and again
+    in the backward pass.
+    """
+    text = model.config.get_text_config()
+    element = 2 if config.bf16 or config.fp16 else 4
+    bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER
+    if config.gradient_checkpointing:
+        # In the backward pass one layer at a time is computed again, and kept completely.
+        bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER_CHECKPOINTED + BYTES_PER_LAYER
+    # The constants are for numbers of 2 bytes.
+    layers = (max_tokens + new_tokens) * text.hidden_size * bytes_per_value * element // 2
+    logits = new_tokens * text.vocab_size * (4 + element)
+    return config.per_device_train_batch_size * (layers + logits)
+
+
+def _cache(model: Any, config: GRPOConfig, tokens: int) -> int:
+    """The bytes of keys and values while the completions of a generation batch are generated."""
+    text = model.config.get_text_config()
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    element = 2 if config.bf16 or config.fp16 else 4
+    bytes_per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head_size * element
+    completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
+    return completions * tokens * bytes_per_token
+
+
+def dropout_note(model: Any, config: Any) -> str | None:
+    """What dropout means for shared prompts, as a phrase; None if nothing is dropped in training.
+
+    Args:
+        model: The model as it is trained.
+        config: The trainer's configuration. Its `disable_dropout` turns off the dropout layers, but
+            not the dropout of the attention.
+    """
+    from torch.nn import Dropout
+
+    layers = [module.p for module in model.modules() if isinstance(module, Dropout)]
+    attention = getattr(model.config.get_text_config(), "attention_dropout", 0.0)
+    highest = max([attention, *([] if config.disable_dropout else layers)])
+    if not highest:
+        return None
+    return (
+        f"{highest:g}; the completions of a group share one dropout mask of their prompt; with "
+        "--no-shared-prefix each has its own, as in stock TRL"
+    )
+
+
+def prompt_plan(
+    loaded: LoadedModel, questions: Questions, prompt: str, completions: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The part `prompts` of the plan: token counts, the longest prompt, and the first as text.
+
+    Args:
+        loaded: The model.
+        questions: The items to train on.
+        prompt: A prompt template, as in `prompts.template`.
+        completions: With SFT, the target of each item.
+    """
+    targets = target_tokens(loaded, completions) if completions else None
+    lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt, targets)
+    longest = max(lengths, key=lambda length: length.total)
+    min_pixels, max_pixels = pixel_limits(loaded.processor)
+    return {
+        "min_pixels": min_pixels,
+        "max_pixels": max_pixels,
+        "image_tokens": _range([p.image for p in lengths]),
+        "prompt_tokens": _range([p.prompt for p in lengths]),
+        **({"target_tokens": _range(targets)} if targets else {}),
+        "longest": _prompt_entry(longest),
+        "first": render_prompt(loaded, questions.samples[0], prompt),
+        **({"first_target": completions[0]} if completions else {}),
+    }
+
+
+def _range(values: list[int]) -> dict[str, float]:
+    return {"min": min(values), "mean": round(sum(values) / len(values), 1), "max": max(values)}
+
+
+def _prompt_entry(length: PromptLength) -> dict[str, Any]:
+    sample = length.sample
+    images = list(sample.images)
+    return {"id": sample.id, "images": images, "tokens": length.total, "image": length.image}
+
+
+def run_plan(
+    loaded: LoadedModel,
+    questions: Questions,
+    config: GRPOConfig | SFTConfig,
+    prompt: str,
+    trained: Any,
+    *,
+    has_adapter: bool,
+    bits: int | None = None,
+    completions: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The plan of a run, without medr1's own settings: those are added by `run.resolve_plan`.
+
+    Args:
+        loaded: The model that training starts from.
+        questions: The items to train on.
+        config: The trainer's configuration.
+        prompt: A prompt template, as in `prompts.template`.
+        trained: The model as it is trained, with frozen parts or an adapter. Only its shapes are
+            read, so it may be an outline without weights.
+        has_adapter: Whether an adapter is trained instead of all weights.
+        bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
+        completions: With SFT, the target of each item.
+    """
+    sharding = current_sharding()
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows *= sharding.processes
+    prompts = prompt_plan(loaded, questions, prompt, completions)
+    max_tokens = int(prompts["longest"]["tokens"])
+    per_step = {"prompts_per_step": rows}
+    if generates(config):
+        groups = rows // (config.num_generations or 1)
+        per_step = {"completions_per_step": rows, "prompts_per_step": groups}
+    sizes = [(p.numel(), p.requires_grad) for p in trained.parameters()]
+    return {
+        "samples": len(questions.samples),
+        "steps": num_steps(config, len(questions.samples), sharding.processes),
+        **per_step,
+        "parameters": sum(size for size, _ in sizes),
+        "trained_parameters": sum(size for size, is_trained in sizes if is_trained),
+        "sharding": sharding.kind,
+        "processes": sharding.processes,
+        "bytes_per_process": memory(
+            trained, config, sharding, max_tokens, has_adapter=has_adapter, bits=bits
+        ),
+        "prompts": prompts,
+    }

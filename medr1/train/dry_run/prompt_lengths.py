@@ -1,0 +1,227 @@
+"""Count the tokens of the prompts before a run, and refuse prompts that are too long.
+
+No prompt is shortened: without its end, or without some of its image tokens, it would be another
+question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from medr1.data.images import image_size
+from medr1.data.roots import ImageRoot, resolve_image
+from medr1.errors import InputError, ItemError
+from medr1.models.loading import LoadedModel
+from medr1.prompts import chat_messages
+from medr1.records import Sample
+
+_BATCH = 512
+"""Number of prompts that are tokenized at once."""
+
+
+@dataclass(frozen=True)
+class PromptLength:
+    """The numbers of tokens of one sample's prompt."""
+
+    sample: Sample
+    text: int
+    """Tokens of the text and of the chat template."""
+    image: int
+    """Image tokens."""
+    target: int = 0
+    """Tokens of the completion that SFT learns after the prompt; 0 for GRPO."""
+
+    @property
+    def prompt(self) -> int:
+        """All tokens of the prompt, image tokens included."""
+        return self.text + self.image
+
+    @property
+    def total(self) -> int:
+        """All tokens, those of the target included."""
+        return self.prompt + self.target
+
+
+def pixel_limits(processor: Any) -> tuple[int, int]:
+    """min_pixels and max_pixels: the lowest and the highest number of pixels of a resized image."""
+    size = processor.image_processor.size
+    return int(size["shortest_edge"]), int(size["longest_edge"])
+
+
+def set_pixel_limits(processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
+    """Set the number of pixels to which the processor enlarges or shrinks images.
+
+    They are set in the image processor's `size`, which is saved with the checkpoint. Its attribute
+    `max_pixels`, which the original project sets, has no effect in this version of transformers.
+
+    Args:
+        processor: The model's processor, which is changed.
+        min_pixels: The lowest number of pixels of an image; None leaves it as it is.
+        max_pixels: The highest number of pixels of an image; None leaves it as it is.
+
+    Raises:
+        InputError: The highest number is below the lowest, or too low for one image token.
+    """
+    limits = zip((min_pixels, max_pixels), pixel_limits(processor), strict=True)
+    least, most = (default if limit is None else limit for limit, default in limits)
+    token_pixels = pixels_of_a_token(processor)
+    if not token_pixels <= most or not 0 < least <= most:
+        raise InputError(
+            f"--min-pixels {least} and --max-pixels {most} leave no image. --max-pixels has to be "
+            f"at least {token_pixels}, which is one image token, and --min-pixels between 1 and "
+            "--max-pixels."
+        )
+    size = processor.image_processor.size
+    size["shortest_edge"], size["longest_edge"] = least, most
+
+
+def pixels_of_a_token(processor: Any) -> int:
+    """The number of pixels in one image token: the square of patch size times merge size."""
+    images = processor.image_processor
+    return int(images.patch_size * images.merge_size) ** 2
+
+
+def image_tokens(processor: Any, width: int, height: int) -> int:
+    """The number of image tokens of one image.
+
+    Args:
+        processor: The model's processor, with its limits of pixels.
+        width: Width of the image in pixels, before it is resized.
+        height: Height of the image in pixels, before it is resized.
+    """
+    images = processor.image_processor
+    return int(images.get_number_of_image_patches(height, width) // images.merge_size**2)
+
+
+def text_tokens(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list[int]:
+    """The number of tokens of each prompt, with the chat template and without image tokens.
+
+    Args:
+        loaded: The model and its processor.
+        samples: The samples.
+        prompt: The prompt template, as in `prompts.template`.
+    """
+    processor, lengths = loaded.processor, []
+    for start in range(0, len(samples), _BATCH):
+        batch = samples[start : start + _BATCH]
+        texts = [render_prompt(loaded, sample, prompt) for sample in batch]
+        rows = processor.tokenizer(texts)["input_ids"]
+        lengths += [len(row) - len(s.images) for row, s in zip(rows, batch, strict=True)]
+    return lengths
+
+
+def render_prompt(loaded: LoadedModel, sample: Sample, prompt: str) -> str:
+    """The prompt of a sample in the checkpoint's chat template, with one token for each image.
+
+    Args:
+        loaded: The model and its processor.
+        sample: The sample.
+        prompt: The prompt template, as in `prompts.template`.
+    """
+    messages = chat_messages(sample, prompt, loaded.info.answer_style)
+    return str(
+        loaded.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    )
+
+
+def prompt_lengths(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    image_root: ImageRoot,
+    prompt: str,
+    targets: Sequence[int] | None = None,
+) -> list[PromptLength]:
+    """The lengths of all prompts. Of each image file, only the header is read, once.
+
+    An image that cannot be read counts as the largest possible one; the error is raised later, when
+    the image is opened.
+
+    Args:
+        loaded: The model and its processor.
+        samples: The samples.
+        image_root: Where relative image paths start.
+        prompt: The prompt template, as in `prompts.template`.
+        targets: For SFT, the number of tokens of each sample's completion; None for GRPO.
+
+    Returns:
+        One length for each sample, in order.
+    """
+    most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
+
+    def tokens(name: str) -> int:
+        try:
+            return image_tokens(loaded.processor, *image_size(resolve_image(name, image_root)))
+        except (ItemError, ValueError):
+            return most
+
+    names = list({name for sample in samples for name in sample.images})
+    with ThreadPoolExecutor(16) as pool:
+        tokens_of = dict(zip(names, pool.map(tokens, names), strict=True))
+    return [
+        PromptLength(sample, text, sum(tokens_of[name] for name in sample.images), target)
+        for sample, text, target in zip(
+            samples,
+            text_tokens(loaded, samples, prompt),
+            targets or [0] * len(samples),
+            strict=True,
+        )
+    ]
+
+
+def require_room(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    image_root: ImageRoot,
+    prompt: str,
+    room: int,
+    targets: Sequence[int] | None = None,
+) -> None:
+    """Check that all prompts fit into `room` tokens.
+
+    Image headers are read only for samples that would not fit with the largest possible images.
+
+    Args:
+        loaded: The model and its processor.
+        samples: The samples.
+        image_root: Where relative image paths start.
+        prompt: The prompt template, as in `prompts.template`.
+        room: The most tokens of a prompt; for SFT, of a prompt and its completion.
+        targets: For SFT, the number of tokens of each sample's completion; None for GRPO.
+
+    Raises:
+        InputError: A prompt is too long. The message has the number of such prompts, the longest
+            one, and the --max-pixels with which all would fit, if there is one.
+    """
+    most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
+    texts = text_tokens(loaded, samples, prompt)
+    target_lengths = targets or [0] * len(samples)
+    candidates = [
+        index
+        for index, sample in enumerate(samples)
+        if texts[index] + target_lengths[index] + most * len(sample.images) > room
+    ]
+    chosen, chosen_targets = (
+        [samples[i] for i in candidates],
+        [target_lengths[i] for i in candidates],
+    )
+    lengths = prompt_lengths(loaded, chosen, image_root, prompt, chosen_targets)
+    if too_long := [length for length in lengths if length.total > room]:
+        longest = max(too_long, key=lambda length: length.total)
+        raise InputError(
+            f"{len(too_long)} of {len(samples)} prompts{' with their answers' if targets else ''} "
+            f"have more than {room} tokens. The longest (item {longest.sample.id}) has "
+            f"{longest.total}, of which {longest.image} are image tokens. "
+            f"{_remedy(loaded, too_long, room)}"
+        )
+
+
+def _remedy(loaded: LoadedModel, too_long: Sequence[PromptLength], room: int) -> str:
+    """What the user can do: the highest --max-pixels with which all prompts fit, if any."""
+    token_pixels = pixels_of_a_token(loaded.processor)
+    fits = min((room - p.text - p.target) // max(len(p.sample.images), 1) for p in too_long)
+    if fits * token_pixels >= pixel_limits(loaded.processor)[0]:
+        return f"Shrink images with --max-pixels {fits * token_pixels}, or leave these items out."
+    return "Shorten these questions, or leave these items out."

@@ -1,0 +1,1 @@
+"""What is logged during training, and alarms about it."""

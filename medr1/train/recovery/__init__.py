@@ -1,0 +1,1 @@
+"""Interrupted runs: their state, complete checkpoints, exact resume, signals."""

@@ -1,0 +1,1 @@
+"""GRPO that processes each prompt once for all completions of its group."""

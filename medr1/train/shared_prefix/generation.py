@@ -1,0 +1,150 @@
+"""Generation of groups: each prompt is run once, and G copies of its cache are decoded further.
+
+`model.generate` is replaced while TRL calls it. The replacement runs each prompt without its last
+token (`prefill`), repeats the filled cache for the G completions, and calls transformers' own
+`generate` with it. That runs the last prompt token of each row first, so it finds what it expects.
+
+With `cache_implementation: static` the cache has a fixed size, and on CUDA transformers compiles
+the decoding step into CUDA graphs, which saves the time of launching each kernel. A graph is
+recorded for the address of its cache, so the cache is kept from one rollout to the next.
+
+Shapes: P prompts, G completions of each, N prompt tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import DynamicCache, GenerationConfig, StaticCache
+
+from medr1.models.kv_cache import grow_in_blocks, repeated_in_static
+
+STATIC = "static"
+"""The only value of `cache_implementation` that is supported here, apart from None."""
+
+
+class SharedGeneration:
+    """Generates completions of groups, and keeps the static cache between rollouts."""
+
+    def __init__(self) -> None:
+        self._static: StaticCache | None = None
+
+    @contextmanager
+    def patch_generate(self, model: Any, num_generations: int) -> Iterator[None]:
+        """Within the block, `model.generate` runs each prompt once for its group.
+
+        The patched method takes the token ids of all rows (P * G, N), but `pixel_values`,
+        `image_grid_thw` and `mm_token_type_ids` of the P prompts only.
+
+        Args:
+            model: The conditional model, without an adapter around it.
+            num_generations: G; with 0, `generate` is not patched.
+        """
+        generate = model.generate
+
+        def generate_groups(
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            generation_config: GenerationConfig,
+            pixel_values: torch.Tensor | None = None,
+            image_grid_thw: torch.Tensor | None = None,
+            mm_token_type_ids: torch.Tensor | None = None,
+            **kwargs: Any,
+        ) -> Any:
+            filled, deltas_P1 = prefill(
+                model,
+                input_ids[::num_generations],
+                attention_mask[::num_generations],
+                mm_token_type_ids,
+                pixel_values,
+                image_grid_thw,
+            )
+            # The model computes the positions of new tokens from these; `generate` would compute
+            # them from the images, which it does not get here.
+            model.model.rope_deltas = deltas_P1.repeat_interleave(num_generations, 0)
+            cache, generation_config = self._repeat_cache(
+                filled, model, num_generations, input_ids.shape[1], generation_config
+            )
+            return generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                past_key_values=cache,
+                generation_config=generation_config,
+                **kwargs,
+            )
+
+        if num_generations:
+            model.generate = generate_groups
+        try:
+            yield
+        finally:
+            # The patch is an attribute of the object; without it the method of the class is back.
+            model.__dict__.pop("generate", None)
+
+    def _repeat_cache(
+        self,
+        filled: DynamicCache,
+        model: Any,
+        num_generations: int,
+        prompt_length: int,
+        config: GenerationConfig,
+    ) -> tuple[Any, GenerationConfig]:
+        """The cache with each row repeated G times, and the configuration to generate with it."""
+        if config.cache_implementation != STATIC:
+            filled.batch_repeat_interleave(num_generations)
+            grow_in_blocks(filled)
+            return filled, config
+        length = prompt_length + int(config.max_new_tokens or 0)
+        text = model.config.get_text_config()
+        self._static = repeated_in_static(filled, num_generations, length, text, self._static)
+        config = copy.deepcopy(config)
+        config.cache_implementation = None  # `generate` refuses a cache together with this field
+        config.disable_compile = False  # TRL's trainer always sets it to true
+        return self._static, config
+
+
+def prefill(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    mm_token_type_ids: torch.Tensor | None,
+    pixel_values: torch.Tensor | None,
+    image_grid_thw: torch.Tensor | None,
+) -> tuple[DynamicCache, torch.Tensor]:
+    """Run the prompts without their last tokens, which `generate` runs itself.
+
+    Args:
+        model: The conditional model.
+        input_ids: The prompts' tokens (P, N), padded on the left.
+        attention_mask: 0 for padding (P, N).
+        mm_token_type_ids: 1 for image tokens, 0 for text (P, N); None without images.
+        pixel_values: The patches of all images; None without images.
+        image_grid_thw: The patches of each image in time, height and width; None without images.
+
+    Returns:
+        The cache with the keys and values of N - 1 tokens, and the rope deltas (P, 1): what is
+        added to the number of a new token to get its position.
+    """
+    if mm_token_type_ids is None:
+        mm_token_type_ids = torch.zeros_like(input_ids)
+    positions_3PN, deltas_P1 = model.model.get_rope_index(
+        input_ids,
+        mm_token_type_ids=mm_token_type_ids,
+        image_grid_thw=image_grid_thw,
+        attention_mask=attention_mask,
+    )
+    outputs = model(
+        # mm_token_type_ids are not passed on: the positions are given
+        input_ids=input_ids[:, :-1],
+        attention_mask=attention_mask[:, :-1],
+        position_ids=positions_3PN[..., :-1],
+        pixel_values=pixel_values,
+        image_grid_thw=image_grid_thw,
+        use_cache=True,
+        logits_to_keep=1,  # no logits are needed, and 0 would mean all of them
+    )
+    return outputs.past_key_values, deltas_P1
