@@ -293,6 +293,16 @@ def test_no_function_is_written_twice():
     assert not copies, copies
 
 
+def test_no_class_name_is_used_twice():
+    places = defaultdict(list)
+    for module, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(module)
+    twice = {name: modules for name, modules in places.items() if len(modules) > 1}
+    assert not twice, twice
+
+
 def test_pretrained_loads_are_literal_about_trust():
     """Neither remote code nor pickles: said at each call, where a reader looks for it."""
     wrong = []

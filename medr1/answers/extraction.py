@@ -235,15 +235,15 @@ def _judge_prose(question: str, ground_truth: str, extraction: Extraction) -> Ve
     """The verdict on an answer in sentences."""
     # Imported here, because the import stems the vocabulary, which would make `--help` slow.
     from medr1.answers.prose.assertion import judge_prose
-    from medr1.answers.prose.outcomes import Outcome
+    from medr1.answers.prose.outcomes import ProseOutcome
 
     outcome = judge_prose(question, ground_truth, extraction.text)
-    if outcome is Outcome.RIGHT:
+    if outcome is ProseOutcome.RIGHT:
         stated = extraction.answer if extraction.answer is not None else extraction.text
         return Verdict(True, _with_flag(replace(extraction, answer=stated), "asserted"))
-    if outcome is Outcome.REFUSED:
+    if outcome is ProseOutcome.REFUSED:
         return Verdict(False, replace(extraction, answer=None, method="refused"))
-    return Verdict(False, extraction, UNREADABLE if outcome is Outcome.UNDECIDED else None)
+    return Verdict(False, extraction, UNREADABLE if outcome is ProseOutcome.UNDECIDED else None)
 
 
 def _with_flag(extraction: Extraction, flag: str) -> Extraction:

@@ -30,7 +30,7 @@ from medr1.answers.prose.measures import (
     single_number,
 )
 from medr1.answers.prose.mentions import EXCLUSIVE, asserts_member, mentions_of
-from medr1.answers.prose.outcomes import Outcome
+from medr1.answers.prose.outcomes import ProseOutcome
 from medr1.answers.prose.reading import Prose, asserting_sentences, is_enumeration, read_prose
 from medr1.answers.prose.sentences import Sentence, read_sentence, speaks_in_general
 from medr1.answers.prose.terms import stems, terms_of, words_of
@@ -44,7 +44,7 @@ _MOVED = re.compile(r"\b(?:deviat|shift|displac|push|direction)", re.IGNORECASE)
 _COUNT = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b", re.IGNORECASE)
 
 
-def judge_prose(question: str, ground_truth: str, answer: str) -> Outcome:
+def judge_prose(question: str, ground_truth: str, answer: str) -> ProseOutcome:
     """Judge an answer in prose to an open question.
 
     Args:
@@ -55,14 +55,14 @@ def judge_prose(question: str, ground_truth: str, answer: str) -> Outcome:
     language = language_of(answer)
     is_report = len(ground_truth) > LONGEST_GROUND_TRUTH
     if language == CHINESE:
-        return Outcome.UNDECIDED if is_report else judge_chinese(fold(ground_truth), answer)
+        return ProseOutcome.UNDECIDED if is_report else judge_chinese(fold(ground_truth), answer)
     prose = read_prose(answer)
     if prose.refused:
-        return Outcome.REFUSED
+        return ProseOutcome.REFUSED
     if language == OTHER or is_report:
-        return Outcome.UNDECIDED
+        return ProseOutcome.UNDECIDED
     if is_enumeration("; ".join(sentence.text for sentence in prose.sentences)):
-        return Outcome.UNDECIDED
+        return ProseOutcome.UNDECIDED
     ground_truth, question = fold(ground_truth), fold(question)
     if _MOVED.search(question):
         # "displaced by a mass on the left": here a side is the answer, not a landmark
@@ -74,16 +74,16 @@ def judge_prose(question: str, ground_truth: str, answer: str) -> Outcome:
         for sentence in prose.sentences:
             sentence.generic = [False] * len(sentence.words)
     outcome = _outcome(question, ground_truth, prose)
-    if outcome is Outcome.RIGHT and _offers_two_answers(question, ground_truth, prose):
-        return Outcome.WRONG
+    if outcome is ProseOutcome.RIGHT and _offers_two_answers(question, ground_truth, prose):
+        return ProseOutcome.WRONG
     return outcome
 
 
-def _outcome(question: str, ground_truth: str, prose: Prose) -> Outcome:
+def _outcome(question: str, ground_truth: str, prose: Prose) -> ProseOutcome:
     """The verdict by the rules for the kind of ground truth: count, measure, negative and so on."""
     parsed = parse_ground_truth(ground_truth, question)
     if not parsed.parts:
-        return Outcome.WRONG
+        return ProseOutcome.WRONG
     if _COUNT.search(question) and (number := single_number(ground_truth)) is not None:
         return judge_count(number, prose)
     if (measures := measures_in(ground_truth)) and is_only_measure(ground_truth):
@@ -112,13 +112,13 @@ def _offers_two_answers(question: str, ground_truth: str, prose: Prose) -> bool:
     start = sentence.words[or_indices[0]].start
     halves = (sentence.text[:start], sentence.text[start + len(lower_words[or_indices[0]]) :])
     verdicts = {
-        _outcome(question, ground_truth, Prose([read_sentence(half)])) is Outcome.RIGHT
+        _outcome(question, ground_truth, Prose([read_sentence(half)])) is ProseOutcome.RIGHT
         for half in halves
     }
     return len(verdicts) == 2
 
 
-def _judge_asserted(ground_truth: GroundTruth, prose: Prose, question: str) -> Outcome:
+def _judge_asserted(ground_truth: GroundTruth, prose: Prose, question: str) -> ProseOutcome:
     """Judge an answer to a ground truth that names things: all asserted, and nothing else."""
     sentences = asserting_sentences(prose)
     for member in ground_truth.members:
@@ -129,21 +129,21 @@ def _judge_asserted(ground_truth: GroundTruth, prose: Prose, question: str) -> O
                 for part in member
                 if part.needed
             )
-            return Outcome.UNDECIDED if names_all and _is_long(prose) else Outcome.WRONG
+            return ProseOutcome.UNDECIDED if names_all and _is_long(prose) else ProseOutcome.WRONG
     for part in ground_truth.parts:
         if (
             part.kind in EXCLUSIVE
             and part.needed
             and not is_only_value(part, ground_truth, sentences, question)
         ):
-            return Outcome.WRONG
+            return ProseOutcome.WRONG
     if has_further_thing(ground_truth, sentences) or has_other_answer(
         ground_truth, sentences, question
     ):
-        return Outcome.WRONG
+        return ProseOutcome.WRONG
     if _contradicts_itself(ground_truth, prose):
-        return Outcome.UNDECIDED
-    return Outcome.RIGHT
+        return ProseOutcome.UNDECIDED
+    return ProseOutcome.RIGHT
 
 
 def _contradicts_itself(ground_truth: GroundTruth, prose: Prose) -> bool:
@@ -182,7 +182,7 @@ def _is_long(prose: Prose) -> bool:
     return sum(len(sentence.words) for sentence in prose.sentences) > 25
 
 
-def _judge_negative(ground_truth: GroundTruth, prose: Prose, question: str) -> Outcome:
+def _judge_negative(ground_truth: GroundTruth, prose: Prose, question: str) -> ProseOutcome:
     """Judge an answer to a ground truth such as "no fracture": denied, and asserted nowhere.
 
     "No new fracture" denies less than "no fracture", so it is wrong.
@@ -204,8 +204,8 @@ def _judge_negative(ground_truth: GroundTruth, prose: Prose, question: str) -> O
             elif not any(sentence.generic[i] for i in mention):
                 asserted = True
     if not ground_truth.parts:
-        return Outcome.UNDECIDED
-    return Outcome.RIGHT if denied and not asserted else Outcome.WRONG
+        return ProseOutcome.UNDECIDED
+    return ProseOutcome.RIGHT if denied and not asserted else ProseOutcome.WRONG
 
 
 _DENYING = stems(
@@ -231,7 +231,7 @@ def _is_fully_denied(
     return True
 
 
-def _judge_normal(question: str, prose: Prose) -> Outcome:
+def _judge_normal(question: str, prose: Prose) -> ProseOutcome:
     """Judge an answer to a ground truth such as "normal": called so, and nothing abnormal."""
     is_normal, is_abnormal = False, False
     # a finding elsewhere does not matter if the question is about one organ
@@ -248,4 +248,4 @@ def _judge_normal(question: str, prose: Prose) -> Outcome:
                 and not negated
             ):
                 is_abnormal = True
-    return Outcome.RIGHT if is_normal and not is_abnormal else Outcome.WRONG
+    return ProseOutcome.RIGHT if is_normal and not is_abnormal else ProseOutcome.WRONG

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from medr1.answers.prose.outcomes import Outcome
+from medr1.answers.prose.outcomes import ProseOutcome
 from medr1.answers.prose.terms import word_set
 
 ENGLISH, CHINESE, OTHER = "English", "Chinese", "other"
@@ -48,7 +48,7 @@ def language_of(text: str) -> str:
     return OTHER if n_foreign >= 2 and not _ENGLISH_WORDS & set(words) else ENGLISH
 
 
-def judge_chinese(ground_truth: str, answer: str) -> Outcome:
+def judge_chinese(ground_truth: str, answer: str) -> ProseOutcome:
     """Judge an answer in Chinese.
 
     Yes or no is read from the first characters of the answer. Any other ground truth is right if
@@ -65,15 +65,15 @@ def judge_chinese(ground_truth: str, answer: str) -> Outcome:
         member.strip() for member in _MEMBER_SEPARATORS.split(ground_truth) if member.strip()
     }
     if not members or not all(_is_asserted(member, answer) for member in members):
-        return Outcome.WRONG
+        return ProseOutcome.WRONG
     for side, other_side in ((_LEFT, _RIGHT), (_RIGHT, _LEFT)):
         if side in ground_truth and other_side not in ground_truth and other_side in answer:
-            return Outcome.WRONG
-    return Outcome.RIGHT
+            return ProseOutcome.WRONG
+    return ProseOutcome.RIGHT
 
 
-def _right_if(condition: bool) -> Outcome:
-    return Outcome.RIGHT if condition else Outcome.WRONG
+def _right_if(condition: bool) -> ProseOutcome:
+    return ProseOutcome.RIGHT if condition else ProseOutcome.WRONG
 
 
 def _polarity(text: str) -> bool | None:

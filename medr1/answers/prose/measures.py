@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 from medr1.answers.prose.golds import STOP_WORDS
-from medr1.answers.prose.outcomes import Outcome
+from medr1.answers.prose.outcomes import ProseOutcome
 from medr1.answers.prose.reading import Prose, asserting_sentences
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import Word, is_ordinal, stem, stems, word_set, words_of
@@ -30,7 +30,7 @@ def single_number(ground_truth: str) -> int | None:
     return int(numbers[0]) if len(numbers) == 1 else None
 
 
-def judge_count(number: int, prose: Prose) -> Outcome:
+def judge_count(number: int, prose: Prose) -> ProseOutcome:
     """Judge an answer to "How many ...?" by the first number of the sentence that answers.
 
     That is the first sentence with a number that concludes, or else the first with a number.
@@ -45,15 +45,15 @@ def judge_count(number: int, prose: Prose) -> Outcome:
         if _counts_in(sentence) and not sentence.generic[0]
     ]
     if not sentences:
-        return Outcome.WRONG
+        return ProseOutcome.WRONG
     answering = next(
         (sentence for sentence in sentences if sentence.concluding or sentence.final), sentences[0]
     )
     numbers = _counts_in(answering)
     # "three or possibly four" is no answer
     if any(answering.hedged) and len(set(numbers)) > 1:
-        return Outcome.WRONG
-    return Outcome.RIGHT if numbers[0] == number else Outcome.WRONG
+        return ProseOutcome.WRONG
+    return ProseOutcome.RIGHT if numbers[0] == number else ProseOutcome.WRONG
 
 
 _NAMED_BY_NUMBER = stems("rib segment level grade type vertebra zone figure")
@@ -170,7 +170,7 @@ def _sides_in(words: list[Word]) -> set[str]:
 
 def judge_measure(
     ground_truth: tuple[str, tuple[Decimal, ...], str], prose: Prose, question: str
-) -> Outcome:
+) -> ProseOutcome:
     """Judge an answer by its first measure that has the unit of the ground truth.
 
     Sentences about the other side than the question's, in general or in doubt are left out. If
@@ -205,8 +205,8 @@ def judge_measure(
                 answer_values == values
                 or (shape == "product" and sorted(answer_values) == sorted(values))
             ):
-                return Outcome.RIGHT
+                return ProseOutcome.RIGHT
             if shape == "single" and answer_shape == "product" and max(answer_values) == values[0]:
-                return Outcome.RIGHT
-            return Outcome.WRONG
-    return Outcome.WRONG
+                return ProseOutcome.RIGHT
+            return ProseOutcome.WRONG
+    return ProseOutcome.WRONG

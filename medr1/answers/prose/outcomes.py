@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Outcome(Enum):
+class ProseOutcome(Enum):
     """The verdict of the rules on one answer in prose."""
 
     RIGHT = "right"
