@@ -132,7 +132,7 @@ LOOKED_AT_IN_A_PROCESS = """
 import json, pathlib, resource, sys
 import transformers.models.qwen2_5_vl.modeling_qwen2_5_vl
 from medr1.errors import InputError
-from medr1.models import load_model
+from medr1.models.loading import load_model
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 folder = pathlib.Path(sys.argv[1])

@@ -483,7 +483,7 @@ def test_a_large_file_takes_little_memory(tmp_path):
         file.writelines(f'{row[:-1]}, "n": {i}}}\n' for i in range(n))
     code = """
 import resource, sys
-from medr1.evaluate.results import UniqueIds, open_results
+from medr1.evaluate.reading.results import UniqueIds, open_results
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 unit = 1 if sys.platform == "darwin" else 1024
 before, unique, n = peak(), UniqueIds(), 0

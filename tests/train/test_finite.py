@@ -137,7 +137,7 @@ from pathlib import Path
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import NonFiniteError
-from medr1.models import load_model
+from medr1.models.loading import load_model
 from medr1.train.run import train
 from medr1.train.settings import settings_from
 
