@@ -137,4 +137,4 @@ def test_templates_are_in_the_wheel(tmp_path):
     subprocess.run([sys.executable, "-m", *build, str(source)], check=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for name in ("report.html", "report.css", "report.js"):
-        assert f"medr1/report/templates/{name}" in names
+        assert f"medr1/report/pages/templates/{name}" in names
