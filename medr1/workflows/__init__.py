@@ -1,1 +1,1 @@
-"""The bodies of commands that combine several rooms."""
+"""The bodies of commands that use several other packages."""
