@@ -33,6 +33,7 @@ from medr1.cli.common import (
     unknown_key,
 )
 from medr1.errors import InputError
+from medr1.processes import is_first_process, require_forks
 from medr1.records import ANSWER_TYPES
 from medr1.rewards import OVERLONG, REWARDS
 from medr1.terminal import echo
@@ -451,6 +452,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     from medr1.models.loading import choose_device, choose_dtype, find_checkpoint, load_outline
     from medr1.train.recovery.signals import end_with_launcher
 
+    require_forks("medr1 train")
     extra = fields_of(ctx, options)
     end_with_launcher()
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
@@ -466,7 +468,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
 
     # Imported after the checks above, because these modules also load torch and the trainers.
     from medr1.train.dry_run.plan_text import plan_text
-    from medr1.train.run import is_first_process, resolve_plan
+    from medr1.train.run import resolve_plan
     from medr1.train.settings import settings_from
 
     own_options = {
@@ -502,7 +504,6 @@ def _train_or_resume(
     from medr1.models.loading import load_model
     from medr1.report.pages.training import write_training_page
     from medr1.train.recovery.run_state import configuration, inspect_run_folder, locked_run_folder
-    from medr1.train.run import is_first_process
     from medr1.train.run import train as run
     from medr1.train.settings import quantization_config
 

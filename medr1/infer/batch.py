@@ -43,6 +43,7 @@ from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, differences, finished_items, require_unlocked
 from medr1.models.loading import LoadedModel, library_versions
+from medr1.processes import is_first_process
 from medr1.prompts import prompt_name, prompt_sha256
 from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
 
@@ -121,8 +122,9 @@ def require_free(output: Path) -> None:
     """
     if output.exists() and not output.is_file():
         raise OutputError(f"cannot write {output}: it is not a regular file. Choose another.")
-    for journal_path in _journal_paths(output):
-        require_unlocked(journal_path)
+    if is_first_process():
+        for journal_path in _journal_paths(output):
+            require_unlocked(journal_path)
 
 
 def run_batch(
@@ -297,7 +299,7 @@ def _merge_journals(output: Path, meta: dict[str, Any], num_items: int) -> Batch
         outcome = _outcome(entries())
         # Only now: a kill before this line leaves all journals, and nothing is lost.
         for journal in journals:
-            journal.path.unlink()
+            journal.remove()
     return outcome
 
 

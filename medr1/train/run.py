@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +26,7 @@ from medr1.models.loading import (
     outline,
     prompt_record,
 )
+from medr1.processes import is_first_process
 from medr1.prompts import prompt_name
 from medr1.train import grpo, sft
 from medr1.train.card import model_card
@@ -263,8 +263,3 @@ def require_sharding(trainer: Trainer, kind: str) -> None:
             f"the launcher's configuration asks for {kind}, which accelerate does on GPUs only. "
             "On this machine use configs/accelerate/ddp.yaml, or torchrun."
         )
-
-
-def is_first_process() -> bool:
-    """Whether this process writes and logs: it is the only one, or has rank 0 of a launcher."""
-    return os.environ.get("RANK", "0") == "0"
