@@ -286,19 +286,20 @@ def test_costly_completions_are_0_and_counted_as_undecided() -> None:
     assert (values, counted) == ([1.0], {"rewards/accuracy/undecided": 0.0})
 
 
-def test_a_comparison_that_is_killed_costs_the_next_nothing(monkeypatch) -> None:
+def test_a_comparison_that_is_ended_changes_no_later_verdict(monkeypatch) -> None:
     monkeypatch.setattr(symbolic, "CPU_SECONDS", 0.5)
     symbolic._VERDICTS.clear()
     assert symbolic.verify("$1+x$", "$x+1$")
     process = symbolic._WORKER._process
+    assert process is not None
     assert symbolic._WORKER.compare(HOSTILE[3], "$1$") is None
     assert symbolic._WORKER.compare("$x+2$", "$2+x$") is True
-    assert symbolic._WORKER._process is process
+    assert process.popen.returncode
 
 
 def test_an_ended_process_changes_no_verdict() -> None:
     symbolic._WORKER.compare("$1$", "$1$")
-    symbolic._WORKER._process.kill()
+    symbolic._WORKER._process.popen.kill()
     time.sleep(0.1)
     assert symbolic._WORKER.compare("$x+3$", "$3+x$") is True
 
