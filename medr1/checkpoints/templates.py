@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from medr1.errors import InputError
+from medr1.processes import require_forks
 
 KNOWN_TEMPLATES = {
     # Qwen2-VL and Qwen2.5-VL ship the same: transformers tests/models/qwen2_vl/
@@ -86,13 +87,14 @@ def require_known_template(processor: Any, where: str, *, allow: bool = False) -
 
 def _try(template: str, where: str) -> None:
     """Render the template once in a child process with limits; InputError if that fails."""
+    require_forks("A test of a chat template")
     code = _TRIAL_CODE.replace("SECONDS", str(_SECONDS)).replace("MEGABYTES", str(_MEGABYTES))
     try:
         process = subprocess.run(
             [sys.executable, "-c", code],
             input=template,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=_TIMEOUT,
         )
         reason = (process.stderr.strip().splitlines() or ["out of time or memory"])[-1]

@@ -16,6 +16,7 @@ from medr1.cli.common import (
     require_writable,
     seed_option,
 )
+from medr1.processes import require_forks
 from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
@@ -71,6 +72,7 @@ def demo(
     from medr1.report.terminal.tables import demo_samples, demo_table
     from medr1.workflows.demo import run_demo
 
+    require_forks("medr1 demo")
     folder = Path(output_dir)
     require_writable(folder / "demo.json")
     keep_apart(folder, [tiny_vl_folder(), tiny_vqa_folder()], move=True)

@@ -446,13 +446,13 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
 
     None in all processes but the first, under torchrun.
     """
+    require_forks("medr1 train")
     from medr1.checkpoints.adapters import find_base
     from medr1.checkpoints.finding import is_adapter
     from medr1.files import to_json
     from medr1.models.loading import choose_device, choose_dtype, find_checkpoint, load_outline
     from medr1.train.recovery.signals import end_with_launcher
 
-    require_forks("medr1 train")
     extra = fields_of(ctx, options)
     end_with_launcher()
     dtype, device = dtype_of(extra, options["dtype"]), device_of(options)
