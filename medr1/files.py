@@ -366,16 +366,25 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
             clear_temporaries(folder)
             if any(folder.iterdir()):
                 if not overwrite:
-                    raise InputError(
-                        f"{folder} is not empty. Choose another folder, or --overwrite, "
-                        "which keeps the old one as .bak."
-                    )
+                    raise needs_overwrite(folder, "is not empty")
                 set_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}.") from None
+
+
+def needs_overwrite(path: Path, reason: str) -> InputError:
+    """The error for an output that exists, is not continued, and is kept unless the user says so.
+
+    Args:
+        path: The output.
+        reason: Why it is not continued, such as "exists" or "belongs to another run".
+    """
+    return InputError(
+        f"{path} {reason}. Choose another output, or --overwrite, which keeps the old one as .bak."
+    )
 
 
 def require_apart(path: Path, inputs: Iterable[Path]) -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medr1.errors import InputError, OutputError, StateError
-from medr1.files import BINARY, lock, remove_locked
+from medr1.errors import OutputError, StateError
+from medr1.files import BINARY, lock, needs_overwrite, remove_locked
 
 logger = logging.getLogger("medr1")
 
@@ -262,10 +262,7 @@ def _require_same(path: Path, first_record: Mapping[str, Any], header: Mapping[s
         {**old, "n_items": first_record.get("n")}, {**new, "n_items": header["n"]}
     )
     if changed:
-        raise InputError(
-            f"{path} belongs to another run (different: {changed}). Choose another "
-            "output, or --overwrite, which keeps the old one as .bak."
-        )
+        raise needs_overwrite(path, f"belongs to another run (different: {changed})")
 
 
 _MARK = b', "crc32": "'

@@ -12,7 +12,6 @@ None. TRL reads None as "does not apply" and adds nothing to the completion's to
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -26,7 +25,7 @@ from numbers import Real
 from typing import Any
 
 from medr1 import answers
-from medr1.errors import InputError, NonFiniteError
+from medr1.errors import InputError, NonFiniteError, did_you_mean
 from medr1.prompts import prompt_format
 from medr1.text import similarity
 
@@ -328,12 +327,8 @@ def _named(name: str, prompt: str, max_length: int | None) -> RewardFunction:
         return _overlong(max_length)
     if name not in _SCORES:
         choices = (*_SCORES, OVERLONG)
-        close = difflib.get_close_matches(name, choices, n=1)
-        hint = (
-            f"Did you mean {close[0]!r}?"
-            if close
-            else f"Choose from: {', '.join(choices)}, or give package.module:function."
-        )
+        all_names = f"Choose from: {', '.join(choices)}, or give package.module:function."
+        hint = did_you_mean(name, choices, all_names)
         raise InputError(f"unknown reward {name!r}. {hint}")
     form = prompt_format(prompt) if name in OF_THE_PROMPT else "bare"
     if name == "format":

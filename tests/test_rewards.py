@@ -190,7 +190,7 @@ def test_the_authors_format_accepts_what_medr1_does_not() -> None:
 
 
 def test_unknown_names_are_refused_with_a_hint() -> None:
-    with pytest.raises(InputError, match=r"unknown reward 'acuracy'. Did you mean 'accuracy'\?"):
+    with pytest.raises(InputError, match=r"unknown reward 'acuracy'. Did you mean accuracy\?"):
         reward_functions(["acuracy"], "think")
     with pytest.raises(InputError, match="Choose from: accuracy, format"):
         reward_functions(["zzz"], "think")

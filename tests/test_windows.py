@@ -22,7 +22,8 @@ import sys, tempfile
 for name in ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty"):
     sys.modules[name] = None
 FUNCTIONS = '''chown fchmod fchown fork forkpty getegid geteuid getgid getpgid getpriority getuid
-getloadavg killpg mkfifo nice pread pwrite register_at_fork sched_getaffinity setpgid setsid statvfs'''
+getloadavg killpg mkfifo nice pread pwrite register_at_fork sched_getaffinity setpgid setsid
+statvfs'''
 for name in FUNCTIONS.split():
     delattr(os, name)
 for name in ("O_CLOEXEC", "O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):

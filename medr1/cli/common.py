@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import click
 
 from medr1.answers import PROTOCOLS
 from medr1.cli.configuration import as_typed, read_config
-from medr1.errors import InputError, Medr1Error, OutputError
+from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
 from medr1.files import require_apart, temporary
 from medr1.terminal import echo_error, set_up_logging
 
@@ -228,9 +227,8 @@ def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
         known_keys: All keys that may stand there.
         where: Where the key was found, such as the name of the file.
     """
-    similar = get_close_matches(key, list(known_keys), n=1)
-    hint = f" Did you mean {similar[0]}?" if similar else " See --help for the known keys."
-    return f"{where}: unknown key {key!r}.{hint}"
+    hint = did_you_mean(key, known_keys, "See --help for the known keys.")
+    return f"{where}: unknown key {key!r}. {hint}"
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:

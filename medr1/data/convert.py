@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medr1.csv_cells import unguard
 from medr1.data import spellings
 from medr1.data.readers import Questions, read_questions
 from medr1.data.writers import (
@@ -182,7 +183,7 @@ def _as_stored(sample: Sample, output: Path) -> Sample:
 
 
 def _csv_text(value: Any) -> str:
-    return cell_text(value).removeprefix("'")
+    return unguard(cell_text(value))
 
 
 def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:

@@ -34,6 +34,7 @@ from medr1.data.splits import SPLITS, count_table, published_splits, random_spli
 from medr1.errors import InputError, ItemError
 from medr1.files import (
     clear_temporaries,
+    needs_overwrite,
     parse_json,
     prepare_folder,
     read_text,
@@ -157,10 +158,8 @@ def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, 
             if old_meta == meta:
                 logger.info("%s is complete already. To write it again, use --overwrite.", output)
                 return document
-            raise InputError(
-                f"{output} has another data set (different: {differences(old_meta, meta)}). Choose "
-                "another --output-dir, or --overwrite, which keeps the old as .bak."
-            )
+            changed = differences(old_meta, meta)
+            raise needs_overwrite(output, f"has another data set (different: {changed})")
         prepare_folder(output, overwrite=overwrite)
     clear_temporaries(output)
     return None

@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medr1.csv_cells import unguard
 from medr1.data.items import (
     IMAGE_KEYS,
     QUESTION_KEYS,
@@ -338,7 +338,7 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawI
                     f"{path}, line {rows.line_num}: {len(row)} cells for {len(header)} columns. "
                     "Put cells that contain a comma into quotes."
                 )
-            pairs = zip(header, map(unescape_cell, row), strict=False)
+            pairs = zip(header, map(unguard, row), strict=False)
             cells = {name: cell for name, cell in pairs if name}
             missing = ("", "nan", "NaN")
             if any(cell.strip() for cell in row):
@@ -348,17 +348,6 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawI
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
     return RawItems(items, lines)
-
-
-FORMULA_START = re.compile(r"[\t\r]|[ \n']*[=+@\uff1d\uff0b\uff0d\uff20-]")
-"""The start of a cell that a spreadsheet might run as a formula, also after characters that the
-spreadsheet drops. Such a cell is written with a ' before it. So is a negative number, because of
-its -: `unescape_cell` removes the ' again."""
-
-
-def unescape_cell(cell: str) -> str:
-    """The cell without the ' that stops a spreadsheet from running it as a formula."""
-    return cell[1:] if cell[:1] == "'" and FORMULA_START.match(cell, 1) else cell
 
 
 def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -> None:

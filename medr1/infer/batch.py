@@ -27,8 +27,9 @@ from typing import Any
 
 from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
-from medr1.errors import InputError, OutputError
+from medr1.errors import OutputError
 from medr1.files import (
+    needs_overwrite,
     parse_json,
     read_text,
     remove_unused,
@@ -355,7 +356,5 @@ def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]
     old_meta = document.get("meta") if isinstance(document, dict) else None
     if old_meta == meta:
         return document["results"]
-    raise InputError(
-        f"{output} has the results of another run (different: {differences(old_meta, meta)}). "
-        "Choose another output, or give --overwrite, which renames the old file to .bak."
-    )
+    changed = differences(old_meta, meta)
+    raise needs_overwrite(output, f"has the results of another run (different: {changed})")

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from medr1.csv_cells import guard
 from medr1.report.terminal.tables import HIDDEN
 
 COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
 """The columns of summary.csv; `lo` and `hi` are the bounds of the 95 % interval."""
-
-_PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-# the last four are the full-width forms of = + - @, which some spreadsheets read like them
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
@@ -83,29 +79,11 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def guard_cell(value: Any) -> str:
-    """The value as the text of a cell. A "'" before it stops a spreadsheet from running a formula.
+    """The value as the text of a cell that no spreadsheet runs as a formula.
 
-    Such as "=1+1" -> "'=1+1", while the number "-1" stays. A text that already is a "'" and a
-    formula gets one more "'", so that `unguard_cell` can undo exactly this. Control characters
-    other than tab and line ends are removed.
+    Control characters other than tab and line ends are removed.
     """
     if value is None:
         return ""
     text = "".join(c for c in str(value) if c in "\t\r\n" or unicodedata.category(c) not in HIDDEN)
-    if _PLAIN_NUMBER.fullmatch(text) or not _starts_formula(text):
-        return text
-    return "'" + text
-
-
-def unguard_cell(cell: str) -> str:
-    """The text that `guard_cell` was given, without its "'"."""
-    is_guarded = cell.startswith("'") and _starts_formula(cell[1:])
-    return cell[1:] if is_guarded else cell
-
-
-def _starts_formula(text: str) -> bool:
-    """Whether it begins like a formula, also after blanks, line ends and "'".
-
-    A spreadsheet may drop those characters, and would then find the formula at the start.
-    """
-    return text.startswith(("\t", "\r")) or text.lstrip(" \n'").startswith(_FORMULA_STARTS)
+    return guard(text)

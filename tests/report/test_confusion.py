@@ -3,7 +3,7 @@
 import csv
 import io
 
-from medr1.report.csv_tables import unguard_cell
+from medr1.csv_cells import unguard
 from medr1.report.pages.confusion import TOP, confusion_csv, heat_table
 
 
@@ -54,9 +54,7 @@ def test_csv_has_every_cell_and_runs_nothing(rich_summary):
     summary = {**rich_summary, "results": "@SUM(1)", "confusion": [cell(attack, "-1+1", 3)]}
     rows = list(csv.DictReader(io.StringIO(confusion_csv([summary, {}]))))
     assert len(rows) == 1 + len(rich_summary["confusion_text"])
-    assert (
-        rows[0]["ground_truth"] == "'" + attack and unguard_cell(rows[0]["ground_truth"]) == attack
-    )
+    assert rows[0]["ground_truth"] == "'" + attack and unguard(rows[0]["ground_truth"]) == attack
     assert rows[0]["predicted"] == "'-1+1" and rows[0]["results"] == "'@SUM(1)"
     assert rows[0]["by"] == "letter" and rows[1]["by"] == "text"
     assert sum(r["predicted"] == "" for r in rows) == 5

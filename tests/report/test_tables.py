@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from medr1.csv_cells import unguard
 from medr1.data.audit import BlindPanel
 from medr1.evaluate.metrics.summary import compare_accuracy, summarize
 from medr1.records import ANSWER_TYPES, Failure, Prediction, Sample
@@ -15,7 +16,6 @@ from medr1.report.csv_tables import (
     csv_text,
     guard_cell,
     summary_csv,
-    unguard_cell,
 )
 from medr1.report.terminal.tables import answer_text, clean, demo_samples, demo_table, summary_table
 
@@ -119,13 +119,13 @@ PLAIN = ["-1", "+1.5", "-0.25e-3", "1", "CT", "", "A=1", "x\ny", 'a "b", c', "'s
 @pytest.mark.parametrize("text", FORMULAS)
 def test_formulas_are_guarded(text):
     assert guard_cell(text) == "'" + text
-    assert unguard_cell(guard_cell(text)) == text
-    assert unguard_cell(guard_cell("'" + text)) == "'" + text
+    assert unguard(guard_cell(text)) == text
+    assert unguard(guard_cell("'" + text)) == "'" + text
 
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_other_cells_stay_as_they_are(text):
-    assert guard_cell(text) == text == unguard_cell(text)
+    assert guard_cell(text) == text == unguard(text)
 
 
 def test_numbers_and_nothing():
@@ -145,7 +145,7 @@ def test_csv_is_complete_and_comes_back():
     assert float(accuracy["value"]) == metric["value"]
     assert [float(accuracy["lo"]), float(accuracy["hi"])] == metric["ci95"]
     assert accuracy["n"] == "20"
-    names = {unguard_cell(r["group"]) for r in rows if r["scope"] == "modality"}
+    names = {unguard(r["group"]) for r in rows if r["scope"] == "modality"}
     assert names == {*document["groups"]["modality"], "(macro)"}
     assert {r["metric"] for r in rows} >= {"n_error", "chance", "option_prior", "image_gain"}
     missing = next(r for r in rows if r["metric"] == "counting_accuracy")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medr1 import answers
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
     Metric,
@@ -81,8 +80,7 @@ def require_metric(name: str, option: str) -> str:
     """
     metric = name.strip().replace("-", "_")
     if metric not in METRICS:
-        similar = get_close_matches(metric, METRICS, n=1)
-        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(METRICS)}."
+        hint = did_you_mean(metric, METRICS, f"There are: {', '.join(METRICS)}.")
         raise InputError(f"{option}: {metric!r} is not a metric. {hint}")
     return metric
 

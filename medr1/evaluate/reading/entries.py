@@ -14,7 +14,6 @@ counts in every denominator.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from medr1.data.items import (
@@ -24,7 +23,7 @@ from medr1.data.items import (
     answer_class_of,
     read_item,
 )
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 from medr1.records import ANSWER_TYPES, LETTERS, Failure, Prediction, prediction_from_dict
 
 OUTPUT_KEYS = (
@@ -95,10 +94,9 @@ def require_known_columns(columns: Mapping[str, str]) -> None:
     """
     for name in columns:
         if name not in FIELD_ALIASES:
-            near = get_close_matches(name, FIELD_ALIASES, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, FIELD_ALIASES, "Check the spelling.")
             raise InputError(
-                f"--map {name}={columns[name]}: results have no field {name!r}.{hint} "
+                f"--map {name}={columns[name]}: results have no field {name!r}. {hint} "
                 f"The fields are: {', '.join(FIELD_ALIASES)}. Any other column is kept as metadata."
             )
     for column in columns.values():

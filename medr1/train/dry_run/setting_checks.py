@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from math import inf
 from typing import Any
 
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 
 _RANGES = {
     "per_device_train_batch_size": "[1, inf)", "per_device_eval_batch_size": "[1, inf)",
@@ -270,10 +269,8 @@ def _require_generation(config: Any, loaded: Any) -> None:
                 "is not possible with these models. Leave it out."
             )
         if name not in known_names or name == "disable_compile":  # which TRL sets itself
-            matches = get_close_matches(name, known_names, n=1)
-            hint = (
-                f"Did you mean {matches[0]}?" if matches and matches[0] != name else "Leave it out."
-            )
+            other_names = () if name in known_names else known_names
+            hint = did_you_mean(name, other_names, "Leave it out.")
             raise InputError(f"generation_kwargs: {name} cannot be set. {hint}")
     with refusals_as_input_errors("generation settings"):
         _try_generation(config, loaded, settings)

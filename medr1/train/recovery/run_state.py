@@ -23,7 +23,14 @@ from medr1.checkpoints.finding import LOADED_SUFFIXES
 from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.errors import InputError, OutputError, StateError
-from medr1.files import clear_temporaries, in_gb, parse_json, prepare_folder, read_text
+from medr1.files import (
+    clear_temporaries,
+    in_gb,
+    needs_overwrite,
+    parse_json,
+    prepare_folder,
+    read_text,
+)
 from medr1.journal import locked_file, require_unlocked
 from medr1.models.loading import library_versions
 from medr1.train.recovery.checkpoint_manifest import checkpoints, newest_checkpoint
@@ -194,10 +201,7 @@ def _require_same(output: Path, run_configuration: Mapping[str, Any]) -> None:
         if old_values.get(name) != run_configuration.get(name)
     ]
     if differences:
-        raise InputError(
-            f"{output} belongs to another run: {'; '.join(differences[:5])}. Choose another "
-            "--output-dir, or give --overwrite, which keeps the old folder as .bak."
-        )
+        raise needs_overwrite(output, f"belongs to another run: {'; '.join(differences[:5])}")
     if record.get("versions") != library_versions():
         logger.warning(
             "%s was begun with other versions of the libraries, so its results may differ slightly "
