@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wcwidth import wcswidth
+
 _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 HIDDEN = {"Cc", "Cf", "Cs"}
 """Unicode categories of invisible characters: control, format (as text direction), surrogate."""
@@ -283,8 +285,7 @@ def _row_name(name: str) -> str:
 
 def terminal_columns(text: str) -> int:
     """How many columns of a terminal a text takes: East Asian characters two, accents none."""
-    n_wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + n_wide - sum(map(bool, map(unicodedata.combining, text)))
+    return wcswidth(text)
 
 
 def align_right(text: str, columns: int) -> str:
