@@ -90,8 +90,9 @@ def answers(folder: Path) -> Callable[..., None]:
     from medr1 import answers as rules
     from medr1.errors import Medr1Error
     from medr1.records import ANSWER_TYPES
-    from medr1.rewards import score_completion
+    from medr1.rewards import WITHOUT_PARAMETERS, reward_functions, score_completion
 
+    rewards = reward_functions(WITHOUT_PARAMETERS, "nothink")
     options = st.sampled_from([{}, {"A": "CT", "B": "MRI"}]) | st.lists(
         TEXT, min_size=2, max_size=8
     ).map(lambda texts: dict(zip("ABCDEFGH", texts, strict=False)))
@@ -120,7 +121,7 @@ def answers(folder: Path) -> Callable[..., None]:
             function(completion)
         rules.authors_reward(completion, ground_truth)
         rules.claim_differences(completion, ground_truth)
-        score_completion(completion, ground_truth, question, "nothink")
+        score_completion(rewards, completion, ground_truth, question)
 
     return run
 

@@ -57,7 +57,7 @@ OPTIONS = {
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
     "--overwrite --protocol --seed --train-data",
-    "rewards": "--prompt",
+    "rewards": "--prompt --rewards",
     "robustness": "--allow-template --batch-file --batch-size --cluster-by --device --dry-run "
     "--dtype --image-root --json --limit --max-errors --max-new-tokens --mode "
     "--model-name-or-path --model-path --offline --output-dir --overwrite --perturbations "

@@ -34,7 +34,7 @@ from medr1.cli.common import (
 )
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES
-from medr1.rewards import OVERLONG, REWARDS
+from medr1.rewards import REWARDS
 from medr1.terminal import echo
 
 logger = logging.getLogger("medr1")
@@ -286,8 +286,9 @@ def validation_on(
     "--rewards",
     type=CommaList(str),
     metavar="NAME,...",
-    help=f"Rewards: {', '.join(REWARDS)} (see `medr1 rewards --help`), {OVERLONG} (lower for long "
-    "completions), or your own as package.module:function. [default: accuracy,format]",
+    help=f"Rewards: {', '.join(REWARDS)}, or your own as package.module:function. `medr1 rewards "
+    "--help` explains them and their parameters. Example: accuracy,soft-overlong:cache=256. "
+    "[default: accuracy,format]",
 )
 @option(
     "--reward-weights",

@@ -49,7 +49,7 @@ class TrainingSettings:
     prompt: str = "nothink"
     """A name, a file or a text, as in prompts.template."""
     rewards: tuple[str, ...] = ("accuracy", "format")
-    """Names of the rewards of GRPO, as `rewards.reward_functions` takes them."""
+    """The rewards of GRPO, with their parameters, as `rewards.reward_functions` takes them."""
     freeze_vision: bool = False
     """Whether the vision tower is not trained."""
     shared_prefix: bool = True
@@ -251,6 +251,9 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     )
     # Unknown rewards are refused here, before a model is loaded.
     if method == "grpo":
-        max_tokens = settings.trainer.get("max_completion_length", 1)
+        import trl
+
+        default = trl.GRPOConfig.max_completion_length
+        max_tokens = settings.trainer.get("max_completion_length", default)
         reward_functions(settings.rewards, settings.prompt, max_completion_length=max_tokens)
     return settings

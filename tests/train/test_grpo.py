@@ -109,6 +109,16 @@ def test_an_adapter_is_trained_on_the_language_model_alone(model, questions, tmp
     assert changed and all("language_model.layers" in name for name in changed)
 
 
+def test_a_reward_with_parameters_is_weighted_and_logged_by_its_name(model, questions, tmp_path):
+    given = {"rewards": ["accuracy", "soft-overlong:cache=3:max_length=4"]}
+    config = {**tiny_config(), **SMALL, **given, "reward_weights": [0.0, 0.5], "max_steps": 1}
+    train(model, questions, settings_from(config, tmp_path / "out"))
+    first = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"rewards/accuracy/mean", "rewards/soft-overlong/mean"} <= first.keys()
+    assert 0 < first["rewards/soft-overlong/mean"] < 1
+    assert first["reward"] == pytest.approx(0.5 * first["rewards/soft-overlong/mean"], abs=1e-3)
+
+
 def test_a_reward_that_is_no_number_ends_the_run(model, questions, tmp_path, monkeypatch):
     (tmp_path / "broken_rewards.py").write_text(
         "def now_and_then(completions, trainer_state, **columns):\n"

@@ -16,7 +16,7 @@ from medr1.infer.engine import Decoding, predict
 from medr1.models.loading import CheckpointInfo, load_model, load_outline
 from medr1.prompts import PROMPTS, chat_messages, prompt_format
 from medr1.records import Sample
-from medr1.rewards import score_completion
+from medr1.rewards import reward_functions, score_completion
 
 pytest.importorskip("trl")
 
@@ -166,9 +166,10 @@ def test_the_target_is_the_gold_in_the_prompts_format(
 @pytest.mark.parametrize("prompt", [name for name, text in PROMPTS.items() if "<answer>" in text])
 def test_a_target_has_every_reward_that_grpo_gives(tiny_model, questions, prompt):
     samples = [replace(s, metadata={"thinking": "It is bright."}) for s in questions.samples]
+    functions = reward_functions(["accuracy", "format"], prompt)
     for sample, text in zip(samples, targets(tiny_model, samples, prompt), strict=True):
         options = ", ".join(f"{letter}){option}" for letter, option in sample.options.items())
-        scores = score_completion(text, sample.ground_truth, f"Which? {options}", prompt)
+        scores = score_completion(functions, text, sample.ground_truth, f"Which? {options}")
         assert (scores["accuracy"], scores["format"]) == (1.0, 1.0)
     assert prompt_format(prompt) in FORMATS
 
