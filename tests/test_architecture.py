@@ -22,7 +22,7 @@ PACKAGE = ROOT / "medr1"
 LAYERS = (
     {"errors", "journal", "records", "files", "terminal"},
     {"text", "stats", "answers"},
-    {"checkpoints", "data", "models", "prompts", "rewards"},
+    {"checkpoints", "data", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
     {"cli", "doctor", "workflows", "__main__"},
 )

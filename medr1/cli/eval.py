@@ -250,10 +250,11 @@ def _evaluation(
     """The evaluation that the options ask for; reads --data and --train-data."""
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.judging import Settings
-    from medr1.evaluate.metrics.summary import METRICS, require_metric
+    from medr1.evaluate.metrics.summary import require_metric
     from medr1.evaluate.trust.selective import SelectiveConfig
+    from medr1.metrics.registry import NAMES
 
-    metric_names = tuple(require_metric(name, "--metrics") for name in metrics or METRICS)
+    metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
     # --metrics is for speed, so it also skips the accuracy under the other protocols.
     protocols = SUMMARY_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)

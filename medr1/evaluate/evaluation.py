@@ -17,8 +17,7 @@ from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata
 from medr1.evaluate.judging import Judged, Settings, Values, judge_all, judge_prediction
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
-from medr1.evaluate.metrics.summary import METRICS, item_row, summary_of
-from medr1.evaluate.metrics.text import TEXT_METRICS
+from medr1.evaluate.metrics.summary import item_row, summary_of
 from medr1.evaluate.reading.results import (
     ResultFile,
     Results,
@@ -30,6 +29,7 @@ from medr1.evaluate.scanning import judge_chunks
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
 from medr1.files import parse_json, read_text, sha256_of
+from medr1.metrics.registry import NAMES, TEXT_METRICS
 from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Evaluation:
     """
 
     settings: Settings
-    metrics: tuple[str, ...] = METRICS
-    """Which of METRICS to compute."""
+    metrics: tuple[str, ...] = NAMES
+    """Which of NAMES to compute."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a key -> the key or column of that meaning in the result files."""
     questions: Questions | None = None

@@ -18,6 +18,7 @@ from medr1.evaluate.comparing.pairing import pairing_warnings
 from medr1.evaluate.evaluation import Evaluation
 from medr1.evaluate.metrics.summary import require_metric
 from medr1.files import parse_json, read_text
+from medr1.metrics.registry import METRICS
 from medr1.records import SUMMARY_SCHEMA
 
 logger = logging.getLogger("medr1")
@@ -82,11 +83,15 @@ def _threshold(text: str) -> tuple[str, float]:
 
 
 def _under(name: str, share: float, summary: Mapping[str, Any]) -> str | None:
-    """The failure of a metric below its minimum; None where it passes."""
+    """The failure of a metric that is worse than its share; None where it passes."""
     metric = summary["metrics"].get(name, {"value": None, "reason": "--metrics leaves it out"})
     if metric["value"] is None:
         return f"{name} has no value ({metric['reason']}), so it does not reach {share}"
-    return f"{name} is {metric['value']:.4f}, under {share}" if metric["value"] < share else None
+    if METRICS[name].higher_is_better:
+        is_worse, word = metric["value"] < share, "under"
+    else:
+        is_worse, word = metric["value"] > share, "over"
+    return f"{name} is {metric['value']:.4f}, {word} {share}" if is_worse else None
 
 
 def _summary(path: Path) -> Mapping[str, Any] | None:

@@ -11,8 +11,8 @@ from medr1.evaluate.evaluation import Evaluation
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics import text_pairs
 from medr1.evaluate.metrics.summary import summarize, summary_of
-from medr1.evaluate.metrics.text import TEXT_METRICS
 from medr1.evaluate.metrics.text_pairs import TextPair
+from medr1.metrics.registry import TEXT_METRICS
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan"}
 SENTENCE = "<think>Fluid.</think> <answer>Yes, there is an effusion.</answer>"

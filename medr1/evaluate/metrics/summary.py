@@ -37,9 +37,6 @@ from medr1.evaluate.metrics import counts
 from medr1.evaluate.metrics.blind import blind_summary
 from medr1.evaluate.metrics.text import (
     BLEU_METRICS,
-    CORPUS_METRICS,
-    ITEM_METRICS,
-    TEXT_METRICS,
     Corpus,
     bleu_order_note,
     corpus_estimates,
@@ -50,17 +47,13 @@ from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
+from medr1.metrics.registry import METRICS, NAMES, TEXT_METRICS
 from medr1.records import SUMMARY_SCHEMA, Prediction
 from medr1.text.quantities import is_number
 
 if TYPE_CHECKING:
     from medr1.data.audit import BlindPanel
 
-METRICS = (
-    *("accuracy", "exact_match", "counting_accuracy", "closed_accuracy"),
-    *(*ITEM_METRICS, *CORPUS_METRICS),
-)
-"""The names of all metrics, in the order in which they are shown."""
 Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
 """BERTScore: answers and references -> a value for each pair, and a text on how it was computed."""
 NOT_COMPUTED = ("hallucination", "reasoning")
@@ -70,7 +63,7 @@ SHORT_REFERENCE = 4
 
 
 def require_metric(name: str, option: str) -> str:
-    """Check the name of a metric and return it in its spelling in METRICS.
+    """Check the name of a metric and return it in its spelling in NAMES.
 
     Args:
         name: The name, with dashes or underscores.
@@ -80,9 +73,9 @@ def require_metric(name: str, option: str) -> str:
         InputError: There is no such metric.
     """
     metric = name.strip().replace("-", "_")
-    if metric not in METRICS:
-        similar = get_close_matches(metric, METRICS, n=1)
-        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(METRICS)}."
+    if metric not in NAMES:
+        similar = get_close_matches(metric, NAMES, n=1)
+        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(NAMES)}."
         raise InputError(f"{option}: {metric!r} is not a metric. {hint}")
     return metric
 
@@ -124,7 +117,7 @@ def summary_of(
     judged: Judged,
     *,
     blind: BlindPanel | None = None,
-    metrics: Iterable[str] = METRICS,
+    metrics: Iterable[str] = NAMES,
     semantic: Semantic | None = None,
     held_out: Judged | None = None,
     selective_config: SelectiveConfig = DEFAULT_SELECTIVE,
@@ -134,7 +127,7 @@ def summary_of(
     Args:
         judged: The items.
         blind: What blind predictors answer to the same items; None leaves the part `blind` null.
-        metrics: Which of METRICS to compute; accuracy always is.
+        metrics: Which of NAMES to compute; accuracy always is.
         semantic: Computes BERTScore, which is in no summary by default.
         held_out: Other items of the same model, judged too, on which temperature, referral
             threshold and conformal sets are fitted. Without them these have no value.
@@ -150,7 +143,7 @@ def summary_of(
             `Settings.texts`.
     """
     selected = {"accuracy", *metrics}
-    names = tuple(name for name in METRICS if name in selected)
+    names = tuple(name for name in NAMES if name in selected)
     require_clusters(judged)
     columns, notes = group_columns(judged)
     scores = _MetricScores(judged, names, semantic)
@@ -289,18 +282,19 @@ class _MetricScores:
         self.judged = judged
         self.names = names if semantic is None else (*names, "bertscore")
         """The metrics to report, in order."""
-        correct, closed = judged.correct, judged.columns.closed
+        closed = judged.columns.closed
         has_number = judged.outcomes.where(lambda outcome: is_number(outcome.ground_truth))
+        parts = {
+            "with a number": (has_number, "no item has a number as its ground truth"),
+            "closed": (closed, "no question is closed"),
+            "open": (~closed, "no question is open"),
+        }
         self.item_scores: dict[str, Values] = {
-            "accuracy": correct,
-            "counting_accuracy": correct,
-            "closed_accuracy": correct,
+            name: judged.correct for name in names if METRICS[name].function == "verdict"
         }
         """Metric that is a mean over items -> its value for each item."""
         self.subsets: dict[str, tuple[Mask, str]] = {
-            "counting_accuracy": (has_number, "no item has a number as its ground truth"),
-            "closed_accuracy": (closed, "no question is closed"),
-            "open_recall": (~closed, "no question is open"),
+            name: parts[metric.items] for name, metric in METRICS.items() if metric.items in parts
         }
         """Metric that is not over all items -> its items, and the reason where there are none."""
         self.signatures: dict[str, str] = {}
@@ -323,14 +317,16 @@ class _MetricScores:
         candidates = [pair.answer or "" for pair in texts.values]
         references = [pair.reference for pair in texts.values]
         has_answer = np.array([pair.answer is not None for pair in texts.values], dtype=bool)
-        if "exact_match" in names:
-            self.item_scores["exact_match"] = texts.map(lambda pair: pair.is_exact)
+        for name in names:
+            if METRICS[name].function == "is_exact":
+                self.item_scores[name] = texts.map(lambda pair: pair.is_exact)
         scores = item_scores(candidates, references, names)
         if semantic is not None:
             scores["bertscore"] = semantic(candidates, references)
         for name, (values, signature) in scores.items():
-            # a missing answer was scored as "", and counts as 0 whatever the metric gave
-            self.item_scores[name] = np.where(has_answer, values, 0.0)[texts.codes]
+            # a missing answer was scored as "", and has the worst value whatever the metric gave
+            worst = 0.0 if METRICS[name].higher_is_better else 1.0
+            self.item_scores[name] = np.where(has_answer, values, worst)[texts.codes]
             self.signatures[name] = signature
         self.corpora = corpus_scores(candidates, references, names)
         self.text_codes = texts.codes

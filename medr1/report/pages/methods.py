@@ -10,32 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medr1.metrics.registry import METRICS
 from medr1.report.pages.sanitize import interval_of, one_line, short_path
 from medr1.report.terminal.tables import percent
-
-METRIC_WORDS = {
-    "accuracy": ("accuracy", "share of questions answered correctly under the protocol"),
-    "exact_match": ("exact match", "same letter, or same text after SQuAD's normalisation"),
-    "counting_accuracy": ("counting accuracy", "accuracy where the ground truth is a number"),
-    "closed_accuracy": (
-        "accuracy of closed questions",
-        "accuracy where there are options, or the ground truth is yes or no",
-    ),
-    "token_f1": ("token F1 (sets)", "overlap of the answers' different words"),
-    "token_f1_multiset": ("token F1 (multisets)", "overlap of words, repeated ones counted"),
-    "open_recall": (
-        "recall of open questions",
-        "share of the ground truth's words that are in the answer, as in LLaVA-Med's evaluation",
-    ),
-    "bleu1": ("BLEU-1", "corpus precision of single words with brevity penalty"),
-    "bleu2": ("BLEU-2", "corpus precision of up to two words in a row"),
-    "bleu3": ("BLEU-3", "corpus precision of up to three words in a row"),
-    "bleu4": ("BLEU-4", "corpus precision of up to four words in a row"),
-    "rouge_l": ("ROUGE-L", "longest common subsequence of words, F-measure, mean of items"),
-    "chrf": ("chrF", "F-score of character sequences"),
-    "bertscore": ("BERTScore", "similarity of contextual word vectors"),
-}
-"""Metric -> its usual name, and its meaning in half a line."""
 
 _PROTOCOL_WORDS = {
     "default": "any clear answer counted, whether a letter, the text of an option or a sentence "
@@ -177,7 +154,7 @@ def _analysis(summary: Summary) -> list[Segment]:
         )
     ]
     secondary = [
-        METRIC_WORDS.get(name, (one_line(name), ""))[0]
+        METRICS[name].label if name in METRICS else one_line(name)
         for name, metric in (summary.get("metrics") or {}).items()
         if name != "accuracy" and (metric or {}).get("value") is not None
     ]

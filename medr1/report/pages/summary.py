@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medr1.metrics.registry import METRICS
 from medr1.report.pages.checklist import checklist
 from medr1.report.pages.confusion import heat_table
-from medr1.report.pages.methods import METRIC_WORDS, methods_text, question_subjects
+from medr1.report.pages.methods import methods_text, question_subjects
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.trust import trust_view
 from medr1.report.terminal.audit import PREDICTORS
@@ -194,7 +195,8 @@ def _ablation_sentence(ablation: Mapping[str, Any]) -> str | None:
 
 
 def _metric(name: str, metric: Mapping[str, Any] | None) -> dict[str, Any]:
-    label, meaning = METRIC_WORDS.get(name, (one_line(name, 60), ""))
+    known = METRICS.get(name)
+    label, meaning = (known.label, known.meaning) if known else (one_line(name, 60), "")
     entry = metric or {}
     return {
         **forest_row(label, entry),
