@@ -1,5 +1,6 @@
 """What users and scripts rely on: the options, the exit codes, and which stream says what."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def test_help_texts_have_one_form():
     beginnings = {"FILE": ("File ", "YAML file "), "DIR": ("Folder ",), "PATH": ("File ",)}
     wrong = []
     for name, command in commands().items():
-        assert " Examples:\n" in command.help, name
+        assert "\nExamples:\n" in inspect.cleandoc(command.help), name
         for option in command.params:
             if isinstance(option, click.Option):
                 sentence = option.help[0].isupper() and option.help.endswith((".", "]"))
