@@ -294,8 +294,9 @@ def models(folder: Path) -> Callable[..., None]:
     from medr1.cli.verify import _checks
     from medr1.data.readers import read_questions
     from medr1.errors import Medr1Error
-    from medr1.infer.engine import Decoding, predict
+    from medr1.infer.engine import predict
     from medr1.models.loading import load_model
+    from medr1.records import Decoding
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}

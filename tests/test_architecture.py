@@ -20,7 +20,7 @@ PACKAGE = ROOT / "medr1"
 # From the ground up. A room imports from the layers below its own, and in its own layer unless
 # the rooms there are kept apart. A new top-level module belongs in one of these lines.
 LAYERS = (
-    {"errors", "journal", "records", "files", "terminal"},
+    {"errors", "journal", "records", "files", "terminal", "documents"},
     {"text", "stats", "answers"},
     {"checkpoints", "data", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},

@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 KNOWN_TEMPLATES = {
     # Qwen2-VL and Qwen2.5-VL ship the same: transformers tests/models/qwen2_vl/
@@ -58,7 +61,7 @@ def template_sha256(template: str) -> str:
     return hashlib.sha256(template.strip().encode()).hexdigest()
 
 
-def require_known_template(processor: Any, where: str, *, allow: bool = False) -> None:
+def require_known_template(processor: ProcessorMixin, where: str, *, allow: bool = False) -> None:
     """Refuse a checkpoint whose chat template is not known.
 
     Args:

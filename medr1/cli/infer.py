@@ -286,8 +286,8 @@ def _infer_batch(options: dict[str, Any]) -> None:
 
 def _decoding(options: dict[str, Any]) -> Any:
     """The `Decoding` that the options ask for; UsageError for options that exclude each other."""
-    from medr1.infer.engine import Decoding
     from medr1.prompts import template
+    from medr1.records import Decoding
 
     if options["mode"] == "options" and (options["num_samples"] or options["do_sample"]):
         raise click.UsageError(

@@ -203,7 +203,7 @@ def _answer(planned: PerturbationPlan, output: Path, options: Mapping[str, Any])
     None under torchrun in all processes but the first.
     """
     from medr1.infer.batch import manifest, require_free, run_batch
-    from medr1.infer.engine import Decoding
+    from medr1.records import Decoding
 
     require_free(output)
     decoding = Decoding(mode=options["mode"], max_new_tokens=options["max_new_tokens"])
@@ -215,8 +215,8 @@ def _answer(planned: PerturbationPlan, output: Path, options: Mapping[str, Any])
         prompt=options["prompt"],
         decoding=decoding,
         seed=options["seed"],
+        perturbations=planned.severities,
     )
-    meta["perturbations"] = {kind: list(numbers) for kind, numbers in planned.severities.items()}
     if not output.exists() or options["overwrite"]:
         _log_estimated_time(loaded, planned, decoding, options)
     outcome = run_batch(

@@ -220,7 +220,7 @@ def validation_on(
         loaded: The model that is trained.
         settings: Prompt, and length and batch size of the completions.
     """
-    from medr1.infer.engine import Decoding
+    from medr1.records import Decoding
     from medr1.train.dry_run.plan import current_sharding
     from medr1.train.monitoring.best_checkpoint import Validation
     from medr1.train.settings import trainer_config

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.perturbations import perturb
@@ -18,6 +18,7 @@ from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
+from medr1.models.calls import image_token
 from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text, chat_messages
 from medr1.records import Failure, Sample
@@ -289,7 +290,7 @@ class QuestionBuilder:
         The chat template writes one image token for an image. The vision tower merges
         merge_size x merge_size patches into one vector, and each vector needs a token.
         """
-        token = self.loaded.processor.image_token
+        token = image_token(self.loaded.processor)
         patches_per_token = self.loaded.processor.image_processor.merge_size**2
         pieces = text.split(token)
         if len(pieces) != len(images) + 1:
@@ -364,7 +365,7 @@ def prepare_batches(
         return
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="prepare") as pool:
         # At most WORKERS batches wait, so that memory does not grow with the input.
-        waiting: deque[Future[Any]] = deque()
+        waiting: deque[Future[tuple[list[Question], dict[int, Failure]]]] = deque()
         try:
             for indices in plan:
                 waiting.append(pool.submit(builder.batch, indices, samples, failures))
