@@ -98,6 +98,28 @@ class PreparedItem:
     """The folder of its modality or question type; "" if there is one folder for all items."""
 
 
+@dataclass(frozen=True)
+class _ImageEntry:
+    """The journal's entry on one image, as `resizing.resize_image` makes it."""
+
+    sha256: str | None
+    """Hash of the file; None if it could not be written."""
+    notes: tuple[str, ...]
+    """What was changed when the image was decoded."""
+    error: Failure | None
+    """Why it could not be written."""
+
+
+def _image_entry(entry: Mapping[str, object]) -> _ImageEntry:
+    """Read an entry of the journal."""
+    sha256, notes, error = (entry.get(key) for key in ("sha256", "notes", "error"))
+    return _ImageEntry(
+        str(sha256) if sha256 is not None else None,
+        tuple(map(str, notes)) if isinstance(notes, list) else (),
+        Failure(str(error["code"]), str(error["message"])) if isinstance(error, dict) else None,
+    )
+
+
 def prepare(
     options: PreparationOptions, output: Path, *, workers: int = 1, overwrite: bool = False
 ) -> dict[str, Any]:
@@ -131,7 +153,7 @@ def prepare(
         return finished_manifest
     with Journal(output / _JOURNAL, meta, len(images)) as journal:
         _write_images(options, source, images, output, journal, workers)
-        entries = dict(journal.items())
+        entries = {index: _image_entry(entry) for index, entry in journal.items()}
         complete_items = _with_images(items, image_indices, entries, images, problems)
         file_hashes = _write_splits(complete_items, entries, images, output)
         errors = [
@@ -146,7 +168,7 @@ def prepare(
     return manifest
 
 
-def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
+def _begin(output: Path, meta: Mapping[str, object], overwrite: bool) -> dict[str, Any] | None:
     """Prepare the output folder for this run; its manifest if the data set is complete already."""
     require_unlocked(output / _JOURNAL)
     if overwrite or not (output / _JOURNAL).exists():
@@ -154,7 +176,7 @@ def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, 
         if not overwrite and manifest.is_file():
             document = parse_json(read_text(manifest), str(manifest))
             old_meta = document.get("meta") if isinstance(document, dict) else None
-            if old_meta == meta:
+            if isinstance(document, dict) and old_meta == meta:
                 logger.info("%s is complete already. To write it again, use --overwrite.", output)
                 return document
             raise InputError(
@@ -191,7 +213,7 @@ def _unusable(source: QuestionSource) -> dict[int, Failure]:
 
 def _assign_splits(
     options: PreparationOptions, source: QuestionSource, problems: dict[int, Failure]
-) -> tuple[list[PreparedItem], dict[str, Any]]:
+) -> tuple[list[PreparedItem], dict[str, object]]:
     """The usable items with their splits, and the `meta` of the manifest.
 
     Two runs with the same `meta` write the same files. Items without the modality or question type
@@ -206,7 +228,7 @@ def _assign_splits(
     if not usable:
         raise InputError(f"no item of {options.source} can be used. {_first_problem(problems)}")
     samples = [source.samples[index] for index in usable]
-    meta: dict[str, Any] = {
+    meta: dict[str, object] = {
         "source": options.source.name,
         "image_root": options.image_root.name if options.image_root else None,
         "sha256": source.hashes,
@@ -363,15 +385,15 @@ def _jobs(
 def _with_images(
     items: Sequence[PreparedItem],
     image_indices: Sequence[int],
-    entries: Mapping[int, Mapping[str, Any]],
+    entries: Mapping[int, _ImageEntry],
     images: Sequence[PlacedImage],
     problems: dict[int, Failure],
 ) -> list[tuple[PreparedItem, PlacedImage]]:
     """The items whose image could be written, with it; the others are added to `problems`."""
     complete_items = []
     for item, image_index in zip(items, image_indices, strict=True):
-        if error := entries[image_index].get("error"):
-            problems[item.index] = Failure(error["code"], error["message"])
+        if error := entries[image_index].error:
+            problems[item.index] = error
         else:
             complete_items.append((item, images[image_index]))
     if not complete_items:
@@ -381,13 +403,13 @@ def _with_images(
 
 def _write_splits(
     items: Sequence[tuple[PreparedItem, PlacedImage]],
-    entries: Mapping[int, Mapping[str, Any]],
+    entries: Mapping[int, _ImageEntry],
     images: Sequence[PlacedImage],
     output: Path,
 ) -> dict[str, str]:
     """Write the JSON files and data sets of all splits; each file, also each image -> SHA-256."""
     hashes = {
-        images[i].target: entry["sha256"] for i, entry in entries.items() if "sha256" in entry
+        images[i].target: entry.sha256 for i, entry in entries.items() if entry.sha256 is not None
     }
     for domain in sorted({item.domain for item, _ in items}):
         in_domain = [(item, image) for item, image in items if item.domain == domain]
@@ -403,25 +425,21 @@ def _write_splits(
 
 def _counts(
     items: Sequence[tuple[PreparedItem, PlacedImage]],
-    entries: Mapping[int, Mapping[str, Any]],
+    entries: Mapping[int, _ImageEntry],
     images: Sequence[PlacedImage],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The counts of the manifest.
 
     Its `burned_in` counts the items whose images are suspected to contain text, by reason.
     """
     splits = Counter(item.split for item, _ in items)
-    notes = Counter(
-        note.split()[0] for entry in entries.values() for note in entry.get("notes", ())
-    )
-    counts: dict[str, Any] = {"items": len(items)}
-    counts["images"] = sum("sha256" in entry for entry in entries.values())
+    notes = Counter(note.split()[0] for entry in entries.values() for note in entry.notes)
+    counts: dict[str, object] = {"items": len(items)}
+    counts["images"] = sum(entry.sha256 is not None for entry in entries.values())
     counts |= {split: splits[split] for split in SPLITS if splits[split]}
     counts["by"] = count_table((item.sample, item.split) for item, _ in items)
-    notes_of = {images[index].target: entry.get("notes", ()) for index, entry in entries.items()}
-    suspects = Counter(
-        burned_in_reason(item.sample, notes_of[image.target]) for item, image in items
-    )
-    suspects.pop(None, None)
+    notes_of = {images[index].target: entry.notes for index, entry in entries.items()}
+    reasons = (burned_in_reason(item.sample, notes_of[image.target]) for item, image in items)
+    suspects = Counter(reason for reason in reasons if reason is not None)
     by_name = {"image_notes": notes, "burned_in": suspects}
     return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in by_name.items()}}

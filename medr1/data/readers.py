@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.data.items import (
     IMAGE_KEYS,
@@ -44,7 +44,7 @@ MAX_LINE = 1024**2
 class RawItems:
     """The items of a file, not yet read into samples."""
 
-    values: list[Any]
+    values: Sequence[object]
     """The items as the file has them, usually dictionaries."""
     lines: list[int] | None = None
     """The line on which each item begins; None for a format without lines."""
@@ -157,7 +157,7 @@ def read_items(
     return RawItems(values, items.lines)
 
 
-def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
+def _renamed(item: object, columns: Mapping[str, str]) -> object:
     """The item with its keys renamed; a column replaces a value that has the same key already."""
     if not columns or not isinstance(item, dict):
         return item
@@ -299,7 +299,7 @@ def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Raw
 
 def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
     """The items of a file with one JSON object per line; blank lines are skipped."""
-    items: list[Any] = []
+    items: list[object] = []
     lines: list[int] = []
     number = 0
     with open_file(path) as file:
@@ -329,7 +329,7 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawI
     try:
         header = [name.strip() for name in next(rows, [])]
         _require_columns(header, path, columns)
-        items: list[Any] = []
+        items: list[object] = []
         lines: list[int] = []
         first_line = rows.line_num + 1
         for row in rows:

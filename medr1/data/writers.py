@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.data.disk import write_dataset
 from medr1.data.readers import FORMULA_START
@@ -18,7 +18,7 @@ from medr1.files import TEMPORARY, remove, set_aside, to_json, write_atomic
 if TYPE_CHECKING:
     import pyarrow
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, object]]
 """Items as they are written: field name -> value."""
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", "")
@@ -101,7 +101,7 @@ def _write_csv(rows: Rows, output: Path) -> None:
     write_atomic(output, text.getvalue())
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """A value as the text of a cell, with a ' before it if a spreadsheet might run it as a formula.
 
     `readers.unescape_cell` removes the ' again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -54,7 +54,7 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
     question_type: str | None
     modality: str | None
     dataset: str | None
-    metadata: dict[str, object]
+    metadata: dict[str, Any]
     model_output: str | None
     samples: list[str]
     extracted_answer: str | None

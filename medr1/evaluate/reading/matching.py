@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.answers.equality import same_text
 from medr1.data.items import ground_truth_letter
@@ -21,6 +21,9 @@ from medr1.errors import InputError
 from medr1.evaluate.comparing.pairing import image_names
 from medr1.files import TEMPORARY, lock, remove_unused
 from medr1.records import Prediction, Sample
+
+if TYPE_CHECKING:
+    from tempfile import _TemporaryFileWrapper
 
 AMBIGUOUS = -1
 """In place of an index: several different questions have this key."""
@@ -42,16 +45,16 @@ class Lookup:
         self.samples, self.failures = questions.samples, questions.failures
         self.name = questions.name
         self._by_id = {sample.id: i for i, sample in enumerate(self.samples)}
-        self._by_key: dict[tuple[Any, ...], int] = {}
+        self._by_key: dict[tuple[object, ...], int] = {}
         for i, sample in enumerate(self.samples):
             # also by the question alone, for results that name no image
             for key in {*_keys(sample), *_keys(replace(sample, images=()))}:
                 first = self._by_key.setdefault(key, i)
                 if first != i and not self._same_question(first, i):
                     self._by_key[key] = AMBIGUOUS
-        self._file: Any = None
+        self._file: _TemporaryFileWrapper[bytes] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[str], Lookup], tuple[str]]:
         if self._file is None:
             for leftover in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*{TEMPORARY}"):
                 remove_unused(leftover)  # of a run that was killed
@@ -171,7 +174,7 @@ def _from_file(name: str) -> Lookup:
     return lookup
 
 
-def _keys(sample: Sample) -> list[tuple[Any, ...]]:
+def _keys(sample: Sample) -> list[tuple[object, ...]]:
     """The keys by which a question is recognised without an id, the most specific first."""
     question = " ".join(sample.question.split())
     if not sample.images:
