@@ -51,7 +51,8 @@ from medr1.train.settings import (
 )
 
 if TYPE_CHECKING:
-    from transformers import Trainer, TrainerCallback
+    from peft import PeftMixedModel, PeftModel
+    from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 logger = logging.getLogger("medr1")
 
@@ -207,7 +208,9 @@ def resolve_plan(
         completions = sft.target_completions(loaded, questions.samples, settings.prompt)
     config = trainer_config(settings, loaded)
     adapter, quantization = lora_config(settings), quantization_config(settings)
-    trained = outline(loaded.model.config, loaded.dtype)
+    trained: PreTrainedModel | PeftModel | PeftMixedModel = outline(
+        loaded.model.config, loaded.dtype
+    )
     if settings.freeze_vision:
         trained.model.visual.requires_grad_(False)
     steps = num_steps(config, len(samples), current_sharding().processes)
