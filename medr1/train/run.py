@@ -37,6 +37,7 @@ from medr1.train.dry_run.setting_checks import (
     require_adapter,
     require_no_reference_sync,
 )
+from medr1.train.library_internals import changes
 from medr1.train.monitoring.best_checkpoint import BEST, BestCheckpoint, Validation
 from medr1.train.monitoring.metrics_log import EveryNSteps
 from medr1.train.monitoring.progress import Progress
@@ -189,6 +190,8 @@ def resolve_plan(
 ) -> dict[str, Any]:
     """The plan of a run: the data, the number of steps, the memory, and every setting.
 
+    It warns if private methods of the libraries are not as medr1 needs them.
+
     Args:
         loaded: The model to train; an outline without weights is enough.
         questions: The items to train on.
@@ -200,6 +203,9 @@ def resolve_plan(
     Raises:
         InputError: The settings or the data cannot be trained on.
     """
+    if is_first_process():
+        for change in changes():
+            logger.warning(change)
     samples = METHODS[settings.method].fitting_samples(loaded, questions, settings)
     questions = replace(questions, samples=samples)
     completions: list[str] = []

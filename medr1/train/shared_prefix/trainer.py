@@ -40,23 +40,6 @@ from medr1.train.shared_prefix.packing import (
 
 logger = logging.getLogger("medr1")
 
-OVERRIDDEN_METHODS = {
-    "_generate_and_score_completions": ("inputs",),
-    "_tokenize_prompts": ("prompts",),
-    "_generate_single_turn": (
-        *("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
-    ),
-    "_get_per_token_logps_and_entropies": (
-        *("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
-        *("compute_entropy", "compute_aux_loss", "pixel_values", "image_grid_thw", "num_images"),
-        *("pixel_attention_mask", "spatial_shapes", "num_tiles", "image_sizes", "token_type_ids"),
-        *("mm_token_type_ids", "image_position_ids"),
-    ),
-    "_compute_loss": ("model", "inputs"),
-}
-"""The methods of TRL's GRPOTrainer that are overridden here, with their parameters. A test compares
-them with the installed TRL, because these methods are private and change between versions."""
-
 SUPPORTED_GENERATION_KWARGS = {
     *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff"),
     *("eta_cutoff", "do_sample", "repetition_penalty", "encoder_repetition_penalty"),
