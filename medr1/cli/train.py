@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,6 +40,7 @@ logger = logging.getLogger("medr1")
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.documents.training import TrainingPlan
     from medr1.models.loading import LoadedModel
     from medr1.train.monitoring.best_checkpoint import Validation
     from medr1.train.settings import TrainingSettings
@@ -465,6 +465,8 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     keep_apart(output, [*inputs, checkpoint, base], options["overwrite"])
 
     # Imported after the checks above, because these modules also load torch and the trainers.
+    from msgspec import to_builtins
+
     from medr1.train.dry_run.plan_text import plan_text
     from medr1.train.run import is_first_process, resolve_plan
     from medr1.train.settings import settings_from
@@ -483,7 +485,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> str | None:
     if options["dry_run"]:
         if not is_first_process():
             return None
-        return to_json(plan) if options["as_json"] else plan_text(plan) + "\n"
+        return to_json(to_builtins(plan)) if options["as_json"] else plan_text(plan) + "\n"
     _train_or_resume(options, questions, settings, outline, plan)
     if not is_first_process():
         return None
@@ -495,7 +497,7 @@ def _train_or_resume(
     questions: Questions,
     settings: TrainingSettings,
     outline: LoadedModel,
-    plan: Mapping[str, Any],
+    plan: TrainingPlan,
 ) -> None:
     """Train in the output folder, from the newest checkpoint there; nothing if it is finished."""
     from medr1.files import clear_temporaries

@@ -1,4 +1,4 @@
-"""training.json, the document that `medr1 train` writes into a run's folder before the first step."""
+"""training.json, which `medr1 train` writes into a run's folder before the first step."""
 
 from __future__ import annotations
 

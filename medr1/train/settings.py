@@ -31,7 +31,7 @@ from medr1.train.monitoring.tracking import require_trackers
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig
-    from trl import ModelConfig
+    from trl import GRPOConfig, ModelConfig, SFTConfig
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Regular expression for the linear layers of the language models of Qwen2-VL, Qwen2.5-VL and
@@ -72,7 +72,7 @@ class TrainingSettings:
     """Fields of ModelConfig and ScriptArguments: name -> value."""
 
 
-def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
+def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig | SFTConfig:
     """TRL's GRPOConfig or SFTConfig for these settings.
 
     Args:
@@ -115,7 +115,7 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
     return config
 
 
-def _incomplete_groups(reason: str, values: Mapping[str, Any]) -> str:
+def _incomplete_groups(reason: str, values: Mapping[str, object]) -> str:
     """TRL's message about incomplete groups of completions, in medr1's options; "" for another."""
     match = re.match(
         r"generation_batch_size \((\d+)\) must be divisible by num_generations \((\d+)\)", reason
@@ -129,7 +129,9 @@ def _incomplete_groups(reason: str, values: Mapping[str, Any]) -> str:
     )
 
 
-def _require_no_adapter_start(settings: TrainingSettings, loaded: LoadedModel, config: Any) -> None:
+def _require_no_adapter_start(
+    settings: TrainingSettings, loaded: LoadedModel, config: GRPOConfig | SFTConfig
+) -> None:
     """Refuse settings that cannot start from an adapter, because they would use only its base."""
     reason = ""
     # The new adapter's adapter_config.json can name only a folder with complete weights as base.
@@ -211,7 +213,7 @@ def _model_config(settings: TrainingSettings) -> ModelConfig:
         raise InputError(f"TRL refused the model configuration: {reason}") from None
 
 
-def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
+def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSettings:
     """The settings from a configuration file such as configs/tiny.yaml, checked.
 
     Args:
@@ -228,7 +230,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     trl_names = {"batch_size": "per_device_train_batch_size"}
     # These are read by the command itself: they say what is loaded, not how it is trained.
     not_settings = ("model_path", "data", "answer_types", "device")
-    own_types: dict[str, Any] = {"rewards": tuple}
+    own_types: dict[str, type] = {"rewards": tuple}
     own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
     own_types |= dict.fromkeys(("method", "prompt", "dtype"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
@@ -241,7 +243,8 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     is_quantized = trl_fields.get("load_in_4bit") or trl_fields.get("load_in_8bit")
     if is_quantized and not trl_fields.get("use_peft"):
         raise InputError("weights in 4 or 8 bits cannot be trained. Add --use-peft.")
-    require_trackers(trl_fields.get("report_to"))
+    trackers = trl_fields.get("report_to")
+    require_trackers(trackers if isinstance(trackers, str | list) else None)
     require_extras(trl_fields)
     settings = TrainingSettings(
         output_dir=output_dir,

@@ -64,7 +64,7 @@ def test_training_asks_as_inference_does(model, questions, tmp_path):
 
 def test_the_plan_counts_prompts_and_completions(model, questions, tmp_path):
     plan = resolve_plan(model, questions, settings_from(tiny_config(), tmp_path))
-    assert (plan["completions_per_step"], plan["prompts_per_step"]) == (128, 16)
+    assert (plan.completions_per_step, plan.prompts_per_step) == (128, 16)
 
 
 def test_control_tokens_in_a_question_stay_text_and_touch_no_neighbour(model, questions, tmp_path):

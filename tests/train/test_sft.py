@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import msgspec
 import pytest
 import torch
 from PIL import Image
@@ -194,11 +195,11 @@ TAGGED = "<think> It is <answer> A </answer> or not. </think>"
 
 def test_what_is_too_long_is_refused_and_not_cut(model, mixed, tmp_path):
     plan = resolve_plan(model, mixed, settings_of(tmp_path))
-    longest = plan["prompts"]["longest"]["tokens"]
+    longest = plan.prompts.longest.tokens
     build_trainer(model, mixed, settings_of(tmp_path, max_length=longest))
     with pytest.raises(InputError, match="1 of 4 prompts with their answers have more than"):
         build_trainer(model, mixed, settings_of(tmp_path, max_length=longest - 1))
-    most = plan["prompts"]["prompt_tokens"]["max"]
+    most = plan.prompts.prompt_tokens.max
     build_trainer(model, mixed, settings_of(tmp_path, max_prompt_length=most))
     with pytest.raises(InputError, match="1 of 4 prompts have more than"):
         build_trainer(model, mixed, settings_of(tmp_path, max_prompt_length=most - 1))
@@ -229,17 +230,20 @@ def test_the_plan_says_what_goes_in_and_what_is_held(model, mixed, tmp_path, ext
     trainer = build_trainer(model, mixed, settings)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     learned, whole = (batch["labels"] != -100).sum(1), batch["attention_mask"].sum(1)
-    counted = plan["prompts"]
+    counted = plan.prompts
     for name, count in (("target_tokens", learned), ("prompt_tokens", whole - learned)):
-        assert (counted[name]["min"], counted[name]["max"]) == (int(count.min()), int(count.max()))
-    assert counted["longest"]["tokens"] == int(whole.max())
-    assert (plan["prompts_per_step"], plan["bytes_per_process"]["generation_cache"]) == (4, 0)
-    assert "completions_per_step" not in plan and "rewards" not in plan
+        assert (getattr(counted, name).min, getattr(counted, name).max) == (
+            int(count.min()),
+            int(count.max()),
+        )
+    assert counted.longest.tokens == int(whole.max())
+    assert (plan.prompts_per_step, plan.bytes_per_process["generation_cache"]) == (4, 0)
+    assert plan.completions_per_step is plan.rewards is msgspec.UNSET
     trainer.train()
     states = [v for s in trainer.optimizer.optimizer.state.values() for v in s.values()]
-    assert plan["bytes_per_process"]["optimizer"] == sum(v.nbytes for v in states if v.dim() > 0)
+    assert plan.bytes_per_process["optimizer"] == sum(v.nbytes for v in states if v.dim() > 0)
     trained = [p.numel() for p in trainer.model.parameters() if p.requires_grad]
-    assert plan["trained_parameters"] == sum(trained)
+    assert plan.trained_parameters == sum(trained)
 
 
 def test_a_short_run_learns_its_items_and_the_checkpoint_answers_them(model, questions, tmp_path):

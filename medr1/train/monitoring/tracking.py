@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from types import ModuleType
 
 from medr1.errors import InputError
 
@@ -92,7 +92,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return () if wandb is None else (wandb.errors.UsageError, wandb.errors.AuthenticationError)
 
 
-def _wandb() -> Any:
+def _wandb() -> ModuleType | None:
     """The module wandb if the run has loaded it, otherwise None."""
     # The folder ./wandb may have been imported as an empty package: that has no `run`.
     wandb = sys.modules.get("wandb")

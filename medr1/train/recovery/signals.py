@@ -14,9 +14,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
 
 from medr1.train.recovery.checkpoint_manifest import resume_hint
 
@@ -65,7 +65,7 @@ class Watch:
         """Ids of the processes that must be alive."""
         self._first_time = 0.0
         self._parent = os.getppid() if is_launched() else None
-        self._old_handlers: dict[int, Any] = {}
+        self._old_handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._pipe: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
 
