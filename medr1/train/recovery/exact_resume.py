@@ -283,6 +283,13 @@ class ExactResumeMixin(Trainer):
         trial: object = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
+        """Train as Trainer does, and note the checkpoint that the run is resumed from.
+
+        Args:
+            resume_from_checkpoint: The folder of the checkpoint as text.
+            trial: Trainer's.
+            ignore_keys_for_eval: Trainer's.
+        """
         is_folder = isinstance(resume_from_checkpoint, str) and resume_from_checkpoint
         self._start_checkpoint = Path(str(resume_from_checkpoint)) if is_folder else None
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)

@@ -44,7 +44,14 @@ class Backbone(Protocol):
         image_grid_thw: torch.Tensor | None,
         attention_mask: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The positions (3, P, N) of prompts (P, N), and their rope deltas (P, 1)."""
+        """The positions (3, P, N) of prompts, and their rope deltas (P, 1).
+
+        Args:
+            input_ids: The prompts' tokens (P, N), padded on the left.
+            mm_token_type_ids: 1 for image tokens, 0 for text (P, N).
+            image_grid_thw: The patches of each image in time, height and width; None without.
+            attention_mask: 0 for padding (P, N).
+        """
         ...
 
 
