@@ -24,7 +24,8 @@ LAYERS = (
     {"text", "stats", "answers"},
     {"checkpoints", "data", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
-    {"cli", "doctor", "workflows", "__main__"},
+    {"doctor", "workflows"},
+    {"api", "cli", "__main__"},
 )
 APART = LAYERS[3]
 

@@ -14,14 +14,13 @@ from medr1.cli.common import (
     common_options,
     image_root_option,
     json_option,
-    keep_apart,
     option,
     overwrite_option,
-    require_writable,
     seed_option,
 )
 from medr1.errors import InputError, Medr1Error
 from medr1.terminal import echo
+from medr1.workflows.arguments import keep_apart, require_writable
 
 if TYPE_CHECKING:
     from medr1.data.audit.document import Audit

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medr1.answers import PROTOCOLS
 from medr1.cli.configuration import as_typed, read_config
 from medr1.errors import InputError, Medr1Error, OutputError
-from medr1.files import require_apart, temporary
 from medr1.terminal import echo_error, set_up_logging
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Result = TypeVar("Result")
 
 
 class Medr1Command(click.Command):
@@ -32,13 +31,25 @@ class Medr1Command(click.Command):
 
     With `extra_config_keys`, a configuration file may hold keys that are no option of the command;
     they go to `ctx.meta["medr1.extra"]`. `medr1 train` reads TRL's fields that way.
+
+    The function `workflow` does the work. Its parameters' defaults are those of the options with
+    the same names, which therefore state none.
     """
 
-    def __init__(self, *args: Any, extra_config_keys: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        workflow: Callable[..., object] | None = None,
+        extra_config_keys: bool = False,
+        **kwargs: Any,
+    ) -> None:
         context = {"token_normalize_func": lambda token: token.replace("_", "-")}
         kwargs["context_settings"] = {**context, **(kwargs.get("context_settings") or {})}
         super().__init__(*args, **kwargs)
         self.extra_config_keys = extra_config_keys
+        self.workflow = workflow
+        if workflow is not None:
+            _set_defaults(self.params, workflow)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but refuse an option that is given under both of its names."""
@@ -69,6 +80,32 @@ class Medr1Command(click.Command):
                 raise
             echo_error(user_error)
             ctx.exit(user_error.exit_code)
+
+
+def _set_defaults(params: Iterable[click.Parameter], workflow: Callable[..., object]) -> None:
+    """Give each option the default of the function's parameter of the same name.
+
+    None, False and () are left out: they are what an option has that is not given.
+    """
+    defaults = {name: p.default for name, p in inspect.signature(workflow).parameters.items()}
+    for param in params:
+        default = defaults.get(str(param.name), inspect.Parameter.empty)
+        if default is inspect.Parameter.empty or default is None or default in ((), ""):
+            continue
+        is_list = isinstance(param.type, CommaList)
+        if default is not False:
+            param.default = ",".join(map(str, default)) if is_list else default
+
+
+def call(workflow: Callable[..., Result], options: Mapping[str, object]) -> Result:
+    """Call the function of a command with its options. click has checked their types.
+
+    Args:
+        workflow: The function.
+        options: Name of a parameter -> value. One that is None is left out, so that the parameter
+            has its default.
+    """
+    return workflow(**{name: value for name, value in options.items() if value is not None})
 
 
 def handle_broken_pipe() -> int:
@@ -159,7 +196,7 @@ def option(*names: str, **kwargs: Any) -> Decorator:
 _PLURALS = {str: "texts", int: "integers", float: "numbers"}
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType[tuple[Any, ...]]):
     """The type of an option with several values: `a,b,c` on the command line, a list in YAML."""
 
     def __init__(self, kind: type) -> None:
@@ -427,37 +464,3 @@ def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
         if not key or not column:
             raise InputError(f"--map {text}: expected KEY=COLUMN, such as prediction=reply.")
     return {key: column for key, _, column in pairs}
-
-
-def keep_apart(output: str | Path | None, inputs: Iterable[str | Path | None], move: bool) -> None:
-    """Refuse an output that --overwrite would rename although it is, or holds, an input.
-
-    Args:
-        output: The output file or folder; None if nothing is written.
-        inputs: Files and folders that the command reads; None, and a hub id, are skipped.
-        move: Whether an existing output is renamed to .bak, as with --overwrite.
-
-    Raises:
-        InputError: An input would be moved away with the old output.
-    """
-    if move and output:
-        require_apart(Path(output), [Path(source) for source in inputs if source])
-
-
-def require_writable(path: Path) -> None:
-    """OutputError if this file could not be written; called before the work, which may be long."""
-    parent = path.parent
-    while not os.path.exists(parent):
-        parent = parent.parent
-    if not parent.is_dir():
-        raise OutputError(f"cannot write {path}: {parent} is not a folder. Choose another place.")
-    try:
-        with suppress(FileNotFoundError):
-            os.lstat(temporary(path.absolute()))  # raises another error if its name is too long
-        # Permissions do not tell everything (a full disk, a read-only file system): try it.
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror} ({parent}). Choose another place."
-        ) from None

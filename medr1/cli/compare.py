@@ -17,17 +17,16 @@ from medr1.cli.common import (
     data_option,
     group_by_option,
     json_option,
-    keep_apart,
     option,
     overwrite_option,
     protocol_option,
     questions_of,
-    require_writable,
     results_map_option,
     seed_option,
 )
 from medr1.errors import InputError
 from medr1.terminal import echo
+from medr1.workflows.arguments import keep_apart, require_writable
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions

@@ -11,12 +11,11 @@ from medr1.cli.common import (
     Medr1Command,
     common_options,
     json_option,
-    keep_apart,
     option,
-    require_writable,
     seed_option,
 )
 from medr1.terminal import echo
+from medr1.workflows.arguments import keep_apart, require_writable
 
 logger = logging.getLogger("medr1")
 

@@ -14,16 +14,15 @@ from medr1.cli.common import (
     common_only_option,
     common_options,
     json_option,
-    keep_apart,
     option,
     overwrite_option,
     protocol_option,
-    require_writable,
     seed_option,
 )
 from medr1.cli.configuration import read_config
 from medr1.errors import InputError
 from medr1.terminal import echo
+from medr1.workflows.arguments import keep_apart, require_writable
 
 if TYPE_CHECKING:
     from medr1.evaluate.comparing.domains import Files, Layout

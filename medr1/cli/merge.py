@@ -10,13 +10,12 @@ import click
 from medr1.cli.common import (
     Medr1Command,
     common_options,
-    keep_apart,
     offline_option,
     option,
     overwrite_option,
-    require_writable,
 )
 from medr1.terminal import echo
+from medr1.workflows.arguments import keep_apart, require_writable
 
 
 @click.command(cls=Medr1Command, short_help="Merge a LoRA adapter into its base model.")

@@ -24,18 +24,17 @@ from medr1.cli.common import (
     device_options,
     image_root_option,
     json_option,
-    keep_apart,
     model_path_option,
     offline_option,
     option,
     overwrite_option,
-    require_writable,
     unknown_key,
 )
 from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES
 from medr1.rewards import OVERLONG, REWARDS
 from medr1.terminal import echo
+from medr1.workflows.arguments import keep_apart, require_writable
 
 logger = logging.getLogger("medr1")
 
