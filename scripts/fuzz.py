@@ -291,11 +291,11 @@ def models(folder: Path) -> Callable[..., None]:
     """The test of loading a changed copy of the embedded model and answering with it."""
     from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2VLImageProcessor
 
-    from medr1.cli.verify import _checks
     from medr1.data.readers import read_questions
     from medr1.errors import Medr1Error
     from medr1.infer.engine import Decoding, predict
     from medr1.models.loading import load_model
+    from medr1.workflows.verify import checks_of
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}
@@ -328,7 +328,7 @@ def models(folder: Path) -> Callable[..., None]:
     def run(file: tuple[str, bytes], mode: str, do_sample: bool) -> None:
         decoding = Decoding(mode, max_new_tokens=3, do_sample=do_sample, permute=1 + do_sample)
         with temporary_content(folder / file[0], file[1]):
-            for _, check in _checks(folder, True):
+            for _, check in checks_of(folder, True):
                 with suppress(Medr1Error):
                     check()
             with suppress(Medr1Error):

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from medr1.checkpoints.finding import LOADED_SUFFIXES
 from medr1.checkpoints.integrity import CHECKSUMS, checksum_line
@@ -273,15 +272,3 @@ def _refusal(repo: str, error: Exception, is_data: bool) -> Medr1Error:
         f"{repo} could not be fetched ({reason[:200]}). Check the network, then run the same "
         "command again: complete files are kept."
     )
-
-
-def plan_summary(plan: FetchPlan) -> dict[str, Any]:
-    """A plan as a document for --json."""
-    return {
-        "repo": plan.repo,
-        "revision": plan.revision,
-        "folder": str(plan.destination),
-        "n_files": len(plan.files),
-        "bytes": plan.size,
-        "bytes_missing": plan.missing,
-    }

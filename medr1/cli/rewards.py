@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from medr1.cli.common import Medr1Command, common_options, option
 from medr1.terminal import echo
+from medr1.workflows.rewards import score_completions
 
 
-@click.command(cls=Medr1Command, short_help="Score a file of completions with every reward.")
+@click.command(
+    cls=Medr1Command,
+    workflow=score_completions,
+    short_help="Score a file of completions with every reward.",
+)
 @click.argument("file", metavar="FILE")
 @option(
     "--prompt",
     metavar="NAME|FILE",
-    default="think",
     help="Prompt template whose format the format reward expects: a name or a text file, as for "
     "`medr1 infer`.",
 )
@@ -46,20 +49,5 @@ def rewards(file: str, prompt: str) -> None:
     Examples:
       medr1 rewards completions.jsonl --prompt nothink
     """
-    from medr1.errors import InputError
-    from medr1.files import parse_json, read_text
-    from medr1.rewards import score_completion
-
-    text = read_text(Path(file))
-    if not text.strip():
-        raise InputError(f"{file} is empty. Put at least one completion into it.")
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
-        case = parse_json(line, file, first_line=number)
-        for key in ("content", "solution"):
-            if not isinstance(case, dict) or not isinstance(case.get(key), str):
-                raise InputError(f"{where}: expected an object with a text {key!r}.")
-        scores = score_completion(case["content"], case["solution"], case.get("problem"), prompt)
+    for scores in score_completions(file, prompt=prompt):
         echo(json.dumps(scores))
