@@ -3,9 +3,9 @@
     python scripts/fuzz.py answers --seconds 300
 
 The targets are `answers`, `readers`, `images`, `checkpoints` and `models`. The last one loads a
-changed checkpoint and answers a question with it. medr1 may refuse an input with a `Medr1Error`
-(for a configuration file, also with an exception of click). Any other exception is a bug: it ends
-the run with a traceback and the smallest input that hypothesis could find for it.
+changed checkpoint and answers a question with it. medr1 may refuse an input with a `Medr1Error`.
+Any other exception is a bug: it ends the run with a traceback and the smallest input that
+hypothesis could find for it.
 
 With `--engine hypothesis` the inputs are random. With `--engine atheris` (pip install atheris) the
 next input is chosen by which lines of medr1 the earlier inputs have reached.
@@ -127,11 +127,9 @@ def answers(folder: Path) -> Callable[..., None]:
 
 def readers(folder: Path) -> Callable[..., None]:
     """The test of reading questions, results and configurations; it writes files to the folder."""
-    import click
     import pyarrow
     import pyarrow.parquet
 
-    from medr1.cli.configuration import read_config
     from medr1.data.readers import read_questions
     from medr1.data.spellings import FIELD_NAME_SETS, sample_to_item
     from medr1.errors import Medr1Error
@@ -142,6 +140,7 @@ def readers(folder: Path) -> Callable[..., None]:
     from medr1.files import to_json
     from medr1.records import Prediction, Sample
     from medr1.report.terminal.tables import summary_table
+    from medr1.workflows.configuration import read_config
 
     own_keys = (f.name for kind in (Sample, Prediction) for f in fields(kind))
     keys = [
@@ -199,7 +198,7 @@ def readers(folder: Path) -> Callable[..., None]:
         path = folder / f"x{extension}"
         path.write_bytes(content)
         if extension == ".yaml":
-            with suppress(click.ClickException):
+            with suppress(Medr1Error):
                 read_config(path)
             return
         with suppress(Medr1Error):

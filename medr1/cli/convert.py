@@ -52,7 +52,7 @@ def convert(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
       medr1 data convert train.json train.parquet
       medr1 data convert my.csv my.json --to published --map ground_truth=label
     """
-    written = call(convert_data, {**options, "columns": columns_of(mapping)})
+    written = call(convert_data, options, columns=columns_of(mapping))
     show_written(written, {"dropped": dict(written.dropped)}, max_errors, as_json)
 
 

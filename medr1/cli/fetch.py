@@ -13,7 +13,9 @@ from medr1.workflows.fetch import fetch_from_hub
 
 
 @click.command(
-    cls=Medr1Command, short_help="Download checkpoints or data sets from the Hugging Face hub."
+    cls=Medr1Command,
+    workflow=fetch_from_hub,
+    short_help="Download checkpoints or data sets from the Hugging Face hub.",
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @option(

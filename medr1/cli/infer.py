@@ -186,7 +186,7 @@ def _infer_one(options: Mapping[str, object], show_reasoning: bool, as_json: boo
     # On a terminal, an open answer or the reasoning is shown while it is generated.
     streams = options["mode"] != "options" and not as_json and sys.stdout.isatty()
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_BATCH}
-    prediction = call(answer_question, {**arguments, "on_text": show if streams else None})
+    prediction = call(answer_question, arguments, on_text=show if streams else None)
     entry = prediction_to_dict(prediction)
     if as_json:
         echo(to_json(entry), nl=False)

@@ -112,7 +112,7 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
 
-    result = call(prepare_data, {**options, "columns": columns_of(mapping)})
+    result = call(prepare_data, options, columns=columns_of(mapping))
     output, errors = result.output_dir, result.errors
     if as_json:
         parts = {key: result.manifest[key] for key in ("meta", "counts", "image_notes", "errors")}
