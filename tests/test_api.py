@@ -77,7 +77,7 @@ def test_the_page_has_each_function_in_its_table_and_in_an_example(name):
 
 
 def test_the_examples_run_in_order(tmp_path, monkeypatch):
-    """Without the last two: tests/test_demo.py runs the demo, tests/test_hub.py a download."""
+    """Without the last two: the demo is slow, and tests/test_hub.py runs the download."""
     for name in ("configs", "checkpoints", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -85,6 +85,14 @@ def test_the_examples_run_in_order(tmp_path, monkeypatch):
         file = tmp_path / f"example_{number}.py"
         file.write_text(example)
         runpy.run_path(str(file))
+
+
+@pytest.mark.slow
+def test_the_example_of_the_demo_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text(EXAMPLES[-2])
+    runpy.run_path("example.py")
+    assert (tmp_path / "output" / "api" / "demo" / "curve.png").is_file()
 
 
 @pytest.mark.parametrize(

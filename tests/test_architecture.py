@@ -35,8 +35,8 @@ HEAVY = {
     "PIL", "qwen_vl_utils", "scipy", "sklearn", "torch", "torchvision", "transformers", "trl",
 }  # fmt: skip
 SHELL = {
-    "__init__", "__main__", "cli", "errors", "journal", "records", "files", "text", "prompts",
-    "answers", "rewards", "terminal",
+    "__init__", "__main__", "api", "cli", "errors", "journal", "records", "files", "text",
+    "prompts", "answers", "rewards", "terminal",
 }  # fmt: skip
 
 # Lines of code: documentation is not counted.
@@ -189,6 +189,18 @@ def loaded_by(*modules: str) -> set[str]:
 def test_command_line_loads_nothing_heavy():
     shell = [module for module in sources() if room(module) in SHELL - {"__main__"}]
     assert not loaded_by(*shell) & HEAVY
+
+
+def test_only_the_command_line_imports_click():
+    wrong = [
+        module
+        for module, tree in sources().items()
+        if room(module) not in ("cli", "terminal")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        if "click" in imported_modules(node, module)
+    ]
+    assert not wrong, wrong
 
 
 def test_evaluation_loads_no_torch():

@@ -43,7 +43,7 @@ class TrainingResult:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _PreparedRun:
     """A training run that is ready to start: everything is checked, the weights are not loaded."""
 
     settings: TrainingSettings
@@ -202,7 +202,7 @@ class _DataFiles:
         questions = read_questions(split_file(self.data, split), image_root=self.image_root)
         return questions.only(self.answer_types) if self.answer_types else questions
 
-    def validation(self, run: _Run) -> Questions | None:
+    def validation(self, run: _PreparedRun) -> Questions | None:
         """The validation questions, which must not be those of training; None if there are none."""
         if not self.eval_data:
             return None
@@ -223,7 +223,7 @@ def _prepare(
     dtype: str,
     offline: bool,
     overwrite: bool,
-) -> _Run:
+) -> _PreparedRun:
     """Read the questions, check the settings and make the plan, before the weights are loaded.
 
     `values` are medr1's own settings and TRL's fields by name.
@@ -252,7 +252,7 @@ def _prepare(
     settings = settings_from({**values, "dtype": compute_dtype}, output)
     weights_dtype = compute_dtype if settings.model.get("use_peft") else "float32"
     outline = load_outline(checkpoint, device=device, dtype=weights_dtype, offline=offline)
-    return _Run(settings, questions, outline, resolve_plan(outline, questions, settings))
+    return _PreparedRun(settings, questions, outline, resolve_plan(outline, questions, settings))
 
 
 def _is_true(value: object) -> bool:
@@ -292,7 +292,12 @@ def _device_of(values: dict[str, object], device: str) -> str:
 
 
 def _train_or_resume(
-    run: _Run, data_files: _DataFiles, eval_steps: int | None, *, offline: bool, overwrite: bool
+    run: _PreparedRun,
+    data_files: _DataFiles,
+    eval_steps: int | None,
+    *,
+    offline: bool,
+    overwrite: bool,
 ) -> None:
     """Train in the output folder, from the newest checkpoint there; nothing if it is finished."""
     from medr1.files import clear_temporaries
