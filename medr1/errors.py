@@ -4,6 +4,11 @@ A message tells what is wrong, where, and what to do. A user's mistake raises on
 shown without a traceback. Any other exception is a bug and is shown with its traceback.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class Medr1Error(Exception):
     """Base class: the run failed, or a required value of a metric was not reached."""
@@ -66,3 +71,15 @@ class StoppedBySignal(Medr1Error):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def did_you_mean(name: str, known_names: Iterable[str], otherwise: str) -> str:
+    """The end of a message about an unknown name: the most similar known one, as a question.
+
+    Args:
+        name: The unknown name.
+        known_names: The names that would be right.
+        otherwise: The text if none of them is similar.
+    """
+    similar_names = get_close_matches(name, list(known_names), n=1)
+    return f"Did you mean {similar_names[0]}?" if similar_names else otherwise

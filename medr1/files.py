@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -23,6 +22,10 @@ logger = logging.getLogger("medr1")
 
 TEMPORARY = "-medr1-tmp"
 """Suffix of a file or folder that is still being written. No other program uses it."""
+BINARY = getattr(os, "O_BINARY", 0)
+"""Flag of os.open that keeps Windows from changing line ends."""
+_MOVES_OPEN_FILES = os.name != "nt"
+"""Whether a file can be renamed or removed while it is open. On Windows it cannot."""
 
 
 def read_text(path: Path) -> str:
@@ -182,14 +185,15 @@ def write_atomic(path: Path, data: str | bytes | Iterable[str]) -> None:
         if path.exists() and not path.is_file():
             raise OutputError(f"cannot write {path}: it is not a regular file. Choose another.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(beside, os.O_RDWR | os.O_CREAT) as handle, ExitStack() as on_failure:
-            on_failure.callback(beside.unlink, missing_ok=True)
-            os.ftruncate(handle, 0)
-            with open(handle, "wb", closefd=False) as file:
+        with _locked(beside, os.O_CREAT) as locked, ExitStack() as on_failure:
+            on_failure.callback(remove_locked, locked, beside)
+            locked.truncate(0)
+            with open(locked.fileno(), "wb", closefd=False) as file:
                 for piece in pieces:
                     file.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
-            os.fsync(handle)
-            os.fchmod(handle, 0o666 & ~_umask())
+            os.fsync(locked.fileno())
+            os.chmod(beside, 0o666 & ~_umask())
+            _close_before_moving(locked)
             os.replace(beside, path)
             on_failure.pop_all()  # from here on another process may use the temporary name
     except OSError as error:
@@ -213,10 +217,15 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         LockedError: Another process is filling it.
+        OutputError: The temporary name is a link, which is not followed.
     """
     beside = temporary(folder.absolute())
+    if beside.is_symlink():
+        raise OutputError(f"cannot write {folder}: {beside} is a link. Remove it.")
     beside.mkdir(parents=True, exist_ok=True)
-    with _locked(beside, os.O_RDONLY | os.O_DIRECTORY), ExitStack() as on_failure:
+    in_use = temporary(folder.absolute().with_name(f"{folder.name}.lock"))
+    with _locked(in_use, os.O_CREAT) as locked, ExitStack() as at_end, ExitStack() as on_failure:
+        at_end.callback(remove_locked, locked, in_use)
         on_failure.callback(shutil.rmtree, beside, ignore_errors=True)
         for left in beside.iterdir():
             remove(left)
@@ -225,45 +234,68 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(path: Path, flags: int) -> Iterator[int]:
-    """A locked file descriptor of a temporary file or folder of medr1.
+def _locked(path: Path, flags: int = 0) -> Iterator[io.FileIO]:
+    """A temporary file of medr1 that is open and locked.
 
     On a file system without locks it is not protected from a second run.
     """
+    flags |= os.O_RDWR | BINARY | getattr(os, "O_NOFOLLOW", 0)
     while True:
-        handle = os.open(path, flags | os.O_NOFOLLOW, 0o666)
-        try:
+        with io.FileIO(os.open(path, flags, 0o666), "r+") as file:
             with suppress(OutputError):
-                lock(handle, path)
-            if _is_at(handle, path):  # else another process has just renamed it
-                yield handle
+                lock(file.fileno(), path)
+            if _is_at(file.fileno(), path):  # else another process has just renamed it
+                yield file
                 return
-        finally:
-            os.close(handle)
 
 
-def lock(handle: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
-    """Lock an open file without waiting.
+def _close_before_moving(locked: io.FileIO) -> None:
+    """On Windows, close a file that is renamed or removed next. Elsewhere its lock is kept.
+
+    On Windows another run may open the file before it is renamed. The renaming then fails, and the
+    error says so; a part of a file is never renamed.
+    """
+    if not _MOVES_OPEN_FILES:
+        locked.close()
+
+
+def remove_locked(locked: io.FileIO, path: Path) -> None:
+    """Remove a file that is open and locked.
+
+    Args:
+        locked: The open file.
+        path: Its path.
+    """
+    _close_before_moving(locked)
+    path.unlink(missing_ok=True)
+
+
+def lock(handle: int, path: Path) -> None:
+    """Lock an open file for this process alone, without waiting.
+
+    The operating system frees the lock when the process ends, also after `kill -9`. On Windows no
+    other process can read the first byte of a locked file.
 
     Args:
         handle: File descriptor.
         path: The file's path, for errors.
-        kind: fcntl.LOCK_EX (exclusive) or fcntl.LOCK_SH (shared).
 
     Raises:
         LockedError: Another process has locked it.
         OutputError: The file system has no locks.
     """
+    from filelock import lock_descriptor
+
     try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LockedError(
-            f"{path} is being written by another run. Wait for it, or choose another output."
-        ) from None
+        is_locked = lock_descriptor(handle, blocking=False)
     except OSError as error:
         raise OutputError(
             f"cannot lock {path}: {error.strerror}. Choose an output on another file system."
         ) from None
+    if not is_locked:
+        raise LockedError(
+            f"{path} is being written by another run. Wait for it, or choose another output."
+        )
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -282,8 +314,8 @@ def clear_temporaries(folder: Path) -> None:
 def remove_unused(left: Path) -> None:
     """Remove a temporary file of medr1 if it exists and no other process uses it."""
     if left.is_file() and not left.is_symlink():
-        with suppress(OSError, LockedError), _locked(left, os.O_RDWR):
-            left.unlink()
+        with suppress(OSError, LockedError), _locked(left) as locked:
+            remove_locked(locked, left)
 
 
 def remove(path: Path) -> None:
@@ -300,9 +332,21 @@ def _umask() -> int:
     return mask
 
 
-def to_json(document: Any) -> str:
-    """A document as medr1 writes all JSON files: two spaces, UTF-8, no NaN, a final newline."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(document: object) -> str:
+    """A document as medr1 writes all JSON files: two spaces, UTF-8, no NaN, a final newline.
+
+    Args:
+        document: One of the types in `medr1.documents`, or a value that `json` can write.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=_to_builtins)
+    return text + "\n"
+
+
+def _to_builtins(document: object) -> object:
+    """One of the types in `medr1.documents` as dictionaries and lists."""
+    from msgspec import to_builtins
+
+    return to_builtins(document)
 
 
 def sha256_of(path: Path) -> str:
@@ -311,7 +355,7 @@ def sha256_of(path: Path) -> str:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            digest.update(str(file.relative_to(path)).encode() + b"\0")
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -334,16 +378,25 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
             clear_temporaries(folder)
             if any(folder.iterdir()):
                 if not overwrite:
-                    raise InputError(
-                        f"{folder} is not empty. Choose another folder, or --overwrite, "
-                        "which keeps the old one as .bak."
-                    )
+                    raise needs_overwrite(folder, "is not empty")
                 set_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}.") from None
+
+
+def needs_overwrite(path: Path, reason: str) -> InputError:
+    """The error for an output that exists, is not continued, and is kept unless the user says so.
+
+    Args:
+        path: The output.
+        reason: Why it is not continued, such as "exists" or "belongs to another run".
+    """
+    return InputError(
+        f"{path} {reason}. Choose another output, or --overwrite, which keeps the old one as .bak."
+    )
 
 
 def require_apart(path: Path, inputs: Iterable[Path]) -> None:

@@ -9,7 +9,7 @@ removed, and its item is processed again. A damaged line in any other place is a
 
 from __future__ import annotations
 
-import fcntl
+import io
 import json
 import logging
 import os
@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medr1.errors import InputError, OutputError, StateError
-from medr1.files import lock
+from medr1.errors import OutputError, StateError
+from medr1.files import BINARY, lock, needs_overwrite, remove_locked
 
 logger = logging.getLogger("medr1")
 
@@ -52,14 +52,14 @@ class Journal:
         header = _header(meta, n)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._file = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666), "r+")
         except OSError as error:
             raise self._unwritable(error) from None
         with ExitStack() as on_failure:
-            on_failure.callback(os.close, self._file)
-            lock(self._file, path)
-            self._places, self._end = _scan(self._file, path, header)
-            os.ftruncate(self._file, self._end)
+            on_failure.callback(self._file.close)
+            lock(self._file.fileno(), path)
+            self._places, self._end = _scan(self._file.fileno(), path, header)
+            self._file.truncate(self._end)
             if not self._end:
                 self._append([_line(header)])
             on_failure.pop_all()
@@ -73,7 +73,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._file)
+        self._file.close()
         if kind is not None:
             logger.warning(
                 "%d finished items are saved in %s. To resume, run the same command again, "
@@ -101,7 +101,15 @@ class Journal:
         """Iterate over (index, entry) of the finished items, in order of the index."""
         for index in sorted(self._places):
             offset, length = self._places[index]
-            yield index, json.loads(os.pread(self._file, length, offset))["entry"]
+            yield index, json.loads(self._read(offset, length))["entry"]
+
+    def remove(self) -> None:
+        """Remove the file; call it at the end of the `with` block, after which nothing is left."""
+        remove_locked(self._file, self.path)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(length)
 
     def _append(self, lines: Iterable[bytes]) -> None:
         data = b"".join(lines)
@@ -109,14 +117,15 @@ class Journal:
             for start in range(0, len(data), 1 << 20):
                 self._write(data[start : start + (1 << 20)])
             if time.monotonic() - self._synced > SYNC_SECONDS:
-                os.fsync(self._file)
+                os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
             raise self._unwritable(error) from None
 
     def _write(self, data: bytes) -> None:
+        self._file.seek(self._end)
         while data:
-            written = os.pwrite(self._file, data, self._end)
+            written = self._file.write(data)
             self._end += written
             data = data[written:]
 
@@ -128,16 +137,19 @@ class Journal:
 
 
 def require_unlocked(path: Path) -> None:
-    """Raise LockedError if another process has this file locked; a missing file is not locked."""
+    """Raise LockedError if another process has this file locked; a missing file is not locked.
+
+    The file is locked for the moment of the check: of several processes of a run, only the first
+    may call this.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR | BINARY)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}.") from None
+        raise OutputError(f"cannot write {path}: {error.strerror}.") from None
     try:
-        # shared, so that the processes of one run may look at the same time
-        lock(handle, path, fcntl.LOCK_SH)
+        lock(handle, path)
     finally:
         os.close(handle)
 
@@ -152,7 +164,7 @@ def locked_file(path: Path) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}.") from None
     try:
@@ -176,7 +188,7 @@ def finished_items(path: Path, meta: Mapping[str, Any], n: int) -> set[int]:
         InputError: The journal belongs to another run.
         StateError: The journal is damaged.
     """
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | BINARY)
     try:
         places, _ = _scan(handle, path, _header(meta, n))
     finally:
@@ -250,10 +262,7 @@ def _require_same(path: Path, first_record: Mapping[str, Any], header: Mapping[s
         {**old, "n_items": first_record.get("n")}, {**new, "n_items": header["n"]}
     )
     if changed:
-        raise InputError(
-            f"{path} belongs to another run (different: {changed}). Choose another "
-            "output, or --overwrite, which keeps the old one as .bak."
-        )
+        raise needs_overwrite(path, f"belongs to another run (different: {changed})")
 
 
 _MARK = b', "crc32": "'
@@ -273,4 +282,5 @@ def _record(line: bytes) -> dict[str, Any] | None:
     body += b"}"
     if not mark or checksum != b'%08x"}\n' % zlib.crc32(body):
         return None
-    return json.loads(body)
+    record: dict[str, Any] = json.loads(body)
+    return record

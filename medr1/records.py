@@ -10,11 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 RESULTS_SCHEMA = "medr1.results/1"
-SUMMARY_SCHEMA = "medr1.summary/1"
-AUDIT_SCHEMA = "medr1.audit/1"
-COMPARISON_SCHEMA = "medr1.comparison/1"
-MATRIX_SCHEMA = "medr1.matrix/1"
-ROBUSTNESS_SCHEMA = "medr1.robustness/1"
 
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"
@@ -39,7 +34,7 @@ class Sample:
     """OmniMedVQA's category, such as "Modality Recognition"."""
     modality: str | None = None
     dataset: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,27 @@ class Prediction:
     error: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How a question is answered."""
+
+    mode: str = "both"
+    """generate: write a completion. options: choose the most probable option. both: write a
+    completion, and compute the options' probabilities for questions with options."""
+    max_new_tokens: int = 512
+    do_sample: bool = False
+    """Sample the answer at `temperature`; otherwise decode greedily."""
+    temperature: float = 0.7
+    num_samples: int = 0
+    """Number of completions to sample besides the answer."""
+    permute: int = 1
+    """Number of rotations of the options over which the probabilities are averaged."""
+    dropout_samples: int = 0
+    """Number of passes with the model's dropout on, besides the answer."""
+    ablate_image: str = "none"
+    """none, blank, noise or shuffle. Shuffle has to be done to the samples (`shuffle_images`)."""
+
+
 _TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -92,7 +108,7 @@ def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
+def prediction_to_dict(prediction: Prediction) -> dict[str, object]:
     """The prediction as an entry of results.json: first the item's fields, then the answer's."""
     entry = dataclasses.asdict(prediction)
     return {**entry.pop("sample"), **entry}

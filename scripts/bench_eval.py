@@ -95,7 +95,7 @@ def normalize(text: str) -> str:
 def loop(path: Path) -> dict[str, float]:
     """Compute the four metrics with a plain loop."""
     right, exact, f1, right_counts = [], [], [], []
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
             match = re.search(r"<answer>(.*?)</answer>", row["model_output"], re.DOTALL)
@@ -122,7 +122,7 @@ def loop(path: Path) -> dict[str, float]:
 def timed(command: list[str]) -> tuple[float, float, dict[str, float]]:
     """Run a command; its seconds, its peak memory in MB and the metrics that it printed."""
     start, peak = time.monotonic(), 0
-    with tempfile.TemporaryFile("w+") as out:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         process = subprocess.Popen(command, stdout=out)
         process_info = psutil.Process(process.pid)
         while process.poll() is None:

@@ -289,7 +289,9 @@ def peak_of_process(name: str, options: argparse.Namespace) -> int:
 def measure_peak(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> int:
     """Make one step, and return the peak memory of this process in bytes."""
     make_step(build(options.peak_of, loaded, rows, options), loaded.device, 0)
-    status = Path("/proc/self/status").read_text()  # getrusage's peak is inherited from the parent
+    status = Path("/proc/self/status").read_text(
+        encoding="utf-8"
+    )  # getrusage's peak is inherited from the parent
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 

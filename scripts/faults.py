@@ -76,7 +76,9 @@ def await_end(process: subprocess.Popen[bytes], out: Path, log: Path, within: fl
         code: int | None = process.wait(timeout=within)
     except subprocess.TimeoutExpired:
         code = None
-    return RunEnd(code, time.monotonic() - started, len(processes_of(out)), log.read_text())
+    return RunEnd(
+        code, time.monotonic() - started, len(processes_of(out)), log.read_text(encoding="utf-8")
+    )
 
 
 # --- one process: signals, kills, a full disk

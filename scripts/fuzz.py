@@ -3,9 +3,9 @@
     python scripts/fuzz.py answers --seconds 300
 
 The targets are `answers`, `readers`, `images`, `checkpoints` and `models`. The last one loads a
-changed checkpoint and answers a question with it. medr1 may refuse an input with a `Medr1Error`
-(for a configuration file, also with an exception of click). Any other exception is a bug: it ends
-the run with a traceback and the smallest input that hypothesis could find for it.
+changed checkpoint and answers a question with it. medr1 may refuse an input with a `Medr1Error`.
+Any other exception is a bug: it ends the run with a traceback and the smallest input that
+hypothesis could find for it.
 
 With `--engine hypothesis` the inputs are random. With `--engine atheris` (pip install atheris) the
 next input is chosen by which lines of medr1 the earlier inputs have reached.
@@ -90,8 +90,9 @@ def answers(folder: Path) -> Callable[..., None]:
     from medr1 import answers as rules
     from medr1.errors import Medr1Error
     from medr1.records import ANSWER_TYPES
-    from medr1.rewards import score_completion
+    from medr1.rewards import WITHOUT_PARAMETERS, reward_functions, score_completion
 
+    rewards = reward_functions(WITHOUT_PARAMETERS, "nothink")
     options = st.sampled_from([{}, {"A": "CT", "B": "MRI"}]) | st.lists(
         TEXT, min_size=2, max_size=8
     ).map(lambda texts: dict(zip("ABCDEFGH", texts, strict=False)))
@@ -120,18 +121,16 @@ def answers(folder: Path) -> Callable[..., None]:
             function(completion)
         rules.authors_reward(completion, ground_truth)
         rules.claim_differences(completion, ground_truth)
-        score_completion(completion, ground_truth, question, "nothink")
+        score_completion(rewards, completion, ground_truth, question)
 
     return run
 
 
 def readers(folder: Path) -> Callable[..., None]:
     """The test of reading questions, results and configurations; it writes files to the folder."""
-    import click
     import pyarrow
     import pyarrow.parquet
 
-    from medr1.cli.configuration import read_config
     from medr1.data.readers import read_questions
     from medr1.data.spellings import FIELD_NAME_SETS, sample_to_item
     from medr1.errors import Medr1Error
@@ -142,6 +141,7 @@ def readers(folder: Path) -> Callable[..., None]:
     from medr1.files import to_json
     from medr1.records import Prediction, Sample
     from medr1.report.terminal.tables import summary_table
+    from medr1.workflows.configuration import read_config
 
     own_keys = (f.name for kind in (Sample, Prediction) for f in fields(kind))
     keys = [
@@ -199,7 +199,7 @@ def readers(folder: Path) -> Callable[..., None]:
         path = folder / f"x{extension}"
         path.write_bytes(content)
         if extension == ".yaml":
-            with suppress(click.ClickException):
+            with suppress(Medr1Error):
                 read_config(path)
             return
         with suppress(Medr1Error):
@@ -291,11 +291,12 @@ def models(folder: Path) -> Callable[..., None]:
     """The test of loading a changed copy of the embedded model and answering with it."""
     from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2VLImageProcessor
 
-    from medr1.cli.verify import _checks
     from medr1.data.readers import read_questions
     from medr1.errors import Medr1Error
-    from medr1.infer.engine import Decoding, predict
+    from medr1.infer.engine import predict
     from medr1.models.loading import load_model
+    from medr1.records import Decoding
+    from medr1.workflows.verify import checks_of
 
     shutil.copytree(TINY, folder, dirs_exist_ok=True)
     documents = {path.name: json.loads(path.read_text()) for path in sorted(TINY.glob("*.json"))}
@@ -328,7 +329,7 @@ def models(folder: Path) -> Callable[..., None]:
     def run(file: tuple[str, bytes], mode: str, do_sample: bool) -> None:
         decoding = Decoding(mode, max_new_tokens=3, do_sample=do_sample, permute=1 + do_sample)
         with temporary_content(folder / file[0], file[1]):
-            for _, check in _checks(folder, True):
+            for _, check in checks_of(folder, True):
                 with suppress(Medr1Error):
                     check()
             with suppress(Medr1Error):

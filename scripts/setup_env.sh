@@ -1,5 +1,6 @@
 # Sourced by demo.sh and test.sh: `setup_env EXTRA` makes .venv and installs medr1[EXTRA] in it,
-# once for each state of pyproject.toml and constraints.txt. It runs in macOS's bash 3.2. All its
+# once for each state of pyproject.toml and constraints.txt. With MEDR1_NEWEST=1, it installs the newest
+# versions that pyproject.toml allows, without constraints.txt. It runs in macOS's bash 3.2. All its
 # messages go to stderr, so that stdout has only the result of the command.
 # shellcheck shell=bash
 
@@ -35,7 +36,7 @@ setup_env() { # EXTRA: train | test, which includes train
 runs() { "$1" -c '' >/dev/null 2>&1; }
 
 fingerprint() { # includes the checkout's path, which an editable install refers to
-  { printf '%s\n' "$root" && "$venv/bin/python" --version &&
+  { printf '%s\n' "$root" "${MEDR1_NEWEST:-}" && "$venv/bin/python" --version &&
     cat "$root/pyproject.toml" "$root/scripts/constraints.txt"; } 2>&1 | cksum
 }
 
@@ -149,10 +150,11 @@ PYTHON
 
 install() ( # EXTRA
   local constraints="$venv/medr1-constraints.txt"
-  cp "$root/scripts/constraints.txt" "$constraints"
+  local versions="$root/scripts/constraints.txt" upgrade=''
+  if [ -n "${MEDR1_NEWEST:-}" ]; then versions=/dev/null upgrade=yes; fi
+  cat "$versions" >"$constraints"
   if [ -s "$kept_torch" ] && grep -q '^torch==' "$kept_torch"; then
-    { grep -Ev '^(torch|torchvision)==' "$root/scripts/constraints.txt" && cat "$kept_torch"; } \
-      >"$constraints"
+    { sed -E '/^(torch|torchvision)==/d' "$versions" && cat "$kept_torch"; } >"$constraints"
     say "Installing medr1[$1] beside it: some hundred MB to download, a few minutes."
   else
     say "Installing medr1[$1]: 3 GB to download, 6 GB on disk, 5 to 15 minutes the first time."
@@ -162,7 +164,7 @@ install() ( # EXTRA
   # of pip's stdout only the large downloads are shown; its stderr is shown completely, without the
   # warning of setuptools at every editable install
   PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-    --constraint "$constraints" --editable ".[$1]" |
+    ${upgrade:+--upgrade --upgrade-strategy eager} --constraint "$constraints" --editable ".[$1]" |
     sed -nE 's#^ *(Downloading|Using cached) ([^ ]*/)?([^/ -]+)-([^- ]+)-[^ ]* \(([0-9.]+ [MG]B)\)$#  \3 \4, \5#p' >&2 ||
     fail "pip could not install medr1; what it said is above. Run this again to go on."
   "$venv/bin/python" -c 'import medr1, torch, torchvision, transformers' ||

@@ -39,7 +39,7 @@ def fetch_wheels(wheels: list[dict[str, str]], folder: Path) -> None:
     missing = [wheel for wheel in wheels if not (folder / wheel["file"]).exists()]
     for wheel in missing:
         requirement = f"{wheel['name']}=={wheel['version']} --hash=sha256:{wheel['sha256']}\n"
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as file:
             file.write(requirement)
             file.flush()
             platforms = [f"--platform={platform}" for platform in PLATFORMS]

@@ -967,10 +967,10 @@ def test_a_formula_that_takes_too_long_is_undecided_and_the_next_is_read(
 def test_a_stopped_process_loses_no_verdict() -> None:
     symbolic._VERDICTS.clear()
     assert symbolic.verify("$x+1$", "$1+x$")
-    worker = symbolic._WORKER._process.pid
+    worker = symbolic._WORKER._process.popen.pid
     symbolic._VERDICTS.clear()
-    os.killpg(worker, signal.SIGSTOP)
-    timer = threading.Timer(1.5, os.killpg, (worker, signal.SIGCONT))
+    os.kill(worker, signal.SIGSTOP)
+    timer = threading.Timer(1.5, os.kill, (worker, signal.SIGCONT))
     timer.start()
     assert symbolic.verify("$x+1$", "$1+x$") is True
     timer.join()

@@ -1,5 +1,6 @@
 """What users and scripts rely on: the options, the exit codes, and which stream says what."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -57,7 +58,7 @@ OPTIONS = {
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
     "--overwrite --protocol --seed --train-data",
-    "rewards": "--prompt",
+    "rewards": "--prompt --rewards",
     "robustness": "--allow-template --batch-file --batch-size --cluster-by --device --dry-run "
     "--dtype --image-root --json --limit --max-errors --max-new-tokens --mode "
     "--model-name-or-path --model-path --offline --output-dir --overwrite --perturbations "
@@ -66,6 +67,7 @@ OPTIONS = {
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",
     "verify": "--json --offline",
+    "schema": "",
 }
 
 
@@ -112,7 +114,7 @@ def test_help_texts_have_one_form():
     beginnings = {"FILE": ("File ", "YAML file "), "DIR": ("Folder ",), "PATH": ("File ",)}
     wrong = []
     for name, command in commands().items():
-        assert " Examples:\n" in command.help, name
+        assert "\nExamples:\n" in inspect.cleandoc(command.help), name
         for option in command.params:
             if isinstance(option, click.Option):
                 sentence = option.help[0].isupper() and option.help.endswith((".", "]"))

@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from medr1.cli import cli
+from medr1.documents.comparison import ComparedItem, Comparison
 
 
 def entry(name, right, image=None):
@@ -33,6 +35,11 @@ def medr1(*args, code=0):
     return result
 
 
+def compared(*args):
+    """The document that --json prints."""
+    return msgspec.json.decode(medr1(*args, "--json").stdout, type=Comparison)
+
+
 @pytest.fixture
 def files(tmp_path):
     return [
@@ -45,15 +52,12 @@ def test_a_table_a_document_and_files(files, tmp_path):
     table = medr1(*files).stdout
     assert "one - base" in table and "two - base" in table
     out = tmp_path / "out"
-    document = json.loads(medr1(*files, "--json", "--output-dir", out).stdout)
-    assert document["schema"] == "medr1.comparison/1" and document["n"] == 70
-    assert document == json.loads((out / "comparison.json").read_text())
-    assert document["comparisons"][0]["value"] == pytest.approx(2 / 7)
-    lines = (out / "items.jsonl").read_text().splitlines()
-    assert len(lines) == 70 and json.loads(lines[2])["outcome"] == {
-        "one": "won",
-        "two": "both wrong",
-    }
+    document = compared(*files, "--output-dir", out)
+    assert document.schema == "medr1.comparison/2" and document.n == 70
+    assert document == msgspec.json.decode((out / "comparison.json").read_bytes(), type=Comparison)
+    assert document.comparisons[0].difference.value == pytest.approx(2 / 7)
+    items = msgspec.json.Decoder(ComparedItem).decode_lines((out / "items.jsonl").read_bytes())
+    assert len(items) == 70 and items[2].outcome == {"one": "won", "two": "both wrong"}
     assert (out / "won_lost.csv").read_text().count(",won,") == 30
     assert (out / "comparison.csv").read_text().startswith("run,base,scope,group,n,value")
     assert "is not empty" in medr1(*files, "--output-dir", out, code=2).stderr
@@ -65,15 +69,15 @@ def test_seeds_by_name_and_by_metadata(tmp_path):
         write(tmp_path / f"s{k}.json", [i % (3 + k) for i in range(40)], model="m", seed=k)
         for k in range(3)
     ]
-    joined = json.loads(medr1(base, *seeds, "--json").stdout)
-    assert [run["name"] for run in joined["runs"]] == ["base", "s0"]
-    assert joined["runs"][1]["files"] == seeds
-    assert "is another seed of s0" in joined["warnings"][0]
-    named = json.loads(medr1(f"b={base}", f"t={','.join(seeds)}", "--json").stdout)
-    assert named["runs"][1]["name"] == "t" and not named["warnings"]
-    assert named["comparisons"][0]["value"] == joined["comparisons"][0]["value"]
-    apart = json.loads(medr1(*(f"{k}={name}" for k, name in enumerate(seeds)), "--json").stdout)
-    assert [run["seeds"] for run in apart["runs"]] == [None] * 3
+    joined = compared(base, *seeds)
+    assert [run.name for run in joined.runs] == ["base", "s0"]
+    assert joined.runs[1].files == seeds
+    assert "is another seed of s0" in joined.warnings[0]
+    named = compared(f"b={base}", f"t={','.join(seeds)}")
+    assert named.runs[1].name == "t" and not named.warnings
+    assert named.comparisons[0].difference.value == joined.comparisons[0].difference.value
+    apart = compared(*(f"{k}={name}" for k, name in enumerate(seeds)))
+    assert [run.seeds for run in apart.runs] == [None] * 3
     assert "they are one run" in medr1(*seeds, code=2).stderr
 
 
@@ -81,8 +85,8 @@ def test_names(files, tmp_path):
     (tmp_path / "x").mkdir()
     other = write(tmp_path / "x" / "base.json", [1] * 70)
     odd = write(tmp_path / "a=b,c.json", [1] * 70)
-    document = json.loads(medr1(files[0], other, odd, "--json").stdout)
-    assert [run["name"] for run in document["runs"]] == [files[0], other, "a=b,c"]
+    document = compared(files[0], other, odd)
+    assert [run.name for run in document.runs] == [files[0], other, "a=b,c"]
     assert "two runs are called 'a'" in medr1(f"a={files[0]}", f"a={other}", code=2).stderr
     assert "a file is given twice" in medr1(f"a={files[0]},{files[0]}", files[1], code=2).stderr
     assert "at least two runs" in medr1(files[0], code=2).stderr
@@ -108,10 +112,10 @@ def test_images_in_other_folders_and_columns_by_name(tmp_path):
     rows = [{**row, "reply": row["model_output"]} for row in rows]
     own.write_text(json.dumps([{k: v for k, v in row.items() if k != "id"} for row in rows]))
     assert "Name it with --map" in medr1(one, own, code=2).stderr
-    document = json.loads(medr1(one, own, "--map", "prediction=reply", "--json").stdout)
-    assert document["paired_by"] == "question and image name" and document["n"] == 70
-    found = document["comparisons"][0]
-    assert (found["won"], found["lost"], found["both_right"]) == (20, 0, 30)
+    document = compared(one, own, "--map", "prediction=reply")
+    assert document.paired_by == "question and image name" and document.n == 70
+    found = document.comparisons[0]
+    assert (found.won, found.lost, found.both_right) == (20, 0, 30)
     table = medr1(one, own, "--map", "prediction=reply").stdout
     assert "! the files do not have the same ids" in table
     assert "--map prediction: expected" in medr1(one, own, "--map", "prediction", code=2).stderr
@@ -134,11 +138,10 @@ def test_the_questions_bring_what_results_lack(tmp_path):
     text = (tmp_path / "long.csv").read_text().replace("/b/q/", "/b/q")
     (tmp_path / "long.csv").write_text(text.replace("Is it CT?,yes,", "Is it CT?,,"))
     assert "has no ground truth" in medr1(long, short, code=2).stderr
-    done = medr1(short, long, "--data", tmp_path, "--group-by", "age", "--json")
-    document = json.loads(done.stdout)
-    assert document["paired_by"] == "id" and document["n"] == 30
-    assert document["comparisons"][0]["won"] == 10
-    assert list(document["comparisons"][0]["groups"]["age"]) == ["0", "1"]
+    document = compared(short, long, "--data", tmp_path, "--group-by", "age")
+    assert document.paired_by == "id" and document.n == 30
+    assert document.comparisons[0].won == 10
+    assert list(document.comparisons[0].groups["age"]) == ["0", "1"]
 
 
 def test_items_in_one_file_only(files, tmp_path):

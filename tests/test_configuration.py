@@ -12,8 +12,9 @@ import click
 import pytest
 
 from medr1.cli import cli
-from medr1.cli.configuration import read_config
 from medr1.cli.train import train
+from medr1.errors import InputError
+from medr1.workflows.configuration import read_config
 
 
 def bomb() -> str:
@@ -44,7 +45,7 @@ def bomb() -> str:
 )
 def test_a_hostile_configuration_is_one_sentence(text, said, tmp_path):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(click.UsageError) as refused:
+    with pytest.raises(InputError) as refused:
         read_config(tmp_path / "c.yaml")
     assert said in str(refused.value) and len(str(refused.value)) < 300
 

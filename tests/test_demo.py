@@ -23,15 +23,15 @@ def demo(folder, *args):
 
 def check(document, folder):
     for protocol in ("default", "strict"):
-        base, trained = document[protocol]["base"], document[protocol]["trained"]
+        base, trained = document[protocol].base, document[protocol].trained
         for side in (base, trained):
-            assert side["n"] == document["n"]
-            assert side["ci95"][0] <= side["value"] <= side["ci95"][1]
-        gain = document[protocol]["difference"]["value"]
-        assert gain == pytest.approx(trained["value"] - base["value"], abs=1e-9)
-        low, high = document[protocol]["difference_by_source"]["ci95"]
+            assert side.n == document.n
+            assert side.ci95[0] <= side.value <= side.ci95[1]
+        gain = document[protocol].difference.value
+        assert gain == pytest.approx(trained.value - base.value, abs=1e-9)
+        low, high = document[protocol].difference_by_source.ci95
         assert low <= gain <= high
-    assert abs(document["blind"]["option_prior"]["value"] - document["blind"]["chance"]) < 0.05
+    assert abs(document.blind.option_prior.value - document.blind.chance) < 0.05
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -60,8 +60,8 @@ def test_the_chain_runs_whole_and_is_the_run_of_its_configuration(prompt, name, 
 def test_grpo_raises_held_out_accuracy(tmp_path):
     document, _ = demo(tmp_path / "out", "--seed", "3")
     check(document, tmp_path / "out")
-    assert document["default"]["difference"]["value"] > 0.05
-    assert document["strict"]["difference"]["value"] > 0.30
+    assert document.default.difference.value > 0.05
+    assert document.strict.difference.value > 0.30
 
 
 @pytest.mark.slow
@@ -72,10 +72,10 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     for command in ("infer", "eval", "robustness", "compare", "train"):
         assert f"medr1 {command} " in said
     summary = json.loads((trust / "report" / "summary.json").read_text())
-    assert summary["calibration"]["temperature"]["value"] > 0
-    conformal = summary["selective"]["conformal"]["split"]["coverage"]
-    assert conformal["ci95"][0] < 0.95 and conformal["ci95"][1] > 0.85
-    assert len(summary["uncertainty"]["pass_at_k"]) == 8
+    assert summary.calibration.temperature.value > 0
+    conformal = summary.selective.conformal.split.coverage
+    assert conformal.ci95[0] < 0.95 and conformal.ci95[1] > 0.85
+    assert len(summary.uncertainty.pass_at_k) == 8
     page = (trust / "report" / "report.html").read_text()
     for heading in (
         "Calibration",
@@ -88,16 +88,14 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
         "Test-time augmentation: 14 mildly changed views" in page
         and "Ensemble: this file with" in page
     )
-    assert len(summary["ensemble"]["members"]) == 3
+    assert len(summary.ensemble.members) == 3
     dropout = json.loads((trust / "report-dropout" / "summary.json").read_text())["dropout"]
-    assert dropout["num_samples"] == 8 and dropout["mutual_information"]["value"] > 0
+    assert dropout.num_samples == 8 and dropout.mutual_information.value > 0
     page = (trust / "report-dropout" / "report.html").read_text()
     assert "Monte Carlo dropout: 8 passes" in page
     together = json.loads((trust / "compare" / "comparison.json").read_text())["ensemble"]
-    assert (
-        together["mean_probabilities"]["value"] > 0 and together["kappa"]["multiple_choice"]["ci95"]
-    )
+    assert together.mean_probabilities.value > 0 and together.kappa["multiple_choice"].ci95
     found = json.loads((trust / "robustness" / "robustness.json").read_text())
-    assert found["views"]["num_views"] == 14
-    assert found["n"] == 240 and found["mean_corruption_accuracy"]["value"] > 0
+    assert found["views"].num_views == 14
+    assert found.n == 240 and found.mean_corruption_accuracy.value > 0
     assert "How much accuracy changes" in (trust / "robustness" / "robustness.html").read_text()

@@ -8,6 +8,7 @@ from in_process import medr1
 
 from medr1.doctor import agreement, attention
 from medr1.doctor.examination import check_libraries, check_memory
+from medr1.doctor.machine import ChosenSettings, Device, MachineFacts, Memory
 
 CPU = torch.device("cpu")
 SDPA = torch.nn.functional.scaled_dot_product_attention
@@ -131,12 +132,18 @@ def test_an_old_or_missing_library_fails_and_another_is_a_warning():
     [(40e9, "ok", ""), (12e9, "warn", "--dtype bfloat16"), (4e9, "warn", "up to 1.7B")],
 )
 def test_too_little_memory_says_what_fits(free, status, todo):
-    document = {
-        "chosen": {"device": "cpu", "dtype": "float32"},
-        "devices": [{"kind": "cpu", "free": None}],
-        "memory": {"available": free},
-        "disk_free": 1e9,
-    }
-    memory, disk = check_memory(document)
+    facts = MachineFacts(
+        medr1="1.0",
+        python="3.11.7",
+        system="Linux",
+        is_mac=False,
+        libraries={},
+        devices=[Device("cpu", "x86_64", memory=None, free=None)],
+        chosen=ChosenSettings("cpu", "float32", "sdpa"),
+        memory=Memory(total=int(64e9), available=int(free)),
+        disk_free=int(1e9),
+        extras={},
+    )
+    memory, disk = check_memory(facts)
     assert memory.status == status and todo in memory.todo
     assert disk.status == "warn" and "--output-dir" in disk.todo

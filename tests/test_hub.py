@@ -148,7 +148,7 @@ def hub():
     thread.join()
 
 
-def fetch(hub, tmp_path, *args, **env):
+def fetch(hub, tmp_path, *args, start=("-m", "medr1", "fetch"), **env):
     """`medr1 fetch` in tmp_path, every address that it connects to written to a file."""
     (tmp_path / "watch").mkdir(exist_ok=True)
     code = WATCH.format(path=str(tmp_path / "addresses"))
@@ -162,7 +162,7 @@ def fetch(hub, tmp_path, *args, **env):
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "watch"), str(Path(__file__).parents[1])]),
         **env,
     }
-    command = [sys.executable, "-m", "medr1", "fetch", *args]
+    command = [sys.executable, *start, *args]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=own, timeout=600
     )
@@ -205,6 +205,14 @@ def test_a_short_name_lands_where_the_guide_has_it_without_pickles_or_code(hub, 
     assert name.endswith("model.safetensors") and 0 < start < len(WEIGHTS)
     asked = " ".join(hub.state["asked"])
     assert not re.search(r"\.(bin|pt|pkl|py)\b", asked)
+
+
+def test_the_example_for_python_downloads_a_checkpoint(hub, tmp_path):
+    page = Path(__file__).parents[1] / "medr1" / "workflows" / "README.md"
+    example = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[-1]
+    done = fetch(hub, tmp_path, start=("-c", example))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / done.stdout.strip() / "SHA256SUMS").is_file()
 
 
 def test_a_second_call_downloads_nothing(hub, tmp_path):

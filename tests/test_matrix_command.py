@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from medr1.cli import cli
+from medr1.documents.matrix import Matrix, SharedImages
 
 
 def write(path, share, modality, **meta):
@@ -49,15 +51,19 @@ def medr1(*args, code=0):
     return result
 
 
+def decoded(text):
+    return msgspec.json.decode(text, type=Matrix)
+
+
 def test_yaml_names_and_metadata_say_the_same(folder):
     data = ["--train-data", f"CT={folder / 'train.json'}", "--json"]
-    by_yaml = json.loads(medr1(folder / "matrix.yaml", "--json").stdout)
-    named = json.loads(medr1(folder, "--from-names", "{train}_{test}.json", *data).stdout)
+    by_yaml = decoded(medr1(folder / "matrix.yaml", "--json").stdout)
+    named = decoded(medr1(folder, "--from-names", "{train}_{test}.json", *data).stdout)
     files = sorted(folder.glob("*_*.json"))
-    own = json.loads(medr1(*files, "--base-name", "qwen", *data).stdout)
+    own = decoded(medr1(*files, "--base-name", "qwen", *data).stdout)
     assert by_yaml == named == own
-    assert by_yaml["cells"]["CT"]["CT"]["gain"]["value"] == pytest.approx(0.4)
-    assert by_yaml["cells"]["CT"]["CT"]["shared"] == {"items": 1, "images": 1}
+    assert by_yaml.cells["CT"]["CT"].gain.value == pytest.approx(0.4)
+    assert by_yaml.cells["CT"]["CT"].shared_images == SharedImages(items=1, images=1)
 
 
 def test_what_is_written(folder):
@@ -67,7 +73,7 @@ def test_what_is_written(folder):
     assert {path.name for path in out.iterdir()} == {
         f"matrix.{ending}" for ending in ("json", "csv", "md", "tex", "png", "svg")
     }
-    assert json.loads((out / "matrix.json").read_text())["schema"] == "medr1.matrix/1"
+    assert decoded((out / "matrix.json").read_text()).schema == "medr1.matrix/2"
     assert "is not empty" in medr1(folder / "matrix.yaml", "--output-dir", out, code=2).stderr
 
 

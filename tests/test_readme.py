@@ -1,6 +1,7 @@
 """Every command on a page is one that medr1 takes, and the README's examples run."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from medr1.cli import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FOLDERS = ("medr1/train", "medr1/infer", "medr1/answers", "medr1/evaluate", "configs", "data")
+FOLDERS = (
+    *("medr1/train", "medr1/infer", "medr1/answers", "medr1/evaluate", "medr1/workflows"),
+    *("configs", "data"),
+)
 PAGES = [(ROOT / folder / "README.md").read_text(encoding="utf-8") for folder in FOLDERS]
 BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```\n(.*?)```", README, re.DOTALL)]
 EXAMPLES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("medr1 ")]
@@ -46,7 +50,7 @@ def test_a_command_is_one_that_medr1_takes(command, monkeypatch):
         assert command not in EXAMPLES  # one that is only mentioned may leave the rest out
 
 
-def test_the_examples_run_in_order(tmp_path):
+def test_the_examples_run_in_order(tmp_path, monkeypatch):
     for name in ("configs", "checkpoints", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
     picture = next((ROOT / "data" / "tiny_vqa_ds" / "images").glob("test_*.jpg"))
@@ -59,3 +63,8 @@ def test_the_examples_run_in_order(tmp_path):
         done = medr1(*arguments(command), cwd=tmp_path, env=few)
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout.strip(), command
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "example.py").write_text(example)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("example.py")
+    assert (tmp_path / "output" / "report" / "report.html").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 import subprocess
@@ -29,8 +30,8 @@ from medr1.cli import cli
 from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import PROMPTS, prompt_format
 from medr1.rewards import (
-    OVERLONG,
     REWARDS,
+    WITHOUT_PARAMETERS,
     accuracy,
     overlong_score,
     reward_functions,
@@ -59,6 +60,14 @@ NAMES = [
 OPTIONS = {"A": "Left lung", "B": "Right lung", "C": "Heart"}
 
 
+def scores_of(
+    content: str, solution: str, problem: str | None = None, prompt: str = "think"
+) -> dict[str, float]:
+    """Every reward that needs no parameter."""
+    functions = reward_functions(WITHOUT_PARAMETERS, prompt)
+    return score_completion(functions, content, solution, problem)
+
+
 def chat(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
@@ -83,9 +92,9 @@ def test_accuracy_is_the_metrics_verdict_on_every_labelled_case() -> None:
 
 
 def test_the_table_has_every_name_and_trl_logs_them_by_it() -> None:
-    assert list(REWARDS) == NAMES
+    assert list(WITHOUT_PARAMETERS) == NAMES
+    assert list(REWARDS) == [*NAMES, "soft-overlong"]
     assert [reward.__name__ for reward in reward_functions(NAMES, "think")] == NAMES
-    assert REWARDS["accuracy"] is accuracy
 
 
 @pytest.mark.parametrize(
@@ -182,15 +191,15 @@ def test_the_format_of_a_template_file_is_that_of_its_tags(tmp_path: Path) -> No
 
 def test_the_authors_format_accepts_what_medr1_does_not() -> None:
     empty = "<think></think><answer></answer>"
-    scores = score_completion(empty, "C")
+    scores = scores_of(empty, "C")
     assert (scores["format"], scores["format-authors"]) == (0.0, 1.0)
     doubled = "<answer>A</answer> blah <answer>B</answer>"
-    scores = score_completion(doubled, "C", prompt="nothink")
+    scores = scores_of(doubled, "C", prompt="nothink")
     assert (scores["format"], scores["format-authors"]) == (0.0, 1.0)
 
 
 def test_unknown_names_are_refused_with_a_hint() -> None:
-    with pytest.raises(InputError, match=r"unknown reward 'acuracy'. Did you mean 'accuracy'\?"):
+    with pytest.raises(InputError, match=r"unknown reward 'acuracy'. Did you mean accuracy\?"):
         reward_functions(["acuracy"], "think")
     with pytest.raises(InputError, match="Choose from: accuracy, format"):
         reward_functions(["zzz"], "think")
@@ -231,14 +240,14 @@ def test_unknown_names_are_refused_with_a_hint() -> None:
 def test_graded_rewards(
     content: str, solution: str, problem: str | None, expected: dict[str, float]
 ) -> None:
-    scores = score_completion(content, solution, problem)
+    scores = scores_of(content, solution, problem)
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
 
 
 def test_every_case_has_every_reward_as_a_finite_share() -> None:
     for case in CASES:
         for prompt in ("think", "nothink", "think-after"):
-            scores = score_completion(case["content"], case["solution"], case["problem"], prompt)
+            scores = scores_of(case["content"], case["solution"], case["problem"], prompt)
             assert list(scores) == NAMES
             assert all(math.isfinite(score) and 0 <= score <= 1 for score in scores.values())
             assert scores["accuracy"] == case["correct_reward"]
@@ -247,7 +256,7 @@ def test_every_case_has_every_reward_as_a_finite_share() -> None:
 
 @pytest.mark.parametrize("case", MORE, ids=[case["id"] for case in MORE])
 def test_more_labelled_cases(case) -> None:
-    scores = score_completion(case["content"], case["solution"], case["problem"])
+    scores = scores_of(case["content"], case["solution"], case["problem"])
     assert scores["accuracy"] == case["correct_reward"], case["why"]
     if case["id"] not in COSTLY_FOR_AUTHORS:
         assert scores["accuracy-authors"] == case["authors_reward"], case["why"]
@@ -286,19 +295,20 @@ def test_costly_completions_are_0_and_counted_as_undecided() -> None:
     assert (values, counted) == ([1.0], {"rewards/accuracy/undecided": 0.0})
 
 
-def test_a_comparison_that_is_killed_costs_the_next_nothing(monkeypatch) -> None:
+def test_a_comparison_that_is_ended_changes_no_later_verdict(monkeypatch) -> None:
     monkeypatch.setattr(symbolic, "CPU_SECONDS", 0.5)
     symbolic._VERDICTS.clear()
     assert symbolic.verify("$1+x$", "$x+1$")
     process = symbolic._WORKER._process
+    assert process is not None
     assert symbolic._WORKER.compare(HOSTILE[3], "$1$") is None
     assert symbolic._WORKER.compare("$x+2$", "$2+x$") is True
-    assert symbolic._WORKER._process is process
+    assert process.popen.returncode
 
 
 def test_an_ended_process_changes_no_verdict() -> None:
     symbolic._WORKER.compare("$1$", "$1$")
-    symbolic._WORKER._process.kill()
+    symbolic._WORKER._process.popen.kill()
     time.sleep(0.1)
     assert symbolic._WORKER.compare("$x+3$", "$3+x$") is True
 
@@ -359,6 +369,127 @@ def test_the_overlong_score_is_dapos_punishment_and_one() -> None:
     assert rewards == pytest.approx(expected)
     with pytest.raises(InputError, match="max_completion_length"):
         reward_functions(["soft-overlong"], "think")
+
+
+def test_the_cache_is_the_length_over_which_the_overlong_score_falls() -> None:
+    trl = pytest.importorskip("trl.rewards")
+    lengths = [0, 49, 50, 51, 99, 100, 101]
+    ids = [[1] * length for length in lengths]
+    punishment = trl.get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=50)
+    expected = [1 + value for value in punishment(completion_ids=ids)]
+    for text, limit in [
+        ("soft-overlong:cache=50", 100),
+        ("soft-overlong:cache=50:max_length=100", 400),
+        ("soft-overlong:max_length=100:cache=50", None),
+    ]:
+        (reward,) = reward_functions([text], "bare", max_completion_length=limit)
+        assert reward.__name__ == "soft-overlong"
+        values = reward(completions=["x"] * 7, completion_ids=ids, solution=["C"] * 7)
+        assert values == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["soft-overlang:cache=2"], "unknown reward 'soft-overlang'. Did you mean 'soft-overlong'"),
+        (["soft-overlong:cash=2"], "has no parameter 'cash'. Did you mean 'cache'"),
+        (["soft-overlong:zzz=2"], "no parameter 'zzz'. Choose from: max_length, cache."),
+        (["accuracy:cache=2"], "'accuracy' has no parameter 'cache'. It has none."),
+        (["soft-overlong:cache=few"], "cache=few, expected a whole number of at least 1."),
+        (["soft-overlong:cache="], "cache=, expected a whole number of at least 1."),
+        (["soft-overlong:cache=1.5"], "cache=1.5, expected a whole number"),
+        (["soft-overlong:cache=0"], "cache=0, expected a whole number of at least 1."),
+        (["soft-overlong:max_length=-3"], "max_length=-3, expected a whole number"),
+        (["soft-overlong:cache=2:cache=3"], "cache is given twice"),
+        (["soft-overlong:cache=2:max_length"], "'max_length' is not written as parameter=value"),
+        (["soft-overlong:256"], "not written as package.module:function or name:parameter=value"),
+        (["soft-overlong:cache=101"], "cache=101, which is more than its max_length=100"),
+        (["soft-overlong", "soft-overlong:cache=2"], "'soft-overlong' is given twice"),
+        (["accuracy", "format", "accuracy"], "'accuracy' is given twice"),
+    ],
+)
+def test_a_wrong_reward_or_parameter_is_refused(names: list[str], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        reward_functions(names, "think", max_completion_length=100)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_each_reward_takes_the_parameters_of_its_entry() -> None:
+    for name, reward in REWARDS.items():
+        arguments = list(inspect.signature(reward.score).parameters)
+        assert arguments[1:] == [parameter.name for parameter in reward.parameters], name
+
+
+# The command
+
+
+def printed(tmp_path: Path, lines: list[dict[str, object]], *options: str) -> list[dict]:
+    """What `medr1 rewards` prints for these lines."""
+    file = tmp_path / "completions.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = CliRunner().invoke(cli, ["rewards", str(file), *options])
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_command_computes_only_what_is_asked(tmp_path: Path, module) -> None:
+    module(
+        "def short(completions, problem, **columns):\n"
+        "    print('on stdout')\n"
+        "    assert problem == ['Which? A)Lung']\n"
+        "    return [1 / len(c[0]['content']) for c in completions]\n"
+        "async def later(completions, **columns):\n    return [0.25 for c in completions]\n",
+        "own_rewards_e",
+    )
+    lines = [
+        {"content": "A", "solution": "A", "problem": "Which? A)Lung", "num_tokens": tokens}
+        for tokens in (3, 8)
+    ]
+    own = "own_rewards_e:later,own_rewards_e:short"
+    # the prompt has no format, which only the reward `format` needs
+    options = "--rewards", f"soft-overlong:max_length=10:cache=4,{own},accuracy", "--prompt", "bare"
+    assert printed(tmp_path, lines, *options) == [
+        {
+            "soft-overlong": overlong,
+            "own_rewards_e:later": 0.25,
+            "own_rewards_e:short": 1.0,
+            "accuracy": 1.0,
+        }
+        for overlong in (1.0, 0.5)
+    ]
+    assert list(printed(tmp_path, lines)[0]) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("line", "rewards", "message"),
+    [
+        ({"content": "A"}, "accuracy", "line 1: expected an object with a text 'solution'"),
+        (
+            {"content": "A", "solution": "A"},
+            "soft-overlong:max_length=9",
+            "line 1: the reward 'soft-overlong' needs num_tokens",
+        ),
+        (
+            {"content": "A", "solution": "A", "num_tokens": "9"},
+            "soft-overlong:max_length=9",
+            "line 1: expected num_tokens as a whole number",
+        ),
+        (
+            {"content": "A", "solution": "A", "num_tokens": 9},
+            "soft-overlong",
+            "needs max_length. Write soft-overlong:max_length=N, or set max_completion_length.",
+        ),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_computed(
+    tmp_path: Path, line: dict[str, object], rewards: str, message: str
+) -> None:
+    file = tmp_path / "completions.jsonl"
+    file.write_text(json.dumps(line))
+    result = CliRunner().invoke(cli, ["rewards", str(file), "--rewards", rewards])
+    assert result.exit_code == InputError.exit_code
+    assert message in result.stderr
 
 
 # Rewards of the user's, and the guard
@@ -456,9 +587,13 @@ def test_numbers_of_every_kind_pass(module) -> None:
         reward(completions=["a", "b"], value=[1, None])
 
 
-def test_the_help_names_every_reward():
+def test_the_help_names_every_reward_and_parameter():
     help_text = cli.commands["rewards"].help.replace("\b", "")
     lines = help_text.split("Rewards,")[1].split("Examples:")[0].splitlines()[1:]
-    assert [line.split()[0] for line in lines if line.strip()] == [*REWARDS]
+    words = [line.split()[0] for line in lines if line.strip()]
+    expected = []
+    for name, reward in REWARDS.items():
+        expected += [name, *(f"{parameter.name}=N" for parameter in reward.parameters)]
+    assert words == expected
     (option,) = (o for o in cli.commands["train"].params if o.name == "rewards")
-    assert all(name in option.help for name in (*REWARDS, OVERLONG))
+    assert all(name in option.help for name in REWARDS)

@@ -15,6 +15,7 @@ from in_process import medr1
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.data.variants import BLIND, DEFAULT_KINDS, KINDS
+from medr1.evaluate.trust.robustness_file import read_robustness
 
 TEST = str(tiny_vqa_folder() / "test.json")
 QUICK = ("--perturbations", "contrast,option_order", "--severities", "1,5", "--mode", "options")
@@ -62,29 +63,29 @@ def test_a_table_a_document_a_page_and_the_answers(done):
     assert "questions" not in result.stdout.splitlines()[0] and "31 original" in result.stderr
     warned = "may have text burned into the image"  # ultrasound is among the questions
     assert warned in result.stderr and warned in (folder / "out" / "robustness.html").read_text()
-    document = json.loads((folder / "out" / "robustness.json").read_text())
-    assert document["schema"] == "medr1.robustness/1"
+    document = read_robustness(folder / "out" / "robustness.json")
+    assert document.schema == "medr1.robustness/2"
     entries = json.loads((folder / "out" / "results.json").read_text())["results"]
     ways = Counter(
         (e["metadata"]["perturbation"], e["metadata"]["perturbation_severity"]) for e in entries
     )
-    n = document["n"]
+    n = document.n
     ways_asked = [("none", 0), ("contrast", 1), ("contrast", 5), ("blank", 1)]
     assert all(ways[way] == n for way in ways_asked) and n > 25
-    assert document["left_out"]["none"] == {"without options, which --mode options needs": 32 - n}
+    assert document.excluded["none"] == {"without options, which --mode options needs": 32 - n}
     # the numbers are those of the answers themselves
     right = [e["extracted_answer"] == e["ground_truth"] for e in entries]
-    for one in document["perturbations"]:
-        for cell in one["cells"]:
+    for one in document.perturbations:
+        for cell in one.cells:
             mine = [
                 ok
                 for ok, e in zip(right, entries, strict=True)
                 if (e["metadata"]["perturbation"], e["metadata"]["perturbation_severity"])
-                == (one["name"], cell["severity"])
+                == (one.name, cell.severity)
             ]
-            assert cell["accuracy"]["value"] == pytest.approx(sum(mine) / len(mine))
-    strongest = document["perturbations"][0]["cells"][-1]
-    assert strongest["flip_rate"]["value"] > 0.1  # at a twentieth of the contrast
+            assert cell.accuracy.value == pytest.approx(sum(mine) / len(mine))
+    strongest = document.perturbations[0].cells[-1]
+    assert strongest.flip_rate.value > 0.1  # at a twentieth of the contrast
 
 
 def test_eval_reads_the_answers_by_perturbation(done):
@@ -94,9 +95,9 @@ def test_eval_reads_the_answers_by_perturbation(done):
     assert result.exit_code == 0, result.output
     groups = json.loads(result.stdout)["groups"]
     assert set(groups["perturbation"]) == {"none", "blank", "contrast", "option_order"}
-    document = json.loads((folder / "out" / "robustness.json").read_text())
+    document = read_robustness(folder / "out" / "robustness.json")
     clean = groups["perturbation"]["none"]["metrics"]["accuracy"]["value"]
-    assert clean == pytest.approx(document["clean"]["accuracy"]["value"])
+    assert clean == pytest.approx(document.clean.accuracy.value)
 
 
 def test_given_again_it_has_nothing_to_do_and_another_run_is_refused(done, monkeypatch):

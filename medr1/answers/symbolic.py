@@ -15,8 +15,8 @@ import hashlib
 import json
 import logging
 import os
+import queue
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +29,8 @@ COMPLETION_LIMIT = 10_000
 CPU_SECONDS = 10.0
 """Most processor time of one comparison. Nearly all take milliseconds, and the slowest in the tests
 less than 1 s, so that a machine that is ten times slower has the same verdicts."""
+_POLL_SECONDS = 0.1
+"""Seconds between two looks at the processor time of a comparison."""
 
 _MAX_DEPTH = 12
 """Brackets inside brackets."""
@@ -133,36 +135,30 @@ def _nests_functions(text: str) -> bool:
 def serve() -> None:
     """Run as the separate process: read requests from stdin, and write verdicts to stdout.
 
-    A request is one line with a JSON list (two texts, seconds), a verdict one line with true, false
-    or null. Comparisons run in a fork of the process. When one exceeds its processor time, the
-    fork is ended by a signal, "null" is written, and the next fork continues with the libraries
-    already loaded.
+    A request is one line with a JSON list of two texts, a verdict one line with true or false.
     """
     from math_verify import parse
     from math_verify import verify as compare
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 
     def equal(*texts: str) -> bool:
         parsed = [parse(text, parsing_timeout=None) for text in texts]
         return bool(compare(*parsed, timeout_seconds=None))
 
-    # math-verify loads some modules at the first comparison: load them once, before the forks
+    # math-verify loads some modules at the first comparison, which should not count as its time
     equal("$\\frac{1}{2}x$", "$0.5x$")
     _write_line('"ready"')
-    while worker := os.fork():
-        _, status = os.waitpid(worker, 0)
-        if status == 0:
-            return
-        _write_line("null")
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=[requests], daemon=True).start()
+    while True:
+        _write_line(json.dumps(equal(*json.loads(requests.get()))))
+
+
+def _read_requests(requests: queue.SimpleQueue[str]) -> None:
+    """Read requests from stdin; end this process when the one that asks has ended."""
     for line in sys.stdin:
-        *texts, seconds = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        verdict = equal(*texts)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        _write_line(json.dumps(verdict))
+        requests.put(line)
     os._exit(0)
 
 
@@ -171,15 +167,77 @@ def _write_line(line: str) -> None:
     sys.stdout.flush()
 
 
-class _Worker:
-    """The process that runs `serve`, started at the first comparison.
-
-    Each Python process that compares formulas has its own.
-    """
+class _Process:
+    """A process that runs `serve`, a thread that reads its lines, and its processor time."""
 
     _COMMAND = (
         "import sys; sys.path[:] = sys.argv[1:]; from medr1.answers.symbolic import serve; serve()"
     )
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._gone = (OSError, psutil.NoSuchProcess)
+        # In a session (Windows: a group) of its own: Ctrl-C does not end a comparison.
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", self._COMMAND, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="ascii",
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        self._times = psutil.Process(self.popen.pid)
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True, name="math-verify").start()
+        if self._lines.get() != '"ready"\n':
+            self.end()
+            raise RuntimeError(
+                "the process that runs math-verify did not start. Check that math-verify is "
+                "installed."
+            )
+
+    def _read(self) -> None:
+        """What the thread does: a line for each verdict, and "" when the process has ended."""
+        assert self.popen.stdout
+        for line in self.popen.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def ask(self, request: str) -> str:
+        """The line that answers a request, "null" after CPU_SECONDS, "" if the process ended."""
+        assert self.popen.stdin
+        try:
+            end = self._cpu_seconds() + CPU_SECONDS
+            self.popen.stdin.write(request)
+            self.popen.stdin.flush()
+            while True:
+                try:
+                    return self._lines.get(timeout=_POLL_SECONDS)
+                except queue.Empty:
+                    if self._cpu_seconds() > end:
+                        return "null"
+        except self._gone:
+            return ""
+
+    def _cpu_seconds(self) -> float:
+        """The processor time that the process has used so far."""
+        times = self._times.cpu_times()
+        return float(times.user + times.system)
+
+    def end(self) -> None:
+        """Kill the process."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+class _Worker:
+    """The process that compares formulas, started at the first comparison.
+
+    Each Python process that compares formulas has its own.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -187,7 +245,7 @@ class _Worker:
     def reset(self) -> None:
         """Forget the process. A fork of this Python process must not use its parent's."""
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: _Process | None = None
 
     def compare(self, first: str, second: str) -> bool | None:
         """Whether math-verify finds the texts equal; None if CPU_SECONDS do not suffice.
@@ -201,71 +259,37 @@ class _Worker:
         Raises:
             RuntimeError: The process ended twice, or could not be started.
         """
-        request = json.dumps([first, second, CPU_SECONDS]) + "\n"
+        request = json.dumps([first, second]) + "\n"
         with self._lock:
             for _ in range(2):  # a second time if the process was ended since the last request
-                process = self._running_process()
-                assert process.stdin
-                assert process.stdout
+                process = self._process = self._process or _Process()
                 reply = ""
                 try:
-                    process.stdin.write(request)
-                    process.stdin.flush()
-                    reply = process.stdout.readline()
-                except BrokenPipeError:
-                    pass
+                    reply = process.ask(request)
                 finally:
                     # Ended or interrupted: a late reply must not be read as that of a next request.
-                    if not reply:
-                        self._end(process)
+                    if reply in ("", "null"):
+                        self.close()
                 if reply:
-                    return json.loads(reply)  # type: ignore[no-any-return]
+                    return {"true\n": True, "false\n": False, "null": None}[reply]
         raise RuntimeError(
             "the process that runs math-verify ended twice during one comparison. Check that there "
             "is enough memory."
         )
 
-    def _running_process(self) -> subprocess.Popen[str]:
-        """The process; a new one if there is none or it has ended."""
-        if self._process and self._process.poll() is None:
-            return self._process
-        # A session of its own: a signal that stops the run (Ctrl-C) does not end a comparison.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", self._COMMAND, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="ascii",
-            start_new_session=True,
-        )
-        assert self._process.stdout
-        if self._process.stdout.readline() != '"ready"\n':
-            self._end(self._process)
-            raise RuntimeError(
-                "the process that runs math-verify did not start. Check that math-verify is "
-                "installed."
-            )
-        return self._process
-
-    def _end(self, process: subprocess.Popen[str]) -> None:
-        """Kill the process and its fork."""
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        self._process = None
-
     def close(self) -> None:
         """End the process, if there is one."""
         if self._process:
-            self._end(self._process)
+            self._process.end()
+            self._process = None
 
 
 _WORKER = _Worker()
 _VERDICTS: dict[bytes, bool | None] = {}
 """Hash of both texts -> verdict, so that each pair is compared once. A million take 100 MB."""
 atexit.register(_WORKER.close)
-os.register_at_fork(after_in_child=_WORKER.reset)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WORKER.reset)
 
 
 def verify(first: str, second: str, limit: int = COMPLETION_LIMIT) -> bool | None:

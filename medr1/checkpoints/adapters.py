@@ -8,12 +8,18 @@ run.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.checkpoints.finding import find_checkpoint, is_adapter, is_checkpoint
 from medr1.checkpoints.structure import read_configuration, tensor_shapes
 from medr1.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel
 
 WEIGHTS = "adapter_model.safetensors"
 """The file of an adapter's tensors."""
@@ -40,6 +46,19 @@ _INITIALISATIONS = (None, True, False, "gaussian", "orthogonal")
 With others the training began by changing the weights of the base, so that the adapter does not fit
 the base that it names.
 """
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """The settings of a LoRA adapter that were checked."""
+
+    rank: int
+    """The number of rows of a matrix lora_A, for each module that `rank_pattern` does not name."""
+    rank_pattern: Mapping[str, float]
+    """Full name of a module, or the last parts of it -> its rank."""
+    applied: Mapping[str, object]
+    """Settings that change what the adapter computes, as PEFT takes them; those with null are left
+    out."""
 
 
 def find_base(folder: Path, *, offline: bool = False) -> Path:
@@ -76,7 +95,7 @@ def find_base(folder: Path, *, offline: bool = False) -> Path:
     return base
 
 
-def read_adapter(folder: Path) -> dict[str, Any]:
+def read_adapter(folder: Path) -> AdapterSettings:
     """The settings of a LoRA adapter, checked.
 
     InputError for an adapter of another kind, and for a setting that is invalid or that medr1 does
@@ -98,14 +117,19 @@ def read_adapter(folder: Path) -> dict[str, Any]:
             f"{where}: {(unsupported or ['init_lora_weights'])[0]} is not supported. Merge the "
             "adapter with the tool that made it."
         )
-    if type(config.get("r")) is not int or config["r"] < 1:
+    rank = config.get("r")
+    if type(rank) is not int or rank < 1:
         raise InputError(f"{where}: r must be a whole number of at least 1.")
-    patterns = {**(config.get("alpha_pattern") or {}), **(config.get("rank_pattern") or {})}
-    for name, value in {**patterns, "lora_alpha": config.get("lora_alpha")}.items():
+    alpha_pattern, rank_pattern = (
+        _pattern(config, key, where) for key in ("alpha_pattern", "rank_pattern")
+    )
+    for name, value in {
+        **alpha_pattern, **rank_pattern, "lora_alpha": config.get("lora_alpha")
+    }.items():  # fmt: skip
         if not _MODULE_NAME.fullmatch(name) or type(value) not in (int, float):
             raise InputError(f"{where}: {name[:40]!r} must be the name of a module with a number.")
     dropout = config.get("lora_dropout") or 0.0
-    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+    if not isinstance(dropout, int | float) or dropout is True or not 0 <= dropout < 1:
         raise InputError(f"{where}: lora_dropout must be a number of at least 0 and below 1.")
     if config.get("bias", "none") not in ("none", "all", "lora_only"):
         raise InputError(f"{where}: bias must be none, all or lora_only.")
@@ -117,7 +141,19 @@ def read_adapter(folder: Path) -> dict[str, Any]:
             f"adapter {folder} holds no {WEIGHTS}. Other formats can run code and are not read; "
             "fetch it as safetensors."
         )
-    return config
+    return AdapterSettings(
+        rank,
+        {name: value for name, value in rank_pattern.items() if isinstance(value, int | float)},
+        {key: config[key] for key in _APPLIED_SETTINGS if config.get(key) is not None},
+    )
+
+
+def _pattern(config: Mapping[str, object], key: str, where: Path) -> Mapping[str, object]:
+    """The object under a key of the settings; {} if there is none, InputError for another value."""
+    pattern = config.get(key) or {}
+    if not isinstance(pattern, dict):
+        raise InputError(f"{where}: {key} must be an object of module names with numbers.")
+    return pattern
 
 
 def current_name(name: str) -> str:
@@ -133,7 +169,9 @@ def current_name(name: str) -> str:
     return _PREFIX + bare
 
 
-def apply_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -> Any:
+def apply_adapter(
+    model: PreTrainedModel, folder: Path, base: Path, *, merge: bool = True
+) -> PreTrainedModel:
     """The base model with an adapter applied.
 
     Args:
@@ -152,23 +190,26 @@ def apply_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -
     from peft import LoraConfig, PeftModel
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
+    from transformers import PreTrainedModel
 
-    config = read_adapter(folder)
+    settings = read_adapter(folder)
     shapes = {current_name(n): shape for n, shape in tensor_shapes(folder / WEIGHTS).items()}
-    ranks = _ranks(shapes, config, folder)
+    ranks = _ranks(shapes, settings, folder)
     modules = dict(model.named_modules())
     if missing := sorted(name for name in ranks if name not in modules):
         raise _misfit(folder, base, f"the base has no {missing[0]}")
     # First the adapter is built with random matrices, then they are replaced by those of the file.
     # PEFT gets the modules and ranks as plain names, taken from the tensors.
+    # `read_adapter` has checked the types of the settings, or LoraConfig does.
+    new_config: Callable[..., LoraConfig] = LoraConfig
     try:
-        settings = LoraConfig(
-            **{key: config[key] for key in _APPLIED_SETTINGS if config.get(key) is not None},
-            rank_pattern={re.escape(n): rank for n, rank in ranks.items() if rank != config["r"]},
+        config = new_config(
+            **settings.applied,
+            rank_pattern={re.escape(n): rank for n, rank in ranks.items() if rank != settings.rank},
             target_modules=sorted(ranks),
             init_lora_weights=True,
         )
-        peft_model = PeftModel(model, settings)
+        peft_model = PeftModel(model, config)
     except (ValueError, TypeError) as error:
         raise _misfit(folder, base, " ".join(str(error).split())[:200]) from None
     # every tensor that PEFT expects has to be in the file with that shape, and no other
@@ -188,12 +229,18 @@ def apply_adapter(model: Any, folder: Path, base: Path, *, merge: bool = True) -
     tensors = {current_name(name): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
     set_peft_model_state_dict(peft_model, tensors)
     if not merge:
-        return peft_model.get_base_model()
-    merged = peft_model.merge_and_unload()  # type: ignore[operator]
-    return merged.requires_grad_(True)  # PEFT freezes the base's weights
+        applied = peft_model.get_base_model()
+        assert isinstance(applied, PreTrainedModel)
+        return applied
+    merged = peft_model.merge_and_unload()
+    assert isinstance(merged, PreTrainedModel)
+    merged.requires_grad_(True)  # PEFT freezes the base's weights
+    return merged
 
 
-def _ranks(shapes: dict[str, Any], config: dict[str, Any], folder: Path) -> dict[str, int]:
+def _ranks(
+    shapes: Mapping[str, tuple[int, ...]], settings: AdapterSettings, folder: Path
+) -> dict[str, int]:
     """Module -> rank of its LoRA matrices; InputError where tensors and settings differ in it."""
     ranks = {}
     for name, shape in shapes.items():
@@ -203,17 +250,17 @@ def _ranks(shapes: dict[str, Any], config: dict[str, Any], folder: Path) -> dict
             rank = next(
                 (
                     value
-                    for part, value in (config.get("rank_pattern") or {}).items()
+                    for part, value in settings.rank_pattern.items()
                     if module == part or module.endswith("." + part)
                 ),
-                config["r"],
+                settings.rank,
             )
             if not shape or shape[0] != rank:
                 raise InputError(
                     f"adapter {folder}: {name} has the shape {shape}, its settings say rank "
                     f"{rank}. Fetch it again."
                 )
-            ranks[module] = rank
+            ranks[module] = shape[0]
     if not ranks:
         raise InputError(f"adapter {folder} holds no LoRA tensors. Fetch it again.")
     return ranks

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.checkpoints.structure import is_token, read_configuration
 from medr1.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 GENERATION_CONFIG = "generation_config.json"
 TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -40,7 +43,7 @@ _NEUTRAL_VALUES: dict[str, float] = dict.fromkeys(
 """Key -> the value without effect; of any other key it is one that is false, 0 or empty."""
 
 
-def generation_settings(folder: Path, config: Any) -> tuple[dict[str, Any], str]:
+def generation_settings(folder: Path, config: PreTrainedConfig) -> tuple[dict[str, object], str]:
     """The generation settings of a checkpoint that medr1 uses, and a sentence about the others.
 
     Args:
@@ -55,21 +58,21 @@ def generation_settings(folder: Path, config: Any) -> tuple[dict[str, Any], str]
     """
     document = read_configuration(folder / GENERATION_CONFIG)
     text = config.get_text_config()
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     for key in TOKEN_KEYS:
         inherited = getattr(text, key, None)
         value = getattr(config, key, inherited) if document.get(key) is None else document[key]
         if value is not None:
-            is_list = isinstance(value, list) and key == "eos_token_id"
-            if not all(
-                is_token(token, text.vocab_size) for token in (value if is_list else [value])
-            ):
+            tokens = value if isinstance(value, list) and key == "eos_token_id" else [value]
+            if not all(is_token(token, text.vocab_size) for token in tokens):
                 raise _invalid(folder, key, value, f"a token's number below {text.vocab_size:,}")
             settings[key] = value
     for key, (least, most) in _NUMBERS.items():
         if (value := document.get(key)) is not None:
             kind = int if isinstance(least, int) else float
-            if type(value) not in (int, kind) or not least <= value <= most:
+            if not (isinstance(value, int | float) and type(value) in (int, kind)) or not (
+                least <= value <= most
+            ):
                 raise _invalid(folder, key, value, f"a number from {least:g} to {most:,}")
             settings[key] = kind(value)
     if (do_sample := document.get("do_sample")) not in (None, True, False):
@@ -83,7 +86,7 @@ def generation_settings(folder: Path, config: Any) -> tuple[dict[str, Any], str]
     return settings, _left_out(folder, document)
 
 
-def _invalid(folder: Path, key: str, value: Any, expected: str) -> InputError:
+def _invalid(folder: Path, key: str, value: object, expected: str) -> InputError:
     """The error that a setting has a value that cannot be right."""
     return InputError(
         f"{folder / GENERATION_CONFIG}: {key} is {str(value)[:40]!r}, expected {expected}. "
@@ -91,7 +94,7 @@ def _invalid(folder: Path, key: str, value: Any, expected: str) -> InputError:
     )
 
 
-def _left_out(folder: Path, document: Mapping[str, Any]) -> str:
+def _left_out(folder: Path, document: Mapping[str, object]) -> str:
     """A sentence that names the settings with an effect that are left out; "" for none."""
     handled = {*TOKEN_KEYS, *_NUMBERS, *_IGNORED, "do_sample"}
     rest = [

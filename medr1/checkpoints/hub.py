@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from medr1.checkpoints.finding import LOADED_SUFFIXES
 from medr1.checkpoints.integrity import CHECKSUMS, checksum_line
@@ -124,8 +123,8 @@ def plan_fetch(name: str, output_dir: Path, *, is_data: bool = False) -> FetchPl
         InputError: If the hub has nothing of that name, or no file that medr1 reads.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of httpx
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # imported
 
     repo, requested = split_name(name, is_data=is_data)
     api = HfApi()
@@ -211,7 +210,7 @@ def fetch(plan: FetchPlan) -> Path:
     Medr1Error for a file that is incomplete or has another SHA-256 than the hub's.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of httpx
 
     try:
         snapshot_download(
@@ -273,15 +272,3 @@ def _refusal(repo: str, error: Exception, is_data: bool) -> Medr1Error:
         f"{repo} could not be fetched ({reason[:200]}). Check the network, then run the same "
         "command again: complete files are kept."
     )
-
-
-def plan_summary(plan: FetchPlan) -> dict[str, Any]:
-    """A plan as a document for --json."""
-    return {
-        "repo": plan.repo,
-        "revision": plan.revision,
-        "folder": str(plan.destination),
-        "n_files": len(plan.files),
-        "bytes": plan.size,
-        "bytes_missing": plan.missing,
-    }

@@ -7,12 +7,16 @@ configuration is invalid, or describes a model so large that loading it would ex
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.checkpoints.trial import CheckpointErrors
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Values of model_type in config.json that medr1 loads."""
@@ -136,7 +140,7 @@ def require_sound(folder: Path) -> None:
         )
 
 
-def read_configurations(folder: Path) -> dict[str, dict[str, Any]]:
+def read_configurations(folder: Path) -> dict[str, dict[str, object]]:
     """File name -> content of each configuration file; InputError for a value out of bounds."""
     documents = {name: read_configuration(folder / name) for name in _CONFIGURATION}
     for name, document in documents.items():
@@ -144,7 +148,7 @@ def read_configurations(folder: Path) -> dict[str, dict[str, Any]]:
     return documents
 
 
-def read_configuration(file: Path) -> dict[str, Any]:
+def read_configuration(file: Path) -> dict[str, object]:
     """The JSON object in a file; {} if there is no such file, InputError if it holds none."""
     if not file.is_file():
         return {}
@@ -156,7 +160,7 @@ def read_configuration(file: Path) -> dict[str, Any]:
     return document
 
 
-def _require_modest(value: Any, where: str, key: str = "") -> None:
+def _require_modest(value: object, where: str, key: str = "") -> None:
     """InputError for a list that is too long, and for an invalid value of a key in _MAX_VALUES."""
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -168,14 +172,14 @@ def _require_modest(value: Any, where: str, key: str = "") -> None:
             _require_modest(inner, where)
     elif key in _MAX_VALUES and value is not None:
         is_number = type(value) is int or (key == "mlp_ratio" and type(value) is float)
-        if not is_number or not 1 <= value <= _MAX_VALUES[key]:
+        if not (isinstance(value, int | float) and is_number and 1 <= value <= _MAX_VALUES[key]):
             raise InputError(
                 f"{where}: {key} is {str(value)[:40]!r}, expected a whole number from 1 to "
                 f"{_MAX_VALUES[key]:,}. Fetch it again."
             )
 
 
-def resolved_configuration(folder: Path, attention: str | None = None) -> Any:
+def resolved_configuration(folder: Path, attention: str | None = None) -> PreTrainedConfig:
     """The configuration that transformers builds from config.json, with a fixed attention.
 
     config.json can name an attention implementation too, even a kernel that is downloaded from the
@@ -189,14 +193,15 @@ def resolved_configuration(folder: Path, attention: str | None = None) -> Any:
     Raises:
         Exception: What transformers raises; see `CheckpointErrors`.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    assert isinstance(config, PreTrainedConfig)
     config._attn_implementation = attention
     return config
 
 
-def _parameters(folder: Path, document: dict[str, Any]) -> int:
+def _parameters(folder: Path, document: Mapping[str, object]) -> int:
     """About how many parameters the model has that transformers would build from config.json.
 
     The resolved configuration counts: for what config.json leaves out, transformers has the values
@@ -209,7 +214,7 @@ def _parameters(folder: Path, document: dict[str, Any]) -> int:
         return count_parameters(config)
 
 
-def _require_tokens(document: dict[str, Any], vocabulary: int) -> None:
+def _require_tokens(document: Mapping[str, object], vocabulary: int) -> None:
     """ValueError where a special token in config.json is not in the vocabulary."""
     for key, value in document.items():
         if isinstance(value, dict):
@@ -220,7 +225,7 @@ def _require_tokens(document: dict[str, Any], vocabulary: int) -> None:
                     raise ValueError(f"{key} is {str(value)[:40]}, of {vocabulary:,} tokens")
 
 
-def is_token(value: Any, vocabulary: int) -> bool:
+def is_token(value: object, vocabulary: int) -> bool:
     """Whether a value is a token id.
 
     Args:
@@ -230,7 +235,7 @@ def is_token(value: Any, vocabulary: int) -> bool:
     return type(value) is int and 0 <= value < vocabulary
 
 
-def _require_whole_heads(config: Any) -> None:
+def _require_whole_heads(config: PreTrainedConfig) -> None:
     """ValueError where the number of attention heads does not divide the width."""
     text, vision = config.text_config, config.vision_config
     kv_heads = text.num_key_value_heads or text.num_attention_heads
@@ -245,7 +250,7 @@ def _require_whole_heads(config: Any) -> None:
             raise ValueError(f"{part} heads cannot share {whole}")
 
 
-def count_parameters(config: Any) -> int:
+def count_parameters(config: PreTrainedConfig) -> int:
     """About how many parameters a Qwen-VL of this configuration has, within a few per cent.
 
     Counted are the matrices of the language model, its embeddings, and the vision tower. Norms and
@@ -277,4 +282,4 @@ def count_parameters(config: Any) -> int:
         + patches
         + positions
     )
-    return text.num_hidden_layers * layer + embeddings + tower
+    return int(text.num_hidden_layers * layer + embeddings + tower)

@@ -10,9 +10,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
+from medr1.processes import require_forks
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 KNOWN_TEMPLATES = {
     # Qwen2-VL and Qwen2.5-VL ship the same: transformers tests/models/qwen2_vl/
@@ -58,7 +62,7 @@ def template_sha256(template: str) -> str:
     return hashlib.sha256(template.strip().encode()).hexdigest()
 
 
-def require_known_template(processor: Any, where: str, *, allow: bool = False) -> None:
+def require_known_template(processor: ProcessorMixin, where: str, *, allow: bool = False) -> None:
     """Refuse a checkpoint whose chat template is not known.
 
     Args:
@@ -86,13 +90,14 @@ def require_known_template(processor: Any, where: str, *, allow: bool = False) -
 
 def _try(template: str, where: str) -> None:
     """Render the template once in a child process with limits; InputError if that fails."""
+    require_forks("A test of a chat template")
     code = _TRIAL_CODE.replace("SECONDS", str(_SECONDS)).replace("MEGABYTES", str(_MEGABYTES))
     try:
         process = subprocess.run(
             [sys.executable, "-c", code],
             input=template,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=_TIMEOUT,
         )
         reason = (process.stderr.strip().splitlines() or ["out of time or memory"])[-1]

@@ -8,9 +8,14 @@ fails here.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
+from medr1.models.calls import image_token
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
 
 
 class CheckpointErrors:
@@ -25,7 +30,12 @@ class CheckpointErrors:
     def __enter__(self) -> None:
         """Do nothing."""
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, _: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> None:
         from huggingface_hub.errors import StrictDataclassError
         from safetensors import SafetensorError
 
@@ -41,7 +51,7 @@ class CheckpointErrors:
             raise InputError(f"{self.failure}: {reason}") from error
 
 
-def require_answer(model: Any, processor: Any, path: Path) -> None:
+def require_answer(model: PreTrainedModel, processor: ProcessorMixin, path: Path) -> None:
     """Refuse a model that cannot process a small image and a question mark.
 
     Args:
@@ -56,12 +66,13 @@ def require_answer(model: Any, processor: Any, path: Path) -> None:
     from PIL import Image
 
     weights = model.get_input_embeddings().weight
+    assert isinstance(weights, torch.Tensor)
     # Not tried: weights that are split over processes, which are empty here, and attention kernels
     # that need 16-bit numbers.
     if not weights.numel() or model.config._attn_implementation not in ("sdpa", "eager"):
         return
     with CheckpointErrors(f"cannot use the checkpoint {path}"), torch.inference_mode():
-        text = f"<|vision_start|>{processor.image_token}<|vision_end|>?"
+        text = f"<|vision_start|>{image_token(processor)}<|vision_end|>?"
         inputs = processor(text=[text], images=[Image.new("RGB", (56, 56))], return_tensors="pt")
         if (highest := max(processor.tokenizer.get_vocab().values())) >= len(weights):
             raise InputError(

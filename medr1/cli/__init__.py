@@ -6,6 +6,7 @@ that `medr1 --help` is quick.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -24,8 +25,9 @@ from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
 from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
-from medr1.cli.rewards import rewards
+from medr1.cli.rewards import score
 from medr1.cli.robustness import robustness
+from medr1.cli.schema import schema
 from medr1.cli.train import train
 from medr1.cli.verify import verify
 from medr1.models.mps import mps_environment
@@ -63,26 +65,36 @@ for command in (
     compare,
     matrix,
     robustness,
-    rewards,
+    score,
     doctor,
     fetch,
     merge,
     verify,
+    schema,
 ):
     cli.add_command(command)
 
 
+_EXIT_CODES = {"SIGTERM": 128 + signal.SIGTERM, "SIGUSR1": 75}
+"""Signal with which Slurm and others stop a job -> exit code; 75 means: run it again."""
+
+
 def _terminate(signum: int, frame: object) -> NoReturn:
-    """End at a signal, with exit code 75 for SIGUSR1 (run it again) and 128 + signal for others."""
+    """End at a signal, with its exit code."""
     echo("Terminated. Files that were written completely are kept.", err=True)
-    sys.exit(75 if signum == signal.SIGUSR1 else 128 + signum)
+    sys.exit(_EXIT_CODES[signal.Signals(signum).name])
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     sys.excepthook = echo_traceback
-    for signum in (signal.SIGTERM, signal.SIGUSR1):  # how Slurm and others stop a job
-        signal.signal(signum, _terminate)
+    for signum in signal.Signals:
+        if signum.name in _EXIT_CODES:  # Windows has no SIGUSR1
+            signal.signal(signum, _terminate)
+    if sys.platform == "win32":  # where a pipe or file would get the system's old code page
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8")
     for name, value in {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

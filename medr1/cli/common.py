@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medr1.answers import PROTOCOLS
-from medr1.cli.configuration import as_typed, read_config
-from medr1.errors import InputError, Medr1Error, OutputError
-from medr1.files import require_apart, temporary
+from medr1.cli.configuration import as_typed
+from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
 from medr1.terminal import echo_error, set_up_logging
+from medr1.workflows.configuration import read_config
 
 if TYPE_CHECKING:
-    from medr1.data.readers import Questions
+    pass
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Decorator = Callable[[Callable[..., object]], Callable[..., object]]
+Result = TypeVar("Result")
 
 
 class Medr1Command(click.Command):
@@ -32,13 +32,25 @@ class Medr1Command(click.Command):
 
     With `extra_config_keys`, a configuration file may hold keys that are no option of the command;
     they go to `ctx.meta["medr1.extra"]`. `medr1 train` reads TRL's fields that way.
+
+    The function `workflow` does the work. Its parameters' defaults are those of the options with
+    the same names, which therefore state none.
     """
 
-    def __init__(self, *args: Any, extra_config_keys: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        workflow: Callable[..., object] | None = None,
+        extra_config_keys: bool = False,
+        **kwargs: Any,
+    ) -> None:
         context = {"token_normalize_func": lambda token: token.replace("_", "-")}
         kwargs["context_settings"] = {**context, **(kwargs.get("context_settings") or {})}
         super().__init__(*args, **kwargs)
         self.extra_config_keys = extra_config_keys
+        self.workflow = workflow
+        if workflow is not None:
+            _set_defaults(self.params, workflow)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but refuse an option that is given under both of its names."""
@@ -53,7 +65,7 @@ class Medr1Command(click.Command):
                 )
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command; an expected error becomes one sentence on stderr and an exit code."""
         verbose = ctx.meta.get("medr1.verbose", False)
         set_up_logging(ctx.meta.get("medr1.quiet", False), verbose)
@@ -69,6 +81,36 @@ class Medr1Command(click.Command):
                 raise
             echo_error(user_error)
             ctx.exit(user_error.exit_code)
+
+
+def _set_defaults(params: Iterable[click.Parameter], workflow: Callable[..., object]) -> None:
+    """Give each option the default of the function's parameter of the same name.
+
+    None, False and () are left out: they are what an option has that is not given.
+    """
+    defaults = {name: p.default for name, p in inspect.signature(workflow).parameters.items()}
+    for param in params:
+        default = defaults.get(str(param.name), inspect.Parameter.empty)
+        if default is inspect.Parameter.empty or default is None or default in ((), ""):
+            continue
+        is_list = isinstance(param.type, CommaList)
+        if default is not False:
+            param.default = ",".join(map(str, default)) if is_list else default
+
+
+def call(
+    workflow: Callable[..., Result], options: Mapping[str, object], /, **arguments: object
+) -> Result:
+    """Call the function of a command with its options. click has checked their types.
+
+    Args:
+        workflow: The function.
+        options: Name of a parameter -> value of the option. An option that is not given is None,
+            and left out, so that the parameter has its default.
+        **arguments: More arguments, which are passed as they are.
+    """
+    given_options = {name: value for name, value in options.items() if value is not None}
+    return workflow(**given_options, **arguments)
 
 
 def handle_broken_pipe() -> int:
@@ -159,7 +201,7 @@ def option(*names: str, **kwargs: Any) -> Decorator:
 _PLURALS = {str: "texts", int: "integers", float: "numbers"}
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType[tuple[object, ...]]):
     """The type of an option with several values: `a,b,c` on the command line, a list in YAML."""
 
     def __init__(self, kind: type) -> None:
@@ -167,23 +209,23 @@ class CommaList(click.ParamType):
         self.name = f"{kind.__name__},..."  # `configuration.as_typed` looks for this ending
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[object, ...]:
         """The parts of the text, each in the type of the list's values."""
         parts = value.split(",") if isinstance(value, str) else value
-        try:
-            return tuple(
-                self.kind(part.strip() if isinstance(part, str) else part) for part in parts
-            )
-        except (ValueError, TypeError):
-            plural = _PLURALS[self.kind]
-            self.fail(f"{value!r} is not a comma-separated list of {plural}.", param, ctx)
+        if isinstance(parts, list | tuple):
+            with suppress(ValueError, TypeError):
+                return tuple(
+                    self.kind(part.strip() if isinstance(part, str) else part) for part in parts
+                )
+        plural = _PLURALS[self.kind]
+        self.fail(f"{value!r} is not a comma-separated list of {plural}.", param, ctx)
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
     """A callback that puts an option's value into `ctx.meta`, where `Medr1Command` reads it."""
 
-    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    def callback(ctx: click.Context, param: click.Parameter, value: object) -> None:
         ctx.meta[f"medr1.{name}"] = value
 
     return callback
@@ -196,7 +238,10 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     """
     if value is None:
         return
-    values = read_config(Path(value))
+    try:
+        values = read_config(Path(value))
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
     command = ctx.command
     # A key may be any spelling of an option: batch_size or per_device_train_batch_size.
     options = {
@@ -209,7 +254,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     if extra and not (isinstance(command, Medr1Command) and command.extra_config_keys):
         raise click.UsageError(unknown_key(next(iter(extra)), options, value), ctx)
     ctx.meta["medr1.extra"] = extra
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     for key in values.keys() - extra.keys():
         name = str(options[key].name)
         if name in defaults:
@@ -228,12 +273,11 @@ def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
         known_keys: All keys that may stand there.
         where: Where the key was found, such as the name of the file.
     """
-    similar = get_close_matches(key, list(known_keys), n=1)
-    hint = f" Did you mean {similar[0]}?" if similar else " See --help for the known keys."
-    return f"{where}: unknown key {key!r}.{hint}"
+    hint = did_you_mean(key, known_keys, "See --help for the known keys.")
+    return f"{where}: unknown key {key!r}. {hint}"
 
 
-def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def common_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add --config, --quiet, --verbose and --debug; the command's function does not get them.
 
     --config is eager: it is read first, because it sets the defaults of the other options.
@@ -279,7 +323,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 json_option = option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
 )
-seed_option = option("--seed", type=int, default=0, help="Random seed.")
+seed_option = option("--seed", type=int, help="Random seed.")
 overwrite_option = option(
     "--overwrite",
     is_flag=True,
@@ -300,14 +344,12 @@ image_root_option = option(
 protocol_option = option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
-    default="default",
     help="Rules that decide whether an answer is right. default: any clear answer. strict: one "
     "<answer> block with only the answer. authors, authors-*: the rules of Med-R1's scripts.",
 )
 cluster_by_option = option(
     "--cluster-by",
     metavar="image|KEY",
-    default="image",
     help="Unit that confidence intervals resample: image, or a metadata key such as patient.",
 )
 group_by_option = option(
@@ -331,7 +373,6 @@ max_errors_option = option(
 max_new_tokens_option = option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    default=512,
     help="Maximum length of a completion, in tokens.",
 )
 allow_template_option = option(
@@ -345,17 +386,15 @@ offline_option = option("--offline", is_flag=True, help="Do not use the network.
 device_option = option(
     "--device",
     type=click.Choice(["auto", "cuda", "mps", "cpu"]),
-    default="auto",
     help="Device to compute on. auto: cuda if available, else mps, else cpu.",
 )
 
 
-def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def device_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add --device and --dtype."""
     function = option(
         "--dtype",
         type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
-        default="auto",
         help="Data type to compute in. auto: bfloat16 on CUDA, float32 on other devices.",
     )(function)
     return device_option(function)
@@ -371,26 +410,6 @@ def model_path_option(**kwargs: Any) -> Decorator:
         help="Folder of a checkpoint or LoRA adapter, its short name (VQA_CT), or its id on the "
         "Hugging Face hub (owner/name).",
         **kwargs,
-    )
-
-
-def load(options: dict[str, Any], *, merge: bool = True) -> Any:
-    """Load the model of --model-path, as a `models.LoadedModel`.
-
-    Args:
-        options: The command's options: model_path, device, dtype, allow_template, offline.
-        merge: Whether a LoRA adapter is merged into its base; False keeps it, with its dropout.
-    """
-    from medr1.models.loading import find_checkpoint, load_model
-
-    path = find_checkpoint(options["model_path"], offline=options["offline"])
-    return load_model(
-        path,
-        device=options["device"],
-        dtype=options["dtype"],
-        allow_template=options["allow_template"],
-        offline=options["offline"],
-        merge=merge,
     )
 
 
@@ -413,13 +432,6 @@ def map_option(where: str, example: str) -> Decorator:
 results_map_option = map_option("the results", "prediction=reply")
 
 
-def questions_of(data: str | None) -> Questions | None:
-    """The questions of --data, or of the test split if it is a folder; None without --data."""
-    from medr1.data.readers import read_questions, split_file
-
-    return read_questions(split_file(Path(data), "test")) if data else None
-
-
 def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
     """{"prediction": "reply"} from prediction=reply."""
     pairs = [text.partition("=") for text in mapping]
@@ -427,37 +439,3 @@ def columns_of(mapping: tuple[str, ...]) -> dict[str, str]:
         if not key or not column:
             raise InputError(f"--map {text}: expected KEY=COLUMN, such as prediction=reply.")
     return {key: column for key, _, column in pairs}
-
-
-def keep_apart(output: str | Path | None, inputs: Iterable[str | Path | None], move: bool) -> None:
-    """Refuse an output that --overwrite would rename although it is, or holds, an input.
-
-    Args:
-        output: The output file or folder; None if nothing is written.
-        inputs: Files and folders that the command reads; None, and a hub id, are skipped.
-        move: Whether an existing output is renamed to .bak, as with --overwrite.
-
-    Raises:
-        InputError: An input would be moved away with the old output.
-    """
-    if move and output:
-        require_apart(Path(output), [Path(source) for source in inputs if source])
-
-
-def require_writable(path: Path) -> None:
-    """OutputError if this file could not be written; called before the work, which may be long."""
-    parent = path.parent
-    while not os.path.exists(parent):
-        parent = parent.parent
-    if not parent.is_dir():
-        raise OutputError(f"cannot write {path}: {parent} is not a folder. Choose another place.")
-    try:
-        with suppress(FileNotFoundError):
-            os.lstat(temporary(path.absolute()))  # raises another error if its name is too long
-        # Permissions do not tell everything (a full disk, a read-only file system): try it.
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror} ({parent}). Choose another place."
-        ) from None

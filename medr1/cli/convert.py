@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import get_args
 
 import click
 
 from medr1.cli.common import (
     Medr1Command,
+    call,
     columns_of,
     common_options,
     json_option,
-    keep_apart,
     map_option,
     max_errors_option,
     option,
     overwrite_option,
-    require_writable,
 )
-from medr1.terminal import counted, echo
+from medr1.terminal import echo
+from medr1.workflows.convert import FieldNames, WrittenItems, convert_data
 
-if TYPE_CHECKING:
-    from medr1.data.readers import Questions
-    from medr1.records import Failure
-
-logger = logging.getLogger("medr1")
-
-FIELD_NAME_SETS = ("medr1", "published", "guide", "omnimedvqa")
-"""The sets of field names that an item can be written with; data/README.md lists them."""
-
-spelling_option = option(
+field_names_option = option(
     "--to",
-    "spelling",
-    type=click.Choice(FIELD_NAME_SETS),
-    default="medr1",
+    "field_names",
+    type=click.Choice(get_args(FieldNames)),
     help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
     "(problem, solution). guide: as in the evaluation guide (question, ground_truth, and "
     "question_type, which is the answer type). omnimedvqa: as in OmniMedVQA (option_A, gt_answer).",
 )
 
 
-@click.command(cls=Medr1Command)
+@click.command(cls=Medr1Command, workflow=convert_data)
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
-@spelling_option
+@field_names_option
 @map_option("IN", "ground_truth=label")
 @max_errors_option
 @overwrite_option
 @json_option
 @common_options
-def convert(**options: Any) -> None:
+def convert(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options: object) -> None:
     """Convert questions from file IN to file OUT.
 
     The file extension decides the format: .json, .jsonl, .csv, .parquet or, without an extension,
@@ -64,59 +52,20 @@ def convert(**options: Any) -> None:
       medr1 data convert train.json train.parquet
       medr1 data convert my.csv my.json --to published --map ground_truth=label
     """
-    from medr1.data.readers import read_questions
-
-    output = Path(options["output"])
-    require_writable(output)
-    keep_apart(output, [options["source"]], options["overwrite"])
-    questions = read_questions(options["source"], columns=columns_of(options["mapping"]))
-    write_converted(questions, output, options)
+    written = call(convert_data, options, columns=columns_of(mapping))
+    show_written(written, {"dropped": dict(written.dropped)}, max_errors, as_json)
 
 
-def write_converted(
-    questions: Questions,
-    output: Path,
-    options: Mapping[str, Any],
-    figures: Mapping[str, int] | None = None,
+def show_written(
+    written: WrittenItems, figures: Mapping[str, object], max_errors: int, as_json: bool
 ) -> None:
-    """Write the questions, and print what was written, dropped and left out.
+    """Print the output's path or, with --json, the numbers of items.
 
     Args:
-        questions: The questions to write.
-        output: The file to write; its extension decides the format.
-        options: The command's options: spelling, overwrite, as_json, max_errors.
+        written: What was written and what was left out.
         figures: More numbers for the document that --json prints.
-
-    Raises:
-        ItemErrorsOverBudget: More items than --max-errors could not be written.
-    """
-    from medr1.data.convert import convert as run
-    from medr1.data.convert import dropped_warning, moved_images_warning
-
-    conversion = run(questions, output, options["spelling"], overwrite=options["overwrite"])
-    for sentence in (
-        dropped_warning(conversion.dropped, options["spelling"], output),
-        moved_images_warning(questions, output, questions.samples),
-    ):
-        if sentence:
-            logger.warning("%s", sentence)
-    document = {"items": conversion.n, "dropped": dict(conversion.dropped), **(figures or {})}
-    finish(output, document, conversion.errors, options)
-
-
-def finish(
-    output: Path,
-    document: Mapping[str, Any],
-    errors: Mapping[int, Failure],
-    options: Mapping[str, Any],
-) -> None:
-    """Print the output's path, or the document with --json, and name the items that are left out.
-
-    Args:
-        output: The file that was written.
-        document: What --json prints, without the errors; `items` is the number of items written.
-        errors: Index of an item that is left out -> why.
-        options: The command's options: as_json, max_errors.
+        max_errors: The value of --max-errors.
+        as_json: Whether --json was given.
 
     Raises:
         ItemErrorsOverBudget: More items are left out than --max-errors accepts.
@@ -124,16 +73,15 @@ def finish(
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
 
-    left_out = [vars(errors[index]) for index in sorted(errors)]
-    if options["as_json"]:
-        echo(to_json({"output": str(output), **document, "errors": left_out}), nl=False)
+    if as_json:
+        errors = [vars(error) for error in written.errors]
+        document = {"output": str(written.output), "items": written.n, **figures, "errors": errors}
+        echo(to_json(document), nl=False)
     else:
-        echo(output)
-    logger.info("%s written", counted(document["items"], "item"))
-    for error in left_out[:10]:
-        logger.warning("left out: %s", error["message"])
-    if len(left_out) > options["max_errors"]:
+        echo(written.output)
+    n_errors = len(written.errors)
+    if n_errors > max_errors:
         raise ItemErrorsOverBudget(
-            f"{len(left_out)} of {document['items'] + len(left_out)} items were left out of "
-            f"{output}; --json lists them. The first: {left_out[0]['message']}"
+            f"{n_errors} of {written.n + n_errors} items were left out of {written.output}; "
+            f"--json lists them. The first: {written.errors[0].message}"
         )

@@ -11,20 +11,21 @@ from medr1.cli.common import (
     Medr1Command,
     common_options,
     json_option,
-    keep_apart,
     option,
-    require_writable,
     seed_option,
 )
 from medr1.terminal import echo
+from medr1.workflows.demo import CONFIGS, DemoPrompt, run_demo
 
 logger = logging.getLogger("medr1")
 
 
 @click.command(
-    cls=Medr1Command, short_help="Train, infer and evaluate with the embedded model and data."
+    cls=Medr1Command,
+    workflow=run_demo,
+    short_help="Train, infer and evaluate with the embedded model and data.",
 )
-@option("--output-dir", default="output/demo", metavar="DIR", help="Folder to write.")
+@option("--output-dir", metavar="DIR", help="Folder to write.")
 @option(
     "--max-steps",
     type=click.IntRange(min=1),
@@ -32,8 +33,7 @@ logger = logging.getLogger("medr1")
 )
 @option(
     "--prompt",
-    type=click.Choice(["nothink", "think"]),
-    default="nothink",
+    type=click.Choice(list(CONFIGS)),
     help="Format of the answer. nothink: the answer in words. think: a short caption, then the "
     "letter of the answer, as in Med-R1.",
 )
@@ -47,7 +47,7 @@ logger = logging.getLogger("medr1")
 @json_option
 @common_options
 def demo(
-    output_dir: str, max_steps: int | None, prompt: str, full: bool, seed: int, as_json: bool
+    output_dir: str, max_steps: int | None, prompt: DemoPrompt, full: bool, seed: int, as_json: bool
 ) -> None:
     """Train, infer and evaluate with the embedded model and data. Takes a few minutes on two cores.
 
@@ -66,23 +66,18 @@ def demo(
     import sys
     from contextlib import nullcontext, redirect_stdout
 
-    from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-    from medr1.files import prepare_folder, to_json
-    from medr1.report.terminal.tables import demo_samples, demo_table
-    from medr1.workflows.demo import run_demo
+    from medr1.files import to_json
+    from medr1.report.terminal.demo import demo_samples, demo_table
 
     folder = Path(output_dir)
-    require_writable(folder / "demo.json")
-    keep_apart(folder, [tiny_vl_folder(), tiny_vqa_folder()], move=True)
-    prepare_folder(folder, overwrite=True)
-    document = run_demo(folder, prompt=prompt, seed=seed, max_steps=max_steps)
+    document = run_demo(output_dir=folder, prompt=prompt, seed=seed, max_steps=max_steps)
     if full:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             _evaluate_further(folder, prompt, seed, max_steps)
     if as_json:
         echo(to_json(document), nl=False)
         return
-    echo(f"{demo_table(document)}\n\n{demo_samples(document)}")
+    echo(f"{demo_table(document)}\n\n{demo_samples(document.samples)}")
     echo(f"\nCurve: {folder / 'curve.png'}   Everything else: {folder}")
     if full:
         trust = folder / "trust"
@@ -91,7 +86,7 @@ def demo(
         echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
 
 
-def _evaluate_further(folder: Path, prompt: str, seed: int, max_steps: int | None) -> None:
+def _evaluate_further(folder: Path, prompt: DemoPrompt, seed: int, max_steps: int | None) -> None:
     """Run the commands of --full on the trained model, in this process, and log each of them.
 
     A LoRA adapter with dropout is trained as well: dropout sampling needs a model with dropout, and
@@ -103,7 +98,6 @@ def _evaluate_further(folder: Path, prompt: str, seed: int, max_steps: int | Non
     from medr1.cli.robustness import robustness
     from medr1.cli.train import train
     from medr1.data.tiny import tiny_config, tiny_config_file, tiny_vqa_folder
-    from medr1.workflows.demo import CONFIGS
 
     data, out = tiny_vqa_folder(), folder / "trust"
     base_model = ("--model-path", tiny_config(CONFIGS[prompt])["model_path"])

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from medr1.cli.common import Medr1Command, common_options, device_option, json_option
+from medr1.doctor.examination import examine
 from medr1.terminal import echo
 
 _WIDTH = 100
@@ -15,7 +16,11 @@ _WIDTH = 100
 _COLORS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
-@click.command(cls=Medr1Command, short_help="Check the machine, the libraries and the device.")
+@click.command(
+    cls=Medr1Command,
+    workflow=examine,
+    short_help="Check the machine, the libraries and the device.",
+)
 @device_option
 @json_option
 @common_options
@@ -31,7 +36,6 @@ def doctor(device: str, as_json: bool) -> None:
       medr1 doctor
       medr1 doctor --device cuda --json
     """
-    from medr1.doctor.examination import examine
     from medr1.errors import Medr1Error
     from medr1.files import to_json
 

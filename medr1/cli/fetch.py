@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from medr1.cli.common import Medr1Command, common_options, json_option, option
 from medr1.terminal import echo
-
-logger = logging.getLogger("medr1")
+from medr1.workflows.fetch import fetch_from_hub
 
 
 @click.command(
-    cls=Medr1Command, short_help="Download checkpoints or data sets from the Hugging Face hub."
+    cls=Medr1Command,
+    workflow=fetch_from_hub,
+    short_help="Download checkpoints or data sets from the Hugging Face hub.",
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @option(
@@ -56,32 +55,29 @@ def fetch(
       medr1 fetch Qwen/Qwen2.5-VL-3B-Instruct
       medr1 fetch foreverbeliever/OmniMedVQA --data
     """
-    from medr1.checkpoints import hub
     from medr1.errors import InputError
-    from medr1.files import in_gb, to_json
+    from medr1.files import to_json
 
     if offline:
         raise InputError("fetch needs the network. Remove --offline, or unset MEDR1_OFFLINE.")
     if sys.stderr.isatty() and not ctx.meta.get("medr1.quiet"):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"
-    folder = Path(output_dir or ("data" if is_data else "checkpoints"))
     downloads = []
     for name in names:
-        plan = hub.plan_fetch(name, folder, is_data=is_data)
-        free = hub.require_space(plan)
-        logger.info(
-            "%s: %d files, %s, %s of it to download; %s free",
-            f"{plan.repo}/{plan.folder}".rstrip("/"),
-            len(plan.files),
-            in_gb(plan.size),
-            in_gb(plan.missing),
-            in_gb(free),
+        download = fetch_from_hub(name, output_dir=output_dir, is_data=is_data, dry_run=dry_run)
+        downloads.append(
+            {
+                "name": name,
+                "fetched": download.is_fetched,
+                "repo": download.repo,
+                "revision": download.revision,
+                "folder": str(download.folder),
+                "n_files": download.n_files,
+                "bytes": download.num_bytes,
+                "bytes_missing": download.num_bytes_missing,
+            }
         )
-        document = hub.plan_summary(plan)
-        if not dry_run:
-            hub.fetch(plan)
-        downloads.append({"name": name, "fetched": not dry_run, **document})
         if not as_json:
-            echo(document["folder"])
+            echo(download.folder)
     if as_json:
         echo(to_json({"fetched": downloads}), nl=False)

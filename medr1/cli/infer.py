@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from medr1.cli.common import (
     Medr1Command,
     allow_template_option,
+    call,
     common_options,
     device_options,
     image_root_option,
     json_option,
-    keep_apart,
-    load,
     max_errors_option,
     max_new_tokens_option,
     model_path_option,
     offline_option,
     option,
     overwrite_option,
-    require_writable,
     seed_option,
 )
 from medr1.terminal import echo
+from medr1.workflows.infer import (
+    Ablation,
+    Mode,
+    QuestionType,
+    answer_question,
+    run_inference,
+)
+
+if TYPE_CHECKING:
+    from medr1.records import Sample
 
 logger = logging.getLogger("medr1")
 
-MODES = ("generate", "options", "both")
-"""How an item is answered: by a completion, by the options' probabilities, or by both."""
-ABLATIONS = ("none", "blank", "noise", "shuffle")
-"""What replaces the image, to measure how much it matters."""
+_ONLY_FOR_BATCH = {"batch_file", "output_file", "batch_size", "limit", "image_root", "overwrite"}
+_ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 
 
 @click.command(
-    cls=Medr1Command, short_help="Answer a question about an image, or all questions in a file."
+    cls=Medr1Command,
+    workflow=run_inference,
+    short_help="Answer a question about an image, or all questions in a file.",
 )
 @model_path_option(required=True)
 @option("--image-path", metavar="FILE", help="File with the image. Needs --question.")
@@ -57,7 +65,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 )
 @option(
     "--question-type",
-    type=click.Choice(["open", "multiple_choice", "yes_no"]),
+    type=click.Choice(get_args(QuestionType)),
     help="Type of the answer (not the clinical category of the question). [default: detected from "
     "the question]",
 )
@@ -71,33 +79,27 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
     metavar="FILE",
     help="File to write: the results as JSON, such as results.json. Needs --batch-file.",
 )
-@option(
-    "--batch-size", type=click.IntRange(min=1), default=1, help="Number of questions per batch."
-)
+@option("--batch-size", type=click.IntRange(min=1), help="Number of questions per batch.")
 @option(
     "--mode",
-    type=click.Choice(MODES),
-    default="both",
+    type=click.Choice(get_args(Mode)),
     help="What is computed. generate: a completion. options: the probability of each option. both: "
     "the two, if the question has options.",
 )
 @option(
     "--permute",
     type=click.IntRange(min=1),
-    default=1,
     help="Number of rotations of the options over which probabilities are averaged. Use as many "
     "as there are options to cancel position bias.",
 )
 @option(
     "--num-samples",
     type=click.IntRange(min=0),
-    default=0,
     help="Number of additional completions sampled for each question.",
 )
 @option(
     "--dropout-samples",
     type=click.IntRange(min=0),
-    default=0,
     help="Number of additional passes with dropout on (Monte Carlo dropout). Each gives option "
     "probabilities; their spread measures uncertainty. Needs a model with dropout.",
 )
@@ -111,7 +113,6 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 @option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.7,
     help="Sampling temperature, for --do-sample and --num-samples.",
 )
 @option(
@@ -123,8 +124,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 )
 @option(
     "--ablate-image",
-    type=click.Choice(ABLATIONS),
-    default="none",
+    type=click.Choice(get_args(Ablation)),
     help="Replacement of the image, to measure how much it matters. blank: a grey image. noise: "
     "random pixels. shuffle: the image of another question.",
 )
@@ -138,7 +138,7 @@ ABLATIONS = ("none", "blank", "noise", "shuffle")
 @overwrite_option
 @json_option
 @common_options
-def infer(**options: Any) -> None:
+def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: object) -> None:
     """Answer one question about an image, or all questions in a batch file.
 
     An interrupted batch resumes when the same command is given again.
@@ -154,119 +154,60 @@ def infer(**options: Any) -> None:
     if bool(single) == bool(options["batch_file"]):
         raise click.UsageError("Give either --image-path with --question, or --batch-file.")
     if single:
-        _infer_one(options)
-    else:
-        _infer_batch(options)
+        _infer_one(options, show_reasoning, as_json)
+        return
+    if not options["output_file"]:
+        raise click.UsageError("--batch-file needs --output-file.")
+    if options["question_type"] or show_reasoning:
+        raise click.UsageError("--question-type and --show-reasoning need --question.")
+    if options["options"]:
+        raise click.UsageError("--option needs --question. In a batch file, each item has its own.")
+    _infer_batch(options, max_errors, as_json)
 
 
-def _infer_one(options: dict[str, Any]) -> None:
+def _infer_one(options: Mapping[str, object], show_reasoning: bool, as_json: bool) -> None:
     """Answer --question about --image-path, and print the answer or, with --json, the record."""
-    from medr1.data.readers import sample_from_question
-    from medr1.data.roots import ImageRoot
-    from medr1.errors import ItemError
     from medr1.files import to_json
-    from medr1.infer.engine import predict
     from medr1.records import prediction_to_dict
-    from medr1.report.terminal.tables import answer_text
+    from medr1.report.terminal.answer import answer_text
 
     if not (options["image_path"] and options["question"]):
         raise click.UsageError("--image-path and --question need each other. Give both.")
     if options["output_file"]:
         raise click.UsageError("--output-file needs --batch-file. To print the record, use --json.")
-    if options["ablate_image"] == "shuffle":
-        raise click.UsageError("--ablate-image shuffle needs the images of a --batch-file.")
-    # Made absolute, because a relative path has to lie below the image root. That rule is for
-    # paths in files; this one was typed by the user.
-    image = str(Path(options["image_path"]).expanduser().absolute())
-    sample = sample_from_question(
-        options["question"], (image,), options["question_type"], options["options"]
-    )
-    decoding = _decoding(options)
-    if decoding.dropout_samples and sample.answer_type in ("open", "count"):
-        raise click.UsageError(
-            "--dropout-samples needs a question with options, or a yes/no question."
-        )
-    loaded = _load(options)
+
+    def is_long(sample: Sample) -> bool:
+        return show_reasoning or sample.answer_type == "open"
+
+    def show(sample: Sample, text: str, is_end: bool) -> None:
+        if is_long(sample):
+            echo(text, nl=is_end)
+
     # On a terminal, an open answer or the reasoning is shown while it is generated.
-    is_long = options["show_reasoning"] or sample.answer_type == "open"
-    prints_completion = decoding.mode != "options" and not options["as_json"]
-    is_streamed = is_long and prints_completion and sys.stdout.isatty()
-    (prediction,) = predict(
-        loaded,
-        [sample],
-        image_root=ImageRoot(Path(".")),
-        prompt=options["prompt"],
-        decoding=decoding,
-        seed=options["seed"],
-        streamer=_streamer(loaded) if is_streamed else None,
-    )
-    if prediction.error is not None:
-        raise ItemError(prediction.error.code, prediction.error.message)
-    entry = prediction_to_dict(prediction)
-    if options["as_json"]:
-        echo(to_json(entry), nl=False)
+    streams = options["mode"] != "options" and not as_json and sys.stdout.isatty()
+    arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_BATCH}
+    prediction = call(answer_question, arguments, on_text=show if streams else None)
+    if as_json:
+        echo(to_json(prediction_to_dict(prediction)), nl=False)
         return
-    text = answer_text(entry, reasoning=options["show_reasoning"] and not is_streamed)
-    if not is_streamed or text != entry["model_output"]:
+    is_shown = streams and is_long(prediction.sample)
+    text = answer_text(prediction, reasoning=show_reasoning and not is_shown)
+    if not is_shown or text != prediction.model_output:
         echo(text)
 
 
-def _streamer(loaded: Any) -> Any:
-    """An object that prints a completion while `generate` writes it."""
-    from transformers import TextStreamer
-
-    class EchoStreamer(TextStreamer):  # prints by `echo`, which escapes control characters
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            echo(text, nl=stream_end)
-
-    return EchoStreamer(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-
-
-def _infer_batch(options: dict[str, Any]) -> None:
+def _infer_batch(options: Mapping[str, object], max_errors: int, as_json: bool) -> None:
     """Answer the questions of --batch-file into --output-file; ItemErrorsOverBudget if too many
     fail."""
-    from medr1.data.readers import read_questions
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
-    from medr1.infer.batch import manifest, require_free, run_batch
 
-    if not options["output_file"]:
-        raise click.UsageError("--batch-file needs --output-file.")
-    if options["question_type"] or options["show_reasoning"]:
-        raise click.UsageError("--question-type and --show-reasoning need --question.")
-    if options["options"]:
-        raise click.UsageError("--option needs --question. In a batch file, each item has its own.")
-    output = Path(options["output_file"])
-    require_writable(output)
-    keep_apart(output, [options["batch_file"]], options["overwrite"])
-    require_free(output)
-    root = options["image_root"]
-    questions = read_questions(
-        options["batch_file"], image_root=Path(root) if root else None, limit=options["limit"]
-    )
-    decoding = _decoding(options)
-    loaded = _load(options)
-    meta = manifest(
-        loaded,
-        questions,
-        data=Path(options["batch_file"]).name,
-        prompt=options["prompt"],
-        decoding=decoding,
-        seed=options["seed"],
-    )
-    outcome = run_batch(
-        loaded,
-        questions,
-        output,
-        meta,
-        decoding=decoding,
-        prompt=options["prompt"],
-        batch_size=options["batch_size"],
-        overwrite=options["overwrite"],
-    )
+    arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_QUESTION}
+    outcome = call(run_inference, arguments)
     if outcome is None:  # under torchrun, only the first process reports
         return
-    if options["as_json"]:
+    output = Path(str(options["output_file"]))
+    if as_json:
         echo(to_json({"output_file": str(output), **vars(outcome)}), nl=False)
     else:
         echo(output)
@@ -277,46 +218,8 @@ def _infer_batch(options: dict[str, Any]) -> None:
             outcome.n_circular,
             100 * outcome.n_consistent / outcome.n_circular,
         )
-    if outcome.n_error > options["max_errors"]:
+    if outcome.n_error > max_errors:
         raise ItemErrorsOverBudget(
             f"{outcome.n_error} of {outcome.n} items failed; see their `error` in {output}. "
             f"The first: {outcome.first_error}"
         )
-
-
-def _decoding(options: dict[str, Any]) -> Any:
-    """The `Decoding` that the options ask for; UsageError for options that exclude each other."""
-    from medr1.infer.engine import Decoding
-    from medr1.prompts import template
-
-    if options["mode"] == "options" and (options["num_samples"] or options["do_sample"]):
-        raise click.UsageError(
-            "--mode options generates no completion, so --num-samples and --do-sample cannot be "
-            "used with it."
-        )
-    needs_probabilities = {
-        "--dropout-samples": options["dropout_samples"],
-        "--permute": options["permute"] > 1,
-    }
-    for name in (name for name, is_set in needs_probabilities.items() if is_set):
-        if options["mode"] == "generate":
-            raise click.UsageError(
-                f"{name} needs the options' probabilities. Use --mode both or --mode options."
-            )
-    if options["prompt"]:
-        template(options["prompt"])  # an unknown prompt is refused before the model is loaded
-    return Decoding(**{f.name: options[f.name] for f in fields(Decoding)})
-
-
-def _load(options: dict[str, Any]) -> Any:
-    """The model of --model-path; with --dropout-samples it must have dropout.
-
-    Then an adapter is not merged into its base, because merging removes the adapter's dropout.
-    """
-    from medr1.infer.dropout import require_dropout
-
-    if not options["dropout_samples"]:
-        return load(options)
-    loaded = load(options, merge=False)
-    require_dropout(loaded)
-    return loaded

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import click
 
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    call,
     columns_of,
     common_options,
     json_option,
-    keep_apart,
     map_option,
     max_errors_option,
     option,
     overwrite_option,
-    require_writable,
     seed_option,
 )
-from medr1.terminal import counted, echo
-
-logger = logging.getLogger("medr1")
+from medr1.terminal import echo
+from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_data
 
 
 @click.command(
-    cls=Medr1Command, short_help="Make a data set for training from questions and images."
+    cls=Medr1Command,
+    workflow=prepare_data,
+    short_help="Make a data set for training from questions and images.",
 )
 @click.argument("source", metavar="SOURCE")
 @option("--output-dir", metavar="DIR", required=True, help="Folder to write: the data set.")
@@ -42,7 +39,7 @@ logger = logging.getLogger("medr1")
 @map_option("SOURCE", "ground_truth=label")
 @option(
     "--split",
-    type=click.Choice(["published", "random"]),
+    type=click.Choice(get_args(SplitKind)),
     help="Way to split into train and test. published: as in the split files. random: at random, "
     "by --group-by and --test-share. [default: published if there are split files]",
 )
@@ -51,14 +48,12 @@ logger = logging.getLogger("medr1")
 )
 @option(
     "--group-by",
-    type=click.Choice(["image", "patient", "dataset"]),
-    default="image",
+    type=click.Choice(get_args(SplitUnit)),
     help="Unit whose items stay together in one split. Items of the same image always do.",
 )
 @option(
     "--test-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.2,
     help="Share of test items in a random split, for each modality and question type.",
 )
 @option(
@@ -75,14 +70,13 @@ logger = logging.getLogger("medr1")
 )
 @option(
     "--by",
-    type=click.Choice(["modality", "question_type"]),
+    type=click.Choice(get_args(FolderField)),
     help="Field whose values get a folder each, with their own train.json and test.json. "
     "[default: one folder for all]",
 )
 @option(
     "--size",
     type=click.IntRange(min=0),
-    default=384,
     help="Longer side of the written images, in pixels; 0 keeps the size.",
 )
 @option(
@@ -94,7 +88,6 @@ logger = logging.getLogger("medr1")
 @option(
     "--workers",
     type=click.IntRange(min=1),
-    default=lambda: min(8, os.cpu_count() or 1),
     show_default="number of cores, at most 8",
     help="Number of processes that resize images in parallel.",
 )
@@ -103,7 +96,7 @@ logger = logging.getLogger("medr1")
 @overwrite_option
 @json_option
 @common_options
-def prepare(**options: Any) -> None:
+def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options: object) -> None:
     """Make a data set for training: resized images, train and test files, and a manifest.
 
     SOURCE is OmniMedVQA as an archive (zip, tar or tar.gz; it is not unpacked) or a folder, a
@@ -116,50 +109,25 @@ def prepare(**options: Any) -> None:
       medr1 data prepare OmniMedVQA.zip --output-dir data/ct --modality CT --splits Splits/modality
       medr1 data prepare my.csv --output-dir data/my --map image=file --map ground_truth=label
     """
-    from medr1.data.burned_in import warning
-    from medr1.data.prepare import PreparationOptions
-    from medr1.data.prepare import prepare as run
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
 
-    output = Path(options["output_dir"])
-    require_writable(output / "manifest.json")
-    inputs = [options[name] for name in ("source", "image_root", "splits")]
-    keep_apart(output, inputs, options["overwrite"])
-    unchanged = ("restricted", "split", "group_by", "test_share", "by", "size", "square", "seed")
-    plan = PreparationOptions(
-        source=Path(options["source"]),
-        columns=columns_of(options["mapping"]),
-        modality=options["modality"] or (),
-        question_type=options["question_type"] or (),
-        image_root=Path(options["image_root"]) if options["image_root"] else None,
-        splits=Path(options["splits"]) if options["splits"] else None,
-        **{name: options[name] for name in unchanged},
-    )
-    manifest = run(plan, output, workers=options["workers"], overwrite=options["overwrite"])
-    counts, errors = manifest["counts"], manifest["errors"]
-    if options["as_json"]:
-        parts = {key: manifest[key] for key in ("meta", "counts", "image_notes", "errors")}
-        echo(to_json({"output_dir": str(output), **parts}), nl=False)
+    result = call(prepare_data, options, columns=columns_of(mapping))
+    output, errors = result.output_dir, result.errors
+    if as_json:
+        manifest = result.manifest
+        document = {
+            "output_dir": str(output),
+            "meta": manifest.meta,
+            "counts": manifest.counts,
+            "image_notes": manifest.image_notes,
+            "errors": manifest.errors,
+        }
+        echo(to_json(document), nl=False)
     else:
         echo(output)
-    split_sizes = [
-        f"{counts[name]:,} {name}" for name in ("train", "validation", "test") if name in counts
-    ]
-    logger.info(
-        "%s (%s) with %s",
-        counted(counts["items"], "item"),
-        ", ".join(split_sizes),
-        counted(counts["images"], "image"),
-    )
-    # The manifest counts the suspected items by reason; `warning` takes one reason per item.
-    reasons = [name for name, n in manifest.get("burned_in", {}).items() for _ in range(n)]
-    if text := warning([*reasons, *[None] * (counts["items"] - len(reasons))], "items"):
-        logger.warning(text)
-    for error in errors[:3]:
-        logger.warning("left out: %s", error["message"])
-    if len(errors) > options["max_errors"]:
+    if len(errors) > max_errors:
         raise ItemErrorsOverBudget(
-            f"{len(errors)} of {counts['items'] + len(errors)} items were left out; see `errors` "
-            f"in {output / 'manifest.json'}. The first: {errors[0]['message']}"
+            f"{len(errors)} of {result.num_items + len(errors)} items were left out; see `errors` "
+            f"in {output / 'manifest.json'}. The first: {errors[0].message}"
         )

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import get_args
 
 import click
 
@@ -14,13 +10,12 @@ from medr1.cli.common import (
     CommaList,
     Medr1Command,
     allow_template_option,
+    call,
     cluster_by_option,
     common_options,
     device_options,
     image_root_option,
     json_option,
-    keep_apart,
-    load,
     max_errors_option,
     max_new_tokens_option,
     model_path_option,
@@ -28,21 +23,18 @@ from medr1.cli.common import (
     option,
     overwrite_option,
     protocol_option,
-    require_writable,
     seed_option,
 )
-from medr1.errors import InputError, ItemErrorsOverBudget
+from medr1.errors import ItemErrorsOverBudget
 from medr1.terminal import echo
-
-if TYPE_CHECKING:
-    from medr1.data.variants import PerturbationPlan
-    from medr1.evaluate.judging import Settings
-
-logger = logging.getLogger("medr1")
+from medr1.workflows.infer import Mode
+from medr1.workflows.robustness import run_robustness
 
 
 @click.command(
-    cls=Medr1Command, short_help="Measure accuracy with perturbed images and reworded questions."
+    cls=Medr1Command,
+    workflow=run_robustness,
+    short_help="Measure accuracy with perturbed images and reworded questions.",
 )
 @model_path_option(required=True)
 @option("--batch-file", metavar="FILE", required=True, help="File with questions and ground truth.")
@@ -64,7 +56,6 @@ logger = logging.getLogger("medr1")
     "--severities",
     type=CommaList(int),
     metavar="N,...",
-    default="1,3,5",
     help="Severities of image perturbations, from 1 (mild) to 5 (strong). Of question "
     "perturbations, the numbers of the variants, which are not a scale.",
 )
@@ -73,13 +64,10 @@ logger = logging.getLogger("medr1")
     type=click.IntRange(min=1),
     help="Number of questions to use, from the start of the file. [default: all]",
 )
-@option(
-    "--batch-size", type=click.IntRange(min=1), default=8, help="Number of questions per batch."
-)
+@option("--batch-size", type=click.IntRange(min=1), help="Number of questions per batch.")
 @option(
     "--mode",
-    type=click.Choice(["generate", "options", "both"]),
-    default="both",
+    type=click.Choice(get_args(Mode)),
     help="What is computed. generate: a completion. options: the probability of each option; the "
     "fastest. both: the two, if the question has options.",
 )
@@ -101,7 +89,7 @@ logger = logging.getLogger("medr1")
 @overwrite_option
 @json_option
 @common_options
-def robustness(**options: Any) -> None:
+def robustness(max_errors: int, as_json: bool, **options: object) -> None:
     """Measure accuracy with perturbed images and reworded questions.
 
     Asks the original questions, then the same questions under each perturbation, and reports how
@@ -122,176 +110,19 @@ def robustness(**options: Any) -> None:
       medr1 robustness ... --perturbations noise,jpeg,flip_horizontal --severities 1,2,3,4,5
       medr1 robustness ... --perturbations all --dry-run
     """
-    from medr1.data.readers import read_questions
-    from medr1.data.variants import DEFAULT_KINDS, chosen_kinds, plan_perturbations
-    from medr1.prompts import template
-
-    output = Path(options["output_dir"]) / "results.json"
-    require_writable(output)
-    keep_apart(output, [options["batch_file"]], options["overwrite"])
-    kinds = chosen_kinds(options["perturbations"] or DEFAULT_KINDS)
-    if options["prompt"]:
-        template(options["prompt"])  # an unknown prompt is refused before the model is loaded
-    questions = read_questions(
-        options["batch_file"],
-        image_root=Path(options["image_root"]) if options["image_root"] else None,
-        limit=options["limit"],
-    )
-    planned = plan_perturbations(
-        questions,
-        kinds,
-        _severities(options["severities"]),
-        seed=options["seed"],
-        options_only=options["mode"] == "options",
-    )
-    if options["dry_run"]:
-        _print_plan(planned, options["as_json"])
-        return
-    settings = _settings(planned, options)
-    n_error = _answer(planned, output, options)
-    if n_error is not None:  # None under torchrun, in all processes but the first
-        _judge(planned, output, settings, as_json=options["as_json"])
-        if n_error > options["max_errors"]:
-            raise ItemErrorsOverBudget(
-                f"{n_error} of {len(planned.questions.samples)} questions failed; see their "
-                f"`error` in {output}."
-            )
-
-
-def _severities(numbers: tuple[int, ...]) -> tuple[int, ...]:
-    """The numbers of --severities, sorted, each once; InputError for one that there is not."""
-    from medr1.data.perturbations import SEVERITIES
-
-    if wrong := [number for number in numbers if number not in SEVERITIES]:
-        raise InputError(f"--severities: {wrong[0]} is not one of 1, 2, 3, 4, 5.")
-    if not numbers:
-        raise InputError("--severities: give at least one of 1, 2, 3, 4, 5.")
-    return tuple(sorted(set(numbers)))
-
-
-def _settings(planned: PerturbationPlan, options: Mapping[str, Any]) -> Settings:
-    """How the answers are judged; InputError if --cluster-by names a key that the items lack.
-
-    That is checked here, because after hours of inference it would be too late.
-    """
-    from medr1.evaluate.groups import require_clusters
-    from medr1.evaluate.judging import Settings, judge_all
-    from medr1.records import Prediction
-
-    settings = Settings(options["protocol"], options["cluster_by"], seed=options["seed"])
-    require_clusters(judge_all([Prediction(sample) for sample in planned.clean], settings))
-    return settings
-
-
-def _print_plan(planned: PerturbationPlan, as_json: bool) -> None:
-    """Print how many questions each perturbation has, and how many are left out and why."""
     from medr1.files import to_json
-    from medr1.report.terminal.robustness import plan_text
+    from medr1.report.terminal.robustness import plan_text, robustness_table
 
-    document = {
-        "n": planned.num_clean,
-        "n_questions": len(planned.questions.samples),
-        "perturbations": {kind: list(numbers) for kind, numbers in planned.severities.items()},
-        "left_out": planned.left_out,
-    }
-    echo(to_json(document) if as_json else plan_text(document), nl=not as_json)
-
-
-def _answer(planned: PerturbationPlan, output: Path, options: Mapping[str, Any]) -> int | None:
-    """Write the answers to results.json; the number of questions that failed.
-
-    None under torchrun in all processes but the first.
-    """
-    from medr1.infer.batch import manifest, require_free, run_batch
-    from medr1.infer.engine import Decoding
-
-    require_free(output)
-    decoding = Decoding(mode=options["mode"], max_new_tokens=options["max_new_tokens"])
-    loaded = load(dict(options))
-    meta = manifest(
-        loaded,
-        planned.questions,
-        data=Path(options["batch_file"]).name,
-        prompt=options["prompt"],
-        decoding=decoding,
-        seed=options["seed"],
-    )
-    meta["perturbations"] = {kind: list(numbers) for kind, numbers in planned.severities.items()}
-    if not output.exists() or options["overwrite"]:
-        _log_estimated_time(loaded, planned, decoding, options)
-    outcome = run_batch(
-        loaded,
-        planned.questions,
-        output,
-        meta,
-        decoding=decoding,
-        prompt=options["prompt"],
-        batch_size=options["batch_size"],
-        perturbations=planned.perturbations,
-        overwrite=options["overwrite"],
-    )
-    return None if outcome is None else outcome.n_error
-
-
-def _log_estimated_time(
-    loaded: Any, planned: PerturbationPlan, decoding: Any, options: Mapping[str, Any]
-) -> None:
-    """Log the number of questions and, from the time of one batch, about how long all take.
-
-    With fewer than ten batches, no time is estimated: the extra batch would not be worth it.
-    """
-    from medr1.infer.engine import predict
-
-    questions, size = planned.questions, options["batch_size"]
-    n = len(questions.samples)
-    logger.info(
-        "%d questions: %d original, %d perturbed", n, planned.num_clean, n - planned.num_clean
-    )
-    if n < 10 * size:
+    result = call(run_robustness, options)
+    if result is None:  # under torchrun, only the first process reports
         return
-    start = time.monotonic()
-    first_batch = planned.clean[:size]
-    predict(
-        loaded,
-        first_batch,
-        image_root=questions.image_root,
-        prompt=options["prompt"],
-        decoding=decoding,
-        seed=options["seed"],
-        batch_size=size,
-    )
-    minutes = (time.monotonic() - start) * n / len(first_batch) / 60
-    logger.info("about %s", f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} s")
-
-
-def _judge(planned: PerturbationPlan, output: Path, settings: Settings, *, as_json: bool) -> None:
-    """Write robustness.json and robustness.html from results.json, and print the table."""
-    from medr1.data.burned_in import burned_in_reason, warning
-    from medr1.evaluate.reading.results import read_results
-    from medr1.evaluate.trust.robustness import robustness as robustness_of
-    from medr1.files import to_json, write_atomic
-    from medr1.report.pages.robustness import robustness_html
-    from medr1.report.pages.thumbnails import perturbed_thumbnails
-    from medr1.report.terminal.robustness import robustness_table
-
-    results = read_results(output)
-    document = robustness_of(
-        results.predictions,
-        settings=settings,
-        left_out=planned.left_out,
-        meta=results.meta,
-    )
-    write_atomic(output.with_name("robustness.json"), to_json(document))
-    thumbnails = perturbed_thumbnails(
-        planned.clean, planned.questions.image_root.path, planned.severities, seed=settings.seed
-    )
-    page = output.with_name("robustness.html")
-    reasons = (burned_in_reason(p.sample, p.image_notes) for p in results.predictions)
-    text = (
-        warning(reasons, "questions, of which one is shown with its image,") if thumbnails else None
-    )
-    if text:
-        logger.warning("%s: %s", page.name, text)
-    write_atomic(page, robustness_html(document, thumbnails=thumbnails, burned_in=text))
-    logger.info("%s", page)
+    if result.document is None:
+        echo(to_json(result.plan) if as_json else plan_text(result.plan), nl=not as_json)
+        return
+    document = result.document
     echo(to_json(document) if as_json else robustness_table(document), nl=not as_json)
+    if result.n_error > max_errors:
+        raise ItemErrorsOverBudget(
+            f"{result.n_error} of {result.plan.n_questions} questions failed; see their "
+            f"`error` in {result.results_file}."
+        )

@@ -16,9 +16,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from medr1.data.exif import MAX_TEXT, MAX_TEXTS, exif_number, exif_texts
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 MAX_PARTS = 65_536
 """Most chunks of a PNG; libpng writes one per 8 KB, so 30 megapixels have about 15,000."""
@@ -94,19 +98,20 @@ class _JoinedParts(io.RawIOBase):
         self.part = 0
         return self.position
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer).cast("B")
         while self.part < len(self.parts) and self.ends[self.part] <= self.position:
             self.part += 1
         if self.part == len(self.parts):
             return 0
         part, start = self.parts[self.part], self.ends[self.part - 1] if self.part else 0
-        skip, count = self.position - start, min(len(buffer), self.ends[self.part] - self.position)
+        skip, count = self.position - start, min(len(target), self.ends[self.part] - self.position)
         if isinstance(part, bytes):
             data = part[skip : skip + count]
         else:
             self.file.seek(part[0] + skip)
             data = self.file.read(count)
-        buffer[: len(data)] = data
+        target[: len(data)] = data
         self.position += len(data)
         return len(data)
 
@@ -140,7 +145,8 @@ def _png(file: IO[bytes], complete: bool) -> Container:
     data: list[bytes | tuple[int, int]] = []
     num_images, previous, exif, texts = 1, b"", b"", list[str]()
     for count in range(MAX_PARTS + 1):
-        length, name = _unpack(">I4s", file.read(8))
+        head = file.read(8)
+        (length,), name = _unpack(">I4x", head), head[4:]
         start = file.tell()
         if count == 0 and (name, length) != (b"IHDR", 13):
             raise SyntaxError("the header is not the first chunk")
@@ -318,7 +324,7 @@ def _tiff(file: IO[bytes], complete: bool) -> Container:
     return Container(file)
 
 
-def tiff_scans(file: IO[bytes], tags: Any) -> float:
+def tiff_scans(file: IO[bytes], tags: ImageFileDirectory_v2) -> float:
     """Count the scans of the JPEGs in a TIFF that is compressed with JPEG.
 
     Args:
@@ -343,7 +349,7 @@ def tiff_scans(file: IO[bytes], tags: Any) -> float:
     return scans / max(1, len(tags.get(273, ()) or tags.get(324, ())))
 
 
-def tiff_work(tags: Any) -> tuple[int, int, int]:
+def tiff_work(tags: ImageFileDirectory_v2) -> tuple[int, int, int]:
     """The work of decoding a compressed TIFF, by its tags (Pillow's `tag_v2`).
 
     Returns:
@@ -368,7 +374,7 @@ def tiff_work(tags: Any) -> tuple[int, int, int]:
     return pixels, pixels * bits_per_pixel // 8, across * down * bits_per_pixel // 8 + largest
 
 
-def _integer(tags: Any, tag: int) -> int:
+def _integer(tags: ImageFileDirectory_v2, tag: int) -> int:
     """The positive whole number of a tag; 0 if there is none."""
     value = tags.get(tag, 0)
     return value if isinstance(value, int) and value > 0 else 0
@@ -406,8 +412,8 @@ def _webp(file: IO[bytes], complete: bool) -> Container:
     return Container(file, size, orientation)
 
 
-def _unpack(layout: str, data: bytes) -> tuple[Any, ...]:
-    """The values in `data`; SyntaxError if the file is cut off before their end."""
+def _unpack(layout: str, data: bytes) -> tuple[int, ...]:
+    """The whole numbers in `data`; SyntaxError if the file is cut off before their end."""
     try:
         return struct.unpack_from(layout, data)
     except struct.error:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from medr1.csv_cells import unguard
 from medr1.data import spellings
 from medr1.data.readers import Questions, read_questions
 from medr1.data.writers import (
@@ -68,7 +68,7 @@ def convert(
     """
     prepare_output(output, overwrite=overwrite)
     errors = dict(questions.failures)
-    items: dict[int, dict[str, Any]] = {}
+    items: dict[int, dict[str, object]] = {}
     for index, sample in enumerate(questions.samples):
         if index not in errors:
             try:
@@ -95,7 +95,7 @@ def convert(
 
 def _write_checked(
     questions: Questions,
-    items: dict[int, dict[str, Any]],
+    items: dict[int, dict[str, object]],
     errors: dict[int, Failure],
     draft: Path,
     output: Path,
@@ -134,11 +134,13 @@ def _write_checked(
     raise InputError(f"{output} would contain other items when read back. Use .jsonl.")
 
 
-def _stored_item(item: Mapping[str, Any], output: Path) -> dict[str, Any]:
+def _stored_item(item: Mapping[str, object], output: Path) -> dict[str, object]:
     """The item as it is written; for a table, options and metadata become columns of their own."""
     if not is_table(output):
         return dict(item)
-    objects = {k: item[k] for k in ("options", "metadata") if isinstance(item.get(k), Mapping)}
+    objects = {
+        key: value for key in ("options", "metadata") if isinstance(value := item.get(key), Mapping)
+    }
     row = {key: value for key, value in item.items() if key not in objects}
     columns = {f"option_{letter}": text for letter, text in objects.get("options", {}).items()}
     columns |= {k: value for k, value in objects.get("metadata", {}).items() if value is not None}
@@ -161,7 +163,7 @@ def _stored_item(item: Mapping[str, Any], output: Path) -> dict[str, Any]:
     return row | columns
 
 
-def _with_equal_types(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_equal_types(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     """The rows with a list of images in each, if any row has a list: a column has one type."""
     for key in ("image", "image_path"):
         if any(isinstance(row.get(key), list) for row in rows):
@@ -181,8 +183,8 @@ def _as_stored(sample: Sample, output: Path) -> Sample:
     return replace(sample, metadata=metadata)
 
 
-def _csv_text(value: Any) -> str:
-    return cell_text(value).removeprefix("'")
+def _csv_text(value: object) -> str:
+    return unguard(cell_text(value))
 
 
 def _dropped(sample: Sample, field_names: str, output: Path) -> list[str]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.errors import OutputError
 from medr1.files import sha256_of, to_json, write_atomic
@@ -27,7 +27,7 @@ ROWS = 100
 
 
 def write_dataset(
-    folder: Path, rows: Iterable[Mapping[str, Any]], schema: pyarrow.Schema, split: str | None
+    folder: Path, rows: Iterable[Mapping[str, object]], schema: pyarrow.Schema, split: str | None
 ) -> dict[str, str]:
     """Write rows as one split of a data set.
 
@@ -53,7 +53,7 @@ def write_dataset(
             "folder."
         ) from None
     hashes = {part.name: sha256_of(part) for part in parts}
-    state: dict[str, Any] = {
+    state: dict[str, object] = {
         "_data_files": [{"filename": part.name} for part in parts],
         "_fingerprint": hashlib.sha256(to_json(hashes).encode()).hexdigest()[:16],
         "_format_columns": None,
@@ -74,7 +74,7 @@ def _features(schema: pyarrow.Schema) -> dict[str, str] | None:
     if "image" not in schema.names or not str(schema.field("image").type).startswith("struct"):
         return None
     kinds = {"int64": "int64", "double": "float64", "bool": "bool", "string": "string"}
-    features: dict[str, Any] = {
+    features: dict[str, object] = {
         field.name: {"dtype": kinds.get(str(field.type)), "_type": "Value"} for field in schema
     }
     features["image"] = {"_type": "Image"}
@@ -82,7 +82,7 @@ def _features(schema: pyarrow.Schema) -> dict[str, str] | None:
 
 
 def _write_shards(
-    folder: Path, rows: Iterator[Mapping[str, Any]], schema: pyarrow.Schema
+    folder: Path, rows: Iterator[Mapping[str, object]], schema: pyarrow.Schema
 ) -> list[Path]:
     """Write the data files, each of about SHARD_BYTES; at least one, even if there are no rows."""
     import pyarrow

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 _OWNERS = {
     *("patient", "patients", "subject", "participant", "person", "donor", "pid", "mrn", "ssn"),
@@ -47,7 +46,7 @@ def is_identifier(key: str) -> bool:
     )
 
 
-def identifiers(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def identifiers(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """(key, value as text) of each identifier in the metadata, including nested objects."""
     for key, value in metadata.items():
         if isinstance(value, Mapping):

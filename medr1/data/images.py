@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 from PIL import (
     BmpImagePlugin,
@@ -255,9 +255,11 @@ def _open_checked(
     return image, container, deep_colour
 
 
-def _tags(image: Image.Image) -> Any:
+def _tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
     """The tags of a TIFF by number; empty for another format."""
-    return getattr(image, "tag_v2", {})
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2
+    return TiffImagePlugin.ImageFileDirectory_v2()
 
 
 def _pixels(size: tuple[int, int]) -> int:

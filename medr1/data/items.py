@@ -21,7 +21,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
-from typing import Any
 
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
 from medr1.errors import ItemError
@@ -52,7 +51,7 @@ class ItemReader:
         failure: The first problem; None if there is none so far.
     """
 
-    def __init__(self, item: Mapping[str, Any], place: str) -> None:
+    def __init__(self, item: Mapping[str, object], place: str) -> None:
         self.unread = {key: value for key, value in item.items() if value is not None}
         self.place = place
         self.failure: Failure | None = None
@@ -67,14 +66,14 @@ class ItemReader:
         if self.failure is None:
             self.failure = Failure(code, f"{self.place}: {message}")
 
-    def pop_first(self, *keys: str) -> tuple[str, Any]:
+    def pop_first(self, *keys: str) -> tuple[str, object]:
         """Remove the first of the keys that the item has; that key and its value."""
         for key in keys:
             if key in self.unread:
                 return key, self.unread.pop(key)
         return "", None
 
-    def as_text(self, key: str, value: Any, code: str = "bad_type") -> str | None:
+    def as_text(self, key: str, value: object, code: str = "bad_type") -> str | None:
         """A text without surrounding blanks, or a number as text; None if blank.
 
         Args:
@@ -102,7 +101,7 @@ class ItemReader:
 
 
 def read_item(
-    item: Any,
+    item: object,
     place: str,
     *,
     required: Sequence[str] = ("image", "question"),
@@ -192,7 +191,7 @@ def with_id(sample: Sample, item_id: str) -> Sample:
     return Sample(**{**vars(sample), "id": item_id})
 
 
-def _json_type(value: Any) -> str:
+def _json_type(value: object) -> str:
     """The type of the value in words of JSON, such as "a list"."""
     names = {dict: "an object", list: "a list", bool: "true or false", str: "a text"}
     return names.get(type(value), "null" if value is None else "a number")
@@ -203,18 +202,18 @@ def _images(reader: ItemReader, required: bool) -> tuple[str, ...]:
     key, value = reader.pop_first(*IMAGE_KEYS)
     if isinstance(value, str) and value.strip():
         return (value,)
-    names = value if isinstance(value, list | tuple) else [value]
+    names: Sequence[object] = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(name, str) for name in names) and value is not None:
         reader.fail("bad_type", f"{key!r} is not a path or a list of paths; name the image files.")
         return ()
-    paths = tuple(name for name in names if name and name.strip())
+    paths = tuple(name for name in names if isinstance(name, str) and name.strip())
     is_list = isinstance(value, list | tuple)
     if (required and not paths) or (is_list and len(paths) < len(names)):
         reader.fail("no_image", "names no image; add the key 'image' with the path of a file.")
     return paths
 
 
-def answer_class_of(value: Any, *, open_is_class: bool = False) -> str | None:
+def answer_class_of(value: object, *, open_is_class: bool = False) -> str | None:
     """The class (open or closed) that a value of `answer_type` states; None for any other value.
 
     Args:
@@ -228,7 +227,7 @@ def answer_class_of(value: Any, *, open_is_class: bool = False) -> str | None:
     return stated_class.lower() if stated_class.lower() in ANSWER_CLASSES else None
 
 
-def have_answer_classes(items: Iterable[Any]) -> bool:
+def have_answer_classes(items: Iterable[object]) -> bool:
     """Whether the items of a file have classes as answer_type.
 
     One item with "closed" decides: it is a class, and not an answer_type of medr1.
@@ -356,7 +355,7 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(".")
 
 
-def _metadata(reader: ItemReader, answer_class: str | None) -> dict[str, Any]:
+def _metadata(reader: ItemReader, answer_class: str | None) -> dict[str, object]:
     """The unread keys, those of an object `metadata` and the class, as plain JSON values."""
     inner = reader.unread.get("metadata")
     metadata = dict(reader.unread)
@@ -371,7 +370,7 @@ def _metadata(reader: ItemReader, answer_class: str | None) -> dict[str, Any]:
         return {}
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: object, depth: int) -> object:
     """The value as JSON can hold it; OverflowError if it is nested deeper than `depth`."""
     if depth < 0:
         raise OverflowError

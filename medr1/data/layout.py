@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from medr1.data.disk import write_dataset
 from medr1.data.spellings import has_own_id, sample_to_item
@@ -145,7 +144,7 @@ def write_split(
     columns += [(key, pyarrow.string()) for key in text_fields]
     columns += [(key, pyarrow.type_for_alias(kind)) for key, kind in kinds.items()]
 
-    def values() -> Iterator[dict[str, Any]]:
+    def values() -> Iterator[dict[str, object]]:
         for sample, (_, image) in zip(samples, rows, strict=True):
             content = _content(output / image.target, hashes[image.target])
             item = sample_to_item(sample, "published")

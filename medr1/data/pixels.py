@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from medr1.errors import ItemError
 
@@ -78,11 +77,11 @@ def _deep_kind(image: Image.Image) -> str:
 
 
 def _unsigned(image: Image.Image) -> bool:
-    tags: Any = getattr(image, "tag_v2", {})
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     return bool(tags.get(_SAMPLE_FORMAT, (1,))[0] == 1)
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.number]]]:
     """(first row, values (rows, width)) of each strip of rows; one strip is in memory at a time."""
     width, height = image.size
     view = {"I": np.uint32 if _unsigned(image) else np.int32, "L": np.int8}.get(image.mode)
@@ -117,7 +116,7 @@ def _windowed(image: Image.Image, kind: str, label: str) -> tuple[Image.Image, l
         if table is None:
             levels = _levels(values, low, high)
         else:
-            levels = table[values - values.dtype.type(low)]
+            levels = table[np.subtract(values, np.asarray(low).astype(values.dtype))]
         if inverted:
             levels = 255 - levels
         if isinstance(transparent_level, int) and (mask := values == transparent_level).any():
@@ -128,7 +127,7 @@ def _windowed(image: Image.Image, kind: str, label: str) -> tuple[Image.Image, l
     return _converted(grey, "RGB"), [*notes, "alpha_on_white"] if has_transparent else notes
 
 
-def _levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+def _levels(values: NDArray[np.number], low: float, high: float) -> NDArray[np.uint8]:
     """The values as 0 (`low`) to 255 (`high`); 0 for NaN, and if `low` equals `high`."""
     if low == high:
         return np.zeros(values.shape, np.uint8)

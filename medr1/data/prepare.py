@@ -22,7 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET, ValidationError, convert
 
 import medr1
 from medr1.data.burned_in import burned_in_reason
@@ -31,9 +32,11 @@ from medr1.data.resizing import ResizeJob, resize_images
 from medr1.data.sources import QuestionSource, open_questions
 from medr1.data.spellings import sample_to_item
 from medr1.data.splits import SPLITS, count_table, published_splits, random_split
-from medr1.errors import InputError, ItemError
+from medr1.documents.prepared import PreparedCounts, PreparedError, PreparedManifest
+from medr1.errors import InputError, ItemError, StateError
 from medr1.files import (
     clear_temporaries,
+    needs_overwrite,
     parse_json,
     prepare_folder,
     read_text,
@@ -46,7 +49,6 @@ from medr1.records import Failure, Sample
 
 logger = logging.getLogger("medr1")
 
-PREPARED_SCHEMA = "medr1.prepared/1"
 SECONDS_BETWEEN_LINES = 10
 """Shortest time between two lines of the log about the progress."""
 _JOURNAL = "prepare.journal.jsonl"
@@ -98,9 +100,31 @@ class PreparedItem:
     """The folder of its modality or question type; "" if there is one folder for all items."""
 
 
+@dataclass(frozen=True)
+class _ImageEntry:
+    """The journal's entry on one image, as `resizing.resize_image` makes it."""
+
+    sha256: str | None
+    """Hash of the file; None if it could not be written."""
+    notes: tuple[str, ...]
+    """What was changed when the image was decoded."""
+    error: Failure | None
+    """Why it could not be written."""
+
+
+def _image_entry(entry: Mapping[str, object]) -> _ImageEntry:
+    """Read an entry of the journal."""
+    sha256, notes, error = (entry.get(key) for key in ("sha256", "notes", "error"))
+    return _ImageEntry(
+        str(sha256) if sha256 is not None else None,
+        tuple(map(str, notes)) if isinstance(notes, list) else (),
+        Failure(str(error["code"]), str(error["message"])) if isinstance(error, dict) else None,
+    )
+
+
 def prepare(
     options: PreparationOptions, output: Path, *, workers: int = 1, overwrite: bool = False
-) -> dict[str, Any]:
+) -> PreparedManifest:
     """Prepare a data set for training.
 
     Args:
@@ -110,7 +134,7 @@ def prepare(
         overwrite: Whether a complete or different data set in `output` is renamed to .bak.
 
     Returns:
-        The document manifest.json.
+        The content of manifest.json.
 
     Raises:
         InputError: If the source, an option or the output folder cannot be used.
@@ -131,22 +155,23 @@ def prepare(
         return finished_manifest
     with Journal(output / _JOURNAL, meta, len(images)) as journal:
         _write_images(options, source, images, output, journal, workers)
-        entries = dict(journal.items())
+        entries = {index: _image_entry(entry) for index, entry in journal.items()}
         complete_items = _with_images(items, image_indices, entries, images, problems)
         file_hashes = _write_splits(complete_items, entries, images, output)
-        errors = [
-            {"image": next(iter(source.samples[index].images), None), **vars(problems[index])}
-            for index in sorted(problems)
-        ]
-        counts = _counts(complete_items, entries, images)
-        manifest = {"schema": PREPARED_SCHEMA, "meta": meta, **counts}
-        manifest |= {"errors": errors, "files": dict(sorted(file_hashes.items()))}
+        manifest = PreparedManifest(
+            meta=meta,
+            counts=_counts(complete_items, entries),
+            image_notes=_image_notes(entries),
+            burned_in=_burned_in(complete_items, entries, images),
+            errors=[_error(source.samples[index], problems[index]) for index in sorted(problems)],
+            files=dict(sorted(file_hashes.items())),
+        )
         write_atomic(output / "manifest.json", to_json(manifest))
     (output / _JOURNAL).unlink()
     return manifest
 
 
-def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
+def _begin(output: Path, meta: Mapping[str, object], overwrite: bool) -> PreparedManifest | None:
     """Prepare the output folder for this run; its manifest if the data set is complete already."""
     require_unlocked(output / _JOURNAL)
     if overwrite or not (output / _JOURNAL).exists():
@@ -156,14 +181,22 @@ def _begin(output: Path, meta: Mapping[str, Any], overwrite: bool) -> dict[str, 
             old_meta = document.get("meta") if isinstance(document, dict) else None
             if old_meta == meta:
                 logger.info("%s is complete already. To write it again, use --overwrite.", output)
-                return document
-            raise InputError(
-                f"{output} has another data set (different: {differences(old_meta, meta)}). Choose "
-                "another --output-dir, or --overwrite, which keeps the old as .bak."
-            )
+                return _read_manifest(manifest, document)
+            changed = differences(old_meta, meta)
+            raise needs_overwrite(output, f"has another data set (different: {changed})")
         prepare_folder(output, overwrite=overwrite)
     clear_temporaries(output)
     return None
+
+
+def _read_manifest(path: Path, document: object) -> PreparedManifest:
+    """The content of a manifest.json; StateError where it is damaged."""
+    try:
+        return convert(document, PreparedManifest)
+    except ValidationError as error:
+        raise StateError(
+            f"{path} is damaged: {error}. Write the data set again with --overwrite."
+        ) from None
 
 
 # --- items ------------------------------------------------------------------------------------
@@ -191,7 +224,7 @@ def _unusable(source: QuestionSource) -> dict[int, Failure]:
 
 def _assign_splits(
     options: PreparationOptions, source: QuestionSource, problems: dict[int, Failure]
-) -> tuple[list[PreparedItem], dict[str, Any]]:
+) -> tuple[list[PreparedItem], dict[str, object]]:
     """The usable items with their splits, and the `meta` of the manifest.
 
     Two runs with the same `meta` write the same files. Items without the modality or question type
@@ -206,7 +239,7 @@ def _assign_splits(
     if not usable:
         raise InputError(f"no item of {options.source} can be used. {_first_problem(problems)}")
     samples = [source.samples[index] for index in usable]
-    meta: dict[str, Any] = {
+    meta: dict[str, object] = {
         "source": options.source.name,
         "image_root": options.image_root.name if options.image_root else None,
         "sha256": source.hashes,
@@ -363,15 +396,15 @@ def _jobs(
 def _with_images(
     items: Sequence[PreparedItem],
     image_indices: Sequence[int],
-    entries: Mapping[int, Mapping[str, Any]],
+    entries: Mapping[int, _ImageEntry],
     images: Sequence[PlacedImage],
     problems: dict[int, Failure],
 ) -> list[tuple[PreparedItem, PlacedImage]]:
     """The items whose image could be written, with it; the others are added to `problems`."""
     complete_items = []
     for item, image_index in zip(items, image_indices, strict=True):
-        if error := entries[image_index].get("error"):
-            problems[item.index] = Failure(error["code"], error["message"])
+        if error := entries[image_index].error:
+            problems[item.index] = error
         else:
             complete_items.append((item, images[image_index]))
     if not complete_items:
@@ -381,13 +414,13 @@ def _with_images(
 
 def _write_splits(
     items: Sequence[tuple[PreparedItem, PlacedImage]],
-    entries: Mapping[int, Mapping[str, Any]],
+    entries: Mapping[int, _ImageEntry],
     images: Sequence[PlacedImage],
     output: Path,
 ) -> dict[str, str]:
     """Write the JSON files and data sets of all splits; each file, also each image -> SHA-256."""
     hashes = {
-        images[i].target: entry["sha256"] for i, entry in entries.items() if "sha256" in entry
+        images[i].target: entry.sha256 for i, entry in entries.items() if entry.sha256 is not None
     }
     for domain in sorted({item.domain for item, _ in items}):
         in_domain = [(item, image) for item, image in items if item.domain == domain]
@@ -402,26 +435,39 @@ def _write_splits(
 
 
 def _counts(
-    items: Sequence[tuple[PreparedItem, PlacedImage]],
-    entries: Mapping[int, Mapping[str, Any]],
-    images: Sequence[PlacedImage],
-) -> dict[str, Any]:
-    """The counts of the manifest.
-
-    Its `burned_in` counts the items whose images are suspected to contain text, by reason.
-    """
+    items: Sequence[tuple[PreparedItem, PlacedImage]], entries: Mapping[int, _ImageEntry]
+) -> PreparedCounts:
+    """The counts of the manifest."""
     splits = Counter(item.split for item, _ in items)
-    notes = Counter(
-        note.split()[0] for entry in entries.values() for note in entry.get("notes", ())
+    return PreparedCounts(
+        items=len(items),
+        images=sum(entry.sha256 is not None for entry in entries.values()),
+        train=splits["train"] or UNSET,
+        validation=splits["validation"] or UNSET,
+        test=splits["test"] or UNSET,
+        by=count_table((item.sample, item.split) for item, _ in items),
     )
-    counts: dict[str, Any] = {"items": len(items)}
-    counts["images"] = sum("sha256" in entry for entry in entries.values())
-    counts |= {split: splits[split] for split in SPLITS if splits[split]}
-    counts["by"] = count_table((item.sample, item.split) for item, _ in items)
-    notes_of = {images[index].target: entry.get("notes", ()) for index, entry in entries.items()}
-    suspects = Counter(
-        burned_in_reason(item.sample, notes_of[image.target]) for item, image in items
-    )
-    suspects.pop(None, None)
-    by_name = {"image_notes": notes, "burned_in": suspects}
-    return {"counts": counts, **{name: dict(sorted(n.items())) for name, n in by_name.items()}}
+
+
+def _image_notes(entries: Mapping[int, _ImageEntry]) -> dict[str, int]:
+    """What was changed when images were decoded -> number of images."""
+    notes = Counter(note.split()[0] for entry in entries.values() for note in entry.notes)
+    return dict(sorted(notes.items()))
+
+
+def _burned_in(
+    items: Sequence[tuple[PreparedItem, PlacedImage]],
+    entries: Mapping[int, _ImageEntry],
+    images: Sequence[PlacedImage],
+) -> dict[str, int]:
+    """Why an image is suspected to contain text -> number of items."""
+    notes_of = {images[index].target: entry.notes for index, entry in entries.items()}
+    reasons = (burned_in_reason(item.sample, notes_of[image.target]) for item, image in items)
+    suspects = Counter(reason for reason in reasons if reason is not None)
+    return dict(sorted(suspects.items()))
+
+
+def _error(sample: Sample, problem: Failure) -> PreparedError:
+    """An item that was left out, as the manifest has it."""
+    image = next(iter(sample.images), None)
+    return PreparedError(image=image, code=problem.code, message=problem.message)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medr1.csv_cells import unguard
 from medr1.data.items import (
     IMAGE_KEYS,
     QUESTION_KEYS,
@@ -44,7 +44,7 @@ MAX_LINE = 1024**2
 class RawItems:
     """The items of a file, not yet read into samples."""
 
-    values: list[Any]
+    values: Sequence[object]
     """The items as the file has them, usually dictionaries."""
     lines: list[int] | None = None
     """The line on which each item begins; None for a format without lines."""
@@ -157,7 +157,7 @@ def read_items(
     return RawItems(values, items.lines)
 
 
-def _renamed(item: Any, columns: Mapping[str, str]) -> Any:
+def _renamed(item: object, columns: Mapping[str, str]) -> object:
     """The item with its keys renamed; a column replaces a value that has the same key already."""
     if not columns or not isinstance(item, dict):
         return item
@@ -299,7 +299,7 @@ def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Raw
 
 def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
     """The items of a file with one JSON object per line; blank lines are skipped."""
-    items: list[Any] = []
+    items: list[object] = []
     lines: list[int] = []
     number = 0
     with open_file(path) as file:
@@ -329,7 +329,7 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawI
     try:
         header = [name.strip() for name in next(rows, [])]
         _require_columns(header, path, columns)
-        items: list[Any] = []
+        items: list[object] = []
         lines: list[int] = []
         first_line = rows.line_num + 1
         for row in rows:
@@ -338,7 +338,7 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawI
                     f"{path}, line {rows.line_num}: {len(row)} cells for {len(header)} columns. "
                     "Put cells that contain a comma into quotes."
                 )
-            pairs = zip(header, map(unescape_cell, row), strict=False)
+            pairs = zip(header, map(unguard, row), strict=False)
             cells = {name: cell for name, cell in pairs if name}
             missing = ("", "nan", "NaN")
             if any(cell.strip() for cell in row):
@@ -348,17 +348,6 @@ def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawI
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
     return RawItems(items, lines)
-
-
-FORMULA_START = re.compile(r"[\t\r]|[ \n']*[=+@\uff1d\uff0b\uff0d\uff20-]")
-"""The start of a cell that a spreadsheet might run as a formula, also after characters that the
-spreadsheet drops. Such a cell is written with a ' before it. So is a negative number, because of
-its -: `unescape_cell` removes the ' again."""
-
-
-def unescape_cell(cell: str) -> str:
-    """The cell without the ' that stops a spreadsheet from running it as a formula."""
-    return cell[1:] if cell[:1] == "'" and FORMULA_START.match(cell, 1) else cell
 
 
 def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -> None:

@@ -11,9 +11,7 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from PIL import Image
 from medr1.data.images import decode_image, load_image
 from medr1.errors import ItemError, Medr1Error
 from medr1.files import write_atomic
+from medr1.processes import map_in_order, process_pool
 from medr1.records import Failure
 
 _FORMATS: dict[str, dict[str, Any]] = {
@@ -119,18 +118,9 @@ def resize_images(
     if workers == 1:
         yield from ((job, resize_image(job)) for job in jobs)
         return
-    waiting: deque[tuple[ResizeJob, Future[dict[str, Any]]]] = deque()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_follow_parent) as pool:
+    with process_pool(workers, _follow_parent) as pool:
         try:
-            for job in jobs:
-                waiting.append((job, pool.submit(resize_image, job)))
-                while len(waiting) > 4 * workers or _bytes_of(waiting) > MAX_WAITING:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+            yield from map_in_order(pool, resize_image, jobs, ahead=4 * workers, is_full=_are_large)
         except BrokenProcessPool:
             raise Medr1Error(
                 "a process that resized images was killed, perhaps because memory ran out. Run the "
@@ -140,9 +130,9 @@ def resize_images(
             pool.shutdown(cancel_futures=True)
 
 
-def _bytes_of(waiting: Iterable[tuple[ResizeJob, Any]]) -> int:
-    """Number of bytes of the files that wait in memory."""
-    return sum(len(job.content) for job, _ in waiting if isinstance(job.content, bytes))
+def _are_large(waiting: Iterable[ResizeJob]) -> bool:
+    """Whether the files that wait in memory have more than MAX_WAITING bytes."""
+    return sum(len(job.content) for job in waiting if isinstance(job.content, bytes)) > MAX_WAITING
 
 
 def _follow_parent() -> None:

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medr1.errors import ItemError
+from medr1.files import BINARY
 
 _REMOTE = re.compile(
     r"\s*(?:(?:https?|ftps?|file|data|s3|gs|hf)\s*:|[a-z][a-z0-9+.-]+://|//|\\\\)", re.IGNORECASE
 )
+_OPEN_FLAGS = os.O_RDONLY | BINARY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+"""The last two, which Windows does not have, are for a device that replaces the file."""
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -74,7 +77,7 @@ def resolve_image(name: str, root: ImageRoot) -> Path:
         return Path(name)
     root_path = os.path.realpath(root)
     target = os.path.realpath(os.path.join(root_path, name))
-    if os.path.commonpath([root_path, target]) != root_path:
+    if not _is_below(target, root_path):
         raise ItemError(
             "image_outside_root",
             f"image {shorten(os.path.basename(name) if os.path.isabs(name) else name)}: not in "
@@ -82,6 +85,14 @@ def resolve_image(name: str, root: ImageRoot) -> Path:
             + ("." if root.closed else ", or use its absolute path."),
         )
     return Path(target)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether a path is in a folder; both are absolute. On Windows they may be on two drives."""
+    try:
+        return os.path.commonpath([folder, path]) == folder
+    except ValueError:
+        return False
 
 
 def suggested_image_root(path: str, other_paths: Sequence[str]) -> str:
@@ -111,7 +122,7 @@ def open_image(path: Path) -> io.FileIO:
     handle = -1
     try:
         if stat.S_ISREG(os.stat(path).st_mode):
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            handle = os.open(path, _OPEN_FLAGS)
     except ValueError:
         raise ItemError(
             "image_missing", f"image {short_name}: not a file name; correct it."

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from medr1.data.archives import Archive, Folder, is_archive, open_source
 from medr1.data.readers import RawItems, read_items, samples_of
@@ -167,7 +166,7 @@ def _read_records(data: bytes, file_path: str) -> RawItems:
     return RawItems(document)
 
 
-def _own_id(record: Any) -> str:
+def _own_id(record: object) -> str:
     """The question_id of a record as text."""
     return str(record.get("question_id")) if isinstance(record, dict) else ""
 

@@ -18,7 +18,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from medr1.data.items import read_item
 from medr1.errors import ItemError
@@ -37,7 +36,7 @@ _FIELDS = {
 """The fields of each set besides images, question, options and ground truth, which all have."""
 
 
-def sample_to_item(sample: Sample, field_names: str) -> dict[str, Any]:
+def sample_to_item(sample: Sample, field_names: str) -> dict[str, object]:
     """The sample as an item with other field names.
 
     Args:
@@ -109,7 +108,7 @@ def has_own_id(sample: Sample) -> bool:
     return bool(sample.id) and re.fullmatch(f"{hash_id}(-\\d+)?", sample.id) is None
 
 
-def without_nulls(sample: Sample) -> dict[str, Any]:
+def without_nulls(sample: Sample) -> dict[str, object]:
     """The metadata without nulls: as a key of an item, null is the same as no such key."""
     return {key: value for key, value in sample.metadata.items() if value is not None}
 
@@ -129,7 +128,7 @@ def is_same_sample(first: Sample, second: Sample) -> bool:
     return first == second and _to_json(first.metadata) == _to_json(second.metadata)
 
 
-def _to_json(metadata: Mapping[str, Any]) -> str:
+def _to_json(metadata: Mapping[str, object]) -> str:
     """The metadata as JSON, which writes 1, 1.0 and true differently."""
     return json.dumps(metadata, sort_keys=True)
 
@@ -147,15 +146,15 @@ def _image(sample: Sample) -> str | list[str]:
     return sample.images[0] if len(sample.images) == 1 else list(sample.images)
 
 
-def _published(sample: Sample) -> dict[str, Any]:
-    item: dict[str, Any] = {"image": _image(sample), "problem": problem_text(sample)}
+def _published(sample: Sample) -> dict[str, object]:
+    item: dict[str, object] = {"image": _image(sample), "problem": problem_text(sample)}
     if sample.ground_truth is not None:
         item["solution"] = f"<answer> {sample.ground_truth} </answer>"
     return item
 
 
-def _guide(sample: Sample) -> dict[str, Any]:
-    item: dict[str, Any] = {"id": sample.id} if has_own_id(sample) else {}
+def _guide(sample: Sample) -> dict[str, object]:
+    item: dict[str, object] = {"id": sample.id} if has_own_id(sample) else {}
     item |= {"image": _image(sample), "question": problem_text(sample)}
     # The guide has no type "count": it follows from the ground truth, a number.
     if sample.answer_type != "count":
@@ -166,7 +165,7 @@ def _guide(sample: Sample) -> dict[str, Any]:
     return {**item, **{k: v for k, v in without_nulls(sample).items() if k not in item}}
 
 
-def _omnimedvqa(sample: Sample) -> dict[str, Any]:
+def _omnimedvqa(sample: Sample) -> dict[str, object]:
     ground_truth = sample.ground_truth
     item = {
         "dataset": sample.dataset,
@@ -181,7 +180,7 @@ def _omnimedvqa(sample: Sample) -> dict[str, Any]:
     return {key: value for key, value in item.items() if value is not None}
 
 
-def _medr1(sample: Sample) -> dict[str, Any]:
+def _medr1(sample: Sample) -> dict[str, object]:
     item = {**vars(sample), "images": list(sample.images), "options": dict(sample.options)}
     item["metadata"] = dict(sample.metadata)
     if not has_own_id(sample):

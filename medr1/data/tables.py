@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
 
@@ -21,7 +21,7 @@ def table_errors() -> tuple[type[Exception], ...]:
 
 def table_rows(
     table: pyarrow.Table | pyarrow.RecordBatch, path: str, *, first: int = 1
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The rows of a table, with None for NaN.
 
     Args:

@@ -10,13 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from medr1.answers.sides import names_height, names_side
 from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.readers import Questions
 from medr1.data.rewordings import REWORDINGS, WrongTexts, wrong_texts
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 from medr1.records import Sample
 
 CLEAN = "none"
@@ -76,8 +75,7 @@ def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
         matches = [kind for kind in KINDS if name in (kind, "all", *kind.split("_"))]
         if not matches:
             words = {word for kind in KINDS for word in (kind, *kind.split("_"))}
-            near = get_close_matches(name, sorted(words), n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(KINDS)}."
+            hint = did_you_mean(name, sorted(words), f"There are: {', '.join(KINDS)}.")
             raise InputError(f"--perturbations: {argument.strip()!r} is no perturbation. {hint}")
         chosen += matches
     return tuple(kind for kind in KINDS if kind in chosen and kind != BLIND)

@@ -8,17 +8,17 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medr1.csv_cells import guard
 from medr1.data.disk import write_dataset
-from medr1.data.readers import FORMULA_START
 from medr1.errors import InputError
-from medr1.files import TEMPORARY, remove, set_aside, to_json, write_atomic
+from medr1.files import TEMPORARY, needs_overwrite, remove, set_aside, to_json, write_atomic
 
 if TYPE_CHECKING:
     import pyarrow
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, object]]
 """Items as they are written: field name -> value."""
 
 FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", "")
@@ -58,9 +58,7 @@ def prepare_output(output: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(output):
         return
     if not overwrite:
-        raise InputError(
-            f"{output} exists. Choose another name, or --overwrite, which keeps the old as .bak."
-        )
+        raise needs_overwrite(output, "exists")
     set_aside(output)
 
 
@@ -101,15 +99,11 @@ def _write_csv(rows: Rows, output: Path) -> None:
     write_atomic(output, text.getvalue())
 
 
-def cell_text(value: Any) -> str:
-    """A value as the text of a cell, with a ' before it if a spreadsheet might run it as a formula.
-
-    `readers.unescape_cell` removes the ' again.
-    """
+def cell_text(value: object) -> str:
+    """A value as the text of a cell that no spreadsheet runs as a formula."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "'" + text if FORMULA_START.match(text) else text
+    return guard(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _write_parquet(rows: Rows, output: Path) -> None:

@@ -5,17 +5,19 @@ The reference uses eager attention and one plain forward pass, without medr1's o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.models.calls import generate_tokens
 from medr1.models.loading import LoadedModel, load_model
 from medr1.prompts import chat_messages
 
 if TYPE_CHECKING:
     import torch
+    from transformers import BatchFeature
 
 TOLERANCE = {"float32": 2e-3, "float16": 0.05, "bfloat16": 0.25}
 """Largest accepted difference of a logit at the last token of the prompt."""
@@ -52,14 +54,14 @@ def _logits_and_tokens(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int
     inputs = _inputs(loaded)
     with torch.inference_mode():
         logits = loaded.model(**inputs).logits[:, -1].float().cpu()
-        output = loaded.model.generate(
-            **inputs, do_sample=False, temperature=None, top_k=None, top_p=None,
+        output = generate_tokens(
+            loaded.model, **inputs, do_sample=False, temperature=None, top_k=None, top_p=None,
             max_new_tokens=N_TOKENS,
         )  # fmt: skip
     return logits, output[:, inputs["input_ids"].shape[1] :].tolist()
 
 
-def _inputs(loaded: LoadedModel) -> Any:
+def _inputs(loaded: LoadedModel) -> BatchFeature:
     """The first questions of the embedded validation split, by the model's own processor."""
     questions = read_questions(tiny_vqa_folder() / "validation.json", limit=N_QUESTIONS)
     samples, root = questions.samples, questions.image_root
@@ -72,7 +74,7 @@ def _inputs(loaded: LoadedModel) -> Any:
         for sample in samples
     ]
     images = [[load_image(resolve_image(n, root)).image for n in s.images] for s in samples]
-    inputs = loaded.processor(text=texts, images=images, padding=True, return_tensors="pt")
-    inputs = inputs.to(loaded.device)
+    processed = loaded.processor(text=texts, images=images, padding=True, return_tensors="pt")
+    inputs: BatchFeature = processed.to(loaded.device)
     inputs["pixel_values"] = inputs["pixel_values"].to(loaded.dtype)
     return inputs

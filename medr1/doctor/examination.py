@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medr1.doctor import machine
+from medr1.doctor.machine import ChosenSettings, MachineFacts
 from medr1.errors import InputError
 from medr1.models.mps import unlimited_memory
 
@@ -41,18 +42,18 @@ def examine(device: str = "auto") -> dict[str, Any]:
     It has the facts of `machine`, the "checks", and "ok": whether none of them is FAIL. Raises
     InputError where the machine does not have this device.
     """
-    document = machine.facts(device)
+    facts = machine.facts(device)
     results = [
-        *check_libraries(document["libraries"]),
-        *check_memory(document),
-        *_check_mac(document),
-        *_check_attention(document["chosen"]),
-        *_check_model(document["chosen"]),
+        *check_libraries(facts.libraries),
+        *check_memory(facts),
+        *_check_mac(facts),
+        *_check_attention(facts.chosen),
+        *_check_model(facts.chosen),
     ]
     return {
         "schema": SCHEMA,
         "ok": all(result.status != "FAIL" for result in results),
-        **document,
+        **asdict(facts),
         "checks": [asdict(result) for result in results],
     }
 
@@ -87,21 +88,19 @@ def check_libraries(libraries: dict[str, dict[str, str | None]]) -> Iterator[Che
         yield CheckResult("ok", "libraries", "the versions that were tested together")
 
 
-def check_memory(document: dict[str, Any]) -> Iterator[CheckResult]:
+def check_memory(facts: MachineFacts) -> Iterator[CheckResult]:
     """Whether a checkpoint of 3B parameters fits on the chosen device, and on the disk.
 
-    `document`: from `machine.facts`.
+    `facts`: from `machine.facts`.
     """
-    chosen = document["chosen"]
-    device = next(entry for entry in document["devices"] if entry["kind"] == chosen["device"])
+    chosen = facts.chosen
+    device = next(entry for entry in facts.devices if entry.kind == chosen.device)
     # The entry of the CPU has no memory; there the available memory of the machine counts.
-    free = device["free"] or document["memory"]["available"]
-    where = "of memory available" if device["free"] is None else f"on {chosen['device']}"
-    need = PARAMETERS_3B * BYTES[chosen["dtype"]]
+    free = device.free or facts.memory.available
+    where = "of memory available" if device.free is None else f"on {chosen.device}"
+    need = PARAMETERS_3B * BYTES[chosen.dtype]
     half = PARAMETERS_3B * 2
-    memory = (
-        f"{free / 1e9:.1f} GB {where}; a 3B model needs {need / 1e9:.1f} GB in {chosen['dtype']}"
-    )
+    memory = f"{free / 1e9:.1f} GB {where}; a 3B model needs {need / 1e9:.1f} GB in {chosen.dtype}"
     # 1.2: a fifth more than the parameters, for images, caches and activations.
     if free > 1.2 * need:
         yield CheckResult("ok", "memory", memory)
@@ -112,7 +111,7 @@ def check_memory(document: dict[str, Any]) -> Iterator[CheckResult]:
         fits = free / 1.2 / 2 / 1e9
         todo = f"with --dtype bfloat16 a model of up to {fits:.1f}B parameters fits"
         yield CheckResult("warn", "memory", memory, todo)
-    disk_free = document["disk_free"]
+    disk_free = facts.disk_free
     disk = f"{disk_free / 1e9:.1f} GB free in this folder"
     if disk_free > half:
         yield CheckResult("ok", "disk", disk)
@@ -122,27 +121,27 @@ def check_memory(document: dict[str, Any]) -> Iterator[CheckResult]:
         yield CheckResult("warn", "disk", disk, todo)
 
 
-def _check_mac(document: dict[str, Any]) -> Iterator[CheckResult]:
+def _check_mac(facts: MachineFacts) -> Iterator[CheckResult]:
     if problem := unlimited_memory():
         yield CheckResult("FAIL", "mps memory", problem, "unset PYTORCH_MPS_HIGH_WATERMARK_RATIO")
-    if document["is_mac"]:
+    if facts.is_mac:
         note = "the developers have not tested medr1 on a Mac"
         todo = "rely on the checks below, and report what they find"
         yield CheckResult("warn", "mac", note, todo)
 
 
-def _check_attention(chosen: dict[str, str]) -> Iterator[CheckResult]:
+def _check_attention(chosen: ChosenSettings) -> Iterator[CheckResult]:
     """Whether torch's fused attention is right on the device: a FAIL for each wrong case."""
     import torch
 
     from medr1.doctor.attention import CASES, TOLERANCE, attention_differences
 
-    device = torch.device(chosen["device"])
+    device = torch.device(chosen.device)
     dtypes = ("float32", "bfloat16") if device.type == "cpu" else tuple(TOLERANCE)
     largest: dict[str, float] = {}
     failed = False
     todo = "use --device cpu, or another version of torch"
-    if chosen["attention"] == "eager":
+    if chosen.attention == "eager":
         todo = f"nothing: medr1 uses eager attention on {device.type}"
     try:
         for name, dtype, difference in attention_differences(device, dtypes):
@@ -154,7 +153,7 @@ def _check_attention(chosen: dict[str, str]) -> Iterator[CheckResult]:
                     f"{name}, {dtype}: wrong by {difference:.2g} (allowed {TOLERANCE[dtype]:.2g})"
                 )
                 # With eager attention the fused one is not used, so its fault does no harm.
-                status = "warn" if chosen["attention"] == "eager" else "FAIL"
+                status = "warn" if chosen.attention == "eager" else "FAIL"
                 yield CheckResult(status, "attention", problem, todo)
     except RuntimeError as error:
         failed = True
@@ -168,15 +167,15 @@ def _check_attention(chosen: dict[str, str]) -> Iterator[CheckResult]:
         yield CheckResult("ok", "attention", agreement)
 
 
-def _check_model(chosen: dict[str, str]) -> Iterator[CheckResult]:
+def _check_model(chosen: ChosenSettings) -> Iterator[CheckResult]:
     """Whether the embedded model gives the same on the device as on the CPU in float32."""
     import torch
 
     from medr1.doctor.agreement import N_QUESTIONS, TOLERANCE, compare_with_cpu
 
-    device = torch.device(chosen["device"])
-    attention = chosen["attention"]
-    for dtype in dict.fromkeys((chosen["dtype"], "float32")):
+    device = torch.device(chosen.device)
+    attention = chosen.attention
+    for dtype in dict.fromkeys((chosen.dtype, "float32")):
         settings = f"{device.type} {dtype} {attention}"
         try:
             difference, same_tokens = compare_with_cpu(device, dtype, attention)

@@ -7,9 +7,9 @@ import platform
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Any
 
 from medr1.models.loading import choose_attention, choose_device, choose_dtype, installed_version
 
@@ -25,6 +25,59 @@ EXTRAS = {
 }
 """Optional library -> (what it is for, what `pip install` is told to install)."""
 _CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that torch finds."""
+
+    kind: str
+    """cuda, mps or cpu."""
+    name: str
+    memory: int | None
+    """In bytes; None for the CPU."""
+    free: int | None
+    """The part of `memory` that is not in use; None for the CPU."""
+
+
+@dataclass(frozen=True)
+class ChosenSettings:
+    """What a command would use."""
+
+    device: str
+    """A kind of `Device`."""
+    dtype: str
+    attention: str
+    """sdpa or eager."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of the machine, in bytes."""
+
+    total: int
+    available: int
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """All facts about a machine, in the order of the JSON document."""
+
+    medr1: str
+    python: str
+    """The version of Python; `medr1` is that of medr1."""
+    system: str
+    is_mac: bool
+    libraries: dict[str, dict[str, str | None]]
+    """From `compared_versions`."""
+    devices: list[Device]
+    """The best first."""
+    chosen: ChosenSettings
+    memory: Memory
+    disk_free: int
+    """Free bytes of the disk of the current folder."""
+    extras: dict[str, str | None]
+    """Optional library -> its version, None if it is not installed."""
 
 
 def compared_versions() -> dict[str, dict[str, str | None]]:
@@ -49,49 +102,46 @@ def compared_versions() -> dict[str, dict[str, str | None]]:
     }
 
 
-def devices() -> list[dict[str, Any]]:
-    """Every device that torch finds, the best first: {"kind", "name", "memory", "free"}.
-
-    Memory is in bytes; None for the CPU.
-    """
+def devices() -> list[Device]:
+    """Every device that torch finds, the best first."""
     import torch
 
-    gpus: list[dict[str, Any]] = []
+    gpus: list[Device] = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
-        gpus.append({"kind": "cuda", "name": name, "memory": total, "free": free})
+        gpus.append(Device("cuda", name, memory=total, free=free))
     if torch.backends.mps.is_available():
         limit = torch.mps.recommended_max_memory()
-        gpus.append({"kind": "mps", "name": platform.processor(), "memory": limit, "free": limit})
+        gpus.append(Device("mps", platform.processor(), memory=limit, free=limit))
     name = f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores used"
-    return [*gpus, {"kind": "cpu", "name": name, "memory": None, "free": None}]
+    return [*gpus, Device("cpu", name, memory=None, free=None)]
 
 
-def chosen_settings(device: str) -> dict[str, str]:
-    """{"device", "dtype", "attention"} that a command with this --device would use."""
+def chosen_settings(device: str) -> ChosenSettings:
+    """What a command with this --device would use."""
     target = choose_device(device)
     dtype = str(choose_dtype("auto", target)).removeprefix("torch.")
-    return {"device": target.type, "dtype": dtype, "attention": choose_attention(target)}
+    return ChosenSettings(target.type, dtype, choose_attention(target))
 
 
-def facts(device: str) -> dict[str, Any]:
-    """All facts, as a document for JSON; `device` is that of --device, such as "auto"."""
+def facts(device: str) -> MachineFacts:
+    """All facts; `device` is that of --device, such as "auto"."""
     import psutil  # accelerate brings it
 
     from medr1 import __version__
 
     memory = psutil.virtual_memory()
     release = platform.mac_ver()[0] or platform.release().split("-")[0]
-    return {
-        "medr1": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {release}, {platform.machine()}",
-        "is_mac": sys.platform == "darwin",
-        "libraries": compared_versions(),
-        "devices": devices(),
-        "chosen": chosen_settings(device),
-        "memory": {"total": memory.total, "available": memory.available},
-        "disk_free": shutil.disk_usage(".").free,
-        "extras": {name: installed_version(name) for name in EXTRAS},
-    }
+    return MachineFacts(
+        medr1=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {release}, {platform.machine()}",
+        is_mac=sys.platform == "darwin",
+        libraries=compared_versions(),
+        devices=devices(),
+        chosen=chosen_settings(device),
+        memory=Memory(memory.total, memory.available),
+        disk_free=shutil.disk_usage(".").free,
+        extras={name: installed_version(name) for name in EXTRAS},
+    )

@@ -6,9 +6,9 @@ value is called once for each distinct value (as with pandas' categorical column
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,8 @@ class CodedColumn(Generic[T]):
 
     def __getitem__(self, position: int) -> T:
         """The value of the item at this position."""
-        return self.values[self.codes[position]]
+        value: T = self.values[self.codes[position]]
+        return value
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[T]:
         return (self.values[code] for code in self.codes)

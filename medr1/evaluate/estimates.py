@@ -8,12 +8,14 @@ clusters, not items: images, or the groups that `--cluster-by` names, such as pa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.documents.metric import Metric, no_value
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.judging import Judged
 from medr1.stats.intervals import (
     Interval,
     bootstrap_mean,
@@ -23,15 +25,8 @@ from medr1.stats.intervals import (
     wilson,
 )
 
-Metric = dict[str, Any]
-"""{"value", "ci95": [low, high], "n", "method"}. Without a value: value and ci95 None, "reason"."""
 FEW_CLUSTERS = 30
 """With fewer images than this a bootstrap interval is too narrow, and a warning says so."""
-
-
-def null(reason: str) -> Metric:
-    """The metric without a value, for a number that cannot be computed, and the reason why."""
-    return {"value": None, "ci95": None, "n": 0, "reason": reason}
 
 
 def mean_metric(
@@ -62,7 +57,7 @@ def mean_metric(
         values, clusters = values[where], clusters[where]
     n, n_clusters = len(values), _num_clusters(clusters)
     if n == 0:
-        return null(reason)
+        return no_value(reason)
     mean = float(np.mean(values))
     binary = share and bool(np.isin(values, (0.0, 1.0)).all())
     if binary and n_clusters == n:
@@ -72,7 +67,7 @@ def mean_metric(
     else:
         bootstrap = bootstrap_mean(values, clusters, **judged.resampling)
         interval, method = named_interval(bootstrap, unit)
-    return {"value": mean, "ci95": list(interval) if interval else None, "n": n, "method": method}
+    return Metric(value=mean, ci95=interval, n=n, method=method)
 
 
 def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Metric:
@@ -88,7 +83,7 @@ def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Met
     """
     groups = np.unique(codes[codes >= 0])
     if not len(groups):
-        return null("no item belongs to a group")
+        return no_value("no item belongs to a group")
     # For each item one column per group with its value, and one with its count, so that the
     # group means of a resample are sums of values over sums of counts.
     in_group = codes[:, None] == groups
@@ -100,13 +95,14 @@ def macro_metric(values: Values, judged: Judged, codes: NDArray[np.intp]) -> Met
             sums[:, : len(groups)], counts, where=counts > 0, out=np.full(counts.shape, np.nan)
         )
         # A resample may hold no image of a small group; the group is left out of its mean.
-        return np.nanmean(means, axis=1)
+        mean: Values = np.nanmean(means, axis=1)
+        return mean
 
     has_group = codes >= 0
     metric = statistic_metric(
         statistics[has_group], judged.clusters[has_group], mean_of_means, judged
     )
-    return {**metric, "n": len(groups)}
+    return replace(metric, n=len(groups))
 
 
 def statistic_metric(
@@ -122,12 +118,8 @@ def statistic_metric(
     """
     bootstrap = bootstrap_statistic(sums, clusters, function, **judged.resampling)
     interval, method = named_interval(bootstrap, judged.unit)
-    return {
-        "value": float(function(sums.sum(axis=0, keepdims=True))[0]),
-        "ci95": list(interval) if interval else None,
-        "n": len(sums),
-        "method": method,
-    }
+    value = float(function(sums.sum(axis=0, keepdims=True))[0])
+    return Metric(value=value, ci95=interval, n=len(sums), method=method)
 
 
 def difference_metric(
@@ -149,13 +141,12 @@ def difference_metric(
     clusters, unit = judged.clusters[mask], judged.unit
     difference = paired_difference(a[mask], b[mask], clusters, **judged.resampling)
     if difference is None:
-        return null(reason)
+        return no_value(reason)
     value, interval = difference
     interval, method = named_interval(interval, unit, "paired bootstrap")
     if value in (-1.0, 0.0, 1.0) and bool((a[mask] - b[mask] == value).all()):
         interval, method = _constant_difference(value, clusters), f"wilson over {unit}s"
-    ci95 = list(interval) if interval else None
-    return {"value": value, "ci95": ci95, "n": int(mask.sum()), "method": method}
+    return Metric(value=value, ci95=interval, n=int(mask.sum()), method=method)
 
 
 def _constant_difference(value: float, clusters: NDArray[np.intp]) -> Interval:

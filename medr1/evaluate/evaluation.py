@@ -6,19 +6,26 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.identifiers import identifiers
+from medr1.documents.items import GalleryCandidate, GalleryItem, verdict_kind
+from medr1.documents.metric import Missing
+from medr1.documents.robustness import Robustness
+from medr1.documents.summary import ImageAblation, StatedAccuracy, Summary
+from medr1.documents.trust import Ensemble
 from medr1.errors import InputError
+from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata
-from medr1.evaluate.judging import Judged, Settings, Values, judge_all, judge_prediction
+from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
-from medr1.evaluate.metrics.summary import METRICS, item_row, summary_of
-from medr1.evaluate.metrics.text import TEXT_METRICS
+from medr1.evaluate.metrics.summary import item_row, summary_of
 from medr1.evaluate.reading.results import (
     ResultFile,
     Results,
@@ -28,9 +35,11 @@ from medr1.evaluate.reading.results import (
 )
 from medr1.evaluate.scanning import judge_chunks
 from medr1.evaluate.trust.ensemble import ensemble
+from medr1.evaluate.trust.robustness_file import read_robustness
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
-from medr1.files import parse_json, read_text, sha256_of
-from medr1.records import ROBUSTNESS_SCHEMA, Prediction, Sample, prediction_to_dict
+from medr1.files import sha256_of
+from medr1.metrics.registry import NAMES, TEXT_METRICS
+from medr1.records import Prediction, Sample
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -47,8 +56,8 @@ class Evaluation:
     """
 
     settings: Settings
-    metrics: tuple[str, ...] = METRICS
-    """Which of METRICS to compute."""
+    metrics: tuple[str, ...] = NAMES
+    """Which of NAMES to compute."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a key -> the key or column of that meaning in the result files."""
     questions: Questions | None = None
@@ -74,8 +83,8 @@ class Evaluation:
         return open_results(path, columns=self.columns, questions=self.questions)
 
     def run(
-        self, path: Path, write: Callable[[str], Any] | None = None
-    ) -> tuple[dict[str, Any], Judged]:
+        self, path: Path, write: Callable[[str], object] | None = None
+    ) -> tuple[Summary, Judged]:
         """Evaluate one result file.
 
         Args:
@@ -102,42 +111,71 @@ class Evaluation:
             held_out=held_out,
             selective_config=self.selective_config,
         )
-        summary["stated_accuracy"] = _stated_accuracy(results.meta, summary)
-        summary["warnings"] += [*results.notes, *self._missing(judged), *blind_warnings]
-        summary["warnings"] += _differs_from_stated(summary["stated_accuracy"])
-        if held_out is not None:
-            summary["calibrate_on"] = str(self.calibrate_on)
-            summary["warnings"] += _not_fitted(summary)
-            # No item is in both files, or _held_out had refused them, but images may be.
-            shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
-            if shared:
-                sentence = f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too"
-                summary["warnings"].append(
-                    f"{sentence}: what was fitted there looks too good here."
-                )
+        summary = msgspec.structs.replace(
+            summary,
+            results=str(path),
+            sha256=sha256_of(path),
+            meta=dict(results.meta),
+            stated_accuracy=_stated_accuracy(results.meta, summary),
+            calibrate_on=str(self.calibrate_on) if held_out is not None else None,
+            image_ablation=self._image_ablation(path, results.meta),
+            robustness=self._robustness(results.meta),
+            ensemble=self._ensemble(path) if self.ensemble else None,
+        )
+        warnings = [
+            *_ablation_warning(results.meta),  # first, since it is about every number here
+            *summary.warnings,
+            *results.notes,
+            *self._missing(judged),
+            *blind_warnings,
+            *_differs_from_stated(summary.stated_accuracy),
+            *self._held_out_warnings(summary, judged, held_out),
+            *self._part_warnings(summary),
+        ]
+        return msgspec.structs.replace(summary, warnings=warnings), judged
+
+    def _image_ablation(self, path: Path, meta: Mapping[str, object]) -> ImageAblation | None:
+        """The part `image_ablation`: the results of --ablated compared with those at `path`."""
+        if self.ablated is None:
+            return None
+        # `judge_chunks` keeps no predictions, so the file is read once more to pair its items
+        ablated, predictions = self.read(self.ablated), self.read(path).predictions
+        _require_same_model(f"--ablated {self.ablated}", ablated.meta, meta)
+        return image_ablation(predictions, str(path), ablated, str(self.ablated), self.settings)
+
+    def _robustness(self, meta: Mapping[str, object]) -> Robustness | None:
+        """The document of --robustness; InputError where it is of another model."""
+        if self.robustness is None:
+            return None
+        document = read_robustness(self.robustness)
+        _require_same_model(str(self.robustness), document.meta, meta)
+        return document
+
+    def _held_out_warnings(
+        self, summary: Summary, judged: Judged, held_out: Judged | None
+    ) -> Iterator[str]:
+        """What could not be fitted on --calibrate-on, and images that both files have."""
+        if held_out is None:
+            return
+        yield from _not_fitted(summary)
+        # No item is in both files, or _held_out had refused them, but images may be.
+        shared = set(held_out.columns.clusters.values) & set(judged.columns.clusters.values)
+        if shared:
+            yield (
+                f"{len(shared)} {judged.unit}s are in the items of --calibrate-on too: what was "
+                "fitted there looks too good here."
+            )
+
+    def _part_warnings(self, summary: Summary) -> Iterator[str]:
+        """Warnings about BERTScore, and about results that were not paired by id."""
         if self.bertscore:
             from medr1.evaluate.metrics.bertscore import NOT_ABSOLUTE
 
-            summary["warnings"].append(NOT_ABSOLUTE)
-        if self.ablated is not None:
-            # `judge_chunks` keeps no predictions, so the file is read once more to pair its items
-            ablated, predictions = self.read(self.ablated), self.read(path).predictions
-            _require_same_model(f"--ablated {self.ablated}", ablated.meta, results.meta)
-            ablation = image_ablation(
-                predictions, str(path), ablated, str(self.ablated), self.settings
-            )
-            summary["image_ablation"] = ablation
-            summary["warnings"] += _not_by_id("--ablated", ablation)
-        if self.robustness is not None:
-            summary["robustness"] = _robustness(self.robustness, results.meta)
-        if self.ensemble:
-            summary["ensemble"] = self._ensemble(path)
-            summary["warnings"] += _not_by_id("--ensemble", summary["ensemble"])
-        if kind := ablation_of(results.meta):
-            # first of all warnings, since it is about every number here
-            summary["warnings"].insert(0, f"the images were replaced for an ablation ({kind}).")
-        source = {"results": str(path), "sha256": sha256_of(path), "meta": results.meta}
-        return {**source, **summary}, judged
+            yield NOT_ABSOLUTE
+        if summary.image_ablation is not None:
+            yield from _not_by_id("--ablated", summary.image_ablation.paired_by)
+        if summary.ensemble is not None and summary.ensemble.paired_by is not None:
+            yield from _not_by_id("--ensemble", summary.ensemble.paired_by)
 
     @property
     def _needs_texts(self) -> bool:
@@ -161,14 +199,14 @@ class Evaluation:
         return read_results(path, columns=self.columns, questions=self.questions)
 
     @cached_property
-    def _calibration_results(self) -> tuple[Judged, Mapping[str, Any]] | None:
+    def _calibration_results(self) -> tuple[Judged, Mapping[str, object]] | None:
         """The judged items of --calibrate-on and the file's meta, read once for all results."""
         if self.calibrate_on is None:
             return None
         results = read_results(self.calibrate_on, columns=self.columns)
         return judge_all(results.predictions, self.settings), results.meta
 
-    def _held_out(self, path: Path, meta: Mapping[str, Any], judged: Judged) -> Judged | None:
+    def _held_out(self, path: Path, meta: Mapping[str, object], judged: Judged) -> Judged | None:
         """The judged items of --calibrate-on, for the results at `path`.
 
         InputError where they are of another model, or some of them are among the results: what is
@@ -186,14 +224,14 @@ class Evaluation:
             )
         return held_out
 
-    def _ensemble(self, path: Path) -> dict[str, Any]:
+    def _ensemble(self, path: Path) -> Ensemble:
         """The part `ensemble`: this file and those of --ensemble as one model that votes."""
         files = {str(file): self.read(file).predictions for file in (path, *self.ensemble)}
         if len(files) <= len(self.ensemble):
             raise InputError(f"--ensemble names a file twice, or {path} itself. Give others.")
         paired = pair_items(files)
         judged = {name: judge_all(rows, self.settings) for name, rows in paired.predictions.items()}
-        return {**ensemble(judged), "paired_by": paired.paired_by}
+        return msgspec.structs.replace(ensemble(judged), paired_by=paired.paired_by)
 
     def _missing(self, judged: Judged) -> list[str]:
         """A warning where some of the questions have no result."""
@@ -226,7 +264,7 @@ class Evaluation:
 
     def gallery_items(
         self, path: Path, positions: Collection[int], judged: Judged
-    ) -> list[dict[str, Any]]:
+    ) -> list[GalleryItem]:
         """Some items of a result file in full, as the gallery of report.html shows them.
 
         Args:
@@ -235,14 +273,11 @@ class Evaluation:
             judged: All of its items, judged.
 
         Returns:
-            For each item, in order, what results.json and items.jsonl say of it. `metadata` holds
-            only the keys of --group-by and --cluster-by. `hidden` maps each identifier in the
-            item's metadata to the text that replaces it, and `burned_in` says why the image may
-            contain text, such as a patient's name.
+            The items in the order of the file.
         """
         selected, metadata_columns = set(positions), displayable_metadata(judged)
         return [
-            self._gallery_item(
+            _gallery_item(
                 path,
                 prediction,
                 judged.settings.protocol,
@@ -256,72 +291,80 @@ class Evaluation:
             if position in selected
         ]
 
-    def _gallery_item(
-        self, path: Path, prediction: Prediction, protocol: str, metadata: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """One item of `gallery_items`; `metadata` holds the values that may be shown."""
-        verdict = judge_prediction(prediction, protocol)
-        document, own_metadata = prediction_to_dict(prediction), prediction.sample.metadata
-        row = {**item_row(prediction, verdict), "error": document["error"]}
-        item = {"results": str(path), **document, **row, "metadata": metadata}
-        hidden = {value: metadata.get(key, "…") for key, value in identifiers(own_metadata)}
-        reasoning = verdict.extraction.reasoning if verdict else prediction.reasoning
-        text = burned_in_reason(prediction.sample, prediction.image_notes)
-        return {**item, "hidden": hidden, "burned_in": text, "reasoning": reasoning}
+
+def _gallery_item(
+    path: Path, prediction: Prediction, protocol: str, metadata: Mapping[str, str]
+) -> GalleryItem:
+    """One item of the gallery; `metadata` holds the values that may be shown."""
+    verdict = judge_prediction(prediction, protocol)
+    own_metadata = prediction.sample.metadata
+    return GalleryItem(
+        prediction=prediction,
+        row=item_row(prediction, verdict, str(path)),
+        metadata=metadata,
+        hidden={value: metadata.get(key, "…") for key, value in identifiers(own_metadata)},
+        burned_in=burned_in_reason(prediction.sample, prediction.image_notes),
+        reasoning=verdict.extraction.reasoning if verdict else prediction.reasoning,
+    )
 
 
-def _stated_accuracy(meta: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any] | None:
+def _stated_accuracy(meta: Mapping[str, object], summary: Summary) -> StatedAccuracy | None:
     """The accuracy that the original project's script wrote into the file, beside ours.
 
-    "here" is the accuracy under the same rules. None where the file states no accuracy, in
-    percent, or no protocol of the original was computed.
+    None where the file states no accuracy, in percent, or no protocol of the original was computed.
     """
-    percentage, main = meta.get("accuracy"), {summary["protocol"]: summary["metrics"]["accuracy"]}
-    scripts = [name for name in {**main, **summary["protocols"]} if name in SCRIPTS]
+    percentage = meta.get("accuracy")
+    accuracies = {summary.protocol: summary.metrics["accuracy"]}
+    accuracies = {**summary.protocols, **accuracies}
+    scripts = [name for name in (summary.protocol, *summary.protocols) if name in SCRIPTS]
     if not scripts or isinstance(percentage, bool) or not isinstance(percentage, int | float):
         return None
-    metric = main.get(scripts[0]) or summary["protocols"][scripts[0]]
-    return {"value": percentage / 100, "protocol": scripts[0], "here": metric["value"]}
+    computed = accuracies[scripts[0]].value
+    return StatedAccuracy(value=percentage / 100, protocol=scripts[0], computed=computed)
 
 
-def _differs_from_stated(accuracy: Mapping[str, Any] | None) -> list[str]:
+def _differs_from_stated(accuracy: StatedAccuracy | None) -> list[str]:
     """A warning where the accuracy of `_stated_accuracy` is not ours."""
-    if accuracy is None or abs(accuracy["value"] - accuracy["here"]) < SAME_ACCURACY:
+    if accuracy is None or accuracy.computed is None:
+        return []
+    if abs(accuracy.value - accuracy.computed) < SAME_ACCURACY:
         return []
     return [
-        f"the file states an accuracy of {accuracy['value']:.4%}; {accuracy['protocol']} gives "
-        f"{accuracy['here']:.4%} here."
+        f"the file states an accuracy of {accuracy.value:.4%}; {accuracy.protocol} gives "
+        f"{accuracy.computed:.4%} here."
     ]
 
 
-def _robustness(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a robustness.json; InputError where it is none, or of another model."""
-    document = parse_json(read_text(path), str(path))
-    if not isinstance(document, dict) or document.get("schema") != ROBUSTNESS_SCHEMA:
-        raise InputError(f"{path} is not a robustness.json. Make one with medr1 robustness.")
-    _require_same_model(str(path), document["meta"], meta)
-    return document
+def _ablation_warning(meta: Mapping[str, object]) -> list[str]:
+    """A warning where the results were made without their images."""
+    kind = ablation_of(meta)
+    return [f"the images were replaced for an ablation ({kind})."] if kind else []
 
 
-def _not_by_id(option: str, part: Mapping[str, Any]) -> list[str]:
+def _not_by_id(option: str, paired_by: str) -> list[str]:
     """A warning where the results that an option names were not paired by id."""
-    return [f"{option}: {warning}" for warning in pairing_warnings(part["paired_by"])]
+    return [f"{option}: {warning}" for warning in pairing_warnings(paired_by)]
 
 
-def _not_fitted(summary: Mapping[str, Any]) -> Iterator[str]:
+def _not_fitted(summary: Summary) -> Iterator[str]:
     """A warning for each thing that could not be fitted on --calibrate-on, with the reason."""
-    calibration, selective = summary["calibration"], summary["selective"]
+    calibration, selective = summary.calibration, summary.selective
+    temperature = calibration if isinstance(calibration, Missing) else calibration.temperature
+    deferral = selective if isinstance(selective, Missing) else selective.deferral
+    conformal = selective if isinstance(selective, Missing) else selective.conformal
     parts = {
-        "temperature": calibration.get("temperature", calibration),
-        "referral threshold": selective.get("referral", selective),
-        "conformal sets": selective.get("conformal", selective),
+        "temperature": temperature,
+        "referral threshold": deferral,
+        "conformal sets": conformal,
     }
     for name, part in parts.items():
-        if reason := part.get("reason"):
-            yield f"no {name}: {reason}."
+        if isinstance(part, Missing):
+            yield f"no {name}: {part.reason}."
 
 
-def _require_same_model(name: str, meta: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+def _require_same_model(
+    name: str, meta: Mapping[str, object], results: Mapping[str, object]
+) -> None:
     """InputError where two files' meta name different models; a file need not name its model."""
     models = [manifest.get("model_sha256") for manifest in (meta, results)]
     if None not in models and models[0] != models[1]:
@@ -330,29 +373,28 @@ def _require_same_model(name: str, meta: Mapping[str, Any], results: Mapping[str
         )
 
 
-def verdict_rows(judged: Judged, name: str) -> Iterator[dict[str, Any]]:
-    """For each item, in order, its verdict and modality, to choose the items of the gallery.
+def gallery_candidates(judged: Judged, name: str) -> Iterator[GalleryCandidate]:
+    """For each item, in order, what the choice of the gallery's items needs to know of it.
 
     Args:
         judged: The items.
-        name: Their result file, for the key `results`.
+        name: Their result file.
     """
     outcomes = judged.outcomes
-    rows = [
-        {
-            "results": name,
-            "correct": outcome.correct,
-            "extracted_answer": outcome.answer,
-            "extraction": outcome.method,
-            "undecided": outcome.undecided,
-            "finish_reason": "length" if outcome.truncated else None,
-            "error": outcome.failed,
-        }
+    kinds = [
+        verdict_kind(
+            correct=outcome.correct,
+            failed=outcome.failed,
+            undecided=outcome.undecided is not None,
+            answered=outcome.answer is not None,
+            extraction=outcome.method,
+            truncated=outcome.truncated,
+        )
         for outcome in outcomes.values
     ]
     modalities = judged.columns.groups["modality"]
     for code, modality in zip(outcomes.codes, modalities, strict=True):
-        yield {**rows[code], "modality": modality}
+        yield GalleryCandidate(name, kinds[code], modality)
 
 
 def _bertscore(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from medr1.data.identifiers import is_identifier, running_numbers
 from medr1.errors import InputError
-from medr1.evaluate.judging import GROUPS, CodedColumn, Judged
+from medr1.evaluate.coded import CodedColumn, Mask
+from medr1.evaluate.judging import GROUPS, Judged
 
 MAX_VALUES = 12
 """A column of numbers with more distinct values than this is put into bins."""
@@ -50,6 +51,16 @@ def group_columns(judged: Judged) -> tuple[dict[str, CodedColumn[str | None]], l
         if description:
             notes.append(f"{kind} has {description}.")
     return columns, notes
+
+
+def in_group(column: CodedColumn[str | None], name: str) -> Mask:
+    """For each item whether it belongs to the group of this name.
+
+    Args:
+        column: The group of each item; None for an item of no group.
+        name: One of the groups.
+    """
+    return column.where(lambda value: value == name)
 
 
 def displayable_metadata(judged: Judged) -> dict[str, CodedColumn[str | None]]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import multiprocessing
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+
+from msgspec import to_builtins
 
 from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, judge_prediction
 from medr1.evaluate.metrics.summary import item_row
 from medr1.evaluate.reading.results import Chunk, UniqueIds
+from medr1.processes import map_in_order, num_cores, process_pool
 
 CHUNKS_PER_WORKER = 2
 """Chunks that wait for each process, at most; they bound the memory."""
@@ -35,7 +33,7 @@ def judge_chunks(
     settings: Settings,
     *,
     name: str | None = None,
-    write: Callable[[str], Any] | None = None,
+    write: Callable[[str], object] | None = None,
     workers: int | None = None,
 ) -> Judged:
     """Judge the chunks of a result file and return all items in the file's order.
@@ -57,7 +55,7 @@ def judge_chunks(
     unique_ids = UniqueIds()
     parts: list[Columns] = []
     count, last_report = 0, time.monotonic()
-    for columns, lines in _map_in_order(judge, chunks, workers or _num_cores()):
+    for columns, lines in _judged_in_order(judge, chunks, workers or num_cores()):
         # Whether an id repeats is known only here, where all chunks arrive in order.
         ids = list(map(unique_ids, columns.ids))
         if write is not None:
@@ -80,9 +78,8 @@ def _judge_chunk(
     verdicts = [judge_prediction(prediction, settings.protocol) for prediction in predictions]
     lines: Lines = []
     if with_lines:
-        source = {} if name is None else {"results": name}
-        rows = ({**source, **item_row(*pair)} for pair in zip(predictions, verdicts, strict=True))
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        rows = (item_row(*pair, name) for pair in zip(predictions, verdicts, strict=True))
+        lines = [json.dumps(to_builtins(row), ensure_ascii=False) + "\n" for row in rows]
     return columns_of(predictions, verdicts, settings), lines
 
 
@@ -91,35 +88,17 @@ def _with_id(line: str, item_id: str) -> str:
     return json.dumps({**json.loads(line), "id": item_id}, ensure_ascii=False) + "\n"
 
 
-def _map_in_order(
+def _judged_in_order(
     judge: Callable[[Chunk], tuple[Columns, Lines]], chunks: Iterable[Chunk], workers: int
 ) -> Iterator[tuple[Columns, Lines]]:
-    """judge(chunk) for each chunk, in order, computed by `workers` processes.
-
-    Unlike the pool's own `map`, it reads only a few chunks ahead of the results that were taken.
-    """
+    """judge(chunk) for each chunk, in order, computed by `workers` processes."""
     remaining = iter(chunks)
     first_two = list(islice(remaining, 2))
     if workers < 2 or len(first_two) < 2:
         yield from map(judge, chain(first_two, remaining))
         return
-    spawn = multiprocessing.get_context("spawn")
     # Judging leaves no cycles of objects, and looking for them takes a fifth of the time.
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=gc.disable) as pool:
-        pending: deque[Future[tuple[Columns, Lines]]] = deque()
-        try:
-            for chunk in chain(first_two, remaining):
-                pending.append(pool.submit(judge, chunk))
-                if len(pending) > CHUNKS_PER_WORKER * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            # after an error, or when the caller stops early, leaving the pool waits for no chunk
-            for future in pending:
-                future.cancel()
-
-
-def _num_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with process_pool(workers, gc.disable) as pool:
+        ahead = CHUNKS_PER_WORKER * workers
+        for _, judged in map_in_order(pool, judge, chain(first_two, remaining), ahead=ahead):
+            yield judged

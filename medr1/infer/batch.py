@@ -21,14 +21,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET
 
 from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
-from medr1.errors import InputError, OutputError
+from medr1.documents.results import ResultsMeta
+from medr1.errors import OutputError
 from medr1.files import (
+    needs_overwrite,
     parse_json,
     read_text,
     remove_unused,
@@ -38,13 +41,14 @@ from medr1.files import (
     write_atomic,
 )
 from medr1.infer.ablation import shuffle_images
-from medr1.infer.engine import Decoding, predict_batches
+from medr1.infer.engine import predict_batches
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, differences, finished_items, require_unlocked
 from medr1.models.loading import LoadedModel, library_versions
+from medr1.processes import is_first_process
 from medr1.prompts import prompt_name, prompt_sha256
-from medr1.records import RESULTS_SCHEMA, Prediction, prediction_to_dict
+from medr1.records import RESULTS_SCHEMA, Decoding, Prediction, prediction_to_dict
 
 logger = logging.getLogger("medr1")
 
@@ -76,7 +80,8 @@ def manifest(
     prompt: str | None,
     decoding: Decoding,
     seed: int,
-) -> dict[str, Any]:
+    perturbations: Mapping[str, Sequence[int]] | None = None,
+) -> ResultsMeta:
     """Make the `meta` of results.json: all that decides the answers, nothing of the host.
 
     The content of the images is not in it: a changed image file goes unnoticed.
@@ -88,22 +93,25 @@ def manifest(
         prompt: The prompt template of --prompt; None without one.
         decoding: How questions are answered.
         seed: Seed of all sampling.
+        perturbations: Perturbation of the images -> its severities; None without.
     """
     used_prompt = prompt or loaded.info.prompt
-    return {
-        "model": _printable(loaded.path.resolve().name),
-        "model_sha256": checkpoint_sha256(loaded.path),
-        "data": _printable(data),
-        "data_sha256": questions.sha256,
-        "n": len(questions.samples),
-        "prompt": _printable(prompt_name(used_prompt)) if used_prompt else "by question",
-        "prompt_sha256": prompt_sha256(used_prompt) if used_prompt else None,
-        "decoding": asdict(decoding),
-        "seed": seed,
-        "device": loaded.device.type,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "versions": library_versions(),
-    }
+    severities = {kind: list(numbers) for kind, numbers in (perturbations or {}).items()}
+    return ResultsMeta(
+        model=_printable(loaded.path.resolve().name),
+        model_sha256=checkpoint_sha256(loaded.path),
+        data=_printable(data),
+        data_sha256=questions.sha256,
+        n=len(questions.samples),
+        prompt=_printable(prompt_name(used_prompt)) if used_prompt else "by question",
+        prompt_sha256=prompt_sha256(used_prompt) if used_prompt else None,
+        decoding=decoding,
+        seed=seed,
+        device=loaded.device.type,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        versions=library_versions(),
+        perturbations=UNSET if perturbations is None else severities,
+    )
 
 
 def _printable(name: str) -> str:
@@ -121,15 +129,16 @@ def require_free(output: Path) -> None:
     """
     if output.exists() and not output.is_file():
         raise OutputError(f"cannot write {output}: it is not a regular file. Choose another.")
-    for journal_path in _journal_paths(output):
-        require_unlocked(journal_path)
+    if is_first_process():
+        for journal_path in _journal_paths(output):
+            require_unlocked(journal_path)
 
 
 def run_batch(
     loaded: LoadedModel,
     questions: Questions,
     output: Path,
-    meta: dict[str, Any],
+    meta: ResultsMeta,
     *,
     decoding: Decoding,
     prompt: str | None = None,
@@ -164,7 +173,7 @@ def run_batch(
     """
     started = time.monotonic()
     if decoding.ablate_image == "shuffle":
-        questions = shuffle_images(questions, meta["seed"])
+        questions = shuffle_images(questions, meta.seed)
     with process_group() as processes:
         if overwrite and processes.rank == 0:
             for old in filter(os.path.lexists, (output, *_journal_paths(output))):
@@ -176,8 +185,17 @@ def run_batch(
             return _finish_complete(output, entries) if processes.rank == 0 else None
         processes.wait()
         plan = plan_batches(questions.samples, questions.image_root, batch_size)
-        arguments = {"decoding": decoding, "prompt": prompt, "perturbations": perturbations}
-        _answer_share(loaded, questions, output, meta, plan, processes, **arguments)
+        _answer_share(
+            loaded,
+            questions,
+            output,
+            meta,
+            plan,
+            processes,
+            decoding=decoding,
+            prompt=prompt,
+            perturbations=perturbations,
+        )
         processes.wait()
         if processes.rank > 0:
             return None
@@ -194,7 +212,7 @@ def run_batch(
     return outcome
 
 
-def _finish_complete(output: Path, entries: list[dict[str, Any]]) -> BatchOutcome:
+def _finish_complete(output: Path, entries: list[dict[str, object]]) -> BatchOutcome:
     """The counts of a run whose output is complete; removes what a kill may have left."""
     for journal_path in _journal_paths(output):
         journal_path.unlink()
@@ -230,24 +248,27 @@ def _answer_share(
     loaded: LoadedModel,
     questions: Questions,
     output: Path,
-    meta: dict[str, Any],
+    meta: ResultsMeta,
     plan: Sequence[Sequence[int]],
     processes: ProcessGroup,
-    **arguments: Any,
+    *,
+    decoding: Decoding,
+    prompt: str | None,
+    perturbations: Mapping[int, tuple[str, int]] | None,
 ) -> None:
     """Answer this process's share of the missing items into its journal.
 
-    `arguments` are further ones of `predict_batches`.
+    The arguments after `processes` are those of `predict_batches`.
     """
     num_items = len(questions.samples)
-    with Journal(_journal_path(output, processes.rank), meta, num_items) as journal:
+    with Journal(_journal_path(output, processes.rank), meta.document(), num_items) as journal:
         # All journals exist from here on, and none has a new item before all are read: every
         # process computes the same missing batches.
         processes.wait()
         finished_indices = set(journal)
         for path in _journal_paths(output):
             if path != journal.path:
-                finished_indices |= finished_items(path, meta, num_items)
+                finished_indices |= finished_items(path, meta.document(), num_items)
         processes.wait()
         if finished_indices:
             logger.info("resuming: %d of %d are answered already", len(finished_indices), num_items)
@@ -262,8 +283,10 @@ def _answer_share(
             own_batches,
             image_root=questions.image_root,
             failures=questions.failures,
-            seed=meta["seed"],
-            **arguments,
+            seed=meta.seed,
+            decoding=decoding,
+            prompt=prompt,
+            perturbations=perturbations,
         ):
             journal.append(
                 {
@@ -278,14 +301,15 @@ def _answer_share(
                 logger.info("%d of %d answered", num_answered, num_own_items)
 
 
-def _merge_journals(output: Path, meta: dict[str, Any], num_items: int) -> BatchOutcome:
+def _merge_journals(output: Path, meta: ResultsMeta, num_items: int) -> BatchOutcome:
     """Write results.json from all journals, then remove them."""
     with ExitStack() as stack:
         journals = [
-            stack.enter_context(Journal(path, meta, num_items)) for path in _journal_paths(output)
+            stack.enter_context(Journal(path, meta.document(), num_items))
+            for path in _journal_paths(output)
         ]
 
-        def entries() -> Iterator[dict[str, Any]]:
+        def entries() -> Iterator[dict[str, object]]:
             """The entries in the order of the input; each journal is in that order already."""
             items = heapq.merge(
                 *(journal.items() for journal in journals), key=lambda item: item[0]
@@ -297,11 +321,11 @@ def _merge_journals(output: Path, meta: dict[str, Any], num_items: int) -> Batch
         outcome = _outcome(entries())
         # Only now: a kill before this line leaves all journals, and nothing is lost.
         for journal in journals:
-            journal.path.unlink()
+            journal.remove()
     return outcome
 
 
-def write_results(output: Path, meta: dict[str, Any], predictions: Iterable[Prediction]) -> None:
+def write_results(output: Path, meta: ResultsMeta, predictions: Iterable[Prediction]) -> None:
     """Write results.json (schema medr1.results/1), whole or not at all.
 
     Args:
@@ -312,13 +336,14 @@ def write_results(output: Path, meta: dict[str, Any], predictions: Iterable[Pred
     _write(output, meta, (prediction_to_dict(prediction) for prediction in predictions))
 
 
-def _write(output: Path, meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> None:
+def _write(output: Path, meta: ResultsMeta, entries: Iterable[Mapping[str, object]]) -> None:
     write_atomic(output, _document(meta, entries))
 
 
-def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _document(meta: ResultsMeta, entries: Iterable[Mapping[str, object]]) -> Iterator[str]:
     """The text of results.json in pieces, one line for each entry, so that memory stays small."""
-    head = json.dumps({"schema": RESULTS_SCHEMA, "meta": meta}, ensure_ascii=False, indent=2)
+    first_keys = {"schema": RESULTS_SCHEMA, "meta": meta.document()}
+    head = json.dumps(first_keys, ensure_ascii=False, indent=2)
     # The head is the start of an object; its closing brace comes after the entries.
     yield head.removesuffix("\n}") + ',\n  "results": ['
     for number, entry in enumerate(entries):
@@ -327,22 +352,22 @@ def _document(meta: dict[str, Any], entries: Iterable[dict[str, Any]]) -> Iterat
     yield "\n  ]\n}\n"
 
 
-def _outcome(entries: Iterable[dict[str, Any]]) -> BatchOutcome:
+def _outcome(entries: Iterable[Mapping[str, object]]) -> BatchOutcome:
     """The counts over the entries of results.json."""
     n = n_error = n_circular = n_consistent = 0
     first_error = ""
     for entry in entries:
         n += 1
-        if error := entry.get("error"):
+        if isinstance(error := entry.get("error"), dict):
             n_error += 1
-            first_error = first_error or error["message"]
-        if orders := entry.get("circular_answers"):
+            first_error = first_error or str(error["message"])
+        if isinstance(orders := entry.get("circular_answers"), list | tuple) and orders:
             n_circular += 1
             n_consistent += len(set(orders)) == 1
     return BatchOutcome(n, n_error, first_error, n_circular, n_consistent)
 
 
-def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]] | None:
+def _complete_entries(output: Path, meta: ResultsMeta) -> list[dict[str, object]] | None:
     """The entries of `output` where it is the result of this very run; None where it is missing.
 
     Raises InputError where it is the result of another run.
@@ -351,9 +376,8 @@ def _complete_entries(output: Path, meta: dict[str, Any]) -> list[dict[str, Any]
         return None
     document = parse_json(read_text(output), str(output))
     old_meta = document.get("meta") if isinstance(document, dict) else None
-    if old_meta == meta:
-        return document["results"]
-    raise InputError(
-        f"{output} has the results of another run (different: {differences(old_meta, meta)}). "
-        "Choose another output, or give --overwrite, which renames the old file to .bak."
-    )
+    if old_meta == meta.document():
+        entries: list[dict[str, object]] = document["results"]
+        return entries
+    changed = differences(old_meta, meta.document())
+    raise needs_overwrite(output, f"has the results of another run (different: {changed})")

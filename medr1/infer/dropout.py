@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
 from medr1.models.loading import LoadedModel
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 def require_dropout(loaded: LoadedModel) -> None:
@@ -50,12 +53,12 @@ def dropout_on(loaded: LoadedModel, seed: int) -> Iterator[None]:
                 module.training = False
 
 
-def _dropout_modules(model: Any) -> list[Any]:
+def _dropout_modules(model: Module) -> list[Module]:
     """The modules with a dropout probability above 0."""
     return [module for module in model.modules() if _dropout_probability(module) > 0]
 
 
-def _dropout_probability(module: Any) -> float:
+def _dropout_probability(module: Module) -> float:
     """The dropout probability of a module itself: its `p`, its attention's, or its adapter's."""
     import torch
 
@@ -63,5 +66,5 @@ def _dropout_probability(module: Any) -> float:
         return module.p
     # A LoRA layer has one dropout module for each of its adapters.
     layers = getattr(module, "lora_dropout", {}).values()
-    attention_dropout = getattr(module, "attention_dropout", 0.0)
+    attention_dropout = float(getattr(module, "attention_dropout", 0.0))
     return max([attention_dropout, *(_dropout_probability(layer) for layer in layers)])

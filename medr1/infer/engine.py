@@ -18,7 +18,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1 import answers
 from medr1.data.roots import ImageRoot
@@ -35,31 +35,14 @@ from medr1.infer.inputs import Question, QuestionBuilder, Row, is_out_of_memory,
 from medr1.infer.options import mean_probabilities, most_probable, normalized_probabilities
 from medr1.infer.plan import plan_batches
 from medr1.models.loading import LoadedModel
-from medr1.records import Failure, Prediction, Sample
+from medr1.records import Decoding, Failure, Prediction, Sample
 
+if TYPE_CHECKING:
+    from transformers.generation.streamers import BaseStreamer
+
+_DEFAULT_DECODING = Decoding()
 _DIGITS = 6
 """Decimals of a probability; further ones depend on the order of additions, so on the batch."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a question is answered."""
-
-    mode: str = "both"
-    """generate: write a completion. options: choose the most probable option. both: write a
-    completion, and compute the options' probabilities for questions with options."""
-    max_new_tokens: int = 512
-    do_sample: bool = False
-    """Sample the answer at `temperature`; otherwise decode greedily."""
-    temperature: float = 0.7
-    num_samples: int = 0
-    """Number of completions to sample besides the answer."""
-    permute: int = 1
-    """Number of rotations of the options over which the probabilities are averaged."""
-    dropout_samples: int = 0
-    """Number of passes with the model's dropout on, besides the answer."""
-    ablate_image: str = "none"
-    """none, blank, noise or shuffle. Shuffle has to be done to the samples (`shuffle_images`)."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +60,47 @@ class _RowOutput:
 
 
 def predict(
-    loaded: LoadedModel, samples: Sequence[Sample], *, batch_size: int = 1, **arguments: Any
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    *,
+    image_root: ImageRoot,
+    batch_size: int = 1,
+    failures: Mapping[int, Failure] | None = None,
+    prompt: str | None = None,
+    decoding: Decoding = _DEFAULT_DECODING,
+    seed: int = 0,
+    streamer: BaseStreamer | None = None,
 ) -> list[Prediction]:
     """Answer all samples.
 
     Args:
         loaded: The model.
         samples: The questions.
+        image_root: Where relative image paths start.
         batch_size: Most questions in a batch.
-        **arguments: Further arguments of `predict_batches`; `image_root` is required.
+        failures: As in `predict_batches`.
+        prompt: As in `predict_batches`.
+        decoding: How questions are answered.
+        seed: As in `predict_batches`.
+        streamer: As in `predict_batches`.
 
     Returns:
         The predictions in the order of the samples.
     """
-    plan = plan_batches(samples, arguments["image_root"], batch_size)
+    plan = plan_batches(samples, image_root, batch_size)
     predictions: dict[int, Prediction] = {}
-    for batch in predict_batches(loaded, samples, plan, **arguments):
+    batches = predict_batches(
+        loaded,
+        samples,
+        plan,
+        image_root=image_root,
+        failures=failures,
+        prompt=prompt,
+        decoding=decoding,
+        seed=seed,
+        streamer=streamer,
+    )
+    for batch in batches:
         predictions.update(batch)
     return [predictions[index] for index in range(len(samples))]
 
@@ -106,9 +114,9 @@ def predict_batches(
     failures: Mapping[int, Failure] | None = None,
     perturbations: Mapping[int, tuple[str, int]] | None = None,
     prompt: str | None = None,
-    decoding: Decoding = Decoding(),
+    decoding: Decoding = _DEFAULT_DECODING,
     seed: int = 0,
-    streamer: Any = None,
+    streamer: BaseStreamer | None = None,
 ) -> Iterator[dict[int, Prediction]]:
     """Answer the batches of a plan one after the other.
 
@@ -198,7 +206,7 @@ class _BatchPredictor:
     loaded: LoadedModel
     decoding: Decoding
     seed: int
-    streamer: Any
+    streamer: BaseStreamer | None
 
     def __call__(self, questions: Sequence[Question]) -> dict[int, Prediction]:
         """Position of each question -> its prediction."""
@@ -291,7 +299,7 @@ class _BatchPredictor:
         ]
 
     def _complete(
-        self, questions: Sequence[Question], prefix: Prefix, streamer: Any
+        self, questions: Sequence[Question], prefix: Prefix, streamer: BaseStreamer | None
     ) -> list[tuple[str, list[int], str]]:
         """(completion, its tokens, finish reason) of each row."""
         max_new_tokens = self.decoding.max_new_tokens
@@ -323,8 +331,8 @@ class _BatchPredictor:
 
     def _cut_at_end(self, token_ids: list[int]) -> tuple[str, list[int], str]:
         """A completion without its end token and what follows; "length" where it has none."""
-        end_tokens = self.loaded.model.generation_config.eos_token_id
-        end_tokens = set(end_tokens if isinstance(end_tokens, list) else [end_tokens])
+        stated = self.loaded.model.generation_config.eos_token_id
+        end_tokens = set(stated if isinstance(stated, list) else [stated])
         stop = next(
             (position for position, token in enumerate(token_ids) if token in end_tokens), None
         )
@@ -332,7 +340,7 @@ class _BatchPredictor:
         return text, token_ids[:stop], "length" if stop is None else "stop"
 
     def _text(self, token_ids: list[int]) -> str:
-        return self.loaded.processor.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return str(self.loaded.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def _reasoning_and_strings(
         self, row: Row, text: str, token_ids: list[int], written: bool

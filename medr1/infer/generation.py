@@ -15,14 +15,17 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.infer.inputs import ImagePatches, Row
 from medr1.infer.options import pack_strings
+from medr1.models.calls import VisionOutput, generate_tokens, image_features
 from medr1.models.loading import LoadedModel
 
 if TYPE_CHECKING:
     import torch
+    from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+    from transformers.generation.streamers import BaseStreamer
 
 
 class ImageFeatures:
@@ -39,17 +42,17 @@ class ImageFeatures:
                 if image not in self._position:
                     self._position[image] = len(images)
                     images.append(image)
-        self._features = None
+        self._features: VisionOutput | None = None
         # transformers before 5.23 does not accept features; there each row brings its own pixels
         takes_features = "mm_encoder_outputs" in inspect.signature(loaded.model.forward).parameters
         if images and takes_features:
-            self._features = loaded.model.get_image_features(
+            self._features = image_features(
+                loaded.model,
                 torch.cat([image.patches for image in images]).to(loaded.device),
                 torch.cat([image.grid for image in images]).to(loaded.device),
-                return_dict=True,
             )
 
-    def inputs(self, rows: Sequence[Row], device: torch.device) -> dict[str, Any]:
+    def inputs(self, rows: Sequence[Row], device: torch.device) -> dict[str, object]:
         """The model's keyword arguments that carry the images of these rows.
 
         Args:
@@ -94,7 +97,7 @@ class Prefix:
 
     Not 0 with images, because an image takes fewer positions than it has tokens.
     """
-    cache: Any
+    cache: DynamicCache
     """transformers' cache of keys and values."""
 
     def trim(self) -> None:
@@ -151,7 +154,12 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -
 
 
 def generate(
-    loaded: LoadedModel, prefix: Prefix, max_new_tokens: int, **arguments: Any
+    loaded: LoadedModel,
+    prefix: Prefix,
+    max_new_tokens: int,
+    *,
+    streamer: BaseStreamer | None = None,
+    logits_processor: LogitsProcessorList | None = None,
 ) -> list[list[int]]:
     """Generate the greedy completion of each row.
 
@@ -159,7 +167,8 @@ def generate(
         loaded: The model.
         prefix: The prompts; unchanged afterwards.
         max_new_tokens: Most tokens of a completion.
-        **arguments: Further arguments of transformers' `generate`, such as a streamer.
+        streamer: What receives the tokens while they are generated; None for nothing.
+        logits_processor: What changes the logits before the next token is chosen; None for nothing.
 
     Returns:
         Token ids of each completion. After its end token come padding tokens, up to the longest
@@ -167,7 +176,8 @@ def generate(
     """
     # The model reads the positions of new tokens from this attribute.
     loaded.model.model.rope_deltas = prefix.deltas_B1
-    output = loaded.model.generate(
+    output = generate_tokens(
+        loaded.model,
         # All prompt tokens are given, and the one that the cache lacks, the last, is run.
         input_ids=prefix.ids_BP,
         attention_mask=prefix.mask_BP,
@@ -178,10 +188,12 @@ def generate(
         top_k=None,
         top_p=None,
         # The checkpoint's repetition_penalty stays in force, as in the field's evaluations.
-        **arguments,
+        streamer=streamer,
+        logits_processor=logits_processor,
     )
     prefix.trim()
-    return output[:, prefix.ids_BP.shape[1] :].tolist()
+    rows: list[list[int]] = output[:, prefix.ids_BP.shape[1] :].tolist()
+    return rows
 
 
 def sample_completions(
@@ -190,7 +202,8 @@ def sample_completions(
     max_new_tokens: int,
     temperature: float,
     seeds: Sequence[Sequence[int]],
-    **arguments: Any,
+    *,
+    streamer: BaseStreamer | None = None,
 ) -> list[list[list[int]]]:
     """Sample completions of each row, one for each of its seeds.
 
@@ -202,7 +215,7 @@ def sample_completions(
         max_new_tokens: Most tokens of a completion.
         temperature: The logits are divided by it; above 0.
         seeds: For each row as many seeds as completions, the same number in every row.
-        **arguments: Further arguments of transformers' `generate`, such as a streamer.
+        streamer: As in `generate`.
 
     Returns:
         For each row, for each seed: token ids, as `generate` returns them.
@@ -232,11 +245,15 @@ def sample_completions(
     repeated.cache.batch_repeat_interleave(num_samples)
     drawer = _token_drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
     processors = LogitsProcessorList([drawer])
-    flat = generate(loaded, repeated, max_new_tokens, logits_processor=processors, **arguments)
+    flat = generate(
+        loaded, repeated, max_new_tokens, streamer=streamer, logits_processor=processors
+    )
     return [flat[start : start + num_samples] for start in range(0, len(flat), num_samples)]
 
 
-def _token_drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float) -> Any:
+def _token_drawer(
+    draws_RT: torch.Tensor, prompt_length: int, temperature: float
+) -> LogitsProcessor:
     """A logits processor that samples: it leaves each row one token, the drawn one.
 
     Greedy decoding then has no other choice. The token is drawn by inverting the cumulative
@@ -246,7 +263,7 @@ def _token_drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float
     from transformers import LogitsProcessor
 
     class TokenDrawer(LogitsProcessor):
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             step = input_ids.shape[1] - prompt_length
             # float64, so that the sum over the vocabulary is accurate; MPS does not have it.
             dtype = torch.float32 if scores.device.type == "mps" else torch.float64

@@ -5,12 +5,11 @@ With a GPU this runs in worker threads, while the model works on the batch befor
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.perturbations import perturb
@@ -18,7 +17,9 @@ from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import ablate
 from medr1.infer.options import answer_strings, reasons_first
+from medr1.models.calls import image_token
 from medr1.models.loading import LoadedModel, control_tokens
+from medr1.processes import map_in_order
 from medr1.prompts import as_plain_text, chat_messages
 from medr1.records import Failure, Sample
 
@@ -289,7 +290,7 @@ class QuestionBuilder:
         The chat template writes one image token for an image. The vision tower merges
         merge_size x merge_size patches into one vector, and each vector needs a token.
         """
-        token = self.loaded.processor.image_token
+        token = image_token(self.loaded.processor)
         patches_per_token = self.loaded.processor.image_processor.merge_size**2
         pieces = text.split(token)
         if len(pieces) != len(images) + 1:
@@ -363,15 +364,6 @@ def prepare_batches(
         yield from (builder.batch(indices, samples, failures) for indices in plan)
         return
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="prepare") as pool:
-        # At most WORKERS batches wait, so that memory does not grow with the input.
-        waiting: deque[Future[Any]] = deque()
-        try:
-            for indices in plan:
-                waiting.append(pool.submit(builder.batch, indices, samples, failures))
-                if len(waiting) > WORKERS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        build = partial(builder.batch, samples=samples, failures=failures)
+        for _, batch in map_in_order(pool, build, plan, ahead=WORKERS):
+            yield batch

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from medr1.processes import rank
+
 _PATIENCE = timedelta(days=30)
 """How long a process waits for the others: one may have much more to do. A process that died is
 noticed by torchrun, which then ends all of them."""
@@ -37,7 +39,7 @@ class ProcessGroup:
 @contextmanager
 def process_group() -> Iterator[ProcessGroup]:
     """Connect to the processes that torchrun started; a group of one without torchrun."""
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ProcessGroup()
         return
@@ -45,6 +47,6 @@ def process_group() -> Iterator[ProcessGroup]:
 
     torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
-        yield ProcessGroup(rank, size)
+        yield ProcessGroup(rank(), size)
     finally:
         torch.distributed.destroy_process_group()

@@ -10,11 +10,9 @@ Shapes: B rows (sequences), H heads, T cached tokens, D the size of a head.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from transformers import DynamicCache, PreTrainedConfig, StaticCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 BLOCK = 64
 """Number of tokens for which room is added at a time."""
@@ -28,19 +26,23 @@ class BlockwiseLayer(DynamicLayer):
     `_keys` and `_values` are the larger tensors, (B, H, T + room, D).
     """
 
-    keys: Any
-    values: Any
-    _keys: Any
-    _values: Any
+    keys: torch.Tensor
+    values: torch.Tensor
+    _keys: torch.Tensor
+    _values: torch.Tensor
 
     def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        self.keys, self.values = self._keys, self._values = layer.keys, layer.values
+        super().__init__()  # type: ignore[no-untyped-call]  # of transformers
+        self.keys, self.values = self._keys, self._values = _keys_and_values(layer)
         self.dtype, self.device = self.keys.dtype, self.keys.device
         self.is_initialized = True
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *args: object,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append keys and values in place, as long as there is room.
 
@@ -62,6 +64,13 @@ class BlockwiseLayer(DynamicLayer):
         self._values[..., start:end, :] = value_states
         self.keys, self.values = self._keys[..., :end, :], self._values[..., :end, :]
         return self.keys, self.values
+
+
+def _keys_and_values(layer: object) -> tuple[torch.Tensor, torch.Tensor]:
+    """The keys and values of a layer, (B, H, T, D) each; ValueError for a layer without."""
+    if isinstance(layer, CacheLayerMixin) and layer.keys is not None and layer.values is not None:
+        return layer.keys, layer.values
+    raise ValueError("a layer of the cache has no keys and values")
 
 
 def with_room(filled_BHTD: torch.Tensor, end: int) -> torch.Tensor:
@@ -105,23 +114,20 @@ def repeated_in_static(
         previous: A cache to use again if it has B * times rows and enough room, so that code that
             was compiled for it stays valid; None to make a new one.
     """
-    first_layer: Any = filled.layers[0]
-    rows = times * first_layer.keys.shape[0]
+    rows = times * _keys_and_values(filled.layers[0])[0].shape[0]
     cache = previous
     if cache is None or not _has_room(cache, rows, length):
         # -(-a // b) is a / b rounded up
         cache = StaticCache(config, max_cache_len=-(-length // STATIC_BLOCK) * STATIC_BLOCK)
     cache.reset()
-    layer: Any
-    source: Any
     for layer, source in zip(cache.layers, filled.layers, strict=True):
-        layer.update(
-            source.keys.repeat_interleave(times, 0), source.values.repeat_interleave(times, 0)
-        )
+        keys, values = _keys_and_values(source)
+        assert isinstance(layer, CacheLayerMixin)
+        layer.update(keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0))
     return cache
 
 
 def _has_room(cache: StaticCache, rows: int, length: int) -> bool:
     """Whether an earlier cache has this number of rows and room for `length` tokens."""
-    layer: Any = cache.layers[0]
-    return layer.keys.shape[0] == rows and layer.keys.shape[2] >= length
+    keys, _ = _keys_and_values(cache.layers[0])
+    return keys.shape[0] == rows and keys.shape[2] >= length

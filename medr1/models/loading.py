@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.checkpoints.adapters import apply_adapter, find_base, read_adapter
 from medr1.checkpoints.finding import find_checkpoint, is_adapter
@@ -39,7 +40,7 @@ from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, te
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 __all__ = [
     "CheckpointInfo",
@@ -87,8 +88,8 @@ class LoadedModel:
 
     path: Path
     """The folder; of an adapter its own, not that of its base."""
-    model: Any
-    processor: Any
+    model: PreTrainedModel
+    processor: ProcessorMixin
     info: CheckpointInfo
     device: torch.device
     dtype: torch.dtype
@@ -102,13 +103,13 @@ def read_checkpoint_info(path: Path) -> CheckpointInfo:
     document = parse_json(read_text(file), str(file))
     if not isinstance(document, dict):
         raise InputError(f"{file}: expected a JSON object. Fetch the checkpoint again.")
-    info = CheckpointInfo(_recorded_prompt(document, file), document.get("answer_style", "letter"))
-    if info.answer_style not in ANSWER_STYLES:
+    prompt, answer_style = _recorded_prompt(document, file), document.get("answer_style", "letter")
+    if not isinstance(answer_style, str) or answer_style not in ANSWER_STYLES:
         raise InputError(f"{file}: answer_style must be one of {', '.join(ANSWER_STYLES)}.")
-    return info
+    return CheckpointInfo(prompt, answer_style)
 
 
-def _recorded_prompt(document: dict[str, Any], file: Path) -> str | None:
+def _recorded_prompt(document: Mapping[str, object], file: Path) -> str | None:
     """The prompt that a `medr1.json` records: its name, or its text if no known prompt has it.
 
     If there is a text, it counts and not the name: the checkpoint was trained with it, and the
@@ -116,9 +117,9 @@ def _recorded_prompt(document: dict[str, Any], file: Path) -> str | None:
     """
     name, text = document.get("prompt"), document.get("prompt_text")
     if text is None:
-        if name is not None and (not isinstance(name, str) or name not in PROMPTS):
-            raise InputError(f"{file}: unknown prompt {name!r}. Known: {', '.join(PROMPTS)}.")
-        return name
+        if name is None or (isinstance(name, str) and name in PROMPTS):
+            return name
+        raise InputError(f"{file}: unknown prompt {name!r}. Known: {', '.join(PROMPTS)}.")
     if not isinstance(text, str) or text.count("{problem}") != 1:
         raise InputError(f"{file}: prompt_text must hold {{problem}} exactly once. Fetch it again.")
     if prompt_sha256(text) != document.get("prompt_sha256"):
@@ -179,7 +180,9 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bfloat16 else torch.float32
-    return getattr(torch, name)
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def choose_attention(device: torch.device) -> str:
@@ -250,9 +253,11 @@ def load_model(
     # prompts of a batch have to end at the same position, where the completions begin
     processor.tokenizer.padding_side = "left"
     limit_pixels(processor, torch_device)
+    # `to` and `eval` have types in torch's Module, and none in transformers' model
+    module: torch.nn.Module = model
     if quantization is None:  # else the weights are on the device already
-        model.to(torch_device)
-    model.eval()
+        module.to(torch_device)
+    module.eval()
     require_answer(model, processor, path)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
@@ -286,7 +291,7 @@ def load_outline(
     return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
 
 
-def outline(config: Any, torch_dtype: torch.dtype) -> Any:
+def outline(config: PreTrainedConfig, torch_dtype: torch.dtype) -> PreTrainedModel:
     """A model without weights, on torch's meta device.
 
     Args:
@@ -294,14 +299,16 @@ def outline(config: Any, torch_dtype: torch.dtype) -> Any:
         torch_dtype: The dtype of the parameters.
     """
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText, PreTrainedModel
 
     with torch.device("meta"):
-        # Any attention will do, because an outline computes nothing. from_config writes it into
+        # Each attention will do, because an outline computes nothing. from_config writes it into
         # the configuration, which can belong to a model in use: hence the copy.
-        return AutoModelForImageTextToText.from_config(
+        model = AutoModelForImageTextToText.from_config(
             deepcopy(config), dtype=torch_dtype, attn_implementation="eager"
         )
+    assert isinstance(model, PreTrainedModel)
+    return model
 
 
 def load_weights(
@@ -310,7 +317,7 @@ def load_weights(
     attention: str,
     torch_device: torch.device | None = None,
     quantization: BitsAndBytesConfig | None = None,
-) -> Any:
+) -> PreTrainedModel:
     """The model of a checkpoint that is no adapter, with the weights of its files.
 
     Settings in its generation_config.json that `generation_settings` leaves out cause a warning.
@@ -325,7 +332,7 @@ def load_weights(
     Raises:
         InputError: If a tensor is missing, unexpected or of another shape, or a file is invalid.
     """
-    from transformers import AutoModelForImageTextToText, GenerationConfig
+    from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrainedModel
 
     if "/" in attention:
         raise InputError(
@@ -335,7 +342,7 @@ def load_weights(
         config = resolved_configuration(path, attention)
         settings, warning = generation_settings(path, config)
         # with output_loading_info it returns (model, report); its annotation says only a model
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: object = AutoModelForImageTextToText.from_pretrained(
             path,
             config=config,
             generation_config=GenerationConfig(**settings),
@@ -348,7 +355,9 @@ def load_weights(
             quantization_config=quantization,
             device_map=None if quantization is None else {"": torch_device},
         )
+    assert isinstance(loaded, tuple)
     model, report = loaded
+    assert isinstance(model, PreTrainedModel)
     _require_complete(path, report)
     if warning:
         logger.warning("%s", warning)
@@ -364,7 +373,7 @@ def _has_processor(path: Path) -> bool:
     )
 
 
-def load_processor(path: Path, base: Path) -> Any:
+def load_processor(path: Path, base: Path) -> ProcessorMixin:
     """The processor of a checkpoint: the tokenizer and the image processor.
 
     Args:
@@ -374,15 +383,16 @@ def load_processor(path: Path, base: Path) -> Any:
     Raises:
         InputError: If its files are invalid, or of a class that medr1 does not know.
     """
-    from transformers import AutoProcessor
+    from transformers import AutoProcessor, ProcessorMixin
 
     path = path if _has_processor(path) else base
     read_configurations(path)
     with CheckpointErrors(f"cannot load the checkpoint {path}"):
-        processor: Any = AutoProcessor.from_pretrained(
+        processor = AutoProcessor.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        if type(processor).__name__ not in _PROCESSORS:  # otherwise it lacks the image processor
+        # otherwise it lacks the image processor
+        if type(processor).__name__ not in _PROCESSORS or not isinstance(processor, ProcessorMixin):
             raise ValueError(f"processor_class is not one of {', '.join(_PROCESSORS)}")
         return processor
 
@@ -430,7 +440,7 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
         raise OutputError(f"cannot write {folder}: {error.strerror or error}.") from None
 
 
-def _require_complete(path: Path, report: dict[str, Any]) -> None:
+def _require_complete(path: Path, report: Mapping[str, Iterable[object] | None]) -> None:
     """InputError if transformers' loading report has tensors that do not fit the architecture."""
     faults = {
         kind: sorted(str(key) for key in report.get(f"{kind}_keys") or ())
@@ -444,13 +454,13 @@ def _require_complete(path: Path, report: dict[str, Any]) -> None:
         )
 
 
-def control_tokens(processor: Any) -> list[str]:
+def control_tokens(processor: ProcessorMixin) -> list[str]:
     """The strings that the tokenizer turns into special tokens, such as "<|im_end|>", sorted."""
     added = processor.tokenizer.added_tokens_decoder.values()
     return sorted({token.content for token in added if token.special})
 
 
-def checkpoint_document(**values: Any) -> str:
+def checkpoint_document(**values: object) -> str:
     """The text of a `medr1.json` with these entries."""
     return to_json({"schema": CHECKPOINT_SCHEMA, **values})
 

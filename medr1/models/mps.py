@@ -9,10 +9,11 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from transformers import ProcessorMixin
 
 MAX_PIXELS = 512 * 28 * 28
 """Pixels of 512 image tokens; with many more, attention has run out of memory on MPS."""
@@ -52,7 +53,7 @@ def unlimited_memory(environment: Mapping[str, str] = os.environ) -> str | None:
     return f"{HIGH}=0.0 switches the memory limit off and may crash the machine; unset it."
 
 
-def limit_pixels(processor: Any, device: torch.device) -> None:
+def limit_pixels(processor: ProcessorMixin, device: torch.device) -> None:
     """On MPS, make the processor shrink images to at most MAX_PIXELS; elsewhere do nothing.
 
     Despite its name, `size["longest_edge"]` of the image processor is a number of pixels; it is

@@ -8,66 +8,71 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
+from medr1.csv_cells import guard
+from medr1.documents.metric import Metric
+from medr1.documents.summary import Summary
 from medr1.report.terminal.tables import HIDDEN
 
 COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
 """The columns of summary.csv; `lo` and `hi` are the bounds of the 95 % interval."""
 
-_PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-# the last four are the full-width forms of = + - @, which some spreadsheets read like them
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
-
-def summary_csv(summaries: Iterable[Mapping[str, Any]]) -> str:
+def summary_csv(summaries: Iterable[Summary]) -> str:
     """summary.csv, long form: a row for each file, scope (all, modality ...), group and metric."""
     return csv_text((row for summary in summaries for row in summary_rows(summary)), COLUMNS)
 
 
-def summary_rows(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
     """The rows of one summary. Shares are in [0, 1]; a value that could not be computed is None."""
 
-    def row(scope: str, group: str, name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
-        low, high = metric.get("ci95") or (None, None)
-        start = (summary.get("results", ""), summary["protocol"], scope, group, name)
-        end = (metric["value"], low, high, metric.get("n"))
-        return dict(zip(COLUMNS, (*start, *end), strict=True))
+    def row(scope: str, group: str, name: str, metric: Metric) -> dict[str, object]:
+        low, high = metric.ci95 or (None, None)
+        start = (summary.results or "", summary.protocol, scope, group, name)
+        return dict(zip(COLUMNS, (*start, metric.value, low, high, metric.n), strict=True))
 
-    for name, metric in summary["metrics"].items():
+    def number(name: str, value: float | None) -> dict[str, object]:
+        return row("all", "", name, Metric(value=value, ci95=None, n=summary.n))
+
+    for name, metric in summary.metrics.items():
         yield row("all", "", name, metric)
-    for name in ("n_error", "n_unparsed", "n_refused", "n_undecided", "n_truncated"):
-        yield row("all", "", name, {"value": summary[name], "n": summary["n"]})
-    for name, metric in (summary.get("protocols") or {}).items():
+    yield number("n_error", summary.n_error)
+    yield number("n_unparsed", summary.n_unparsed)
+    yield number("n_refused", summary.n_refused)
+    yield number("n_undecided", summary.n_undecided)
+    yield number("n_truncated", summary.n_truncated)
+    for name, metric in summary.protocols.items():
         yield row("protocol", name, "accuracy", metric)
-    for finding in summary.get("findings") or ():
-        for name in ("prevalence", "sensitivity", "specificity", "ppv", "npv"):
-            yield row("finding", str(finding["finding"]), name, finding[name])
-    if summary["blind"]:
-        chance = {"value": summary["blind"]["chance"], "n": summary["n"]}
-        yield row("all", "", "chance", chance)
-        for name in ("option_prior", "image_gain", "image_needed"):
-            yield row("all", "", name, summary["blind"][name])
-        for name, metric in summary["blind"]["predictors"].items():
+    for finding in summary.findings:
+        yield row("finding", finding.finding, "prevalence", finding.prevalence)
+        yield row("finding", finding.finding, "sensitivity", finding.sensitivity)
+        yield row("finding", finding.finding, "specificity", finding.specificity)
+        yield row("finding", finding.finding, "ppv", finding.ppv)
+        yield row("finding", finding.finding, "npv", finding.npv)
+    if blind := summary.blind:
+        yield number("chance", blind.chance)
+        yield row("all", "", "option_prior", blind.option_prior)
+        yield row("all", "", "image_gain", blind.image_gain)
+        yield row("all", "", "image_needed", blind.image_needed)
+        for name, metric in blind.predictors.items():
             yield row("blind", name, "accuracy", metric)
-    if ablation := summary.get("image_ablation"):
-        for name in ("accuracy_without_image", "ablation_gain", "same_answer"):
-            yield row("all", ablation["ablation"], name, ablation[name])
-    for kind, groups in summary["groups"].items():
+    if ablation := summary.image_ablation:
+        kind = ablation.ablation
+        yield row("all", kind, "accuracy_without_image", ablation.accuracy_without_image)
+        yield row("all", kind, "ablation_gain", ablation.ablation_gain)
+        yield row("all", kind, "same_answer", ablation.same_answer)
+    for kind, groups in summary.groups.items():
         for group, content in groups.items():
-            for name, metric in content["metrics"].items():
+            for name, metric in content.metrics.items():
                 yield row(kind, group, name, metric)
         if groups:
-            macro = summary["macro"][kind]
-            # without metrics of its own, the entry is the mean of the groups' accuracies
-            for name, metric in (macro.get("metrics") or {"accuracy": macro}).items():
+            for name, metric in summary.macro[kind].metrics.items():
                 yield row(kind, "(macro)", name, metric)
 
 
-def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> str:
     """CSV with a header and "\\n" as line end, every cell guarded by `guard_cell`.
 
     Args:
@@ -82,30 +87,12 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def guard_cell(value: Any) -> str:
-    """The value as the text of a cell. A "'" before it stops a spreadsheet from running a formula.
+def guard_cell(value: object) -> str:
+    """The value as the text of a cell that no spreadsheet runs as a formula.
 
-    Such as "=1+1" -> "'=1+1", while the number "-1" stays. A text that already is a "'" and a
-    formula gets one more "'", so that `unguard_cell` can undo exactly this. Control characters
-    other than tab and line ends are removed.
+    Control characters other than tab and line ends are removed.
     """
     if value is None:
         return ""
     text = "".join(c for c in str(value) if c in "\t\r\n" or unicodedata.category(c) not in HIDDEN)
-    if _PLAIN_NUMBER.fullmatch(text) or not _starts_formula(text):
-        return text
-    return "'" + text
-
-
-def unguard_cell(cell: str) -> str:
-    """The text that `guard_cell` was given, without its "'"."""
-    is_guarded = cell.startswith("'") and _starts_formula(cell[1:])
-    return cell[1:] if is_guarded else cell
-
-
-def _starts_formula(text: str) -> bool:
-    """Whether it begins like a formula, also after blanks, line ends and "'".
-
-    A spreadsheet may drop those characters, and would then find the formula at the start.
-    """
-    return text.startswith(("\t", "\r")) or text.lstrip(" \n'").startswith(_FORMULA_STARTS)
+    return guard(text)

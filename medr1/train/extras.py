@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import Any
 
 ATTENTION = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 """Value of `attn_implementation` -> the package that it needs."""
 
 
-def require_extras(fields: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> None:
+def require_extras(
+    fields: Mapping[str, object], environment: Mapping[str, str] = os.environ
+) -> None:
     """Check that the packages which these settings need are installed.
 
     Args:
@@ -30,7 +31,9 @@ def require_extras(fields: Mapping[str, Any], environment: Mapping[str, str] = o
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
-def required_packages(fields: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
+def required_packages(
+    fields: Mapping[str, object], environment: Mapping[str, str]
+) -> Iterator[str]:
     """The packages that settings need besides TRL itself.
 
     Args:

@@ -9,12 +9,12 @@ import ast
 import dataclasses
 import inspect
 import json
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cache
-from typing import Any
 
 from medr1.errors import InputError
 
@@ -61,7 +61,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 @cache
-def trainer_fields(method: str = "grpo") -> Mapping[str, Any]:
+def trainer_fields(method: str = "grpo") -> Mapping[str, object]:
     """Name -> type, for the fields of a method's configuration."""
     import trl
 
@@ -82,10 +82,10 @@ def choices(method: str = "grpo") -> Mapping[str, tuple[str, ...]]:
         for entry in dataclasses.fields(getattr(trl, config))
         if "choices" in entry.metadata
     }
-    trainer = inspect.getmodule(getattr(trl, CONFIGS[method].replace("Config", "Trainer")))
+    trainer = sys.modules[getattr(trl, CONFIGS[method].replace("Config", "Trainer")).__module__]
     # for the others, take the texts with which the trainer's source compares the field
     compared: dict[str, set[str]] = {name: set() for name in COMPARED[method]}
-    for node in ast.walk(ast.parse(inspect.getsource(typing.cast(Any, trainer)))):
+    for node in ast.walk(ast.parse(inspect.getsource(trainer))):
         if not isinstance(node, ast.Compare) or not isinstance(node.left, ast.Attribute):
             continue
         if node.left.attr in compared:
@@ -115,7 +115,7 @@ def require_method_fields(method: str, names: Iterable[str]) -> None:
 
 
 @cache
-def model_fields() -> Mapping[str, Any]:
+def model_fields() -> Mapping[str, object]:
     """Name -> type, for the fields of TRL's ModelConfig and ScriptArguments that may be set."""
     from trl import ModelConfig, ScriptArguments
 
@@ -124,7 +124,7 @@ def model_fields() -> Mapping[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in ours}
 
 
-def convert_values(values: Mapping[str, Any], method: str = "grpo") -> dict[str, Any]:
+def convert_values(values: Mapping[str, object], method: str = "grpo") -> dict[str, object]:
     """Convert values to the types of their fields.
 
     A value may be a text, as on the command line, and YAML reads a number such as `1e-6` as a text.
@@ -150,11 +150,11 @@ def convert_values(values: Mapping[str, Any], method: str = "grpo") -> dict[str,
     return {name: _convert(name, value, hints[name]) for name, value in values.items()}
 
 
-def _not_a_choice(name: str, value: Any, texts: Iterable[Any]) -> str:
+def _not_a_choice(name: str, value: object, texts: Iterable[object]) -> str:
     return f"{name}: {value!r} is not one of {', '.join(map(str, texts))}."
 
 
-def _convert(name: str, value: Any, hint: Any) -> Any:
+def _convert(name: str, value: object, hint: object) -> object:
     """Convert one value to the type of its field; InputError if that is not possible."""
     kinds = list(_members(hint))
     for kind in kinds:
@@ -173,7 +173,7 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
     raise InputError(f"{name}: {value!r} is not {type_names}. Correct the value.")
 
 
-def _members(hint: Any) -> Iterable[Any]:
+def _members(hint: object) -> Iterable[object]:
     """The types of a union, or the type itself."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         for member in typing.get_args(hint):
@@ -186,13 +186,13 @@ _ORDER = (type(None), bool, int, float, list, dict, typing.Literal)
 """The types of a union are tried in this order, then any other; str is last, as any text fits."""
 
 
-def _strictness(kind: Any) -> int:
+def _strictness(kind: object) -> int:
     """The position of a type in the order in which the types of a union are tried."""
     base = typing.get_origin(kind) or kind
     return _ORDER.index(base) if base in _ORDER else len(_ORDER)
 
 
-def _as(value: Any, kind: Any) -> Any:
+def _as(value: object, kind: object) -> object:
     """The value as this type; ValueError or TypeError if it has another."""
     base = typing.get_origin(kind) or kind
     text = value.strip() if isinstance(value, str) else None
@@ -203,21 +203,21 @@ def _as(value: Any, kind: Any) -> Any:
         return _require(word, isinstance(word, bool))
     if isinstance(value, bool) and base in (int, float):
         raise TypeError
-    if base is int:
-        return _require(int(value), text is not None or isinstance(value, int))
-    if base is float:
-        return _require(float(value), text is not None or isinstance(value, int | float))
+    if base is int and isinstance(value, str | int):
+        return int(value)
+    if base is float and isinstance(value, str | int | float):
+        return float(value)
     if base is list:
         return _as_list(value, kind)
     if base is dict:
-        mapping = json.loads(value) if text is not None else value
+        mapping = json.loads(value) if isinstance(value, str) else value
         return _require(mapping, isinstance(mapping, dict))
     if base is typing.Literal:
         return _require(value, value in typing.get_args(kind))
-    return _require(value, isinstance(value, base))
+    return _require(value, isinstance(base, type) and isinstance(value, base))
 
 
-def _as_list(value: Any, kind: Any) -> list[Any]:
+def _as_list(value: object, kind: object) -> list[object]:
     """The value as a list, from a list or a text such as `a,b`, with items of the list's type."""
     if isinstance(value, str):
         is_json = value.lstrip().startswith("[")
@@ -228,18 +228,18 @@ def _as_list(value: Any, kind: Any) -> list[Any]:
     return [_as(part, inner[0]) for part in value] if inner else list(value)
 
 
-def _require(value: Any, condition: bool) -> Any:
+def _require(value: object, condition: bool) -> object:
     """The value; TypeError if the condition is false."""
     if not condition:
         raise TypeError
     return value
 
 
-def _type_name(kind: Any) -> str:
+def _type_name(kind: object) -> str:
     """A type as text for a message, such as "a whole number"."""
     base = typing.get_origin(kind) or kind
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    words |= {list: "a list", dict: "a mapping", type(None): "null"}
+    words: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+    words |= {str: "a text", list: "a list", dict: "a mapping", type(None): "null"}
     if base is typing.Literal:
         return ", ".join(map(repr, typing.get_args(kind)))
     return words.get(base, getattr(base, "__name__", str(base)))

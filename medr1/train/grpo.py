@@ -28,7 +28,7 @@ are the same (shared_prefix/trainer.py). To run it:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
@@ -37,7 +37,7 @@ from medr1.models.loading import LoadedModel
 from medr1.prompts import user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
-from medr1.train.dry_run.prompt_lengths import require_room
+from medr1.train.dry_run.prompt_lengths import Processor, require_room
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
 from medr1.train.settings import (
     TrainingSettings,
@@ -89,14 +89,17 @@ def build_trainer(
         """The same trainer, which runs each prompt once for all its completions."""
 
     samples = fitting_samples(loaded, questions, settings)
-    config: GRPOConfig = trainer_config(settings, loaded)
+    config = _config(settings, loaded)
     if config.ddp_find_unused_parameters is None:
         # the vision tower is used in every batch only if each sample has an image
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
     length_limit = {"max_completion_length": config.max_completion_length}
-    rewards: Any = reward_functions(settings.rewards, settings.prompt, **length_limit)
+    rewards = reward_functions(settings.rewards, settings.prompt, **length_limit)
     output = settings.output_dir
-    logs: list[Any] = [MetricsLog(output / "metrics.jsonl"), AlarmLog(output / "alarms.jsonl")]
+    logs: list[TrainerCallback] = [
+        MetricsLog(output / "metrics.jsonl"),
+        AlarmLog(output / "alarms.jsonl"),
+    ]
     prompt_arguments = questions.image_root, settings.prompt, loaded.info.answer_style
     trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
@@ -114,8 +117,8 @@ def build_trainer(
         path, num_steps = output / "completions.jsonl", settings.completions_steps
         trainer.add_callback(CompletionsLog(path, num_steps, trainer.samples))
     trainer.remove_callback(PrinterCallback)
-    if quantization_config(settings) is not None:
-        policy: Any = trainer.model
+    policy = trainer.model
+    if quantization_config(settings) is not None and policy is not None:
         # TRL converts the adapters of 4-bit weights to 16 bits
         for parameter in policy.parameters():
             if parameter.requires_grad:
@@ -123,7 +126,18 @@ def build_trainer(
     return trainer
 
 
-def _reference_arguments(loaded: LoadedModel, settings: TrainingSettings) -> dict[str, Any] | None:
+def _config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
+    """TRL's configuration for these settings, whose method is GRPO."""
+    from trl import GRPOConfig
+
+    config = trainer_config(settings, loaded)
+    assert isinstance(config, GRPOConfig)
+    return config
+
+
+def _reference_arguments(
+    loaded: LoadedModel, settings: TrainingSettings
+) -> dict[str, object] | None:
     """The arguments with which TRL loads its reference model; None if the run has none.
 
     They make it equal to the policy. Without them, TRL would use the attention and the generation
@@ -131,7 +145,7 @@ def _reference_arguments(loaded: LoadedModel, settings: TrainingSettings) -> dic
     """
     if not settings.trainer.get("beta") or settings.model.get("use_peft"):
         return None
-    model: Any = loaded.model
+    model = loaded.model
     if model.config.architectures != [type(model).__name__]:  # TRL chooses the class by this name
         raise InputError(
             f"{loaded.path}/config.json: architectures is {str(model.config.architectures)[:60]}, "
@@ -166,14 +180,14 @@ def fitting_samples(
             f"item {without_image.id} has no image and others have one, which TRL's GRPO does not "
             "accept. Train on each kind of item separately."
         )
-    room = max_tokens(loaded) - (trainer_config(settings, loaded).max_completion_length or 0)
+    room = max_tokens(loaded) - (_config(settings, loaded).max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)
     return samples
 
 
 def training_set(
-    processor: Any, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
+    processor: Processor, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
 ) -> Dataset:
     """The samples as a dataset with the columns that TRL and the rewards read.
 
@@ -188,7 +202,7 @@ def training_set(
     """
     from datasets import Dataset
 
-    def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+    def rows(batch: dict[str, list[int]]) -> dict[str, list[object]]:
         chosen = [samples[index] for index in batch["index"]]
         images = open_images(chosen, image_root, processor)
         return {

@@ -11,11 +11,22 @@ from medr1.data.roots import ImageRoot, resolve_image
 from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text
 from medr1.records import Sample
-from medr1.train.dry_run.prompt_lengths import image_tokens, pixel_limits, set_pixel_limits
+from medr1.train.dry_run.prompt_lengths import (
+    Processor,
+    image_tokens,
+    pixel_limits,
+    set_pixel_limits,
+)
 from medr1.train.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+Row = dict[str, Any]
+"""A row of a training set, by column, as TRL passes it on."""
+Batch = dict[str, Any]
+"""A batch of TRL: name -> tensor, list with an entry per row, or None."""
 
 
 def prepare_samples(
@@ -52,7 +63,7 @@ def max_tokens(loaded: LoadedModel) -> int:
 
 
 def open_images(
-    samples: Sequence[Sample], image_root: ImageRoot, processor: Any
+    samples: Sequence[Sample], image_root: ImageRoot, processor: Processor
 ) -> dict[str, Image]:
     """Open the images of samples. Each image is shrunk before the next is opened, to save memory.
 
@@ -73,7 +84,7 @@ def open_images(
     }
 
 
-def shrink(image: Image, processor: Any) -> Image:
+def shrink(image: Image, processor: Processor) -> Image:
     """The image as the processor shrinks it; the image itself if the processor does not shrink it.
 
     The processor returns exactly the same tensors for both. This holds only if it does not resize

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, to_builtins
+from msgspec.structs import asdict
 
 from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import Questions
+from medr1.documents.training import TrainingPlan, TrainingRecord
 from medr1.errors import InputError
 from medr1.files import to_json, write_atomic
 from medr1.models.loading import (
@@ -27,16 +31,17 @@ from medr1.models.loading import (
     outline,
     prompt_record,
 )
-from medr1.prompts import prompt_name
+from medr1.processes import is_first_process
 from medr1.train import grpo, sft
 from medr1.train.card import model_card
-from medr1.train.dry_run.plan import current_sharding, dropout_note, num_steps, run_plan
+from medr1.train.dry_run.plan import current_sharding, num_steps, run_plan
 from medr1.train.dry_run.setting_checks import (
     refusals_as_input_errors,
     require_accepted,
     require_adapter,
     require_no_reference_sync,
 )
+from medr1.train.library_internals import changes
 from medr1.train.monitoring.best_checkpoint import BEST, BestCheckpoint, Validation
 from medr1.train.monitoring.metrics_log import EveryNSteps
 from medr1.train.monitoring.progress import Progress
@@ -44,7 +49,6 @@ from medr1.train.monitoring.tracking import wandb_run
 from medr1.train.recovery.run_state import RECORD, RunState, configuration, require_space
 from medr1.train.settings import (
     TrainingSettings,
-    compute_dtype,
     lora_config,
     quantization_config,
     trainer_config,
@@ -53,9 +57,11 @@ from medr1.train.settings import (
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
+
 logger = logging.getLogger("medr1")
 
-METHODS: dict[str, Any] = {"grpo": grpo, "sft": sft}
+METHODS: dict[str, ModuleType] = {"grpo": grpo, "sft": sft}
 """Name of a method -> its module, which has `fitting_samples` and `build_trainer`."""
 
 
@@ -66,7 +72,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     validation: Validation | None = None,
     run_state: RunState | None = None,
-    plan: Mapping[str, Any] | None = None,
+    plan: TrainingPlan | None = None,
 ) -> Path:
     """Run the method, write the trained checkpoint to `settings.output_dir`, and return its path.
 
@@ -94,26 +100,25 @@ def train(
     # The plan makes a configuration of its own, which resets accelerate's state: it has to come
     # before the trainer.
     plan = plan or resolve_plan(loaded, questions, settings)
-    if "dropout" in plan and is_first_process():
-        logger.warning("dropout: %s.", plan["dropout"])
+    if plan.dropout is not UNSET and is_first_process():
+        logger.warning("dropout: %s.", plan.dropout)
     run_state = run_state or RunState(configuration(settings, loaded.path, questions))
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
         method = METHODS[settings.method]
         trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
-        require_sharding(trainer, plan["sharding"])
+        require_sharding(trainer, plan.sharding)
         document = partial(_document, loaded, settings, run_state.configuration, trainer.args.seed)
         save = partial(write_checkpoint, trainer, document)
         if trainer.is_world_process_zero():
             trainer.checkpoint_files = {"medr1.json": document()}
-            write_atomic(
-                output / RECORD, to_json({**plan, "configuration": run_state.configuration})
-            )
+            record = TrainingRecord(**asdict(plan), configuration=dict(run_state.configuration))
+            write_atomic(output / RECORD, to_json(to_builtins(record)))
             save_strategy, limit = trainer.args.save_strategy, trainer.checkpoint_limit
             require_space(output, plan, loaded.path, save_strategy, limit)
         if validation is not None:
             best = BestCheckpoint(trainer, validation, output / BEST, save)
-            interval = validation.num_steps or ceil(plan["steps"] / 10)
+            interval = validation.num_steps or ceil(plan.steps / 10)
             trainer.add_callback(EveryNSteps(interval, best))
         try:
             with wandb_run():
@@ -129,10 +134,10 @@ def train(
 
 
 def write_checkpoint(
-    trainer: Any,
+    trainer: ExactResumeMixin,
     document: Callable[..., str],
     folder: Path,
-    validated: Mapping[str, Any] | None = None,
+    validated: Mapping[str, object] | None = None,
 ) -> None:
     """Write the weights as they are now, with medr1.json and last SHA256SUMS.
 
@@ -165,10 +170,10 @@ def write_checkpoint(
 def _document(
     loaded: LoadedModel,
     settings: TrainingSettings,
-    configuration: Mapping[str, Any],
+    configuration: Mapping[str, object],
     seed: int,
     *,
-    validation: Mapping[str, Any] | None = None,
+    validation: Mapping[str, object] | None = None,
 ) -> str:
     """The text of medr1.json for a checkpoint of this run."""
     return checkpoint_document(
@@ -186,20 +191,22 @@ def _document(
 
 def resolve_plan(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
-) -> dict[str, Any]:
+) -> TrainingPlan:
     """The plan of a run: the data, the number of steps, the memory, and every setting.
+
+    It warns if private methods of the libraries are not as medr1 needs them.
 
     Args:
         loaded: The model to train; an outline without weights is enough.
         questions: The items to train on.
         settings: What to do.
 
-    Returns:
-        The entries of training.json, apart from the configuration.
-
     Raises:
         InputError: The settings or the data cannot be trained on.
     """
+    if is_first_process():
+        for change in changes():
+            logger.warning(change)
     samples = METHODS[settings.method].fitting_samples(loaded, questions, settings)
     questions = replace(questions, samples=samples)
     completions: list[str] = []
@@ -218,36 +225,13 @@ def resolve_plan(
 
         require_no_reference_sync(config)
         with refusals_as_input_errors("adapter"):
-            trained = get_peft_model(trained, adapter)
-        require_adapter(trained)
-    shares = settings.method == "grpo" and settings.shared_prefix
-    dropout = dropout_note(trained, config) if shares else None
-    return {
-        "model": str(loaded.path),
-        "device": loaded.device.type,
-        "dtype": compute_dtype(settings, loaded),
-        "weights_dtype": str(loaded.dtype).removeprefix("torch."),
-        "method": settings.method,
-        "prompt": prompt_name(settings.prompt),
-        **({"rewards": list(settings.rewards)} if settings.method == "grpo" else {}),
-        "freeze_vision": settings.freeze_vision,
-        "shared_prefix": settings.shared_prefix,
-        **({"dropout": dropout} if dropout else {}),
-        **run_plan(
-            loaded,
-            questions,
-            config,
-            settings.prompt,
-            trained,
-            has_adapter=adapter is not None,
-            bits=None if quantization is None else 4 if quantization.load_in_4bit else 8,
-            completions=completions,
-        ),
-        "trainer_fields": dict(settings.trainer),
-        "model_fields": dict(settings.model),
-        "data_sha256": questions.sha256,
-        "versions": library_versions(),
-    }
+            adapted = get_peft_model(trained, adapter)
+        require_adapter(adapted)
+        trained = adapted  # type: ignore[assignment]  # it has the attributes of its base
+    bits = None if quantization is None else 4 if quantization.load_in_4bit else 8
+    return run_plan(
+        loaded, questions, config, settings, trained, bits=bits, completions=completions
+    )
 
 
 def require_sharding(trainer: Trainer, kind: str) -> None:
@@ -263,8 +247,3 @@ def require_sharding(trainer: Trainer, kind: str) -> None:
             f"the launcher's configuration asks for {kind}, which accelerate does on GPUs only. "
             "On this machine use configs/accelerate/ddp.yaml, or torchrun."
         )
-
-
-def is_first_process() -> bool:
-    """Whether this process writes and logs: it is the only one, or has rank 0 of a launcher."""
-    return os.environ.get("RANK", "0") == "0"

@@ -31,7 +31,7 @@ from medr1.train.monitoring.tracking import require_trackers
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig
-    from trl import ModelConfig
+    from trl import GRPOConfig, ModelConfig, SFTConfig
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Regular expression for the linear layers of the language models of Qwen2-VL, Qwen2.5-VL and
@@ -49,7 +49,7 @@ class TrainingSettings:
     prompt: str = "nothink"
     """A name, a file or a text, as in prompts.template."""
     rewards: tuple[str, ...] = ("accuracy", "format")
-    """Names of the rewards of GRPO, as `rewards.reward_functions` takes them."""
+    """The rewards of GRPO, with their parameters, as `rewards.reward_functions` takes them."""
     freeze_vision: bool = False
     """Whether the vision tower is not trained."""
     shared_prefix: bool = True
@@ -72,7 +72,7 @@ class TrainingSettings:
     """Fields of ModelConfig and ScriptArguments: name -> value."""
 
 
-def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
+def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig | SFTConfig:
     """TRL's GRPOConfig or SFTConfig for these settings.
 
     Args:
@@ -103,7 +103,7 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
     values = {**defaults, **settings.trainer}
     values["report_to"] = values["report_to"] or []  # TRL would take None for the name of a service
     try:
-        config = getattr(trl, CONFIGS[settings.method])(**values)
+        config: GRPOConfig | SFTConfig = getattr(trl, CONFIGS[settings.method])(**values)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -115,7 +115,7 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> Any:
     return config
 
 
-def _incomplete_groups(reason: str, values: Mapping[str, Any]) -> str:
+def _incomplete_groups(reason: str, values: Mapping[str, object]) -> str:
     """TRL's message about incomplete groups of completions, in medr1's options; "" for another."""
     match = re.match(
         r"generation_batch_size \((\d+)\) must be divisible by num_generations \((\d+)\)", reason
@@ -129,7 +129,9 @@ def _incomplete_groups(reason: str, values: Mapping[str, Any]) -> str:
     )
 
 
-def _require_no_adapter_start(settings: TrainingSettings, loaded: LoadedModel, config: Any) -> None:
+def _require_no_adapter_start(
+    settings: TrainingSettings, loaded: LoadedModel, config: GRPOConfig | SFTConfig
+) -> None:
     """Refuse settings that cannot start from an adapter, because they would use only its base."""
     reason = ""
     # The new adapter's adapter_config.json can name only a folder with complete weights as base.
@@ -166,12 +168,12 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
     from trl import get_peft_config
 
     try:
-        config: Any = get_peft_config(_model_config(settings))
+        config: PeftConfig | None = get_peft_config(_model_config(settings))
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"TRL refused the model configuration: {reason}") from None
-    if config is not None and config.target_modules is None:
-        config.target_modules = LORA_TARGETS
+    if config is not None and getattr(config, "target_modules", None) is None:
+        config.target_modules = LORA_TARGETS  # type: ignore[attr-defined]  # of LoraConfig
     return config
 
 
@@ -211,7 +213,7 @@ def _model_config(settings: TrainingSettings) -> ModelConfig:
         raise InputError(f"TRL refused the model configuration: {reason}") from None
 
 
-def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettings:
+def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSettings:
     """The settings from a configuration file such as configs/tiny.yaml, checked.
 
     Args:
@@ -228,7 +230,7 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     trl_names = {"batch_size": "per_device_train_batch_size"}
     # These are read by the command itself: they say what is loaded, not how it is trained.
     not_settings = ("model_path", "data", "answer_types", "device")
-    own_types: dict[str, Any] = {"rewards": tuple}
+    own_types: dict[str, type] = {"rewards": tuple}
     own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
     own_types |= dict.fromkeys(("method", "prompt", "dtype"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
@@ -241,7 +243,8 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     is_quantized = trl_fields.get("load_in_4bit") or trl_fields.get("load_in_8bit")
     if is_quantized and not trl_fields.get("use_peft"):
         raise InputError("weights in 4 or 8 bits cannot be trained. Add --use-peft.")
-    require_trackers(trl_fields.get("report_to"))
+    trackers = trl_fields.get("report_to")
+    require_trackers(trackers if isinstance(trackers, str | list) else None)
     require_extras(trl_fields)
     settings = TrainingSettings(
         output_dir=output_dir,
@@ -251,6 +254,9 @@ def settings_from(values: Mapping[str, Any], output_dir: Path) -> TrainingSettin
     )
     # Unknown rewards are refused here, before a model is loaded.
     if method == "grpo":
-        max_tokens = settings.trainer.get("max_completion_length", 1)
+        import trl
+
+        default = trl.GRPOConfig.max_completion_length
+        max_tokens = settings.trainer.get("max_completion_length", default)
         reward_functions(settings.rewards, settings.prompt, max_completion_length=max_tokens)
     return settings

@@ -15,7 +15,7 @@ with the token at which generation stops. Nothing is cut: an item that is longer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.answers import format_completion, has_format, reasoning_of
 from medr1.data.readers import Questions
@@ -67,7 +67,7 @@ def build_trainer(
         """TRL's trainer with exact resume, and with an end at numbers that are not finite."""
 
     samples = fitting_samples(loaded, questions, settings)
-    config: SFTConfig = trainer_config(settings, loaded)
+    config = _config(settings, loaded)
     completions = target_completions(loaded, samples, settings.prompt)
     trainer = MedicalSFTTrainer(
         model=loaded.model,
@@ -88,6 +88,15 @@ def build_trainer(
     return trainer
 
 
+def _config(settings: TrainingSettings, loaded: LoadedModel) -> SFTConfig:
+    """TRL's configuration for these settings, whose method is SFT."""
+    from trl import SFTConfig
+
+    config = trainer_config(settings, loaded)
+    assert isinstance(config, SFTConfig)
+    return config
+
+
 def fitting_samples(
     loaded: LoadedModel, questions: Questions, settings: TrainingSettings
 ) -> list[Sample]:
@@ -105,7 +114,7 @@ def fitting_samples(
     samples = prepare_samples(loaded, questions, settings)
     completions = target_completions(loaded, samples, settings.prompt)
     prompts = (loaded, samples, questions.image_root, settings.prompt)
-    max_length = trainer_config(settings, loaded).max_length or max_tokens(loaded)
+    max_length = _config(settings, loaded).max_length or max_tokens(loaded)
     max_length = min(max_length, max_tokens(loaded))
     require_room(*prompts, max_length, target_tokens(loaded, completions))
     if settings.max_prompt_length:
@@ -138,7 +147,7 @@ def training_set(
     # The data set pickles everything that `rows` refers to: that must not be the model.
     processor = loaded.processor
 
-    def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+    def rows(batch: dict[str, list[int]]) -> dict[str, list[object]]:
         batch_samples = [samples[index] for index in batch["index"]]
         images = open_images(batch_samples, image_root, processor)
         return {

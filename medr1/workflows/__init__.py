@@ -1,1 +1,1 @@
-"""The bodies of commands that use several other packages."""
+"""What the commands do, one function per command; `medr1.api` has all of them."""

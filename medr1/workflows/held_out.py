@@ -10,15 +10,15 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medr1.data.readers import Questions, read_questions, split_file
+from medr1.documents.metric import value_of
 from medr1.errors import InputError
 from medr1.evaluate.estimates import mean_metric
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.infer.engine import Decoding, predict
+from medr1.infer.engine import predict
 from medr1.models.loading import LoadedModel
-from medr1.records import Prediction
+from medr1.records import Decoding, Prediction
 
 logger = logging.getLogger("medr1")
 
@@ -59,13 +59,13 @@ class HeldOutEvaluator:
         judged = judge_all(predictions, Settings(protocols=("strict",)))
         metric = mean_metric(judged.correct, judged)
         values = {
-            "eval_accuracy": metric["value"],
+            "eval_accuracy": value_of(metric),
             "eval_accuracy_strict": float(judged.columns.protocols["strict"].mean()),
-            "eval_n": metric["n"],
+            "eval_n": metric.n,
             "eval_seconds": round(time.monotonic() - started, 3),
         }
-        if metric["ci95"]:
-            values["eval_accuracy_low"], values["eval_accuracy_high"] = metric["ci95"]
+        if metric.ci95:
+            values["eval_accuracy_low"], values["eval_accuracy_high"] = metric.ci95
         return values
 
     def _predictions(self, divided: bool) -> list[Prediction]:
@@ -84,7 +84,7 @@ class HeldOutEvaluator:
         )
         if is_alone:
             return answers
-        parts: list[Any] = [None] * size
+        parts: list[list[Prediction]] = [[]] * size
         processes.all_gather_object(parts, answers)
         # process r has answered the questions r, r + size, r + 2 * size, ...
         return [parts[i % size][i // size] for i in range(len(self.questions.samples))]

@@ -10,10 +10,12 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from medr1.answers import resolve_protocol
+from medr1.documents.summary import Summary
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.reading.results import read_results
 
@@ -69,14 +71,14 @@ def geometry(tmp_path_factory):
 
 def test_geometry_is_judged_by_one_rule_and_gives_the_stored_accuracy(geometry):
     path, accuracy = geometry
-    summary = json.loads(evaluate(path, "--protocol", "authors").stdout)
+    summary = msgspec.json.decode(evaluate(path, "--protocol", "authors").stdout, type=Summary)
     assert 20 < accuracy < 95
-    assert summary["protocol"] == "authors-geometry"
-    assert summary["metrics"]["accuracy"]["value"] * 100 == pytest.approx(accuracy)
-    assert summary["stated_accuracy"]["value"] * 100 == pytest.approx(accuracy)
-    assert summary["n_undecided"] == 0
-    assert any("authors-geometry for this file" in text for text in summary["warnings"])
-    assert not any("states an accuracy" in text for text in summary["warnings"])
+    assert summary.protocol == "authors-geometry"
+    assert summary.metrics["accuracy"].value * 100 == pytest.approx(accuracy)
+    assert summary.stated_accuracy.value * 100 == pytest.approx(accuracy)
+    assert summary.n_undecided == 0
+    assert any("authors-geometry for this file" in text for text in summary.warnings)
+    assert not any("states an accuracy" in text for text in summary.warnings)
     verdicts = judge_all(read_results(path).predictions, Settings("authors")).correct
     stored = [result["is_correct"] for result in json.loads(path.read_text())["results"]]
     assert verdicts.astype(bool).tolist() == stored
@@ -101,10 +103,10 @@ def test_the_original_s_logs_give_their_figures():
     files = sorted(Path(LOGS).glob("*.json"))
     assert files
     for path in files:
-        summary = json.loads(evaluate(path, "--protocol", "authors").stdout)
+        summary = msgspec.json.decode(evaluate(path, "--protocol", "authors").stdout, type=Summary)
         stated = json.loads(path.read_text())["accuracy"]
-        assert summary["metrics"]["accuracy"]["value"] * 100 == pytest.approx(stated, abs=1e-9)
-        assert summary["n_undecided"] == 0
+        assert summary.metrics["accuracy"].value * 100 == pytest.approx(stated, abs=1e-9)
+        assert summary.n_undecided == 0
 
 
 @pytest.mark.parametrize(

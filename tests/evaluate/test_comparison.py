@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import asdict
 
+from medr1.documents.metric import Clusters
 from medr1.errors import InputError
 from medr1.evaluate.comparing.comparison import compare
 from medr1.evaluate.comparing.pairing import pair_items
@@ -37,21 +39,22 @@ def compared(*runs, group_by=(), **options):
 
 def test_counts_and_mcnemar_by_hand():
     base, later = [1] * 60 + [0] * 40, [1] * 50 + [0] * 10 + [1] * 25 + [0] * 15
-    document, rows = compared(run(base), run(later))
-    (found,) = document["comparisons"]
-    assert found["value"] == pytest.approx(0.15)
-    assert (found["won"], found["lost"]) == (25, 10)
-    assert (found["both_right"], found["both_wrong"]) == (50, 15)
-    assert found["mcnemar"]["exact"] == pytest.approx(mcnemar_exact(25, 10))
-    assert found["p"] == pytest.approx(found["mcnemar"]["exact"]) == found["p_holm"]
-    assert found["mcnemar"]["mid_p"] < found["mcnemar"]["exact"]
-    assert found["minimum_detectable_difference"]["discordance"] == pytest.approx(0.35)
-    assert found["over_seeds"] is None and document["runs"][0]["seeds"] is None
-    outcomes = [row["outcome"]["r1"] for row in rows]
+    document, items = compared(run(base), run(later))
+    (found,) = document.comparisons
+    assert (found.run, found.base) == ("r1", "r0")
+    assert found.difference.value == pytest.approx(0.15)
+    assert (found.won, found.lost) == (25, 10)
+    assert (found.both_right, found.both_wrong) == (50, 15)
+    assert found.mcnemar.exact == pytest.approx(mcnemar_exact(25, 10))
+    assert found.p == pytest.approx(found.mcnemar.exact) == found.p_holm
+    assert found.mcnemar.mid_p < found.mcnemar.exact
+    assert found.minimum_detectable_difference.discordance == pytest.approx(0.35)
+    assert found.over_seeds is None and document.runs[0].seeds is None
+    outcomes = [item.outcome["r1"] for item in items]
     assert [outcomes.count(o) for o in ("won", "lost", "both right", "both wrong")] == [
         25, 10, 50, 15,
     ]  # fmt: skip
-    assert document["n"] == 100 and not document["warnings"]
+    assert document.n == 100 and not document.warnings
 
 
 def test_the_same_as_compare_accuracy_whatever_the_order():
@@ -63,11 +66,12 @@ def test_the_same_as_compare_accuracy_whatever_the_order():
     expected = compare_accuracy(one, two, num_resamples=200)
     shuffled = rng.sample(two, len(two))
     document, _ = compared(one, shuffled)
-    assert document["comparisons"][0]["ci95"] == expected["difference"]["ci95"]
-    assert document["runs"][0]["accuracy"] == expected["base"]
-    assert document["runs"][1]["accuracy"] == expected["trained"]
-    assert "120 items belong to 36 images" in document["warnings"][0]
-    assert document["comparisons"][0]["p"] != document["comparisons"][0]["mcnemar"]["exact"]
+    assert document.comparisons[0].difference.ci95 == expected.difference.ci95
+    assert document.runs[0].accuracy == expected.base
+    assert document.runs[1].accuracy == expected.trained
+    assert "120 items belong to 36 images" in document.warnings[0]
+    assert document.clusters == Clusters(unit="image", n=36)
+    assert document.comparisons[0].p != document.comparisons[0].mcnemar.exact
 
 
 def test_images_that_repeat_widen_everything():
@@ -75,12 +79,12 @@ def test_images_that_repeat_widen_everything():
     images = rng.choice([-1, 0, 1], 50, p=[0.1, 0.6, 0.3])
     base = [item(f"q{i}", images[i // 6] <= 0, image=f"{i // 6}") for i in range(300)]
     later = [item(f"q{i}", images[i // 6] >= 0, image=f"{i // 6}") for i in range(300)]
-    clustered = compared(base, later)[0]["comparisons"][0]
+    clustered = compared(base, later)[0].comparisons[0]
     alone = compared(*(run([p.model_output == "<answer>A</answer>" for p in r])
-                       for r in (base, later)))[0]["comparisons"][0]  # fmt: skip
-    assert clustered["p"] > 50 * alone["p"]
-    assert np.ptp(clustered["ci95"]) > 2 * np.ptp(alone["ci95"])
-    effect = clustered["minimum_detectable_difference"]["design_effect"]
+                       for r in (base, later)))[0].comparisons[0]  # fmt: skip
+    assert clustered.p > 50 * alone.p
+    assert np.ptp(clustered.difference.ci95) > 2 * np.ptp(alone.difference.ci95)
+    effect = clustered.minimum_detectable_difference.design_effect
     assert effect == pytest.approx(6, rel=0.05)
 
 
@@ -91,9 +95,9 @@ def test_items_in_one_file_only():
     first, second = run([1, 0, 1]), run([1, 0, 1, 1, 1])
     with pytest.raises(InputError, match=r"2 items are not in both .*'q3', is in r1.json only"):
         compared(first, second)
-    document, rows = compared(first, second, common_only=True)
-    assert document["n"] == 3 == len(rows)
-    assert document["warnings"][0].startswith("2 items ")
+    document, items = compared(first, second, common_only=True)
+    assert document.n == 3 == len(items)
+    assert document.warnings[0].startswith("2 items ")
     with pytest.raises(InputError, match="no items in common"):
         compared(run([1]), [item("other", 1)], common_only=True)
 
@@ -136,7 +140,7 @@ def images_of(paired, name):
 
 def test_the_same_ids_are_paired_by_id():
     document, _ = compared(run([1, 0]), run([1, 1], image="elsewhere/x.png"))
-    assert document["paired_by"] == "id" and not document["warnings"][1:]
+    assert document.paired_by == "id" and not document.warnings[1:]
 
 
 @pytest.mark.parametrize("folder", ["data/", "", "C:\\data\\"])
@@ -149,10 +153,10 @@ def test_without_ids_images_may_lie_in_other_folders(folder):
     assert images_of(paired, "one") == [f"/a/{name}" for name in names]
     assert images_of(paired, "two") == [f"{folder}{name}" for name in names]
     document, _ = compared(one, two[::-1])
-    assert document["paired_by"] == "question and image name"
-    assert "paired by question, options and image name" in document["warnings"][0]
-    found = document["comparisons"][0]
-    assert (found["won"], found["lost"], found["both_right"], found["both_wrong"]) == (0, 0, 3, 3)
+    assert document.paired_by == "question and image name"
+    assert "paired by question, options and image name" in document.warnings[0]
+    found = document.comparisons[0]
+    assert (found.won, found.lost, found.both_right, found.both_wrong) == (0, 0, 3, 3)
 
 
 def test_names_that_repeat_take_folders_with_them():
@@ -208,10 +212,10 @@ def test_ids_of_the_files_go_before_questions():
 def test_other_ids_for_the_same_questions():
     one, two = run([1, 0, 1]), [replace(p, sample=replace(p.sample, id=f"x{p.sample.id}"))
                                 for p in run([0, 0, 1])]  # fmt: skip
-    document, rows = compared(one, two)
-    assert document["paired_by"] == "question and image name"
-    assert [row["id"] for row in rows] == ["q0", "q1", "q2"]
-    assert (document["comparisons"][0]["won"], document["comparisons"][0]["lost"]) == (0, 1)
+    document, items = compared(one, two)
+    assert document.paired_by == "question and image name"
+    assert [item.id for item in items] == ["q0", "q1", "q2"]
+    assert (document.comparisons[0].won, document.comparisons[0].lost) == (0, 1)
 
 
 def test_paired_by_question_another_gold_and_missing_items_are_refused():
@@ -244,15 +248,15 @@ def test_holm_over_runs_and_over_groups():
         ]
 
     document, _ = compared(named(base), named(better), named(other), group_by=("age",))
-    first, second = document["comparisons"]
-    small, large = sorted([first["p"], second["p"]])
-    assert {first["p_holm"], second["p_holm"]} == {2 * small, max(large, 2 * small)}
-    groups = first["groups"]
+    first, second = document.comparisons
+    small, large = sorted([first.p, second.p])
+    assert {first.p_holm, second.p_holm} == {2 * small, max(large, 2 * small)}
+    groups = first.groups
     assert list(groups["modality"]) == ["CT", "MRI"] and list(groups["age"]) == ["0", "1", "2"]
     assert not groups["dataset"]
-    assert sum(g["won"] for g in groups["modality"].values()) == first["won"]
-    smallest = min(g["p"] for g in groups["age"].values())
-    assert min(g["p_holm"] for g in groups["age"].values()) == pytest.approx(3 * smallest)
+    assert sum(g.won for g in groups["modality"].values()) == first.won
+    smallest = min(g.p for g in groups["age"].values())
+    assert min(g.p_holm for g in groups["age"].values()) == pytest.approx(3 * smallest)
     with pytest.raises(InputError, match=r"--group-by sex: no item .* There are: age"):
         compared(named(base), named(better), group_by=("sex",))
 
@@ -265,30 +269,35 @@ def test_seeds_count_as_one_result():
         "base": {"base.json": run(base)},
         "trained": {f"{i}.json": run(rights) for i, rights in enumerate(seeds)},
     }
-    document, rows = compare(runs, settings=QUICK)
-    trained, found = document["runs"][1], document["comparisons"][0]
+    document, items = compare(runs, settings=QUICK)
+    trained, found = document.runs[1], document.comparisons[0]
     accuracies = [rights.mean() for rights in seeds]
-    assert trained["seeds"]["accuracies"] == pytest.approx(accuracies)
-    assert trained["accuracy"]["value"] == pytest.approx(np.mean(accuracies))
-    assert trained["seeds"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert (trained["seeds"]["min"], trained["seeds"]["max"]) == (min(accuracies), max(accuracies))
-    assert found["n"] == 150  # items, not items times seeds
-    assert found["value"] == pytest.approx(np.mean(accuracies) - base.mean())
-    assert found["mcnemar"]["exact"] is None and found["p"] < 0.01
-    low, high = found["over_seeds"]["ci95"]
-    assert low < found["value"] < high
-    assert "same seeds" in document["meaning"]
-    assert {row["correct"]["trained"] for row in rows} <= {0, 1 / 3, 2 / 3, 1}
+    assert trained.seeds.accuracies == pytest.approx(accuracies)
+    assert trained.accuracy.value == pytest.approx(np.mean(accuracies))
+    assert trained.seeds.sd == pytest.approx(np.std(accuracies, ddof=1))
+    assert (trained.seeds.min, trained.seeds.max) == (min(accuracies), max(accuracies))
+    assert found.difference.n == 150  # items, not items times seeds
+    assert found.difference.value == pytest.approx(np.mean(accuracies) - base.mean())
+    assert found.mcnemar.exact is None and found.p < 0.01
+    low, high = found.over_seeds.ci95
+    assert low < found.difference.value < high
+    assert "same seeds" in document.meaning
+    assert {item.correct["trained"] for item in items} <= {0, 1 / 3, 2 / 3, 1}
 
 
 def test_three_equal_seeds_are_one_run():
     base, later = [1] * 60 + [0] * 40, [1] * 50 + [0] * 10 + [1] * 25 + [0] * 15
-    single = compared(run(base), run(later))[0]["comparisons"][0]
+    single = compared(run(base), run(later))[0].comparisons[0]
     runs = {"a": {"a": run(base)}, "b": {f"b{i}": run(later) for i in range(3)}}
-    several = compare(runs, settings=QUICK)[0]["comparisons"][0]
-    for key in ("value", "ci95", "n", "won", "lost", "p", "minimum_detectable_difference"):
-        assert several[key] == pytest.approx(single[key]), key
-    assert several["over_seeds"]["reason"] == "the seeds do not differ"
+    several = compare(runs, settings=QUICK)[0].comparisons[0]
+    for name in ("value", "ci95", "n"):
+        values = (getattr(found.difference, name) for found in (several, single))
+        assert next(values) == pytest.approx(next(values)), name
+    assert (several.won, several.lost) == (single.won, single.lost)
+    assert several.p == pytest.approx(single.p)
+    detectable = (asdict(found.minimum_detectable_difference) for found in (several, single))
+    assert next(detectable) == pytest.approx(next(detectable))
+    assert several.over_seeds.reason == "the seeds do not differ"
 
 
 def test_false_alarms_with_seeds_are_rare():
@@ -301,13 +310,13 @@ def test_false_alarms_with_seeds_are_rare():
             name: {f"{name}{s}": run(rng.random(80) < chance) for s in range(3)} for name in "ab"
         }
         quickly = Settings(num_resamples=2)
-        hits += compare(runs, settings=quickly)[0]["comparisons"][0]["p"] < 0.05
+        hits += compare(runs, settings=quickly)[0].comparisons[0].p < 0.05
     assert hits / trials <= 0.12
 
 
 def test_runs_that_never_differ():
     document, _ = compared(run([1, 0, 1]), run([1, 0, 1]))
-    found = document["comparisons"][0]
-    assert (found["value"], found["p"], found["won"]) == (0, 1, 0)
-    assert found["ci95"][0] < 0 < found["ci95"][1]
-    assert found["minimum_detectable_difference"]["value"] is None
+    found = document.comparisons[0]
+    assert (found.difference.value, found.p, found.won) == (0, 1, 0)
+    assert found.difference.ci95[0] < 0 < found.difference.ci95[1]
+    assert found.minimum_detectable_difference.value is None

@@ -5,8 +5,13 @@ import json
 import re
 from functools import partial
 
+import msgspec
 import pytest
 from in_process import medr1
+from msgspec.structs import replace
+
+from medr1.documents.metric import Clusters
+from medr1.documents.summary import Summary
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray"}
 
@@ -37,7 +42,8 @@ def written(path, items):
 def summary_of(*args):
     done = evaluate(*args, "--json")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    kind = list[Summary] if done.stdout.startswith("[") else Summary
+    return msgspec.json.decode(done.stdout, type=kind)
 
 
 def test_folder_holds_everything(tmp_path):
@@ -51,9 +57,9 @@ def test_folder_holds_everything(tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "summary.json", "summary.csv", "confusion.csv", "items.jsonl", "report.html",
     }  # fmt: skip
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["schema"] == "medr1.summary/1"
-    assert summary["metrics"]["accuracy"]["value"] == pytest.approx(40 / 60)
+    summary = msgspec.json.decode((out / "summary.json").read_bytes(), type=Summary)
+    assert summary.schema == "medr1.summary/2"
+    assert summary.metrics["accuracy"].value == pytest.approx(40 / 60)
     lines = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [f"q{i}" for i in range(60)]
     assert [line["correct"] for line in lines] == [i < 40 for i in range(60)]
@@ -80,8 +86,8 @@ def test_closed_questions_are_read_as_yes_and_no(tmp_path):
     ]  # fmt: skip
     file = written(tmp_path / "r.jsonl", items)
     summary = summary_of(file, "--map", "ground_truth=answer", "--group-by", "answer_class")
-    assert summary["metrics"]["accuracy"]["value"] == pytest.approx(1 / 3)
-    assert {name: group["n"] for name, group in summary["groups"]["answer_class"].items()} == {
+    assert summary.metrics["accuracy"].value == pytest.approx(1 / 3)
+    assert {name: group.n for name, group in summary.groups["answer_class"].items()} == {
         "closed": 20,
         "open": 10,
     }
@@ -110,11 +116,8 @@ def test_many_chunks_are_the_same_as_one(tmp_path):
     as_list = tmp_path / "r.json"
     as_list.write_text(json.dumps([json.loads(line) for line in file.read_text().splitlines()]))
     one = summary_of(as_list, "--metrics", "accuracy,token_f1")
-    different = {"results", "sha256"}
-    assert {k: v for k, v in many.items() if k not in different} == {
-        k: v for k, v in one.items() if k not in different
-    }
-    assert many["n"] == 12_000 and many["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert replace(many, results=None, sha256=None) == replace(one, results=None, sha256=None)
+    assert many.n == 12_000 and many.metrics["accuracy"].value == pytest.approx(2 / 3)
 
 
 def test_gates(tmp_path):
@@ -147,6 +150,19 @@ def test_baseline(tmp_path):
     assert evaluate(near, "--baseline", before).returncode == 0
     done = evaluate(worse, "--baseline", before)
     assert done.returncode == 1 and "baseline" in done.stderr
+    old = {
+        "schema": "medr1.summary/1",
+        "protocol": "default",
+        "metrics": {"accuracy": {"value": 0.9, "ci95": [0.8, 0.95], "n": 60, "method": "wilson"}},
+        "macro": {"modality": {"value": 0.9, "ci95": None, "n": 1, "metric": "accuracy"}},
+    }
+    (tmp_path / "summary-1.json").write_text(json.dumps(old))
+    done = evaluate(file, "--baseline", tmp_path / "summary-1.json")
+    assert done.returncode == 1 and "0.8000 to 0.9500" in done.stderr
+    del old["metrics"]
+    (tmp_path / "summary-1.json").write_text(json.dumps(old))
+    done = evaluate(file, "--baseline", tmp_path / "summary-1.json")
+    assert done.returncode == 2 and "metrics" in done.stderr
     done = evaluate(written(tmp_path / "half.jsonl", rows()[:30]), "--baseline", file)
     assert done.returncode == 2 and "same questions" in done.stderr
     done = evaluate(file, "--baseline", before, "--protocol", "strict")
@@ -179,9 +195,9 @@ def test_questions_and_columns_from_elsewhere(tmp_path):
         tmp_path / "said.csv", "--map", "id=key", "--map", "prediction=reply",
         "--data", tmp_path / "questions.json",
     )  # fmt: skip
-    assert found["metrics"]["accuracy"]["value"] == pytest.approx(40 / 59)
-    assert list(found["groups"]["modality"]) == ["CT", "MRI"]
-    assert any(w.startswith("1 items of questions.json ") for w in found["warnings"])
+    assert found.metrics["accuracy"].value == pytest.approx(40 / 59)
+    assert list(found.groups["modality"]) == ["CT", "MRI"]
+    assert any(w.startswith("1 items of questions.json ") for w in found.warnings)
 
 
 def test_the_training_split_beside_the_questions_is_used(tmp_path):
@@ -191,12 +207,12 @@ def test_the_training_split_beside_the_questions_is_used(tmp_path):
     data.mkdir()
     (data / "test.json").write_text(json.dumps(questions))
     file = written(tmp_path / "r.jsonl", items)
-    assert summary_of(file, "--data", data, "--metrics", "accuracy")["blind"] is None
+    assert summary_of(file, "--data", data, "--metrics", "accuracy").blind is None
     training = [{**row, "id": f"t{i}", "image": f"t/{i}.png"} for i, row in enumerate(questions)]
     (data / "train.json").write_text(json.dumps(training))
-    blind = summary_of(file, "--data", data, "--metrics", "accuracy")["blind"]
-    assert blind["chance"] == pytest.approx(1 / 3)
-    assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy")["blind"]
+    blind = summary_of(file, "--data", data, "--metrics", "accuracy").blind
+    assert blind.chance == pytest.approx(1 / 3)
+    assert blind == summary_of(file, "--train-data", data, "--metrics", "accuracy").blind
     done = evaluate(file, "--data", data)
     assert "best without image" in done.stdout and "gain over best" in done.stdout
     assert "of a training question" not in done.stdout
@@ -215,19 +231,19 @@ def test_confidence_probabilities_and_samples_are_read_from_any_list(tmp_path):
         table = csv.writer(file)
         table.writerow([*keys, "A", "B", "C"])
         table.writerows([*(row[key] for key in keys), *OPTIONS.values()] for row in items)
-    found = summary_of(tmp_path / "said.csv", "--map", "confidence=score")["calibration"]
-    assert found["source"] == "stated confidence" and found["n"] == 60
-    assert found["metrics"]["auroc"]["value"] == 1.0
-    assert found["metrics"]["confidence"]["value"] == pytest.approx((40 * 0.9 + 20 * 0.3) / 60)
+    found = summary_of(tmp_path / "said.csv", "--map", "confidence=score").calibration
+    assert found.source == "stated confidence" and found.n == 60
+    assert found.metrics.auroc.value == 1.0
+    assert found.metrics.confidence.value == pytest.approx((40 * 0.9 + 20 * 0.3) / 60)
     more = {"option_probs": {"A": 0.6, "B": 0.3, "C": 0.1}}
     listed = [{**row, **more, "samples": [row["model_output"]] * 3} for row in items]
     found = summary_of(written(tmp_path / "r.jsonl", listed))
-    assert found["calibration"]["source"] == "probabilities"
-    assert found["uncertainty"]["num_samples"] == [3, 3]
+    assert found.calibration.source == "probabilities"
+    assert found.uncertainty.num_samples == (3, 3)
     words = [{**row, "confidence": "high", "samples": 3, "option_probs": "?"} for row in items]
     found = summary_of(written(tmp_path / "words.jsonl", words), "--group-by", "confidence")
-    assert list(found["groups"]["confidence"]) == ["high"]
-    reason = found["calibration"]["reason"]
+    assert list(found.groups["confidence"]) == ["high"]
+    reason = found.calibration.reason
     assert all(key in reason for key in ("option_probs", "confidence", "samples"))
 
 
@@ -238,9 +254,9 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
     others = [{**row, "id": f"h{i}", "image": f"h/{i}.png"} for i, row in enumerate(items)]
     held_out = written(tmp_path / "held.jsonl", others)
     found = summary_of(file, "--calibrate-on", held_out, "--alpha", "0.001")
-    (threshold,) = (text for text in found["warnings"] if "threshold" in text)
+    (threshold,) = (text for text in found.warnings if "threshold" in text)
     assert "0.1" in threshold
-    (conformal,) = (text for text in found["warnings"] if "conformal" in text)
+    (conformal,) = (text for text in found.warnings if "conformal" in text)
     assert "alpha 0.001" in conformal and "999 held-out items" in conformal
     for option in ("--alpha", "--target-risk"):
         done = evaluate(file, option, "0.2")
@@ -259,8 +275,8 @@ def test_what_cannot_be_fitted_is_said(tmp_path):
 def test_what_is_no_probability_is_said_and_left_out(tmp_path, unfit):
     items = [{**row, **(unfit if i < 58 else {})} for i, row in enumerate(rows())]
     found = summary_of(written(tmp_path / "r.jsonl", items))
-    assert any("58 of 60 items" in text for text in found["warnings"])
-    assert "probabilities" in found["calibration"]["reason"]
+    assert any("58 of 60 items" in text for text in found.warnings)
+    assert "probabilities" in found.calibration.reason
 
 
 def test_a_folder_gives_a_list(tmp_path):
@@ -269,7 +285,7 @@ def test_a_folder_gives_a_list(tmp_path):
     written(folder / "a.jsonl", rows())
     written(folder / "b.jsonl", rows(right=10))
     found = summary_of(folder)
-    assert [summary["metrics"]["accuracy"]["value"] for summary in found] == pytest.approx(
+    assert [summary.metrics["accuracy"].value for summary in found] == pytest.approx(
         [40 / 60, 10 / 60]
     )
     done = evaluate(folder, "--output-dir", tmp_path / "out")
@@ -282,8 +298,8 @@ def test_clusters_by_patient(tmp_path):
     items = [{**row, "patient": i // 20} for i, row in enumerate(rows())]
     file = written(tmp_path / "r.jsonl", items)
     found = summary_of(file, "--cluster-by", "patient", "--metrics", "accuracy")
-    assert found["metrics"]["accuracy"]["method"] == "bootstrap over patients"
-    assert found["clusters"] == {"unit": "patient", "n": 3}
+    assert found.metrics["accuracy"].method == "bootstrap over patients"
+    assert found.clusters == Clusters(unit="patient", n=3)
     done = evaluate(file, "--cluster-by", "pateint")
     assert done.returncode == 2 and "pateint" in done.stderr
 

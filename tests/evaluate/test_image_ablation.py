@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from predictions import prediction, tag
 
 from medr1.cli import cli
+from medr1.documents.summary import Summary
 from medr1.errors import InputError
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
@@ -29,18 +31,18 @@ def test_by_hand():
     found = image_ablation(
         run("ABAA"), "seen", Results(BLANK, run(["A", "A", "B", None])), "blank", QUICK
     )
-    assert found["ablation"] == "blank"
-    assert found["accuracy_without_image"]["value"] == 0.25
-    assert found["ablation_gain"]["value"] == pytest.approx(0.5)
-    assert found["same_answer"]["value"] == 0.25
-    low, high = found["ablation_gain"]["ci95"]
+    assert found.ablation == "blank"
+    assert found.accuracy_without_image.value == 0.25
+    assert found.ablation_gain.value == pytest.approx(0.5)
+    assert found.same_answer.value == 0.25
+    low, high = found.ablation_gain.ci95
     assert low <= 0.5 <= high
 
 
 def test_a_model_that_does_not_look():
     rows = run("ABBA" * 20, "ABAB" * 20)
     found = image_ablation(rows, "seen", Results(BLANK, rows), "blank", QUICK)
-    assert found["ablation_gain"]["value"] == 0 and found["same_answer"]["value"] == 1
+    assert found.ablation_gain.value == 0 and found.same_answer.value == 1
 
 
 def test_other_questions_or_a_run_with_images_are_refused():
@@ -77,10 +79,11 @@ def test_infer_then_eval(tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert "without the image (shuffle)" in done.stdout and "gain from the image" in done.stdout
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    written = (tmp_path / "out" / "summary.json").read_bytes()
+    summary = msgspec.json.decode(written, type=Summary)
     both = [json.loads(Path(name).read_text())["results"] for name in (seen, unseen)]
     same = sum(a["extracted_answer"] == b["extracted_answer"] for a, b in zip(*both, strict=True))
-    assert summary["image_ablation"]["same_answer"]["value"] == pytest.approx(same / 24)
+    assert summary.image_ablation.same_answer.value == pytest.approx(same / 24)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "of the answers are the same" in page and "no image (shuffle)" in page
     alone = runner.invoke(cli, ["eval", unseen, "--metrics", "accuracy"])
@@ -115,10 +118,10 @@ def test_files_without_ids_and_with_images_in_other_folders(tmp_path):
     args = ["eval", seen, "--ablated", blank, "--ensemble", other, "--json"]
     done = CliRunner().invoke(cli, args)
     assert done.exit_code == 0, done.output
-    summary = json.loads(done.stdout)
-    for part in ("image_ablation", "ensemble"):
-        assert summary[part]["paired_by"] == "question and image name"
-    assert summary["image_ablation"]["ablation_gain"]["value"] == pytest.approx(-0.25)
-    assert summary["ensemble"]["all_agree"]["value"] == 1
+    summary = msgspec.json.decode(done.stdout, type=Summary)
+    for part in (summary.image_ablation, summary.ensemble):
+        assert part.paired_by == "question and image name"
+    assert summary.image_ablation.ablation_gain.value == pytest.approx(-0.25)
+    assert summary.ensemble.all_agree.value == 1
     for name in ("--ablated", "--ensemble"):
-        assert any(said.startswith(f"{name}: the files do not") for said in summary["warnings"])
+        assert any(said.startswith(f"{name}: the files do not") for said in summary.warnings)

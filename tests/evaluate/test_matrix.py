@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from medr1.data.items import with_id
+from medr1.documents.matrix import SharedImages
+from medr1.documents.metric import Clusters
 from medr1.errors import InputError
 from medr1.evaluate.comparing.matrix import matrix
 from medr1.evaluate.judging import Settings
@@ -41,25 +43,24 @@ def test_cells_gains_and_averages_by_hand():
     }
     base = row(CT=verdicts(50, 0.5), MRI=verdicts(40, 0.5), US=verdicts(30, 0.6))
     found = matrix(cells, base, {}, settings=QUICK)
-    assert found["schema"] == "medr1.matrix/1"
-    assert (found["train"], found["test"]) == (["CT", "MRI"], ["CT", "MRI", "US"])
-    assert found["cells"]["CT"]["CT"]["accuracy"]["value"] == pytest.approx(0.9)
-    assert found["cells"]["CT"]["CT"]["in_domain"] and not found["cells"]["CT"]["US"]["in_domain"]
-    gains = {(a, b): c["gain"]["value"] for a, r in found["cells"].items() for b, c in r.items()}
+    assert found.schema == "medr1.matrix/2"
+    assert (found.train_domains, found.test_domains) == (["CT", "MRI"], ["CT", "MRI", "US"])
+    assert found.clusters["US"] == Clusters(unit="image", n=30)
+    assert found.cells["CT"]["CT"].accuracy.value == pytest.approx(0.9)
+    assert found.cells["CT"]["CT"].in_domain and not found.cells["CT"]["US"].in_domain
+    gains = {(a, b): c.gain.value for a, r in found.cells.items() for b, c in r.items()}
     assert gains["CT", "CT"] == pytest.approx(0.4) and gains["CT", "US"] == pytest.approx(-0.2)
-    averages = found["averages"]
-    assert averages["in_domain"]["accuracy"]["value"] == pytest.approx((0.9 + 0.8) / 2)
-    assert averages["out_of_domain"]["accuracy"]["value"] == pytest.approx(
-        (0.5 + 0.4 + 0.6 + 0.7) / 4
-    )
-    assert averages["out_of_domain"]["gain"]["value"] == pytest.approx((0 - 0.2 + 0.1 + 0.1) / 4)
-    assert averages["rows"]["CT"]["accuracy"]["value"] == pytest.approx(0.45)
-    assert averages["rows"]["MRI"]["accuracy"]["n"] == 2
-    assert averages["columns"]["US"]["accuracy"]["value"] == pytest.approx(0.55)
-    assert averages["columns"]["CT"]["gain"]["value"] == pytest.approx(0.1)
-    assert found["rows"]["base"]["CT"]["value"] == 0.5
-    assert found["rows"]["chance"]["MRI"]["value"] == 0.25
-    assert not found["missing"]
+    averages = found.averages
+    assert averages.in_domain.accuracy.value == pytest.approx((0.9 + 0.8) / 2)
+    assert averages.out_of_domain.accuracy.value == pytest.approx((0.5 + 0.4 + 0.6 + 0.7) / 4)
+    assert averages.out_of_domain.gain.value == pytest.approx((0 - 0.2 + 0.1 + 0.1) / 4)
+    assert averages.rows["CT"].accuracy.value == pytest.approx(0.45)
+    assert averages.rows["MRI"].accuracy.n == 2
+    assert averages.columns["US"].accuracy.value == pytest.approx(0.55)
+    assert averages.columns["CT"].gain.value == pytest.approx(0.1)
+    assert found.reference_rows.base["CT"].value == 0.5
+    assert found.reference_rows.chance["MRI"].value == 0.25
+    assert not found.missing
 
 
 def test_files_without_ids_whose_images_lie_in_other_folders():
@@ -73,9 +74,9 @@ def test_files_without_ids_whose_images_lie_in_other_folders():
     base = without_ids(row(CT=[1, 0, 0, 1]))
     moved = without_ids(row("moved/{i}.png", CT=[1, 1, 0, 1]))
     found = matrix({"CT": moved}, base, {}, settings=QUICK)
-    assert found["paired_by"] == {"CT": "question and image name"}
-    assert found["cells"]["CT"]["CT"]["gain"]["value"] == pytest.approx(0.25)
-    assert any(said.startswith("CT: the files do not have the same") for said in found["warnings"])
+    assert found.paired_by == {"CT": "question and image name"}
+    assert found.cells["CT"]["CT"].gain.value == pytest.approx(0.25)
+    assert any(said.startswith("CT: the files do not have the same") for said in found.warnings)
 
 
 def test_intervals_of_averages_are_those_of_independent_means():
@@ -84,13 +85,13 @@ def test_intervals_of_averages_are_those_of_independent_means():
     a, b, c = rng.random(300) < 0.6, rng.random(200) < 0.4, rng.random(300) < 0.5
     cells = {"X": row(CT=a, MRI=b), "Y": row(CT=c)}
     settings = Settings(num_resamples=4000)
-    found = matrix(cells, {}, {}, settings=settings)["averages"]
-    low, high = found["rows"]["X"]["accuracy"]["ci95"]
+    found = matrix(cells, {}, {}, settings=settings).averages
+    low, high = found.rows["X"].accuracy.ci95
     error = 1.96 * np.sqrt(a.var() / 300 + b.var() / 200) / 2
     assert (high - low) / 2 == pytest.approx(error, rel=0.06)
     # a column's cells share their images: as one mean of the items' averages
     expected = bootstrap_mean((a + c.astype(float)) / 2, range(300), num_resamples=4000)
-    assert found["columns"]["CT"]["accuracy"]["ci95"] == pytest.approx(expected, abs=0.005)
+    assert found.columns["CT"].accuracy.ci95 == pytest.approx(expected, abs=0.005)
 
 
 def test_images_that_test_domains_share_are_drawn_together():
@@ -99,7 +100,7 @@ def test_images_that_test_domains_share_are_drawn_together():
     right = rng.random(150) < 0.6
     apart = matrix({"X": row(A=right, B=right)}, {}, {}, settings=QUICK)
     together = matrix({"X": row("{i}.png", A=right, B=right)}, {}, {}, settings=QUICK)
-    width = [np.ptp(m["averages"]["rows"]["X"]["accuracy"]["ci95"]) for m in (apart, together)]
+    width = [np.ptp(m.averages.rows["X"].accuracy.ci95) for m in (apart, together)]
     alone = np.ptp(bootstrap_mean(right, range(150)))
     assert width[0] == pytest.approx(alone / np.sqrt(2), rel=0.12)
     assert width[1] == pytest.approx(alone, rel=0.12)
@@ -110,12 +111,12 @@ def test_gain_and_marks():
     base = rng.random(200) < 0.5
     much, none = base | (rng.random(200) < 0.5), base
     cells = {"X": row(CT=much, MRI=none), "Y": row(CT=none, MRI=none)}
-    found = matrix(cells, row(CT=base, MRI=base), {}, settings=QUICK)["cells"]
+    found = matrix(cells, row(CT=base, MRI=base), {}, settings=QUICK).cells
     entry = found["X"]["CT"]
     value, _ = paired_difference(much, base, range(200))
-    assert entry["gain"]["value"] == pytest.approx(value)
-    assert entry["p_holm"] == pytest.approx(4 * entry["p"]) and entry["mark"] == "***"
-    assert found["Y"]["MRI"]["p_holm"] == 1 and found["Y"]["MRI"]["mark"] == ""
+    assert entry.gain.value == pytest.approx(value)
+    assert entry.p_holm == pytest.approx(4 * entry.p) and entry.mark == "***"
+    assert found["Y"]["MRI"].p_holm == 1 and found["Y"]["MRI"].mark == ""
 
 
 def test_chance_alone_marks_few_matrices():
@@ -130,20 +131,20 @@ def test_chance_alone_marks_few_matrices():
 
     for _ in range(trials):
         found = matrix({name: drawn() for name in names}, drawn(), {}, settings=quickly)
-        marked += any(c["mark"] for r in found["cells"].values() for c in r.values())
+        marked += any(c.mark for r in found.cells.values() for c in r.values())
     assert marked / trials <= 0.12
 
 
 def test_missing_cells_and_bases_are_blank_and_said():
     cells = {"CT": row(CT=verdicts(40, 0.9)), "MRI": row(CT=verdicts(40, 0.5))}
     found = matrix(cells, row(MRI=verdicts(40, 0.5)), {}, settings=QUICK)
-    assert found["missing"] == [["CT", "MRI"], ["MRI", "MRI"]]
-    assert found["cells"]["CT"]["CT"]["gain"]["reason"] == "no base results"
-    assert found["cells"]["CT"]["CT"]["mark"] == ""
-    assert found["averages"]["rows"]["CT"]["accuracy"]["reason"] == "no such cells"
-    single = found["averages"]["rows"]["MRI"]["accuracy"]
-    assert single["ci95"] == found["cells"]["MRI"]["CT"]["accuracy"]["ci95"] and single["n"] == 1
-    said = " ".join(found["warnings"])
+    assert found.missing == [("CT", "MRI"), ("MRI", "MRI")]
+    assert found.cells["CT"]["CT"].gain.reason == "no base results"
+    assert found.cells["CT"]["CT"].mark == ""
+    assert found.averages.rows["CT"].accuracy.reason == "no such cells"
+    single = found.averages.rows["MRI"].accuracy
+    assert single.ci95 == found.cells["MRI"]["CT"].accuracy.ci95 and single.n == 1
+    said = " ".join(found.warnings)
     assert "missing cells: 2 of 4" in said and "no gain, for: CT" in said
     assert "shared images were not looked for" in said
 
@@ -155,11 +156,12 @@ def test_shared_images_and_the_blind_row():
         for i in range(7)
     ]
     found = matrix(cells, {}, {"CT": train}, settings=QUICK)
-    assert found["cells"]["CT"]["CT"]["shared"] == {"items": 7, "images": 7}
-    assert found["cells"]["CT"]["MRI"]["shared"] == {"items": 0, "images": 0}
-    assert found["cells"]["MRI"]["CT"]["shared"] is None
-    assert found["rows"]["blind"]["CT"]["value"] == 1.0 and "MRI" not in found["rows"]["blind"]
-    said = " ".join(found["warnings"])
+    assert found.cells["CT"]["CT"].shared_images == SharedImages(items=7, images=7)
+    assert found.cells["CT"]["MRI"].shared_images == SharedImages(items=0, images=0)
+    assert found.cells["MRI"]["CT"].shared_images is None
+    blind = found.reference_rows.blind
+    assert blind["CT"].value == 1.0 and "MRI" not in blind
+    said = " ".join(found.warnings)
     assert "trained on: 1 of 4" in said and "not looked for in: MRI" in said
     with pytest.raises(InputError, match="'US', which is no domain here"):
         matrix(cells, {}, {"US": train}, settings=QUICK)
@@ -168,9 +170,9 @@ def test_shared_images_and_the_blind_row():
 def test_seeds_of_a_cell():
     one, two = results(verdicts(40, 0.5), "CT"), results(verdicts(40, 0.7), "CT")
     found = matrix({"CT": {"CT": {"1": one, "2": two}}}, {}, {}, settings=QUICK)
-    cell = found["cells"]["CT"]["CT"]
-    assert cell["accuracy"]["value"] == pytest.approx(0.6) and cell["accuracy"]["n"] == 40
-    assert cell["seeds"]["accuracies"] == [0.5, 0.7]
+    cell = found.cells["CT"]["CT"]
+    assert cell.accuracy.value == pytest.approx(0.6) and cell.accuracy.n == 40
+    assert cell.seeds.accuracies == [0.5, 0.7]
 
 
 def test_a_test_domain_with_other_items_is_refused():
@@ -178,11 +180,11 @@ def test_a_test_domain_with_other_items_is_refused():
     with pytest.raises(InputError, match=r"10 items .*trained on CT, tested on CT"):
         matrix(cells, {}, {}, settings=QUICK)
     found = matrix(cells, {}, {}, settings=QUICK, common_only=True)
-    assert found["n"] == {"CT": 30}
-    assert "CT: 10 items are in some files only" in " ".join(found["warnings"])
+    assert found.n == {"CT": 30}
+    assert "CT: 10 items are in some files only" in " ".join(found.warnings)
 
 
 def test_one_image_has_no_interval():
     found = matrix({"CT": row("one.png", CT=[1, 0, 1], MRI=[0, 1])}, {}, {}, settings=QUICK)
-    cell = found["cells"]["CT"]["MRI"]["accuracy"]
-    assert cell["ci95"] is None and cell["value"] == 0.5
+    accuracy = found.cells["CT"]["MRI"].accuracy
+    assert accuracy.ci95 is None and accuracy.value == 0.5

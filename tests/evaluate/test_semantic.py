@@ -6,11 +6,13 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from medr1.cli import cli
+from medr1.documents.summary import Summary
 from medr1.errors import InputError
 from medr1.evaluate.metrics.bertscore import NOT_ABSOLUTE, bertscore
 
@@ -199,11 +201,11 @@ def test_on_the_command_line(encoder, tmp_path):
     command = ["eval", str(results), "--bertscore", str(encoder), "--metrics", "accuracy", "--json"]
     found = CliRunner().invoke(cli, command)
     assert found.exit_code == 0, found.output
-    summary = json.loads(found.stdout)
+    summary = msgspec.json.decode(found.stdout, type=Summary)
     values, signature = bertscore(SAID, GOLD, str(encoder))
-    assert summary["metrics"]["bertscore"]["value"] == pytest.approx(values[:, 2].mean())
-    assert summary["metrics"]["bertscore"]["signature"] == signature
-    assert NOT_ABSOLUTE in summary["warnings"]
+    assert summary.metrics["bertscore"].value == pytest.approx(values[:, 2].mean())
+    assert summary.metrics["bertscore"].signature == signature
+    assert NOT_ABSOLUTE in summary.warnings
     table = CliRunner().invoke(cli, command[:-1])
     assert "bertscore" in table.stdout
     missing = CliRunner().invoke(cli, ["eval", str(results), "--bertscore", str(tmp_path / "no")])

@@ -11,8 +11,8 @@ from medr1.evaluate.evaluation import Evaluation
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics import text_pairs
 from medr1.evaluate.metrics.summary import summarize, summary_of
-from medr1.evaluate.metrics.text import TEXT_METRICS
 from medr1.evaluate.metrics.text_pairs import TextPair
+from medr1.metrics.registry import TEXT_METRICS
 
 OPTIONS = {"A": "CT scan", "B": "MRI scan"}
 SENTENCE = "<think>Fluid.</think> <answer>Yes, there is an effusion.</answer>"
@@ -25,18 +25,18 @@ def pairs(items, protocol="default"):
 
 
 def metrics(items, protocol="default"):
-    return summarize(items, protocol=protocol, num_resamples=10)["metrics"]
+    return summarize(items, protocol=protocol, num_resamples=10).metrics
 
 
 def test_a_sentence_is_no_exact_match_of_yes_or_of_a_number():
     # The defect: "yes" as the verdict reads it was compared, so that exact match was 1 here.
     sentences = [prediction(SENTENCE, "yes"), prediction(tag("There are 4 nodules."), "4")]
     result = metrics(sentences)
-    assert result["accuracy"]["value"] == 1
-    assert result["exact_match"]["value"] == 0
-    assert result["counting_accuracy"]["value"] == 1
+    assert result["accuracy"].value == 1
+    assert result["exact_match"].value == 0
+    assert result["counting_accuracy"].value == 1
     words = [prediction(tag("Yes."), "yes"), prediction("The answer is 4.", "4")]
-    assert metrics(words)["exact_match"]["value"] == 1
+    assert metrics(words)["exact_match"].value == 1
     assert pairs(sentences) == [
         TextPair("Yes, there is an effusion.", "yes"),
         TextPair("There are 4 nodules.", "4"),
@@ -69,7 +69,7 @@ def test_texts_are_the_same_under_every_protocol(protocol):
     result, default = metrics(items, protocol), metrics(items)
     for name in TEXT_METRICS:
         assert result[name] == default[name], name
-    assert result["exact_match"]["value"] == pytest.approx(5 / 8)
+    assert result["exact_match"].value == pytest.approx(5 / 8)
 
 
 def test_options_are_compared_by_letter():
@@ -105,9 +105,9 @@ def test_squad_scores_the_answers_as_they_were_written():
         ],
     )
     ours = metrics(items)
-    assert ours["exact_match"]["value"] == pytest.approx(theirs["exact_match"].item() / 100)
-    assert ours["token_f1_multiset"]["value"] == pytest.approx(theirs["f1"].item() / 100)
-    assert ours["exact_match"]["value"] == pytest.approx(2 / 6)
+    assert ours["exact_match"].value == pytest.approx(theirs["exact_match"].item() / 100)
+    assert ours["token_f1_multiset"].value == pytest.approx(theirs["f1"].item() / 100)
+    assert ours["exact_match"].value == pytest.approx(2 / 6)
 
 
 def test_nothing_is_read_twice_without_need(monkeypatch):
@@ -138,7 +138,7 @@ def test_metrics_of_texts_need_texts():
     judged = judge_all([prediction(tag("4"), "4")], Settings(num_resamples=10))
     assert judged.columns.texts is None
     names = ("accuracy", "counting_accuracy", "closed_accuracy")
-    assert list(summary_of(judged, metrics=names)["metrics"]) == list(names)
+    assert list(summary_of(judged, metrics=names).metrics) == list(names)
     for name in TEXT_METRICS:
         with pytest.raises(ValueError, match=r"Settings\(texts=True\)"):
             summary_of(judged, metrics=(name,))
@@ -153,5 +153,5 @@ def test_a_file_is_read_for_texts_where_they_are_asked_for(tmp_path):
         (("token_f1",), [TextPair("Yes, there is an effusion.", "yes")]),
     ):
         summary, judged = Evaluation(Settings(num_resamples=10), metrics=names).run(path)
-        assert set(names) <= set(summary["metrics"])
+        assert set(names) <= set(summary.metrics)
         assert (judged.columns.texts and list(judged.columns.texts)) == texts

@@ -27,7 +27,7 @@ def asked(output, gold, options=None, modality=None):
 
 
 def figure(items, metric="accuracy"):
-    return summarize(items, num_resamples=50)["metrics"][metric]["value"]
+    return summarize(items, num_resamples=50).metrics[metric].value
 
 
 def test_precision_recall_and_f1_are_not_swapped():
@@ -68,10 +68,10 @@ def test_a_wrong_yes_or_no_stays_in_the_denominator():
     items += [asked("No", "yes")] * 45 + [asked("Yes.", "no")] * 54 + [asked("Left", "yes")] * 2
     assert f"{llava_med(items):.1%}" == "98.7%"
     summary = summarize(items, num_resamples=50)
-    assert summary["metrics"]["accuracy"]["n"] == 251
-    assert f"{summary['metrics']['accuracy']['value']:.1%}" == "59.8%"
-    assert summary["metrics"]["accuracy"]["value"] == 150 / 251
-    assert summary["n_unparsed"] == 2
+    assert summary.metrics["accuracy"].n == 251
+    assert f"{summary.metrics['accuracy'].value:.1%}" == "59.8%"
+    assert summary.metrics["accuracy"].value == 150 / 251
+    assert summary.n_unparsed == 2
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_an_answer_that_cannot_be_read_is_wrong_and_never_drawn():
         np.random.seed(seed)
         drawn.append(lmms_eval(items[:100]))
         summary = summarize(items, seed=seed, num_resamples=50)
-        assert (summary["n_refused"], summary["metrics"]["accuracy"]["value"]) == (100, 0.5)
-        verdicts.append([row["correct"] for row in item_rows(items)])
+        assert (summary.n_refused, summary.metrics["accuracy"].value) == (100, 0.5)
+        verdicts.append([row.correct for row in item_rows(items)])
     assert len(set(drawn)) > 1 and min(drawn) > 0
     assert verdicts[0] == [False] * 100 + [True] * 100
     assert all(again == verdicts[0] for again in verdicts)
@@ -129,7 +129,7 @@ def test_the_nearest_option_is_no_answer(said):
     nearest = max(OPTIONS, key=lambda a: difflib.SequenceMatcher(None, OPTIONS[a], said).ratio())
     items = [asked(f"<answer>{said}</answer>", nearest, OPTIONS)]
     summary = summarize(items, num_resamples=50)
-    assert (summary["metrics"]["accuracy"]["value"], summary["n_unparsed"]) == (0, 1)
+    assert (summary.metrics["accuracy"].value, summary.n_unparsed) == (0, 1)
 
 
 def test_an_empty_answer_scores_zero_and_does_not_crash():
@@ -146,18 +146,18 @@ def test_a_missing_gold_is_refused_and_an_unreadable_one_is_not_skipped():
     with pytest.raises(InputError, match="ground_truth"):
         summarize([Prediction(Sample("q", ("q.png",), "?"), "lung")])
     items = [asked("$\\frac{1}{2}$", "$\\frac{$"), asked("", ""), asked("lung", "lung")]
-    metric = summarize(items, num_resamples=50)["metrics"]["accuracy"]
-    assert (metric["value"], metric["n"]) == (pytest.approx(1 / 3), 3)
+    metric = summarize(items, num_resamples=50).metrics["accuracy"]
+    assert (metric.value, metric.n) == (pytest.approx(1 / 3), 3)
 
 
 def test_bleu_4_of_short_answers_is_said_to_say_little():
     # Peers print nltk's unsmoothed sentence BLEU-4, which is 0 for right answers of one word.
     items = [asked("lung", "lung") for _ in range(10)]
     summary = summarize(items, num_resamples=50)
-    assert summary["metrics"]["accuracy"]["value"] == 1
-    assert summary["metrics"]["bleu1"]["value"] == pytest.approx(1)
-    assert summary["metrics"]["bleu4"]["value"] == 0
-    assert any("BLEU-4 most of all" in warning for warning in summary["warnings"])
+    assert summary.metrics["accuracy"].value == 1
+    assert summary.metrics["bleu1"].value == pytest.approx(1)
+    assert summary.metrics["bleu4"].value == 0
+    assert any("BLEU-4 most of all" in warning for warning in summary.warnings)
 
 
 def test_bleu_is_the_corpus_and_no_mean_of_sentences():
@@ -207,5 +207,5 @@ def test_overall_is_over_items_and_macro_over_groups():
     items += [asked("<answer>A</answer>", "A", OPTIONS, "OCT")] * 2
     items += [asked("<answer>B</answer>", "A", OPTIONS, "OCT")] * 8
     summary = summarize(items, num_resamples=50)
-    assert summary["metrics"]["accuracy"]["value"] == pytest.approx(92 / 110)
-    assert summary["macro"]["modality"]["value"] == pytest.approx((0.9 + 0.2) / 2)
+    assert summary.metrics["accuracy"].value == pytest.approx(92 / 110)
+    assert summary.macro["modality"].accuracy.value == pytest.approx((0.9 + 0.2) / 2)

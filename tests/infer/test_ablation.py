@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from medr1.infer.ablation import ablate, shuffle_images
-from medr1.infer.engine import Decoding, predict
-from medr1.records import Failure
+from medr1.infer.engine import predict
+from medr1.records import Decoding, Failure
 
 
 def test_blank_and_noise_keep_the_size_and_nothing_else():

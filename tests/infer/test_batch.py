@@ -18,8 +18,8 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer import batch
 from medr1.infer.batch import BatchOutcome, manifest, run_batch
-from medr1.infer.engine import Decoding
 from medr1.journal import Journal
+from medr1.records import Decoding
 
 GREEDY = Decoding(max_new_tokens=12)
 
@@ -112,7 +112,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tiny_model, questions, t
     meta = manifest(tiny_model, questions, data="q.json", prompt=None, decoding=GREEDY, seed=0)
     marked = {i: {**entry, "reasoning": "kept"} for i, entry in enumerate(entries)}
     for rank, indices in enumerate(([1, 4], [0, 7, 8])):
-        with Journal(batch._journal_path(output, rank), meta, len(entries)) as journal:
+        with Journal(batch._journal_path(output, rank), meta.document(), len(entries)) as journal:
             journal.append({i: marked[i] for i in indices})
     run(tiny_model, questions, output, batch_size=3)
     found = json.loads(output.read_text())["results"]

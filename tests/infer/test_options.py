@@ -7,7 +7,7 @@ import torch
 
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
-from medr1.infer.engine import Decoding, predict
+from medr1.infer.engine import predict
 from medr1.infer.options import (
     answer_strings,
     normalized_probabilities,
@@ -15,7 +15,7 @@ from medr1.infer.options import (
     reasons_first,
 )
 from medr1.prompts import chat_messages
-from medr1.records import Sample
+from medr1.records import Decoding, Sample
 
 CHOICE = Sample("1", ("a.png",), "Which?", {"A": "CT", "B": "MRI"}, answer_type="multiple_choice")
 

@@ -1,9 +1,15 @@
 """Documents for the page's tests: a summary with every key, and items of every kind of verdict."""
 
+import dataclasses
+
+import msgspec
 import pytest
 
-from medr1.answers import judge
-from medr1.records import Prediction, Sample
+from medr1.documents.items import GalleryItem, ItemRow
+from medr1.documents.summary import Summary
+from medr1.evaluate.judging import judge_prediction
+from medr1.evaluate.metrics.summary import item_row
+from medr1.records import Failure, Prediction, Sample
 
 
 def metric(value, n=120, width=0.06, **more):
@@ -17,10 +23,15 @@ def group(value, n):
 
 @pytest.fixture
 def rich_summary():
-    """Every key that an evaluation may write, with plausible numbers."""
+    """The summary of an evaluation with plausible numbers."""
+    return msgspec.convert(summary_document(), Summary)
+
+
+def summary_document():
+    """The same as a dictionary."""
     letters, texts = "ABCD", ["pneumonia", "no finding", "effusion", "fracture", "nodule"]
     return {
-        "schema": "medr1.summary/1",
+        "schema": "medr1.summary/2",
         "results": "output/results.json",
         "sha256": "0" * 64,
         "meta": {
@@ -41,8 +52,10 @@ def rich_summary():
         "n": 1200,
         "n_error": 3,
         "n_unparsed": 61,
+        "n_refused": 8,
+        "n_undecided": 5,
         "n_truncated": 24,
-        "n_images": 830,
+        "clusters": {"unit": "image", "n": 830},
         "metrics": {
             "accuracy": metric(0.684, 1200, 0.03),
             "exact_match": metric(0.671, 1200, 0.03),
@@ -68,8 +81,10 @@ def rich_summary():
             "age": {"under 40": group(0.7, 300), "40 to 70": group(0.69, 600)},
         },
         "macro": {
-            "modality": {**metric(0.618, 5), "metric": "accuracy"},
-            "question_type": {"value": 0.685, "n": 2, "metric": "accuracy"},
+            "modality": {"accuracy": metric(0.618, 5), "metrics": {}},
+            "question_type": {"accuracy": metric(0.685, 2), "metrics": {}},
+            "option_count": {"accuracy": metric(0.72, 2), "metrics": {}},
+            "age": {"accuracy": metric(0.695, 2), "metrics": {}},
         },
         "confusion": [
             {"ground_truth": g, "predicted": p, "count": 190 if g == p else 30 if p else 11}
@@ -82,7 +97,9 @@ def rich_summary():
             for j, p in enumerate((*texts, None))
         ],
         "unanswered": {"unparsed": 30, "ambiguous": 12, "refused": 8, "truncated": 10, "empty": 1},
-        "extraction": {"tag": 1060, "untagged": 76, "unclosed_tag": 0},
+        "undecided": {"reasons": {"synonym": 5}, "coverage": metric(0.995, 1200, 0.004)},
+        "contradictions": {"n": 0, "polarity": 0, "side": 0},
+        "extraction_methods": {"tag": 1060, "untagged": 76, "unclosed_tag": 0},
         "protocols": {
             "default": metric(0.684, 1200, 0.03),
             "strict": metric(0.602, 1200, 0.03),
@@ -117,13 +134,17 @@ def rich_summary():
         "blind": {
             "chance": 0.29,
             "option_prior": metric(0.352, 1200, 0.03),
-            "best": {"predictor": "option_prior", **metric(0.352, 1200, 0.03)},
+            "best_predictor": "option_prior",
+            "best": metric(0.352, 1200, 0.03),
             "predictors": {"option_prior": metric(0.352, 1200, 0.03)},
             "image_gain": metric(0.332, 1200, 0.04),
             "image_needed": metric(0.571, 778, 0.04),
         },
         "intervals": {"seed": 0, "num_resamples": 2000},
-        "calibration": None,
+        **{
+            part: {"status": "missing", "reason": "the file has no probabilities"}
+            for part in ("calibration", "selective", "uncertainty", "dropout")
+        },
         "warnings": ["24 of 1200 outputs were cut off at the token limit."],
     }
 
@@ -140,16 +161,15 @@ OUTPUTS = (
 
 
 def item(number, **changes):
-    """An item as an evaluation hands it to the page, judged by the real rules."""
+    """An item as an evaluation hands it to the page, judged by the real rules.
+
+    `changes` are fields of the sample, the prediction or the gallery item, or `results`.
+    """
     output = OUTPUTS[number % len(OUTPUTS)]
     options = {"A": "Pneumonia", "B": "No finding", "C": "Effusion", "D": "Fracture"}
-    verdict = output is not None and judge(
-        output, ground_truth="B", options=options, answer_type="multiple_choice"
-    )
-    found = {
+    sample = {
         "id": f"item-{number:04d}",
-        "results": "output/results.json",
-        "images": [f"images/{number}.png"],
+        "images": (f"images/{number}.png",),
         "question": "What is the most likely finding in this chest radiograph?",
         "options": options,
         "ground_truth": "B",
@@ -157,22 +177,30 @@ def item(number, **changes):
         "question_type": ("Disease Diagnosis", "Anatomy")[number % 2],
         "modality": ("X-Ray", "CT", "MR")[number % 3],
         "dataset": "example",
-        "metadata": {"age": 30 + number % 50},
+    }
+    failure = Failure("image_missing", "image 'x.png': no such file.")
+    answer = {
         "model_output": output,
-        "extracted_answer": verdict.extraction.answer if verdict else None,
-        "extraction": verdict.extraction.method if verdict else None,
-        "trace": list(verdict.extraction.trace) if verdict else [],
-        "reasoning": verdict.extraction.reasoning if verdict else None,
         "option_probs": {"A": 0.21, "B": 0.6, "C": 0.13, "D": 0.06},
         "confidence": round(0.3 + number % 7 / 10, 2),
         "finish_reason": "length" if number % len(OUTPUTS) == 5 else "stop",
         "num_tokens": 10 + number,
-        "correct": bool(verdict and verdict.correct),
-        "error": None
-        if output is not None
-        else {"code": "image_missing", "message": "image 'x.png': no such file."},
+        "error": failure if output is None else None,
     }
-    return {**found, **changes}
+    about = {"metadata": {"age": str(30 + number % 50)}, "hidden": {}, "burned_in": None}
+
+    def changed(fields):
+        return {name: changes.get(name, value) for name, value in fields.items()}
+
+    prediction = Prediction(Sample(**changed(sample)), **changed(answer))
+    verdict = judge_prediction(prediction, "default")
+    reasoning = verdict.extraction.reasoning if verdict else None
+    return GalleryItem(
+        prediction=prediction,
+        row=item_row(prediction, verdict, changes.get("results", "output/results.json")),
+        reasoning=changes.get("reasoning", reasoning),
+        **changed(about),
+    )
 
 
 @pytest.fixture
@@ -209,29 +237,55 @@ def hostile(value, text):
     return f"{text} {value}" if isinstance(value, str) else value
 
 
-def hostile_summary(summary, text):
+def hostile_summary(text):
+    summary = summary_document()
     found = hostile(summary, text)
     groups = next(iter(summary["groups"].values()))
     metrics = next(iter(summary["metrics"].values()))
-    return {
-        **found,
-        "groups": {text: {text: next(iter(groups.values()))}},
-        "metrics": {**summary["metrics"], text: metrics},
-        "macro": {},
-        "unanswered": {text: 3},
-        "extraction": {text: 3},
-        "protocols": {text: metrics},
-        "meta": {**found["meta"], "versions": {text: text}, "decoding": {text: text}},
-    }
+    parts = ("schema", "calibration", "selective", "uncertainty", "dropout")
+    return msgspec.convert(
+        {
+            **found,
+            **{name: summary[name] for name in parts},
+            "groups": {text: {text: next(iter(groups.values()))}},
+            "metrics": {**summary["metrics"], text: metrics},
+            "macro": {text: {"accuracy": metrics, "metrics": {}}},
+            "unanswered": {text: 3},
+            "extraction_methods": {text: 3},
+            "protocols": {text: metrics},
+            "meta": {**found["meta"], "versions": {text: text}, "decoding": {text: text}},
+        },
+        Summary,
+    )
 
 
 def hostile_item(number, text):
-    found = hostile(item(number), text)
-    return {**found, "options": {"A": text, text: text}, "option_probs": {text: 0.5}} | {
-        "metadata": {text: text},
+    plain = item(number)
+    found = hostile(dataclasses.asdict(plain.prediction), text)
+    sample = {
+        **found.pop("sample"),
+        "images": (f"{text} x.png",),
+        "options": {"A": text, text: text},
+        "ground_truth": text,
+    }
+    error = found.pop("error")
+    prediction = Prediction(
+        Sample(**sample),
+        **{**found, "option_probs": {text: 0.5}, "error": error and Failure(**error)},
+    )
+    row = {
+        **hostile(msgspec.to_builtins(plain.row), text),
         "ground_truth": text,
         "extracted_answer": None if number % 2 else text,
     }
+    return GalleryItem(
+        prediction=prediction,
+        row=ItemRow(**row),
+        metadata={text: text},
+        hidden={},
+        burned_in=plain.burned_in,
+        reasoning=hostile(plain.reasoning, text),
+    )
 
 
 @pytest.fixture(params=ATTACKS)
@@ -241,9 +295,9 @@ def attack(request):
 
 
 @pytest.fixture
-def hostile_page(rich_summary):
+def hostile_page():
     """hostile_page(text) -> summaries and items with the text wherever others write."""
     return lambda text: (
-        [hostile_summary(rich_summary, text)],
+        [hostile_summary(text)],
         [hostile_item(number, text) for number in range(7)],
     )

@@ -5,12 +5,14 @@ import re
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from medr1.cli import cli
 from medr1.data.audit.document import audit
 from medr1.data.readers import read_questions
+from medr1.documents.audit import Audit
 from medr1.report.pages.audit import MAX_ITEMS, audit_html
 from medr1.report.terminal.audit import NEEDED_MEANING, audit_table, items_csv, needed_sentence
 
@@ -90,7 +92,7 @@ def test_the_page_says_what_the_image_needed_subset_means(tmp_path):
     assert NEEDED_MEANING in table and NEEDED_MEANING.replace("'", "&#39;") in page
     row = re.search(r"<bdi>dataset wsidicom-data</bdi>.*?</tr>", page)[0]
     assert re.findall(r">([^<>]+)</td>", row)[:3] == ["the longest option", "75.7 %", "31.3 %"]
-    assert found.document["groups"]["dataset"]["wsidicom-data"]["image_needed"]["items"] == 9
+    assert found.document.groups["dataset"]["wsidicom-data"].image_needed == 9
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -125,12 +127,14 @@ def test_json_is_one_document_and_the_folder_holds_it_too(files, tmp_path):
     test, train = files
     out = tmp_path / "out"
     result = run(test, "--against", train, "--json", "--output-dir", out)
-    document = json.loads(result.stdout)
-    assert document == json.loads((out / "audit.json").read_text())
-    assert document["schema"] == "medr1.audit/1"
-    wanted = "schema n options letters defects leakage blind image_needed groups".split()  # noqa: SIM905
-    assert set(wanted) <= set(document)
-    assert document["blind"]["option_prior"]["value"] == 1.0
+    document = msgspec.json.decode(result.stdout, type=Audit)
+    assert document == msgspec.json.decode((out / "audit.json").read_bytes(), type=Audit)
+    assert json.loads(result.stdout)["schema"] == "medr1.audit/2"
+    assert (document.file.n, document.option_counts) == (60, {"2": 60})
+    assert document.letters == {"A": 30, "B": 30}
+    assert (document.file.defects["duplicate_item"], document.leakage["same_image"].items) == (0, 0)
+    assert document.blind.predictors["option_prior"].accuracy.value == 1.0
+    assert (document.image_needed.items, document.groups["modality"]) == (0, {})
     assert sorted(p.name for p in out.iterdir()) == [
         *("audit.html", "audit.json", "image_needed.json", "items.csv"),
     ]

@@ -5,6 +5,7 @@ import io
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from medr1.evaluate.comparing.comparison import compare
 from medr1.evaluate.judging import Settings
@@ -44,10 +45,10 @@ def test_the_table_keeps_its_width_and_has_no_escape(width, seeds):
 def test_the_table_says_everything():
     found, _ = document(runs=2)
     table = comparison_table(found)
-    entry = found["comparisons"][0]
-    assert f"{100 * entry['value']:+.1f}" in table and p_text(entry["p_holm"]) in table
-    assert f"both correct {entry['both_right']}, both wrong {entry['both_wrong']}" in table
-    detectable = entry["minimum_detectable_difference"]["value"]
+    entry = found.comparisons[0]
+    assert f"{100 * entry.difference.value:+.1f}" in table and p_text(entry.p_holm) in table
+    assert f"both correct {entry.both_right}, both wrong {entry.both_wrong}" in table
+    detectable = entry.minimum_detectable_difference.value
     sentences = " ".join(table.split())
     assert "80 % power" in sentences and f"{100 * detectable:.1f} percentage points" in sentences
     assert "all items: not corrected" in sentences and "in the run only" in sentences
@@ -61,22 +62,24 @@ def test_the_table_says_everything():
 
 def test_one_of_a_thing_is_in_the_singular():
     found, _ = document(runs=2, n=30)
-    first = comparison_table({**found, "n": 1, "n_clusters": 1}).splitlines()[0]
+    single = replace(found, n=1, clusters=replace(found.clusters, n=1))
+    first = comparison_table(single).splitlines()[0]
     assert first.startswith("1 item, 1 image, protocol")
 
 
 def test_csv_has_a_row_for_each_difference():
-    found, rows = document()
+    found, compared_items = document()
     read = list(csv.DictReader(io.StringIO(comparison_csv(found))))
     assert len(read) == 2 * (1 + 2)
-    first = found["comparisons"][0]
-    assert float(read[0]["value"]) == first["value"] and float(read[0]["lo"]) == first["ci95"][0]
-    assert float(read[0]["mcnemar_exact"]) == first["mcnemar"]["exact"]
+    first = found.comparisons[0]
+    assert float(read[0]["value"]) == first.difference.value
+    assert float(read[0]["lo"]) == first.difference.ci95[0]
+    assert float(read[0]["mcnemar_exact"]) == first.mcnemar.exact
     assert {row["scope"] for row in read} == {"all", "modality"}
     assert all(not row["group"].startswith("=") and "\x1b" not in row["group"] for row in read)
-    items = list(csv.DictReader(io.StringIO(won_lost_csv(rows))))
+    items = list(csv.DictReader(io.StringIO(won_lost_csv(compared_items))))
     won = [row for row in items if row["outcome"] == "won"]
-    assert len(won) == sum(entry["won"] for entry in found["comparisons"])
+    assert len(won) == sum(entry.won for entry in found.comparisons)
     assert all(row["id"].startswith("'@") for row in items)
 
 

@@ -3,12 +3,15 @@
 import csv
 import io
 
-from medr1.report.csv_tables import unguard_cell
+from msgspec.structs import replace
+
+from medr1.csv_cells import unguard
+from medr1.documents.summary import ConfusionCell
 from medr1.report.pages.confusion import TOP, confusion_csv, heat_table
 
 
 def cell(gold, said, count):
-    return {"ground_truth": gold, "predicted": said, "count": count}
+    return ConfusionCell(ground_truth=gold, predicted=said, count=count)
 
 
 def test_letters_in_order_with_shares_of_the_row():
@@ -31,7 +34,7 @@ def test_many_answers_are_top_and_other_and_add_up():
     table = heat_table(cells)
     assert len(table["rows"]) == TOP + 1 and table["rows"][-1]["name"] == "other"
     assert table["columns"][-1] == "other" and table["left_out"] == 40 - TOP
-    total = sum(c["count"] for c in cells)
+    total = sum(c.count for c in cells)
     assert sum(row["total"] for row in table["rows"]) == total
     assert sum(c["count"] for row in table["rows"] for c in row["cells"]) == total
     assert not table["rows"][-1]["cells"][-1][
@@ -46,17 +49,16 @@ def test_an_answer_called_other_is_not_the_rest():
 
 
 def test_nothing_to_show():
-    assert heat_table(None) is None and heat_table([]) is None
+    assert heat_table([]) is None
 
 
 def test_csv_has_every_cell_and_runs_nothing(rich_summary):
     attack = '=HYPERLINK("http://x")'
-    summary = {**rich_summary, "results": "@SUM(1)", "confusion": [cell(attack, "-1+1", 3)]}
-    rows = list(csv.DictReader(io.StringIO(confusion_csv([summary, {}]))))
-    assert len(rows) == 1 + len(rich_summary["confusion_text"])
-    assert (
-        rows[0]["ground_truth"] == "'" + attack and unguard_cell(rows[0]["ground_truth"]) == attack
-    )
+    cells = [cell(attack, "-1+1", 3)]
+    summary = replace(rich_summary, results="@SUM(1)", confusion=cells)
+    rows = list(csv.DictReader(io.StringIO(confusion_csv([summary]))))
+    assert len(rows) == 1 + len(rich_summary.confusion_text)
+    assert rows[0]["ground_truth"] == "'" + attack and unguard(rows[0]["ground_truth"]) == attack
     assert rows[0]["predicted"] == "'-1+1" and rows[0]["results"] == "'@SUM(1)"
     assert rows[0]["by"] == "letter" and rows[1]["by"] == "text"
     assert sum(r["predicted"] == "" for r in rows) == 5

@@ -4,30 +4,39 @@ import io
 
 import pytest
 from measured import at_most
+from msgspec.structs import replace
 from PIL import Image
 
-from medr1.report.pages.gallery import KINDS, gallery_choice, gallery_view, verdict_kind
+from medr1.documents.items import GalleryCandidate, ItemRow
+from medr1.report.pages.gallery import KINDS, gallery_choice, gallery_view
 from medr1.report.pages.sanitize import one_line
 from medr1.report.pages.thumbnails import SIDE, make_thumbnails, thumbnail_key
 
 
-def row(correct, modality="CT", results="a.json", said="A"):
-    return {
-        "results": results,
-        "modality": modality,
-        "correct": correct,
-        "error": None,
-        "extracted_answer": said,
-        "extraction": "tag",
-        "finish_reason": "stop",
-    }
+def row(correct, modality="CT", results="a.json", kind="wrong"):
+    return GalleryCandidate(results, "right" if correct else kind, modality)
+
+
+WRONG = ItemRow(
+    id="1",
+    answer_type="multiple_choice",
+    ground_truth="B",
+    extracted_answer="A",
+    extraction="tag",
+    trace=[],
+    correct=False,
+    undecided=None,
+    finish_reason="stop",
+    error=None,
+)
 
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
         ({"correct": True}, "right"),
-        ({"error": {"code": "x", "message": "y"}, "extracted_answer": None}, "failed"),
+        ({"error": "image_missing", "extracted_answer": None}, "failed"),
+        ({"undecided": "synonym"}, "undecided"),
         ({}, "wrong"),
         ({"extracted_answer": None, "extraction": "refused"}, "refused"),
         ({"extracted_answer": None, "extraction": "ambiguous"}, "ambiguous"),
@@ -38,21 +47,21 @@ def row(correct, modality="CT", results="a.json", said="A"):
     ],
 )
 def test_verdict_kinds(changes, kind):
-    assert verdict_kind({**row(False), **changes}) == kind and kind in KINDS
+    assert replace(WRONG, **changes).kind == kind and kind in KINDS
 
 
 def test_choice_is_bounded_ordered_and_the_same_again():
     rows = [row(i % 3 == 0, ("CT", "MR")[i % 2]) for i in range(5000)]
     chosen = gallery_choice(iter(rows))
     assert chosen == sorted(set(chosen)) == gallery_choice(rows)
-    assert sum(rows[i]["correct"] for i in chosen) == 40 and len(chosen) == 240
+    assert sum(rows[i].kind == "right" for i in chosen) == 40 and len(chosen) == 240
     assert chosen != gallery_choice(rows, seed=1)
 
 
 def test_the_rare_stands_beside_the_common():
     rows = [row(False) for _ in range(10_000)]
     rows[7000] = row(False, "Fundus")
-    rows[8000] = row(False, said=None)
+    rows[8000] = row(False, kind="unparsed")
     rows[9000] = row(False, results="b.json")
     chosen = gallery_choice(rows, num_wrong=8)
     assert {7000, 8000, 9000} <= set(chosen) and len(chosen) == 8
@@ -110,7 +119,7 @@ def test_thumbnails_hold_pixels_and_nothing_else(folder, make_item):
     assert Image.open(io.BytesIO(made)).size == (SIDE, SIDE // 2)
     assert b"PATIENT" in (folder / "ct.jpg").read_bytes() and b"PATIENT" not in made
     assert len(made) < 10_000
-    assert [found.get(thumbnail_key(item, name)) for name in item["images"][1:]] == [
+    assert [found.get(thumbnail_key(item, name)) for name in item.prediction.sample.images[1:]] == [
         "image not found",
         "image not readable",
         "image outside the image folder",

@@ -57,11 +57,11 @@ def test_the_table_keeps_to_80_columns_and_shows_every_cell(names, base):
     found = document(names, base=base)
     table = matrix_table(found)
     assert max(map(len, table.splitlines())) <= 80
-    for row in found["cells"].values():
+    for row in found.cells.values():
         for cell in row.values():
-            assert f"{100 * cell['accuracy']['value']:.1f}" in table
+            assert f"{100 * cell.accuracy.value:.1f}" in table
             if base:
-                assert f"{100 * cell['gain']['value']:+z.1f}" in table
+                assert f"{100 * cell.gain.value:+z.1f}" in table
     assert ("\ngain" in table) == ("p < 0.05" in table) == base
     assert all(name in table for name in names)
 
@@ -75,7 +75,7 @@ def test_the_table_marks_and_cleans():
 
 def test_intervals_stand_in_a_small_table_and_are_promised_for_a_large_one():
     small = document(["CT", "MRI"])
-    low, high = small["cells"]["CT"]["MRI"]["accuracy"]["ci95"]
+    low, high = small.cells["CT"]["MRI"].accuracy.ci95
     assert f"({100 * low:.1f} to {100 * high:.1f})" in matrix_table(small)
     assert "Each cell's interval is in matrix.csv" in matrix_table(document(EIGHT))
 
@@ -94,8 +94,8 @@ def test_a_title_and_each_number_begin_at_one_column():
 def test_csv():
     rows = list(csv.DictReader(io.StringIO(matrix_csv(TWO))))
     cells = {(row["train"], row["test"]): row for row in rows}
-    first = TWO["cells"]["CT"]["CT"]
-    assert float(cells["CT", "CT"]["gain"]) == first["gain"]["value"]
+    first = TWO.cells["CT"]["CT"]
+    assert float(cells["CT", "CT"]["gain"]) == first.gain.value
     assert cells["CT", "CT"]["shared_items"] == "1" and cells["CT", "CT"]["in_domain"] == "True"
     nasty = next(name for name, _ in cells if "script" in name)
     assert nasty.startswith("'=1+1") and "\x1b" not in nasty
@@ -189,7 +189,7 @@ def test_a_gain_has_its_colour_only_where_its_stars_show_it():
         ]
 
     found, drawn = gains(30, 17)
-    marks = [found["cells"]["CT"][test]["mark"] for test in ("CT", "MRI")]
+    marks = [found.cells["CT"][test].mark for test in ("CT", "MRI")]
     assert marks == ["**", ""]
     colourful = [rgb_to_hsv(color)[1] for _, color in drawn]
     assert colourful[0] > 0.5 > 0.15 > colourful[1] > 0.01
@@ -198,7 +198,7 @@ def test_a_gain_has_its_colour_only_where_its_stars_show_it():
     assert colourful[2:] == [0] * len(colourful[2:])
     # where nothing is shown, the largest difference is not painted in the deepest colour either
     found, drawn = gains(20, 17)
-    assert found["cells"]["CT"]["MRI"]["mark"] == ""
+    assert found.cells["CT"]["MRI"].mark == ""
     assert max(rgb_to_hsv(color)[1] for _, color in drawn) < 0.2
     ink = drawn[1][0].get_color()
     light, dark = sorted((_luminance(drawn[1][1]), _luminance(ink)), reverse=True)

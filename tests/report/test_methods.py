@@ -1,16 +1,49 @@
 """The paragraph says what the manifest knows, and nothing else."""
 
+from msgspec.structs import replace
+
+from medr1.documents.metric import Clusters, Missing, no_value
+from medr1.documents.summary import ImageAblation
+from medr1.documents.trust import Ensemble, EnsembleAccuracy
+from medr1.evaluate.judging import Settings
+from medr1.evaluate.metrics.summary import summarize
+from medr1.evaluate.trust.robustness import robustness
 from medr1.report.pages.checklist import FILLED, OPEN, checklist
 from medr1.report.pages.methods import methods_text
 
 
 def text_of(summary, gaps=None):
     return " ".join(
-        segment["text"]
+        segment.text
         for paragraph in methods_text(summary)
         for segment in paragraph["segments"]
-        if gaps is None or segment["gap"] is gaps
+        if gaps is None or segment.gap is gaps
     )
+
+
+def further_parts():
+    """Parts of a summary that the methods only mention, without their numbers."""
+    number = no_value("not needed here")
+    return {
+        "image_ablation": ImageAblation(
+            results="blank.json",
+            ablation="blank",
+            paired_by="id",
+            accuracy_without_image=number,
+            ablation_gain=number,
+            same_answer=number,
+        ),
+        "ensemble": Ensemble(
+            members=["a", "b", "c"],
+            n=1,
+            majority=EnsembleAccuracy(accuracy=number, differences={}),
+            mean_probabilities=Missing(reason="not needed here"),
+            all_agree=number,
+            pairs=[],
+            kappa={},
+        ),
+        "robustness": robustness([], settings=Settings(num_resamples=10)),
+    }
 
 
 def test_what_is_known_is_said(rich_summary):
@@ -26,47 +59,51 @@ def test_what_is_known_is_said(rich_summary):
 
 
 def test_sampling_and_ablation_are_said(rich_summary):
-    meta = rich_summary["meta"]
+    meta = rich_summary.meta
     decoding = {"do_sample": True, "temperature": 0.7, "ablate_image": "blank"}
-    said = text_of({**rich_summary, "meta": {**meta, "decoding": decoding}})
+    said = text_of(replace(rich_summary, meta={**meta, "decoding": decoding}))
     assert "by sampling at temperature 0.7" in said and "ablation: blank" in said
 
 
 def test_what_was_asked_beside_the_answer_is_said(rich_summary):
-    meta = rich_summary["meta"]
+    meta = rich_summary.meta
     more = {"mode": "options", "permute": 4, "num_samples": 8, "dropout_samples": 6}
     decoding = {"do_sample": False, "temperature": 0.7, **more}
-    summary = {**rich_summary, "image_ablation": {"n": 1}, "meta": {**meta, "decoding": decoding}}
-    said = text_of({**summary, "ensemble": {"members": ["a", "b", "c"]}, "robustness": {"n": 1}})
+    summary = replace(rich_summary, meta={**meta, "decoding": decoding}, **further_parts())
+    said = text_of(summary)
     for expected in ("no text was generated", "means over 4 rotations", "8 answers were sampled at",
                      "in 6 more passes with dropout on", "of 3 results files were combined",
                      "without their images", "as described in robustness.html"):  # fmt: skip
         assert expected in said, expected
     plain = {**meta, "decoding": {**decoding, **dict.fromkeys(more, 0), "permute": 1}}
-    said = text_of({**rich_summary, "meta": plain})
+    said = text_of(replace(rich_summary, meta=plain))
     for absent in ("rotations", "sampled", "passes", "combined", "robustness.html"):
         assert absent not in said, absent
 
 
 def test_what_is_not_known_is_a_gap():
-    gaps = text_of({}, gaps=True)
+    nothing = summarize([])
+    gaps = text_of(nothing, gaps=True)
     for expected in ("ground truth", "training data", "prompt", "confidence intervals",
                      "eligibility", "could not be computed"):  # fmt: skip
         assert expected in gaps, expected
-    assert all(row["state"] != FILLED for row in checklist({}))
+    states = {row["topic"]: row["state"] for row in checklist(nothing)}
+    assert [topic for topic, state in states.items() if state == FILLED] == [
+        "Missing answers and failures",
+        "Sensitivity of the result to analysis choices",
+    ]
 
 
 def test_wilson_intervals_are_called_so(rich_summary):
-    accuracy = {**rich_summary["metrics"]["accuracy"], "method": "wilson"}
-    said = text_of({**rich_summary, "metrics": {"accuracy": accuracy}})
+    accuracy = replace(rich_summary.metrics["accuracy"], method="wilson")
+    said = text_of(replace(rich_summary, metrics={"accuracy": accuracy}))
     assert "Wilson score intervals" in said and "bootstrap" not in said
 
 
 def test_clusters_other_than_images_are_named(rich_summary):
-    accuracy = {**rich_summary["metrics"]["accuracy"], "method": "bootstrap over patients"}
-    assert "resample patients rather than" in text_of(
-        {**rich_summary, "metrics": {"accuracy": accuracy}}
-    )
+    accuracy = replace(rich_summary.metrics["accuracy"], method="bootstrap over patients")
+    summary = replace(rich_summary, metrics={"accuracy": accuracy})
+    assert "resample patients rather than" in text_of(summary)
 
 
 def test_the_study_itself_stays_with_the_authors(rich_summary):
@@ -77,5 +114,5 @@ def test_the_study_itself_stays_with_the_authors(rich_summary):
 
 
 def test_what_questions_are_about_is_named(rich_summary):
-    patients = {**rich_summary, "clusters": {"unit": "patient", "n": 1}}
+    patients = replace(rich_summary, clusters=Clusters(unit="patient", n=1))
     assert "1,200 questions about 1 patient from" in text_of(patients)

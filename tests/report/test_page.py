@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from medr1.evaluate.metrics.summary import summarize
 from medr1.report.pages.page import report_html
@@ -49,25 +50,16 @@ def test_says_what_the_summary_says(rich_summary, make_item):
         assert expected in text, expected
 
 
-def test_a_summary_of_today_and_one_with_nothing(prediction):
-    today = summarize([prediction(n) for n in range(3)], num_resamples=20)
-    for summary in (today, {}, {"metrics": {"accuracy": None}, "groups": None, "blind": None}):
+def test_a_summary_without_most_of_its_parts(prediction):
+    for n in (3, 0):
+        summary = summarize([prediction(i) for i in range(n)], num_resamples=20)
         page = report_html([summary], [], thumbnails={})
         assert "Research use, not for diagnosis" in page and 'id="gallery"' not in page
         assert "model not named" in page and "None" not in " ".join(Page(page).words[:200])
 
 
-def test_every_key_may_be_missing_or_null(rich_summary):
-    for key in rich_summary:
-        for summary in (
-            {k: v for k, v in rich_summary.items() if k != key},
-            {**rich_summary, key: None},
-        ):
-            assert "not for diagnosis" in report_html([summary], [], thumbnails={})
-
-
 def test_several_files_stand_apart(rich_summary):
-    second = {**rich_summary, "results": "seed1.json", "n": 7}
+    second = replace(rich_summary, results="seed1.json", n=7)
     page = report_html([rich_summary, second], [], thumbnails={})
     assert 'href="#results-2"' in page and 'id="results-2"' in page and "Overview" in page
     ids = re.findall(r' id="([^"]+)"', page)
@@ -108,8 +100,8 @@ def test_policy_names_the_only_style_and_script(rich_summary):
 
 def test_no_home_folder_is_told(rich_summary, make_item):
     home = "/home/dr.miller/secret/study"
-    summary = {**rich_summary, "results": f"{home}/run/results.json"}
-    summary["meta"] = {**summary["meta"], "model": f"{home}/model", "data": f"{home}/x/test.json"}
+    meta = {**rich_summary.meta, "model": f"{home}/model", "data": f"{home}/x/test.json"}
+    summary = replace(rich_summary, results=f"{home}/run/results.json", meta=meta)
     items = [make_item(0, images=[f"{home}/ct/1.png"], results=f"{home}/run/results.json")]
     page = report_html([summary], items, thumbnails={})
     assert "miller" not in page and "run/results.json" in page and "ct/1.png" in page

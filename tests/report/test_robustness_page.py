@@ -6,8 +6,11 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
+from medr1.documents.metric import Metric
+from medr1.documents.robustness import RobustnessPlan
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.trust.robustness import robustness
 from medr1.records import Prediction, Sample
@@ -60,11 +63,10 @@ def document(text="Lung", unit="image", left_out=None):
 
 @pytest.mark.parametrize(
     ("drop", "ci95", "change"),
-    [(0.05, [0.01, 0.1], "loses 5.0 %"), (-0.05, [-0.1, -0.01], "gains 5.0 %")],
+    [(0.05, (0.01, 0.1), "loses 5.0 %"), (-0.05, (-0.1, -0.01), "gains 5.0 %")],
 )
 def test_a_gain_and_its_interval_have_one_sign(drop, ci95, change):
-    mean = {"value": drop, "ci95": ci95, "n": 9}
-    sentence = headline_sentence({"mean_relative_drop": mean})
+    sentence = headline_sentence(Metric(value=drop, ci95=ci95, n=9))
     assert change in sentence and "1.0 to 10.0" in sentence
 
 
@@ -90,7 +92,7 @@ class Tags(HTMLParser):
 
 def test_the_sentences_say_what_was_put_in():
     found = document()
-    assert [one["name"] for one in worst_first(found)] == ["contrast", "jpeg", "option_order"]
+    assert [one.name for one in worst_first(found)] == ["contrast", "jpeg", "option_order"]
     first, *others = sentences(found)
     facts = ("contrast", "severity 5", "45.0 points (95 % CI ", "p <0.001", "45.0 % of the items")
     assert all(fact in first for fact in facts), first
@@ -109,12 +111,12 @@ def test_one_verdict_where_an_interval_and_holm_disagree():
     rows += [one for s in (1, 3) for one in answers("gaussian_blur", s, "A" * 60, "x")]
     rows += answers("gaussian_noise", 5, "B" * 20 + "A" * 40, "x")
     found = robustness(rows, settings=Settings())
-    kinds = {one["name"]: one for one in found["perturbations"]}
-    (cell,) = kinds["contrast"]["cells"]
-    assert cell["difference"]["ci95"][1] < 0 and 0.04 < cell["p_holm"] < 0.06
+    kinds = {one.name: one for one in found.perturbations}
+    (cell,) = kinds["contrast"].cells
+    assert cell.difference.ci95[1] < 0 and 0.04 < cell.p_holm < 0.06
     lost, unclear = "by 16.7 points (95 % CI ", "(-16.7 "
     for p, significant in ((0.049, True), (0.051, False)):
-        cell["p_holm"] = p
+        found = with_p_holm(found, "contrast", 5, p)
         (said,) = (text for text in sentences(found) if text.startswith("Lower contrast"))
         words, end = (lost, f"), p {p};") if significant else (unclear, f", p {p});")
         assert words in said and end in said
@@ -124,31 +126,40 @@ def test_one_verdict_where_an_interval_and_holm_disagree():
         assert UNADJUSTED in page and UNADJUSTED in " ".join(robustness_table(found).split())
 
 
+def with_p_holm(found, kind, severity, p):
+    """The document with another adjusted p value in one cell."""
+
+    def changed(name, cell):
+        return replace(cell, p_holm=p) if (name, cell.severity) == (kind, severity) else cell
+
+    perturbations = [
+        replace(entry, cells=[changed(entry.name, cell) for cell in entry.cells])
+        for entry in found.perturbations
+    ]
+    return replace(found, perturbations=perturbations)
+
+
 def test_a_severity_whose_loss_is_shown_goes_before_a_larger_one_that_is_not():
-    found = document()
-    contrast = next(one for one in found["perturbations"] if one["name"] == "contrast")
-    contrast["cells"][-1]["p_holm"] = 0.2
+    found = with_p_holm(document(), "contrast", 5, 0.2)
     first = sentences(found)[0]
     assert "contrast of severity 3" in first and "22.5 points" in first
     assert "confidence" in first and "80.0 %" in first
-    for cell in contrast["cells"]:
-        cell["p_holm"] = 0.2
+    for severity in (1, 3):
+        found = with_p_holm(found, "contrast", severity, 0.2)
     first = sentences(found)[0]
     assert "severity 5" in first and "-45.0 points" in first and "confidence" not in first
 
 
 def test_a_modality_is_shaded_where_its_loss_is_shown():
-    rows = document()["groups"]["modality"]
-    cells = [
-        row for group in rows.values() for kind in group["differences"].values() for row in kind
-    ]
-    assert all(row["p"] <= row["p_holm"] <= 1 for row in cells)
+    rows = document().groups["modality"]
+    cells = [row for group in rows.values() for kind in group.differences.values() for row in kind]
+    assert all(row.p <= row.p_holm <= 1 for row in cells)
     found = document()
-    worst = found["groups"]["modality"]["Lung"]["differences"]["contrast"][-1]
-    assert worst["value"] == pytest.approx(-0.9) and worst["p_holm"] < 0.05
+    worst = found.groups["modality"]["Lung"].differences["contrast"][-1]
+    assert worst.difference.value == pytest.approx(-0.9) and worst.p_holm < 0.05
     shaded = 'class="num shade10">-90.0'
     assert shaded in robustness_html(found, thumbnails={})
-    worst["p_holm"] = 0.06
+    found.groups["modality"]["Lung"].differences["contrast"][-1] = replace(worst, p_holm=0.06)
     assert shaded not in robustness_html(found, thumbnails={})
 
 
@@ -160,8 +171,8 @@ def test_the_table_has_the_worst_first_and_the_grey_picture_last():
     assert rows == ["perturbation", "original", *named, "option_order", "option_order", "grey"]
     strongest = next(line for line in lines if line.startswith("contrast") and " 5 " in line)
     assert "30.0 %" in strongest and "-45.0" in strongest
-    for key in ("mean_corruption_accuracy", "mean_relative_drop"):
-        value = f": {100 * document()[key]['value']:.1f} % ("
+    for mean in (document().mean_corruption_accuracy, document().mean_relative_drop):
+        value = f": {100 * mean.value:.1f} % ("
         assert any(line.startswith("mean ") and value in line for line in lines)
     assert max(map(len, lines)) <= 80
     grey = next(line for line in lines if line.startswith("grey"))
@@ -215,8 +226,8 @@ def test_the_paragraph_to_cite_has_what_a_reader_needs():
     for part in ("40 questions about 35 images", "jpeg compression, lower contrast", "seed 0"):
         assert part in text
     found = document("tiny")
-    words = [{**one, "is_scale": False} for one in found["perturbations"]]
-    assert "ImageNet-C" not in methods({**found, "perturbations": words})
+    words = [replace(one, is_scale=False) for one in found.perturbations]
+    assert "ImageNet-C" not in methods(replace(found, perturbations=words))
     for part in ("ImageNet-C", "Holm", "with a grey image", "a relative drop of"):
         assert part in text
 
@@ -231,12 +242,17 @@ def test_few_items_have_neither_curve_nor_number():
 
 
 def test_a_plan_names_what_is_left_out():
-    plan = {"n": 5, "n_questions": 30, "perturbations": {"jpeg": [1, 3], "blank": [1]}}
-    text = plan_text({**plan, "left_out": {"none": {"without ground_truth": 2}}})
+    plan = RobustnessPlan(
+        n=5,
+        n_questions=30,
+        perturbations={"jpeg": (1, 3), "blank": (1,)},
+        left_out={"none": {"without ground_truth": 2}},
+    )
+    text = plan_text(plan)
     assert "not asked at all: 2 without ground_truth" in text
     assert "5 items, 30 questions in total" in text and "level: severity" in text
     assert "grey image" in text and "blank" not in text
-    assert "1 item, 30 questions" in plan_text({**plan, "n": 1, "left_out": {}})
+    assert "1 item, 30 questions" in plan_text(replace(plan, n=1, left_out={}))
 
 
 def test_what_others_wrote_is_text(attack, pictures):

@@ -2,22 +2,34 @@
 
 import csv
 import io
-import json
 import re
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
+from medr1.csv_cells import unguard
 from medr1.data.audit import BlindPanel
+from medr1.documents.demo import (
+    Demo,
+    DemoCompletion,
+    DemoProtocol,
+    DemoSample,
+    ShuffledImages,
+)
+from medr1.documents.metric import Metric
 from medr1.evaluate.metrics.summary import compare_accuracy, summarize
+from medr1.files import to_json
 from medr1.records import ANSWER_TYPES, Failure, Prediction, Sample
 from medr1.report.csv_tables import (
     COLUMNS,
     csv_text,
     guard_cell,
     summary_csv,
-    unguard_cell,
 )
-from medr1.report.terminal.tables import answer_text, clean, demo_samples, demo_table, summary_table
+from medr1.report.terminal.answer import answer_text
+from medr1.report.terminal.demo import demo_samples, demo_table
+from medr1.report.terminal.tables import clean, summary_table
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "US", "D": "X-ray"}
 
@@ -48,8 +60,8 @@ def predictions(num_right=17, n=20, modality="CT"):
 
 
 def summary(**more):
-    found = summarize(predictions(**more), blind=panel(20), num_resamples=50)
-    return {"results": "output/results.json", **found}
+    document = summarize(predictions(**more), blind=panel(20), num_resamples=50)
+    return replace(document, results="output/results.json")
 
 
 def test_summary_table_says_everything():
@@ -70,7 +82,7 @@ def test_summary_table_says_everything():
         and "+50.0 points" in lines[accuracy + 3]
     )
     assert "need an image" in lines[accuracy + 4] and "84.6 %" in lines[accuracy + 4]
-    for name in document["metrics"]:
+    for name in document.metrics:
         assert any(line.startswith(f"{name} ") for line in lines)
     assert re.search("^counting_accuracy .*no item", table, re.M)
     assert "accuracy by modality" in table and "mean of" in table
@@ -106,8 +118,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u202c\nCT\x9b31m"
 def test_no_terminal_escape_survives():
     assert clean(HOSTILE) == "]0;owned[2Jgnp.exe CT31m"
     document = summary(modality=HOSTILE)
-    document["results"] = HOSTILE
-    document["warnings"].append(HOSTILE)
+    document = replace(document, results=HOSTILE, warnings=[*document.warnings, HOSTILE])
     text = summary_table(document) + summary_csv([document])
     assert not set(text) & set("\x1b\x07\x9b\u202e\u202c")
 
@@ -119,13 +130,13 @@ PLAIN = ["-1", "+1.5", "-0.25e-3", "1", "CT", "", "A=1", "x\ny", 'a "b", c', "'s
 @pytest.mark.parametrize("text", FORMULAS)
 def test_formulas_are_guarded(text):
     assert guard_cell(text) == "'" + text
-    assert unguard_cell(guard_cell(text)) == text
-    assert unguard_cell(guard_cell("'" + text)) == "'" + text
+    assert unguard(guard_cell(text)) == text
+    assert unguard(guard_cell("'" + text)) == "'" + text
 
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_other_cells_stay_as_they_are(text):
-    assert guard_cell(text) == text == unguard_cell(text)
+    assert guard_cell(text) == text == unguard(text)
 
 
 def test_numbers_and_nothing():
@@ -136,17 +147,17 @@ def test_numbers_and_nothing():
 
 def test_csv_is_complete_and_comes_back():
     document = summary(modality='=HYPERLINK("http://x","CT")')
-    text = summary_csv([document, {**document, "results": "b.json"}])
+    text = summary_csv([document, replace(document, results="b.json")])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert tuple(rows[0]) == COLUMNS
     assert {row["results"] for row in rows} == {"output/results.json", "b.json"}
     accuracy = next(r for r in rows if (r["scope"], r["metric"]) == ("all", "accuracy"))
-    metric = document["metrics"]["accuracy"]
-    assert float(accuracy["value"]) == metric["value"]
-    assert [float(accuracy["lo"]), float(accuracy["hi"])] == metric["ci95"]
+    metric = document.metrics["accuracy"]
+    assert float(accuracy["value"]) == metric.value
+    assert (float(accuracy["lo"]), float(accuracy["hi"])) == metric.ci95
     assert accuracy["n"] == "20"
-    names = {unguard_cell(r["group"]) for r in rows if r["scope"] == "modality"}
-    assert names == {*document["groups"]["modality"], "(macro)"}
+    names = {unguard(r["group"]) for r in rows if r["scope"] == "modality"}
+    assert names == {*document.groups["modality"], "(macro)"}
     assert {r["metric"] for r in rows} >= {"n_error", "chance", "option_prior", "image_gain"}
     missing = next(r for r in rows if r["metric"] == "counting_accuracy")
     assert (missing["value"], missing["lo"], missing["n"]) == ("", "", "0")
@@ -157,30 +168,39 @@ def test_any_rows_can_be_written():
     assert text == 'a,b\n"x,y",\n\'=1,\n'
 
 
+def protocol_of_demo(base, trained, protocol):
+    accuracies = compare_accuracy(base, trained, protocol=protocol)
+    return DemoProtocol(
+        base=accuracies.base,
+        trained=accuracies.trained,
+        difference=accuracies.difference,
+        difference_by_source=accuracies.difference,
+    )
+
+
 def demo_document():
     base, trained = predictions(4), predictions(17)
-    return {
-        "seed": 0,
-        "prompt": "nothink",
-        "n": 20,
-        "n_images": 15,
-        "n_sources": 4,
-        "seconds": 81.4,
-        "blind": summarize(trained, blind=panel(20), num_resamples=50)["blind"],
-        **{
-            p: {**compared, "difference_by_source": compared["difference"]}
-            for p in ("default", "strict")
-            if (compared := compare_accuracy(base, trained, protocol=p))
-        },
-        "shuffled_images": {
-            "base": {"value": 0.2, "ci95": [0.1, 0.4], "n": 20},
-            "trained": {"value": 0.3, "ci95": [0.15, 0.5], "n": 20},
-        },
-    }
+    return Demo(
+        seed=0,
+        prompt="nothink",
+        n=20,
+        n_images=15,
+        n_sources=4,
+        seconds=81.4,
+        blind=summarize(trained, blind=panel(20), num_resamples=50).blind,
+        default=protocol_of_demo(base, trained, "default"),
+        strict=protocol_of_demo(base, trained, "strict"),
+        shuffled_images=ShuffledImages(
+            base=Metric(value=0.2, ci95=(0.1, 0.4), n=20),
+            trained=Metric(value=0.3, ci95=(0.15, 0.5), n=20),
+        ),
+        curve=[],
+        samples=[],
+    )
 
 
 def test_demo_table():
-    document = json.loads(json.dumps(demo_document()))
+    document = msgspec.json.decode(to_json(demo_document()), type=Demo)
     lines = demo_table(document).splitlines()
     assert "seed 0" in lines[0] and "81 s" in lines[0]
     assert " ".join(lines[2].split()) == "accuracy (95 % CI) default strict"
@@ -207,28 +227,24 @@ def test_demo_table():
 
 
 def test_demo_samples():
-    said = [
-        {"model_output": "The answer is CT.\n", "correct": False},
-        {"model_output": "<answer> MRI </answer>", "correct": True},
-    ]
-    sample = {
-        "question": "Which modality?",
-        "options": {"A": "CT", "B": "MRI"},
-        "ground_truth": "B",
-        "base": said[0],
-        "trained": said[1],
-    }
-    assert demo_samples({"samples": [sample]}).splitlines()[1:] == [
+    sample = DemoSample(
+        question="Which modality?",
+        options={"A": "CT", "B": "MRI"},
+        ground_truth="B",
+        base=DemoCompletion(model_output="The answer is CT.\n", correct=False),
+        trained=DemoCompletion(model_output="<answer> MRI </answer>", correct=True),
+    )
+    assert demo_samples([sample]).splitlines()[1:] == [
         "Which modality? B) MRI",
         "  base     wrong    The answer is CT.",
         "  trained  correct  <answer> MRI </answer>",
     ]
 
 
-def entry(**values):
-    known = {"options": {"A": "CT", "B": "MRI"}, "answer_type": "multiple_choice"}
-    empty = {"extracted_answer": None, "model_output": None, "option_probs": None}
-    return {**empty, **known, "reasoning": None, "samples": [], "dropout_probs": [], **values}
+def entry(options=OPTIONS, answer_type="multiple_choice", **values):
+    options = {"A": "CT", "B": "MRI"} if options is OPTIONS else options
+    sample = Sample("1", (), "Which?", options, answer_type=answer_type)
+    return Prediction(sample, **values)
 
 
 def test_an_answer_and_its_bars():

@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from medr1.documents.metric import Missing
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics.summary import summary_of
 from medr1.evaluate.trust.selective import SelectiveConfig
@@ -45,7 +47,7 @@ def summary():
         held_out=judge_all(held, settings),
         selective_config=SelectiveConfig(0.1, 0.1),
     )
-    return {"results": "a.json", "meta": {}, "calibrate_on": "/home/me/held.json", **found}
+    return replace(found, results="a.json", calibrate_on="/home/me/held.json")
 
 
 def test_marks_stand_where_the_numbers_are(summary):
@@ -90,12 +92,16 @@ def test_the_terminal_has_the_headlines(summary):
 
 
 def test_what_is_missing_has_its_reason_or_is_left_out(summary):
-    bare = {**summary, "calibration": {"value": None, "reason": "no <b>data"}, "selective": None}
+    bare = replace(
+        summary,
+        calibration=Missing(reason="no <b>data"),
+        selective=Missing(reason="no <i>confidence"),
+    )
     page = report_html([bare], [], thumbnails={})
-    assert "no &lt;b&gt;data" in page and '-abstention"' not in page
-    old = {key: value for key, value in summary.items() if key not in ("calibration", "selective")}
-    assert '-calibration"' not in report_html([old], [], thumbnails={})
+    assert "Whether the confidence matches the accuracy is not known: no &lt;b&gt;data." in page
+    assert "not known: no &lt;i&gt;confidence." in page
+    assert "Reliability diagram" not in page and "Risk-coverage curve" not in page
     settings = Settings(num_resamples=50, texts=True)
     alone = summary_of(judge_all(answered(0, 100, 0.9, 0.97), settings))
-    page = report_html([{**alone, "meta": {}}], [], thumbnails={})
+    page = report_html([alone], [], thumbnails={})
     assert "--calibrate-on FILE" in page

@@ -3,7 +3,9 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -14,10 +16,16 @@ from fault_runs import TINY, few_questions, same_run
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.errors import OutputError
+from medr1.documents.training import TrainingRecord
+from medr1.errors import InputError, OutputError
 from medr1.journal import locked_file
 from medr1.train.recovery.checkpoint_manifest import checkpoints, step_of
-from medr1.train.recovery.run_state import LOCK, configuration, require_space
+from medr1.train.recovery.run_state import (
+    LOCK,
+    configuration,
+    inspect_run_folder,
+    require_space,
+)
 from medr1.train.settings import settings_from
 
 STEPS = {"max_steps": 4, "warmup_steps": 1}
@@ -127,13 +135,13 @@ def test_a_disk_without_room_for_a_checkpoint_is_found_before_the_first_step(
     finished, caplog, monkeypatch
 ):
     monkeypatch.setattr(logging.getLogger("medr1"), "propagate", True)
-    plan = json.loads((finished / "training.json").read_text())
+    plan = msgspec.json.decode((finished / "training.json").read_bytes(), type=TrainingRecord)
 
     def required(parameters, **more):
-        base, found = tiny_vl_folder(), {**plan, "parameters": parameters, **more}
+        base, found = tiny_vl_folder(), msgspec.structs.replace(plan, parameters=parameters, **more)
         require_space(finished, found, base, "steps", None)
 
-    required(plan["parameters"])
+    required(plan.parameters)
     free = shutil.disk_usage(finished).free
     with pytest.raises(OutputError, match="needed"):
         required(free // 4)
@@ -142,8 +150,26 @@ def test_a_disk_without_room_for_a_checkpoint_is_found_before_the_first_step(
 
 
 def test_the_estimate_of_a_checkpoint_is_near_its_size(finished, monkeypatch):
-    plan = json.loads((finished / "training.json").read_text())
+    plan = msgspec.json.decode((finished / "training.json").read_bytes(), type=TrainingRecord)
     held_by_files = sum(p.stat().st_size for p in (finished / "checkpoint-4").iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 0))
     with pytest.raises(OutputError, match=rf"takes {held_by_files / 1e6:.2g}"):
         require_space(finished, plan, tiny_vl_folder(), "steps", None)
+
+
+def test_a_folder_of_version_0_1_is_resumed(tmp_path):
+    output = shutil.copytree(Path(__file__).with_name("version-0.1"), tmp_path / "out")
+    old = json.loads((output / "training.json").read_text())["configuration"]
+    state = inspect_run_folder(output, old, overwrite=False, first=True)
+    assert state.checkpoint == output / "checkpoint-2"
+    with pytest.raises(InputError, match=r"another run: beta was 0\.0, is 0\.1"):
+        inspect_run_folder(output, {**old, "beta": 0.1}, overwrite=False, first=True)
+
+
+def test_a_record_of_another_form_is_refused_in_one_sentence(tmp_path):
+    output = shutil.copytree(Path(__file__).with_name("version-0.1"), tmp_path / "out")
+    record = json.loads((output / "training.json").read_text())
+    configuration = record.pop("configuration")
+    (output / "training.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="missing required field `configuration`"):
+        inspect_run_folder(output, configuration, overwrite=False, first=True)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from msgspec import UNSET
 from steps import fresh_model, mixed_questions, trainer_for
 
 from medr1.data.tiny import tiny_config, tiny_vl_folder
@@ -34,10 +35,10 @@ def test_the_plan_names_dropout_and_the_stock_way(changed, says, tmp_path):
     plan = resolve_plan(outline, mixed_questions(tmp_path), settings)
     lines = [line for line in plan_text(plan).splitlines() if line.startswith("dropout")]
     if says is None:
-        assert "dropout" not in plan and not lines
+        assert plan.dropout is UNSET and not lines
     else:
-        assert says in plan["dropout"] and "--no-shared-prefix" in plan["dropout"]
-        assert len(lines) == 1 and plan["dropout"] in lines[0]
+        assert says in plan.dropout and "--no-shared-prefix" in plan.dropout
+        assert len(lines) == 1 and plan.dropout in lines[0]
 
 
 def test_a_run_warns_of_dropout_once_and_of_none_never(tmp_path, caplog):

@@ -64,7 +64,7 @@ def test_training_asks_as_inference_does(model, questions, tmp_path):
 
 def test_the_plan_counts_prompts_and_completions(model, questions, tmp_path):
     plan = resolve_plan(model, questions, settings_from(tiny_config(), tmp_path))
-    assert (plan["completions_per_step"], plan["prompts_per_step"]) == (128, 16)
+    assert (plan.completions_per_step, plan.prompts_per_step) == (128, 16)
 
 
 def test_control_tokens_in_a_question_stay_text_and_touch_no_neighbour(model, questions, tmp_path):
@@ -107,6 +107,16 @@ def test_an_adapter_is_trained_on_the_language_model_alone(model, questions, tmp
     after = dict(trained.model.named_parameters())
     changed = {n for n, p in base.model.named_parameters() if (p != after[n]).any()}
     assert changed and all("language_model.layers" in name for name in changed)
+
+
+def test_a_reward_with_parameters_is_weighted_and_logged_by_its_name(model, questions, tmp_path):
+    given = {"rewards": ["accuracy", "soft-overlong:cache=3:max_length=4"]}
+    config = {**tiny_config(), **SMALL, **given, "reward_weights": [0.0, 0.5], "max_steps": 1}
+    train(model, questions, settings_from(config, tmp_path / "out"))
+    first = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"rewards/accuracy/mean", "rewards/soft-overlong/mean"} <= first.keys()
+    assert 0 < first["rewards/soft-overlong/mean"] < 1
+    assert first["reward"] == pytest.approx(0.5 * first["rewards/soft-overlong/mean"], abs=1e-3)
 
 
 def test_a_reward_that_is_no_number_ends_the_run(model, questions, tmp_path, monkeypatch):

@@ -5,9 +5,9 @@ import pytest
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config
 from medr1.evaluate.metrics.summary import compare_accuracy
-from medr1.infer.engine import Decoding
 from medr1.models.loading import load_model
-from medr1.workflows.demo import EvaluationSet, shuffle_images
+from medr1.records import Decoding
+from medr1.workflows.demo_steps import EvaluationSet, shuffle_images
 
 pytest.importorskip("trl")
 

@@ -51,7 +51,7 @@ def test_an_adapter_trains_on_4_bits_and_serves_on_whole_weights(questions, tmp_
         weights += parameter.nbytes
         if parameter.dtype == torch.uint8:
             weights += parameter.quant_state.absmax.nbytes
-    assert planned["bytes_per_process"]["weights"] == pytest.approx(weights, rel=0.02)
+    assert planned.bytes_per_process["weights"] == pytest.approx(weights, rel=0.02)
 
     train(loaded_by(settings, tiny_vl_folder()), questions, settings)
     served = load_model(tmp_path / "out", device="cpu")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import msgspec
 import pytest
 import torch
 from PIL import Image
@@ -12,11 +13,11 @@ from medr1.data.readers import read_questions
 from medr1.data.roots import ImageRoot
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.infer.engine import Decoding, predict
+from medr1.infer.engine import predict
 from medr1.models.loading import CheckpointInfo, load_model, load_outline
 from medr1.prompts import PROMPTS, chat_messages, prompt_format
-from medr1.records import Sample
-from medr1.rewards import score_completion
+from medr1.records import Decoding, Sample
+from medr1.rewards import reward_functions, score_completion
 
 pytest.importorskip("trl")
 
@@ -166,9 +167,10 @@ def test_the_target_is_the_gold_in_the_prompts_format(
 @pytest.mark.parametrize("prompt", [name for name, text in PROMPTS.items() if "<answer>" in text])
 def test_a_target_has_every_reward_that_grpo_gives(tiny_model, questions, prompt):
     samples = [replace(s, metadata={"thinking": "It is bright."}) for s in questions.samples]
+    functions = reward_functions(["accuracy", "format"], prompt)
     for sample, text in zip(samples, targets(tiny_model, samples, prompt), strict=True):
         options = ", ".join(f"{letter}){option}" for letter, option in sample.options.items())
-        scores = score_completion(text, sample.ground_truth, f"Which? {options}", prompt)
+        scores = score_completion(functions, text, sample.ground_truth, f"Which? {options}")
         assert (scores["accuracy"], scores["format"]) == (1.0, 1.0)
     assert prompt_format(prompt) in FORMATS
 
@@ -194,11 +196,11 @@ TAGGED = "<think> It is <answer> A </answer> or not. </think>"
 
 def test_what_is_too_long_is_refused_and_not_cut(model, mixed, tmp_path):
     plan = resolve_plan(model, mixed, settings_of(tmp_path))
-    longest = plan["prompts"]["longest"]["tokens"]
+    longest = plan.prompts.longest.tokens
     build_trainer(model, mixed, settings_of(tmp_path, max_length=longest))
     with pytest.raises(InputError, match="1 of 4 prompts with their answers have more than"):
         build_trainer(model, mixed, settings_of(tmp_path, max_length=longest - 1))
-    most = plan["prompts"]["prompt_tokens"]["max"]
+    most = plan.prompts.prompt_tokens.max
     build_trainer(model, mixed, settings_of(tmp_path, max_prompt_length=most))
     with pytest.raises(InputError, match="1 of 4 prompts have more than"):
         build_trainer(model, mixed, settings_of(tmp_path, max_prompt_length=most - 1))
@@ -229,17 +231,20 @@ def test_the_plan_says_what_goes_in_and_what_is_held(model, mixed, tmp_path, ext
     trainer = build_trainer(model, mixed, settings)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     learned, whole = (batch["labels"] != -100).sum(1), batch["attention_mask"].sum(1)
-    counted = plan["prompts"]
+    counted = plan.prompts
     for name, count in (("target_tokens", learned), ("prompt_tokens", whole - learned)):
-        assert (counted[name]["min"], counted[name]["max"]) == (int(count.min()), int(count.max()))
-    assert counted["longest"]["tokens"] == int(whole.max())
-    assert (plan["prompts_per_step"], plan["bytes_per_process"]["generation_cache"]) == (4, 0)
-    assert "completions_per_step" not in plan and "rewards" not in plan
+        assert (getattr(counted, name).min, getattr(counted, name).max) == (
+            int(count.min()),
+            int(count.max()),
+        )
+    assert counted.longest.tokens == int(whole.max())
+    assert (plan.prompts_per_step, plan.bytes_per_process["generation_cache"]) == (4, 0)
+    assert plan.completions_per_step is plan.rewards is msgspec.UNSET
     trainer.train()
     states = [v for s in trainer.optimizer.optimizer.state.values() for v in s.values()]
-    assert plan["bytes_per_process"]["optimizer"] == sum(v.nbytes for v in states if v.dim() > 0)
+    assert plan.bytes_per_process["optimizer"] == sum(v.nbytes for v in states if v.dim() > 0)
     trained = [p.numel() for p in trainer.model.parameters() if p.requires_grad]
-    assert plan["trained_parameters"] == sum(trained)
+    assert plan.trained_parameters == sum(trained)
 
 
 def test_a_short_run_learns_its_items_and_the_checkpoint_answers_them(model, questions, tmp_path):

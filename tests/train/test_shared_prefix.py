@@ -1,7 +1,6 @@
 """Shared prompts against stock TRL: the same log-probabilities, gradients, tokens and weights."""
 
 import copy
-import inspect
 import json
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from medr1.train.grpo import build_trainer, training_set
 from medr1.train.settings import LORA_TARGETS, settings_from
 from medr1.train.shared_prefix import trainer as shared_trainer
 from medr1.train.shared_prefix.packing import PackedGroups, attention_layout
-from medr1.train.shared_prefix.trainer import OVERRIDDEN_METHODS, SharedPrefixTrainer
+from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
 KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 SIZES = [(56, 84), (112, 56), (84, 84)]
@@ -531,20 +530,3 @@ def test_rows_that_are_no_groups_go_the_stock_way(questions, tmp_path, caplog):
         assert batch["prompt_ids"].ndim == 2 and len(batch["image_grid_thw"]) == 16
     assert sum("16 rows has no complete groups of 4" in r.getMessage() for r in caplog.records) == 1
     assert torch.isfinite(trainer._compute_loss(trainer.model, batch))
-
-
-def test_the_trainer_of_trl_still_has_the_methods_that_are_overridden():
-    from trl import __version__
-
-    own = {name for name in vars(SharedPrefixTrainer) if hasattr(GRPOTrainer, name)}
-    own = {name for name in own if not name.startswith("__")}
-    assert own == OVERRIDDEN_METHODS.keys()
-    for name, expected in OVERRIDDEN_METHODS.items():
-        method = getattr(GRPOTrainer, name, None)
-        assert method is not None, f"TRL {__version__} has no GRPOTrainer.{name}: see {__name__}"
-        found = tuple(inspect.signature(method).parameters)[1:]
-        assert found == expected, (
-            f"TRL {__version__} changed GRPOTrainer.{name}: its arguments are {found}, and "
-            f"medr1/train/shared_prefix/trainer.py overrides it with {expected}. Compare them, "
-            "adapt the method, then OVERRIDDEN_METHODS."
-        )

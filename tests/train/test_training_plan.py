@@ -68,9 +68,9 @@ def test_the_bytes_planned_are_the_bytes_held(model, questions, tmp_path, extra)
     held["weights"] = sum(p.nbytes for p in trainer.model.parameters())
     states = [v for s in trainer.optimizer.optimizer.state.values() for v in s.values()]
     held["optimizer"] = sum(v.nbytes for v in states if v.dim() > 0)
-    assert {name: plan["bytes_per_process"][name] for name in held} == held
+    assert {name: plan.bytes_per_process[name] for name in held} == held
     trained = [p.numel() for p in trainer.model.parameters() if p.requires_grad]
-    assert plan["trained_parameters"] == sum(trained)
+    assert plan.trained_parameters == sum(trained)
 
 
 def test_a_sharded_run_splits_what_its_kind_splits(model, tmp_path):

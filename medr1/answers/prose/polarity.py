@@ -13,13 +13,14 @@ from medr1.answers.prose.comparing import read_comparison
 from medr1.answers.prose.golds import STOP_WORDS, Part, parts_of_name
 from medr1.answers.prose.mentions import (
     EXCLUSIVE,
+    THINGS,
     asserted_values,
     is_asserted,
     mentions_of,
     word_indices,
 )
 from medr1.answers.prose.opposites import antonyms, synonyms
-from medr1.answers.prose.propositions import THINGS, Proposition, parse_question
+from medr1.answers.prose.propositions import Proposition, parse_question
 from medr1.answers.prose.reading import Prose, read_prose
 from medr1.answers.prose.sentences import Sentence
 from medr1.answers.prose.terms import stems

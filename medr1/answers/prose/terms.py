@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Protocol
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -119,7 +119,7 @@ def stem(word: str) -> str:
         return word.replace(" ", "")
     if len(word) < 4 or not word.isalpha() or word.endswith("itis") or word in _UNSTEMMED:
         return word
-    stemmed = str(_stemmer().stemWord(word))
+    stemmed = _stemmer().stemWord(word)
     # Snowball stems calcified to "calcifi" and calcification to "calcif"
     return stemmed[:-1] if stemmed.endswith("ifi") else stemmed
 
@@ -134,11 +134,18 @@ def stems(text: str) -> frozenset[str]:
     return frozenset(map(stem, text.split()))
 
 
+class _Stemmer(Protocol):
+    """A stemmer of the library snowballstemmer, which has no types."""
+
+    def stemWord(self, word: str) -> str: ...
+
+
 @cache
-def _stemmer() -> Any:
+def _stemmer() -> _Stemmer:
     import snowballstemmer
 
-    return snowballstemmer.stemmer("english")
+    stemmer: _Stemmer = snowballstemmer.stemmer("english")
+    return stemmer
 
 
 @lru_cache(maxsize=65_536)

@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from medr1.data.audit.blind import answerable, normalized_option, normalized_question
 from medr1.data.readers import Questions
+from medr1.documents.audit import LetterBalance
 from medr1.records import Sample
 
 DEFECTS = {
     "answer_not_in_options": "the right answer is not one of the options",
-    "no_answer": "there is no right answer",
+    "no_ground_truth": "there is no right answer",
     "unusable_item": "the item is empty or cannot be read",
     "duplicate_options": "two options are the same",
     "duplicate_options_by_case": "two options differ in upper and lower case alone",
     "encoding_damage": "text that was read in the wrong encoding",
-    "two_golds": "the same image and question with two right answers",
+    "two_ground_truths": "the same image and question with two right answers",
     "duplicate_item": "the same image, question, options and answer as an earlier item",
     "missing_image": "there is no such image",
     "corrupt_image": "the image cannot be decoded",
@@ -73,7 +73,7 @@ def _unusable_items(questions: Questions) -> Iterator[AuditFinding]:
         yield AuditFinding(kind, index, failure.message)
     for index, sample in enumerate(questions.samples):
         if sample.ground_truth is None and index not in questions.failures:
-            yield AuditFinding("no_answer", index, "")
+            yield AuditFinding("no_ground_truth", index, "")
 
 
 def _text_defects(index: int, sample: Sample) -> Iterator[AuditFinding]:
@@ -94,7 +94,9 @@ def _text_defects(index: int, sample: Sample) -> Iterator[AuditFinding]:
         yield AuditFinding("encoding_damage", index, damage)
 
 
-def _duplicate_options(options: Mapping[str, str], form: Any) -> dict[str, list[str]]:
+def _duplicate_options(
+    options: Mapping[str, str], form: Callable[[str], str]
+) -> dict[str, list[str]]:
     """Option text -> the letters of the options that are equal to it under the function `form`.
 
     {"A": "Yes", "B": "yes", "C": "no"} under str.casefold -> {"Yes": ["A", "B"]}
@@ -160,13 +162,13 @@ def _contradictions_and_duplicates(samples: Sequence[Sample]) -> Iterator[AuditF
                         i for text, at in by_answer.items() if text != answer for i in at
                     )
                     detail = f"{answer[:60]!r}, elsewhere {contrary}"
-                    yield AuditFinding("two_golds", index, detail, "", contrary_item)
+                    yield AuditFinding("two_ground_truths", index, detail, "", contrary_item)
         yield from _duplicate_items(samples, members)
 
 
 def _duplicate_items(samples: Sequence[Sample], members: Iterable[int]) -> Iterator[AuditFinding]:
     """Of these items, those with question, options and answer of an earlier one."""
-    first: dict[Any, int] = {}
+    first: dict[tuple[str, tuple[tuple[str, str], ...], str | None], int] = {}
     for index in members:
         sample = samples[index]
         key = (sample.question, tuple(sorted(sample.options.items())), sample.ground_truth)
@@ -189,7 +191,7 @@ def option_counts(samples: Iterable[Sample]) -> dict[str, int]:
     return {str(size): counts[size] for size in sorted(counts)}
 
 
-def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], dict[str, Any]]:
+def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], LetterBalance]:
     """How often each letter is right, and a chi-squared test that all are equally frequent.
 
     Items with two options have A and B alone, which would make these letters look preferred. The
@@ -197,7 +199,7 @@ def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], dict[str,
     degrees of freedom are then added.
 
     Returns:
-        Letter -> number of items; and {"chi2", "df", "p"}, with None where nothing can be tested.
+        Letter -> number of items; and the test, with None where nothing can be tested.
     """
     from scipy.stats import chi2
 
@@ -213,8 +215,8 @@ def letter_balance(samples: Iterable[Sample]) -> tuple[dict[str, int], dict[str,
         observed = [counts[letter] for letter in "ABCDEFGH"[:size]]
         statistic += sum((n - expected) ** 2 / expected for n in observed)
         degrees_of_freedom += size - 1
-    test: dict[str, Any] = {"chi2": None, "df": 0, "p": None}
+    test = LetterBalance(chi2=None, df=0, p=None)
     if degrees_of_freedom:
         p = float(chi2.sf(statistic, degrees_of_freedom))
-        test = {"chi2": statistic, "df": degrees_of_freedom, "p": p}
+        test = LetterBalance(chi2=statistic, df=degrees_of_freedom, p=p)
     return {letter: letters[letter] for letter in sorted(letters)}, test

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from msgspec import structs
 
 from medr1.data.audit.defects import (
     DEFECTS,
@@ -20,23 +21,25 @@ from medr1.data.audit.defects import (
 from medr1.data.audit.images import HashedImage, any_image_below, hash_images
 from medr1.data.audit.leakage import Leakage, QuestionFile, find_leaks, leakage_document
 from medr1.data.audit.places import item_lines
-from medr1.data.audit.shortcuts import BlindPanel, is_above_chance, shortcuts
+from medr1.data.audit.shortcuts import BlindPanel, shortcuts
 from medr1.data.audit.wordings import wordings
 from medr1.data.burned_in import burned_in_reason, warning
 from medr1.data.readers import Questions, read_questions
 from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
+from medr1.documents.audit import Audit, AuditedFile, FlaggedItem, TrainingFile
+from medr1.documents.metric import value_of
 from medr1.errors import InputError, ItemError
-from medr1.records import AUDIT_SCHEMA
+from medr1.records import Sample
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The result of an audit."""
+class FileAudit:
+    """The audit of one file of questions."""
 
-    document: dict[str, Any]
+    document: Audit
     """The content of audit.json."""
-    items: list[dict[str, Any]]
-    """A row for each flagged item and kind of finding, with file, line and item number."""
+    items: list[FlaggedItem]
+    """A row for each flagged item and kind of finding."""
     image_needed: list[int] | None
     """Positions of the items of the image-needed subset; None without a training file."""
 
@@ -67,7 +70,7 @@ def audit(
     image_root: Path | None = None,
     image_hashes: Path | None = None,
     seed: int = 0,
-) -> Audit:
+) -> FileAudit:
     """Audit a file of questions: defects, leakage and shortcuts.
 
     Args:
@@ -91,59 +94,51 @@ def audit(
     parts, panel = shortcuts(trains[0].questions.samples if trains else None, samples, seed=seed)
     letters, balance = letter_balance(samples)
     defects = {file.path: file.defects() for file in (test, *trains)}
-    document = {
-        "schema": AUDIT_SCHEMA,
-        **_about(test),
-        "options": option_counts(samples),
-        "letters": letters,
-        "letter_balance": balance,
-        "defects": _counts(defects[path], test),
+    document = Audit(
+        file=_audited_file(test, defects[path]),
         # All training files together: an item that is in two of them counts once.
-        "leakage": leakage_document([leaks for _, leaks in leaks_by_file], len(samples))
+        leakage=leakage_document([leaks for _, leaks in leaks_by_file], len(samples))
         if leaks_by_file
         else {},
-        "blind": parts["blind"],
-        "image_needed": parts["image_needed"],
-        "groups": parts["groups"],
-        "against": [
-            {
-                **_about(file),
-                "fitted": number == 0,
-                "defects": _counts(defects[file.path], file),
-                "leakage": leakage_document([leaks], len(samples)),
-                "wordings": wordings(file.questions.samples, samples),
-            }
+        option_counts=option_counts(samples),
+        letters=letters,
+        letter_balance=balance,
+        blind=parts.blind,
+        image_needed=parts.image_needed,
+        groups=parts.groups,
+        against=[
+            _training_file(file, defects[file.path], leaks, samples, fitted=number == 0)
             for number, (file, leaks) in enumerate(leaks_by_file)
         ],
-        "seed": seed,
-        "notes": notes,
-    }
+        seed=seed,
+        notes=notes,
+    )
     # A leak is a finding about the test item; the training item is its other item.
     findings = [(file, finding) for file in (test, *trains) for finding in defects[file.path]]
     findings += [(test, finding) for _, leaks in leaks_by_file for finding in leaks.findings]
     image_needed = _image_needed(panel)
     rows = _rows(findings, {str(file.path): file for file in (test, *trains)})
-    return Audit(document, rows, image_needed)
+    return FileAudit(document, rows, image_needed)
 
 
-def failed_gates(document: Mapping[str, Any]) -> dict[str, str]:
+def failed_gates(document: Audit) -> dict[str, str]:
     """The gates of --fail-on that an audit fails, each with the reason; {} where it passes all.
 
     `defects`: the audited file has a defect. `leakage`: an item leaks, in any way. `shortcut`: the
     best blind predictor's whole interval lies above chance.
     """
     reasons = {}
-    if defects := {kind: n for kind, n in document["defects"].items() if n}:
+    if defects := {kind: n for kind, n in document.file.defects.items() if n}:
         counts = ", ".join(f"{n} {kind}" for kind, n in defects.items())
         reasons["defects"] = f"defects ({counts})"
-    leaks = {kind: entry["items"] for kind, entry in document["leakage"].items() if entry["items"]}
-    if leaks:
+    if leaks := {kind: leak.items for kind, leak in document.leakage.items() if leak.items}:
         counts = ", ".join(f"{n} {kind}" for kind, n in leaks.items())
         reasons["leakage"] = f"leakage ({counts})"
-    blind = document["blind"]
-    if (best := blind.get("best")) and is_above_chance(blind[best], blind["chance"]):
-        value, chance = (f"{100 * x:.1f} %" for x in (blind[best]["value"], blind["chance"]))
-        reasons["shortcut"] = f"a shortcut ({best} has accuracy {value}, chance is {chance})"
+    blind = document.blind
+    if blind.best in blind.above_chance and blind.chance is not None:
+        accuracy = value_of(blind.predictors[blind.best].accuracy)
+        value, chance = (f"{100 * x:.1f} %" for x in (accuracy, blind.chance))
+        reasons["shortcut"] = f"a shortcut ({blind.best} has accuracy {value}, chance is {chance})"
     return reasons
 
 
@@ -199,16 +194,42 @@ def _counts(findings: Sequence[AuditFinding], file: _File) -> dict[str, int | No
     return {kind: None if kind in unchecked else counts[kind] for kind in DEFECTS}
 
 
-def _about(file: _File) -> dict[str, Any]:
-    """What audit.json says of a file: name, hash, number of items and of different images."""
-    return {
-        "file": str(file.path),
-        "sha256": file.questions.sha256,
-        "n": len(file.questions.samples),
-        "images": len(set(_image_names(file.questions))),
-        "image_root": str(file.questions.image_root),
-        "images_here": bool(file.images),
-    }
+def _audited_file(file: _File, findings: Sequence[AuditFinding]) -> AuditedFile:
+    """What audit.json says of a file: name, hash, numbers of items, images and defects."""
+    return AuditedFile(
+        path=str(file.path),
+        sha256=file.questions.sha256,
+        n=len(file.questions.samples),
+        n_images=len(set(_image_names(file.questions))),
+        image_root=str(file.questions.image_root),
+        images_available=bool(file.images),
+        defects=_counts(findings, file),
+    )
+
+
+def _training_file(
+    file: _File,
+    findings: Sequence[AuditFinding],
+    leaks: Leakage,
+    test: Sequence[Sample],
+    *,
+    fitted: bool,
+) -> TrainingFile:
+    """What audit.json says of a training file.
+
+    Args:
+        file: The training file.
+        findings: Its defects.
+        leaks: What the audited file has in common with it.
+        test: The items of the audited file.
+        fitted: Whether the blind predictors were fitted on it.
+    """
+    return TrainingFile(
+        **structs.asdict(_audited_file(file, findings)),
+        fitted=fitted,
+        leakage=leakage_document([leaks], len(test)),
+        wordings=wordings(file.questions.samples, test),
+    )
 
 
 def _notes(test: _File, trains: Sequence[_File]) -> list[str]:
@@ -268,7 +289,7 @@ def _image_needed(panel: BlindPanel | None) -> list[int] | None:
 
 def _rows(
     findings: Sequence[tuple[_File, AuditFinding]], files: Mapping[str, _File]
-) -> list[dict[str, Any]]:
+) -> list[FlaggedItem]:
     """A row for each finding: where the item is, what is wrong, and where the other item is."""
     lines_of_file: dict[Path, list[int] | None] = {}
 
@@ -281,20 +302,23 @@ def _rows(
     rows = []
     for file, finding in findings:
         sample = file.questions.samples[finding.index]
-        row = {
-            "kind": finding.kind,
-            "file": str(file.path),
-            "line": line(file, finding.index),
-            "item": finding.index + 1,
-            "id": sample.id,
-            "image": sample.images[0] if sample.images else "",
-            "question": sample.question,
-            "detail": finding.detail,
-        }
+        row = FlaggedItem(
+            kind=finding.kind,
+            file=str(file.path),
+            line=line(file, finding.index),
+            item=finding.index + 1,
+            id=sample.id,
+            image=sample.images[0] if sample.images else "",
+            question=sample.question,
+            detail=finding.detail,
+        )
         if finding.other_index is not None:
             other_file = files[finding.other_file] if finding.other_file else file
-            row["other_file"] = str(other_file.path)
-            row["other_line"] = line(other_file, finding.other_index)
-            row["other_item"] = finding.other_index + 1
+            row = structs.replace(
+                row,
+                other_file=str(other_file.path),
+                other_line=line(other_file, finding.other_index),
+                other_item=finding.other_index + 1,
+            )
         rows.append(row)
     return rows

@@ -13,7 +13,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError, OutputError
 from medr1.files import sha256_of
+from medr1.processes import num_cores, process_pool
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -128,14 +128,11 @@ def _hash_in_order(
     names: list[str], root: ImageRoot, processes: int | None
 ) -> Iterator[tuple[str, HashedImage]]:
     """Each name with its hashes, in order; a few images are not worth starting processes."""
-    num_processes = processes or os.cpu_count() or 1
+    num_processes = processes or num_cores()
     if num_processes < 2 or len(names) < 4 * _CHUNK:
         yield from zip(names, (hash_image(name, root) for name in names), strict=True)
         return
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")  # a fork of threads that hold locks may hang
-    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+    with process_pool(num_processes) as pool:
         roots = [root] * len(names)
         try:
             yield from zip(names, pool.map(hash_image, names, roots, chunksize=_CHUNK), strict=True)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from medr1.data.audit.blind import chance
+from medr1.documents.audit import GroupAboveChance
 from medr1.records import Sample
 
 GROUPS = ("modality", "question_type", "dataset")
@@ -45,10 +45,17 @@ class AboveChance:
     p_holm: float | None = None
     """The corrected p value of the group's test; None for all items."""
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> GroupAboveChance:
         """The entry in audit.json: the number of items instead of their positions."""
-        fields = {key: value for key, value in vars(self).items() if key != "indices"}
-        return {**fields, "n": len(self.indices)}
+        return GroupAboveChance(
+            predictor=self.predictor,
+            kind=self.kind,
+            group=self.group,
+            value=self.value,
+            chance=self.chance,
+            p_holm=self.p_holm,
+            n=len(self.indices),
+        )
 
 
 def groups_of(
@@ -110,7 +117,7 @@ def groups_above_chance(
                 )
     # The test is two-sided: a predictor that is significantly below chance is left out.
     return [
-        AboveChance(**{**vars(candidate), "p_holm": p})
+        replace(candidate, p_holm=p)
         for candidate, p in zip(candidates, holm(p_values), strict=True)
         if p is not None and p < LEVEL and candidate.value > candidate.chance
     ]

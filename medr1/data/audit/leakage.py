@@ -18,13 +18,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 from medr1.data.audit.blind import normalized_option, normalized_question
 from medr1.data.audit.defects import AuditFinding, ground_truth_text
 from medr1.data.audit.images import HashedImage
 from medr1.data.audit.near import near_images
 from medr1.data.audit.patients import patients, series
+from medr1.documents.audit import Leak
 from medr1.records import Sample
 
 LEAKS = {
@@ -41,12 +41,8 @@ LEAKS = {
 """Kind of leak -> what it means. A count is of items: an item counts once for each kind."""
 SIMILAR = 85
 """Questions about one image are similar from this rapidfuzz.fuzz.token_sort_ratio on (0 to 100)."""
-_ALSO_COUNTED = {
-    **dict.fromkeys(("same_image", "same_image_by_case", "same_bytes", "near_image"), "images"),
-    "same_patient": "patients",
-    "same_series": "series",
-}
-"""Kind of leak -> what its entry in audit.json counts besides items."""
+_OF_IMAGES = ("same_image", "same_image_by_case", "same_bytes", "near_image")
+"""The kinds of leaks whose different images are counted besides items."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Leakage:
 
     findings: list[AuditFinding]
     """Items of the test file; `other_index` is the training item."""
-    leaked_keys: dict[str, set[Any]]
+    leaked_keys: dict[str, set[str]]
     """Kind -> the different images, patients or series of the test file that leak."""
     path_coincidences: int
     """Number of image paths that both files have and that name different images."""
@@ -94,7 +90,7 @@ def find_leaks(test: QuestionFile, train: QuestionFile) -> Leakage:
         for image in sample.images:
             by_image[image].append(train_index)
     findings: list[AuditFinding] = []
-    leaked_keys: dict[str, set[Any]] = defaultdict(set)
+    leaked_keys: dict[str, set[str]] = defaultdict(set)
     # First the images that are also in the training file, then what it asks about them.
     for index, sample in enumerate(test.samples):
         for kind, shared in {**same, "near_image": near}.items():
@@ -267,7 +263,8 @@ def _same_keys(
     for train_index, sample in enumerate(train.samples):
         for key in keys_of(sample):
             first_with_key.setdefault(key, train_index)
-    findings, shared_keys = [], set()
+    findings: list[AuditFinding] = []
+    shared_keys: set[str] = set()
     labels: dict[str, str] = {}
     word = kind.removeprefix("same_")
     for index, sample in enumerate(test.samples) if first_with_key else ():
@@ -279,7 +276,7 @@ def _same_keys(
     return findings, shared_keys
 
 
-def leakage_document(leaks: Sequence[Leakage], n: int) -> dict[str, Any]:
+def leakage_document(leaks: Sequence[Leakage], n: int) -> dict[str, Leak]:
     """Count leaks for audit.json, over one training file or several together.
 
     Args:
@@ -287,17 +284,26 @@ def leakage_document(leaks: Sequence[Leakage], n: int) -> dict[str, Any]:
         n: Number of items in the test file.
 
     Returns:
-        Kind -> {"items", "share", ...}; an item counts once for each kind, however many training
-        files have it. None with a "reason" for what needs images that are not here.
+        Kind -> the count; an item counts once for each kind, however many training files have it.
     """
-    document: dict[str, Any] = {}
     all_compared = bool(leaks) and all(file_leaks.images_compared for file_leaks in leaks)
-    for kind in LEAKS:
-        items = set().union(*(file_leaks.items(kind) for file_leaks in leaks))
-        entry: dict[str, Any] = {"items": len(items), "share": len(items) / n}
-        if word := _ALSO_COUNTED.get(kind):
-            entry[word] = len(set().union(*(file_leaks.leaked_keys[kind] for file_leaks in leaks)))
-        if kind in ("same_bytes", "near_image") and not all_compared:
-            entry = {"items": None, "images": None, "reason": "not all files' images are here"}
-        document[kind] = entry
-    return document
+    unchecked = () if all_compared else ("same_bytes", "near_image")
+    return {
+        kind: Leak(items=None, reason="not all files' images are here")
+        if kind in unchecked
+        else _leak(kind, leaks, n)
+        for kind in LEAKS
+    }
+
+
+def _leak(kind: str, leaks: Sequence[Leakage], n: int) -> Leak:
+    """How many of the n test items leak in this way, and how many images, patients or series."""
+    items = set().union(*(file_leaks.items(kind) for file_leaks in leaks))
+    n_keys = len(set().union(*(file_leaks.leaked_keys.get(kind, set()) for file_leaks in leaks)))
+    return Leak(
+        items=len(items),
+        share=len(items) / n,
+        images=n_keys if kind in _OF_IMAGES else None,
+        patients=n_keys if kind == "same_patient" else None,
+        series=n_keys if kind == "same_series" else None,
+    )

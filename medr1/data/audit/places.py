@@ -7,7 +7,6 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from medr1.files import open_file, read_text
 
@@ -67,7 +66,7 @@ def _questions_position(text: str, position: int) -> int:
         position = _skip_space(text, _skip_value(text, position) + 1)  # the comma
 
 
-def _decode(text: str, position: int) -> tuple[Any, int]:
+def _decode(text: str, position: int) -> tuple[object, int]:
     """The JSON value at a position, and the position where it ends."""
     return _DECODER.raw_decode(text, position)
 

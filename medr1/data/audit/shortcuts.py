@@ -28,8 +28,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from medr1.data.audit.blind import (
     Scores,
@@ -49,6 +48,14 @@ from medr1.data.audit.knowledge import (
     groups_above_chance,
     groups_of,
 )
+from medr1.documents.audit import (
+    AuditGroup,
+    BlindPredictor,
+    BlindPredictors,
+    ImageNeeded,
+    ShuffledLabels,
+)
+from medr1.documents.metric import Metric, Missing, no_value, value_of
 from medr1.records import Sample
 
 PREDICTORS = (
@@ -74,8 +81,8 @@ class BlindPanel:
     """Predictor -> a letter for each sample, "" for one without options."""
     right: Mapping[str, tuple[bool, ...]]
     """Predictor -> whether the letter is the ground truth; False for one without options."""
-    metrics: Mapping[str, Mapping[str, Any]]
-    """Predictor -> {"value", "ci95", "n"}: its accuracy on the scored samples."""
+    metrics: Mapping[str, Metric]
+    """Predictor -> its accuracy on the scored samples."""
     chance: float
     """Accuracy of random guessing on the scored samples; nan where there are none."""
     best: str
@@ -93,8 +100,7 @@ class BlindPanel:
     @property
     def best_accuracy(self) -> float:
         """Accuracy of the best predictor, in [0, 1]; nan where nothing is scored."""
-        value = self.metrics[self.best]["value"] if self.best else None
-        return math.nan if value is None else float(value)
+        return value_of(self.metrics[self.best]) if self.best else math.nan
 
 
 def blind_panel(train: Sequence[Sample], test: Sequence[Sample], *, seed: int = 0) -> BlindPanel:
@@ -190,7 +196,7 @@ def _panel(
     }
     guess = chance(test[i] for i in scored_indices)
     above_chance = [
-        AboveChance(name, "", "", tuple(scored_indices), metrics[name]["value"], guess)
+        AboveChance(name, "", "", tuple(scored_indices), value_of(metrics[name]), guess)
         for name in scores
         if is_above_chance(metrics[name], guess)
     ]
@@ -211,7 +217,7 @@ def _panel(
         right=right,
         metrics=metrics,
         chance=guess,
-        best=max(metrics, key=lambda name: metrics[name]["value"]) if scored_indices else "",
+        best=max(metrics, key=lambda name: value_of(metrics[name])) if scored_indices else "",
         above_chance=tuple(above_chance),
         image_needed=tuple(image_needed),
     )
@@ -255,49 +261,60 @@ def with_shuffled_labels(train: Sequence[Sample], seed: int) -> list[Sample]:
         letters = [train[position].ground_truth for position in positions]
         shuffler.shuffle(letters)
         for position, letter in zip(positions, letters, strict=True):
-            shuffled[position] = Sample(**{**vars(train[position]), "ground_truth": letter})
+            shuffled[position] = replace(train[position], ground_truth=letter)
     return shuffled
 
 
 def accuracy_metric(
-    right: Sequence[bool], clusters: Sequence[Any], *, seed: int = 0
-) -> dict[str, Any]:
-    """An accuracy with its 95 % interval: {"value", "ci95", "n"}, as in audit.json.
+    right: Sequence[bool], clusters: Sequence[tuple[str, ...]], *, seed: int = 0
+) -> Metric:
+    """An accuracy with its 95 % interval.
 
     The interval is Wilson's where each item has an image of its own, else a bootstrap over images.
-    What cannot be computed is None; without items there is also a "reason".
+
+    Args:
+        right: Whether each item is right.
+        clusters: The images of each item.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The accuracy in [0, 1]; without items no value, and the reason.
     """
     from medr1.stats.intervals import bootstrap_mean, wilson
 
     n = len(right)
     if not n:
-        return {
-            "value": None,
-            "ci95": None,
-            "n": 0,
-            "reason": "no item has options and a right answer",
-        }
+        return no_value("no item has options and a right answer")
     # Items on the same image are not independent, which Wilson's interval assumes.
     if len(set(clusters)) == n:
         interval = wilson(sum(right), n)
     else:
         interval = bootstrap_mean(right, clusters, seed=seed)
-    return {"value": sum(right) / n, "ci95": list(interval) if interval else None, "n": n}
+    return Metric(value=sum(right) / n, ci95=interval, n=n)
 
 
-def is_above_chance(metric: Mapping[str, Any], guess: float) -> bool:
+def is_above_chance(metric: Metric, guess: float) -> bool:
     """Whether the whole interval of a metric lies above the accuracy of random guessing.
 
     Args:
-        metric: {"value", "ci95", "n"}; an unknown interval is not above.
+        metric: An accuracy; one without an interval is not above.
         guess: Accuracy of random guessing, in [0, 1].
     """
-    return metric["ci95"] is not None and bool(metric["ci95"][0] > guess)
+    return metric.ci95 is not None and metric.ci95[0] > guess
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """Three parts of audit.json."""
+
+    blind: BlindPredictors
+    image_needed: ImageNeeded | Missing
+    groups: dict[str, dict[str, AuditGroup]]
 
 
 def shortcuts(
     train: Sequence[Sample] | None, test: Sequence[Sample], *, seed: int = 0
-) -> tuple[dict[str, Any], BlindPanel | None]:
+) -> tuple[Shortcuts, BlindPanel | None]:
     """Compute the `blind`, `image_needed` and `groups` parts of audit.json.
 
     Args:
@@ -307,36 +324,38 @@ def shortcuts(
         seed: Seed of the intervals and of the shuffled labels.
 
     Returns:
-        The three parts by name, and the panel they come from (None without training items).
+        The three parts, and the panel they come from (None without training items).
     """
     if train is None:
         return _without_training(test, seed), None
     # The controls show what a predictor reaches with nothing to learn but the letters' frequencies.
     panel, controls = _panel_and_controls(train, test, draws=_num_draws(len(train)), seed=seed)
     scored_indices = _scored_indices(test)
-    blind: dict[str, Any] = {"chance": _number(panel.chance)}
-    for name in PREDICTORS:
-        blind[name] = dict(panel.metrics.get(name) or _NOTHING_LEARNED)
-        if name in FITTED:
-            blind[name]["shuffled_labels"] = _control(controls, name)
-    blind["best"] = panel.best or None
-    blind["above_chance"] = [
-        name for name in panel.metrics if is_above_chance(panel.metrics[name], panel.chance)
-    ]
-    needed = sum(panel.image_needed)
-    parts = {
-        "blind": blind,
-        "image_needed": {
-            "items": needed,
-            "n": len(scored_indices),
-            "share": needed / len(scored_indices) if scored_indices else None,
-            "predictors": list(panel.predictors_above_chance),
-            "in_groups": [entry.document() for entry in panel.above_chance if entry.kind],
-            "lucky": round(expected_lucky_items(panel.above_chance), 1) if scored_indices else None,
+    blind = BlindPredictors(
+        chance=_number(panel.chance),
+        predictors={
+            name: BlindPredictor(
+                accuracy=panel.metrics.get(name, _NOTHING_LEARNED),
+                shuffled_labels=_control(controls, name) if name in FITTED else None,
+            )
+            for name in PREDICTORS
         },
-        "groups": _groups(panel, test, scored_indices, seed),
-    }
-    return parts, panel
+        best=panel.best or None,
+        above_chance=[
+            name for name in panel.metrics if is_above_chance(panel.metrics[name], panel.chance)
+        ],
+    )
+    needed = sum(panel.image_needed)
+    image_needed = ImageNeeded(
+        items=needed,
+        n=len(scored_indices),
+        share=needed / len(scored_indices) if scored_indices else None,
+        predictors=list(panel.predictors_above_chance),
+        in_groups=[entry.document() for entry in panel.above_chance if entry.kind],
+        lucky=round(expected_lucky_items(panel.above_chance), 1) if scored_indices else None,
+    )
+    groups = _groups(panel, test, scored_indices, seed)
+    return Shortcuts(blind, image_needed, groups), panel
 
 
 def _num_draws(n: int) -> int:
@@ -347,66 +366,65 @@ def _num_draws(n: int) -> int:
     return max(3, min(20, 30_000 // max(1, n)))
 
 
-def _control(controls: Sequence[Mapping[str, float]], name: str) -> dict[str, Any]:
+def _control(controls: Sequence[Mapping[str, float]], name: str) -> ShuffledLabels:
     """A predictor's accuracy after training on shuffled labels: mean and range over the draws."""
     values = [accuracies[name] for accuracies in controls if name in accuracies]
     if not values:
-        return {"value": None, "range": None, "draws": 0}
-    value_range = [min(values), max(values)]
-    return {"value": sum(values) / len(values), "range": value_range, "draws": len(values)}
+        return ShuffledLabels(value=None, range=None, draws=0)
+    return ShuffledLabels(
+        value=sum(values) / len(values), range=(min(values), max(values)), draws=len(values)
+    )
 
 
-_NOTHING_LEARNED = {
-    "value": None,
-    "ci95": None,
-    "n": 0,
-    "reason": "no training item has options and a right answer",
-}
+_NOTHING_LEARNED = no_value("no training item has options and a right answer")
 
 
-def _without_training(test: Sequence[Sample], seed: int) -> dict[str, Any]:
+def _without_training(test: Sequence[Sample], seed: int) -> Shortcuts:
     """The parts of audit.json where no training file is given."""
+    reason = "needs --against"
     scored_samples = answerable(test)
     letters = longest_option(scored_samples)
     right = [
         letter == sample.ground_truth
         for letter, sample in zip(letters, scored_samples, strict=True)
     ]
-    missing = {"value": None, "ci95": None, "n": len(scored_samples), "reason": "needs --against"}
-    blind: dict[str, Any] = {
-        "chance": _number(chance(scored_samples)),
-        **dict.fromkeys(FITTED, missing),
-    }
     clusters = [sample.images for sample in scored_samples]
-    blind["longest_option"] = accuracy_metric(right, clusters, seed=seed)
-    needed = {"items": None, "n": len(scored_samples), "reason": "needs --against"}
-    return {"blind": blind, "image_needed": needed, "groups": {}}
+    longest = accuracy_metric(right, clusters, seed=seed)
+    not_fitted = Metric(value=None, ci95=None, n=len(scored_samples), reason=reason)
+    blind = BlindPredictors(
+        chance=_number(chance(scored_samples)),
+        predictors={
+            name: BlindPredictor(accuracy=not_fitted if name in FITTED else longest)
+            for name in PREDICTORS
+        },
+        best=None,
+        above_chance=[],
+    )
+    return Shortcuts(blind, Missing(reason=reason), {})
 
 
 def _groups(
     panel: BlindPanel, test: Sequence[Sample], scored_indices: Sequence[int], seed: int
-) -> dict[str, Any]:
+) -> dict[str, dict[str, AuditGroup]]:
     """Accuracy by modality, question type and data set, over the items that state theirs."""
-    groups: dict[str, Any] = {}
-    for kind, members in groups_of(test, scored_indices):
-        groups[kind] = {
-            name: {
-                "n": len(indices),
-                "chance": chance(test[i] for i in indices),
-                "blind": {
-                    predictor: accuracy_metric(
-                        [panel.right[predictor][i] for i in indices],
-                        [test[i].images for i in indices],
-                        seed=seed,
-                    )
-                    for predictor in PREDICTORS
-                    if predictor in panel.right
-                },
-                "image_needed": {"items": sum(panel.image_needed[i] for i in indices)},
-            }
-            for name, indices in members.items()
-        }
-    return groups
+
+    def group(indices: Sequence[int]) -> AuditGroup:
+        images = [test[i].images for i in indices]
+        return AuditGroup(
+            n=len(indices),
+            chance=chance(test[i] for i in indices),
+            blind={
+                name: accuracy_metric([panel.right[name][i] for i in indices], images, seed=seed)
+                for name in PREDICTORS
+                if name in panel.right
+            },
+            image_needed=sum(panel.image_needed[i] for i in indices),
+        )
+
+    return {
+        kind: {name: group(indices) for name, indices in members.items()}
+        for kind, members in groups_of(test, scored_indices)
+    }
 
 
 def _number(value: float) -> float | None:

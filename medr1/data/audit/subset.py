@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import AnyStr
 
 from medr1.data.audit.places import item_lines
 from medr1.errors import InputError
@@ -47,7 +47,7 @@ def subset_of(path: Path, indices: Sequence[int]) -> str | bytes:
     return b"".join(row.rstrip(b"\r\n") + b"\n" for row in _item_rows(rows, lines, indices))
 
 
-def _item_rows(rows: list[Any], lines: Sequence[int], indices: Sequence[int]) -> list[Any]:
+def _item_rows(rows: list[AnyStr], lines: Sequence[int], indices: Sequence[int]) -> list[AnyStr]:
     """The lines of these items; an item reaches to the line where the next one begins."""
     ends = [*(line - 1 for line in lines[1:]), len(rows)]
     return [row for i in indices for row in rows[lines[i] - 1 : ends[i]] if row.strip()]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 from medr1.data.audit.blind import normalized_option, normalized_question
+from medr1.documents.audit import Wording
 from medr1.records import Sample
 
 _BASE, _PRIME = 0x1D3F5B79A8C6E421, (1 << 61) - 1
 """Of the polynomial hash of a sequence of words."""
 
 
-def wordings(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
+def wordings(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Wording]:
     """Count test items whose wording is in the training items: the same, or nearly the same.
 
     Two wordings are nearly the same where adding, dropping, replacing or moving one word turns one
@@ -26,9 +26,8 @@ def wordings(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
         test: Items to count.
 
     Returns:
-        {"same_question": {"items", "wordings"}, "same_question_and_options": {"items"},
-        "near_question": {"items", "wordings"}}, where "wordings" counts different wordings. The
-        near ones do not include the same ones.
+        The counts for "same_question", "same_question_and_options" and "near_question". The near
+        ones do not include the same ones.
     """
     train_wordings = {normalized_question(sample.question) for sample in train}
     with_options = {_with_options(sample) for sample in train if sample.options}
@@ -44,14 +43,13 @@ def wordings(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
         and wording not in train_wordings
         and any(key in shortened for key in _one_word_less(wording))
     ]
+    same_options = sum(
+        bool(sample.options) and _with_options(sample) in with_options for sample in test
+    )
     return {
-        "same_question": {"items": len(same), "wordings": len(set(same))},
-        "same_question_and_options": {
-            "items": sum(
-                bool(sample.options) and _with_options(sample) in with_options for sample in test
-            )
-        },
-        "near_question": {"items": len(near), "wordings": len(set(near))},
+        "same_question": Wording(items=len(same), wordings=len(set(same))),
+        "same_question_and_options": Wording(items=same_options),
+        "near_question": Wording(items=len(near), wordings=len(set(near))),
     }
 
 

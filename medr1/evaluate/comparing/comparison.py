@@ -9,17 +9,29 @@ for new seeds. The spread over seeds, and an interval over seeds, are given besi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from msgspec.structs import asdict, replace
 
+from medr1.documents.comparison import (
+    ComparedItem,
+    Comparison,
+    DetectableDifference,
+    Difference,
+    McNemar,
+    Run,
+    RunComparison,
+    SeedSpread,
+)
+from medr1.documents.metric import Clusters, Metric
 from medr1.errors import InputError
+from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
-from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
+from medr1.evaluate.estimates import FEW_CLUSTERS, difference_metric, mean_metric
 from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
-from medr1.evaluate.judging import CodedColumn, Judged, Mask, Settings, Values, judge_all
+from medr1.evaluate.judging import Judged, Settings, judge_all
 from medr1.evaluate.trust.ensemble import ensemble
-from medr1.records import COMPARISON_SCHEMA, Prediction
+from medr1.records import Prediction
 from medr1.stats.significance import (
     holm,
     interval_over_seeds,
@@ -39,7 +51,7 @@ def compare(
     settings: Settings,
     common_only: bool | None = False,
     with_ensemble: bool = True,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[Comparison, list[ComparedItem]]:
     """Compare every later run with the first one, which is the base.
 
     Args:
@@ -51,8 +63,8 @@ def compare(
         with_ensemble: Whether to add the majority vote of all files (trust/ensemble.py).
 
     Returns:
-        The comparison.json document, and for each item a row with the share of each run's seeds
-        that are right and which run won.
+        The comparison, and for each item the share of each run's seeds that are right and which
+        run won.
 
     Raises:
         InputError: There are fewer than two runs, or the files are not about the same items.
@@ -84,34 +96,31 @@ def compare(
     comparisons = [
         _compare_with_base(name, base, correct, judged, groups) for name in list(runs)[1:]
     ]
-    _add_holm(comparisons)
-    document = {
-        "schema": COMPARISON_SCHEMA,
-        "protocol": settings.protocol,
-        "paired_by": paired.paired_by,
-        "n": len(paired.first),
-        "n_clusters": len(np.unique(judged.clusters)),
-        "clusters": f"{judged.unit}s",
-        "base": base,
-        "runs": [
-            {
-                "name": name,
-                "files": list(runs[name]),
-                "accuracy": mean_metric(rows.mean(axis=0), judged),
-                "seeds": seed_spread(rows.mean(axis=1)),
-            }
+    document = Comparison(
+        protocol=settings.protocol,
+        paired_by=paired.paired_by,
+        n=len(paired.first),
+        clusters=Clusters(unit=judged.unit, n=len(np.unique(judged.clusters))),
+        base=base,
+        runs=[
+            Run(
+                name=name,
+                files=list(runs[name]),
+                accuracy=mean_metric(rows.mean(axis=0), judged),
+                seeds=seed_spread(rows.mean(axis=1)),
+            )
             for name, rows in correct.items()
         ],
-        "comparisons": comparisons,
-        "ensemble": ensemble(members) if with_ensemble else None,
-        "meaning": _meaning(judged.unit, has_seeds),
-        "warnings": [
+        comparisons=_with_holm(comparisons),
+        ensemble=ensemble(members) if with_ensemble else None,
+        meaning=_meaning(judged.unit, has_seeds),
+        warnings=[
             *pairing_warnings(paired.paired_by),
             *_warnings(judged, paired.num_left_out, not has_seeds),
             *notes,
         ],
-    }
-    return document, _rows(paired.first, correct)
+    )
+    return document, _compared_items(paired.first, correct)
 
 
 def _labels(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -126,37 +135,47 @@ def _compare_with_base(
     correct: Mapping[str, Values],
     judged: Judged,
     groups: Mapping[str, CodedColumn[str | None]],
-) -> dict[str, Any]:
+) -> RunComparison:
     """The comparison of one run with the base: over all items, and in each group.
 
-    `correct` has an array (seeds, items) for each run.
+    `correct` has an array (seeds, items) for each run. p_holm over all items is not there yet: it
+    needs the p values of all runs.
     """
-    all_items = np.ones(len(judged.clusters), dtype=bool)
-    comparison = {
-        "run": name,
-        "base": base,
-        **_difference(correct[name], correct[base], judged, all_items),
-        "over_seeds": _over_seeds(correct[name].mean(axis=1), correct[base].mean(axis=1)),
-    }
-    comparison["groups"] = {}
+    differences_by_kind: dict[str, dict[str, Difference]] = {}
     for kind, column in groups.items():
         code_of = {group: code for code, group in enumerate(column.values) if group is not None}
         differences = {
             group: _difference(correct[name], correct[base], judged, column.codes == code_of[group])
             for group in sort_groups(code_of)
         }
-        adjusted = holm([difference["p"] for difference in differences.values()])
-        comparison["groups"][kind] = {
-            group: {**difference, "p_holm": p}
+        adjusted = holm([difference.p for difference in differences.values()])
+        differences_by_kind[kind] = {
+            group: replace(difference, p_holm=p)
             for (group, difference), p in zip(differences.items(), adjusted, strict=True)
         }
-    return comparison
+    all_items = np.ones(len(judged.clusters), dtype=bool)
+    return RunComparison(
+        **asdict(_difference(correct[name], correct[base], judged, all_items)),
+        run=name,
+        base=base,
+        over_seeds=_over_seeds(correct[name].mean(axis=1), correct[base].mean(axis=1)),
+        groups=differences_by_kind,
+    )
 
 
-def _difference(run: Values, base: Values, judged: Judged, where: Mask) -> dict[str, Any]:
+def _with_holm(comparisons: Sequence[RunComparison]) -> list[RunComparison]:
+    """The comparisons with p_holm: their p after Holm's correction over all of them."""
+    adjusted = holm([comparison.p for comparison in comparisons])
+    return [
+        replace(comparison, p_holm=p) for comparison, p in zip(comparisons, adjusted, strict=True)
+    ]
+
+
+def _difference(run: Values, base: Values, judged: Judged, where: Mask) -> Difference:
     """Accuracy of the run less that of the base over some items, with its interval and tests.
 
-    `run` and `base` are arrays (seeds, items); `where` is the mask of the items.
+    `run` and `base` are arrays (seeds, items); `where` is the mask of the items. p_holm is not
+    there yet: it needs the p values of the other comparisons.
     """
     a, b = run.mean(axis=0), base.mean(axis=0)  # for each item the share of seeds that are right
     metric = difference_metric(a, b, judged, where)
@@ -164,50 +183,43 @@ def _difference(run: Values, base: Values, judged: Judged, where: Mask) -> dict[
     won, lost = int((a > b).sum()), int((a < b).sum())
     single_seeds = len(run) == len(base) == 1  # McNemar's test needs right or wrong, not shares
     detectable = minimum_detectable_difference(a - b, clusters)
-    return {
-        **metric,
-        "p": sign_flip_test(a - b, clusters),
-        "test": f"sign flips over {judged.unit}s",
-        "won": won,
-        "lost": lost,
-        "both_right": int(((a == 1) & (b == 1)).sum()),
-        "both_wrong": int(((a == 0) & (b == 0)).sum()),
-        "mcnemar": {"exact": mcnemar_exact(won, lost), "mid_p": mcnemar_mid_p(won, lost)}
+    return Difference(
+        difference=metric,
+        p=sign_flip_test(a - b, clusters),
+        test=f"sign flips over {judged.unit}s",
+        won=won,
+        lost=lost,
+        both_right=int(((a == 1) & (b == 1)).sum()),
+        both_wrong=int(((a == 0) & (b == 0)).sum()),
+        mcnemar=McNemar(exact=mcnemar_exact(won, lost), mid_p=mcnemar_mid_p(won, lost))
         if single_seeds
-        else {"exact": None, "mid_p": None, "reason": "several seeds have no single verdict"},
-        "minimum_detectable_difference": {
-            "value": detectable.value,
-            "reason": detectable.reason,
-            "power": 0.8,
-            "alpha": 0.05,
-            "discordance": detectable.discordance,
-            "design_effect": detectable.design_effect,
-        },
-    }
+        else McNemar(exact=None, mid_p=None, reason="several seeds have no single verdict"),
+        minimum_detectable_difference=DetectableDifference(
+            value=detectable.value,
+            reason=detectable.reason,
+            power=0.8,
+            alpha=0.05,
+            discordance=detectable.discordance,
+            design_effect=detectable.design_effect,
+        ),
+    )
 
 
-def _add_holm(comparisons: list[dict[str, Any]]) -> None:
-    """Add p_holm to each comparison: its p after Holm's correction over all comparisons."""
-    adjusted = holm([comparison["p"] for comparison in comparisons])
-    for comparison, p in zip(comparisons, adjusted, strict=True):
-        comparison["p_holm"] = p
-
-
-def seed_spread(accuracies: Values) -> dict[str, Any] | None:
+def seed_spread(accuracies: Values) -> SeedSpread | None:
     """The mean, standard deviation and range of a run's accuracies, one for each seed.
 
     None for a single seed.
     """
     if len(accuracies) < 2:
         return None
-    return {
-        "n": len(accuracies),
-        "accuracies": accuracies.tolist(),
-        "mean": float(accuracies.mean()),
-        "sd": float(accuracies.std(ddof=1)),
-        "min": float(accuracies.min()),
-        "max": float(accuracies.max()),
-    }
+    return SeedSpread(
+        n=len(accuracies),
+        accuracies=accuracies.tolist(),
+        mean=float(accuracies.mean()),
+        sd=float(accuracies.std(ddof=1)),
+        min=float(accuracies.min()),
+        max=float(accuracies.max()),
+    )
 
 
 def _over_seeds(run: Values, base: Values) -> Metric | None:
@@ -218,13 +230,13 @@ def _over_seeds(run: Values, base: Values) -> Metric | None:
     if len(run) == len(base) == 1:
         return None
     interval = interval_over_seeds(run.tolist(), base.tolist())
-    metric: Metric = {
-        "value": float(run.mean() - base.mean()),
-        "ci95": list(interval) if interval else None,
-        "n": max(len(run), len(base)),
-        "method": "t over seeds, the items as they are",
-    }
-    return metric if interval else {**metric, "reason": "the seeds do not differ"}
+    return Metric(
+        value=float(run.mean() - base.mean()),
+        ci95=interval,
+        n=max(len(run), len(base)),
+        method="t over seeds, the items as they are",
+        reason=None if interval else "the seeds do not differ",
+    )
 
 
 def _meaning(unit: str, has_seeds: bool) -> str:
@@ -256,11 +268,13 @@ def _warnings(judged: Judged, num_left_out: int, single_seeds: bool) -> list[str
     return warnings
 
 
-def _rows(first: Sequence[Prediction], correct: Mapping[str, Values]) -> list[dict[str, Any]]:
-    """One row per item: its groups, each run's score, and whether the run beat the base on it."""
+def _compared_items(
+    first: Sequence[Prediction], correct: Mapping[str, Values]
+) -> list[ComparedItem]:
+    """Each item with its groups, each run's score, and whether the run beat the base on it."""
     means = {name: rows.mean(axis=0) for name, rows in correct.items()}
     base = next(iter(means))
-    rows = []
+    items = []
     for i, prediction in enumerate(first):
         sample = prediction.sample
         outcomes = {
@@ -268,18 +282,18 @@ def _rows(first: Sequence[Prediction], correct: Mapping[str, Values]) -> list[di
             for name, values in means.items()
             if name != base
         }
-        rows.append(
-            {
-                "id": sample.id,
-                "images": list(sample.images),
-                "modality": sample.modality,
-                "question_type": sample.question_type,
-                "ground_truth": sample.ground_truth,
-                "correct": {name: float(values[i]) for name, values in means.items()},
-                "outcome": outcomes,
-            }
+        items.append(
+            ComparedItem(
+                id=sample.id,
+                images=list(sample.images),
+                modality=sample.modality,
+                question_type=sample.question_type,
+                ground_truth=sample.ground_truth,
+                correct={name: float(values[i]) for name, values in means.items()},
+                outcome=outcomes,
+            )
         )
-    return rows
+    return items
 
 
 def _outcome(run: float, base: float) -> str:

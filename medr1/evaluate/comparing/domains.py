@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medr1.errors import InputError
 from medr1.evaluate.reading.results import Results
@@ -52,7 +51,7 @@ class Layout:
     """Domain -> files of the questions that were trained on, to find shared images."""
 
 
-def layout_from_mapping(document: Mapping[str, Any], path: Path) -> Layout:
+def layout_from_mapping(document: Mapping[str, object], path: Path) -> Layout:
     """The layout that a YAML file lists.
 
     Args:
@@ -77,7 +76,7 @@ def layout_from_mapping(document: Mapping[str, Any], path: Path) -> Layout:
     return Layout(cells, base, data)
 
 
-def _mapping(value: Any, path: Path, key: str) -> Mapping[str, Any]:
+def _mapping(value: object, path: Path, key: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise InputError(f"{path}, {key}: expected `domain: ...` lines. Example: {_EXAMPLE}")
     for name in value:
@@ -87,16 +86,17 @@ def _mapping(value: Any, path: Path, key: str) -> Mapping[str, Any]:
     return value
 
 
-def _files(value: Any, path: Path, key: str) -> dict[str, Files]:
+def _files(value: object, path: Path, key: str) -> dict[str, Files]:
     """Domain -> files, from a mapping of names or lists of names relative to the YAML file."""
     files_of = {}
     for domain, files in _mapping(value, path, key).items():
-        seeds = files if isinstance(files, list) else [files]
-        if not seeds or not all(isinstance(file, str) and file for file in seeds):
+        seeds: list[object] = files if isinstance(files, list) else [files]
+        names = [file for file in seeds if isinstance(file, str) and file]
+        if not names or len(names) < len(seeds):
             raise InputError(
                 f"{path}, {key}: {domain}: expected a file, or a list of files, one for each seed."
             )
-        files_of[domain] = tuple(path.parent / file for file in seeds)
+        files_of[domain] = tuple(path.parent / name for name in names)
     return files_of
 
 
@@ -169,7 +169,7 @@ def layout_from_metadata(files: Mapping[Path, Results], kind: str, base_name: st
             the same domains and seed.
     """
     files_of: dict[tuple[str, str], Files] = {}
-    seeds: dict[tuple[str, str], list[Any]] = {}
+    seeds: dict[tuple[str, str], list[object]] = {}
     for path, result in files.items():
         model = result.meta.get("model")
         if not isinstance(model, str) or not model:
@@ -223,7 +223,7 @@ def _layout(files_of: Mapping[tuple[str, str], Files], base_name: str) -> Layout
     return Layout(cells, base)
 
 
-def order_test_domains(cells: Mapping[str, Mapping[str, Any]], base: Sequence[str]) -> list[str]:
+def order_test_domains(cells: Mapping[str, Mapping[str, object]], base: Sequence[str]) -> list[str]:
     """The test domains in the order of a matrix's columns.
 
     Those that are train domains come first, in the order of the rows, so that the in-domain cells

@@ -15,20 +15,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import normpath
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from medr1.data.audit import blind_predictions, chance
+from medr1.documents.comparison import SeedSpread
+from medr1.documents.matrix import (
+    Average,
+    Averages,
+    Matrix,
+    MatrixCell,
+    ReferenceRows,
+    SharedImages,
+)
+from medr1.documents.metric import Clusters, Metric, no_value
 from medr1.errors import InputError
+from medr1.evaluate.coded import CodedColumn, Values
 from medr1.evaluate.comparing.comparison import seed_spread
 from medr1.evaluate.comparing.domains import order_test_domains
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
-from medr1.evaluate.estimates import FEW_CLUSTERS, Metric, difference_metric, mean_metric
+from medr1.evaluate.estimates import FEW_CLUSTERS, difference_metric, mean_metric
 from medr1.evaluate.groups import require_clusters
-from medr1.evaluate.judging import CodedColumn, Judged, Settings, Values, judge_all
-from medr1.records import MATRIX_SCHEMA, Prediction, Sample
+from medr1.evaluate.judging import Judged, Settings, judge_all
+from medr1.records import Prediction, Sample
 from medr1.stats.intervals import cluster_totals, named_interval, percentiles, resample_sums
 from medr1.stats.significance import holm, sign_flip_test
 
@@ -39,6 +50,8 @@ Row = Mapping[str, Mapping[str, Sequence[Prediction]]]
 """One model's results: test domain -> file -> predictions; several files are its seeds."""
 CellKey = tuple[str | None, str]
 """(train domain, test domain); the train domain None stands for the base model."""
+Cells = Mapping[str, Mapping[str, MatrixCell]]
+"""Train domain -> test domain -> cell."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class _Column:
     """For each item the share of the base's seeds that are right; None without base results."""
     cells: Mapping[str, Values]
     """Train domain -> the same of that model."""
-    seeds: Mapping[str, dict[str, Any] | None]
+    seeds: Mapping[str, SeedSpread | None]
     """Train domain -> the spread of its seeds' accuracies (`comparison.seed_spread`)."""
     num_left_out: int
     """Number of items that only some of the files have."""
@@ -67,7 +80,7 @@ def matrix(
     *,
     settings: Settings,
     common_only: bool = False,
-) -> dict[str, Any]:
+) -> Matrix:
     """Compute the accuracies, gains and averages of all train and test domains.
 
     Args:
@@ -81,7 +94,7 @@ def matrix(
             refusing them.
 
     Returns:
-        The matrix.json document: cells, reference rows, averages and warnings.
+        The cells, reference rows, averages and warnings.
 
     Raises:
         InputError: Training data is of no domain here, or the files of a test domain do not hold
@@ -95,35 +108,35 @@ def matrix(
         )
     columns = {test: _column(test, cells, base, settings, common_only) for test in tests}
     train_images = {name: _images(samples) for name, samples in train_data.items()}
-    documents: dict[str, dict[str, Any]] = {
-        train: {
-            test: _cell(train, test, columns[test], train_images)
-            for test in tests
-            if test in cells[train]
+    matrix_cells = _with_significance(
+        {
+            train: {
+                test: _cell(train, test, columns[test], train_images)
+                for test in tests
+                if test in cells[train]
+            }
+            for train in cells
         }
-        for train in cells
-    }
-    _add_significance(documents)
-    return {
-        "schema": MATRIX_SCHEMA,
-        "protocol": settings.protocol,
-        "train": list(cells),
-        "test": tests,
-        "n": {test: len(column.first) for test, column in columns.items()},
-        "paired_by": {test: column.paired_by for test, column in columns.items()},
-        "clusters": f"{settings.cluster_by}s",
-        "n_clusters": {
-            test: len(np.unique(column.judged.clusters)) for test, column in columns.items()
+    )
+    return Matrix(
+        protocol=settings.protocol,
+        train_domains=list(cells),
+        test_domains=tests,
+        n={test: len(column.first) for test, column in columns.items()},
+        paired_by={test: column.paired_by for test, column in columns.items()},
+        clusters={
+            test: Clusters(unit=settings.cluster_by, n=len(np.unique(column.judged.clusters)))
+            for test, column in columns.items()
         },
-        "rows": _reference_rows(columns, train_data),
-        "cells": documents,
-        "averages": _averages(columns, documents, settings),
-        "levels": LEVELS,
-        "missing": [
-            [train, test] for train in cells for test in tests if test not in documents[train]
+        reference_rows=_reference_rows(columns, train_data),
+        cells=matrix_cells,
+        averages=_averages(columns, matrix_cells, settings),
+        significance_levels=LEVELS,
+        missing=[
+            (train, test) for train in cells for test in tests if test not in matrix_cells[train]
         ],
-        "warnings": _warnings(columns, documents, base, settings.cluster_by, bool(train_data)),
-    }
+        warnings=_warnings(columns, matrix_cells, base, settings.cluster_by, bool(train_data)),
+    )
 
 
 def _column(
@@ -165,36 +178,47 @@ def _column(
 
 def _cell(
     train: str, test: str, column: _Column, train_images: Mapping[str, frozenset[str]]
-) -> dict[str, Any]:
-    """One cell of the document: accuracy, gain over the base, shared images.
+) -> MatrixCell:
+    """One cell: accuracy, gain over the base, shared images.
 
-    p_holm and mark need the p values of all cells: `_add_significance` fills them in.
+    p_holm and mark need the p values of all cells: `_with_significance` adds them.
     """
     values, judged = column.cells[train], column.judged
-    gain: Metric = {"value": None, "ci95": None, "n": 0, "reason": "no base results"}
-    p = None
+    gain, p = no_value("no base results"), None
     if column.base is not None:
         gain = difference_metric(values, column.base, judged)
         p = sign_flip_test(values - column.base, judged.clusters)
+    images = train_images.get(train)
+    return MatrixCell(
+        in_domain=train == test,
+        accuracy=mean_metric(values, judged),
+        gain=gain,
+        p=p,
+        p_holm=None,
+        mark="",
+        seeds=column.seeds[train],
+        shared_images=None if images is None else _shared_images(column.first, images),
+    )
+
+
+def _with_significance(cells: Cells) -> dict[str, dict[str, MatrixCell]]:
+    """The cells with p_holm, by Holm's correction over all of them, and with their marks."""
+    p_values = {(train, test): cell.p for train, row in cells.items() for test, cell in row.items()}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return {
-        "in_domain": train == test,
-        "accuracy": mean_metric(values, judged),
-        "gain": gain,
-        "p": p,
-        "p_holm": None,
-        "mark": "",
-        "seeds": column.seeds[train],
-        "shared": _shared(column.first, train_images[train]) if train in train_images else None,
+        train: {
+            test: replace(cell, p_holm=adjusted[train, test], mark=_mark(adjusted[train, test]))
+            for test, cell in row.items()
+        }
+        for train, row in cells.items()
     }
 
 
-def _add_significance(cells: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
-    """Fill in p_holm, by Holm's correction over all cells, and the mark of each cell with a p."""
-    all_cells = [cell for row in cells.values() for cell in row.values()]
-    for cell, p in zip(all_cells, holm([cell["p"] for cell in all_cells]), strict=True):
-        cell["p_holm"] = p
-        if p is not None:
-            cell["mark"] = next((mark for mark, level in LEVELS.items() if p < level), "")
+def _mark(p: float | None) -> str:
+    """The stars of a p value after Holm's correction; empty where it is None or too large."""
+    if p is None:
+        return ""
+    return next((mark for mark, level in LEVELS.items() if p < level), "")
 
 
 def _images(samples: Iterable[Sample]) -> frozenset[str]:
@@ -202,72 +226,67 @@ def _images(samples: Iterable[Sample]) -> frozenset[str]:
     return frozenset(normpath(image) for sample in samples for image in sample.images)
 
 
-def _shared(predictions: Sequence[Prediction], train_images: frozenset[str]) -> dict[str, int]:
+def _shared_images(predictions: Sequence[Prediction], train_images: frozenset[str]) -> SharedImages:
     """How many test items have an image that was trained on, and how many such images there are."""
     shared = [
         {normpath(image) for image in prediction.sample.images} & train_images
         for prediction in predictions
     ]
-    return {"items": sum(map(bool, shared)), "images": len(set().union(*shared))}
+    return SharedImages(items=sum(map(bool, shared)), images=len(set().union(*shared)))
 
 
 def _reference_rows(
     columns: Mapping[str, _Column], train_data: Mapping[str, Sequence[Sample]]
-) -> dict[str, dict[str, Metric]]:
+) -> ReferenceRows:
     """The rows to compare a trained model with: chance, a blind baseline and the base model.
 
     The blind baseline is the option prior, fitted on the domain's own training questions; it does
     not see the image. A row has no entry for a test domain where it cannot be computed.
     """
-    rows: dict[str, dict[str, Metric]] = {"chance": {}, "blind": {}, "base": {}}
+    chances: dict[str, Metric] = {}
+    blind: dict[str, Metric] = {}
+    base: dict[str, Metric] = {}
     for test, column in columns.items():
         samples = [prediction.sample for prediction in column.first]
         has_options = np.array([bool(sample.options) for sample in samples])
         if has_options.all():
-            rows["chance"][test] = {"value": chance(samples), "ci95": None, "n": len(samples)}
+            chances[test] = Metric(value=chance(samples), ci95=None, n=len(samples))
             if test in train_data:
                 right = blind_predictions(train_data[test], samples).right
-                rows["blind"][test] = mean_metric(np.array(right, dtype=float), column.judged)
+                blind[test] = mean_metric(np.array(right, dtype=float), column.judged)
         if column.base is not None:
-            rows["base"][test] = mean_metric(column.base, column.judged)
-    return rows
+            base[test] = mean_metric(column.base, column.judged)
+    return ReferenceRows(chance=chances, blind=blind, base=base)
 
 
 # --- averages ---------------------------------------------------------------------------------
 
 
-def _averages(
-    columns: Mapping[str, _Column],
-    cells: Mapping[str, Mapping[str, Any]],
-    settings: Settings,
-) -> dict[str, Any]:
+def _averages(columns: Mapping[str, _Column], cells: Cells, settings: Settings) -> Averages:
     """Mean accuracy and gain of the in-domain cells, and of the others: all, by row, by column."""
     resamples = _resample_cells(columns, settings)
     pairs = [(train, test) for train, row in cells.items() for test in row]
     inside = [(train, test) for train, test in pairs if train == test]
     outside = [(train, test) for train, test in pairs if train != test]
 
-    def averages(selected: list[tuple[str, str]]) -> dict[str, Metric]:
+    def average(selected: list[tuple[str, str]]) -> Average:
         if len(selected) == 1:
             # the average of one cell is that cell, with the same interval
             ((train, test),) = selected
-            return {key: {**cells[train][test][key], "n": 1} for key in ("accuracy", "gain")}
+            cell = cells[train][test]
+            return Average(accuracy=replace(cell.accuracy, n=1), gain=replace(cell.gain, n=1))
         with_base = [(train, test) for train, test in selected if columns[test].base is not None]
-        return {
-            "accuracy": _average(selected, columns, resamples, settings.cluster_by),
-            "gain": _average(with_base, columns, resamples, settings.cluster_by, over_base=True),
-        }
+        return Average(
+            accuracy=_mean_of_cells(selected, columns, resamples, settings.cluster_by),
+            gain=_mean_of_cells(with_base, columns, resamples, settings.cluster_by, over_base=True),
+        )
 
-    return {
-        "in_domain": averages(inside),
-        "out_of_domain": averages(outside),
-        "rows": {
-            train: averages([pair for pair in outside if pair[0] == train]) for train in cells
-        },
-        "columns": {
-            test: averages([pair for pair in outside if pair[1] == test]) for test in columns
-        },
-    }
+    return Averages(
+        in_domain=average(inside),
+        out_of_domain=average(outside),
+        rows={train: average([pair for pair in outside if pair[0] == train]) for train in cells},
+        columns={test: average([pair for pair in outside if pair[1] == test]) for test in columns},
+    )
 
 
 def _resample_cells(
@@ -316,7 +335,7 @@ def _correct_by_model(column: _Column) -> dict[str | None, Values]:
     return correct
 
 
-def _average(
+def _mean_of_cells(
     selected: Sequence[tuple[str, str]],
     columns: Mapping[str, _Column],
     resamples: Mapping[CellKey, NDArray[np.float64]] | None,
@@ -329,7 +348,7 @@ def _average(
     With `over_base` it is the mean of their gains: accuracy less that of the base.
     """
     if not selected:
-        return {"value": None, "ci95": None, "n": 0, "reason": "no such cells"}
+        return no_value("no such cells")
     values = [float(np.mean(columns[test].cells[train])) for train, test in selected]
     if over_base:
         base = [columns[test].base for _, test in selected]
@@ -342,8 +361,7 @@ def _average(
         ]
         interval = percentiles(np.mean(cell_resamples, axis=0))
     interval, method = named_interval(interval, unit)
-    ci95 = list(interval) if interval else None
-    return {"value": float(np.mean(values)), "ci95": ci95, "n": len(selected), "method": method}
+    return Metric(value=float(np.mean(values)), ci95=interval, n=len(selected), method=method)
 
 
 # --- warnings ---------------------------------------------------------------------------------
@@ -351,7 +369,7 @@ def _average(
 
 def _warnings(
     columns: Mapping[str, _Column],
-    cells: Mapping[str, Mapping[str, Any]],
+    cells: Cells,
     base: Row,
     unit: str,
     has_train_data: bool,
@@ -371,8 +389,8 @@ def _warnings(
         warnings.append(f"no base results, and so no gain, for: {', '.join(without_base)}.")
     if not any(train in columns for train in cells):
         warnings.append("no train domain has the name of a test domain: nothing is in-domain.")
-    shared = [cell["shared"] for row in cells.values() for cell in row.values()]
-    if flagged := sum(bool(counts and counts["items"]) for counts in shared):
+    shared = [cell.shared_images for row in cells.values() for cell in row.values()]
+    if flagged := sum(bool(counts and counts.items) for counts in shared):
         warnings.append(
             f"cells whose test images were trained on: {flagged} of {len(shared)}; they, and "
             "averages with them, may be too high."
@@ -380,7 +398,9 @@ def _warnings(
     if not has_train_data:
         warnings.append("without training data, shared images were not looked for.")
     elif unknown := [
-        train for train in cells if all(cell["shared"] is None for cell in cells[train].values())
+        train
+        for train in cells
+        if all(cell.shared_images is None for cell in cells[train].values())
     ]:
         warnings.append(f"shared images were not looked for in: {', '.join(unknown)}.")
     for test, column in columns.items():

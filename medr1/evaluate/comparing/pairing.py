@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from medr1.data.spellings import has_own_id
 from medr1.errors import InputError
@@ -243,7 +242,7 @@ def _require_same(index: Index) -> None:
                 )
 
 
-def _content(prediction: Prediction) -> tuple[Any, ...]:
+def _content(prediction: Prediction) -> tuple[str, Mapping[str, str], str | None]:
     """What has to be the same in all files for one item."""
     sample = prediction.sample
     return _question(sample), sample.options, sample.ground_truth

@@ -5,11 +5,10 @@ The page is the README beside this file; a test checks that it equals `page()`.
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 from importlib.metadata import PackageNotFoundError, version
 
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 from medr1.evaluate.definitions.metrics import DEFINITIONS
 
 WIDTH = 80
@@ -23,8 +22,7 @@ def explain(name: str) -> str:
     """
     key = name.strip().lower().replace("-", "_")
     if key not in DEFINITIONS:
-        similar = difflib.get_close_matches(key, DEFINITIONS, n=1)
-        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(DEFINITIONS)}."
+        hint = did_you_mean(key, DEFINITIONS, f"There are: {', '.join(DEFINITIONS)}.")
         raise InputError(f"unknown metric {name!r}. {hint}")
     definition = DEFINITIONS[key]
     rows = [

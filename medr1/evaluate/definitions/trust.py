@@ -6,10 +6,8 @@ its range, how to read it, and its source. medr1/evaluate/README.md is written f
 
 from __future__ import annotations
 
-from medr1.evaluate.definitions.definition import Definition
+from medr1.metrics.definition import OWN, SHARE, Definition
 
-_OWN = "none: medr1"
-_SHARE = "0 to 1"
 _CONFIDENCE = (
     "Confidence is the probability of the extracted answer among the options, or the file's own, "
     "or the share of the samples with that answer. Answers without one are left out and counted."
@@ -35,7 +33,7 @@ TRUST = (
         "Overconfidence",
         "mean confidence - accuracy",
         _CONFIDENCE,
-        _OWN,
+        OWN,
         "-1 to 1",
         "Above 0 the model is overconfident, below 0 underconfident; near 0 the errors of single "
         "confidences can still be large, which ece shows.",
@@ -47,8 +45,8 @@ TRUST = (
         "Expected calibration error",
         f"{_BINS}; 15 equally wide bins (a, b]",
         _CONFIDENCE,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "How far, on average, accuracy is from confidence; chance alone puts it above 0, and 95 % "
         "of calibrated models have an error below by_chance.",
         f"{_GUO}; chance: the larger of consistency resampling, Bröcker and Smith (2007), and the "
@@ -60,8 +58,8 @@ TRUST = (
         "Expected calibration error, equal mass",
         f"{_BINS}; 15 bins of equally many items, by stable rank",
         _CONFIDENCE,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "As ece, for models whose confidences are mostly similar: no bin is nearly empty.",
         "Nguyen and O'Connor (2015)",
         _NUMPY,
@@ -72,8 +70,8 @@ TRUST = (
         "the square root of the sum over equal-mass bins of n_b/n ((mean confidence_b - "
         "accuracy_b)^2 - accuracy_b (1 - accuracy_b) / (n_b - 1)), at least 0",
         _CONFIDENCE,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "The L2 error (ece is L1) without what chance adds to it: near 0 for a calibrated model, "
         "for any n.",
         "Kumar, Liang and Ma (2019), section 4.1; the interval inverts a noncentral chi-square "
@@ -85,8 +83,8 @@ TRUST = (
         "Maximum calibration error",
         "the largest |accuracy_b - mean confidence_b| of the bins of ece that have items",
         _CONFIDENCE,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "The error of the worst bin; this is often a bin with few items, so look at its n.",
         _GUO,
         _NUMPY,
@@ -97,7 +95,7 @@ TRUST = (
         "the mean of (confidence - correct)^2 = reliability - resolution + uncertainty + within "
         "bins, exactly",
         _CONFIDENCE,
-        _OWN,
+        OWN,
         "0 to 1; lower is better",
         "Calibration and the ability to tell right from wrong answers in one number.",
         "Brier (1950); Murphy (1973); Stephenson et al. (2008) for what is within bins",
@@ -108,7 +106,7 @@ TRUST = (
         "Brier score of the options",
         "the mean of the sum over options of (p - y)^2, y = 1 for the right option, else 0",
         _OPTIONS,
-        _OWN,
+        OWN,
         "0 to 2; lower is better",
         "As brier, for the probabilities of all options, whatever the answer.",
         "Brier (1950)",
@@ -119,7 +117,7 @@ TRUST = (
         "Negative log-likelihood",
         "the mean of -ln p(right option)",
         f"{_OPTIONS} {_LOG}",
-        _OWN,
+        OWN,
         "0 to 13.8; lower is better",
         "Large where a right option had almost no probability; guessing among four gives 1.39.",
         "Good (1952)",
@@ -132,7 +130,7 @@ TRUST = (
         "confidence; ties count a half; the interval is DeLong's over images, on the logit scale",
         _CONFIDENCE,
         "scipy, rankdata",
-        _SHARE,
+        SHARE,
         "At 0.5 confidence says nothing about whether an answer is right.",
         "DeLong et al. (1988); Obuchowski (1997) for clusters",
         _SCIPY,
@@ -176,8 +174,8 @@ TRUST = (
         "Error at 80 % coverage",
         "the error among the most confident 80 % of the answers, rounded up",
         _CONFIDENCE,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "The error that is left when a clinician answers the least confident fifth.",
         "Geifman and El-Yaniv (2017)",
         _NUMPY,
@@ -192,7 +190,7 @@ TRUST = (
         f"{_HELD_OUT} An answer without a confidence is deferred to a clinician. Items are taken "
         "as independent.",
         "scipy, beta.ppf",
-        _SHARE,
+        SHARE,
         "With 95 % confidence, the error of the answers at or above the threshold is at most the "
         "target, on questions like the held-out ones.",
         "Angelopoulos et al. (2021), Learn then Test, by fixed-sequence testing",
@@ -205,7 +203,7 @@ TRUST = (
         "option) of the n held-out items: of all, and of the same modality where there are "
         "enough (Mondrian conformal prediction)",
         f"{_OPTIONS} {_HELD_OUT}",
-        _OWN,
+        OWN,
         "coverage and shares 0 to 1; size 0 to the number of options",
         "A set holds the right option for at least 1 - alpha of the questions like the held-out "
         "ones, on average over questions and held-out items; a large or empty set shows that the "
@@ -219,8 +217,8 @@ TRUST = (
         "the accuracy of the most frequent answer of each item's samples; of equally frequent ones "
         "the one that came first",
         _SAMPLES,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "Whether asking several times and taking the majority is better than asking once.",
         "Wang et al. (2023)",
         _NUMPY,
@@ -231,7 +229,7 @@ TRUST = (
         "-sum p ln p / ln n over the distinct answers of n samples; each sample without an answer "
         "counts as a distinct one",
         _SAMPLES,
-        _OWN,
+        OWN,
         "0 all equal, 1 all different",
         "The more the samples differ, the less the model knows; its AUROC says how well the "
         "entropy predicts wrong answers.",
@@ -243,8 +241,8 @@ TRUST = (
         "pass@k",
         "the mean of 1 - C(n - c, k) / C(n, k), of n samples with c right ones",
         _SAMPLES,
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "How often at least one of k samples is right; with few options guessing rises with k too.",
         "Chen et al. (2021), eq. 1",
         _NUMPY,
@@ -255,7 +253,7 @@ TRUST = (
         "sqrt(sum over items of c (n - c) / (n (n - 1))) / number of items, for n samples of an "
         "item with c right ones",
         _SAMPLES,
-        _OWN,
+        OWN,
         "0 to 0.71",
         "How much the accuracy of one sampled run varies by the sampling alone.",
         "the variance of a sum of independent items",
@@ -267,8 +265,8 @@ TRUST = (
         "the accuracy of the most probable option in the mean of the passes' probabilities",
         "The passes of infer --dropout-samples: the model's own dropout left on, drawn for each "
         "item and pass. Items that have all passes, over the options of option_probs.",
-        _OWN,
-        _SHARE,
+        OWN,
+        SHARE,
         "Whether the mean over passes with dropout is better than the most probable option of the "
         "whole model; its mutual_information measures what the model does not know.",
         "Gal and Ghahramani (2016)",
@@ -281,7 +279,7 @@ TRUST = (
         "the squared shares of the answers",
         "Letters, or yes and no, each kind of question by itself; items with an answer in every "
         "file.",
-        _OWN,
+        OWN,
         "1 full agreement, 0 as by chance, negative below that",
         "How far several files agree beyond what the frequencies of their answers would give.",
         "Fleiss (1971)",
@@ -293,7 +291,7 @@ TRUST = (
         "the entropy of the members' mean probabilities less the mean of their entropies, in nats; "
         "members are files, mild views of an image, or passes with dropout",
         "Items whose option_probs hold the right option in every member.",
-        _OWN,
+        OWN,
         "0 to ln of the number of options",
         "How far the members disagree, apart from how unsure each of them is.",
         "Lakshminarayanan et al. (2017)",

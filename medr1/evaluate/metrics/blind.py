@@ -8,18 +8,20 @@ the model uses the image.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medr1.evaluate.estimates import difference_metric, mean_metric, null
+from medr1.documents.metric import no_value
+from medr1.documents.summary import Blind
+from medr1.evaluate.estimates import difference_metric, mean_metric
 from medr1.evaluate.judging import Judged
 
 if TYPE_CHECKING:
     from medr1.data.audit import BlindPanel
 
 
-def blind_summary(judged: Judged, panel: BlindPanel | None) -> dict[str, Any] | None:
+def blind_summary(judged: Judged, panel: BlindPanel | None) -> Blind | None:
     """The `blind` part of summary.json: the blind predictors' accuracies and the gain over them.
 
     All numbers are over the items with options, because blind predictors cannot guess on others.
@@ -32,8 +34,7 @@ def blind_summary(judged: Judged, panel: BlindPanel | None) -> dict[str, Any] | 
             is no training split to fit them on.
 
     Returns:
-        The document with chance, option_prior, best, image_gain, image_needed and predictors; None
-        without a panel.
+        The part of the document; None without a panel.
 
     Raises:
         ValueError: The panel is about another number of items.
@@ -48,22 +49,22 @@ def blind_summary(judged: Judged, panel: BlindPanel | None) -> dict[str, Any] | 
     accuracies = {
         name: mean_metric(values, judged, has_options, no_items) for name, values in right.items()
     }
-    not_fitted = null("no training item has options")
-    best = {"predictor": panel.best, **accuracies[panel.best]} if panel.best else not_fitted
-    return {
-        "chance": panel.chance if math.isfinite(panel.chance) else None,
-        "option_prior": accuracies.get("option_prior", not_fitted),
-        "best": best,
-        "image_gain": difference_metric(
+    not_fitted = no_value("no training item has options")
+    return Blind(
+        chance=panel.chance if math.isfinite(panel.chance) else None,
+        option_prior=accuracies.get("option_prior", not_fitted),
+        best_predictor=panel.best or None,
+        best=accuracies[panel.best] if panel.best else not_fitted,
+        image_gain=difference_metric(
             judged.correct, right[panel.best], judged, has_options, no_items
         )
         if panel.best
         else not_fitted,
-        "image_needed": mean_metric(
+        image_needed=mean_metric(
             judged.correct,
             judged,
             np.array(panel.image_needed, dtype=bool),
             "a blind predictor is right on every item",
         ),
-        "predictors": accuracies,
-    }
+        predictors=accuracies,
+    )

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medr1.answers import claim_differences
-from medr1.evaluate.estimates import Metric, mean_metric
-from medr1.evaluate.judging import CodedColumn, Judged, Mask, Outcome
+from medr1.documents.metric import Metric
+from medr1.documents.summary import (
+    ConfusionCell,
+    Contradictions,
+    FindingMetrics,
+    Length,
+    Lengths,
+    Undecided,
+)
+from medr1.evaluate.coded import CodedColumn, Mask
+from medr1.evaluate.estimates import mean_metric
+from medr1.evaluate.judging import Judged, Outcome
 from medr1.text.normalization import fold
 
 MIN_ITEMS_PER_FINDING = 5
@@ -35,14 +44,15 @@ def unanswered(judged: Judged) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def undecided(judged: Judged) -> dict[str, Any]:
-    """Answers that rules cannot judge: {"reasons": {reason: items}, "coverage": share judged}."""
+def undecided(judged: Judged) -> Undecided:
+    """Answers that rules cannot judge, by reason, and the share that they can judge."""
     counts: Counter[str] = Counter()
     for outcome, n in _with_counts(judged):
         if outcome.undecided is not None:
             counts[outcome.undecided] += n
     is_decided = (~judged.undecided).astype(np.float64)
-    return {"reasons": dict(counts.most_common()), "coverage": mean_metric(is_decided, judged)}
+    coverage = mean_metric(is_decided, judged)
+    return Undecided(reasons=dict(counts.most_common()), coverage=coverage)
 
 
 def extraction_methods(judged: Judged) -> dict[str, int]:
@@ -54,7 +64,7 @@ def extraction_methods(judged: Judged) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def confusion(judged: Judged, *, as_text: bool = False) -> list[dict[str, Any]]:
+def confusion(judged: Judged, *, as_text: bool = False) -> list[ConfusionCell]:
     """How often each answer was given for each ground truth, over items that are not open.
 
     Args:
@@ -63,8 +73,7 @@ def confusion(judged: Judged, *, as_text: bool = False) -> list[dict[str, Any]]:
             the same in both forms.
 
     Returns:
-        Rows {"ground_truth", "predicted", "count"}, the most frequent first; predicted is None for
-        items without an answer.
+        One cell for each pair that occurs, the most frequent first.
     """
     counts: Counter[tuple[str, str | None]] = Counter()
     for outcome, n in _with_counts(judged):
@@ -80,20 +89,19 @@ def confusion(judged: Judged, *, as_text: bool = False) -> list[dict[str, Any]]:
         counts[key] += n
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
     return [
-        {"ground_truth": ground_truth, "predicted": answer, "count": n}
+        ConfusionCell(ground_truth=ground_truth, predicted=answer, count=n)
         for (ground_truth, answer), n in ordered
     ]
 
 
-def contradictions(judged: Judged) -> dict[str, int]:
+def contradictions(judged: Judged) -> Contradictions:
     """Number of wrong open answers, and how many of them contradict the ground truth.
 
-    Returns {"n": wrong open answers, "polarity": those that say the opposite ("no effusion" for
-    "effusion"), "side": those that name the other side ("left" for "right")}, by
-    `answers.claim_differences`. An answer with other differences, or an uncertain one ("possible
+    Contradictions are of polarity ("no effusion" for "effusion") or of side ("left" for "right"),
+    by `answers.claim_differences`. An answer with other differences, or an uncertain one ("possible
     effusion"), is in n only.
     """
-    counts = Counter({"n": 0, "polarity": 0, "side": 0})
+    counts: Counter[str] = Counter()
     for outcome, n in _with_counts(judged):
         if outcome.answer_type != "open" or outcome.correct or outcome.answer is None:
             continue
@@ -102,10 +110,10 @@ def contradictions(judged: Judged) -> dict[str, int]:
         if "content" not in kinds and "uncertain" not in kinds:
             for kind in ("polarity", "side"):
                 counts[kind] += n * (kind in kinds)
-    return dict(counts)
+    return Contradictions(n=counts["n"], polarity=counts["polarity"], side=counts["side"])
 
 
-def findings(judged: Judged) -> list[dict[str, Any]]:
+def findings(judged: Judged) -> list[FindingMetrics]:
     """Sensitivity, specificity, PPV and NPV: of yes/no questions, and of options' texts.
 
     The first row is of all yes/no questions together. Then follow each yes/no question that is
@@ -128,12 +136,12 @@ def findings(judged: Judged) -> list[dict[str, Any]]:
         if name:
             where = questions.codes == code
             rows.append(_finding(name, "yes", is_yes, answered_yes, answered_no, where, judged))
-    if len(rows) == 2 and rows[1]["n"] == rows[0]["n"]:
+    if len(rows) == 2 and rows[1].n == rows[0].n:
         rows = rows[1:]  # a single question: its row says all
     return [*rows, *_option_findings(judged)][: MAX_FINDINGS + 1]
 
 
-def _option_findings(judged: Judged) -> list[dict[str, Any]]:
+def _option_findings(judged: Judged) -> list[FindingMetrics]:
     """A row for each option's text that is often the right one.
 
     Positive items are those where it is right. Negative ones offer it and have another right
@@ -168,7 +176,7 @@ def _finding(
     answered_negative: Mask,
     where: Mask,
     judged: Judged,
-) -> dict[str, Any]:
+) -> FindingMetrics:
     """One row over the items of `where`; an item in neither `answered` mask counts as unanswered.
 
     `positive` is the answer that means the finding is there: "yes", or an option's text.
@@ -178,46 +186,43 @@ def _finding(
         return mean_metric(selected.astype(np.float64), judged, among, reason)
 
     no_answer = ~answered_positive & ~answered_negative
-    return {
-        "finding": name,
-        "positive": positive,
-        "n": int(where.sum()),
-        "n_positive": int((where & is_positive).sum()),
-        "n_unanswered": int((where & no_answer).sum()),
-        "prevalence": share(is_positive, where, "no items"),
-        "sensitivity": share(answered_positive, where & is_positive, "no item has it"),
-        "specificity": share(answered_negative, where & ~is_positive, "every item has it"),
-        "ppv": share(is_positive, where & answered_positive, "it was never answered"),
-        "npv": share(~is_positive, where & answered_negative, "the opposite was never answered"),
-    }
+    return FindingMetrics(
+        finding=name,
+        positive=positive,
+        n=int(where.sum()),
+        n_positive=int((where & is_positive).sum()),
+        n_unanswered=int((where & no_answer).sum()),
+        prevalence=share(is_positive, where, "no items"),
+        sensitivity=share(answered_positive, where & is_positive, "no item has it"),
+        specificity=share(answered_negative, where & ~is_positive, "every item has it"),
+        ppv=share(is_positive, where & answered_positive, "it was never answered"),
+        npv=share(~is_positive, where & answered_negative, "the opposite was never answered"),
+    )
 
 
-def lengths(judged: Judged) -> dict[str, Any]:
+def lengths(judged: Judged) -> Lengths:
     """How long the completions are, in tokens and in characters; None where it is not sizes."""
     columns = judged.columns
-    return {
-        "num_tokens": _length(columns.num_tokens),
-        "characters": _length(columns.characters),
-    }
+    return Lengths(num_tokens=_length(columns.num_tokens), characters=_length(columns.characters))
 
 
-def _length(values: NDArray[np.int64]) -> dict[str, Any] | None:
-    """Mean, quantiles and histogram [[low, high, number], ...] of lengths; -1 is unknown."""
+def _length(values: NDArray[np.int64]) -> Length | None:
+    """Mean, quantiles and histogram of lengths; -1 is unknown."""
     sizes = values[values >= 0]
     if not len(sizes):
         return None
     counts, edges = np.histogram(sizes, bins=min(20, int(sizes.max() - sizes.min()) + 1))
-    return {
-        "n": len(sizes),
-        "mean": float(sizes.mean()),
-        "median": float(np.median(sizes)),
-        "p95": float(np.quantile(sizes, 0.95)),
-        "max": int(sizes.max()),
-        "histogram": [
-            [float(low), float(high), int(n)]
+    return Length(
+        n=len(sizes),
+        mean=float(sizes.mean()),
+        median=float(np.median(sizes)),
+        p95=float(np.quantile(sizes, 0.95)),
+        max=int(sizes.max()),
+        histogram=[
+            (float(low), float(high), int(n))
             for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
         ],
-    }
+    )
 
 
 def _with_counts(judged: Judged) -> Iterable[tuple[Outcome, int]]:

@@ -6,11 +6,11 @@ same questions. A model that answers as well without the image has not shown tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medr1.documents.summary import ImageAblation
 from medr1.errors import InputError
 from medr1.evaluate.comparing.pairing import pair_items
 from medr1.evaluate.estimates import difference_metric, mean_metric
@@ -19,7 +19,7 @@ from medr1.evaluate.reading.results import Results
 from medr1.records import Prediction
 
 
-def ablation_of(meta: dict[str, Any]) -> str | None:
+def ablation_of(meta: Mapping[str, object]) -> str | None:
     """What replaced the image (blank, noise or shuffle) in the run with this manifest.
 
     None for a run with its images, or whose manifest does not say.
@@ -31,7 +31,7 @@ def ablation_of(meta: dict[str, Any]) -> str | None:
 
 def image_ablation(
     with_image: Sequence[Prediction], name: str, ablated: Results, path: str, settings: Settings
-) -> dict[str, Any]:
+) -> ImageAblation:
     """The `image_ablation` part of summary.json: accuracy without the image, gain by the image.
 
     Args:
@@ -57,11 +57,11 @@ def image_ablation(
         outcome.answer is not None and outcome.answer == blind_outcome.answer
         for outcome, blind_outcome in zip(seeing.outcomes, blind.outcomes, strict=True)
     ]
-    return {
-        "results": path,
-        "ablation": kind,
-        "paired_by": paired.paired_by,
-        "accuracy_without_image": mean_metric(blind.correct, seeing),
-        "ablation_gain": difference_metric(seeing.correct, blind.correct, seeing),
-        "same_answer": mean_metric(np.array(same_answer, dtype=np.float64), seeing),
-    }
+    return ImageAblation(
+        results=path,
+        ablation=kind,
+        paired_by=paired.paired_by,
+        accuracy_without_image=mean_metric(blind.correct, seeing),
+        ablation_gain=difference_metric(seeing.correct, blind.correct, seeing),
+        same_answer=mean_metric(np.array(same_answer, dtype=np.float64), seeing),
+    )

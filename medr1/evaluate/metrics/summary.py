@@ -8,38 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from medr1 import answers
-from medr1.errors import InputError
+from medr1.documents.demo import PairedAccuracy
+from medr1.documents.items import ItemRow
+from medr1.documents.metric import Clusters, Intervals, Metric, no_value
+from medr1.documents.summary import Contradictions, Group, Macro, Summary
+from medr1.errors import InputError, did_you_mean
+from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
-    Metric,
     difference_metric,
     macro_metric,
     mean_metric,
-    null,
 )
 from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
-from medr1.evaluate.judging import (
-    CodedColumn,
-    Judged,
-    Mask,
-    Settings,
-    Values,
-    judge_all,
-    judge_prediction,
-)
+from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics import counts
 from medr1.evaluate.metrics.blind import blind_summary
 from medr1.evaluate.metrics.text import (
     BLEU_METRICS,
-    CORPUS_METRICS,
-    ITEM_METRICS,
-    TEXT_METRICS,
     Corpus,
     bleu_order_note,
     corpus_estimates,
@@ -50,27 +42,21 @@ from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
-from medr1.records import SUMMARY_SCHEMA, Prediction
+from medr1.metrics.registry import METRICS, NAMES, TEXT_METRICS
+from medr1.records import Prediction
 from medr1.text.quantities import is_number
 
 if TYPE_CHECKING:
     from medr1.data.audit import BlindPanel
 
-METRICS = (
-    *("accuracy", "exact_match", "counting_accuracy", "closed_accuracy"),
-    *(*ITEM_METRICS, *CORPUS_METRICS),
-)
-"""The names of all metrics, in the order in which they are shown."""
 Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
 """BERTScore: answers and references -> a value for each pair, and a text on how it was computed."""
-NOT_COMPUTED = ("hallucination", "reasoning")
-"""Parts of summary.json that this version leaves null."""
 SHORT_REFERENCE = 4
 """Mean reference length, in words, below which BLEU says little and a warning says so."""
 
 
 def require_metric(name: str, option: str) -> str:
-    """Check the name of a metric and return it in its spelling in METRICS.
+    """Check the name of a metric and return it in its spelling in NAMES.
 
     Args:
         name: The name, with dashes or underscores.
@@ -80,9 +66,8 @@ def require_metric(name: str, option: str) -> str:
         InputError: There is no such metric.
     """
     metric = name.strip().replace("-", "_")
-    if metric not in METRICS:
-        similar = get_close_matches(metric, METRICS, n=1)
-        hint = f"Did you mean {similar[0]}?" if similar else f"There are: {', '.join(METRICS)}."
+    if metric not in NAMES:
+        hint = did_you_mean(metric, NAMES, f"There are: {', '.join(NAMES)}.")
         raise InputError(f"{option}: {metric!r} is not a metric. {hint}")
     return metric
 
@@ -94,7 +79,7 @@ def summarize(
     blind: BlindPanel | None = None,
     seed: int = 0,
     num_resamples: int = 2000,
-) -> dict[str, Any]:
+) -> Summary:
     """Judge one run's predictions and compute the summary.json document with all metrics.
 
     Args:
@@ -124,25 +109,24 @@ def summary_of(
     judged: Judged,
     *,
     blind: BlindPanel | None = None,
-    metrics: Iterable[str] = METRICS,
+    metrics: Iterable[str] = NAMES,
     semantic: Semantic | None = None,
     held_out: Judged | None = None,
     selective_config: SelectiveConfig = DEFAULT_SELECTIVE,
-) -> dict[str, Any]:
+) -> Summary:
     """Compute the summary.json document of judged items.
 
     Args:
         judged: The items.
         blind: What blind predictors answer to the same items; None leaves the part `blind` null.
-        metrics: Which of METRICS to compute; accuracy always is.
+        metrics: Which of NAMES to compute; accuracy always is.
         semantic: Computes BERTScore, which is in no summary by default.
         held_out: Other items of the same model, judged too, on which temperature, referral
             threshold and conformal sets are fitted. Without them these have no value.
         selective_config: The target error and the conformal alpha of the part `selective`.
 
     Returns:
-        The document, a dictionary that can be written as JSON. `definitions` says what each
-        number is.
+        The document. `definitions` says what each number is.
 
     Raises:
         InputError: No item has the key of --group-by or --cluster-by.
@@ -150,7 +134,7 @@ def summary_of(
             `Settings.texts`.
     """
     selected = {"accuracy", *metrics}
-    names = tuple(name for name in METRICS if name in selected)
+    names = tuple(name for name in NAMES if name in selected)
     require_clusters(judged)
     columns, notes = group_columns(judged)
     scores = _MetricScores(judged, names, semantic)
@@ -158,42 +142,38 @@ def summary_of(
     notes += scores.bleu_notes(metrics_of_all)
     contradictions = counts.contradictions(judged)
     notes += _contradiction_notes(contradictions)
-    return {
-        "schema": SUMMARY_SCHEMA,
-        "protocol": judged.settings.protocol,
-        "n": len(judged),
-        "n_error": int(judged.outcomes.where(lambda outcome: outcome.failed).sum()),
-        "n_unparsed": int(judged.unanswered.sum()),
-        "n_refused": int(judged.refused.sum()),
-        "n_undecided": int(judged.undecided.sum()),
-        "n_truncated": int(judged.outcomes.where(lambda outcome: outcome.truncated).sum()),
-        "clusters": {"unit": judged.unit, "n": len(judged.columns.clusters.values)},
-        "intervals": judged.resampling,
-        "metrics": metrics_of_all,
-        "groups": {kind: _groups(scores, column) for kind, column in columns.items()},
-        "macro": {kind: _macro(kind, scores, column) for kind, column in columns.items()},
-        "protocols": {
+    return Summary(
+        protocol=judged.settings.protocol,
+        n=len(judged),
+        n_error=int(judged.outcomes.where(lambda outcome: outcome.failed).sum()),
+        n_unparsed=int(judged.unanswered.sum()),
+        n_refused=int(judged.refused.sum()),
+        n_undecided=int(judged.undecided.sum()),
+        n_truncated=int(judged.outcomes.where(lambda outcome: outcome.truncated).sum()),
+        clusters=Clusters(unit=judged.unit, n=len(judged.columns.clusters.values)),
+        intervals=Intervals(**judged.resampling),
+        metrics=metrics_of_all,
+        groups={kind: _groups(scores, column) for kind, column in columns.items()},
+        macro={kind: _macro(kind, scores, column) for kind, column in columns.items()},
+        protocols={
             name: mean_metric(right.astype(np.float64), judged)
             for name, right in judged.columns.protocols.items()
         },
-        "extraction": counts.extraction_methods(judged),
-        "unanswered": counts.unanswered(judged),
-        "undecided": counts.undecided(judged),
-        "confusion": counts.confusion(judged),
-        "confusion_text": counts.confusion(judged, as_text=True),
-        "contradictions": contradictions,
-        "findings": counts.findings(judged),
-        "lengths": counts.lengths(judged),
-        "blind": blind_summary(judged, blind),
-        "image_ablation": None,
-        "calibration": calibration(judged, held_out),
-        "selective": selective(judged, held_out, selective_config),
-        "uncertainty": uncertainty(judged),
-        "dropout": dropout(judged),
-        "ensemble": None,
-        **{name: null("this version does not compute it") for name in NOT_COMPUTED},
-        "warnings": [*_warnings(judged, names), *notes],
-    }
+        extraction_methods=counts.extraction_methods(judged),
+        unanswered=counts.unanswered(judged),
+        undecided=counts.undecided(judged),
+        confusion=counts.confusion(judged),
+        confusion_text=counts.confusion(judged, as_text=True),
+        contradictions=contradictions,
+        findings=counts.findings(judged),
+        lengths=counts.lengths(judged),
+        blind=blind_summary(judged, blind),
+        calibration=calibration(judged, held_out),
+        selective=selective(judged, held_out, selective_config),
+        uncertainty=uncertainty(judged),
+        dropout=dropout(judged),
+        warnings=[*_warnings(judged, names), *notes],
+    )
 
 
 def compare_accuracy(
@@ -204,7 +184,7 @@ def compare_accuracy(
     cluster_by: str = "image",
     seed: int = 0,
     num_resamples: int = 2000,
-) -> dict[str, Metric]:
+) -> PairedAccuracy:
     """Accuracy of two runs on the same items, and their paired difference, each with its interval.
 
     Args:
@@ -216,7 +196,7 @@ def compare_accuracy(
         num_resamples: Number of bootstrap resamples.
 
     Returns:
-        The metrics "base", "trained" and "difference", which is trained less base.
+        The accuracies, and the difference trained minus base.
 
     Raises:
         InputError: The items differ, or have no ground truth.
@@ -229,18 +209,14 @@ def compare_accuracy(
         )
     settings = Settings(protocol, cluster_by, seed=seed, num_resamples=num_resamples)
     judged_base, judged_trained = (judge_all(rows, settings) for rows in (base, trained))
-    return {
-        "base": mean_metric(judged_base.correct, judged_base),
-        "trained": mean_metric(judged_trained.correct, judged_trained),
-        "difference": difference_metric(
-            judged_trained.correct, judged_base.correct, judged_trained
-        ),
-    }
+    return PairedAccuracy(
+        base=mean_metric(judged_base.correct, judged_base),
+        trained=mean_metric(judged_trained.correct, judged_trained),
+        difference=difference_metric(judged_trained.correct, judged_base.correct, judged_trained),
+    )
 
 
-def item_rows(
-    predictions: Sequence[Prediction], *, protocol: str = "default"
-) -> list[dict[str, Any]]:
+def item_rows(predictions: Sequence[Prediction], *, protocol: str = "default") -> list[ItemRow]:
     """The row of items.jsonl of each item, in order.
 
     Args:
@@ -252,26 +228,30 @@ def item_rows(
     ]
 
 
-def item_row(prediction: Prediction, verdict: answers.Verdict | None) -> dict[str, Any]:
+def item_row(
+    prediction: Prediction, verdict: answers.Verdict | None, results: str | None = None
+) -> ItemRow:
     """The row of items.jsonl of one item: ground truth, extracted answer and verdict.
 
     Args:
         prediction: What the model answered.
         verdict: Its verdict; None where there was no completion to judge.
+        results: The results file.
     """
     extraction = verdict.extraction if verdict else None
-    return {
-        "id": prediction.sample.id,
-        "answer_type": prediction.sample.answer_type,
-        "ground_truth": prediction.sample.ground_truth,
-        "extracted_answer": extraction.answer if extraction else None,
-        "extraction": extraction.method if extraction else None,
-        "trace": list(extraction.trace) if extraction else [],
-        "correct": verdict is not None and verdict.correct,
-        "undecided": verdict.undecided if verdict else None,
-        "finish_reason": prediction.finish_reason,
-        "error": prediction.error.code if prediction.error else None,
-    }
+    return ItemRow(
+        results=results,
+        id=prediction.sample.id,
+        answer_type=prediction.sample.answer_type,
+        ground_truth=prediction.sample.ground_truth,
+        extracted_answer=extraction.answer if extraction else None,
+        extraction=extraction.method if extraction else None,
+        trace=list(extraction.trace) if extraction else [],
+        correct=verdict is not None and verdict.correct,
+        undecided=verdict.undecided if verdict else None,
+        finish_reason=prediction.finish_reason,
+        error=prediction.error.code if prediction.error else None,
+    )
 
 
 # --- the metrics ------------------------------------------------------------------------------
@@ -289,18 +269,19 @@ class _MetricScores:
         self.judged = judged
         self.names = names if semantic is None else (*names, "bertscore")
         """The metrics to report, in order."""
-        correct, closed = judged.correct, judged.columns.closed
+        closed = judged.columns.closed
         has_number = judged.outcomes.where(lambda outcome: is_number(outcome.ground_truth))
+        parts = {
+            "with a number": (has_number, "no item has a number as its ground truth"),
+            "closed": (closed, "no question is closed"),
+            "open": (~closed, "no question is open"),
+        }
         self.item_scores: dict[str, Values] = {
-            "accuracy": correct,
-            "counting_accuracy": correct,
-            "closed_accuracy": correct,
+            name: judged.correct for name in names if METRICS[name].function == "verdict"
         }
         """Metric that is a mean over items -> its value for each item."""
         self.subsets: dict[str, tuple[Mask, str]] = {
-            "counting_accuracy": (has_number, "no item has a number as its ground truth"),
-            "closed_accuracy": (closed, "no question is closed"),
-            "open_recall": (~closed, "no question is open"),
+            name: parts[metric.items] for name, metric in METRICS.items() if metric.items in parts
         }
         """Metric that is not over all items -> its items, and the reason where there are none."""
         self.signatures: dict[str, str] = {}
@@ -323,14 +304,16 @@ class _MetricScores:
         candidates = [pair.answer or "" for pair in texts.values]
         references = [pair.reference for pair in texts.values]
         has_answer = np.array([pair.answer is not None for pair in texts.values], dtype=bool)
-        if "exact_match" in names:
-            self.item_scores["exact_match"] = texts.map(lambda pair: pair.is_exact)
+        for name in names:
+            if METRICS[name].function == "is_exact":
+                self.item_scores[name] = texts.map(lambda pair: pair.is_exact)
         scores = item_scores(candidates, references, names)
         if semantic is not None:
             scores["bertscore"] = semantic(candidates, references)
         for name, (values, signature) in scores.items():
-            # a missing answer was scored as "", and counts as 0 whatever the metric gave
-            self.item_scores[name] = np.where(has_answer, values, 0.0)[texts.codes]
+            # a missing answer was scored as "", and has the worst value whatever the metric gave
+            worst = 0.0 if METRICS[name].higher_is_better else 1.0
+            self.item_scores[name] = np.where(has_answer, values, worst)[texts.codes]
             self.signatures[name] = signature
         self.corpora = corpus_scores(candidates, references, names)
         self.text_codes = texts.codes
@@ -341,9 +324,8 @@ class _MetricScores:
         metrics: dict[str, Metric] = {}
         for name, values in self.item_scores.items():
             subset, reason = self.subsets.get(name, (True, "no items"))
-            metrics[name] = mean_metric(values, self.judged, mask & subset, reason)
-            if name in self.signatures:
-                metrics[name]["signature"] = self.signatures[name]
+            metric = mean_metric(values, self.judged, mask & subset, reason)
+            metrics[name] = msgspec.structs.replace(metric, signature=self.signatures.get(name))
         for corpus in self.corpora:
             # the corpus score of the selected items: one row of counts for each of them
             metrics |= corpus_estimates(
@@ -356,8 +338,12 @@ class _MetricScores:
 
     def bleu_notes(self, metrics: Mapping[str, Metric]) -> list[str]:
         """A note on why BLEU of a higher order is above BLEU of a lower one, where it is."""
-        values = {name: metrics[name]["value"] for name in BLEU_METRICS if name in metrics}
-        if not values or not len(self.judged):
+        values = {
+            name: value
+            for name in BLEU_METRICS
+            if name in metrics and (value := metrics[name].value) is not None
+        }
+        if not values:
             return []
         (corpus,) = (
             corpus for corpus in self.corpora if not values.keys().isdisjoint(corpus.scorers)
@@ -367,8 +353,8 @@ class _MetricScores:
         return [note] if note else []
 
 
-def _groups(scores: _MetricScores, column: CodedColumn[str | None]) -> dict[str, Any]:
-    """The metrics of each group of one kind: {"CT": {"n", "n_unparsed", "metrics"}, "MRI": ...}.
+def _groups(scores: _MetricScores, column: CodedColumn[str | None]) -> dict[str, Group]:
+    """The metrics of each group of one kind: {"CT": ..., "MRI": ...}.
 
     An item without a value belongs to no group. A metric that applies to no item of a group is
     left out there.
@@ -378,21 +364,21 @@ def _groups(scores: _MetricScores, column: CodedColumn[str | None]) -> dict[str,
     for name in sort_groups(code_of):
         where = column.codes == code_of[name]
         metrics = scores.metrics(where)
-        groups[name] = {
-            "n": int(where.sum()),
-            "n_unparsed": int((where & scores.judged.unanswered).sum()),
-            "metrics": {key: metric for key, metric in metrics.items() if metric["n"]},
-        }
+        groups[name] = Group(
+            n=int(where.sum()),
+            n_unparsed=int((where & scores.judged.unanswered).sum()),
+            metrics={key: metric for key, metric in metrics.items() if metric.n},
+        )
     return groups
 
 
-def _macro(kind: str, scores: _MetricScores, column: CodedColumn[str | None]) -> Metric:
-    """Macro accuracy over the groups of one kind, and under "metrics" each other macro mean.
+def _macro(kind: str, scores: _MetricScores, column: CodedColumn[str | None]) -> Macro:
+    """The macro means over the groups of one kind: of accuracy, and of every other metric.
 
     BLEU and chrF are not means over items, so they have none.
     """
     if not any(name is not None for name in column.values):
-        return {**null(f"no item has a {kind}"), "metric": "accuracy", "metrics": {}}
+        return Macro(accuracy=no_value(f"no item has a {kind}"), metrics={})
     # macro_metric takes -1 for an item of no group
     is_missing = np.array([name is None for name in column.values], dtype=bool)
     codes = np.where(is_missing[column.codes], -1, column.codes)
@@ -405,22 +391,22 @@ def _macro(kind: str, scores: _MetricScores, column: CodedColumn[str | None]) ->
         for name in scores.names
         if name in scores.item_scores
     }
-    return {**metrics["accuracy"], "metric": "accuracy", "metrics": metrics}
+    return Macro(accuracy=metrics["accuracy"], metrics=metrics)
 
 
 # --- notes and warnings -----------------------------------------------------------------------
 
 
-def _contradiction_notes(counts: Mapping[str, int]) -> list[str]:
-    """A sentence with the numbers of `tallies.contradictions`; none where all are 0."""
+def _contradiction_notes(counts: Contradictions) -> list[str]:
+    """A sentence with the numbers of contradictions; none where all are 0."""
     meanings = {
-        "polarity": "say the opposite of the right answer",
-        "side": "name the other side of the body",
+        "say the opposite of the right answer": counts.polarity,
+        "name the other side of the body": counts.side,
     }
-    parts = [f"{counts[kind]} {meaning}" for kind, meaning in meanings.items() if counts[kind]]
+    parts = [f"{n} {meaning}" for meaning, n in meanings.items() if n]
     if not parts:
         return []
-    return [f"of {counts['n']} wrong open answers, {' and '.join(parts)}."]
+    return [f"of {counts.n} wrong open answers, {' and '.join(parts)}."]
 
 
 def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:

@@ -13,9 +13,8 @@ counts in every denominator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from medr1.data.items import (
     GROUND_TRUTH_KEYS,
@@ -24,7 +23,7 @@ from medr1.data.items import (
     answer_class_of,
     read_item,
 )
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 from medr1.records import ANSWER_TYPES, LETTERS, Failure, Prediction, prediction_from_dict
 
 OUTPUT_KEYS = (
@@ -95,10 +94,9 @@ def require_known_columns(columns: Mapping[str, str]) -> None:
     """
     for name in columns:
         if name not in FIELD_ALIASES:
-            near = get_close_matches(name, FIELD_ALIASES, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, FIELD_ALIASES, "Check the spelling.")
             raise InputError(
-                f"--map {name}={columns[name]}: results have no field {name!r}.{hint} "
+                f"--map {name}={columns[name]}: results have no field {name!r}. {hint} "
                 f"The fields are: {', '.join(FIELD_ALIASES)}. Any other column is kept as metadata."
             )
     for column in columns.values():
@@ -141,7 +139,7 @@ def table_names(header: Sequence[str], columns: Mapping[str, str], path: str) ->
 
 
 def read_entry(
-    entry: Any, where: str, columns: Mapping[str, str], *, complete: bool, may_be_own: bool
+    entry: object, where: str, columns: Mapping[str, str], *, complete: bool, may_be_own: bool
 ) -> Prediction:
     """One entry of a result file as a prediction.
 
@@ -188,7 +186,7 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
         )
 
 
-def _flattened(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _flattened(entry: Mapping[str, object]) -> Mapping[str, object]:
     """The entry with the keys of a nested question beside its own.
 
     {"question": {"image": ..., "question": ...}, "model_output": ...}, as the authors'
@@ -204,7 +202,9 @@ def _flattened(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return rest | nested
 
 
-def _renamed(entry: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
+def _renamed(
+    entry: Mapping[str, object], columns: Mapping[str, str], where: str
+) -> dict[str, object]:
     """The entry with the keys that --map names renamed to medr1's, and without other aliases.
 
     With --map prediction=text, {"text": "A", "response": "B"} -> {"model_output": "A"}.
@@ -226,7 +226,7 @@ def _renamed(entry: Mapping[str, Any], columns: Mapping[str, str], where: str) -
     return item
 
 
-def _missing_column(where: str, name: str, key: str, available: Any) -> InputError:
+def _missing_column(where: str, name: str, key: str, available: Iterable[object]) -> InputError:
     """The error that a column or key named by --map does not exist."""
     return InputError(
         f"{where}: has no {key!r}, which --map names as the {name}; there are: "
@@ -237,7 +237,7 @@ def _missing_column(where: str, name: str, key: str, available: Any) -> InputErr
 # --- medr1's own ------------------------------------------------------------------------------
 
 
-def _read_own(entry: Mapping[str, Any], where: str) -> Prediction:
+def _read_own(entry: Mapping[str, object], where: str) -> Prediction:
     """An entry of medr1.results/1 as a prediction; InputError for a value of the wrong type."""
     for key, types in _FIELD_TYPES.items():
         value = entry.get(key)
@@ -251,7 +251,8 @@ def _read_own(entry: Mapping[str, Any], where: str) -> Prediction:
             _require_type(value, types, f"{where}: {key!r}")
         if value and key in _ELEMENT_TYPES:
             element_types = _ELEMENT_TYPES[key]
-            for element in value.values() if types is _OBJECT else value:
+            elements = value if isinstance(value, list) else ()
+            for element in value.values() if isinstance(value, dict) else elements:
                 if type(element) not in element_types:
                     _require_type(element, element_types, f"{where}: in {key!r} a value")
     num_tokens = entry.get("num_tokens")
@@ -261,23 +262,34 @@ def _read_own(entry: Mapping[str, Any], where: str) -> Prediction:
         )
     if entry["answer_type"] not in ANSWER_TYPES:
         raise InputError(
-            f"{where}: 'answer_type' is {entry['answer_type'][:40]!r}; "
+            f"{where}: 'answer_type' is {str(entry['answer_type'])[:40]!r}; "
             f"expected is one of {', '.join(ANSWER_TYPES)}."
         )
-    if entry.get("error") is not None and entry["error"].keys() != {"code", "message"}:
+    error = entry.get("error")
+    if isinstance(error, dict) and error.keys() != {"code", "message"}:
         raise InputError(f"{where}: 'error' must have the keys 'code' and 'message'.")
     return prediction_from_dict(entry)
 
 
-def _require_type(value: Any, types: tuple[type, ...], what: str) -> None:
+def _require_type(value: object, types: tuple[type, ...], what: str) -> None:
     """InputError if the value has none of these types; true and false are no numbers."""
     if not isinstance(value, types) or isinstance(value, bool):
-        raise InputError(
-            f"{what} is {_type_name(value)} where {_TYPE_NAMES[types[0]]} is expected."
-        )
+        raise _wrong_type(value, types, what)
 
 
-def _type_name(value: Any) -> str:
+def _text_or_none(value: object, what: str) -> str | None:
+    """The value if it is a text or None; InputError otherwise."""
+    if value is None or isinstance(value, str):
+        return value
+    raise _wrong_type(value, _TEXT, what)
+
+
+def _wrong_type(value: object, types: tuple[type, ...], what: str) -> InputError:
+    """The error that a value has none of these types."""
+    return InputError(f"{what} is {_type_name(value)} where {_TYPE_NAMES[types[0]]} is expected.")
+
+
+def _type_name(value: object) -> str:
     """The type of a value as a message names it: "a list"."""
     return _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
 
@@ -285,7 +297,7 @@ def _type_name(value: Any) -> str:
 # --- other formats ----------------------------------------------------------------------------
 
 
-def _read_foreign(entry: Mapping[str, Any], where: str, complete: bool) -> Prediction:
+def _read_foreign(entry: Mapping[str, object], where: str, complete: bool) -> Prediction:
     """An entry of any other format: {"question": item or text, "ground_truth", "response", ...}."""
     entry = _flattened(entry)
     failed = _has_failed(entry)
@@ -294,11 +306,9 @@ def _read_foreign(entry: Mapping[str, Any], where: str, complete: bool) -> Predi
     if extracted is not None and not isinstance(extracted, str):
         _require_type(extracted, _NUMBER, f"{where}: 'extracted_answer'")
         extracted = str(extracted)
-    finish_reason = entry.get("finish_reason")
-    if finish_reason is not None:
-        _require_type(finish_reason, _TEXT, f"{where}: 'finish_reason'")
+    finish_reason = _text_or_none(entry.get("finish_reason"), f"{where}: 'finish_reason'")
     confidence = _parse_confidence(entry)
-    item = {k: v for k, v in entry.items() if k not in _PREDICTION_KEYS and k not in confidence}
+    item = {k: v for k, v in entry.items() if k not in _PREDICTION_KEYS | confidence.keys()}
     # several spellings of the ground truth can stand side by side: the first is read
     ground_truth_keys = [key for key in GROUND_TRUTH_KEYS if item.get(key) is not None]
     for key in ground_truth_keys[1:]:
@@ -315,47 +325,60 @@ def _read_foreign(entry: Mapping[str, Any], where: str, complete: bool) -> Predi
         extracted_answer=extracted,
         finish_reason=finish_reason,
         error=Failure("failed", _error_text(entry.get("error"))) if failed else None,
-        **confidence,
+        confidence=confidence.confidence,
+        option_probs=confidence.option_probs,
+        samples=confidence.samples,
     )
 
 
-def _parse_confidence(entry: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Confidence:
+    """What an entry says about how sure the model was; None and () where it says nothing."""
+
+    confidence: float | None
+    option_probs: Mapping[str, float] | None
+    samples: tuple[str, ...]
+
+    def keys(self) -> set[str]:
+        """The keys of the entry that were read."""
+        return {key for key, value in vars(self).items() if value is not None and value != ()}
+
+
+def _parse_confidence(entry: Mapping[str, object]) -> _Confidence:
     """The fields confidence, option_probs and samples, where they have the types of medr1's own.
 
     A value of another type is left out here, and so is kept as metadata. The cells of a table are
     text, so a confidence may be a number in text; empty cells are ignored.
     """
-    fields: dict[str, Any] = {}
-    confidence, shares, samples = (entry.get(k) for k in ("confidence", "option_probs", "samples"))
-    if (number := _as_number(confidence)) is not None:
-        fields["confidence"] = number
+    shares, samples = entry.get("option_probs"), entry.get("samples")
+    option_probs: dict[str, float] | None = None
     if type(shares) is dict:
         present = {key: value for key, value in shares.items() if value is not None}
         if present and all(type(value) in _NUMBER for value in present.values()):
-            fields["option_probs"] = present
-    if type(samples) is list and samples and all(type(text) is str for text in samples):
-        fields["samples"] = tuple(samples)
-    return fields
+            option_probs = present
+    has_texts = type(samples) is list and all(type(text) is str for text in samples)
+    texts = tuple(samples) if type(samples) is list and has_texts else ()
+    return _Confidence(_as_number(entry.get("confidence")), option_probs, texts)
 
 
-def _as_number(value: Any) -> float | None:
+def _as_number(value: object) -> float | None:
     """A number, or a text that is one; None for anything else."""
     if isinstance(value, str):
         try:
             return float(value)
         except ValueError:
             return None
-    return value if type(value) in _NUMBER else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _has_failed(entry: Mapping[str, Any]) -> bool:
+def _has_failed(entry: Mapping[str, object]) -> bool:
     """Whether the entry says that it failed; in a table "false" is a text."""
     success = entry.get("success")
     is_false_text = isinstance(success, str) and success.strip().lower() == "false"
     return success is False or is_false_text or entry.get("error") is not None
 
 
-def _output(entry: Mapping[str, Any], where: str, failed: bool) -> str | None:
+def _output(entry: Mapping[str, object], where: str, failed: bool) -> str | None:
     """The model's text; InputError where there is none, or where two keys hold different texts."""
     keys = [key for key in OUTPUT_KEYS if key in entry]
     if not keys:
@@ -366,13 +389,12 @@ def _output(entry: Mapping[str, Any], where: str, failed: bool) -> str | None:
             f"{', '.join(OUTPUT_KEYS[1:])}) with the model's text; there are: "
             f"{', '.join(map(str, entry))[:200] or 'none'}. Name it with --map prediction=KEY."
         )
-    output = entry[keys[0]]
+    outputs = []
     for key in keys:
-        if entry[key] is not None:
-            _require_type(entry[key], _TEXT, f"{where}: {key!r}")
-        if entry[key] != output:
+        outputs.append(_text_or_none(entry[key], f"{where}: {key!r}"))
+        if outputs[-1] != outputs[0]:
             raise _ambiguous(where, [keys[0], key])
-    return output
+    return outputs[0]
 
 
 def _ambiguous(where: str, keys: Sequence[str]) -> InputError:
@@ -383,7 +405,7 @@ def _ambiguous(where: str, keys: Sequence[str]) -> InputError:
     )
 
 
-def _error_text(error: Any) -> str:
+def _error_text(error: object) -> str:
     """The text of an entry's error, which may be an object with a message."""
     if isinstance(error, Mapping):
         error = error.get("message")

@@ -12,16 +12,19 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.data.tables import table_errors
 from medr1.errors import InputError
 from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import read_entry, require_ground_truth, table_names
 from medr1.evaluate.reading.matching import Lookup
-from medr1.evaluate.reading.places import ENTRY_READERS, Entry, Row
+from medr1.evaluate.reading.places import Entry, Row, entries_of
 from medr1.files import open_file, parse_json, read_text
 from medr1.records import RESULTS_SCHEMA, Prediction
+
+if TYPE_CHECKING:
+    from medr1.evaluate.reading.places import Content
 
 CHUNK_BYTES = 2 << 20
 """Bytes of a block of JSONL."""
@@ -49,7 +52,7 @@ class Source:
     by_row: bool = False
     """Whether entry n belongs to question n of the data set, because entries name no question."""
 
-    def open(self) -> tuple[dict[str, Any], Iterator[Chunk]]:
+    def open(self) -> tuple[dict[str, object], Iterator[Chunk]]:
         """(what the file says about its run, its chunks in order); the chunks can be read once.
 
         InputError for a format that is not read.
@@ -66,9 +69,7 @@ class Source:
         meta, entries = _document(self.path)
         task = lmms.task_of(self.path, meta)
         starts = range(0, len(entries), CHUNK_ITEMS)
-        return meta, (
-            Chunk(self, "items", i + 1, i, entries[i : i + CHUNK_ITEMS], task) for i in starts
-        )
+        return meta, (Chunk(self, i + 1, i, entries[i : i + CHUNK_ITEMS], task) for i in starts)
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,17 @@ class Chunk:
     """Some consecutive entries of a file, not parsed yet; it can be sent to another process."""
 
     source: Source
-    kind: str
-    """What `content` is, a key of `places.ENTRY_READERS`: lines, items, rows or batch."""
     first_position: int
     """The number of the first line, item or row, from 1, for error messages."""
     entries_before: int
     """How many entries of the file precede the chunk; in JSONL counted only if `by_row`."""
-    content: Any
-    """The bytes, list, table rows or Arrow batch; see `places`."""
+    content: Content
     task: str | None = None
     """The task of a sample log of lmms-eval."""
 
     def entries(self) -> Iterator[Entry]:
         """Each entry as the file has it, with its place for error messages."""
-        return ENTRY_READERS[self.kind](self.content, str(self.source.path), self.first_position)
+        return entries_of(self.content, str(self.source.path), self.first_position)
 
     def predictions(self) -> list[Prediction]:
         """Each entry as a prediction that can be judged.
@@ -103,7 +101,7 @@ class Chunk:
 
     def parse(self, *, complete: bool) -> Iterator[tuple[str, Prediction]]:
         """Each entry as (place, prediction); not `complete` where a data set will complete it."""
-        may_be_own = self.kind not in ("rows", "batch")
+        may_be_own = isinstance(self.content, bytes | list)  # not a table
         # the header of a table is renamed already, by `table_names`
         columns = self.source.columns if may_be_own else {}
         for where, entry in self.entries():
@@ -151,7 +149,7 @@ def _unmatched(source: Source, lookup: Lookup, where: str, first: Prediction) ->
 # --- each format ------------------------------------------------------------------------------
 
 
-def _document(path: Path) -> tuple[dict[str, Any], list[Any]]:
+def _document(path: Path) -> tuple[dict[str, object], list[object]]:
     """(what it says about its run, entries) of a JSON file; InputError for another structure."""
     document = parse_json(read_text(path), str(path))
     if isinstance(document, list):
@@ -192,12 +190,12 @@ def _lines(source: Source) -> Iterator[Chunk]:
                     f"{MAX_LINE >> 20} MB. Write one item a line."
                 )
             if whole and not whole.isspace():
-                yield Chunk(source, "lines", line, entries_before, whole, task)
+                yield Chunk(source, line, entries_before, whole, task)
             line += whole.count(b"\n") + len(end)
             if source.by_row:
                 entries_before += sum(1 for text in whole.split(b"\n") if text.strip())
     if rest and not rest.isspace():
-        yield Chunk(source, "lines", line, entries_before, rest, task)
+        yield Chunk(source, line, entries_before, rest, task)
 
 
 def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
@@ -215,7 +213,7 @@ def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
                     pending.append((line, cells))
                 line = reader.line_num + 1
                 if len(pending) == CHUNK_ITEMS:
-                    yield Chunk(source, "rows", pending[0][0], count, (names, pending))
+                    yield Chunk(source, pending[0][0], count, (names, pending))
                     count, pending = count + len(pending), []
         except csv.Error as error:
             raise InputError(
@@ -227,7 +225,7 @@ def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
                 "Save it as UTF-8."
             ) from None
     if pending:
-        yield Chunk(source, "rows", pending[0][0], count, (names, pending))
+        yield Chunk(source, pending[0][0], count, (names, pending))
 
 
 def _batches(source: Source) -> Iterator[Chunk]:
@@ -247,7 +245,7 @@ def _batches(source: Source) -> Iterator[Chunk]:
             columns = [n for n in columns if names[n] and "binary" not in str(schema.field(n).type)]
             for batch in parquet.iter_batches(batch_size=CHUNK_ITEMS, columns=columns):
                 renamed = batch.rename_columns([names[name] for name in batch.schema.names])
-                yield Chunk(source, "batch", row + 1, row, renamed)
+                yield Chunk(source, row + 1, row, renamed)
                 row += batch.num_rows
         except InputError:
             raise

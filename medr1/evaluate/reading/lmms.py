@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from medr1.data.items import QUESTION_KEYS
 from medr1.errors import InputError
@@ -38,12 +38,12 @@ _HASHES = {"doc_hash", "prompt_hash", "target_hash", "token_counts"}
 """Keys that are dropped."""
 
 
-def is_sample_log(entry: Any) -> bool:
+def is_sample_log(entry: object) -> TypeGuard[dict[str, object]]:
     """Whether this is an entry of a sample log."""
     return type(entry) is dict and "filtered_resps" in entry and "doc_id" in entry
 
 
-def task_of(path: Path, meta: Mapping[str, Any]) -> str | None:
+def task_of(path: Path, meta: Mapping[str, object]) -> str | None:
     """The name of a sample log's task; None where neither content nor name holds one.
 
     Args:
@@ -58,7 +58,7 @@ def task_of(path: Path, meta: Mapping[str, Any]) -> str | None:
     return match[1] if match else None
 
 
-def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str, Any]:
+def item_of(entry: Mapping[str, object], where: str, task: str | None) -> dict[str, object]:
     """An entry of a sample log as an item of a data set, with the model's output beside it.
 
     Args:
@@ -94,7 +94,7 @@ def item_of(entry: Mapping[str, Any], where: str, task: str | None) -> dict[str,
     return item
 
 
-def _prompt(entry: Mapping[str, Any]) -> str | None:
+def _prompt(entry: Mapping[str, object]) -> str | None:
     """The question as the model was given it; None where the entry has none.
 
     Where it lists options, one a line, the text after the last option is cut off: it is the
@@ -113,7 +113,7 @@ def _prompt(entry: Mapping[str, Any]) -> str | None:
     return text if end < 0 else text[:end]
 
 
-def _texts(value: Any, where: str, key: str) -> list[str]:
+def _texts(value: object, where: str, key: str) -> list[str]:
     """The texts of one question's answers, from "text", ["text", ...] or [["text", ...]].
 
     Several texts are repeats of one request. InputError for anything else, such as the numbers of a

@@ -6,26 +6,30 @@ ground truth, the options, the modality ...) is filled in.
 
 from __future__ import annotations
 
+import io
 import pickle
 import tempfile
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from medr1.answers.equality import same_text
 from medr1.data.items import ground_truth_letter
 from medr1.data.readers import Questions
-from medr1.errors import InputError
+from medr1.errors import InputError, OutputError
 from medr1.evaluate.comparing.pairing import image_names
-from medr1.files import TEMPORARY, lock, remove_unused
+from medr1.files import TEMPORARY, lock, remove_locked, remove_unused
 from medr1.records import Prediction, Sample
 
 AMBIGUOUS = -1
 """In place of an index: several different questions have this key."""
 _PREFIX = "medr1-data-"
 """Of the names of temporary files."""
+_UNREAD = b"\0"
+"""The first byte of these files: it is locked, and Windows lets no other process read it."""
 _HARMLESS_FAILURES = ("no_image",)
 """Failures of a question that do not prevent judging its answer: the image is not needed for it."""
 
@@ -42,25 +46,29 @@ class Lookup:
         self.samples, self.failures = questions.samples, questions.failures
         self.name = questions.name
         self._by_id = {sample.id: i for i, sample in enumerate(self.samples)}
-        self._by_key: dict[tuple[Any, ...], int] = {}
+        self._by_key: dict[tuple[object, ...], int] = {}
         for i, sample in enumerate(self.samples):
             # also by the question alone, for results that name no image
             for key in {*_keys(sample), *_keys(replace(sample, images=()))}:
                 first = self._by_key.setdefault(key, i)
                 if first != i and not self._same_question(first, i):
                     self._by_key[key] = AMBIGUOUS
-        self._file: Any = None
+        self._file: io.FileIO | None = None
+        self._file_name = ""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[str], Lookup], tuple[str]]:
         if self._file is None:
             for leftover in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*{TEMPORARY}"):
                 remove_unused(leftover)  # of a run that was killed
-            self._file = tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=TEMPORARY)  # noqa: SIM115
-            # the lock shows other runs that the file is in use
-            lock(self._file.fileno(), Path(self._file.name))
-            pickle.dump({**vars(self), "_file": None}, self._file)
-            self._file.flush()
-        return _from_file, (self._file.name,)
+            handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=TEMPORARY)
+            self._file, self._file_name = io.FileIO(handle, "r+"), name
+            weakref.finalize(self, remove_locked, self._file, Path(name))
+            with suppress(OutputError):  # a file system without locks
+                lock(handle, Path(name))  # shows other runs that the file is in use
+            with open(handle, "wb", closefd=False) as file:
+                file.write(_UNREAD)
+                pickle.dump({**vars(self), "_file": None}, file)
+        return _from_file, (self._file_name,)
 
     def _same_question(self, first: int, second: int) -> bool:
         """Whether two samples with an equal key are one question, whatever their ids."""
@@ -167,11 +175,13 @@ class Lookup:
 def _from_file(name: str) -> Lookup:
     """The lookup that another process pickled into this file."""
     lookup = Lookup.__new__(Lookup)
-    vars(lookup).update(pickle.loads(Path(name).read_bytes()))
+    with open(name, "rb") as file:
+        file.seek(len(_UNREAD))
+        vars(lookup).update(pickle.load(file))
     return lookup
 
 
-def _keys(sample: Sample) -> list[tuple[Any, ...]]:
+def _keys(sample: Sample) -> list[tuple[object, ...]]:
     """The keys by which a question is recognised without an id, the most specific first."""
     question = " ".join(sample.question.split())
     if not sample.images:

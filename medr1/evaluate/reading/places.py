@@ -6,8 +6,8 @@ of a CSV file, and the rows of a Parquet file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 from medr1.data.tables import table_rows
 from medr1.errors import InputError
@@ -16,7 +16,11 @@ from medr1.files import parse_json
 if TYPE_CHECKING:
     import pyarrow
 
-Entry = tuple[str, Any]
+    Content: TypeAlias = bytes | list[object] | tuple[list[str], list["Row"]] | pyarrow.RecordBatch
+    """The content of a chunk: lines of JSONL, items of a JSON list, the names of the columns and
+    the rows of a CSV file, or rows of a Parquet file."""
+
+Entry = tuple[str, object]
 """(place, entry): the place is for error messages, such as "r.csv, line 3"."""
 Row = tuple[int, list[str]]
 """(line, cells) of a row of a CSV file: the line that it starts in, and the texts of its cells."""
@@ -54,7 +58,7 @@ def lines(content: bytes, path: str, first: int) -> Iterator[Entry]:
         )
 
 
-def items(content: list[Any], path: str, first: int) -> Iterator[Entry]:
+def items(content: list[object], path: str, first: int) -> Iterator[Entry]:
     """Each item of a JSON list.
 
     Args:
@@ -87,13 +91,13 @@ def rows(content: tuple[list[str], list[Row]], path: str, first: int) -> Iterato
                 f"{where}: {len(cells)} cells for {len(names)} columns. Put cells that hold the "
                 "separator or a line break in quotes, and check that the file is complete."
             )
-        entry: dict[str, Any] = {
+        entry: dict[str, object] = {
             name: None if cell in _MISSING or cell.isspace() else cell
             for name, cell in zip(names, cells, strict=True)
             if name
         }
         for name, starts in _JSON_STARTS.items():
-            if (cell := entry.get(name)) is not None and cell.lstrip().startswith(starts):
+            if isinstance(cell := entry.get(name), str) and cell.lstrip().startswith(starts):
                 entry[name] = parse_json(cell, f"{where}, {name!r}")
         yield where, entry
 
@@ -110,10 +114,18 @@ def batch(content: pyarrow.RecordBatch, path: str, first: int) -> Iterator[Entry
         yield f"{path}, row {number}", row
 
 
-ENTRY_READERS: dict[str, Callable[[Any, str, int], Iterator[Entry]]] = {
-    "lines": lines,
-    "items": items,
-    "rows": rows,
-    "batch": batch,
-}
-"""`Chunk.kind` -> the reader of its content."""
+def entries_of(content: Content, path: str, first: int) -> Iterator[Entry]:
+    """The entries of a chunk, by the reader for its kind of content.
+
+    Args:
+        content: The content.
+        path: The file, for error messages.
+        first: The number of the first line, item or row.
+    """
+    if isinstance(content, bytes):
+        return lines(content, path, first)
+    if isinstance(content, list):
+        return items(content, path, first)
+    if isinstance(content, tuple):
+        return rows(content, path, first)
+    return batch(content, path, first)

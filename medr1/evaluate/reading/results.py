@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from medr1.data.readers import Questions
 from medr1.errors import InputError
@@ -48,7 +47,7 @@ class ResultFile:
     """An open result file: what it says about its run, and its items as a stream of chunks."""
 
     path: Path
-    meta: dict[str, Any]
+    meta: dict[str, object]
     """The file's `meta` where medr1 wrote it, else its other keys beside the results."""
     chunks: Iterable[Chunk]
     """The items in order; they can be read once. `UniqueIds` makes ids unique across chunks."""
@@ -60,7 +59,7 @@ class ResultFile:
 class Results:
     """A result file that was read completely."""
 
-    meta: dict[str, Any]
+    meta: dict[str, object]
     """What the file says about its run."""
     predictions: list[Prediction]
     notes: tuple[str, ...] = ()

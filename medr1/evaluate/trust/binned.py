@@ -25,7 +25,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.evaluate.judging import Values
+from medr1.documents.trust import BrierDecomposition
+from medr1.evaluate.coded import Values
 from medr1.stats.intervals import Interval, cluster_totals
 
 BINS = 15
@@ -116,7 +117,8 @@ def expected_calibration_error(sums: Values) -> Values:
     torchmetrics (`binary_calibration_error`, norm "l1").
     """
     gaps, _, n = _gaps(sums)
-    return (np.abs(gaps) * n).sum(axis=1) / n.sum(axis=1)
+    errors: Values = (np.abs(gaps) * n).sum(axis=1) / n.sum(axis=1)
+    return errors
 
 
 def maximum_calibration_error(sums: Values) -> Values:
@@ -125,7 +127,8 @@ def maximum_calibration_error(sums: Values) -> Values:
     Returns shape (rows,), in [0, 1]. Agrees with torchmetrics (norm "max").
     """
     gaps, _, n = _gaps(sums)
-    return np.where(n > 0, np.abs(gaps), 0).max(axis=1)
+    errors: Values = np.where(n > 0, np.abs(gaps), 0).max(axis=1)
+    return errors
 
 
 def debiased_calibration_error(sums: Values) -> Values:
@@ -142,7 +145,9 @@ def debiased_calibration_error(sums: Values) -> Values:
     chance = accuracy * (1 - accuracy) / np.maximum(n - 1, 1)
     has_several = n > 1
     squares = np.where(has_several, n * (gaps**2 - chance), 0).sum(axis=1)
-    return np.sqrt(np.maximum(squares / np.maximum(np.where(has_several, n, 0).sum(axis=1), 1), 0))
+    items = np.maximum(np.where(has_several, n, 0).sum(axis=1), 1)
+    errors: Values = np.sqrt(np.maximum(squares / items, 0))
+    return errors
 
 
 def chance_error(
@@ -261,7 +266,7 @@ def debiased_interval(totals: Values, confidence: float = 0.95) -> Interval | No
     return low, error_with(max(observed, chi2.median(degrees)), (1 - confidence) / 2)
 
 
-def brier_parts(confidence: Values, correct: Values, bins: Bins) -> dict[str, float]:
+def brier_decomposition(confidence: Values, correct: Values, bins: Bins) -> BrierDecomposition:
     """The Brier score as a sum: reliability - resolution + uncertainty + within_bins, exactly.
 
     reliability  Σ_b n_b/n (mean confidence_b - accuracy_b)²: 0 for a calibrated model
@@ -282,9 +287,9 @@ def brier_parts(confidence: Values, correct: Values, bins: Bins) -> dict[str, fl
     total, overall = len(correct), float(correct.mean())
     bin_mean = (accuracy + gaps)[bins]  # of each item: the mean confidence in its bin
     within = (confidence - bin_mean) ** 2 - 2 * (correct - accuracy[bins]) * (confidence - bin_mean)
-    return {
-        "reliability": float((n * gaps**2).sum() / total),
-        "resolution": float((n * (accuracy - overall) ** 2).sum() / total),
-        "uncertainty": overall * (1 - overall),
-        "within_bins": float(within.mean()),
-    }
+    return BrierDecomposition(
+        reliability=float((n * gaps**2).sum() / total),
+        resolution=float((n * (accuracy - overall) ** 2).sum() / total),
+        uncertainty=overall * (1 - overall),
+        within_bins=float(within.mean()),
+    )

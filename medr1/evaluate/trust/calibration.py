@@ -15,20 +15,29 @@ Arrays, for n items and K options:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from medr1.evaluate.estimates import Metric, mean_metric, null
-from medr1.evaluate.groups import sort_groups
-from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.documents.metric import Metric, Missing, no_value, value_of
+from medr1.documents.trust import (
+    Calibration,
+    CalibrationGroup,
+    CalibrationMetrics,
+    ReliabilityBin,
+    Temperature,
+)
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.estimates import mean_metric
+from medr1.evaluate.groups import in_group, sort_groups
+from medr1.evaluate.judging import Judged
 from medr1.evaluate.trust.binned import (
     BINS,
     Bins,
     bin_contributions,
     bin_totals,
-    brier_parts,
+    brier_decomposition,
     chance_error,
     debiased_calibration_error,
     debiased_interval,
@@ -38,7 +47,13 @@ from medr1.evaluate.trust.binned import (
     maximum_calibration_error,
 )
 from medr1.evaluate.trust.ranking import auroc_metric
-from medr1.stats.intervals import bootstrap_statistic, cluster_totals, named_interval, percentiles
+from medr1.stats.intervals import (
+    Interval,
+    bootstrap_statistic,
+    cluster_totals,
+    named_interval,
+    percentiles,
+)
 
 MIN_ITEMS = 50
 """With fewer items that have a confidence nothing is computed: a bin would hold about three."""
@@ -109,13 +124,13 @@ def ranked_metric(
     return _metric(value, interval, n, judged)
 
 
-def _metric(value: float, interval: Any, n: int, judged: Judged) -> Metric:
+def _metric(value: float, interval: Interval | None, n: int, judged: Judged) -> Metric:
     """A value and its interval in the form that every number of summary.json has."""
     if interval is None and n > MAX_RESAMPLED_ITEMS:
         method = f"more than {MAX_RESAMPLED_ITEMS:,} items: no interval"
     else:
         interval, method = named_interval(interval, judged.unit)
-    return {"value": value, "ci95": list(interval) if interval else None, "n": n, "method": method}
+    return Metric(value=value, ci95=interval, n=n, method=method)
 
 
 # --- temperature --------------------------------------------------------------------------------
@@ -133,7 +148,8 @@ def apply_temperature(probabilities: Values, temperature: float) -> Values:
     """
     scores = np.log(np.maximum(probabilities, MIN_PROBABILITY)) / temperature
     weights = np.exp(scores - np.nanmax(scores, axis=1, keepdims=True, initial=-np.inf))
-    return weights / np.nansum(weights, axis=1, keepdims=True)
+    scaled: Values = weights / np.nansum(weights, axis=1, keepdims=True)
+    return scaled
 
 
 def mean_nll(probabilities: Values, right: NDArray[np.intp], weights: Values) -> float:
@@ -173,13 +189,13 @@ def fit_temperature(
 def temperature_metric(judged: Judged, num_resamples: int = 200) -> Metric:
     """The temperature fitted on judged items, with its interval over draws of their images.
 
-    Null with a reason where fewer than MIN_ITEMS items have option probabilities.
+    Without a value where fewer than MIN_ITEMS items have option probabilities.
     """
     scores = judged.columns.scores
     usable = scores.has_options
     n = int(usable.sum())
     if n < MIN_ITEMS:
-        return null(f"fewer than {MIN_ITEMS} items to fit it on have option probabilities")
+        return no_value(f"fewer than {MIN_ITEMS} items to fit it on have option probabilities")
     probabilities, right = scores.probabilities[usable], scores.right_index[usable]
     codes = np.unique(judged.clusters[usable], return_inverse=True)[1]
     num_clusters = int(codes.max()) + 1
@@ -221,7 +237,7 @@ def confidence_of(judged: Judged) -> tuple[Values, str | None]:
     return agreement, None if np.isnan(agreement).all() else "agreement of samples"
 
 
-def calibration(judged: Judged, held_out: Judged | None = None) -> dict[str, Any]:
+def calibration(judged: Judged, held_out: Judged | None = None) -> Calibration | Missing:
     """The section `calibration` of summary.json.
 
     Args:
@@ -229,56 +245,53 @@ def calibration(judged: Judged, held_out: Judged | None = None) -> dict[str, Any
         held_out: Other items, on which the temperature is fitted; None for no temperature.
 
     Returns:
-        source, n, metrics, brier_parts, bins (the reliability diagram), groups and temperature.
-        Null with a reason where fewer than MIN_ITEMS items have a confidence.
+        The section; missing where fewer than MIN_ITEMS items have a confidence.
     """
     confidence, source = confidence_of(judged)
     where = ~np.isnan(confidence)
     n = int(where.sum())
     if source is None:
         invalid = "the values of option_probs or confidence are no probabilities"
-        missing = "the file has neither option_probs, confidence nor samples"
-        return null(invalid if judged.columns.scores.invalid.any() else missing)
+        absent = "the file has neither option_probs, confidence nor samples"
+        return Missing(reason=invalid if judged.columns.scores.invalid.any() else absent)
     if n < MIN_ITEMS:
-        return null(_FEW)
+        return Missing(reason=_FEW)
     probabilities = judged.columns.scores.probabilities
-    return {
-        "source": source,
-        "n": n,
-        "n_without": len(judged) - n,
-        "metrics": calibration_metrics(judged, confidence, probabilities),
-        "brier_parts": brier_parts(
+    return Calibration(
+        source=source,
+        n=n,
+        n_without=len(judged) - n,
+        metrics=calibration_metrics(judged, confidence, probabilities, where),
+        brier_decomposition=brier_decomposition(
             confidence[where], judged.correct[where], equal_width(confidence[where])
         ),
-        "bins": _diagram(judged, confidence),
-        "groups": {
-            kind: _groups(judged, confidence, kind) for kind in ("modality", "question_type")
-        },
-        "temperature": _after_temperature(judged, held_out),
-    }
+        bins=_diagram(judged, confidence),
+        groups={kind: _groups(judged, confidence, kind) for kind in ("modality", "question_type")},
+        temperature=_after_temperature(judged, held_out),
+    )
 
 
 def calibration_metrics(
-    judged: Judged, confidence: Values, probabilities: Values, where: Mask | None = None
-) -> dict[str, Metric]:
-    """Every metric of calibration, by name, over the items (of `where`) that have a confidence.
+    judged: Judged, confidence: Values, probabilities: Values, included: Mask
+) -> CalibrationMetrics:
+    """Every metric of calibration, over some items that have a confidence.
 
-    `confidence` (items,) and `probabilities` (items, K) are of all items, after a temperature where
-    one is applied. No metrics where no item has a confidence.
+    Args:
+        judged: All items.
+        confidence: Of all items, in [0, 1], shape (items,), after a temperature where one is
+            applied.
+        probabilities: Of all items, in [0, 1], shape (items, K), after that temperature.
+        included: Which items count, shape (items,): at least one, each with a confidence.
     """
-    included = ~np.isnan(confidence) if where is None else where & ~np.isnan(confidence)
     included_confidence, correct = confidence[included], judged.correct[included]
     clusters = judged.clusters[included]
-    n = int(included.sum())
-    if not n:
-        return {}
 
     def biased(bins: Bins, statistic: Callable[[Values], Values]) -> Metric:
         return error_metric(included_confidence, correct, clusters, bins, statistic, judged)
 
     def mean(values: Values, where: Mask, *, share: bool = True) -> Metric:
         if not where.any():
-            return null("no item has option probabilities")
+            return no_value("no item has option probabilities")
         if where.sum() <= MAX_RESAMPLED_ITEMS:
             return mean_metric(values, judged, where, share=share)
         return _metric(float(values[where].mean()), None, int(where.sum()), judged)
@@ -293,19 +306,19 @@ def calibration_metrics(
     option_squares = np.nansum((probabilities - target) ** 2, axis=1)
     squares = (confidence - judged.correct) ** 2
     n_clipped = int((of_right[has_options] < MIN_PROBABILITY).sum())
-    return {
-        "confidence": mean(confidence, included),
-        "accuracy": mean_metric(judged.correct, judged, included),
-        "overconfidence": mean(confidence - judged.correct, included),
-        "ece": biased(width_bins, expected_calibration_error),
-        "ece_mass": biased(mass_bins, expected_calibration_error),
-        "ece_debiased": _debiased(included_confidence, correct, clusters, mass_bins, judged),
-        "mce": biased(width_bins, maximum_calibration_error),
-        "brier": mean(squares, included),
-        "brier_options": mean(option_squares, has_options, share=False),
-        "nll": {**mean(nll, has_options, share=False), "n_clipped": n_clipped},
-        "auroc": auroc_metric(confidence, judged.correct == 1, judged, included),
-    }
+    return CalibrationMetrics(
+        confidence=mean(confidence, included),
+        accuracy=mean_metric(judged.correct, judged, included),
+        overconfidence=mean(confidence - judged.correct, included),
+        ece=biased(width_bins, expected_calibration_error),
+        ece_mass=biased(mass_bins, expected_calibration_error),
+        ece_debiased=_debiased(included_confidence, correct, clusters, mass_bins, judged),
+        mce=biased(width_bins, maximum_calibration_error),
+        brier=mean(squares, included),
+        brier_options=mean(option_squares, has_options, share=False),
+        nll=replace(mean(nll, has_options, share=False), n_clipped=n_clipped),
+        auroc=auroc_metric(confidence, judged.correct == 1, judged, included),
+    )
 
 
 def error_metric(
@@ -338,14 +351,14 @@ def error_metric(
         "95 % of calibrated models have an error below by_chance, by verdicts drawn anew and a "
         f"wild bootstrap over {judged.unit}s"
     )
-    return {
-        "value": float(statistic(bin_totals(confidence, correct, bins))[0]),
-        "ci95": None,
-        "n": n,
-        "by_chance": by_chance,
-        "method": "biased upwards: no interval"
+    return Metric(
+        value=float(statistic(bin_totals(confidence, correct, bins))[0]),
+        ci95=None,
+        n=n,
+        by_chance=by_chance,
+        method="biased upwards: no interval"
         + (f"; {explanation}" if by_chance is not None else ""),
-    }
+    )
 
 
 def _debiased(
@@ -359,53 +372,56 @@ def _debiased(
     value = float(debiased_calibration_error(bin_totals(confidence, correct, bins))[0])
     metric = _metric(value, interval, n, judged)
     name = f"noncentral chi-square over {judged.unit}s"
-    return {**metric, "method": name if metric["ci95"] else metric["method"]}
+    return replace(metric, method=name) if metric.ci95 else metric
 
 
-def _diagram(judged: Judged, confidence: Values) -> list[dict[str, Any]]:
+def _diagram(judged: Judged, confidence: Values) -> list[ReliabilityBin]:
     """The bins of the reliability diagram in ascending confidence, without the empty ones."""
     where = ~np.isnan(confidence)
     bins = np.where(where, equal_width(np.nan_to_num(confidence)), -1)
     return [
-        {
-            "low": number / BINS,
-            "high": (number + 1) / BINS,
-            "n": int((bins == number).sum()),
-            "confidence": float(confidence[bins == number].mean()),
-            "accuracy": mean_metric(judged.correct, judged, bins == number),
-        }
+        ReliabilityBin(
+            low=number / BINS,
+            high=(number + 1) / BINS,
+            n=int((bins == number).sum()),
+            confidence=float(confidence[bins == number].mean()),
+            accuracy=mean_metric(judged.correct, judged, bins == number),
+        )
         for number in range(BINS)
         if (bins == number).any()
     ]
 
 
-def _groups(judged: Judged, confidence: Values, kind: str) -> dict[str, Any]:
-    """{"CT": {"n", "metrics"}}; a group of fewer than MIN_ITEMS has a reason instead."""
+def _groups(judged: Judged, confidence: Values, kind: str) -> dict[str, CalibrationGroup]:
+    """Group -> its calibration; a group of fewer than MIN_ITEMS has a reason instead."""
     column = judged.columns.groups[kind]
-    groups: dict[str, Any] = {}
+    groups = {}
     for name in sort_groups(value for value in column.values if value is not None):
-        where = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
-        n = int((where & ~np.isnan(confidence)).sum())
+        included = in_group(column, name) & ~np.isnan(confidence)
+        n = int(included.sum())
         if n < MIN_ITEMS:
-            groups[name] = {"n": n, "metrics": None, "reason": _FEW}
+            groups[name] = CalibrationGroup(n=n, reason=_FEW)
             continue
         metrics = calibration_metrics(
-            judged, confidence, judged.columns.scores.probabilities, where
+            judged, confidence, judged.columns.scores.probabilities, included
         )
-        keys = ("confidence", "accuracy", "overconfidence", "ece", "ece_debiased", "brier", "auroc")
-        groups[name] = {"n": n, "metrics": {key: metrics[key] for key in keys}}
+        main = replace(metrics, ece_mass=None, mce=None, brier_options=None, nll=None)
+        groups[name] = CalibrationGroup(n=n, metrics=main)
     return groups
 
 
-def _after_temperature(judged: Judged, held_out: Judged | None) -> dict[str, Any]:
+def _after_temperature(judged: Judged, held_out: Judged | None) -> Temperature | Missing:
     """The temperature fitted on held-out items, and all metrics with it applied to these items."""
     if held_out is None:
-        return null("no held-out results were given: --calibrate-on FILE")
+        return Missing(reason="no held-out results were given: --calibrate-on FILE")
     temperature = temperature_metric(held_out)
-    if temperature["value"] is None:
-        return temperature
+    if temperature.reason is not None:
+        return Missing(reason=temperature.reason)
     scores = judged.columns.scores
     if not scores.has_options.any():
-        return null("no item here has option probabilities")
-    scaled = apply_temperature(scores.probabilities, temperature["value"])
-    return {**temperature, "metrics": calibration_metrics(judged, scores.of_answer(scaled), scaled)}
+        return Missing(reason="no item here has option probabilities")
+    scaled = apply_temperature(scores.probabilities, value_of(temperature))
+    confidence = scores.of_answer(scaled)
+    included = ~np.isnan(confidence)
+    metrics = calibration_metrics(judged, confidence, scaled, included) if included.any() else None
+    return Temperature(temperature=temperature, metrics=metrics)

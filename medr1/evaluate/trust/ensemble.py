@@ -10,16 +10,19 @@ Shapes: M members, N items, K options (NaN where an item has fewer options).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from medr1 import answers
-from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
-from medr1.evaluate.judging import Judged, Outcome, Values
+from medr1.documents.metric import Metric, Missing, no_value
+from medr1.documents.trust import Ensemble, EnsembleAccuracy, MeanProbabilities, MemberPair
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.estimates import difference_metric, mean_metric, statistic_metric
+from medr1.evaluate.judging import Judged, Outcome
 from medr1.evaluate.scores import pad_axes
 from medr1.evaluate.trust.ranking import auroc_metric
 
@@ -29,7 +32,7 @@ CLOSED = ("multiple_choice", "yes_no")
 """Kinds of questions with a fixed set of answers."""
 
 
-def ensemble(members: Mapping[str, Judged]) -> dict[str, Any]:
+def ensemble(members: Mapping[str, Judged]) -> Ensemble:
     """The section `ensemble` of a summary or comparison.
 
     `members` maps the name of each file to its items, the same items in the same order.
@@ -44,21 +47,24 @@ def ensemble(members: Mapping[str, Judged]) -> dict[str, Any]:
     correct = np.stack([member.correct for member in judged])
     # an item that no member answers is wrong
     right = np.where(chosen >= 0, correct[chosen, np.arange(len(first))], 0.0)
-    return {
-        "members": list(members),
-        "n": len(first),
-        "majority": _against_members(right, members, np.ones(len(first), dtype=bool)),
-        "mean_probabilities": _mean_probabilities(members),
-        "all_agree": mean_metric(_agree(votes), first),
-        "pairs": [
-            {"members": [a, b], **mean_metric(_agree(votes[[i, j]]), first)}
+    return Ensemble(
+        members=list(members),
+        n=len(first),
+        majority=EnsembleAccuracy(
+            accuracy=mean_metric(right, first),
+            differences=_differences(right, members, np.ones(len(first), dtype=bool)),
+        ),
+        mean_probabilities=_mean_probabilities(members),
+        all_agree=mean_metric(_agree(votes), first),
+        pairs=[
+            MemberPair(members=(a, b), agreement=mean_metric(_agree(votes[[i, j]]), first))
             for (i, a), (j, b) in combinations(enumerate(members), 2)
         ],
-        "kappa": {kind: _kappa(judged, kind) for kind in CLOSED},
-    }
+        kappa={kind: _kappa(judged, kind) for kind in CLOSED},
+    )
 
 
-def _by_item(judged: Sequence[Judged]) -> Any:
+def _by_item(judged: Sequence[Judged]) -> Iterator[tuple[Outcome, ...]]:
     """For each item the outcomes of all members."""
     return zip(*(member.outcomes for member in judged), strict=True)
 
@@ -102,19 +108,16 @@ def majority(votes: Votes) -> Votes:
 
 def _agree(votes: Votes) -> Values:
     """1.0 for each item on which all members of `votes` (M, N) give one answer, else 0.0."""
-    return ((votes == votes[0]).all(axis=0) & (votes[0] >= 0)).astype(np.float64)
+    agree: Mask = (votes == votes[0]).all(axis=0) & (votes[0] >= 0)
+    return agree.astype(np.float64)
 
 
-def _against_members(right: Values, members: Mapping[str, Judged], where: Any) -> dict[str, Any]:
-    """The ensemble's accuracy, and its difference from each member's on the same items."""
+def _differences(right: Values, members: Mapping[str, Judged], where: Mask) -> dict[str, Metric]:
+    """Member -> the ensemble's accuracy minus that of the member, over the items of `where`."""
     first = next(iter(members.values()))
     return {
-        **mean_metric(right, first, where, "no item has option_probs in every file"),
-        "differences": {
-            name: difference_metric(right, member.correct, first, where)
-            for name, member in members.items()
-            if where.any()
-        },
+        name: difference_metric(right, member.correct, first, where)
+        for name, member in members.items()
     }
 
 
@@ -130,7 +133,8 @@ def entropy(probabilities: Values) -> Values:
     Agrees with scipy (`scipy.stats.entropy`).
     """
     p = np.nan_to_num(probabilities)
-    return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
+    nats: Values = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
+    return nats
 
 
 def mutual_information(probabilities: Values) -> Values:
@@ -140,11 +144,11 @@ def mutual_information(probabilities: Values) -> Values:
 
     Maps probabilities (M, N, K) to (N,). Source: Lakshminarayanan et al. (2017).
     """
-    information = entropy(probabilities.mean(axis=0)) - entropy(probabilities).mean(axis=0)
+    information: Values = entropy(probabilities.mean(axis=0)) - entropy(probabilities).mean(axis=0)
     return np.maximum(0.0, information.round(_DIGITS))
 
 
-def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
+def _mean_probabilities(members: Mapping[str, Judged]) -> MeanProbabilities | Missing:
     """The answers by the mean of the probabilities, on items where every member has them."""
     judged = list(members.values())
     scores = [member.columns.scores for member in judged]
@@ -154,18 +158,19 @@ def _mean_probabilities(members: Mapping[str, Judged]) -> dict[str, Any]:
     where = np.logical_and.reduce([member.has_options for member in scores])
     where &= (unknown == unknown[0]).all(axis=(0, 2))  # all members have the same options
     if not where.any():
-        return null("no item has option_probs in every file")
+        return Missing(reason="no item has option_probs in every file")
     mean = np.nan_to_num(stacked.mean(axis=0), nan=-1.0)
     right = (mean.argmax(axis=1) == scores[0].right_index).astype(np.float64)
     information, total = mutual_information(stacked), entropy(stacked.mean(axis=0))
-    return {
-        **_against_members(right, members, where),
-        "predictive_entropy": mean_metric(total, first, where, share=False),
-        "expected_entropy": mean_metric(entropy(stacked).mean(axis=0), first, where, share=False),
-        "mutual_information": mean_metric(information, first, where, share=False),
-        "auroc": auroc_metric(information, right == 0, first, where),
-        "auroc_entropy": auroc_metric(total, right == 0, first, where),
-    }
+    return MeanProbabilities(
+        accuracy=mean_metric(right, first, where),
+        differences=_differences(right, members, where),
+        predictive_entropy=mean_metric(total, first, where, share=False),
+        expected_entropy=mean_metric(entropy(stacked).mean(axis=0), first, where, share=False),
+        mutual_information=mean_metric(information, first, where, share=False),
+        auroc=auroc_metric(information, right == 0, first, where),
+        auroc_entropy=auroc_metric(total, right == 0, first, where),
+    )
 
 
 # --- Fleiss' kappa ------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def _kappa(judged: Sequence[Judged], kind: str) -> Metric:
     answer_counts = [Counter(o.answer for o in outcomes) for outcomes in _by_item(judged)]
     where = of_kind & np.array([None not in counter for counter in answer_counts], dtype=bool)
     if not where.any():
-        return null("no item of this kind has an answer in every file")
+        return no_value("no item of this kind has an answer in every file")
     answer_counts = [
         counter for counter, included in zip(answer_counts, where, strict=True) if included
     ]
@@ -220,11 +225,11 @@ def _kappa(judged: Sequence[Judged], kind: str) -> Metric:
     )
     sums, clusters = kappa_contributions(counts), first.clusters[where]
     if len(names) == 1:
-        return null("every answer is the same")
+        return no_value("every answer is the same")
     metric = statistic_metric(
         sums, clusters, lambda resampled: np.nan_to_num(fleiss_kappa(resampled)), first
     )
-    return {**metric, "n_without": int(of_kind.sum()) - len(counts)}
+    return replace(metric, n_without=int(of_kind.sum()) - len(counts))
 
 
 def _kind(outcome: Outcome) -> str:

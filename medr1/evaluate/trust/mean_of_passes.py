@@ -12,13 +12,15 @@ Shapes: V passes, N items that have all of them, K options (NaN where an item ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.evaluate.estimates import difference_metric, mean_metric, null
-from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.documents.metric import Missing
+from medr1.documents.trust import Dropout, MeanPrediction, TestTimeAugmentation
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.estimates import difference_metric, mean_metric
+from medr1.evaluate.judging import Judged
 from medr1.evaluate.trust.ensemble import entropy, mutual_information
 from medr1.evaluate.trust.ranking import auroc_metric
 
@@ -34,7 +36,7 @@ NO_DROPOUT = (
 
 def tta_metrics(
     judged: Judged, clean: Mask, views: Sequence[Mask], clean_row: Rows
-) -> dict[str, Any]:
+) -> TestTimeAugmentation | Missing:
     """Test-time augmentation: the accuracy of the mean over all views, beside the unchanged image.
 
     Args:
@@ -44,44 +46,47 @@ def tta_metrics(
         clean_row: For each item the index of its item with the unchanged image, shape (items,).
 
     Returns:
-        num_views and the metrics of `_mean_prediction`. Null with a reason for fewer than two
-        views, or where fewer than MIN_ITEMS items have option probabilities in every view.
+        The section; missing for fewer than two views, or where fewer than MIN_ITEMS items have
+        option probabilities in every view.
     """
     scores = judged.columns.scores
     rows = _rows_in_all_views(
         clean & scores.has_options, [m & scores.has_options for m in views], clean_row
     )
     if len(views) < 2 or rows.shape[1] < MIN_ITEMS:
-        return null(
-            f"fewer than two views, or than {MIN_ITEMS} items with option_probs in all views"
+        return Missing(
+            reason=f"fewer than two views, or than {MIN_ITEMS} items with option_probs in all views"
         )
-    return {"num_views": len(rows), **_mean_prediction(judged, rows[0], scores.probabilities[rows])}
+    prediction = _mean_prediction(judged, rows[0], scores.probabilities[rows])
+    return TestTimeAugmentation(num_views=len(rows), prediction=prediction)
 
 
-def dropout(judged: Judged) -> dict[str, Any]:
+def dropout(judged: Judged) -> Dropout | Missing:
     """The section `dropout` of summary.json: the mean over `dropout_probs`, beside `option_probs`.
 
-    Null with a reason where fewer than MIN_ITEMS items have all passes. n_without counts the items
+    Missing where fewer than MIN_ITEMS items have all passes. n_without counts the items
     with fewer passes than the others, or with none.
     """
     scores = judged.columns.scores
     if not scores.dropout.shape[1]:
-        return null(NO_DROPOUT)
+        return Missing(reason=NO_DROPOUT)
     unknown = np.isnan(scores.probabilities)[:, None]
     # every pass has probabilities for exactly the options of option_probs
     complete = (np.isnan(scores.dropout) == unknown).all(axis=(1, 2))
     rows = np.flatnonzero(scores.has_options & complete)
     if len(rows) < MIN_ITEMS:
-        return null(f"fewer than {MIN_ITEMS} items have all passes with dropout")
-    metrics = _mean_prediction(judged, rows, scores.dropout[rows].swapaxes(0, 1))
-    n_without = len(judged) - len(rows)
-    return {"num_samples": scores.dropout.shape[1], "n_without": n_without, **metrics}
+        return Missing(reason=f"fewer than {MIN_ITEMS} items have all passes with dropout")
+    return Dropout(
+        num_samples=scores.dropout.shape[1],
+        n_without=len(judged) - len(rows),
+        prediction=_mean_prediction(judged, rows, scores.dropout[rows].swapaxes(0, 1)),
+    )
 
 
-def _mean_prediction(judged: Judged, rows: Rows, probabilities: Values) -> dict[str, Any]:
+def _mean_prediction(judged: Judged, rows: Rows, probabilities: Values) -> MeanPrediction:
     """Metrics of the answers that the mean of the passes' probabilities (V, N, K) gives.
 
-    `rows` (N) are the indices of their items. The comparison, `one_pass`, is the most probable
+    `rows` (N) are the indices of their items. The comparison, `single_pass`, is the most probable
     option of the unchanged pass, not the text that the model wrote, which may be no option at all.
     """
     scores = judged.columns.scores
@@ -95,24 +100,27 @@ def _mean_prediction(judged: Judged, rows: Rows, probabilities: Values) -> dict[
 
     mean, each = probabilities.mean(axis=0), _most_probable(probabilities)
     right = in_all_items(_most_probable(mean) == scores.right_index[rows])
-    one_pass = in_all_items(_most_probable(scores.probabilities[rows]) == scores.right_index[rows])
+    single_pass = in_all_items(
+        _most_probable(scores.probabilities[rows]) == scores.right_index[rows]
+    )
     information = in_all_items(mutual_information(probabilities))
     total = in_all_items(entropy(mean))
-    return {
-        **mean_metric(right, judged, where),
-        "one_pass": mean_metric(one_pass, judged, where),
-        "difference": difference_metric(right, one_pass, judged, where),
-        "flip_rate": mean_metric(in_all_items((each != each[0]).any(axis=0)), judged, where),
-        "mutual_information": mean_metric(information, judged, where, share=False),
-        "predictive_entropy": mean_metric(total, judged, where, share=False),
-        "auroc": auroc_metric(information, right == 0, judged, where),
-        "auroc_entropy": auroc_metric(total, right == 0, judged, where),
-    }
+    return MeanPrediction(
+        accuracy=mean_metric(right, judged, where),
+        single_pass=mean_metric(single_pass, judged, where),
+        difference=difference_metric(right, single_pass, judged, where),
+        flip_rate=mean_metric(in_all_items((each != each[0]).any(axis=0)), judged, where),
+        mutual_information=mean_metric(information, judged, where, share=False),
+        predictive_entropy=mean_metric(total, judged, where, share=False),
+        auroc=auroc_metric(information, right == 0, judged, where),
+        auroc_entropy=auroc_metric(total, right == 0, judged, where),
+    )
 
 
 def _most_probable(probabilities: Values) -> Rows:
     """The index of the most probable option along the last axis; of equal ones the first."""
-    return np.nan_to_num(probabilities, nan=-1.0).argmax(axis=-1)
+    options: Rows = np.nan_to_num(probabilities, nan=-1.0).argmax(axis=-1)
+    return options
 
 
 def _rows_in_all_views(clean: Mask, views: Sequence[Mask], clean_row: Rows) -> Rows:

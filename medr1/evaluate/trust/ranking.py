@@ -8,10 +8,12 @@ from __future__ import annotations
 from math import exp, log, sqrt
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from medr1.evaluate.estimates import Metric, null
-from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.documents.metric import Metric, no_value
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.judging import Judged
 from medr1.stats.intervals import Interval, cluster_totals
 
 MIN_ITEMS_PER_KIND = 10
@@ -28,7 +30,7 @@ def auroc_metric(scores: Values, positive: Mask, judged: Judged, where: Mask) ->
         where: The items that count, shape (items,).
 
     Returns:
-        A metric; null with a reason where either kind has fewer than MIN_ITEMS_PER_KIND items.
+        A metric; without a value where either kind has fewer than MIN_ITEMS_PER_KIND items.
     """
     n_positive, n = int((positive & where).sum()), int(where.sum())
     if min(n_positive, n - n_positive) < MIN_ITEMS_PER_KIND:
@@ -37,14 +39,14 @@ def auroc_metric(scores: Values, positive: Mask, judged: Judged, where: Mask) ->
             f"needs {MIN_ITEMS_PER_KIND} wrong and {MIN_ITEMS_PER_KIND} right items; "
             f"of one kind there are {fewer}"
         )
-        return {**null(reason), "n": n}
+        return replace(no_value(reason), n=n)
     value, interval = auroc(scores[where], positive[where], judged.clusters[where])
-    return {
-        **{"value": value, "ci95": list(interval) if interval else None, "n": n},
-        "method": f"Obuchowski over {judged.unit}s"
+    method = (
+        f"Obuchowski over {judged.unit}s"
         if interval
-        else f"no spread, or one {judged.unit} only of a kind: no interval",
-    }
+        else f"no spread, or one {judged.unit} only of a kind: no interval"
+    )
+    return Metric(value=value, ci95=interval, n=n, method=method)
 
 
 def auroc(

@@ -3,7 +3,7 @@
 Each perturbed item is compared with the same item unperturbed ("clean"): its accuracy, how often
 the answer changes and in which direction, and the model's confidence. An accuracy that does not
 fall under perturbation shows robustness only where the model uses the image at all. So the accuracy
-on a grey image ("blind") is reported beside it.
+on a grey image is reported beside it.
 
 A perturbation with a scale, such as blur, has severities from mild to strong; one without, such as
 another order of the options, has variants, which are numbered like severities. A cell is one
@@ -13,33 +13,44 @@ clean items first, then every cell's items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from medr1 import answers
 from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.rewordings import REWORDINGS
 from medr1.data.variants import BLIND, CLEAN, PERTURBATION_KEYS, is_scale, title_of
+from medr1.documents.metric import Clusters, Intervals, Metric, Missing, no_value, value_of
+from medr1.documents.robustness import (
+    Consistency,
+    GreyImage,
+    GroupDifference,
+    LevelMetrics,
+    PerturbationResult,
+    Robustness,
+    RobustnessCell,
+    RobustnessGroup,
+)
+from medr1.documents.trust import TestTimeAugmentation
 from medr1.errors import InputError
+from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.estimates import (
     FEW_CLUSTERS,
-    Metric,
     difference_metric,
     mean_metric,
-    null,
     statistic_metric,
 )
-from medr1.evaluate.groups import require_clusters, sort_groups
-from medr1.evaluate.judging import CodedColumn, Judged, Mask, Outcome, Settings, Values, judge_all
+from medr1.evaluate.groups import in_group, require_clusters, sort_groups
+from medr1.evaluate.judging import Judged, Outcome, Settings, judge_all
 from medr1.evaluate.trust.binned import equal_width, expected_calibration_error
 from medr1.evaluate.trust.calibration import error_metric
 from medr1.evaluate.trust.mean_of_passes import MIN_ITEMS, tta_metrics
-from medr1.records import ROBUSTNESS_SCHEMA, Prediction
+from medr1.records import Prediction
 from medr1.stats.significance import holm, sign_flip_test
 
 MIN_CALIBRATION = 100
@@ -47,14 +58,6 @@ MIN_CALIBRATION = 100
 _FEW = f"fewer than {MIN_ITEMS} items"
 
 _NOTHING_RIGHT = "no answer to the unperturbed items was right"
-_AGAINST_CLEAN = (
-    *("clean_accuracy", "difference", "flip_rate", "right_to_wrong", "wrong_to_right"),
-    "relative_drop",
-)
-"""The metrics of a cell that compare it with the clean items."""
-
-Cell = dict[str, Any]
-"""The metrics of one perturbation at one severity."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class _Run:
         """
         texts = [_answer_text(outcome) for outcome in self.judged.outcomes.values]
         codes = CodedColumn.from_items(texts).codes[self.judged.outcomes.codes]
-        return (codes != codes[self.clean_row]).astype(np.float64)
+        changed: Mask = codes != codes[self.clean_row]
+        return changed.astype(np.float64)
 
     def p_value(self, where: Mask) -> float | None:
         """Of the difference in accuracy to the clean items; None for fewer than MIN_ITEMS items."""
@@ -100,7 +104,8 @@ class _Run:
 
     def mask_of(self, kind: str, severity: int) -> Mask:
         """The rows of one cell."""
-        return (self.kinds == kind) & (self.severities == severity)
+        in_cell: Mask = (self.kinds == kind) & (self.severities == severity)
+        return in_cell
 
 
 def robustness(
@@ -108,8 +113,8 @@ def robustness(
     *,
     settings: Settings,
     left_out: Mapping[str, Mapping[str, int]] | None = None,
-    meta: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    meta: Mapping[str, object] | None = None,
+) -> Robustness:
     """The document robustness.json of a run that `data.variants` planned.
 
     Args:
@@ -122,48 +127,48 @@ def robustness(
         InputError: If an item does not say how it was perturbed, or its clean item is missing.
     """
     run = _read_run(predictions, settings)
-    judged, not_asked = run.judged, left_out or {}
+    judged, excluded = run.judged, left_out or {}
     clean = run.kinds == CLEAN
     kinds = dict.fromkeys(run.kinds[~clean].tolist())
-    perturbations = [
-        _perturbation(run, kind, not_asked.get(kind, {})) for kind in kinds if kind != BLIND
-    ]
-    _add_adjusted_p([cell for entry in perturbations for cell in entry["cells"]])
-    blind = _cell(run, BLIND, 1) if BLIND in kinds else null("no grey image was asked")
-    if BLIND in kinds:
-        _add_adjusted_p([blind])  # another question, with one test: not adjusted with the others
+    perturbations = _with_adjusted_p(
+        [_perturbation(run, kind, excluded.get(kind, {})) for kind in kinds if kind != BLIND]
+    )
     n_clusters = len(np.unique(judged.clusters[clean]))
-    return {
-        "schema": ROBUSTNESS_SCHEMA,
-        "meta": dict(meta or {}),
-        "protocol": settings.protocol,
-        "n": int(clean.sum()),
-        "clusters": {"unit": judged.unit, "n": n_clusters},
-        "intervals": judged.resampling,
-        "clean": _level(run, clean),
-        "blind": blind,
-        "perturbations": perturbations,
-        **_over_all(run, perturbations),
-        "views": _views(run, perturbations),
-        "groups": {"modality": _by_modality(run, perturbations)},
-        "left_out": {kind: dict(reasons) for kind, reasons in not_asked.items()},
-        "n_error": int(judged.outcomes.where(lambda o: o.failed)[clean].sum()),
-        "warnings": _warnings(run, clean, n_clusters, perturbations),
-    }
+    mean_accuracy, mean_drop = _means_over_cells(run, perturbations)
+    return Robustness(
+        meta=dict(meta or {}),
+        protocol=settings.protocol,
+        n=int(clean.sum()),
+        clusters=Clusters(unit=judged.unit, n=n_clusters),
+        intervals=Intervals(**judged.resampling),
+        clean=_level(run, clean),
+        grey_image=_grey_image(run),
+        perturbations=perturbations,
+        mean_corruption_accuracy=mean_accuracy,
+        mean_relative_drop=mean_drop,
+        test_time_augmentation=_test_time_augmentation(run, perturbations),
+        groups={"modality": _by_modality(run, perturbations)},
+        excluded={kind: dict(reasons) for kind, reasons in excluded.items()},
+        n_error=int(judged.outcomes.where(lambda o: o.failed)[clean].sum()),
+        warnings=_warnings(run, clean, n_clusters, perturbations),
+    )
 
 
 def _read_run(predictions: Sequence[Prediction], settings: Settings) -> _Run:
     """Judge the predictions and find the clean item of each by its metadata."""
-    metadata = [prediction.sample.metadata for prediction in predictions]
-    for prediction, item_metadata in zip(predictions, metadata, strict=True):
-        if not all(key in item_metadata for key in PERTURBATION_KEYS):
+    kinds, severities, originals = [], [], []
+    for prediction in predictions:
+        kind, severity, original = (
+            prediction.sample.metadata.get(key) for key in PERTURBATION_KEYS
+        )
+        if not (isinstance(kind, str) and isinstance(severity, int) and isinstance(original, str)):
             raise InputError(
                 f"item {prediction.sample.id} does not say how it was perturbed. "
                 "Make the results with medr1 robustness."
             )
-    kinds, severities, originals = (
-        [item_metadata[key] for item_metadata in metadata] for key in PERTURBATION_KEYS
-    )
+        kinds.append(kind)
+        severities.append(severity)
+        originals.append(original)
     rows = {name: i for i, name in enumerate(originals) if kinds[i] == CLEAN}
     if missing := next((name for name in originals if name not in rows), None):
         raise InputError(
@@ -191,73 +196,93 @@ def _answer_text(outcome: Outcome) -> str | None:
 # --- one kind ---------------------------------------------------------------------------------
 
 
-def _perturbation(run: _Run, kind: str, left_out: Mapping[str, int]) -> dict[str, Any]:
-    """The document's entry for one perturbation or rewording."""
+def _perturbation(run: _Run, kind: str, excluded: Mapping[str, int]) -> PerturbationResult:
+    """The document's entry for one perturbation or rewording, its p values not adjusted yet."""
     perturbation = PERTURBATIONS.get(kind)  # None for a rewording of the question
     severities = np.unique(run.severities[run.kinds == kind]).tolist()
-    cells = []
-    for severity in severities:
-        parameter = {"parameter": perturbation.values[severity - 1]} if perturbation else {}
-        cells.append({"severity": severity, **parameter, **_cell(run, kind, severity)})
-    return {
-        "name": kind,
-        "title": title_of(kind),
-        "is_scale": is_scale(kind),
-        "parameter": perturbation.parameter if perturbation else None,
-        "source": perturbation.source if perturbation else REWORDINGS[kind].why_valid,
-        "left_out": dict(left_out),
-        "cells": cells,
-        "consistency": _consistency(run, kind) if not is_scale(kind) and len(cells) > 1 else None,
-    }
+    cells = [
+        _cell(run, kind, severity, perturbation.values[severity - 1] if perturbation else None)
+        for severity in severities
+    ]
+    return PerturbationResult(
+        name=kind,
+        title=title_of(kind),
+        is_scale=is_scale(kind),
+        parameter=perturbation.parameter if perturbation else None,
+        source=perturbation.source if perturbation else REWORDINGS[kind].why_valid,
+        excluded=dict(excluded),
+        cells=cells,
+        consistency=_consistency(run, kind) if not is_scale(kind) and len(cells) > 1 else None,
+    )
 
 
-def _cell(run: _Run, kind: str, severity: int) -> Cell:
+def _cell(run: _Run, kind: str, severity: int, parameter: float | None) -> RobustnessCell:
     """The metrics of one perturbation at one severity, compared with the same items clean."""
     where, judged = run.mask_of(kind, severity), run.judged
-    level = _level(run, where)
+    level, enough = _level(run, where), where.sum() >= MIN_ITEMS
+
+    def share(values: Values | Mask) -> Metric:
+        if not enough:
+            return no_value(_FEW)
+        return mean_metric(values.astype(np.float64), judged, where)
+
+    return RobustnessCell(
+        severity=severity,
+        parameter=None if parameter is None else float(parameter),
+        n=level.n,
+        accuracy=level.accuracy,
+        confidence=level.confidence,
+        ece=level.ece,
+        clean_accuracy=share(run.clean_correct),
+        difference=_difference(run, where),
+        p=run.p_value(where),
+        flip_rate=share(run.changed),
+        right_to_wrong=share((run.clean_correct == 1) & (run.correct == 0)),
+        wrong_to_right=share((run.clean_correct == 0) & (run.correct == 1)),
+        relative_drop=_relative_drop(run, where) if enough else no_value(_FEW),
+    )
+
+
+def _difference(run: _Run, where: Mask) -> Metric:
+    """The accuracy minus that of the same items clean."""
     if where.sum() < MIN_ITEMS:
-        nothing = null(_FEW)
-        return {**level, **dict.fromkeys(_AGAINST_CLEAN, nothing), "p": None}
-    flips = {
-        "flip_rate": run.changed,
-        "right_to_wrong": ((run.clean_correct == 1) & (run.correct == 0)).astype(np.float64),
-        "wrong_to_right": ((run.clean_correct == 0) & (run.correct == 1)).astype(np.float64),
-    }
-    return {
-        **level,
-        "clean_accuracy": mean_metric(run.clean_correct, judged, where),
-        "difference": difference_metric(run.correct, run.clean_correct, judged, where),
-        "p": run.p_value(where),
-        **{name: mean_metric(values, judged, where) for name, values in flips.items()},
-        "relative_drop": _relative_drop(run, where),
-    }
+        return no_value(_FEW)
+    return difference_metric(run.correct, run.clean_correct, run.judged, where)
 
 
-def _level(run: _Run, where: Mask) -> Cell:
+def _level(run: _Run, where: Mask) -> LevelMetrics:
     """The metrics that need no clean item: accuracy, confidence, ECE."""
     n, judged = int(where.sum()), run.judged
     if n < MIN_ITEMS:
-        nothing = null(_FEW)
-        return {"n": n, **dict.fromkeys(("accuracy", "confidence", "ece"), nothing)}
+        nothing = no_value(_FEW)
+        return LevelMetrics(n=n, accuracy=nothing, confidence=nothing, ece=nothing)
     has_confidence = where & ~np.isnan(run.confidence)
     no_confidence = "no item has a confidence"
     few = f"fewer than {MIN_CALIBRATION} items with a confidence"
     enough = int(has_confidence.sum()) >= MIN_CALIBRATION
-    return {
-        "n": n,
-        "accuracy": mean_metric(run.correct, judged, where),
-        "confidence": mean_metric(run.confidence, judged, has_confidence, no_confidence),
-        "ece": _ece(run, has_confidence)
+    return LevelMetrics(
+        n=n,
+        accuracy=mean_metric(run.correct, judged, where),
+        confidence=mean_metric(run.confidence, judged, has_confidence, no_confidence),
+        ece=_ece(run, has_confidence)
         if enough
-        else null(few if has_confidence.any() else no_confidence),
-    }
+        else no_value(few if has_confidence.any() else no_confidence),
+    )
+
+
+def _grey_image(run: _Run) -> GreyImage | Missing:
+    """The questions with a grey image: one test of its own, not adjusted with the others."""
+    if BLIND not in run.kinds:
+        return Missing(reason="no grey image was asked")
+    cell = _cell(run, BLIND, 1, None)
+    return GreyImage(cell=replace(cell, p_holm=cell.p))
 
 
 def _relative_drop(run: _Run, where: Mask) -> Metric:
     """(clean - perturbed) / clean of the accuracies, with its bootstrap interval."""
     sums = np.column_stack([run.clean_correct[where], run.correct[where]])
     if not sums[:, 0].any():
-        return null(_NOTHING_RIGHT)
+        return no_value(_NOTHING_RIGHT)
     clusters = run.judged.clusters[where]
     return statistic_metric(sums, clusters, lambda resampled: _drop(*resampled.T), run.judged)
 
@@ -281,7 +306,7 @@ def _ece(run: _Run, where: Mask) -> Metric:
     )
 
 
-def _consistency(run: _Run, kind: str) -> Metric:
+def _consistency(run: _Run, kind: str) -> Consistency:
     """The share of items with the same answer to the clean item and to every variant of the kind.
 
     For perturbations without a scale, whose "severities" are different variants.
@@ -291,47 +316,53 @@ def _consistency(run: _Run, kind: str) -> Metric:
     has_variants = np.zeros(len(run.kinds), dtype=bool)
     has_variants[rows] = True
     if len(rows) < MIN_ITEMS:
-        return null(_FEW)
+        return Consistency(metric=no_value(_FEW))
     # at the row of each clean item: how many of its variants have another answer
     changes = np.bincount(
         run.clean_row[where], weights=run.changed[where], minlength=len(run.kinds)
     )
     metric = mean_metric((changes == 0).astype(np.float64), run.judged, has_variants)
-    return {**metric, "variants": int(counts.max()) + 1}
-
-
-def _add_adjusted_p(cells: Sequence[Cell]) -> None:
-    """Add to each cell `p_holm`: its p value with Holm's correction over all these cells."""
-    for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
-        cell["p_holm"] = p
+    return Consistency(metric=metric, variants=int(counts.max()) + 1)
 
 
 # --- all of them ------------------------------------------------------------------------------
 
 
-def _views(run: _Run, perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Test-time augmentation: the clean image and the mildest view of each scale, combined."""
-    mildest = [
-        (entry["name"], entry["cells"][0]["severity"])
+def _with_adjusted_p(perturbations: Sequence[PerturbationResult]) -> list[PerturbationResult]:
+    """The perturbations, each p value with Holm's correction over all their cells."""
+    adjusted = iter(holm([cell.p for entry in perturbations for cell in entry.cells]))
+    return [
+        replace(entry, cells=[replace(cell, p_holm=next(adjusted)) for cell in entry.cells])
         for entry in perturbations
-        if entry["is_scale"]
     ]
-    masks = [run.mask_of(name, severity) for name, severity in mildest]
-    return tta_metrics(run.judged, run.kinds == CLEAN, masks, run.clean_row)
 
 
-def _over_all(run: _Run, perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _test_time_augmentation(
+    run: _Run, perturbations: Sequence[PerturbationResult]
+) -> TestTimeAugmentation | Missing:
+    """The clean image and the mildest view of each scale, combined."""
+    views = [
+        run.mask_of(entry.name, entry.cells[0].severity)
+        for entry in perturbations
+        if entry.is_scale
+    ]
+    return tta_metrics(run.judged, run.kinds == CLEAN, views, run.clean_row)
+
+
+def _means_over_cells(
+    run: _Run, perturbations: Sequence[PerturbationResult]
+) -> tuple[Metric, Metric]:
     """Mean corruption accuracy and mean relative drop; every cell of a scale has equal weight."""
     cells = [
-        run.mask_of(entry["name"], cell["severity"])
+        run.mask_of(entry.name, cell.severity)
         for entry in perturbations
-        for cell in entry["cells"]
-        if entry["is_scale"] and cell["n"] >= MIN_ITEMS
+        for cell in entry.cells
+        if entry.is_scale and cell.n >= MIN_ITEMS
     ]
-    names = ("mean_corruption_accuracy", "mean_relative_drop")
     if not cells:
-        few = any(entry["is_scale"] for entry in perturbations)
-        return dict.fromkeys(names, null(_FEW if few else "no perturbation that has a scale"))
+        few = any(entry.is_scale for entry in perturbations)
+        nothing = no_value(_FEW if few else "no perturbation that has a scale")
+        return nothing, nothing
     # One row for each clean item. For C cells the columns are, C each: right when perturbed, right
     # when clean, asked (1 or 0). So a bootstrap draws all cells of an item together.
     clean = run.kinds == CLEAN
@@ -351,58 +382,67 @@ def _over_all(run: _Run, perturbations: Sequence[Mapping[str, Any]]) -> dict[str
         with np.errstate(invalid="ignore"):
             return np.nanmean(as_is / counts, axis=1), np.nanmean(perturbed / counts, axis=1)
 
-    def metric(function: Any) -> Metric:
+    def metric(function: Callable[[Values], Values]) -> Metric:
         mean = statistic_metric(sums, clusters, function, run.judged)
-        method = f"{mean['method']}; n counts kinds times severities"
-        return {**mean, "n": len(cells), "method": method}
+        return replace(mean, n=len(cells), method=f"{mean.method}; n counts kinds times severities")
 
     nothing_right = accuracies(sums.sum(axis=0, keepdims=True))[0][0] == 0
-    return {
-        "mean_corruption_accuracy": metric(lambda resampled: accuracies(resampled)[1]),
-        "mean_relative_drop": null(_NOTHING_RIGHT)
+    return (
+        metric(lambda resampled: accuracies(resampled)[1]),
+        no_value(_NOTHING_RIGHT)
         if nothing_right
         else metric(lambda resampled: _drop(*accuracies(resampled))),
-    }
+    )
 
 
-def _by_modality(run: _Run, perturbations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _by_modality(
+    run: _Run, perturbations: Sequence[PerturbationResult]
+) -> dict[str, RobustnessGroup]:
     """The accuracy of each modality, and the difference from clean in each cell.
 
-    {"CT": {"n", "accuracy", "differences": {"jpeg": [{"severity", "value", ..., "p_holm"}]}}},
-    for modalities with at least MIN_ITEMS clean items; empty where there is only one modality.
+    For modalities with at least MIN_ITEMS clean items; empty where there is only one modality.
     """
     column = run.judged.columns.groups["modality"]
     names = [name for name in column.values if name is not None]
-    groups, all_rows = {}, []
+    if len(names) < 2:
+        return {}
+    differences = {}
     for name in sort_groups(names):
-        in_modality = column.where(lambda value, name=name: value == name)  # type: ignore[misc]
-        clean = in_modality & (run.kinds == CLEAN)
-        if len(names) < 2 or clean.sum() < MIN_ITEMS:
-            continue
-        differences = {}
-        for entry in perturbations:
-            rows = []
-            for cell in entry["cells"]:
-                where = in_modality & run.mask_of(entry["name"], cell["severity"])
-                metric = (
-                    difference_metric(run.correct, run.clean_correct, run.judged, where)
-                    if where.sum() >= MIN_ITEMS
-                    else null(_FEW)
-                )
-                rows.append({"severity": cell["severity"], **metric, "p": run.p_value(where)})
-            differences[entry["name"]] = rows
-            all_rows += rows
-        groups[name] = {
-            "n": int(clean.sum()),
-            "accuracy": mean_metric(run.correct, run.judged, clean),
-            "differences": differences,
-        }
-    _add_adjusted_p(all_rows)
+        in_modality = in_group(column, name)
+        if (in_modality & (run.kinds == CLEAN)).sum() >= MIN_ITEMS:
+            differences[name] = [_group_differences(run, in_modality, e) for e in perturbations]
+    adjusted = iter(
+        holm([one.p for entries in differences.values() for cells in entries for one in cells])
+    )
+    groups = {}
+    for name, entries in differences.items():
+        clean = in_group(column, name) & (run.kinds == CLEAN)
+        groups[name] = RobustnessGroup(
+            n=int(clean.sum()),
+            accuracy=mean_metric(run.correct, run.judged, clean),
+            differences={
+                entry.name: [replace(one, p_holm=next(adjusted)) for one in cells]
+                for entry, cells in zip(perturbations, entries, strict=True)
+            },
+        )
     return groups
 
 
+def _group_differences(
+    run: _Run, in_modality: Mask, entry: PerturbationResult
+) -> list[GroupDifference]:
+    """The change of a modality's accuracy in each cell of a perturbation, p not adjusted yet."""
+    masks = [in_modality & run.mask_of(entry.name, cell.severity) for cell in entry.cells]
+    return [
+        GroupDifference(
+            severity=cell.severity, difference=_difference(run, where), p=run.p_value(where)
+        )
+        for cell, where in zip(entry.cells, masks, strict=True)
+    ]
+
+
 def _warnings(
-    run: _Run, clean: Mask, n_clusters: int, perturbations: Sequence[Mapping[str, Any]]
+    run: _Run, clean: Mask, n_clusters: int, perturbations: Sequence[PerturbationResult]
 ) -> list[str]:
     """What limits the conclusions from this run, one sentence each."""
     warnings, n = [], int(clean.sum())
@@ -416,7 +456,7 @@ def _warnings(
         clusters = f"{n_clusters} {run.judged.unit}{'s' * (n_clusters != 1)}"
         warnings.append(f"only {clusters}: bootstrap intervals are too narrow.")
     if few := [
-        entry["title"] for entry in perturbations if any(c["n"] < MIN_ITEMS for c in entry["cells"])
+        entry.title for entry in perturbations if any(cell.n < MIN_ITEMS for cell in entry.cells)
     ]:
         warnings.append(
             f"{', '.join(few)}: {_FEW} can be asked in this way, so there are no numbers."
@@ -434,7 +474,7 @@ def _ignored_image_warning(run: _Run, clean: Mask) -> list[str]:
     if not blind.any():
         return []
     gain = difference_metric(run.clean_correct, run.correct, run.judged, blind)
-    if gain["value"] > 0 and (gain["ci95"] is None or gain["ci95"][0] > 0):
+    if value_of(gain) > 0 and (gain.ci95 is None or gain.ci95[0] > 0):
         return []
     return [
         "with a grey image the model is about as accurate as with the real one: it hardly looks "

@@ -3,7 +3,7 @@
 The section `selective` of summary.json has three parts:
 
 - Risk and coverage: the error ("risk") among the most confident share ("coverage") of the answers.
-- Referral: a confidence threshold below which a question is deferred to a clinician, chosen so that
+- Deferral: a confidence threshold below which a question is deferred to a clinician, chosen so that
   the error above it stays under a target.
 - Conformal sets: for each question a set of options that holds the right one with a given
   probability.
@@ -19,14 +19,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
-from typing import Any
 
 import numpy as np
 
-from medr1.evaluate.estimates import Metric, mean_metric, null
-from medr1.evaluate.groups import sort_groups
-from medr1.evaluate.judging import Judged, Mask, Values
+from medr1.documents.metric import Missing
+from medr1.documents.trust import (
+    Conformal,
+    ConformalSets,
+    Deferral,
+    DeferralRates,
+    RiskPoint,
+    Selective,
+    SelectiveMetrics,
+    SetMetrics,
+)
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.estimates import mean_metric
+from medr1.evaluate.groups import in_group, sort_groups
+from medr1.evaluate.judging import Judged
 from medr1.evaluate.trust.calibration import (
     MIN_ITEMS,
     confidence_of,
@@ -84,7 +96,8 @@ def area_under_risk_coverage(sums: Values) -> Values:
     before, errors_before = after - n, errors - wrong
     error_rate = wrong / np.maximum(n, 1)
     areas = wrong + (errors_before - error_rate * before) * (_harmonic(after) - _harmonic(before))
-    return areas.sum(axis=1) / after[:, -1]
+    aurc: Values = areas.sum(axis=1) / after[:, -1]
+    return aurc
 
 
 def excess_aurc(sums: Values) -> Values:
@@ -95,7 +108,7 @@ def excess_aurc(sums: Values) -> Values:
     n, wrong = _most_confident_first(sums)
     total, errors = n.sum(axis=1), wrong.sum(axis=1)
     right = total - errors
-    best = (errors - right * (_harmonic(total) - _harmonic(right))) / total
+    best: Values = (errors - right * (_harmonic(total) - _harmonic(right))) / total
     return area_under_risk_coverage(sums) - best
 
 
@@ -116,17 +129,19 @@ def risk_at_coverage(sums: Values, coverage: float = COVERAGE) -> Values:
     answered = np.ceil(coverage * n.sum(axis=1, keepdims=True) - 1e-9)
     # how many answers of each level lie above the limit
     from_level = np.clip(answered - (np.cumsum(n, axis=1) - n), 0, n)
-    return (from_level * wrong / np.maximum(n, 1)).sum(axis=1) / answered[:, 0]
+    risks: Values = (from_level * wrong / np.maximum(n, 1)).sum(axis=1) / answered[:, 0]
+    return risks
 
 
 def _harmonic(numbers: Values) -> Values:
     """The harmonic numbers H(n) = 1 + 1/2 + ... + 1/n."""
     from scipy.special import digamma
 
-    return digamma(numbers + 1) + np.euler_gamma
+    harmonic: Values = digamma(numbers + 1) + np.euler_gamma
+    return harmonic
 
 
-def risk_coverage(confidence: Values, correct: Values) -> list[dict[str, float]]:
+def risk_coverage(confidence: Values, correct: Values) -> list[RiskPoint]:
     """The points of the risk-coverage curve, CURVE_POINTS at most, in ascending coverage.
 
     Each has coverage, the risk there, and the threshold that gives it: the lowest confidence among
@@ -137,16 +152,16 @@ def risk_coverage(confidence: Values, correct: Values) -> list[dict[str, float]]
     counts = np.unique(np.ceil(np.linspace(1 / CURVE_POINTS, 1, CURVE_POINTS) * n))
     descending = np.sort(confidence)[::-1]
     return [
-        {
-            "coverage": count / n,
-            "risk": float(risk_at_coverage(sums, count / n)[0]),
-            "threshold": float(descending[int(count) - 1]),
-        }
-        for count in counts
+        RiskPoint(
+            coverage=count / n,
+            risk=float(risk_at_coverage(sums, count / n)[0]),
+            threshold=float(descending[int(count) - 1]),
+        )
+        for count in counts.tolist()
     ]
 
 
-# --- referral -----------------------------------------------------------------------------------
+# --- deferral -----------------------------------------------------------------------------------
 
 
 def choose_threshold(confidence: Values, correct: Values, target: float) -> float | None:
@@ -184,44 +199,50 @@ def choose_threshold(confidence: Values, correct: Values, target: float) -> floa
     return passed
 
 
-def _referral(judged: Judged, held_out: Judged | None, target: float) -> Any:
+def _deferral(judged: Judged, held_out: Judged | None, target: float) -> Deferral | Missing:
     """The threshold for a target error, the share it defers to a clinician, and the error left."""
     confidence, source = confidence_of(judged)
     if held_out is None:
-        return null(_HELD_OUT)
+        return Missing(reason=_HELD_OUT)
     held_out_confidence, held_out_source = confidence_of(held_out)
     has_confidence = ~np.isnan(held_out_confidence)
     if has_confidence.sum() < MIN_ITEMS:
-        return null(f"fewer than {MIN_ITEMS} held-out items have a confidence")
+        return Missing(reason=f"fewer than {MIN_ITEMS} held-out items have a confidence")
     if held_out_source != source:
-        return null(f"confidence is by {source} here and by {held_out_source} in the held-out file")
+        return Missing(
+            reason=f"confidence is by {source} here and by {held_out_source} in the held-out file"
+        )
     threshold = choose_threshold(
         held_out_confidence[has_confidence], held_out.correct[has_confidence], target
     )
     if threshold is None:
         problem = f"no threshold keeps the risk under {target:g} with confidence {LEVEL:g}"
-        return null(
-            f"{problem}, on {int(has_confidence.sum())} held-out items: "
+        return Missing(
+            reason=f"{problem}, on {int(has_confidence.sum())} held-out items: "
             "defer all questions, or collect more items"
         )
     # an answer without a confidence is deferred
     answered = np.nan_to_num(confidence, nan=-1.0) >= threshold
-    return {
-        "target_risk": target,
-        "level": LEVEL,
-        "threshold": threshold,
-        "n": len(judged),
-        **_deferral(judged, answered, np.ones(len(judged), dtype=bool)),
-        "groups": {name: _deferral(judged, answered, where) for name, where in _modalities(judged)},
-    }
+    overall = _deferral_rates(judged, answered, np.ones(len(judged), dtype=bool))
+    return Deferral(
+        target_risk=target,
+        level=LEVEL,
+        threshold=threshold,
+        n=len(judged),
+        deferred=overall.deferred,
+        risk=overall.risk,
+        groups={
+            name: _deferral_rates(judged, answered, where) for name, where in _modalities(judged)
+        },
+    )
 
 
-def _deferral(judged: Judged, answered: Mask, where: Mask) -> dict[str, Metric]:
+def _deferral_rates(judged: Judged, answered: Mask, where: Mask) -> DeferralRates:
     """Of the items of `where`: the share that is deferred, and the error among the others."""
-    return {
-        "referred": mean_metric((~answered).astype(np.float64), judged, where),
-        "risk": mean_metric(1 - judged.correct, judged, where & answered, "every item is deferred"),
-    }
+    return DeferralRates(
+        deferred=mean_metric((~answered).astype(np.float64), judged, where),
+        risk=mean_metric(1 - judged.correct, judged, where & answered, "every item is deferred"),
+    )
 
 
 # --- conformal sets -----------------------------------------------------------------------------
@@ -253,7 +274,7 @@ def prediction_sets(probabilities: Values, quantile: Values) -> Mask:
         return 1 - probabilities <= quantile[:, None] + 1e-12
 
 
-def _conformal(judged: Judged, held_out: Judged | None, alpha: float) -> Any:
+def _conformal(judged: Judged, held_out: Judged | None, alpha: float) -> Conformal | Missing:
     """Split conformal sets: by one quantile for all items, and by one for each modality.
 
     The score is 1 - p (LAC, Sadinle et al., 2019); a quantile for each group is Mondrian conformal
@@ -261,14 +282,18 @@ def _conformal(judged: Judged, held_out: Judged | None, alpha: float) -> Any:
     quantile of all and is listed in `without_own_quantile`.
     """
     if held_out is None:
-        return null(_HELD_OUT)
+        return Missing(reason=_HELD_OUT)
     calibration_scores, here = held_out.columns.scores, judged.columns.scores
     if calibration_scores.has_options.sum() < MIN_ITEMS or not here.has_options.any():
-        return null(f"fewer than {MIN_ITEMS} held-out items, or none here, have option_probs")
+        return Missing(
+            reason=f"fewer than {MIN_ITEMS} held-out items, or none here, have option_probs"
+        )
     scores = 1 - calibration_scores.of_right(calibration_scores.probabilities)
     overall = conformal_quantile(scores[calibration_scores.has_options], alpha)
     if overall is None:
-        return null(f"alpha {alpha:g} needs at least {ceil(1 / alpha) - 1} held-out items")
+        return Missing(
+            reason=f"alpha {alpha:g} needs at least {ceil(1 / alpha) - 1} held-out items"
+        )
     common = np.full(len(judged), overall)
     mondrian, without_own = common.copy(), []
     held_out_masks = dict(_modalities(held_out))
@@ -283,18 +308,18 @@ def _conformal(judged: Judged, held_out: Judged | None, alpha: float) -> Any:
             without_own.append(name)
         else:
             mondrian[where] = quantile
-    return {
-        "alpha": alpha,
-        "nominal": 1 - alpha,
-        "n_calibration": int(calibration_scores.has_options.sum()),
-        "quantile": overall,
-        "split": _sets(judged, common),
-        "mondrian": _sets(judged, mondrian),
-        "without_own_quantile": without_own,
-    }
+    return Conformal(
+        alpha=alpha,
+        nominal=1 - alpha,
+        n_calibration=int(calibration_scores.has_options.sum()),
+        quantile=overall,
+        split=_sets(judged, common),
+        mondrian=_sets(judged, mondrian),
+        without_own_quantile=without_own,
+    )
 
 
-def _sets(judged: Judged, quantile: Values) -> dict[str, Any]:
+def _sets(judged: Judged, quantile: Values) -> ConformalSets:
     """Coverage and size of the sets, and the shares of sets with one and with no option.
 
     Over all items with option probabilities, and by modality.
@@ -304,25 +329,31 @@ def _sets(judged: Judged, quantile: Values) -> dict[str, Any]:
     size = in_set.sum(axis=1).astype(np.float64)
     covered = in_set[np.arange(len(size)), here.right_index].astype(np.float64)
 
-    def metrics_of(where: Mask) -> dict[str, Metric]:
+    def metrics_of(where: Mask) -> SetMetrics:
         included = where & here.has_options
         reason = "no item has option_probs"
-        return {
-            "coverage": mean_metric(covered, judged, included, reason),
-            "size": mean_metric(size, judged, included, reason, share=False),
-            "single": mean_metric((size == 1).astype(np.float64), judged, included, reason),
-            "empty": mean_metric((size == 0).astype(np.float64), judged, included, reason),
-        }
+        return SetMetrics(
+            coverage=mean_metric(covered, judged, included, reason),
+            size=mean_metric(size, judged, included, reason, share=False),
+            single=mean_metric((size == 1).astype(np.float64), judged, included, reason),
+            empty=mean_metric((size == 0).astype(np.float64), judged, included, reason),
+        )
 
-    groups = {name: metrics_of(where) for name, where in _modalities(judged)}
-    return {**metrics_of(np.ones(len(size), dtype=bool)), "groups": groups}
+    overall = metrics_of(np.ones(len(size), dtype=bool))
+    return ConformalSets(
+        coverage=overall.coverage,
+        size=overall.size,
+        single=overall.single,
+        empty=overall.empty,
+        groups={name: metrics_of(where) for name, where in _modalities(judged)},
+    )
 
 
 def _modalities(judged: Judged) -> Sequence[tuple[str, Mask]]:
     """Each modality with the mask of its items."""
     column = judged.columns.groups["modality"]
     names = sort_groups(value for value in column.values if value is not None)
-    return [(name, column.where(lambda value, name=name: value == name)) for name in names]  # type: ignore[misc]
+    return [(name, in_group(column, name)) for name in names]
 
 
 # --- the section of summary.json ----------------------------------------------------------------
@@ -330,7 +361,7 @@ def _modalities(judged: Judged) -> Sequence[tuple[str, Mask]]:
 
 def selective(
     judged: Judged, held_out: Judged | None = None, config: SelectiveConfig = DEFAULT_SELECTIVE
-) -> dict[str, Any]:
+) -> Selective | Missing:
     """The section `selective` of summary.json. An answer without a confidence is deferred.
 
     Args:
@@ -340,31 +371,25 @@ def selective(
         config: The target error and the alpha of the conformal sets.
 
     Returns:
-        source, n, metrics, curve, referral and conformal. Null with a reason where fewer than
-        MIN_ITEMS items have a confidence.
+        The section; missing where fewer than MIN_ITEMS items have a confidence.
     """
     confidence, source = confidence_of(judged)
     where = ~np.isnan(confidence)
     n = int(where.sum())
     if source is None or n < MIN_ITEMS:
-        return null(f"fewer than {MIN_ITEMS} items have a confidence")
+        return Missing(reason=f"fewer than {MIN_ITEMS} items have a confidence")
     known_confidence, correct = confidence[where], judged.correct[where]
-    statistics = {
-        "aurc": area_under_risk_coverage,
-        "e_aurc": excess_aurc,
-        "risk_at_80": risk_at_coverage,
-    }
-    return {
-        "source": source,
-        "n": n,
-        "metrics": {
-            "risk": mean_metric(1 - judged.correct, judged, where),
-            **{
-                name: ranked_metric(known_confidence, correct, judged, where, statistic)
-                for name, statistic in statistics.items()
-            },
-        },
-        "curve": risk_coverage(known_confidence, correct),
-        "referral": _referral(judged, held_out, config.target_risk),
-        "conformal": _conformal(judged, held_out, config.alpha),
-    }
+    ranked = partial(ranked_metric, known_confidence, correct, judged, where)
+    return Selective(
+        source=source,
+        n=n,
+        metrics=SelectiveMetrics(
+            risk=mean_metric(1 - judged.correct, judged, where),
+            aurc=ranked(area_under_risk_coverage),
+            e_aurc=ranked(excess_aurc),
+            risk_at_80=ranked(risk_at_coverage),
+        ),
+        curve=risk_coverage(known_confidence, correct),
+        deferral=_deferral(judged, held_out, config.target_risk),
+        conformal=_conformal(judged, held_out, config.alpha),
+    )

@@ -15,12 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import ceil
-from typing import Any
 
 import numpy as np
 
-from medr1.evaluate.estimates import Metric, difference_metric, mean_metric, null, statistic_metric
-from medr1.evaluate.judging import Judged, Mask, SampledAnswers, Values
+from medr1.documents.metric import Metric, Missing, no_value
+from medr1.documents.trust import (
+    AgreementBand,
+    AnswerEntropy,
+    PassAtK,
+    SelfConsistency,
+    Stability,
+    Uncertainty,
+)
+from medr1.evaluate.coded import Mask, Values
+from medr1.evaluate.estimates import difference_metric, mean_metric, statistic_metric
+from medr1.evaluate.judging import Judged, SampledAnswers
 from medr1.evaluate.trust import sample_statistics
 from medr1.evaluate.trust.ranking import auroc_metric
 
@@ -29,22 +38,22 @@ _BANDS = (1.0, 0.75, 0.5, 0.0)
 """The lowest agreement of each row of the table, from all samples down to less than half."""
 
 
-def uncertainty(judged: Judged) -> dict[str, Any]:
-    """The section `uncertainty` of summary.json; null with a reason where no item has samples."""
+def uncertainty(judged: Judged) -> Uncertainty | Missing:
+    """The section `uncertainty` of summary.json; missing where no item has samples."""
     repeated = _RepeatedItems(judged)
     if not repeated.has_samples.any():
-        return null(NO_SAMPLES)
-    return {
-        "num_samples": repeated.num_samples,
-        "n": int(repeated.requested.sum()),
-        "n_without": int((~repeated.requested).sum()),
-        "n_failed": int((repeated.requested & ~repeated.has_samples).sum()),
-        "self_consistency": _self_consistency(repeated),
-        "entropy": _entropy(repeated),
-        "by_agreement": _by_agreement(repeated),
-        "pass_at_k": [repeated.pass_at(k) for k in range(1, repeated.num_samples[0] + 1)],
-        "stability": _stability(repeated),
-    }
+        return Missing(reason=NO_SAMPLES)
+    return Uncertainty(
+        num_samples=repeated.num_samples,
+        n=int(repeated.requested.sum()),
+        n_without=int((~repeated.requested).sum()),
+        n_failed=int((repeated.requested & ~repeated.has_samples).sum()),
+        self_consistency=_self_consistency(repeated),
+        entropy=_entropy(repeated),
+        by_agreement=_by_agreement(repeated),
+        pass_at_k=[repeated.pass_at(k) for k in range(1, repeated.num_samples[0] + 1)],
+        stability=_stability(repeated),
+    )
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,10 @@ class _RepeatedItems:
         return self.count > 1
 
     @cached_property
-    def num_samples(self) -> list[int]:
-        """[fewest, most] samples of an item, among the items that have some."""
+    def num_samples(self) -> tuple[int, int]:
+        """(fewest, most) samples of an item, among the items that have some."""
         counts = self.count[self.has_samples]
-        return [int(counts.min()), int(counts.max())]
+        return int(counts.min()), int(counts.max())
 
     def map(self, function: Callable[[SampledAnswers], float], fewest: int = 1) -> Values:
         """The function's value for each item; 0.0 where it has fewer samples than `fewest`."""
@@ -89,33 +98,32 @@ class _RepeatedItems:
         """The share of the samples with the most frequent answer."""
         return self.map(lambda sampled: sample_statistics.agreement(sampled.answers))
 
-    def pass_at(self, k: int) -> Metric:
+    def pass_at(self, k: int) -> PassAtK:
         """The mean of pass@k over all items for which samples were requested."""
         right = self.map(
             lambda sampled: sample_statistics.pass_at_k(
                 len(sampled.correct), sum(sampled.correct), k
             )
         )
-        return {"k": k, **mean_metric(right, self.judged, self.requested)}
+        return PassAtK(k=k, metric=mean_metric(right, self.judged, self.requested))
 
     def mean_over_multiple(self, values: Values) -> Metric:
         """The mean of `values` (items,) over the items with two samples or more."""
         return mean_metric(values, self.judged, self.has_multiple, "no item has two samples")
 
 
-def _self_consistency(repeated: _RepeatedItems) -> dict[str, Any]:
+def _self_consistency(repeated: _RepeatedItems) -> SelfConsistency:
     """Self-consistency (Wang et al., 2023): the majority's accuracy beside the one answer's."""
     judged, requested = repeated.judged, repeated.requested
     right = repeated.map(_majority_is_right)
-    return {
-        "accuracy": mean_metric(judged.correct, judged, requested),
-        "majority_accuracy": mean_metric(right, judged, requested),
-        "difference": difference_metric(right, judged.correct, judged, requested),
-        "agreement": mean_metric(repeated.agreement, judged, repeated.has_samples),
-        "n_ties": int(
-            repeated.map(lambda sampled: sample_statistics.is_tie(sampled.answers)).sum()
-        ),
-    }
+    n_ties = int(repeated.map(lambda sampled: sample_statistics.is_tie(sampled.answers)).sum())
+    return SelfConsistency(
+        accuracy=mean_metric(judged.correct, judged, requested),
+        majority_accuracy=mean_metric(right, judged, requested),
+        difference=difference_metric(right, judged.correct, judged, requested),
+        agreement=mean_metric(repeated.agreement, judged, repeated.has_samples),
+        n_ties=n_ties,
+    )
 
 
 def _majority_is_right(sampled: SampledAnswers) -> bool:
@@ -123,23 +131,23 @@ def _majority_is_right(sampled: SampledAnswers) -> bool:
     return first is not None and sampled.correct[first]
 
 
-def _entropy(repeated: _RepeatedItems) -> dict[str, Metric]:
+def _entropy(repeated: _RepeatedItems) -> AnswerEntropy:
     """The answers' entropy, and how well it and disagreement predict wrong answers (AUROC)."""
     judged, multiple = repeated.judged, repeated.has_multiple
     entropy = repeated.map(
         lambda sampled: sample_statistics.normalised_entropy(sampled.answers), fewest=2
     )
     area = partial(auroc_metric, positive=judged.correct == 0, judged=judged, where=multiple)
-    return {
-        "mean": repeated.mean_over_multiple(entropy),
-        "auroc": area(entropy),
-        "auroc_disagreement": area(1 - repeated.agreement),
-    }
+    return AnswerEntropy(
+        mean=repeated.mean_over_multiple(entropy),
+        auroc=area(entropy),
+        auroc_disagreement=area(1 - repeated.agreement),
+    )
 
 
-def _by_agreement(repeated: _RepeatedItems) -> list[dict[str, Any]]:
-    """The one answer's accuracy by the samples' agreement, a row for each band that has items."""
-    rows = []
+def _by_agreement(repeated: _RepeatedItems) -> list[AgreementBand]:
+    """The one answer's accuracy by the samples' agreement, for each band that has items."""
+    bands = []
     above = np.inf  # bands are [least, above)
     fewest, most = repeated.num_samples
     for least in _BANDS:
@@ -147,9 +155,9 @@ def _by_agreement(repeated: _RepeatedItems) -> list[dict[str, Any]]:
         if where.any():
             label = _band(least, above, most if fewest == most else None)
             accuracy = mean_metric(repeated.judged.correct, repeated.judged, where)
-            rows.append({"agreement": label, "n": int(where.sum()), "accuracy": accuracy})
+            bands.append(AgreementBand(agreement=label, n=int(where.sum()), accuracy=accuracy))
         above = least
-    return rows
+    return bands
 
 
 def _band(least: float, above: float, n: int | None) -> str:
@@ -163,7 +171,7 @@ def _band(least: float, above: float, n: int | None) -> str:
     return f"{first} of {n}" if first == last else f"{first} to {last} of {n}"
 
 
-def _stability(repeated: _RepeatedItems) -> dict[str, Any]:
+def _stability(repeated: _RepeatedItems) -> Stability:
     """How far the answers, and with them the accuracy, vary from run to run."""
     judged, multiple = repeated.judged, repeated.has_multiple
     variances = repeated.map(
@@ -176,18 +184,18 @@ def _stability(repeated: _RepeatedItems) -> dict[str, Any]:
 
     def of_sums(function: Callable[[Values], Values]) -> Metric:
         if not multiple.any():
-            return null("no item has two samples")
+            return no_value("no item has two samples")
         # columns: the sum of the items' variances, and the number of items
         sums = np.column_stack([variances, np.ones(len(variances))])[multiple]
         return statistic_metric(sums, judged.clusters[multiple], function, judged)
 
-    return {
-        "all_agree": repeated.mean_over_multiple((repeated.agreement == 1).astype(np.float64)),
-        "pairwise_agreement": repeated.mean_over_multiple(pairs),
-        "within_item_sd": of_sums(lambda sums: np.sqrt(sums[:, 0] / sums[:, 1])),
-        "between_run_sd": of_sums(lambda sums: np.sqrt(sums[:, 0]) / sums[:, 1]),
-        "observed_run_sd": _observed_run_sd(repeated),
-    }
+    return Stability(
+        all_agree=repeated.mean_over_multiple((repeated.agreement == 1).astype(np.float64)),
+        pairwise_agreement=repeated.mean_over_multiple(pairs),
+        within_item_sd=of_sums(lambda sums: np.sqrt(sums[:, 0] / sums[:, 1])),
+        between_run_sd=of_sums(lambda sums: np.sqrt(sums[:, 0]) / sums[:, 1]),
+        observed_run_sd=_observed_run_sd(repeated),
+    )
 
 
 def _observed_run_sd(repeated: _RepeatedItems) -> float | None:

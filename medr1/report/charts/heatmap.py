@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from medr1.documents.matrix import Matrix
 from medr1.report.terminal.matrix import SHARED, Cell, Panel, notes, panels
 from medr1.report.terminal.tables import clean, interval_text
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+
+Color = tuple[float, float, float]
+"""Red, green and blue, each in [0, 1]."""
 
 _CELL = (1.02, 0.62)
 """Width and height of a cell in inches."""
@@ -37,14 +41,12 @@ _GAIN = ("#A34700", "#E8A35C", _NEUTRAL, "#7DB5DC", "#00507E")
 """Colours from the largest loss over no gain to the largest gain."""
 
 
-def heat_maps(document: Mapping[str, Any]) -> dict[str, bytes]:
+def heat_maps(document: Matrix) -> dict[str, bytes]:
     """{"png": ..., "svg": ...}: a panel of accuracies and, if there are base results, one of gains.
 
     `document` is the matrix (`evaluate.matrix.matrix`).
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     images = {}
     # "path": text in the SVG is drawn as shapes and needs no font. A fixed salt gives the same file
@@ -52,14 +54,14 @@ def heat_maps(document: Mapping[str, Any]) -> dict[str, bytes]:
     with matplotlib.rc_context({"svg.hashsalt": "medr1", "svg.fonttype": "path"}):
         figure = _figure(document)
         png, svg = io.BytesIO(), io.BytesIO()
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+        figure.savefig(png, format="png", metadata={"Software": None})
         images["png"] = png.getvalue()
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": "medr1"})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "medr1"})
         images["svg"] = svg.getvalue()
     return images
 
 
-def _figure(document: Mapping[str, Any]) -> Figure:
+def _figure(document: Matrix) -> Figure:
     """The whole figure: small panels beside each other, large ones one below the other."""
     from matplotlib.figure import Figure
 
@@ -108,7 +110,7 @@ def _figure(document: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _foot(document: Mapping[str, Any], inches: float) -> list[str]:
+def _foot(document: Matrix, inches: float) -> list[str]:
     """The notes below the panels, wrapped to the width of the figure (about 15 letters an inch)."""
     texts = [f"Hatched, {note}" if note == SHARED else note for note in notes(document)]
     texts[0] += " Outlined: in domain."
@@ -172,19 +174,20 @@ def _scale(panel: Panel) -> tuple[Colormap, float, float]:
     return LinearSegmentedColormap.from_list("accuracy", _ACCURACY), low, high
 
 
-def _cell_color(panel: Panel, cell: Cell, color: Sequence[float]) -> Sequence[float]:
+def _cell_color(panel: Panel, cell: Cell, color: Sequence[float]) -> Color:
     """The colour of a cell: a fifth of it for a gain without stars, none for an untested gain."""
     from matplotlib.colors import to_rgb
 
+    red, green, blue = color[:3]  # the colormap's colour has an alpha channel too
     if cell.mark or not panel.signed:
-        return color
+        return red, green, blue
     share = 0.2 if cell.tested else 0.0
-    # the colormap's colour may have an alpha channel, which is dropped here
-    return [share * c + (1 - share) * n for c, n in zip(color, to_rgb(_NEUTRAL), strict=False)]
+    grey = [(1 - share) * part for part in to_rgb(_NEUTRAL)]
+    return share * red + grey[0], share * green + grey[1], share * blue + grey[2]
 
 
 def _draw_cell(
-    axes: Axes, panel: Panel, cell: Cell, place: tuple[float, float], color: Any
+    axes: Axes, panel: Panel, cell: Cell, place: tuple[float, float], color: Color
 ) -> None:
     """One cell: its colour and text, hatched if it shares images, outlined if it is in domain."""
     from matplotlib.colors import to_rgb
@@ -207,9 +210,9 @@ def _draw_cell(
     lines = ((0.40 if interval else 0.52, value, 10.5, weight), (0.74, interval, 7, "normal"))
     # on hatching, a border in the cell's colour keeps the letters readable
     border = [withStroke(linewidth=2.5, foreground=color)] if cell.shared else []
-    style: Any = {"ha": "center", "va": "center", "color": ink, "path_effects": border}
     for offset, text, size, weight in lines:
-        axes.text(x + 0.5, y + offset, text, size=size, weight=weight, **style)
+        label = axes.text(x + 0.5, y + offset, text, size=size, weight=weight, color=ink)
+        label.set(ha="center", va="center", path_effects=border)
 
 
 def _draw_missing(axes: Axes, x: float, y: float) -> None:
@@ -221,7 +224,7 @@ def _draw_missing(axes: Axes, x: float, y: float) -> None:
     )
 
 
-def _ink(color: Sequence[float]) -> tuple[float, float, float]:
+def _ink(color: Sequence[float]) -> Color:
     """Black or white, whichever has more contrast with the colour (WCAG 2's formulas)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medr1.documents.metric import Metric
 from medr1.files import write_atomic
 
 if TYPE_CHECKING:
@@ -20,7 +22,15 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("--", ":", "-.")
 _GREYS = ("#404040", "#606060", "#808080")
 
-Metric = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class _Style:
+    """How one curve and its points are drawn."""
+
+    color: str
+    marker: str
+    line_width: float
+    """In points, as all sizes of matplotlib."""
 
 
 def learning_curve(
@@ -64,7 +74,15 @@ def learning_curve(
     for (name, values), style in zip(series.items(), _styles(), strict=False):
         if len(values) != len(steps):
             raise ValueError(f"{name}: {len(values)} values for {len(steps)} steps")
-        curve_axes.plot(steps, values, label=name, **style)
+        curve_axes.plot(
+            steps,
+            values,
+            label=name,
+            color=style.color,
+            marker=style.marker,
+            lw=style.line_width,
+            ms=3 + 2 * style.line_width,
+        )
     curve_axes.set_xlabel("training step" + (" (validation split)" if outcomes else ""))
     curve_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if outcomes:
@@ -90,13 +108,12 @@ def learning_curve(
     write_atomic(path, _png(figure))
 
 
-def _styles() -> list[dict[str, Any]]:
+def _styles() -> list[_Style]:
     """The style of each curve. Later ones are thinner, so that they do not hide those below."""
     pairs = zip(_COLORS, _MARKERS, strict=True)
     widths = (3 / (1 + place / 2) for place in range(len(_COLORS)))
     return [
-        {"color": color, "marker": marker, "lw": width, "ms": 3 + 2 * width}
-        for (color, marker), width in zip(pairs, widths, strict=True)
+        _Style(color, marker, width) for (color, marker), width in zip(pairs, widths, strict=True)
     ]
 
 
@@ -105,22 +122,30 @@ def _draw_before_and_after(axes: Axes, outcomes: Mapping[str, tuple[Metric, Metr
     for place, (pair, style) in enumerate(zip(outcomes.values(), _styles(), strict=False)):
         # side by side, so that intervals do not cover each other
         shift = 0.08 * (place - (len(outcomes) - 1) / 2)
-        values = [metric["value"] for metric in pair]
-        intervals = [metric["ci95"] or (metric["value"],) * 2 for metric in pair]
-        error_lengths = [
-            [value - low for value, (low, _) in zip(values, intervals, strict=True)],
-            [high - value for value, (_, high) in zip(values, intervals, strict=True)],
+        points = [
+            (x + shift, metric.value, metric.ci95 or (metric.value, metric.value))
+            for x, metric in enumerate(pair)
+            if metric.value is not None
         ]
-        point_style = {**style, "lw": 1.5, "ms": 6}
-        axes.errorbar([shift, 1 + shift], values, error_lengths, capsize=3, **point_style)
+        axes.errorbar(
+            [x for x, _, _ in points],
+            [value for _, value, _ in points],
+            [
+                [value - low for _, value, (low, _) in points],
+                [high - value for _, value, (_, high) in points],
+            ],
+            capsize=3,
+            color=style.color,
+            marker=style.marker,
+            lw=1.5,
+            ms=6,
+        )
     axes.set_xticks([0, 1], ["base", "trained"])
     axes.set_xlim(-0.4, 1.4)
     axes.set_xlabel("test split, 95 % intervals")
 
 
 def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

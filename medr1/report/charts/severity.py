@@ -5,9 +5,10 @@ Coordinates are pixels. The horizontal axis begins with the items as they are, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from medr1.documents.metric import Missing, value_of
+from medr1.documents.robustness import PerturbationResult, Robustness, RobustnessCell
 from medr1.report.charts.training_curves import svg_points
 from medr1.report.pages.sanitize import one_line
 from medr1.report.terminal.robustness import worst_first
@@ -21,58 +22,60 @@ STEPS = 5
 CHART = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT}
 """The size and margins for the template."""
 
-Document = Mapping[str, Any]
-"""robustness.json, or a part of it."""
 
-
-def severity_charts(document: Document) -> list[dict[str, Any]]:
+def severity_charts(document: Robustness) -> list[dict[str, object]]:
     """A chart for each perturbation with a scale of severities, the largest loss first."""
-    scales = [kind for kind in worst_first(document) if kind["is_scale"]]
+    scales = [kind for kind in worst_first(document) if kind.is_scale]
     return [chart for kind in scales if (chart := _chart(kind, document))]
 
 
-def _chart(perturbation: Document, document: Document) -> dict[str, Any] | None:
+def _chart(perturbation: PerturbationResult, document: Robustness) -> dict[str, object] | None:
     """One chart as the template draws it; None if no severity has a difference."""
     # a severity with too few items has a reason instead of a difference
-    cells = [cell for cell in perturbation["cells"] if cell["difference"]["value"] is not None]
+    cells = [cell for cell in perturbation.cells if cell.difference.value is not None]
     if not cells:
         return None
-    original = cells[0]["clean_accuracy"]
-    accuracy = [(0, original), *((cell["severity"], cell["accuracy"]) for cell in cells)]
-    confidence = [(0, document["clean"]["confidence"])]
-    confidence += [(cell["severity"], cell["confidence"]) for cell in cells]
-    flips = [(0, {"value": 0.0})] + [(cell["severity"], cell["flip_rate"]) for cell in cells]
-    blind = (document["blind"].get("accuracy") or {}).get("value")
-    upper = [(_x(severity), _y(m["ci95"][1])) for severity, m in accuracy if m["ci95"]]
-    lower = [(_x(severity), _y(m["ci95"][0])) for severity, m in accuracy if m["ci95"]]
-    # severity 0 is the original: its answers cannot differ from themselves (flips are 0)
+    original, grey = cells[0].clean_accuracy, document.grey_image
+    accuracy = [(0, original), *((cell.severity, cell.accuracy) for cell in cells)]
+    dots = [(_x(severity), _y(value_of(metric))) for severity, metric in accuracy]
+    confidence = [(0, document.clean.confidence.value)]
+    confidence += [(cell.severity, cell.confidence.value) for cell in cells]
+    grey_accuracy = None if isinstance(grey, Missing) else grey.cell.accuracy.value
+    upper = [(_x(severity), _y(metric.ci95[1])) for severity, metric in accuracy if metric.ci95]
+    lower = [(_x(severity), _y(metric.ci95[0])) for severity, metric in accuracy if metric.ci95]
     return {
-        "title": one_line(perturbation["title"], 60),
-        "note": one_line(perturbation["parameter"], 100),
-        "path": _path(accuracy),
+        "title": one_line(perturbation.title, 60),
+        "note": one_line(perturbation.parameter, 100),
+        "path": svg_points(dots),
         "spread": svg_points([*upper, *reversed(lower)]),
-        "dots": [(_x(severity), _y(metric["value"])) for severity, metric in accuracy],
+        "dots": dots,
         "confidence": _path(confidence),
-        "flips": _path(flips),
-        "clean": _y(original["value"]),
-        "blind": None if blind is None else _y(blind),
+        # severity 0 is the original: its answers cannot differ from themselves
+        "flips": _path([(0, 0.0), *((cell.severity, cell.flip_rate.value) for cell in cells)]),
+        "clean": _y(value_of(original)),
+        "grey_image": None if grey_accuracy is None else _y(grey_accuracy),
         "ticks": [(_y(share), f"{100 * share:.0f}") for share in (0, 0.5, 1)],
-        "steps": [(_x(0), "original", "")]
-        + [(_x(c["severity"]), str(c["severity"]), f"{c['parameter']:g}") for c in cells],
+        "steps": [
+            (_x(0), "original", ""),
+            *((_x(cell.severity), str(cell.severity), parameter_text(cell)) for cell in cells),
+        ],
         "description": "; ".join(
-            f"severity {cell['severity']}: accuracy {percent(cell['accuracy']['value'])}, "
-            f"{percent(cell['flip_rate']['value'])} of the answers changed"
+            f"severity {cell.severity}: accuracy {percent(cell.accuracy.value)}, "
+            f"{percent(cell.flip_rate.value)} of the answers changed"
             for cell in cells
         ),
     }
 
 
-def _path(points: Sequence[tuple[int, Document]]) -> str:
-    """(severity, metric) as a line; empty if fewer than two of the metrics have a value."""
-    values = [(severity, m["value"]) for severity, m in points if m["value"] is not None]
-    if len(values) <= 1:
-        return ""
-    return svg_points((_x(severity), _y(value)) for severity, value in values)
+def parameter_text(cell: RobustnessCell) -> str:
+    """The value of the perturbation's parameter; empty for perturbations of the question."""
+    return "" if cell.parameter is None else f"{cell.parameter:g}"
+
+
+def _path(points: Sequence[tuple[int, float | None]]) -> str:
+    """(severity, share) as a line; empty if fewer than two of the shares are known."""
+    known = [(_x(severity), _y(share)) for severity, share in points if share is not None]
+    return svg_points(known) if len(known) > 1 else ""
 
 
 def _x(severity: float) -> float:

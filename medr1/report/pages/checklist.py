@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medr1.report.pages.methods import Summary, count_phrase, enumeration, sha_text
+from medr1.documents.metric import Missing
+from medr1.documents.summary import Summary
+from medr1.report.pages.methods import enumeration, sha_text
 from medr1.report.pages.sanitize import interval_of, one_line, short_path
 from medr1.report.terminal.tables import percent
 
@@ -58,7 +60,7 @@ Line = tuple[str, str, str]
 
 def _of_the_run(summary: Summary) -> list[Line]:
     """The topics about model, data, prompt and software, from the run's metadata."""
-    meta = summary.get("meta") or {}
+    meta = summary.meta
     has_hash = {key: bool(meta.get(f"{key}_sha256")) for key in ("model", "data", "prompt")}
     model, data = short_path(meta.get("model")), short_path(meta.get("data"))
     versions = meta.get("versions")
@@ -104,29 +106,23 @@ def _of_the_run(summary: Summary) -> list[Line]:
 
 def _of_the_numbers(summary: Summary) -> list[Line]:
     """The topics about results: uncertainty, missing answers, subgroups, baselines, calibration."""
-    accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
-    kinds = [str(k).replace("_", " ") for k, g in (summary.get("groups") or {}).items() if g]
-    blind, n = summary.get("blind"), summary.get("n")
-    protocols = summary.get("protocols")
-    # a calibration that could not be computed is {"value": None, "reason": ...}
-    calibration = (summary.get("calibration") or {}).get("value", summary.get("calibration"))
+    accuracy = summary.metrics["accuracy"]
+    kinds = [kind.replace("_", " ") for kind, groups in summary.groups.items() if groups]
+    has_calibration = not isinstance(summary.calibration, Missing)
     return [
         (
             "Performance measures with uncertainty",
-            FILLED if accuracy.get("ci95") else OPEN,
-            f"Accuracy {percent(accuracy.get('value'))} ({interval_of(accuracy)}), and all metrics "
+            FILLED if accuracy.ci95 else OPEN,
+            f"Accuracy {percent(accuracy.value)} ({interval_of(accuracy)}), and all metrics "
             "above with 95 % CI."
-            if accuracy.get("ci95")
+            if accuracy.ci95
             else "A confidence interval for each measure.",
         ),
         (
             "Missing answers and failures",
-            FILLED if isinstance(summary.get("n_unparsed"), int) else OPEN,
-            f"Counted as wrong, none of {count_phrase(n)} excluded: "
-            f"{count_phrase(summary['n_unparsed'])} without a readable answer, "
-            f"{count_phrase(summary.get('n_error'))} failed."
-            if isinstance(summary.get("n_unparsed"), int)
-            else "How many answers were missing, and how they were counted.",
+            FILLED,
+            f"Counted as wrong, none of {summary.n:,} excluded: {summary.n_unparsed:,} without a "
+            f"readable answer, {summary.n_error:,} failed.",
         ),
         (
             "Subgroups",
@@ -137,22 +133,22 @@ def _of_the_numbers(summary: Summary) -> list[Line]:
         ),
         (
             "Comparator",
-            PARTLY if blind else OPEN,
+            PARTLY if summary.blind else OPEN,
             "Chance and predictors that see no image; add human readers or other models."
-            if blind
+            if summary.blind
             else "What the result is compared with.",
         ),
         (
             "Sensitivity of the result to analysis choices",
-            FILLED if protocols else OPEN,
-            f"Accuracy under {len(protocols)} extraction protocols above."
-            if protocols
+            FILLED if summary.protocols else OPEN,
+            f"Accuracy under {len(summary.protocols)} extraction protocols above."
+            if summary.protocols
             else "How far accuracy depends on the rules that read the answers.",
         ),
         (
             "Calibration",
-            FILLED if calibration else OPEN,
-            "Reported above." if calibration else "Not reported here.",
+            FILLED if has_calibration else OPEN,
+            "Reported above." if has_calibration else "Not reported here.",
         ),
         (
             "Analysis of errors",

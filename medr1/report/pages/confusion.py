@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec import to_builtins
+
+from medr1.documents.summary import ConfusionCell, Summary
 from medr1.report.csv_tables import csv_text
 from medr1.report.pages.sanitize import one_line
 
@@ -15,24 +17,23 @@ SHADES = 10
 """Steps of a cell's colour, from no colour (0) to the strongest."""
 
 CONFUSION_COLUMNS = ("results", "protocol", "by", "ground_truth", "predicted", "count")
-_BY = {"confusion": "letter", "confusion_text": "text"}
-"""Key of the summary -> whether its answers are option letters or option texts."""
 
 
-def confusion_csv(summaries: Sequence[Mapping[str, Any]]) -> str:
+def confusion_csv(summaries: Sequence[Summary]) -> str:
     """confusion.csv: a row for each pair of ground truth and model's answer; no answer is blank."""
     return csv_text(_rows(summaries), CONFUSION_COLUMNS)
 
 
-def _rows(summaries: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _rows(summaries: Iterable[Summary]) -> Iterator[dict[str, object]]:
+    """The rows of confusion.csv; `by` says whether answers are option letters or option texts."""
     for summary in summaries:
-        for key, by in _BY.items():
-            for cell in summary.get(key) or ():
-                start = {"results": summary.get("results"), "protocol": summary.get("protocol")}
-                yield {**start, "by": by, **cell}
+        for by, cells in (("letter", summary.confusion), ("text", summary.confusion_text)):
+            for cell in cells:
+                start = {"results": summary.results, "protocol": summary.protocol, "by": by}
+                yield {**start, **to_builtins(cell)}
 
 
-def heat_table(cells: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+def heat_table(cells: Sequence[ConfusionCell]) -> dict[str, object] | None:
     """The confusion matrix as rows of shaded counts, as the page draws it; None without cells.
 
     A cell's shade is its share of the row's total, so that rare answers are as readable as common
@@ -43,19 +44,19 @@ def heat_table(cells: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | No
     by_ground_truth: Counter[str] = Counter()
     by_either: Counter[str] = Counter()  # as ground truth or as the model's answer
     for cell in cells:
-        by_ground_truth[cell["ground_truth"]] += cell["count"]
-        for name in (cell["ground_truth"], cell["predicted"]):
+        by_ground_truth[cell.ground_truth] += cell.count
+        for name in (cell.ground_truth, cell.predicted):
             if name is not None:
-                by_either[name] += cell["count"]
+                by_either[name] += cell.count
     by_frequency = sorted(by_either.items(), key=lambda pair: (-pair[1], pair[0]))
     top = [name for name, _ in by_frequency[:TOP]]
     if all(len(name) == 1 for name in top):  # option letters: in their order
         top.sort()
     # rows of rarer ground truths are added up under None
-    counts: Counter[tuple[str | None, str | None]] = Counter()
+    counts: Counter[tuple[str | None, str]] = Counter()
     for cell in cells:
-        row = cell["ground_truth"] if cell["ground_truth"] in top else None
-        counts[row, _column(cell["predicted"], top)] += cell["count"]
+        row = cell.ground_truth if cell.ground_truth in top else None
+        counts[row, _column(cell.predicted, top)] += cell.count
     columns = [*top, *(name for name in (_OTHER, _NONE) if any(c == name for _, c in counts))]
     rows = [name for name in top if by_ground_truth[name]]
     table = [_row(name, name, columns, counts) for name in rows]
@@ -85,8 +86,8 @@ def _column(predicted: str | None, top: Sequence[str]) -> str:
 
 
 def _row(
-    name: str, key: str | None, columns: Sequence[str], counts: Counter[Any]
-) -> dict[str, Any]:
+    name: str, key: str | None, columns: Sequence[str], counts: Counter[tuple[str | None, str]]
+) -> dict[str, object]:
     """One row of the heat table; `key` is the row's ground truth in `counts`, None for "other"."""
     row_counts = [counts[key, column] for column in columns]
     total = sum(row_counts)

@@ -8,34 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
+from medr1.documents.metric import Missing
+from medr1.documents.summary import Group, Summary
+from medr1.metrics.registry import METRICS
 from medr1.report.pages.sanitize import interval_of, one_line, short_path
 from medr1.report.terminal.tables import percent
-
-METRIC_WORDS = {
-    "accuracy": ("accuracy", "share of questions answered correctly under the protocol"),
-    "exact_match": ("exact match", "same letter, or same text after SQuAD's normalisation"),
-    "counting_accuracy": ("counting accuracy", "accuracy where the ground truth is a number"),
-    "closed_accuracy": (
-        "accuracy of closed questions",
-        "accuracy where there are options, or the ground truth is yes or no",
-    ),
-    "token_f1": ("token F1 (sets)", "overlap of the answers' different words"),
-    "token_f1_multiset": ("token F1 (multisets)", "overlap of words, repeated ones counted"),
-    "open_recall": (
-        "recall of open questions",
-        "share of the ground truth's words that are in the answer, as in LLaVA-Med's evaluation",
-    ),
-    "bleu1": ("BLEU-1", "corpus precision of single words with brevity penalty"),
-    "bleu2": ("BLEU-2", "corpus precision of up to two words in a row"),
-    "bleu3": ("BLEU-3", "corpus precision of up to three words in a row"),
-    "bleu4": ("BLEU-4", "corpus precision of up to four words in a row"),
-    "rouge_l": ("ROUGE-L", "longest common subsequence of words, F-measure, mean of items"),
-    "chrf": ("chrF", "F-score of character sequences"),
-    "bertscore": ("BERTScore", "similarity of contextual word vectors"),
-}
-"""Metric -> its usual name, and its meaning in half a line."""
 
 _PROTOCOL_WORDS = {
     "default": "any clear answer counted, whether a letter, the text of an option or a sentence "
@@ -49,21 +28,24 @@ _PROTOCOL_WORDS = {
 }
 """Protocol -> which completions count as an answer."""
 
-Segment = dict[str, Any]
-"""A piece of a paragraph: its text, and whether it is a gap for the authors."""
-Summary = Mapping[str, Any]
-"""The content of summary.json."""
+
+class Segment(NamedTuple):
+    """A piece of a paragraph."""
+
+    text: str
+    gap: bool
+    """Whether it is a gap for the authors."""
 
 
 def _text(text: str) -> Segment:
-    return {"text": text, "gap": False}
+    return Segment(text, gap=False)
 
 
 def _gap(text: str) -> Segment:
-    return {"text": f"[{text}]", "gap": True}
+    return Segment(f"[{text}]", gap=True)
 
 
-def methods_text(summary: Summary) -> list[dict[str, Any]]:
+def methods_text(summary: Summary) -> list[dict[str, object]]:
     """Four paragraphs, each with a title and segments: text, or gaps for the authors."""
     return [
         {"title": "Data", "segments": _data(summary)},
@@ -74,21 +56,20 @@ def methods_text(summary: Summary) -> list[dict[str, Any]]:
 
 
 def question_subjects(summary: Summary) -> str:
-    """What the questions are about: "830 images" or "120 patients"; empty if it is not known."""
-    clusters = summary.get("clusters") or {"unit": "image", "n": summary.get("n_images")}
-    n = clusters.get("n")
-    return f"{n:,} {one_line(clusters.get('unit'))}{'s' * (n != 1)}" if isinstance(n, int) else ""
+    """What the questions are about: "830 images" or "120 patients"."""
+    n = summary.clusters.n
+    return f"{n:,} {one_line(summary.clusters.unit)}{'s' * (n != 1)}"
 
 
 def _data(summary: Summary) -> list[Segment]:
-    meta, n, subjects = summary.get("meta") or {}, summary.get("n"), question_subjects(summary)
-    sentence = f"The evaluation comprised {count_phrase(n)} questions"
-    sentence += f" about {subjects}" if subjects else ""
+    meta = summary.meta
+    sentence = f"The evaluation comprised {summary.n:,} questions"
+    sentence += f" about {question_subjects(summary)}"
     data = short_path(meta.get("data"))
     sentence += f" from {data}" if data else ""
     segments = [_text(sentence + sha_text(meta.get("data_sha256")) + ".")]
     for kind, words in (("dataset", "Data sets"), ("modality", "Modalities")):
-        if names := _groups_with_counts((summary.get("groups") or {}).get(kind)):
+        if names := _groups_with_counts(summary.groups.get(kind, {})):
             segments.append(_text(f" {words} (number of questions): {names}."))
     if not data:
         segments.append(_gap("name and version of the data set"))
@@ -101,7 +82,7 @@ def _data(summary: Summary) -> list[Segment]:
 
 
 def _inference(summary: Summary) -> list[Segment]:
-    meta = summary.get("meta") or {}
+    meta = summary.meta
     model = short_path(meta.get("model"))
     if not model:
         return [_gap("model, its version, prompt, decoding, seed, software: not in the file")]
@@ -122,7 +103,7 @@ def _inference(summary: Summary) -> list[Segment]:
     return [*segments, _gap("how and on what data the model was trained")]
 
 
-def _decoding(meta: Mapping[str, Any]) -> Segment:
+def _decoding(meta: Mapping[str, object]) -> Segment:
     decoding = meta.get("decoding")
     if not isinstance(decoding, Mapping) or "do_sample" not in decoding:
         return _gap("decoding settings and seed")
@@ -141,7 +122,7 @@ def _decoding(meta: Mapping[str, Any]) -> Segment:
     return _text(f"{text}.{_further_answers(decoding)}")
 
 
-def _further_answers(decoding: Mapping[str, Any]) -> str:
+def _further_answers(decoding: Mapping[str, object]) -> str:
     """What was computed besides the one answer: rotations, samples and passes with dropout."""
     rotations, samples, passes = (
         one_line(decoding[name]) if decoding.get(name) not in (None, 0, 1) else ""
@@ -163,12 +144,11 @@ def _further_answers(decoding: Mapping[str, Any]) -> str:
 def _analysis(summary: Summary) -> list[Segment]:
     from medr1 import __version__
 
-    protocol = summary.get("protocol") or "not stated"
-    rule = _PROTOCOL_WORDS.get(str(protocol))
+    rule, protocol = _PROTOCOL_WORDS.get(summary.protocol), one_line(summary.protocol)
     segments = [
         _text(
             "The primary outcome was accuracy, the share of questions answered correctly. Answers "
-            f"were read from the completions by fixed rules (protocol “{one_line(protocol)}”"
+            f"were read from the completions by fixed rules (protocol “{protocol}”"
             + (f": {rule})" if rule else ")")
             + ", without approximate matching and without random choice. No question was "
             "excluded: completions without a readable answer and questions that failed for "
@@ -177,15 +157,15 @@ def _analysis(summary: Summary) -> list[Segment]:
         )
     ]
     secondary = [
-        METRIC_WORDS.get(name, (one_line(name), ""))[0]
-        for name, metric in (summary.get("metrics") or {}).items()
-        if name != "accuracy" and (metric or {}).get("value") is not None
+        METRICS[name].label if name in METRICS else one_line(name)
+        for name, metric in summary.metrics.items()
+        if name != "accuracy" and metric.value is not None
     ]
     if secondary:
         segments.append(_text(f" Secondary metrics were {enumeration(secondary)}."))
         segments += _texts_method(summary)
     segments += _interval_method(summary)
-    if summary.get("findings"):
+    if summary.findings:
         segments.append(
             _text(
                 " Sensitivity, specificity and predictive values were computed for yes/no "
@@ -202,7 +182,7 @@ def _texts_method(summary: Summary) -> list[Segment]:
 
     Only those have a `signature`, which names library and settings.
     """
-    names = [n for n, metric in (summary.get("metrics") or {}).items() if "signature" in metric]
+    names = [name for name, metric in summary.metrics.items() if metric.signature is not None]
     if not names:
         return []
     text = (
@@ -219,9 +199,9 @@ def _texts_method(summary: Summary) -> list[Segment]:
 
 def _trust_method(summary: Summary) -> list[Segment]:
     """How calibration, abstention, ablation, ensembles and robustness were assessed, if at all."""
-    calibration, selective = (summary.get(key) or {} for key in ("calibration", "selective"))
+    calibration, selective = summary.calibration, summary.selective
     segments = []
-    if calibration.get("metrics"):
+    if not isinstance(calibration, Missing):
         text = (
             " Calibration of the confidence was assessed by the expected calibration error (15 "
             "bins) together with its value by chance in a calibrated model, a debiased error "
@@ -229,108 +209,92 @@ def _trust_method(summary: Summary) -> list[Segment]:
             "its decomposition, the log-likelihood of the correct option and the AUROC of "
             "correctness"
         )
-        scaled = (calibration.get("temperature") or {}).get("metrics")
-        text += "; a temperature was fitted on held-out questions." if scaled else "."
+        is_scaled = not isinstance(calibration.temperature, Missing)
+        text += "; a temperature was fitted on held-out questions." if is_scaled else "."
         segments.append(_text(text))
-    if selective.get("metrics"):
+    if not isinstance(selective, Missing):
         text = " Selective prediction was assessed by the area under the risk-coverage curve"
-        if "threshold" in (selective.get("referral") or {}):
+        if not isinstance(selective.deferral, Missing):
             text += "; the confidence threshold below which questions are deferred was chosen by "
             text += "Learn then Test on held-out questions"
-        if "split" in (selective.get("conformal") or {}):
+        if not isinstance(selective.conformal, Missing):
             text += "; prediction sets are split conformal, with one threshold for all questions "
             text += "and with one for each modality"
         segments.append(_text(f"{text}."))
-    if summary.get("image_ablation"):
+    if summary.image_ablation:
         segments.append(_text(" The same questions were asked without their images."))
-    if ensemble := summary.get("ensemble"):
-        n = len(ensemble["members"])
+    if ensemble := summary.ensemble:
         segments.append(
             _text(
-                f" The answers of {n} results files were combined by majority vote and by the mean "
-                "of the option probabilities."
+                f" The answers of {len(ensemble.members)} results files were combined by majority "
+                "vote and by the mean of the option probabilities."
             )
         )
-    if summary.get("robustness"):
+    if summary.robustness:
         segments.append(_text(" Robustness was measured as described in robustness.html."))
     return segments
 
 
 def _interval_method(summary: Summary) -> list[Segment]:
     """Which confidence intervals accuracy has, and what they resample."""
-    accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
-    settings = summary.get("intervals") or {}
-    method = str(accuracy.get("method") or "")
-    if not accuracy.get("ci95"):
+    accuracy, intervals = summary.metrics["accuracy"], summary.intervals
+    method = accuracy.method or ""
+    if not accuracy.ci95:
         return [_gap("method of the confidence intervals")]
     if method == "wilson":
         return [_text(" 95 % confidence intervals of accuracy are Wilson score intervals.")]
     # "bootstrap over patients" -> "patients"
     unit = re.sub(r"^.* over ", "", method) if " over " in method else "images"
-    segments = [
+    return [
         _text(
             f" 95 % confidence intervals are percentile bootstrap intervals that resample "
             f"{one_line(unit)} rather than questions, since questions about one of them are not "
             "independent; where all answers have the same score, Wilson score intervals over them."
-        )
+        ),
+        _text(
+            f" The bootstrap used {intervals.num_resamples:,} resamples and seed {intervals.seed}."
+        ),
     ]
-    resamples, seed = settings.get("num_resamples"), settings.get("seed")
-    if resamples is None or seed is None:
-        return [*segments, _gap("number of resamples and seed of the bootstrap")]
-    text = f" The bootstrap used {resamples:,} resamples and seed {one_line(seed)}."
-    return [*segments, _text(text)]
 
 
 def _result(summary: Summary) -> list[Segment]:
-    accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
-    if accuracy.get("value") is None:
+    accuracy, blind = summary.metrics["accuracy"], summary.blind
+    if accuracy.value is None:
         return [_gap("accuracy could not be computed")]
-    bounds = f" (95 % CI {interval_of(accuracy)})" if accuracy.get("ci95") else ""
-    n = count_phrase(accuracy.get("n"))
-    text = f"Accuracy was {percent(accuracy['value'])}{bounds}, n = {n}."
-    blind = summary.get("blind") or {}
-    if blind.get("chance") is not None:
-        text += f" Chance accuracy (random guessing) is {percent(blind['chance'])}"
-        best = blind.get("best") or {}
-        if best.get("value") is not None:
-            text += f", that of the best predictor without the image {percent(best['value'])}"
-            text += f" ({interval_of(best)})" if best.get("ci95") else ""
+    bounds = f" (95 % CI {interval_of(accuracy)})" if accuracy.ci95 else ""
+    text = f"Accuracy was {percent(accuracy.value)}{bounds}, n = {accuracy.n:,}."
+    has_chance = blind is not None and blind.chance is not None
+    if blind is not None and blind.chance is not None:
+        text += f" Chance accuracy (random guessing) is {percent(blind.chance)}"
+        if (best := blind.best).value is not None:
+            text += f", that of the best predictor without the image {percent(best.value)}"
+            text += f" ({interval_of(best)})" if best.ci95 else ""
         text += "."
-    counts = [
-        f"{summary[key]:,} {words}"
-        for key, words in (
-            ("n_unparsed", "completions had no readable answer"),
-            ("n_refused", "completions declined to answer"),
-            ("n_undecided", "answers could not be judged by the rules"),
-            ("n_truncated", "were cut off at the token limit"),
-            ("n_error", "questions failed"),
-        )
-        if isinstance(summary.get(key), int)
-    ]
-    text += f" {enumeration(counts)}." if counts else ""
-    has_chance = blind.get("chance") is not None
+    counts = (
+        f"{summary.n_unparsed:,} completions had no readable answer",
+        f"{summary.n_refused:,} completions declined to answer",
+        f"{summary.n_undecided:,} answers could not be judged by the rules",
+        f"{summary.n_truncated:,} were cut off at the token limit",
+        f"{summary.n_error:,} questions failed",
+    )
+    text += f" {enumeration(counts)}."
     gap = [] if has_chance else [_gap("what the accuracy is compared with")]
     return [_text(text), *gap]
 
 
-def count_phrase(value: Any) -> str:
-    """A number of items in a sentence: "1,200", or "an unknown number of"."""
-    return f"{value:,}" if isinstance(value, int) else "an unknown number of"
-
-
-def sha_text(value: Any) -> str:
+def sha_text(value: object) -> str:
     """The first digits of a SHA-256 in brackets, with a blank before; empty if there is none."""
     return f" (SHA-256 {one_line(value)[:12]})" if value else ""
 
 
 def enumeration(words: Sequence[str]) -> str:
     """ "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def _groups_with_counts(groups: Mapping[str, Any] | None) -> str:
+def _groups_with_counts(groups: Mapping[str, Group]) -> str:
     """ "CT (12), MRI (8)": the first dozen groups, each with its number of questions."""
-    items = list((groups or {}).items())
-    names = [f"{one_line(name, 60)} ({count_phrase(group.get('n'))})" for name, group in items[:12]]
+    items = list(groups.items())
+    names = [f"{one_line(name, 60)} ({group.n:,})" for name, group in items[:12]]
     more = [f"{len(items) - 12} more"] if len(items) > 12 else []
     return ", ".join([*names, *more])

@@ -12,8 +12,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medr1.documents.items import GalleryItem
+from medr1.documents.summary import Summary
 from medr1.report.pages.checklist import SOURCES
 from medr1.report.pages.gallery import gallery_view
 from medr1.report.pages.summary import MARGIN, PLOT_WIDTH, model_name, overview, summary_view
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def report_html(
-    summaries: Sequence[Mapping[str, Any]],
-    items: Sequence[Mapping[str, Any]],
+    summaries: Sequence[Summary],
+    items: Sequence[GalleryItem],
     *,
     thumbnails: Mapping[str, bytes | str],
     burned_in: str | None = None,
@@ -41,7 +43,7 @@ def report_html(
     from medr1 import __version__
 
     style, script = asset("report.css"), asset("report.js")
-    names = list(dict.fromkeys(model_name(summary) for summary in summaries))
+    names = list(dict.fromkeys(model_name(summary.meta) for summary in summaries))
     return template("report.html").render(
         title=", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
         style=style,

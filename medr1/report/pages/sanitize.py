@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
 
+from medr1.documents.metric import Metric
 from medr1.report.terminal.tables import interval_text
 
 _JOINERS = "\u200c\u200d"
@@ -20,7 +19,7 @@ _MARKS_IN_A_ROW = 4
 _ABSOLUTE_PATH = re.compile(r"^[A-Za-z]:[\\/]|^[\\/~]")
 
 
-def visible(value: Any, limit: int = 4000) -> str:
+def visible(value: object, limit: int = 4000) -> str:
     """The value as text in which control and direction characters are written as ⟦U+202E⟧.
 
     Args:
@@ -56,7 +55,7 @@ def _visible_characters(text: str) -> list[str]:
     return pieces
 
 
-def one_line(value: Any, limit: int = 120) -> str:
+def one_line(value: object, limit: int = 120) -> str:
     """The value as one visible line, for names and headings.
 
     Args:
@@ -66,7 +65,7 @@ def one_line(value: Any, limit: int = 120) -> str:
     return visible(" ".join(str("" if value is None else value).split()), limit)
 
 
-def short_path(name: Any) -> str:
+def short_path(name: object) -> str:
     """A file's path for readers: a relative one as it is, of an absolute one its last two parts.
 
     Pages are passed on. The full path would tell on which machine and by whom they were made.
@@ -77,16 +76,16 @@ def short_path(name: Any) -> str:
     return one_line(text, 200)
 
 
-def interval_of(metric: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+def interval_of(metric: Metric, *, signed: bool = False) -> str:
     """A metric's 95 % interval in percent, such as "64.1 to 71.8"; empty if it has none.
 
     Args:
-        metric: A metric of a summary with its key `ci95`, or None.
+        metric: A share, or a difference of shares.
         signed: Whether positive bounds get a "+".
     """
-    return interval_text((metric or {}).get("ci95"), signed)
+    return interval_text(metric.ci95, signed)
 
 
-def count_text(value: Any) -> str:
+def count_text(value: object) -> str:
     """A number of items with commas, such as "1,200"; a dash if it is no whole number."""
     return f"{value:,}" if isinstance(value, int) else "-"

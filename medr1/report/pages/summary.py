@@ -1,17 +1,17 @@
-"""One summary.json as report.html's template needs it: texts, and positions in pixels.
-
-Summaries of older versions lack some keys or have null for them. The parts of the page that need
-them are then left out.
-"""
+"""One summary.json as report.html's template needs it: texts, and positions in pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
+from medr1.documents.metric import Metric
+from medr1.documents.summary import Blind, FindingMetrics, Group, ImageAblation, Length, Summary
+from medr1.metrics.registry import METRICS
 from medr1.report.pages.checklist import checklist
 from medr1.report.pages.confusion import heat_table
-from medr1.report.pages.methods import METRIC_WORDS, methods_text, question_subjects
+from medr1.report.pages.methods import methods_text, question_subjects
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.trust import trust_view
 from medr1.report.terminal.audit import PREDICTORS
@@ -34,7 +34,6 @@ _UNANSWERED = {
     "empty": "no text",
 }
 """Why a completion has no readable answer -> what that means."""
-_LENGTHS = {"num_tokens": "tokens", "characters": "characters"}
 _PROTOCOLS = {
     "default": "any clear answer counts",
     "strict": "exactly one answer block",
@@ -45,166 +44,172 @@ _PROTOCOLS = {
 }
 """Protocol -> what counts as an answer."""
 
-_FAILURES = ("n_unparsed", "n_truncated", "n_error")
-"""The numbers of failures that the overview has columns for."""
 
-Summary = Mapping[str, Any]
-"""The content of summary.json."""
-
-
-def summary_view(summary: Summary, place: int) -> dict[str, Any]:
+def summary_view(summary: Summary, place: int) -> dict[str, object]:
     """Everything that the page shows of one results file.
 
     Args:
         summary: The content of summary.json.
         place: The position of the file on the page, from 0 on.
     """
-    accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
     return {
         "anchor": f"results-{place + 1}",
-        "name": short_path(summary.get("results")) or f"results {place + 1}",
-        "model": model_name(summary),
-        "headline": _headline(summary, accuracy),
-        "baselines": _baselines(summary, accuracy),
-        "warnings": [visible(text, 600) for text in (summary.get("warnings") or ())[:MAX_WARNINGS]],
-        "metrics": [_metric(name, m) for name, m in (summary.get("metrics") or {}).items()],
+        "name": short_path(summary.results) or f"results {place + 1}",
+        "model": model_name(summary.meta),
+        "headline": _headline(summary),
+        "baselines": _baselines(summary),
+        "warnings": [visible(text, 600) for text in summary.warnings[:MAX_WARNINGS]],
+        "metrics": [_metric(name, metric) for name, metric in summary.metrics.items()],
         "protocols": [
             forest_row(name, metric, note=_PROTOCOLS.get(name, ""))
-            for name, metric in (summary.get("protocols") or {}).items()
+            for name, metric in summary.protocols.items()
         ],
-        "groups": _groups(summary, accuracy),
+        "groups": _groups(summary),
         "trust": trust_view(summary),
-        "findings": [_finding(f) for f in (summary.get("findings") or ())[:MAX_GROUPS]],
-        "confusion": heat_table(summary.get("confusion")),
-        "confusion_text": heat_table(summary.get("confusion_text")),
-        "unanswered": _shares(summary.get("unanswered"), summary.get("n"), _UNANSWERED),
-        "extraction": _shares(summary.get("extraction"), summary.get("n"), {}),
+        "findings": [_finding(finding) for finding in summary.findings[:MAX_GROUPS]],
+        "confusion": heat_table(summary.confusion),
+        "confusion_text": heat_table(summary.confusion_text),
+        "unanswered": _shares(summary.unanswered, summary.n, _UNANSWERED),
+        "extraction": _shares(summary.extraction_methods, summary.n, {}),
         "lengths": [
             _length(label, lengths)
-            for key, label in _LENGTHS.items()
-            if (lengths := (summary.get("lengths") or {}).get(key))
+            for label, lengths in (
+                ("tokens", summary.lengths.num_tokens),
+                ("characters", summary.lengths.characters),
+            )
+            if lengths is not None
         ],
-        "truncated": count_text(summary.get("n_truncated")),
-        "manifest": manifest(summary),
+        "truncated": count_text(summary.n_truncated),
+        "manifest": manifest(summary.meta, summary.results, summary.sha256),
         "methods": methods_text(summary),
         "checklist": checklist(summary),
     }
 
 
-def overview(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+def overview(summaries: Sequence[Summary]) -> list[dict[str, object]]:
     """A row for each file: its accuracy on a common scale, and its failures."""
     rows = []
     for place, summary in enumerate(summaries):
-        accuracy = (summary.get("metrics") or {}).get("accuracy") or {}
-        name = short_path(summary.get("results")) or f"results {place + 1}"
+        name = short_path(summary.results) or f"results {place + 1}"
+        failures = (summary.n_unparsed, summary.n_truncated, summary.n_error)
         rows.append(
             {
-                **forest_row(name, {**accuracy, "n": summary.get("n")}),
+                **forest_row(name, replace(summary.metrics["accuracy"], n=summary.n)),
                 "anchor": f"results-{place + 1}",
-                "model": model_name(summary),
-                "protocol": one_line(summary.get("protocol")),
-                "failures": [count_text(summary.get(key)) for key in _FAILURES],
+                "model": model_name(summary.meta),
+                "protocol": one_line(summary.protocol),
+                "failures": list(map(count_text, failures)),
             }
         )
     return rows
 
 
-def model_name(summary: Summary) -> str:
+def model_name(meta: Mapping[str, object]) -> str:
     """The model's name in the run's metadata, or "model not named"."""
-    return short_path((summary.get("meta") or {}).get("model")) or "model not named"
+    return short_path(meta.get("model")) or "model not named"
 
 
-def _headline(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any]:
+def _headline(summary: Summary) -> dict[str, object]:
     """Accuracy, the number of questions, and how many of them have no usable answer."""
-    n, value = summary.get("n"), accuracy.get("value")
+    n, accuracy = summary.n, summary.metrics["accuracy"]
     # accuracy is the mean of n values that are 0 or 1; its product with n is whole but for rounding
-    n_correct = round(value * n) if isinstance(n, int) and value is not None else None
-    counts = [
-        ("without a readable answer", summary.get("n_unparsed")),
-        ("where the model declined to answer", summary.get("n_refused")),
-        ("that the rules cannot judge", summary.get("n_undecided")),
-        ("cut off at the token limit", summary.get("n_truncated")),
-        ("failed before an answer", summary.get("n_error")),
-    ]
+    n_correct = round(accuracy.value * n) if accuracy.value is not None else None
+    counts = (
+        ("without a readable answer", summary.n_unparsed),
+        ("where the model declined to answer", summary.n_refused),
+        ("that the rules cannot judge", summary.n_undecided),
+        ("cut off at the token limit", summary.n_truncated),
+        ("failed before an answer", summary.n_error),
+    )
     return {
-        "value": percent(value),
+        "value": percent(accuracy.value),
         "interval": interval_of(accuracy),
-        "method": one_line(accuracy.get("method")),
-        "reason": one_line(accuracy.get("reason"), 300),
+        "method": one_line(accuracy.method),
+        "reason": one_line(accuracy.reason, 300),
         "n": count_text(n),
         "correct": count_text(n_correct) if n_correct is not None else None,
         "about": question_subjects(summary),
-        "protocol": one_line(summary.get("protocol")) or "not stated",
-        "counts": [(label, count_text(k), _share_of(k, n)) for label, k in counts if k is not None],
+        "protocol": one_line(summary.protocol),
+        "counts": [(label, count_text(k), _share_of(k, n)) for label, k in counts],
     }
 
 
-def _share_of(part: Any, whole: Any) -> str:
-    """A part in percent of the whole; empty if one of them is not known."""
-    return percent(part / whole) if isinstance(part, int) and whole else ""
+def _share_of(part: int, n: int) -> str:
+    """A part in percent of n; empty if n is 0."""
+    return percent(part / n) if n else ""
 
 
-def _baselines(summary: Summary, accuracy: Mapping[str, Any]) -> dict[str, Any] | None:
+def _baselines(summary: Summary) -> dict[str, object] | None:
     """Accuracy beside that of chance, of blind predictors, and of the model without the image.
 
     None if the summary has none of these.
     """
-    blind = summary.get("blind") or {}
-    chance, best = blind.get("chance"), blind.get("best") or {}
-    ablation = summary.get("image_ablation") or {}
-    if chance is None and best.get("value") is None and not ablation:
+    blind, ablation, accuracy = summary.blind, summary.image_ablation, summary.metrics["accuracy"]
+    has_blind = blind is not None and not (blind.chance is None and blind.best.value is None)
+    if not has_blind and ablation is None:
         return None
-    image_gain = blind.get("image_gain") or {}
-    gain = image_gain.get("value")
     # the same model without the image comes before models that never see one
     rows = [forest_row("this model", accuracy)]
-    if ablation:
-        kind = one_line(ablation.get("ablation"), 20)
-        rows.append(
-            forest_row(f"this model, no image ({kind})", ablation["accuracy_without_image"])
-        )
-    for name, metric in (blind.get("predictors") or {}).items():
-        label = PREDICTORS.get(name, one_line(name, 60))
-        rows.append(forest_row(f"without image: {label}", metric))
-    if chance is not None:
-        row = forest_row("chance (random guessing)", {"value": chance, "n": best.get("n")})
-        rows.append(row)
-    if needed := blind.get("image_needed"):
-        note = "items that no predictor without image answers correctly where it is above chance"
-        rows.append(forest_row("this model, on items that need an image", needed, note))
+    if ablation is not None:
+        kind = one_line(ablation.ablation, 20)
+        rows.append(forest_row(f"this model, no image ({kind})", ablation.accuracy_without_image))
+    gain = gain_interval = None
+    if blind is not None:
+        rows += _blind_rows(blind)
+        gain = points(blind.image_gain.value)
+        gain_interval = interval_of(blind.image_gain, signed=True)
     return {
         "rows": rows,
-        "gain": f"{100 * gain:+z.1f} percentage points" if gain is not None else None,
-        "gain_interval": interval_of(image_gain, signed=True),
-        "image_ablation": _ablation_sentence(ablation),
+        "gain": gain,
+        "gain_interval": gain_interval or "",
+        "image_ablation": _ablation_sentence(ablation) if ablation else None,
     }
 
 
-def _ablation_sentence(ablation: Mapping[str, Any]) -> str | None:
+def _blind_rows(blind: Blind) -> list[dict[str, object]]:
+    """The rows of the predictors without the image, of chance, and of items that need an image."""
+    rows = []
+    for name, metric in blind.predictors.items():
+        label = PREDICTORS.get(name, one_line(name, 60))
+        rows.append(forest_row(f"without image: {label}", metric))
+    if blind.chance is not None:
+        metric = Metric(value=blind.chance, ci95=None, n=blind.best.n)
+        rows.append(forest_row("chance (random guessing)", metric))
+    note = "items that no predictor without image answers correctly where it is above chance"
+    rows.append(forest_row("this model, on items that need an image", blind.image_needed, note))
+    return rows
+
+
+def points(difference: float | None) -> str | None:
+    """A difference of shares in words, such as "+2.0 percentage points"; None for None."""
+    return f"{100 * difference:+z.1f} percentage points" if difference is not None else None
+
+
+def _ablation_sentence(ablation: ImageAblation) -> str | None:
     """What the image adds to this model's accuracy, in a sentence; None if it is not known."""
-    gain, same = ablation.get("ablation_gain") or {}, ablation.get("same_answer") or {}
-    if gain.get("value") is None or same.get("value") is None:
+    gain, same = points(ablation.ablation_gain.value), ablation.same_answer.value
+    if gain is None or same is None:
         return None
-    bounds = interval_of(gain, signed=True)
+    bounds = interval_of(ablation.ablation_gain, signed=True)
     return (
-        f"The image changes this model's accuracy by {100 * gain['value']:+z.1f} percentage points"
-        f"{f' (95 % CI {bounds})' if bounds else ''}; {percent(same['value'])} of the answers are "
+        f"The image changes this model's accuracy by {gain}"
+        f"{f' (95 % CI {bounds})' if bounds else ''}; {percent(same)} of the answers are "
         "the same without it."
     )
 
 
-def _metric(name: str, metric: Mapping[str, Any] | None) -> dict[str, Any]:
-    label, meaning = METRIC_WORDS.get(name, (one_line(name, 60), ""))
-    entry = metric or {}
+def _metric(name: str, metric: Metric) -> dict[str, object]:
+    known = METRICS.get(name)
+    label, meaning = (known.label, known.meaning) if known else (one_line(name, 60), "")
     return {
-        **forest_row(label, entry),
+        **forest_row(label, metric),
         "meaning": meaning,
-        "signature": one_line(entry.get("signature"), 200),
-        "method": one_line(entry.get("method")),
+        "signature": one_line(metric.signature, 200),
+        "method": one_line(metric.method),
     }
 
 
-def forest_row(name: str, metric: Mapping[str, Any] | None, note: str = "") -> dict[str, Any]:
+def forest_row(name: str, metric: Metric, note: str = "") -> dict[str, object]:
     """A row of a forest plot: its numbers, and where its point and interval lie in pixels.
 
     Args:
@@ -212,16 +217,14 @@ def forest_row(name: str, metric: Mapping[str, Any] | None, note: str = "") -> d
         metric: A share with its interval. Without a value, the row shows the reason.
         note: A few words that explain the name.
     """
-    entry = metric or {}
-    value, ci95 = entry.get("value"), entry.get("ci95")
-    reason = one_line(entry.get("reason") or "not computed", 300)
+    value, ci95 = metric.value, metric.ci95
     return {
         "name": one_line(name),
         "note": one_line(note, 200),
         "value": percent(value),
-        "interval": interval_of(entry),
-        "reason": "" if value is not None else reason,
-        "n": count_text(entry.get("n")) if entry.get("n") is not None else "",
+        "interval": interval_of(metric),
+        "reason": "" if value is not None else one_line(metric.reason or "not computed", 300),
+        "n": count_text(metric.n),
         "x": plot_x(value),
         "x_low": plot_x(ci95[0]) if ci95 else None,
         "x_high": plot_x(ci95[1]) if ci95 else None,
@@ -235,75 +238,73 @@ def plot_x(share: float | None) -> float | None:
     return round(MARGIN + min(1.0, max(0.0, share)) * (PLOT_WIDTH - 2 * MARGIN), 1)
 
 
-def _groups(summary: Summary, accuracy: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _groups(summary: Summary) -> list[dict[str, object]]:
     """A forest plot for each kind of group, such as modality, with the mean of the groups last."""
-    plots = []
-    chance = (summary.get("blind") or {}).get("chance")
-    for kind, groups in (summary.get("groups") or {}).items():
+    plots: list[dict[str, object]] = []
+    chance = summary.blind.chance if summary.blind else None
+    for kind, groups in summary.groups.items():
         if not groups:
             continue
         all_groups = list(groups.items())
-        shown_groups = all_groups
+        visible_groups = all_groups
         if len(all_groups) > MAX_GROUPS:  # the largest, in the order of the file
-            sizes = sorted((g.get("n") or 0 for _, g in all_groups), reverse=True)
+            sizes = sorted((group.n for _, group in all_groups), reverse=True)
             smallest = sizes[MAX_GROUPS - 1]
-            large = [pair for pair in all_groups if (pair[1].get("n") or 0) >= smallest]
-            shown_groups = large[:MAX_GROUPS]
-        macro = (summary.get("macro") or {}).get(kind) or {}
+            large = [(name, group) for name, group in all_groups if group.n >= smallest]
+            visible_groups = large[:MAX_GROUPS]
+        macro = summary.macro[kind].accuracy
         plots.append(
             {
-                "kind": one_line(str(kind).replace("_", " "), 60),
-                "rows": [_group(name, group) for name, group in shown_groups],
-                "left_out": len(all_groups) - len(shown_groups),
-                "macro": forest_row("mean of the groups", {**macro, "n": None})
-                if macro.get("value") is not None
+                "kind": one_line(kind.replace("_", " "), 60),
+                "rows": [_group(name, group) for name, group in visible_groups],
+                "left_out": len(all_groups) - len(visible_groups),
+                "macro": {**forest_row("mean of the groups", macro), "n": ""}
+                if macro.value is not None
                 else None,
-                "overall": plot_x(accuracy.get("value")),
+                "overall": plot_x(summary.metrics["accuracy"].value),
                 "chance": plot_x(chance),
             }
         )
     return plots
 
 
-def _group(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
-    metric = (group.get("metrics") or {}).get("accuracy") or {}
+def _group(name: str, group: Group) -> dict[str, object]:
     return {
-        **forest_row(name or "(empty)", {**metric, "n": group.get("n", metric.get("n"))}),
-        "unparsed": count_text(group.get("n_unparsed")),
+        **forest_row(name or "(empty)", replace(group.metrics["accuracy"], n=group.n)),
+        "unparsed": count_text(group.n_unparsed),
     }
 
 
-def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
+def _finding(finding: FindingMetrics) -> dict[str, object]:
     """One finding, such as pneumonia, with its sensitivity, specificity and predictive values."""
 
-    def cell(name: str) -> dict[str, str]:
-        metric = finding.get(name) or {}
-        reason = "" if metric.get("value") is not None else one_line(metric.get("reason"), 200)
+    def cell(metric: Metric) -> dict[str, str]:
         return {
-            "value": percent(metric.get("value")),
+            "value": percent(metric.value),
             "interval": interval_of(metric),
-            "reason": reason,
+            "reason": "" if metric.value is not None else one_line(metric.reason, 200),
         }
 
-    names = ("prevalence", "sensitivity", "specificity", "ppv", "npv")
+    metrics = (
+        *(finding.prevalence, finding.sensitivity, finding.specificity),
+        *(finding.ppv, finding.npv),
+    )
     return {
-        "name": one_line(finding.get("finding"), 80),
-        "positive": one_line(finding.get("positive"), 40),
-        "n": count_text(finding.get("n")),
-        "n_positive": count_text(finding.get("n_positive")),
-        "n_unanswered": count_text(finding.get("n_unanswered")),
-        "cells": [cell(name) for name in names],
+        "name": one_line(finding.finding, 80),
+        "positive": one_line(finding.positive, 40),
+        "n": count_text(finding.n),
+        "n_positive": count_text(finding.n_positive),
+        "n_unanswered": count_text(finding.n_unanswered),
+        "cells": list(map(cell, metrics)),
     }
 
 
-def _shares(
-    counts: Mapping[str, int] | None, n: Any, words: Mapping[str, str]
-) -> list[dict[str, str]]:
+def _shares(counts: Mapping[str, int], n: int, words: Mapping[str, str]) -> list[dict[str, str]]:
     """How often each kind occurs, the most frequent first, without those that never do.
 
     `words` are the notes that explain the kinds.
     """
-    present = [(kind, k) for kind, k in (counts or {}).items() if k]
+    present = [(kind, k) for kind, k in counts.items() if k]
     return [
         {
             "name": one_line(kind.replace("_", " "), 60),
@@ -315,16 +316,15 @@ def _shares(
     ]
 
 
-def _length(label: str, lengths: Mapping[str, Any]) -> dict[str, Any]:
+def _length(label: str, lengths: Length) -> dict[str, object]:
     """The lengths of the completions: mean, median and so on, and a histogram in pixels."""
     numbers = [
-        (name, f"{lengths[key]:,.0f}")
-        for key, name in (("mean", "mean"), ("median", "median"), ("p95", "95th percentile"))
-        if lengths.get(key) is not None
+        ("mean", f"{lengths.mean:,.0f}"),
+        ("median", f"{lengths.median:,.0f}"),
+        ("95th percentile", f"{lengths.p95:,.0f}"),
+        ("longest", f"{lengths.max:,.0f}"),
     ]
-    if lengths.get("max") is not None:
-        numbers.append(("longest", f"{lengths['max']:,.0f}"))
-    bins = _merged(lengths.get("histogram") or ())
+    bins = _merged(lengths.histogram)
     most = max((n for _, _, n in bins), default=0)
     step = CHART_WIDTH / max(1, len(bins))
     bars = [
@@ -339,7 +339,7 @@ def _length(label: str, lengths: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "label": label,
-        "n": count_text(lengths.get("n")),
+        "n": count_text(lengths.n),
         "numbers": numbers,
         "bars": bars,
         "most": count_text(most),
@@ -348,20 +348,26 @@ def _length(label: str, lengths: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merged(histogram: Iterable[Sequence[float]]) -> list[tuple[float, float, int]]:
+def _merged(bins: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
     """(from, to, number) of at most MAX_BARS bins: neighbours are joined if there are more."""
-    bins = [(low, high, int(n)) for low, high, n in histogram]
     size = -(-len(bins) // MAX_BARS) or 1  # how many bins become one, rounded up
     parts = [bins[start : start + size] for start in range(0, len(bins), size)]
     return [(part[0][0], part[-1][1], sum(n for _, _, n in part)) for part in parts]
 
 
-def manifest(summary: Summary) -> list[tuple[str, str]]:
-    """Name and value of what is known about the run and the data, with the full hashes."""
-    meta = summary.get("meta") or {}
+def manifest(
+    meta: Mapping[str, object], results: str | None = None, sha256: str | None = None
+) -> list[tuple[str, str]]:
+    """Name and value of what is known about a run and its data, with the full hashes.
+
+    Args:
+        meta: How the results were made, as the file states it.
+        results: The results file.
+        sha256: Its SHA-256.
+    """
     entries = [
-        ("results file", short_path(summary.get("results"))),
-        ("results SHA-256", summary.get("sha256")),
+        ("results file", short_path(results)),
+        ("results SHA-256", sha256),
         ("model", short_path(meta.get("model"))),
         ("model SHA-256", meta.get("model_sha256")),
         ("data", short_path(meta.get("data"))),
@@ -378,7 +384,7 @@ def manifest(summary: Summary) -> list[tuple[str, str]]:
     return [(name, visible(value, 1000)) for name, value in entries if value not in (None, "")]
 
 
-def _pairs(values: Any) -> str:
+def _pairs(values: object) -> str:
     """ "max new tokens 512, do sample False" of a dictionary; another value as text."""
     if not isinstance(values, Mapping):
         return "" if values is None else str(values)

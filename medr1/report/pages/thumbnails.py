@@ -12,10 +12,11 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medr1.data.burned_in import reason_in_notes, warning
 from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
+from medr1.documents.items import GalleryItem
 from medr1.errors import ItemError
 from medr1.report.pages.sanitize import one_line
 
@@ -41,20 +42,20 @@ _WORDS = {
 """The code of an error in reading an image -> what the page shows instead of the image."""
 
 
-def thumbnail_key(item: Mapping[str, Any], name: str) -> str:
+def thumbnail_key(item: GalleryItem, name: str) -> str:
     """The key of an image in the result of `make_thumbnails`.
 
     It holds the results file too, since two files may use one image name for different images.
 
     Args:
-        item: The item, with its results file as `results`.
+        item: The item.
         name: The image's name in the item.
     """
-    return f"{item.get('results')}\n{name}"
+    return f"{item.row.results}\n{name}"
 
 
 def make_thumbnails(
-    items: Iterable[Mapping[str, Any]],
+    items: Iterable[GalleryItem],
     image_root: Path | Mapping[str, Path],
     *,
     max_total_bytes: int = MAX_TOTAL_BYTES,
@@ -64,14 +65,14 @@ def make_thumbnails(
     Args:
         items: The items of a gallery.
         image_root: The folder of the images, or one folder for each results file, by the items'
-            `results`. Images outside it are never shown, since somebody else wrote the results.
+            results file. Images outside it are never shown, since somebody else wrote the results.
         max_total_bytes: The size from which on further images are left out.
     """
     thumbnails: dict[str, bytes | str] = {}
     total, items = 0, list(items)
     for item in items:
         root = _root_of(item, image_root)
-        for name in list(item.get("images") or ())[:MAX_IMAGES]:
+        for name in item.prediction.sample.images[:MAX_IMAGES]:
             key = thumbnail_key(item, name)
             if key in thumbnails:
                 continue
@@ -90,7 +91,7 @@ def make_thumbnails(
 
 
 def burned_in_warning(
-    items: Iterable[Mapping[str, Any]],
+    items: Iterable[GalleryItem],
     image_root: Path | Mapping[str, Path],
     thumbnails: Mapping[str, bytes | str],
 ) -> str | None:
@@ -106,13 +107,14 @@ def burned_in_warning(
     """
     reasons = []
     for item in items:
-        names = list(item.get("images") or ())[:MAX_IMAGES]
-        shown_names = [
-            name for name in names if isinstance(thumbnails.get(thumbnail_key(item, name)), bytes)
+        visible_names = [
+            name
+            for name in item.prediction.sample.images[:MAX_IMAGES]
+            if isinstance(thumbnails.get(thumbnail_key(item, name)), bytes)
         ]
-        if shown_names:
-            notes = (_header_note(name, _root_of(item, image_root)) for name in shown_names)
-            reasons.append(item.get("burned_in") or next(filter(None, notes), None))
+        if visible_names:
+            notes = (_header_note(name, _root_of(item, image_root)) for name in visible_names)
+            reasons.append(item.burned_in or next(filter(None, notes), None))
     return warning(reasons, "questions shown with their images")
 
 
@@ -126,10 +128,10 @@ def _header_note(name: str, root: Path) -> str | None:
         return None
 
 
-def _root_of(item: Mapping[str, Any], image_root: Path | Mapping[str, Path]) -> Path:
+def _root_of(item: GalleryItem, image_root: Path | Mapping[str, Path]) -> Path:
     if isinstance(image_root, Path):
         return image_root
-    return image_root.get(str(item.get("results")), Path())
+    return image_root.get(item.row.results or "", Path())
 
 
 def _outside_words(name: str, outside: Sequence[str]) -> str:

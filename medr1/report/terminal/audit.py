@@ -10,8 +10,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from msgspec import structs
+
+from medr1.documents.audit import (
+    Audit,
+    AuditedFile,
+    AuditGroup,
+    BlindPredictors,
+    FlaggedItem,
+    GroupAboveChance,
+    ShuffledLabels,
+)
+from medr1.documents.metric import Missing
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.tables import Row, clean, grid, interval_text, percent
 from medr1.terminal import counted
@@ -44,93 +55,88 @@ WORDINGS = {
 """Kind of repeated wording, which is no leak -> its name in tables."""
 MAX_NAMED = 6
 """The most groups that a sentence names for one predictor; audit.json has them all."""
-_ITEM_COLUMNS = (
-    *("kind", "file", "line", "item", "id", "image", "question", "detail"),
-    *("other_file", "other_line", "other_item"),
-)
 
 
-def audit_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+def audit_table(document: Audit, *, width: int = 80, color: bool = False) -> str:
     """What the command prints: the file, its defects and leaks, and the blind predictors.
 
     Args:
-        document: audit.json (`data.audit.document.Audit.document`).
+        document: audit.json.
         width: Columns of the terminal.
         color: Whether headers are bold.
     """
     parts = [*_title_lines(document, width), "", *_defect_lines(document, width, color)]
-    if document["against"]:
+    if document.against:
         parts += ["", *_leak_lines(document, width, color)]
-    parts += ["", *grid(_BLIND_HEADER, list(_blind_rows(document["blind"])), width, color)]
-    parts += [_filled(note, width) for note in _control_note(document["blind"])]
+    parts += ["", *grid(_BLIND_HEADER, list(_blind_rows(document.blind)), width, color)]
+    parts += [_filled(note, width) for note in _control_note(document.blind)]
     parts += ["", _filled(needed_sentence(document), width)]
-    if document["image_needed"].get("n") and document["image_needed"]["items"] is not None:
+    if not isinstance(document.image_needed, Missing) and document.image_needed.n:
         parts.append(_filled(NEEDED_MEANING, width))
-    best = document["blind"].get("best")
-    if any(document["groups"].values()):
+    best = document.blind.best
+    if best is not None and any(document.groups.values()):
         parts += ["", f"By group, answered without the image by {PREDICTORS[best]}:"]
-    for kind, groups in document["groups"].items():
-        if groups:
-            parts += ["", *_group_lines(kind, groups, best, width, color)]
-    if document["notes"]:
+        for kind, groups in document.groups.items():
+            if groups:
+                parts += ["", *_group_lines(kind, groups, best, width, color)]
+    if document.notes:
         parts.append("")
-    parts += [_filled(f"! {clean(note)}", width, "  ") for note in document["notes"]]
+    parts += [_filled(f"! {clean(note)}", width, "  ") for note in document.notes]
     return "\n".join(parts)
 
 
-def _title_lines(document: Mapping[str, Any], width: int) -> list[str]:
+def _title_lines(document: Audit, width: int) -> list[str]:
     """The file's name, its size, how many items have how many options, and the letters."""
-    options = ", ".join(f"{k}: {n:,}" for k, n in document["options"].items())
-    size = f"{counted(document['n'], 'item')}, {counted(document['images'], 'image')}"
+    options = ", ".join(f"{k}: {n:,}" for k, n in document.option_counts.items())
+    size = f"{counted(document.file.n, 'item')}, {counted(document.file.n_images, 'image')}"
     size += f"; items by number of options: {options}"
-    return [clean(document["file"]), size, _filled(balance_sentence(document), width)]
+    return [clean(document.file.path), size, _filled(balance_sentence(document), width)]
 
 
-def balance_sentence(document: Mapping[str, Any]) -> str:
+def balance_sentence(document: Audit) -> str:
     """How often each letter is the ground truth, and a test of whether that could be chance."""
-    letters = ", ".join(f"{letter} {n:,}" for letter, n in document["letters"].items())
-    test = document["letter_balance"]
-    if test["p"] is None:
+    letters = ", ".join(f"{letter} {n:,}" for letter, n in document.letters.items())
+    test = document.letter_balance
+    if test.p is None:
         return "No item has options and a ground truth."
-    p = "p < 0.001" if test["p"] < 0.001 else f"p = {test['p']:.3f}"
+    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
     return (
         f"Correct letters: {letters}. {p} for equal frequencies of the letters among items with "
-        f"the same number of options (chi-squared {test['chi2']:.1f} and df {test['df']} are sums "
+        f"the same number of options (chi-squared {test.chi2:.1f} and df {test.df} are sums "
         "over the numbers of options)."
     )
 
 
-def _defect_lines(document: Mapping[str, Any], width: int, color: bool) -> list[str]:
+def _defect_lines(document: Audit, width: int, color: bool) -> list[str]:
     """The kinds of defects that occur, with a column for each file, and what the columns are."""
-    files = [document, *document["against"]]
+    files = [document.file, *document.against]
     # None: could not be checked, such as corrupt images where no images were found
-    kinds = [kind for kind in document["defects"] if any(f["defects"][kind] for f in files)]
+    kinds = [kind for kind in document.file.defects if any(f.defects[kind] for f in files)]
     header: Row = ("items with defects", *_column_names(files))
     rows: list[Row] = [
-        (kind.replace("_", " "), *(_count(file["defects"][kind]) for file in files))
-        for kind in kinds
+        (kind.replace("_", " "), *(_count(file.defects[kind]) for file in files)) for kind in kinds
     ]
-    checked = [kind for kind, n in document["defects"].items() if n is not None]
+    checked = [kind for kind, n in document.file.defects.items() if n is not None]
     none = [f"defects: none ({len(checked)} kinds checked)"]
     lines = grid(header, rows, width, color) if rows else none
     return [*lines, *_legend(files)]
 
 
-def _column_names(files: Sequence[Mapping[str, Any]]) -> list[str]:
+def _column_names(files: Sequence[AuditedFile]) -> list[str]:
     return ["audited", *(f"[{place}]" for place in range(1, len(files)))]
 
 
-def _legend(files: Sequence[Mapping[str, Any]]) -> list[str]:
+def _legend(files: Sequence[AuditedFile]) -> list[str]:
     """Which training file is meant by each numbered column."""
     return [
-        f"[{place}] {clean(file['file'])}, {counted(file['n'], 'item')}"
+        f"[{place}] {clean(file.path)}, {counted(file.n, 'item')}"
         for place, file in enumerate(files[1:], start=1)
     ]
 
 
-def _leak_lines(document: Mapping[str, Any], width: int, color: bool) -> list[str]:
+def _leak_lines(document: Audit, width: int, color: bool) -> list[str]:
     """How many audited items each training file contains, and how many any of them contains."""
-    files = document["against"]
+    files = document.against
     several = len(files) > 1
     header: Row = (
         "leaks: audited items",
@@ -140,14 +146,14 @@ def _leak_lines(document: Mapping[str, Any], width: int, color: bool) -> list[st
     )
     rows: list[Row] = []
     for kind, name in LEAKS.items():
-        by_file = [file["leakage"][kind] for file in files]
-        entry = document["leakage"][kind]
+        by_file = [file.leakage[kind] for file in files]
+        entry = document.leakage[kind]
         leaks = (*by_file, *([entry] if several else []))
-        counts = [_count(leak["items"]) for leak in leaks]
-        share = "" if entry["items"] is None else percent(entry["share"])
+        counts = [_count(leak.items) for leak in leaks]
+        share = "" if entry.items is None else percent(entry.share)
         rows.append((name, *counts, share))
     for kind, name in WORDINGS.items():
-        counts = [_count(file["wordings"][kind]["items"]) for file in files]
+        counts = [_count(file.wordings[kind].items) for file in files]
         rows.append((f"({name})", *counts, *([""] if several else []), ""))
     lines = grid(header, rows, width, color)
     note = "Rows in parentheses are not leaks: both files use the same question templates."
@@ -162,37 +168,38 @@ def _count(value: int | None) -> str:
 _BLIND_HEADER: Row = ("answered without the image by", "accuracy", "95 % CI", "shuffled labels")
 
 
-def _blind_rows(blind: Mapping[str, Any]) -> Iterator[Row]:
+def _blind_rows(blind: BlindPredictors) -> Iterator[Row]:
     """Chance, then each blind predictor with its control."""
-    if blind["chance"] is not None:
-        yield "chance", percent(blind["chance"]), "", ""
+    if blind.chance is not None:
+        yield "chance", percent(blind.chance), "", ""
     for name, label in PREDICTORS.items():
-        metric = blind[name]
-        if metric["value"] is None:
-            yield label, "-", clean(metric["reason"]), ""
+        predictor = blind.predictors[name]
+        metric = predictor.accuracy
+        if metric.value is None:
+            yield label, "-", clean(metric.reason or ""), ""
             continue
         yield (
             label,
-            percent(metric["value"]),
-            interval_text(metric["ci95"]),
-            control_text(metric.get("shuffled_labels")),
+            percent(metric.value),
+            interval_text(metric.ci95),
+            control_text(predictor.shuffled_labels),
         )
 
 
-def control_text(control: Mapping[str, Any] | None) -> str:
+def control_text(control: ShuffledLabels | None) -> str:
     """The accuracy with shuffled training labels, and its range over the shuffles.
 
     Such as "30.1 % (20.9 to 38.9)"; empty if it was not computed.
     """
-    if not control or control["value"] is None:
+    if control is None or control.value is None:
         return ""
-    return f"{percent(control['value'])} ({interval_text(control['range'])})"
+    return f"{percent(control.value)} ({interval_text(control.range)})"
 
 
-def _control_note(blind: Mapping[str, Any]) -> Iterator[str]:
+def _control_note(blind: BlindPredictors) -> Iterator[str]:
     """What the column of shuffled labels is, if a predictor has a number there."""
-    controls = [blind[name].get("shuffled_labels") or {} for name in PREDICTORS]
-    if draws := max(control.get("draws", 0) for control in controls):
+    controls = [predictor.shuffled_labels for predictor in blind.predictors.values()]
+    if draws := max((control.draws for control in controls if control), default=0):
         yield (
             "Shuffled labels: accuracy of the predictor after fitting on training answers in "
             f"random order, mean and range of {draws} shuffles; to be compared with chance. "
@@ -200,26 +207,26 @@ def _control_note(blind: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def needed_sentence(document: Mapping[str, Any]) -> str:
+def needed_sentence(document: Audit) -> str:
     """How many items need their image, and which predictors answer the other items, and where."""
-    needed = document["image_needed"]
-    if needed["items"] is None:
-        return f"Image-needed subset: not known, {needed['reason']}."
-    if not needed["n"]:
+    needed = document.image_needed
+    if isinstance(needed, Missing):
+        return f"Image-needed subset: not known, {needed.reason}."
+    if needed.lucky is None:
         return "Image-needed subset: no item has options and a ground truth."
-    if not needed["predictors"] and not needed["in_groups"]:
+    if not needed.predictors and not needed.in_groups:
         return (
-            f"Image-needed subset: all {needed['n']:,} items, because no predictor that reads the "
+            f"Image-needed subset: all {needed.n:,} items, because no predictor that reads the "
             "options is above chance, on all items or in a group."
         )
-    on_all = [f"{PREDICTORS[name]} (all items)" for name in needed["predictors"]]
-    names = "; ".join([*on_all, *_predictors_in_groups(needed["in_groups"])])
-    others = f"{needed['n'] - needed['items']:,}"
+    on_all = [f"{PREDICTORS[name]} (all items)" for name in needed.predictors]
+    names = "; ".join([*on_all, *_predictors_in_groups(needed.in_groups)])
+    others = f"{needed.n - needed.items:,}"
     return (
-        f"Image-needed subset: {needed['items']:,} of {needed['n']:,} items "
-        f"({percent(needed['share'])}). The others ({others}) are answered correctly without the "
+        f"Image-needed subset: {needed.items:,} of {needed.n:,} items "
+        f"({percent(needed.share)}). The others ({others}) are answered correctly without the "
         "image by a predictor that is above chance on all items or in a group of them: "
-        f"{names}. About {needed['lucky']:.0f} of the {others} are expected to be correct by "
+        f"{names}. About {needed.lucky:.0f} of the {others} are expected to be correct by "
         "chance."
     )
 
@@ -242,20 +249,20 @@ def group_name(kind: str, group: str) -> str:
     return f"{kind.replace('_', ' ')} {clean(group)}"
 
 
-def _predictors_in_groups(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _predictors_in_groups(entries: Sequence[GroupAboveChance]) -> Iterator[str]:
     """Each predictor with the groups in which it is above chance, the first MAX_NAMED named."""
     # predictor -> names of its groups: a predictor is named once, with all its groups
     groups: dict[str, list[str]] = {}
     for entry in entries:
-        name = group_name(entry["kind"], entry["group"])
-        groups.setdefault(entry["predictor"], []).append(name)
+        name = group_name(entry.kind, entry.group)
+        groups.setdefault(entry.predictor, []).append(name)
     for predictor, names in groups.items():
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         yield f"{PREDICTORS[predictor]} ({', '.join(names[:MAX_NAMED])}{more})"
 
 
 def _group_lines(
-    kind: str, groups: Mapping[str, Any], best: str, width: int, color: bool
+    kind: str, groups: Mapping[str, AuditGroup], best: str, width: int, color: bool
 ) -> list[str]:
     """The best blind predictor in each group of a kind, such as each modality."""
     header: Row = (
@@ -265,11 +272,11 @@ def _group_lines(
     rows: list[Row] = [
         (
             name,
-            percent(group["blind"][best]["value"]),
-            interval_text(group["blind"][best]["ci95"]),
-            percent(group["chance"]),
-            f"{group['n']:,}",
-            f"{group['image_needed']['items']:,}",
+            percent(group.blind[best].value),
+            interval_text(group.blind[best].ci95),
+            percent(group.chance),
+            f"{group.n:,}",
+            f"{group.image_needed:,}",
         )
         for name, group in groups.items()
     ]
@@ -280,6 +287,6 @@ def _filled(text: str, width: int, indent: str = "") -> str:
     return textwrap.fill(text, max(width, 20), subsequent_indent=indent)
 
 
-def items_csv(items: Sequence[Mapping[str, Any]]) -> str:
+def items_csv(items: Sequence[FlaggedItem]) -> str:
     """items.csv: a row for each item with a defect or leak, and for each kind of it."""
-    return csv_text(items, _ITEM_COLUMNS)
+    return csv_text(map(structs.asdict, items), FlaggedItem.__struct_fields__)

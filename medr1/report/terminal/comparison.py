@@ -7,9 +7,19 @@ corrected for all comparisons together with Holm's method.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from medr1.documents.comparison import (
+    ComparedItem,
+    Comparison,
+    DetectableDifference,
+    Difference,
+    Run,
+    RunComparison,
+)
+from medr1.documents.metric import Missing
+from medr1.documents.robustness import GroupDifference, RobustnessCell
+from medr1.documents.trust import Ensemble
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.tables import Row, clean, grid, interval_text, percent
 from medr1.terminal import counted
@@ -33,16 +43,15 @@ zero by chance. Simultaneous intervals are wider than Holm's steps need, so they
 disagree with p."""
 
 
-def is_significant(entry: Mapping[str, Any]) -> bool:
+def is_significant(entry: Difference | GroupDifference | RobustnessCell) -> bool:
     """Whether a difference has a p value, corrected for all comparisons, below LEVEL."""
-    p = entry.get("p_holm")
-    return p is not None and p < LEVEL
+    return entry.p_holm is not None and entry.p_holm < LEVEL
 
 
 _SHARE_HEADER: Row = ("value", "95 % CI")
 
 
-def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+def comparison_table(document: Comparison, *, width: int = 80, color: bool = False) -> str:
     """What `medr1 compare` prints: each run's accuracy, then its difference from the base.
 
     Args:
@@ -50,99 +59,100 @@ def comparison_table(document: Mapping[str, Any], *, width: int = 80, color: boo
         width: Columns of the terminal.
         color: Whether headers are bold.
     """
-    clusters = counted(document["n_clusters"], clean(document["clusters"]).removesuffix("s"))
-    items = counted(document["n"], "item")
-    parts = [f"{items}, {clusters}, protocol {document['protocol']}\n"]
+    clusters = counted(document.clusters.n, clean(document.clusters.unit))
+    items = counted(document.n, "item")
+    parts = [f"{items}, {clusters}, protocol {document.protocol}\n"]
     header: Row = ("accuracy", "value", "95 % CI", "spread over seeds")
-    rows = [_run_row(run) for run in document["runs"]]
-    if not any(run["seeds"] for run in document["runs"]):
+    rows = [_run_row(run) for run in document.runs]
+    if not any(run.seeds for run in document.runs):
         header, rows = header[:3], [row[:3] for row in rows]
     parts += grid(header, rows, width, color)
-    for comparison in document["comparisons"]:
+    for comparison in document.comparisons:
         parts += ["", *_difference_lines(comparison, width, color)]
-    if ensemble := document.get("ensemble"):
-        parts += ["", *_ensemble_lines(ensemble, width, color)]
-    notes = [_outcome_note(document), _significance_note(document), document["meaning"]]
+    if document.ensemble:
+        parts += ["", *_ensemble_lines(document.ensemble, width, color)]
+    notes = [_outcome_note(document), _significance_note(document), document.meaning]
     parts += ["", *(_filled(note, width) for note in notes)]
-    parts += [_filled(f"! {warning}", width, "  ") for warning in document["warnings"]]
+    parts += [_filled(f"! {warning}", width, "  ") for warning in document.warnings]
     return "\n".join(parts)
 
 
-def _run_row(run: Mapping[str, Any]) -> Row:
+def _run_row(run: Run) -> Row:
     """A run's accuracy, and how far it varies over seeds if the run has several."""
-    metric, seeds = run["accuracy"], run["seeds"]
-    seed_range, name = "", run["name"]
+    accuracy, seeds = run.accuracy, run.seeds
+    seed_range, name = "", run.name
     if seeds:
-        name = f"{name} ({seeds['n']} seeds)"
-        low, high = (f"{100 * seeds[key]:.1f}" for key in ("min", "max"))
-        seed_range = f"{low} to {high}, SD {100 * seeds['sd']:.1f}"
-    return name, percent(metric["value"]), interval_text(metric["ci95"]), seed_range
+        name = f"{name} ({seeds.n} seeds)"
+        low, high = f"{100 * seeds.min:.1f}", f"{100 * seeds.max:.1f}"
+        seed_range = f"{low} to {high}, SD {100 * seeds.sd:.1f}"
+    return name, percent(accuracy.value), interval_text(accuracy.ci95), seed_range
 
 
-def _difference_lines(comparison: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+def _difference_lines(comparison: RunComparison, width: int, color: bool) -> Iterator[str]:
     """One run against the base: the difference, by group, and what so many items can show."""
-    title = f"{clean(comparison['run'])} - {clean(comparison['base'])}"
+    title = f"{clean(comparison.run)} - {clean(comparison.base)}"
     rows = [_difference_row("all items", comparison)]
-    for kind, groups in comparison["groups"].items():
+    for kind, groups in comparison.groups.items():
         if len(groups) > 1:  # one group alone adds little to the row of all items
             rows.append((f"by {kind}", "", "", "", "", ""))
             rows += [_difference_row(f"  {name}", entry) for name, entry in groups.items()]
     header = (title, "points", "95 % CI", "p (Holm)", "won", "lost")
     yield from grid(header, rows, width, color)
     # McNemar's test is for two single runs; with several seeds of a run it is None
-    mcnemar = comparison["mcnemar"]
-    counts = f"both correct {comparison['both_right']}, both wrong {comparison['both_wrong']}"
-    if mcnemar["exact"] is not None:
-        counts += (
-            f"; McNemar's exact p {p_text(mcnemar['exact'])}, mid-p {p_text(mcnemar['mid_p'])}"
-        )
+    mcnemar = comparison.mcnemar
+    counts = f"both correct {comparison.both_right}, both wrong {comparison.both_wrong}"
+    if mcnemar.exact is not None:
+        counts += f"; McNemar's exact p {p_text(mcnemar.exact)}, mid-p {p_text(mcnemar.mid_p)}"
     yield _filled(counts, width)
-    if seeds := comparison["over_seeds"]:
-        interval = interval_text(seeds["ci95"], True) or seeds["reason"]
+    over_seeds = comparison.over_seeds
+    if over_seeds and over_seeds.value is not None:
+        interval = interval_text(over_seeds.ci95, True) or over_seeds.reason
         yield _filled(
-            f"difference, 95 % CI over seeds instead of images: {_points(seeds['value'])} "
+            f"difference, 95 % CI over seeds instead of images: {_points(over_seeds.value)} "
             f"({interval})",
             width,
         )
-    yield _filled(_detectable(comparison), width)
+    yield _filled(_detectable(comparison.minimum_detectable_difference), width)
 
 
-def _ensemble_lines(ensemble: Mapping[str, Any], width: int, color: bool) -> Iterator[str]:
+def _ensemble_lines(ensemble: Ensemble, width: int, color: bool) -> Iterator[str]:
     """All files as one ensemble: their majority vote, their mean, and how far they agree."""
-    mean = ensemble["mean_probabilities"]
+    mean = ensemble.mean_probabilities
     metrics = [
-        ("majority of the answers", ensemble["majority"]),
-        ("mean of the probabilities", mean),
-        ("all files give the same answer", ensemble["all_agree"]),
+        ("majority of the answers", ensemble.majority.accuracy),
+        ("all files give the same answer", ensemble.all_agree),
     ]
+    if not isinstance(mean, Missing):
+        metrics.insert(1, ("mean of the probabilities", mean.accuracy))
     rows = [
-        (name, percent(metric["value"]), interval_text(metric["ci95"]))
+        (name, percent(metric.value), interval_text(metric.ci95))
         for name, metric in metrics
-        if metric["value"] is not None
+        if metric.value is not None
     ]
-    title = f"ensemble of {len(ensemble['members'])} files"
+    title = f"ensemble of {len(ensemble.members)} files"
     yield from grid((title, *_SHARE_HEADER), rows, width, color)
     sentences = []
-    for kind, kappa in ensemble["kappa"].items():
-        if kappa["value"] is not None:
-            low, high = kappa["ci95"] or (kappa["value"],) * 2
+    for kind, kappa in ensemble.kappa.items():
+        if kappa.value is not None:
+            low, high = kappa.ci95 or (kappa.value, kappa.value)
             name = f"Fleiss' kappa, {kind.replace('_', ' ')}"
-            sentences.append(f"{name}: {kappa['value']:.2f} ({low:.2f} to {high:.2f})")
-    if (auroc := mean.get("auroc") or {}).get("value") is not None:
+            sentences.append(f"{name}: {kappa.value:.2f} ({low:.2f} to {high:.2f})")
+    if not isinstance(mean, Missing) and mean.auroc.value is not None:
         sentences.append(
-            f"AUROC of {percent(auroc['value'])} for predicting, from the disagreement of the "
+            f"AUROC of {percent(mean.auroc.value)} for predicting, from the disagreement of the "
             "files, that the mean of the probabilities is wrong"
         )
     if sentences:
         yield _filled("; ".join(sentences), width)
 
 
-def _difference_row(name: str, entry: Mapping[str, Any]) -> Row:
-    if entry["value"] is None:
+def _difference_row(name: str, entry: Difference) -> Row:
+    difference = entry.difference
+    if difference.value is None:
         return name, "-", "", "", "", ""
-    interval = interval_text(entry["ci95"], True) or "none"
-    counts = (str(entry["won"]), str(entry["lost"]))
-    return name, _points(entry["value"]), interval, p_text(entry["p_holm"]), *counts
+    interval = interval_text(difference.ci95, True) or "none"
+    counts = (str(entry.won), str(entry.lost))
+    return name, _points(difference.value), interval, p_text(entry.p_holm), *counts
 
 
 def _points(value: float) -> str:
@@ -150,35 +160,32 @@ def _points(value: float) -> str:
     return f"{100 * value:+z.1f}"
 
 
-def _detectable(comparison: Mapping[str, Any]) -> str:
+def _detectable(detectable: DetectableDifference) -> str:
     """A sentence on the smallest true difference that is found in four of five such comparisons."""
-    detectable = comparison["minimum_detectable_difference"]
-    if detectable["value"] is None:
-        reason = detectable["reason"]
-        return f"Smallest detectable difference: not known, {reason}"
+    if detectable.value is None:
+        return f"Smallest detectable difference: not known, {detectable.reason}"
     return (
-        f"Smallest difference detectable with {100 * detectable['power']:.0f} % power (two-sided "
-        f"alpha {detectable['alpha']}): {100 * detectable['value']:.1f} percentage points. "
-        "Assumed, as in these results: verdicts differ in "
-        f"{percent(detectable['discordance'])} of the items; design effect "
-        f"{detectable['design_effect']:.1f} (clustering of items)."
+        f"Smallest difference detectable with {100 * detectable.power:.0f} % power (two-sided "
+        f"alpha {detectable.alpha}): {100 * detectable.value:.1f} percentage points. "
+        f"Assumed, as in these results: verdicts differ in {percent(detectable.discordance)} of "
+        f"the items; design effect {detectable.design_effect:.1f} (clustering of items)."
     )
 
 
-def _outcome_note(document: Mapping[str, Any]) -> str:
+def _outcome_note(document: Comparison) -> str:
     """What the columns of points, of items won and of items lost are."""
     outcomes = "won: items correct in the run only; lost: items correct in the base only."
-    if any(run["seeds"] for run in document["runs"]):
+    if any(run.seeds for run in document.runs):
         outcomes = "won, lost: items whose mean verdict over seeds is higher, or lower, in the run."
     return f"points: run minus base, in percentage points. {outcomes}"
 
 
-def _significance_note(document: Mapping[str, Any]) -> str:
+def _significance_note(document: Comparison) -> str:
     """Which test gives the p values, and what they are corrected for."""
-    several = len(document["comparisons"]) > 1
+    several = len(document.comparisons) > 1
     all_items = "with Holm's correction over the runs" if several else "not corrected"
     return (
-        f"p (Holm): exact sign-flip test over {clean(document['clusters'])}; all items: "
+        f"p (Holm): exact sign-flip test over {clean(document.clusters.unit)}s; all items: "
         f"{all_items}; groups: with Holm's correction over the groups of the same kind. "
         f"{UNADJUSTED}"
     )
@@ -195,39 +202,57 @@ def _filled(text: str, width: int, indent: str = "") -> str:
     return textwrap.fill(clean(text), max(width, 20), subsequent_indent=indent)
 
 
-def comparison_csv(document: Mapping[str, Any]) -> str:
+def comparison_csv(document: Comparison) -> str:
     """comparison.csv, long form: a row for each run against the base, on all items and by group."""
-
-    def row(comparison: Mapping[str, Any], scope: str, group: str, entry: Mapping[str, Any]) -> Any:
-        low, high = entry["ci95"] or (None, None)
-        tests = {f"mcnemar_{key}": entry["mcnemar"][key] for key in ("exact", "mid_p")}
-        return {
-            **entry,
-            **tests,
-            "run": comparison["run"],
-            "base": comparison["base"],
-            "scope": scope,
-            "group": group,
-            "lo": low,
-            "hi": high,
-            "minimum_detectable_difference": entry["minimum_detectable_difference"]["value"],
-        }
-
     rows = []
-    for comparison in document["comparisons"]:
-        rows.append(row(comparison, "all", "", comparison))
-        for kind, groups in comparison["groups"].items():
-            rows += [row(comparison, kind, group, entry) for group, entry in groups.items()]
+    for comparison in document.comparisons:
+        rows.append(_csv_row(comparison, "all", "", comparison))
+        for kind, groups in comparison.groups.items():
+            rows += [_csv_row(comparison, kind, group, entry) for group, entry in groups.items()]
     return csv_text(rows, _COLUMNS)
 
 
-def won_lost_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _csv_row(
+    comparison: RunComparison, scope: str, group: str, entry: Difference
+) -> dict[str, object]:
+    """The row of the difference `entry`: over all items, or in one group of the kind `scope`."""
+    low, high = entry.difference.ci95 or (None, None)
+    return {
+        "run": comparison.run,
+        "base": comparison.base,
+        "scope": scope,
+        "group": group,
+        "n": entry.difference.n,
+        "value": entry.difference.value,
+        "lo": low,
+        "hi": high,
+        "p": entry.p,
+        "p_holm": entry.p_holm,
+        "won": entry.won,
+        "lost": entry.lost,
+        "both_right": entry.both_right,
+        "both_wrong": entry.both_wrong,
+        "mcnemar_exact": entry.mcnemar.exact,
+        "mcnemar_mid_p": entry.mcnemar.mid_p,
+        "minimum_detectable_difference": entry.minimum_detectable_difference.value,
+    }
+
+
+def won_lost_csv(items: Sequence[ComparedItem]) -> str:
     """CSV with a row for each item and run whose answer was won or lost against the base."""
     columns = ("id", "run", "outcome", "modality", "question_type", "ground_truth", "images")
     changes = [
-        {**row, "run": run, "outcome": outcome, "images": " ".join(row["images"])}
-        for row in rows
-        for run, outcome in row["outcome"].items()
+        {
+            "id": item.id,
+            "run": run,
+            "outcome": outcome,
+            "modality": item.modality,
+            "question_type": item.question_type,
+            "ground_truth": item.ground_truth,
+            "images": " ".join(item.images),
+        }
+        for item in items
+        for run, outcome in item.outcome.items()
         if outcome in ("won", "lost")
     ]
     return csv_text(changes, columns)

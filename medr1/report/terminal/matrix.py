@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from medr1.documents.matrix import Average, Matrix, MatrixCell
+from medr1.documents.metric import Metric
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.tables import (
     Row,
@@ -23,10 +24,9 @@ from medr1.report.terminal.tables import (
     terminal_columns,
     truncate,
 )
+from medr1.terminal import counted
 
 OUTSIDE = "out of domain"
-_REFERENCE_NAMES = {"blind": "without image"}
-"""Row of the document -> its name in the tables, where it differs."""
 SHARED = "† some test images are in the training data (same path in both)."
 _CSV_COLUMNS = (
     *("train", "test", "in_domain", "n", "accuracy", "accuracy_lo", "accuracy_hi"),
@@ -39,7 +39,7 @@ class Cell:
     """One cell of a panel, shares in [0, 1]."""
 
     value: float
-    ci95: Sequence[float] | None = None
+    ci95: tuple[float, float] | None = None
     mark: str = ""
     """Stars for the significance of the gain over the base, such as "**"; else empty."""
     shared: bool = False
@@ -69,79 +69,102 @@ class Panel:
         return f"{100 * value:+z.1f}" if self.signed else f"{100 * value:.1f}"
 
 
-def panels(document: Mapping[str, Any]) -> list[Panel]:
+def panels(document: Matrix) -> list[Panel]:
     """The panel of accuracies and, if there are base results, that of gains over them."""
-    accuracies = [_panel(document, "accuracy", "accuracy, %", document["rows"])]
-    gains = any(
-        cell["gain"]["value"] is not None
-        for row in document["cells"].values()
-        for cell in row.values()
-    )
-    if not gains:
-        return accuracies
-    return [*accuracies, _panel(document, "gain", "gain over base, points", {})]
+    accuracies = _panel(document, gains=False)
+    if all(cell.gain.value is None for cell in _all_cells(document)):
+        return [accuracies]
+    return [accuracies, _panel(document, gains=True)]
 
 
-def _panel(
-    document: Mapping[str, Any],
-    key: str,
-    title: str,
-    reference: Mapping[str, Mapping[str, Any]],
-) -> Panel:
-    """The panel of one metric, "accuracy" or "gain"; `reference` are its rows above the others."""
-    tests, averages = document["test"], document["averages"]
+def _all_cells(document: Matrix) -> list[MatrixCell]:
+    return [cell for row in document.cells.values() for cell in row.values()]
 
-    def average(entry: Mapping[str, Any]) -> Cell | None:
-        metric = entry[key]
-        return None if metric["value"] is None else Cell(metric["value"], metric["ci95"])
+
+def _panel(document: Matrix, *, gains: bool) -> Panel:
+    """The panel of the gains over the base, or that of the accuracies with its reference rows."""
+    tests, averages = document.test_domains, document.averages
+
+    def average(entry: Average) -> Cell | None:
+        return _untested(entry.gain if gains else entry.accuracy)
 
     def cell(train: str, test: str) -> Cell | None:
-        entry = document["cells"][train].get(test)
-        if entry is None or entry[key]["value"] is None:
+        entry = document.cells[train].get(test)
+        if entry is None:
             return None
-        shared = bool(entry["shared"] and entry["shared"]["items"])
-        metric = entry[key]
-        mark = entry["mark"] if key == "gain" else ""
-        tested = key == "gain" and entry["p_holm"] is not None
-        return Cell(metric["value"], metric["ci95"], mark, shared, entry["in_domain"], tested)
+        shared = _has_shared_images(entry)
+        if not gains:
+            return _untested(entry.accuracy, shared, entry.in_domain)
+        if entry.gain.value is None:
+            return None
+        tested = entry.p_holm is not None
+        return Cell(entry.gain.value, entry.gain.ci95, entry.mark, shared, entry.in_domain, tested)
 
-    rows: list[tuple[str, list[Cell | None]]] = []
-    for name, row in reference.items():
-        if row:
-            metrics = [row.get(test) for test in tests]
-            cells = [None if m is None else Cell(m["value"], m["ci95"]) for m in metrics]
-            rows.append((_REFERENCE_NAMES.get(name, name), [*cells, None]))
+    rows = [] if gains else _reference_rows(document)
     n_reference = len(rows)
-    for train in document["train"]:
+    for train in document.train_domains:
         cells = [cell(train, test) for test in tests]
-        rows.append((clean(train), [*cells, average(averages["rows"][train])]))
-    column_averages = [average(averages["columns"][test]) for test in tests]
-    rows.append((OUTSIDE, [*column_averages, average(averages["out_of_domain"])]))
-    return Panel(title, [*map(clean, tests), OUTSIDE], rows, n_reference, key == "gain")
+        rows.append((clean(train), [*cells, average(averages.rows[train])]))
+    column_averages = [average(averages.columns[test]) for test in tests]
+    rows.append((OUTSIDE, [*column_averages, average(averages.out_of_domain)]))
+    title = "gain over base, points" if gains else "accuracy, %"
+    return Panel(title, [*map(clean, tests), OUTSIDE], rows, n_reference, gains)
 
 
-def notes(document: Mapping[str, Any]) -> list[str]:
+def _reference_rows(document: Matrix) -> list[tuple[str, list[Cell | None]]]:
+    """The rows above the training domains: name and cells of those that have a cell."""
+    reference = document.reference_rows
+    rows: list[tuple[str, list[Cell | None]]] = []
+    for name, metrics in (
+        ("chance", reference.chance),
+        ("without image", reference.blind),
+        ("base", reference.base),
+    ):
+        if metrics:
+            cells = [
+                _untested(metrics[test]) if test in metrics else None
+                for test in document.test_domains
+            ]
+            rows.append((name, [*cells, None]))
+    return rows
+
+
+def _untested(metric: Metric, shared: bool = False, in_domain: bool = False) -> Cell | None:
+    """The cell of a metric without a test of significance; None if it has no value."""
+    if metric.value is None:
+        return None
+    return Cell(metric.value, metric.ci95, shared=shared, in_domain=in_domain)
+
+
+def _has_shared_images(cell: MatrixCell) -> bool:
+    """Whether test images are in the training data, as far as that is known."""
+    return cell.shared_images is not None and cell.shared_images.items > 0
+
+
+def notes(document: Matrix) -> list[str]:
     """The notes below a matrix: what the marks mean, and what the intervals generalise to."""
-    levels = ", ".join(f"{mark} p < {p:g}" for mark, p in reversed(document["levels"].items()))
-    unit = clean(document["clusters"])
-    stars = (
-        f"{levels}: differs from the base, by sign-flip tests over {unit} with Holm's correction "
+    levels = document.significance_levels
+    stars = ", ".join(f"{mark} p < {p:g}" for mark, p in reversed(levels.items()))
+    # the same for all test domains; a matrix without any test domain has no items either
+    unit = next((clusters.unit for clusters in document.clusters.values()), "image")
+    units = f"{clean(unit)}s"
+    significance = (
+        f"{stars}: differs from the base, by sign-flip tests over {units} with Holm's correction "
         "for all cells."
     )
-    shared = [cell["shared"] for row in document["cells"].values() for cell in row.values()]
     return [
         "Rows: trained on; columns: tested on.",
-        *([stars] if document["rows"]["base"] else []),
-        *([SHARED] if any(entry and entry["items"] for entry in shared) else []),
-        f"95 % CIs resample {unit}: they hold for other {unit}, not for other training runs. Each "
-        "is for one cell and is not adjusted for the others.",
+        *([significance] if document.reference_rows.base else []),
+        *([SHARED] if any(map(_has_shared_images, _all_cells(document))) else []),
+        f"95 % CIs resample {units}: they hold for other {units}, not for other training runs. "
+        "Each is for one cell and is not adjusted for the others.",
     ]
 
 
 # --- the terminal -----------------------------------------------------------------------------
 
 
-def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = False) -> str:
+def matrix_table(document: Matrix, *, width: int = 80, color: bool = False) -> str:
     """What the command prints: the panels, then averages, notes and warnings.
 
     Args:
@@ -150,7 +173,7 @@ def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = 
         color: Whether headers are bold.
     """
     all_panels = panels(document)
-    parts = [f"{sum(document['n'].values())} items, protocol {document['protocol']}", ""]
+    parts = [f"{sum(document.n.values())} items, protocol {document.protocol}", ""]
     has_all_intervals = True
     for panel in all_panels:
         lines, has_intervals = _terminal_panel(panel, width, color)
@@ -162,29 +185,26 @@ def matrix_table(document: Mapping[str, Any], *, width: int = 80, color: bool = 
     texts = notes(document)
     if not has_all_intervals:
         texts.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
-    texts += [f"! {clean(warning)}" for warning in document["warnings"]]
+    texts += [f"! {clean(warning)}" for warning in document.warnings]
     parts += [textwrap.fill(text, max(width, 20), subsequent_indent="  ") for text in texts]
     return "\n".join(parts)
 
 
-_METRICS = ("accuracy", "gain")
 _LABEL = 20
 """The most terminal columns for the names of the training domains."""
 
 
-def _average_rows(document: Mapping[str, Any]) -> list[Row]:
+def _average_rows(document: Matrix) -> list[Row]:
     """The means over all cells in domain and out of domain, which sum up the matrix."""
+    averages = document.averages
     rows: list[Row] = []
-    for key, name in (("in_domain", "in domain"), ("out_of_domain", OUTSIDE)):
-        entry = document["averages"][key]
+    for name, average in (("in domain", averages.in_domain), (OUTSIDE, averages.out_of_domain)):
         cells: list[str] = []
-        for metric in _METRICS[: len(panels(document))]:
-            value, signed = entry[metric]["value"], metric == "gain"
-            sign = "+z" if signed else ""
-            cells.append("" if value is None else f"{100 * value:{sign}.1f}")
-            cells.append(interval_text(entry[metric]["ci95"], signed))
-        n = entry["accuracy"]["n"]
-        rows.append((f"{name} ({n} cell{'s' * (n != 1)})", *cells))
+        for panel in panels(document):
+            metric = average.gain if panel.signed else average.accuracy
+            cells.append("" if metric.value is None else panel.text(metric.value))
+            cells.append(interval_text(metric.ci95, panel.signed))
+        rows.append((f"{name} ({counted(average.accuracy.n, 'cell')})", *cells))
     return rows
 
 
@@ -266,39 +286,64 @@ def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:
 # --- files ------------------------------------------------------------------------------------
 
 
-def matrix_csv(document: Mapping[str, Any]) -> str:
+def matrix_csv(document: Matrix) -> str:
     """matrix.csv, long form: rows for cells, references and averages. A missing cell is blank."""
-    rows: list[dict[str, Any]] = []
-
-    def add(train: str, test: str, entry: Mapping[str, Any], **columns: Any) -> None:
-        row: dict[str, Any] = {"train": train, "test": test, **columns}
-        for key in ("accuracy", "gain"):
-            metric = entry.get(key) or {"value": None, "ci95": None}
-            row[key] = metric["value"]
-            row[f"{key}_lo"], row[f"{key}_hi"] = metric["ci95"] or (None, None)
-        shared = entry.get("shared") or {}
-        row |= {"p": entry.get("p"), "p_holm": entry.get("p_holm"), "mark": entry.get("mark")}
-        row |= {f"shared_{key}": shared.get(key) for key in ("items", "images")}
-        rows.append(row)
-
-    for name, metrics in document["rows"].items():
-        for test, metric in metrics.items():
-            add(f"({name})", test, {"accuracy": metric}, n=metric["n"])
-    for train in document["train"]:
-        for test in document["test"]:
-            entry = document["cells"][train].get(test, {})
-            add(train, test, entry, n=document["n"][test], in_domain=train == test)
-    averages = document["averages"]
-    for train, entry in averages["rows"].items():
-        add(train, f"({OUTSIDE})", entry, n=entry["accuracy"]["n"])
-    for test, entry in averages["columns"].items():
-        add(f"({OUTSIDE})", test, entry, n=entry["accuracy"]["n"])
-    for key, name in (("in_domain", "(in domain)"), ("out_of_domain", f"({OUTSIDE})")):
-        add(name, name, averages[key], n=averages[key]["accuracy"]["n"])
+    reference, averages = document.reference_rows, document.averages
+    outside = f"({OUTSIDE})"
+    rows: list[dict[str, object]] = [
+        {"train": name, "test": test, "n": metric.n, **_csv_metric("accuracy", metric)}
+        for name, metrics in (
+            ("(chance)", reference.chance),
+            ("(blind)", reference.blind),
+            ("(base)", reference.base),
+        )
+        for test, metric in metrics.items()
+    ]
+    rows += [
+        {
+            "train": train,
+            "test": test,
+            "in_domain": train == test,
+            "n": document.n[test],
+            **_csv_cell(document.cells[train].get(test)),
+        }
+        for train in document.train_domains
+        for test in document.test_domains
+    ]
+    rows += [
+        {"train": train, "test": test, "n": average.accuracy.n, **_csv_metrics(average)}
+        for train, test, average in (
+            *((train, outside, average) for train, average in averages.rows.items()),
+            *((outside, test, average) for test, average in averages.columns.items()),
+            ("(in domain)", "(in domain)", averages.in_domain),
+            (outside, outside, averages.out_of_domain),
+        )
+    ]
     return csv_text(rows, _CSV_COLUMNS)
 
 
-def matrix_markdown(document: Mapping[str, Any]) -> str:
+def _csv_cell(cell: MatrixCell | None) -> dict[str, object]:
+    """The columns with the results of a cell; none if it is missing."""
+    if cell is None:
+        return {}
+    columns = {**_csv_metrics(cell), "p": cell.p, "p_holm": cell.p_holm, "mark": cell.mark}
+    if shared := cell.shared_images:
+        columns |= {"shared_items": shared.items, "shared_images": shared.images}
+    return columns
+
+
+def _csv_metrics(entry: MatrixCell | Average) -> dict[str, object]:
+    """The columns of the accuracy and of the gain."""
+    return {**_csv_metric("accuracy", entry.accuracy), **_csv_metric("gain", entry.gain)}
+
+
+def _csv_metric(name: str, metric: Metric) -> dict[str, object]:
+    """The columns of a metric: its value, and both bounds of its interval."""
+    low, high = metric.ci95 or (None, None)
+    return {name: metric.value, f"{name}_lo": low, f"{name}_hi": high}
+
+
+def matrix_markdown(document: Matrix) -> str:
     """The panels as Markdown tables, with intervals, marks, notes and warnings."""
     parts = []
     for panel in panels(document):
@@ -313,7 +358,7 @@ def matrix_markdown(document: Mapping[str, Any]) -> str:
         parts.append(f"- {row[0]}: accuracy {row[1]} ({row[2]}){gain}")
     parts.append("")
     parts += [f"{markdown_text(note)}\n" for note in notes(document)]
-    parts += [f"- {markdown_text(warning)}" for warning in document["warnings"]]
+    parts += [f"- {markdown_text(warning)}" for warning in document.warnings]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -331,7 +376,7 @@ def markdown_text(text: str) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def matrix_latex(document: Mapping[str, Any]) -> str:
+def matrix_latex(document: Matrix) -> str:
     """The panels as LaTeX tabulars that need no package, for \\input into a table."""
     parts = ["% UTF-8; no package needed. In-domain cells are bold."]
     for panel in panels(document):
@@ -344,7 +389,7 @@ def matrix_latex(document: Mapping[str, Any]) -> str:
             has_rule = place in (panel.n_reference, len(panel.rows) - 1)
             parts.append(row + r" \\" + (r" \hline" if has_rule else ""))
         parts.append(r"\hline" + "\n" + r"\end{tabular}" + "\n")
-    texts = [*notes(document), *document["warnings"]]
+    texts = [*notes(document), *document.warnings]
     parts += [f"% {clean(text)}" for text in texts]
     return "\n".join(parts) + "\n"
 

@@ -12,19 +12,25 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
+
+from msgspec import UNSET
 
 from medr1.data.readers import Questions
-from medr1.models.loading import LoadedModel
+from medr1.documents.training import LongestPrompt, PromptPlan, TokenRange, TrainingPlan
+from medr1.models.loading import LoadedModel, library_versions
+from medr1.prompts import prompt_name
 from medr1.train.dry_run.prompt_lengths import (
     PromptLength,
     pixel_limits,
     prompt_lengths,
     render_prompt,
 )
+from medr1.train.settings import TrainingSettings, compute_dtype
 from medr1.train.sft import target_tokens
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
     from trl import GRPOConfig, SFTConfig
 
 BYTES_PER_LAYER = 34
@@ -101,7 +107,7 @@ def generates(config: GRPOConfig | SFTConfig) -> TypeGuard[GRPOConfig]:
 
 
 def memory(
-    model: Any,
+    model: PreTrainedModel,
     config: GRPOConfig | SFTConfig,
     sharding: Sharding,
     max_tokens: int,
@@ -153,7 +159,7 @@ def memory(
     }
 
 
-def _quantization_savings(model: Any, bits: int) -> int:
+def _quantization_savings(model: PreTrainedModel, bits: int) -> int:
     """The bytes that quantization saves in the language model's linear layers.
 
     Each 64 weights share a scale of 32 bits.
@@ -169,7 +175,7 @@ def _quantization_savings(model: Any, bits: int) -> int:
 
 
 def _activations(
-    model: Any, config: GRPOConfig | SFTConfig, max_tokens: int, new_tokens: int
+    model: PreTrainedModel, config: GRPOConfig | SFTConfig, max_tokens: int, new_tokens: int
 ) -> int:
     """The bytes kept for the backward pass of one batch, with the logits of the new tokens.
 
@@ -185,20 +191,20 @@ def _activations(
     # The constants are for numbers of 2 bytes.
     layers = (max_tokens + new_tokens) * text.hidden_size * bytes_per_value * element // 2
     logits = new_tokens * text.vocab_size * (4 + element)
-    return config.per_device_train_batch_size * (layers + logits)
+    return int(config.per_device_train_batch_size * (layers + logits))
 
 
-def _cache(model: Any, config: GRPOConfig, tokens: int) -> int:
+def _cache(model: PreTrainedModel, config: GRPOConfig, tokens: int) -> int:
     """The bytes of keys and values while the completions of a generation batch are generated."""
     text = model.config.get_text_config()
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     element = 2 if config.bf16 or config.fp16 else 4
     bytes_per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head_size * element
     completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
-    return completions * tokens * bytes_per_token
+    return int(completions * tokens * bytes_per_token)
 
 
-def dropout_note(model: Any, config: Any) -> str | None:
+def dropout_note(model: PreTrainedModel, config: GRPOConfig) -> str | None:
     """What dropout means for shared prompts, as a phrase; None if nothing is dropped in training.
 
     Args:
@@ -221,7 +227,7 @@ def dropout_note(model: Any, config: Any) -> str | None:
 
 def prompt_plan(
     loaded: LoadedModel, questions: Questions, prompt: str, completions: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> PromptPlan:
     """The part `prompts` of the plan: token counts, the longest prompt, and the first as text.
 
     Args:
@@ -234,72 +240,94 @@ def prompt_plan(
     lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt, targets)
     longest = max(lengths, key=lambda length: length.total)
     min_pixels, max_pixels = pixel_limits(loaded.processor)
-    return {
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
-        "image_tokens": _range([p.image for p in lengths]),
-        "prompt_tokens": _range([p.prompt for p in lengths]),
-        **({"target_tokens": _range(targets)} if targets else {}),
-        "longest": _prompt_entry(longest),
-        "first": render_prompt(loaded, questions.samples[0], prompt),
-        **({"first_target": completions[0]} if completions else {}),
-    }
+    return PromptPlan(
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        image_tokens=_range([p.image for p in lengths]),
+        prompt_tokens=_range([p.prompt for p in lengths]),
+        target_tokens=_range(targets) if targets else UNSET,
+        longest=_longest_prompt(longest),
+        first=render_prompt(loaded, questions.samples[0], prompt),
+        first_target=completions[0] if completions else UNSET,
+    )
 
 
-def _range(values: list[int]) -> dict[str, float]:
-    return {"min": min(values), "mean": round(sum(values) / len(values), 1), "max": max(values)}
+def _range(values: list[int]) -> TokenRange:
+    mean = round(sum(values) / len(values), 1)
+    return TokenRange(min=min(values), mean=mean, max=max(values))
 
 
-def _prompt_entry(length: PromptLength) -> dict[str, Any]:
-    sample = length.sample
-    images = list(sample.images)
-    return {"id": sample.id, "images": images, "tokens": length.total, "image": length.image}
+def _longest_prompt(length: PromptLength) -> LongestPrompt:
+    return LongestPrompt(
+        id=length.sample.id,
+        images=list(length.sample.images),
+        tokens=length.total,
+        image=length.image,
+    )
 
 
 def run_plan(
     loaded: LoadedModel,
     questions: Questions,
     config: GRPOConfig | SFTConfig,
-    prompt: str,
-    trained: Any,
+    settings: TrainingSettings,
+    trained: PreTrainedModel,
     *,
-    has_adapter: bool,
     bits: int | None = None,
     completions: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The plan of a run, without medr1's own settings: those are added by `run.resolve_plan`.
+) -> TrainingPlan:
+    """The plan of a run whose settings were checked.
 
     Args:
         loaded: The model that training starts from.
         questions: The items to train on.
         config: The trainer's configuration.
-        prompt: A prompt template, as in `prompts.template`.
+        settings: The settings of the run.
         trained: The model as it is trained, with frozen parts or an adapter. Only its shapes are
             read, so it may be an outline without weights.
-        has_adapter: Whether an adapter is trained instead of all weights.
         bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
         completions: With SFT, the target of each item.
     """
     sharding = current_sharding()
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     rows *= sharding.processes
-    prompts = prompt_plan(loaded, questions, prompt, completions)
-    max_tokens = int(prompts["longest"]["tokens"])
-    per_step = {"prompts_per_step": rows}
-    if generates(config):
-        groups = rows // (config.num_generations or 1)
-        per_step = {"completions_per_step": rows, "prompts_per_step": groups}
+    prompts = prompt_plan(loaded, questions, settings.prompt, completions)
+    has_adapter = bool(settings.model.get("use_peft"))
+    num_generations = (config.num_generations or 1) if generates(config) else 1
     sizes = [(p.numel(), p.requires_grad) for p in trained.parameters()]
-    return {
-        "samples": len(questions.samples),
-        "steps": num_steps(config, len(questions.samples), sharding.processes),
-        **per_step,
-        "parameters": sum(size for size, _ in sizes),
-        "trained_parameters": sum(size for size, is_trained in sizes if is_trained),
-        "sharding": sharding.kind,
-        "processes": sharding.processes,
-        "bytes_per_process": memory(
-            trained, config, sharding, max_tokens, has_adapter=has_adapter, bits=bits
+    dropout = None
+    if generates(config) and settings.shared_prefix:
+        dropout = dropout_note(trained, config)
+    return TrainingPlan(
+        model=str(loaded.path),
+        device=loaded.device.type,
+        dtype=compute_dtype(settings, loaded),
+        weights_dtype=str(loaded.dtype).removeprefix("torch."),
+        method=settings.method,
+        prompt=prompt_name(settings.prompt),
+        rewards=list(settings.rewards) if generates(config) else UNSET,
+        freeze_vision=settings.freeze_vision,
+        shared_prefix=settings.shared_prefix,
+        dropout=dropout or UNSET,
+        samples=len(questions.samples),
+        steps=num_steps(config, len(questions.samples), sharding.processes),
+        completions_per_step=rows if generates(config) else UNSET,
+        prompts_per_step=rows // num_generations,
+        parameters=sum(size for size, _ in sizes),
+        trained_parameters=sum(size for size, is_trained in sizes if is_trained),
+        sharding=sharding.kind,
+        processes=sharding.processes,
+        bytes_per_process=memory(
+            trained,
+            config,
+            sharding,
+            prompts.longest.tokens,
+            has_adapter=has_adapter,
+            bits=bits,
         ),
-        "prompts": prompts,
-    }
+        prompts=prompts,
+        trainer_fields=dict(settings.trainer),
+        model_fields=dict(settings.model),
+        data_sha256=questions.sha256,
+        versions=library_versions(),
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from msgspec import UNSET
+
+from medr1.documents.training import PromptPlan, TrainingPlan
 from medr1.terminal import counted
 
 _BYTES = {
@@ -19,59 +21,61 @@ _BYTES = {
 """Key of `bytes_per_process` in the plan -> its name in the text."""
 
 
-def plan_text(plan: Mapping[str, Any]) -> str:
+def plan_text(plan: TrainingPlan) -> str:
     """The plan of `train.run.resolve_plan`, one line per fact, without the versions and hashes."""
-    rows = [*_run(plan), ("", ""), *_prompts(plan["prompts"]), ("", ""), *_memory(plan)]
-    fields = {**plan["trainer_fields"], **plan["model_fields"]}
+    rows = [*_run(plan), ("", ""), *_prompts(plan.prompts), ("", ""), *_memory(plan)]
+    fields = {**plan.trainer_fields, **plan.model_fields}
     if fields:
         rows += [("", ""), *((name, _value(name, fields[name])) for name in sorted(fields))]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {value}".rstrip() for name, value in rows]
-    return "\n".join([*lines, "", "the first prompt", plan["prompts"]["first"]])
+    return "\n".join([*lines, "", "the first prompt", plan.prompts.first])
 
 
-def _value(name: str, value: Any) -> str:
+def _value(name: str, value: object) -> str:
     """A field's value; TRL keeps numbers of steps as floats, and reads one below 1 as a share."""
     if not name.endswith("_steps") or not isinstance(value, float):
         return str(value)
     return str(int(value)) if value.is_integer() else f"{value:g} (share of all steps)"
 
 
-def _run(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    total, trained = plan["parameters"], plan["trained_parameters"]
-    processes = plan["processes"]
-    yield "model", str(plan["model"])
-    rewards = f", rewards {', '.join(plan['rewards'])}" if "rewards" in plan else ""
-    yield "method", f"{plan['method']}, prompt {plan['prompt']}{rewards}"
+def _run(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    total, trained = plan.parameters, plan.trained_parameters
+    processes = plan.processes
+    yield "model", plan.model
+    rewards = f", rewards {', '.join(plan.rewards)}" if plan.rewards is not UNSET else ""
+    yield "method", f"{plan.method}, prompt {plan.prompt}{rewards}"
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
-    if "dropout" in plan:
-        yield "dropout", str(plan["dropout"])
-    yield "data type", f"weights {plan['weights_dtype']}, computation {plan['dtype']}"
-    sharding = "" if processes == 1 else f", {processes} processes, {plan['sharding']}"
-    yield "device", plan["device"] + sharding
-    yield "questions", f"{plan['samples']:,}"
-    per_step = counted(plan["prompts_per_step"], "prompt")
-    if "completions_per_step" in plan:
-        per_step = f"{counted(plan['completions_per_step'], 'completion')} of {per_step}"
-    yield "steps", f"{plan['steps']:,}, each with {per_step}"
+    if plan.dropout is not UNSET:
+        yield "dropout", plan.dropout
+    yield "data type", f"weights {plan.weights_dtype}, computation {plan.dtype}"
+    sharding = "" if processes == 1 else f", {processes} processes, {plan.sharding}"
+    yield "device", plan.device + sharding
+    yield "questions", f"{plan.samples:,}"
+    per_step = counted(plan.prompts_per_step, "prompt")
+    if plan.completions_per_step is not UNSET:
+        per_step = f"{counted(plan.completions_per_step, 'completion')} of {per_step}"
+    yield "steps", f"{plan.steps:,}, each with {per_step}"
 
 
-def _prompts(prompts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in ("prompt_tokens", "image_tokens", "target_tokens"):
-        if name not in prompts:
+def _prompts(prompts: PromptPlan) -> Iterator[tuple[str, str]]:
+    ranges = {
+        "prompt tokens": prompts.prompt_tokens,
+        "image tokens": prompts.image_tokens,
+        "target tokens": prompts.target_tokens,
+    }
+    for name, tokens in ranges.items():
+        if tokens is UNSET:
             continue
-        tokens = prompts[name]
-        token_range = f"{tokens['min']:,} to {tokens['max']:,}, mean {tokens['mean']:,}"
-        all_equal = tokens["min"] == tokens["max"]
-        yield name.replace("_", " "), f"{tokens['min']:,}" if all_equal else token_range
-    yield "pixels per image", f"{prompts['min_pixels']:,} to {prompts['max_pixels']:,}"
-    longest = prompts["longest"]
-    yield "longest prompt", f"{longest['id']}: {', '.join(longest['images'])}"
+        token_range = f"{tokens.min:,} to {tokens.max:,}, mean {tokens.mean:,}"
+        yield name, f"{tokens.min:,}" if tokens.min == tokens.max else token_range
+    yield "pixels per image", f"{prompts.min_pixels:,} to {prompts.max_pixels:,}"
+    yield "longest prompt", f"{prompts.longest.id}: {', '.join(prompts.longest.images)}"
 
 
-def _memory(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    num_bytes = plan["bytes_per_process"]
-    is_single = plan["processes"] == 1
+def _memory(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    num_bytes = plan.bytes_per_process
+    is_single = plan.processes == 1
     yield "memory" if is_single else "memory per process", ""
     for key, name in _BYTES.items():
         if num_bytes[key]:

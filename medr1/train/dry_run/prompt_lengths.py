@@ -6,10 +6,10 @@ question.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from medr1.data.images import image_size
 from medr1.data.roots import ImageRoot, resolve_image
@@ -18,8 +18,37 @@ from medr1.models.loading import LoadedModel
 from medr1.prompts import chat_messages
 from medr1.records import Sample
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
 _BATCH = 512
 """Number of prompts that are tokenized at once."""
+
+
+class ImageProcessor(Protocol):
+    """What is needed of an image processor, as Qwen's models have it."""
+
+    size: dict[str, int]
+    """The lowest and the highest number of pixels, as `shortest_edge` and `longest_edge`."""
+    patch_size: int
+    merge_size: int
+
+    def get_number_of_image_patches(self, height: int, width: int) -> int:
+        """The number of patches of an image of this size in pixels."""
+        ...
+
+    def __call__(
+        self, images: Sequence[Image], *, do_rescale: bool, do_normalize: bool, return_tensors: str
+    ) -> Mapping[str, Tensor]:
+        """The patches of images, and the number of patches of each in time, height and width."""
+        ...
+
+
+class Processor(Protocol):
+    """What is needed of a model's processor to count and shrink images."""
+
+    image_processor: ImageProcessor
 
 
 @dataclass(frozen=True)
@@ -45,13 +74,13 @@ class PromptLength:
         return self.prompt + self.target
 
 
-def pixel_limits(processor: Any) -> tuple[int, int]:
+def pixel_limits(processor: Processor) -> tuple[int, int]:
     """min_pixels and max_pixels: the lowest and the highest number of pixels of a resized image."""
     size = processor.image_processor.size
     return int(size["shortest_edge"]), int(size["longest_edge"])
 
 
-def set_pixel_limits(processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
+def set_pixel_limits(processor: Processor, min_pixels: int | None, max_pixels: int | None) -> None:
     """Set the number of pixels to which the processor enlarges or shrinks images.
 
     They are set in the image processor's `size`, which is saved with the checkpoint. Its attribute
@@ -78,13 +107,13 @@ def set_pixel_limits(processor: Any, min_pixels: int | None, max_pixels: int | N
     size["shortest_edge"], size["longest_edge"] = least, most
 
 
-def pixels_of_a_token(processor: Any) -> int:
+def pixels_of_a_token(processor: Processor) -> int:
     """The number of pixels in one image token: the square of patch size times merge size."""
     images = processor.image_processor
     return int(images.patch_size * images.merge_size) ** 2
 
 
-def image_tokens(processor: Any, width: int, height: int) -> int:
+def image_tokens(processor: Processor, width: int, height: int) -> int:
     """The number of image tokens of one image.
 
     Args:

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
+from medr1.models.loading import LoadedModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+    from trl import GRPOConfig, SFTConfig
 
 _RANGES = {
     "per_device_train_batch_size": "[1, inf)", "per_device_eval_batch_size": "[1, inf)",
@@ -58,7 +63,9 @@ def require_ranges(fields: Mapping[str, Any]) -> None:
             )
 
 
-def require_accepted(config: Any, loaded: Any, steps: int, rewards: int | None) -> None:
+def require_accepted(
+    config: GRPOConfig | SFTConfig, loaded: LoadedModel, steps: int, rewards: int | None
+) -> None:
     """Check that the trainer, the optimizer and generation accept the settings.
 
     Args:
@@ -70,16 +77,18 @@ def require_accepted(config: Any, loaded: Any, steps: int, rewards: int | None) 
     Raises:
         InputError: A setting is not accepted.
     """
+    from trl import GRPOConfig
+
     _require_combination(config, loaded, rewards)
     with refusals_as_input_errors("gradient_checkpointing_kwargs"):
         _try_checkpointing(config)
     with refusals_as_input_errors("optimizer or schedule"):
         _try_optimizer(config, loaded.model, steps)
-    if rewards is not None and not config.use_vllm:
+    if isinstance(config, GRPOConfig) and not config.use_vllm:
         _require_generation(config, loaded)
 
 
-def require_adapter(model: Any) -> None:
+def require_adapter(model: PeftModel) -> None:
     """Raise InputError if the adapter is on the output layer, where TRL would not train it."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -104,19 +113,24 @@ def refusals_as_input_errors(what: str) -> Iterator[None]:
         raise InputError(f"{what} refused: {' '.join(str(error).split())}") from None
 
 
-def _require_combination(config: Any, loaded: Any, rewards: int | None) -> None:
-    checks = [
-        *_refusals_of_any(config, loaded),
-        *(_refusals_of_sft(config, loaded) if rewards is None else ()),
-    ]
-    if rewards is not None:
-        checks += _refusals_of_grpo(config, loaded, rewards)
+def _require_combination(
+    config: GRPOConfig | SFTConfig, loaded: LoadedModel, rewards: int | None
+) -> None:
+    from trl import GRPOConfig
+
+    checks = [*_refusals_of_any(config, loaded)]
+    if isinstance(config, GRPOConfig):
+        checks += _refusals_of_grpo(config, loaded, rewards or 0)
+    else:
+        checks += _refusals_of_sft(config, loaded)
     for sentence, applies in checks:
         if applies:
             raise InputError(sentence)
 
 
-def _refusals_of_any(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
+def _refusals_of_any(
+    config: GRPOConfig | SFTConfig, loaded: LoadedModel
+) -> Iterator[tuple[str, bool]]:
     """The messages of refusals for any method, and whether each applies."""
     from accelerate.utils import DynamoBackend
     from torch._inductor import list_mode_options
@@ -137,7 +151,7 @@ def _refusals_of_any(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
     )
     yield (
         "accelerator_config: dispatch_batches separates images from their questions. Leave it out.",
-        bool(config.accelerator_config.dispatch_batches),
+        bool(getattr(config.accelerator_config, "dispatch_batches", None)),
     )
     yield (
         "dataloader_persistent_workers and dataloader_multiprocessing_context need "
@@ -155,8 +169,9 @@ def _refusals_of_any(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
     )
 
 
-def _refusals_of_sft(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
+def _refusals_of_sft(config: SFTConfig, loaded: LoadedModel) -> Iterator[tuple[str, bool]]:
     tokenizer = loaded.processor.tokenizer
+    checkpointing = _mapping(config.gradient_checkpointing_kwargs)
     yield (
         f"train_sampling_strategy {config.train_sampling_strategy} needs the lengths of items "
         "before their images are read. Use random or sequential.",
@@ -173,15 +188,19 @@ def _refusals_of_sft(config: Any, loaded: Any) -> Iterator[tuple[str, bool]]:
     yield (
         "gradient_checkpointing_kwargs: selective needs --gradient-checkpointing, and no "
         "use_reentrant.",
-        bool((config.gradient_checkpointing_kwargs or {}).get("selective"))
-        and (
-            not config.gradient_checkpointing
-            or bool(config.gradient_checkpointing_kwargs.get("use_reentrant"))
-        ),
+        bool(checkpointing.get("selective"))
+        and (not config.gradient_checkpointing or bool(checkpointing.get("use_reentrant"))),
     )
 
 
-def _refusals_of_grpo(config: Any, loaded: Any, rewards: int) -> Iterator[tuple[str, bool]]:
+def _mapping(value: dict[str, Any] | str | None) -> dict[str, Any]:
+    """A field that TRL declares as mapping or text, and that `convert_values` makes a mapping."""
+    return value if isinstance(value, dict) else {}
+
+
+def _refusals_of_grpo(
+    config: GRPOConfig, loaded: LoadedModel, rewards: int
+) -> Iterator[tuple[str, bool]]:
     weights = config.reward_weights
     yield (
         f"reward_weights has length {len(weights or ())}, and there are {rewards} rewards. Give "
@@ -211,7 +230,7 @@ def _refusals_of_grpo(config: Any, loaded: Any, rewards: int) -> Iterator[tuple[
     )
 
 
-def require_no_reference_sync(config: Any) -> None:
+def require_no_reference_sync(config: GRPOConfig | SFTConfig) -> None:
     """Raise InputError if `sync_ref_model` is set in a run that trains an adapter.
 
     The reference is then the model without its adapter, so there are no weights to update.
@@ -223,20 +242,20 @@ def require_no_reference_sync(config: Any) -> None:
         )
 
 
-def _try_checkpointing(config: Any) -> None:
+def _try_checkpointing(config: GRPOConfig | SFTConfig) -> None:
     """Run one addition under gradient checkpointing; raises what torch raises."""
     if not config.gradient_checkpointing:
         return
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    arguments = {"use_reentrant": False, **(config.gradient_checkpointing_kwargs or {})}
+    arguments = {"use_reentrant": False, **_mapping(config.gradient_checkpointing_kwargs)}
     if not hasattr(config, "num_generations"):
         arguments.pop("selective", None)  # TRL's SFTTrainer reads it itself
     checkpoint(lambda x: x + 1, torch.zeros(1, requires_grad=True), **arguments)
 
 
-def _try_optimizer(config: Any, model: Any, steps: int) -> None:
+def _try_optimizer(config: GRPOConfig | SFTConfig, model: PreTrainedModel, steps: int) -> None:
     """Make the optimizer and the schedule for one number; raises what the libraries raise."""
     import torch
     from transformers import Trainer, get_scheduler
@@ -251,11 +270,11 @@ def _try_optimizer(config: Any, model: Any, steps: int) -> None:
         optimizer=optimizer,
         num_warmup_steps=config.get_warmup_steps(steps),
         num_training_steps=steps,
-        scheduler_specific_kwargs=config.lr_scheduler_kwargs,
+        scheduler_specific_kwargs=_mapping(config.lr_scheduler_kwargs),
     )
 
 
-def _require_generation(config: Any, loaded: Any) -> None:
+def _require_generation(config: GRPOConfig, loaded: LoadedModel) -> None:
     """Raise InputError for generation settings that are unknown, or that `generate` refuses."""
     from transformers import GenerationConfig
 
@@ -270,16 +289,16 @@ def _require_generation(config: Any, loaded: Any) -> None:
                 "is not possible with these models. Leave it out."
             )
         if name not in known_names or name == "disable_compile":  # which TRL sets itself
-            matches = get_close_matches(name, known_names, n=1)
-            hint = (
-                f"Did you mean {matches[0]}?" if matches and matches[0] != name else "Leave it out."
-            )
+            other_names = () if name in known_names else known_names
+            hint = did_you_mean(name, other_names, "Leave it out.")
             raise InputError(f"generation_kwargs: {name} cannot be set. {hint}")
     with refusals_as_input_errors("generation settings"):
         _try_generation(config, loaded, settings)
 
 
-def _try_generation(config: Any, loaded: Any, generation_kwargs: Mapping[str, Any]) -> None:
+def _try_generation(
+    config: GRPOConfig, loaded: LoadedModel, generation_kwargs: Mapping[str, object]
+) -> None:
     """Let a small model generate two tokens for two rows, with these settings and TRL's own.
 
     Raises what transformers raises for a setting, or ValueError if the result is not one completion
@@ -291,7 +310,7 @@ def _try_generation(config: Any, loaded: Any, generation_kwargs: Mapping[str, An
     sizes: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     vocabulary = loaded.model.config.get_text_config().vocab_size
     names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "cache_implementation")
-    settings = {"do_sample": True, "pad_token_id": 0, "max_new_tokens": 2}
+    settings: dict[str, object] = {"do_sample": True, "pad_token_id": 0, "max_new_tokens": 2}
     settings |= {name: getattr(config, name) for name in names}
     settings |= generation_kwargs
     generation = GenerationConfig(**settings, disable_compile=True)

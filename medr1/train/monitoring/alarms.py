@@ -363,7 +363,7 @@ def _earlier(history: History, key: str) -> list[float]:
 def _num_covered_steps(history: History, steps: int) -> int:
     """The number of steps in the entries of the last `steps` steps; an entry may cover several."""
     end = _after(history, history[-1]["step"] - steps)
-    return history[-1]["step"] - (history[end - 1]["step"] if end else 0)
+    return int(history[-1]["step"]) - (int(history[end - 1]["step"]) if end else 0)
 
 
 def standard_error_of_change(history: History, spread: str, settings: Settings) -> float:

@@ -6,12 +6,18 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medr1.checkpoints.integrity import CHECKSUMS
 from medr1.files import parse_json, read_text
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
 
 logger = logging.getLogger("medr1")
 
@@ -39,10 +45,10 @@ class BestCheckpoint:
 
     def __init__(
         self,
-        trainer: Any,
+        trainer: ExactResumeMixin,
         validation: Validation,
         folder: Path,
-        save: Callable[[Path, dict[str, Any]], None],
+        save: Callable[[Path, dict[str, float]], None],
     ) -> None:
         self.trainer, self.validation, self.folder, self.save = trainer, validation, folder, save
         # A checkpoint is written here first, so that `folder` never has an incomplete one.
@@ -87,7 +93,7 @@ class BestCheckpoint:
             os.replace(self.partial_folder, self.folder)
         shutil.rmtree(self.partial_folder, ignore_errors=True)
 
-    def _gathered_model(self) -> Any:
+    def _gathered_model(self) -> AbstractContextManager[Module]:
         """A context manager: with DeepSpeed's ZeRO-3 each process has all weights within it."""
         from trl.models.utils import unwrap_model_for_generation
 

@@ -17,7 +17,10 @@ from medr1.rewards import message_text
 from medr1.train.monitoring.metrics_log import append_line, truncate_log
 
 if TYPE_CHECKING:
+    import torch
     from trl import GRPOTrainer as _Trainer
+
+    from medr1.train.inputs import Row
 else:
     _Trainer = object
 
@@ -42,11 +45,11 @@ class CompletionLogMixin(_Trainer):
 
     def _calculate_rewards(
         self,
-        inputs: list[dict[str, Any]],
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids_list: list[Any],
-    ) -> Any:
+        inputs: list[Row],
+        prompts: list[object],
+        completions: list[str | list[dict[str, str]]],
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         questions = [message_text(row["prompt"]) for row in inputs]
         for column, values in {
@@ -62,7 +65,7 @@ class CompletionLogMixin(_Trainer):
         self._log_metric("completions/repeats_prompt", sum(repeated) / len(repeated))
         return rewards
 
-    def samples(self) -> list[dict[str, Any]]:
+    def samples(self) -> list[dict[str, object]]:
         """The completions of the last batch of all processes; only the first process has them.
 
         Returns:
@@ -114,20 +117,20 @@ class CompletionsLog(TrainerCallback):
     """
 
     def __init__(
-        self, path: Path, num_steps: int, samples: Callable[[], Sequence[Mapping[str, Any]]]
+        self, path: Path, num_steps: int, samples: Callable[[], Sequence[Mapping[str, object]]]
     ) -> None:
         self.path = path
         self.num_steps = num_steps
         self.samples = samples
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         if state.is_world_process_zero and self.path.is_file():
             truncate_log(self.path, state.global_step)
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         step = state.global_step
         is_due = step % self.num_steps == 0 or step in (1, state.max_steps)
@@ -139,7 +142,7 @@ class CompletionsLog(TrainerCallback):
             append_line(self.path, _cut({"step": step, **entry}))
 
 
-def _select(entries: Sequence[Mapping[str, Any]], step: int) -> list[Mapping[str, Any]]:
+def _select(entries: Sequence[Mapping[str, object]], step: int) -> list[Mapping[str, object]]:
     """A few entries at equal distances, others at each step.
 
     No random numbers are drawn, because that would change the ones that training draws.
@@ -148,6 +151,6 @@ def _select(entries: Sequence[Mapping[str, Any]], step: int) -> list[Mapping[str
     return [entries[(i * len(entries) // count + step) % len(entries)] for i in range(count)]
 
 
-def _cut(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _cut(entry: Mapping[str, object]) -> dict[str, object]:
     """The entry with its texts cut to MAX_CHARACTERS."""
     return {k: v[:MAX_CHARACTERS] if isinstance(v, str) else v for k, v in entry.items()}

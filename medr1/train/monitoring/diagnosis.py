@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
 
 from medr1.train.monitoring.alarms import (
     CLIPPED,
@@ -21,6 +20,7 @@ from medr1.train.monitoring.alarms import (
     RECENT,
     TOLERANCE,
     ZERO_VARIANCE,
+    Entry,
     History,
     Settings,
     alarms,
@@ -123,8 +123,8 @@ Evidence = tuple[str, str]
 
 
 def new_alarms(
-    history: History, settings: Settings, earlier_entries: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+    history: History, settings: Settings, earlier_entries: Sequence[Entry]
+) -> list[Entry]:
     """Find the alarms that the last entry of a history raises for the first time.
 
     Args:

@@ -11,12 +11,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from torch.nn import Module
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from medr1.errors import NonFiniteError, OutputError
 from medr1.files import write_atomic
+from medr1.train.monitoring.alarms import Entry, Settings
 from medr1.train.monitoring.diagnosis import new_alarms
 
 logger = logging.getLogger("medr1")
@@ -35,7 +36,7 @@ class MetricsLog(TrainerCallback):
         self.started = time.monotonic()
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Remove what was logged after the checkpoint from which the run is resumed."""
         self.started = time.monotonic()
@@ -49,8 +50,8 @@ class MetricsLog(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
+        logs: Mapping[str, object] | None = None,
+        **_: object,
     ) -> None:
         """Append what TRL logs; raise NonFiniteError if a value of it is not finite."""
         if not logs:
@@ -76,11 +77,11 @@ class AlarmLog(TrainerCallback):
     def __init__(self, path: Path) -> None:
         """`path` is the file to append to, alarms.jsonl, in the folder of metrics.jsonl."""
         self.path = path
-        self.history: list[dict[str, Any]] = []
-        self.entries: list[dict[str, Any]] = []
+        self.history: list[Entry] = []
+        self.entries: list[dict[str, object]] = []
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Read the alarms and the metrics that were logged before the run was interrupted."""
         if not state.is_world_process_zero:
@@ -98,8 +99,8 @@ class AlarmLog(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
+        logs: Mapping[str, object] | None = None,
+        **_: object,
     ) -> None:
         """Log the alarms that this entry raises for the first time."""
         if not logs or not state.is_world_process_zero or "learning_rate" not in logs:
@@ -111,7 +112,7 @@ class AlarmLog(TrainerCallback):
             append_line(self.path, entry)
 
 
-def settings_of(args: TrainingArguments) -> dict[str, Any]:
+def settings_of(args: TrainingArguments) -> Settings:
     """The settings that `diagnosis` reads, from TRL's configuration, and `prompts_per_step`."""
     names = ("learning_rate", "temperature", "top_p", "top_k", "max_completion_length", "beta")
     settings = {name: getattr(args, name, None) for name in (*names, "num_generations")}
@@ -119,7 +120,7 @@ def settings_of(args: TrainingArguments) -> dict[str, Any]:
     return {**settings, "prompts_per_step": completions // (settings["num_generations"] or 1)}
 
 
-def truncate_log(path: Path, step: int) -> list[dict[str, Any]]:
+def truncate_log(path: Path, step: int) -> list[Entry]:
     """Remove the entries of a JSONL log after the step from which a run is resumed.
 
     An incomplete last line, which an interrupted write leaves, is removed too, and so is TRL's
@@ -144,7 +145,7 @@ def truncate_log(path: Path, step: int) -> list[dict[str, Any]]:
     return entries
 
 
-def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+def append_line(path: Path, entry: Mapping[str, object]) -> None:
     """Append an entry to a log in JSONL.
 
     Args:
@@ -184,7 +185,7 @@ class EveryNSteps(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        **values: Any,
+        **values: object,
     ) -> None:
         """Call the action before the first step."""
         if state.global_step == 0:  # a resumed run has done it before the interruption
@@ -195,13 +196,14 @@ class EveryNSteps(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        **values: Any,
+        **values: object,
     ) -> None:
         """Call the action if `num_steps` steps are over, or the last one."""
         if state.global_step % self.num_steps == 0 or state.global_step == state.max_steps:
             self._act(state.global_step, values["model"])
 
-    def _act(self, step: int, model: Any) -> None:
+    def _act(self, step: int, model: object) -> None:
+        assert isinstance(model, Module)
         training = model.training
         model.eval()
         try:

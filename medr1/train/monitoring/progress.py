@@ -8,9 +8,12 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger("medr1")
 
@@ -34,13 +37,13 @@ class Progress(TrainerCallback):
 
     def __init__(self, seconds_between_lines: float = 10.0) -> None:
         self.seconds_between_lines = seconds_between_lines
-        self.bar: Any = None
+        self.bar: tqdm[NoReturn] | None = None
         self.exit_stack = ExitStack()
         self.start_time = self.last_line_time = time.monotonic()
         self.first_step = 0
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self.start_time = self.last_line_time = time.monotonic()
         self.first_step = state.global_step
@@ -66,7 +69,7 @@ class Progress(TrainerCallback):
         )
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
@@ -76,8 +79,8 @@ class Progress(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
+        logs: Mapping[str, object] | None = None,
+        **_: object,
     ) -> None:
         if not logs or not state.is_world_process_zero or "learning_rate" not in logs:
             return
@@ -101,7 +104,7 @@ class Progress(TrainerCallback):
         self.exit_stack.close()
 
 
-def _metric_texts(logs: Mapping[str, Any]) -> list[str]:
+def _metric_texts(logs: Mapping[str, object]) -> list[str]:
     """The metrics as text, such as ["reward 0.912", "accuracy 0.430", "length 7.1"]."""
     parts = []
     for key, name in _METRICS.items():

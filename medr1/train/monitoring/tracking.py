@@ -6,10 +6,9 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
-from typing import Any
+from types import ModuleType
 
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 
 _PACKAGES = {
     "azure_ml": "azureml",
@@ -36,12 +35,8 @@ def require_trackers(names: Sequence[str] | str | None) -> None:
         if name in ("all", "none"):
             continue
         if name not in INTEGRATION_TO_CALLBACK:
-            close_names = get_close_matches(name, INTEGRATION_TO_CALLBACK, n=1)
-            hint = (
-                f"Did you mean {close_names[0]}?"
-                if close_names
-                else "Choose from: " + ", ".join(INTEGRATION_TO_CALLBACK)
-            )
+            names_as_text = "Choose from: " + ", ".join(INTEGRATION_TO_CALLBACK)
+            hint = did_you_mean(name, INTEGRATION_TO_CALLBACK, names_as_text)
             raise InputError(f"report_to: unknown service {name!r}. {hint}")
         package = _PACKAGES.get(name, name)
         if _is_installed(package):
@@ -92,7 +87,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return () if wandb is None else (wandb.errors.UsageError, wandb.errors.AuthenticationError)
 
 
-def _wandb() -> Any:
+def _wandb() -> ModuleType | None:
     """The module wandb if the run has loaded it, otherwise None."""
     # The folder ./wandb may have been imported as an empty package: that has no `run`.
     wandb = sys.modules.get("wandb")

@@ -13,8 +13,10 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
+from msgspec import ValidationError, convert, to_builtins
+
+from medr1.documents.checkpoint import CheckpointManifest, FileFacts
 from medr1.errors import InputError, StateError
 from medr1.files import parse_json, read_text, sha256_of, to_json, write_atomic
 
@@ -22,8 +24,6 @@ logger = logging.getLogger("medr1")
 
 COMPLETE = "COMPLETE.json"
 """The manifest of a checkpoint."""
-SCHEMA = "medr1.complete/1"
-"""The schema of COMPLETE.json."""
 SAVING = ".saving"
 """The folder in the output folder where checkpoints are written."""
 _NAME = re.compile(r"checkpoint-([0-9]+)")
@@ -58,17 +58,19 @@ def write_manifest(folder: Path, *, step: int, processes: int) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != COMPLETE
     }
-    document = {"schema": SCHEMA, "step": step, "processes": processes, "files": files}
-    write_atomic(folder / COMPLETE, to_json(document))
+    manifest = CheckpointManifest(
+        schema="medr1.complete/1", step=step, processes=processes, files=files
+    )
+    write_atomic(folder / COMPLETE, to_json(to_builtins(manifest)))
 
 
-def _size_and_hash(path: Path) -> dict[str, Any]:
+def _size_and_hash(path: Path) -> FileFacts:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    return FileFacts(size=path.stat().st_size, sha256=sha256_of(path))
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> CheckpointManifest:
     """The content of a checkpoint's COMPLETE.json.
 
     Raises:
@@ -78,21 +80,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{COMPLETE} is missing")
     document = parse_json(read_text(file), COMPLETE)
-    if (
-        not isinstance(document, dict)
-        or document.get("schema") != SCHEMA
-        or document.get("step") != step_of(folder)
-        or not isinstance(document.get("files"), dict)
-        or not all(isinstance(facts, dict) for facts in document["files"].values())
-    ):
+    try:
+        manifest = convert(document, CheckpointManifest)
+    except ValidationError:
+        manifest = None
+    if manifest is None or manifest.step != step_of(folder):
         raise InputError(f"{COMPLETE} belongs to another checkpoint or program")
-    return document
+    return manifest
 
 
 def checkpoint_faults(folder: Path) -> list[str]:
     """Where a checkpoint differs from its manifest, one phrase per file; [] if it is complete."""
     try:
-        files = read_manifest(folder)["files"]
+        files = read_manifest(folder).files
     except InputError as error:
         return [str(error)]
     faults = []
@@ -100,9 +100,9 @@ def checkpoint_faults(folder: Path) -> list[str]:
         path = folder / name
         if not path.is_file():
             faults.append(f"{name} is missing")
-        elif path.stat().st_size != facts.get("size"):
-            faults.append(f"{name} has {path.stat().st_size} bytes instead of {facts.get('size')}")
-        elif sha256_of(path) != facts.get("sha256"):
+        elif path.stat().st_size != facts.size:
+            faults.append(f"{name} has {path.stat().st_size} bytes instead of {facts.size}")
+        elif sha256_of(path) != facts.sha256:
             faults.append(f"{name} has changed since it was saved")
     return faults
 

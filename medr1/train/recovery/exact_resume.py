@@ -49,7 +49,16 @@ from medr1.train.recovery.signals import Watch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+    from peft import PeftModel
+    from torch import nn
+    from transformers import (
+        PreTrainedModel,
+        Trainer,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
+    from transformers.trainer_utils import TrainOutput
 else:
     Trainer = object
 
@@ -71,7 +80,7 @@ class ExactResumeMixin(Trainer):
     """File name -> text of further files that each checkpoint gets."""
     stopped_by = 0
     """The signal for which all processes agreed to stop; 0: none."""
-    ref_model: Any
+    ref_model: PreTrainedModel | None
     _metrics: Any
     _saving_folder: Path | None = None
     """While a checkpoint is written: the folder that it is written in."""
@@ -128,10 +137,10 @@ class ExactResumeMixin(Trainer):
 
     # --- saving
 
-    def _get_output_dir(self, trial: Any) -> str:
+    def _get_output_dir(self, trial: object) -> str:
         return str(self._saving_folder) if self._saving_folder else super()._get_output_dir(trial)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         if not self.is_between_blocks():  # could not be resumed from exactly
             return
         final = self.output_dir / f"checkpoint-{self.state.global_step}"
@@ -161,7 +170,7 @@ class ExactResumeMixin(Trainer):
             self.state.save_to_json(str(partial / "trainer_state.json"))
         # A reference model that follows the policy is a part of the state, like the weights.
         if getattr(self.args, "sync_ref_model", False):
-            reference: Any = self.accelerator.unwrap_model(self.ref_model)
+            reference: PreTrainedModel = self.accelerator.unwrap_model(self.ref_model)
             reference.save_pretrained(partial / REFERENCE)
         for name, text in self.checkpoint_files.items():
             write_atomic(partial / name, text)
@@ -181,7 +190,7 @@ class ExactResumeMixin(Trainer):
                 "Check the disk. No older checkpoint was removed."
             )
 
-    def create_model_card(self, *_: Any, **__: Any) -> None:
+    def create_model_card(self, *_: object, **__: object) -> None:
         """Write nothing: TRL's card says "fine-tuned from None". card.py writes one at the end."""
 
     def _save_rng_state(self, output_dir: str) -> None:
@@ -243,7 +252,7 @@ class ExactResumeMixin(Trainer):
                 "and the learning rate schedule stay the same, but the completions that are "
                 "sampled will not be those of an uninterrupted run.",
                 checkpoint,
-                read_manifest(checkpoint)["processes"],
+                read_manifest(checkpoint).processes,
                 self.args.world_size,
             )
 
@@ -268,11 +277,26 @@ class ExactResumeMixin(Trainer):
         name = signal.Signals(watch.signal).name
         raise StoppedBySignal(f"{name}, step {self.state.global_step}: {after}", watch.exit_code)
 
-    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self._start_checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else None
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: object = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as Trainer does, and note the checkpoint that the run is resumed from.
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        Args:
+            resume_from_checkpoint: The folder of the checkpoint as text.
+            trial: Trainer's.
+            ignore_keys_for_eval: Trainer's.
+        """
+        is_folder = isinstance(resume_from_checkpoint, str) and resume_from_checkpoint
+        self._start_checkpoint = Path(str(resume_from_checkpoint)) if is_folder else None
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
         if self.is_fsdp_enabled:  # loads strictly itself
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
@@ -287,15 +311,24 @@ class ExactResumeMixin(Trainer):
         else:
             load_strictly(self.model, Path(str(self.state.best_model_checkpoint)))
 
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
-        self._sampler = super()._get_train_sampler(*args, **kwargs)
+    def _get_train_sampler(self, *args: Any) -> Any:
+        self._sampler = super()._get_train_sampler(*args)
         return self._sampler
 
     def _init_training_state(
-        self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, *args: Any
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: object,
     ) -> tuple[int, int]:
         epochs, batches = super()._init_training_state(
-            max_steps, num_update_steps_per_epoch, num_train_epochs, *args
+            max_steps,
+            num_update_steps_per_epoch,
+            num_train_epochs,
+            resume_from_checkpoint,
+            trial,
         )
         # After the last step Trainer would do one more: say that all epochs are done.
         if self.state.global_step >= max_steps:
@@ -320,7 +353,7 @@ class ExactResumeMixin(Trainer):
 
     def _has_own_files(self, checkpoint: Path) -> bool:
         """Whether it was saved by as many processes, so that each of them has its files there."""
-        return read_manifest(checkpoint)["processes"] == self.args.world_size
+        return bool(read_manifest(checkpoint).processes == self.args.world_size)
 
     def restore_progress(self) -> None:
         """Restore what was collected since the last logged line; nothing without a checkpoint."""
@@ -349,7 +382,7 @@ class _BetweenBlocks(TrainerCallback):
         self.save_pending = False
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self.trainer.restore_progress()
         block = self.trainer.block_steps
@@ -367,7 +400,7 @@ class _BetweenBlocks(TrainerCallback):
             state.save_steps = rounded
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         trainer = self.trainer
         self.save_pending |= control.should_save
@@ -399,7 +432,7 @@ def load_strictly(model: Any, folder: Path) -> None:
     model.load_state_dict(source.state_dict(), strict=True)
 
 
-def _load_adapter(model: Any, folder: Path) -> None:
+def _load_adapter(model: PeftModel, folder: Path) -> None:
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 

@@ -27,6 +27,8 @@ from medr1.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer as _Trainer
+
+    from medr1.train.inputs import Batch, Row
 else:
     _Trainer = object
 
@@ -50,7 +52,7 @@ class NonFiniteGuardMixin(_Trainer):
         self.items: list[str] = []
         self.items_of_update: list[str] = []
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         self.require_finite_weights()
         try:
             batch = super()._generate_and_score_completions(inputs)
@@ -63,8 +65,12 @@ class NonFiniteGuardMixin(_Trainer):
         return {**batch, "items": _ids(inputs)}  # TRL shuffles and splits lists like tensors
 
     def _calculate_rewards(
-        self, inputs: Any, prompts: list[Any], completions: Any, completion_ids_list: Any
-    ) -> Any:
+        self,
+        inputs: list[Row],
+        prompts: list[object],
+        completions: Sequence[object],
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
         messages = []
         try:
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -77,12 +83,17 @@ class NonFiniteGuardMixin(_Trainer):
             raise NonFiniteError(all_messages[0])
         return rewards
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
+    def _prepare_inputs(self, generation_batch: list[Row] | Batch) -> Batch:
         batch = super()._prepare_inputs(generation_batch)
         self.items = list(batch.get("items", ()))
         return {k: v for k, v in batch.items() if k != "items"} if self.items else batch
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: list[Row] | Batch,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
         """The loss of a batch, after its backward pass; NonFiniteError if it is not finite."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.items_of_update += self.items
@@ -94,7 +105,9 @@ class NonFiniteGuardMixin(_Trainer):
             raise self._stop_error("the loss", value, items)
         return loss
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+    def _get_grad_norm(
+        self, model: torch.nn.Module, grad_norm: torch.Tensor | float | None = None
+    ) -> torch.Tensor | float | None:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         items, self.items_of_update = self.items_of_update, []
         if norm is None or math.isfinite(norm):
@@ -160,7 +173,7 @@ def _local_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return parts
 
 
-def _ids(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _ids(rows: Sequence[Row]) -> list[str]:
     return [str(row.get("id")) for row in rows]
 
 

@@ -19,11 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import ValidationError, convert
+
 from medr1.checkpoints.finding import LOADED_SUFFIXES
 from medr1.checkpoints.integrity import CHECKSUMS, checkpoint_sha256
 from medr1.data.readers import Questions
+from medr1.documents.training import TrainingPlan, TrainingRecord
 from medr1.errors import InputError, OutputError, StateError
-from medr1.files import clear_temporaries, in_gb, parse_json, prepare_folder, read_text
+from medr1.files import (
+    clear_temporaries,
+    in_gb,
+    needs_overwrite,
+    parse_json,
+    prepare_folder,
+    read_text,
+)
 from medr1.journal import locked_file, require_unlocked
 from medr1.models.loading import library_versions
 from medr1.train.recovery.checkpoint_manifest import checkpoints, newest_checkpoint
@@ -52,7 +62,7 @@ _BATCH_FIELDS = {
 class RunState:
     """The state of an output folder when a run begins."""
 
-    configuration: Mapping[str, Any]
+    configuration: Mapping[str, object]
     """The run's configuration, which the first process writes to training.json."""
     checkpoint: Path | None = None
     """The checkpoint to resume from; None if the run begins with its first step."""
@@ -65,7 +75,7 @@ def configuration(
     checkpoint: Path,
     questions: Questions,
     validation_questions: Questions | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The configuration by which a run is recognized when it is resumed.
 
     Args:
@@ -96,7 +106,8 @@ def configuration(
         },
         **_completions(trainer),
     }
-    return json.loads(json.dumps(document, default=str))
+    as_json: dict[str, object] = json.loads(json.dumps(document, default=str))
+    return as_json
 
 
 def _completions(trainer: Mapping[str, Any]) -> dict[str, int]:
@@ -112,7 +123,7 @@ def _completions(trainer: Mapping[str, Any]) -> dict[str, int]:
 
 
 def inspect_run_folder(
-    output: Path, run_configuration: Mapping[str, Any], *, overwrite: bool, first: bool
+    output: Path, run_configuration: Mapping[str, object], *, overwrite: bool, first: bool
 ) -> RunState:
     """Find out where a run begins in an output folder, without changing anything there.
 
@@ -173,32 +184,41 @@ def locked_run_folder(
         yield
 
 
-def _read_record(output: Path) -> dict[str, Any]:
-    """The document in training.json; StateError if it cannot be read."""
+def _read_record(output: Path) -> TrainingRecord:
+    """The document in training.json.
+
+    Raises:
+        StateError: It is not JSON.
+        InputError: It is the document of another program, or of another version of medr1.
+    """
     try:
         document = parse_json(read_text(output / RECORD), str(output / RECORD))
     except InputError as error:
         raise StateError(
             f"{error} Or start a new run with --overwrite, which keeps the old folder as .bak."
         ) from None
-    return document if isinstance(document, dict) else {}
+    try:
+        return convert(document, TrainingRecord)
+    except ValidationError as error:
+        raise InputError(
+            f"{output / RECORD} is not the record of a run that this version of medr1 can resume: "
+            f"{error}. Choose another --output-dir, or give --overwrite, which keeps the old "
+            "folder as .bak."
+        ) from None
 
 
-def _require_same(output: Path, run_configuration: Mapping[str, Any]) -> None:
+def _require_same(output: Path, run_configuration: Mapping[str, object]) -> None:
     """Raise InputError if the folder belongs to another run; warn if library versions differ."""
     record = _read_record(output)
-    old_values = record.get("configuration") or {}
+    old_values = record.configuration
     differences = [
         f"{name} was {_short(old_values.get(name))}, is {_short(run_configuration.get(name))}"
         for name in sorted(old_values.keys() | run_configuration.keys())
         if old_values.get(name) != run_configuration.get(name)
     ]
     if differences:
-        raise InputError(
-            f"{output} belongs to another run: {'; '.join(differences[:5])}. Choose another "
-            "--output-dir, or give --overwrite, which keeps the old folder as .bak."
-        )
-    if record.get("versions") != library_versions():
+        raise needs_overwrite(output, f"belongs to another run: {'; '.join(differences[:5])}")
+    if record.versions != library_versions():
         logger.warning(
             "%s was begun with other versions of the libraries, so its results may differ slightly "
             "from those of an uninterrupted run.",
@@ -206,12 +226,12 @@ def _require_same(output: Path, run_configuration: Mapping[str, Any]) -> None:
         )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return "not given" if value is None else str(value)[:40]
 
 
 def require_space(
-    output: Path, plan: Mapping[str, Any], base: Path, save_strategy: str, limit: int | None
+    output: Path, plan: TrainingPlan, base: Path, save_strategy: str, limit: int | None
 ) -> None:
     """Check that the disk has space for a checkpoint and the final weights.
 
@@ -232,10 +252,10 @@ def require_space(
     saves = save_strategy != "no"
     other_files = sum(p.stat().st_size for p in base.iterdir() if p.suffix in LOADED_SUFFIXES)
     other_files -= sum(p.stat().st_size for p in base.glob("*.safetensors"))
-    width = {"float32": 4, "float64": 8}.get(plan["weights_dtype"], 2)  # bytes of a weight
-    trained = plan["trained_parameters"] * width
-    is_adapter = plan["model_fields"].get("use_peft")
-    final = other_files + (trained if is_adapter else plan["parameters"] * width)
+    width = {"float32": 4, "float64": 8}.get(plan.weights_dtype, 2)  # bytes of a weight
+    trained = plan.trained_parameters * width
+    is_adapter = plan.model_fields.get("use_peft")
+    final = other_files + (trained if is_adapter else plan.parameters * width)
     checkpoint = final + 2 * trained
     free = shutil.disk_usage(output).free
     needed = final + (checkpoint if saves else 0)

@@ -14,10 +14,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
 
+from medr1.processes import is_first_process, is_launched
 from medr1.train.recovery.checkpoint_manifest import resume_hint
 
 logger = logging.getLogger("medr1")
@@ -30,11 +31,6 @@ POLL_SECONDS = 0.5
 ECHO_SECONDS = 2.0
 """Time in which a signal under a launcher counts as the first one again: a scheduler may send it to
 all processes, and the launcher then sends it to its workers once more."""
-
-
-def is_launched() -> bool:
-    """Whether torchrun or another launcher started this process: it sets LOCAL_RANK."""
-    return "LOCAL_RANK" in os.environ
 
 
 def end_with_launcher() -> None:
@@ -65,7 +61,7 @@ class Watch:
         """Ids of the processes that must be alive."""
         self._first_time = 0.0
         self._parent = os.getppid() if is_launched() else None
-        self._old_handlers: dict[int, Any] = {}
+        self._old_handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._pipe: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
 
@@ -124,7 +120,7 @@ class Watch:
         name = signal.Signals(signum).name
         if not self.signal:
             self.signal, self._first_time = signum, now
-            if os.environ.get("RANK", "0") == "0":
+            if is_first_process():
                 logger.warning(
                     "%s: the run saves a checkpoint at the end of this block of steps, and stops.",
                     name,

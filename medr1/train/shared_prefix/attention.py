@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -26,12 +27,15 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 
 from medr1.train.shared_prefix.packing import AttentionLayout, mask_to_bias
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 AttentionFunction = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
 """An attention as transformers registers it. It takes the module, query, key, value (P, H, T, D)
 and the mask, and returns the output (P, T, H, D) and the attention weights or None."""
 
 
-def use_shared_attention(model: Any) -> None:
+def use_shared_attention(model: PreTrainedModel) -> None:
     """Make the language model's attention use the `layout` that is passed to `forward`.
 
     A model whose attention is not in `SHARED_ATTENTIONS` is not changed.
@@ -43,7 +47,12 @@ def use_shared_attention(model: Any) -> None:
 
 
 def eager_attention(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: object,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The attention that the model's own module writes out; without a mask it is causal."""
     # The written-out attention adds the mask, and without one every token would see all others.
@@ -67,16 +76,19 @@ def attention_with_layout(attend: AttentionFunction, heads_together: bool) -> At
     """
 
     def attention(
-        module: Any,
+        module: torch.nn.Module,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         layout: AttentionLayout | None = None,
-        **kwargs: Any,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        attend_all = partial(attend, module, dropout=dropout, scaling=scaling, **kwargs)
         if layout is None:
-            return attend(module, query, key, value, attention_mask, **kwargs)
+            return attend_all(query, key, value, attention_mask)
         num_shared, num_blocks = layout.num_shared, layout.num_blocks
         copies = query.shape[1] // key.shape[1] if heads_together else 1
         prompt_bias, block_bias = layout.attention_bias(query.dtype, copies)
@@ -86,7 +98,7 @@ def attention_with_layout(attend: AttentionFunction, heads_together: bool) -> At
         # With several blocks, the keys and values of the blocks are copies (below). A view of the
         # prompt's part would then keep the complete tensors in memory for the backward pass.
         prompt_parts = [part[0].contiguous() if num_blocks > 1 else part[0] for part in parts]
-        prompt_PKHD, _ = attend(module, *prompt_parts, prompt_bias, **kwargs)
+        prompt_PKHD, _ = attend_all(*prompt_parts, prompt_bias)
         # With one block, its keys are all keys of the packed tokens, in the same order: no copy.
         keys, values = (
             torch.cat(
@@ -104,15 +116,14 @@ def attention_with_layout(attend: AttentionFunction, heads_together: bool) -> At
         length = queries.shape[2]
         # (B, heads of keys * copies, L, D) to (B, heads of keys, copies * L, D)
         queries = queries.unflatten(1, (-1, copies)).flatten(2, 3)
-        dropout, scale = kwargs.get("dropout", 0.0), kwargs.get("scaling")
         if heads_together:
             blocks = scaled_dot_product_attention(
-                queries, keys, values, attn_mask=block_bias, dropout_p=dropout, scale=scale
+                queries, keys, values, attn_mask=block_bias, dropout_p=dropout, scale=scaling
             )
             # back to (B, H, L, D), then (B, L, H, D), the order of transformers' outputs
             blocks = blocks.unflatten(2, (copies, length)).flatten(1, 2).transpose(1, 2)
         else:
-            blocks, _ = attend(module, queries, keys, values, block_bias, **kwargs)
+            blocks, _ = attend_all(queries, keys, values, block_bias)
         blocks_PTHD = blocks.unflatten(0, (-1, num_blocks)).flatten(1, 2)
         return torch.cat([prompt_PKHD, blocks_PTHD], 1), None
 
@@ -121,7 +132,8 @@ def attention_with_layout(attend: AttentionFunction, heads_together: bool) -> At
 
 def split_into_blocks(tensor_PHTD: torch.Tensor, num_blocks: int) -> torch.Tensor:
     """The tokens of all blocks (P, H, S * L, D), with each block as a row (B, H, L, D)."""
-    return tensor_PHTD.unflatten(2, (num_blocks, -1)).transpose(1, 2).flatten(0, 1)
+    blocks: torch.Tensor = tensor_PHTD.unflatten(2, (num_blocks, -1))
+    return blocks.transpose(1, 2).flatten(0, 1)
 
 
 def repeat_for_blocks(tensor_PHKD: torch.Tensor, num_blocks: int) -> torch.Tensor:

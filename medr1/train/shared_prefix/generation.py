@@ -14,17 +14,67 @@ Shapes: P prompts, G completions of each, N prompt tokens.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from transformers import DynamicCache, GenerationConfig, StaticCache
 
 from medr1.models.kv_cache import grow_in_blocks, repeated_in_static
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
 STATIC = "static"
 """The only value of `cache_implementation` that is supported here, apart from None."""
+
+
+class Backbone(Protocol):
+    """What is needed of the model below the output layer, as Qwen's models have it."""
+
+    rope_deltas: torch.Tensor | None
+
+    def get_rope_index(
+        self,
+        input_ids: torch.Tensor,
+        *,
+        mm_token_type_ids: torch.Tensor,
+        image_grid_thw: torch.Tensor | None,
+        attention_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The positions (3, P, N) of prompts, and their rope deltas (P, 1).
+
+        Args:
+            input_ids: The prompts' tokens (P, N), padded on the left.
+            mm_token_type_ids: 1 for image tokens, 0 for text (P, N).
+            image_grid_thw: The patches of each image in time, height and width; None without.
+            attention_mask: 0 for padding (P, N).
+        """
+        ...
+
+
+class ConditionalModel(Protocol):
+    """What is needed of a model with its output layer, and without an adapter around it."""
+
+    model: Backbone
+    config: PreTrainedConfig
+    generate: Callable[..., object]
+
+    def __call__(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None,
+        image_grid_thw: torch.Tensor | None,
+        use_cache: bool,
+        logits_to_keep: int,
+    ) -> CausalLMOutputWithPast:
+        """The output of one pass, with the filled cache."""
+        ...
 
 
 class SharedGeneration:
@@ -34,7 +84,7 @@ class SharedGeneration:
         self._static: StaticCache | None = None
 
     @contextmanager
-    def patch_generate(self, model: Any, num_generations: int) -> Iterator[None]:
+    def patch_generate(self, model: ConditionalModel, num_generations: int) -> Iterator[None]:
         """Within the block, `model.generate` runs each prompt once for its group.
 
         The patched method takes the token ids of all rows (P * G, N), but `pixel_values`,
@@ -53,8 +103,8 @@ class SharedGeneration:
             pixel_values: torch.Tensor | None = None,
             image_grid_thw: torch.Tensor | None = None,
             mm_token_type_ids: torch.Tensor | None = None,
-            **kwargs: Any,
-        ) -> Any:
+            **kwargs: object,
+        ) -> object:
             filled, deltas_P1 = prefill(
                 model,
                 input_ids[::num_generations],
@@ -88,11 +138,11 @@ class SharedGeneration:
     def _repeat_cache(
         self,
         filled: DynamicCache,
-        model: Any,
+        model: ConditionalModel,
         num_generations: int,
         prompt_length: int,
         config: GenerationConfig,
-    ) -> tuple[Any, GenerationConfig]:
+    ) -> tuple[DynamicCache | StaticCache, GenerationConfig]:
         """The cache with each row repeated G times, and the configuration to generate with it."""
         if config.cache_implementation != STATIC:
             filled.batch_repeat_interleave(num_generations)
@@ -108,7 +158,7 @@ class SharedGeneration:
 
 
 def prefill(
-    model: Any,
+    model: ConditionalModel,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     mm_token_type_ids: torch.Tensor | None,
@@ -147,4 +197,6 @@ def prefill(
         use_cache=True,
         logits_to_keep=1,  # no logits are needed, and 0 would mean all of them
     )
-    return outputs.past_key_values, deltas_P1
+    cache = outputs.past_key_values
+    assert isinstance(cache, DynamicCache)  # what a pass without a cache makes
+    return cache, deltas_P1

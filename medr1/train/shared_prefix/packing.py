@@ -31,6 +31,8 @@ from typing import Any
 
 import torch
 
+from medr1.train.inputs import Batch
+
 IGNORED = -100
 """The label of a token at which nothing is predicted (torch's `ignore_index`)."""
 
@@ -220,7 +222,7 @@ def unpack(values_PT: torch.Tensor, groups: Groups) -> torch.Tensor:
     return values_PT[:, groups.prompt_ids_PN.shape[1] - 1 :].reshape(shape)
 
 
-def rows_to_groups(batch: dict[str, Any], num_generations: int) -> dict[str, Any]:
+def rows_to_groups(batch: Batch, num_generations: int) -> Batch:
     """A batch of one row per completion, with one row per prompt instead.
 
     TRL shuffles a batch and splits it by rows. After this, it moves complete groups.
@@ -245,7 +247,7 @@ def rows_to_groups(batch: dict[str, Any], num_generations: int) -> dict[str, Any
     return grouped
 
 
-def groups_to_rows(batch: dict[str, Any]) -> dict[str, Any]:
+def groups_to_rows(batch: Batch) -> Batch:
     """A batch of one row per prompt, with one row per completion: undoes `rows_to_groups`."""
     num_generations = batch["prompt_ids"].shape[1]
     rows = {}

@@ -21,13 +21,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from trl import GRPOTrainer
 
+from medr1.train.inputs import Batch, Row
 from medr1.train.shared_prefix.attention import SHARED_ATTENTIONS, use_shared_attention
-from medr1.train.shared_prefix.generation import STATIC, SharedGeneration
+from medr1.train.shared_prefix.generation import (
+    STATIC,
+    Backbone,
+    ConditionalModel,
+    SharedGeneration,
+)
 from medr1.train.shared_prefix.packing import (
     GradientSplit,
     Groups,
@@ -38,24 +44,15 @@ from medr1.train.shared_prefix.packing import (
     unpack,
 )
 
-logger = logging.getLogger("medr1")
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+    from trl import GRPOConfig
 
-OVERRIDDEN_METHODS = {
-    "_generate_and_score_completions": ("inputs",),
-    "_tokenize_prompts": ("prompts",),
-    "_generate_single_turn": (
-        *("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
-    ),
-    "_get_per_token_logps_and_entropies": (
-        *("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
-        *("compute_entropy", "compute_aux_loss", "pixel_values", "image_grid_thw", "num_images"),
-        *("pixel_attention_mask", "spatial_shapes", "num_tiles", "image_sizes", "token_type_ids"),
-        *("mm_token_type_ids", "image_position_ids"),
-    ),
-    "_compute_loss": ("model", "inputs"),
-}
-"""The methods of TRL's GRPOTrainer that are overridden here, with their parameters. A test compares
-them with the installed TRL, because these methods are private and change between versions."""
+    Images = list[list[Image]]
+
+T = TypeVar("T")
+logger = logging.getLogger("medr1")
 
 SUPPORTED_GENERATION_KWARGS = {
     *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff"),
@@ -71,7 +68,7 @@ MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """The model types whose positions, image inputs and attention this code knows."""
 
 
-def unsupported_reason(trainer: Any) -> str | None:
+def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
     """Why the prompts of a run cannot be shared, as a phrase; None if they can."""
     model_type, text = trainer.model.config.model_type, trainer.model.config.get_text_config()
     size, num_generations = trainer.args.per_device_train_batch_size, trainer.num_generations
@@ -117,6 +114,12 @@ class SharedPrefixTrainer(GRPOTrainer):
     `_compute_loss` makes rows again and lets TRL compute the loss from them.
     """
 
+    model: PreTrainedModel
+    args: GRPOConfig
+    processing_class: ProcessorMixin
+    num_generations: int
+    num_generations_eval: int
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._group_size = 0
@@ -148,9 +151,9 @@ class SharedPrefixTrainer(GRPOTrainer):
         finally:
             self._group_size, self._gradient_split = 0, None
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        model: Any = self.model
-        num_generations: Any = self.num_generations if model.training else self.num_generations_eval
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
+        model = self.model
+        num_generations = self.num_generations if model.training else self.num_generations_eval
         if not self._shares:
             return super()._generate_and_score_completions(inputs)
         if not are_complete_groups(inputs, num_generations):
@@ -172,7 +175,9 @@ class SharedPrefixTrainer(GRPOTrainer):
             torch.randperm(len(inputs) - len(inputs) // num_generations + 1)
         return rows_to_groups(batch, num_generations)
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, dict[str, Any]]:
+    def _tokenize_prompts(
+        self, prompts: list[object]
+    ) -> tuple[list[list[int]], Images | None, Batch]:
         num_generations = self._group_size
         if not num_generations:
             return super()._tokenize_prompts(prompts)
@@ -183,11 +188,11 @@ class SharedPrefixTrainer(GRPOTrainer):
     def _generate_single_turn(
         self,
         prompt_ids: list[list[int]],
-        images: Any,
-        multimodal_fields: dict[str, Any],
+        images: Images | None,
+        multimodal_fields: Batch,
         num_generations: int,
         has_tool_images: bool = False,
-    ) -> tuple[list[list[int]], Any]:
+    ) -> tuple[list[list[int]], list[list[float]] | None]:
         model = inner_model(self.accelerator.unwrap_model(self.model))
         with self._generation.patch_generate(model, self._group_size):
             return super()._generate_single_turn(
@@ -196,14 +201,14 @@ class SharedPrefixTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: torch.nn.Module,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
         compute_entropy: bool = False,
         compute_aux_loss: bool = False,
-        **inputs: Any,
+        **inputs: torch.Tensor | list[int] | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         num_generations = self._group_size
         if not num_generations:
@@ -226,14 +231,18 @@ class SharedPrefixTrainer(GRPOTrainer):
                 logps_RGC, entropies_RGC = self._score_groups(
                     model, groups, split.without_gradient, groups_per_pass
                 )
+            # only a reference model has no entropies, and the loss does not run it
+            assert entropies_PGC is not None and entropies_RGC is not None
             logps_PGC = split.merge(logps_PGC, logps_RGC)
             entropies_PGC = split.merge(entropies_PGC, entropies_RGC)
-        entropies = entropies_PGC.flatten(0, 1) if compute_entropy else None
-        return logps_PGC.flatten(0, 1), entropies, None
+        if not compute_entropy:
+            return logps_PGC.flatten(0, 1), None, None
+        assert entropies_PGC is not None
+        return logps_PGC.flatten(0, 1), entropies_PGC.flatten(0, 1), None
 
     def _score_groups(
-        self, model: Any, groups: Groups, indices: Sequence[int], groups_per_pass: int
-    ) -> tuple[torch.Tensor, Any]:
+        self, model: torch.nn.Module, groups: Groups, indices: Sequence[int], groups_per_pass: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-probabilities and entropies (Q, G, C) of the Q groups at these indices."""
         logps, entropies = [], []
         length = groups.completion_ids_PGC.shape[-1]
@@ -247,7 +256,9 @@ class SharedPrefixTrainer(GRPOTrainer):
                 entropies.append(torch.nn.functional.pad(entropy_PGC, padding))
         return torch.cat(logps), torch.cat(entropies) if entropies else None
 
-    def _score(self, model: Any, groups: Groups) -> tuple[torch.Tensor, Any]:
+    def _score(
+        self, model: torch.nn.Module, groups: Groups
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-probabilities and entropies (P, G, C) of the completions, in one pass.
 
         The entropies are None if the model does not compute them, as a reference model.
@@ -275,15 +286,14 @@ class SharedPrefixTrainer(GRPOTrainer):
         logps_PGC, entropy_PT = unpack(outputs.log_probs, groups), outputs.entropy
         return logps_PGC, None if entropy_PT is None else unpack(entropy_PT, groups)
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         if inputs["prompt_ids"].ndim == 2:  # rows: the batch was generated without sharing
             return super()._compute_loss(model, inputs)
-        policy: Any = self.model
-        mode = "train" if policy.training else "eval"
+        mode = "train" if self.model.training else "eval"
         with self._sharing(inputs["prompt_ids"].shape[1], self._split_by_gradient(inputs, mode)):
             return super()._compute_loss(model, groups_to_rows(inputs))
 
-    def _split_by_gradient(self, inputs: dict[str, Any], mode: str) -> GradientSplit | None:
+    def _split_by_gradient(self, inputs: Batch, mode: str) -> GradientSplit | None:
         """Which groups the loss depends on; None if it depends on all of them, in every process.
 
         If all rewards of a group are equal, its advantages are 0 and so is its gradient. That holds
@@ -310,23 +320,23 @@ class SharedPrefixTrainer(GRPOTrainer):
         return GradientSplit(with_gradient, without_gradient or with_gradient[:1])
 
 
-def inner_model(model: Any) -> Any:
+def inner_model(model: Any) -> ConditionalModel:
     """The conditional model: the one within the adapter, or the model itself without an adapter."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: ConditionalModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner
 
 
-def prompt_positions(backbone: Any, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
+def prompt_positions(backbone: Backbone, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
     """The prompts' positions (3, P, N) in time, height and width, and the rope deltas (P, 1)."""
-    positions: tuple[torch.Tensor, torch.Tensor] = backbone.get_rope_index(
+    return backbone.get_rope_index(
         groups.prompt_ids_PN,
         mm_token_type_ids=groups.is_image_PN,
         image_grid_thw=torch.cat(list(groups.grids)) if groups.grids else None,
         attention_mask=groups.prompt_mask_PN,
     )
-    return positions
 
 
-def are_complete_groups(inputs: Sequence[dict[str, Any]], num_generations: int) -> bool:
+def are_complete_groups(inputs: Sequence[Row], num_generations: int) -> bool:
     """Whether the rows are groups of G rows, each with one prompt and the same images."""
     if len(inputs) % num_generations:
         return False
@@ -334,7 +344,7 @@ def are_complete_groups(inputs: Sequence[dict[str, Any]], num_generations: int) 
     return all(prompts[i] == prompts[i - i % num_generations] for i in range(len(prompts)))
 
 
-def repeat_each(values: Sequence[Any], times: int) -> list[Any]:
+def repeat_each(values: Sequence[T], times: int) -> list[T]:
     """Each value several times, next to each other: [a, b] twice is [a, a, b, b]."""
     return [value for value in values for _ in range(times)]
 
@@ -349,7 +359,7 @@ def process_images_once(processor: Any, num_generations: int) -> Iterator[None]:
     """
     process, features = processor._process_images, None
 
-    def process_once(images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+    def process_once(images: Images, **kwargs: object) -> tuple[BatchFeature, list[str]]:
         nonlocal features
         if features is None:
             features = process(images, **kwargs)

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 from medr1.data.audit.document import audit, failed_gates
 from medr1.data.audit.leakage import LEAKS
 from medr1.data.readers import read_questions
+from medr1.documents.audit import Leak, Wording
 from medr1.errors import InputError
 
 
@@ -79,8 +80,8 @@ def test_every_planted_leak_is_found_and_nothing_else(planted):
     found = audit(test, [train])
     flagged = {kind: set() for kind in LEAKS}
     for row in found.items:
-        if row["kind"] in flagged:
-            flagged[row["kind"]].add(row["item"] - 1)
+        if row.kind in flagged:
+            flagged[row.kind].add(row.item - 1)
     assert flagged == {
         "same_image": {0, 6, 7},
         "same_image_by_case": {4},
@@ -92,32 +93,34 @@ def test_every_planted_leak_is_found_and_nothing_else(planted):
         "near_question": {3, 7},
         "same_image_and_answer": {6, 7},
     }
-    leaks = found.document["leakage"]
-    assert leaks["same_image"] == {"items": 3, "share": 3 / 9, "images": 3}
-    assert leaks["same_patient"]["patients"] == 1
-    assert found.document["against"][0]["wordings"] == {
-        "same_question": {"items": 3, "wordings": 2},
-        "same_question_and_options": {"items": 2},
-        "near_question": {"items": 1, "wordings": 1},
+    leaks = found.document.leakage
+    assert leaks["same_image"] == Leak(items=3, share=3 / 9, images=3)
+    assert leaks["same_patient"] == Leak(items=1, share=1 / 9, patients=1)
+    assert leaks["same_series"] == Leak(items=0, share=0.0, series=0)
+    assert leaks["near_question"] == Leak(items=2, share=2 / 9)
+    assert found.document.against[0].wordings == {
+        "same_question": Wording(items=3, wordings=2),
+        "same_question_and_options": Wording(items=2),
+        "near_question": Wording(items=1, wordings=1),
     }
-    assert found.document["notes"] == []
+    assert found.document.notes == []
 
 
 def test_each_flagged_item_says_where_it_and_its_counterpart_stand(planted):
     test, train = planted
-    row = next(r for r in audit(test, [train]).items if r["kind"] == "same_image_and_question")
-    assert (row["file"], row["line"], row["item"]) == (str(test), 32, 7)
-    assert (row["other_file"], row["other_line"], row["other_item"]) == (str(train), 27, 6)
-    assert test.read_text().splitlines()[row["line"] - 1].strip() == "{"
+    row = next(r for r in audit(test, [train]).items if r.kind == "same_image_and_question")
+    assert (row.file, row.line, row.item) == (str(test), 32, 7)
+    assert (row.other_file, row.other_line, row.other_item) == (str(train), 27, 6)
+    assert test.read_text().splitlines()[row.line - 1].strip() == "{"
 
 
 def test_without_images_the_rest_is_audited_and_that_is_said_once(planted, tmp_path):
     texts = [write(tmp_path / "texts" / p.name, json.loads(p.read_text())) for p in planted]
     document = audit(texts[0], [texts[1]]).document
-    assert document["leakage"]["same_image"]["items"] == 3
-    assert document["leakage"]["near_image"]["items"] is None
-    assert document["defects"]["missing_image"] is None
-    (note,) = document["notes"]
+    assert document.leakage["same_image"].items == 3
+    assert document.leakage["near_image"].items is None
+    assert document.file.defects["missing_image"] is None
+    (note,) = document.notes
     assert note == f"no images found below {tmp_path / 'texts'}; image checks were not done."
 
 
@@ -127,10 +130,8 @@ def test_equal_paths_of_different_pictures_are_no_leak(tmp_path):
         picture(seed).save(tmp_path / name / "1.png")
         write(tmp_path / name / "set.json", [item("1.png", f"Question {seed}?")])
     document = audit(tmp_path / "a/set.json", [tmp_path / "b/set.json"]).document
-    assert {kind: entry["items"] for kind, entry in document["leakage"].items()} == dict.fromkeys(
-        LEAKS, 0
-    )
-    (note,) = document["notes"]
+    assert {kind: leak.items for kind, leak in document.leakage.items()} == dict.fromkeys(LEAKS, 0)
+    (note,) = document.notes
     assert note.startswith("1 image paths") and f"{tmp_path}/b/set.json" in note
 
 
@@ -139,10 +140,10 @@ def test_missing_and_corrupt_images_are_defects(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     path = write(tmp_path / "t.json", [item("good.png"), item("gone.png"), item("bad.png")])
     found = audit(path)
-    rows = [(r["kind"], r["item"]) for r in found.items]
+    rows = [(row.kind, row.item) for row in found.items]
     assert rows == [("missing_image", 2), ("corrupt_image", 3)]
-    assert found.document["defects"]["missing_image"] == 1
-    assert "gone.png" in found.items[0]["detail"]
+    assert found.document.file.defects["missing_image"] == 1
+    assert "gone.png" in found.items[0].detail
 
 
 def test_several_training_files_are_counted_each_and_together(tmp_path):
@@ -150,9 +151,9 @@ def test_several_training_files_are_counted_each_and_together(tmp_path):
     one = write(tmp_path / "one.json", [item("0.png", "a?"), item("1.png", "b?")])
     two = write(tmp_path / "two.json", [item("1.png", "c?"), item("2.png", "d?")])
     document = audit(test, [one, two]).document
-    assert [f["leakage"]["same_image"]["items"] for f in document["against"]] == [2, 2]
-    assert document["leakage"]["same_image"] == {"items": 3, "share": 0.75, "images": 3}
-    assert [f["fitted"] for f in document["against"]] == [True, False]
+    assert [f.leakage["same_image"].items for f in document.against] == [2, 2]
+    assert document.leakage["same_image"] == Leak(items=3, share=0.75, images=3)
+    assert [f.fitted for f in document.against] == [True, False]
     with pytest.raises(InputError, match="twice"):
         audit(test, [one, one])
 
@@ -186,4 +187,4 @@ def test_the_same_files_and_seed_give_the_same_audit(planted):
     test, train = planted
     one, other = audit(test, [train], seed=3), audit(test, [train], seed=3)
     assert one == other
-    assert one.document["sha256"] == read_questions(test).sha256
+    assert one.document.file.sha256 == read_questions(test).sha256

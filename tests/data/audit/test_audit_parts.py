@@ -27,6 +27,7 @@ from medr1.data.audit.shortcuts import (
 from medr1.data.audit.subset import subset_of
 from medr1.data.audit.wordings import wordings
 from medr1.data.readers import read_questions
+from medr1.documents.metric import Missing
 from medr1.errors import InputError
 from medr1.records import Sample
 
@@ -69,12 +70,12 @@ def test_each_defect_is_found_where_it_is(tmp_path):
         ("duplicate_options", 2),
         ("duplicate_options_by_case", 3),
         ("encoding_damage", 4),
-        ("no_answer", 5),
+        ("no_ground_truth", 5),
         ("unusable_item", 6),
         ("unusable_item", 7),
-        ("two_golds", 8),
-        ("two_golds", 9),
-        ("two_golds", 10),
+        ("two_ground_truths", 8),
+        ("two_ground_truths", 9),
+        ("two_ground_truths", 10),
         ("duplicate_item", 11),
     ]
 
@@ -103,7 +104,7 @@ def test_letter_balance_compares_items_of_as_many_options():
     letters, test = letter_balance([*two, *four, sample(None, "x", "y"), sample("3")])
     assert letters == {"A": 9, "B": 5, "C": 3, "D": 3}
     # two options: (6 - 4)^2 / 4 + (2 - 4)^2 / 4 = 2 on one degree; four: 0 on three
-    assert (test["chi2"], test["df"]) == (2.0, 4) and test["p"] == pytest.approx(0.7357589)
+    assert (test.chi2, test.df) == (2.0, 4) and test.p == pytest.approx(0.7357589)
     assert option_counts([*two, *four, sample("3")]) == {"0": 1, "2": 8, "4": 12}
 
 
@@ -232,8 +233,8 @@ def test_wordings_one_word_apart_are_found_as_the_slow_way_finds_them():
         [sample("A", "x", "y", question=q) for q in train],
         [sample("A", "x", "y", question=q) for q in test],
     )
-    assert found["near_question"]["wordings"] == len(near) > 20
-    assert found["same_question"]["items"] == sum(t in train for t in test)
+    assert found["near_question"].wordings == len(near) > 20
+    assert found["same_question"].items == sum(t in train for t in test)
     assert normalized_question("What  IS it?") == "what is it"
 
 
@@ -261,12 +262,13 @@ def test_a_shortcut_is_found_and_shuffled_labels_lose_it():
     train, test = leaky(600, 1), leaky(300, 2)
     found, panel = shortcuts(train, test)
     for name in ("option_prior", "question_option_lookup", "text_classifier"):
-        assert found["blind"][name]["value"] > 0.95, name
-        control = found["blind"][name]["shuffled_labels"]
-        assert control["draws"] == 20 and control["range"][0] < 0.4, name
-    assert abs(found["blind"]["text_classifier"]["shuffled_labels"]["value"] - 0.25) < 0.1
-    assert found["image_needed"]["items"] == sum(panel.image_needed) < 10
-    assert found["groups"]["modality"]["CT"]["n"] == 300
+        predictor = found.blind.predictors[name]
+        assert predictor.accuracy.value > 0.95, name
+        control = predictor.shuffled_labels
+        assert control.draws == 20 and control.range[0] < 0.4, name
+    assert abs(found.blind.predictors["text_classifier"].shuffled_labels.value - 0.25) < 0.1
+    assert found.image_needed.items == sum(panel.image_needed) < 10
+    assert found.groups["modality"]["CT"].n == 300
     assert panel.best in panel.predictors_above_chance and panel.best_accuracy > 0.95
 
 
@@ -291,9 +293,7 @@ def test_an_item_without_options_is_in_the_panel_and_never_right():
     train = [sample("A", "CT", "MRI", image=f"{n}") for n in range(200)]
     asked = [sample("A", "CT", "MRI", image=f"t{n}") for n in range(60)]
     panel = blind_panel(train, [*asked, sample("3", image="o")])
-    assert (
-        "option_prior" in panel.predictors_above_chance and panel.metrics["option_prior"]["n"] == 60
-    )
+    assert "option_prior" in panel.predictors_above_chance and panel.metrics["option_prior"].n == 60
     assert panel.letters["option_prior"] == ("A",) * 60 + ("",)
     assert not any(panel.image_needed) and not panel.right["option_prior"][60]
 
@@ -324,12 +324,13 @@ def test_the_classifier_reads_question_and_option_together():
 
 def test_nothing_to_learn_from_and_nothing_to_score():
     found, panel = shortcuts([sample("3")], [sample("A", "x", "y")])
-    assert found["blind"]["option_prior"]["value"] is None
+    assert found.blind.predictors["option_prior"].accuracy.value is None
     assert panel.image_needed == (True,)
     found, panel = shortcuts([sample("A", "x", "y")], [sample("3")])
-    assert found["blind"]["chance"] is None and panel.best == "" and panel.image_needed == (False,)
+    assert found.blind.chance is None and panel.best == "" and panel.image_needed == (False,)
     found, panel = shortcuts(None, [sample("A", "long one", "y")])
-    assert panel is None and found["blind"]["longest_option"]["value"] == 1.0
+    assert panel is None and found.blind.predictors["longest_option"].accuracy.value == 1.0
+    assert isinstance(found.image_needed, Missing) and found.groups == {}
 
 
 def grouped(n, known=False, seed=7):
@@ -355,18 +356,14 @@ def test_a_shortcut_in_one_group_takes_its_items_out_and_no_others():
     train, test = grouped(600, seed=1), grouped(240, known=True)
     found, panel = shortcuts(train, test)
     assert panel.predictors_above_chance == ()
-    (known,) = found["image_needed"]["in_groups"]
-    assert (known["predictor"], known["kind"], known["group"]) == (
-        "longest_option",
-        "modality",
-        "g0",
-    )
-    assert (known["value"], known["chance"], known["n"]) == (1.0, 0.25, 40)
-    assert known["p_holm"] < 1e-6
+    (known,) = found.image_needed.in_groups
+    assert (known.predictor, known.kind, known.group) == ("longest_option", "modality", "g0")
+    assert (known.value, known.chance, known.n) == (1.0, 0.25, 40)
+    assert known.p_holm < 1e-6
     out = [s.modality for s, needed in zip(test, panel.image_needed, strict=True) if not needed]
     assert out == ["g0"] * 40
-    assert found["groups"]["modality"]["g0"]["image_needed"]["items"] == 0
-    assert found["image_needed"]["lucky"] == 0  # one that is always right never guesses
+    assert found.groups["modality"]["g0"].image_needed == 0
+    assert found.image_needed.lucky == 0  # one that is always right never guesses
 
 
 def test_groups_without_a_shortcut_seldom_show_one():

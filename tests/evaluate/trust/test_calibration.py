@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import asdict
 from predictions import prediction, tag
 from scipy.optimize import brentq
 from scipy.special import ndtr
@@ -16,7 +17,7 @@ from medr1.evaluate.metrics.summary import summarize
 from medr1.evaluate.trust.binned import (
     BINS,
     bin_contributions,
-    brier_parts,
+    brier_decomposition,
     chance_error,
     debiased_calibration_error,
     debiased_interval,
@@ -76,9 +77,9 @@ def test_brier_is_scikit_learn_s_and_its_parts_add_up(seed):
     confidence, correct = stream(seed, 300, 1.5)
     brier = brier_score_loss(correct, confidence)
     for bins in (equal_width(confidence), equal_mass(confidence)):
-        parts = brier_parts(confidence, correct, bins)
-        added = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
-        assert added + parts["within_bins"] == pytest.approx(brier, abs=1e-12)
+        parts = brier_decomposition(confidence, correct, bins)
+        added = parts.reliability - parts.resolution + parts.uncertainty
+        assert added + parts.within_bins == pytest.approx(brier, abs=1e-12)
 
 
 def test_a_perfectly_calibrated_stream_has_an_error_of_chance_alone():
@@ -203,8 +204,8 @@ def test_of_too_many_items_chance_is_neither_drawn_nor_named(monkeypatch):
     assert "perfectly calibrated" in summary_table(summarize(rows, num_resamples=50))
     monkeypatch.setattr("medr1.evaluate.trust.calibration.MAX_RESAMPLED_ITEMS", 59)
     summary = summarize(rows, num_resamples=50)
-    ece = summary["calibration"]["metrics"]["ece"]
-    assert (ece["by_chance"], ece["method"]) == (None, "biased upwards: no interval")
+    ece = summary.calibration.metrics.ece
+    assert (ece.by_chance, ece.method) == (None, "biased upwards: no interval")
     assert "perfectly calibrated" not in summary_table(summary)
 
 
@@ -257,35 +258,35 @@ def test_the_section_of_a_summary():
     here = judge_all(items(probabilities, right, modality="CT"), Settings(num_resamples=200))
     held_out = judge_all(items(*options_stream(2, 400, 2.5)), Settings(num_resamples=200))
     found = calibration(here, held_out)
-    metrics, confidence = found["metrics"], np.nanmax(probabilities, axis=1)
+    metrics, confidence = found.metrics, np.nanmax(probabilities, axis=1)
     correct = (np.nan_to_num(probabilities).argmax(axis=1) == right).astype(float)
-    assert found["n"] == 300 and found["n_without"] == 0 and found["source"] == "probabilities"
-    assert metrics["brier"]["value"] == pytest.approx(brier_score_loss(correct, confidence))
+    assert found.n == 300 and found.n_without == 0 and found.source == "probabilities"
+    assert metrics.brier.value == pytest.approx(brier_score_loss(correct, confidence))
     wanted = log_loss(right, np.nan_to_num(probabilities), labels=range(4))
-    assert metrics["nll"]["value"] == pytest.approx(wanted, abs=1e-6)
+    assert metrics.nll.value == pytest.approx(wanted, abs=1e-6)
     onehot = np.eye(4)[right]
-    assert metrics["auroc"]["value"] == pytest.approx(roc_auc_score(correct, confidence))
+    assert metrics.auroc.value == pytest.approx(roc_auc_score(correct, confidence))
     squares = ((np.nan_to_num(probabilities) - onehot) ** 2).sum(axis=1).mean()
-    assert metrics["brier_options"]["value"] == pytest.approx(squares)
-    assert metrics["overconfidence"]["value"] == pytest.approx(confidence.mean() - correct.mean())
-    for name, metric in metrics.items():
-        assert metric["n"] == 300, name
+    assert metrics.brier_options.value == pytest.approx(squares)
+    assert metrics.overconfidence.value == pytest.approx(confidence.mean() - correct.mean())
+    for name, metric in asdict(metrics).items():
+        assert metric.n == 300, name
         if name in ("ece", "ece_mass", "mce"):
-            assert metric["ci95"] is None and "by_chance" in metric["method"], name
-            assert 0 < metric["by_chance"] < (1 if name == "mce" else metric["value"]), name
+            assert metric.ci95 is None and "by_chance" in metric.method, name
+            assert 0 < metric.by_chance < (1 if name == "mce" else metric.value), name
         else:
-            low, high = metric["ci95"]
+            low, high = metric.ci95
             assert low <= high, name
-    assert sum(one["n"] for one in found["bins"]) == 300
-    temperature = found["temperature"]
-    low, high = temperature["ci95"]
-    assert low < 2.5 < high and temperature["n"] == 400
-    after = temperature["metrics"]
-    assert after["accuracy"] == metrics["accuracy"]
-    assert after["nll"]["value"] < metrics["nll"]["value"]
-    assert after["ece"]["value"] < metrics["ece"]["value"]
-    group = found["groups"]["modality"]["CT"]
-    assert group["metrics"]["ece"] == metrics["ece"]
+    assert sum(one.n for one in found.bins) == 300
+    temperature = found.temperature.temperature
+    low, high = temperature.ci95
+    assert low < 2.5 < high and temperature.n == 400
+    after = found.temperature.metrics
+    assert after.accuracy == metrics.accuracy
+    assert after.nll.value < metrics.nll.value
+    assert after.ece.value < metrics.ece.value
+    group = found.groups["modality"]["CT"]
+    assert group.metrics.ece == metrics.ece
 
 
 @pytest.mark.parametrize("written", ["({})", "{0}) {1}", "{1}", "lower"])
@@ -299,10 +300,10 @@ def test_the_right_option_is_found_however_the_gold_is_written(written):
         return replace(one, sample=replace(one.sample, ground_truth=text))
 
     plain, other = (
-        calibration(judge_all(rows, Settings(num_resamples=50)))["metrics"]
+        calibration(judge_all(rows, Settings(num_resamples=50))).metrics
         for rows in (made, [rewritten(one) for one in made])
     )
-    assert plain["nll"]["n"] == 200 and other == plain
+    assert plain.nll.n == 200 and other == plain
 
 
 @pytest.mark.parametrize("kind", ["yes_no", "count", "open"])
@@ -315,10 +316,10 @@ def test_the_right_answer_is_found_among_those_that_a_file_names(kind):
         for said in (names[kind][0],) * 30 + (names[kind][1],) * 30
     ]
     found = calibration(judge_all(rows, Settings(num_resamples=50)))
-    assert (found["n"], found["source"]) == (60, "probabilities")
-    assert found["metrics"]["accuracy"]["value"] == 0.5
-    assert found["metrics"]["nll"]["value"] == pytest.approx(-np.log(0.8))
-    assert found["metrics"]["confidence"]["value"] == pytest.approx(0.5)
+    assert (found.n, found.source) == (60, "probabilities")
+    assert found.metrics.accuracy.value == 0.5
+    assert found.metrics.nll.value == pytest.approx(-np.log(0.8))
+    assert found.metrics.confidence.value == pytest.approx(0.5)
 
 
 def test_answers_without_a_confidence_are_counted_and_samples_can_stand_in():
@@ -326,28 +327,28 @@ def test_answers_without_a_confidence_are_counted_and_samples_can_stand_in():
     failed = prediction(None, "A", options=OPTIONS, error=Failure("unreadable", "x"))
     unread = prediction("no idea", "A", options=OPTIONS, option_probs={"A": 0.6, "B": 0.4})
     found = calibration(judge_all([*items(probabilities, right), failed, unread]))
-    assert (found["n"], found["n_without"]) == (80, 2)
-    assert found["metrics"]["nll"]["n"] == 80
+    assert (found.n, found.n_without) == (80, 2)
+    assert found.metrics.nll.n == 80
     said = [tag("A"), tag("A"), tag("B"), "none"]
     several = [
         prediction(tag("A"), "A" if i % 2 else "B", options=OPTIONS, samples=said)
         for i in range(60)
     ]
     found = calibration(judge_all(several))
-    assert found["source"] == "agreement of samples"
-    assert found["metrics"]["confidence"]["value"] == 0.5
-    assert found["metrics"]["ece"]["value"] == pytest.approx(0.0)
-    assert found["metrics"]["nll"]["value"] is None and found["metrics"]["nll"]["reason"]
+    assert found.source == "agreement of samples"
+    assert found.metrics.confidence.value == 0.5
+    assert found.metrics.ece.value == pytest.approx(0.0)
+    assert found.metrics.nll.value is None and found.metrics.nll.reason
 
 
 def test_too_little_gives_a_sentence():
     few = items(*options_stream(4, MIN_ITEMS - 1, 1.0))
-    assert "fewer than 50 items" in calibration(judge_all(few))["reason"]
+    assert "fewer than 50 items" in calibration(judge_all(few)).reason
     nothing = [prediction(tag("A"), "A", options=OPTIONS) for _ in range(60)]
-    assert "neither option_probs" in calibration(judge_all(nothing))["reason"]
+    assert "neither option_probs" in calibration(judge_all(nothing)).reason
     enough = judge_all(items(*options_stream(5, 60, 1.0)))
-    assert "--calibrate-on" in calibration(enough)["temperature"]["reason"]
-    assert "fewer than 50" in calibration(enough, judge_all(few))["temperature"]["reason"]
+    assert "--calibrate-on" in calibration(enough).temperature.reason
+    assert "fewer than 50" in calibration(enough, judge_all(few)).temperature.reason
 
 
 def test_what_is_no_probability_is_no_confidence():
@@ -356,9 +357,9 @@ def test_what_is_no_probability_is_no_confidence():
     strange = (*strange, {"confidence": 87.0}, {"confidence": float("nan")}, {"confidence": "high"})
     made += [prediction(tag("A"), "A", options=OPTIONS, **more) for more in strange]
     found = calibration(judge_all(made))
-    assert (found["n"], found["n_without"]) == (60, 5)
+    assert (found.n, found.n_without) == (60, 5)
     stated = [prediction(tag("A"), "A", options=OPTIONS, confidence=0.5) for _ in range(60)]
-    assert calibration(judge_all(stated))["metrics"]["ece"]["value"] == 0.5
+    assert calibration(judge_all(stated)).metrics.ece.value == 0.5
 
 
 def test_all_right_or_equally_sure_is_no_error():
@@ -368,8 +369,8 @@ def test_all_right_or_equally_sure_is_no_error():
         )
         for i in range(60)
     ]
-    found = calibration(judge_all(sure))["metrics"]
-    assert found["ece"]["value"] == found["brier"]["value"] == found["nll"]["value"] == 0
-    assert found["brier"]["ci95"][1] > 0.05  # a share has Wilson's; what may be above 1 has not
-    assert found["nll"]["ci95"] is None and found["brier_options"]["ci95"] is None
-    assert found["auroc"]["value"] is None and "needs 10 wrong" in found["auroc"]["reason"]
+    found = calibration(judge_all(sure)).metrics
+    assert found.ece.value == found.brier.value == found.nll.value == 0
+    assert found.brier.ci95[1] > 0.05  # a share has Wilson's; what may be above 1 has not
+    assert found.nll.ci95 is None and found.brier_options.ci95 is None
+    assert found.auroc.value is None and "needs 10 wrong" in found.auroc.reason

@@ -3,6 +3,7 @@
 import json
 from itertools import product
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -11,6 +12,7 @@ from scipy.stats import entropy as scipy_entropy
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
 from medr1.cli import cli
+from medr1.documents.summary import Summary
 from medr1.evaluate.comparing.comparison import compare
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.trust.ensemble import (
@@ -97,21 +99,21 @@ def test_the_section_of_a_comparison():
     }
     found = ensemble({name: judge_all(rows, QUICK) for name, rows in files.items()})
     # A; A; B; a tie of B, B, C is B; A; none
-    assert found["majority"]["value"] == pytest.approx(3 / 6)
-    differences = found["majority"]["differences"]
-    assert differences["one"]["value"] == pytest.approx(3 / 6 - 3 / 6)
-    assert differences["two"]["value"] == pytest.approx(3 / 6 - 2 / 6)
-    assert found["all_agree"]["value"] == pytest.approx(1 / 6)
-    pairs = {tuple(pair["members"]): pair["value"] for pair in found["pairs"]}
+    assert found.majority.accuracy.value == pytest.approx(3 / 6)
+    differences = found.majority.differences
+    assert differences["one"].value == pytest.approx(3 / 6 - 3 / 6)
+    assert differences["two"].value == pytest.approx(3 / 6 - 2 / 6)
+    assert found.all_agree.value == pytest.approx(1 / 6)
+    pairs = {pair.members: pair.agreement.value for pair in found.pairs}
     assert pairs["one", "two"] == pytest.approx(2 / 6)
     assert pairs["two", "three"] == pytest.approx(3 / 6)
     counts = [(3, 0, 0), (2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)]
-    kappa = found["kappa"]["multiple_choice"]
-    assert kappa["value"] == pytest.approx(statsmodels_kappa(np.array(counts * 10)))
-    assert kappa["ci95"][0] < kappa["value"] < kappa["ci95"][1]
-    assert (kappa["n"], kappa["n_without"]) == (50, 10)
-    assert found["kappa"]["yes_no"]["value"] is None
-    assert found["mean_probabilities"]["reason"]
+    kappa = found.kappa["multiple_choice"]
+    assert kappa.value == pytest.approx(statsmodels_kappa(np.array(counts * 10)))
+    assert kappa.ci95[0] < kappa.value < kappa.ci95[1]
+    assert (kappa.n, kappa.n_without) == (50, 10)
+    assert found.kappa["yes_no"].value is None
+    assert found.mean_probabilities.reason
 
 
 def test_mean_probabilities_mend_what_a_vote_cannot():
@@ -123,15 +125,15 @@ def test_mean_probabilities_mend_what_a_vote_cannot():
         "three": member("B" * 40, golds, [unsure] * 20 + [(0.0, 1.0, 0.0)] * 20),
     }
     document, _ = compare({name: {name: rows} for name, rows in files.items()}, settings=QUICK)
-    found = document["ensemble"]
-    assert found["majority"]["value"] == 0
-    mean = found["mean_probabilities"]
-    assert mean["value"] == 0.5 and mean["differences"]["two"]["value"] == 0.5
-    parts = [mean[f"{part}_entropy"]["value"] for part in ("predictive", "expected")]
-    assert mean["mutual_information"]["value"] == pytest.approx(parts[0] - parts[1])
+    found = document.ensemble
+    assert found.majority.accuracy.value == 0
+    mean = found.mean_probabilities
+    assert mean.accuracy.value == 0.5 and mean.differences["two"].value == 0.5
+    parts = mean.predictive_entropy.value - mean.expected_entropy.value
+    assert mean.mutual_information.value == pytest.approx(parts)
     # the wrong means have 0.813 nats, the right ones 0.823: what they disagree about tells, and
     # how unsure they are does not
-    assert mean["auroc"]["value"] == 1.0 and mean["auroc_entropy"]["value"] == 0.0
+    assert mean.auroc.value == 1.0 and mean.auroc_entropy.value == 0.0
     table = comparison_table(document)
     assert "ensemble of 3 files" in table and "mean of the probabilities" in table
     assert "Fleiss' kappa" in table
@@ -140,12 +142,12 @@ def test_mean_probabilities_mend_what_a_vote_cannot():
 def test_nats_that_are_all_0_have_no_interval_of_a_share():
     sure = member("A" * 40, "A" * 40, [(1.0, 0.0, 0.0)] * 40)
     judged = {name: judge_all(sure, QUICK) for name in ("one", "two")}
-    found = ensemble(judged)["mean_probabilities"]
-    assert found["value"] == 1.0 and found["ci95"][0] > 0.9
-    for name in ("mutual_information", "predictive_entropy", "expected_entropy"):
-        assert (found[name]["value"], found[name]["ci95"]) == (0, None), name
-        assert found[name]["method"] == "no spread: no interval"
-        assert number_cell(found[name])["interval"] == ""
+    found = ensemble(judged).mean_probabilities
+    assert found.accuracy.value == 1.0 and found.accuracy.ci95[0] > 0.9
+    for metric in (found.mutual_information, found.predictive_entropy, found.expected_entropy):
+        assert (metric.value, metric.ci95) == (0, None)
+        assert metric.method == "no spread: no interval"
+        assert number_cell(metric)["interval"] == ""
 
 
 def test_open_answers_that_claim_the_same_are_one():
@@ -171,9 +173,9 @@ def test_options_are_paired_by_name_and_not_by_their_place_in_a_file():
             QUICK,
         )
 
-    mean = ensemble({"one": made("ABC"), "two": made("CAB")})["mean_probabilities"]
-    assert mean["value"] == 1.0 and mean["mutual_information"]["value"] == pytest.approx(0)
-    assert ensemble({"one": made("ABC"), "two": made("AB")})["mean_probabilities"]["reason"]
+    mean = ensemble({"one": made("ABC"), "two": made("CAB")}).mean_probabilities
+    assert mean.accuracy.value == 1.0 and mean.mutual_information.value == pytest.approx(0)
+    assert ensemble({"one": made("ABC"), "two": made("AB")}).mean_probabilities.reason
 
 
 def test_chance_is_chance_in_each_kind_of_question():
@@ -186,17 +188,17 @@ def test_chance_is_chance_in_each_kind_of_question():
         words = [prediction(tag(draw.choice(["Yes", "No"])), "yes") for _ in range(300)]
         return judge_all([*letters, *words], QUICK)
 
-    found = ensemble({name: rater() for name in ("one", "two", "three")})["kappa"]
+    found = ensemble({name: rater() for name in ("one", "two", "three")}).kappa
     for kind in ("multiple_choice", "yes_no"):
-        low, high = found[kind]["ci95"]
-        assert low < 0 < high and found[kind]["n"] == 300
+        low, high = found[kind].ci95
+        assert low < 0 < high and found[kind].n == 300
 
 
 def test_answers_that_are_missing_or_all_the_same_are_no_agreement_beyond_chance():
     files = {name: judge_all(member("A-" * 20, "A" * 40), QUICK) for name in ("one", "two")}
     found = ensemble(files)
-    assert found["all_agree"]["value"] == 0.5
-    assert found["kappa"]["multiple_choice"]["reason"] == "every answer is the same"
+    assert found.all_agree.value == 0.5
+    assert found.kappa["multiple_choice"].reason == "every answer is the same"
 
 
 def test_eval_takes_files_as_one_and_says_so_on_the_page(tmp_path):
@@ -214,15 +216,14 @@ def test_eval_takes_files_as_one_and_says_so_on_the_page(tmp_path):
     runner = CliRunner()
     done = runner.invoke(cli, ["eval", mine, *asked, "--output-dir", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = msgspec.json.decode((tmp_path / "out" / "summary.json").read_bytes(), type=Summary)
     judged = {
         str(file): judge_all(
             [prediction_from_dict(e) for e in json.loads(file.read_text())["results"]]
         )
         for file in files
     }
-    expected = {**ensemble(judged), "paired_by": "id"}
-    assert summary["ensemble"] == json.loads(json.dumps(expected))
+    assert summary.ensemble == msgspec.structs.replace(ensemble(judged), paired_by="id")
     assert "majority of 3 files" in done.stdout
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Ensemble: this file with" in page and "two.json" in page and "Fleiss" in page

@@ -10,6 +10,7 @@ from predictions import prediction, tag
 from scipy.stats import binomtest
 from test_calibration import OPTIONS, items, options_stream, stream
 
+from medr1.documents.metric import Missing
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.trust.calibration import calibration, level_contributions, level_totals
 from medr1.evaluate.trust.selective import (
@@ -58,11 +59,11 @@ def test_areas_of_a_stream_without_ties(seed):
     assert excess_aurc(sums)[0] == pytest.approx(plain_area(errors) - best, abs=1e-12)
     assert risk_at_coverage(sums)[0] == pytest.approx(errors[:160].mean(), abs=1e-12)
     curve = risk_coverage(confidence, correct)
-    assert curve[-1]["coverage"] == 1 and curve[-1]["risk"] == pytest.approx(errors.mean())
+    assert curve[-1].coverage == 1 and curve[-1].risk == pytest.approx(errors.mean())
     point = curve[len(curve) // 2]
-    k = round(point["coverage"] * 200)
-    assert point["risk"] == pytest.approx(errors[:k].mean())
-    assert (confidence >= point["threshold"]).sum() == k
+    k = round(point.coverage * 200)
+    assert point.risk == pytest.approx(errors[:k].mean())
+    assert (confidence >= point.threshold).sum() == k
 
 
 def test_levels_that_are_put_together_change_the_area_little():
@@ -143,26 +144,24 @@ def test_the_section_of_a_summary():
     held = items(*options_stream(2, 500, 0.6), modality="CT")
     held += items(*options_stream(3, 5, 0.6), modality="MRI")
     found = selective(judge_all(here, QUICK), judge_all(held, QUICK), SelectiveConfig(0.2, 0.1))
-    metrics, referral, conformal = (found[key] for key in ("metrics", "referral", "conformal"))
-    assert found["n"] == 400 and metrics["risk"]["n"] == 400
-    assert metrics["risk_at_80"]["value"] < metrics["risk"]["value"]
-    low, high = metrics["aurc"]["ci95"]
-    assert low < metrics["aurc"]["value"] < high
-    sure = np.nanmax(probabilities, axis=1) >= referral["threshold"]
+    metrics, deferral, conformal = found.metrics, found.deferral, found.conformal
+    assert found.n == 400 and metrics.risk.n == 400
+    assert metrics.risk_at_80.value < metrics.risk.value
+    low, high = metrics.aurc.ci95
+    assert low < metrics.aurc.value < high
+    sure = np.nanmax(probabilities, axis=1) >= deferral.threshold
     wrong = np.nan_to_num(probabilities).argmax(axis=1) != right
-    assert referral["referred"]["value"] == pytest.approx(1 - sure.mean())
-    assert (
-        referral["risk"]["value"] == pytest.approx(wrong[sure].mean()) and wrong[sure].mean() < 0.2
-    )
-    assert referral["groups"].keys() == {"CT", "MRI"}
-    inside = prediction_sets(probabilities, np.full(400, conformal["quantile"]))
-    split = conformal["split"]
-    assert split["coverage"]["value"] == pytest.approx(inside[np.arange(400), right].mean())
-    assert split["size"]["value"] == pytest.approx(inside.sum() / 400)
-    low, high = split["coverage"]["ci95"]
+    assert deferral.deferred.value == pytest.approx(1 - sure.mean())
+    assert deferral.risk.value == pytest.approx(wrong[sure].mean()) and wrong[sure].mean() < 0.2
+    assert deferral.groups.keys() == {"CT", "MRI"}
+    inside = prediction_sets(probabilities, np.full(400, conformal.quantile))
+    split = conformal.split
+    assert split.coverage.value == pytest.approx(inside[np.arange(400), right].mean())
+    assert split.size.value == pytest.approx(inside.sum() / 400)
+    low, high = split.coverage.ci95
     assert low < 0.9 + 0.03 and high > 0.9 - 0.03
-    assert conformal["without_own_quantile"] == ["MRI"]
-    assert conformal["mondrian"]["groups"]["MRI"] == split["groups"]["MRI"]
+    assert conformal.without_own_quantile == ["MRI"]
+    assert conformal.mondrian.groups["MRI"] == split.groups["MRI"]
 
 
 def test_sets_that_all_hold_one_option_say_nothing_of_the_next_ones_size():
@@ -173,9 +172,9 @@ def test_sets_that_all_hold_one_option_say_nothing_of_the_next_ones_size():
         judge_all(items(sure, first), QUICK),
         SelectiveConfig(0.2, 0.1),
     )
-    size, single = (found["conformal"]["split"][key] for key in ("size", "single"))
-    assert (size["value"], size["ci95"], size["method"]) == (1.0, None, "no spread: no interval")
-    assert single["value"] == 1.0 and single["ci95"][0] > 0.9  # a share has Wilson's
+    size, single = found.conformal.split.size, found.conformal.split.single
+    assert (size.value, size.ci95, size.method) == (1.0, None, "no spread: no interval")
+    assert single.value == 1.0 and single.ci95[0] > 0.9  # a share has Wilson's
 
 
 def test_a_threshold_is_not_taken_over_from_another_kind_of_confidence():
@@ -183,15 +182,15 @@ def test_a_threshold_is_not_taken_over_from_another_kind_of_confidence():
     stated = [replace(one, option_probs=None) for one in items(*options_stream(2, 400, 1.0))]
     sampled = [replace(one, confidence=None, samples=(one.model_output,) * 4) for one in stated]
     for held, name in ((stated, "stated confidence"), (sampled, "agreement of samples")):
-        referral = selective(here, judge_all(held, QUICK), SelectiveConfig(0.5, 0.1))["referral"]
-        assert referral["value"] is None
-        assert f"by probabilities here and by {name} in the" in referral["reason"]
+        deferral = selective(here, judge_all(held, QUICK), SelectiveConfig(0.5, 0.1)).deferral
+        assert isinstance(deferral, Missing)
+        assert f"by probabilities here and by {name} in the" in deferral.reason
         alike = selective(judge_all(held, QUICK), judge_all(held, QUICK), SelectiveConfig(0.5, 0.1))
-        assert alike["source"] == name and alike["referral"]["threshold"] is not None
+        assert alike.source == name and alike.deferral.threshold is not None
     mixed = judge_all(items(*options_stream(1, 200, 1.0)) + stated, QUICK)
     found = calibration(mixed, here)
-    assert found["source"] == "probabilities and stated confidence"
-    assert found["temperature"]["metrics"]["accuracy"]["n"] == 200 and found["n"] == 600
+    assert found.source == "probabilities and stated confidence"
+    assert found.temperature.metrics.accuracy.n == 200 and found.n == 600
 
 
 def test_a_group_with_enough_items_has_a_limit_of_its_own():
@@ -203,22 +202,22 @@ def test_a_group_with_enough_items_has_a_limit_of_its_own():
             [*made, *items(*options_stream(seed + 1, 800, 6.0), modality="MRI")], QUICK
         )
 
-    found = selective(both(1), both(11))["conformal"]
+    found = selective(both(1), both(11)).conformal
     covered = {
-        kind: [found[kind]["groups"][name]["coverage"]["value"] for name in ("CT", "MRI")]
-        for kind in ("split", "mondrian")
+        kind: [sets.groups[name].coverage.value for name in ("CT", "MRI")]
+        for kind, sets in (("split", found.split), ("mondrian", found.mondrian))
     }
     assert covered["split"][0] > 0.95 and covered["split"][1] < 0.85
     assert covered["mondrian"] == pytest.approx([0.9, 0.9], abs=0.03)
-    assert not found["without_own_quantile"]
+    assert not found.without_own_quantile
 
 
 def test_without_held_out_results_there_is_a_curve_and_a_sentence():
     found = selective(judge_all(items(*options_stream(1, 60, 1.0)), QUICK))
-    assert found["curve"] and "--calibrate-on" in found["referral"]["reason"]
-    assert "--calibrate-on" in found["conformal"]["reason"]
+    assert found.curve and "--calibrate-on" in found.deferral.reason
+    assert "--calibrate-on" in found.conformal.reason
     hopeless = judge_all(items(*options_stream(1, 60, 50.0)), QUICK)
-    reason = selective(hopeless, hopeless, SelectiveConfig(0.01))["referral"]["reason"]
+    reason = selective(hopeless, hopeless, SelectiveConfig(0.01)).deferral.reason
     assert "0.01" in reason
     few = [prediction(tag("A"), "A", options=OPTIONS) for _ in range(60)]
-    assert "fewer than 50" in selective(judge_all(few))["reason"]
+    assert "fewer than 50" in selective(judge_all(few)).reason

@@ -62,32 +62,30 @@ def test_the_section_of_a_summary():
     made += [item("C", "ABBA") for _ in range(4)]  # a tie: the earlier
     failed = prediction(None, "A", options=OPTIONS, error=Failure("unreadable", "x"))
     found = uncertainty(judge_all([*made, failed], QUICK))
-    assert (found["n"], found["n_without"], found["n_failed"]) == (41, 0, 1)
-    own = found["self_consistency"]
-    assert own["accuracy"]["value"] == pytest.approx(26 / 41)
-    assert own["majority_accuracy"]["value"] == pytest.approx(34 / 41)
-    assert own["difference"]["value"] == pytest.approx(8 / 41) and own["n_ties"] == 4
-    assert own["agreement"]["value"] == pytest.approx((20 + 16 * 0.75 + 4 * 0.5) / 40)
-    bands = {
-        row["agreement"]: (row["n"], row["accuracy"]["value"]) for row in found["by_agreement"]
-    }
+    assert (found.n, found.n_without, found.n_failed) == (41, 0, 1)
+    own = found.self_consistency
+    assert own.accuracy.value == pytest.approx(26 / 41)
+    assert own.majority_accuracy.value == pytest.approx(34 / 41)
+    assert own.difference.value == pytest.approx(8 / 41) and own.n_ties == 4
+    assert own.agreement.value == pytest.approx((20 + 16 * 0.75 + 4 * 0.5) / 40)
+    bands = {row.agreement: (row.n, row.accuracy.value) for row in found.by_agreement}
     assert bands == {"4 of 4": (20, 1.0), "3 of 4": (16, 6 / 16), "2 of 4": (4, 0.0)}
-    by_k = [one["value"] for one in found["pass_at_k"]]
+    by_k = [one.metric.value for one in found.pass_at_k]
     right = [4] * 20 + [3] * 10 + [1] * 6 + [2] * 4
     for k, value in enumerate(by_k, 1):
         assert value == pytest.approx(sum(sample_statistics.pass_at_k(4, c, k) for c in right) / 41)
-    stability = found["stability"]
-    assert stability["all_agree"]["value"] == 0.5
+    stability = found.stability
+    assert stability.all_agree.value == 0.5
     runs = [
         [int(r) for r in row]
         for row in ("1111",) * 20 + ("1110",) * 10 + ("0001",) * 6 + ("1001",) * 4
     ]
     variance = np.var(np.array(runs), axis=1, ddof=1)
-    assert stability["within_item_sd"]["value"] == pytest.approx(np.sqrt(variance.mean()))
-    assert stability["between_run_sd"]["value"] == pytest.approx(np.sqrt(variance.sum()) / 40)
+    assert stability.within_item_sd.value == pytest.approx(np.sqrt(variance.mean()))
+    assert stability.between_run_sd.value == pytest.approx(np.sqrt(variance.sum()) / 40)
     observed = np.std(np.array(runs).mean(axis=0), ddof=1)
-    assert stability["observed_run_sd"] == pytest.approx(observed)
-    assert found["entropy"]["auroc"]["value"] is not None
+    assert stability.observed_run_sd == pytest.approx(observed)
+    assert found.entropy.auroc.value is not None
 
 
 def test_the_spread_between_runs_is_that_of_runs():
@@ -96,14 +94,14 @@ def test_the_spread_between_runs_is_that_of_runs():
     chances = draw.beta(1, 1, 400)
     runs = draw.random((400, 20)) < chances[:, None]
     made = [item("A", ["A" if right else "B" for right in row[:5]]) for row in runs]
-    found = uncertainty(judge_all(made, QUICK))["stability"]["between_run_sd"]
-    assert found["ci95"][0] < np.std(runs.mean(axis=0), ddof=1) * 1.5
+    found = uncertainty(judge_all(made, QUICK)).stability.between_run_sd
+    assert found.ci95[0] < np.std(runs.mean(axis=0), ddof=1) * 1.5
     truth = np.sqrt((chances * (1 - chances)).sum()) / 400
-    assert found["ci95"][0] < truth < found["ci95"][1]
+    assert found.ci95[0] < truth < found.ci95[1]
 
 
 def test_one_sample_and_none_have_sentences():
-    assert "infer --num-samples" in uncertainty(judge_all([prediction(tag("A"), "A")]))["reason"]
+    assert "infer --num-samples" in uncertainty(judge_all([prediction(tag("A"), "A")])).reason
     one = uncertainty(judge_all([item("A", "A"), item("B", "A")], QUICK))
-    assert one["num_samples"] == [1, 1] and one["pass_at_k"][0]["value"] == 1.0
-    assert one["stability"]["all_agree"]["reason"] and one["entropy"]["mean"]["reason"]
+    assert one.num_samples == (1, 1) and one.pass_at_k[0].metric.value == 1.0
+    assert one.stability.all_agree.reason and one.entropy.mean.reason

@@ -1,4 +1,4 @@
-"""The form of a definition of a number in summary.json; `metrics` and `trust` hold the texts."""
+"""The form of a definition of a number in summary.json; with the phrases that several share."""
 
 from __future__ import annotations
 
@@ -24,3 +24,16 @@ class Definition:
     """A paper, or the file of this project that defines the number."""
     packages: tuple[str, ...] = ()
     """Names on PyPI of the packages whose installed versions can change the number."""
+
+
+OWN = "none: medr1"
+"""The library of numbers that medr1 computes itself."""
+SHARE = "0 to 1"
+"""The range of a share."""
+SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spaces"
+OPTION_TEXT = (
+    "For a question with options the text of the chosen one, else the answer as the model wrote it "
+    '(without tags and "The answer is"), whatever the type of the ground truth and the protocol; '
+    "no answer scores 0."
+)
+TEXTS_OF_ANSWERS = f"{SQUAD_TEXT}. {OPTION_TEXT}"

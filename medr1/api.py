@@ -1,0 +1,109 @@
+"""What the commands do, as functions for Python. A function's module is imported at its first use.
+
+    from medr1.api import run_evaluation
+
+    result = run_evaluation("output/results.json", data="data/tiny_vqa_ds")
+
+workflows/README.md lists the functions, with an example of each.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medr1.doctor.examination import examine
+    from medr1.documents.schemas import json_schema
+    from medr1.workflows.audit import AuditResult, run_audit
+    from medr1.workflows.compare import ComparisonResult, run_comparison
+    from medr1.workflows.convert import WrittenItems, convert_data
+    from medr1.workflows.demo import run_demo
+    from medr1.workflows.evaluate import EvaluationResult, run_evaluation
+    from medr1.workflows.fetch import Download, fetch_from_hub
+    from medr1.workflows.infer import answer_question, run_inference
+    from medr1.workflows.matrix import run_matrix
+    from medr1.workflows.merge import merge_adapter
+    from medr1.workflows.prepare import PreparedData, prepare_data
+    from medr1.workflows.rewards import score_completions
+    from medr1.workflows.robustness import RobustnessResult, run_robustness
+    from medr1.workflows.selection import (
+        DistilledItems,
+        FilteredItems,
+        distill_data,
+        filter_data,
+    )
+    from medr1.workflows.train import TrainingResult, run_training
+    from medr1.workflows.verify import Check, Verification, verify_checkpoint
+
+_MODULES = {
+    "medr1.doctor.examination": ("examine",),
+    "medr1.documents.schemas": ("json_schema",),
+    "medr1.workflows.audit": ("AuditResult", "run_audit"),
+    "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
+    "medr1.workflows.convert": ("WrittenItems", "convert_data"),
+    "medr1.workflows.demo": ("run_demo",),
+    "medr1.workflows.evaluate": ("EvaluationResult", "run_evaluation"),
+    "medr1.workflows.fetch": ("Download", "fetch_from_hub"),
+    "medr1.workflows.infer": ("answer_question", "run_inference"),
+    "medr1.workflows.matrix": ("run_matrix",),
+    "medr1.workflows.merge": ("merge_adapter",),
+    "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
+    "medr1.workflows.rewards": ("score_completions",),
+    "medr1.workflows.robustness": ("RobustnessResult", "run_robustness"),
+    "medr1.workflows.selection": (
+        "DistilledItems",
+        "FilteredItems",
+        "distill_data",
+        "filter_data",
+    ),
+    "medr1.workflows.train": ("TrainingResult", "run_training"),
+    "medr1.workflows.verify": ("Check", "Verification", "verify_checkpoint"),
+}
+"""Module -> the public names that it defines; the same as in the imports above."""
+
+__all__ = [
+    "AuditResult",
+    "Check",
+    "ComparisonResult",
+    "DistilledItems",
+    "Download",
+    "EvaluationResult",
+    "FilteredItems",
+    "PreparedData",
+    "RobustnessResult",
+    "TrainingResult",
+    "Verification",
+    "WrittenItems",
+    "answer_question",
+    "convert_data",
+    "distill_data",
+    "examine",
+    "fetch_from_hub",
+    "filter_data",
+    "json_schema",
+    "merge_adapter",
+    "prepare_data",
+    "run_audit",
+    "run_comparison",
+    "run_demo",
+    "run_evaluation",
+    "run_inference",
+    "run_matrix",
+    "run_robustness",
+    "run_training",
+    "score_completions",
+    "verify_checkpoint",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module (PEP 562)."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

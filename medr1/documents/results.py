@@ -1,0 +1,78 @@
+"""results.json: the file of `medr1 infer`, with one entry for each question."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from medr1.records import Decoding, Failure
+
+
+class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides the answers, and nothing about the machine beside its kind of device."""
+
+    model: str
+    """The name of the checkpoint's folder."""
+    model_sha256: str
+    data: str
+    """The name of the file of questions."""
+    data_sha256: str
+    n: int
+    """Number of questions."""
+    prompt: str
+    """The name of the prompt; "by question" if it depends on the question."""
+    prompt_sha256: str | None
+    """SHA-256 of the prompt template; null if the prompt depends on the question."""
+    decoding: Decoding
+    seed: int
+    device: str
+    """cpu, cuda or mps."""
+    dtype: str
+    """The type of the weights, such as "bfloat16"."""
+    versions: dict[str, str]
+    """Library -> version."""
+    perturbations: dict[str, list[int]] | UnsetType = UNSET
+    """Perturbation -> its severities; only in the file of `medr1 robustness`."""
+
+    def document(self) -> dict[str, object]:
+        """The meta as JSON holds it."""
+        document: dict[str, object] = msgspec.to_builtins(self)
+        return document
+
+
+class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One question with its answer: the fields of `records.Sample` and `records.Prediction`."""
+
+    id: str
+    images: list[str]
+    question: str
+    options: dict[str, str]
+    ground_truth: str | None
+    answer_type: str
+    question_type: str | None
+    modality: str | None
+    dataset: str | None
+    metadata: dict[str, object]
+    model_output: str | None
+    samples: list[str]
+    extracted_answer: str | None
+    extraction: str | None
+    reasoning: str | None
+    option_probs: dict[str, float] | None
+    confidence: float | None
+    circular_answers: list[str]
+    dropout_probs: list[dict[str, float]]
+    finish_reason: str | None
+    num_tokens: int | None
+    image_notes: list[str]
+    error: Failure | None
+
+
+class ResultsFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The complete file."""
+
+    schema: Literal["medr1.results/1"]
+    meta: ResultsMeta
+    results: list[ResultsEntry]

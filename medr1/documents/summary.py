@@ -1,0 +1,190 @@
+"""summary.json, the document of `medr1 eval`: everything that it computes of one results file.
+
+The parts on calibration, abstention, repeated samples, dropout and ensembles are in `trust`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from medr1.documents.metric import Clusters, Intervals, Metric, Missing
+from medr1.documents.robustness import Robustness
+from medr1.documents.trust import Calibration, Dropout, Ensemble, Selective, Uncertainty
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """One group of items, such as those of one modality."""
+
+    n: int
+    n_unparsed: int
+    metrics: dict[str, Metric]
+    """Metric -> its value here; metrics of no item are left out."""
+
+
+class Macro(Struct, frozen=True, kw_only=True):
+    """The unweighted means over the groups of one kind."""
+
+    accuracy: Metric
+    """Its n is the number of groups."""
+    metrics: dict[str, Metric]
+    """Metric -> its mean over the groups; none for metrics that are no means over items."""
+
+
+class Undecided(Struct, frozen=True, kw_only=True):
+    """Answers that the rules cannot judge."""
+
+    reasons: dict[str, int]
+    """Reason -> number of items, the most frequent first."""
+    coverage: Metric
+    """The share of the answers that can be judged."""
+
+
+class ConfusionCell(Struct, frozen=True, kw_only=True):
+    """How often one answer was given for one ground truth."""
+
+    ground_truth: str
+    predicted: str | None
+    """None for items without an answer."""
+    count: int
+
+
+class Contradictions(Struct, frozen=True, kw_only=True):
+    """How many wrong answers to open questions contradict the ground truth."""
+
+    n: int
+    """Number of wrong open answers."""
+    polarity: int
+    """Those that say the opposite, such as "no effusion" for "effusion"."""
+    side: int
+    """Those that name the other side of the body."""
+
+
+class FindingMetrics(Struct, frozen=True, kw_only=True):
+    """How well one finding is detected: a yes/no question, or the text of an option."""
+
+    finding: str
+    positive: str
+    """The answer that means that the finding is there: "yes", or the option's text."""
+    n: int
+    n_positive: int
+    n_unanswered: int
+    prevalence: Metric
+    sensitivity: Metric
+    specificity: Metric
+    ppv: Metric
+    npv: Metric
+
+
+class Length(Struct, frozen=True, kw_only=True):
+    """The distribution of the completions' lengths."""
+
+    n: int
+    mean: float
+    median: float
+    p95: float
+    """The 95th percentile."""
+    max: int
+    histogram: list[tuple[float, float, int]]
+    """Bins as (low, high, number of completions)."""
+
+
+class Lengths(Struct, frozen=True, kw_only=True):
+    """How long the completions are; None where the file does not say."""
+
+    num_tokens: Length | None
+    characters: Length | None
+
+
+class Blind(Struct, frozen=True, kw_only=True):
+    """Baselines that do not see the image, on the items with options."""
+
+    chance: float | None
+    """The accuracy of random guessing."""
+    option_prior: Metric
+    best_predictor: str | None
+    best: Metric
+    """The accuracy of `best_predictor`."""
+    image_gain: Metric
+    """The model's accuracy minus that of `best_predictor`."""
+    image_needed: Metric
+    """The model's accuracy on the items that need their image."""
+    predictors: dict[str, Metric]
+
+
+class ImageAblation(Struct, frozen=True, kw_only=True):
+    """The same model on the same questions without their images."""
+
+    results: str
+    """The file of the answers without images."""
+    ablation: str
+    """What replaced the images: blank, noise or shuffle."""
+    paired_by: str
+    accuracy_without_image: Metric
+    ablation_gain: Metric
+    """Accuracy with the images minus accuracy without them."""
+    same_answer: Metric
+    """The share of the items with the same answer."""
+
+
+class StatedAccuracy(Struct, frozen=True, kw_only=True):
+    """The accuracy that the original project's script wrote into the file, beside ours."""
+
+    value: float
+    protocol: str
+    computed: float | None
+    """The accuracy that medr1 computes under the same protocol."""
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """summary.json: the evaluation of one results file."""
+
+    schema: Literal["medr1.summary/2"] = "medr1.summary/2"
+    results: str | None = None
+    """The results file."""
+    sha256: str | None = None
+    """SHA-256 of the results file."""
+    meta: dict[str, object] = {}
+    """How the results were made, as the file states it."""
+    protocol: str
+    n: int
+    n_error: int
+    n_unparsed: int
+    n_refused: int
+    n_undecided: int
+    n_truncated: int
+    clusters: Clusters
+    intervals: Intervals
+    metrics: dict[str, Metric]
+    groups: dict[str, dict[str, Group]]
+    """Kind, such as modality -> group -> its metrics."""
+    macro: dict[str, Macro]
+    """Kind -> means over its groups."""
+    protocols: dict[str, Metric]
+    """Further protocol -> accuracy under its rules."""
+    extraction_methods: dict[str, int]
+    """How answers were extracted -> number of items."""
+    unanswered: dict[str, int]
+    """Why there is no answer -> number of items."""
+    undecided: Undecided
+    confusion: list[ConfusionCell]
+    confusion_text: list[ConfusionCell]
+    """The same with the texts of the options instead of their letters."""
+    contradictions: Contradictions
+    findings: list[FindingMetrics]
+    lengths: Lengths
+    blind: Blind | None
+    """None without training questions."""
+    image_ablation: ImageAblation | None = None
+    calibration: Calibration | Missing
+    selective: Selective | Missing
+    uncertainty: Uncertainty | Missing
+    dropout: Dropout | Missing
+    ensemble: Ensemble | None = None
+    robustness: Robustness | None = None
+    calibrate_on: str | None = None
+    """The results on which temperature, threshold and conformal sets were fitted."""
+    stated_accuracy: StatedAccuracy | None = None
+    warnings: list[str]
+    """Sentences that a reader of the numbers has to know."""

@@ -1,0 +1,91 @@
+"""training.json, which `medr1 train` writes into a run's folder before the first step."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class TokenRange(Struct, frozen=True, kw_only=True):
+    """The numbers of tokens of all items."""
+
+    min: int
+    mean: float
+    """Rounded to one decimal."""
+    max: int
+
+
+class LongestPrompt(Struct, frozen=True, kw_only=True):
+    """The item with the longest prompt."""
+
+    id: str
+    images: list[str]
+    tokens: int
+    """All tokens, with SFT those of the target included."""
+    image: int
+    """Image tokens."""
+
+
+class PromptPlan(Struct, frozen=True, kw_only=True):
+    """The prompts of a run."""
+
+    min_pixels: int
+    max_pixels: int
+    image_tokens: TokenRange
+    prompt_tokens: TokenRange
+    target_tokens: TokenRange | UnsetType = UNSET
+    """Only with SFT."""
+    longest: LongestPrompt
+    first: str
+    """The first prompt, as text."""
+    first_target: str | UnsetType = UNSET
+    """The target of the first prompt, as text; only with SFT."""
+
+
+class TrainingPlan(Struct, frozen=True, kw_only=True):
+    """The plan of a run: the data, the number of steps, the memory, and every setting.
+
+    `medr1 train --dry-run --json` prints it.
+    """
+
+    model: str
+    """The folder of the checkpoint that training starts from."""
+    device: str
+    dtype: str
+    """The dtype that passes are computed in."""
+    weights_dtype: str
+    method: str
+    prompt: str
+    """The name of the prompt template."""
+    rewards: list[str] | UnsetType = UNSET
+    """Only with GRPO."""
+    freeze_vision: bool
+    shared_prefix: bool
+    dropout: str | UnsetType = UNSET
+    """What dropout means for shared prompts, as a phrase; unset if nothing is dropped."""
+    samples: int
+    steps: int
+    completions_per_step: int | UnsetType = UNSET
+    """Only with GRPO."""
+    prompts_per_step: int
+    parameters: int
+    trained_parameters: int
+    sharding: str
+    """none | replicated | fsdp | zero1 | zero2 | zero3"""
+    processes: int
+    bytes_per_process: dict[str, int]
+    """Kind of memory, such as "weights" -> bytes."""
+    prompts: PromptPlan
+    trainer_fields: dict[str, object]
+    """Fields of the method's configuration that were set: name -> value."""
+    model_fields: dict[str, object]
+    """Fields of TRL's ModelConfig and ScriptArguments that were set: name -> value."""
+    data_sha256: str
+    versions: dict[str, str]
+    """Library -> version."""
+
+
+class TrainingRecord(TrainingPlan, frozen=True, kw_only=True):
+    """training.json: the plan, and the configuration by which a run is recognized."""
+
+    configuration: dict[str, object]
+    """Hashes of the model and the data, and every setting that changes what is learned."""

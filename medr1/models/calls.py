@@ -1,0 +1,54 @@
+"""Calls of a loaded model and its processor, with the types that transformers leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, ProcessorMixin
+
+
+class VisionOutput(Protocol):
+    """What the vision tower of a Qwen-VL returns; transformers' own class has a tensor here."""
+
+    pooler_output: Sequence[torch.Tensor]
+    """The vectors of each image, (vectors, width)."""
+    deepstack_features: Sequence[Sequence[torch.Tensor]]
+    """The same for several layers of the vision tower; only Qwen3-VL has this attribute."""
+
+
+def generate_tokens(model: PreTrainedModel, **arguments: object) -> torch.Tensor:
+    """The token ids of each row, the prompt's first: (rows, tokens).
+
+    Args:
+        model: A model that can generate.
+        **arguments: The arguments of transformers' `generate`.
+    """
+    import torch
+
+    # torch says that any attribute of a module may be a tensor, which cannot be called.
+    output: object = model.generate(**arguments)  # type: ignore[operator]
+    assert isinstance(output, torch.Tensor)
+    return output
+
+
+def image_features(
+    model: PreTrainedModel, patches: torch.Tensor, grid: torch.Tensor
+) -> VisionOutput:
+    """Run the vision tower on images.
+
+    Args:
+        model: A Qwen-VL.
+        patches: The patches of all images, (patches, values of a patch).
+        grid: Frames, rows and columns of patches of each image, (images, 3).
+    """
+    # The attribute is a method, not a tensor; see `generate_tokens`.
+    output: VisionOutput = model.get_image_features(patches, grid, return_dict=True)  # type: ignore[operator]
+    return output
+
+
+def image_token(processor: ProcessorMixin) -> str:
+    """The text that stands for one vector of an image in a prompt, such as "<|image_pad|>"."""
+    return str(vars(processor)["image_token"])

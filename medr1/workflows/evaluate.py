@@ -1,0 +1,238 @@
+"""Evaluate results files: every metric with its confidence interval, and a report."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medr1.answers import PROTOCOLS, SUMMARY_PROTOCOLS
+from medr1.errors import InputError
+from medr1.workflows.arguments import (
+    keep_apart,
+    optional_path,
+    require_choice,
+    require_writable,
+)
+
+if TYPE_CHECKING:
+    from medr1.data.readers import Questions
+    from medr1.documents.items import GalleryItem
+    from medr1.documents.summary import Summary
+    from medr1.evaluate.evaluation import Evaluation
+    from medr1.evaluate.gates import Gates
+    from medr1.evaluate.judging import Judged
+
+logger = logging.getLogger("medr1")
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The summaries of results files, and the required values that were not reached."""
+
+    summaries: Sequence[Summary]
+    """The content of summary.json for each results file."""
+    failures: Sequence[str]
+    """A sentence for each check of `fail_under` and `baseline` that was not passed."""
+
+
+def run_evaluation(
+    results: str | Path | Sequence[str | Path],
+    *,
+    protocol: str = "default",
+    data: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    metrics: Sequence[str] | None = None,
+    group_by: Sequence[str] = (),
+    cluster_by: str = "image",
+    train_data: str | Path | None = None,
+    ablated: str | Path | None = None,
+    calibrate_on: str | Path | None = None,
+    target_risk: float = 0.1,
+    alpha: float = 0.1,
+    robustness: str | Path | None = None,
+    ensemble: Sequence[str | Path] = (),
+    bertscore: str | None = None,
+    fail_under: Sequence[str] = (),
+    baseline: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    image_root: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> EvaluationResult:
+    """Evaluate results files, and write a report of them if there is an output folder.
+
+    Args:
+        results: File with results, folder with such files, or several of them.
+        protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
+        data: File with the questions, or folder with test.json, if the results lack something.
+        columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
+        metrics: Metrics to compute; None: all.
+        group_by: Metadata keys; each of their values gets its own results.
+        cluster_by: Unit that confidence intervals resample: image, or a metadata key.
+        train_data: File with the training questions, or folder with train.json, to fit predictors
+            that see no image; None: train.json in `data`, if that is a folder with one.
+        ablated: File with results of the same questions without the image.
+        calibrate_on: File with results of other questions by the same model, on which temperature,
+            threshold and conformal sets are fitted.
+        target_risk: Highest accepted share of wrong answers among the items that are not deferred.
+            Needs `calibrate_on`.
+        alpha: Highest accepted share of items whose conformal set lacks the right option. Needs
+            `calibrate_on`.
+        robustness: File robustness.json of the same model, for the report.
+        ensemble: Files with results of the same questions by other checkpoints.
+        bertscore: Model for BERTScore, as a folder or a hub id; None: no BERTScore.
+        fail_under: Lowest accepted values of metrics, such as "accuracy=0.8".
+        baseline: File with earlier results of the same items, or their summary.json.
+        output_dir: Folder to write: report.html, summary.json, items.jsonl and more; None: no
+            files.
+        image_root: Folder with the images of report.html; None: that of `data`, else of a results
+            file.
+        seed: Seed of the confidence intervals.
+        overwrite: Whether an existing output is replaced, and kept as NAME.bak.
+
+    Raises:
+        InputError: A file cannot be read, files do not fit together, or an argument is wrong.
+        OutputError: The output cannot be written.
+    """
+    from medr1.evaluate.evaluation import Evaluation
+    from medr1.evaluate.gates import Gates
+    from medr1.evaluate.judging import Settings
+    from medr1.evaluate.metrics.summary import require_metric
+    from medr1.evaluate.reading.results import result_files
+    from medr1.evaluate.trust.selective import SelectiveConfig
+    from medr1.metrics.registry import NAMES
+
+    require_choice("protocol", protocol, PROTOCOLS)
+    for name, share in (("target_risk", target_risk), ("alpha", alpha)):
+        if not 0 < share < 1:
+            raise InputError(f"{name}: {share} is not between 0 and 1.")
+    gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
+    metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
+    # `metrics` is for speed, so it also skips the accuracy under the other protocols.
+    protocols = SUMMARY_PROTOCOLS if metrics is None else ()
+    train = _training(train_data, data)
+    evaluation = Evaluation(
+        Settings(protocol, cluster_by, tuple(group_by), protocols, seed),
+        metric_names,
+        columns or {},
+        questions_of(data),
+        train.require_complete() if train else None,
+        optional_path(ablated),
+        bertscore,
+        optional_path(calibrate_on),
+        SelectiveConfig(target_risk, alpha),
+        optional_path(robustness),
+        tuple(map(Path, ensemble)),
+    )
+    files = result_files([results] if isinstance(results, str | Path) else results)
+    inputs = [*files, image_root, *ensemble, data, train_data, ablated, calibrate_on, robustness]
+    if output_dir:
+        require_writable(Path(output_dir) / "summary.json")
+    keep_apart(output_dir, inputs, overwrite)
+    image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
+    return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
+
+
+def questions_of(data: str | Path | None) -> Questions | None:
+    """The questions of a file, or of the test split if it is a folder; None for None."""
+    from medr1.data.readers import read_questions, split_file
+
+    return read_questions(split_file(Path(data), "test")) if data else None
+
+
+def _training(train_data: str | Path | None, data: str | Path | None) -> Questions | None:
+    """The training questions, else those of the train split in the folder `data`, else None."""
+    from medr1.data.readers import has_split, read_questions, split_file
+
+    folder = train_data or (data if data and has_split(data, "train") else None)
+    return read_questions(split_file(folder, "train")) if folder else None
+
+
+def _image_roots(
+    files: Sequence[Path], image_root: Path | None, data: Path | None
+) -> dict[str, Path]:
+    """Results file -> folder of its images: the image root, else that of the data, else its own."""
+    data_folder = data if data is None or data.is_dir() else data.parent
+    return {str(file): image_root or data_folder or file.parent for file in files}
+
+
+def _evaluate(
+    evaluation: Evaluation,
+    gates: Gates,
+    files: Sequence[Path],
+    image_roots: Mapping[str, Path],
+    output: Path | None,
+    overwrite: bool,
+) -> EvaluationResult:
+    """Evaluate the results files, and write the output."""
+    from medr1.files import prepare_folder
+
+    summaries: list[Summary] = []
+    gallery: list[GalleryItem] = []
+    failures: list[str] = []
+    # The lines of items.jsonl wait in a temporary file, not in memory: there may be millions. The
+    # output folder is made last, so that a bad input leaves an old one as it is.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+        for path in files:
+            summary, judged = evaluation.run(path, lines.write if output else None)
+            summaries.append(summary)
+            failures += gates.failures(path, summary, evaluation)
+            if output:
+                gallery += _gallery(evaluation, path, judged)
+        if output:
+            prepare_folder(output, overwrite=overwrite)
+            lines.seek(0)
+            _write(output, summaries, gallery, lines, image_roots)
+    return EvaluationResult(summaries, failures)
+
+
+def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[GalleryItem]:
+    """The items of a results file that report.html shows, with image, question and completion."""
+    from medr1.evaluate.evaluation import gallery_candidates
+    from medr1.report.pages.gallery import gallery_choice
+
+    chosen = gallery_choice(gallery_candidates(judged, str(path)), seed=evaluation.settings.seed)
+    return evaluation.gallery_items(path, chosen, judged)
+
+
+def _write(
+    folder: Path,
+    summaries: Sequence[Summary],
+    gallery: Sequence[GalleryItem],
+    lines: Iterable[str],
+    image_roots: Mapping[str, Path],
+) -> None:
+    """Write the files of --output-dir; warn of images that are missing or may contain text."""
+    from medr1.files import to_json, write_atomic
+    from medr1.report.csv_tables import summary_csv
+    from medr1.report.pages.confusion import confusion_csv
+    from medr1.report.pages.page import report_html
+    from medr1.report.pages.thumbnails import NOT_FOUND, OUTSIDE, burned_in_warning, make_thumbnails
+
+    document = summaries[0] if len(summaries) == 1 else list(summaries)
+    write_atomic(folder / "items.jsonl", lines)
+    write_atomic(folder / "summary.csv", summary_csv(summaries))
+    write_atomic(folder / "confusion.csv", confusion_csv(summaries))
+    thumbnails = make_thumbnails(gallery, image_roots)
+    problems = [image for image in thumbnails.values() if isinstance(image, str)]
+    if missing := sum(problem == NOT_FOUND for problem in problems):
+        logger.warning(
+            "%d of the %d images for report.html were not found. Give their folder with "
+            "--image-root DIR.",
+            missing,
+            len(thumbnails),
+        )
+    if outside := [problem for problem in problems if problem.startswith(OUTSIDE)]:
+        logger.warning(
+            "%d of the %d images for report.html are not shown. The first: %s.",
+            *(len(outside), len(thumbnails), outside[0]),
+        )
+    if text := burned_in_warning(gallery, image_roots, thumbnails):
+        logger.warning("report.html: %s", text)
+    page = report_html(summaries, gallery, thumbnails=thumbnails, burned_in=text)
+    write_atomic(folder / "report.html", page)
+    write_atomic(folder / "summary.json", to_json(document))

@@ -1,0 +1,80 @@
+"""Download a checkpoint or a data set from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger("medr1")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A checkpoint or data set on the hub, and its folder on this machine."""
+
+    name: str
+    """The name that was asked for."""
+    is_fetched: bool
+    """Whether the files are in the folder; False with `dry_run`."""
+    repo: str
+    """owner/name on the hub."""
+    revision: str
+    """The commit hash."""
+    folder: Path
+    """Where the files are, or would be with `dry_run`."""
+    n_files: int
+    """Number of files."""
+    num_bytes: int
+    """Size of all files."""
+    num_bytes_missing: int
+    """Size of the files that were not in the folder before."""
+
+
+def fetch_from_hub(
+    name: str,
+    *,
+    output_dir: str | Path | None = None,
+    is_data: bool = False,
+    dry_run: bool = False,
+) -> Download:
+    """Download a checkpoint or a data set. Complete files of an earlier download are kept.
+
+    Args:
+        name: owner/name, owner/name/folder, or the name of a Med-R1 checkpoint such as VQA_CT.
+        output_dir: Folder to download to; None: checkpoints, or data for a data set.
+        is_data: Whether it is a data set.
+        dry_run: Whether nothing is downloaded.
+
+    Raises:
+        InputError: The hub has no such repository or folder, or it may not be read.
+        OutputError: The disk has too little space.
+        Medr1Error: The download failed.
+    """
+    from medr1.checkpoints import hub
+    from medr1.files import in_gb
+
+    folder = Path(output_dir or ("data" if is_data else "checkpoints"))
+    plan = hub.plan_fetch(name, folder, is_data=is_data)
+    free = hub.require_space(plan)
+    size, missing = plan.size, plan.missing
+    logger.info(
+        "%s: %d files, %s, %s of it to download; %s free",
+        f"{plan.repo}/{plan.folder}".rstrip("/"),
+        len(plan.files),
+        in_gb(size),
+        in_gb(missing),
+        in_gb(free),
+    )
+    if not dry_run:
+        hub.fetch(plan)
+    return Download(
+        name,
+        not dry_run,
+        plan.repo,
+        plan.revision,
+        plan.destination,
+        len(plan.files),
+        size,
+        missing,
+    )

@@ -1,0 +1,310 @@
+"""Answer one question about an image, or all questions of a batch file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
+
+from medr1.errors import InputError, ItemError
+from medr1.workflows.arguments import (
+    keep_apart,
+    optional_path,
+    require_at_least,
+    require_choice,
+    require_writable,
+)
+from medr1.workflows.named_model import load_named_model
+
+if TYPE_CHECKING:
+    from transformers import TextStreamer
+
+    from medr1.infer.batch import BatchOutcome
+    from medr1.models.loading import LoadedModel
+    from medr1.records import Decoding, Prediction, Sample
+
+logger = logging.getLogger("medr1")
+
+Mode = Literal["generate", "options", "both"]
+"""How an item is answered: by a completion, by the options' probabilities, or by both."""
+Ablation = Literal["none", "blank", "noise", "shuffle"]
+"""What replaces the image, to measure how much it matters."""
+QuestionType = Literal["open", "multiple_choice", "yes_no"]
+"""The type of an answer."""
+OnText = Callable[["Sample", str, bool], None]
+"""Receives the question, a piece of its completion, and whether that piece is the last."""
+
+
+def answer_question(
+    *,
+    model_path: str | Path,
+    image_path: str | Path,
+    question: str,
+    options: Sequence[str] = (),
+    question_type: QuestionType | None = None,
+    prompt: str | None = None,
+    mode: Mode = "both",
+    permute: int = 1,
+    num_samples: int = 0,
+    dropout_samples: int = 0,
+    max_new_tokens: int = 512,
+    do_sample: bool = False,
+    temperature: float = 0.7,
+    ablate_image: Ablation = "none",
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    allow_template: bool = False,
+    offline: bool = False,
+    on_text: OnText | None = None,
+) -> Prediction:
+    """Answer one question about an image.
+
+    Args:
+        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id.
+        image_path: File with the image.
+        question: The question; it may contain the options: "... A)CT, B)MRI".
+        options: The answer options, if they are not in the question.
+        question_type: Type of the answer; None: detected from the question.
+        prompt: Prompt template: a name or a text file; None: the checkpoint's, else nothink, or
+            bare for questions without options.
+        mode: What is computed: a completion, the probability of each option, or both.
+        permute: Number of rotations of the options over which probabilities are averaged.
+        num_samples: Number of additional completions sampled.
+        dropout_samples: Number of additional passes with dropout on.
+        max_new_tokens: Maximum length of a completion, in tokens.
+        do_sample: Whether the completion is sampled; otherwise it is decoded greedily.
+        temperature: Sampling temperature, for do_sample and num_samples.
+        ablate_image: Replacement of the image: none, blank or noise.
+        seed: Seed of all sampling.
+        device: auto, cuda, mps or cpu.
+        dtype: auto, bfloat16, float16 or float32.
+        allow_template: Whether a chat template that medr1 does not know is accepted.
+        offline: Whether the network may not be used.
+        on_text: Receives the completion piece by piece while it is generated.
+
+    Raises:
+        InputError: An argument, the question or the checkpoint cannot be used.
+        ItemError: The image cannot be used, or the model's numbers are not finite.
+    """
+    from medr1.data.readers import sample_from_question
+    from medr1.data.roots import ImageRoot
+    from medr1.infer.engine import predict
+
+    require_choice("question_type", question_type, get_args(QuestionType))
+    if ablate_image == "shuffle":
+        raise InputError("--ablate-image shuffle needs the images of a --batch-file.")
+    # Made absolute, because a relative path has to lie below the image root. That rule is for
+    # paths in files; this one was given by the user.
+    image = str(Path(image_path).expanduser().absolute())
+    sample = sample_from_question(question, (image,), question_type, tuple(options))
+    decoding = _decoding(
+        prompt,
+        mode=mode,
+        permute=permute,
+        num_samples=num_samples,
+        dropout_samples=dropout_samples,
+        max_new_tokens=max_new_tokens,
+        do_sample=do_sample,
+        temperature=temperature,
+        ablate_image=ablate_image,
+    )
+    if dropout_samples and sample.answer_type in ("open", "count"):
+        raise InputError("--dropout-samples needs a question with options, or a yes/no question.")
+    loaded = _load(model_path, decoding, device, dtype, allow_template, offline)
+    (prediction,) = predict(
+        loaded,
+        [sample],
+        image_root=ImageRoot(Path(".")),
+        prompt=prompt,
+        decoding=decoding,
+        seed=seed,
+        streamer=_streamer(loaded, sample, on_text) if on_text else None,
+    )
+    if prediction.error is not None:
+        raise ItemError(prediction.error.code, prediction.error.message)
+    return prediction
+
+
+def run_inference(
+    *,
+    model_path: str | Path,
+    batch_file: str | Path,
+    output_file: str | Path,
+    image_root: str | Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 1,
+    prompt: str | None = None,
+    mode: Mode = "both",
+    permute: int = 1,
+    num_samples: int = 0,
+    dropout_samples: int = 0,
+    max_new_tokens: int = 512,
+    do_sample: bool = False,
+    temperature: float = 0.7,
+    ablate_image: Ablation = "none",
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    allow_template: bool = False,
+    offline: bool = False,
+    overwrite: bool = False,
+) -> BatchOutcome | None:
+    """Answer all questions of a batch file into a results file. An interrupted run resumes.
+
+    Args:
+        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id.
+        batch_file: File with questions: JSON, JSONL, CSV or Parquet.
+        output_file: File to write: the results as JSON.
+        image_root: Folder with the images; None: the folder of the batch file.
+        limit: Number of questions to answer, from the start of the file; None: all.
+        batch_size: Number of questions per batch.
+        prompt: Prompt template: a name or a text file; None: the checkpoint's, else nothink, or
+            bare for questions without options.
+        mode: What is computed: a completion, the probability of each option, or both.
+        permute: Number of rotations of the options over which probabilities are averaged.
+        num_samples: Number of additional completions sampled for each question.
+        dropout_samples: Number of additional passes with dropout on.
+        max_new_tokens: Maximum length of a completion, in tokens.
+        do_sample: Whether the completion is sampled; otherwise it is decoded greedily.
+        temperature: Sampling temperature, for do_sample and num_samples.
+        ablate_image: Replacement of the image: none, blank, noise, or shuffle: the image of
+            another question.
+        seed: Seed of all sampling.
+        device: auto, cuda, mps or cpu.
+        dtype: auto, bfloat16, float16 or float32.
+        allow_template: Whether a chat template that medr1 does not know is accepted.
+        offline: Whether the network may not be used.
+        overwrite: Whether an existing output is replaced, and kept as NAME.bak.
+
+    Returns:
+        The counts, with the number of items that failed; None under torchrun in all processes but
+        the first.
+
+    Raises:
+        InputError: An argument, the batch file or the checkpoint cannot be used, or the output
+            belongs to another run.
+        LockedError: Another process is writing this output.
+        StateError: A file with the state of the interrupted run is damaged.
+        OutputError: The output cannot be written.
+    """
+    from medr1.data.readers import read_questions
+    from medr1.infer.batch import manifest, require_free, run_batch
+
+    require_at_least(1, batch_size=batch_size, limit=limit)
+    output = Path(output_file)
+    require_writable(output)
+    keep_apart(output, [batch_file], overwrite)
+    require_free(output)
+    questions = read_questions(batch_file, image_root=optional_path(image_root), limit=limit)
+    decoding = _decoding(
+        prompt,
+        mode=mode,
+        permute=permute,
+        num_samples=num_samples,
+        dropout_samples=dropout_samples,
+        max_new_tokens=max_new_tokens,
+        do_sample=do_sample,
+        temperature=temperature,
+        ablate_image=ablate_image,
+    )
+    loaded = _load(model_path, decoding, device, dtype, allow_template, offline)
+    name = Path(batch_file).name
+    return run_batch(
+        loaded,
+        questions,
+        output,
+        manifest(loaded, questions, data=name, prompt=prompt, decoding=decoding, seed=seed),
+        decoding=decoding,
+        prompt=prompt,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+
+
+class _DecodingFields(TypedDict):
+    """The fields of `Decoding`."""
+
+    mode: Mode
+    permute: int
+    num_samples: int
+    dropout_samples: int
+    max_new_tokens: int
+    do_sample: bool
+    temperature: float
+    ablate_image: Ablation
+
+
+def _decoding(prompt: str | None, **fields: Unpack[_DecodingFields]) -> Decoding:
+    """The `Decoding` with these fields; InputError for values that exclude each other.
+
+    An unknown prompt is refused too: this is called before the model is loaded.
+    """
+    from medr1.prompts import template
+    from medr1.records import Decoding
+
+    mode = fields["mode"]
+    require_choice("mode", mode, get_args(Mode))
+    require_choice("ablate_image", fields["ablate_image"], get_args(Ablation))
+    require_at_least(1, permute=fields["permute"], max_new_tokens=fields["max_new_tokens"])
+    require_at_least(
+        0, num_samples=fields["num_samples"], dropout_samples=fields["dropout_samples"]
+    )
+    if fields["temperature"] <= 0:
+        raise InputError(f"temperature: {fields['temperature']} is not above 0.")
+    if mode == "options" and (fields["num_samples"] or fields["do_sample"]):
+        raise InputError(
+            "--mode options generates no completion, so --num-samples and --do-sample cannot be "
+            "used with it."
+        )
+    needs_probabilities = {
+        "--dropout-samples": fields["dropout_samples"] > 0,
+        "--permute": fields["permute"] > 1,
+    }
+    for name in (name for name, is_set in needs_probabilities.items() if is_set):
+        if mode == "generate":
+            raise InputError(
+                f"{name} needs the options' probabilities. Use --mode both or --mode options."
+            )
+    if prompt:
+        template(prompt)
+    return Decoding(**fields)
+
+
+def _load(
+    model_path: str | Path,
+    decoding: Decoding,
+    device: str,
+    dtype: str,
+    allow_template: bool,
+    offline: bool,
+) -> LoadedModel:
+    """The model; for passes with dropout it must have dropout.
+
+    Then an adapter is not merged into its base, because merging removes the adapter's dropout.
+    """
+    from medr1.infer.dropout import require_dropout
+
+    loaded = load_named_model(
+        model_path,
+        device=device,
+        dtype=dtype,
+        allow_template=allow_template,
+        offline=offline,
+        merge=not decoding.dropout_samples,
+    )
+    if decoding.dropout_samples:
+        require_dropout(loaded)
+    return loaded
+
+
+def _streamer(loaded: LoadedModel, sample: Sample, on_text: OnText) -> TextStreamer:
+    """An object that passes a completion to `on_text` while `generate` writes it."""
+    from transformers import TextStreamer
+
+    class CallingStreamer(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            on_text(sample, text, stream_end)
+
+    return CallingStreamer(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
