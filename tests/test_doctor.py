@@ -25,7 +25,7 @@ def test_a_machine_that_is_right_is_one_document(tmp_path):
     assert document["ok"] and document["chosen"]["device"] == "cpu"
     by_check = {check["check"]: check for check in document["checks"]}
     assert by_check["attention"]["status"] == by_check["embedded model"]["status"] == "ok"
-    assert "20 cases" in by_check["attention"]["said"]
+    assert "20 cases" in by_check["attention"]["message"]
     assert document["devices"][-1]["kind"] == "cpu"
     assert document["libraries"]["torch"]["installed"]
 

@@ -1,9 +1,10 @@
 """What medr1 0.1.0 left behind when it was killed is resumed by this version.
 
 The files in old-version/ were written by that version, with the embedded model and data: two
-journals, a training run with a checkpoint, and three documents.
+journals, a training run with a checkpoint, and two documents.
 """
 
+import gzip
 import json
 import tarfile
 import zlib
@@ -13,6 +14,7 @@ import pytest
 from in_process import medr1
 
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.evaluate.trust.robustness_file import read_robustness
 from medr1.models.loading import library_versions
 
 OLD = Path(__file__).parent / "old-version"
@@ -80,3 +82,31 @@ def test_a_training_run_of_the_old_version_is_resumed(tmp_path):
     assert after[:4] == before[:4]
     assert [line["step"] for line in after if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert (tmp_path / "train" / "adapter_model.safetensors").is_file()
+
+
+def test_documents_of_the_old_version_are_read(tmp_path):
+    for name in ("summary", "robustness"):
+        (tmp_path / f"{name}.json").write_bytes(
+            gzip.decompress((OLD / f"{name}.json.gz").read_bytes())
+        )
+    old = json.loads((tmp_path / "robustness.json").read_text())
+    new = read_robustness(tmp_path / "robustness.json")
+    assert new.mean_corruption_accuracy.value == old["mean_corruption_accuracy"]["value"]
+    assert [cell.difference.value for p in new.perturbations for cell in p.cells] == [
+        cell["difference"]["value"] for p in old["perturbations"] for cell in p["cells"]
+    ]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["schema"] == "medr1.summary/1"
+    entries = [
+        {
+            "id": str(i),
+            "question": f"Is it {i}?",
+            "ground_truth": "yes",
+            "model_output": "<answer> no </answer>",
+        }
+        for i in range(40)
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(entries))
+    done = medr1("eval", "results.json", "--baseline", "summary.json", cwd=tmp_path)
+    low = summary["metrics"]["accuracy"]["ci95"][0]
+    assert done.returncode == 1 and f"below the baseline's interval {low:.4f}" in done.stderr

@@ -96,7 +96,7 @@ def _check_lines(checks: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
     from textwrap import wrap
 
     for check in checks:
-        lines = wrap(check["said"], _WIDTH - 22)
+        lines = wrap(check["message"], _WIDTH - 22)
         status = click.style(f"{check['status']:<6}", fg=_COLORS[check["status"]])
         yield status, f"{check['check']:<16}{lines[0]}"
         yield from (("", " " * 22 + line) for line in lines[1:])

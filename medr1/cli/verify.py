@@ -40,7 +40,7 @@ def verify(checkpoint: str, offline: bool, as_json: bool) -> None:
     result = verify_checkpoint(checkpoint, offline=offline, on_check=None if as_json else show)
     folder, failed = result.folder, result.failed
     if as_json:
-        checks = [{"check": c.name, "ok": c.passed, "said": c.message} for c in result.checks]
+        checks = [{"check": c.name, "ok": c.passed, "message": c.message} for c in result.checks]
         echo(to_json({"checkpoint": str(folder), "ok": not failed, "checks": checks}), nl=False)
     if failed:
         raise InputError(

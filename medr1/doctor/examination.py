@@ -15,7 +15,7 @@ from medr1.doctor.machine import ChosenSettings, MachineFacts
 from medr1.errors import InputError
 from medr1.models.mps import unlimited_memory
 
-SCHEMA = "medr1.doctor/1"
+SCHEMA = "medr1.doctor/2"
 PARAMETERS_3B = 3.75e9
 """Parameters of Qwen2.5-VL-3B with its vision tower: 7.5 GB in two bytes each, 15 GB in four."""
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -30,7 +30,7 @@ class CheckResult:
     """ok, warn or FAIL."""
     check: str
     """What was checked, such as "memory"."""
-    said: str
+    message: str
     """The observation."""
     todo: str = ""
     """What to do; "" for nothing."""

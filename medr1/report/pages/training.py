@@ -214,7 +214,7 @@ def _completion(entry: Document) -> dict[str, Any]:
     return {
         "id": one_line(entry.get("id")),
         "question": visible(entry.get("question"), 2000),
-        "ground_truth": visible(entry.get("gold"), 300),
+        "ground_truth": visible(entry.get("ground_truth", entry.get("gold")), 300),
         "completion": visible(entry.get("completion"), 4000),
         "rewards": [
             (one_line(name, 60), _number_or_dash(value)) for name, value in rewards.items()

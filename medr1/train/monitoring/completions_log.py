@@ -1,6 +1,6 @@
 """completions.jsonl: some completions of a run, as they were sampled.
 
-Each line has the step, the item's id and question, the ground truth (key `gold`), the completion,
+Each line has the step, the item's id and question, the ground truth, the completion,
 its rewards and its advantage. Images are never written.
 """
 
@@ -55,7 +55,7 @@ class CompletionLogMixin(_Trainer):
         for column, values in {
             "id": [str(row["id"]) for row in inputs],
             "question": questions,
-            "gold": [row["solution"] for row in inputs],
+            "ground_truth": [row["solution"] for row in inputs],
         }.items():
             self._log_completion_extra(column, values)
         pairs = zip(questions, completions, strict=True)
@@ -69,10 +69,10 @@ class CompletionLogMixin(_Trainer):
         """The completions of the last batch of all processes; only the first process has them.
 
         Returns:
-            One entry per completion: id, question, gold, completion, rewards by name, advantage.
+            One entry per completion: id, question, ground_truth, completion, rewards by name, advantage.
         """
         logs: Any = self._logs
-        columns = {name: list(logs["extra"][name]) for name in ("id", "question", "gold")}
+        columns = {name: list(logs["extra"][name]) for name in ("id", "question", "ground_truth")}
         completions = map(message_text, logs["completion"])
         rewards = {name: list(values) for name, values in logs["rewards"].items()}
         return [
