@@ -86,9 +86,8 @@ def test_a_training_run_of_the_old_version_is_resumed(tmp_path):
 
 def test_documents_of_the_old_version_are_read(tmp_path):
     for name in ("summary", "robustness"):
-        (tmp_path / f"{name}.json").write_bytes(
-            gzip.decompress((OLD / f"{name}.json.gz").read_bytes())
-        )
+        content = gzip.decompress((OLD / f"{name}.json.gz").read_bytes())
+        (tmp_path / f"{name}.json").write_bytes(content)
     old = json.loads((tmp_path / "robustness.json").read_text())
     new = read_robustness(tmp_path / "robustness.json")
     assert new.mean_corruption_accuracy.value == old["mean_corruption_accuracy"]["value"]

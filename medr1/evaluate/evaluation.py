@@ -69,7 +69,7 @@ class Evaluation:
     bertscore: str | None = None
     """The model of BERTScore: a folder or a hub id."""
     calibrate_on: Path | None = None
-    """Results of the same model on other questions, on which temperature, referral threshold and
+    """Results of the same model on other questions, on which temperature, deferral threshold and
     conformal sets are fitted."""
     selective_config: SelectiveConfig = DEFAULT_SELECTIVE
     """The target error and the conformal alpha of the part `selective`."""
@@ -354,7 +354,7 @@ def _not_fitted(summary: Summary) -> Iterator[str]:
     conformal = selective if isinstance(selective, Missing) else selective.conformal
     parts = {
         "temperature": temperature,
-        "referral threshold": deferral,
+        "deferral threshold": deferral,
         "conformal sets": conformal,
     }
     for name, part in parts.items():

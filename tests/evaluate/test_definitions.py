@@ -19,8 +19,8 @@ from medr1.text.similarity import token_f1
 def test_every_metric_of_a_summary_has_a_definition():
     sample = Sample("q", ("q.png",), "Which?", {"A": "CT", "B": "MRI"}, "A", "multiple_choice")
     summary = summarize([Prediction(sample, "<answer>A</answer>")], num_resamples=10)
-    assert summary["metrics"].keys() <= DEFINITIONS.keys()
-    assert len(summary["metrics"]) > 8
+    assert summary.metrics.keys() <= DEFINITIONS.keys()
+    assert len(summary.metrics) > 8
     others = "bertscore bleurt macro_accuracy sensitivity specificity ppv npv prevalence chance"
     others += " ablation_gain same_answer option_prior image_gain"
     others += " image_needed wilson bootstrap mcnemar holm"

@@ -181,8 +181,8 @@ TRUST = (
         _NUMPY,
     ),
     Definition(
-        "referral",
-        "Referral threshold",
+        "deferral",
+        "Deferral threshold",
         "going down from 0.95 in steps of 0.05, the last threshold before the first that fails: "
         "one fails where the 95 % Clopper-Pearson upper bound of the error among the answers at or "
         "above it is over --target-risk; one with too few answers to pass without any error is "

@@ -121,7 +121,7 @@ def summary_of(
         blind: What blind predictors answer to the same items; None leaves the part `blind` null.
         metrics: Which of NAMES to compute; accuracy always is.
         semantic: Computes BERTScore, which is in no summary by default.
-        held_out: Other items of the same model, judged too, on which temperature, referral
+        held_out: Other items of the same model, judged too, on which temperature, deferral
             threshold and conformal sets are fitted. Without them these have no value.
         selective_config: The target error and the conformal alpha of the part `selective`.
 

@@ -69,7 +69,8 @@ class CompletionLogMixin(_Trainer):
         """The completions of the last batch of all processes; only the first process has them.
 
         Returns:
-            One entry per completion: id, question, ground_truth, completion, rewards by name, advantage.
+            One entry per completion: id, question, ground_truth, completion, rewards by name,
+            advantage.
         """
         logs: Any = self._logs
         columns = {name: list(logs["extra"][name]) for name in ("id", "question", "ground_truth")}
