@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.answers import answer_type_of, judge, normalize
+from medr1.documents.metric import Metric
 from medr1.stats.intervals import wilson
 
 HALVES = Path(__file__).resolve().parent.parent / "tests" / "prose"
@@ -158,12 +159,12 @@ def anchors(cases: list[Case]) -> dict[str, dict[str, Any]]:
     }
 
 
-def text_of(metric: Mapping[str, Any]) -> str:
+def text_of(metric: Metric) -> str:
     """A share with its interval as text; a dash if it has no value."""
-    if metric["value"] is None:
+    if metric.value is None or metric.ci95 is None:
         return f"{'-':>18}"
-    low, high = metric["ci95"]
-    return f"{metric['value']:.2f} ({low:.2f} to {high:.2f})"
+    low, high = metric.ci95
+    return f"{metric.value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def print_rows(rows: Mapping[str, Mapping[str, Any]]) -> None:

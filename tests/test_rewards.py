@@ -391,8 +391,8 @@ def test_the_cache_is_the_length_over_which_the_overlong_score_falls() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["soft-overlang:cache=2"], "unknown reward 'soft-overlang'. Did you mean 'soft-overlong'"),
-        (["soft-overlong:cash=2"], "has no parameter 'cash'. Did you mean 'cache'"),
+        (["soft-overlang:cache=2"], "unknown reward 'soft-overlang'. Did you mean soft-overlong"),
+        (["soft-overlong:cash=2"], "has no parameter 'cash'. Did you mean cache"),
         (["soft-overlong:zzz=2"], "no parameter 'zzz'. Choose from: max_length, cache."),
         (["accuracy:cache=2"], "'accuracy' has no parameter 'cache'. It has none."),
         (["soft-overlong:cache=few"], "cache=few, expected a whole number of at least 1."),

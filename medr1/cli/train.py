@@ -28,6 +28,7 @@ from medr1.cli.common import (
     overwrite_option,
     unknown_key,
 )
+from medr1.processes import require_forks
 from medr1.records import ANSWER_TYPES
 from medr1.rewards import REWARDS
 from medr1.terminal import echo
@@ -307,6 +308,7 @@ def train(
       torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml --output-dir output/tiny
 
     """
+    require_forks("medr1 train")  # before TRL is imported, which does not load without forks
     from medr1.files import to_json
     from medr1.train.dry_run.plan_text import plan_text
 

@@ -67,7 +67,7 @@ REFUSED = [
     ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
     ({"max_completion_length": 0}, "max_completion_length is 0"),
     ({"rewards": ["soft-overlong:cache=99"]}, "cache=99, which is more than its max_length=8"),
-    ({"rewards": ["soft-overlong:cash=4"]}, "no parameter 'cash'. Did you mean 'cache'"),
+    ({"rewards": ["soft-overlong:cash=4"]}, "no parameter 'cash'. Did you mean cache"),
     ({"rewards": ["accuracy", "accuracy"]}, "'accuracy' is given twice"),
     ({"temperature": 0.0}, "temperature is 0; it has to be above 0"),
     ({"top_k": -1}, "top_k is -1"),

@@ -52,8 +52,7 @@ def gains(tmp_path, monkeypatch):
         train(loaded, data(training), settings_from(config, tmp_path / "out"))
         trained = exam.predictions(load_model(tmp_path / "out", device="cpu"))
         return {
-            name: compare_accuracy(base, trained, protocol=name)["difference"]["value"]
-            for name in ENOUGH
+            name: compare_accuracy(base, trained, protocol=name).difference.value for name in ENOUGH
         }
 
     return run

@@ -60,7 +60,7 @@ def accuracy_of(checkpoint, questions):
         decoding=Decoding("generate", max_new_tokens=8),
         batch_size=7,
     )
-    return summarize(answers)["metrics"]["accuracy"]
+    return summarize(answers).metrics["accuracy"]
 
 
 def test_what_is_logged_is_what_evaluation_finds_and_the_best_is_kept(data, tmp_path):
@@ -80,9 +80,9 @@ def test_what_is_logged_is_what_evaluation_finds_and_the_best_is_kept(data, tmp_
     for line in lines:
         if line["step"] in checkpoints:
             found = accuracy_of(checkpoints[line["step"]], questions)
-            assert found["value"] == line["eval_accuracy"]
-            assert found["ci95"] == [line["eval_accuracy_low"], line["eval_accuracy_high"]]
-            assert found["n"] == line["eval_n"] == len(questions.samples)
+            assert found.value == line["eval_accuracy"]
+            assert found.ci95 == (line["eval_accuracy_low"], line["eval_accuracy_high"])
+            assert found.n == line["eval_n"] == len(questions.samples)
     assert checksum_faults(tmp_path / "out" / "best") == []
 
 
@@ -168,7 +168,7 @@ def test_two_processes_share_the_questions_and_find_the_same(data, tmp_path):
     lines = lines_of(tmp_path / "out")
     assert [line["step"] for line in lines] == [0, 2, 4]
     for line, checkpoint in ((lines[0], tiny_vl_folder()), (lines[-1], tmp_path / "out")):
-        assert line["eval_accuracy"] == accuracy_of(checkpoint, questions)["value"]
+        assert line["eval_accuracy"] == accuracy_of(checkpoint, questions).value
         assert line["eval_n"] == len(questions.samples)
 
 
