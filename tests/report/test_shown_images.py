@@ -80,14 +80,11 @@ def test_an_audit_looks_at_nothing_outside(results, tmp_path):
     batch = tmp_path / "there" / "batch.json"
     shutil.copy(folder / "batch.json", batch)
     document = json.loads(medr1("data", "audit", batch, "--json").stdout)
-    assert (
-        document["file"]["images_available"] is False
-        and document["defects"]["corrupt_image"] is None
-    )
+    file = document["file"]
+    assert file["images_available"] is False and file["defects"]["corrupt_image"] is None
     assert any(f"--image-root {folder}" in note for note in document["notes"])
-    found = json.loads(medr1("data", "audit", batch, "--json", "--image-root", folder).stdout)[
-        "file"
-    ]
-    assert found["images_available"] is True and found["defects"]["corrupt_image"] == 0
+    done = medr1("data", "audit", batch, "--json", "--image-root", folder)
+    file = json.loads(done.stdout)["file"]
+    assert file["images_available"] is True and file["defects"]["corrupt_image"] == 0
     closed = medr1("data", "audit", batch, "--json", "--image-root", folder / "pictures")
     assert json.loads(closed.stdout)["file"]["defects"]["corrupt_image"] == 1
