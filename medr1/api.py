@@ -9,8 +9,9 @@ workflows/README.md lists the functions, with an example of each.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from medr1.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from medr1.doctor.examination import examine
@@ -97,12 +98,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name from its module (PEP 562)."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_attributes(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

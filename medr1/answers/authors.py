@@ -19,9 +19,6 @@ from dataclasses import dataclass
 
 from medr1.answers.symbolic import verify
 
-SCRIPTS = ("authors-counting", "authors-geometry", "authors-vqa", "authors-nothink")
-"""The protocols that repeat an evaluation script of Med-R1."""
-
 _WORD = re.compile(r"<answer>\s*+(\w+)\s*</answer>")
 _INTEGER = re.compile(r"<answer>\s*+(\d+)\s*</answer>")
 _THINK_TO_ANSWER = re.compile(r"</think>\s*+<answer>")

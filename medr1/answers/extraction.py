@@ -16,6 +16,7 @@ from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import has_latex, same_number, same_text
 from medr1.answers.findings import claim_differences
 from medr1.answers.prose.reading import takes_back
+from medr1.answers.protocols import PROTOCOLS, SCRIPTS
 from medr1.answers.readings import (
     MAX_TEXT_CHARACTERS,
     OptionReader,
@@ -33,11 +34,6 @@ from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES, LETTERS
 from medr1.text.normalization import fold
 
-PROTOCOLS = ("default", "strict", "authors", *authors.SCRIPTS)
-"""The sets of rules. `authors` stands for one of authors.SCRIPTS, by the ground truths of a file
-(`resolve_protocol`)."""
-SUMMARY_PROTOCOLS = ("default", "strict", "authors", "authors-nothink")
-"""The protocols whose accuracies a summary shows side by side."""
 FORMULA_LIMIT, POLARITY, UNREADABLE = UNDECIDED = ("formula_limit", "polarity", "unreadable")
 """Why a verdict is undecided: a formula is too large to compare; a text mentions what the question
 asks for, and does not say clearly whether it is there; or a text names the ground truth in a way
@@ -179,7 +175,7 @@ def judge(
     extraction = extract(
         completion, options=options, answer_type=answer_type, question=question, protocol=protocol
     )
-    if protocol in authors.SCRIPTS:
+    if protocol in SCRIPTS:
         equal = authors.is_correct(extraction.answer, ground_truth, protocol)
         return Verdict(bool(equal), extraction, FORMULA_LIMIT if equal is None else None)
     if (

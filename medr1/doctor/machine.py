@@ -8,10 +8,7 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import requires
 from pathlib import Path
-
-from medr1.models.loading import choose_attention, choose_device, choose_dtype, installed_version
 
 LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
              "pillow")  # fmt: skip
@@ -85,12 +82,16 @@ def compared_versions() -> dict[str, dict[str, str | None]]:
 
     "tried" is the version that medr1 was last tested with, "needs" a range such as ">=2.11".
     """
+    from importlib.metadata import requires
+
+    from medr1.models.loading import installed_version
+
     text = _CONSTRAINTS.read_text(encoding="utf-8") if _CONSTRAINTS.is_file() else ""
     tested = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
     required = {}
     if installed_version("medr1") is not None:
         for line in requires("medr1") or ():
-            if match := re.fullmatch(r"([\w.-]+)(>=[\w.]+)", line):
+            if match := re.fullmatch(r"([\w.-]+)([<>=][\w.,<>=]+)", line):
                 required[match[1].lower()] = match[2]
     return {
         name: {
@@ -120,6 +121,8 @@ def devices() -> list[Device]:
 
 def chosen_settings(device: str) -> ChosenSettings:
     """What a command with this --device would use."""
+    from medr1.models.loading import choose_attention, choose_device, choose_dtype
+
     target = choose_device(device)
     dtype = str(choose_dtype("auto", target)).removeprefix("torch.")
     return ChosenSettings(target.type, dtype, choose_attention(target))
@@ -127,9 +130,10 @@ def chosen_settings(device: str) -> ChosenSettings:
 
 def facts(device: str) -> MachineFacts:
     """All facts; `device` is that of --device, such as "auto"."""
-    import psutil  # accelerate brings it
+    import psutil
 
     from medr1 import __version__
+    from medr1.models.loading import installed_version
 
     memory = psutil.virtual_memory()
     release = platform.mac_ver()[0] or platform.release().split("-")[0]

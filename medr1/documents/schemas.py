@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-from msgspec import json as msgspec_json
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
-from medr1.documents.audit import Audit
-from medr1.documents.comparison import Comparison
-from medr1.documents.matrix import Matrix
-from medr1.documents.prepared import PreparedManifest
-from medr1.documents.results import ResultsFile
-from medr1.documents.robustness import Robustness
-from medr1.documents.summary import Summary
-from medr1.documents.training import TrainingRecord
 from medr1.errors import InputError, did_you_mean
 
-DOCUMENTS: dict[str, type[Struct]] = {
-    "results": ResultsFile,
-    "summary": Summary,
-    "comparison": Comparison,
-    "matrix": Matrix,
-    "audit": Audit,
-    "robustness": Robustness,
-    "training": TrainingRecord,
-    "manifest": PreparedManifest,
+if TYPE_CHECKING:
+    from msgspec import Struct
+
+DOCUMENTS = {
+    "results": "medr1.documents.results:ResultsFile",
+    "summary": "medr1.documents.summary:Summary",
+    "comparison": "medr1.documents.comparison:Comparison",
+    "matrix": "medr1.documents.matrix:Matrix",
+    "audit": "medr1.documents.audit:Audit",
+    "robustness": "medr1.documents.robustness:Robustness",
+    "training": "medr1.documents.training:TrainingRecord",
+    "manifest": "medr1.documents.prepared:PreparedManifest",
 }
-"""Name for `medr1 schema` -> type of the document."""
+"""Name for `medr1 schema` -> type of the document; it is imported when it is needed."""
+
+
+def document_type(name: str) -> type[Struct]:
+    """The type of a document.
+
+    Raises:
+        InputError: There is no document of this name.
+    """
+    if name not in DOCUMENTS:
+        hint = did_you_mean(name, DOCUMENTS, f"There are: {', '.join(DOCUMENTS)}.")
+        raise InputError(f"{name!r} is not a document of medr1. {hint}")
+    kind: type[Struct] = resolve_name(DOCUMENTS[name])
+    return kind
 
 
 def json_schema(name: str) -> dict[str, object]:
@@ -34,10 +42,9 @@ def json_schema(name: str) -> dict[str, object]:
     Raises:
         InputError: There is no document of this name.
     """
-    if name not in DOCUMENTS:
-        hint = did_you_mean(name, DOCUMENTS, f"There are: {', '.join(DOCUMENTS)}.")
-        raise InputError(f"{name!r} is not a document of medr1. {hint}")
-    schema = msgspec_json.schema(DOCUMENTS[name], schema_hook=_any_value)
+    from msgspec import json
+
+    schema = json.schema(document_type(name), schema_hook=_any_value)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -8,7 +8,7 @@ import pytest
 from in_process import medr1
 
 from medr1.data.tiny import tiny_config_file, tiny_vl_folder, tiny_vqa_folder
-from medr1.documents.schemas import DOCUMENTS, json_schema
+from medr1.documents.schemas import DOCUMENTS, document_type, json_schema
 from medr1.files import to_json
 
 
@@ -65,8 +65,8 @@ def test_a_document_has_the_form_of_its_schema(folder, name):
     document = json.loads(text)
     jsonschema.validate(document, schema, jsonschema.Draft202012Validator)
     # every key of the document is a field of the type, and comes back as it was
-    assert json.loads(to_json(msgspec.convert(document, DOCUMENTS[name]))) == document
-    required = schema["$defs"][DOCUMENTS[name].__name__]["required"]
+    assert json.loads(to_json(msgspec.convert(document, document_type(name)))) == document
+    required = schema["$defs"][document_type(name).__name__]["required"]
     del document[required[0]]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema, jsonschema.Draft202012Validator)
