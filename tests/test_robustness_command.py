@@ -127,8 +127,8 @@ def test_a_dry_run_says_what_would_be_asked(tmp_path):
     assert result.exit_code == 0, result.output
     assert "716 items" in result.stdout and "left out of flip_vertical" in result.stdout
     found = json.loads(CliRunner().invoke(cli, [*arguments, "--dry-run", "--json"]).stdout)
-    left_out = sum(found["left_out"]["flip_vertical"].values())
-    assert found["n_questions"] == 716 * (1 + 3 + 1 + 1 + 1) - left_out
+    excluded = sum(found["excluded"]["flip_vertical"].values())
+    assert found["n_questions"] == 716 * (1 + 3 + 1 + 1 + 1) - excluded
     assert not (tmp_path / "out").exists()
 
 

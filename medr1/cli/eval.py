@@ -111,7 +111,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "--fail-under",
     multiple=True,
     metavar="METRIC=SHARE",
-    help="Lowest accepted value of a metric, from 0 to 1; exit code 1 if it is lower. Example: "
+    help="Worst accepted value of a metric, from 0 to 1; exit code 1 if it is worse. Example: "
     "accuracy=0.8. Repeatable.",
 )
 @option(

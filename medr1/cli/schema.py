@@ -17,8 +17,8 @@ from medr1.terminal import echo
 def schema(name: str) -> None:
     """Print the JSON Schema (2020-12) of a document that medr1 writes.
 
-    NAME is results, summary, comparison, matrix, audit, robustness or training: the name of the
-    file without .json. manifest is the manifest.json of `medr1 data prepare`.
+    NAME is results, summary, comparison, matrix, audit, robustness, training or demo: the name of
+    the file without .json. manifest is the manifest.json of `medr1 data prepare`.
 
     \b
     Examples:

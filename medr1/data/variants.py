@@ -51,7 +51,7 @@ class PerturbationPlan:
     """Index of a question -> (kind, severity) of the perturbation of its images."""
     severities: dict[str, tuple[int, ...]]
     """Kind -> its severities, in the order of the run; (1,) for a kind with only one."""
-    left_out: dict[str, dict[str, int]]
+    excluded: dict[str, dict[str, int]]
     """Kind -> reason -> number of items that are not asked under it. Kind "none" has the items
     that are not asked at all."""
     num_clean: int
@@ -106,7 +106,7 @@ def plan_perturbations(
             the items already have PERTURBATION_KEYS.
     """
     usable, reasons = _usable(questions, options_only)
-    left_out = {CLEAN: dict(reasons)} if reasons else {}
+    excluded = {CLEAN: dict(reasons)} if reasons else {}
     samples = [_labelled(sample, sample, CLEAN, 0) for sample in usable]
     perturbations: dict[int, tuple[str, int]] = {}
     severities_of: dict[str, tuple[int, ...]] = {}
@@ -119,7 +119,7 @@ def plan_perturbations(
         )
         if not numbers:
             reason = f"that --severities leaves out; it has {available[0]} to {available[-1]}"
-            left_out[kind] = {reason: len(usable)}
+            excluded[kind] = {reason: len(usable)}
             continue
         for severity in numbers:
             for sample in usable:
@@ -132,12 +132,12 @@ def plan_perturbations(
                 samples.append(_labelled(changed, sample, kind, severity))
         severities_of[kind] = numbers
         if missing:
-            left_out[kind] = dict(missing)
+            excluded[kind] = dict(missing)
     if kinds and severities_of.keys() == {BLIND}:
-        problems = ", ".join(f"{kind} {reason}" for kind in kinds for reason in left_out[kind])
+        problems = ", ".join(f"{kind} {reason}" for kind in kinds for reason in excluded[kind])
         raise InputError(f"nothing is asked: {problems}. Choose others.")
     all_questions = replace(questions, samples=samples, failures={})
-    return PerturbationPlan(all_questions, perturbations, severities_of, left_out, len(usable))
+    return PerturbationPlan(all_questions, perturbations, severities_of, excluded, len(usable))
 
 
 def _severities(kind: str) -> tuple[int, ...]:

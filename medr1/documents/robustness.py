@@ -19,7 +19,7 @@ class RobustnessPlan(Struct, frozen=True, kw_only=True):
     """Number of questions: the items unperturbed and under each perturbation."""
     perturbations: dict[str, tuple[int, ...]]
     """Perturbation -> its severities."""
-    left_out: dict[str, dict[str, int]]
+    excluded: dict[str, dict[str, int]]
     """Perturbation -> reason -> number of items that are not asked under it."""
 
 

@@ -18,6 +18,7 @@ DOCUMENTS = {
     "audit": "medr1.documents.audit:Audit",
     "robustness": "medr1.documents.robustness:Robustness",
     "training": "medr1.documents.training:TrainingRecord",
+    "demo": "medr1.documents.demo:Demo",
     "manifest": "medr1.documents.prepared:PreparedManifest",
 }
 """Name for `medr1 schema` -> type of the document; it is imported when it is needed."""

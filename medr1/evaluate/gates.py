@@ -1,7 +1,7 @@
-"""Checks for continuous integration: `medr1 eval` fails where a metric is too low.
+"""Checks for continuous integration: `medr1 eval` fails where a metric is too bad.
 
-`--fail-under accuracy=0.8` sets a minimum; `--baseline FILE` fails where accuracy fell against
-earlier results or an earlier summary.json.
+`--fail-under accuracy=0.8` sets a minimum, or a maximum for a metric where lower is better.
+`--baseline FILE` fails where accuracy fell against earlier results or an earlier summary.json.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Baseline(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Gates:
-    """The minimum of each metric, and the baseline that accuracy must not fall below."""
+    """The worst accepted value of each metric, and the baseline that accuracy is held against."""
 
-    minimums: Mapping[str, float]
-    """Metric -> the smallest share that passes, in [0, 1]."""
+    limits: Mapping[str, float]
+    """Metric -> the worst share that passes, in [0, 1]."""
     baseline: Path | None
     """Earlier results, or an earlier summary.json."""
     baseline_summary: Baseline | None
@@ -57,9 +57,9 @@ class Gates:
         Raises:
             InputError: A threshold names no metric or no share, or the summary is of several files.
         """
-        minimums = dict(map(_threshold, thresholds))
+        limits = dict(map(_threshold, thresholds))
         path = Path(baseline) if baseline else None
-        return cls(minimums, path, _summary(path) if path else None)
+        return cls(limits, path, _summary(path) if path else None)
 
     def failures(self, path: Path, summary: Summary, evaluation: Evaluation) -> list[str]:
         """A sentence for each check that one result file fails.
@@ -69,7 +69,7 @@ class Gates:
             summary: Its summary.json document.
             evaluation: How it was evaluated; a baseline of results is read and judged likewise.
         """
-        sentences = [_under(name, share, summary) for name, share in self.minimums.items()]
+        sentences = [_under(name, share, summary) for name, share in self.limits.items()]
         if self.baseline_summary is not None:
             sentences.append(_below_summary(summary, self.baseline_summary))
         elif self.baseline is not None:

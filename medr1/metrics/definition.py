@@ -34,6 +34,6 @@ SQUAD_TEXT = "SQuAD's: lower case, no ASCII punctuation, no articles, single spa
 OPTION_TEXT = (
     "For a question with options the text of the chosen one, else the answer as the model wrote it "
     '(without tags and "The answer is"), whatever the type of the ground truth and the protocol; '
-    "no answer scores 0."
+    "no answer has the worst value, 0 where higher is better."
 )
 TEXTS_OF_ANSWERS = f"{SQUAD_TEXT}. {OPTION_TEXT}"

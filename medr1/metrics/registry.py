@@ -59,7 +59,8 @@ class RegisteredMetric:
     items: Literal["all", "with a number", "closed", "open"] = "all"
     """The items that it is about; "with a number": those whose ground truth is a number."""
     higher_is_better: bool = True
-    """Its direction. A missing answer has the worst value: 0, or 1 if lower is better."""
+    """Its direction. For a `PairScore`, a missing answer has the worst value: 0, or 1 if lower is
+    better."""
 
     @property
     def needs_texts(self) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, to_builtins
+from msgspec import UNSET
 from msgspec.structs import asdict
 
 from medr1.checkpoints.integrity import write_checksums
@@ -86,8 +86,8 @@ def train(
         settings: What to do.
         callbacks: Further callbacks of the trainer.
         validation: With it, the folder `best` has the checkpoint of the step that was best.
-        run_state: The state of the run folder, from `begin.inspect_run_folder`; without it the run
-            begins with its first step.
+        run_state: The state of the run folder, from `recovery.run_state.inspect_run_folder`;
+            without it the run begins with its first step.
         plan: The result of `resolve_plan`, if it was called already.
 
     Raises:
@@ -113,7 +113,7 @@ def train(
         if trainer.is_world_process_zero():
             trainer.checkpoint_files = {"medr1.json": document()}
             record = TrainingRecord(**asdict(plan), configuration=dict(run_state.configuration))
-            write_atomic(output / RECORD, to_json(to_builtins(record)))
+            write_atomic(output / RECORD, to_json(record))
             save_strategy, limit = trainer.args.save_strategy, trainer.checkpoint_limit
             require_space(output, plan, loaded.path, save_strategy, limit)
         if validation is not None:

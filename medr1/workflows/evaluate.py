@@ -85,7 +85,7 @@ def run_evaluation(
         robustness: File robustness.json of the same model, for the report.
         ensemble: Files with results of the same questions by other checkpoints.
         bertscore: Model for BERTScore, as a folder or a hub id; None: no BERTScore.
-        fail_under: Lowest accepted values of metrics, such as "accuracy=0.8".
+        fail_under: Worst accepted values of metrics, such as "accuracy=0.8".
         baseline: File with earlier results of the same items, or their summary.json.
         output_dir: Folder to write: report.html, summary.json, items.jsonl and more; None: no
             files.

@@ -175,7 +175,7 @@ def _plan_document(planned: PerturbationPlan) -> RobustnessPlan:
         n=planned.num_clean,
         n_questions=len(planned.questions.samples),
         perturbations=planned.severities,
-        left_out=planned.left_out,
+        excluded=planned.excluded,
     )
 
 
@@ -282,7 +282,7 @@ def _judge(planned: PerturbationPlan, output: Path, settings: Settings) -> Robus
     document = robustness_of(
         results.predictions,
         settings=settings,
-        left_out=planned.left_out,
+        excluded=planned.excluded,
         meta=results.meta,
     )
     write_atomic(output.with_name("robustness.json"), to_json(document))

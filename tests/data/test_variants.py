@@ -50,7 +50,7 @@ def test_every_item_is_asked_clean_at_each_severity_and_blind():
         assert original in ("a", "b") and one.images == (f"{original}.png",)
         shown = None if kind == "none" else (kind, severity)
         assert found.perturbations.get(index) == shown
-    assert (found.num_clean, found.left_out) == (2, {})
+    assert (found.num_clean, found.excluded) == (2, {})
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,15 @@ def test_what_may_change_the_right_answer_is_left_out_and_counted(
     others = [sample("b", options=("Heart", "Skin", "Lung")), sample("c", options=("Heart", "Toe"))]
     found = planned([item, *others], (kind,))
     assert {s.metadata["perturbation_of"] for s in under(found, kind)} == {"b", "c"}
-    (why,) = (text for text in found.left_out[kind] if reason in text)
-    assert found.left_out[kind][why] == 1
+    (why,) = (text for text in found.excluded[kind] if reason in text)
+    assert found.excluded[kind][why] == 1
     assert len(under(planned([item], ("jpeg",)), "jpeg")) == 3
 
 
 def test_severities_that_a_kind_does_not_have_leave_it_out_and_are_said():
     found = planned([sample("a"), sample("b")], ("letter_names", "jpeg"), (5,))
     assert found.severities == {"jpeg": (5,), "blank": (1,)}
-    assert found.left_out == {"letter_names": {"that --severities leaves out; it has 1 to 4": 2}}
+    assert found.excluded == {"letter_names": {"that --severities leaves out; it has 1 to 4": 2}}
     with pytest.raises(InputError, match="nothing is asked: letter_names that --severities"):
         planned([sample("a")], ("letter_names",), (5,))
 
@@ -92,7 +92,7 @@ def test_items_that_cannot_be_judged_are_not_asked():
     samples = [sample("a"), sample("b", gold=None), sample("c"), sample("d", options=(), gold="x")]
     found = planned(samples, (), failures={2: Failure("no_image", "")}, options_only=True)
     assert [s.id for s in found.questions.samples] == ["a", "a@blank-1"]
-    assert found.left_out["none"] == {
+    assert found.excluded["none"] == {
         "without ground_truth": 1,
         "that cannot be used (no_image)": 1,
         "without options, which --mode options needs": 1,
@@ -139,7 +139,7 @@ def test_options_under_later_letters_keep_their_order_and_ground_truth():
     five = sample("a", options=tuple("vwxyz"), gold="A")
     assert REWORDINGS["letter_names"].reword(five, 1, 0, {}) is None
     found = planned([five, sample("b")], ("letter_names",))
-    assert found.left_out["letter_names"] == {"without options, or with more than four": 1}
+    assert found.excluded["letter_names"] == {"without options, or with more than four": 1}
 
 
 def test_a_paraphrase_keeps_the_questions_own_words():

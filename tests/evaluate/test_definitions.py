@@ -38,7 +38,7 @@ def test_no_field_is_empty_and_a_reading_is_short_sentences():
 
 def test_the_readme_beside_the_code_is_the_page():
     written = Path(medr1.evaluate.__file__).with_name("README.md").read_text(encoding="utf-8")
-    assert written == page(), "write explaining.page() to medr1/evaluate/README.md"
+    assert written == page(), "write explain.page() to medr1/evaluate/README.md"
     for definition in DEFINITIONS.values():
         assert f"`{definition.name}`" in written
     assert version("sacrebleu") not in written

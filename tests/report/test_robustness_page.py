@@ -46,7 +46,7 @@ def answers(kind, severity, letters, text, unit="image"):
     return rows
 
 
-def document(text="Lung", unit="image", left_out=None):
+def document(text="Lung", unit="image", excluded=None):
     rows = answers("none", 0, CLEAN, text, unit)
     for severity, lost in ((1, 2), (3, 9), (5, 18)):
         rows += answers("jpeg", severity, "B" * (severity // 3) + CLEAN[severity // 3 :], text)
@@ -58,7 +58,7 @@ def document(text="Lung", unit="image", left_out=None):
     names = ("model", "model_sha256", "data", "data_sha256", "prompt")
     meta = {**dict.fromkeys(names, text), "seed": 0, "versions": {"medr1": text}}
     settings = Settings(cluster_by=unit)
-    return robustness(rows, settings=settings, meta=meta, left_out=left_out or {})
+    return robustness(rows, settings=settings, meta=meta, excluded=excluded or {})
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_the_table_has_the_worst_first_and_the_grey_picture_last():
 
 
 def test_the_page_draws_each_scale_and_shows_the_users_own_picture(pictures):
-    found = document(left_out={"crop": {"that ask for a number of things": 3}})
+    found = document(excluded={"crop": {"that ask for a number of things": 3}})
     page = robustness_html(found, thumbnails=pictures)
     tags = Tags(page)
     assert tags.charts == 2  # of scales alone
@@ -246,13 +246,13 @@ def test_a_plan_names_what_is_left_out():
         n=5,
         n_questions=30,
         perturbations={"jpeg": (1, 3), "blank": (1,)},
-        left_out={"none": {"without ground_truth": 2}},
+        excluded={"none": {"without ground_truth": 2}},
     )
     text = plan_text(plan)
     assert "not asked at all: 2 without ground_truth" in text
     assert "5 items, 30 questions in total" in text and "level: severity" in text
     assert "grey image" in text and "blank" not in text
-    assert "1 item, 30 questions" in plan_text(replace(plan, n=1, left_out={}))
+    assert "1 item, 30 questions" in plan_text(replace(plan, n=1, excluded={}))
 
 
 def test_what_others_wrote_is_text(attack, pictures):

@@ -1,6 +1,6 @@
 """Show the definitions of the metrics to people: on a terminal and as a Markdown page.
 
-The page is the README beside this file; a test checks that it equals `page()`.
+The page is evaluate/README.md; a test checks that it equals `page()`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _installed(package: str) -> str:
 
 
 def page() -> str:
-    """All definitions as Markdown: the text of the README beside this file."""
+    """All definitions as Markdown: the text of evaluate/README.md."""
     parts = [
         "# The metrics and what they mean",
         "Each number in the summary.json of `medr1 eval`: its formula, what is done to the texts "
@@ -64,7 +64,7 @@ def page() -> str:
         "In the names of keys, `blind` means: without the image.",
         "No item is left out: an item that failed, or whose answer could not be read, is in every "
         "denominator. Every metric has a 95 % confidence interval. This page is written by "
-        "`explaining.page()`.",
+        "`explain.page()`.",
     ]
     for definition in DEFINITIONS.values():
         rows = (

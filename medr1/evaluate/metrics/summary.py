@@ -1,7 +1,7 @@
 """Compute summary.json from judged predictions: every metric with its 95 % confidence interval.
 
 Shares lie in [0, 1]. No item is left out: one that failed, or whose answer could not be read,
-counts as wrong. A number that cannot be computed is null and has a reason.
+counts as wrong. A number that cannot be computed is a metric without a value, with a reason.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def summary_of(
 
     Args:
         judged: The items.
-        blind: What blind predictors answer to the same items; None leaves the part `blind` null.
+        blind: What blind predictors answer to the same items; None leaves the part `blind` None.
         metrics: Which of NAMES to compute; accuracy always is.
         semantic: Computes BERTScore, which is in no summary by default.
         held_out: Other items of the same model, judged too, on which temperature, deferral

@@ -112,7 +112,7 @@ def robustness(
     predictions: Sequence[Prediction],
     *,
     settings: Settings,
-    left_out: Mapping[str, Mapping[str, int]] | None = None,
+    excluded: Mapping[str, Mapping[str, int]] | None = None,
     meta: Mapping[str, object] | None = None,
 ) -> Robustness:
     """The document robustness.json of a run that `data.variants` planned.
@@ -120,14 +120,14 @@ def robustness(
     Args:
         predictions: The answers to all questions of the plan, clean and perturbed.
         settings: How answers are judged, and how intervals are computed.
-        left_out: The plan's: perturbation -> reason -> number of items not asked under it.
+        excluded: The plan's: perturbation -> reason -> number of items not asked under it.
         meta: How the run was made, to be copied into the document.
 
     Raises:
         InputError: If an item does not say how it was perturbed, or its clean item is missing.
     """
     run = _read_run(predictions, settings)
-    judged, excluded = run.judged, left_out or {}
+    judged, excluded = run.judged, excluded or {}
     clean = run.kinds == CLEAN
     kinds = dict.fromkeys(run.kinds[~clean].tolist())
     perturbations = _with_adjusted_p(

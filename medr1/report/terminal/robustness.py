@@ -31,7 +31,7 @@ def plan_text(plan: RobustnessPlan) -> str:
         for kind, levels in plan.perturbations.items()
     ]
     lines = grid(("perturbation", "levels"), rows, 80, False)
-    for kind, reasons in plan.left_out.items():
+    for kind, reasons in plan.excluded.items():
         scope = "not asked at all" if kind == "none" else f"left out of {kind}"
         counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
         lines.append(f"{scope}: {counts}")

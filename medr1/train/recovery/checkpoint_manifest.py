@@ -14,7 +14,7 @@ import re
 import shutil
 from pathlib import Path
 
-from msgspec import ValidationError, convert, to_builtins
+from msgspec import ValidationError, convert
 
 from medr1.documents.checkpoint import CheckpointManifest, FileFacts
 from medr1.errors import InputError, StateError
@@ -61,7 +61,7 @@ def write_manifest(folder: Path, *, step: int, processes: int) -> None:
     manifest = CheckpointManifest(
         schema="medr1.complete/1", step=step, processes=processes, files=files
     )
-    write_atomic(folder / COMPLETE, to_json(to_builtins(manifest)))
+    write_atomic(folder / COMPLETE, to_json(manifest))
 
 
 def _size_and_hash(path: Path) -> FileFacts:

@@ -48,7 +48,7 @@ def known():
     found += answers("option_order", 1, swapped, options=turned, gold="B")
     found += answers("option_order", 3, "A" * 2 + swapped[2:], options=turned, gold="B")
     found += answers("blank", 1, BLANK)
-    return robustness(found, settings=Settings(), left_out={"crop": {"that ask": 2}})
+    return robustness(found, settings=Settings(), excluded={"crop": {"that ask": 2}})
 
 
 def of(document, kind, severity):
