@@ -45,7 +45,12 @@ def json_schema(name: str) -> dict[str, object]:
     """
     from msgspec import json
 
-    schema = json.schema(document_type(name), schema_hook=_any_value)
+    kind = document_type(name)
+    schema = json.schema(kind, schema_hook=_any_value)
+    own = schema["$defs"][kind.__name__]
+    if "schema" in own["properties"]:
+        # each file has it, although the type has a default
+        own["required"] = list(dict.fromkeys(["schema", *own["required"]]))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -1,4 +1,4 @@
-"""CSV files for spreadsheets: summary.csv, and cells that a spreadsheet does not run as formulas.
+"""summary.csv, and the writing of all CSV files with guarded cells.
 
 Spreadsheets execute a cell that begins with "=", "+", "-" or "@". Names and answers come from files
 that somebody else wrote, so every cell of every CSV file goes through `guard_cell`.
