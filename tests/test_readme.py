@@ -68,3 +68,13 @@ def test_the_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runpy.run_path("example.py")
     assert (tmp_path / "output" / "report" / "report.html").is_file()
+
+
+def test_what_the_table_of_places_names_is_there():
+    section = README.partition("## Where things live")[2].partition("```")[0]
+    places = re.findall(r"((?:`\w+`(?: and )?)+) in \[[^\]]*\]\(([^)#]+)\)", section)
+    assert len(places) >= 6
+    for names, file in places:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"(def|class) {name}\b", source), (name, file)

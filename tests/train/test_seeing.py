@@ -101,7 +101,7 @@ def test_completions_are_those_of_their_items(constant):
     ]
     for row in rows:
         sample = samples[row["id"]]
-        assert sample.question in row["question"] and row["gold"] == sample.ground_truth
+        assert sample.question in row["question"] and row["ground_truth"] == sample.ground_truth
         assert row["rewards"].keys() == {"accuracy", "constant_rewards:same"}
         assert row["rewards"]["constant_rewards:same"] == 0.25
         assert row["advantage"] == 0 and isinstance(row["completion"], str)
