@@ -41,7 +41,7 @@ PLAN = {
 }
 COMPLETIONS = [
     {
-        **{"step": step, "id": f"item-{step}", "question": "What is shown?", "gold": "B"},
+        **{"step": step, "id": f"item-{step}", "question": "What is shown?", "ground_truth": "B"},
         **{"completion": f"<answer> B </answer> at {step}", "advantage": 0.7},
         "rewards": {"accuracy": 1.0, "format": 0.0},
     }
