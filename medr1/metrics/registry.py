@@ -40,7 +40,7 @@ class CorpusScore:
 
     count: Callable[[Sequence[tuple[str, str]]], tuple[Values, dict[str, Scorer]]]
     """Takes pairs of an answer's text and the ground truth's. Returns the counts of each pair, as
-    rows, and the score of summed rows for each metric that has this function."""
+    rows of whole numbers, and the score of summed rows for each metric that has this function."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class RegisteredMetric:
     higher_is_better: bool = True
     """Its direction. For a `PairScore`, a missing answer has the worst value: 0, or 1 if lower is
     better."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.function, CorpusScore) and self.items != "all":
+            raise ValueError(f"{self.definition.name}: a CorpusScore is about all items")
 
     @property
     def needs_texts(self) -> bool:

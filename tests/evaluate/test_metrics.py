@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -414,3 +415,8 @@ def test_import_is_cheap():
         "'matplotlib', 'datasets', 'transformers'}; assert not heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_corpus_score_is_about_all_items():
+    with pytest.raises(ValueError, match="about all items"):
+        replace(METRICS["bleu1"], items="open")
