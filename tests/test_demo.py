@@ -1,13 +1,17 @@
 """The first of the two commands, whole, on the real embedded model."""
 
-import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_config
+from medr1.documents.comparison import Comparison
+from medr1.documents.demo import Demo
+from medr1.documents.robustness import Robustness
+from medr1.documents.summary import Summary
 from medr1.workflows.demo import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,20 +20,23 @@ ROOT = Path(__file__).resolve().parents[1]
 def demo(folder, *args):
     result = medr1("demo", "--output-dir", folder, "--json", *args, cwd=folder.parent)
     assert result.returncode == 0, result.stderr
-    document = json.loads(result.stdout)
-    assert document == json.loads((folder / "demo.json").read_text())
-    return document, result.stderr
+    assert result.stdout == (folder / "demo.json").read_text()
+    return msgspec.json.decode(result.stdout, type=Demo), result.stderr
+
+
+def read(path, kind):
+    return msgspec.json.decode(path.read_bytes(), type=kind)
 
 
 def check(document, folder):
-    for protocol in ("default", "strict"):
-        base, trained = document[protocol].base, document[protocol].trained
+    for protocol in (document.default, document.strict):
+        base, trained = protocol.base, protocol.trained
         for side in (base, trained):
             assert side.n == document.n
             assert side.ci95[0] <= side.value <= side.ci95[1]
-        gain = document[protocol].difference.value
+        gain = protocol.difference.value
         assert gain == pytest.approx(trained.value - base.value, abs=1e-9)
-        low, high = document[protocol].difference_by_source.ci95
+        low, high = protocol.difference_by_source.ci95
         assert low <= gain <= high
     assert abs(document.blind.option_prior.value - document.blind.chance) < 0.05
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -71,8 +78,8 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     trust = tmp_path / "out" / "trust"
     for command in ("infer", "eval", "robustness", "compare", "train"):
         assert f"medr1 {command} " in said
-    summary = json.loads((trust / "report" / "summary.json").read_text())
-    assert summary.calibration.temperature.value > 0
+    summary = read(trust / "report" / "summary.json", Summary)
+    assert summary.calibration.temperature.temperature.value > 0
     conformal = summary.selective.conformal.split.coverage
     assert conformal.ci95[0] < 0.95 and conformal.ci95[1] > 0.85
     assert len(summary.uncertainty.pass_at_k) == 8
@@ -89,13 +96,14 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
         and "Ensemble: this file with" in page
     )
     assert len(summary.ensemble.members) == 3
-    dropout = json.loads((trust / "report-dropout" / "summary.json").read_text())["dropout"]
-    assert dropout.num_samples == 8 and dropout.mutual_information.value > 0
+    dropout = read(trust / "report-dropout" / "summary.json", Summary).dropout
+    assert dropout.num_samples == 8 and dropout.prediction.mutual_information.value > 0
     page = (trust / "report-dropout" / "report.html").read_text()
     assert "Monte Carlo dropout: 8 passes" in page
-    together = json.loads((trust / "compare" / "comparison.json").read_text())["ensemble"]
-    assert together.mean_probabilities.value > 0 and together.kappa["multiple_choice"].ci95
-    found = json.loads((trust / "robustness" / "robustness.json").read_text())
-    assert found["views"].num_views == 14
+    together = read(trust / "compare" / "comparison.json", Comparison).ensemble
+    assert together.mean_probabilities.accuracy.value > 0
+    assert together.kappa["multiple_choice"].ci95
+    found = read(trust / "robustness" / "robustness.json", Robustness)
+    assert found.test_time_augmentation.num_views == 14
     assert found.n == 240 and found.mean_corruption_accuracy.value > 0
     assert "How much accuracy changes" in (trust / "robustness" / "robustness.html").read_text()
