@@ -103,10 +103,15 @@ def train(
     if plan.dropout is not UNSET and is_first_process():
         logger.warning("dropout: %s.", plan.dropout)
     run_state = run_state or RunState(configuration(settings, loaded.path, questions))
+    from transformers.utils import logging as transformers_logging
+
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
         method = METHODS[settings.method]
+        verbosity = transformers_logging.get_verbosity()
         trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
+        # Trainer sets that of all processes but the first to "warning"
+        transformers_logging.set_verbosity(verbosity)
         require_sharding(trainer, plan.sharding)
         document = partial(_document, loaded, settings, run_state.configuration, trainer.args.seed)
         save = partial(write_checkpoint, trainer, document)
