@@ -74,7 +74,7 @@ def test_a_process_that_dies_ends_the_run_within_ten_seconds(how, tmp_path):
 
 def test_a_process_that_hangs_ends_the_run_after_the_timeout(tmp_path):
     found = fail_second_process(tmp_path / "out", STOPPED, ddp_timeout=15)
-    assert found.code not in (0, None) and found.seconds < 15 + 35 and not found.processes_left
+    assert found.code not in (0, None) and found.seconds < 15 + 120 and not found.processes_left
 
 
 def test_workers_follow_a_launcher_that_is_killed(tmp_path):
