@@ -23,7 +23,7 @@ def document(request):
         rows += answers("contrast", 1, JPEG_5) + answers("blank", 1, BLANK)
         rows = [replace(row, option_probs={"A": 0.6, "B": 0.3, "C": 0.1}) for row in rows]
     settings, left_out = Settings(num_resamples=50), {"jpeg": {"that ask": 2}}
-    return robustness(rows, settings=settings, left_out=left_out, meta={"model": "tiny"})
+    return robustness(rows, settings=settings, excluded=left_out, meta={"model": "tiny"})
 
 
 def version_1(document):
