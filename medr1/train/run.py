@@ -95,6 +95,8 @@ def train(
         OutputError: The disk is full.
         StoppedBySignal: After SIGTERM or SIGUSR1.
     """
+    from transformers.utils import logging as transformers_logging
+
     from medr1.train.recovery.signals import Watch
 
     # The plan makes a configuration of its own, which resets accelerate's state: it has to come
@@ -103,8 +105,6 @@ def train(
     if plan.dropout is not UNSET and is_first_process():
         logger.warning("dropout: %s.", plan.dropout)
     run_state = run_state or RunState(configuration(settings, loaded.path, questions))
-    from transformers.utils import logging as transformers_logging
-
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
         method = METHODS[settings.method]
