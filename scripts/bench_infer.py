@@ -38,7 +38,7 @@ from medr1.data.readers import Questions, read_questions
 from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.infer import batch
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.models.loading import LoadedModel, load_model
 from medr1.prompts import chat_messages
 from medr1.records import Decoding, Prediction, Sample

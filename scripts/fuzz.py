@@ -293,7 +293,7 @@ def models(folder: Path) -> Callable[..., None]:
 
     from medr1.data.readers import read_questions
     from medr1.errors import Medr1Error
-    from medr1.infer.engine import predict
+    from medr1.infer.local.engine import predict
     from medr1.models.loading import load_model
     from medr1.records import Decoding
     from medr1.workflows.verify import checks_of

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from medr1.checkpoints.structure import resolved_configuration
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.models.loading import (
     choose_device,
     find_checkpoint,

@@ -41,7 +41,7 @@ from medr1.files import (
     write_atomic,
 )
 from medr1.infer.ablation import shuffle_images
-from medr1.infer.engine import predict_batches
+from medr1.infer.local.engine import predict_batches
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, differences, finished_items, require_unlocked

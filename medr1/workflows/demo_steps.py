@@ -30,7 +30,7 @@ from medr1.evaluate.metrics.summary import compare_accuracy, summarize
 from medr1.files import to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.batch import manifest, write_results
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.models.loading import LoadedModel, load_model
 from medr1.records import Decoding, Prediction
 from medr1.report.charts.learning_curve import learning_curve

@@ -16,7 +16,7 @@ from medr1.documents.metric import value_of
 from medr1.errors import InputError
 from medr1.evaluate.estimates import mean_metric
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.models.loading import LoadedModel
 from medr1.records import Decoding, Prediction
 

@@ -90,7 +90,7 @@ def answer_question(
     """
     from medr1.data.readers import sample_from_question
     from medr1.data.roots import ImageRoot
-    from medr1.infer.engine import predict
+    from medr1.infer.local.engine import predict
 
     require_choice("question_type", question_type, get_args(QuestionType))
     if ablate_image == "shuffle":
@@ -284,7 +284,7 @@ def _load(
 
     Then an adapter is not merged into its base, because merging removes the adapter's dropout.
     """
-    from medr1.infer.dropout import require_dropout
+    from medr1.infer.local.dropout import require_dropout
 
     loaded = load_named_model(
         model_path,

@@ -246,7 +246,7 @@ class _Answering:
 
         With fewer than ten batches, no time is estimated: the extra batch would not be worth it.
         """
-        from medr1.infer.engine import predict
+        from medr1.infer.local.engine import predict
 
         questions, num_clean = self.planned.questions, self.planned.num_clean
         n = len(questions.samples)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from medr1.infer.ablation import ablate, shuffle_images
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.records import Decoding, Failure
 
 

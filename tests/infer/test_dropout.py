@@ -10,8 +10,8 @@ from test_options import plain_probabilities
 
 from medr1.data.tiny import tiny_vl_folder
 from medr1.errors import InputError
-from medr1.infer.dropout import require_dropout
-from medr1.infer.engine import predict
+from medr1.infer.local.dropout import require_dropout
+from medr1.infer.local.engine import predict
 from medr1.models.loading import load_model
 from medr1.records import Decoding, prediction_from_dict, prediction_to_dict
 

@@ -12,9 +12,9 @@ from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError
 from medr1.infer import inputs
-from medr1.infer.engine import predict
-from medr1.infer.generation import ImageFeatures, prefill
-from medr1.infer.inputs import QuestionBuilder, prompt_for
+from medr1.infer.local.engine import predict
+from medr1.infer.local.generation import ImageFeatures, prefill
+from medr1.infer.local.inputs import QuestionBuilder, prompt_for
 from medr1.prompts import chat_messages
 from medr1.records import Decoding, Failure
 

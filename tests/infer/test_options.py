@@ -7,11 +7,11 @@ import torch
 
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
+from medr1.infer.local.packing import pack_strings
 from medr1.infer.options import (
     answer_strings,
     normalized_probabilities,
-    pack_strings,
     reasons_first,
 )
 from medr1.prompts import chat_messages

@@ -5,8 +5,8 @@ from dataclasses import replace
 from medr1.data.images import load_image
 from medr1.data.perturbations import perturb
 from medr1.data.roots import ImageRoot, resolve_image
-from medr1.infer.engine import predict, predict_batches
-from medr1.infer.inputs import QuestionBuilder
+from medr1.infer.local.engine import predict, predict_batches
+from medr1.infer.local.inputs import QuestionBuilder
 from medr1.records import Decoding
 
 QUICK = Decoding(max_new_tokens=12)

@@ -13,7 +13,7 @@ from medr1.data.readers import read_questions
 from medr1.data.roots import ImageRoot
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.models.loading import CheckpointInfo, load_model, load_outline
 from medr1.prompts import PROMPTS, chat_messages, prompt_format
 from medr1.records import Decoding, Sample

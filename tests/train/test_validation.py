@@ -14,7 +14,7 @@ from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.evaluate.metrics.summary import summarize
-from medr1.infer.engine import predict
+from medr1.infer.local.engine import predict
 from medr1.models.loading import load_model
 from medr1.records import Decoding
 

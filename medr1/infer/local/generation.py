@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medr1.infer.inputs import ImagePatches, Row
-from medr1.infer.options import pack_strings
+from medr1.infer.local.inputs import ImagePatches, Row
+from medr1.infer.local.packing import pack_strings
 from medr1.models.calls import VisionOutput, generate_tokens, image_features
 from medr1.models.loading import LoadedModel
 

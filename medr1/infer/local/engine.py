@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from medr1 import answers
 from medr1.data.roots import ImageRoot
-from medr1.infer.dropout import dropout_on
-from medr1.infer.generation import (
+from medr1.infer.local.dropout import dropout_on
+from medr1.infer.local.generation import (
     ImageFeatures,
     Prefix,
     generate,
@@ -31,7 +31,13 @@ from medr1.infer.generation import (
     sample_completions,
     score_strings,
 )
-from medr1.infer.inputs import Question, QuestionBuilder, Row, is_out_of_memory, prepare_batches
+from medr1.infer.local.inputs import (
+    Question,
+    QuestionBuilder,
+    Row,
+    is_out_of_memory,
+    prepare_batches,
+)
 from medr1.infer.options import mean_probabilities, most_probable, normalized_probabilities
 from medr1.infer.plan import plan_batches
 from medr1.models.loading import LoadedModel

@@ -1,0 +1,1 @@
+"""The model in this process: transformers on CUDA, MPS or the CPU."""
