@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from medr1.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
+    from medr1.chat.settings import Server
     from medr1.doctor.examination import examine
     from medr1.documents.schemas import json_schema
     from medr1.workflows.audit import AuditResult, run_audit
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from medr1.workflows.verify import Check, Verification, verify_checkpoint
 
 _MODULES = {
+    "medr1.chat.settings": ("Server",),
     "medr1.doctor.examination": ("examine",),
     "medr1.documents.schemas": ("json_schema",),
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
@@ -73,6 +75,7 @@ __all__ = [
     "FilteredItems",
     "PreparedData",
     "RobustnessResult",
+    "Server",
     "TrainingResult",
     "Verification",
     "WrittenItems",

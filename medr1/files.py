@@ -435,3 +435,11 @@ def set_aside(path: Path) -> None:
     except OSError as error:
         raise OutputError(f"cannot move {path} to {backup}: {error.strerror}.") from None
     logger.info("%s: the old one is now %s", path, backup)
+
+
+def printable(name: str) -> str:
+    """A name from the file system or the command line as valid UTF-8 text.
+
+    Bytes of a file name that are no UTF-8 become the replacement character.
+    """
+    return os.fsencode(name).decode("utf-8", "replace")

@@ -59,8 +59,11 @@ class Prediction:
     reasoning: str | None = None
     option_probs: Mapping[str, float] | None = None
     """{"A": 0.7, ...}: probability of each option's answer string; they add up to 1."""
+    option_bounds: Mapping[str, tuple[float, float]] | None = None
+    """{"A": (0.69, 0.7), ...}: lowest and highest probability of each option, in place of
+    option_probs, where a server returned too few log-probabilities to know them all."""
     confidence: float | None = None
-    """The probability of the extracted answer."""
+    """The probability of the extracted answer; with option_bounds, the lowest that it can be."""
     circular_answers: tuple[str, ...] = ()
     """The most probable option for each rotation of the options, if several were requested."""
     dropout_probs: tuple[Mapping[str, float], ...] = ()
@@ -111,6 +114,8 @@ def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]
 def prediction_to_dict(prediction: Prediction) -> dict[str, object]:
     """The prediction as an entry of results.json: first the item's fields, then the answer's."""
     entry = dataclasses.asdict(prediction)
+    if prediction.option_bounds is None:  # which only some servers lead to
+        del entry["option_bounds"]
     return {**entry.pop("sample"), **entry}
 
 

@@ -38,7 +38,8 @@ from medr1.data.readers import Questions, read_questions
 from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.infer import batch
-from medr1.infer.local.engine import predict
+from medr1.infer.engine import EngineIdentity, InferencePlan
+from medr1.infer.local.engine import LocalEngine, predict
 from medr1.models.loading import LoadedModel, load_model
 from medr1.prompts import chat_messages
 from medr1.records import Decoding, Prediction, Sample
@@ -191,15 +192,16 @@ def journal(arguments: argparse.Namespace) -> None:
 
     batch.Journal.append = timed("append", batch.Journal.append)  # type: ignore[method-assign]
     batch._merge_journals = timed("merge", batch._merge_journals)
+    engine = LocalEngine(loaded)
     meta = batch.manifest(
-        loaded, questions, data="test.json", prompt=None, decoding=decoding, seed=0
+        engine.identity(), questions, data="test.json", prompt=None, decoding=decoding, seed=0
     )
     for number in range(arguments.rounds):
         spent.update(append=0.0, merge=0.0)
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             batch.run_batch(
-                loaded,
+                engine,
                 questions,
                 Path(folder) / "results.json",
                 meta,
@@ -247,11 +249,9 @@ def stub(arguments: argparse.Namespace) -> None:
     seconds_to_first: list[float] = []
     num_answered = 0
 
-    def answer(
-        loaded: Any, samples: Sequence[Sample], plan: Sequence[Sequence[int]], **_: Any
-    ) -> Any:
+    def answer(engine: LocalEngine, samples: Sequence[Sample], plan: InferencePlan) -> Any:
         nonlocal num_answered
-        for indices in plan:
+        for indices in plan.batches:
             if not seconds_to_first:
                 seconds_to_first.append(time.perf_counter() - started)
             yield {
@@ -264,12 +264,17 @@ def stub(arguments: argparse.Namespace) -> None:
                 print(f"killed after {num_answered} items; peak {peak:.0f} MB", flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    batch.predict_batches = answer
+    LocalEngine.predict = answer  # type: ignore[method-assign]
     questions = read_questions(arguments.file)
     output = arguments.file.with_name("results.json")
-    meta = {"data_sha256": questions.sha256, "seed": 0}
+    identity = EngineIdentity(
+        model="stub", model_sha256=None, prompt=None, device="cpu", dtype=None, versions={}
+    )
+    meta = batch.manifest(
+        identity, questions, data="questions.jsonl", prompt=None, decoding=Decoding(), seed=0
+    )
     outcome = batch.run_batch(
-        None,  # type: ignore[arg-type]
+        LocalEngine(None),  # type: ignore[arg-type]
         questions,
         output,
         meta,

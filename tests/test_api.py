@@ -14,6 +14,7 @@ import pytest
 from test_cli_contract import commands
 
 import medr1.api as api
+from medr1.chat.settings import Server
 from medr1.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,8 +26,11 @@ ONLY_IN_CLI = {"as_json", "max_errors", "config", "quiet", "verbose", "debug", "
 """Options of commands that are no argument of the function: they decide what is printed."""
 OTHER_NAMES = {"mapping": "columns", "names": "name"}
 """Option -> parameter, where they differ."""
+OF_A_SERVER = {"engine", *Server.__dataclass_fields__}
+"""Options that make up the argument `server`."""
 OWN_OPTIONS = {
-    "infer": {"image_path", "question", "options", "question_type", "show_reasoning"},
+    "infer": {"image_path", "question", "options", "question_type", "show_reasoning", *OF_A_SERVER},
+    "robustness": OF_A_SERVER,
     "eval": {"explain"},
     "demo": {"full"},
     "fetch": {"offline"},
@@ -60,7 +64,7 @@ def test_a_command_has_the_arguments_and_defaults_of_its_function(name, command)
     assert command.workflow.__name__ in FUNCTIONS
     if not takes_fields:
         assert set(options) - own <= set(parameters)
-    assert set(parameters) - set(options) <= {"fields", "on_check"}
+    assert set(parameters) - set(options) <= {"fields", "on_check", "server"}
     context = click.Context(command)
     for parameter in parameters.values():
         default, option = parameter.default, options.get(parameter.name)

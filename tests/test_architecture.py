@@ -25,7 +25,7 @@ LAYERS = (
         *("records", "terminal"),
     },
     {"text", "stats", "answers"},
-    {"checkpoints", "data", "metrics", "models", "prompts", "rewards"},
+    {"chat", "checkpoints", "data", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
     {"doctor", "workflows"},
     {"api", "cli", "__main__"},

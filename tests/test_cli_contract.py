@@ -44,12 +44,13 @@ OPTIONS = {
     "--num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
     "--seed --shared-prefix --temperature --use-cpu",
-    "infer": "--ablate-image --allow-template --batch-file --batch-size --device --do-sample "
-    "--dropout-samples --dtype --image-path --image-root --json --limit --max-errors "
-    "--max-new-tokens "
-    "--mode --model-name-or-path --model-path --num-samples --offline --option "
-    "--output-file --overwrite --permute --prompt --question --question-type --seed "
-    "--show-reasoning --temperature",
+    "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file "
+    "--batch-size --concurrency --device --do-sample --dropout-samples --dtype "
+    "--engine --extra-body --image-path --image-root --json --limit --max-errors "
+    "--max-new-tokens --max-requests --max-retries --max-total-tokens --mode "
+    "--model-name-or-path --model-path --num-samples --offline --option "
+    "--option-probabilities --output-file --overwrite --permute --price --prompt "
+    "--question --question-type --seed --show-reasoning --temperature --timeout",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
     "--ensemble --explain "
     "--fail-under --group-by --image-root --json --map --metrics --output-dir --overwrite "
@@ -59,10 +60,12 @@ OPTIONS = {
     "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
     "--overwrite --protocol --seed --train-data",
     "rewards": "--prompt --rewards",
-    "robustness": "--allow-template --batch-file --batch-size --cluster-by --device --dry-run "
-    "--dtype --image-root --json --limit --max-errors --max-new-tokens --mode "
-    "--model-name-or-path --model-path --offline --output-dir --overwrite --perturbations "
-    "--prompt --protocol --seed --severities",
+    "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "
+    "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body "
+    "--image-root --json --limit --max-errors --max-new-tokens --max-requests "
+    "--max-retries --max-total-tokens --mode --model-name-or-path --model-path "
+    "--offline --option-probabilities --output-dir --overwrite --perturbations "
+    "--price --prompt --protocol --seed --severities --timeout",
     "doctor": "--device --json",
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",

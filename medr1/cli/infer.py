@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from medr1.chat.settings import Server
 from medr1.cli.common import (
     Medr1Command,
     allow_template_option,
@@ -26,6 +27,7 @@ from medr1.cli.common import (
     overwrite_option,
     seed_option,
 )
+from medr1.cli.server_options import server_from, server_options
 from medr1.terminal import echo
 from medr1.workflows.infer import (
     Ablation,
@@ -132,6 +134,7 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 @option("--show-reasoning", is_flag=True, help="Print the reasoning too, before the answer.")
 @max_errors_option
 @image_root_option
+@server_options
 @device_options
 @seed_option
 @offline_option
@@ -149,12 +152,15 @@ def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: objec
           --question "Which imaging technique produced this image? A)CT, B)MRI"
       medr1 infer --model-path checkpoints/tiny-vl --batch-file questions.json \\
           --output-file results.json --batch-size 32
+      medr1 infer --engine openai --base-url http://127.0.0.1:8000/v1 --model-path NAME \\
+          --batch-file questions.json --output-file results.json
     """
+    server = server_from(options)
     single = options["image_path"] or options["question"]
     if bool(single) == bool(options["batch_file"]):
         raise click.UsageError("Give either --image-path with --question, or --batch-file.")
     if single:
-        _infer_one(options, show_reasoning, as_json)
+        _infer_one(options, server, show_reasoning, as_json)
         return
     if not options["output_file"]:
         raise click.UsageError("--batch-file needs --output-file.")
@@ -162,10 +168,12 @@ def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: objec
         raise click.UsageError("--question-type and --show-reasoning need --question.")
     if options["options"]:
         raise click.UsageError("--option needs --question. In a batch file, each item has its own.")
-    _infer_batch(options, max_errors, as_json)
+    _infer_batch(options, server, max_errors, as_json)
 
 
-def _infer_one(options: Mapping[str, object], show_reasoning: bool, as_json: bool) -> None:
+def _infer_one(
+    options: Mapping[str, object], server: Server | None, show_reasoning: bool, as_json: bool
+) -> None:
     """Answer --question about --image-path, and print the answer or, with --json, the record."""
     from medr1.files import to_json
     from medr1.records import prediction_to_dict
@@ -184,9 +192,9 @@ def _infer_one(options: Mapping[str, object], show_reasoning: bool, as_json: boo
             echo(text, nl=is_end)
 
     # On a terminal, an open answer or the reasoning is shown while it is generated.
-    streams = options["mode"] != "options" and not as_json and sys.stdout.isatty()
+    streams = not (server or as_json or options["mode"] == "options") and sys.stdout.isatty()
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_BATCH}
-    prediction = call(answer_question, arguments, on_text=show if streams else None)
+    prediction = call(answer_question, arguments, server=server, on_text=show if streams else None)
     if as_json:
         echo(to_json(prediction_to_dict(prediction)), nl=False)
         return
@@ -196,14 +204,16 @@ def _infer_one(options: Mapping[str, object], show_reasoning: bool, as_json: boo
         echo(text)
 
 
-def _infer_batch(options: Mapping[str, object], max_errors: int, as_json: bool) -> None:
+def _infer_batch(
+    options: Mapping[str, object], server: Server | None, max_errors: int, as_json: bool
+) -> None:
     """Answer the questions of --batch-file into --output-file; ItemErrorsOverBudget if too many
     fail."""
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
 
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_QUESTION}
-    outcome = call(run_inference, arguments)
+    outcome = call(run_inference, arguments, server=server)
     if outcome is None:  # under torchrun, only the first process reports
         return
     output = Path(str(options["output_file"]))

@@ -25,6 +25,7 @@ from medr1.cli.common import (
     protocol_option,
     seed_option,
 )
+from medr1.cli.server_options import server_from, server_options
 from medr1.errors import ItemErrorsOverBudget
 from medr1.terminal import echo
 from medr1.workflows.infer import Mode
@@ -83,6 +84,7 @@ from medr1.workflows.robustness import run_robustness
 @cluster_by_option
 @max_errors_option
 @image_root_option
+@server_options
 @device_options
 @seed_option
 @offline_option
@@ -113,7 +115,8 @@ def robustness(max_errors: int, as_json: bool, **options: object) -> None:
     from medr1.files import to_json
     from medr1.report.terminal.robustness import plan_text, robustness_table
 
-    result = call(run_robustness, options)
+    server = server_from(options)
+    result = call(run_robustness, options, server=server)
     if result is None:  # under torchrun, only the first process reports
         return
     if result.document is None:

@@ -10,12 +10,26 @@ from msgspec import UNSET, UnsetType
 from medr1.records import Decoding, Failure
 
 
+class ServerIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """A model behind an OpenAI-compatible server, as far as the server tells."""
+
+    software: str | None
+    """The server and its version, such as "vllm 0.32.0"; null if it does not tell."""
+    answer_style: str
+    """letter or text: how the prompt asks for an option."""
+    option_probabilities: str
+    """exact, letter or none: how the options' probabilities were computed."""
+    extra_body_sha256: str | None
+    """SHA-256 of the additional parameters of each request; null without any."""
+
+
 class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides the answers, and nothing about the machine beside its kind of device."""
 
     model: str
-    """The name of the checkpoint's folder."""
-    model_sha256: str
+    """The name of the checkpoint's folder, or of the model on a server."""
+    model_sha256: str | None
+    """null for a model on a server."""
     data: str
     """The name of the file of questions."""
     data_sha256: str
@@ -28,13 +42,15 @@ class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
     decoding: Decoding
     seed: int
     device: str
-    """cpu, cuda or mps."""
-    dtype: str
-    """The type of the weights, such as "bfloat16"."""
+    """cpu, cuda, mps, or server."""
+    dtype: str | None
+    """The type of the weights, such as "bfloat16"; null for a model on a server."""
     versions: dict[str, str]
     """Library -> version."""
     perturbations: dict[str, list[int]] | UnsetType = UNSET
     """Perturbation -> its severities; only in the file of `medr1 robustness`."""
+    server: ServerIdentity | UnsetType = UNSET
+    """Only if a server answered."""
 
     def document(self) -> dict[str, object]:
         """The meta as JSON holds it."""
@@ -61,6 +77,8 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
     extraction: str | None
     reasoning: str | None
     option_probs: dict[str, float] | None
+    option_bounds: dict[str, tuple[float, float]] | UnsetType = UNSET
+    """Only where a server returned too few log-probabilities for option_probs."""
     confidence: float | None
     circular_answers: list[str]
     dropout_probs: list[dict[str, float]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medr1.data.perturbations import GREY
+from medr1.data.perturbations import GREY, perturb
 from medr1.data.readers import Questions
 
 if TYPE_CHECKING:
@@ -56,3 +56,35 @@ def ablate(image: Image, kind: str, seed: str) -> Image:
         )
         return images.fromarray(pixels)
     return image
+
+
+def shown_image(
+    name: str, image: Image, perturbation: tuple[str, int] | None, ablation: str, seed: int
+) -> Image:
+    """Make the image that the model is shown in place of `image`.
+
+    Args:
+        name: Path of the image as in the file of questions.
+        image: The RGB image.
+        perturbation: (kind, severity) of its perturbation; None for none.
+        ablation: As `kind` of `ablate`.
+        seed: Seed of noise and of perturbations.
+    """
+    if perturbation is not None:
+        image = perturb(image, *perturbation, seed)
+    return ablate(image, ablation, f"{seed} {name}")
+
+
+def change_notes(perturbation: tuple[str, int] | None, ablation: str) -> tuple[str, ...]:
+    """What `shown_image` does to an image, in words; () for nothing.
+
+    Args:
+        perturbation: As in `shown_image`.
+        ablation: As in `shown_image`.
+    """
+    notes = []
+    if perturbation is not None:
+        notes.append(f"perturbed: {perturbation[0]}, severity {perturbation[1]}")
+    if ablation in ("blank", "noise"):
+        notes.append(f"ablated: {ablation}")
+    return tuple(notes)

@@ -21,18 +21,18 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msgspec import UNSET
 
-from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.readers import Questions
 from medr1.documents.results import ResultsMeta
 from medr1.errors import OutputError
 from medr1.files import (
     needs_overwrite,
     parse_json,
+    printable,
     read_text,
     remove_unused,
     set_aside,
@@ -41,14 +41,13 @@ from medr1.files import (
     write_atomic,
 )
 from medr1.infer.ablation import shuffle_images
-from medr1.infer.local.engine import predict_batches
+from medr1.infer.engine import Engine, EngineIdentity, InferencePlan
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.journal import Journal, differences, finished_items, require_unlocked
-from medr1.models.loading import LoadedModel, library_versions
 from medr1.processes import is_first_process
 from medr1.prompts import prompt_name, prompt_sha256
-from medr1.records import RESULTS_SCHEMA, Decoding, Prediction, prediction_to_dict
+from medr1.records import RESULTS_SCHEMA, Decoding, Prediction, Sample, prediction_to_dict
 
 logger = logging.getLogger("medr1")
 
@@ -73,7 +72,7 @@ class BatchOutcome:
 
 
 def manifest(
-    loaded: LoadedModel,
+    identity: EngineIdentity,
     questions: Questions,
     *,
     data: str,
@@ -87,7 +86,7 @@ def manifest(
     The content of the images is not in it: a changed image file goes unnoticed.
 
     Args:
-        loaded: The model.
+        identity: Of the engine that answers.
         questions: The questions of the batch file.
         data: Name of the batch file, without its folder.
         prompt: The prompt template of --prompt; None without one.
@@ -95,31 +94,24 @@ def manifest(
         seed: Seed of all sampling.
         perturbations: Perturbation of the images -> its severities; None without.
     """
-    used_prompt = prompt or loaded.info.prompt
+    used_prompt = prompt or identity.prompt
     severities = {kind: list(numbers) for kind, numbers in (perturbations or {}).items()}
     return ResultsMeta(
-        model=_printable(loaded.path.resolve().name),
-        model_sha256=checkpoint_sha256(loaded.path),
-        data=_printable(data),
+        model=identity.model,
+        model_sha256=identity.model_sha256,
+        data=printable(data),
         data_sha256=questions.sha256,
         n=len(questions.samples),
-        prompt=_printable(prompt_name(used_prompt)) if used_prompt else "by question",
+        prompt=printable(prompt_name(used_prompt)) if used_prompt else "by question",
         prompt_sha256=prompt_sha256(used_prompt) if used_prompt else None,
         decoding=decoding,
         seed=seed,
-        device=loaded.device.type,
-        dtype=str(loaded.dtype).removeprefix("torch."),
-        versions=library_versions(),
+        device=identity.device,
+        dtype=identity.dtype,
+        versions=dict(identity.versions),
         perturbations=UNSET if perturbations is None else severities,
+        server=UNSET if identity.server is None else identity.server,
     )
-
-
-def _printable(name: str) -> str:
-    """A name from the file system or the command line as valid UTF-8 text.
-
-    Bytes of a file name that are no UTF-8 become the replacement character.
-    """
-    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def require_free(output: Path) -> None:
@@ -135,7 +127,7 @@ def require_free(output: Path) -> None:
 
 
 def run_batch(
-    loaded: LoadedModel,
+    engine: Engine,
     questions: Questions,
     output: Path,
     meta: ResultsMeta,
@@ -152,14 +144,14 @@ def run_batch(
     complete. Under torchrun the processes share the work.
 
     Args:
-        loaded: The model.
+        engine: What answers.
         questions: The questions of the batch file.
         output: The path of results.json.
         meta: From `manifest`. Results with another `meta` belong to another run.
         decoding: How questions are answered.
         prompt: A prompt template that overrides the checkpoint's own.
         batch_size: Most questions in a batch.
-        perturbations: As in `predict_batches`; the caller also records them in `meta`.
+        perturbations: As in `InferencePlan`; the caller also records them in `meta`.
         overwrite: Rename an old output and old journals to .bak, and start anew.
 
     Returns:
@@ -184,28 +176,27 @@ def run_batch(
             processes.wait()
             return _finish_complete(output, entries) if processes.rank == 0 else None
         processes.wait()
-        plan = plan_batches(questions.samples, questions.image_root, batch_size)
-        _answer_share(
-            loaded,
-            questions,
-            output,
-            meta,
-            plan,
-            processes,
-            decoding=decoding,
+        plan = InferencePlan(
+            batches=plan_batches(questions.samples, questions.image_root, batch_size),
+            image_root=questions.image_root,
             prompt=prompt,
-            perturbations=perturbations,
+            decoding=decoding,
+            seed=meta.seed,
+            failures=questions.failures,
+            perturbations=perturbations or {},
         )
+        _answer_share(engine, questions.samples, plan, output, meta, processes)
         processes.wait()
         if processes.rank > 0:
             return None
         outcome = _merge_journals(output, meta, len(questions.samples))
     run = {
-        "argv": list(map(_printable, sys.argv)),
+        "argv": list(map(printable, sys.argv)),
         "batch_size": batch_size,
         "processes": processes.size,
         "seconds": round(time.monotonic() - started, 3),
         "pid": os.getpid(),
+        **engine.statistics(),
     }
     write_atomic(_run_record(output), to_json(run))
     logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)
@@ -245,22 +236,15 @@ def _journal_path(output: Path, rank: int) -> Path:
 
 
 def _answer_share(
-    loaded: LoadedModel,
-    questions: Questions,
+    engine: Engine,
+    samples: Sequence[Sample],
+    plan: InferencePlan,
     output: Path,
     meta: ResultsMeta,
-    plan: Sequence[Sequence[int]],
     processes: ProcessGroup,
-    *,
-    decoding: Decoding,
-    prompt: str | None,
-    perturbations: Mapping[int, tuple[str, int]] | None,
 ) -> None:
-    """Answer this process's share of the missing items into its journal.
-
-    The arguments after `processes` are those of `predict_batches`.
-    """
-    num_items = len(questions.samples)
+    """Answer this process's share of the missing items into its journal."""
+    num_items = len(samples)
     with Journal(_journal_path(output, processes.rank), meta.document(), num_items) as journal:
         # All journals exist from here on, and none has a new item before all are read: every
         # process computes the same missing batches.
@@ -274,20 +258,12 @@ def _answer_share(
             logger.info("resuming: %d of %d are answered already", len(finished_indices), num_items)
         # A batch with a missing item is answered as a whole: a batch of other items could give
         # other numbers in the last digits.
-        missing_batches = [batch for batch in plan if not finished_indices.issuperset(batch)]
+        missing_batches = [
+            batch for batch in plan.batches if not finished_indices.issuperset(batch)
+        ]
         own_batches = missing_batches[processes.rank :: processes.size]
         last_line, num_answered, num_own_items = time.monotonic(), 0, sum(map(len, own_batches))
-        for predictions in predict_batches(
-            loaded,
-            questions.samples,
-            own_batches,
-            image_root=questions.image_root,
-            failures=questions.failures,
-            seed=meta.seed,
-            decoding=decoding,
-            prompt=prompt,
-            perturbations=perturbations,
-        ):
+        for predictions in engine.predict(samples, replace(plan, batches=own_batches)):
             journal.append(
                 {
                     i: prediction_to_dict(p)
@@ -298,7 +274,8 @@ def _answer_share(
             num_answered += len(predictions)
             if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
                 last_line = time.monotonic()
-                logger.info("%d of %d answered", num_answered, num_own_items)
+                note = ", ".join(filter(None, [f"{num_own_items} answered", engine.progress()]))
+                logger.info("%d of %s", num_answered, note)
 
 
 def _merge_journals(output: Path, meta: ResultsMeta, num_items: int) -> BatchOutcome:

@@ -30,7 +30,7 @@ from medr1.evaluate.metrics.summary import compare_accuracy, summarize
 from medr1.files import to_json, write_atomic
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.batch import manifest, write_results
-from medr1.infer.local.engine import predict
+from medr1.infer.local.engine import LocalEngine, predict
 from medr1.models.loading import LoadedModel, load_model
 from medr1.records import Decoding, Prediction
 from medr1.report.charts.learning_curve import learning_curve
@@ -161,7 +161,12 @@ def run_and_save(
     }
     for name, (questions, predictions) in runs.items():
         meta = manifest(
-            loaded, questions, data=name, prompt=None, decoding=evaluation_set.decoding, seed=seed
+            LocalEngine(loaded).identity(),
+            questions,
+            data=name,
+            prompt=None,
+            decoding=evaluation_set.decoding,
+            seed=seed,
         )
         write_results(folder / f"{name}.json", meta, predictions)
     return {name: predictions for name, (_, predictions) in runs.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
@@ -15,13 +16,11 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
-from medr1.workflows.named_model import load_named_model
+from medr1.workflows.engines import open_engine
 
 if TYPE_CHECKING:
-    from transformers import TextStreamer
-
+    from medr1.chat.settings import Server
     from medr1.infer.batch import BatchOutcome
-    from medr1.models.loading import LoadedModel
     from medr1.records import Decoding, Prediction, Sample
 
 logger = logging.getLogger("medr1")
@@ -57,12 +56,14 @@ def answer_question(
     dtype: str = "auto",
     allow_template: bool = False,
     offline: bool = False,
+    server: Server | None = None,
     on_text: OnText | None = None,
 ) -> Prediction:
     """Answer one question about an image.
 
     Args:
-        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id.
+        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id; with
+            `server`, the name of the model there.
         image_path: File with the image.
         question: The question; it may contain the options: "... A)CT, B)MRI".
         options: The answer options, if they are not in the question.
@@ -82,7 +83,9 @@ def answer_question(
         dtype: auto, bfloat16, float16 or float32.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
-        on_text: Receives the completion piece by piece while it is generated.
+        server: The OpenAI-compatible server that answers; None: the model runs in this process.
+            It replaces device, dtype, allow_template and offline.
+        on_text: Receives the completion piece by piece while it is generated; not from a server.
 
     Raises:
         InputError: An argument, the question or the checkpoint cannot be used.
@@ -90,7 +93,7 @@ def answer_question(
     """
     from medr1.data.readers import sample_from_question
     from medr1.data.roots import ImageRoot
-    from medr1.infer.local.engine import predict
+    from medr1.infer.engine import InferencePlan, all_predictions
 
     require_choice("question_type", question_type, get_args(QuestionType))
     if ablate_image == "shuffle":
@@ -112,16 +115,13 @@ def answer_question(
     )
     if dropout_samples and sample.answer_type in ("open", "count"):
         raise InputError("--dropout-samples needs a question with options, or a yes/no question.")
-    loaded = _load(model_path, decoding, device, dtype, allow_template, offline)
-    (prediction,) = predict(
-        loaded,
-        [sample],
-        image_root=ImageRoot(Path(".")),
-        prompt=prompt,
-        decoding=decoding,
-        seed=seed,
-        streamer=_streamer(loaded, sample, on_text) if on_text else None,
+    engine = open_engine(
+        *(model_path, decoding, server, device, dtype, allow_template, offline),
+        on_text=partial(on_text, sample) if on_text else None,
     )
+    root = ImageRoot(Path("."))
+    plan = InferencePlan([[0]], root, prompt=prompt, decoding=decoding, seed=seed)
+    (prediction,) = all_predictions(engine, [sample], plan)
     if prediction.error is not None:
         raise ItemError(prediction.error.code, prediction.error.message)
     return prediction
@@ -149,12 +149,14 @@ def run_inference(
     dtype: str = "auto",
     allow_template: bool = False,
     offline: bool = False,
+    server: Server | None = None,
     overwrite: bool = False,
 ) -> BatchOutcome | None:
     """Answer all questions of a batch file into a results file. An interrupted run resumes.
 
     Args:
-        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id.
+        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id; with
+            `server`, the name of the model there.
         batch_file: File with questions: JSON, JSONL, CSV or Parquet.
         output_file: File to write: the results as JSON.
         image_root: Folder with the images; None: the folder of the batch file.
@@ -176,6 +178,8 @@ def run_inference(
         dtype: auto, bfloat16, float16 or float32.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
+        server: The OpenAI-compatible server that answers; None: the model runs in this process.
+            It replaces batch_size, device, dtype, allow_template and offline.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
     Returns:
@@ -188,6 +192,7 @@ def run_inference(
         LockedError: Another process is writing this output.
         StateError: A file with the state of the interrupted run is damaged.
         OutputError: The output cannot be written.
+        Medr1Error: The server fails, or the budget of requests or tokens is used up.
     """
     from medr1.data.readers import read_questions
     from medr1.infer.batch import manifest, require_free, run_batch
@@ -209,16 +214,18 @@ def run_inference(
         temperature=temperature,
         ablate_image=ablate_image,
     )
-    loaded = _load(model_path, decoding, device, dtype, allow_template, offline)
-    name = Path(batch_file).name
+    engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline)
+    name, identity = Path(batch_file).name, engine.identity()
+    meta = manifest(identity, questions, data=name, prompt=prompt, decoding=decoding, seed=seed)
     return run_batch(
-        loaded,
+        engine,
         questions,
         output,
-        manifest(loaded, questions, data=name, prompt=prompt, decoding=decoding, seed=seed),
+        meta,
         decoding=decoding,
         prompt=prompt,
-        batch_size=batch_size,
+        # A server gets each question when there is room for it.
+        batch_size=1 if server else batch_size,
         overwrite=overwrite,
     )
 
@@ -270,41 +277,3 @@ def _decoding(prompt: str | None, **fields: Unpack[_DecodingFields]) -> Decoding
     if prompt:
         template(prompt)
     return Decoding(**fields)
-
-
-def _load(
-    model_path: str | Path,
-    decoding: Decoding,
-    device: str,
-    dtype: str,
-    allow_template: bool,
-    offline: bool,
-) -> LoadedModel:
-    """The model; for passes with dropout it must have dropout.
-
-    Then an adapter is not merged into its base, because merging removes the adapter's dropout.
-    """
-    from medr1.infer.local.dropout import require_dropout
-
-    loaded = load_named_model(
-        model_path,
-        device=device,
-        dtype=dtype,
-        allow_template=allow_template,
-        offline=offline,
-        merge=not decoding.dropout_samples,
-    )
-    if decoding.dropout_samples:
-        require_dropout(loaded)
-    return loaded
-
-
-def _streamer(loaded: LoadedModel, sample: Sample, on_text: OnText) -> TextStreamer:
-    """An object that passes a completion to `on_text` while `generate` writes it."""
-    from transformers import TextStreamer
-
-    class CallingStreamer(TextStreamer):
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            on_text(sample, text, stream_end)
-
-    return CallingStreamer(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)

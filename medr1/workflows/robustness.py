@@ -17,14 +17,15 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
+from medr1.workflows.engines import open_engine
 from medr1.workflows.infer import Mode
-from medr1.workflows.named_model import load_named_model
 
 if TYPE_CHECKING:
+    from medr1.chat.settings import Server
     from medr1.data.variants import PerturbationPlan
     from medr1.documents.robustness import Robustness, RobustnessPlan
     from medr1.evaluate.judging import Settings
-    from medr1.models.loading import LoadedModel
+    from medr1.infer.engine import Engine
     from medr1.records import Decoding
 
 logger = logging.getLogger("medr1")
@@ -63,6 +64,7 @@ def run_robustness(
     dtype: str = "auto",
     allow_template: bool = False,
     offline: bool = False,
+    server: Server | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> RobustnessResult | None:
@@ -71,7 +73,8 @@ def run_robustness(
     Writes results.json, robustness.json and robustness.html. An interrupted run resumes.
 
     Args:
-        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id.
+        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id; with
+            `server`, the name of the model there.
         batch_file: File with questions and ground truth.
         output_dir: Folder to write.
         perturbations: Names of perturbations, or words of their names; None: one for each effect
@@ -90,6 +93,8 @@ def run_robustness(
         dtype: auto, bfloat16, float16 or float32.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
+        server: The OpenAI-compatible server that answers; None: the model runs in this process.
+            It replaces batch_size, device, dtype, allow_template and offline.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
         dry_run: Whether only the plan is made.
 
@@ -103,9 +108,11 @@ def run_robustness(
         LockedError: Another process is writing this output.
         StateError: A file with the state of the interrupted run is damaged.
         OutputError: The output cannot be written.
+        Medr1Error: The server fails, or the budget of requests or tokens is used up.
     """
     from medr1.data.readers import read_questions
     from medr1.data.variants import DEFAULT_KINDS, chosen_kinds, plan_perturbations
+    from medr1.infer.batch import require_free
     from medr1.prompts import template
     from medr1.records import Decoding
 
@@ -124,17 +131,12 @@ def run_robustness(
     if dry_run:
         return RobustnessResult(_plan_document(planned), None, 0, output)
     settings = _settings(planned, protocol, cluster_by, seed)
-    run = _Answering(
-        planned=planned,
-        output=output,
-        data=Path(batch_file).name,
-        prompt=prompt,
-        decoding=Decoding(mode=mode, max_new_tokens=max_new_tokens),
-        seed=seed,
-        batch_size=batch_size,
-        overwrite=overwrite,
-    )
-    n_error = run.answer(model_path, device, dtype, allow_template, offline)
+    require_free(output)
+    decoding = Decoding(mode=mode, max_new_tokens=max_new_tokens)
+    engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline)
+    data = Path(batch_file).name
+    run = _Answering(planned, output, data, prompt, decoding, seed, batch_size, overwrite)
+    n_error = run.answer(engine)
     if n_error is None:  # under torchrun, in all processes but the first
         return None
     return RobustnessResult(
@@ -179,7 +181,7 @@ def _plan_document(planned: PerturbationPlan) -> RobustnessPlan:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Answering:
     """The planned questions, and how they are answered."""
 
@@ -193,32 +195,16 @@ class _Answering:
     batch_size: int
     overwrite: bool
 
-    def answer(
-        self,
-        model_path: str | Path,
-        device: str,
-        dtype: str,
-        allow_template: bool,
-        offline: bool,
-    ) -> int | None:
+    def answer(self, engine: Engine) -> int | None:
         """Write the answers to results.json; the number of questions that failed.
 
-        None under torchrun in all processes but the first. The arguments are those of
-        `load_named_model`.
+        None under torchrun in all processes but the first.
         """
-        from medr1.infer.batch import manifest, require_free, run_batch
+        from medr1.infer.batch import manifest, run_batch
 
-        require_free(self.output)
-        loaded = load_named_model(
-            model_path,
-            device=device,
-            dtype=dtype,
-            allow_template=allow_template,
-            offline=offline,
-        )
         planned = self.planned
         meta = manifest(
-            loaded,
+            engine.identity(),
             planned.questions,
             data=self.data,
             prompt=self.prompt,
@@ -227,43 +213,44 @@ class _Answering:
             perturbations=planned.severities,
         )
         if not self.output.exists() or self.overwrite:
-            self._log_estimated_time(loaded)
+            self._log_estimated_time(engine)
         outcome = run_batch(
-            loaded,
+            engine,
             planned.questions,
             self.output,
             meta,
             decoding=self.decoding,
             prompt=self.prompt,
-            batch_size=self.batch_size,
+            # A server gets each question when there is room for it.
+            batch_size=1 if meta.server else self.batch_size,
             perturbations=planned.perturbations,
             overwrite=self.overwrite,
         )
         return None if outcome is None else outcome.n_error
 
-    def _log_estimated_time(self, loaded: LoadedModel) -> None:
+    def _log_estimated_time(self, engine: Engine) -> None:
         """Log the number of questions and, from the time of one batch, about how long all take.
 
         With fewer than ten batches, no time is estimated: the extra batch would not be worth it.
+        With a server neither: its first answers are slow, and may cost money.
         """
-        from medr1.infer.local.engine import predict
+        from medr1.infer.engine import InferencePlan, all_predictions
 
         questions, num_clean = self.planned.questions, self.planned.num_clean
         n = len(questions.samples)
         logger.info("%d questions: %d original, %d perturbed", n, num_clean, n - num_clean)
-        if n < 10 * self.batch_size:
+        if n < 10 * self.batch_size or engine.identity().server:
             return
         start = time.monotonic()
         first_batch = self.planned.clean[: self.batch_size]
-        predict(
-            loaded,
-            first_batch,
-            image_root=questions.image_root,
+        plan = InferencePlan(
+            [range(len(first_batch))],
+            questions.image_root,
             prompt=self.prompt,
             decoding=self.decoding,
             seed=self.seed,
-            batch_size=self.batch_size,
         )
+        all_predictions(engine, first_batch, plan)
         minutes = (time.monotonic() - start) * n / len(first_batch) / 60
         text = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} s"
         logger.info("about %s", text)

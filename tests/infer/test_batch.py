@@ -18,6 +18,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.infer import batch
 from medr1.infer.batch import BatchOutcome, manifest, run_batch
+from medr1.infer.local.engine import LocalEngine
 from medr1.journal import Journal
 from medr1.records import Decoding
 
@@ -30,8 +31,11 @@ def questions(validation):
 
 
 def run(model, questions, output, decoding=GREEDY, **more):
-    meta = manifest(model, questions, data="q.json", prompt=None, decoding=decoding, seed=0)
-    return run_batch(model, questions, output, meta, decoding=decoding, **more)
+    engine = LocalEngine(model)
+    meta = manifest(
+        engine.identity(), questions, data="q.json", prompt=None, decoding=decoding, seed=0
+    )
+    return run_batch(engine, questions, output, meta, decoding=decoding, **more)
 
 
 def command(output, *more):
@@ -60,7 +64,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     assert run(tiny_model, questions, expected, decoding, batch_size=3) == BatchOutcome(10, 0)
     assert list(tmp_path.glob("*journal*")) == []
     asked = []
-    answer = batch.predict_batches
+    answer = LocalEngine.predict
 
     def stopped(*args, **kwargs):
         for number, one in enumerate(answer(*args, **kwargs)):
@@ -70,7 +74,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
             yield one
 
     output = tmp_path / "cut.json"
-    monkeypatch.setattr(batch, "predict_batches", stopped)
+    monkeypatch.setattr(LocalEngine, "predict", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_model, questions, output, decoding, batch_size=3)
     assert not output.exists()
@@ -109,7 +113,8 @@ def test_a_run_goes_on_with_another_number_of_processes(tiny_model, questions, t
     expected, output = tmp_path / "whole.json", tmp_path / "cut.json"
     run(tiny_model, questions, expected, batch_size=3)
     entries = json.loads(expected.read_text())["results"]
-    meta = manifest(tiny_model, questions, data="q.json", prompt=None, decoding=GREEDY, seed=0)
+    identity = LocalEngine(tiny_model).identity()
+    meta = manifest(identity, questions, data="q.json", prompt=None, decoding=GREEDY, seed=0)
     marked = {i: {**entry, "reasoning": "kept"} for i, entry in enumerate(entries)}
     for rank, indices in enumerate(([1, 4], [0, 7, 8])):
         with Journal(batch._journal_path(output, rank), meta.document(), len(entries)) as journal:
@@ -254,6 +259,9 @@ def test_journals_that_a_kill_left_beside_a_complete_output_are_removed(
 
 def test_names_that_are_not_utf_8_do_not_end_a_run(tiny_model, questions, tmp_path):
     few = replace(questions, samples=questions.samples[:1])
-    meta = manifest(tiny_model, few, data="q\udce9.json", prompt=None, decoding=GREEDY, seed=0)
-    run_batch(tiny_model, few, tmp_path / "r.json", meta, decoding=GREEDY)
+    engine = LocalEngine(tiny_model)
+    meta = manifest(
+        engine.identity(), few, data="q\udce9.json", prompt=None, decoding=GREEDY, seed=0
+    )
+    run_batch(engine, few, tmp_path / "r.json", meta, decoding=GREEDY)
     assert json.loads((tmp_path / "r.json").read_text())["meta"]["data"] == "q\ufffd.json"

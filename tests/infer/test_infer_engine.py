@@ -11,14 +11,23 @@ import torch
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError
-from medr1.infer import inputs
+from medr1.infer.engine import InferencePlan
+from medr1.infer.local import inputs
 from medr1.infer.local.engine import predict
 from medr1.infer.local.generation import ImageFeatures, prefill
-from medr1.infer.local.inputs import QuestionBuilder, prompt_for
+from medr1.infer.local.inputs import QuestionBuilder
+from medr1.infer.predictions import prompt_for
 from medr1.prompts import chat_messages
 from medr1.records import Decoding, Failure
 
 GREEDY = Decoding("generate", max_new_tokens=12)
+
+
+def builder_for(model, questions):
+    plan = InferencePlan(
+        batches=(), image_root=questions.image_root, decoding=Decoding(max_new_tokens=1)
+    )
+    return QuestionBuilder(model, plan)
 
 
 def answers_of(model, questions, samples, **kwargs):
@@ -126,8 +135,8 @@ def test_samples_are_drawn_from_the_models_distribution(tiny_model, validation):
     (found,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot)
     (likely,) = answers_of(tiny_model, validation, validation.samples[:1], decoding=hot, seed=1)
     tokenizer = tiny_model.processor.tokenizer
-    preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
-    ((question,), _) = preparation.batch([0], validation.samples, {})
+    builder = builder_for(tiny_model, validation)
+    ((question,), _) = builder.batch([0], validation.samples)
     row = question.rows[0]
     with torch.inference_mode():
         prefix = prefill(tiny_model, [row], ImageFeatures(tiny_model, [row]))
@@ -175,8 +184,8 @@ def test_an_item_that_does_not_fit_alone_is_one_error_record(tiny_model, validat
         if kwargs["input_ids"].shape[1] >= longest_prompt:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
 
-    preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
-    ((question,), _) = preparation.batch([0], [longest], {})
+    builder = builder_for(tiny_model, validation)
+    ((question,), _) = builder.batch([0], [longest])
     longest_prompt = len(question.rows[0].token_ids) - 1
     handle = tiny_model.model.model.register_forward_pre_hook(too_long, with_kwargs=True)
     try:
@@ -232,11 +241,11 @@ def test_questions_with_several_images_and_with_none_share_a_batch(tiny_model, v
 
 
 def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation):
-    preparation = QuestionBuilder(tiny_model, validation.image_root, None, 1, "none", 0, 1)
+    builder = builder_for(tiny_model, validation)
     sample = replace(
         validation.samples[0], images=(*validation.samples[0].images, *validation.samples[9].images)
     )
-    ((question,), _) = preparation.batch([0], [sample], {})
+    ((question,), _) = builder.batch([0], [sample])
     row = question.rows[0]
     text = tiny_model.processor.apply_chat_template(
         chat_messages(sample, "nothink", "text"), add_generation_prompt=True, tokenize=False

@@ -5,7 +5,8 @@ from dataclasses import replace
 from medr1.data.images import load_image
 from medr1.data.perturbations import perturb
 from medr1.data.roots import ImageRoot, resolve_image
-from medr1.infer.local.engine import predict, predict_batches
+from medr1.infer.engine import InferencePlan
+from medr1.infer.local.engine import LocalEngine, predict
 from medr1.infer.local.inputs import QuestionBuilder
 from medr1.records import Decoding
 
@@ -24,15 +25,15 @@ def test_a_picture_perturbed_in_memory_is_the_one_on_disk(tiny_model, validation
             path = tmp_path / f"{len(on_disk)}.png"
             (perturb(image, *way, 7) if way else image).save(path)
             on_disk.append(replace(sample, images=(path.name,)))
-    plan = [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     found = {}
-    for batch in predict_batches(
-        *(tiny_model, samples, plan),
+    plan = InferencePlan(
+        batches=[[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]],
         image_root=validation.image_root,
         decoding=QUICK,
         perturbations=perturbed,
         seed=7,
-    ):
+    )
+    for batch in LocalEngine(tiny_model).predict(samples, plan):
         found |= batch
     direct = predict(
         tiny_model, on_disk, image_root=ImageRoot(tmp_path), decoding=QUICK, batch_size=6
@@ -52,10 +53,10 @@ def test_a_picture_perturbed_in_memory_is_the_one_on_disk(tiny_model, validation
 def test_one_image_is_made_once_for_each_way_it_is_shown(tiny_model, validation):
     sample = validation.samples[0]
     ways = {1: ("jpeg", 5), 2: ("jpeg", 5), 3: ("jpeg", 1)}
-    preparation = QuestionBuilder(
-        *(tiny_model, validation.image_root, None, 1, "none", 0, 1), perturbations=ways
+    plan = InferencePlan(
+        batches=(), image_root=validation.image_root, decoding=QUICK, perturbations=ways
     )
-    questions, failed = preparation.batch(range(4), [sample] * 4, {})
+    questions, failed = QuestionBuilder(tiny_model, plan).batch(range(4), [sample] * 4)
     pictures = [question.rows[0].images[0] for question in questions]
     assert not failed and pictures[1] is pictures[2]
     assert len({id(picture) for picture in pictures}) == 3

@@ -1,10 +1,10 @@
-"""The inference engine: questions in, predictions out.
+"""The local engine: a checkpoint in this process answers the batches of a plan.
 
 It generates answers freely, computes the probability of each option, or both:
 
     for each batch of the plan:
         encode each different image once
-        for each order of the options:
+        for each rotation of the options:
             prefix      = the prompts, run once
             completions = greedy or sampled, from the prefix
             log-probs   = of the options' answer strings, from the prefix and any reasoning
@@ -14,14 +14,20 @@ It generates answers freely, computes the probability of each option, or both:
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medr1 import answers
+from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.roots import ImageRoot
+from medr1.files import printable
+from medr1.infer.engine import (
+    Capabilities,
+    EngineIdentity,
+    InferencePlan,
+    all_predictions,
+)
 from medr1.infer.local.dropout import dropout_on
 from medr1.infer.local.generation import (
     ImageFeatures,
@@ -38,31 +44,23 @@ from medr1.infer.local.inputs import (
     is_out_of_memory,
     prepare_batches,
 )
-from medr1.infer.options import mean_probabilities, most_probable, normalized_probabilities
+from medr1.infer.options import mean_probabilities, normalized_probabilities
 from medr1.infer.plan import plan_batches
-from medr1.models.loading import LoadedModel
+from medr1.infer.predictions import (
+    RotationOutput,
+    assemble,
+    failed_prediction,
+    probabilities_by_order,
+    rounded,
+    sampling_seed,
+)
+from medr1.models.loading import LoadedModel, library_versions
 from medr1.records import Decoding, Failure, Prediction, Sample
 
 if TYPE_CHECKING:
     from transformers.generation.streamers import BaseStreamer
 
 _DEFAULT_DECODING = Decoding()
-_DIGITS = 6
-"""Decimals of a probability; further ones depend on the order of additions, so on the batch."""
-
-
-@dataclass(frozen=True)
-class _RowOutput:
-    """The model's output for one row: a completion, option probabilities, or both."""
-
-    text: str | None = None
-    """The completion."""
-    num_tokens: int | None = None
-    finish_reason: str | None = None
-    samples: tuple[str, ...] = ()
-    """Further sampled completions."""
-    probabilities: Mapping[str, float] | None = None
-    """Answer -> probability, by the letters of the row, which may be rotated."""
 
 
 def predict(
@@ -84,98 +82,93 @@ def predict(
         samples: The questions.
         image_root: Where relative image paths start.
         batch_size: Most questions in a batch.
-        failures: As in `predict_batches`.
-        prompt: As in `predict_batches`.
+        failures: As in `InferencePlan`.
+        prompt: As in `InferencePlan`.
         decoding: How questions are answered.
-        seed: As in `predict_batches`.
-        streamer: As in `predict_batches`.
+        seed: As in `InferencePlan`.
+        streamer: As in `LocalEngine`.
 
     Returns:
         The predictions in the order of the samples.
     """
-    plan = plan_batches(samples, image_root, batch_size)
-    predictions: dict[int, Prediction] = {}
-    batches = predict_batches(
-        loaded,
-        samples,
-        plan,
+    plan = InferencePlan(
+        batches=plan_batches(samples, image_root, batch_size),
         image_root=image_root,
-        failures=failures,
         prompt=prompt,
         decoding=decoding,
         seed=seed,
-        streamer=streamer,
+        failures=failures or {},
     )
-    for batch in batches:
-        predictions.update(batch)
-    return [predictions[index] for index in range(len(samples))]
+    return all_predictions(LocalEngine(loaded, streamer), samples, plan)
 
 
-def predict_batches(
-    loaded: LoadedModel,
-    samples: Sequence[Sample],
-    plan: Sequence[Sequence[int]],
-    *,
-    image_root: ImageRoot,
-    failures: Mapping[int, Failure] | None = None,
-    perturbations: Mapping[int, tuple[str, int]] | None = None,
-    prompt: str | None = None,
-    decoding: Decoding = _DEFAULT_DECODING,
-    seed: int = 0,
-    streamer: BaseStreamer | None = None,
-) -> Iterator[dict[int, Prediction]]:
-    """Answer the batches of a plan one after the other.
+@dataclass(frozen=True)
+class LocalEngine:
+    """A model in this process."""
 
-    A batch that does not fit into memory is halved, down to single items. An item that cannot be
-    answered has an error in its prediction.
+    loaded: LoadedModel
+    streamer: BaseStreamer | None = None
+    """A transformers streamer, which receives the completion of a single item while it is
+    generated."""
 
-    Args:
-        loaded: The model.
-        samples: All questions of the input.
-        plan: Batches of positions in `samples` (`plan_batches`).
-        image_root: Where relative image paths start.
-        failures: Position -> why an item is already known to be unusable.
-        perturbations: Position -> (kind, severity) of the perturbation of the item's images.
-        prompt: A prompt template that overrides the checkpoint's own.
-        decoding: How questions are answered.
-        seed: Seed of all sampling, which depends on it and the item's id only.
-        streamer: A transformers streamer, which receives the completion of a single item while it
-            is generated.
+    @property
+    def capabilities(self) -> Capabilities:
+        """Every way of answering."""
+        return Capabilities("exact", dropout=True)
 
-    Returns:
-        For each batch: position -> prediction.
+    def identity(self) -> EngineIdentity:
+        """The checkpoint with its hash, the device and the versions of the libraries."""
+        loaded = self.loaded
+        return EngineIdentity(
+            model=printable(loaded.path.resolve().name),
+            model_sha256=checkpoint_sha256(loaded.path),
+            prompt=loaded.info.prompt,
+            device=loaded.device.type,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            versions=library_versions(),
+        )
 
-    Raises:
-        InputError: The model cannot be asked at all, such as without room for a prompt.
-    """
-    builder = QuestionBuilder(
-        loaded,
-        image_root,
-        prompt,
-        decoding.permute,
-        decoding.ablate_image,
-        seed,
-        decoding.max_new_tokens,
-        perturbations or {},
-    )
-    for questions, failed in prepare_batches(builder, plan, samples, failures or {}):
-        predictions = {i: Prediction(samples[i], error=failure) for i, failure in failed.items()}
-        if decoding.mode == "options":
-            for question in [
-                question for question in questions if not question.rows[0].answer_strings
-            ]:
-                questions.remove(question)
-                reason = "it has no options to score"
-                predictions[question.index] = _failed_prediction(question, "no_options", reason)
-        predictor = _BatchPredictor(loaded, decoding, seed, streamer)
-        predictions.update(_predict_or_halve(predictor, questions))
-        yield dict(sorted(predictions.items()))
+    def predict(
+        self, samples: Sequence[Sample], plan: InferencePlan
+    ) -> Iterator[dict[int, Prediction]]:
+        """Answer the batches of a plan one after the other.
+
+        A batch that does not fit into memory is halved, down to single items.
+
+        Args:
+            samples: As in `Engine.predict`.
+            plan: As in `Engine.predict`.
+        """
+        builder = QuestionBuilder(self.loaded, plan)
+        for questions, failed in prepare_batches(builder, samples):
+            predictions = {
+                index: Prediction(samples[index], error=failure)
+                for index, failure in failed.items()
+            }
+            if plan.decoding.mode == "options":
+                for question in [
+                    question for question in questions if not question.rows[0].answer_strings
+                ]:
+                    questions.remove(question)
+                    predictions[question.index] = _failed(
+                        question, "no_options", "it has no options to score"
+                    )
+            predictor = _BatchPredictor(self.loaded, plan.decoding, plan.seed, self.streamer)
+            predictions.update(_predict_or_halve(predictor, questions))
+            yield dict(sorted(predictions.items()))
+
+    def progress(self) -> str:
+        """Nothing beside the number of answers."""
+        return ""
+
+    def statistics(self) -> Mapping[str, object]:
+        """Nothing."""
+        return {}
 
 
-def _failed_prediction(question: Question, code: str, reason: str) -> Prediction:
-    """A prediction without an answer, and why."""
-    message = f"item {question.sample.id}: {reason}."
-    return Prediction(question.sample, image_notes=question.notes, error=Failure(code, message))
+def _failed(question: Question, code: str, reason: str) -> Prediction:
+    """The prediction of a question that could not be answered."""
+    return failed_prediction(question.sample, code, reason, question.notes)
 
 
 def _predict_or_halve(
@@ -197,7 +190,7 @@ def _predict_or_halve(
         torch.cuda.empty_cache()
     if len(questions) == 1:
         reason = "it does not fit into memory; use a smaller image, or another device"
-        return {questions[0].index: _failed_prediction(questions[0], "out_of_memory", reason)}
+        return {questions[0].index: _failed(questions[0], "out_of_memory", reason)}
     middle = len(questions) // 2
     return {
         **_predict_or_halve(predictor, questions[:middle]),
@@ -218,7 +211,7 @@ class _BatchPredictor:
         """Position of each question -> its prediction."""
         # The images are the same in every order of the options.
         features = ImageFeatures(self.loaded, [question.rows[0] for question in questions])
-        outputs: dict[int, list[_RowOutput]] = {question.index: [] for question in questions}
+        outputs: dict[int, list[RotationOutput]] = {question.index: [] for question in questions}
         for rotation in range(max(len(question.rows) for question in questions)):
             # A question with fewer options has fewer rotations.
             remaining = [question for question in questions if rotation < len(question.rows)]
@@ -246,12 +239,12 @@ class _BatchPredictor:
                     for rotation in range(len(question.rows))
                     for output in self._row_outputs([question], rotation, features, is_answer=False)
                 ]
-            by_order = _probabilities_by_order(question, outputs)
+            by_order = probabilities_by_order(question.rotations, outputs)
             # An order has no probabilities where a number is not finite, or no answer followed the
             # reasoning. A mean over the other orders would favour some letters.
             if len(by_order) < len(outputs):
                 return ()
-            passes.append(_rounded(mean_probabilities(by_order), question.rows[0].answer_strings))
+            passes.append(rounded(mean_probabilities(by_order), question.rows[0].answer_strings))
         return tuple(passes)
 
     def _row_outputs(
@@ -261,7 +254,7 @@ class _BatchPredictor:
         features: ImageFeatures,
         *,
         is_answer: bool,
-    ) -> list[_RowOutput]:
+    ) -> list[RotationOutput]:
         """Run the model on these questions, with the options in one order.
 
         `is_answer`: the completion is the prediction's answer; otherwise only the probabilities
@@ -290,7 +283,7 @@ class _BatchPredictor:
         if generates and is_answer and self.decoding.num_samples:
             samples = self._sample(questions, prefix)
         return [
-            _RowOutput(
+            RotationOutput(
                 text if writes else None,
                 len(token_ids) if writes else None,
                 finish_reason or None,
@@ -330,10 +323,7 @@ class _BatchPredictor:
         return [[self._cut_at_end(token_ids)[0] for token_ids in row] for row in sampled]
 
     def _seed(self, question: Question, number: int | str) -> int:
-        """The seed of one completion, or of one pass with dropout, of one item."""
-        name = f"{self.seed} {number} {question.sample.id}"
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:7], "big")
+        return sampling_seed(self.seed, number, question.sample.id)
 
     def _cut_at_end(self, token_ids: list[int]) -> tuple[str, list[int], str]:
         """A completion without its end token and what follows; "length" where it has none."""
@@ -381,69 +371,14 @@ class _BatchPredictor:
             for string in row.answer_strings.values()
         ]
 
-    def _prediction(self, question: Question, outputs: Sequence[_RowOutput]) -> Prediction:
+    def _prediction(self, question: Question, outputs: Sequence[RotationOutput]) -> Prediction:
         """One entry of results.json, from the outputs for each order of the options."""
-        # The first row has the options in their own order.
-        original, first = question.sample, question.rows[0]
-        by_order = _probabilities_by_order(question, outputs)
-        all_scored = len(by_order) == len(outputs)
-        if self.decoding.mode == "options" and not all_scored:
-            return _failed_prediction(question, "non_finite", "the model's numbers are not finite")
-        probabilities = mean_probabilities(by_order) if all_scored else None
-        text = outputs[0].text
-        # In mode options the answer string of the best option is taken as the completion, so that
-        # it is read by the same rules as generated text.
-        if text is None and probabilities:
-            text = first.answer_strings[most_probable(probabilities)]
-        extraction = answers.extract(
-            text or "",
-            options=original.options,
-            answer_type=original.answer_type,
-            question=original.question,
-        )
-        return Prediction(
-            original,
-            model_output=text,
-            samples=outputs[0].samples,
-            extracted_answer=extraction.answer,
-            extraction=extraction.method,
-            reasoning=extraction.reasoning,
-            option_probs=_rounded(probabilities, first.answer_strings) if probabilities else None,
-            confidence=_confidence(probabilities, extraction.answer),
-            circular_answers=tuple(map(most_probable, by_order))
-            if all_scored and len(outputs) > 1
-            else (),
+        return assemble(
+            question.sample,
+            question.rotations,
+            outputs,
+            question.rows[0].answer_strings,
+            mode=self.decoding.mode,
+            notes=question.notes,
             dropout_probs=self._dropout_passes(question),
-            finish_reason=outputs[0].finish_reason,
-            num_tokens=outputs[0].num_tokens,
-            image_notes=question.notes,
         )
-
-
-def _probabilities_by_order(
-    question: Question, outputs: Sequence[_RowOutput]
-) -> list[dict[str, float]]:
-    """The probabilities in each order that has them, by the letters of the sample.
-
-    "yes" and "no" are no letters and stay as they are.
-    """
-    return [
-        {
-            row.original_letters.get(answer, answer): probability
-            for answer, probability in output.probabilities.items()
-        }
-        for row, output in zip(question.rows, outputs, strict=True)
-        if output.probabilities
-    ]
-
-
-def _rounded(probabilities: Mapping[str, float], answers: Iterable[str]) -> dict[str, float]:
-    """The probabilities of these answers, in this order, rounded to _DIGITS decimals."""
-    return {answer: round(probabilities[answer], _DIGITS) for answer in answers}
-
-
-def _confidence(probabilities: Mapping[str, float] | None, answer: str | None) -> float | None:
-    """The probability of the extracted answer, if it is one of the options."""
-    if not probabilities or answer is None or answer not in probabilities:
-        return None
-    return round(probabilities[answer], _DIGITS)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from medr1.data.images import LoadedImage, load_image
-from medr1.data.perturbations import perturb
-from medr1.data.roots import ImageRoot, resolve_image
+from medr1.data.roots import resolve_image
 from medr1.errors import InputError, ItemError
-from medr1.infer.ablation import ablate
+from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.engine import InferencePlan
 from medr1.infer.options import answer_strings, reasons_first
+from medr1.infer.predictions import Rotation, prompt_for, rotations
 from medr1.models.calls import image_token
 from medr1.models.loading import LoadedModel, control_tokens
 from medr1.processes import map_in_order
@@ -25,7 +26,6 @@ from medr1.records import Failure, Sample
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 ImageVariant = tuple[str, tuple[str, int] | None]
 """An image as one question shows it: (path, (kind, severity) of its perturbation or None)."""
@@ -57,8 +57,6 @@ class Row:
     token_ids: list[int]
     """Token ids of the prompt."""
     images: tuple[ImagePatches, ...]
-    original_letters: Mapping[str, str]
-    """Letter of an option in this row -> its letter in the sample."""
     answer_strings: Mapping[str, str]
     """Possible answer, by the letters of this row -> its answer string (`options`)."""
     reasons_first: bool
@@ -72,7 +70,9 @@ class Question:
     index: int
     """Position of the sample in the input."""
     sample: Sample
+    rotations: tuple[Rotation, ...]
     rows: tuple[Row, ...]
+    """The row of each rotation."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -85,33 +85,21 @@ class QuestionBuilder:
     """Turns samples into questions for one model; its fields are all that decides the prompts."""
 
     loaded: LoadedModel
-    image_root: ImageRoot
-    prompt: str | None
-    """The prompt template of --prompt, which overrides the checkpoint's own; None without one."""
-    num_orders: int
-    """In how many rotations of its options a question is asked."""
-    ablation: str
-    """How images are replaced: a kind of `ablation`."""
-    seed: int
-    """Seed of noise and of perturbations."""
-    max_new_tokens: int
-    """How many tokens may be added to a prompt."""
-    perturbations: Mapping[int, tuple[str, int]] = field(default_factory=dict)
-    """Position of a sample -> (kind, severity) of the perturbation of its images."""
+    plan: InferencePlan
 
     def batch(
-        self, indices: Sequence[int], samples: Sequence[Sample], failures: Mapping[int, Failure]
+        self, indices: Sequence[int], samples: Sequence[Sample]
     ) -> tuple[list[Question], dict[int, Failure]]:
         """Build the questions of one batch.
 
         Args:
             indices: Positions of the batch's samples.
             samples: All samples of the input.
-            failures: Position -> why a sample is already known to be unusable.
 
         Returns:
             The questions that can be asked, and for every other position why it cannot.
         """
+        failures = self.plan.failures
         questions, failed = [], {index: failures[index] for index in indices if index in failures}
         usable = [index for index in indices if index not in failed]
         # The images of the whole batch first: the image processor takes them in one call.
@@ -147,7 +135,7 @@ class QuestionBuilder:
         for name, perturbation in dict.fromkeys(variants):
             try:
                 if name not in decoded and name not in errors:
-                    decoded[name] = load_image(resolve_image(name, self.image_root))
+                    decoded[name] = load_image(resolve_image(name, self.plan.image_root))
             except ItemError as error:
                 errors[name] = Failure(error.code, str(error))
             except MemoryError:  # left out, which the caller reports as too large
@@ -161,7 +149,7 @@ class QuestionBuilder:
         return patches | self._patches_that_fit(pending), errors
 
     def _variants(self, index: int, sample: Sample) -> list[ImageVariant]:
-        return [(name, self.perturbations.get(index)) for name in sample.images]
+        return [(name, self.plan.perturbations.get(index)) for name in sample.images]
 
     def _patches_that_fit(
         self, images: Mapping[ImageVariant, LoadedImage]
@@ -186,27 +174,21 @@ class QuestionBuilder:
         """The images, perturbed and ablated, as patches by the model's image processor."""
         if not images:
             return {}
+        ablation = self.plan.decoding.ablate_image
         prompt_images = [
-            self._prompt_image(name, perturbation, loaded.image)
+            shown_image(name, loaded.image, perturbation, ablation, self.plan.seed)
             for (name, perturbation), loaded in images.items()
         ]
         processed = self.loaded.processor.image_processor(images=prompt_images, return_tensors="pt")
         # The patches of all images come as one tensor, and a grid tells how many each has.
         grids = processed["image_grid_thw"]
         parts = processed["pixel_values"].to(self.loaded.dtype).split(grids.prod(-1).tolist())
-        ablated = (f"ablated: {self.ablation}",) if self.ablation in ("blank", "noise") else ()
         return {
             variant: ImagePatches(
-                patches, grid[None], image.notes + _perturbation_note(variant) + ablated
+                patches, grid[None], image.notes + change_notes(variant[1], ablation)
             )
             for (variant, image), patches, grid in zip(images.items(), parts, grids, strict=True)
         }
-
-    def _prompt_image(self, name: str, perturbation: tuple[str, int] | None, image: Image) -> Image:
-        """The image that the model is shown in place of `image`."""
-        if perturbation is not None:
-            image = perturb(image, *perturbation, self.seed)
-        return ablate(image, self.ablation, f"{self.seed} {name}")
 
     def question(
         self, index: int, sample: Sample, images: Mapping[ImageVariant, ImagePatches]
@@ -222,35 +204,18 @@ class QuestionBuilder:
             ItemError: The prompt is longer than the model allows.
             InputError: No prompt can fit, or the chat template has no place for the images.
         """
-        prompt = prompt_for(sample, self.prompt, self.loaded.info.prompt)
+        prompt = prompt_for(sample, self.plan.prompt, self.loaded.info.prompt)
         sample_images = tuple(images[variant] for variant in self._variants(index, sample))
-        rotations = range(min(self.num_orders, len(sample.options) or 1))
         # A question may contain text such as "<|im_end|>", which would end the prompt.
         plain = as_plain_text(sample, self._control_tokens)
-        return Question(
-            index,
-            sample,
-            tuple(self._row(plain, rotation, prompt, sample_images) for rotation in rotations),
-        )
+        orders = rotations(plain, self.plan.decoding.permute)
+        rows = tuple(self._row(order.sample, prompt, sample_images) for order in orders)
+        return Question(index, sample, tuple(orders), rows)
 
-    def _row(
-        self, sample: Sample, rotation: int, prompt: str, images: tuple[ImagePatches, ...]
-    ) -> Row:
-        """The prompt with the options moved by `rotation` places.
-
-        Options A: CT, B: MRI, C: US with rotation 1 are A: MRI, B: US, C: CT; the original letter
-        of A is then B.
-        """
-        texts = list(sample.options.values())
-        texts = texts[rotation:] + texts[:rotation]
-        letters = list(sample.options)
-        options = dict(zip(letters, texts, strict=True))
-        original_letters = {
-            letter: letters[(i + rotation) % len(letters)] for i, letter in enumerate(letters)
-        }
-        rotated = replace(sample, options=options)
+    def _row(self, sample: Sample, prompt: str, images: tuple[ImagePatches, ...]) -> Row:
+        """The prompt of one rotation."""
         style = self.loaded.info.answer_style
-        messages = chat_messages(rotated, prompt, style)
+        messages = chat_messages(sample, prompt, style)
         text = self._with_image_tokens(
             self.loaded.processor.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
@@ -259,10 +224,11 @@ class QuestionBuilder:
         )
         token_ids = self.loaded.processor.tokenizer(text)["input_ids"]
         max_positions = self.loaded.model.config.get_text_config().max_position_embeddings
-        max_prompt_tokens = max_positions - self.max_new_tokens
+        max_new_tokens = self.plan.decoding.max_new_tokens
+        max_prompt_tokens = max_positions - max_new_tokens
         if max_prompt_tokens <= 0:
             raise InputError(
-                f"--max-new-tokens {self.max_new_tokens} leaves no room for a prompt: the model "
+                f"--max-new-tokens {max_new_tokens} leaves no room for a prompt: the model "
                 f"takes {max_positions} tokens in all. Give a smaller number."
             )
         if len(token_ids) > max_prompt_tokens:
@@ -275,8 +241,7 @@ class QuestionBuilder:
         return Row(
             token_ids,
             images,
-            original_letters,
-            answer_strings(rotated, prompt, style),
+            answer_strings(sample, prompt, style),
             reasons_first(prompt),
         )
 
@@ -303,14 +268,6 @@ class QuestionBuilder:
         return "".join(pieces)
 
 
-def _perturbation_note(variant: ImageVariant) -> tuple[str, ...]:
-    """The perturbation in words; () without one."""
-    _, perturbation = variant
-    if perturbation:
-        return (f"perturbed: {perturbation[0]}, severity {perturbation[1]}",)
-    return ()
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of torch or Python says that CUDA, MPS or the CPU has no memory left."""
     import torch
@@ -327,25 +284,8 @@ def _too_large_failure(sample: Sample) -> Failure:
     return Failure("out_of_memory", message)
 
 
-def prompt_for(sample: Sample, requested: str | None, checkpoint_prompt: str | None) -> str:
-    """Choose the prompt template of a question.
-
-    Args:
-        sample: The question.
-        requested: The template of --prompt; None without one.
-        checkpoint_prompt: The template that the checkpoint was trained with; None if unknown.
-
-    Returns:
-        The requested template, else the checkpoint's, else nothink with options and bare without.
-    """
-    return requested or checkpoint_prompt or ("nothink" if sample.options else "bare")
-
-
 def prepare_batches(
-    builder: QuestionBuilder,
-    plan: Sequence[Sequence[int]],
-    samples: Sequence[Sample],
-    failures: Mapping[int, Failure],
+    builder: QuestionBuilder, samples: Sequence[Sample]
 ) -> Iterator[tuple[list[Question], dict[int, Failure]]]:
     """Build the batches of the plan in order, ahead of the model in worker threads.
 
@@ -353,17 +293,16 @@ def prepare_batches(
 
     Args:
         builder: What turns samples into questions.
-        plan: Batches of positions in `samples`.
         samples: All samples of the input.
-        failures: Position -> why a sample is already known to be unusable.
 
     Returns:
         For each batch its questions, and why the other positions cannot be asked.
     """
+    batches = builder.plan.batches
     if builder.loaded.device.type == "cpu":
-        yield from (builder.batch(indices, samples, failures) for indices in plan)
+        yield from (builder.batch(indices, samples) for indices in batches)
         return
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="prepare") as pool:
-        build = partial(builder.batch, samples=samples, failures=failures)
-        for _, batch in map_in_order(pool, build, plan, ahead=WORKERS):
+        build = partial(builder.batch, samples=samples)
+        for _, batch in map_in_order(pool, build, batches, ahead=WORKERS):
             yield batch

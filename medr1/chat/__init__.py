@@ -1,0 +1,1 @@
+"""Chat requests to an OpenAI-compatible server."""

@@ -1,0 +1,145 @@
+"""The interface of an engine, which answers questions with a model.
+
+There are two: `local.engine.LocalEngine` runs a checkpoint in this process, and
+`server.engine.ServerEngine` asks an OpenAI-compatible server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from medr1.data.roots import ImageRoot
+from medr1.documents.results import ServerIdentity
+from medr1.errors import InputError
+from medr1.records import Decoding, Failure, Prediction, Sample
+
+OptionProbabilities = Literal["exact", "letter", "none"]
+"""How an engine computes the probability of each option.
+
+exact: from the log-probability of each option's whole answer string. letter: from the most
+probable tokens in the place of the answer's letter. none: not at all."""
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """Which questions are answered together, and how."""
+
+    batches: Sequence[Sequence[int]]
+    """Positions of the samples of each batch (`plan.plan_batches`)."""
+    image_root: ImageRoot
+    """Where relative image paths start."""
+    prompt: str | None = None
+    """A prompt template that overrides the checkpoint's own."""
+    decoding: Decoding = field(default_factory=Decoding)
+    seed: int = 0
+    """Seed of all sampling, which depends on it and the item's id only."""
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+    """Position -> why an item is already known to be unusable."""
+    perturbations: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    """Position -> (kind, severity) of the perturbation of the item's images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineIdentity:
+    """What decides an engine's answers; `batch.manifest` records it in results.json."""
+
+    model: str
+    """Name of the checkpoint's folder, or of the model on the server."""
+    model_sha256: str | None
+    """None for a model on a server, whose files are not known."""
+    prompt: str | None
+    """The prompt template that the checkpoint was trained with; None if it is not known."""
+    device: str
+    """cpu, cuda, mps, or server."""
+    dtype: str | None
+    """The type of the weights; None if it is not known."""
+    versions: Mapping[str, str]
+    """Library -> version."""
+    server: ServerIdentity | None = None
+    """None for a model in this process."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do besides completions."""
+
+    option_probabilities: OptionProbabilities
+    dropout: bool
+    """Whether it can pass a question through the model with dropout on."""
+
+
+class Engine(Protocol):
+    """Answers questions with one model."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def identity(self) -> EngineIdentity:
+        """What decides its answers."""
+
+    def predict(
+        self, samples: Sequence[Sample], plan: InferencePlan
+    ) -> Iterator[dict[int, Prediction]]:
+        """Answer the batches of a plan.
+
+        An item that cannot be answered has an error in its prediction.
+
+        Args:
+            samples: All questions of the input.
+            plan: Which of them are answered, and how.
+
+        Returns:
+            Position -> prediction, for some items at a time: those of one batch, or those that a
+            server has just answered.
+
+        Raises:
+            InputError: The model cannot be asked at all, such as without room for a prompt.
+            Medr1Error: The engine failed; the items that it has not returned are not answered.
+        """
+
+    def progress(self) -> str:
+        """What a progress line says about the engine, such as the tokens used; "" for nothing."""
+
+    def statistics(self) -> Mapping[str, object]:
+        """What is recorded about the engine beside the results, such as the tokens used."""
+
+
+def all_predictions(
+    engine: Engine, samples: Sequence[Sample], plan: InferencePlan
+) -> list[Prediction]:
+    """The predictions for all samples, in their order.
+
+    Args:
+        engine: What answers.
+        samples: The questions.
+        plan: Its batches contain every sample.
+    """
+    predictions: dict[int, Prediction] = {}
+    for answered in engine.predict(samples, plan):
+        predictions.update(answered)
+    return [predictions[index] for index in range(len(samples))]
+
+
+def require_capable(engine: Engine, decoding: Decoding) -> None:
+    """Raise InputError if the engine cannot answer in this way.
+
+    Args:
+        engine: What answers.
+        decoding: How questions are answered.
+    """
+    method = engine.capabilities.option_probabilities
+    if decoding.dropout_samples and not engine.capabilities.dropout:
+        raise InputError("--dropout-samples needs --engine local: a server has no dropout.")
+    if decoding.mode == "options" and method != "exact":
+        raise InputError(
+            "--mode options needs the log-probabilities of the prompt, which this server does not "
+            "return (vLLM does). Use --mode both or --mode generate."
+        )
+    if decoding.permute > 1 and method == "none":
+        raise InputError(
+            "--permute needs the options' probabilities, and this server returns no "
+            "log-probabilities. Remove --permute."
+        )

@@ -1,0 +1,82 @@
+"""Open the engine that answers questions: a checkpoint in this process, or a model on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import TextStreamer
+
+    from medr1.chat.settings import Server
+    from medr1.infer.engine import Engine
+    from medr1.models.loading import LoadedModel
+    from medr1.records import Decoding
+
+
+def open_engine(
+    model_path: str | Path,
+    decoding: Decoding,
+    server: Server | None,
+    device: str,
+    dtype: str,
+    allow_template: bool,
+    offline: bool,
+    *,
+    on_text: Callable[[str, bool], None] | None = None,
+) -> Engine:
+    """Open the engine that answers.
+
+    Args:
+        model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id; with
+            `server`, the name of the model there.
+        decoding: How questions are answered. For passes with dropout, an adapter is not merged into
+            its base, because merging removes the adapter's dropout.
+        server: The server; None: the model runs in this process.
+        device: auto, cuda, mps or cpu.
+        dtype: auto, bfloat16, float16 or float32.
+        allow_template: Whether a chat template that medr1 does not know is accepted.
+        offline: Whether the network may not be used.
+        on_text: Receives pieces of the completion of a single question, and whether a piece is the
+            last; not from a server.
+
+    Raises:
+        InputError: There is no such model, it cannot be loaded, or it cannot answer in this way.
+        Medr1Error: The server cannot be reached, or does not work.
+    """
+    from medr1.infer.engine import require_capable
+
+    if server:
+        from medr1.infer.server.engine import ServerEngine
+
+        engine = ServerEngine.connect(server, str(model_path))
+        require_capable(engine, decoding)
+        return engine
+
+    from medr1.infer.local.dropout import require_dropout
+    from medr1.infer.local.engine import LocalEngine
+    from medr1.models.loading import find_checkpoint, load_model
+
+    loaded = load_model(
+        find_checkpoint(str(model_path), offline=offline),
+        device=device,
+        dtype=dtype,
+        allow_template=allow_template,
+        offline=offline,
+        merge=not decoding.dropout_samples,
+    )
+    if decoding.dropout_samples:
+        require_dropout(loaded)
+    return LocalEngine(loaded, _streamer(loaded, on_text) if on_text else None)
+
+
+def _streamer(loaded: LoadedModel, on_text: Callable[[str, bool], None]) -> TextStreamer:
+    """An object that passes a completion to `on_text` while `generate` writes it."""
+    from transformers import TextStreamer
+
+    class CallingStreamer(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            on_text(text, stream_end)
+
+    return CallingStreamer(loaded.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
