@@ -182,20 +182,24 @@ class Client:
         parameters = {**body, **(self._server.extra_body or {})}
         parameters = {name: value for name, value in parameters.items() if value is not None}
         messages: Any = parameters.pop("messages")
-        try:
-            async with self.limiter:
-                response = await self._openai.chat.completions.with_raw_response.create(
-                    model=self._model, messages=messages, extra_body=parameters
-                )
-            answer = read_chat(response.content)
-        except openai.OpenAIError as error:
-            raise self._sorted(error) from None
-        except msgspec.MsgspecError as error:
-            raise RequestFailed(
-                "bad_response", f"the server's answer is not that of a chat request: {error}"
-            ) from None
-        self._consumption.add(answer.usage)
-        return answer
+        for retries in range(self._server.max_retries, -1, -1):
+            try:
+                async with self.limiter:
+                    response = await self._openai.chat.completions.with_raw_response.create(
+                        model=self._model, messages=messages, extra_body=parameters
+                    )
+                answer = read_chat(response.content)
+                self._consumption.add(answer.usage)
+                return answer
+            except openai.OpenAIError as error:
+                raise self._sorted(error) from None
+            except msgspec.MsgspecError as error:
+                self.limiter.failed()
+                # The package openai repeats what failed, but not what it cannot read.
+                if not retries:
+                    text = f"the server's answer is not that of a chat request: {error}"
+                    raise RequestFailed("bad_response", text) from None
+        raise AssertionError("the loop ends with an answer or an error")
 
     def _sorted(self, error: openai.OpenAIError) -> Exception:
         """The error as one of the three kinds."""

@@ -58,7 +58,7 @@ _MOST_FAILURES = 10
 """Failed questions in a row after which the run ends."""
 _MOST_TRIES = 3
 """Times that a question is asked if there is no connection or the server is busy."""
-_ASKED_AGAIN = ("connection_failed", "rate_limited", "bad_response")
+_ASKED_AGAIN = ("connection_failed", "rate_limited")
 """Failures after which a question is asked again later. The others have been repeated already."""
 _SEEDS = 2**31
 """Number of seeds; some servers take 32 bits."""
@@ -235,16 +235,19 @@ class _ServerRun:
                 return answers or None
             done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             answers = {}
+            failures = {}
             for task in done:
                 index = self._running.pop(task)
                 try:
                     answers[index] = task.result()
                 except RequestFailed as error:
-                    self._note_failure(index, error)
+                    failures[index] = error
             if answers:
-                self._failures_in_a_row = 0
                 answers |= self._doubtful
-                self._doubtful = {}
+                self._doubtful, self._failures_in_a_row = {}, 0
+            for index, failure in failures.items():
+                self._note_failure(index, failure)
+            if answers:
                 return answers
 
     def _start_questions(self) -> None:
