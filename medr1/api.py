@@ -16,6 +16,7 @@ from medr1.lazy_imports import lazy_attributes
 if TYPE_CHECKING:
     from medr1.chat.settings import Server
     from medr1.doctor.examination import examine
+    from medr1.doctor.server import examine_server
     from medr1.documents.schemas import json_schema
     from medr1.workflows.audit import AuditResult, run_audit
     from medr1.workflows.compare import ComparisonResult, run_comparison
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "medr1.chat.settings": ("Server",),
     "medr1.doctor.examination": ("examine",),
+    "medr1.doctor.server": ("examine_server",),
     "medr1.documents.schemas": ("json_schema",),
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
     "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
@@ -83,6 +85,7 @@ __all__ = [
     "convert_data",
     "distill_data",
     "examine",
+    "examine_server",
     "fetch_from_hub",
     "filter_data",
     "json_schema",

@@ -11,6 +11,7 @@ from shutil import copytree, ignore_patterns
 
 import click
 import pytest
+from chat_server import ChatServer
 from test_cli_contract import commands
 
 import medr1.api as api
@@ -31,6 +32,7 @@ OF_A_SERVER = {"engine", *Server.__dataclass_fields__}
 OWN_OPTIONS = {
     "infer": {"image_path", "question", "options", "question_type", "show_reasoning", *OF_A_SERVER},
     "robustness": OF_A_SERVER,
+    "doctor": {"base_url", "model_path"},
     "eval": {"explain"},
     "demo": {"full"},
     "fetch": {"offline"},
@@ -81,14 +83,26 @@ def test_the_page_has_each_function_in_its_table_and_in_an_example(name):
 
 
 def test_the_examples_run_in_order(tmp_path, monkeypatch):
-    """Without the last two: the demo is slow, and tests/test_hub.py runs the download."""
+    """Without the last three: the next test runs the first of them, the demo is slow, and
+    tests/test_hub.py runs the download."""
     for name in ("configs", "checkpoints", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    for number, example in enumerate(EXAMPLES[:-2]):
+    for number, example in enumerate(EXAMPLES[:-3]):
         file = tmp_path / f"example_{number}.py"
         file.write_text(example)
         runpy.run_path(str(file))
+
+
+def test_the_example_of_a_server_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "output" / "api").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with ChatServer() as server:
+        example = EXAMPLES[-3].replace("http://127.0.0.1:8000/v1", server.url)
+        (tmp_path / "example.py").write_text(example)
+        runpy.run_path("example.py")
+    assert capsys.readouterr().out.endswith("8 answers, 0 failed\n")
 
 
 @pytest.mark.slow

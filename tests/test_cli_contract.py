@@ -66,7 +66,7 @@ OPTIONS = {
     "--max-retries --max-total-tokens --mode --model-name-or-path --model-path "
     "--offline --option-probabilities --output-dir --overwrite --perturbations "
     "--price --prompt --protocol --seed --severities --timeout",
-    "doctor": "--device --json",
+    "doctor": "--base-url --device --json --model-path",
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",
     "verify": "--json --offline",

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from chat_server import ChatServer
 from in_process import medr1
 
 from medr1.doctor import agreement, attention
@@ -147,3 +148,20 @@ def test_too_little_memory_says_what_fits(free, status, todo):
     memory, disk = check_memory(facts)
     assert memory.status == status and todo in memory.todo
     assert disk.status == "warn" and "--output-dir" in disk.todo
+
+
+def test_a_server_tells_what_it_can_do(tmp_path):
+    with ChatServer(prompt_logprobs=False, models=("one", "two")) as server:
+        assert "It has: one, two." in medr1("doctor", "--base-url", server.url).stderr
+        shown = medr1("doctor", "--base-url", server.url, "--model-path", "two")
+        document = json.loads(
+            medr1("doctor", "--base-url", server.url, "--model-path", "two", "--json").stdout
+        )
+    assert shown.returncode == 0
+    assert "vllm 0.1" in shown.stdout and "20 most probable tokens" not in shown.stdout
+    assert "8 most probable tokens" in shown.stdout
+    assert document["option_probabilities"] == "letter"
+    assert document["facts"]["models"] == ["one", "two"]
+    none = medr1("doctor", "--base-url", f"{server.url}/wrong")
+    assert none.returncode == 1 and "no connection" in none.stderr
+    assert medr1("doctor", "--model-path", "two").returncode == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from chat_server import ChatServer
 from in_process import medr1
 
 from medr1.cli import cli
@@ -50,6 +51,15 @@ def test_a_command_is_one_that_medr1_takes(command, monkeypatch):
         assert command not in EXAMPLES  # one that is only mentioned may leave the rest out
 
 
+def run_examples(folder, env, url):
+    """Run the examples; those that ask a server ask the one at `url`."""
+    for command in EXAMPLES:
+        given = re.sub(r"http://127.0.0.1:\d+/v1", url, command)
+        done = medr1(*arguments(given), cwd=folder, env=env)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout.strip(), command
+
+
 def test_the_examples_run_in_order(tmp_path, monkeypatch):
     for name in ("configs", "checkpoints", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -59,10 +69,9 @@ def test_the_examples_run_in_order(tmp_path, monkeypatch):
         '{"content": "<answer> A </answer>", "solution": "<answer> A </answer>"}\n'
     )
     few = {"MEDR1_MAX_STEPS": "1", "MEDR1_BATCH_SIZE": "16", "MEDR1_LIMIT": "8"}
-    for command in EXAMPLES:
-        done = medr1(*arguments(command), cwd=tmp_path, env=few)
-        assert done.returncode == 0, (command, done.stderr)
-        assert done.stdout.strip(), command
+    models = ("Qwen/Qwen2.5-VL-3B-Instruct", "mlx-community/Qwen2.5-VL-3B-Instruct-4bit")
+    with ChatServer(models=models) as server:
+        run_examples(tmp_path, few, server.url)
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "example.py").write_text(example)
     monkeypatch.chdir(tmp_path)

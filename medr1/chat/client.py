@@ -207,10 +207,11 @@ class Client:
 
         if isinstance(error, openai.APITimeoutError):
             seconds = f"{self._server.timeout:g}"
-            return RequestFailed("timeout", f"the server did not answer within {seconds} s")
+            return RequestFailed("timeout", f"the server did not answer within {seconds} s.")
         if isinstance(error, openai.APIConnectionError):
             self.limiter.failed()
-            return RequestFailed("connection_failed", f"no connection: {error.__cause__ or error}")
+            reason = str(error.__cause__ or error).rstrip(".")
+            return RequestFailed("connection_failed", f"no connection: {reason}.")
         if not isinstance(error, openai.APIStatusError):
             return RequestFailed("bad_response", self._text(error))
         text = self._text(error)

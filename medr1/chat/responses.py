@@ -67,7 +67,10 @@ class ChatResponse(msgspec.Struct):
         message = self.choices[0].message
         content = message.content or ""
         reasoning = message.reasoning_content or message.reasoning
-        return (f"<think>{reasoning}</think>{content}" if reasoning else content).strip()
+        if reasoning:
+            # Without content, the completion ended before the end of the reasoning.
+            content = f"<think>{reasoning}</think>{content}" if content else f"<think>{reasoning}"
+        return content.strip()
 
     @property
     def tokens(self) -> list[Token]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medr1.cli.common import Medr1Command, common_options, device_option, json_option
+from medr1.cli.common import Medr1Command, common_options, device_option, json_option, option
 from medr1.doctor.examination import examine
 from medr1.terminal import echo
+
+if TYPE_CHECKING:
+    from medr1.doctor.server import ServerExamination
 
 _WIDTH = 100
 """Characters of a printed line, at most."""
@@ -21,24 +25,44 @@ _COLORS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
     workflow=examine,
     short_help="Check the machine, the libraries and the device.",
 )
+@option(
+    "--base-url",
+    metavar="URL",
+    help="Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1. With it, the "
+    "server is checked instead of the machine.",
+)
+@option(
+    "--model-path",
+    metavar="NAME",
+    help="Name of the model on the server, if it has several. Needs --base-url.",
+)
 @device_option
 @json_option
 @common_options
-def doctor(device: str, as_json: bool) -> None:
+def doctor(device: str, base_url: str | None, model_path: str | None, as_json: bool) -> None:
     """Check the machine, the libraries and the device. Takes about ten seconds.
 
     Lists versions, devices and memory, and what medr1 would choose. Then compares the attention of
     the device with a plain implementation, and the embedded model on the device with the same model
     on the CPU in float32. The exit code is 1 if a check fails, and 0 if there are only warnings.
 
+    With --base-url, tells what an OpenAI-compatible server offers: its version, its models, and
+    how `medr1 infer --engine openai` computes option probabilities with it.
+
     \b
     Examples:
       medr1 doctor
       medr1 doctor --device cuda --json
+      medr1 doctor --base-url http://127.0.0.1:8000/v1
     """
     from medr1.errors import Medr1Error
     from medr1.files import to_json
 
+    if base_url:
+        _doctor_server(base_url, model_path, as_json)
+        return
+    if model_path:
+        raise click.UsageError("--model-path needs --base-url. To check a checkpoint: medr1 verify")
     document = examine(device)
     if as_json:
         echo(to_json(document), nl=False)
@@ -52,6 +76,31 @@ def doctor(device: str, as_json: bool) -> None:
         raise Medr1Error(
             f"{failed} of {len(document['checks'])} checks failed; see the lines with FAIL."
         )
+
+
+def _doctor_server(base_url: str, model: str | None, as_json: bool) -> None:
+    """Print what a server offers."""
+    from medr1.doctor.server import examine_server, server_checks
+    from medr1.files import to_json
+
+    document = examine_server(base_url, model)
+    if as_json:
+        echo(to_json(document), nl=False)
+        return
+    for line in (*_server_lines(document), ""):
+        echo(line)
+    for status, line in _check_lines(asdict(check) for check in server_checks(document.facts)):
+        echo(line, lead=status)
+
+
+def _server_lines(document: ServerExamination) -> Iterator[str]:
+    """The lines about a server and its models: label and value in two columns."""
+    facts = document.facts
+    software = f", {facts.software}" if facts.software else ""
+    yield from _two_columns("server", f"{document.base_url}{software}")
+    yield from _two_columns("models", ", ".join(facts.models) or "(the server has no list)")
+    limit = f", at most {facts.max_tokens:,} tokens" if facts.max_tokens else ""
+    yield from _two_columns("chosen", f"{facts.model}{limit}")
 
 
 def _fact_lines(document: dict[str, Any]) -> Iterator[str]:
@@ -88,7 +137,7 @@ def _two_columns(label: str, text: str) -> Iterator[str]:
         yield f"{'' if number else label:<11}{line}"
 
 
-def _check_lines(checks: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
+def _check_lines(checks: Iterable[dict[str, str]]) -> Iterator[tuple[str, str]]:
     """(status, rest of the line) of each check, and what to do if it did not pass.
 
     The status is coloured, and "" in a line that continues the one above.

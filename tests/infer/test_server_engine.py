@@ -17,6 +17,7 @@ import pytest
 from chat_server import ChatServer, logprob
 from PIL import Image
 
+from medr1.chat.responses import read_chat
 from medr1.chat.settings import Server
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
@@ -166,6 +167,17 @@ def test_reasoning_comes_before_the_answer_string(questions):
     scored = [r["messages"][1]["content"] for r in server.requests if len(r["messages"]) > 1]
     assert len(scored) == sum(len(sample.options) for sample in few.samples)
     assert all(text.startswith("<think> dark </think> <answer> ") for text in scored)
+
+
+def test_separated_reasoning_is_put_back():
+    def text(**message):
+        return read_chat(json.dumps({"choices": [{"message": message}]}).encode()).text
+
+    assert text(content=" A ") == "A"
+    assert text(content="A", reasoning_content="dark") == "<think>dark</think>A"
+    assert text(content="A", reasoning=" dark ") == "<think> dark </think>A"
+    assert text(content=None, reasoning="dark") == "<think>dark"
+    assert text(content=None) == ""
 
 
 def test_parameters_are_added_and_removed(questions):

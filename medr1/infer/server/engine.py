@@ -288,7 +288,7 @@ class _ServerRun:
             self._waiting.append(index)
         else:
             sample = self._samples[index]
-            self._doubtful[index] = failed_prediction(sample, error.code, str(error))
+            self._doubtful[index] = failed_prediction(sample, error.code, str(error).rstrip("."))
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,14 @@ def _entry(server: Server, model: str | None, entries: list[ModelEntry]) -> Mode
     if model is None:
         if len(entries) == 1:
             return entries[0]
-        listed = f" It has: {', '.join(names[:10])}." if names else ""
-        raise InputError(f"{server.base_url}: name a model with --model-path.{listed}")
+        if not names:
+            raise InputError(
+                f"{server.base_url} has no list of models. Check the address, which often ends "
+                "with /v1, or name a model with --model-path."
+            )
+        raise InputError(
+            f"{server.base_url}: name a model with --model-path. It has: {', '.join(names[:10])}."
+        )
     for entry in entries:
         if entry.id == model:
             return entry
