@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import pytest
 from chat_server import ChatServer, logprob
+from in_process import medr1
 from PIL import Image
 
 from medr1.chat.responses import read_chat
@@ -434,6 +435,19 @@ def test_killed_and_resumed_the_file_has_the_same_bytes(tmp_path):
 
 def _question(entries, id):
     return next(entry["question"] for entry in entries if entry["id"] == id)
+
+
+def test_the_report_names_the_server(tmp_path):
+    with ChatServer(prompt_logprobs=False, hidden_letters="B") as server:
+        done = command(server, tmp_path / "r.json", "--limit", "30")
+        assert done.wait() == 0, done.stderr.read()
+    entries = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert any("option_bounds" in entry for entry in entries)
+    arguments = ("--data", tiny_vqa_folder() / "validation.json", "--output-dir", tmp_path / "e")
+    assert medr1("eval", tmp_path / "r.json", *arguments).returncode == 0
+    page = re.sub(r"<[^>]+>", " ", (tmp_path / "e" / "report.html").read_text())
+    assert "It ran on a server (vllm 0.1; medr1" in page
+    assert "software vllm 0.1, answer style letter, option probabilities letter" in page
 
 
 def test_the_key_is_in_no_file_and_no_message(tmp_path):

@@ -93,14 +93,23 @@ def _inference(summary: Summary) -> list[Segment]:
     else:
         segments.append(_gap("prompt"))
     segments.append(_decoding(meta))
-    versions = meta.get("versions")
-    if meta.get("device") and isinstance(versions, Mapping) and versions:
-        software = ", ".join(f"{one_line(name)} {one_line(v)}" for name, v in versions.items())
-        precision = f" in {one_line(meta['dtype'])}" if meta.get("dtype") else ""
-        segments.append(_text(f" It ran on {one_line(meta['device'])}{precision} ({software})."))
-    else:
-        segments.append(_gap("hardware, numerical precision and software versions"))
+    segments += _hardware_and_software(meta)
     return [*segments, _gap("how and on what data the model was trained")]
+
+
+def _hardware_and_software(meta: Mapping[str, object]) -> list[Segment]:
+    versions, server = meta.get("versions"), meta.get("server")
+    if not meta.get("device") or not isinstance(versions, Mapping) or not versions:
+        return [_gap("hardware, numerical precision and software versions")]
+    software = ", ".join(f"{one_line(name)} {one_line(v)}" for name, v in versions.items())
+    if isinstance(server, Mapping):
+        name = f"{one_line(server['software'])}; " if server.get("software") else ""
+        return [
+            _text(f" It ran on a server ({name}{software})."),
+            _gap("hardware and numerical precision of the server"),
+        ]
+    precision = f" in {one_line(meta['dtype'])}" if meta.get("dtype") else ""
+    return [_text(f" It ran on {one_line(meta['device'])}{precision} ({software}).")]
 
 
 def _decoding(meta: Mapping[str, object]) -> Segment:

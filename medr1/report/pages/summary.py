@@ -377,6 +377,7 @@ def manifest(
         ("decoding", _pairs(meta.get("decoding"))),
         ("seed", meta.get("seed")),
         ("device", meta.get("device")),
+        ("server", _pairs(meta.get("server"))),
         ("precision", meta.get("dtype")),
         ("versions", _pairs(meta.get("versions"))),
         ("questions in the run", meta.get("n")),
