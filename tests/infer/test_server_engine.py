@@ -317,6 +317,17 @@ def test_no_connection_ends_the_run(questions, tmp_path):
         run_batch(engine, questions, tmp_path / "r.json", meta, decoding=BOTH)
 
 
+def test_the_last_questions_are_not_lost_either(questions, tmp_path):
+    """Two questions are left when the server ends: fewer than ten failures, and no error."""
+    few = replace(questions, samples=questions.samples[:2])
+    with ChatServer() as server:
+        engine = engine_for(server, max_retries=0)
+    meta = manifest(engine.identity(), few, data="q", prompt=None, decoding=BOTH, seed=0)
+    with pytest.raises(Medr1Error, match=r"failed 6 times in a row\..*no connection"):
+        run_batch(engine, few, tmp_path / "r.json", meta, decoding=BOTH)
+    assert not (tmp_path / "r.json").exists()
+
+
 def test_another_model_is_refused_on_resume(questions, tmp_path):
     few = replace(questions, samples=questions.samples[:2])
     with ChatServer(models=("test-model", "other")) as server:

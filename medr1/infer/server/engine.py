@@ -212,6 +212,8 @@ class _ServerRun:
         self._failures_in_a_row = 0
         # Failed questions whose error is recorded only if the server answers others afterwards.
         self._doubtful: dict[int, Prediction] = {}
+        # The last one, if the server has answered nothing since.
+        self._connection_error: RequestFailed | None = None
 
     async def close(self) -> None:
         """End all requests and threads."""
@@ -231,6 +233,8 @@ class _ServerRun:
             if not self._running:
                 if self._waiting:
                     raise Medr1Error(self._budget_message())
+                if self._connection_error:
+                    raise Medr1Error(self._failure_message(self._connection_error))
                 answers, self._doubtful = self._doubtful, {}
                 return answers or None
             done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -245,6 +249,7 @@ class _ServerRun:
             if answers:
                 answers |= self._doubtful
                 self._doubtful, self._failures_in_a_row = {}, 0
+                self._connection_error = None
             for index, failure in failures.items():
                 self._note_failure(index, failure)
             if answers:
@@ -275,15 +280,20 @@ class _ServerRun:
             "--max-total-tokens, and run the same command again."
         )
 
+    def _failure_message(self, error: RequestFailed) -> str:
+        return (
+            f"{self._engine.server.base_url} failed {self._failures_in_a_row} times in a row. The "
+            f"last time: {error} Check the server, and run the same command again."
+        )
+
     def _note_failure(self, index: int, error: RequestFailed) -> None:
         """Ask a question again later, or note its error; Medr1Error after too many in a row."""
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= _MOST_FAILURES:
-            raise Medr1Error(
-                f"{self._engine.server.base_url} failed {_MOST_FAILURES} times in a row. The last "
-                f"time: {error} Check the server, and run the same command again."
-            )
+            raise Medr1Error(self._failure_message(error))
         self._tries[index] += 1
+        if error.code in _ASKED_AGAIN:
+            self._connection_error = error
         if error.code in _ASKED_AGAIN and self._tries[index] < _MOST_TRIES:
             self._waiting.append(index)
         else:
