@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 from medr1.checkpoints.trial import CheckpointErrors
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text
+from medr1.models.families.choice import FAMILIES, family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
-
-MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-"""Values of model_type in config.json that medr1 loads."""
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -124,10 +122,12 @@ def require_sound(folder: Path) -> None:
     config = read_configurations(folder)["config.json"]
     where = folder / "config.json"
     model_type = config.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if family_of(str(model_type)) is None:
+        code = "It has code of its own, which is never run. " if config.get("auto_map") else ""
         raise InputError(
-            f"{where}: model_type {str(model_type)[:40]!r} is not one that medr1 loads. Choose a "
-            f"checkpoint of {', '.join(MODEL_TYPES)}."
+            f"{where}: model_type {str(model_type)[:40]!r} is not one that medr1 loads. {code}"
+            f"Choose a checkpoint of {', '.join(FAMILIES)}, or of another image-text-to-text model "
+            "that transformers has."
         )
     for key in ("quantization_config", "transformers_weights", "is_encoder_decoder"):
         if config.get(key):
@@ -209,9 +209,11 @@ def _parameters(folder: Path, document: Mapping[str, object]) -> int:
     """
     with CheckpointErrors(f"{folder / 'config.json'} is not valid"):
         config = resolved_configuration(folder)
-        _require_whole_heads(config)
+        family = family_of(config.model_type)
+        assert family is not None, "require_sound has refused other types"
+        family.require_valid(config)
         _require_tokens(document, config.get_text_config().vocab_size)
-        return count_parameters(config)
+        return family.count_parameters(config)
 
 
 def _require_tokens(document: Mapping[str, object], vocabulary: int) -> None:
@@ -233,53 +235,3 @@ def is_token(value: object, vocabulary: int) -> bool:
         vocabulary: Number of tokens in the vocabulary.
     """
     return type(value) is int and 0 <= value < vocabulary
-
-
-def _require_whole_heads(config: PreTrainedConfig) -> None:
-    """ValueError where the number of attention heads does not divide the width."""
-    text, vision = config.text_config, config.vision_config
-    kv_heads = text.num_key_value_heads or text.num_attention_heads
-    vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
-    ratios = (
-        (text.hidden_size, text.num_attention_heads),
-        (text.num_attention_heads, kv_heads),
-        (vision_width, vision.num_heads),
-    )
-    for whole, part in ratios:
-        if whole % part:
-            raise ValueError(f"{part} heads cannot share {whole}")
-
-
-def count_parameters(config: PreTrainedConfig) -> int:
-    """About how many parameters a Qwen-VL of this configuration has, within a few per cent.
-
-    Counted are the matrices of the language model, its embeddings, and the vision tower. Norms and
-    biases are left out: they are small.
-    """
-    text, vision = config.text_config, config.vision_config
-    width, heads = text.hidden_size, text.num_attention_heads
-    kv_heads = text.num_key_value_heads or heads
-    head_size = getattr(text, "head_dim", None) or width // heads
-    # a layer: queries and output, keys and values, and the three matrices of the MLP
-    layer = 2 * width * head_size * (heads + kv_heads) + 3 * width * text.intermediate_size
-    tied = getattr(config, "tie_word_embeddings", False)
-    embeddings = text.vocab_size * width * (1 if tied else 2)
-
-    # Qwen2-VL, Qwen2.5-VL and Qwen3-VL name the sizes of the vision tower differently
-    vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
-    out_width = getattr(vision, "out_hidden_size", None) or vision.hidden_size
-    mlp_width = getattr(vision, "intermediate_size", None) or int(vision_width * vision.mlp_ratio)
-    mlp_matrices = 3 if config.model_type == "qwen2_5_vl" else 2
-    block = 4 * vision_width * vision_width + mlp_matrices * vision_width * mlp_width
-    # a merger joins neighbouring patches into one token of the language model
-    merged_width = vision_width * vision.spatial_merge_size**2
-    mergers = 1 + len(getattr(vision, "deepstack_visual_indexes", None) or ())
-    patches = vision_width * vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    positions = (getattr(vision, "num_position_embeddings", None) or 0) * vision_width
-    tower = (
-        vision.depth * block
-        + mergers * merged_width * (merged_width + out_width)
-        + patches
-        + positions
-    )
-    return int(text.num_hidden_layers * layer + embeddings + tower)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
-from medr1.models.calls import image_token
+from medr1.models.families.family import Family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -51,19 +51,21 @@ class CheckpointErrors:
             raise InputError(f"{self.failure}: {reason}") from error
 
 
-def require_answer(model: PreTrainedModel, processor: ProcessorMixin, path: Path) -> None:
+def require_answer(
+    model: PreTrainedModel, processor: ProcessorMixin, family: Family, path: Path
+) -> None:
     """Refuse a model that cannot process a small image and a question mark.
 
     Args:
         model: The loaded model.
         processor: Its processor.
+        family: Its family.
         path: The checkpoint, for the message.
 
     Raises:
         InputError: If the forward pass fails, or the tokenizer has tokens that the model lacks.
     """
     import torch
-    from PIL import Image
 
     weights = model.get_input_embeddings().weight
     assert isinstance(weights, torch.Tensor)
@@ -72,12 +74,12 @@ def require_answer(model: PreTrainedModel, processor: ProcessorMixin, path: Path
     if not weights.numel() or model.config._attn_implementation not in ("sdpa", "eager"):
         return
     with CheckpointErrors(f"cannot use the checkpoint {path}"), torch.inference_mode():
-        text = f"<|vision_start|>{image_token(processor)}<|vision_end|>?"
-        inputs = processor(text=[text], images=[Image.new("RGB", (56, 56))], return_tensors="pt")
+        inputs = family.trial_inputs(processor)
         if (highest := max(processor.tokenizer.get_vocab().values())) >= len(weights):
             raise InputError(
                 f"checkpoint {path}: its tokenizer has a token {highest}, its model does not. "
                 "Fetch the checkpoint again."
             )
         model(**inputs.to(weights.device, model.dtype))
-        model.model.rope_deltas = None  # the forward pass stored positions of this prompt
+        if hasattr(model.model, "rope_deltas"):
+            model.model.rope_deltas = None  # the forward pass stored positions of this prompt

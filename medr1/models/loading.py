@@ -35,6 +35,8 @@ from medr1.files import (
     unfinished_folder,
     write_atomic,
 )
+from medr1.models.families.choice import family_of
+from medr1.models.families.family import Family
 from medr1.models.mps import limit_pixels
 from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, template
 
@@ -69,7 +71,6 @@ CHECKPOINT_SCHEMA = "medr1.checkpoint/1"
 """The schema of `medr1.json`."""
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 """The choices of --dtype; see `choose_dtype`."""
-_PROCESSORS = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class LoadedModel:
     info: CheckpointInfo
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def family(self) -> Family:
+        """The family of its architecture."""
+        family = family_of(self.model.config.model_type)
+        assert family is not None, "load_model has refused other types"
+        return family
 
 
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
@@ -252,13 +260,14 @@ def load_model(
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
     # prompts of a batch have to end at the same position, where the completions begin
     processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, torch_device)
+    if _family(base).has_own_passes:
+        limit_pixels(processor, torch_device)
     # `to` and `eval` have types in torch's Module, and none in transformers' model
     module: torch.nn.Module = model
     if quantization is None:  # else the weights are on the device already
         module.to(torch_device)
     module.eval()
-    require_answer(model, processor, path)
+    require_answer(model, processor, _family(base), path)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
 
@@ -285,7 +294,8 @@ def load_outline(
     require_sound(base)
     processor = load_processor(path, base)
     processor.tokenizer.padding_side = "left"
-    limit_pixels(processor, torch_device)
+    if _family(base).has_own_passes:
+        limit_pixels(processor, torch_device)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     model = outline(resolved_configuration(base), torch_dtype)
     return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
@@ -391,10 +401,22 @@ def load_processor(path: Path, base: Path) -> ProcessorMixin:
         processor = AutoProcessor.from_pretrained(
             path, trust_remote_code=False, local_files_only=True
         )
-        # otherwise it lacks the image processor
-        if type(processor).__name__ not in _PROCESSORS or not isinstance(processor, ProcessorMixin):
-            raise ValueError(f"processor_class is not one of {', '.join(_PROCESSORS)}")
+        known = _family(base).processors
+        if known and type(processor).__name__ not in known:
+            raise ValueError(f"processor_class is not one of {', '.join(known)}")
+        # Without a processor class of its own, only the tokenizer is loaded.
+        parts = ("tokenizer", "image_processor")
+        if not isinstance(processor, ProcessorMixin) or not all(map(processor.__dict__.get, parts)):
+            raise ValueError("its processor has no tokenizer or no image processor")
         return processor
+
+
+def _family(base: Path) -> Family:
+    """The family of a checkpoint that `require_sound` has accepted."""
+    model_type = str(read_configurations(base)["config.json"].get("model_type"))
+    family = family_of(model_type)
+    assert family is not None, model_type
+    return family
 
 
 def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from medr1.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import TextStreamer
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from medr1.infer.engine import Engine
     from medr1.models.loading import LoadedModel
     from medr1.records import Decoding
+
+logger = logging.getLogger("medr1")
 
 
 def open_engine(
@@ -56,6 +61,8 @@ def open_engine(
 
     from medr1.infer.local.dropout import require_dropout
     from medr1.infer.local.engine import LocalEngine
+    from medr1.infer.local.generic import GenericEngine
+    from medr1.models.families.choice import OWN_TYPES
     from medr1.models.loading import find_checkpoint, load_model
 
     loaded = load_model(
@@ -67,8 +74,18 @@ def open_engine(
         merge=not decoding.dropout_samples,
     )
     if decoding.dropout_samples:
+        if not loaded.family.has_own_passes:
+            raise InputError(f"--dropout-samples is only for {', '.join(OWN_TYPES)}.")
         require_dropout(loaded)
-    return LocalEngine(loaded, _streamer(loaded, on_text) if on_text else None)
+    streamer = _streamer(loaded, on_text) if on_text else None
+    if loaded.family.has_own_passes:
+        return LocalEngine(loaded, streamer)
+    logger.warning(
+        "%s is asked one prompt at a time: medr1 has faster passes for %s only.",
+        loaded.model.config.model_type,
+        ", ".join(OWN_TYPES),
+    )
+    return GenericEngine(loaded, streamer)
 
 
 def _streamer(loaded: LoadedModel, on_text: Callable[[str, bool], None]) -> TextStreamer:

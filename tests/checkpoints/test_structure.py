@@ -7,8 +7,9 @@ import sys
 import pytest
 from measured import at_most
 
-from medr1.checkpoints.structure import count_parameters, require_sound, weight_files
+from medr1.checkpoints.structure import require_sound, weight_files
 from medr1.errors import InputError
+from medr1.models.families.qwen import count_parameters
 
 
 def change(file, **values):

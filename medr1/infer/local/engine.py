@@ -14,7 +14,6 @@ It generates answers freely, computes the probability of each option, or both:
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,10 +39,10 @@ from medr1.infer.local.generation import (
 from medr1.infer.local.inputs import (
     Question,
     QuestionBuilder,
-    Row,
     is_out_of_memory,
     prepare_batches,
 )
+from medr1.infer.local.texts import Completion, cut_at_end, reasoning_and_strings
 from medr1.infer.options import mean_probabilities, normalized_probabilities
 from medr1.infer.plan import plan_batches
 from medr1.infer.predictions import (
@@ -118,15 +117,7 @@ class LocalEngine:
 
     def identity(self) -> EngineIdentity:
         """The checkpoint with its hash, the device and the versions of the libraries."""
-        loaded = self.loaded
-        return EngineIdentity(
-            model=printable(loaded.path.resolve().name),
-            model_sha256=checkpoint_sha256(loaded.path),
-            prompt=loaded.info.prompt,
-            device=loaded.device.type,
-            dtype=str(loaded.dtype).removeprefix("torch."),
-            versions=library_versions(),
-        )
+        return local_identity(self.loaded)
 
     def predict(
         self, samples: Sequence[Sample], plan: InferencePlan
@@ -164,6 +155,22 @@ class LocalEngine:
     def statistics(self) -> Mapping[str, object]:
         """Nothing."""
         return {}
+
+
+def local_identity(loaded: LoadedModel) -> EngineIdentity:
+    """The identity of an engine that runs this model.
+
+    Args:
+        loaded: The model.
+    """
+    return EngineIdentity(
+        model=printable(loaded.path.resolve().name),
+        model_sha256=checkpoint_sha256(loaded.path),
+        prompt=loaded.info.prompt,
+        device=loaded.device.type,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        versions=library_versions(),
+    )
 
 
 def _failed(question: Question, code: str, reason: str) -> Prediction:
@@ -266,17 +273,21 @@ class _BatchPredictor:
         # Probabilities alone need a completion only where reasoning comes before the answer.
         writes = generates and (is_answer or any(row.reasons_first for row in rows))
         prefix = prefill(self.loaded, rows, features)
-        completions: list[tuple[str, list[int], str]] = [("", [], "")] * len(rows)
+        completions = [Completion("", [], "")] * len(rows)
         if writes:
             completions = self._complete(questions, prefix, self.streamer if is_answer else None)
         # Rows without options to score take part with no strings, and get no scores.
         scores: list[list[float]] = [[] for _ in rows]
         if any(scored):
             tokens = [
-                self._reasoning_and_strings(row, text, token_ids, writes) if is_scored else ([], [])
-                for row, is_scored, (text, token_ids, _) in zip(
-                    rows, scored, completions, strict=True
+                reasoning_and_strings(
+                    self.loaded,
+                    row.answer_strings.values(),
+                    completion if writes and row.reasons_first else None,
                 )
+                if is_scored
+                else ([], [])
+                for row, is_scored, completion in zip(rows, scored, completions, strict=True)
             ]
             scores = score_strings(self.loaded, prefix, *zip(*tokens, strict=True))
         samples: list[list[str]] = [[] for _ in rows]
@@ -299,8 +310,8 @@ class _BatchPredictor:
 
     def _complete(
         self, questions: Sequence[Question], prefix: Prefix, streamer: BaseStreamer | None
-    ) -> list[tuple[str, list[int], str]]:
-        """(completion, its tokens, finish reason) of each row."""
+    ) -> list[Completion]:
+        """The completion of each row."""
         max_new_tokens = self.decoding.max_new_tokens
         if self.decoding.do_sample:
             seeds = [[self._seed(question, 0)] for question in questions]
@@ -311,7 +322,7 @@ class _BatchPredictor:
             completions = [token_ids for (token_ids,) in sampled]
         else:
             completions = generate(self.loaded, prefix, max_new_tokens, streamer=streamer)
-        return [self._cut_at_end(token_ids) for token_ids in completions]
+        return [cut_at_end(self.loaded, token_ids) for token_ids in completions]
 
     def _sample(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
         """The further samples of each row; the seed number 0 is that of a sampled answer."""
@@ -320,56 +331,10 @@ class _BatchPredictor:
         sampled = sample_completions(
             self.loaded, prefix, self.decoding.max_new_tokens, self.decoding.temperature, seeds
         )
-        return [[self._cut_at_end(token_ids)[0] for token_ids in row] for row in sampled]
+        return [[cut_at_end(self.loaded, token_ids)[0] for token_ids in row] for row in sampled]
 
     def _seed(self, question: Question, number: int | str) -> int:
         return sampling_seed(self.seed, number, question.sample.id)
-
-    def _cut_at_end(self, token_ids: list[int]) -> tuple[str, list[int], str]:
-        """A completion without its end token and what follows; "length" where it has none."""
-        stated = self.loaded.model.generation_config.eos_token_id
-        end_tokens = set(stated if isinstance(stated, list) else [stated])
-        stop = next(
-            (position for position, token in enumerate(token_ids) if token in end_tokens), None
-        )
-        text = self._text(token_ids[:stop]).strip()
-        return text, token_ids[:stop], "length" if stop is None else "stop"
-
-    def _text(self, token_ids: list[int]) -> str:
-        return str(self.loaded.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
-
-    def _reasoning_and_strings(
-        self, row: Row, text: str, token_ids: list[int], written: bool
-    ) -> tuple[list[int], list[list[int]]]:
-        """The tokens of the reasoning before the answer, and the tokens of each answer string.
-
-        Without a completion (mode options), or where the prompt asks for no reasoning, the strings
-        come right after the prompt. Where reasoning was asked for but the completion has no
-        <answer> tag, there is no place for an answer, and so no strings.
-        """
-        lead = ""
-        reasoning: list[int] = []
-        if row.reasons_first and written:
-            position = text.rfind("<answer>")
-            if position < 0:
-                return [], []
-            decoded = self._text(token_ids)
-            # `text` is `decoded` without surrounding blanks, so its positions are smaller.
-            position += len(decoded) - len(decoded.lstrip())
-            # A token may hold both the end of the reasoning and the beginning of the tag, such as
-            # " <". Take the most tokens whose text ends before the tag. What is left of the text
-            # before the tag, here the blank, goes in front of each string.
-            counts = range(len(token_ids) + 1)
-            num_tokens = (
-                bisect_right(counts, position, key=lambda n: len(self._text(token_ids[:n]))) - 1
-            )
-            reasoning = token_ids[:num_tokens]
-            lead = decoded[len(self._text(reasoning)) : position]
-        tokenizer = self.loaded.processor.tokenizer
-        return reasoning, [
-            tokenizer(lead + string, add_special_tokens=False)["input_ids"]
-            for string in row.answer_strings.values()
-        ]
 
     def _prediction(self, question: Question, outputs: Sequence[RotationOutput]) -> Prediction:
         """One entry of results.json, from the outputs for each order of the options."""

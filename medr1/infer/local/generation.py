@@ -243,7 +243,7 @@ def sample_completions(
     # prefix keeps its own.
     repeated.cache.layers = [copy.copy(layer) for layer in prefix.cache.layers]
     repeated.cache.batch_repeat_interleave(num_samples)
-    drawer = _token_drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
+    drawer = token_drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
     processors = LogitsProcessorList([drawer])
     flat = generate(
         loaded, repeated, max_new_tokens, streamer=streamer, logits_processor=processors
@@ -251,13 +251,16 @@ def sample_completions(
     return [flat[start : start + num_samples] for start in range(0, len(flat), num_samples)]
 
 
-def _token_drawer(
-    draws_RT: torch.Tensor, prompt_length: int, temperature: float
-) -> LogitsProcessor:
+def token_drawer(draws_RT: torch.Tensor, prompt_length: int, temperature: float) -> LogitsProcessor:
     """A logits processor that samples: it leaves each row one token, the drawn one.
 
     Greedy decoding then has no other choice. The token is drawn by inverting the cumulative
     distribution: with probabilities 0.5, 0.3, 0.2 the number 0.6 draws the second token.
+
+    Args:
+        draws_RT: A uniform number in [0, 1) for each token of each row.
+        prompt_length: Number of tokens of the prompts.
+        temperature: The logits are divided by it; above 0.
     """
     import torch
     from transformers import LogitsProcessor

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from trl import GRPOTrainer
 
+from medr1.models.families.choice import OWN_TYPES
 from medr1.train.inputs import Batch, Row
 from medr1.train.shared_prefix.attention import SHARED_ATTENTIONS, use_shared_attention
 from medr1.train.shared_prefix.generation import (
@@ -64,9 +65,6 @@ SUPPORTED_GENERATION_KWARGS = {
 """The keys of generation_kwargs for which tests show stock TRL's tokens on shared prompts. Others
 may change the number of rows or the cache."""
 
-MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-"""The model types whose positions, image inputs and attention this code knows."""
-
 
 def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
     """Why the prompts of a run cannot be shared, as a phrase; None if they can."""
@@ -82,7 +80,7 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
         else sorted({*(trainer.args.generation_kwargs or ())} - SUPPORTED_GENERATION_KWARGS)
     )
     reasons = {
-        f"{model_type} is not one of {', '.join(MODEL_TYPES)}": model_type not in MODEL_TYPES,
+        f"{model_type} is not one of {', '.join(OWN_TYPES)}": model_type not in OWN_TYPES,
         f"batches of {size} split groups of {num_generations}; make --batch-size a multiple of "
         f"{num_generations}": size % num_generations != 0,
         "tools, environments and rollout functions add text to the prompt": any(tools),

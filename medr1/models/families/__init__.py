@@ -1,0 +1,1 @@
+"""Model families: what differs between architectures, one file for each family."""
