@@ -26,7 +26,7 @@ from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata
 from medr1.evaluate.judge.asking import Judge, ask
-from medr1.evaluate.judge.numbers import judge_result
+from medr1.evaluate.judge.result import judge_result
 from medr1.evaluate.judge.selection import select
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation

@@ -111,9 +111,7 @@ def run_evaluation(
     from medr1.metrics.registry import NAMES
 
     require_choice("protocol", protocol, PROTOCOLS)
-    for name, share in (("target_risk", target_risk), ("alpha", alpha)):
-        if not 0 < share < 1:
-            raise InputError(f"{name}: {share} is not between 0 and 1.")
+    _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
     # `metrics` is for speed, so it also skips the accuracy under the other protocols.
@@ -147,6 +145,13 @@ def questions_of(data: str | Path | None) -> Questions | None:
     from medr1.data.readers import read_questions, split_file
 
     return read_questions(split_file(Path(data), "test")) if data else None
+
+
+def _require_inside(**shares: float) -> None:
+    """InputError for a share that is not between 0 and 1; the keyword is the argument's name."""
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise InputError(f"{name}: {share} is not between 0 and 1.")
 
 
 def _with_cache(judge: Judge, output: Path | None, overwrite: bool) -> Judge:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from predictions import prediction, tag
 from sklearn.metrics import cohen_kappa_score
 
 from medr1.api import Judge, Server, json_schema, run_evaluation
-from medr1.errors import InputError, Medr1Error
+from medr1.documents.summary import Summary
+from medr1.errors import InputError, LockedError, Medr1Error
 from medr1.evaluate.judge.prompt import (
     MAX_CHARACTERS,
     PROMPT,
@@ -29,6 +31,7 @@ from medr1.evaluate.judge.prompt import (
     messages,
     read_verdict,
 )
+from medr1.evaluate.judge.replies import open_replies
 from medr1.evaluate.judge.selection import RIGHT_SAMPLE, select, stated_text
 from medr1.evaluate.judging import judge_all
 from medr1.files import to_json
@@ -39,7 +42,7 @@ REPLIES = [
     json.loads(line)
     for line in Path(__file__).with_name("judge-replies.jsonl").read_text("utf-8").splitlines()
 ]
-READ_AS_UNCLEAR = {"r41", "r51"}
+READ_AS_UNCLEAR = {"r41", "r42", "r51"}
 """Replies with a verdict that is not in the form of the prompt."""
 
 
@@ -112,7 +115,7 @@ def test_the_prompt_holds_the_texts_and_no_tags_of_them():
 @pytest.mark.parametrize(
     ("completion", "text"),
     [
-        ("<think>the liver?</think><answer>It could be the spleen</answer>", "It could be the spleen"),
+        ("<think>the liver?</think><answer>Maybe the spleen</answer>", "Maybe the spleen"),
         ("<think>a</think>The spleen.", "The spleen."),
         ("<answer>liver</answer><answer>spleen</answer>", "liver   spleen"),
         ("<think>the spleen", ""),
@@ -147,6 +150,7 @@ def test_the_judge_stands_beside_the_rules(tmp_path):
     rules = part.rules
     assert (rules.both_right, rules.first_only, rules.second_only, rules.neither) == (2, 2, 0, 1)
     assert rules.share.n == 5 and rules.share.n_without == 1
+    assert rules.share.value == 3 / 5 and rules.share.method == "wilson"
     people = part.people
     assert (people.key, people.n, people.judge.kappa.value) == ("human", 6, 1.0)
     rules_say = [False, False, False, True, True]
@@ -157,8 +161,6 @@ def test_the_judge_stands_beside_the_rules(tmp_path):
 
 
 def test_the_command_writes_all_documents(tmp_path):
-    import jsonschema
-
     path = write(tmp_path / "results.json")
     with JudgeServer() as server:
         options = ("--judge-url", server.url, "--judge-model", "judge", "--judge-labels", "human")
@@ -175,6 +177,8 @@ def test_the_command_writes_all_documents(tmp_path):
     assert {json.loads(line)["id"] for line in replies} == {f"o{n}" for n in range(6)}
     document = (tmp_path / "out" / "summary.json").read_text()
     jsonschema.validate(json.loads(document), json_schema("summary"))
+    read_again = msgspec.convert(json.loads(document), Summary)
+    assert json.loads(to_json(read_again)) == json.loads(document)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Open answers with a judge" in page and PROMPT_SHA256 in page
     assert "accuracy_with_judge,0.4" in (tmp_path / "out" / "summary.csv").read_text()
@@ -206,8 +210,7 @@ def test_equal_answers_are_asked_about_once(tmp_path):
     with JudgeServer() as server:
         part = summary_of(write(tmp_path / "r.json", items), judge(server)).judge
     assert len(server.asked) == 1 and part.n_changed == 9
-    assert part.rules.kappa.reason  # both say the same of all answers
-    assert part.rules.share.value == 0.0
+    assert part.rules.kappa.value == part.rules.share.value == 0.0
 
 
 def many(count):
@@ -370,9 +373,6 @@ def test_a_server_that_is_not_there_is_one_sentence(tmp_path):
 
 
 def test_a_cache_that_another_run_writes_is_refused(tmp_path):
-    from medr1.errors import LockedError
-    from medr1.evaluate.judge.replies import open_replies
-
     path, cache = write(tmp_path / "results.json"), tmp_path / "c.jsonl"
     with JudgeServer() as server, open_replies(cache), pytest.raises(LockedError):
         summary_of(path, judge(server, cache=cache))
@@ -380,8 +380,6 @@ def test_a_cache_that_another_run_writes_is_refused(tmp_path):
 
 @pytest.mark.parametrize("content", ['{"a": 1}', '{"a": 1}\n', "text", '{"judge_reply": "x"}\n'])
 def test_another_file_is_not_changed(tmp_path, content):
-    from medr1.evaluate.judge.replies import open_replies
-
     file = tmp_path / "other.jsonl"
     file.write_text(content)
     with pytest.raises(InputError, match="line 1: not a reply"), open_replies(file):

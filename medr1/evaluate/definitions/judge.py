@@ -22,7 +22,7 @@ JUDGE = (
         SHARE,
         "It is never below the accuracy by the rules, because the judge cannot make a right answer "
         "wrong. A lenient judge raises it, so read it together with the agreement.",
-        "medr1/evaluate/judge/numbers.py",
+        "medr1/evaluate/judge/result.py",
     ),
     Definition(
         "judge_agreement",

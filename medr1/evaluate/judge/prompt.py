@@ -98,8 +98,8 @@ def read_verdict(reply: str) -> VerdictWord:
         if len(set(words)) == 1 or (last_ends and len(words) <= _MOST_TAGS):
             return words[-1]
         return "unclear"
-    if named := _NAMED.findall(text):
-        return _word(named[0]) if len({*map(str.lower, named)}) == 1 else "unclear"
+    if values := _NAMED.findall(text):
+        return _word(values[0]) if len({*map(str.lower, values)}) == 1 else "unclear"
     if wrapped := _WRAPPED.fullmatch(text):
         text = wrapped[1] or wrapped[2] or ""
     return _word(text)

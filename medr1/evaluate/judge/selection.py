@@ -39,7 +39,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Selection:
+class AnswersToJudge:
     """The answers that the judge is asked about."""
 
     candidates: list[Candidate]
@@ -58,9 +58,9 @@ class Selection:
         """
         right = np.array([candidate.is_right for candidate in self.candidates], dtype=bool)
         labelled = np.array([c.label is not None for c in self.candidates], dtype=bool)
-        drawn = right & ~labelled
+        in_sample = right & ~labelled
         others = self.n_right - int((right & labelled).sum())
-        return np.where(drawn, others / max(1, int(drawn.sum())), 1.0)
+        return np.where(in_sample, others / max(1, int(in_sample.sum())), 1.0)
 
 
 def open_questions(judged: Judged) -> Mask:
@@ -72,7 +72,9 @@ def _is_open(outcome: Outcome) -> bool:
     return outcome.answer_type == "open" and not outcome.options and bool(outcome.ground_truth)
 
 
-def select(predictions: Iterable[Prediction], judged: Judged, label_key: str | None) -> Selection:
+def select(
+    predictions: Iterable[Prediction], judged: Judged, label_key: str | None
+) -> AnswersToJudge:
     """Choose the answers to open questions that the judge is asked about.
 
     These are all that the rules do not call right, all with a label, and a random sample of the
@@ -91,7 +93,7 @@ def select(predictions: Iterable[Prediction], judged: Judged, label_key: str | N
     right_places = np.flatnonzero(is_open & right)
     size = min(RIGHT_SAMPLE, len(right_places))
     rng = np.random.default_rng(judged.settings.seed)
-    drawn = set(rng.choice(right_places, size=size, replace=False).tolist())
+    right_sample = set(rng.choice(right_places, size=size, replace=False).tolist())
     candidates: list[Candidate] = []
     n_wrong, has_key = 0, False
     for position, prediction in enumerate(predictions):
@@ -99,7 +101,7 @@ def select(predictions: Iterable[Prediction], judged: Judged, label_key: str | N
         label = _label(sample, label_key) if label_key is not None else None
         has_key |= label is not None
         is_right = bool(right[position])
-        if not is_open[position] or (is_right and label is None and position not in drawn):
+        if not is_open[position] or (is_right and label is None and position not in right_sample):
             continue
         if text := stated_text(prediction):
             n_wrong += not is_right
@@ -110,7 +112,7 @@ def select(predictions: Iterable[Prediction], judged: Judged, label_key: str | N
             f"--judge-labels {label_key}: no item has this metadata key. Give a key of the results "
             "or of --data."
         )
-    return Selection(candidates, len(right_places) + n_wrong, len(right_places))
+    return AnswersToJudge(candidates, len(right_places) + n_wrong, len(right_places))
 
 
 def stated_text(prediction: Prediction) -> str:

@@ -13,7 +13,7 @@ from medr1.documents.metric import Metric, no_value
 from medr1.evaluate.coded import Mask, Values
 from medr1.evaluate.estimates import difference_metric, mean_metric, statistic_metric
 from medr1.evaluate.judge.prompt import PROMPT_SHA256, VerdictWord
-from medr1.evaluate.judge.selection import Selection, open_questions
+from medr1.evaluate.judge.selection import AnswersToJudge, open_questions
 from medr1.evaluate.judging import Judged
 from medr1.stats.agreement import Floats, agreement_cells, cohen_kappa, raw_agreement
 
@@ -21,7 +21,7 @@ from medr1.stats.agreement import Floats, agreement_cells, cohen_kappa, raw_agre
 def judge_result(
     model: str,
     label_key: str | None,
-    selection: Selection,
+    selection: AnswersToJudge,
     verdicts: Sequence[VerdictWord | None],
     judged: Judged,
 ) -> JudgeResult:
@@ -48,9 +48,10 @@ def judge_result(
     ) -> Agreement:
         used = where & decided
         cells = agreement_cells(first[used], second[used])
-        own_weights = np.ones(len(cells)) if weights is None else weights[used]
         n_without = int(where.sum() - used.sum())
-        return _agreement(cells, own_weights, judged.clusters[places[used]], n_without, judged)
+        return _agreement(
+            cells, weights[used] if weights is not None else None, places[used], n_without, judged
+        )
 
     everything = np.ones(len(candidates), dtype=bool)
     people = None
@@ -84,18 +85,27 @@ def judge_result(
 
 def _agreement(
     cells: Floats,
-    weights: Values,
-    clusters: NDArray[np.intp],
+    weights: Values | None,
+    places: NDArray[np.intp],
     n_without: int,
     judged: Judged,
 ) -> Agreement:
-    """The agreement of two raters, from the cell of each item in their 2 x 2 table."""
+    """The agreement of two raters, from the cell of each item in their 2 x 2 table.
+
+    `places` are the places of these items among all, `n_without` counts those that are left out.
+    """
     counts = [int(count) for count in cells.sum(axis=0)]
-    weighted = cells * weights[:, None]
-    share = kappa = no_value("no answer has a verdict of both")
-    if len(cells):
-        share = statistic_metric(weighted, clusters, raw_agreement, judged)
-        kappa = _kappa(weighted, clusters, judged)
+    clusters = judged.clusters[places]
+    if not len(cells):
+        share = kappa = no_value("no answer has a verdict of both")
+    elif weights is None:
+        agree, where = np.zeros(len(judged)), np.zeros(len(judged), dtype=bool)
+        agree[places], where[places] = cells[:, 0] + cells[:, 3], True
+        share, kappa = mean_metric(agree, judged, where), _kappa(cells, clusters, judged)
+    else:
+        cells = cells * weights[:, None]
+        share = statistic_metric(cells, clusters, raw_agreement, judged)
+        kappa = _kappa(cells, clusters, judged)
     return Agreement(
         both_right=counts[0],
         first_only=counts[1],
