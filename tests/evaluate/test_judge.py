@@ -260,6 +260,18 @@ def test_failed_requests_are_counted_and_asked_again(tmp_path):
     assert second.judge.rules.share.n == 12
 
 
+def test_a_run_that_ends_early_says_where_the_replies_are(tmp_path, caplog):
+    path, cache = write(tmp_path / "results.json", many(30)), tmp_path / "replies.jsonl"
+    with JudgeServer(fault=lambda n: 500 if n > 6 else None) as server:
+        with pytest.raises(Medr1Error, match="failed 10 times"):
+            summary_of(path, judge(server, cache=cache))
+        assert f"6 replies of the judge are saved in {cache}" in caplog.text
+        server.fault = lambda n: None
+        asked = len(server.asked)
+        assert summary_of(path, judge(server, cache=cache)).judge.n_failed == 0
+        assert len(server.asked) == asked + 24
+
+
 def test_a_server_that_always_fails_ends_the_run(tmp_path):
     path = write(tmp_path / "results.json", many(40))
     with (

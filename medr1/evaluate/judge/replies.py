@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from pathlib import Path
 from medr1.errors import InputError, OutputError
 from medr1.evaluate.judge.prompt import read_verdict
 from medr1.files import BINARY, lock
+
+logger = logging.getLogger("medr1")
 
 _START = b'{"judge_reply": "'
 
@@ -88,7 +91,16 @@ def open_replies(path: Path | None) -> Iterator[Replies]:
         raise OutputError(f"cannot write {path}: {error.strerror}. Choose another place.") from None
     with file:
         lock(file.fileno(), path)
-        yield Replies(file, path)
+        replies = Replies(file, path)
+        try:
+            yield replies
+        except BaseException:
+            logger.warning(
+                "%d replies of the judge are saved in %s. To resume, run the same command again.",
+                len(replies),
+                path,
+            )
+            raise
 
 
 def _read(file: io.FileIO, path: Path) -> tuple[dict[str, str], int]:
