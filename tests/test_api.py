@@ -29,11 +29,13 @@ OTHER_NAMES = {"mapping": "columns", "names": "name"}
 """Option -> parameter, where they differ."""
 OF_A_SERVER = {"engine", *Server.__dataclass_fields__}
 """Options that make up the argument `server`."""
+OF_A_JUDGE = {"judge_url", "judge_model", "judge_labels", "judge_cache"}
+"""Options that make up the argument `judge`."""
 OWN_OPTIONS = {
     "infer": {"image_path", "question", "options", "question_type", "show_reasoning", *OF_A_SERVER},
     "robustness": OF_A_SERVER,
     "doctor": {"base_url", "model_path"},
-    "eval": {"explain"},
+    "eval": {"explain", *OF_A_JUDGE},
     "demo": {"full"},
     "fetch": {"offline"},
     "train": set(),
@@ -66,7 +68,7 @@ def test_a_command_has_the_arguments_and_defaults_of_its_function(name, command)
     assert command.workflow.__name__ in FUNCTIONS
     if not takes_fields:
         assert set(options) - own <= set(parameters)
-    assert set(parameters) - set(options) <= {"fields", "on_check", "server"}
+    assert set(parameters) - set(options) <= {"fields", "on_check", "server", "judge"}
     context = click.Context(command)
     for parameter in parameters.values():
         default, option = parameter.default, options.get(parameter.name)

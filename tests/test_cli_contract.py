@@ -53,7 +53,8 @@ OPTIONS = {
     "--question --question-type --seed --show-reasoning --temperature --timeout",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
     "--ensemble --explain "
-    "--fail-under --group-by --image-root --json --map --metrics --output-dir --overwrite "
+    "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
+    "--judge-url --map --metrics --output-dir --overwrite "
     "--protocol --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
     "--protocol --seed",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ import msgspec
 from medr1.chat.limiter import AdaptiveLimiter
 from medr1.chat.responses import (
     ChatResponse,
+    ModelEntry,
     ModelList,
     Usage,
     read_chat,
     read_models,
 )
 from medr1.chat.settings import API_KEY_VARIABLE, Server, api_key
-from medr1.errors import InputError
+from medr1.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import openai
@@ -80,6 +81,13 @@ class Consumption:
     def tokens(self) -> int:
         """All tokens."""
         return self.prompt_tokens + self.completion_tokens
+
+    def is_used_up(self, server: Server) -> bool:
+        """Whether the budget of requests or tokens of a server is used up."""
+        requests, tokens = server.max_requests, server.max_total_tokens
+        return (requests is not None and self.requests >= requests) or (
+            tokens is not None and self.tokens >= tokens
+        )
 
     def cost(self, price: tuple[float, float]) -> float:
         """The price of all tokens, in the currency of `price` (`Server.price`)."""
@@ -254,6 +262,20 @@ class Client:
         if len(text) > _LONGEST_MESSAGE:
             text = text[: _LONGEST_MESSAGE - 3] + "..."
         return text if text.endswith((".", "...", "!", "?")) else f"{text}."
+
+
+def require_listed(server: Server, model: str, entries: Sequence[ModelEntry]) -> None:
+    """Raise InputError if a server has a list of models, and a model is not in it.
+
+    Args:
+        server: The server.
+        model: The name of the model.
+        entries: The server's list; empty if it has none.
+    """
+    names = [entry.id for entry in entries]
+    if names and model not in names:
+        hint = did_you_mean(model, names, f"It has: {', '.join(names[:10])}.")
+        raise InputError(f"{server.base_url} has no model {model!r}. {hint}")
 
 
 def _software(header: str) -> str | None:

@@ -22,6 +22,7 @@ from medr1.cli.common import (
     results_map_option,
     seed_option,
 )
+from medr1.cli.judge_options import judge_from, judge_options
 from medr1.errors import InputError, Medr1Error
 from medr1.terminal import echo
 from medr1.workflows.evaluate import run_evaluation
@@ -107,6 +108,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     help="Model for BERTScore, as a folder or a hub id such as roberta-large. [default: no "
     "BERTScore]",
 )
+@judge_options
 @option(
     "--fail-under",
     multiple=True,
@@ -155,12 +157,14 @@ def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None
       medr1 eval results.json
       medr1 eval results.json --data data/tiny_vqa_ds --output-dir output/eval
       medr1 eval answers.csv --map prediction=reply --data questions.json
+      medr1 eval results.json --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3-32b
     """
     from medr1.files import to_json
     from medr1.report.terminal.tables import summary_table
 
     _require_calibration(options)
-    result = call(run_evaluation, options, columns=columns_of(mapping))
+    judge = judge_from(options)
+    result = call(run_evaluation, options, columns=columns_of(mapping), judge=judge)
     summaries = result.summaries
     if as_json:
         echo(to_json(summaries[0] if len(summaries) == 1 else summaries), nl=False)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing
 from medr1.documents.robustness import Robustness
 from medr1.documents.trust import Calibration, Dropout, Ensemble, Selective, Uncertainty
@@ -186,5 +187,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     calibrate_on: str | None = None
     """The results on which temperature, threshold and conformal sets were fitted."""
     stated_accuracy: StatedAccuracy | None = None
+    judge: JudgeResult | UnsetType = UNSET
+    """The key is there only if a judge was asked."""
     warnings: list[str]
     """Sentences that a reader of the numbers has to know."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UnsetType
 
 from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.identifiers import identifiers
 from medr1.documents.items import GalleryCandidate, GalleryItem, verdict_kind
+from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Missing
 from medr1.documents.robustness import Robustness
 from medr1.documents.summary import ImageAblation, StatedAccuracy, Summary
@@ -23,6 +25,9 @@ from medr1.errors import InputError
 from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata
+from medr1.evaluate.judge.asking import Judge, ask
+from medr1.evaluate.judge.result import judge_result
+from medr1.evaluate.judge.selection import select
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
 from medr1.evaluate.metrics.summary import item_row, summary_of
@@ -77,6 +82,8 @@ class Evaluation:
     """The robustness.json of the same model."""
     ensemble: tuple[Path, ...] = ()
     """Results of the same questions by other checkpoints or adapters."""
+    judge: Judge | None = None
+    """A model that judges open answers, beside the rules."""
 
     def open(self, path: Path) -> ResultFile:
         """Open a result file as a stream, with these options' columns and questions."""
@@ -121,6 +128,7 @@ class Evaluation:
             image_ablation=self._image_ablation(path, results.meta),
             robustness=self._robustness(results.meta),
             ensemble=self._ensemble(path) if self.ensemble else None,
+            judge=self._judge(path, judged),
         )
         warnings = [
             *_ablation_warning(results.meta),  # first, since it is about every number here
@@ -151,6 +159,14 @@ class Evaluation:
         _require_same_model(str(self.robustness), document.meta, meta)
         return document
 
+    def _judge(self, path: Path, judged: Judged) -> JudgeResult | UnsetType:
+        """The part `judge`: what the judge says about the open answers of the file."""
+        if self.judge is None:
+            return msgspec.UNSET
+        selection = select(self._predictions(path), judged, self.judge.labels)
+        verdicts = ask(self.judge, selection.candidates)
+        return judge_result(self.judge.model, self.judge.labels, selection, verdicts, judged)
+
     def _held_out_warnings(
         self, summary: Summary, judged: Judged, held_out: Judged | None
     ) -> Iterator[str]:
@@ -167,11 +183,16 @@ class Evaluation:
             )
 
     def _part_warnings(self, summary: Summary) -> Iterator[str]:
-        """Warnings about BERTScore, and about results that were not paired by id."""
+        """Warnings about BERTScore, the judge, and results that were not paired by id."""
         if self.bertscore:
             from medr1.evaluate.metrics.bertscore import NOT_ABSOLUTE
 
             yield NOT_ABSOLUTE
+        if summary.judge and summary.judge.n_failed:
+            yield (
+                f"the judge's server could not answer for {summary.judge.n_failed} answers, which "
+                "count as by the rules. The same command asks for them again."
+            )
         if summary.image_ablation is not None:
             yield from _not_by_id("--ablated", summary.image_ablation.paired_by)
         if summary.ensemble is not None and summary.ensemble.paired_by is not None:

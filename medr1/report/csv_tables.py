@@ -63,6 +63,12 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", kind, "accuracy_without_image", ablation.accuracy_without_image)
         yield row("all", kind, "ablation_gain", ablation.ablation_gain)
         yield row("all", kind, "same_answer", ablation.same_answer)
+    if judge := summary.judge:
+        yield row("all", "", "accuracy_with_judge", judge.accuracy_with_judge)
+        yield row("open", "", "accuracy", judge.open_accuracy)
+        yield row("open", "", "accuracy_with_judge", judge.open_accuracy_with_judge)
+        yield row("open", "", "judge_agreement", judge.rules_weighted.share)
+        yield row("open", "", "cohen_kappa", judge.rules_weighted.kappa)
     for kind, groups in summary.groups.items():
         for group, content in groups.items():
             for name, metric in content.metrics.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medr1.documents.summary import Summary
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
+    from medr1.evaluate.judge.asking import Judge
     from medr1.evaluate.judging import Judged
 
 logger = logging.getLogger("medr1")
@@ -56,6 +57,7 @@ def run_evaluation(
     robustness: str | Path | None = None,
     ensemble: Sequence[str | Path] = (),
     bertscore: str | None = None,
+    judge: Judge | None = None,
     fail_under: Sequence[str] = (),
     baseline: str | Path | None = None,
     output_dir: str | Path | None = None,
@@ -85,6 +87,8 @@ def run_evaluation(
         robustness: File robustness.json of the same model, for the report.
         ensemble: Files with results of the same questions by other checkpoints.
         bertscore: Model for BERTScore, as a folder or a hub id; None: no BERTScore.
+        judge: Model that judges open answers beside the rules; its own number in the summary. Its
+            replies are kept in its cache, else beside `output_dir`; None: no judge.
         fail_under: Worst accepted values of metrics, such as "accuracy=0.8".
         baseline: File with earlier results of the same items, or their summary.json.
         output_dir: Folder to write: report.html, summary.json, items.jsonl and more; None: no
@@ -107,9 +111,7 @@ def run_evaluation(
     from medr1.metrics.registry import NAMES
 
     require_choice("protocol", protocol, PROTOCOLS)
-    for name, share in (("target_risk", target_risk), ("alpha", alpha)):
-        if not 0 < share < 1:
-            raise InputError(f"{name}: {share} is not between 0 and 1.")
+    _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
     # `metrics` is for speed, so it also skips the accuracy under the other protocols.
@@ -127,6 +129,7 @@ def run_evaluation(
         SelectiveConfig(target_risk, alpha),
         optional_path(robustness),
         tuple(map(Path, ensemble)),
+        _with_cache(judge, optional_path(output_dir), overwrite) if judge else None,
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
     inputs = [*files, image_root, *ensemble, data, train_data, ablated, calibrate_on, robustness]
@@ -142,6 +145,31 @@ def questions_of(data: str | Path | None) -> Questions | None:
     from medr1.data.readers import read_questions, split_file
 
     return read_questions(split_file(Path(data), "test")) if data else None
+
+
+def _require_inside(**shares: float) -> None:
+    """InputError for a share that is not between 0 and 1; the keyword is the argument's name."""
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise InputError(f"{name}: {share} is not between 0 and 1.")
+
+
+def _with_cache(judge: Judge, output: Path | None, overwrite: bool) -> Judge:
+    """The judge with a file for its replies, beside the output folder if none was named.
+
+    An output folder that will be refused is refused here, before requests are paid for.
+    """
+    from medr1.files import needs_overwrite
+
+    if output is None:
+        return judge
+    folder = output.resolve()  # which has a name, also if the output is "."
+    cache = judge.cache or folder.with_name(f"{folder.name}.judge.jsonl")
+    if cache.resolve().is_relative_to(folder):
+        raise InputError(f"--judge-cache {cache} is in the output folder. Choose another place.")
+    if not overwrite and output.is_dir() and any(output.iterdir()):
+        raise needs_overwrite(output, "is not empty")
+    return replace(judge, cache=cache)
 
 
 def _training(train_data: str | Path | None, data: str | Path | None) -> Questions | None:

@@ -260,17 +260,11 @@ class _ServerRun:
         while (
             self._waiting
             and len(self._running) < self._client.limiter.limit
-            and not self._is_budget_used()
+            and not self._engine.consumption.is_used_up(self._engine.server)
         ):
             index = self._waiting.popleft()
             task = asyncio.create_task(self._questioner.answer(index, self._samples[index]))
             self._running[task] = index
-
-    def _is_budget_used(self) -> bool:
-        server, used = self._engine.server, self._engine.consumption
-        return (server.max_requests is not None and used.requests >= server.max_requests) or (
-            server.max_total_tokens is not None and used.tokens >= server.max_total_tokens
-        )
 
     def _budget_message(self) -> str:
         used = self._engine.consumption

@@ -6,10 +6,16 @@ import asyncio
 
 import msgspec
 
-from medr1.chat.client import Client, Consumption, RequestFailed, RequestRefused
+from medr1.chat.client import (
+    Client,
+    Consumption,
+    RequestFailed,
+    RequestRefused,
+    require_listed,
+)
 from medr1.chat.responses import ModelEntry
 from medr1.chat.settings import Server
-from medr1.errors import InputError, Medr1Error, did_you_mean
+from medr1.errors import InputError, Medr1Error
 from medr1.infer.engine import OptionProbabilities
 from medr1.infer.server.messages import data_url
 
@@ -111,13 +117,8 @@ def _entry(server: Server, model: str | None, entries: list[ModelEntry]) -> Mode
         raise InputError(
             f"{server.base_url}: name a model with --model-path. It has: {', '.join(names[:10])}."
         )
-    for entry in entries:
-        if entry.id == model:
-            return entry
-    if names:
-        hint = did_you_mean(model, names, f"It has: {', '.join(names[:10])}.")
-        raise InputError(f"{server.base_url} has no model {model!r}. {hint}")
-    return ModelEntry(model)
+    require_listed(server, model, entries)
+    return next((entry for entry in entries if entry.id == model), ModelEntry(model))
 
 
 async def _software(client: Client, entry: ModelEntry) -> str | None:

@@ -232,6 +232,15 @@ def _trust_method(summary: Summary) -> list[Segment]:
         segments.append(_text(f"{text}."))
     if summary.image_ablation:
         segments.append(_text(" The same questions were asked without their images."))
+    if judge := summary.judge:
+        segments.append(
+            _text(
+                f" A model, {one_line(judge.model, 100)}, also judged {judge.n_asked:,} answers to "
+                "open questions with a fixed prompt"
+                f"{sha_text(judge.prompt_sha256)} at temperature 0; its verdicts are reported "
+                "beside the accuracy."
+            )
+        )
     if ensemble := summary.ensemble:
         segments.append(
             _text(

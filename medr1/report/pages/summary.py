@@ -11,6 +11,7 @@ from medr1.documents.summary import Blind, FindingMetrics, Group, ImageAblation,
 from medr1.metrics.registry import METRICS
 from medr1.report.pages.checklist import checklist
 from medr1.report.pages.confusion import heat_table
+from medr1.report.pages.judge import judge_view
 from medr1.report.pages.methods import methods_text, question_subjects
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.trust import trust_view
@@ -64,6 +65,7 @@ def summary_view(summary: Summary, place: int) -> dict[str, object]:
             forest_row(name, metric, note=_PROTOCOLS.get(name, ""))
             for name, metric in summary.protocols.items()
         ],
+        "judge": judge_view(summary.judge) if summary.judge else None,
         "groups": _groups(summary),
         "trust": trust_view(summary),
         "findings": [_finding(finding) for finding in summary.findings[:MAX_GROUPS]],

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from wcwidth import wcswidth
 
+from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
 from medr1.documents.summary import Blind, FindingMetrics, Summary
 
@@ -46,6 +47,8 @@ def summary_table(summary: Summary, *, width: int = 80, color: bool = False) -> 
     parts = [_title(summary), *grid(_HEADER, list(_metric_rows(summary)), width, color)]
     if rows := list(_trust_rows(summary)):
         parts += ["", *grid(("confidence and agreement", *_HEADER[1:]), rows, width, color)]
+    if summary.judge:
+        parts += ["", *_judge_part(summary.judge, width, color)]
     if summary.protocols:
         rows = [_row(name, metric) for name, metric in summary.protocols.items()]
         parts += ["", *grid(("accuracy by protocol", *_HEADER[1:]), rows, width, color)]
@@ -206,6 +209,50 @@ def _trust_rows(summary: Summary) -> Iterator[Row]:
         yield _row(f"accuracy, majority of {len(ensemble.members)} files", majority.accuracy)
         gain = majority.differences[ensemble.members[0]]
         yield _row("  gain over this file", gain, signed=True)
+
+
+def _judge_part(result: JudgeResult, width: int, color: bool) -> Iterator[str]:
+    """The lines on the judge: its accuracy below that of the rules, and the agreement."""
+    header = (f"judge: {clean(result.model)}", *_HEADER[1:])
+    yield from grid(header, list(_judge_rows(result)), width, color)
+    yield from textwrap.wrap(judge_note(result), max(width, 20))
+
+
+def judge_note(result: JudgeResult) -> str:
+    """How many answers the judge was asked about, and what became of them."""
+    return (
+        f"The judge was asked about {result.n_asked} of {result.n_open} open answers: "
+        f"{result.n_unclear} unclear, {result.n_failed} failed. It calls {result.n_changed} "
+        "right that the rules do not."
+    )
+
+
+def _judge_rows(result: JudgeResult) -> Iterator[Row]:
+    yield _row("accuracy by the rules", result.accuracy)
+    yield _row("accuracy with the judge", result.accuracy_with_judge)
+    yield _row("  difference", result.gain, signed=True)
+    yield _row("open questions by the rules", result.open_accuracy)
+    yield _row("open questions with the judge", result.open_accuracy_with_judge)
+    for name, agreement in judge_agreements(result):
+        yield _row(f"agreement, {name}", agreement.share)
+        yield _number_row("  Cohen's kappa", agreement.kappa)
+
+
+def judge_agreements(result: JudgeResult) -> Iterator[tuple[str, Agreement]]:
+    """Which two raters are compared, and their agreement."""
+    yield "judge and rules, as asked", result.rules
+    yield "judge and rules, all open", result.rules_weighted
+    if result.people:
+        yield "judge and people", result.people.judge
+        yield "rules and people", result.people.rules
+
+
+def _number_row(name: str, metric: Metric) -> Row:
+    """As `_row`, of a number that is no share."""
+    if metric.value is None:
+        return _row(name, metric)
+    interval = " to ".join(f"{bound:.2f}" for bound in metric.ci95 or ())
+    return name, f"{metric.value:.2f}", interval, str(metric.n)
 
 
 def _row(name: str, metric: Metric, *, signed: bool = False) -> Row:
