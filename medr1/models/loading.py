@@ -398,9 +398,12 @@ def load_processor(path: Path, base: Path) -> ProcessorMixin:
     path = path if _has_processor(path) else base
     read_configurations(path)
     with CheckpointErrors(f"cannot load the checkpoint {path}"):
-        processor = AutoProcessor.from_pretrained(
-            path, trust_remote_code=False, local_files_only=True
-        )
+        try:
+            processor = AutoProcessor.from_pretrained(
+                path, trust_remote_code=False, local_files_only=True
+            )
+        except ImportError as error:  # some processors need a package that medr1 does not
+            raise InputError(f"cannot load the processor of {path}: {error}") from None
         known = _family(base).processors
         if known and type(processor).__name__ not in known:
             raise ValueError(f"processor_class is not one of {', '.join(known)}")

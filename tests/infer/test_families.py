@@ -1,0 +1,161 @@
+"""Models of other families, each against plain transformers."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from in_process import medr1
+from tiny_families import FAMILIES
+
+from medr1.data.images import load_image
+from medr1.data.roots import resolve_image
+from medr1.data.tiny import tiny_vqa_folder
+from medr1.errors import InputError
+from medr1.infer.engine import InferencePlan, all_predictions
+from medr1.infer.local.generic import GenericEngine
+from medr1.infer.options import answer_strings
+from medr1.models.loading import load_model
+from medr1.prompts import user_text
+from medr1.records import Decoding
+
+GREEDY = Decoding(max_new_tokens=8)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("families") / request.param
+    FAMILIES[request.param](path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load_model(folder, device="cpu", allow_template=True)
+
+
+@pytest.fixture
+def samples(validation):
+    """Three questions with options, one without, one without an image and one with two."""
+    several = [sample for sample in validation.samples if sample.options][:3]
+    opened = next(sample for sample in validation.samples if not sample.options)
+    return [
+        *several,
+        opened,
+        replace(several[0], id="none", images=()),
+        replace(several[1], id="two", images=(*several[1].images, *several[2].images)),
+    ]
+
+
+def predictions_of(loaded, samples, root, decoding=GREEDY, **more):
+    plan = InferencePlan([range(len(samples))], root, decoding=decoding, **more)
+    return all_predictions(GenericEngine(loaded), samples, plan)
+
+
+def plain_inputs(loaded, sample, root, answer=""):
+    """The processor's inputs for the text of the prompt with an answer behind it."""
+    images = [load_image(resolve_image(name, root)).image for name in sample.images]
+    prompt = "nothink" if sample.options else "bare"
+    content = [{"type": "image"} for _ in images]
+    content.append({"type": "text", "text": user_text(sample, prompt)})
+    text = loaded.processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    return loaded.processor(
+        text=[text + answer],
+        images=[images] if images else None,  # one list for each prompt
+        return_tensors="pt",
+        add_special_tokens=False,
+    )
+
+
+def test_completions_are_those_of_generate(loaded, samples, validation):
+    root = validation.image_root
+    for sample, prediction in zip(samples, predictions_of(loaded, samples, root), strict=True):
+        inputs = plain_inputs(loaded, sample, root)
+        with torch.inference_mode():
+            output = loaded.model.generate(**inputs, max_new_tokens=8, do_sample=False)
+        tokens = output[0, inputs["input_ids"].shape[1] :]
+        expected = loaded.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert prediction.error is None
+        assert prediction.model_output == expected.strip()
+
+
+def test_option_probabilities_are_those_of_plain_passes(loaded, samples, validation):
+    root = validation.image_root
+    for sample, prediction in zip(samples, predictions_of(loaded, samples, root), strict=True):
+        if not sample.options:
+            assert prediction.option_probs is None
+            continue
+        logps = []
+        prompt_length = plain_inputs(loaded, sample, root)["input_ids"].shape[1]
+        for string in answer_strings(sample, "nothink", "letter").values():
+            inputs = plain_inputs(loaded, sample, root, string)
+            with torch.inference_mode():
+                all_logps = loaded.model(**inputs).logits[0].double().log_softmax(-1)
+            ids = inputs["input_ids"][0]
+            places = range(prompt_length, len(ids))
+            logps.append(sum(all_logps[place - 1, ids[place]] for place in places))
+        expected = torch.stack(logps).softmax(0).tolist()
+        assert list(prediction.option_probs.values()) == pytest.approx(expected, abs=2e-5)
+
+
+def test_samples_depend_on_the_seed_only(loaded, samples, validation):
+    root, some = validation.image_root, samples[:2]
+    hot = replace(GREEDY, num_samples=2, temperature=2.0)
+    first = predictions_of(loaded, some, root, hot)
+    assert predictions_of(loaded, some[1:], root, hot)[0] == first[1]
+    assert predictions_of(loaded, some, root, hot, seed=1)[0].samples != first[0].samples
+
+
+def test_rotations_and_removed_images(loaded, samples, validation):
+    root, some = validation.image_root, samples[:1]
+    (rotated,) = predictions_of(loaded, some, root, Decoding("options", permute=2))
+    assert len(rotated.circular_answers) == 2
+    assert sum(rotated.option_probs.values()) == pytest.approx(1, abs=1e-5)
+    (blank,) = predictions_of(loaded, some, root, replace(GREEDY, ablate_image="blank"))
+    (shown,) = predictions_of(loaded, some, root)
+    assert blank.option_probs != shown.option_probs and blank.image_notes == ("ablated: blank",)
+
+
+def test_a_batch_is_answered_and_evaluated(folder, tmp_path):
+    questions = tiny_vqa_folder() / "validation.json"
+    options = ("--batch-file", questions, "--limit", "4", "--max-new-tokens", "8")
+    output = tmp_path / "r.json"
+    common = ("infer", "--model-path", folder, "--output-file", output, *options)
+    refused = medr1(*common)
+    assert refused.returncode == 2 and "--allow-template" in refused.stderr
+    done = medr1(*common, "--allow-template")
+    assert done.returncode == 0, done.stderr
+    assert "is asked one prompt at a time" in done.stderr
+    assert len(json.loads(output.read_text())["results"]) == 4
+    assert medr1("eval", output, "--data", questions).returncode == 0
+
+
+def test_what_is_not_possible_is_one_sentence(folder, tmp_path):
+    trained = medr1(
+        *("train", "--model-path", folder, "--data", tiny_vqa_folder()),
+        *("--output-dir", tmp_path / "o", "--dry-run"),
+    )
+    assert trained.returncode == 2 and "trains only qwen2_vl" in trained.stderr
+    passes = medr1(
+        *("infer", "--model-path", folder, "--image-path", tiny_vqa_folder() / "images" / "x.png"),
+        *("--question", "Which? A)CT, B)MRI", "--dropout-samples", "2", "--allow-template"),
+    )
+    assert passes.returncode == 2 and "--dropout-samples is only for" in passes.stderr
+
+
+def test_an_unknown_architecture_is_refused(folder, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    config = json.loads((copy / "config.json").read_text())
+    config.update(model_type="my_vl", auto_map={"AutoModel": "modeling.My"})
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"'my_vl' is not one that medr1 loads\. It has code"):
+        load_model(copy, device="cpu")
+    config.update(model_type="t5gemma2")
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError):
+        load_model(copy, device="cpu")
