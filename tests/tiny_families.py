@@ -61,8 +61,8 @@ CORPUS = [
 ]
 
 # ------------------------------------------------------------------------------- chat templates
-# Our own, shorter templates. For messages with images and text, they give the same prompt as the
-# published ones.
+# These are shorter than the published ones. They give the same prompts for messages with text and
+# images; none knows videos.
 
 # The form is that of _CHAT_TEMPLATE in transformers' convert_gemma3_weights.py: the system message
 # is part of the first user message, and all texts are trimmed.
@@ -268,10 +268,13 @@ def _write(folder: Path, model_class: Any, config: Any, processor: Any, ends: li
     model = model_class(config).eval()
     with torch.no_grad():
         for name, weights in model.named_parameters():
-            weights.add_(torch.randn_like(weights) * 0.2)
+            weights.add_(torch.randn_like(weights) * 0.15)
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 weights[0] = 0  # so the first number of a text token's state is its embedding's
-        model.get_input_embeddings().weight[:, 0] = 0.2
+            if config.tie_word_embeddings and name.endswith("language_model.norm.weight"):
+                weights.add_(2)  # and smaller embeddings, or the last token is always repeated
+                model.get_input_embeddings().weight.div_(3)
+        model.get_input_embeddings().weight[:, 0] = 0.05
         model.get_output_embeddings().weight[config.image_token_id, 0] = -100
     tokenizer = processor.tokenizer
     model.generation_config = GenerationConfig(
@@ -297,19 +300,18 @@ def siglip(image_size: int = IMAGE_SIZE) -> SiglipVisionConfig:
 
 
 def gemma3(folder: Path) -> None:
-    """Write a Gemma 3: layers with a sliding window and a full layer, four tokens for an image."""
+    """Write a Gemma 3: five layers with a sliding window and a full one, four tokens an image."""
     tokenizer = gemma_tokenizer()
     config = Gemma3Config(
         text_config=Gemma3TextConfig(
             vocab_size=len(tokenizer),
             hidden_size=HIDDEN_SIZE,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            intermediate_size=96,
+            num_hidden_layers=6,  # the last one has full attention
             sliding_window=8,
             num_attention_heads=4,
             num_key_value_heads=2,
-            head_dim=32,  # not hidden_size / num_attention_heads, as in the published ones
+            head_dim=32,  # not hidden_size / num_attention_heads; so it is in the published ones
             query_pre_attn_scalar=32,
             max_position_embeddings=POSITIONS,
             rope_parameters={
