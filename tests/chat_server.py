@@ -48,10 +48,12 @@ class ChatServer:
         models=("test-model",),
         hidden_letters="",
         completion=None,
+        software=None,
     ):
         self.fault, self.prompt_logprobs, self.top_tokens = fault, prompt_logprobs, top_tokens
         self.images, self.key, self.seconds, self.models = images, key, seconds, models
         self.hidden_letters, self.completion = hidden_letters, completion
+        self.software = software
         self.requests, self.attempts, self.most_at_once = [], Counter(), 0
         self.times = []
         self._at_once = 0
@@ -60,14 +62,20 @@ class ChatServer:
         app = Starlette(
             routes=[
                 Route("/v1/models", self._list),
-                Route("/version", lambda request: JSONResponse({"version": "0.1"})),
+                Route("/version" if not self.software else "/none", self._version),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
             ]
         )
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
-        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            server_header=False,
+            headers=[("Server", self.software or "uvicorn")],
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
@@ -85,6 +93,9 @@ class ChatServer:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
         self._socket.close()
+
+    async def _version(self, request):
+        return JSONResponse({"version": "0.1"})
 
     def _refused(self, request):
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":

@@ -27,6 +27,7 @@ from medr1.errors import InputError, Medr1Error
 from medr1.infer.batch import manifest, run_batch
 from medr1.infer.engine import InferencePlan, all_predictions, require_capable
 from medr1.infer.server.engine import ServerEngine
+from medr1.infer.server.scores import probabilities_of_letters
 from medr1.prompts import problem_text
 from medr1.records import Decoding
 
@@ -123,6 +124,20 @@ def test_probabilities_from_the_letter_and_its_bounds(questions):
             for letter, weight in known.items():
                 value = weight / (sum(known.values()) + b)
                 assert bounds[letter][0] - 1e-6 <= value <= bounds[letter][1] + 1e-6
+
+
+def test_no_probabilities_from_a_place_without_tokens():
+    """What mlx-vlm 0.7.10 returns for some requests of a batch: log-probability 0 and no tokens."""
+    token = {"token": "A", "logprob": 0.0, "top_logprobs": []}
+    choice = {"message": {"content": "A"}, "logprobs": {"content": [token]}}
+    response = read_chat(json.dumps({"choices": [choice]}).encode())
+    assert probabilities_of_letters(response, ["A", "B"]) == (None, None)
+
+
+def test_a_server_that_mixes_requests_gets_one_at_a_time(questions, caplog):
+    with ChatServer(software="mlx_vlm/0.7.10", seconds=0.01) as server:
+        predictions_of(server, questions, replace(BOTH, mode="generate"))
+    assert server.most_at_once == 1 and "One request is sent at a time" in caplog.text
 
 
 def test_no_probabilities_without_logprobs(questions):

@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from medr1.chat.client import Client, Consumption, RequestFailed, RequestRefused
@@ -63,7 +64,13 @@ _ASKED_AGAIN = ("connection_failed", "rate_limited")
 _SEEDS = 2**31
 """Number of seeds; some servers take 32 bits."""
 
+_MIXES_REQUESTS = "mlx_vlm "
+"""Beginning of `ServerFacts.software`. mlx-vlm 0.7.10 takes temperature, seed and log-probabilities
+of all requests of a batch from the first of them."""
+
 _T = TypeVar("_T")
+
+logger = logging.getLogger("medr1")
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,13 @@ class ServerEngine:
                 f"--option-probabilities {method}: {server.base_url} does not return the "
                 f"log-probabilities for it. Possible here: {facts.option_probabilities}."
             )
+        if (facts.software or "").startswith(_MIXES_REQUESTS) and server.concurrency > 1:
+            logger.warning(
+                "%s gives requests that it answers together the settings of one of them, such as "
+                "the temperature. One request is sent at a time.",
+                facts.software,
+            )
+            server = replace(server, concurrency=1)
         return ServerEngine(server, facts)
 
     @property

@@ -66,10 +66,11 @@ def probabilities_of_letters(
 
     Returns:
         (answer -> probability, None) if all answers are among the tokens; (None, bounds) if some
-        are; (None, None) if the completion has no answer of this kind.
+        are; (None, None) if the completion has no answer of this kind, or the server returned no
+        tokens for its place.
     """
     token = _answer_token(response.tokens, answers)
-    if token is None:
+    if token is None or not token.top_logprobs:
         return None, None
     # The other answers are looked for in the same form, such as with a blank before the letter.
     text = token.token.strip(_AROUND)
