@@ -24,6 +24,19 @@ KNOWN_TEMPLATES = {
     "a0bc6f6fc7a29a80017a433e8f03a1cc1236e838a944a2d034295a60c4f2fddb": "Qwen2-VL, Qwen2.5-VL",
     # TRL 1.16 trl/chat_templates/qwen3_vl.jinja
     "9d879ef91075acbfb2df7e441fd79d60bacfca989cf6d511d2af45c681e94f10": "Qwen3-VL",
+    # TRL 1.16 trl/chat_templates: gemma3, idefics3, smolvlm, llava_next, gemma4 and gemma4_v2 to
+    # _v5, qwen3_5_think and qwen3_5_nothink, as the published checkpoints ship them
+    "8d9e3a3c114fb2053ec500184677af4f7e5f8ec2582443cd535834e68b3ade29": "Gemma 3",
+    "0d7e56ca41705b79932de707b22bc855c3cfcefae62f1ac5e458560654883d2e": "Idefics3",
+    "830005085ddd94cec605b6e21b885b28ffad6e3f82ee6a212c523533e8f04f01": "SmolVLM",
+    "2c17243a977fd0643fb549a509a8e2684f45517df0f9f608d5893b719f16569f": "LLaVA-NeXT",
+    "33204f1acb5bd0002713e16a593847f24ceeafe711ed88bda2a352dc996a3373": "Gemma 4",
+    "55572b8d3c8342044e25874c73fe5234b661fa0a57a57f6ef75b58e03d7d959a": "Gemma 4",
+    "781d10940fbc44be40064b5d43a056fc486c84ceaa55538226368b57314132bf": "Gemma 4",
+    "2f1b4d75d067bae3fe44e676721c7f077d243bc007156cb9c2f8b5836613d082": "Gemma 4",
+    "603a42db292c25278e9b23d94c7abbe77453f13e26a053c43c5c2f900b4136f7": "Gemma 4",
+    "a4aee8afcf2e0711942cf848899be66016f8d14a889ff9ede07bca099c28f715": "Qwen3.5",
+    "273d8e0e683b885071fb17e08d71e5f2a5ddfb5309756181681de4f5a1822d80": "Qwen3.5",
     # checkpoints/tiny-vl and tiny-vl-letters
     "dbd9b010a433e97abefe83cb9f358824def2d8cce79c78f6ada5bf39eac47194": "medr1",
 }

@@ -31,14 +31,16 @@ def test_the_embedded_templates_are_known():
         assert template_sha256(text + "\n\n") in KNOWN_TEMPLATES
 
 
-def test_the_templates_that_trl_knows_as_qwens_are_known():
+def test_the_templates_that_trl_has_of_image_models_are_known():
     from pathlib import Path
 
     import trl
 
     folder = Path(trl.__file__).parent / "chat_templates"
-    for name in ("qwen2_5_vl", "qwen3_vl"):
-        assert template_sha256((folder / f"{name}.jinja").read_text()) in KNOWN_TEMPLATES
+    names = ["qwen2_5_vl", "qwen3_vl", "qwen3_5_think", "qwen3_5_nothink", "gemma3", "gemma4"]
+    names += ["idefics3", "smolvlm", "llava_next", *(f"gemma4_v{n}" for n in range(2, 6))]
+    known = [KNOWN_TEMPLATES[template_sha256((folder / f"{n}.jinja").read_text())] for n in names]
+    assert known.count("Gemma 4") == 5 and known.count("Qwen3.5") == 2
 
 
 def test_an_unknown_template_needs_to_be_allowed(copy):
