@@ -69,6 +69,7 @@ OPTIONS = {
     "doctor": "--device --json",
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",
+    "export": "--for --json --offline --output-dir --overwrite",
     "verify": "--json --offline",
     "schema": "",
 }
