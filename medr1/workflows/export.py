@@ -122,6 +122,9 @@ def _write_changes(folder: Path, engine: ServingEngine, source: Path) -> None:
 def _command(engine: ServingEngine, folder: Path) -> str:
     """The command line that serves the folder."""
     if engine == "mlx":
-        return shlex.join(["python", "-m", "mlx_vlm.server", "--model", str(folder)])
+        # All requests of a batch would get temperature and seed of the first (mlx-vlm 0.7.10), and
+        # no log-probabilities are returned unless a number of tokens is given.
+        options = ["--model", str(folder), "--max-num-seqs", "1", "--top-logprobs-k", "20"]
+        return shlex.join(["python", "-m", "mlx_vlm.server", *options])
     name = folder.resolve().name
     return shlex.join(["vllm", "serve", str(folder), "--served-model-name", name])

@@ -167,10 +167,11 @@ def test_text_options_have_no_probabilities_without_those_of_the_prompt(asked):
     assert [item["option_probs"] for item in items] == [None] * 8
 
 
-@pytest.mark.parametrize("asked", ["vllm"], indirect=True)
-def test_sampled_completions_depend_on_the_seed_only(asked):
+@pytest.mark.parametrize("asked", ["vllm", "mlx"], indirect=True)
+def test_sampled_completions_depend_on_the_seed_only(asked, local):
     sampled = ("--limit", N_ITEMS, "--num-samples", 2, "--temperature", 1.5)
     first = asked.infer("sampled", *sampled)
+    assert differences(first, local("--limit", N_ITEMS), *ANSWERS) == []
     assert all(len(item["samples"]) == 2 and all(item["samples"]) for item in first)
     again = asked.infer("again", *sampled, "--concurrency", 3)
     assert differences(first, again, "samples", *ANSWERS) == []
