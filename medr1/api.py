@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medr1.workflows.convert import WrittenItems, convert_data
     from medr1.workflows.demo import run_demo
     from medr1.workflows.evaluate import EvaluationResult, run_evaluation
+    from medr1.workflows.export import Export, export_checkpoint
     from medr1.workflows.fetch import Download, fetch_from_hub
     from medr1.workflows.infer import answer_question, run_inference
     from medr1.workflows.matrix import run_matrix
@@ -51,6 +52,7 @@ _MODULES = {
     "medr1.workflows.convert": ("WrittenItems", "convert_data"),
     "medr1.workflows.demo": ("run_demo",),
     "medr1.workflows.evaluate": ("EvaluationResult", "run_evaluation"),
+    "medr1.workflows.export": ("Export", "export_checkpoint"),
     "medr1.workflows.fetch": ("Download", "fetch_from_hub"),
     "medr1.workflows.infer": ("answer_question", "run_inference"),
     "medr1.workflows.matrix": ("run_matrix",),
@@ -76,6 +78,7 @@ __all__ = [
     "DistilledItems",
     "Download",
     "EvaluationResult",
+    "Export",
     "FilteredItems",
     "Judge",
     "PreparedData",
@@ -89,6 +92,7 @@ __all__ = [
     "distill_data",
     "examine",
     "examine_server",
+    "export_checkpoint",
     "fetch_from_hub",
     "filter_data",
     "json_schema",

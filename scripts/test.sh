@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Makes .venv, installs medr1 with its test tools, and runs the checks: style, types, tests.
-#   bash scripts/test.sh [--install-only] [--slow | --coverage] [pytest's arguments]
-# --install-only stops after the set-up. --slow runs the slow tests and nothing else. --coverage runs
-# the default and the slow tests, shows which lines of medr1 they run, and fails below the goals.
+#   bash scripts/test.sh [--install-only] [--slow | --engines | --coverage] [pytest's arguments]
+# --install-only stops after the set-up. --slow runs the slow tests and nothing else. --engines runs the
+# tests with servers of other engines, and makes their environments (scripts/engines; 5 GB). --coverage
+# runs the default and the slow tests, shows which lines of medr1 they run, and fails below the goals.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup_env.sh"
 
-install_only='' slow='' coverage=''
+install_only='' slow='' engines='' coverage=''
 while [ $# -gt 0 ]; do
   case "$1" in
     --install-only) install_only=yes ;;
     --slow) slow=yes ;;
+    --engines) engines=yes ;;
     --coverage) coverage=yes ;;
-    -h | --help) exec sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" ;;
+    -h | --help) exec sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" ;;
     *) break ;;
   esac
   shift
@@ -28,9 +30,12 @@ if [ -n "$slow" ]; then
   if [ $# = 0 ]; then set -- "${parallel[@]}"; fi
   exec "$python" -m pytest -m 'slow and not gpu' "$@"
 fi
+if [ -n "$engines" ]; then # in one process: each server needs all cores
+  exec "$python" -m pytest -m engines -rs "$@"
+fi
 if [ -n "$coverage" ]; then
   if [ $# = 0 ]; then set -- "${parallel[@]}"; fi
-  "$python" -m pytest -m 'not gpu' --cov --cov-report= "$@"
+  "$python" -m pytest -m 'not gpu and not engines' --cov --cov-report= "$@"
   exec "$python" scripts/check_coverage.py
 fi
 "$python" -m ruff check

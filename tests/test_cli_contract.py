@@ -70,6 +70,7 @@ OPTIONS = {
     "doctor": "--base-url --device --json --model-path",
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",
+    "export": "--for --json --offline --output-dir --overwrite",
     "verify": "--json --offline",
     "schema": "",
 }

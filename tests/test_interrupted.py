@@ -280,6 +280,8 @@ HOLDING = [
     "data prepare q.json --splits {out}/q.json --output-dir {out}",
     "merge {out}/lora --output-dir {out}",
     "merge {out}/lora --output-dir {out}/lora",
+    "export {out}/lora --for mlx --output-dir {out}",
+    "export {out}/lora --for vllm --output-dir {out}/lora",
 ]
 
 
@@ -337,6 +339,7 @@ READS = {
     "infer": ["infer", "--batch-file", "q.json", "--output-file"],
     "robustness": ["robustness", "--batch-file", "q.json", "--output-dir"],
     "merge": ["merge", "lora", "--offline", "--output-dir"],
+    "export": ["export", "lora", "--for", "mlx", "--offline", "--output-dir"],
     "train": ["train", "--method", "sft", "--data", "q.json", "--output-dir"],
     "demo": ["demo", "--output-dir"],
 }
@@ -350,7 +353,9 @@ def refused(place, monkeypatch):
         raise AssertionError("a model is loaded")
 
     def run(name, output):
-        model = ["--model-path", tiny_vl_folder()] if name not in ("merge", "demo") else []
+        model = (
+            ["--model-path", tiny_vl_folder()] if name not in ("merge", "export", "demo") else []
+        )
         said = medr1(*READS[name], output, *model, code=6)
         assert said.startswith("Error: cannot write ") and said.count("\n") == 1
         return said

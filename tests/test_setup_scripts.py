@@ -121,15 +121,17 @@ def test_a_torch_that_works_is_kept(run: Run, tmp_path: Path):
 def test_checks_and_their_arguments(run: Run, tmp_path: Path):
     run("test.sh", "tests/test_answers.py", "-q")
     run("test.sh", "--slow", "-q")
+    run("test.sh", "--engines", "-q")
     run("test.sh", "--coverage", "-q")
     log = (tmp_path / LOG).read_text().splitlines()
-    assert log[-6:] == [
+    assert log[-7:] == [
         "ruff check",
         "ruff format --check",
         "mypy",
         "pytest tests/test_answers.py -q",
         "pytest -m slow and not gpu -q",
-        "pytest -m not gpu --cov --cov-report= -q",
+        "pytest -m engines -rs -q",
+        "pytest -m not gpu and not engines --cov --cov-report= -q",
     ]
 
 

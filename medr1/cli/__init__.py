@@ -21,6 +21,7 @@ from medr1.cli.data import data
 from medr1.cli.demo import demo
 from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
+from medr1.cli.export import export
 from medr1.cli.fetch import fetch
 from medr1.cli.infer import infer
 from medr1.cli.matrix import matrix
@@ -69,6 +70,7 @@ for command in (
     doctor,
     fetch,
     merge,
+    export,
     verify,
     schema,
 ):

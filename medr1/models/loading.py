@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from medr1.checkpoints.adapters import apply_adapter, find_base, read_adapter
 from medr1.checkpoints.finding import find_checkpoint, is_adapter
 from medr1.checkpoints.generation import generation_settings
-from medr1.checkpoints.integrity import checkpoint_sha256, write_checksums
+from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.checkpoints.structure import (
     read_configurations,
     require_sound,
@@ -26,15 +26,9 @@ from medr1.checkpoints.structure import (
 )
 from medr1.checkpoints.templates import require_known_template
 from medr1.checkpoints.trial import CheckpointErrors, require_answer
-from medr1.errors import InputError, OutputError
-from medr1.files import (
-    parse_json,
-    prepare_folder,
-    read_text,
-    to_json,
-    unfinished_folder,
-    write_atomic,
-)
+from medr1.checkpoints.writing import new_checkpoint
+from medr1.errors import InputError
+from medr1.files import parse_json, read_text, to_json, write_atomic
 from medr1.models.families.choice import family_of
 from medr1.models.families.family import Family
 from medr1.models.mps import limit_pixels
@@ -62,6 +56,7 @@ __all__ = [
     "outline",
     "prompt_record",
     "read_checkpoint_info",
+    "save_merged",
     "write_merged",
 ]
 
@@ -434,35 +429,34 @@ def write_merged(loaded: LoadedModel, folder: Path, *, overwrite: bool = False) 
         InputError: If the folder has content and `overwrite` is False.
         OutputError: If the files cannot be written.
     """
-    if not overwrite:
-        prepare_folder(folder, overwrite=False)
+    with new_checkpoint(folder, overwrite=overwrite) as temporary:
+        save_merged(loaded, temporary)
+
+
+def save_merged(loaded: LoadedModel, folder: Path) -> None:
+    """Save an adapter that was merged into its base, and its medr1.json, in a folder.
+
+    Args:
+        loaded: The adapter, as `load_model` returns it.
+        folder: The folder, which exists.
+    """
     base = find_base(loaded.path, offline=True)
-    try:
-        with unfinished_folder(folder) as temporary:
-            loaded.model.save_pretrained(temporary)
-            loaded.processor.save_pretrained(temporary)
-            write_atomic(
-                temporary / "medr1.json",
-                checkpoint_document(
-                    base=base.resolve().name,
-                    base_sha256=checkpoint_sha256(base),
-                    adapter=loaded.path.resolve().name,
-                    adapter_sha256=checkpoint_sha256(loaded.path),
-                    method="merge",
-                    **prompt_record(loaded.info.prompt),
-                    answer_style=loaded.info.answer_style,
-                    dtype=str(loaded.dtype).removeprefix("torch."),
-                    versions=library_versions(),
-                ),
-            )
-            write_checksums(temporary)
-            # only now is the old content removed and the new one put in its place
-            prepare_folder(folder, overwrite=overwrite)
-            os.replace(temporary, folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}.") from None
+    loaded.model.save_pretrained(folder)
+    loaded.processor.save_pretrained(folder)
+    write_atomic(
+        folder / "medr1.json",
+        checkpoint_document(
+            base=base.resolve().name,
+            base_sha256=checkpoint_sha256(base),
+            adapter=loaded.path.resolve().name,
+            adapter_sha256=checkpoint_sha256(loaded.path),
+            method="merge",
+            **prompt_record(loaded.info.prompt),
+            answer_style=loaded.info.answer_style,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            versions=library_versions(),
+        ),
+    )
 
 
 def _require_complete(path: Path, report: Mapping[str, Iterable[object] | None]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
 from medr1.workflows.arguments import keep_apart, require_choice, require_writable
+
+if TYPE_CHECKING:
+    from medr1.models.loading import LoadedModel
 
 
 def merge_adapter(
@@ -34,8 +38,7 @@ def merge_adapter(
     """
     from medr1.checkpoints.adapters import find_base
     from medr1.checkpoints.finding import is_adapter
-    from medr1.checkpoints.structure import read_configuration
-    from medr1.models.loading import DTYPES, find_checkpoint, load_model, write_merged
+    from medr1.models.loading import DTYPES, find_checkpoint, write_merged
 
     require_choice("dtype", dtype, DTYPES)
     output = Path(output_dir)
@@ -49,10 +52,24 @@ def merge_adapter(
         )
     base = find_base(folder, offline=offline)
     keep_apart(output, [folder, base], overwrite)
-    if dtype == "auto":
-        config = read_configuration(base / "config.json")
-        own_dtype = config.get("dtype") or config.get("torch_dtype")  # the older name
-        dtype = own_dtype if own_dtype in DTYPES else "float32"
-    loaded = load_model(folder, device="cpu", dtype=dtype, offline=offline)
-    write_merged(loaded, output, overwrite=overwrite)
+    write_merged(load_merged(folder, dtype, offline=offline), output, overwrite=overwrite)
     return output
+
+
+def load_merged(folder: Path, dtype: str, *, offline: bool) -> LoadedModel:
+    """Load a LoRA adapter, merged into its base model, on the CPU.
+
+    Args:
+        folder: Folder of the adapter.
+        dtype: Data type of the weights; auto: as in the base model's config.json.
+        offline: Whether the network may not be used.
+    """
+    from medr1.checkpoints.adapters import find_base
+    from medr1.checkpoints.structure import read_configuration
+    from medr1.models.loading import DTYPES, load_model
+
+    if dtype == "auto":
+        config = read_configuration(find_base(folder, offline=offline) / "config.json")
+        own_dtype = config.get("dtype") or config.get("torch_dtype")  # the older name
+        dtype = own_dtype if isinstance(own_dtype, str) and own_dtype in DTYPES else "float32"
+    return load_model(folder, device="cpu", dtype=dtype, offline=offline)

@@ -5,8 +5,8 @@
 #   bash scripts/engines/mlx.sh CHECKPOINT --port N [any option of mlx_vlm.server]
 #
 # The environment is .venv-engines/mlx, or in the folder MEDR1_ENGINES_DIR. It needs 1.1 GB of disk.
-# The config.json of a Qwen2-VL or Qwen2.5-VL checkpoint needs the settings of the language model at the
-# top level: medr1/checkpoints/flat_config.py adds them.
+# The checkpoint is the output of `medr1 export --for mlx`: the config.json of a Qwen2-VL or Qwen2.5-VL
+# needs the settings of the language model at the top level.
 set -euo pipefail
 # shellcheck source=scripts/engines/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -19,7 +19,7 @@ install() {
 }
 
 serve() { # CHECKPOINT, options
-  "$venv/bin/python" - "$1/config.json" <<'PYTHON' || fail "$1/config.json is not flat; see --help."
+  "$venv/bin/python" - "$1/config.json" <<'PYTHON' || fail "$1/config.json is not flat. Use medr1 export --for mlx."
 import json
 import sys
 
@@ -28,7 +28,9 @@ with open(sys.argv[1], encoding="utf-8") as file:
 sys.exit(config["model_type"] in ("qwen2_vl", "qwen2_5_vl") and "hidden_size" not in config)
 PYTHON
   export HF_HUB_OFFLINE=1
-  exec "$venv/bin/python" -m mlx_vlm.server --model "$1" --host "$host" --top-logprobs-k 20 "${@:2}"
+  # --max-num-seqs 1: all requests of a batch get temperature, seed and logprobs of its first request
+  exec "$venv/bin/python" -m mlx_vlm.server --model "$1" --host "$host" \
+    --max-num-seqs 1 --top-logprobs-k 20 "${@:2}"
 }
 
 engine mlx "$@"

@@ -40,12 +40,15 @@ PYTHON
 }
 
 serve() { # CHECKPOINT, options
-  # without TORCH_COMPILE_DISABLE, the first request with log-probabilities takes half a minute
+  # Without TORCH_COMPILE_DISABLE, the first request with log-probabilities takes half a minute. With
+  # chunked prefill, which the CPU version has no random generator for, a request with a seed can end
+  # the server: "CPU Generator does not use offset".
   export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_OMP_THREADS_BIND=nobind TORCH_COMPILE_DISABLE=1
   export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}"
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"
   exec "$venv/bin/python" -m vllm.entrypoints.cli.main serve "$1" --host "$host" \
-    --dtype float32 --enforce-eager --max-logprobs -1 --max-num-seqs 32 "${@:2}"
+    --dtype float32 --enforce-eager --no-enable-chunked-prefill \
+    --max-logprobs -1 --max-num-seqs 32 "${@:2}"
 }
 
 engine vllm "$@"
