@@ -29,7 +29,7 @@ LETTER = 0.005
 """Largest difference of a probability from one token, the letter, and from the answer string.
 
 The string is `<answer> C </answer>`, and ` </answer>` is a little more probable after one letter
-than after another. Three checkpoints that were trained as `trained` is differed by up to 0.0018.
+than after another. Two checkpoints, trained for 16 and for 30 steps, differed by up to 0.0033.
 """
 
 
