@@ -222,7 +222,7 @@ def test_the_page_is_inert_and_asks_nobody(show):
     messages = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
     asked = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
     urls = {m["params"]["request"]["url"].split(":")[0] for m in asked}
-    assert urls == {"file"}
+    assert urls - {"chrome"} == {"file"}  # Chromium's start page may still be loading
     assert browser.execute_script("return document.scripts.length + document.images.length") == 0
     assert "<script>window.hurt=1</script>" in browser.find_element("id", "items").text
 
