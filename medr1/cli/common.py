@@ -277,47 +277,58 @@ def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
     return f"{where}: unknown key {key!r}. {hint}"
 
 
-def common_options(function: Callable[..., object]) -> Callable[..., object]:
-    """Add --config, --quiet, --verbose and --debug; the command's function does not get them.
+def add_options(*options: Decorator) -> Decorator:
+    """A decorator that adds several options to a command.
 
-    --config is eager: it is read first, because it sets the defaults of the other options.
+    Args:
+        *options: The options, in the order of the help.
     """
-    for decorator in (
-        option(
-            "--debug",
-            is_flag=True,
-            expose_value=False,
-            callback=_remember("debug"),
-            help="Show the Python traceback of an error.",
-        ),
-        option(
-            "--verbose",
-            "-v",
-            is_flag=True,
-            expose_value=False,
-            callback=_remember("verbose"),
-            help="Show more details of the progress, and warnings of libraries.",
-        ),
-        option(
-            "--quiet",
-            "-q",
-            is_flag=True,
-            expose_value=False,
-            callback=_remember("quiet"),
-            help="Do not show progress; warnings and errors are still shown.",
-        ),
-        option(
-            "--config",
-            metavar="FILE",
-            is_eager=True,
-            expose_value=False,
-            callback=_load_config,
-            help="YAML file with `option: value` lines. Command-line options and MEDR1_* "
-            "environment variables override it.",
-        ),
-    ):
-        function = decorator(function)
-    return function
+
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
+        for decorator in reversed(options):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+common_options = add_options(
+    option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=_load_config,
+        help="YAML file with `option: value` lines. Command-line options and MEDR1_* "
+        "environment variables override it.",
+    ),
+    option(
+        "--quiet",
+        "-q",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember("quiet"),
+        help="Do not show progress; warnings and errors are still shown.",
+    ),
+    option(
+        "--verbose",
+        "-v",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember("verbose"),
+        help="Show more details of the progress, and warnings of libraries.",
+    ),
+    option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember("debug"),
+        help="Show the Python traceback of an error.",
+    ),
+)
+"""--config, --quiet, --verbose and --debug; the command's function does not get them.
+
+--config is eager: it is read first, because it sets the defaults of the other options."""
 
 
 json_option = option(
@@ -390,14 +401,15 @@ device_option = option(
 )
 
 
-def device_options(function: Callable[..., object]) -> Callable[..., object]:
-    """Add --device and --dtype."""
-    function = option(
+device_options = add_options(
+    device_option,
+    option(
         "--dtype",
         type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
         help="Data type to compute in. auto: bfloat16 on CUDA, float32 on other devices.",
-    )(function)
-    return device_option(function)
+    ),
+)
+"""--device and --dtype."""
 
 
 def model_path_option(**kwargs: Any) -> Decorator:

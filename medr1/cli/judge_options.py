@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from medr1.chat.settings import API_KEY_VARIABLE, Server
-from medr1.cli.common import option
+from medr1.cli.common import add_options, option
 from medr1.errors import InputError
 
 if TYPE_CHECKING:
     from medr1.evaluate.judge.asking import Judge
 
-_OPTIONS = (
-    option(
-        "--judge-cache",
-        metavar="FILE",
-        help="File with the replies of the judge, which are not asked for again. Needs "
-        "--judge-url. [default: OUTPUT_DIR.judge.jsonl beside --output-dir; without it, no file]",
-    ),
-    option(
-        "--judge-labels",
-        metavar="KEY",
-        help="Metadata key with what people say about the answers, true or false, or correct or "
-        "incorrect. The judge and the rules are compared with them. Needs --judge-url.",
-    ),
-    option(
-        "--judge-model",
-        metavar="NAME",
-        help="Name of the judge at the server. Needs --judge-url.",
-    ),
+judge_options = add_options(
     option(
         "--judge-url",
         metavar="URL",
@@ -42,15 +24,25 @@ _OPTIONS = (
         f"--judge-model. A key is read from the environment variable {API_KEY_VARIABLE}. "
         "[default: no judge]",
     ),
+    option(
+        "--judge-model",
+        metavar="NAME",
+        help="Name of the judge at the server. Needs --judge-url.",
+    ),
+    option(
+        "--judge-labels",
+        metavar="KEY",
+        help="Metadata key with what people say about the answers, true or false, or correct or "
+        "incorrect. The judge and the rules are compared with them. Needs --judge-url.",
+    ),
+    option(
+        "--judge-cache",
+        metavar="FILE",
+        help="File with the replies of the judge, which are not asked for again. Needs "
+        "--judge-url. [default: OUTPUT_DIR.judge.jsonl beside --output-dir; without it, no file]",
+    ),
 )
-"""The options in the reverse order of the help, as decorators are applied."""
-
-
-def judge_options(function: Callable[..., object]) -> Callable[..., object]:
-    """Add --judge-url and the options that need it; `judge_from` reads them."""
-    for decorator in _OPTIONS:
-        function = decorator(function)
-    return function
+"""--judge-url and the options that need it; `judge_from` reads them."""
 
 
 def judge_from(options: dict[str, object]) -> Judge | None:

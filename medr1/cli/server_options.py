@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import get_args
 
 import click
 
 from medr1.chat.settings import API_KEY_VARIABLE, RequestedProbabilities, Server
-from medr1.cli.common import CommaList, option
+from medr1.cli.common import CommaList, add_options, option
 from medr1.prompts import ANSWER_STYLES
 
 _NAMES = tuple(Server.__dataclass_fields__)
@@ -36,49 +35,25 @@ def _json_object(
     return document
 
 
-_OPTIONS = (
+server_options = add_options(
     option(
-        "--price",
-        type=CommaList(float),
-        metavar="INPUT,OUTPUT",
-        help="Prices of a million tokens read and of a million generated, such as 0.4,1.6, to show "
-        "the cost so far.",
+        "--engine",
+        type=click.Choice(["local", "openai"]),
+        default="local",
+        help="What runs the model. local: this process. openai: an OpenAI-compatible server, "
+        "at --base-url; --model-path is then the model's name there.",
     ),
     option(
-        "--max-total-tokens",
-        type=click.IntRange(min=1),
-        help="Number of tokens, read and generated, after which the run ends. [default: no limit]",
+        "--base-url",
+        metavar="URL",
+        help="Address of the server, such as http://127.0.0.1:8000/v1. Needs --engine openai. "
+        f"A key is read from the environment variable {API_KEY_VARIABLE}.",
     ),
     option(
-        "--max-requests",
-        type=click.IntRange(min=1),
-        help="Number of requests after which the run ends. [default: no limit]",
-    ),
-    option(
-        "--extra-body",
-        metavar="JSON",
-        callback=_json_object,
-        help='More parameters of each request, as a JSON object, such as {"top_k": 1}; null '
-        "removes a parameter.",
-    ),
-    option(
-        "--max-retries",
-        type=click.IntRange(min=0),
-        show_default=_default("max_retries"),
-        help="Number of times that a failed request is sent again.",
-    ),
-    option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        show_default=_default("timeout"),
-        help="Seconds to wait for an answer of the server.",
-    ),
-    option(
-        "--concurrency",
-        type=click.IntRange(min=1),
-        show_default=_default("concurrency"),
-        help="Most requests at a time. The number starts low, grows while the server keeps up, "
-        "and is cut when it is busy.",
+        "--answer-style",
+        type=click.Choice(ANSWER_STYLES),
+        show_default=_default("answer_style"),
+        help="How the prompt to a server asks for an option: by its letter, or by its text.",
     ),
     option(
         "--option-probabilities",
@@ -89,33 +64,50 @@ _OPTIONS = (
         "answer. auto: the best that the server offers.",
     ),
     option(
-        "--answer-style",
-        type=click.Choice(ANSWER_STYLES),
-        show_default=_default("answer_style"),
-        help="How the prompt to a server asks for an option: by its letter, or by its text.",
+        "--concurrency",
+        type=click.IntRange(min=1),
+        show_default=_default("concurrency"),
+        help="Most requests at a time. The number starts low, grows while the server keeps up, "
+        "and is cut when it is busy.",
     ),
     option(
-        "--base-url",
-        metavar="URL",
-        help="Address of the server, such as http://127.0.0.1:8000/v1. Needs --engine openai. "
-        f"A key is read from the environment variable {API_KEY_VARIABLE}.",
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        show_default=_default("timeout"),
+        help="Seconds to wait for an answer of the server.",
     ),
     option(
-        "--engine",
-        type=click.Choice(["local", "openai"]),
-        default="local",
-        help="What runs the model. local: this process. openai: an OpenAI-compatible server, "
-        "at --base-url; --model-path is then the model's name there.",
+        "--max-retries",
+        type=click.IntRange(min=0),
+        show_default=_default("max_retries"),
+        help="Number of times that a failed request is sent again.",
+    ),
+    option(
+        "--extra-body",
+        metavar="JSON",
+        callback=_json_object,
+        help='More parameters of each request, as a JSON object, such as {"top_k": 1}; null '
+        "removes a parameter.",
+    ),
+    option(
+        "--max-requests",
+        type=click.IntRange(min=1),
+        help="Number of requests after which the run ends. [default: no limit]",
+    ),
+    option(
+        "--max-total-tokens",
+        type=click.IntRange(min=1),
+        help="Number of tokens, read and generated, after which the run ends. [default: no limit]",
+    ),
+    option(
+        "--price",
+        type=CommaList(float),
+        metavar="INPUT,OUTPUT",
+        help="Prices of a million tokens read and of a million generated, such as 0.4,1.6, to show "
+        "the cost so far.",
     ),
 )
-"""The options in the reverse order of the help, as decorators are applied."""
-
-
-def server_options(function: Callable[..., object]) -> Callable[..., object]:
-    """Add --engine, --base-url and the options of a server; `server_from` reads them."""
-    for decorator in _OPTIONS:
-        function = decorator(function)
-    return function
+"""--engine, --base-url and the options of a server; `server_from` reads them."""
 
 
 def server_from(options: dict[str, object]) -> Server | None:
