@@ -11,7 +11,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
-from medr1.models.calls import generate_tokens
+from medr1.models.calls import greedy_tokens
 from medr1.models.loading import LoadedModel, load_model
 from medr1.prompts import chat_messages
 
@@ -54,10 +54,7 @@ def _logits_and_tokens(loaded: LoadedModel) -> tuple[torch.Tensor, list[list[int
     inputs = _inputs(loaded)
     with torch.inference_mode():
         logits = loaded.model(**inputs).logits[:, -1].float().cpu()
-        output = generate_tokens(
-            loaded.model, **inputs, do_sample=False, temperature=None, top_k=None, top_p=None,
-            max_new_tokens=N_TOKENS,
-        )  # fmt: skip
+        output = greedy_tokens(loaded.model, **inputs, max_new_tokens=N_TOKENS)
     return logits, output[:, inputs["input_ids"].shape[1] :].tolist()
 
 

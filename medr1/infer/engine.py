@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from medr1.data.roots import ImageRoot
 from medr1.documents.results import ServerIdentity
 from medr1.errors import InputError
+from medr1.models.families.choice import OWN_TYPES
 from medr1.records import Decoding, Failure, Prediction, Sample
 
 OptionProbabilities = Literal["exact", "letter", "none"]
@@ -102,9 +103,11 @@ class Engine(Protocol):
 
     def progress(self) -> str:
         """What a progress line says about the engine, such as the tokens used; "" for nothing."""
+        return ""
 
     def statistics(self) -> Mapping[str, object]:
         """What is recorded about the engine beside the results, such as the tokens used."""
+        return {}
 
 
 def all_predictions(
@@ -132,7 +135,9 @@ def require_capable(engine: Engine, decoding: Decoding) -> None:
     """
     method = engine.capabilities.option_probabilities
     if decoding.dropout_samples and not engine.capabilities.dropout:
-        raise InputError("--dropout-samples needs --engine local: a server has no dropout.")
+        raise InputError(
+            f"--dropout-samples needs --engine local with a model of {', '.join(OWN_TYPES)}."
+        )
     if decoding.mode == "options" and method != "exact":
         raise InputError(
             "--mode options needs the log-probabilities of the prompt, which this server does not "

@@ -19,17 +19,21 @@ class VisionOutput(Protocol):
     """The same for several layers of the vision tower; only Qwen3-VL has this attribute."""
 
 
-def generate_tokens(model: PreTrainedModel, **arguments: object) -> torch.Tensor:
-    """The token ids of each row, the prompt's first: (rows, tokens).
+def greedy_tokens(model: PreTrainedModel, **arguments: object) -> torch.Tensor:
+    """The token ids of each row by greedy decoding, the prompt's first: (rows, tokens).
+
+    The checkpoint's repetition_penalty stays in force, as in the field's evaluations.
 
     Args:
         model: A model that can generate.
-        **arguments: The arguments of transformers' `generate`.
+        **arguments: Further arguments of transformers' `generate`, such as max_new_tokens.
     """
     import torch
 
     # torch says that any attribute of a module may be a tensor, which cannot be called.
-    output: object = model.generate(**arguments)  # type: ignore[operator]
+    output: object = model.generate(  # type: ignore[operator]
+        **arguments, do_sample=False, temperature=None, top_k=None, top_p=None
+    )
     assert isinstance(output, torch.Tensor)
     return output
 
@@ -44,7 +48,7 @@ def image_features(
         patches: The patches of all images, (patches, values of a patch).
         grid: Frames, rows and columns of patches of each image, (images, 3).
     """
-    # The attribute is a method, not a tensor; see `generate_tokens`.
+    # The attribute is a method, not a tensor; see `greedy_tokens`.
     output: VisionOutput = model.get_image_features(patches, grid, return_dict=True)  # type: ignore[operator]
     return output
 

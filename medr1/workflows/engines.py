@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medr1.errors import InputError
-
 if TYPE_CHECKING:
     from transformers import TextStreamer
 
@@ -52,33 +50,40 @@ def open_engine(
     """
     from medr1.infer.engine import require_capable
 
+    engine: Engine
     if server:
         from medr1.infer.server.engine import ServerEngine
 
         engine = ServerEngine.connect(server, str(model_path))
-        require_capable(engine, decoding)
-        return engine
+    else:
+        from medr1.models.loading import find_checkpoint, load_model
 
+        loaded = load_model(
+            find_checkpoint(str(model_path), offline=offline),
+            device=device,
+            dtype=dtype,
+            allow_template=allow_template,
+            offline=offline,
+            merge=not decoding.dropout_samples,
+        )
+        engine = _local_engine(loaded, decoding, on_text)
+    require_capable(engine, decoding)
+    return engine
+
+
+def _local_engine(
+    loaded: LoadedModel, decoding: Decoding, on_text: Callable[[str, bool], None] | None
+) -> Engine:
+    """The engine for the family of a loaded model."""
     from medr1.infer.local.dropout import require_dropout
     from medr1.infer.local.engine import LocalEngine
     from medr1.infer.local.generic import GenericEngine
     from medr1.models.families.choice import OWN_TYPES
-    from medr1.models.loading import find_checkpoint, load_model
 
-    loaded = load_model(
-        find_checkpoint(str(model_path), offline=offline),
-        device=device,
-        dtype=dtype,
-        allow_template=allow_template,
-        offline=offline,
-        merge=not decoding.dropout_samples,
-    )
-    if decoding.dropout_samples:
-        if not loaded.family.has_own_passes:
-            raise InputError(f"--dropout-samples is only for {', '.join(OWN_TYPES)}.")
-        require_dropout(loaded)
     streamer = _streamer(loaded, on_text) if on_text else None
     if loaded.family.has_own_passes:
+        if decoding.dropout_samples:
+            require_dropout(loaded)
         return LocalEngine(loaded, streamer)
     logger.warning(
         "%s is asked one prompt at a time: medr1 has faster passes for %s only.",

@@ -23,6 +23,7 @@ from medr1.data.roots import ImageRoot
 from medr1.files import printable
 from medr1.infer.engine import (
     Capabilities,
+    Engine,
     EngineIdentity,
     InferencePlan,
     all_predictions,
@@ -102,7 +103,7 @@ def predict(
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalEngine(Engine):
     """A model in this process."""
 
     loaded: LoadedModel
@@ -147,14 +148,6 @@ class LocalEngine:
             predictor = _BatchPredictor(self.loaded, plan.decoding, plan.seed, self.streamer)
             predictions.update(_predict_or_halve(predictor, questions))
             yield dict(sorted(predictions.items()))
-
-    def progress(self) -> str:
-        """Nothing beside the number of answers."""
-        return ""
-
-    def statistics(self) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
 
 
 def local_identity(loaded: LoadedModel) -> EngineIdentity:

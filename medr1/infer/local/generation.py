@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from medr1.infer.local.inputs import ImagePatches, Row
 from medr1.infer.local.packing import pack_strings
-from medr1.models.calls import VisionOutput, generate_tokens, image_features
+from medr1.models.calls import VisionOutput, greedy_tokens, image_features
 from medr1.models.loading import LoadedModel
 
 if TYPE_CHECKING:
@@ -176,18 +176,13 @@ def generate(
     """
     # The model reads the positions of new tokens from this attribute.
     loaded.model.model.rope_deltas = prefix.deltas_B1
-    output = generate_tokens(
+    output = greedy_tokens(
         loaded.model,
         # All prompt tokens are given, and the one that the cache lacks, the last, is run.
         input_ids=prefix.ids_BP,
         attention_mask=prefix.mask_BP,
         past_key_values=prefix.cache,
         max_new_tokens=max_new_tokens,
-        do_sample=False,
-        temperature=None,
-        top_k=None,
-        top_p=None,
-        # The checkpoint's repetition_penalty stays in force, as in the field's evaluations.
         streamer=streamer,
         logits_processor=logits_processor,
     )

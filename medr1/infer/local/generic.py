@@ -22,7 +22,7 @@ from medr1.data.images import LoadedImage, load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.infer.ablation import change_notes, shown_image
-from medr1.infer.engine import Capabilities, EngineIdentity, InferencePlan
+from medr1.infer.engine import Capabilities, Engine, EngineIdentity, InferencePlan
 from medr1.infer.local.engine import local_identity
 from medr1.infer.local.generation import token_drawer
 from medr1.infer.local.inputs import is_out_of_memory
@@ -37,7 +37,7 @@ from medr1.infer.predictions import (
     rotations,
     sampling_seed,
 )
-from medr1.models.calls import generate_tokens
+from medr1.models.calls import greedy_tokens
 from medr1.models.families.generic import prompt_inputs
 from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text, user_text
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GenericEngine:
+class GenericEngine(Engine):
     """A model of any family in this process."""
 
     loaded: LoadedModel
@@ -82,14 +82,6 @@ class GenericEngine:
         with torch.inference_mode():
             for batch in plan.batches:
                 yield {index: questioner.answer(index, samples[index]) for index in batch}
-
-    def progress(self) -> str:
-        """Nothing beside the number of answers."""
-        return ""
-
-    def statistics(self) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
 
 
 @dataclass(frozen=True)
@@ -222,14 +214,10 @@ class _GenericQuestioner:
             temperature = self.plan.decoding.temperature
             draws_RT = draws[None].to(self.loaded.device)
             processors.append(token_drawer(draws_RT, prompt_length, temperature))
-        output = generate_tokens(
+        output = greedy_tokens(
             self.loaded.model,
             **inputs,
             max_new_tokens=max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_k=None,
-            top_p=None,
             streamer=streamer,
             logits_processor=processors,
         )

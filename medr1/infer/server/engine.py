@@ -29,6 +29,7 @@ from medr1.documents.results import ServerIdentity
 from medr1.errors import InputError, ItemError, Medr1Error
 from medr1.infer.engine import (
     Capabilities,
+    Engine,
     EngineIdentity,
     InferencePlan,
     OptionProbabilities,
@@ -74,7 +75,7 @@ logger = logging.getLogger("medr1")
 
 
 @dataclass(frozen=True)
-class ServerEngine:
+class ServerEngine(Engine):
     """A model behind an OpenAI-compatible server."""
 
     server: Server

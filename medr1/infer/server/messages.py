@@ -98,9 +98,11 @@ class ImageEncoder:
     ) -> EncodedImage:
         loop = asyncio.get_running_loop()
         image = await loop.run_in_executor(self._threads, self._encode, name, perturbation)
-        self._size += len(image.url)
+        if (name, perturbation) in self._tasks:
+            self._size += len(image.url)
         while self._size > _CACHE_BYTES and len(self._tasks) > 1:
             _, oldest = self._tasks.popitem(last=False)
+            # What is still being encoded, or failed, is not counted.
             if oldest.done() and not oldest.exception():
                 self._size -= len(oldest.result().url)
         return image
