@@ -142,7 +142,10 @@ class ChatServer:
 
     async def _fail(self, fault):
         if fault == "429":
-            return self._error(429, "Too many requests.", {"Retry-After": "0.1"})
+            return self._error(429, "Quota per minute exceeded.", {"Retry-After": "0.1"})
+        if fault == "no quota":
+            error = {"message": "You exceeded your current quota.", "code": "insufficient_quota"}
+            return JSONResponse({"error": error}, 429)
         if fault == "500":
             return PlainTextResponse("Internal Server Error", 500)
         if fault == "stall":

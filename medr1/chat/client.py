@@ -236,7 +236,8 @@ class Client:
                 "name, and that the address ends as the server's documentation says, often /v1."
             )
         if error.status_code == 429:
-            if "quota" in str(error.body).lower():
+            # Other messages with the word quota may be about a limit per minute.
+            if "insufficient_quota" in str(error.body):
                 return InputError(f"{self._server.base_url}: {text} Check the account's quota.")
             return RequestFailed("rate_limited", f"the server is busy (429): {text}")
         if error.status_code >= 500:

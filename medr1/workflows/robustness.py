@@ -213,7 +213,7 @@ class _Answering:
             perturbations=planned.severities,
         )
         if not self.output.exists() or self.overwrite:
-            self._log_estimated_time(engine)
+            self._log_estimated_time(engine, is_server=bool(meta.server))
         outcome = run_batch(
             engine,
             planned.questions,
@@ -228,7 +228,7 @@ class _Answering:
         )
         return None if outcome is None else outcome.n_error
 
-    def _log_estimated_time(self, engine: Engine) -> None:
+    def _log_estimated_time(self, engine: Engine, *, is_server: bool) -> None:
         """Log the number of questions and, from the time of one batch, about how long all take.
 
         With fewer than ten batches, no time is estimated: the extra batch would not be worth it.
@@ -239,7 +239,7 @@ class _Answering:
         questions, num_clean = self.planned.questions, self.planned.num_clean
         n = len(questions.samples)
         logger.info("%d questions: %d original, %d perturbed", n, num_clean, n - num_clean)
-        if n < 10 * self.batch_size or engine.identity().server:
+        if n < 10 * self.batch_size or is_server:
             return
         start = time.monotonic()
         first_batch = self.planned.clean[: self.batch_size]

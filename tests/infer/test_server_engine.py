@@ -373,6 +373,12 @@ def test_the_budget_ends_the_run_and_a_larger_one_resumes_it(questions, tmp_path
     assert record["models"] == ["test-model"]
 
 
+def test_an_empty_account_ends_the_run_at_once(questions, tmp_path):
+    refused = pytest.raises(InputError, match="Check the account's quota")
+    with ChatServer(fault=lambda text, attempt: "no quota") as server, refused:
+        batch(server, questions, tmp_path / "r.json", max_retries=0)
+
+
 def test_concurrency_grows_and_is_cut(questions):
     """It grows from 4 up to the limit; where the server refuses more than 6, it stays below."""
     generate = replace(BOTH, mode="generate")

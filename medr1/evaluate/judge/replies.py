@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from medr1.errors import InputError, OutputError
@@ -92,15 +92,18 @@ def open_replies(path: Path | None) -> Iterator[Replies]:
     with file:
         lock(file.fileno(), path)
         replies = Replies(file, path)
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(_log_saved, replies, path)
             yield replies
-        except BaseException:
-            logger.warning(
-                "%d replies of the judge are saved in %s. To resume, run the same command again.",
-                len(replies),
-                path,
-            )
-            raise
+            on_failure.pop_all()
+
+
+def _log_saved(replies: Replies, path: Path) -> None:
+    logger.warning(
+        "%d replies of the judge are saved in %s. To resume, run the same command again.",
+        len(replies),
+        path,
+    )
 
 
 def _read(file: io.FileIO, path: Path) -> tuple[dict[str, str], int]:
