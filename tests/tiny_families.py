@@ -34,13 +34,17 @@ from transformers import (
     InternVLVideoProcessor,
     InternVLVisionConfig,
     LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessor,
     LlavaOnevisionProcessor,
     LlavaOnevisionVideoProcessor,
+    LlavaProcessor,
     Qwen2Config,
     Qwen2Tokenizer,
+    SiglipImageProcessor,
     SiglipVisionConfig,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
@@ -472,6 +476,28 @@ def idefics3(folder: Path) -> None:
     _smol(folder, Idefics3Config, Idefics3ForConditionalGeneration, processor)
 
 
+def llava(folder: Path) -> None:
+    """Write a LLaVA 1.5 with a SigLIP: one image is always four tokens."""
+    tokenizer = qwen_tokenizer(["<image>"], image_token="<image>")
+    side = 2 * PATCH_SIZE
+    config = LlavaConfig(
+        text_config=Qwen2Config(**_text(tokenizer, tie_word_embeddings=True)),
+        vision_config=siglip(side),
+        image_token_index=tokenizer.image_token_id,
+        image_seq_length=4,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+    )
+    processor = LlavaProcessor(
+        SiglipImageProcessor(size={"height": side, "width": side}),
+        tokenizer,
+        patch_size=PATCH_SIZE,
+        vision_feature_select_strategy="full",
+        chat_template=LLAVA_ONEVISION_TEMPLATE,
+    )
+    _write(folder, LlavaForConditionalGeneration, config, processor, ["<|im_end|>"])
+
+
 FAMILIES: dict[str, Callable[[Path], None]] = {
     "gemma3": gemma3,
     "internvl": internvl,
@@ -479,4 +505,6 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "smolvlm": smolvlm,
     "idefics3": idefics3,
 }
-"""Model type -> what writes a checkpoint of it into a folder."""
+"""Model type -> what writes a checkpoint of it into a folder. medr1 has a file for each."""
+OTHERS: dict[str, Callable[[Path], None]] = {"llava": llava}
+"""The same for types that medr1 has no file for."""

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from medr1.data.roots import ImageRoot
 from medr1.documents.results import ServerIdentity
 from medr1.errors import InputError
-from medr1.models.families.choice import OWN_TYPES
+from medr1.models.families.choice import BATCHED_TYPES
 from medr1.records import Decoding, Failure, Prediction, Sample
 
 OptionProbabilities = Literal["exact", "letter", "none"]
@@ -136,7 +136,7 @@ def require_capable(engine: Engine, decoding: Decoding) -> None:
     method = engine.capabilities.option_probabilities
     if decoding.dropout_samples and not engine.capabilities.dropout:
         raise InputError(
-            f"--dropout-samples needs --engine local with a model of {', '.join(OWN_TYPES)}."
+            f"--dropout-samples needs --engine local with a model of {', '.join(BATCHED_TYPES)}."
         )
     if decoding.mode == "options" and method != "exact":
         raise InputError(

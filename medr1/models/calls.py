@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, ProcessorMixin
-
-
-class VisionOutput(Protocol):
-    """What the vision tower of a Qwen-VL returns; transformers' own class has a tensor here."""
-
-    pooler_output: Sequence[torch.Tensor]
-    """The vectors of each image, (vectors, width)."""
-    deepstack_features: Sequence[Sequence[torch.Tensor]]
-    """The same for several layers of the vision tower; only Qwen3-VL has this attribute."""
 
 
 def greedy_tokens(model: PreTrainedModel, **arguments: object) -> torch.Tensor:
@@ -38,21 +29,23 @@ def greedy_tokens(model: PreTrainedModel, **arguments: object) -> torch.Tensor:
     return output
 
 
-def image_features(
-    model: PreTrainedModel, patches: torch.Tensor, grid: torch.Tensor
-) -> VisionOutput:
-    """Run the vision tower on images.
-
-    Args:
-        model: A Qwen-VL.
-        patches: The patches of all images, (patches, values of a patch).
-        grid: Frames, rows and columns of patches of each image, (images, 3).
-    """
-    # The attribute is a method, not a tensor; see `greedy_tokens`.
-    output: VisionOutput = model.get_image_features(patches, grid, return_dict=True)  # type: ignore[operator]
-    return output
-
-
 def image_token(processor: ProcessorMixin) -> str:
     """The text that stands for one vector of an image in a prompt, such as "<|image_pad|>"."""
     return str(vars(processor)["image_token"])
+
+
+def token_ids(processor: ProcessorMixin, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of rendered prompts, as the processor's `apply_chat_template` makes them.
+
+    The tokenizer adds no special tokens to a prompt that begins with one, as Gemma's template does.
+
+    Args:
+        processor: Of the checkpoint.
+        texts: The prompts, all of one chat template; one at least.
+    """
+    start = processor.tokenizer.bos_token
+    has_start = start is not None and texts[0].startswith(start)
+    rows: list[list[int]] = processor.tokenizer(list(texts), add_special_tokens=not has_start)[
+        "input_ids"
+    ]
+    return rows

@@ -29,6 +29,7 @@ from medr1.checkpoints.trial import CheckpointErrors, require_answer
 from medr1.checkpoints.writing import new_checkpoint
 from medr1.errors import InputError
 from medr1.files import parse_json, read_text, to_json, write_atomic
+from medr1.models.families.batched import BatchedFamily
 from medr1.models.families.choice import family_of
 from medr1.models.families.family import Family
 from medr1.models.mps import limit_pixels
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointInfo",
     "LoadedModel",
+    "batched_family",
     "checkpoint_document",
     "choose_attention",
     "choose_device",
@@ -96,6 +98,17 @@ class LoadedModel:
         family = family_of(self.model.config.model_type)
         assert family is not None, "load_model has refused other types"
         return family
+
+
+def batched_family(loaded: LoadedModel) -> BatchedFamily:
+    """The family of a model whose prompts are run in batches.
+
+    Args:
+        loaded: A model of such a family.
+    """
+    family = loaded.family
+    assert isinstance(family, BatchedFamily), f"{family.name} models are asked one by one"
+    return family
 
 
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
@@ -255,7 +268,7 @@ def load_model(
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
     # prompts of a batch have to end at the same position, where the completions begin
     processor.tokenizer.padding_side = "left"
-    if _family(base).has_own_passes:
+    if _family(base).has_pixel_limits:
         limit_pixels(processor, torch_device)
     # `to` and `eval` have types in torch's Module, and none in transformers' model
     module: torch.nn.Module = model
@@ -289,7 +302,7 @@ def load_outline(
     require_sound(base)
     processor = load_processor(path, base)
     processor.tokenizer.padding_side = "left"
-    if _family(base).has_own_passes:
+    if _family(base).has_pixel_limits:
         limit_pixels(processor, torch_device)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
     model = outline(resolved_configuration(base), torch_dtype)

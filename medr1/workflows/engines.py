@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from medr1.chat.settings import Server
     from medr1.infer.engine import Engine
+    from medr1.infer.local.engine import LocalEngine
+    from medr1.infer.local.generic import GenericEngine
     from medr1.models.loading import LoadedModel
     from medr1.records import Decoding
 
@@ -66,29 +68,41 @@ def open_engine(
             offline=offline,
             merge=not decoding.dropout_samples,
         )
-        engine = _local_engine(loaded, decoding, on_text)
+        engine = local_engine(loaded, decoding, on_text)
     require_capable(engine, decoding)
     return engine
 
 
-def _local_engine(
-    loaded: LoadedModel, decoding: Decoding, on_text: Callable[[str, bool], None] | None
-) -> Engine:
-    """The engine for the family of a loaded model."""
+def local_engine(
+    loaded: LoadedModel,
+    decoding: Decoding,
+    on_text: Callable[[str, bool], None] | None = None,
+) -> LocalEngine | GenericEngine:
+    """The engine for the family of a loaded model.
+
+    Args:
+        loaded: The model.
+        decoding: As in `open_engine`.
+        on_text: As in `open_engine`.
+
+    Raises:
+        InputError: There are passes with dropout, and the model has no dropout.
+    """
     from medr1.infer.local.dropout import require_dropout
     from medr1.infer.local.engine import LocalEngine
     from medr1.infer.local.generic import GenericEngine
-    from medr1.models.families.choice import OWN_TYPES
+    from medr1.models.families.batched import BatchedFamily
+    from medr1.models.families.choice import BATCHED_TYPES
 
     streamer = _streamer(loaded, on_text) if on_text else None
-    if loaded.family.has_own_passes:
+    if isinstance(loaded.family, BatchedFamily):
         if decoding.dropout_samples:
             require_dropout(loaded)
         return LocalEngine(loaded, streamer)
     logger.warning(
         "%s is asked one prompt at a time: medr1 has faster passes for %s only.",
         loaded.model.config.model_type,
-        ", ".join(OWN_TYPES),
+        ", ".join(BATCHED_TYPES),
     )
     return GenericEngine(loaded, streamer)
 

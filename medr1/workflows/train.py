@@ -244,7 +244,7 @@ def _prepare(
     keep_apart(output, [*inputs, checkpoint, base], overwrite)
 
     # Imported after the checks above, because these modules also load torch and the trainers.
-    from medr1.models.families.choice import OWN_TYPES
+    from medr1.models.families.choice import SHARING_TYPES
     from medr1.train.run import resolve_plan
     from medr1.train.settings import settings_from
 
@@ -252,9 +252,9 @@ def _prepare(
     settings = settings_from({**values, "dtype": compute_dtype}, output)
     weights_dtype = compute_dtype if settings.model.get("use_peft") else "float32"
     outline = load_outline(checkpoint, device=device, dtype=weights_dtype, offline=offline)
-    if not outline.family.has_own_passes:
+    if not outline.family.shares_prompts:
         raise InputError(
-            f"medr1 trains only {', '.join(OWN_TYPES)} so far, and {checkpoint} is a "
+            f"medr1 trains only {', '.join(SHARING_TYPES)} so far, and {checkpoint} is a "
             f"{outline.model.config.model_type}. It can be asked: medr1 infer."
         )
     return _PreparedRun(settings, questions, outline, resolve_plan(outline, questions, settings))

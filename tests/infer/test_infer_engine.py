@@ -14,7 +14,7 @@ from medr1.errors import InputError
 from medr1.infer.engine import InferencePlan
 from medr1.infer.local import inputs
 from medr1.infer.local.engine import predict
-from medr1.infer.local.generation import ImageFeatures, prefill
+from medr1.infer.local.generation import BatchFeatures, prefill
 from medr1.infer.local.inputs import QuestionBuilder
 from medr1.infer.predictions import prompt_for
 from medr1.prompts import chat_messages
@@ -139,7 +139,7 @@ def test_samples_are_drawn_from_the_models_distribution(tiny_model, validation):
     ((question,), _) = builder.batch([0], validation.samples)
     row = question.rows[0]
     with torch.inference_mode():
-        prefix = prefill(tiny_model, [row], ImageFeatures(tiny_model, [row]))
+        prefix = prefill(tiny_model, [row], BatchFeatures(tiny_model, [row]))
         logits = tiny_model.model(
             input_ids=prefix.ids_BP[:, -1:],
             attention_mask=prefix.mask_BP,
@@ -253,7 +253,7 @@ def test_image_tokens_are_those_of_the_librarys_processor(tiny_model, validation
     images = [load_image(resolve_image(n, validation.image_root)).image for n in sample.images]
     expected = tiny_model.processor(text=[text], images=[images], return_tensors="pt")
     assert row.token_ids == expected["input_ids"][0].tolist()
-    assert torch.equal(torch.cat([p.patches for p in row.images]), expected["pixel_values"])
+    assert torch.equal(row.images.encoded.inputs["pixel_values"], expected["pixel_values"])
 
 
 def test_pictures_that_do_not_fit_together_are_made_ready_one_by_one(tiny_model, validation):

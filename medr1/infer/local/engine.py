@@ -30,7 +30,7 @@ from medr1.infer.engine import (
 )
 from medr1.infer.local.dropout import dropout_on
 from medr1.infer.local.generation import (
-    ImageFeatures,
+    BatchFeatures,
     Prefix,
     generate,
     prefill,
@@ -210,7 +210,7 @@ class _BatchPredictor:
     def __call__(self, questions: Sequence[Question]) -> dict[int, Prediction]:
         """Position of each question -> its prediction."""
         # The images are the same in every order of the options.
-        features = ImageFeatures(self.loaded, [question.rows[0] for question in questions])
+        features = BatchFeatures(self.loaded, [question.rows[0] for question in questions])
         outputs: dict[int, list[RotationOutput]] = {question.index: [] for question in questions}
         for rotation in range(max(len(question.rows) for question in questions)):
             # A question with fewer options has fewer rotations.
@@ -233,7 +233,7 @@ class _BatchPredictor:
         num_passes = self.decoding.dropout_samples if question.rows[0].answer_strings else 0
         for number in range(num_passes):
             with dropout_on(self.loaded, self._seed(question, f"dropout {number}")):
-                features = ImageFeatures(self.loaded, question.rows[:1])
+                features = BatchFeatures(self.loaded, question.rows[:1])
                 outputs = [
                     output
                     for rotation in range(len(question.rows))
@@ -251,7 +251,7 @@ class _BatchPredictor:
         self,
         questions: Sequence[Question],
         rotation: int,
-        features: ImageFeatures,
+        features: BatchFeatures,
         *,
         is_answer: bool,
     ) -> list[RotationOutput]:

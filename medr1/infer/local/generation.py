@@ -12,15 +12,15 @@ K keys (prompt and packed), V vocabulary.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medr1.infer.local.inputs import ImagePatches, Row
+from medr1.infer.local.inputs import Row
 from medr1.infer.local.packing import pack_strings
-from medr1.models.calls import VisionOutput, greedy_tokens, image_features
-from medr1.models.loading import LoadedModel
+from medr1.models.calls import greedy_tokens
+from medr1.models.families.batched import ImageFeatures, Positions, Prompts
+from medr1.models.loading import LoadedModel, batched_family
 
 if TYPE_CHECKING:
     import torch
@@ -28,55 +28,34 @@ if TYPE_CHECKING:
     from transformers.generation.streamers import BaseStreamer
 
 
-class ImageFeatures:
-    """The vision tower's output for each different image of a batch, computed once."""
+class BatchFeatures:
+    """The vision tower's output for the images of a batch, computed once."""
 
     def __init__(self, loaded: LoadedModel, rows: Sequence[Row]) -> None:
-        import torch
+        # Rows with the same images have the same object; images compare by identity.
+        images = list(dict.fromkeys(row.images for row in rows if row.images))
+        self._encoded = [row_images.encoded.on_device(loaded.device) for row_images in images]
+        computed: list[ImageFeatures] = []
+        if images:
+            computed = batched_family(loaded).image_features(loaded.model, self._encoded)
+        self._position = {row_images: position for position, row_images in enumerate(images)}
+        self._features = computed
 
-        # Image -> its position among the features. Images compare by identity.
-        self._position: dict[ImagePatches, int] = {}
-        images: list[ImagePatches] = []
-        for row in rows:
-            for image in row.images:
-                if image not in self._position:
-                    self._position[image] = len(images)
-                    images.append(image)
-        self._features: VisionOutput | None = None
-        # transformers before 5.23 does not accept features; there each row brings its own pixels
-        takes_features = "mm_encoder_outputs" in inspect.signature(loaded.model.forward).parameters
-        if images and takes_features:
-            self._features = image_features(
-                loaded.model,
-                torch.cat([image.patches for image in images]).to(loaded.device),
-                torch.cat([image.grid for image in images]).to(loaded.device),
-            )
-
-    def inputs(self, rows: Sequence[Row], device: torch.device) -> dict[str, object]:
-        """The model's keyword arguments that carry the images of these rows.
+    def prompts(self, rows: Sequence[Row], ids_BP: torch.Tensor, mask_BP: torch.Tensor) -> Prompts:
+        """Prompts with the features of their images.
 
         Args:
-            rows: Rows of the batch; an image may occur in several.
-            device: The model's device.
-
-        Returns:
-            The features as `mm_encoder_outputs`, or `pixel_values` where transformers does not
-            accept features; {} without images.
+            rows: Rows of the batch; several may have the same images.
+            ids_BP: Their token ids.
+            mask_BP: 1 for a token, 0 for padding.
         """
-        import torch
-
-        images = [image for row in rows for image in row.images]
-        if not images:
-            return {}
-        if self._features is None:
-            return {"pixel_values": torch.cat([image.patches for image in images]).to(device)}
-        positions = [self._position[image] for image in images]
-        selected = copy.copy(self._features)
-        selected.pooler_output = tuple(self._features.pooler_output[i] for i in positions)
-        # Qwen3-VL has features of several layers of its vision tower.
-        if (layers := getattr(self._features, "deepstack_features", None)) is not None:
-            selected.deepstack_features = [tuple(layer[i] for i in positions) for layer in layers]
-        return {"mm_encoder_outputs": {"image": selected}}
+        positions = [self._position[row.images] for row in rows if row.images]
+        return Prompts(
+            ids_BP,
+            mask_BP,
+            [self._encoded[position] for position in positions],
+            [self._features[position] for position in positions],
+        )
 
 
 @dataclass
@@ -90,13 +69,8 @@ class Prefix:
     """Token ids, left padded."""
     mask_BP: torch.Tensor
     """1 for a token, 0 for padding."""
-    last_B: torch.Tensor
-    """Position of the last prompt token, the same on each axis of the rotary embedding."""
-    deltas_B1: torch.Tensor
-    """The model's `rope_deltas`: a new token's position is the count of tokens before it plus this.
-
-    Not 0 with images, because an image takes fewer positions than it has tokens.
-    """
+    positions: Positions
+    """The positions of the prompt tokens."""
     cache: DynamicCache
     """transformers' cache of keys and values."""
 
@@ -107,7 +81,7 @@ class Prefix:
             self.cache.crop(-surplus)
 
 
-def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -> Prefix:
+def prefill(loaded: LoadedModel, rows: Sequence[Row], features: BatchFeatures) -> Prefix:
     """Run the prompts through the model, and keep their keys and values.
 
     Args:
@@ -116,6 +90,7 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -
         features: The features of the images of these rows.
     """
     import torch
+    from transformers import DynamicCache
 
     from medr1.models.kv_cache import grow_in_blocks
 
@@ -125,32 +100,23 @@ def prefill(loaded: LoadedModel, rows: Sequence[Row], features: ImageFeatures) -
     mask_BP = torch.tensor(
         [[0] * (width - len(row.token_ids)) + [1] * len(row.token_ids) for row in rows]
     )
-    ids_BP, mask_BP = ids_BP.to(loaded.device), mask_BP.to(loaded.device)
-    grids = [image.grid for row in rows for image in row.images]
-    # Without images positions count the tokens, the same on all three axes. With images the model
-    # computes them: time, height and width of each patch.
-    positions_3BP = (mask_BP.cumsum(-1) - 1).clamp(min=0).expand(3, -1, -1)
-    deltas_B1 = torch.zeros((len(rows), 1), dtype=torch.long, device=loaded.device)
+    prompts = features.prompts(rows, ids_BP.to(loaded.device), mask_BP.to(loaded.device))
+    family = batched_family(loaded)
+    positions = family.positions(loaded.model, prompts)
+    # A cache without a configuration keeps all keys, also in layers with a sliding window: strings
+    # are scored behind the prompt several times, each time from the same keys.
+    cache = DynamicCache()
     inner = loaded.model.model  # the model without its output layer: no logits are needed here
-    if grids:
-        grid = torch.cat(grids).to(loaded.device)
-        is_image_BP = ((ids_BP == loaded.model.config.image_token_id) & (mask_BP == 1)).int()
-        positions_3BP, deltas_B1 = inner.get_rope_index(
-            ids_BP, image_grid_thw=grid, attention_mask=mask_BP, mm_token_type_ids=is_image_BP
-        )
-    image_inputs = features.inputs(rows, loaded.device)
-    if "pixel_values" in image_inputs:
-        image_inputs["image_grid_thw"] = grid
-    out = inner(
-        input_ids=ids_BP[:, :-1],
-        attention_mask=mask_BP[:, :-1],
-        position_ids=positions_3BP[..., :-1],
+    inner(
+        **family.prompt_arguments(loaded.model, prompts.without_last()),
+        attention_mask=prompts.mask_BP[:, :-1],
+        position_ids=positions.ids[..., :-1],
+        past_key_values=cache,
         use_cache=True,
-        **image_inputs,
     )
     # Otherwise each new token would copy the whole cache.
-    grow_in_blocks(out.past_key_values)
-    return Prefix(ids_BP, mask_BP, positions_3BP[0, :, -1], deltas_B1, out.past_key_values)
+    grow_in_blocks(cache)
+    return Prefix(prompts.ids_BP, prompts.mask_BP, positions, cache)
 
 
 def generate(
@@ -174,8 +140,7 @@ def generate(
         Token ids of each completion. After its end token come padding tokens, up to the longest
         completion of the batch.
     """
-    # The model reads the positions of new tokens from this attribute.
-    loaded.model.model.rope_deltas = prefix.deltas_B1
+    batched_family(loaded).continue_from(loaded.model, prefix.positions)
     output = greedy_tokens(
         loaded.model,
         # All prompt tokens are given, and the one that the cache lacks, the last, is run.
@@ -230,8 +195,7 @@ def sample_completions(
     repeated = Prefix(
         prefix.ids_BP.repeat_interleave(num_samples, 0),
         prefix.mask_BP.repeat_interleave(num_samples, 0),
-        prefix.last_B.repeat_interleave(num_samples, 0),
-        prefix.deltas_B1.repeat_interleave(num_samples, 0),
+        prefix.positions.repeated(num_samples),
         copy.copy(prefix.cache),
     )
     # New layer objects with the same tensors: repeating replaces the copy's tensors, and the
@@ -304,23 +268,25 @@ def score_strings(
     shared = [[last, *tokens] for last, tokens in zip(last_tokens, reasoning, strict=True)]
     packed = pack_strings(shared, strings, loaded.processor.tokenizer.pad_token_id)
     device = loaded.device
-    # Keys are the cached prompt, then the packed tokens; visible ones get 0 added to their score,
-    # the others the lowest number of the dtype.
+    # Keys are the cached prompt, then the packed tokens.
     prompt_BQP = prefix.mask_BP[:, None, :-1].bool().expand(-1, packed.ids_BQ.shape[1], -1)
     visible_BQK = torch.cat([prompt_BQP, packed.visible_BQQ.to(device)], dim=-1)
-    mask_BQK = torch.zeros(visible_BQK.shape, dtype=loaded.dtype, device=device)
-    mask_BQK.masked_fill_(~visible_BQK, torch.finfo(loaded.dtype).min)
-    positions_BQ = prefix.last_B[:, None] + packed.offsets_BQ.to(device)
+    # Tokens are numbered within their text, as if each string alone followed the prompt.
+    numbers_BP = prefix.mask_BP.cumsum(-1) - 1
+    offsets_BQ = packed.offsets_BQ.to(device)
+    numbers_BQ = numbers_BP[:, -1:] + offsets_BQ
+    numbers_BK = torch.cat([numbers_BP[:, :-1], numbers_BQ], dim=-1)
+    family = batched_family(loaded)
     hidden_BQ = loaded.model.model(
         input_ids=packed.ids_BQ.to(device),
-        attention_mask=mask_BQK[:, None],
-        position_ids=positions_BQ.expand(3, -1, -1),
+        attention_mask=family.attention(loaded.model, visible_BQK, numbers_BQ, numbers_BK),
+        position_ids=family.position_ids(prefix.positions.last_B[:, None] + offsets_BQ),
         past_key_values=prefix.cache,
         use_cache=True,
     ).last_hidden_state
     prefix.trim()
     # Logits are computed only at the positions that predict a token of a string.
-    logits = loaded.model.lm_head(hidden_BQ[packed.rows, packed.queries])
+    logits = loaded.model.get_output_embeddings()(hidden_BQ[packed.rows, packed.queries])
     logps = logits.float().log_softmax(-1)
     token_logps = logps[range(len(packed.targets)), packed.targets].double().cpu()
     # The sum over the tokens of each string, with the strings numbered over all rows.

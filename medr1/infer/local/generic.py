@@ -38,7 +38,7 @@ from medr1.infer.predictions import (
     sampling_seed,
 )
 from medr1.models.calls import greedy_tokens
-from medr1.models.families.generic import prompt_inputs
+from medr1.models.families.family import prompt_inputs
 from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import as_plain_text, user_text
 from medr1.records import Failure, Prediction, Sample

@@ -1,4 +1,4 @@
-"""From samples to model inputs: prompts as token ids, images as patches.
+"""From samples to model inputs: prompts as token ids, images as the vision tower takes them.
 
 With a GPU this runs in worker threads, while the model works on the batch before.
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.roots import resolve_image
@@ -18,36 +17,32 @@ from medr1.infer.ablation import change_notes, shown_image
 from medr1.infer.engine import InferencePlan
 from medr1.infer.options import answer_strings, reasons_first
 from medr1.infer.predictions import Rotation, prompt_for, rotations
-from medr1.models.calls import image_token
-from medr1.models.loading import LoadedModel, control_tokens
+from medr1.models.calls import image_token, token_ids
+from medr1.models.families.batched import EncodedImages
+from medr1.models.loading import LoadedModel, batched_family, control_tokens
 from medr1.processes import map_in_order
 from medr1.prompts import as_plain_text, chat_messages
 from medr1.records import Failure, Sample
 
-if TYPE_CHECKING:
-    import torch
-
-ImageVariant = tuple[str, tuple[str, int] | None]
-"""An image as one question shows it: (path, (kind, severity) of its perturbation or None)."""
+ImageSet = tuple[tuple[str, ...], tuple[str, int] | None]
+"""The images of a question as it shows them: (paths, (kind, severity) of their perturbation or
+None)."""
 
 WORKERS = 4
 """Threads that prepare batches; they wait for files and for libraries that release the lock."""
 
 MAX_PIXELS_AT_ONCE = 36_000_000
 """Limits the decoded images of a batch in memory: once they have so many pixels, they are turned
-into patches before the next image is opened."""
+into model inputs before the next image is opened."""
 
 
 @dataclass(frozen=True, eq=False)
-class ImagePatches:
-    """One image in the form that the vision tower takes. Compared by identity."""
+class PromptImages:
+    """The images of one prompt, ready for the vision tower. Compared by identity."""
 
-    patches: torch.Tensor
-    """(patches, values of a patch)"""
-    grid: torch.Tensor
-    """(1, 3): number of frames, of rows and of columns of patches."""
+    encoded: EncodedImages
     notes: tuple[str, ...]
-    """What was done to the image, such as "windowed 0..4095 (I;16)"."""
+    """What was done to the images, such as "windowed 0..4095 (I;16)"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +51,8 @@ class Row:
 
     token_ids: list[int]
     """Token ids of the prompt."""
-    images: tuple[ImagePatches, ...]
+    images: PromptImages | None
+    """None without images."""
     answer_strings: Mapping[str, str]
     """Possible answer, by the letters of this row -> its answer string (`options`)."""
     reasons_first: bool
@@ -77,7 +73,8 @@ class Question:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the images."""
-        return tuple(note for image in self.rows[0].images for note in image.notes)
+        images = self.rows[0].images
+        return images.notes if images else ()
 
 
 @dataclass(frozen=True)
@@ -101,128 +98,125 @@ class QuestionBuilder:
         """
         failures = self.plan.failures
         questions, failed = [], {index: failures[index] for index in indices if index in failures}
-        usable = [index for index in indices if index not in failed]
-        # The images of the whole batch first: the image processor takes them in one call.
-        images, errors = self._load_images(
-            variant for index in usable for variant in self._variants(index, samples[index])
-        )
-        for index in usable:
-            variants = self._variants(index, samples[index])
-            if failure := next((errors[name] for name, _ in variants if name in errors), None):
-                failed[index] = failure
-            elif not all(variant in images for variant in variants):
+        usable = [index for index in indices if index not in failed and samples[index].images]
+        # The images of the whole batch first: an image processor may take them in one call.
+        sets = {index: self._image_set(index, samples[index]) for index in usable}
+        images, errors = self._load_images(sets.values())
+        for index in indices:
+            if index in failed:
+                continue
+            image_set = sets.get(index)
+            if image_set in errors:
+                failed[index] = errors[image_set]
+            elif image_set is not None and image_set not in images:
                 failed[index] = _too_large_failure(samples[index])
             else:
                 try:
-                    questions.append(self.question(index, samples[index], images))
+                    prompt_images = images[image_set] if image_set else None
+                    questions.append(self._question(index, samples[index], prompt_images))
                 except ItemError as error:
                     failed[index] = Failure(error.code, str(error))
         return questions, failed
 
-    def _load_images(
-        self, variants: Iterable[ImageVariant]
-    ) -> tuple[dict[ImageVariant, ImagePatches], dict[str, Failure]]:
-        """The patches of each variant, and why files cannot be opened.
+    def _image_set(self, index: int, sample: Sample) -> ImageSet:
+        return tuple(sample.images), self.plan.perturbations.get(index)
 
-        A variant that is in neither needs too much memory. Variants of one image share the decoded
-        file, unless MAX_PIXELS_AT_ONCE was reached between them.
+    def _load_images(
+        self, sets: Iterable[ImageSet]
+    ) -> tuple[dict[ImageSet, PromptImages], dict[ImageSet | None, Failure]]:
+        """The model inputs of each set of images, and why files cannot be opened.
+
+        A set that is in neither needs too much memory. Sets with an image in common share the
+        decoded file, unless MAX_PIXELS_AT_ONCE was reached between them.
         """
-        patches: dict[ImageVariant, ImagePatches] = {}
-        errors: dict[str, Failure] = {}
+        encoded: dict[ImageSet, PromptImages] = {}
+        errors: dict[ImageSet | None, Failure] = {}
         decoded: dict[str, LoadedImage] = {}
-        pending: dict[ImageVariant, LoadedImage] = {}
-        pixels = 0
-        for name, perturbation in dict.fromkeys(variants):
+        pending: dict[ImageSet, list[LoadedImage]] = {}
+        for image_set in dict.fromkeys(sets):
             try:
-                if name not in decoded and name not in errors:
-                    decoded[name] = load_image(resolve_image(name, self.plan.image_root))
+                for name in image_set[0]:
+                    if name not in decoded:
+                        decoded[name] = load_image(resolve_image(name, self.plan.image_root))
             except ItemError as error:
-                errors[name] = Failure(error.code, str(error))
+                errors[image_set] = Failure(error.code, str(error))
+                continue
             except MemoryError:  # left out, which the caller reports as too large
                 continue
-            if name in decoded:
-                pending[name, perturbation] = decoded[name]
-                pixels += decoded[name].image.width * decoded[name].image.height
+            pending[image_set] = [decoded[name] for name in image_set[0]]
+            pixels = sum(image.image.width * image.image.height for image in decoded.values())
             if pixels >= MAX_PIXELS_AT_ONCE:
-                patches |= self._patches_that_fit(pending)
-                decoded, pending, pixels = {}, {}, 0
-        return patches | self._patches_that_fit(pending), errors
+                encoded |= self._encode_what_fits(pending)
+                decoded, pending = {}, {}
+        return encoded | self._encode_what_fits(pending), errors
 
-    def _variants(self, index: int, sample: Sample) -> list[ImageVariant]:
-        return [(name, self.plan.perturbations.get(index)) for name in sample.images]
+    def _encode_what_fits(
+        self, sets: Mapping[ImageSet, Sequence[LoadedImage]]
+    ) -> dict[ImageSet, PromptImages]:
+        """The model inputs of the sets together; if memory is too small, of each one alone.
 
-    def _patches_that_fit(
-        self, images: Mapping[ImageVariant, LoadedImage]
-    ) -> dict[ImageVariant, ImagePatches]:
-        """The patches of the images together; if memory is too small, of each one alone.
-
-        An image that needs too much memory even alone is left out.
+        A set that needs too much memory even alone is left out.
         """
         try:
-            return self.patches(images)
+            return self._encode(sets)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        if len(images) == 1:
+        if len(sets) == 1:
             return {}
-        alone = [self._patches_that_fit({variant: image}) for variant, image in images.items()]
-        return {variant: patches for part in alone for variant, patches in part.items()}
+        alone = [self._encode_what_fits({image_set: images}) for image_set, images in sets.items()]
+        return {image_set: images for part in alone for image_set, images in part.items()}
 
-    def patches(
-        self, images: Mapping[ImageVariant, LoadedImage]
-    ) -> dict[ImageVariant, ImagePatches]:
-        """The images, perturbed and ablated, as patches by the model's image processor."""
-        if not images:
+    def _encode(
+        self, sets: Mapping[ImageSet, Sequence[LoadedImage]]
+    ) -> dict[ImageSet, PromptImages]:
+        """The images, perturbed and ablated, as the model's processor encodes them."""
+        if not sets:
             return {}
         ablation = self.plan.decoding.ablate_image
-        prompt_images = [
-            shown_image(name, loaded.image, perturbation, ablation, self.plan.seed)
-            for (name, perturbation), loaded in images.items()
+        rows = [
+            [
+                shown_image(name, image.image, perturbation, ablation, self.plan.seed)
+                for name, image in zip(names, images, strict=True)
+            ]
+            for (names, perturbation), images in sets.items()
         ]
-        processed = self.loaded.processor.image_processor(images=prompt_images, return_tensors="pt")
-        # The patches of all images come as one tensor, and a grid tells how many each has.
-        grids = processed["image_grid_thw"]
-        parts = processed["pixel_values"].to(self.loaded.dtype).split(grids.prod(-1).tolist())
+        encoded = batched_family(self.loaded).encode_images(self.loaded.processor, rows)
         return {
-            variant: ImagePatches(
-                patches, grid[None], image.notes + change_notes(variant[1], ablation)
+            image_set: PromptImages(
+                images.with_dtype(self.loaded.dtype),
+                tuple(
+                    note
+                    for image in loaded
+                    for note in image.notes + change_notes(image_set[1], ablation)
+                ),
             )
-            for (variant, image), patches, grid in zip(images.items(), parts, grids, strict=True)
+            for (image_set, loaded), images in zip(sets.items(), encoded, strict=True)
         }
 
-    def question(
-        self, index: int, sample: Sample, images: Mapping[ImageVariant, ImagePatches]
-    ) -> Question:
-        """Build the question of one sample.
+    def _question(self, index: int, sample: Sample, images: PromptImages | None) -> Question:
+        """The question of one sample.
 
-        Args:
-            index: Position of the sample in the input.
-            sample: The sample.
-            images: At least the variants that this sample shows.
-
-        Raises:
-            ItemError: The prompt is longer than the model allows.
-            InputError: No prompt can fit, or the chat template has no place for the images.
+        ItemError if the prompt is longer than the model allows; InputError if no prompt can fit, or
+        the chat template has no place for the images.
         """
         prompt = prompt_for(sample, self.plan.prompt, self.loaded.info.prompt)
-        sample_images = tuple(images[variant] for variant in self._variants(index, sample))
         # A question may contain text such as "<|im_end|>", which would end the prompt.
         plain = as_plain_text(sample, self._control_tokens)
         orders = rotations(plain, self.plan.decoding.permute)
-        rows = tuple(self._row(order.sample, prompt, sample_images) for order in orders)
+        rows = tuple(self._row(order.sample, prompt, images) for order in orders)
         return Question(index, sample, tuple(orders), rows)
 
-    def _row(self, sample: Sample, prompt: str, images: tuple[ImagePatches, ...]) -> Row:
+    def _row(self, sample: Sample, prompt: str, images: PromptImages | None) -> Row:
         """The prompt of one rotation."""
         style = self.loaded.info.answer_style
         messages = chat_messages(sample, prompt, style)
-        text = self._with_image_tokens(
-            self.loaded.processor.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            ),
-            images,
+        processor = self.loaded.processor
+        text = self._with_image_texts(
+            processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False),
+            images.encoded.texts if images else (),
         )
-        token_ids = self.loaded.processor.tokenizer(text)["input_ids"]
+        (ids,) = token_ids(processor, [text])
         max_positions = self.loaded.model.config.get_text_config().max_position_embeddings
         max_new_tokens = self.plan.decoding.max_new_tokens
         max_prompt_tokens = max_positions - max_new_tokens
@@ -231,41 +225,31 @@ class QuestionBuilder:
                 f"--max-new-tokens {max_new_tokens} leaves no room for a prompt: the model "
                 f"takes {max_positions} tokens in all. Give a smaller number."
             )
-        if len(token_ids) > max_prompt_tokens:
+        if len(ids) > max_prompt_tokens:
             raise ItemError(
                 "prompt_too_long",
-                f"item {sample.id}: the prompt has {len(token_ids)} tokens, and the model takes at "
+                f"item {sample.id}: the prompt has {len(ids)} tokens, and the model takes at "
                 f"most {max_prompt_tokens} besides its answer. Shorten the question or use a "
                 "smaller image.",
             )
-        return Row(
-            token_ids,
-            images,
-            answer_strings(sample, prompt, style),
-            reasons_first(prompt),
-        )
+        strings = answer_strings(sample, prompt, style)
+        return Row(ids, images, strings, reasons_first(prompt))
 
     @cached_property
     def _control_tokens(self) -> list[str]:
         return control_tokens(self.loaded.processor)
 
-    def _with_image_tokens(self, text: str, images: Sequence[ImagePatches]) -> str:
-        """The prompt, with each image token repeated once for each vector of the image.
-
-        The chat template writes one image token for an image. The vision tower merges
-        merge_size x merge_size patches into one vector, and each vector needs a token.
-        """
-        token = image_token(self.loaded.processor)
-        patches_per_token = self.loaded.processor.image_processor.merge_size**2
-        pieces = text.split(token)
-        if len(pieces) != len(images) + 1:
+    def _with_image_texts(self, text: str, image_texts: Sequence[str]) -> str:
+        """The prompt, with the text of each image where the chat template has its image token."""
+        pieces = text.split(image_token(self.loaded.processor))
+        if len(pieces) != len(image_texts) + 1:
             raise InputError(
                 f"the chat template of {self.loaded.path} has {len(pieces) - 1} places for "
-                f"{len(images)} images. Use the checkpoint's own template."
+                f"{len(image_texts)} images. Use the checkpoint's own template."
             )
-        for position, image in enumerate(images):
-            pieces[position] += token * (int(image.grid.prod()) // patches_per_token)
-        return "".join(pieces)
+        return "".join(
+            piece + image_text for piece, image_text in zip(pieces, [*image_texts, ""], strict=True)
+        )
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medr1.models.families.batched import BatchedFamily
 from medr1.models.families.family import Family
-from medr1.models.families.generic import GENERIC
-from medr1.models.families.qwen import QWEN
+from medr1.models.families.gemma3 import Gemma3Family
+from medr1.models.families.internvl import InternVLFamily
+from medr1.models.families.llava_onevision import LlavaOnevisionFamily
+from medr1.models.families.qwen import QwenFamily
+from medr1.models.families.smolvlm import SmolVLMFamily
 
-FAMILIES: Mapping[str, Family] = {"qwen2_vl": QWEN, "qwen2_5_vl": QWEN, "qwen3_vl": QWEN}
-"""model_type -> its family; any other type belongs to GENERIC, if transformers has it."""
-OWN_TYPES = tuple(name for name, family in FAMILIES.items() if family.has_own_passes)
-"""The types for which medr1 has its own passes."""
+FAMILIES: Mapping[str, Family] = {
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), QwenFamily()),
+    "gemma3": Gemma3Family(),
+    "internvl": InternVLFamily(),
+    "llava_onevision": LlavaOnevisionFamily(),
+    **dict.fromkeys(("smolvlm", "idefics3"), SmolVLMFamily()),
+}
+"""model_type -> its family. Any other type that transformers has belongs to `Family` itself."""
+BATCHED_TYPES = tuple(name for name, kind in FAMILIES.items() if isinstance(kind, BatchedFamily))
+"""The types whose prompts medr1 runs in batches."""
+SHARING_TYPES = tuple(name for name, kind in FAMILIES.items() if kind.shares_prompts)
+"""The types whose prompts training can run once for a group of completions."""
 
 
 def family_of(model_type: str) -> Family | None:
@@ -24,4 +36,4 @@ def family_of(model_type: str) -> Family | None:
         return FAMILIES[model_type]
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    return GENERIC if model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES else None
+    return Family() if model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES else None

@@ -1,29 +1,78 @@
-"""What medr1 has to know of a model family to load its checkpoints and to ask them."""
+"""What medr1 has to know of a model family, with defaults for any image-text-to-text model.
+
+`Family` is enough for a model that transformers has: it is asked one prompt at a time by
+transformers' own `generate`, and trained by TRL. A family with passes of its own, which answer many
+prompts at a time, is a `BatchedFamily` (batched.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
 
 
-@dataclass(frozen=True)
 class Family:
-    """What differs between architectures."""
+    """What differs between architectures; the methods here suit any image-text-to-text model."""
 
-    name: str
-    processors: tuple[str, ...]
+    name: str = "generic"
+    processors: tuple[str, ...] = ()
     """Names of the processor classes; () for any that has a tokenizer and an image processor."""
-    has_own_passes: bool
-    """Whether medr1's own passes know its positions, image inputs and attention: several prompts at
-    a time and packed answer strings in inference, and training. Other families are asked one prompt
-    at a time by transformers' own `generate`."""
-    require_valid: Callable[[PreTrainedConfig], None]
-    """Raises ValueError for a resolved configuration that no model can have."""
-    count_parameters: Callable[[PreTrainedConfig], int]
-    """About how many parameters a model of this configuration has, within a few per cent."""
-    trial_inputs: Callable[[ProcessorMixin], BatchFeature]
-    """The model's inputs for a small image and a question mark."""
+    has_pixel_limits: bool = False
+    """Whether the image processor resizes an image to a number of pixels between two limits, as
+    Qwen's does: min_pixels and max_pixels."""
+    shares_prompts: bool = False
+    """Whether training can run the prompt of a group once (train/shared_prefix)."""
+
+    def require_valid(self, config: PreTrainedConfig) -> None:
+        """Raise ValueError for a resolved configuration that no model can have.
+
+        Args:
+            config: As transformers builds it from config.json.
+        """
+        if getattr(config, "is_encoder_decoder", False):
+            raise ValueError("models with an encoder and a decoder are not supported")
+
+    def count_parameters(self, config: PreTrainedConfig) -> int:
+        """About how many parameters a model of this configuration has, within a few per cent.
+
+        Args:
+            config: As transformers builds it from config.json.
+        """
+        import torch
+        from transformers import AutoModelForImageTextToText
+
+        # on the meta device parameters have shapes, and no memory
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(
+                deepcopy(config), attn_implementation="eager"
+            )
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    def trial_inputs(self, processor: ProcessorMixin) -> BatchFeature:
+        """The model's inputs for a small image and a question mark.
+
+        Args:
+            processor: Of the checkpoint.
+        """
+        from PIL import Image
+
+        image = {"type": "image", "image": Image.new("RGB", (56, 56))}
+        return prompt_inputs(processor, [image, {"type": "text", "text": "?"}])
+
+
+def prompt_inputs(processor: ProcessorMixin, content: list[dict[str, object]]) -> BatchFeature:
+    """The model's inputs for a prompt of one turn, made by the processor's own chat template.
+
+    Args:
+        processor: Of the checkpoint.
+        content: The parts of the turn: {"type": "image", "image": ...}, {"type": "text", ...}.
+    """
+    messages: Any = [{"role": "user", "content": content}]
+    inputs: Any = processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    features: BatchFeature = inputs
+    return features

@@ -1,29 +1,208 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, for which medr1 has its own passes."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from medr1.models.calls import image_token
-from medr1.models.families.family import Family
+from medr1.models.families.batched import (
+    BatchedFamily,
+    EncodedImages,
+    ImageFeatures,
+    Positions,
+    Prompts,
+)
 
 if TYPE_CHECKING:
-    from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
+    import torch
+    from PIL.Image import Image
+    from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 
-def _require_valid(config: PreTrainedConfig) -> None:
-    """ValueError where the number of attention heads does not divide the width."""
-    text, vision = config.text_config, config.vision_config
-    kv_heads = text.num_key_value_heads or text.num_attention_heads
-    vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
-    ratios = (
-        (text.hidden_size, text.num_attention_heads),
-        (text.num_attention_heads, kv_heads),
-        (vision_width, vision.num_heads),
-    )
-    for whole, part in ratios:
-        if whole % part:
-            raise ValueError(f"{part} heads cannot share {whole}")
+@dataclass(frozen=True)
+class _VisionOutput:
+    """What the vision tower of a Qwen-VL returns for several images."""
+
+    pooler_output: tuple[torch.Tensor, ...]
+    """The vectors of each image, (vectors, W)."""
+    deepstack_features: list[tuple[torch.Tensor, ...]]
+    """The same for several layers of the vision tower, as Qwen3-VL has them; [] for others."""
+
+
+class QwenFamily(BatchedFamily):
+    """Positions have three axes: time, height and width of each patch of an image."""
+
+    name = "Qwen-VL"
+    processors = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
+    has_pixel_limits = True
+    shares_prompts = True
+
+    def require_valid(self, config: PreTrainedConfig) -> None:
+        """Raise ValueError where the number of attention heads does not divide the width.
+
+        Args:
+            config: As in `Family`.
+        """
+        text, vision = config.text_config, config.vision_config
+        kv_heads = text.num_key_value_heads or text.num_attention_heads
+        vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
+        ratios = (
+            (text.hidden_size, text.num_attention_heads),
+            (text.num_attention_heads, kv_heads),
+            (vision_width, vision.num_heads),
+        )
+        for whole, part in ratios:
+            if whole % part:
+                raise ValueError(f"{part} heads cannot share {whole}")
+
+    def count_parameters(self, config: PreTrainedConfig) -> int:
+        """As in `Family`, without building the model.
+
+        Args:
+            config: As in `Family`.
+        """
+        return count_parameters(config)
+
+    def trial_inputs(self, processor: ProcessorMixin) -> BatchFeature:
+        """As in `Family`, without a chat template.
+
+        Args:
+            processor: Of the checkpoint.
+        """
+        from PIL import Image
+
+        text = f"<|vision_start|>{image_token(processor)}<|vision_end|>?"
+        image = Image.new("RGB", (56, 56))
+        inputs: BatchFeature = processor(text=[text], images=[image], return_tensors="pt")
+        return inputs
+
+    def encode_images(
+        self, processor: ProcessorMixin, rows: Sequence[Sequence[Image]]
+    ) -> list[EncodedImages]:
+        """Prepare the images of all prompts in one call of the image processor.
+
+        Args:
+            processor: Of the checkpoint.
+            rows: As in `BatchedFamily`.
+        """
+        images = [image for row in rows for image in row]
+        processed = processor.image_processor(images=images, return_tensors="pt")
+        # The patches of all images come as one tensor, and a grid tells how many each has: frames,
+        # rows and columns.
+        grids = processed["image_grid_thw"]
+        lengths = [len(row) for row in rows]
+        grids_of_rows = grids.split(lengths)
+        patches = processed["pixel_values"].split([int(g.prod(-1).sum()) for g in grids_of_rows])
+        # The vision tower merges merge_size x merge_size patches into one vector.
+        merged = processor.image_processor.merge_size**2
+        token = image_token(processor)
+        return [
+            EncodedImages(
+                tuple(token * (int(grid.prod()) // merged) for grid in row_grids),
+                {"pixel_values": row_patches, "image_grid_thw": row_grids},
+            )
+            for row_grids, row_patches in zip(grids_of_rows, patches, strict=True)
+        ]
+
+    def image_features(
+        self, model: PreTrainedModel, images: Sequence[EncodedImages]
+    ) -> list[ImageFeatures]:
+        """Run the vision tower on the images of all prompts at once.
+
+        Args:
+            model: As in `BatchedFamily`.
+            images: As in `BatchedFamily`.
+        """
+        import torch
+
+        if not _takes_features(model):
+            return [ImageFeatures(torch.empty(0)) for _ in images]
+        grids = [row.inputs["image_grid_thw"] for row in images]
+        patches = torch.cat([row.inputs["pixel_values"] for row in images])
+        # The attribute is a method; torch says that it may be a tensor, which is not called.
+        output: Any = model.get_image_features(patches, torch.cat(grids), return_dict=True)  # type: ignore[operator]
+        layers = getattr(output, "deepstack_features", None) or ()
+        features, start = [], 0
+        for grid in grids:
+            end = start + len(grid)
+            tokens, *row_layers = (
+                torch.cat(list(values[start:end])) for values in (output.pooler_output, *layers)
+            )
+            features.append(ImageFeatures(tokens, tuple(row_layers)))
+            start = end
+        return features
+
+    def positions(self, model: PreTrainedModel, prompts: Prompts) -> Positions:
+        """The positions in time, height and width.
+
+        Without images they count the tokens, the same on all three axes. An image takes fewer
+        positions than it has tokens.
+
+        Args:
+            model: As in `BatchedFamily`.
+            prompts: As in `BatchedFamily`.
+        """
+        import torch
+
+        if not prompts.images:
+            ids_BP = super().positions(model, prompts).ids
+            return Positions(self.position_ids(ids_BP), ids_BP.new_zeros((len(ids_BP), 1)))
+        inner: Any = model.model
+        ids_3BP, deltas_B1 = inner.get_rope_index(
+            prompts.ids_BP,
+            image_grid_thw=torch.cat([row.inputs["image_grid_thw"] for row in prompts.images]),
+            attention_mask=prompts.mask_BP,
+            mm_token_type_ids=self.is_image(model, prompts).int(),
+        )
+        return Positions(ids_3BP, deltas_B1)
+
+    def position_ids(self, positions_BQ: torch.Tensor) -> torch.Tensor:
+        """The same position on all three axes, (3, B, Q).
+
+        Args:
+            positions_BQ: As in `BatchedFamily`.
+        """
+        return positions_BQ.expand(3, -1, -1)
+
+    def prompt_arguments(self, model: PreTrainedModel, prompts: Prompts) -> dict[str, object]:
+        """The arguments of the inner model: token ids, and the features or pixels of the images.
+
+        Args:
+            model: As in `BatchedFamily`.
+            prompts: As in `BatchedFamily`.
+        """
+        import torch
+
+        arguments: dict[str, object] = {"input_ids": prompts.ids_BP}
+        if prompts.images and _takes_features(model):
+            features = prompts.features
+            output = _VisionOutput(
+                tuple(row.tokens for row in features),
+                list(zip(*(row.layers for row in features), strict=True)),
+            )
+            arguments["mm_encoder_outputs"] = {"image": output}
+        elif prompts.images:
+            for name in ("pixel_values", "image_grid_thw"):
+                arguments[name] = torch.cat([row.inputs[name] for row in prompts.images])
+        return arguments
+
+    def continue_from(self, model: PreTrainedModel, positions: Positions) -> None:
+        """Give the model the offset of the positions of new tokens.
+
+        Args:
+            model: As in `BatchedFamily`.
+            positions: As in `BatchedFamily`.
+        """
+        inner: Any = model.model
+        inner.rope_deltas = positions.deltas_B1
+
+
+def _takes_features(model: PreTrainedModel) -> bool:
+    """Whether the model accepts features instead of pixels, as transformers does from 5.23 on."""
+    return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
 
 
 def count_parameters(config: PreTrainedConfig) -> int:
@@ -59,22 +238,3 @@ def count_parameters(config: PreTrainedConfig) -> int:
         + positions
     )
     return int(text.num_hidden_layers * layer + embeddings + tower)
-
-
-def _trial_inputs(processor: ProcessorMixin) -> BatchFeature:
-    from PIL import Image
-
-    text = f"<|vision_start|>{image_token(processor)}<|vision_end|>?"
-    image = Image.new("RGB", (56, 56))
-    inputs: BatchFeature = processor(text=[text], images=[image], return_tensors="pt")
-    return inputs
-
-
-QWEN = Family(
-    "Qwen-VL",
-    processors=("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"),
-    has_own_passes=True,
-    require_valid=_require_valid,
-    count_parameters=count_parameters,
-    trial_inputs=_trial_inputs,
-)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from trl import GRPOTrainer
 
-from medr1.models.families.choice import OWN_TYPES
+from medr1.models.families.choice import SHARING_TYPES
 from medr1.train.inputs import Batch, Row
 from medr1.train.shared_prefix.attention import SHARED_ATTENTIONS, use_shared_attention
 from medr1.train.shared_prefix.generation import (
@@ -80,7 +80,7 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
         else sorted({*(trainer.args.generation_kwargs or ())} - SUPPORTED_GENERATION_KWARGS)
     )
     reasons = {
-        f"{model_type} is not one of {', '.join(OWN_TYPES)}": model_type not in OWN_TYPES,
+        f"{model_type} is not one of {', '.join(SHARING_TYPES)}": model_type not in SHARING_TYPES,
         f"batches of {size} split groups of {num_generations}; make --batch-size a multiple of "
         f"{num_generations}": size % num_generations != 0,
         "tools, environments and rollout functions add text to the prompt": any(tools),
