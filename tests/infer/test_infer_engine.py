@@ -143,7 +143,7 @@ def test_samples_are_drawn_from_the_models_distribution(tiny_model, validation):
         logits = tiny_model.model(
             input_ids=prefix.ids_BP[:, -1:],
             attention_mask=prefix.mask_BP,
-            position_ids=prefix.last_B.expand(3, 1, 1),
+            position_ids=prefix.positions.last_B.expand(3, 1, 1),
             past_key_values=prefix.cache,
         ).logits[0, -1]
     shares = Counter()
