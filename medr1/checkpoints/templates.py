@@ -37,6 +37,11 @@ KNOWN_TEMPLATES = {
     "603a42db292c25278e9b23d94c7abbe77453f13e26a053c43c5c2f900b4136f7": "Gemma 4",
     "a4aee8afcf2e0711942cf848899be66016f8d14a889ff9ede07bca099c28f715": "Qwen3.5",
     "273d8e0e683b885071fb17e08d71e5f2a5ddfb5309756181681de4f5a1822d80": "Qwen3.5",
+    # transformers tests/models/llava_onevision/test_processing_llava_onevision.py (v5)
+    "fbf77862dcdda46840b6da02767d651eadad3582310e40fed04dc7594a0a80dd": "LLaVA-OneVision",
+    # transformers src/transformers/models/internvl/convert_internvl_weights_to_hf.py (v4.52), with
+    # <IMG_CONTEXT> for <image>, which the processor has expected since
+    "b3e3fa7cdeceec1d3dfe0d17b77724baf3857714e688f3a700261567e96140eb": "InternVL3",
     # checkpoints/tiny-vl and tiny-vl-letters
     "dbd9b010a433e97abefe83cb9f358824def2d8cce79c78f6ada5bf39eac47194": "medr1",
 }
