@@ -7,6 +7,7 @@ import pytest
 import torch
 from in_process import medr1
 from tiny_families import FAMILIES
+from tiny_qwens import qwen3_5, qwen3_5_moe
 
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
@@ -20,12 +21,13 @@ from medr1.prompts import user_text
 from medr1.records import Decoding
 
 GREEDY = Decoding(max_new_tokens=8)
+WRITERS = {**FAMILIES, "qwen3_5": qwen3_5, "qwen3_5_moe": qwen3_5_moe}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=WRITERS)
 def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("families") / request.param
-    FAMILIES[request.param](path)
+    WRITERS[request.param](path)
     return path
 
 
