@@ -31,7 +31,7 @@ from medr1.train.shared_prefix import trainer as shared_trainer
 from medr1.train.shared_prefix.packing import PackedGroups, attention_layout
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
-KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
 SIZES = [(56, 84), (112, 56), (84, 84)]
 G, C = 4, 16
 EXACT = 1e-5

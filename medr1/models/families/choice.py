@@ -8,7 +8,12 @@ from medr1.models.families.family import Family
 from medr1.models.families.generic import GENERIC
 from medr1.models.families.qwen import QWEN
 
-FAMILIES: Mapping[str, Family] = {"qwen2_vl": QWEN, "qwen2_5_vl": QWEN, "qwen3_vl": QWEN}
+FAMILIES: Mapping[str, Family] = {
+    "qwen2_vl": QWEN,
+    "qwen2_5_vl": QWEN,
+    "qwen3_vl": QWEN,
+    "qwen3_vl_moe": QWEN,
+}
 """model_type -> its family; any other type belongs to GENERIC, if transformers has it."""
 OWN_TYPES = tuple(name for name, family in FAMILIES.items() if family.has_own_passes)
 """The types for which medr1 has its own passes."""

@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, for which medr1 has its own passes."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, also with experts, for which medr1 has its own passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _require_valid(config: PreTrainedConfig) -> None:
-    """ValueError where the number of attention heads does not divide the width."""
+    """ValueError where attention heads do not divide the width, or experts are too few."""
     text, vision = config.text_config, config.vision_config
     kv_heads = text.num_key_value_heads or text.num_attention_heads
     vision_width = getattr(vision, "embed_dim", None) or vision.hidden_size
@@ -24,6 +24,26 @@ def _require_valid(config: PreTrainedConfig) -> None:
     for whole, part in ratios:
         if whole % part:
             raise ValueError(f"{part} heads cannot share {whole}")
+    num_experts = getattr(text, "num_experts", None)
+    if num_experts is not None and not 0 < text.num_experts_per_tok <= num_experts:
+        raise ValueError(f"a token cannot have {text.num_experts_per_tok} of {num_experts} experts")
+    if num_experts is not None and text.decoder_sparse_step < 1:
+        raise ValueError(f"decoder_sparse_step is {text.decoder_sparse_step}, expected 1 or more")
+
+
+def _mlp_parameters(text: PreTrainedConfig) -> int:
+    """The parameters in the MLPs of all layers: three matrices for each, or for each expert."""
+    dense = 3 * text.hidden_size * text.intermediate_size
+    num_experts = getattr(text, "num_experts", None)
+    if num_experts is None:
+        return int(text.num_hidden_layers * dense)
+    # the router has a vector for each expert
+    sparse = num_experts * (3 * text.hidden_size * text.moe_intermediate_size + text.hidden_size)
+    num_sparse = sum(
+        number not in text.mlp_only_layers and (number + 1) % text.decoder_sparse_step == 0
+        for number in range(text.num_hidden_layers)
+    )
+    return int(num_sparse * sparse + (text.num_hidden_layers - num_sparse) * dense)
 
 
 def count_parameters(config: PreTrainedConfig) -> int:
@@ -36,8 +56,8 @@ def count_parameters(config: PreTrainedConfig) -> int:
     width, heads = text.hidden_size, text.num_attention_heads
     kv_heads = text.num_key_value_heads or heads
     head_size = getattr(text, "head_dim", None) or width // heads
-    # a layer: queries and output, keys and values, and the three matrices of the MLP
-    layer = 2 * width * head_size * (heads + kv_heads) + 3 * width * text.intermediate_size
+    # a layer: queries and output, keys and values
+    attention = 2 * width * head_size * (heads + kv_heads)
     tied = getattr(config, "tie_word_embeddings", False)
     embeddings = text.vocab_size * width * (1 if tied else 2)
 
@@ -58,7 +78,8 @@ def count_parameters(config: PreTrainedConfig) -> int:
         + patches
         + positions
     )
-    return int(text.num_hidden_layers * layer + embeddings + tower)
+    layers = text.num_hidden_layers * attention + _mlp_parameters(text)
+    return int(layers + embeddings + tower)
 
 
 def _trial_inputs(processor: ProcessorMixin) -> BatchFeature:
