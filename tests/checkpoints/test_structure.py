@@ -9,7 +9,7 @@ from measured import at_most
 
 from medr1.checkpoints.structure import require_sound, weight_files
 from medr1.errors import InputError
-from medr1.models.families.qwen import count_parameters
+from medr1.models.families.qwen import QWEN, count_parameters
 
 
 def change(file, **values):
@@ -134,6 +134,20 @@ def test_the_estimate_is_what_transformers_builds(kind, text):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     built = sum(parameter.numel() for parameter in model.parameters())
     assert count_parameters(config) == pytest.approx(built, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ({"num_experts": 4, "num_experts_per_tok": 5}, "cannot have 5 of 4 experts"),
+        ({"num_experts": 0}, "of 0 experts"),
+        ({"moe_intermediate_size": 0}, "moe_intermediate_size is 0"),
+        ({"decoder_sparse_step": 0}, "decoder_sparse_step is 0"),
+    ],
+)
+def test_experts_that_no_model_can_have_are_refused(text, says):
+    with pytest.raises(ValueError, match=says):
+        QWEN.require_valid(sizes("qwen3_vl_moe", **text))
 
 
 LOOKED_AT_IN_A_PROCESS = """

@@ -24,11 +24,13 @@ def _require_valid(config: PreTrainedConfig) -> None:
     for whole, part in ratios:
         if whole % part:
             raise ValueError(f"{part} heads cannot share {whole}")
-    num_experts = getattr(text, "num_experts", None)
-    if num_experts is not None and not 0 < text.num_experts_per_tok <= num_experts:
+    if (num_experts := getattr(text, "num_experts", None)) is None:
+        return
+    if not 0 < text.num_experts_per_tok <= num_experts:
         raise ValueError(f"a token cannot have {text.num_experts_per_tok} of {num_experts} experts")
-    if num_experts is not None and text.decoder_sparse_step < 1:
-        raise ValueError(f"decoder_sparse_step is {text.decoder_sparse_step}, expected 1 or more")
+    for name in ("moe_intermediate_size", "decoder_sparse_step"):
+        if getattr(text, name) < 1:
+            raise ValueError(f"{name} is {getattr(text, name)}, expected 1 or more")
 
 
 def _mlp_parameters(text: PreTrainedConfig) -> int:
