@@ -41,7 +41,7 @@ def random_model(kind, tiny_model):
         text.pop("layer_types")  # Qwen3-VL's configuration has none
         classes = Qwen3VLConfig, Qwen3VLForConditionalGeneration
         if kind == "qwen3_vl_moe":
-            text.update(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=64)
+            text.update(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48)
             classes = Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
     for part in (text, vision):
         part.pop("model_type", None)

@@ -118,7 +118,9 @@ def _tokens(tokenizer: Any) -> dict[str, int]:
     return dict(zip(fields, places, strict=True))
 
 
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+# twice the size of an expert is not hidden_size: published files have some matrices transposed,
+# and transformers sees it by their shapes
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
 
 
 def qwen3_vl_moe(folder: Path) -> None:
@@ -176,7 +178,7 @@ def qwen3_5(folder: Path) -> None:
 
 def qwen3_5_moe(folder: Path) -> None:
     """Write a Qwen3.5 with four experts in each layer and one that every token has."""
-    experts = {**EXPERTS, "shared_expert_intermediate_size": 32}
+    experts = {**EXPERTS, "shared_expert_intermediate_size": 48}
     _qwen3_5(folder, Qwen3_5MoeConfig, Qwen3_5MoeForConditionalGeneration, **experts)
 
 
