@@ -1,4 +1,4 @@
-"""Models of the three architectures with random weights, as small as the embedded one."""
+"""Models of medr1's own architectures with random weights, as small as the embedded one."""
 
 from dataclasses import replace
 
@@ -10,11 +10,13 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 
 from medr1.models.loading import CheckpointInfo
 
-ARCHITECTURES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+ARCHITECTURES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 
 
 def random_model(kind, tiny_model):
@@ -38,6 +40,9 @@ def random_model(kind, tiny_model):
         }
         text.pop("layer_types")  # Qwen3-VL's configuration has none
         classes = Qwen3VLConfig, Qwen3VLForConditionalGeneration
+        if kind == "qwen3_vl_moe":
+            text.update(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48)
+            classes = Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
     for part in (text, vision):
         part.pop("model_type", None)
         part.pop("architectures", None)

@@ -198,15 +198,16 @@ def _byte_level_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return _merges(trained)
 
 
-def qwen_tokenizer(special: list[str], **named: str) -> Qwen2Tokenizer:
+def qwen_tokenizer(special: list[str], kind: type = Qwen2Tokenizer, **named: str) -> Any:
     """Qwen's tokenizer class with a small vocabulary.
 
     Args:
         special: More special tokens.
+        kind: The class of the tokenizer.
         **named: Special tokens which are attributes of the tokenizer.
     """
     vocab, merges = _byte_level_vocabulary()
-    tokenizer = Qwen2Tokenizer(
+    tokenizer = kind(
         vocab=dict(vocab), merges=merges, eos_token="<|im_end|>", extra_special_tokens=named
     )
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", *special]})
@@ -254,7 +255,7 @@ def gemma_tokenizer() -> GemmaTokenizer:
 # --------------------------------------------------------------------------------------- folders
 
 
-def _write(folder: Path, model_class: Any, config: Any, processor: Any, ends: list[str]) -> None:
+def write(folder: Path, model_class: Any, config: Any, processor: Any, ends: list[str]) -> None:
     """Write a checkpoint with random weights.
 
     The weights are not those of the class's own initialization, which has zeros (Gemma 3's
@@ -273,8 +274,10 @@ def _write(folder: Path, model_class: Any, config: Any, processor: Any, ends: li
     with torch.no_grad():
         for name, weights in model.named_parameters():
             weights.add_(torch.randn_like(weights) * 0.15)
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "linear_attn.out_proj.weight")):
                 weights[0] = 0  # so the first number of a text token's state is its embedding's
+            if name.endswith("experts.down_proj"):
+                weights[:, 0] = 0
             if config.tie_word_embeddings and name.endswith("language_model.norm.weight"):
                 weights.add_(2)  # and smaller embeddings, or the last token is always repeated
                 model.get_input_embeddings().weight.div_(3)
@@ -344,10 +347,10 @@ def gemma3(folder: Path) -> None:
         image_seq_length=4,
     )
     ends = ["<eos>", "<end_of_turn>"]
-    _write(folder, Gemma3ForConditionalGeneration, config, processor, ends)
+    write(folder, Gemma3ForConditionalGeneration, config, processor, ends)
 
 
-def _text(tokenizer: Any, **more: Any) -> dict[str, Any]:
+def text_settings(tokenizer: Any, **more: Any) -> dict[str, Any]:
     """The settings of a language model that Qwen2's and Llama's configurations share."""
     return {
         "vocab_size": len(tokenizer),
@@ -375,7 +378,7 @@ def internvl(folder: Path) -> None:
     )
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     config = InternVLConfig(
-        text_config=Qwen2Config(**_text(tokenizer, tie_word_embeddings=False)),
+        text_config=Qwen2Config(**text_settings(tokenizer, tie_word_embeddings=False)),
         vision_config=InternVLVisionConfig(
             hidden_size=32,
             intermediate_size=64,
@@ -396,7 +399,7 @@ def internvl(folder: Path) -> None:
         image_seq_length=4,
         chat_template=INTERNVL_TEMPLATE,
     )
-    _write(folder, InternVLForConditionalGeneration, config, processor, ["<|im_end|>"])
+    write(folder, InternVLForConditionalGeneration, config, processor, ["<|im_end|>"])
 
 
 def llava_onevision(folder: Path) -> None:
@@ -406,7 +409,7 @@ def llava_onevision(folder: Path) -> None:
     size = {"height": side, "width": side}
     grids = [[side, side], [side, 2 * side], [2 * side, side]]
     config = LlavaOnevisionConfig(
-        text_config=Qwen2Config(**_text(tokenizer, tie_word_embeddings=True)),
+        text_config=Qwen2Config(**text_settings(tokenizer, tie_word_embeddings=True)),
         vision_config=siglip(side),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
@@ -421,7 +424,7 @@ def llava_onevision(folder: Path) -> None:
         vision_feature_select_strategy="full",
         chat_template=LLAVA_ONEVISION_TEMPLATE,
     )
-    _write(folder, LlavaOnevisionForConditionalGeneration, config, processor, ["<|im_end|>"])
+    write(folder, LlavaOnevisionForConditionalGeneration, config, processor, ["<|im_end|>"])
 
 
 def _smol(folder: Path, config_class: Any, model_class: Any, make_processor: Any) -> None:
@@ -429,7 +432,7 @@ def _smol(folder: Path, config_class: Any, model_class: Any, make_processor: Any
     tokenizer = smollm_tokenizer()
     side = 2 * PATCH_SIZE
     config = config_class(
-        text_config=LlamaConfig(**_text(tokenizer, tie_word_embeddings=False)),
+        text_config=LlamaConfig(**text_settings(tokenizer, tie_word_embeddings=False)),
         vision_config={
             "hidden_size": 32,
             "intermediate_size": 64,
@@ -444,7 +447,7 @@ def _smol(folder: Path, config_class: Any, model_class: Any, make_processor: Any
         tie_word_embeddings=False,
     )
     sizes = {"size": {"longest_edge": 2 * side}, "max_image_size": {"longest_edge": side}}
-    _write(folder, model_class, config, make_processor(tokenizer, sizes), ["<end_of_utterance>"])
+    write(folder, model_class, config, make_processor(tokenizer, sizes), ["<end_of_utterance>"])
 
 
 def smolvlm(folder: Path) -> None:
@@ -481,7 +484,7 @@ def llava(folder: Path) -> None:
     tokenizer = qwen_tokenizer(["<image>"], image_token="<image>")
     side = 2 * PATCH_SIZE
     config = LlavaConfig(
-        text_config=Qwen2Config(**_text(tokenizer, tie_word_embeddings=True)),
+        text_config=Qwen2Config(**text_settings(tokenizer, tie_word_embeddings=True)),
         vision_config=siglip(side),
         image_token_index=tokenizer.image_token_id,
         image_seq_length=4,
@@ -495,7 +498,7 @@ def llava(folder: Path) -> None:
         vision_feature_select_strategy="full",
         chat_template=LLAVA_ONEVISION_TEMPLATE,
     )
-    _write(folder, LlavaForConditionalGeneration, config, processor, ["<|im_end|>"])
+    write(folder, LlavaForConditionalGeneration, config, processor, ["<|im_end|>"])
 
 
 FAMILIES: dict[str, Callable[[Path], None]] = {

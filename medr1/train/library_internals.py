@@ -222,6 +222,7 @@ FUNCTIONS = (
                 "attention_mask", "second_per_grid_ts=None, attention_mask"
             ),
             "Qwen3VLModel": _ROPE,
+            "Qwen3VLMoeModel": _ROPE,
         }.items()
     ),
     *(
@@ -230,7 +231,7 @@ FUNCTIONS = (
             *(_EAGER, _ATTENTION),
             "adds the mask to the scores, and returns the output (P, T, H, D) and the weights",
         )
-        for kind in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+        for kind in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
     ),
     # --- settings
     Function(

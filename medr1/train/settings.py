@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Regular expression for the linear layers of the language models of Qwen2-VL, Qwen2.5-VL and
-Qwen3-VL."""
+Qwen3-VL. Experts are no linear layers, and get no adapter."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from measured import at_most
 
 from medr1.checkpoints.structure import require_sound, weight_files
 from medr1.errors import InputError
-from medr1.models.families.qwen import count_parameters
+from medr1.models.families.qwen import QwenFamily, count_parameters
 
 
 def change(file, **values):
@@ -92,7 +92,7 @@ def test_an_index_names_files_of_its_folder_alone(copy, name):
 
 
 def sizes(kind, **text):
-    from transformers import Qwen2_5_VLConfig, Qwen2VLConfig, Qwen3VLConfig
+    from transformers import Qwen2_5_VLConfig, Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 
     wide = text.get("hidden_size")
     if kind == "qwen2_vl":
@@ -100,11 +100,15 @@ def sizes(kind, **text):
     if kind == "qwen2_5_vl":
         vision = {"hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": wide}
         return Qwen2_5_VLConfig(**text, vision_config=vision if wide else None)
+    if kind == "qwen3_vl_moe":
+        vision = {"out_hidden_size": wide or 2048}
+        return Qwen3VLMoeConfig(text_config=text, vision_config=vision)
     return Qwen3VLConfig()
 
 
 TWO = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28}
 THREE = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36}
+EXPERTS = {"num_experts": 128, "moe_intermediate_size": 768, "num_attention_heads": 32}
 HEADS = {"num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True}
 
 
@@ -116,6 +120,9 @@ HEADS = {"num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": 
         ("qwen3_vl", {}),
         ("qwen2_vl", {**TWO, **HEADS, "num_attention_heads": 12}),
         ("qwen2_5_vl", {**THREE, **HEADS, "num_attention_heads": 16}),
+        ("qwen3_vl_moe", {**EXPERTS, "num_hidden_layers": 48}),
+        ("qwen3_vl_moe", {**EXPERTS, "num_hidden_layers": 6, "mlp_only_layers": [1]}),
+        ("qwen3_vl_moe", {**EXPERTS, "num_hidden_layers": 5, "decoder_sparse_step": 2}),
     ],
 )
 def test_the_estimate_is_what_transformers_builds(kind, text):
@@ -127,6 +134,20 @@ def test_the_estimate_is_what_transformers_builds(kind, text):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     built = sum(parameter.numel() for parameter in model.parameters())
     assert count_parameters(config) == pytest.approx(built, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ({"num_experts": 4, "num_experts_per_tok": 5}, "cannot have 5 of 4 experts"),
+        ({"num_experts": 0}, "of 0 experts"),
+        ({"moe_intermediate_size": 0}, "moe_intermediate_size is 0"),
+        ({"decoder_sparse_step": 0}, "decoder_sparse_step is 0"),
+    ],
+)
+def test_experts_that_no_model_can_have_are_refused(text, says):
+    with pytest.raises(ValueError, match=says):
+        QwenFamily().require_valid(sizes("qwen3_vl_moe", **text))
 
 
 LOOKED_AT_IN_A_PROCESS = """

@@ -7,6 +7,7 @@ import pytest
 import torch
 from in_process import medr1
 from tiny_families import FAMILIES, OTHERS
+from tiny_qwens import QWENS
 
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
@@ -26,7 +27,7 @@ from medr1.workflows.engines import local_engine
 GREEDY = Decoding(max_new_tokens=8)
 
 
-BUILDERS = {**FAMILIES, **OTHERS}
+BUILDERS = {**FAMILIES, **OTHERS, **QWENS}
 
 
 @pytest.fixture(scope="module", params=BUILDERS)

@@ -91,7 +91,7 @@ def plain_probabilities(loaded, questions, sample, prompt, said=""):
     return torch.tensor(scores, dtype=torch.double).softmax(0).tolist()
 
 
-@pytest.mark.parametrize("kind", ["embedded", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("kind", ["embedded", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"])
 def test_packed_scores_and_completions_are_those_of_the_plain_way(
     kind, tiny_model, random_model, validation
 ):

@@ -31,7 +31,7 @@ from medr1.train.shared_prefix import trainer as shared_trainer
 from medr1.train.shared_prefix.packing import PackedGroups, attention_layout
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
-KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
 SIZES = [(56, 84), (112, 56), (84, 84)]
 G, C = 4, 16
 EXACT = 1e-5
@@ -83,7 +83,13 @@ def batch(tiny_model, validation):
     )
 
 
-def trainer_of(kind, loaded, validation, folder, peft=None, **fields) -> Any:
+def no_reward(completions, **columns):
+    return [0.0] * len(completions)
+
+
+def trainer_of(kind, loaded, validation, folder, peft=None, reward=no_reward, **fields) -> Any:
+    # the load-balancing loss of experts cannot be shared
+    fields = {"router_aux_loss_coef": 0.0, **fields}
     config = GRPOConfig(
         output_dir=str(folder),
         use_cpu=True,
@@ -98,7 +104,7 @@ def trainer_of(kind, loaded, validation, folder, peft=None, **fields) -> Any:
     )
     return kind(
         model=copy.deepcopy(loaded.model),
-        reward_funcs=[lambda completions, **columns: [0.0] * len(completions)],
+        reward_funcs=[reward],
         args=config,
         train_dataset=training_set(
             loaded.processor, validation.samples[:4], validation.image_root, "nothink", "text"
@@ -383,6 +389,39 @@ def test_a_run_ends_in_the_weights_of_stock_trl(case, questions, tmp_path):
     left_out = [line.get("frac_groups_left_out", 0) for line in shared.lines]
     assert max(left_out) < 1
     assert (sum(left_out) > 0) == ("beta" not in RUNS[case])
+
+
+def some_reward(completions, **columns):
+    return [float(len(completion[0]["content"]) % 3) for completion in completions]
+
+
+def test_a_run_with_experts_ends_in_the_weights_of_stock_trl(random_model, validation, tmp_path):
+    loaded = random_model("qwen3_vl_moe")
+    fields = {"max_steps": 2, "logging_steps": 1, "optim": "sgd", "learning_rate": 0.1}
+    weights = []
+    for made in (GRPOTrainer, SharedPrefixTrainer):
+        trainer = trainer_of(made, loaded, validation, tmp_path, reward=some_reward, **fields)
+        trainer.train()
+        assert trainer.state.log_history[0]["reward_std"] > 0
+        weights.append(trainer.model.state_dict())
+    assert trainer._shares
+    start = loaded.model.state_dict()
+    for part in ("experts.gate_up_proj", "mlp.gate.weight", "q_proj.weight"):
+        names = [name for name in start if name.endswith(part)]
+        moved = max(float((weights[0][name] - start[name]).abs().max()) for name in names)
+        apart = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in names)
+        assert apart < 1e-4 * moved and moved > 1e-5, (part, moved, apart)
+
+
+def test_the_load_balancing_loss_of_experts_is_not_shared(
+    random_model, validation, tmp_path, caplog
+):
+    loaded, fields = random_model("qwen3_vl_moe"), {"router_aux_loss_coef": None, "max_steps": 1}
+    fields["logging_steps"] = 1
+    trainer = trainer_of(SharedPrefixTrainer, loaded, validation, tmp_path, **fields)
+    assert not trainer._shares and "router_aux_loss_coef to 0" in caplog.text
+    trainer.train()
+    assert trainer.state.log_history[0]["aux_loss"] > 0
 
 
 def test_questions_without_images_are_trained_on_alike(questions, tmp_path):

@@ -20,6 +20,7 @@ NAMED_WRONGLY = {
     "qwen2_vl": ("Qwen2.5-VL-3B", "Qwen2VLForConditionalGeneration"),
     "qwen2_5_vl": ("Qwen3-VL-4B", "Qwen2_5_VLForConditionalGeneration"),
     "qwen3_vl": ("output-Qwen2-VL", "Qwen3VLForConditionalGeneration"),
+    "qwen3_vl_moe": ("Qwen3-VL-8B", "Qwen3VLMoeForConditionalGeneration"),
 }
 
 
@@ -66,7 +67,7 @@ def test_the_class_is_that_of_the_configuration_and_not_of_the_name(
 
 @pytest.mark.parametrize(
     ("kind", "extra"),
-    [("qwen3_vl", {"freeze_vision": True})]
+    [(kind, {"freeze_vision": True}) for kind in ("qwen3_vl", "qwen3_vl_moe")]
     + [(kind, {"use_peft": True, "lora_r": 2}) for kind in NAMED_WRONGLY],
 )
 def test_only_the_parameters_meant_change(kind, extra, questions, tmp_path):
@@ -79,7 +80,9 @@ def test_only_the_parameters_meant_change(kind, extra, questions, tmp_path):
     if "use_peft" in extra:
         assert changed == {name for name in after if "lora_" in name}
         assert all("language_model" in name for name in changed)
-        assert len(changed) == 2 * 7 * loaded.model.config.get_text_config().num_hidden_layers
+        # experts are no linear layers, and get no adapter
+        adapted = 4 if kind == "qwen3_vl_moe" else 7
+        assert len(changed) == 2 * adapted * loaded.model.config.get_text_config().num_hidden_layers
     else:
         assert changed == language
 

@@ -19,7 +19,7 @@ What TRL tests and this file does not:
     Liger kernels                   not installed, deprecated in TRL
     continuous batching             needs a GPU; four tests of it are of transformers alone
     tools, environments             TRL refuses them: the chat template knows no tools
-    other architectures             medr1 trains Qwen's three; mixtures of experts neither
+    other architectures             medr1 trains Qwen's; for experts see test_shared_prefix.py
     code from a checkpoint          medr1 never runs it (rule 10 of CONTRIBUTING.md)
     images and none in one batch    TRL itself fails (TypeError)
     adapters of virtual tokens      TRL itself fails: the cache of the prompt is too short

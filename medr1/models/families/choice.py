@@ -13,7 +13,7 @@ from medr1.models.families.qwen import QwenFamily
 from medr1.models.families.smolvlm import SmolVLMFamily
 
 FAMILIES: Mapping[str, Family] = {
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), QwenFamily()),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"), QwenFamily()),
     "gemma3": Gemma3Family(),
     "internvl": InternVLFamily(),
     "llava_onevision": LlavaOnevisionFamily(),

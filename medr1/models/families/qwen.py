@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, also with experts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class QwenFamily(BatchedFamily):
     shares_prompts = True
 
     def require_valid(self, config: PreTrainedConfig) -> None:
-        """Raise ValueError where the number of attention heads does not divide the width.
+        """Raise ValueError where attention heads do not divide the width, or experts are too few.
 
         Args:
             config: As in `Family`.
@@ -57,6 +57,14 @@ class QwenFamily(BatchedFamily):
         for whole, part in ratios:
             if whole % part:
                 raise ValueError(f"{part} heads cannot share {whole}")
+        if (num_experts := getattr(text, "num_experts", None)) is None:
+            return
+        per_token = text.num_experts_per_tok
+        if not 0 < per_token <= num_experts:
+            raise ValueError(f"a token cannot have {per_token} of {num_experts} experts")
+        for name in ("moe_intermediate_size", "decoder_sparse_step"):
+            if getattr(text, name) < 1:
+                raise ValueError(f"{name} is {getattr(text, name)}, expected 1 or more")
 
     def count_parameters(self, config: PreTrainedConfig) -> int:
         """As in `Family`, without building the model.
@@ -205,6 +213,21 @@ def _takes_features(model: PreTrainedModel) -> bool:
     return "mm_encoder_outputs" in inspect.signature(model.forward).parameters
 
 
+def _mlp_parameters(text: PreTrainedConfig) -> int:
+    """The parameters in the MLPs of all layers: three matrices for each, or for each expert."""
+    dense = 3 * text.hidden_size * text.intermediate_size
+    num_experts = getattr(text, "num_experts", None)
+    if num_experts is None:
+        return int(text.num_hidden_layers * dense)
+    # the router has a vector for each expert
+    sparse = num_experts * (3 * text.hidden_size * text.moe_intermediate_size + text.hidden_size)
+    num_sparse = sum(
+        number not in text.mlp_only_layers and (number + 1) % text.decoder_sparse_step == 0
+        for number in range(text.num_hidden_layers)
+    )
+    return int(num_sparse * sparse + (text.num_hidden_layers - num_sparse) * dense)
+
+
 def count_parameters(config: PreTrainedConfig) -> int:
     """About how many parameters a Qwen-VL of this configuration has, within a few per cent.
 
@@ -215,8 +238,8 @@ def count_parameters(config: PreTrainedConfig) -> int:
     width, heads = text.hidden_size, text.num_attention_heads
     kv_heads = text.num_key_value_heads or heads
     head_size = getattr(text, "head_dim", None) or width // heads
-    # a layer: queries and output, keys and values, and the three matrices of the MLP
-    layer = 2 * width * head_size * (heads + kv_heads) + 3 * width * text.intermediate_size
+    # a layer: queries and output, keys and values
+    attention = 2 * width * head_size * (heads + kv_heads)
     tied = getattr(config, "tie_word_embeddings", False)
     embeddings = text.vocab_size * width * (1 if tied else 2)
 
@@ -237,4 +260,5 @@ def count_parameters(config: PreTrainedConfig) -> int:
         + patches
         + positions
     )
-    return int(text.num_hidden_layers * layer + embeddings + tower)
+    layers = text.num_hidden_layers * attention + _mlp_parameters(text)
+    return int(layers + embeddings + tower)

@@ -81,6 +81,8 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
     )
     reasons = {
         f"{model_type} is not one of {', '.join(SHARING_TYPES)}": model_type not in SHARING_TYPES,
+        "the load-balancing loss of experts counts the prompt of every row; to share, set "
+        "router_aux_loss_coef to 0": trainer.aux_loss_enabled,
         f"batches of {size} split groups of {num_generations}; make --batch-size a multiple of "
         f"{num_generations}": size % num_generations != 0,
         "tools, environments and rollout functions add text to the prompt": any(tools),
