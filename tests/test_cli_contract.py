@@ -46,8 +46,9 @@ OPTIONS = {
     "--seed --shared-prefix --temperature --use-cpu",
     "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file "
     "--batch-size --concurrency --device --do-sample --dropout-samples --dtype "
-    "--engine --extra-body --image-path --image-root --json --limit --max-errors "
-    "--max-new-tokens --max-requests --max-retries --max-total-tokens --mode "
+    "--engine --extra-body --image-path --image-root --json --limit --load-in-4bit "
+    "--load-in-8bit --max-errors --max-new-tokens --max-requests --max-retries "
+    "--max-total-tokens --mode "
     "--model-name-or-path --model-path --num-samples --offline --option "
     "--option-probabilities --output-file --overwrite --permute --price --prompt "
     "--question --question-type --seed --show-reasoning --temperature --timeout",
@@ -63,8 +64,8 @@ OPTIONS = {
     "rewards": "--prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "
     "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body "
-    "--image-root --json --limit --max-errors --max-new-tokens --max-requests "
-    "--max-retries --max-total-tokens --mode --model-name-or-path --model-path "
+    "--image-root --json --limit --load-in-4bit --load-in-8bit --max-errors --max-new-tokens "
+    "--max-requests --max-retries --max-total-tokens --mode --model-name-or-path --model-path "
     "--offline --option-probabilities --output-dir --overwrite --perturbations "
     "--price --prompt --protocol --seed --severities --timeout",
     "doctor": "--base-url --device --json --model-path",

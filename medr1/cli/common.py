@@ -412,6 +412,22 @@ device_options = add_options(
 """--device and --dtype."""
 
 
+bits_options = add_options(
+    option(
+        "--load-in-4bit",
+        is_flag=True,
+        help="Load the language model with 4 bits for each weight, for models that do not fit into "
+        "memory. The vision tower and the output layer keep --dtype. Needs bitsandbytes.",
+    ),
+    option(
+        "--load-in-8bit",
+        is_flag=True,
+        help="Load the language model with 8 bits for each weight; see --load-in-4bit.",
+    ),
+)
+"""--load-in-4bit and --load-in-8bit; `engines.chosen_bits` reads them."""
+
+
 def model_path_option(**kwargs: Any) -> Decorator:
     """--model-path, also under TRL's name --model-name-or-path."""
     return option(

@@ -14,6 +14,7 @@ from medr1.chat.settings import Server
 from medr1.cli.common import (
     Medr1Command,
     allow_template_option,
+    bits_options,
     call,
     common_options,
     device_options,
@@ -136,6 +137,7 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 @image_root_option
 @server_options
 @device_options
+@bits_options
 @seed_option
 @offline_option
 @overwrite_option

@@ -10,6 +10,7 @@ from medr1.cli.common import (
     CommaList,
     Medr1Command,
     allow_template_option,
+    bits_options,
     call,
     cluster_by_option,
     common_options,
@@ -86,6 +87,7 @@ from medr1.workflows.robustness import run_robustness
 @image_root_option
 @server_options
 @device_options
+@bits_options
 @seed_option
 @offline_option
 @overwrite_option

@@ -44,9 +44,12 @@ class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     """cpu, cuda, mps, or server."""
     dtype: str | None
-    """The type of the weights, such as "bfloat16"; null for a model on a server."""
+    """The type of the weights, such as "bfloat16"; with quantization, the type of the others and of
+    the computation; null for a model on a server."""
     versions: dict[str, str]
     """Library -> version."""
+    quantization: str | UnsetType = UNSET
+    """4bit or 8bit; only if the language model's weights were loaded with so few."""
     perturbations: dict[str, list[int]] | UnsetType = UNSET
     """Perturbation -> its severities; only in the file of `medr1 robustness`."""
     server: ServerIdentity | UnsetType = UNSET

@@ -109,6 +109,7 @@ def manifest(
         device=identity.device,
         dtype=identity.dtype,
         versions=dict(identity.versions),
+        quantization=identity.quantization or UNSET,
         perturbations=UNSET if perturbations is None else severities,
         server=UNSET if identity.server is None else identity.server,
     )

@@ -55,9 +55,12 @@ class EngineIdentity:
     device: str
     """cpu, cuda, mps, or server."""
     dtype: str | None
-    """The type of the weights; None if it is not known."""
+    """The type of the weights, or with `quantization` the type of the others and of the
+    computation; None if it is not known."""
     versions: Mapping[str, str]
     """Library -> version."""
+    quantization: str | None = None
+    """4bit or 8bit; None for weights of the type in `dtype`."""
     server: ServerIdentity | None = None
     """None for a model in this process."""
 

@@ -33,11 +33,15 @@ from medr1.models.families.batched import BatchedFamily
 from medr1.models.families.choice import family_of
 from medr1.models.families.family import Family
 from medr1.models.mps import limit_pixels
+from medr1.models.parts import not_quantized
+from medr1.models.quantization import compute_in_own_dtype, require_quantizing
 from medr1.prompts import ANSWER_STYLES, PROMPTS, prompt_name, prompt_sha256, template
 
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+    from medr1.models.quantization import Bits
 
 __all__ = [
     "CheckpointInfo",
@@ -91,6 +95,8 @@ class LoadedModel:
     info: CheckpointInfo
     device: torch.device
     dtype: torch.dtype
+    bits: Bits | None = None
+    """4 or 8, if that many bits hold a weight of the language model's linear layers."""
 
     @property
     def family(self) -> Family:
@@ -231,20 +237,23 @@ def load_model(
         allow_template: Whether an unknown chat template is accepted; see
             `require_known_template`.
         offline: Whether an adapter's base may not be downloaded.
-        quantization: Loads the linear layers with 4 or 8 bits for each weight, to train an adapter
-            on them; None for full weights. Not for adapters.
+        quantization: Loads the linear layers of the language model with 4 or 8 bits for each
+            weight; None for full weights. Not for adapters.
         merge: Whether an adapter is added into its base's weights. If False, it stays beside them,
             with its dropout (switched off in evaluation mode).
 
     Raises:
         InputError: If a tensor is missing, unexpected, of another shape or not finite; if a file
             is damaged or the configuration describes more than the files hold; if the chat
-            template is unknown and not allowed; if the checkpoint would run code of its own.
+            template is unknown and not allowed; if the checkpoint would run code of its own; if
+            the device or the architecture cannot have fewer bits.
     """
     import torch
 
     torch_device = choose_device(device)
     torch_dtype = choose_dtype(dtype, torch_device)
+    if quantization is not None:
+        require_quantizing(torch_device)
     base = path
     if is_adapter(path):
         read_adapter(path)  # refuse an invalid adapter before its base is searched or downloaded
@@ -277,7 +286,8 @@ def load_model(
     module.eval()
     require_answer(model, processor, _family(base), path)
     info = read_checkpoint_info(path if (path / "medr1.json").is_file() else base)
-    return LoadedModel(path, model, processor, info, torch_device, torch_dtype)
+    bits: Bits | None = None if quantization is None else 4 if quantization.load_in_4bit else 8
+    return LoadedModel(path, model, processor, info, torch_device, torch_dtype, bits)
 
 
 def load_outline(
@@ -359,6 +369,9 @@ def load_weights(
     with CheckpointErrors(f"cannot load the checkpoint {path}"):
         config = resolved_configuration(path, attention)
         settings, warning = generation_settings(path, config)
+        if quantization is not None:
+            quantization = deepcopy(quantization)
+            quantization.llm_int8_skip_modules = not_quantized(outline(config, torch_dtype))
         # with output_loading_info it returns (model, report); its annotation says only a model
         loaded: object = AutoModelForImageTextToText.from_pretrained(
             path,
@@ -377,6 +390,8 @@ def load_weights(
     model, report = loaded
     assert isinstance(model, PreTrainedModel)
     _require_complete(path, report)
+    if quantization is not None:
+        compute_in_own_dtype(model)
     if warning:
         logger.warning("%s", warning)
     return model

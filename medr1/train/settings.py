@@ -180,7 +180,8 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
 def quantization_config(settings: TrainingSettings) -> BitsAndBytesConfig | None:
     """The quantization of the layers under an adapter; None if no `load_in_*bit` field is set.
 
-    The vision tower is not quantized, because it has no adapter that could correct the errors.
+    `loading.load_weights` adds the names of the modules that are not quantized: the vision tower
+    has no adapter that could correct the errors.
 
     Raises:
         InputError: TRL refuses a value.
@@ -193,7 +194,6 @@ def quantization_config(settings: TrainingSettings) -> BitsAndBytesConfig | None
     return BitsAndBytesConfig(
         load_in_4bit=model_config.load_in_4bit,
         load_in_8bit=model_config.load_in_8bit,
-        llm_int8_skip_modules=["model.visual", "lm_head"],
         bnb_4bit_compute_dtype=settings.dtype,
         bnb_4bit_quant_type=model_config.bnb_4bit_quant_type,
         bnb_4bit_use_double_quant=model_config.use_bnb_nested_quant,

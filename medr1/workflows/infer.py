@@ -16,7 +16,7 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
-from medr1.workflows.engines import open_engine
+from medr1.workflows.engines import chosen_bits, open_engine
 
 if TYPE_CHECKING:
     from medr1.chat.settings import Server
@@ -54,6 +54,8 @@ def answer_question(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    load_in_4bit: bool = False,
+    load_in_8bit: bool = False,
     allow_template: bool = False,
     offline: bool = False,
     server: Server | None = None,
@@ -81,6 +83,9 @@ def answer_question(
         seed: Seed of all sampling.
         device: auto, cuda, mps or cpu.
         dtype: auto, bfloat16, float16 or float32.
+        load_in_4bit: Whether the language model is loaded with 4 bits for each weight; not with
+            server.
+        load_in_8bit: Whether it is loaded with 8 bits for each weight; not with server.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
         server: The OpenAI-compatible server that answers; None: the model runs in this process.
@@ -90,11 +95,13 @@ def answer_question(
     Raises:
         InputError: An argument, the question or the checkpoint cannot be used.
         ItemError: The image cannot be used, or the model's numbers are not finite.
+        ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
     from medr1.data.readers import sample_from_question
     from medr1.data.roots import ImageRoot
     from medr1.infer.engine import InferencePlan, all_predictions
 
+    bits = chosen_bits(load_in_4bit, load_in_8bit, server)
     require_choice("question_type", question_type, get_args(QuestionType))
     if ablate_image == "shuffle":
         raise InputError("--ablate-image shuffle needs the images of a --batch-file.")
@@ -116,7 +123,7 @@ def answer_question(
     if dropout_samples and sample.answer_type in ("open", "count"):
         raise InputError("--dropout-samples needs a question with options, or a yes/no question.")
     engine = open_engine(
-        *(model_path, decoding, server, device, dtype, allow_template, offline),
+        *(model_path, decoding, server, device, dtype, allow_template, offline, bits),
         on_text=partial(on_text, sample) if on_text else None,
     )
     root = ImageRoot(Path("."))
@@ -147,6 +154,8 @@ def run_inference(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    load_in_4bit: bool = False,
+    load_in_8bit: bool = False,
     allow_template: bool = False,
     offline: bool = False,
     server: Server | None = None,
@@ -176,6 +185,9 @@ def run_inference(
         seed: Seed of all sampling.
         device: auto, cuda, mps or cpu.
         dtype: auto, bfloat16, float16 or float32.
+        load_in_4bit: Whether the language model is loaded with 4 bits for each weight; not with
+            server.
+        load_in_8bit: Whether it is loaded with 8 bits for each weight; not with server.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
         server: The OpenAI-compatible server that answers; None: the model runs in this process.
@@ -193,10 +205,12 @@ def run_inference(
         StateError: A file with the state of the interrupted run is damaged.
         OutputError: The output cannot be written.
         Medr1Error: The server fails, or the budget of requests or tokens is used up.
+        ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
     from medr1.data.readers import read_questions
     from medr1.infer.batch import manifest, require_free, run_batch
 
+    bits = chosen_bits(load_in_4bit, load_in_8bit, server)
     require_at_least(1, batch_size=batch_size, limit=limit)
     output = Path(output_file)
     require_writable(output)
@@ -214,7 +228,7 @@ def run_inference(
         temperature=temperature,
         ablate_image=ablate_image,
     )
-    engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline)
+    engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline, bits)
     name, identity = Path(batch_file).name, engine.identity()
     meta = manifest(identity, questions, data=name, prompt=prompt, decoding=decoding, seed=seed)
     return run_batch(

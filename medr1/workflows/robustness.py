@@ -17,7 +17,7 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
-from medr1.workflows.engines import open_engine
+from medr1.workflows.engines import chosen_bits, open_engine
 from medr1.workflows.infer import Mode
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def run_robustness(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    load_in_4bit: bool = False,
+    load_in_8bit: bool = False,
     allow_template: bool = False,
     offline: bool = False,
     server: Server | None = None,
@@ -91,6 +93,9 @@ def run_robustness(
         seed: Random seed.
         device: auto, cuda, mps or cpu.
         dtype: auto, bfloat16, float16 or float32.
+        load_in_4bit: Whether the language model is loaded with 4 bits for each weight; not with
+            server.
+        load_in_8bit: Whether it is loaded with 8 bits for each weight; not with server.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
         server: The OpenAI-compatible server that answers; None: the model runs in this process.
@@ -109,6 +114,7 @@ def run_robustness(
         StateError: A file with the state of the interrupted run is damaged.
         OutputError: The output cannot be written.
         Medr1Error: The server fails, or the budget of requests or tokens is used up.
+        ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
     from medr1.data.readers import read_questions
     from medr1.data.variants import DEFAULT_KINDS, chosen_kinds, plan_perturbations
@@ -116,6 +122,7 @@ def run_robustness(
     from medr1.prompts import template
     from medr1.records import Decoding
 
+    bits = chosen_bits(load_in_4bit, load_in_8bit, server)
     require_choice("mode", mode, get_args(Mode))
     require_at_least(1, batch_size=batch_size, limit=limit, max_new_tokens=max_new_tokens)
     output = Path(output_dir) / "results.json"
@@ -133,7 +140,7 @@ def run_robustness(
     settings = _settings(planned, protocol, cluster_by, seed)
     require_free(output)
     decoding = Decoding(mode=mode, max_new_tokens=max_new_tokens)
-    engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline)
+    engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline, bits)
     data = Path(batch_file).name
     run = _Answering(planned, output, data, prompt, decoding, seed, batch_size, overwrite)
     n_error = run.answer(engine)

@@ -54,7 +54,7 @@ from medr1.infer.predictions import (
     rounded,
     sampling_seed,
 )
-from medr1.models.loading import LoadedModel, library_versions
+from medr1.models.loading import LoadedModel, installed_version, library_versions
 from medr1.records import Decoding, Failure, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -156,13 +156,17 @@ def local_identity(loaded: LoadedModel) -> EngineIdentity:
     Args:
         loaded: The model.
     """
+    versions = library_versions()
+    if loaded.bits:
+        versions["bitsandbytes"] = installed_version("bitsandbytes") or "unknown"
     return EngineIdentity(
         model=printable(loaded.path.resolve().name),
         model_sha256=checkpoint_sha256(loaded.path),
         prompt=loaded.info.prompt,
         device=loaded.device.type,
         dtype=str(loaded.dtype).removeprefix("torch."),
-        versions=library_versions(),
+        versions=versions,
+        quantization=f"{loaded.bits}bit" if loaded.bits else None,
     )
 
 

@@ -109,6 +109,8 @@ def _hardware_and_software(meta: Mapping[str, object]) -> list[Segment]:
             _gap("hardware and numerical precision of the server"),
         ]
     precision = f" in {one_line(meta['dtype'])}" if meta.get("dtype") else ""
+    if meta.get("quantization"):
+        precision += f", with a language model quantized to {one_line(meta['quantization'])}"
     return [_text(f" It ran on {one_line(meta['device'])}{precision} ({software}).")]
 
 

@@ -381,6 +381,7 @@ def manifest(
         ("device", meta.get("device")),
         ("server", _pairs(meta.get("server"))),
         ("precision", meta.get("dtype")),
+        ("quantization", meta.get("quantization")),
         ("versions", _pairs(meta.get("versions"))),
         ("questions in the run", meta.get("n")),
     ]
