@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 MAX_NUMBER = 10**300
 """Largest whole number: a larger one does not fit a float, and may be too long for `str`."""
+
+_INPUT_METAVARS = {"PATH", "FILE", "DIR", "DIR|ID", "NAME|FILE"}
+"""The placeholders of options that name a file or folder, in the help."""
+_WRITTEN_OPTIONS = ("output_", "write_", "judge_cache")
+"""The options among them that name what is written begin with one of these."""
 
 
 def as_typed(value: object, option: click.Option, where: str) -> object:
@@ -36,3 +44,44 @@ def _scalar(value: object, where: str) -> object:
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
         raise click.UsageError(f"{where} is too large a number.")
     return str(value)
+
+
+def located(value: object, option: click.Option, config: Path, key: str) -> object:
+    """A value of the file, with an input path replaced by where it was found.
+
+    A relative path is looked up in the current folder, then in the folder of the configuration
+    file, and then in the folder above that.
+
+    Args:
+        value: The value, from `as_typed`.
+        option: The option that it is for.
+        config: The configuration file.
+        key: The key in the file, for a message.
+
+    Raises:
+        click.UsageError: The path is in none of them, and it cannot be a hub id. The names of
+            checkpoints and prompts are not checked here.
+    """
+    is_input = option.metavar in _INPUT_METAVARS
+    if not is_input or str(option.name).startswith(_WRITTEN_OPTIONS):
+        return value
+    if isinstance(value, list):
+        return [located(item, option, config, key) for item in value]
+    if not isinstance(value, str) or os.path.exists(os.path.expanduser(value)):
+        return value
+    folders = [config.absolute().parent, config.absolute().parent.parent]
+    for folder in folders:
+        if os.path.exists(folder / value):
+            return str(folder / value)
+    if option.metavar in ("PATH", "FILE", "DIR") and _is_local(value):
+        raise click.UsageError(
+            f"{config}: {key}: {value} is not in the current folder, in {folders[0]} or in "
+            f"{folders[1]}. Correct the path, or give it on the command line."
+        )
+    return value
+
+
+def _is_local(value: str) -> bool:
+    """Whether a text can only be a path: it is absolute, or no owner/name on a hub."""
+    first, _, rest = value.partition("/")
+    return first in ("", ".", "..", "~", "data", "checkpoints", "output") or "/" in rest
