@@ -5,9 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 
 import click
 import pytest
@@ -128,15 +126,3 @@ def test_a_wrong_argument_is_an_input_error(function, arguments, says, tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=says):
         getattr(api, function)(model_path="m", **arguments)
-
-
-def test_the_wheel_is_typed(tmp_path):
-    source = tmp_path / "source"
-    copytree(ROOT / "medr1", source / "medr1", ignore=ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        (source / name).write_bytes((ROOT / name).read_bytes())
-    code = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=source)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (wheel,) = tmp_path.glob("*.whl")
-    assert "medr1/py.typed" in zipfile.ZipFile(wheel).namelist()

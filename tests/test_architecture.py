@@ -21,8 +21,8 @@ PACKAGE = ROOT / "medr1"
 # the rooms there are kept apart. A new top-level module belongs in one of these lines.
 LAYERS = (
     {
-        *("csv_cells", "documents", "errors", "files", "journal", "lazy_imports", "processes"),
-        *("records", "terminal"),
+        *("csv_cells", "documents", "errors", "files", "installation", "journal", "lazy_imports"),
+        *("processes", "records", "terminal"),
     },
     {"text", "stats", "answers"},
     {"chat", "checkpoints", "data", "metrics", "models", "prompts", "rewards"},

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 import pytest
+from in_process import medr1
 
 from medr1.cli import cli
 from medr1.cli.train import train
+from medr1.data.tiny import tiny_config_file, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.workflows.configuration import read_config
 
@@ -99,3 +101,28 @@ def test_values_are_what_the_command_line_would_say(tmp_path):
     config.write_text(json.dumps({**given, "seed": 2.5}))
     with pytest.raises(click.UsageError, match="not a valid integer"):
         train.make_context("train", ["--config", str(config)])
+
+
+def test_paths_are_looked_up_beside_the_file_and_above(tmp_path, monkeypatch):
+    """As with a recipe of configs/ whose data lies beside configs/."""
+    recipes, elsewhere = tmp_path / "project" / "configs", tmp_path / "elsewhere"
+    recipes.mkdir(parents=True)
+    elsewhere.mkdir()
+    (tmp_path / "project" / "data").symlink_to(tiny_vqa_folder().parent)
+    recipe = recipes / "mine.yaml"
+    text = tiny_config_file().read_text()
+    recipe.write_text(text.replace("checkpoints/tiny-vl", str(tiny_vl_folder())))
+    plan = ("train", "--config", recipe, "--output-dir", "out", "--dry-run")
+    assert medr1(*plan, cwd=elsewhere).returncode == 0
+    (tmp_path / "project" / "data").unlink()
+    refused = medr1(*plan, cwd=elsewhere)
+    assert refused.returncode == 2 and "data/tiny_vqa_ds" in refused.stderr
+    assert f"mine.yaml names it; it is not in the current folder, {recipes}" in refused.stderr
+    given = medr1(*plan, "--data", tiny_vqa_folder(), cwd=elsewhere)
+    assert given.returncode == 0, given.stderr
+
+
+def test_a_recipe_of_medr1_is_found_from_anywhere(tmp_path):
+    plan = ("--output-dir", "out", "--dry-run")
+    done = medr1("train", "--config", "configs/tiny.yaml", *plan, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

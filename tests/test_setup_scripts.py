@@ -180,3 +180,4 @@ def test_constraints_lie_in_the_ranges():
 
 def test_mac_pins_are_the_tested_versions():
     assert pins("requirements-mac.txt").items() <= pins("constraints.txt").items()
+    assert pins("requirements-eval.txt").items() <= pins("constraints.txt").items()

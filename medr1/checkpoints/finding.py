@@ -6,9 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from medr1.errors import InputError
-
-_EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints"
-"""The checkpoints that come with medr1."""
+from medr1.installation import embedded
 
 MED_R1_NAMES = {
     "VQA_CT": "computed tomography",
@@ -83,7 +81,7 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
 
 def _checkpoints() -> list[Path]:
     """The checkpoints under checkpoints/ of the working directory; if none, those of medr1."""
-    for root in (Path("checkpoints"), _EMBEDDED):
+    for root in (Path("checkpoints"), embedded("checkpoints")):
         folders = {
             file.parent
             for pattern in ("config.json", "adapter_config.json")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from medr1.answers import PROTOCOLS
-from medr1.cli.configuration import as_typed
+from medr1.cli.configuration import as_typed, folders_of, located
 from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
+from medr1.installation import embedded, extra, is_checkout
 from medr1.terminal import echo_error, set_up_logging
 from medr1.workflows.configuration import read_config
 
@@ -79,8 +80,19 @@ class Medr1Command(click.Command):
             user_error = error if isinstance(error, Medr1Error) else _environment_error(error)
             if user_error is None or ctx.meta.get("medr1.debug"):
                 raise
-            echo_error(user_error)
+            note = _lookup_note(ctx, str(user_error))
+            echo_error(Medr1Error(f"{user_error}{note}") if note else user_error)
             ctx.exit(user_error.exit_code)
+
+
+def _lookup_note(ctx: click.Context, message: str) -> str:
+    """Where a path of the configuration file was looked up, if the message names such a path."""
+    config, values = ctx.meta.get("medr1.config"), (ctx.default_map or {}).values()
+    missing = [v for v in values if isinstance(v, str) and "/" in v and v in message]
+    if config is None or not missing or any(map(os.path.exists, missing)):
+        return ""
+    beside, above = folders_of(config)
+    return f" {config.name} names it; it is not in the current folder, {beside} or {above}."
 
 
 def _set_defaults(params: Iterable[click.Parameter], workflow: Callable[..., object]) -> None:
@@ -123,16 +135,25 @@ def handle_broken_pipe() -> int:
 
 
 _OPTIONAL_PACKAGES = {
-    **dict.fromkeys(("trl", "peft"), "-e '.[train]'"),
-    **dict.fromkeys(("tensorboard", "wandb"), "-e '.[tracking]'"),
+    **dict.fromkeys(("trl", "peft"), extra("train")),
+    **dict.fromkeys(("tensorboard", "wandb"), extra("tracking")),
     **dict.fromkeys(("datasets", "pyarrow")),
-    "bitsandbytes": "-e '.[qlora]'",
-    "deepspeed": "-e '.[deepspeed]'",
+    "bitsandbytes": extra("qlora"),
+    "deepspeed": extra("deepspeed"),
     "liger_kernel": "liger-kernel",
     "flash_attn": "flash-attn --no-build-isolation",
     "flash_attn_interface": "flash-attn-3 --no-build-isolation",
 }
 """Optional packages, and the argument of `pip install` for each; None: the package's own name."""
+_MODEL_PACKAGES = (
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "torchvision",
+    "transformers",
+)
+"""What models need, and scripts/requirements-eval.txt leaves out."""
 
 
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
@@ -170,10 +191,16 @@ def _not_installed(error: ModuleNotFoundError) -> InputError | None:
         return InputError(
             f"{missing} It has its own environment: bash scripts/vllm_server.sh --help"
         )
-    if package not in _OPTIONAL_PACKAGES:
+    folder = "In medr1's folder: " if is_checkout() else "Install it: "
+    constraints = " -c scripts/constraints.txt" if is_checkout() else ""
+    if package in _MODEL_PACKAGES:
+        name = "-e ." if is_checkout() else "medr1"
+        missing = f"{missing[:-1]}: medr1 was installed without the packages that run models."
+    elif package in _OPTIONAL_PACKAGES:
+        name = _OPTIONAL_PACKAGES[package] or package
+    else:
         return None
-    name = _OPTIONAL_PACKAGES[package] or package
-    return InputError(f"{missing} In medr1's folder: pip install {name} -c scripts/constraints.txt")
+    return InputError(f"{missing} {folder}pip install {name}{constraints}")
 
 
 def option(*names: str, **kwargs: Any) -> Decorator:
@@ -238,8 +265,12 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     """
     if value is None:
         return
+    file = Path(value)
+    if not file.exists():
+        with suppress(InputError):  # a recipe that comes with medr1, such as configs/tiny.yaml
+            file = embedded(value)
     try:
-        values = read_config(Path(value))
+        values = read_config(file)
     except InputError as error:
         raise click.UsageError(str(error)) from None
     command = ctx.command
@@ -255,13 +286,15 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         raise click.UsageError(unknown_key(next(iter(extra)), options, value), ctx)
     ctx.meta["medr1.extra"] = extra
     defaults: dict[str, object] = {}
-    for key in values.keys() - extra.keys():
+    for key in [key for key in values if key not in extra]:
         name = str(options[key].name)
         if name in defaults:
             raise click.UsageError(
                 f"{value}: {name} is given twice, once as {key}. Remove one of them.", ctx
             )
-        defaults[name] = as_typed(values[key], options[key], f"{value}: {key}")
+        typed = as_typed(values[key], options[key], f"{value}: {key}")
+        defaults[name] = located(typed, options[key], file)
+    ctx.meta["medr1.config"] = file
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
 
 
@@ -300,7 +333,8 @@ common_options = add_options(
         expose_value=False,
         callback=_load_config,
         help="YAML file with `option: value` lines. Command-line options and MEDR1_* "
-        "environment variables override it.",
+        "environment variables override it. Its relative paths are looked up in the current "
+        "folder, then beside the file, then in the folder above it.",
     ),
     option(
         "--quiet",

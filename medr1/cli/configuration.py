@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 MAX_NUMBER = 10**300
 """Largest whole number: a larger one does not fit a float, and may be too long for `str`."""
+
+_INPUT_METAVARS = {"PATH", "FILE", "DIR", "DIR|ID", "NAME|FILE"}
+"""The placeholders of options that name a file or folder, in the help."""
+_WRITTEN_OPTIONS = ("output_", "write_", "judge_cache")
+"""The options among them that name what is written begin with one of these."""
 
 
 def as_typed(value: object, option: click.Option, where: str) -> object:
@@ -36,3 +44,36 @@ def _scalar(value: object, where: str) -> object:
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
         raise click.UsageError(f"{where} is too large a number.")
     return str(value)
+
+
+def located(value: object, option: click.Option, config: Path) -> object:
+    """A value of the file, with an input path replaced by where it was found.
+
+    A relative path is looked up in the current folder, then in the folder of the configuration
+    file, and then in the folder above that. A path that is in none of them stays as it is.
+
+    Args:
+        value: The value, from `as_typed`.
+        option: The option that it is for.
+        config: The configuration file.
+    """
+    is_input = option.metavar in _INPUT_METAVARS
+    if not is_input or str(option.name).startswith(_WRITTEN_OPTIONS):
+        return value
+    if isinstance(value, list):
+        return [located(item, option, config) for item in value]
+    if isinstance(value, str) and not os.path.exists(os.path.expanduser(value)):
+        for folder in folders_of(config):
+            if os.path.exists(folder / value):
+                return str(folder / value)
+    return value
+
+
+def folders_of(config: Path) -> tuple[Path, Path]:
+    """The folders in which relative paths of a file are looked up, after the current one.
+
+    Args:
+        config: The configuration file.
+    """
+    folder = config.absolute().parent
+    return folder, folder.parent

@@ -8,20 +8,20 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+
+from medr1.installation import embedded
 
 LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
              "pillow")  # fmt: skip
 """Libraries that medr1 requires."""
 EXTRAS = {
-    "trl": ("medr1 train", "-e '.[train]'"),
-    "peft": ("adapters in TRL", "-e '.[train]'"),
+    "trl": ("medr1 train", "trl"),
+    "peft": ("adapters in TRL", "peft"),
     "datasets": ("medr1 train, and data sets that it saved", "datasets"),
     "pyarrow": ("Parquet files", "pyarrow"),
     "matplotlib": ("the learning curve of medr1 demo", "matplotlib"),
 }
 """Optional library -> (what it is for, what `pip install` is told to install)."""
-_CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def compared_versions() -> dict[str, dict[str, str | None]]:
 
     from medr1.models.loading import installed_version
 
-    text = _CONSTRAINTS.read_text(encoding="utf-8") if _CONSTRAINTS.is_file() else ""
+    text = embedded("scripts/constraints.txt").read_text(encoding="utf-8")
     tested = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
     required = {}
     if installed_version("medr1") is not None:

@@ -4,13 +4,8 @@ import base64
 import hashlib
 import html.parser
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 
 from medr1.evaluate.metrics.summary import summarize
@@ -117,16 +112,3 @@ def test_the_same_page_again(rich_summary, make_item):
     items = [make_item(n) for n in range(9)]
     first, second = (report_html([rich_summary], items, thumbnails={}) for _ in range(2))
     assert first == second
-
-
-@pytest.mark.slow
-def test_templates_are_in_the_wheel(tmp_path):
-    source = tmp_path / "source"  # a copy: setuptools leaves its build folder beside the sources
-    shutil.copytree(ROOT / "medr1", source / "medr1")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = ("pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path))
-    subprocess.run([sys.executable, "-m", *build, str(source)], check=True)
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    for name in ("report.html", "report.css", "report.js"):
-        assert f"medr1/report/pages/templates/{name}" in names

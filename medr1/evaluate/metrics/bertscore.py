@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from medr1.errors import InputError
 from medr1.evaluate.metrics.text import distinct_pairs
+from medr1.installation import extra
 
 NOT_ABSOLUTE = (
     "BERTScore without rescaling is no absolute score: texts that contradict each other reach 0.9. "
@@ -72,7 +73,7 @@ def bertscore(
             raise
         raise InputError(
             "BERTScore needs the package bert-score, which is not installed. Install it with "
-            "pip install -e '.[semantic]'."
+            f"pip install {extra('semantic')}."
         ) from None
     from medr1.checkpoints.finding import find_checkpoint
     from medr1.models.loading import choose_device
