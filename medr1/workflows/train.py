@@ -75,6 +75,7 @@ def run_training(
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    allow_template: bool = False,
     offline: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -105,6 +106,7 @@ def run_training(
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
+        allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
         dry_run: Whether only the plan is made.
@@ -148,11 +150,17 @@ def run_training(
         model_path=model_path,
         device=device,
         dtype=dtype,
+        allow_template=allow_template,
         offline=offline,
         overwrite=overwrite,
     )
     if not dry_run:
-        _train_or_resume(run, data_files, eval_steps, offline=offline, overwrite=overwrite)
+        _train_or_resume(
+            *(run, data_files, eval_steps),
+            allow_template=allow_template,
+            offline=offline,
+            overwrite=overwrite,
+        )
     return TrainingResult(Path(output_dir), run.plan) if is_first_process() else None
 
 
@@ -220,6 +228,7 @@ def _prepare(
     model_path: str | Path,
     device: str,
     dtype: str,
+    allow_template: bool,
     offline: bool,
     overwrite: bool,
 ) -> _PreparedRun:
@@ -244,19 +253,19 @@ def _prepare(
     keep_apart(output, [*inputs, checkpoint, base], overwrite)
 
     # Imported after the checks above, because these modules also load torch and the trainers.
-    from medr1.models.families.choice import SHARING_TYPES
     from medr1.train.run import resolve_plan
     from medr1.train.settings import settings_from
 
     compute_dtype = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
     settings = settings_from({**values, "dtype": compute_dtype}, output)
     weights_dtype = compute_dtype if settings.model.get("use_peft") else "float32"
-    outline = load_outline(checkpoint, device=device, dtype=weights_dtype, offline=offline)
-    if not outline.family.shares_prompts:
-        raise InputError(
-            f"medr1 trains only {', '.join(SHARING_TYPES)} so far, and {checkpoint} is a "
-            f"{outline.model.config.model_type}. It can be asked: medr1 infer."
-        )
+    outline = load_outline(
+        checkpoint,
+        device=device,
+        dtype=weights_dtype,
+        offline=offline,
+        allow_template=allow_template,
+    )
     return _PreparedRun(settings, questions, outline, resolve_plan(outline, questions, settings))
 
 
@@ -301,6 +310,7 @@ def _train_or_resume(
     data_files: _DataFiles,
     eval_steps: int | None,
     *,
+    allow_template: bool,
     offline: bool,
     overwrite: bool,
 ) -> None:
@@ -329,6 +339,7 @@ def _train_or_resume(
         device=outline.device.type,
         dtype=str(outline.dtype).removeprefix("torch."),
         attention=settings.model.get("attn_implementation"),
+        allow_template=allow_template,
         offline=offline,
         quantization=quantization_config(settings),
     )

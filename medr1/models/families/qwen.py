@@ -79,6 +79,17 @@ class QwenFamily(BatchedFamily):
         inputs: BatchFeature = processor(text=[text], images=[image], return_tensors="pt")
         return inputs
 
+    def image_tokens(self, processor: ProcessorMixin, sizes: Sequence[tuple[int, int]]) -> int:
+        """As in `Family`, computed from the sizes.
+
+        Args:
+            processor: Of the checkpoint.
+            sizes: As in `Family`.
+        """
+        images = processor.image_processor
+        patches = [images.get_number_of_image_patches(height, width) for width, height in sizes]
+        return sum(int(count // images.merge_size**2) for count in patches)
+
     def encode_images(
         self, processor: ProcessorMixin, rows: Sequence[Sequence[Image]]
     ) -> list[EncodedImages]:

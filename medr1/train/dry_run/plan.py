@@ -18,7 +18,9 @@ from msgspec import UNSET
 
 from medr1.data.readers import Questions
 from medr1.documents.training import LongestPrompt, PromptPlan, TokenRange, TrainingPlan
+from medr1.models.families.choice import SHARING_TYPES
 from medr1.models.loading import LoadedModel, library_versions
+from medr1.models.parts import language_model
 from medr1.prompts import prompt_name
 from medr1.train.dry_run.prompt_lengths import (
     PromptLength,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import GRPOConfig, SFTConfig
 
+NOT_SHARED = "shared prefix is off, and each prompt is run once per completion: %s."
+"""The warning of a run whose prompts cannot be shared; %s: the reason, as a phrase."""
 BYTES_PER_LAYER = 34
 """Bytes that a layer keeps for the backward pass per token and hidden value, with numbers of 16
 bits and without attention scores (arXiv 2205.05198, equation 1)."""
@@ -168,8 +172,8 @@ def _quantization_savings(model: PreTrainedModel, bits: int) -> int:
 
     quantized = [
         module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and "language_model" in name and "lora_" not in name
+        for name, module in language_model(model).named_modules()
+        if isinstance(module, Linear) and "lora_" not in name
     ]
     return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in quantized)
 
@@ -198,8 +202,9 @@ def _cache(model: PreTrainedModel, config: GRPOConfig, tokens: int) -> int:
     """The bytes of keys and values while the completions of a generation batch are generated."""
     text = model.config.get_text_config()
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     element = 2 if config.bf16 or config.fp16 else 4
-    bytes_per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head_size * element
+    bytes_per_token = 2 * text.num_hidden_layers * heads * head_size * element
     completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
     return int(completions * tokens * bytes_per_token)
 
@@ -239,7 +244,8 @@ def prompt_plan(
     targets = target_tokens(loaded, completions) if completions else None
     lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt, targets)
     longest = max(lengths, key=lambda length: length.total)
-    min_pixels, max_pixels = pixel_limits(loaded.processor)
+    has_limits = loaded.family.has_pixel_limits
+    min_pixels, max_pixels = pixel_limits(loaded.processor) if has_limits else (UNSET, UNSET)
     return PromptPlan(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
@@ -295,8 +301,10 @@ def run_plan(
     has_adapter = bool(settings.model.get("use_peft"))
     num_generations = (config.num_generations or 1) if generates(config) else 1
     sizes = [(p.numel(), p.requires_grad) for p in trained.parameters()]
+    shares = settings.shared_prefix and loaded.family.shares_prompts
+    not_shared = f"{loaded.model.config.model_type} is not one of {', '.join(SHARING_TYPES)}"
     dropout = None
-    if generates(config) and settings.shared_prefix:
+    if generates(config) and shares:
         dropout = dropout_note(trained, config)
     return TrainingPlan(
         model=str(loaded.path),
@@ -307,7 +315,8 @@ def run_plan(
         prompt=prompt_name(settings.prompt),
         rewards=list(settings.rewards) if generates(config) else UNSET,
         freeze_vision=settings.freeze_vision,
-        shared_prefix=settings.shared_prefix,
+        shared_prefix=shares,
+        not_shared=not_shared if generates(config) and settings.shared_prefix > shares else UNSET,
         dropout=dropout or UNSET,
         samples=len(questions.samples),
         steps=num_steps(config, len(questions.samples), sharding.processes),

@@ -27,6 +27,7 @@ import torch
 from trl import GRPOTrainer
 
 from medr1.models.families.choice import SHARING_TYPES
+from medr1.train.dry_run.plan import NOT_SHARED
 from medr1.train.inputs import Batch, Row
 from medr1.train.shared_prefix.attention import SHARED_ATTENTIONS, use_shared_attention
 from medr1.train.shared_prefix.generation import (
@@ -136,9 +137,7 @@ class SharedPrefixTrainer(GRPOTrainer):
 
     def _warn_not_shared(self, reason: str) -> None:
         if self.accelerator.is_main_process:
-            logger.warning(
-                "shared prefix is off, and each prompt is run once per completion: %s.", reason
-            )
+            logger.warning(NOT_SHARED, reason)
 
     @contextmanager
     def _sharing(self, num_generations: int, split: GradientSplit | None = None) -> Iterator[None]:
