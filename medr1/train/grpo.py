@@ -39,7 +39,7 @@ from medr1.prompts import user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
 from medr1.train.dry_run.prompt_lengths import require_room
-from medr1.train.dry_run.trl_limits import require_passed_fields
+from medr1.train.dry_run.trl_limits import require_passed_fields, start_is_written_twice
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
 from medr1.train.settings import (
     TrainingSettings,
@@ -81,10 +81,9 @@ def build_trainer(
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
     from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
-    from medr1.train.single_start import SingleStartMixin
 
     class WatchedGRPOTrainer(
-        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, SingleStartMixin, GRPOTrainer
+        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, GRPOTrainer
     ):
         """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
 
@@ -136,6 +135,11 @@ def _config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
 
     config = trainer_config(settings, loaded)
     assert isinstance(config, GRPOConfig)
+    # TRL renders a prompt and then encodes the text, where the tokenizer of a Gemma 3 writes the
+    # start token a second time: the token types would stand one place too far. Without it in the
+    # template, each text has the one of the tokenizer.
+    if start_is_written_twice(loaded):
+        config.chat_template_kwargs = {**(config.chat_template_kwargs or {}), "bos_token": ""}
     return config
 
 

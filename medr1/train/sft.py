@@ -239,15 +239,32 @@ def target_completions(loaded: LoadedModel, samples: Sequence[Sample], prompt: s
         chat = str(loaded.processor.apply_chat_template([*messages, answer], tokenize=False))
         # The chat has to be the prompt as inference writes it, then the target, then an end token.
         # A template may add more behind that, such as a line end, which is not learned.
-        rest = chat.removeprefix(prompt_text + target)
+        space = _space_before(target, prompt_text, chat)
+        rest = chat.removeprefix(prompt_text.rstrip()).lstrip().removeprefix(target)
         ends = [rest.find(stop) + len(stop) for stop in stops if stop in rest]
-        if rest == chat or not ends:
+        if space is None or not ends:
             raise InputError(
                 f"the chat template of {loaded.path} does not write an answer unchanged, followed "
                 f"by a token that ends generation ({', '.join(stops)}). Use another checkpoint."
             )
-        completions.append(target + rest[: min(ends)])
+        completions.append(space + target + rest[: min(ends)])
     return completions
+
+
+def _space_before(target: str, prompt_text: str, chat: str) -> str | None:
+    """The white space that the answer begins with; None if it is not where it has to be.
+
+    Templates differ in the white space between the role and the text of an answer. SmolVLM's writes
+    "Assistant:" at the end of a prompt and " yes" behind it. LLaVA-OneVision's ends a prompt with a
+    line end, and begins the answer of a chat with a space and a line end: then nothing is between.
+    """
+    stem = prompt_text.rstrip()
+    rest = chat.removeprefix(stem)
+    answer = rest.lstrip()
+    if not chat.startswith(stem) or not answer.startswith(target):
+        return None
+    space, end_of_prompt = rest[: len(rest) - len(answer)], prompt_text[len(stem) :]
+    return space.removeprefix(end_of_prompt) if space.startswith(end_of_prompt) else ""
 
 
 def stop_tokens(loaded: LoadedModel) -> list[str]:

@@ -77,10 +77,13 @@ def test_the_model_is_not_pickled_with_the_data(tiny_model, large):
     seen = []
 
     class Weights:
+        config = tiny_model.model.config
+
         def __reduce__(self):
             seen.append(True)
             return Weights, ()
 
     loaded = replace(tiny_model, model=Weights())
     sft.training_set(loaded, large[0], ["A"] * 8, large[1], "nothink")
+    grpo.training_set(loaded, *large, "nothink", "text")
     assert not seen

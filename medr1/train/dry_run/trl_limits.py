@@ -1,4 +1,4 @@
-"""What TRL's GRPO cannot train: models whose inputs it does not pass on.
+"""What TRL's GRPO cannot train: models whose inputs it does not pass on, or makes wrongly.
 
 The processor makes inputs of images. TRL passes all of them when it samples, and a fixed list of
 them when it computes log-probabilities.
@@ -51,6 +51,34 @@ def require_passed_fields(
             "with a beta, with num_iterations, and with a steps_per_generation that does not "
             "divide --gradient-accumulation-steps. Leave these out."
         )
+
+
+def start_is_written_twice(loaded: LoadedModel) -> bool:
+    """Whether both the chat template and the tokenizer begin a prompt with the start token.
+
+    Args:
+        loaded: The model and its processor; an outline without weights is enough.
+
+    Raises:
+        InputError: The template writes the token itself, and not as `bos_token`.
+    """
+    tokenizer, processor = loaded.processor.tokenizer, loaded.processor
+    messages = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    # a template is called with the special tokens, which the call can change
+    texts = [
+        str(processor.apply_chat_template(messages, tokenize=False, **start))  # type: ignore[arg-type]
+        for start in ({}, {"bos_token": ""})
+    ]
+    start = tokenizer.bos_token_id
+    are_twice = [
+        start is not None and tokenizer(text)["input_ids"][:2] == [start, start] for text in texts
+    ]
+    if are_twice[1]:
+        raise InputError(
+            f"the chat template of {loaded.path} writes {tokenizer.bos_token} and so does its "
+            "tokenizer, which TRL's GRPO does not notice. Write {{ bos_token }} in the template."
+        )
+    return are_twice[0]
 
 
 def _left_out(loaded: LoadedModel) -> set[str]:
