@@ -139,7 +139,9 @@ def _config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
     # start token a second time: the token types would stand one place too far. Without it in the
     # template, each text has the one of the tokenizer.
     if start_is_written_twice(loaded):
-        config.chat_template_kwargs = {**(config.chat_template_kwargs or {}), "bos_token": ""}
+        arguments = config.chat_template_kwargs or {}
+        assert isinstance(arguments, dict), "convert_values has read it"
+        config.chat_template_kwargs = {**arguments, "bos_token": ""}
     return config
 
 

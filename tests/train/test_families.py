@@ -352,7 +352,7 @@ def test_the_parts_of_a_qwen_are_those_of_earlier_versions(model):
 
 
 def command(folder, out, *more):
-    data = ("--data", tiny_vqa_folder() / "train.json", "--answer-types", "multiple_choice")
+    data = ("--data", tiny_vqa_folder() / "validation.json", "--answer-types", "multiple_choice")
     sizes = ("--batch-size", 4, "--num-generations", 2, "--max-completion-length", 8)
     return medr1(
         *("train", "--model-path", folder, *data, "--output-dir", out, *sizes, "--max-steps", 1),

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from medr1.data.images import image_size
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
 from medr1.models.calls import token_ids
+from medr1.models.families.family import Family
 from medr1.models.loading import LoadedModel
 from medr1.prompts import chat_messages
 from medr1.records import Sample
@@ -23,6 +24,7 @@ from medr1.records import Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+    from transformers import ProcessorMixin
 
 _BATCH = 512
 """Number of prompts that are tokenized at once."""
@@ -204,18 +206,17 @@ def prompt_lengths(
         size_of = dict(zip(names, pool.map(size, names), strict=True))
     most = largest_image(loaded)
 
-    @cache
-    def tokens(sizes: tuple[tuple[int, int] | None, ...]) -> int:
+    def tokens(sample: Sample) -> int:
+        sizes = [size_of[name] for name in sample.images]
         if most is None:
-            return loaded.family.image_tokens(
-                loaded.processor, [pixels or _UNREADABLE for pixels in sizes]
-            )
+            known_sizes = tuple(pixels or _UNREADABLE for pixels in sizes)
+            return _encoded_tokens(loaded.family, loaded.processor, known_sizes)
         read = [pixels for pixels in sizes if pixels]
-        unread = len(sizes) - len(read)
-        return loaded.family.image_tokens(loaded.processor, read) + most * unread
+        num_unread = len(sizes) - len(read)
+        return loaded.family.image_tokens(loaded.processor, read) + most * num_unread
 
     return [
-        PromptLength(sample, text, tokens(tuple(size_of[name] for name in sample.images)), target)
+        PromptLength(sample, text, tokens(sample), target)
         for sample, text, target in zip(
             samples,
             text_tokens(loaded, samples, prompt),
@@ -223,6 +224,14 @@ def prompt_lengths(
             strict=True,
         )
     ]
+
+
+@lru_cache(maxsize=1 << 16)
+def _encoded_tokens(
+    family: Family, processor: ProcessorMixin, sizes: tuple[tuple[int, int], ...]
+) -> int:
+    """`Family.image_tokens` of a processor whose settings do not change, once for equal sizes."""
+    return family.image_tokens(processor, sizes)
 
 
 def largest_image(loaded: LoadedModel) -> int | None:
@@ -258,13 +267,12 @@ def require_room(
             one, and the --max-pixels with which all would fit, if there is one.
     """
     most = largest_image(loaded)
-    texts = text_tokens(loaded, samples, prompt)
     target_lengths = targets or [0] * len(samples)
-    candidates = [
-        index
-        for index, sample in enumerate(samples)
-        if most is None or texts[index] + target_lengths[index] + most * len(sample.images) > room
-    ]
+    candidates = list(range(len(samples)))
+    if most is not None:
+        texts = text_tokens(loaded, samples, prompt)
+        largest = [most * len(sample.images) for sample in samples]
+        candidates = [i for i in candidates if texts[i] + target_lengths[i] + largest[i] > room]
     chosen, chosen_targets = (
         [samples[i] for i in candidates],
         [target_lengths[i] for i in candidates],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medr1.errors import InputError
 from medr1.models.loading import LoadedModel
@@ -62,23 +62,25 @@ def start_is_written_twice(loaded: LoadedModel) -> bool:
     Raises:
         InputError: The template writes the token itself, and not as `bos_token`.
     """
-    tokenizer, processor = loaded.processor.tokenizer, loaded.processor
-    messages = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    if not _starts_twice(loaded):
+        return False
     # a template is called with the special tokens, which the call can change
-    texts = [
-        str(processor.apply_chat_template(messages, tokenize=False, **start))  # type: ignore[arg-type]
-        for start in ({}, {"bos_token": ""})
-    ]
-    start = tokenizer.bos_token_id
-    are_twice = [
-        start is not None and tokenizer(text)["input_ids"][:2] == [start, start] for text in texts
-    ]
-    if are_twice[1]:
+    if _starts_twice(loaded, bos_token=""):
         raise InputError(
-            f"the chat template of {loaded.path} writes {tokenizer.bos_token} and so does its "
-            "tokenizer, which TRL's GRPO does not notice. Write {{ bos_token }} in the template."
+            f"the chat template of {loaded.path} writes {loaded.processor.tokenizer.bos_token} and "
+            "so does its tokenizer, which TRL's GRPO does not notice. Write {{ bos_token }} in the "
+            "template."
         )
-    return are_twice[0]
+    return True
+
+
+def _starts_twice(loaded: LoadedModel, **template_arguments: str) -> bool:
+    """Whether the ids of a rendered prompt begin with two start tokens."""
+    tokenizer, processor = loaded.processor.tokenizer, loaded.processor
+    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    text = str(processor.apply_chat_template(messages, tokenize=False, **template_arguments))
+    ids: list[int] = tokenizer(text)["input_ids"]
+    return tokenizer.bos_token_id is not None and ids[:2] == [tokenizer.bos_token_id] * 2
 
 
 def _left_out(loaded: LoadedModel) -> set[str]:
