@@ -53,6 +53,8 @@ class _PreparedRun:
     outline: LoadedModel
     """The model without its weights."""
     plan: TrainingPlan
+    allow_template: bool
+    """Whether a chat template that medr1 does not know is accepted."""
 
 
 def run_training(
@@ -155,12 +157,7 @@ def run_training(
         overwrite=overwrite,
     )
     if not dry_run:
-        _train_or_resume(
-            *(run, data_files, eval_steps),
-            allow_template=allow_template,
-            offline=offline,
-            overwrite=overwrite,
-        )
+        _train_or_resume(run, data_files, eval_steps, offline=offline, overwrite=overwrite)
     return TrainingResult(Path(output_dir), run.plan) if is_first_process() else None
 
 
@@ -266,7 +263,8 @@ def _prepare(
         offline=offline,
         allow_template=allow_template,
     )
-    return _PreparedRun(settings, questions, outline, resolve_plan(outline, questions, settings))
+    plan = resolve_plan(outline, questions, settings)
+    return _PreparedRun(settings, questions, outline, plan, allow_template)
 
 
 def _is_true(value: object) -> bool:
@@ -310,7 +308,6 @@ def _train_or_resume(
     data_files: _DataFiles,
     eval_steps: int | None,
     *,
-    allow_template: bool,
     offline: bool,
     overwrite: bool,
 ) -> None:
@@ -339,7 +336,7 @@ def _train_or_resume(
         device=outline.device.type,
         dtype=str(outline.dtype).removeprefix("torch."),
         attention=settings.model.get("attn_implementation"),
-        allow_template=allow_template,
+        allow_template=run.allow_template,
         offline=offline,
         quantization=quantization_config(settings),
     )

@@ -54,7 +54,6 @@ STOCK = {
     **{"use_cpu": True, "bf16": False, "report_to": [], "disable_tqdm": True},
     **{"gradient_checkpointing": False, "remove_unused_columns": False},
 }
-START = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
 
 
 def differs(completion_ids, **columns):
@@ -86,6 +85,27 @@ def folder(request, folders):
 
 def fresh(folder):
     return load_model(folder, device="cpu", allow_template=True)
+
+
+def begun(folder, kind, start):
+    """A checkpoint whose tokenizer begins each text with a token, unless it is told not to."""
+    BUILDERS[kind](folder)
+    file, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    document = json.loads(file.read_text())
+    number = next(t["id"] for t in document["added_tokens"] if t["content"] == start)
+    document["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": start, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+        "special_tokens": {start: {"id": start, "ids": [number], "tokens": [start]}},
+    }
+    file.write_text(json.dumps(document))
+    changed_settings = {**json.loads(settings.read_text()), "bos_token": start}
+    settings.write_text(json.dumps(changed_settings))
+    return folder
 
 
 @pytest.fixture
@@ -220,17 +240,7 @@ def test_a_frozen_vision_tower_does_not_change(folder, questions, tmp_path, monk
 
 def test_a_tokenizer_that_begins_texts_is_trained_right(folders, questions, tmp_path, monkeypatch):
     """As the tokenizer of a published Gemma 3, whose template writes the same token."""
-    folder = tmp_path / "gemma3"
-    FAMILIES["gemma3"](folder)
-    file = folder / "tokenizer.json"
-    document = json.loads(file.read_text())
-    document["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": [START, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
-        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}},
-    }
-    file.write_text(json.dumps(document))
+    folder = begun(tmp_path / "gemma3", "gemma3", "<bos>")
     loaded = fresh(folder)
     assert loaded.processor.tokenizer("<bos>a")["input_ids"][:2] == [2, 2]
     own = trained(own_grpo(loaded, questions, tmp_path / "own", monkeypatch))
@@ -291,6 +301,26 @@ def test_a_step_of_sft_is_that_of_stock_trl(folder, questions, tmp_path):
     )
     require_equal(own, trained(stock))
     assert own[0]["grad_norm"] > 0
+
+
+def test_an_answer_follows_the_ids_of_inference(tmp_path, questions):
+    """Also where the tokenizer writes a start token, and the template does not."""
+    folder = begun(tmp_path / "llava", "llava", "<|endoftext|>")
+    loaded = fresh(folder)
+    settings = settings_from({**COMMON, "method": "sft"}, tmp_path / "out")
+    trainer = sft.build_trainer(loaded, questions, settings)
+    batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
+    for sample, ids, labels in zip(
+        questions.samples, batch["input_ids"], batch["labels"], strict=True
+    ):
+        images = [{"type": "image", "image": image} for image in images_of(sample, tmp_path)]
+        content = [*images, {"type": "text", "text": user_text(sample, "nothink")}]
+        expected = prompt_inputs(loaded.processor, content)["input_ids"][0].tolist()
+        assert expected[0] == loaded.processor.tokenizer.bos_token_id
+        assert ids[: len(expected)].tolist() == expected
+        assert (labels != -100).nonzero()[0] == len(expected)
+    lengths = prompt_lengths(loaded, questions.samples, questions.image_root, "nothink")
+    assert lengths[-1].total == len(expected)
 
 
 # --- prompts ------------------------------------------------------------------------------------
@@ -380,6 +410,21 @@ def test_the_plan_says_what_the_family_cannot_do(folder, tmp_path):
         *(folder, tmp_path / "out", "--allow-template", "--dry-run", "--json"), "--no-shared-prefix"
     )
     assert "not_shared" not in json.loads(off.stdout)
+
+
+def test_the_best_step_is_kept(folders, tmp_path):
+    """A type that is asked one prompt at a time."""
+    items = json.loads((tiny_vqa_folder() / "validation.json").read_text())
+    (tmp_path / "images").symlink_to(tiny_vqa_folder() / "images")
+    (tmp_path / "validation.json").write_text(json.dumps(items[:3]))
+    done = command(
+        *(folders("llava"), tmp_path / "out", "--allow-template", "--save-strategy", "no"),
+        *("--eval-data", tmp_path / "validation.json", "--eval-steps", 1),
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    assert [line["eval_n"] for line in map(json.loads, lines) if "eval_n" in line] == [3, 3]
+    assert fresh(tmp_path / "out" / "best").info.prompt == "nothink"
 
 
 @pytest.mark.parametrize("folder", SOME, indirect=True)

@@ -40,10 +40,6 @@ class ImageProcessor(Protocol):
     patch_size: int
     merge_size: int
 
-    def get_number_of_image_patches(self, height: int, width: int) -> int:
-        """The number of patches of an image of this size in pixels."""
-        ...
-
     def __call__(
         self, images: Sequence[Image], *, do_rescale: bool, do_normalize: bool, return_tensors: str
     ) -> Mapping[str, Tensor]:

@@ -74,7 +74,7 @@ def start_is_written_twice(loaded: LoadedModel) -> bool:
     return True
 
 
-def _starts_twice(loaded: LoadedModel, **template_arguments: str) -> bool:
+def _starts_twice(loaded: LoadedModel, **template_arguments: Any) -> bool:
     """Whether the ids of a rendered prompt begin with two start tokens."""
     tokenizer, processor = loaded.processor.tokenizer, loaded.processor
     messages: Any = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
