@@ -26,6 +26,17 @@ SHARING_TYPES = tuple(name for name, kind in FAMILIES.items() if kind.shares_pro
 """The types whose prompts training can run once for a group of completions."""
 
 
+def not_shared_reason(model_type: str) -> str | None:
+    """Why training cannot share the prompts of a model type, as a phrase; None if it can.
+
+    Args:
+        model_type: The value in config.json.
+    """
+    if model_type in SHARING_TYPES:
+        return None
+    return f"{model_type} is not one of {', '.join(SHARING_TYPES)}"
+
+
 def family_of(model_type: str) -> Family | None:
     """The family of a model type; None if transformers has no such image-text-to-text model.
 

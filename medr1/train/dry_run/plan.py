@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from medr1.data.readers import Questions
 from medr1.documents.training import LongestPrompt, PromptPlan, TokenRange, TrainingPlan
-from medr1.models.families.choice import SHARING_TYPES
+from medr1.models.families.choice import not_shared_reason
 from medr1.models.loading import LoadedModel, library_versions
 from medr1.models.parts import language_model
 from medr1.prompts import prompt_name
@@ -302,7 +302,7 @@ def run_plan(
     num_generations = (config.num_generations or 1) if generates(config) else 1
     sizes = [(p.numel(), p.requires_grad) for p in trained.parameters()]
     shares = settings.shared_prefix and loaded.family.shares_prompts
-    not_shared = f"{loaded.model.config.model_type} is not one of {', '.join(SHARING_TYPES)}"
+    not_shared = not_shared_reason(loaded.model.config.model_type)
     dropout = None
     if generates(config) and shares:
         dropout = dropout_note(trained, config)
@@ -316,7 +316,7 @@ def run_plan(
         rewards=list(settings.rewards) if generates(config) else UNSET,
         freeze_vision=settings.freeze_vision,
         shared_prefix=shares,
-        not_shared=not_shared if generates(config) and settings.shared_prefix > shares else UNSET,
+        not_shared=(generates(config) and settings.shared_prefix and not_shared) or UNSET,
         dropout=dropout or UNSET,
         samples=len(questions.samples),
         steps=num_steps(config, len(questions.samples), sharding.processes),

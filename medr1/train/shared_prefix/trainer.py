@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from trl import GRPOTrainer
 
-from medr1.models.families.choice import SHARING_TYPES
+from medr1.models.families.choice import not_shared_reason
 from medr1.train.dry_run.plan import NOT_SHARED
 from medr1.train.inputs import Batch, Row
 from medr1.train.shared_prefix.attention import SHARED_ATTENTIONS, use_shared_attention
@@ -81,7 +81,7 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
         else sorted({*(trainer.args.generation_kwargs or ())} - SUPPORTED_GENERATION_KWARGS)
     )
     reasons = {
-        f"{model_type} is not one of {', '.join(SHARING_TYPES)}": model_type not in SHARING_TYPES,
+        str(not_shared_reason(model_type)): not_shared_reason(model_type) is not None,
         f"batches of {size} split groups of {num_generations}; make --batch-size a multiple of "
         f"{num_generations}": size % num_generations != 0,
         "tools, environments and rollout functions add text to the prompt": any(tools),
