@@ -517,9 +517,7 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         questions = lengthened(loaded, enlarged(questions, Path(folder)), options.prompt_length)
-        data = training_set(
-            loaded.processor, questions.samples, questions.image_root, "nothink", "letter"
-        )
+        data = training_set(loaded, questions.samples, questions.image_root, "nothink", "letter")
         if not options.json and not options.peak_of:
             num_parameters = sum(weight.numel() for weight in loaded.model.parameters())
             print(f"{num_parameters / 1e6:.1f} M parameters, {loaded.device}, {loaded.dtype}\n")

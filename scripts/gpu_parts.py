@@ -46,9 +46,7 @@ def bench_options(loaded: LoadedModel, length: int) -> Iterator[tuple[Any, argpa
     questions = replace(questions, samples=questions.samples[:PROMPTS], failures={})
     with tempfile.TemporaryDirectory() as folder:
         questions = lengthened(loaded, enlarged(questions, Path(folder)), PROMPT_LENGTH)
-        data = training_set(
-            loaded.processor, questions.samples, questions.image_root, "nothink", "letter"
-        )
+        data = training_set(loaded, questions.samples, questions.image_root, "nothink", "letter")
         columns = data[[number for number in range(PROMPTS) for _ in range(GENERATIONS)]]
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         yield (

@@ -35,7 +35,7 @@ OPTIONS = {
     "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
     "--test-share --workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
-    "train": "--answer-types --batch-size --beta --completions-steps "
+    "train": "--allow-template --answer-types --batch-size --beta --completions-steps "
     "--data --dataset-name --device --dry-run "
     "--dtype --eval-data --eval-steps --freeze-vision --gradient-accumulation-steps --image-root "
     "--json --learning-rate "

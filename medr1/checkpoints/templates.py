@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
@@ -109,6 +110,16 @@ def require_known_template(processor: ProcessorMixin, where: str, *, allow: bool
 def _try(template: str, where: str) -> None:
     """Render the template once in a child process with limits; InputError if that fails."""
     require_forks("A test of a chat template")
+    if (reason := _failure(template)) is not None:
+        raise InputError(
+            f"{where}: its chat template did not render within {_SECONDS} s and {_MEGABYTES} MB "
+            f"({reason[:200]}). Use the template of the base model."
+        )
+
+
+@cache
+def _failure(template: str) -> str | None:
+    """Why a template does not render in a child process with limits; None if it does."""
     code = _TRIAL_CODE.replace("SECONDS", str(_SECONDS)).replace("MEGABYTES", str(_MEGABYTES))
     try:
         process = subprocess.run(
@@ -118,12 +129,8 @@ def _try(template: str, where: str) -> None:
             encoding="utf-8",
             timeout=_TIMEOUT,
         )
-        reason = (process.stderr.strip().splitlines() or ["out of time or memory"])[-1]
-        failed = process.returncode != 0
     except subprocess.TimeoutExpired:
-        failed, reason = True, "out of time"
-    if failed:
-        raise InputError(
-            f"{where}: its chat template did not render within {_SECONDS} s and {_MEGABYTES} MB "
-            f"({reason[:200]}). Use the template of the base model."
-        )
+        return "out of time"
+    if process.returncode == 0:
+        return None
+    return (process.stderr.strip().splitlines() or ["out of time or memory"])[-1]

@@ -17,6 +17,7 @@ import click
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    allow_template_option,
     call,
     common_options,
     device_options,
@@ -247,15 +248,16 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
 @option(
     "--min-pixels",
     type=int,
-    help="Smallest image, in pixels (width x height); smaller ones are enlarged. [default: the "
+    help="Smallest image, in pixels (width x height); smaller ones are enlarged. Only for a "
+    "Qwen-VL. [default: the "
     "checkpoint's]",
     hidden=True,
 )
 @option(
     "--max-pixels",
     type=int,
-    help="Largest image, in pixels (width x height); larger ones are shrunk. Example: 401408. "
-    "[default: the checkpoint's]",
+    help="Largest image, in pixels (width x height); larger ones are shrunk. Only for a Qwen-VL. "
+    "Example: 401408. [default: the checkpoint's]",
 )
 @option(
     "--max-prompt-length",
@@ -266,11 +268,13 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
 @option("--freeze-vision", is_flag=True, help="Do not train the vision tower (image encoder).")
 @option(
     "--shared-prefix/--no-shared-prefix",
-    help="Process each prompt once for all its completions. Faster, with the same results.",
+    help="Process each prompt once for all its completions, if the model is a Qwen-VL. Faster, "
+    "with the same results.",
 )
 @option("--seed", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @device_options
+@allow_template_option
 @option(
     "--use-cpu", is_flag=True, help="Compute on the CPU: TRL's name for --device cpu.", hidden=True
 )

@@ -28,8 +28,10 @@ class LongestPrompt(Struct, frozen=True, kw_only=True):
 class PromptPlan(Struct, frozen=True, kw_only=True):
     """The prompts of a run."""
 
-    min_pixels: int
-    max_pixels: int
+    min_pixels: int | UnsetType = UNSET
+    """The least pixels of a resized image; only if the processor has such a limit."""
+    max_pixels: int | UnsetType = UNSET
+    """The most pixels of a resized image; only if the processor has such a limit."""
     image_tokens: TokenRange
     prompt_tokens: TokenRange
     target_tokens: TokenRange | UnsetType = UNSET
@@ -60,6 +62,9 @@ class TrainingPlan(Struct, frozen=True, kw_only=True):
     """Only with GRPO."""
     freeze_vision: bool
     shared_prefix: bool
+    """Whether each prompt is run once for all its completions."""
+    not_shared: str | UnsetType = UNSET
+    """Why the prompts of this model cannot be shared, as a phrase; only with GRPO."""
     dropout: str | UnsetType = UNSET
     """What dropout means for shared prompts, as a phrase; unset if nothing is dropped."""
     samples: int

@@ -43,9 +43,30 @@ def token_ids(processor: ProcessorMixin, texts: Sequence[str]) -> list[list[int]
         processor: Of the checkpoint.
         texts: The prompts, all of one chat template; one at least.
     """
-    start = processor.tokenizer.bos_token
-    has_start = start is not None and texts[0].startswith(start)
-    rows: list[list[int]] = processor.tokenizer(list(texts), add_special_tokens=not has_start)[
-        "input_ids"
-    ]
+    rows: list[list[int]] = processor.tokenizer(
+        list(texts), add_special_tokens=not _has_start(processor, texts[0])
+    )["input_ids"]
     return rows
+
+
+def with_start(processor: ProcessorMixin, text: str) -> str:
+    """A rendered prompt that has the token which the tokenizer writes before it as text.
+
+    Without special tokens it then gets the ids of `token_ids`. The text is the same for a tokenizer
+    that writes no such token.
+
+    Args:
+        processor: Of the checkpoint.
+        text: The prompt.
+    """
+    tokenizer = processor.tokenizer
+    adds_start = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return (
+        f"{tokenizer.bos_token}{text}" if adds_start and not _has_start(processor, text) else text
+    )
+
+
+def _has_start(processor: ProcessorMixin, text: str) -> bool:
+    """Whether a prompt begins with the token that begins each text."""
+    start = processor.tokenizer.bos_token
+    return start is not None and text.startswith(start)

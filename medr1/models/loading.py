@@ -291,7 +291,12 @@ def load_model(
 
 
 def load_outline(
-    path: Path, *, device: str = "auto", dtype: str = "auto", offline: bool = True
+    path: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    offline: bool = True,
+    allow_template: bool = False,
 ) -> LoadedModel:
     """A checkpoint as `load_model` returns it, but without its weights: to plan a training.
 
@@ -302,15 +307,18 @@ def load_outline(
         device: Where the training would run; see `choose_device`.
         dtype: See `choose_dtype`.
         offline: Whether an adapter's base may not be downloaded.
+        allow_template: Whether an unknown chat template is accepted; see `require_known_template`.
 
     Raises:
-        InputError: If the configuration, the headers of the files or the processor are invalid.
+        InputError: If the configuration, the headers of the files or the processor are invalid, or
+            the chat template is unknown and not allowed.
     """
     torch_device = choose_device(device)
     torch_dtype = choose_dtype(dtype, torch_device)
     base = find_base(path, offline=offline) if is_adapter(path) else path
     require_sound(base)
     processor = load_processor(path, base)
+    require_known_template(processor, f"checkpoint {path}", allow=allow_template)
     processor.tokenizer.padding_side = "left"
     if _family(base).has_pixel_limits:
         limit_pixels(processor, torch_device)

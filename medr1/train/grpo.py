@@ -19,8 +19,9 @@ It differs from the GRPO paper (arXiv 2402.03300) where TRL's defaults do:
 README.md in this folder has the complete algorithm in plain PyTorch, and tests/train/test_losses.py
 compares the trainer with it.
 
-Images and prompts are run once for all G completions, and stock TRL runs them G times; the numbers
-are the same (shared_prefix/trainer.py). To run it:
+Images and prompts of a Qwen-VL are run once for all G completions, and stock TRL runs them G times;
+the numbers are the same (shared_prefix/trainer.py). Models of other families are trained by stock
+TRL. To run it:
 
     medr1 train --config configs/tiny.yaml --output-dir output/tiny
 """
@@ -37,7 +38,12 @@ from medr1.models.loading import LoadedModel
 from medr1.prompts import user_text
 from medr1.records import Sample
 from medr1.rewards import reward_functions
-from medr1.train.dry_run.prompt_lengths import Processor, require_room
+from medr1.train.dry_run.prompt_lengths import require_room
+from medr1.train.dry_run.trl_limits import (
+    not_shared_reason,
+    require_passed_fields,
+    start_is_written_twice,
+)
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
 from medr1.train.settings import (
     TrainingSettings,
@@ -101,15 +107,16 @@ def build_trainer(
         AlarmLog(output / "alarms.jsonl"),
     ]
     prompt_arguments = questions.image_root, settings.prompt, loaded.info.answer_style
-    trainer_class = SharingGRPOTrainer if settings.shared_prefix else WatchedGRPOTrainer
+    shares = settings.shared_prefix and not_shared_reason(loaded.model, config) is None
+    trainer_class = SharingGRPOTrainer if shares else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
     trainer = trainer_class(
         model=loaded.model,
         reward_funcs=list(rewards),
         args=config,
-        train_dataset=training_set(loaded.processor, samples, *prompt_arguments),
+        train_dataset=training_set(loaded, samples, *prompt_arguments),
         processing_class=loaded.processor,
-        peft_config=lora_config(settings),
+        peft_config=lora_config(settings, loaded.model),
         callbacks=logs + list(callbacks),
     )
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
@@ -132,6 +139,13 @@ def _config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
 
     config = trainer_config(settings, loaded)
     assert isinstance(config, GRPOConfig)
+    # TRL renders a prompt and then encodes the text, where the tokenizer of a Gemma 3 writes the
+    # start token a second time: the token types would stand one place too far. Without it in the
+    # template, each text has the one of the tokenizer.
+    if start_is_written_twice(loaded):
+        arguments = config.chat_template_kwargs or {}
+        assert isinstance(arguments, dict), "convert_values has read it"
+        config.chat_template_kwargs = {**arguments, "bos_token": ""}
     return config
 
 
@@ -170,8 +184,9 @@ def fitting_samples(
         settings: The settings of the run.
 
     Raises:
-        InputError: An item has no ground truth, only some items have images, or a prompt is longer
-            than `max_prompt_length` or leaves no room for `max_completion_length` tokens.
+        InputError: An item has no ground truth, only some items have images, TRL cannot train this
+            model on them, or a prompt is longer than `max_prompt_length` or leaves no room for
+            `max_completion_length` tokens.
     """
     samples = prepare_samples(loaded, questions, settings)
     without_image = next((sample for sample in samples if not sample.images), None)
@@ -180,6 +195,7 @@ def fitting_samples(
             f"item {without_image.id} has no image and others have one, which TRL's GRPO does not "
             "accept. Train on each kind of item separately."
         )
+    require_passed_fields(loaded, samples, _config(settings, loaded))
     room = max_tokens(loaded) - (_config(settings, loaded).max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)
@@ -187,14 +203,14 @@ def fitting_samples(
 
 
 def training_set(
-    processor: Processor, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
+    loaded: LoadedModel, samples: Sequence[Sample], image_root: ImageRoot, prompt: str, style: str
 ) -> Dataset:
     """The samples as a dataset with the columns that TRL and the rewards read.
 
     Images are opened when rows are read, each image once for all rows that are read together.
 
     Args:
-        processor: The model's processor.
+        loaded: The model, for its processor and family.
         samples: The samples, one for each row.
         image_root: Where relative image paths start.
         prompt: The prompt template, as in `prompts.template`.
@@ -202,9 +218,12 @@ def training_set(
     """
     from datasets import Dataset
 
+    # The data set pickles everything that `rows` refers to: that must not be the model.
+    processor, family = loaded.processor, loaded.family
+
     def rows(batch: dict[str, list[int]]) -> dict[str, list[object]]:
         chosen = [samples[index] for index in batch["index"]]
-        images = open_images(chosen, image_root, processor)
+        images = open_images(chosen, image_root, processor, family)
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
             "images": [[images[name] for name in s.images] for s in chosen],

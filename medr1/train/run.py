@@ -31,10 +31,11 @@ from medr1.models.loading import (
     outline,
     prompt_record,
 )
+from medr1.models.parts import freeze_vision
 from medr1.processes import is_first_process
 from medr1.train import grpo, sft
 from medr1.train.card import model_card
-from medr1.train.dry_run.plan import current_sharding, num_steps, run_plan
+from medr1.train.dry_run.plan import NOT_SHARED, current_sharding, num_steps, run_plan
 from medr1.train.dry_run.setting_checks import (
     refusals_as_input_errors,
     require_accepted,
@@ -104,6 +105,8 @@ def train(
     plan = plan or resolve_plan(loaded, questions, settings)
     if plan.dropout is not UNSET and is_first_process():
         logger.warning("dropout: %s.", plan.dropout)
+    if plan.not_shared is not UNSET and is_first_process():
+        logger.warning(NOT_SHARED, plan.not_shared)
     run_state = run_state or RunState(configuration(settings, loaded.path, questions))
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
@@ -218,10 +221,11 @@ def resolve_plan(
     if settings.method == "sft":
         completions = sft.target_completions(loaded, questions.samples, settings.prompt)
     config = trainer_config(settings, loaded)
-    adapter, quantization = lora_config(settings), quantization_config(settings)
+    quantization = quantization_config(settings)
     trained = outline(loaded.model.config, loaded.dtype)
+    adapter = lora_config(settings, trained)
     if settings.freeze_vision:
-        trained.model.visual.requires_grad_(False)
+        freeze_vision(trained)
     steps = num_steps(config, len(samples), current_sharding().processes)
     rewards = len(settings.rewards) if settings.method == "grpo" else None
     require_accepted(config, loaded, max(steps, 1), rewards)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medr1.checkpoints.finding import is_adapter
 from medr1.errors import InputError
 from medr1.models.loading import LoadedModel
+from medr1.models.parts import lora_targets
 from medr1.rewards import reward_functions
 from medr1.terminal import counted
 from medr1.train.dry_run.setting_checks import require_ranges
@@ -30,12 +31,8 @@ from medr1.train.monitoring.tracking import require_trackers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PreTrainedModel
     from trl import GRPOConfig, ModelConfig, SFTConfig
-
-LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""Regular expression for the linear layers of the language models of Qwen2-VL, Qwen2.5-VL and
-Qwen3-VL. Experts are no linear layers, and get no adapter."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +153,18 @@ def compute_dtype(settings: TrainingSettings, loaded: LoadedModel) -> str:
     return settings.dtype or str(loaded.dtype).removeprefix("torch.")
 
 
-def lora_config(settings: TrainingSettings) -> PeftConfig | None:
+def lora_config(settings: TrainingSettings, model: PreTrainedModel) -> PeftConfig | None:
     """The configuration of the adapter to train; None if `use_peft` is not set.
 
-    Without `lora_target_modules` the adapter is on all linear layers of the language model. The
-    layers of the vision tower have the same names in some architectures, and get no adapter.
+    Without `lora_target_modules` the adapter is on the linear layers of the language model
+    (models/parts.py).
+
+    Args:
+        settings: The settings of the run.
+        model: The model to train; an outline without weights is enough.
 
     Raises:
-        InputError: TRL refuses a value.
+        InputError: TRL refuses a value, or the model has no part of its own for text.
     """
     from trl import get_peft_config
 
@@ -173,7 +174,7 @@ def lora_config(settings: TrainingSettings) -> PeftConfig | None:
         reason = " ".join(str(error).split())
         raise InputError(f"TRL refused the model configuration: {reason}") from None
     if config is not None and getattr(config, "target_modules", None) is None:
-        config.target_modules = LORA_TARGETS  # type: ignore[attr-defined]  # of LoraConfig
+        config.target_modules = lora_targets(model)  # type: ignore[attr-defined]  # of LoraConfig
     return config
 
 

@@ -21,6 +21,7 @@ from medr1.answers import format_completion, has_format, reasoning_of
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
+from medr1.models.calls import with_start
 from medr1.models.loading import LoadedModel, control_tokens
 from medr1.prompts import chat_messages, ground_truth_text, plain_text, prompt_format, prompt_name
 from medr1.records import Sample
@@ -76,13 +77,13 @@ def build_trainer(
             loaded, samples, completions, questions.image_root, settings.prompt
         ),
         processing_class=loaded.processor,
-        peft_config=lora_config(settings),
+        peft_config=lora_config(settings, loaded.model),
         callbacks=[MetricsLog(settings.output_dir / "metrics.jsonl"), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     # With gradient accumulation, the loss has to be divided by the number of tokens of the complete
     # update. Otherwise each batch has the same weight, however few tokens it has. Trainer passes
-    # that number only to models that say they take it, and Qwen's do not say so. TRL's loss, which
+    # that number only to models that say they take it, and many do not say so. TRL's loss, which
     # is used instead of the model's, does take it.
     trainer.model_accepts_loss_kwargs = True
     return trainer
@@ -143,13 +144,16 @@ def training_set(
     """
     from datasets import Dataset
 
-    prompts = [render_prompt(loaded, sample, prompt) for sample in samples]
+    # TRL lets the tokenizer add no special tokens.
+    prompts = [
+        with_start(loaded.processor, render_prompt(loaded, sample, prompt)) for sample in samples
+    ]
     # The data set pickles everything that `rows` refers to: that must not be the model.
-    processor = loaded.processor
+    processor, family = loaded.processor, loaded.family
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[object]]:
         batch_samples = [samples[index] for index in batch["index"]]
-        images = open_images(batch_samples, image_root, processor)
+        images = open_images(batch_samples, image_root, processor, family)
         return {
             "prompt": [prompts[index] for index in batch["index"]],
             "completion": [completions[index] for index in batch["index"]],
@@ -235,15 +239,32 @@ def target_completions(loaded: LoadedModel, samples: Sequence[Sample], prompt: s
         chat = str(loaded.processor.apply_chat_template([*messages, answer], tokenize=False))
         # The chat has to be the prompt as inference writes it, then the target, then an end token.
         # A template may add more behind that, such as a line end, which is not learned.
-        rest = chat.removeprefix(prompt_text + target)
+        space = _space_before(target, prompt_text, chat)
+        rest = chat.removeprefix(prompt_text.rstrip()).lstrip().removeprefix(target)
         ends = [rest.find(stop) + len(stop) for stop in stops if stop in rest]
-        if rest == chat or not ends:
+        if space is None or not ends:
             raise InputError(
                 f"the chat template of {loaded.path} does not write an answer unchanged, followed "
                 f"by a token that ends generation ({', '.join(stops)}). Use another checkpoint."
             )
-        completions.append(target + rest[: min(ends)])
+        completions.append(space + target + rest[: min(ends)])
     return completions
+
+
+def _space_before(target: str, prompt_text: str, chat: str) -> str | None:
+    """The white space that the answer begins with; None if it is not where it has to be.
+
+    Templates differ in the white space between the role and the text of an answer. SmolVLM's writes
+    "Assistant:" at the end of a prompt and " yes" behind it. LLaVA-OneVision's ends a prompt with a
+    line end, and begins the answer of a chat with a space and a line end: then nothing is between.
+    """
+    stem = prompt_text.rstrip()
+    rest = chat.removeprefix(stem)
+    answer = rest.lstrip()
+    if not chat.startswith(stem) or not answer.startswith(target):
+        return None
+    space, end_of_prompt = rest[: len(rest) - len(answer)], prompt_text[len(stem) :]
+    return space.removeprefix(end_of_prompt) if space.startswith(end_of_prompt) else ""
 
 
 def stop_tokens(loaded: LoadedModel) -> list[str]:
@@ -261,4 +282,6 @@ def target_tokens(loaded: LoadedModel, completions: Sequence[str]) -> list[int]:
         loaded: The model, for its tokenizer.
         completions: The targets, from `target_completions`.
     """
-    return [len(ids) for ids in loaded.processor.tokenizer(list(completions))["input_ids"]]
+    tokenizer = loaded.processor.tokenizer
+    rows = tokenizer(list(completions), add_special_tokens=False)["input_ids"]
+    return [len(ids) for ids in rows]

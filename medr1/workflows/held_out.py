@@ -16,7 +16,11 @@ from medr1.documents.metric import value_of
 from medr1.errors import InputError
 from medr1.evaluate.estimates import mean_metric
 from medr1.evaluate.judging import Settings, judge_all
-from medr1.infer.local.engine import predict
+from medr1.infer.engine import InferencePlan, all_predictions
+from medr1.infer.local.engine import LocalEngine
+from medr1.infer.local.generic import GenericEngine
+from medr1.infer.plan import plan_batches
+from medr1.models.families.batched import BatchedFamily
 from medr1.models.loading import LoadedModel
 from medr1.records import Decoding, Prediction
 
@@ -74,14 +78,16 @@ class HeldOutEvaluator:
 
         is_alone = not (divided and processes.is_available() and processes.is_initialized())
         rank, size = (0, 1) if is_alone else (processes.get_rank(), processes.get_world_size())
-        answers = predict(
-            self.loaded,
-            self.questions.samples[rank::size],
-            image_root=self.questions.image_root,
+        samples, image_root = self.questions.samples[rank::size], self.questions.image_root
+        plan = InferencePlan(
+            plan_batches(samples, image_root, self.batch_size),
+            image_root,
             prompt=self.prompt,
             decoding=Decoding("generate", max_new_tokens=self.max_new_tokens),
-            batch_size=self.batch_size,
         )
+        is_batched = isinstance(self.loaded.family, BatchedFamily)
+        engine = LocalEngine(self.loaded) if is_batched else GenericEngine(self.loaded)
+        answers = all_predictions(engine, samples, plan)
         if is_alone:
             return answers
         parts: list[list[Prediction]] = [[]] * size

@@ -53,6 +53,8 @@ class _PreparedRun:
     outline: LoadedModel
     """The model without its weights."""
     plan: TrainingPlan
+    allow_template: bool
+    """Whether a chat template that medr1 does not know is accepted."""
 
 
 def run_training(
@@ -75,6 +77,7 @@ def run_training(
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    allow_template: bool = False,
     offline: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -105,6 +108,7 @@ def run_training(
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
+        allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
         dry_run: Whether only the plan is made.
@@ -148,6 +152,7 @@ def run_training(
         model_path=model_path,
         device=device,
         dtype=dtype,
+        allow_template=allow_template,
         offline=offline,
         overwrite=overwrite,
     )
@@ -220,6 +225,7 @@ def _prepare(
     model_path: str | Path,
     device: str,
     dtype: str,
+    allow_template: bool,
     offline: bool,
     overwrite: bool,
 ) -> _PreparedRun:
@@ -244,20 +250,21 @@ def _prepare(
     keep_apart(output, [*inputs, checkpoint, base], overwrite)
 
     # Imported after the checks above, because these modules also load torch and the trainers.
-    from medr1.models.families.choice import SHARING_TYPES
     from medr1.train.run import resolve_plan
     from medr1.train.settings import settings_from
 
     compute_dtype = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
     settings = settings_from({**values, "dtype": compute_dtype}, output)
     weights_dtype = compute_dtype if settings.model.get("use_peft") else "float32"
-    outline = load_outline(checkpoint, device=device, dtype=weights_dtype, offline=offline)
-    if not outline.family.shares_prompts:
-        raise InputError(
-            f"medr1 trains only {', '.join(SHARING_TYPES)} so far, and {checkpoint} is a "
-            f"{outline.model.config.model_type}. It can be asked: medr1 infer."
-        )
-    return _PreparedRun(settings, questions, outline, resolve_plan(outline, questions, settings))
+    outline = load_outline(
+        checkpoint,
+        device=device,
+        dtype=weights_dtype,
+        offline=offline,
+        allow_template=allow_template,
+    )
+    plan = resolve_plan(outline, questions, settings)
+    return _PreparedRun(settings, questions, outline, plan, allow_template)
 
 
 def _is_true(value: object) -> bool:
@@ -329,6 +336,7 @@ def _train_or_resume(
         device=outline.device.type,
         dtype=str(outline.dtype).removeprefix("torch."),
         attention=settings.model.get("attn_implementation"),
+        allow_template=run.allow_template,
         offline=offline,
         quantization=quantization_config(settings),
     )

@@ -38,7 +38,7 @@ def test_what_is_made_small_is_the_same_to_the_model(tiny_model, backend, least)
         processor.image_processor = Qwen2VLImageProcessorPil.from_dict(settings)
     set_pixel_limits(processor, least, None)
     whole = [Image.effect_noise(size, 90).convert("RGB") for size in [*SIZES, SIZES[0]]]
-    small = [shrink(image, processor) for image in whole]
+    small = [shrink(image, processor, tiny_model.family) for image in whole]
     made = [processor.image_processor(images, return_tensors="pt") for images in (whole, small)]
     assert torch.equal(made[0]["pixel_values"], made[1]["pixel_values"])
     assert torch.equal(made[0]["image_grid_thw"], made[1]["image_grid_thw"])
@@ -64,8 +64,7 @@ def large(tmp_path):
 def test_a_batch_of_large_images_is_held_small(tiny_model, large, method):
     samples, root = large
     if method == "grpo":
-        processor = tiny_model.processor
-        data = grpo.training_set(processor, samples, root, "nothink", "text")
+        data = grpo.training_set(tiny_model, samples, root, "nothink", "text")
     else:
         data = sft.training_set(tiny_model, samples, ["A"] * len(samples), root, "nothink")
     held = [image for images in data[:]["images"] for image in images]
@@ -78,10 +77,13 @@ def test_the_model_is_not_pickled_with_the_data(tiny_model, large):
     seen = []
 
     class Weights:
+        config = tiny_model.model.config
+
         def __reduce__(self):
             seen.append(True)
             return Weights, ()
 
     loaded = replace(tiny_model, model=Weights())
     sft.training_set(loaded, large[0], ["A"] * 8, large[1], "nothink")
+    grpo.training_set(loaded, *large, "nothink", "text")
     assert not seen

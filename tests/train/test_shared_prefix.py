@@ -26,7 +26,7 @@ from transformers import CompileConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from medr1.train.grpo import build_trainer, training_set
-from medr1.train.settings import LORA_TARGETS, settings_from
+from medr1.train.settings import settings_from
 from medr1.train.shared_prefix import trainer as shared_trainer
 from medr1.train.shared_prefix.packing import PackedGroups, attention_layout
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
@@ -35,6 +35,7 @@ KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
 SIZES = [(56, 84), (112, 56), (84, 84)]
 G, C = 4, 16
 EXACT = 1e-5
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 # --- log-probabilities and gradients ----------------------------------------------------------
@@ -107,7 +108,7 @@ def trainer_of(kind, loaded, validation, folder, peft=None, reward=no_reward, **
         reward_funcs=[reward],
         args=config,
         train_dataset=training_set(
-            loaded.processor, validation.samples[:4], validation.image_root, "nothink", "text"
+            loaded, validation.samples[:4], validation.image_root, "nothink", "text"
         ),
         processing_class=loaded.processor,
         peft_config=peft,
@@ -260,9 +261,9 @@ def test_a_fault_in_the_packing_is_seen(
 # --- generation -------------------------------------------------------------------------------
 
 
-def prompts_of(processor, samples, image_root):
+def prompts_of(loaded, samples, image_root):
     """The prompts as TRL has them, G rows of each, their pictures of several sizes."""
-    rows = training_set(processor, samples, image_root, "nothink", "text")[:]
+    rows = training_set(loaded, samples, image_root, "nothink", "text")[:]
     contents = [
         [
             *({"type": "image", "image": image.resize(size)} for image in images),
@@ -287,7 +288,7 @@ def generated(trainer, prompts):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_tokens_are_generated(kind, do_sample, cache, random_model, validation, tmp_path):
     loaded = random_model(kind)
-    prompts = prompts_of(loaded.processor, validation.samples[:3], validation.image_root)
+    prompts = prompts_of(loaded, validation.samples[:3], validation.image_root)
     said = []
     for made in (GRPOTrainer, SharedPrefixTrainer):
         trainer = trainer_of(made, loaded, validation, tmp_path)
@@ -316,7 +317,7 @@ def test_a_compiled_decoding_step_generates_the_same_tokens(random_model, valida
         said[way], graphs = [], []
         for start in (0, 3):  # prompts of other lengths: the same cache, compiled once
             samples = validation.samples[start : start + 3]
-            prompts = prompts_of(loaded.processor, samples, validation.image_root)
+            prompts = prompts_of(loaded, samples, validation.image_root)
             said[way].append(generated(trainer, prompts)[0])
             graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
         assert graphs[0] == graphs[1] and (graphs[0] > 0) == (way == "compiled")
@@ -533,7 +534,7 @@ def test_images_and_prompts_are_run_once_for_each_group(questions, tmp_path):
 
 def test_an_image_is_decoded_once_for_the_rows_of_its_group(tiny_model, questions):
     samples, root = questions.samples[:2], questions.image_root
-    rows = training_set(tiny_model.processor, samples, root, "nothink", "text")[[0, 0, 1]]
+    rows = training_set(tiny_model, samples, root, "nothink", "text")[[0, 0, 1]]
     assert rows["images"][0][0] is rows["images"][1][0]
     assert rows["images"][0][0] is not rows["images"][2][0]
 

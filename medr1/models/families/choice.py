@@ -9,11 +9,12 @@ from medr1.models.families.family import Family
 from medr1.models.families.gemma3 import Gemma3Family
 from medr1.models.families.internvl import InternVLFamily
 from medr1.models.families.llava_onevision import LlavaOnevisionFamily
-from medr1.models.families.qwen import QwenFamily
+from medr1.models.families.qwen import Qwen35Family, QwenFamily
 from medr1.models.families.smolvlm import SmolVLMFamily
 
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"), QwenFamily()),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), Qwen35Family()),
     "gemma3": Gemma3Family(),
     "internvl": InternVLFamily(),
     "llava_onevision": LlavaOnevisionFamily(),

@@ -7,8 +7,11 @@ prompts at a time, is a `BatchedFamily` (batched.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
+
+from medr1.models.calls import token_ids
 
 if TYPE_CHECKING:
     from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
@@ -61,6 +64,32 @@ class Family:
 
         image = {"type": "image", "image": Image.new("RGB", (56, 56))}
         return prompt_inputs(processor, [image, {"type": "text", "text": "?"}])
+
+    def image_tokens(self, processor: ProcessorMixin, sizes: Sequence[tuple[int, int]]) -> int:
+        """The number of tokens that the images of one prompt take.
+
+        Tokens that the processor writes around an image are included. It encodes a prompt with
+        blank images of these sizes.
+
+        Args:
+            processor: Of the checkpoint.
+            sizes: Width and height of each image in pixels, before it is resized.
+        """
+        from PIL import Image
+
+        if not sizes:
+            return 0
+        content: list[dict[str, object]] = [
+            {"type": "image", "image": Image.new("RGB", size)} for size in sizes
+        ]
+        content.append({"type": "text", "text": "?"})
+        messages: Any = [{"role": "user", "content": content}]
+        text = str(
+            processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        )
+        # the text has one token for each image
+        num_text = len(token_ids(processor, [text])[0]) - len(sizes)
+        return len(prompt_inputs(processor, content)["input_ids"][0]) - num_text
 
 
 def prompt_inputs(processor: ProcessorMixin, content: list[dict[str, object]]) -> BatchFeature:

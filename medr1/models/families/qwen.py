@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, also with experts."""
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5, also with experts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from medr1.models.families.batched import (
     Positions,
     Prompts,
 )
+from medr1.models.families.family import Family
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +87,15 @@ class QwenFamily(BatchedFamily):
         image = Image.new("RGB", (56, 56))
         inputs: BatchFeature = processor(text=[text], images=[image], return_tensors="pt")
         return inputs
+
+    def image_tokens(self, processor: ProcessorMixin, sizes: Sequence[tuple[int, int]]) -> int:
+        """As in `Family`, computed from the sizes.
+
+        Args:
+            processor: Of the checkpoint.
+            sizes: As in `Family`.
+        """
+        return _image_tokens(processor, sizes)
 
     def encode_images(
         self, processor: ProcessorMixin, rows: Sequence[Sequence[Image]]
@@ -206,6 +216,33 @@ class QwenFamily(BatchedFamily):
         """
         inner: Any = model.model
         inner.rope_deltas = positions.deltas_B1
+
+
+class Qwen35Family(Family):
+    """Qwen3.5, whose layers with linear attention keep a state instead of keys and values.
+
+    The state cannot be cut back to the prompt, so prompts are not run in batches and not shared.
+    """
+
+    name = "Qwen3.5"
+    processors = ("Qwen3VLProcessor",)
+    has_pixel_limits = True
+
+    def image_tokens(self, processor: ProcessorMixin, sizes: Sequence[tuple[int, int]]) -> int:
+        """As in `Family`, computed from the sizes.
+
+        Args:
+            processor: Of the checkpoint.
+            sizes: As in `Family`.
+        """
+        return _image_tokens(processor, sizes)
+
+
+def _image_tokens(processor: ProcessorMixin, sizes: Sequence[tuple[int, int]]) -> int:
+    """The image tokens of a prompt: the vision tower merges several patches into one."""
+    images = processor.image_processor
+    patches = [images.get_number_of_image_patches(height, width) for width, height in sizes]
+    return sum(int(count // images.merge_size**2) for count in patches)
 
 
 def _takes_features(model: PreTrainedModel) -> bool:

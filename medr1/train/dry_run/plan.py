@@ -19,6 +19,7 @@ from msgspec import UNSET
 from medr1.data.readers import Questions
 from medr1.documents.training import LongestPrompt, PromptPlan, TokenRange, TrainingPlan
 from medr1.models.loading import LoadedModel, library_versions
+from medr1.models.parts import language_model
 from medr1.prompts import prompt_name
 from medr1.train.dry_run.prompt_lengths import (
     PromptLength,
@@ -26,6 +27,7 @@ from medr1.train.dry_run.prompt_lengths import (
     prompt_lengths,
     render_prompt,
 )
+from medr1.train.dry_run.trl_limits import not_shared_reason
 from medr1.train.settings import TrainingSettings, compute_dtype
 from medr1.train.sft import target_tokens
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import GRPOConfig, SFTConfig
 
+NOT_SHARED = "shared prefix is off, and each prompt is run once per completion: %s."
+"""The warning of a run whose prompts cannot be shared; %s: the reason, as a phrase."""
 BYTES_PER_LAYER = 34
 """Bytes that a layer keeps for the backward pass per token and hidden value, with numbers of 16
 bits and without attention scores (arXiv 2205.05198, equation 1)."""
@@ -168,8 +172,8 @@ def _quantization_savings(model: PreTrainedModel, bits: int) -> int:
 
     quantized = [
         module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and "language_model" in name and "lora_" not in name
+        for name, module in language_model(model).named_modules()
+        if isinstance(module, Linear) and "lora_" not in name
     ]
     return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in quantized)
 
@@ -198,8 +202,9 @@ def _cache(model: PreTrainedModel, config: GRPOConfig, tokens: int) -> int:
     """The bytes of keys and values while the completions of a generation batch are generated."""
     text = model.config.get_text_config()
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     element = 2 if config.bf16 or config.fp16 else 4
-    bytes_per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head_size * element
+    bytes_per_token = 2 * text.num_hidden_layers * heads * head_size * element
     completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
     return int(completions * tokens * bytes_per_token)
 
@@ -239,7 +244,8 @@ def prompt_plan(
     targets = target_tokens(loaded, completions) if completions else None
     lengths = prompt_lengths(loaded, questions.samples, questions.image_root, prompt, targets)
     longest = max(lengths, key=lambda length: length.total)
-    min_pixels, max_pixels = pixel_limits(loaded.processor)
+    has_limits = loaded.family.has_pixel_limits
+    min_pixels, max_pixels = pixel_limits(loaded.processor) if has_limits else (UNSET, UNSET)
     return PromptPlan(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
@@ -295,9 +301,10 @@ def run_plan(
     has_adapter = bool(settings.model.get("use_peft"))
     num_generations = (config.num_generations or 1) if generates(config) else 1
     sizes = [(p.numel(), p.requires_grad) for p in trained.parameters()]
-    dropout = None
+    dropout = not_shared = None
     if generates(config) and settings.shared_prefix:
-        dropout = dropout_note(trained, config)
+        not_shared = not_shared_reason(loaded.model, config)
+        dropout = None if not_shared else dropout_note(trained, config)
     return TrainingPlan(
         model=str(loaded.path),
         device=loaded.device.type,
@@ -307,7 +314,8 @@ def run_plan(
         prompt=prompt_name(settings.prompt),
         rewards=list(settings.rewards) if generates(config) else UNSET,
         freeze_vision=settings.freeze_vision,
-        shared_prefix=settings.shared_prefix,
+        shared_prefix=settings.shared_prefix and not_shared is None,
+        not_shared=not_shared or UNSET,
         dropout=dropout or UNSET,
         samples=len(questions.samples),
         steps=num_steps(config, len(questions.samples), sharding.processes),

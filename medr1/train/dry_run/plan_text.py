@@ -48,6 +48,8 @@ def _run(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
     if plan.dropout is not UNSET:
         yield "dropout", plan.dropout
+    if plan.not_shared is not UNSET:
+        yield "shared prefix", f"no ({plan.not_shared})"
     yield "data type", f"weights {plan.weights_dtype}, computation {plan.dtype}"
     sharding = "" if processes == 1 else f", {processes} processes, {plan.sharding}"
     yield "device", plan.device + sharding
@@ -69,7 +71,8 @@ def _prompts(prompts: PromptPlan) -> Iterator[tuple[str, str]]:
             continue
         token_range = f"{tokens.min:,} to {tokens.max:,}, mean {tokens.mean:,}"
         yield name, f"{tokens.min:,}" if tokens.min == tokens.max else token_range
-    yield "pixels per image", f"{prompts.min_pixels:,} to {prompts.max_pixels:,}"
+    if prompts.min_pixels is not UNSET and prompts.max_pixels is not UNSET:
+        yield "pixels per image", f"{prompts.min_pixels:,} to {prompts.max_pixels:,}"
     yield "longest prompt", f"{prompts.longest.id}: {', '.join(prompts.longest.images)}"
 
 

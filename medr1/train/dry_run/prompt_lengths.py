@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from medr1.data.images import image_size
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.errors import InputError, ItemError
+from medr1.models.calls import token_ids
+from medr1.models.families.family import Family
 from medr1.models.loading import LoadedModel
 from medr1.prompts import chat_messages
 from medr1.records import Sample
@@ -21,9 +24,12 @@ from medr1.records import Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+    from transformers import ProcessorMixin
 
 _BATCH = 512
 """Number of prompts that are tokenized at once."""
+_UNREADABLE = (1024, 1024)
+"""The size that an image is counted with if it cannot be read."""
 
 
 class ImageProcessor(Protocol):
@@ -33,10 +39,6 @@ class ImageProcessor(Protocol):
     """The lowest and the highest number of pixels, as `shortest_edge` and `longest_edge`."""
     patch_size: int
     merge_size: int
-
-    def get_number_of_image_patches(self, height: int, width: int) -> int:
-        """The number of patches of an image of this size in pixels."""
-        ...
 
     def __call__(
         self, images: Sequence[Image], *, do_rescale: bool, do_normalize: bool, return_tensors: str
@@ -107,22 +109,32 @@ def set_pixel_limits(processor: Processor, min_pixels: int | None, max_pixels: i
     size["shortest_edge"], size["longest_edge"] = least, most
 
 
+def require_no_pixel_limits(
+    loaded: LoadedModel, min_pixels: int | None, max_pixels: int | None
+) -> None:
+    """Refuse limits of pixels for a processor that has none.
+
+    Args:
+        loaded: The model and its processor.
+        min_pixels: As in `set_pixel_limits`.
+        max_pixels: As in `set_pixel_limits`.
+
+    Raises:
+        InputError: One of them is set.
+    """
+    options = {"--min-pixels": min_pixels, "--max-pixels": max_pixels}
+    if names := [name for name, value in options.items() if value is not None]:
+        raise InputError(
+            f"{' and '.join(names)} cannot be set for a {loaded.model.config.model_type}, whose "
+            f"images are resized as {loaded.path}/preprocessor_config.json says. Leave "
+            f"{'it' if len(names) == 1 else 'them'} out."
+        )
+
+
 def pixels_of_a_token(processor: Processor) -> int:
     """The number of pixels in one image token: the square of patch size times merge size."""
     images = processor.image_processor
     return int(images.patch_size * images.merge_size) ** 2
-
-
-def image_tokens(processor: Processor, width: int, height: int) -> int:
-    """The number of image tokens of one image.
-
-    Args:
-        processor: The model's processor, with its limits of pixels.
-        width: Width of the image in pixels, before it is resized.
-        height: Height of the image in pixels, before it is resized.
-    """
-    images = processor.image_processor
-    return int(images.get_number_of_image_patches(height, width) // images.merge_size**2)
 
 
 def text_tokens(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> list[int]:
@@ -137,7 +149,7 @@ def text_tokens(loaded: LoadedModel, samples: Sequence[Sample], prompt: str) -> 
     for start in range(0, len(samples), _BATCH):
         batch = samples[start : start + _BATCH]
         texts = [render_prompt(loaded, sample, prompt) for sample in batch]
-        rows = processor.tokenizer(texts)["input_ids"]
+        rows = token_ids(processor, texts)
         lengths += [len(row) - len(s.images) for row, s in zip(rows, batch, strict=True)]
     return lengths
 
@@ -165,8 +177,8 @@ def prompt_lengths(
 ) -> list[PromptLength]:
     """The lengths of all prompts. Of each image file, only the header is read, once.
 
-    An image that cannot be read counts as the largest possible one; the error is raised later, when
-    the image is opened.
+    An image that cannot be read counts as the largest possible one, or as one of 1024 x 1024 pixels
+    if the processor has no limits of pixels; the error is raised later, when the image is opened.
 
     Args:
         loaded: The model and its processor.
@@ -178,19 +190,29 @@ def prompt_lengths(
     Returns:
         One length for each sample, in order.
     """
-    most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
 
-    def tokens(name: str) -> int:
+    def size(name: str) -> tuple[int, int] | None:
         try:
-            return image_tokens(loaded.processor, *image_size(resolve_image(name, image_root)))
+            return image_size(resolve_image(name, image_root))
         except (ItemError, ValueError):
-            return most
+            return None
 
     names = list({name for sample in samples for name in sample.images})
     with ThreadPoolExecutor(16) as pool:
-        tokens_of = dict(zip(names, pool.map(tokens, names), strict=True))
+        size_of = dict(zip(names, pool.map(size, names), strict=True))
+    most = largest_image(loaded)
+
+    def tokens(sample: Sample) -> int:
+        sizes = [size_of[name] for name in sample.images]
+        if most is None:
+            known_sizes = tuple(pixels or _UNREADABLE for pixels in sizes)
+            return _encoded_tokens(loaded.family, loaded.processor, known_sizes)
+        read = [pixels for pixels in sizes if pixels]
+        num_unread = len(sizes) - len(read)
+        return loaded.family.image_tokens(loaded.processor, read) + most * num_unread
+
     return [
-        PromptLength(sample, text, sum(tokens_of[name] for name in sample.images), target)
+        PromptLength(sample, text, tokens(sample), target)
         for sample, text, target in zip(
             samples,
             text_tokens(loaded, samples, prompt),
@@ -198,6 +220,21 @@ def prompt_lengths(
             strict=True,
         )
     ]
+
+
+@lru_cache(maxsize=1 << 16)
+def _encoded_tokens(
+    family: Family, processor: ProcessorMixin, sizes: tuple[tuple[int, int], ...]
+) -> int:
+    """`Family.image_tokens` of a processor whose settings do not change, once for equal sizes."""
+    return family.image_tokens(processor, sizes)
+
+
+def largest_image(loaded: LoadedModel) -> int | None:
+    """The most tokens that an image can have; None if the processor has no limits of pixels."""
+    if not loaded.family.has_pixel_limits:
+        return None
+    return pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
 
 
 def require_room(
@@ -210,7 +247,8 @@ def require_room(
 ) -> None:
     """Check that all prompts fit into `room` tokens.
 
-    Image headers are read only for samples that would not fit with the largest possible images.
+    If the processor has limits of pixels, image headers are read only for samples that would not
+    fit with the largest possible images.
 
     Args:
         loaded: The model and its processor.
@@ -224,14 +262,13 @@ def require_room(
         InputError: A prompt is too long. The message has the number of such prompts, the longest
             one, and the --max-pixels with which all would fit, if there is one.
     """
-    most = pixel_limits(loaded.processor)[1] // pixels_of_a_token(loaded.processor)
-    texts = text_tokens(loaded, samples, prompt)
+    most = largest_image(loaded)
     target_lengths = targets or [0] * len(samples)
-    candidates = [
-        index
-        for index, sample in enumerate(samples)
-        if texts[index] + target_lengths[index] + most * len(sample.images) > room
-    ]
+    candidates = list(range(len(samples)))
+    if most is not None:
+        texts = text_tokens(loaded, samples, prompt)
+        largest = [most * len(sample.images) for sample in samples]
+        candidates = [i for i in candidates if texts[i] + target_lengths[i] + largest[i] > room]
     chosen, chosen_targets = (
         [samples[i] for i in candidates],
         [target_lengths[i] for i in candidates],
@@ -249,6 +286,8 @@ def require_room(
 
 def _remedy(loaded: LoadedModel, too_long: Sequence[PromptLength], room: int) -> str:
     """What the user can do: the highest --max-pixels with which all prompts fit, if any."""
+    if not loaded.family.has_pixel_limits:
+        return "Shorten these questions, or leave these items out."
     token_pixels = pixels_of_a_token(loaded.processor)
     fits = min((room - p.text - p.target) // max(len(p.sample.images), 1) for p in too_long)
     if fits * token_pixels >= pixel_limits(loaded.processor)[0]:

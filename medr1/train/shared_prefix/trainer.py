@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from trl import GRPOTrainer
 
-from medr1.models.families.choice import SHARING_TYPES
+from medr1.train.dry_run.plan import NOT_SHARED
+from medr1.train.dry_run.trl_limits import not_shared_reason
 from medr1.train.inputs import Batch, Row
 from medr1.train.shared_prefix.attention import SHARED_ATTENTIONS, use_shared_attention
 from medr1.train.shared_prefix.generation import (
@@ -68,7 +69,8 @@ may change the number of rows or the cache."""
 
 def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
     """Why the prompts of a run cannot be shared, as a phrase; None if they can."""
-    model_type, text = trainer.model.config.model_type, trainer.model.config.get_text_config()
+    text = trainer.model.config.get_text_config()
+    not_shared = not_shared_reason(trainer.model, trainer.args)
     size, num_generations = trainer.args.per_device_train_batch_size, trainer.num_generations
     attention = text._attn_implementation
     adapter = getattr(trainer.model, "active_peft_config", None)
@@ -80,9 +82,7 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
         else sorted({*(trainer.args.generation_kwargs or ())} - SUPPORTED_GENERATION_KWARGS)
     )
     reasons = {
-        f"{model_type} is not one of {', '.join(SHARING_TYPES)}": model_type not in SHARING_TYPES,
-        "the load-balancing loss of experts counts the prompt of every row; to share, set "
-        "router_aux_loss_coef to 0": trainer.aux_loss_enabled,
+        str(not_shared): not_shared is not None,
         f"batches of {size} split groups of {num_generations}; make --batch-size a multiple of "
         f"{num_generations}": size % num_generations != 0,
         "tools, environments and rollout functions add text to the prompt": any(tools),
@@ -138,9 +138,7 @@ class SharedPrefixTrainer(GRPOTrainer):
 
     def _warn_not_shared(self, reason: str) -> None:
         if self.accelerator.is_main_process:
-            logger.warning(
-                "shared prefix is off, and each prompt is run once per completion: %s.", reason
-            )
+            logger.warning(NOT_SHARED, reason)
 
     @contextmanager
     def _sharing(self, num_generations: int, split: GradientSplit | None = None) -> Iterator[None]:
