@@ -29,7 +29,7 @@ _MOVES_OPEN_FILES = os.name != "nt"
 
 
 def read_text(path: Path) -> str:
-    """The file as UTF-8 text, without a byte order mark.
+    """The file as text, without a byte order mark: UTF-8, or UTF-16 if its mark says so.
 
     Raises:
         InputError: The file cannot be read, or is not UTF-8.
@@ -37,12 +37,31 @@ def read_text(path: Path) -> str:
     with open_file(path) as file:
         content = file.read()
     try:
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding_of(content)).read()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
         raise InputError(
-            f"{path}, line {line}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            f"{path}, line {line}: not {encoding} text (byte {error.start}). Save it as UTF-8."
         ) from None
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a file by its first bytes: utf-16 with a byte order mark, else utf-8-sig."""
+    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file has nothing but a byte order mark and white space.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    with open_file(path) as file:
+        while block := file.read(1 << 16):
+            if block.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
+                return False
+    return True
 
 
 def open_file(path: Path) -> io.BufferedReader:
