@@ -127,6 +127,7 @@ _OPTIONAL_PACKAGES = {
     **dict.fromkeys(("tensorboard", "wandb"), "-e '.[tracking]'"),
     **dict.fromkeys(("datasets", "pyarrow")),
     "bitsandbytes": "-e '.[qlora]'",
+    "openpyxl": "-e '.[excel]'",
     "deepspeed": "-e '.[deepspeed]'",
     "liger_kernel": "liger-kernel",
     "flash_attn": "flash-attn --no-build-isolation",
