@@ -155,6 +155,19 @@ def known_names(names: Iterable[str]) -> int:
     return sum(folded(name) in _KNOWN or bool(_OPTION.fullmatch(folded(name))) for name in names)
 
 
+def names_of_items(items: Iterable[Mapping[str, object]]) -> list[str]:
+    """The keys of items of JSON whose names can be looked up.
+
+    A key such as "A" with a number is left out: it is a probability or score, and no option.
+    """
+    names: dict[str, bool] = {}
+    for item in items:
+        for key, value in item.items():
+            is_score = len(key) == 1 and isinstance(value, int | float)
+            names[key] = names.get(key, True) and not is_score
+    return [name for name, is_name in names.items() if is_name]
+
+
 def match_columns(
     names: Sequence[str],
     exact: Mapping[str, Collection[str]],

@@ -14,6 +14,7 @@ from medr1.data.columns import (
     conversion,
     map_options,
     match_columns,
+    names_of_items,
     require_header,
 )
 from medr1.data.items import FIELD_KEYS
@@ -88,7 +89,7 @@ class Naming:
                 f"{self.path}: no column is called {keys}; there are: {available}. Rename one, or "
                 f"{advice}."
             )
-        return self._reported(match)
+        return self._with_mapped(match)
 
     def of_items(self, items: Sequence[object]) -> dict[str, str]:
         """Field -> key of the items of a JSON file: --map, and the keys with usual names.
@@ -100,8 +101,7 @@ class Naming:
             InputError: Two keys could be the same field.
         """
         objects = [item for item in items[:_FIRST_ITEMS] if isinstance(item, dict)]
-        names = list(dict.fromkeys(str(key) for item in objects for key in item))
-        return self._reported(self._match(names, ()))
+        return self._with_mapped(self._match(names_of_items(objects), ()))
 
     def _match(self, names: Sequence[str], required: Sequence[str]) -> Match:
         """Which column has which field; InputError if that is ambiguous."""
@@ -111,8 +111,25 @@ class Naming:
             raise ambiguous_columns(self.path, *match.ambiguous, self.kind)
         return match
 
-    def _reported(self, match: Match) -> dict[str, str]:
-        """Field -> column, after a line about the columns that were recognised."""
-        if sentence := match.sentence(self.path):
-            logger.info("%s", sentence)
+    def _with_mapped(self, match: Match) -> dict[str, str]:
+        """Field -> column, of --map and of the columns that were recognised."""
         return {**match.columns, **self.mapped}
+
+    def settled(self, columns: Mapping[str, str], items: Sequence[object]) -> dict[str, str]:
+        """The columns without an id that was only recognised and repeats; the others are logged.
+
+        Args:
+            columns: Field -> column, by `of_table` or `of_items`.
+            items: The items of the file, with its own keys.
+        """
+        columns = dict(columns)
+        key = columns.get("id")
+        if key is not None and "id" not in self.mapped:
+            ids = [item.get(key) for item in items if isinstance(item, dict)]
+            texts = [str(name) for name in ids if name is not None]
+            if len(set(texts)) < len(texts):
+                del columns["id"]
+        recognised = {field: name for field, name in columns.items() if field not in self.mapped}
+        if sentence := Match(recognised).sentence(self.path):
+            logger.info("%s", sentence)
+        return columns

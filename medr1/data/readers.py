@@ -162,7 +162,8 @@ def read_items(
     naming = Naming(path, columns or {}, kind)
     items = _reader_of(path)(path, limit, naming)
     # the columns of a table were matched with its header
-    columns = naming.of_items(items.values) if items.columns is None else items.columns
+    names_of_file = naming.of_items(items.values) if items.columns is None else items.columns
+    columns = naming.settled(names_of_file, items.values)
     values = [_renamed(item, columns) for item in items.values[:limit]]
     if not values:
         raise InputError(f"{path} has no questions. Put at least one item into it.")

@@ -106,15 +106,14 @@ def _sheet_of(book: Any, path: Path, sheet: str | None) -> str:
 def _rows(sheet: Any) -> Iterator[Row]:
     """(number, cells) of each row of a sheet that is not blank."""
     width = 0
+    sheet.reset_dimensions()  # the size that the file states may be wrong
     for number, row in enumerate(sheet.iter_rows(), start=1):
         cells = [_text(cell) for cell in row]
         if not any(map(str.strip, cells)):
             continue
-        if not width:  # the header: trailing cells without a name are no columns
+        if not width:  # the header: what is to the right of it belongs to no column
             width = max(index for index, text in enumerate(cells, start=1) if text.strip())
-        while len(cells) > width and not cells[-1].strip():
-            cells.pop()
-        yield number, cells + [""] * (width - len(cells))
+        yield number, cells[:width] + [""] * (width - len(cells))
 
 
 def _text(cell: Any) -> str:
@@ -147,6 +146,7 @@ def _require_saved_values(file: Path, sheet: str, rows: list[Row]) -> None:
     blank = {(number, column) for number, cells in rows
              for column, text in enumerate(cells, start=1) if not text}  # fmt: skip
     with closing(openpyxl.load_workbook(file, read_only=True)) as book:
+        book[sheet].reset_dimensions()
         for row in book[sheet].iter_rows():
             for cell in row:
                 is_formula = cell.value is not None and cell.data_type == "f"

@@ -55,7 +55,9 @@ def evaluated(path, *options):
     """The accuracy, and what `medr1 eval` writes to stderr."""
     done = medr1("eval", path.name, "--json", "--metrics", "accuracy", *options, cwd=path.parent)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["metrics"]["accuracy"]["value"], done.stderr
+    lines = done.stderr.splitlines(keepends=True)
+    log = "".join(line for line in lines if not line.endswith("judged\n"))  # without the progress
+    return json.loads(done.stdout)["metrics"]["accuracy"]["value"], log
 
 
 def refused(path, *options, command=("eval",)):
@@ -328,6 +330,19 @@ def _is_read_right(case):
         fields |= {field: present[0]} if present else {}
     refused_fields = {*match.missing} | ({match.ambiguous[0]} if match.ambiguous else set())
     return fields == case["fields"] and refused_fields == {*case.get("refused", ())}
+
+
+def test_scores_of_letters_are_no_options(tmp_path):
+    path = tmp_path / "r.json"
+    item = {"question": "Is it?", "gt": "Yes", "pred": "Yes", "A": 0.25, "B": 0.75}
+    path.write_text(json.dumps([item]))
+    assert evaluated(path) == (1.0, "Columns: gt -> ground_truth, pred -> prediction (r.json)\n")
+
+
+def test_an_index_that_repeats_is_no_id_of_questions(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text("index,image,question\n0,a.png,Is it?\n0,b.png,Where?\n")
+    assert [sample.metadata["index"] for sample in read_questions(path).samples] == ["0", "0"]
 
 
 # --- results without questions ----------------------------------------------------------------

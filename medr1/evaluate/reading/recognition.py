@@ -9,7 +9,14 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from medr1.data.columns import Match, ambiguous_columns, known_names, map_options, match_columns
+from medr1.data.columns import (
+    Match,
+    ambiguous_columns,
+    known_names,
+    map_options,
+    match_columns,
+    names_of_items,
+)
 from medr1.errors import InputError
 from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import (
@@ -79,7 +86,7 @@ def match_entries(
     if any(is_own(entry) or lmms.is_sample_log(entry) for entry in objects):
         return {}
     flat = [flattened(entry) for entry in objects]
-    names = list(dict.fromkeys(str(key) for entry in flat for key in entry))
+    names = names_of_items(flat)
     # entries that failed need not have the fields; other faults are reported with their place
     is_complete = len(objects) == len(first) and not any(map(has_failed, flat))
     has_mapped = {*names}.issuperset(columns.values())
