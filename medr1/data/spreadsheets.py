@@ -10,6 +10,7 @@ import datetime
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -54,7 +55,11 @@ def sheet_rows(path: Path) -> Generator[Row]:
     file, sheet = file_and_sheet(path)
     _check_size(file)
     # what openpyxl raises for files that are no spreadsheets, or damaged ones
-    errors = (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, ParseError, EOFError)
+    errors = (
+        *(AttributeError, IndexError, KeyError, TypeError, ValueError),
+        *(zipfile.BadZipFile, zlib.error, ParseError),
+        *(EOFError, OSError, OverflowError, NotImplementedError, RuntimeError),
+    )
     try:
         with closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as book:
             chosen = _sheet_of(book, path, sheet)
