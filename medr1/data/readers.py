@@ -6,7 +6,6 @@ so that the other items can be used. Images are not opened here; a sample has th
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from medr1.data.roots import ImageRoot
 from medr1.data.spreadsheets import file_and_sheet
 from medr1.data.tables import table_errors, table_rows
 from medr1.errors import InputError
-from medr1.files import encoding_of, is_blank, open_file, parse_json, read_text, sha256_of
+from medr1.files import is_blank, open_file, parse_json, read_text, sha256_of, utf8_stream
 from medr1.records import ANSWER_TYPES, Failure, Sample, sample_id
 
 if TYPE_CHECKING:
@@ -322,29 +321,28 @@ def _read_jsonl(path: Path, limit: int | None, naming: Naming) -> RawItems:
     lines: list[int] = []
     number = 0
     with open_file(path) as binary:
-        start = binary.read(READ_START)
-        binary.seek(0)
-        if has_one_document(start):
+        if has_one_document(binary.read(READ_START)):
             return _read_json(path, limit, naming)
-        is_utf16 = encoding_of(start) == "utf-16"
-        file = codecs.EncodedFile(binary, "utf-8", "utf-16") if is_utf16 else binary
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            if len(line) > MAX_LINE:
-                raise InputError(
-                    f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Shorten it."
-                )
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
-                ) from None
-            if text.strip():
-                items.append(parse_json(text, str(path), first_line=number))
-                lines.append(number)
-            if len(items) == limit:
-                break
+        binary.seek(0)
+        with utf8_stream(binary, path) as file:
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise InputError(
+                        f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Shorten it."
+                    )
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"{path}, line {number}: not UTF-8 text (byte {error.start}). "
+                        "Save it as UTF-8."
+                    ) from None
+                if text.strip():
+                    items.append(parse_json(text, str(path), first_line=number))
+                    lines.append(number)
+                if len(items) == limit:
+                    break
     return RawItems(items, lines)
 
 

@@ -307,6 +307,10 @@ def test_an_encoding_that_is_not_known_is_refused(tmp_path):
         assert "line 2: not UTF-8 text" in message and "CSV UTF-8" in message
     path.write_bytes(table(encoding="utf-16")[:-1])
     assert "not UTF-16 text" in refused(path)
+    lines = tmp_path / "r.jsonl"
+    lines.write_bytes('{"a": 1}\n'.encode("utf-16") + b"\x00\xd8" + "{}".encode("utf-16-le"))
+    for command in (("eval",), ("data", "audit")):
+        assert "not UTF-16 text" in refused(lines, command=command)
 
 
 @pytest.mark.parametrize("is_held_out", [False, True])

@@ -7,7 +7,6 @@ processes, so that one process that reads feeds several that parse.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import read_entry, require_ground_truth, table_names
 from medr1.evaluate.reading.matching import Lookup
 from medr1.evaluate.reading.places import Entry, entries_of
-from medr1.files import encoding_of, open_file, parse_json, read_text
+from medr1.files import open_file, parse_json, read_text, utf8_stream
 from medr1.records import RESULTS_SCHEMA, Prediction
 
 if TYPE_CHECKING:
@@ -232,12 +231,7 @@ def _lines(source: Source) -> Iterator[Chunk]:
     """Blocks of whole lines of JSONL, as bytes."""
     task = lmms.task_of(source.path, {})
     line, entries_before, rest = 1, 0, b""
-    with open_file(source.path) as binary:
-        start = binary.read(3)
-        if start != b"\xef\xbb\xbf":  # a byte order mark, which Windows programs write
-            binary.seek(0)
-        is_utf16 = encoding_of(start) == "utf-16"
-        file = codecs.EncodedFile(binary, "utf-8", "utf-16") if is_utf16 else binary
+    with open_file(source.path) as binary, utf8_stream(binary, source.path) as file:
         while block := file.read(CHUNK_BYTES):
             # `rest` is the start of a line whose end has not been read yet
             whole, end, rest = (rest + block).rpartition(b"\n")
