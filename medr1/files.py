@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from medr1.errors import InputError, LockedError, OutputError
 
@@ -29,7 +30,7 @@ _MOVES_OPEN_FILES = os.name != "nt"
 
 
 def read_text(path: Path) -> str:
-    """The file as UTF-8 text, without a byte order mark.
+    """The file as text, without a byte order mark: UTF-8, or UTF-16 if its mark says so.
 
     Raises:
         InputError: The file cannot be read, or is not UTF-8.
@@ -37,12 +38,54 @@ def read_text(path: Path) -> str:
     with open_file(path) as file:
         content = file.read()
     try:
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding_of(content)).read()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
         raise InputError(
-            f"{path}, line {line}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            f"{path}, line {line}: not {encoding} text (byte {error.start}). Save it as UTF-8."
         ) from None
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a file by its first bytes: utf-16 with a byte order mark, else utf-8-sig."""
+    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+@contextmanager
+def utf8_stream(binary: io.BufferedReader, path: Path) -> Iterator[io.BufferedReader]:
+    """The file, which is open at its start, as a stream of UTF-8 bytes; UTF-16 is converted.
+
+    Args:
+        binary: The open file.
+        path: Its path, for errors.
+
+    Raises:
+        InputError: What the block reads is not the UTF-16 that the byte order mark promises.
+    """
+    start = binary.read(3)
+    binary.seek(3 if start == b"\xef\xbb\xbf" else 0)
+    if encoding_of(start) != "utf-16":
+        yield binary
+        return
+    try:
+        yield cast(io.BufferedReader, codecs.EncodedFile(binary, "utf-8", "utf-16"))
+    except UnicodeError as error:
+        reason = getattr(error, "reason", "damaged")
+        raise InputError(f"{path}: not UTF-16 text ({reason}). Save it as UTF-8.") from None
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file has nothing but a byte order mark and white space.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    with open_file(path) as file:
+        while block := file.read(1 << 16):
+            if block.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
+                return False
+    return True
 
 
 def open_file(path: Path) -> io.BufferedReader:

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -128,8 +129,11 @@ def answers(folder: Path) -> Callable[..., None]:
 
 def readers(folder: Path) -> Callable[..., None]:
     """The test of reading questions, results and configurations; it writes files to the folder."""
+    import openpyxl
+    import openpyxl.utils.exceptions
     import pyarrow
     import pyarrow.parquet
+    from msgspec import structs
 
     from medr1.data.readers import read_questions
     from medr1.data.spellings import FIELD_NAME_SETS, sample_to_item
@@ -153,6 +157,7 @@ def readers(folder: Path) -> Callable[..., None]:
         "success",
     ]
     keys += ["doc", "target", "resps", "filtered_resps", "patient"]
+    keys += ["Question", "Ground truth", "Model answer", "pred", "index", "A", "B", "Unnamed: 0"]
     valid_item = {
         "id": "1", "images": ["a.png"], "question": "q", "options": {"A": "x", "B": "y"},
         "ground_truth": "A", "answer_type": "multiple_choice", "model_output": "A",
@@ -180,12 +185,45 @@ def readers(folder: Path) -> Callable[..., None]:
         ]
         return "\n".join(lines).encode("utf-8", "surrogatepass")
 
+    def as_sheet(rows: list[Any]) -> bytes:
+        """The rows as an .xlsx file; empty if it cannot hold them."""
+        book, buffer = openpyxl.Workbook(), io.BytesIO()
+        with suppress(ValueError, openpyxl.utils.exceptions.IllegalCharacterError):
+            book.active.append(keys)
+            for row in (row for row in rows if isinstance(row, dict)):
+                book.active.append([json.dumps(row[k]) if k in row else None for k in keys])
+            book.save(buffer)
+            return without_times(buffer)
+        return b""
+
+    def without_times(buffer: io.BytesIO) -> bytes:
+        """The archive without times: hypothesis needs the same bytes for the same rows."""
+        out = io.BytesIO()
+        with zipfile.ZipFile(buffer) as archive, zipfile.ZipFile(out, "w") as copy:
+            for name in archive.namelist():
+                if not name.startswith("docProps"):
+                    copy.writestr(zipfile.ZipInfo(name), archive.read(name))
+        return out.getvalue()
+
+    def as_object(rows: list[Any], layout: int) -> bytes:
+        """The rows in one of the layouts of JSON that are no list."""
+        objects = [row for row in rows if isinstance(row, dict)]
+        names = list(dict.fromkeys(key for row in objects for key in row))
+        documents: list[Any] = [
+            {str(number): row for number, row in enumerate(rows)},
+            {key: {str(n): row.get(key) for n, row in enumerate(objects)} for key in names},
+            {"columns": names, "index": [1], "data": [[r.get(k) for k in names] for r in objects]},
+            {"schema": {"primaryKey": ["index"]}, "data": rows},
+        ]
+        return json.dumps(documents[layout]).encode()
+
     writers: dict[str, Callable[[list[Any]], bytes]] = {
         ".json": lambda rows: json.dumps(rows).encode(),
         ".jsonl": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
         ".csv": as_csv,
         ".tsv": lambda rows: as_csv(rows).replace(b",", b"\t"),
         ".parquet": as_parquet,
+        ".xlsx": as_sheet,
         ".yaml": lambda rows: (json.dumps(rows[0]) if rows else "").encode(),
     }
 
@@ -194,6 +232,10 @@ def readers(folder: Path) -> Callable[..., None]:
         if extension in (".csv", ".tsv"):
             rows = [row for row in rows if isinstance(row, dict)]
         content = writers[extension](rows)
+        if extension == ".json" and data.draw(st.booleans()):
+            content = as_object(rows, data.draw(st.integers(0, 3)))
+        if extension in (".csv", ".json", ".jsonl") and data.draw(st.booleans()):
+            content = content.decode("utf-8", "replace").encode("utf-16")
         if data.draw(st.booleans()):
             content = data.draw(damaged_bytes(content))
         path = folder / f"x{extension}"
@@ -212,7 +254,7 @@ def readers(folder: Path) -> Callable[..., None]:
             judge_all(predictions)
             summary = summarize(predictions, num_resamples=20)
             to_json(summary)
-            summary_table({**summary, "results": "x"})
+            summary_table(structs.replace(summary, results="x"))
 
     return run
 

@@ -25,12 +25,13 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help"
 OPTIONS = {
-    "data audit": "--against --fail-on --image-hashes --image-root --json --output-dir --overwrite "
-    "--seed --write-image-needed",
+    "data audit": "--against --fail-on --image-hashes --image-root --json --map --output-dir "
+    "--overwrite --seed --write-image-needed",
     "data convert": "--json --map --max-errors --overwrite --to",
-    "data distill": "--json --max-errors --output-file --overwrite --prompt --protocol --results",
-    "data filter": "--json --max-errors --max-pass --min-pass --output-file --overwrite --protocol "
-    "--results --to",
+    "data distill": "--json --map --max-errors --output-file --overwrite --prompt --protocol "
+    "--results",
+    "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
+    "--protocol --results --to",
     "data prepare": "--by --group-by --image-root --json --map --max-errors --modality "
     "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
     "--test-share --workers",
@@ -59,9 +60,9 @@ OPTIONS = {
     "--protocol --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
     "--protocol --seed",
-    "matrix": "--base-name --by --cluster-by --common-only --from-names --json --output-dir "
+    "matrix": "--base-name --by --cluster-by --common-only --from-names --json --map --output-dir "
     "--overwrite --protocol --seed --train-data",
-    "rewards": "--prompt --rewards",
+    "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "
     "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body "
     "--image-root --json --limit --load-in-4bit --load-in-8bit --max-errors --max-new-tokens "

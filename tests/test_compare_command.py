@@ -106,22 +106,22 @@ def without_ids(path, folder, rights, **renamed):
 
 
 def test_images_in_other_folders_and_columns_by_name(tmp_path):
-    one = without_ids(tmp_path / "one.csv", "/a", [i % 7 > 3 for i in range(70)])
+    one = without_ids(tmp_path / "one.csv", "/a", [i % 7 > 3 for i in range(70)], reply="wording")
     own = tmp_path / "own.json"
-    rows = [{**entry(f"{i}", i % 7 > 1, image=f"data/{i}.png"), "reply": None} for i in range(70)]
-    rows = [{**row, "reply": row["model_output"]} for row in rows]
+    rows = [{**entry(f"{i}", i % 7 > 1, image=f"data/{i}.png"), "wording": None} for i in range(70)]
+    rows = [{**row, "wording": row["model_output"]} for row in rows]
     own.write_text(json.dumps([{k: v for k, v in row.items() if k != "id"} for row in rows]))
-    assert "Name it with --map" in medr1(one, own, code=2).stderr
-    document = compared(one, own, "--map", "prediction=reply")
+    assert "with --map prediction=COLUMN" in medr1(one, own, code=2).stderr
+    document = compared(one, own, "--map", "prediction=wording")
     assert document.paired_by == "question and image name" and document.n == 70
     found = document.comparisons[0]
     assert (found.won, found.lost, found.both_right) == (20, 0, 30)
-    table = medr1(one, own, "--map", "prediction=reply").stdout
+    table = medr1(one, own, "--map", "prediction=wording").stdout
     assert "! the files do not have the same ids" in table
     assert "--map prediction: expected" in medr1(one, own, "--map", "prediction", code=2).stderr
     twice = tmp_path / "twice.csv"
     twice.write_text((tmp_path / "one.csv").read_text() + "/a/0.png,Is it CT?,yes,no\n")
-    said = medr1(twice, own, "--map", "prediction=reply", code=2).stderr
+    said = medr1(twice, own, "--map", "prediction=wording", code=2).stderr
     assert "items 70 and 71, 'Is it CT?' about /a/0.png, have the same question" in said
 
 

@@ -10,9 +10,11 @@ from medr1.cli.common import (
     CommaList,
     Medr1Command,
     call,
+    columns_of,
     common_options,
     image_root_option,
     json_option,
+    map_option,
     option,
     overwrite_option,
     seed_option,
@@ -46,6 +48,7 @@ def _gates(
     help="File with training questions, or folder with train.json. Repeatable. The predictors that "
     "see no image are fitted on the first.",
 )
+@map_option("PATH and --against", "ground_truth=label")
 @image_root_option
 @option(
     "--image-hashes",
@@ -77,7 +80,7 @@ def _gates(
 @overwrite_option
 @json_option
 @common_options
-def audit(as_json: bool, **options: object) -> None:
+def audit(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     """Check the questions in PATH: defects, leakage from training data, and shortcuts.
 
     Defects are faults of an item, such as a missing image or two equal options. Leakage means that
@@ -96,7 +99,7 @@ def audit(as_json: bool, **options: object) -> None:
     from medr1.files import to_json
     from medr1.report.terminal.audit import audit_table
 
-    result = call(run_audit, options)
+    result = call(run_audit, options, columns=columns_of(mapping))
     table = audit_table(result.document, width=_table_width())
     echo(to_json(result.document) if as_json else table, nl=not as_json)
     if result.failures:

@@ -139,6 +139,7 @@ _OPTIONAL_PACKAGES = {
     **dict.fromkeys(("tensorboard", "wandb"), extra("tracking")),
     **dict.fromkeys(("datasets", "pyarrow")),
     "bitsandbytes": extra("qlora"),
+    "openpyxl": extra("excel"),
     "deepspeed": extra("deepspeed"),
     "liger_kernel": "liger-kernel",
     "flash_attn": "flash-attn --no-build-isolation",

@@ -150,7 +150,8 @@ def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None
     """Evaluate results files: every metric, with its 95 % confidence interval.
 
     RESULTS are files, or folders with files: results of medr1, Med-R1 or R1-V, sample logs of
-    lmms-eval, or lists of items in JSON, JSONL, CSV, TSV or Parquet.
+    lmms-eval, or lists of items in JSON, JSONL, CSV, TSV, .xlsx or Parquet.
+    Columns with usual names, such as "Ground truth" and "Model answer", are recognised.
 
     \b
     Examples:

@@ -75,7 +75,7 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 @option(
     "--batch-file",
     metavar="FILE",
-    help="File with questions: JSON, JSONL, CSV or Parquet. Needs --output-file.",
+    help="File with questions: JSON, JSONL, CSV, TSV, .xlsx or Parquet. Needs --output-file.",
 )
 @option(
     "--output-file",

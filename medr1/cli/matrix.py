@@ -10,12 +10,14 @@ from medr1.cli.common import (
     Medr1Command,
     call,
     cluster_by_option,
+    columns_of,
     common_only_option,
     common_options,
     json_option,
     option,
     overwrite_option,
     protocol_option,
+    results_map_option,
     seed_option,
 )
 from medr1.terminal import echo
@@ -51,6 +53,7 @@ from medr1.workflows.prepare import FolderField
     help="File with the training questions of a domain, or folder with train.json, to mark cells "
     "whose test images are in the training data. Example: CT=data/ct. Repeatable.",
 )
+@results_map_option
 @protocol_option
 @cluster_by_option
 @common_only_option
@@ -63,7 +66,7 @@ from medr1.workflows.prepare import FolderField
 @overwrite_option
 @json_option
 @common_options
-def matrix(as_json: bool, **options: object) -> None:
+def matrix(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     """Compare training domains with test domains: accuracy, and the gain over the base model.
 
     A YAML file names the results of each training domain and test domain. Paths are relative to the
@@ -92,5 +95,5 @@ def matrix(as_json: bool, **options: object) -> None:
     from medr1.files import to_json
     from medr1.report.terminal.matrix import matrix_table
 
-    document = call(run_matrix, options)
+    document = call(run_matrix, options, columns=columns_of(mapping))
     echo(to_json(document) if as_json else matrix_table(document), nl=not as_json)

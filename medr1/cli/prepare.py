@@ -100,8 +100,8 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     """Make a data set for training: resized images, train and test files, and a manifest.
 
     SOURCE is OmniMedVQA as an archive (zip, tar or tar.gz; it is not unpacked) or a folder, a
-    folder with published split files, or a file of questions in JSON, JSONL, CSV or Parquet. An
-    interrupted run resumes when the same command is given again.
+    folder with published split files, or a file of questions in JSON, JSONL, CSV, TSV, .xlsx or
+    Parquet. An interrupted run resumes when the same command is given again.
 
     \b
     Examples:

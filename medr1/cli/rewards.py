@@ -6,7 +6,14 @@ import json
 
 import click
 
-from medr1.cli.common import CommaList, Medr1Command, common_options, option
+from medr1.cli.common import (
+    CommaList,
+    Medr1Command,
+    columns_of,
+    common_options,
+    map_option,
+    option,
+)
 from medr1.rewards import REWARDS, Parameter
 from medr1.terminal import echo
 from medr1.workflows.rewards import score_completions
@@ -32,9 +39,9 @@ def _parameter(parameter: Parameter) -> str:
 
 HELP = """Score a file of completions with rewards.
 
-FILE is JSONL. Each line has `content` (the completion), `solution` (the right answer) and
-optionally `problem` (the question with its options) and `num_tokens` (the tokens of the
-completion). For each line, one line of JSON with the scores is printed.
+FILE is JSONL, JSON, CSV, TSV, .xlsx or Parquet. Each item has `content` (the completion),
+`solution` (the right answer) and optionally `problem` (the question with its options) and
+`num_tokens` (the tokens of the completion). For each, one line of JSON with the scores is printed.
 
 \b
 Parameters are written after the name of a reward:
@@ -48,6 +55,7 @@ Rewards, from 0 to 1:
 Examples:
   medr1 rewards completions.jsonl --prompt nothink
   medr1 rewards completions.jsonl --rewards accuracy,token-f1
+  medr1 rewards answers.csv --map content=reply --map solution=label
 """
 
 
@@ -72,8 +80,12 @@ Examples:
     help="Prompt template whose format the format reward expects: a name or a text file, as for "
     "`medr1 infer`.",
 )
+@map_option("FILE", "content=reply")
 @common_options
-def score(file: str, rewards: tuple[str, ...] | None, prompt: str) -> None:
+def score(
+    file: str, rewards: tuple[str, ...] | None, prompt: str, mapping: tuple[str, ...]
+) -> None:
     """Print the scores of each completion in a file."""
-    for scores in score_completions(file, rewards=rewards, prompt=prompt):
+    columns = columns_of(mapping)
+    for scores in score_completions(file, rewards=rewards, prompt=prompt, columns=columns):
         echo(json.dumps(scores))

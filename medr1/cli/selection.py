@@ -9,12 +9,14 @@ import click
 from medr1.cli.common import (
     Medr1Command,
     call,
+    columns_of,
     common_options,
     json_option,
     max_errors_option,
     option,
     overwrite_option,
     protocol_option,
+    results_map_option,
 )
 from medr1.cli.convert import field_names_option, show_written
 from medr1.workflows.selection import ReasoningPrompt, distill_data, filter_data
@@ -43,6 +45,7 @@ output_file_option = option(
 )
 @click.argument("source", metavar="IN")
 @results_option
+@results_map_option
 @output_file_option
 @option(
     "--min-pass",
@@ -60,7 +63,9 @@ output_file_option = option(
 @overwrite_option
 @json_option
 @common_options
-def filter_items(max_errors: int, as_json: bool, **options: object) -> None:
+def filter_items(
+    mapping: tuple[str, ...], max_errors: int, as_json: bool, **options: object
+) -> None:
     """Keep the questions that are neither too easy nor too hard, the easiest first.
 
     The pass rate of a question is the share of right answers among its completions in all
@@ -72,7 +77,7 @@ def filter_items(max_errors: int, as_json: bool, **options: object) -> None:
       medr1 infer --model-path M --batch-file train.json --num-samples 8 --output-file r.json
       medr1 data filter train.json --results r.json --output-file medium.json --to published
     """
-    filtered = call(filter_data, options)
+    filtered = call(filter_data, options, columns=columns_of(mapping))
     written = filtered.written
     figures = {
         "dropped": dict(written.dropped),
@@ -90,6 +95,7 @@ def filter_items(max_errors: int, as_json: bool, **options: object) -> None:
 )
 @click.argument("source", metavar="IN")
 @results_option
+@results_map_option
 @output_file_option
 @option(
     "--prompt",
@@ -101,7 +107,7 @@ def filter_items(max_errors: int, as_json: bool, **options: object) -> None:
 @overwrite_option
 @json_option
 @common_options
-def distill(max_errors: int, as_json: bool, **options: object) -> None:
+def distill(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options: object) -> None:
     """Make data for supervised fine-tuning (SFT) from right completions with reasoning.
 
     For each question, the reasoning is taken from the shortest completion in --results that has the
@@ -115,6 +121,6 @@ def distill(max_errors: int, as_json: bool, **options: object) -> None:
     Examples:
       medr1 data distill train.json --results r.json --output-file sft.json
     """
-    distilled = call(distill_data, options)
+    distilled = call(distill_data, options, columns=columns_of(mapping))
     figures = {"without_rationale": distilled.without_rationale}
     show_written(distilled.written, figures, max_errors, as_json)

@@ -29,6 +29,18 @@ from medr1.records import ANSWER_TYPES, LETTERS, Failure, Sample, sample_id
 IMAGE_KEYS = ("image", "images", "image_path")
 QUESTION_KEYS = ("question", "problem")
 GROUND_TRUTH_KEYS = ("ground_truth", "solution", "gt_answer")
+FIELD_KEYS: dict[str, tuple[str, ...]] = {
+    "ground_truth": GROUND_TRUTH_KEYS,
+    "question": QUESTION_KEYS,
+    "image": IMAGE_KEYS,
+    "id": ("id", "question_id"),
+    "options": ("options",),
+    "answer_type": ("answer_type",),
+    "question_type": ("question_type",),
+    "modality": ("modality", "modality_type"),
+    "dataset": ("dataset",),
+}
+"""Field of a question -> the keys that it is read from. `columns` has the usual names besides."""
 ANSWER_CLASSES = ("open", "closed")
 ANSWER_CLASS = "answer_class"
 """The metadata key of an item's class, one of ANSWER_CLASSES, if its file states it."""
@@ -126,7 +138,7 @@ def read_item(
         failure = Failure("bad_item", f"{place}: {_json_type(item)} where an object is expected.")
         return Sample("", (), ""), failure
     reader = ItemReader(item, place)
-    item_id = reader.pop_text("id", "question_id") or ""
+    item_id = reader.pop_text(*FIELD_KEYS["id"]) or ""
     images = _images(reader, "image" in required)
     answer_class = _answer_class(reader, open_is_class)
     stated_type = _stated_type(reader)
@@ -144,7 +156,7 @@ def read_item(
         ground_truth=ground_truth,
         answer_type=stated_type or answer_type_of(ground_truth, options),
         question_type=reader.pop_text("question_type"),
-        modality=reader.pop_text("modality", "modality_type"),
+        modality=reader.pop_text(*FIELD_KEYS["modality"]),
         dataset=reader.pop_text("dataset"),
         metadata=_metadata(reader, answer_class),
     )

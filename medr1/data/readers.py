@@ -1,4 +1,4 @@
-"""Reads questions into samples: from JSON, JSONL, CSV, Parquet, or a data set saved to disk.
+"""Reads questions into samples: from JSON, JSONL, CSV, TSV, .xlsx, Parquet, or a data set on disk.
 
 A fault of the complete file is an InputError. A fault of one item is a Failure beside its sample,
 so that the other items can be used. Images are not opened here; a sample has their paths.
@@ -6,8 +6,6 @@ so that the other items can be used. Images are not opened here; a sample has th
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,18 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medr1.csv_cells import unguard
+from medr1.data.columns import Kind
+from medr1.data.delimited import rows_with_header
 from medr1.data.items import (
     IMAGE_KEYS,
-    QUESTION_KEYS,
     have_answer_classes,
     read_item,
     sample_from_question,
     with_id,
 )
+from medr1.data.json_layouts import READ_START, has_json_lines, has_one_document, items_of
+from medr1.data.naming import Naming
 from medr1.data.roots import ImageRoot
+from medr1.data.spreadsheets import file_and_sheet
 from medr1.data.tables import table_errors, table_rows
 from medr1.errors import InputError
-from medr1.files import open_file, parse_json, read_text, sha256_of
+from medr1.files import is_blank, open_file, parse_json, read_text, sha256_of, utf8_stream
 from medr1.records import ANSWER_TYPES, Failure, Sample, sample_id
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class RawItems:
     """The items as the file has them, usually dictionaries."""
     lines: list[int] | None = None
     """The line on which each item begins; None for a format without lines."""
+    columns: Mapping[str, str] | None = None
+    """Field -> column of a table; None for a format whose items may have different keys."""
 
     def place(self, index: int) -> str:
         """Where the item with this index is in its file: "line 3" or "item 3"."""
@@ -133,11 +137,15 @@ def read_questions(
         raise InputError(f"the image root {image_root} is not a folder. Check --image-root.")
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
     root = ImageRoot(image_root or _root(path), closed=image_root is not None)
-    return Questions(samples, failures, root, sha256_of(path), path.name)
+    return Questions(samples, failures, root, sha256_of(file_and_sheet(path)[0]), path.name)
 
 
 def read_items(
-    path: Path, *, limit: int | None = None, columns: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    kind: Kind = "questions",
 ) -> RawItems:
     """The items of a file, with their keys renamed.
 
@@ -145,16 +153,20 @@ def read_items(
         path: A file of questions, or a Hugging Face data set on disk.
         limit: Read the first N items only.
         columns: Key of medr1 -> key or column of the file that has its value.
+        kind: What the file has: questions or completions.
 
     Raises:
         InputError: If the file does not exist, cannot be read or has no items.
     """
-    columns = columns or {}
-    items = _reader_of(path)(path, limit, columns)
+    naming = Naming(path, columns or {}, kind)
+    items = _reader_of(path)(path, limit, naming)
+    # the columns of a table were matched with its header
+    names_of_file = naming.of_items(items.values) if items.columns is None else items.columns
+    columns = naming.settled(names_of_file, items.values)
     values = [_renamed(item, columns) for item in items.values[:limit]]
     if not values:
         raise InputError(f"{path} has no questions. Put at least one item into it.")
-    return RawItems(values, items.lines)
+    return RawItems(values, items.lines, items.columns)
 
 
 def _renamed(item: object, columns: Mapping[str, str]) -> object:
@@ -251,14 +263,15 @@ def samples_of(items: RawItems, source: str) -> tuple[list[Sample], dict[int, Fa
 
 # --- formats ----------------------------------------------------------------------------------
 
-Reader = Callable[[Path, int | None, Mapping[str, str]], RawItems]
-"""(path, limit, columns) -> the items of the file. See `read_items`."""
+Reader = Callable[[Path, int | None, Naming], RawItems]
+"""(path, limit, the names of its fields) -> the items of the file. See `read_items`."""
 
 
 def _reader_of(path: Path) -> Reader:
     """The reader for a file, by its extension, or for a folder."""
     if os.path.isdir(path):
         return _read_folder
+    path = file_and_sheet(path)[0]
     if not os.path.exists(path):  # also False if the name is too long; Path.exists raises then
         where = "" if path.is_absolute() else " (relative to the current folder)"
         hint = ""
@@ -271,25 +284,30 @@ def _reader_of(path: Path) -> Reader:
         raise InputError(
             f"{path}: the extension {path.suffix!r} is not known. Use {', '.join(_READERS)}."
         )
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty. Put at least one question into it.")
+    if is_blank(path):
+        raise InputError(f"{path} is empty. Put at least one item into it.")
     return _READERS[path.suffix.lower()]
 
 
-def _small_text(path: Path) -> str:
-    """The text of a file of at most MAX_FILE bytes."""
+def _require_small(path: Path) -> None:
+    """Refuse a file of more than MAX_FILE bytes."""
     if path.stat().st_size > MAX_FILE:
         raise InputError(f"{path} is larger than {MAX_FILE >> 20} MB. Use JSONL for so many items.")
-    return read_text(path)
 
 
-def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
-    """The items of a list, or of {"questions": [...]}."""
-    document = parse_json(_small_text(path), str(path))
-    keys = document if isinstance(document, dict) else {"questions": document}
-    if isinstance(keys.get("questions"), list):
-        return RawItems(keys["questions"])
-    has_results = isinstance(keys.get("results"), list)
+def _read_json(path: Path, limit: int | None, naming: Naming) -> RawItems:
+    """The items of a list, of {"questions": [...]}, or of a layout of `json_layouts`."""
+    _require_small(path)
+    text = read_text(path)
+    if has_json_lines(text):
+        return _read_jsonl(path, limit, naming)
+    document = parse_json(text, str(path))
+    if isinstance(document, dict) and isinstance(document.get("questions"), list):
+        return RawItems(document["questions"])
+    items = items_of(document, path, naming.mapped_columns)
+    if items is not None:
+        return RawItems(items)
+    has_results = isinstance(document, dict) and isinstance(document.get("results"), list)
     hint = " It looks like results; `medr1 eval` reads those." if has_results else ""
     raise InputError(
         f'{path}: neither a list of questions nor {{"questions": [...]}}. Write it as one of them.'
@@ -297,95 +315,81 @@ def _read_json(path: Path, limit: int | None, columns: Mapping[str, str]) -> Raw
     )
 
 
-def _read_jsonl(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+def _read_jsonl(path: Path, limit: int | None, naming: Naming) -> RawItems:
     """The items of a file with one JSON object per line; blank lines are skipped."""
     items: list[object] = []
     lines: list[int] = []
     number = 0
-    with open_file(path) as file:
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            if len(line) > MAX_LINE:
-                raise InputError(
-                    f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Shorten it."
-                )
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
-                ) from None
-            if text.strip():
-                items.append(parse_json(text, str(path), first_line=number))
-                lines.append(number)
-            if len(items) == limit:
-                break
+    with open_file(path) as binary:
+        if has_one_document(binary.read(READ_START)):
+            return _read_json(path, limit, naming)
+        binary.seek(0)
+        with utf8_stream(binary, path) as file:
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise InputError(
+                        f"{path}, line {number}: longer than {MAX_LINE >> 20} MB. Shorten it."
+                    )
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"{path}, line {number}: not UTF-8 text (byte {error.start}). "
+                        "Save it as UTF-8."
+                    ) from None
+                if text.strip():
+                    items.append(parse_json(text, str(path), first_line=number))
+                    lines.append(number)
+                if len(items) == limit:
+                    break
     return RawItems(items, lines)
 
 
-def _read_csv(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+def _read_table(path: Path, limit: int | None, naming: Naming) -> RawItems:
     """One item per row, all values texts; a blank cell, and the nan of pandas, are missing."""
-    rows = csv.reader(io.StringIO(_small_text(path), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(rows, [])]
-        _require_columns(header, path, columns)
-        items: list[object] = []
-        lines: list[int] = []
-        first_line = rows.line_num + 1
-        for row in rows:
-            if len(row) > len(header):
-                raise InputError(
-                    f"{path}, line {rows.line_num}: {len(row)} cells for {len(header)} columns. "
-                    "Put cells that contain a comma into quotes."
-                )
-            pairs = zip(header, map(unguard, row), strict=False)
-            cells = {name: cell for name, cell in pairs if name}
-            missing = ("", "nan", "NaN")
-            if any(cell.strip() for cell in row):
-                items.append({k: None if v.strip() in missing else v for k, v in cells.items()})
-                lines.append(first_line)
-            first_line = rows.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {rows.line_num}: {error}. Correct it there.") from None
-    return RawItems(items, lines)
-
-
-def _require_columns(names: list[str], path: Path, columns: Mapping[str, str]) -> None:
-    """Raise an InputError if a column of --map, of questions or of images is missing or repeats."""
-    column_names = [name for name in names if name]
-    if unknown := [column for column in columns.values() if column not in column_names]:
-        raise InputError(
-            f"{path}: no column is called {unknown[0]!r}; there are: "
-            f"{', '.join(column_names)[:200]}. "
-            "Correct --map."
-        )
-    if repeated := sorted({name for name in column_names if column_names.count(name) > 1}):
-        raise InputError(f"{path}: two columns are called {repeated[0]!r}. Rename one of them.")
-    for keys in (QUESTION_KEYS, IMAGE_KEYS):
-        if not set(keys) & {*column_names, *columns}:
+    _require_small(file_and_sheet(path)[0])
+    rows = rows_with_header(path, naming.mapped_columns)
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    columns = naming.of_table(header)
+    items: list[object] = []
+    lines: list[int] = []
+    for line, row in rows:
+        if len(row) > len(header):
             raise InputError(
-                f"{path}: no column is called {' or '.join(keys)}; there are: "
-                f"{', '.join(column_names)[:200]}. Rename one, or name it with "
-                f"medr1 data convert --map {keys[0]}=COLUMN."
+                f"{path}, line {line}: {len(row)} cells for {len(header)} columns. "
+                "Put cells that contain the separator into quotes."
             )
+        cells = {name: unguard(cell) for name, cell in zip(header, row, strict=False) if name}
+        items.append({name: _value(cell) for name, cell in cells.items()})
+        lines.append(line)
+    return RawItems(items, lines, columns)
 
 
-def _read_parquet(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+def _value(cell: str) -> str | None:
+    """The text of a cell with the line ends of Unix; None if it is blank or the nan of pandas."""
+    if cell.strip() in ("", "nan", "NaN"):
+        return None
+    return cell.replace("\r\n", "\n").replace("\r", "\n") if "\r" in cell else cell
+
+
+def _read_parquet(path: Path, limit: int | None, naming: Naming) -> RawItems:
     """The items of a Parquet file, one per row."""
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        names = _columns(file.schema_arrow, path, columns)
+        names, columns = _columns(file.schema_arrow, naming)
         _refuse_image_bytes(file.schema_arrow, path, columns)
-        return RawItems(table_rows(file.read(columns=names).slice(0, limit), str(path)))
+        rows = table_rows(file.read(columns=names).slice(0, limit), str(path))
+        return RawItems(rows, None, columns)
     except InputError:
         raise
     except table_errors() as error:
         raise _unreadable(path, error, "Parquet") from None
 
 
-def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> RawItems:
+def _read_folder(path: Path, limit: int | None, naming: Naming) -> RawItems:
     """The items of a data set that `datasets` saved to disk.
 
     No code of the data set is run, and nothing is written into its folder.
@@ -398,10 +402,10 @@ def _read_folder(path: Path, limit: int | None, columns: Mapping[str, str]) -> R
 
     try:
         table = datasets.load_from_disk(str(path)).with_format("arrow")[:]
-        names = _columns(table.schema, path, columns)
+        names, columns = _columns(table.schema, naming)
         table = _with_image_paths(table.select(names), path)
         _refuse_image_bytes(table.schema, path, columns)
-        return RawItems(table_rows(table.slice(0, limit), str(path)))
+        return RawItems(table_rows(table.slice(0, limit), str(path)), None, columns)
     except InputError:
         raise
     except table_errors() as error:
@@ -429,11 +433,10 @@ def _unreadable(path: Path, error: Exception, file_format: str) -> InputError:
     return InputError(f"{path} cannot be read as {file_format} ({reason}). Save it again.")
 
 
-def _columns(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> list[str]:
-    """The names of the columns to read, without those of an index of pandas."""
+def _columns(schema: pyarrow.Schema, naming: Naming) -> tuple[list[str], dict[str, str]]:
+    """The columns to read, without those of an index of pandas; and field -> column."""
     names = [name for name in schema.names if not name.startswith("__index_level_")]
-    _require_columns(names, path, columns)
-    return names
+    return names, naming.of_table(names)
 
 
 def _refuse_image_bytes(schema: pyarrow.Schema, path: Path, columns: Mapping[str, str]) -> None:
@@ -451,6 +454,8 @@ _READERS: dict[str, Reader] = {
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
-    ".csv": _read_csv,
+    ".csv": _read_table,
+    ".tsv": _read_table,
+    ".xlsx": _read_table,
     ".parquet": _read_parquet,
 }

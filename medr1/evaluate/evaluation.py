@@ -15,6 +15,7 @@ from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.identifiers import identifiers
+from medr1.data.spreadsheets import file_and_sheet
 from medr1.documents.items import GalleryCandidate, GalleryItem, verdict_kind
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Missing
@@ -121,7 +122,7 @@ class Evaluation:
         summary = msgspec.structs.replace(
             summary,
             results=str(path),
-            sha256=sha256_of(path),
+            sha256=sha256_of(file_and_sheet(path)[0]),
             meta=dict(results.meta),
             stated_accuracy=_stated_accuracy(results.meta, summary),
             calibrate_on=str(self.calibrate_on) if held_out is not None else None,

@@ -66,8 +66,11 @@ def keep_apart(output: str | Path | None, inputs: Iterable[str | Path | None], m
     Raises:
         InputError: An input would be moved away with the old output.
     """
+    from medr1.data.spreadsheets import file_and_sheet
+
     if move and output:
-        require_apart(Path(output), [Path(source) for source in inputs if source])
+        sources = (file_and_sheet(Path(source))[0] for source in inputs if source)
+        require_apart(Path(output), sources)
 
 
 def require_writable(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -43,6 +43,7 @@ def run_audit(
     file: str | Path,
     *,
     against: Sequence[str | Path] = (),
+    columns: Mapping[str, str] | None = None,
     image_root: str | Path | None = None,
     image_hashes: str | Path | None = None,
     output_dir: str | Path | None = None,
@@ -57,6 +58,7 @@ def run_audit(
         file: File with the questions, or folder with test.json.
         against: Files with training questions, or folders with train.json. The predictors that see
             no image are fitted on the first.
+        columns: Key of medr1 -> column of these files: {"ground_truth": "label"}.
         image_root: Folder with the images; None: the folder of the file.
         image_hashes: File to keep the hashes of the images in; it makes the next audit faster.
         output_dir: Folder to write: audit.html, audit.json, items.csv and, with `against`, the
@@ -89,6 +91,7 @@ def run_audit(
     result = audit(
         path,
         trains,
+        columns=columns,
         image_root=optional_path(image_root),
         image_hashes=optional_path(image_hashes),
         seed=seed,
@@ -101,11 +104,14 @@ def run_audit(
 
 def _check_subset(path: Path, target: Path, has_training: bool, overwrite: bool) -> None:
     """Refuse --write-image-needed if the file could not be written, before the audit begins."""
+    from medr1.data.spreadsheets import is_spreadsheet
+
     if not has_training:
         raise InputError("--write-image-needed needs the training questions: give --against.")
-    if path.is_dir():
+    if path.is_dir() or is_spreadsheet(path):
+        kind = "a data set on disk" if path.is_dir() else "a spreadsheet"
         raise InputError(
-            f"{path} is a data set on disk; --write-image-needed needs a file. Convert it with "
+            f"{path} is {kind}; --write-image-needed needs another file. Convert it with "
             "medr1 data convert."
         )
     if target.suffix.lower() != path.suffix.lower():
@@ -123,6 +129,7 @@ def _write(
 ) -> None:
     """Write the files of the output folder, and the questions that need their image."""
     from medr1.data.audit.subset import subset_of
+    from medr1.data.spreadsheets import is_spreadsheet
     from medr1.files import prepare_folder, to_json, write_atomic
     from medr1.report.pages.audit import audit_html
     from medr1.report.terminal.audit import items_csv
@@ -137,5 +144,5 @@ def _write(
     write_atomic(folder / "audit.json", to_json(result.document))
     write_atomic(folder / "items.csv", items_csv(result.items))
     write_atomic(folder / "audit.html", audit_html(result.document, result.items))
-    if needed is not None and not path.is_dir():
+    if needed is not None and not path.is_dir() and not is_spreadsheet(path):
         write_atomic(folder / f"image_needed{path.suffix.lower()}", subset_of(path, needed))

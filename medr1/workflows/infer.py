@@ -166,7 +166,7 @@ def run_inference(
     Args:
         model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id; with
             `server`, the name of the model there.
-        batch_file: File with questions: JSON, JSONL, CSV or Parquet.
+        batch_file: File with questions: JSON, JSONL, CSV, TSV, .xlsx or Parquet.
         output_file: File to write: the results as JSON.
         image_root: Folder with the images; None: the folder of the batch file.
         limit: Number of questions to answer, from the start of the file; None: all.

@@ -26,6 +26,7 @@ def run_matrix(
     by: FolderField = "modality",
     base_name: str = "base",
     train_data: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     protocol: str = "default",
     cluster_by: str = "image",
     common_only: bool = False,
@@ -43,6 +44,7 @@ def run_matrix(
         base_name: Name of the base model in file names or metadata.
         train_data: "DOMAIN=PATH": the training questions of a domain, to mark cells whose test
             images are in the training data.
+        columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
         protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         common_only: Whether only the items that all files contain are compared; otherwise files
@@ -65,7 +67,7 @@ def run_matrix(
     require_choice("protocol", protocol, PROTOCOLS)
     if output_dir:
         require_writable(Path(output_dir) / "matrix.json")
-    results = _Results()
+    results = _Results(columns or {})
     layout = _layout([str(source) for source in sources], from_names, by, base_name, results)
     train_files = _train_files(layout.train_data, train_data)
     rows = [layout.base, *layout.cells.values(), train_files]
@@ -104,10 +106,14 @@ def _write(folder: Path, document: Matrix, overwrite: bool) -> None:
 class _Results(dict[Path, "Results"]):
     """Path -> its results; a file is read when it is first asked for, and only once."""
 
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        super().__init__()
+        self.columns = columns
+
     def __missing__(self, path: Path) -> Results:
         from medr1.evaluate.reading.results import read_results
 
-        self[path] = read_results(path)
+        self[path] = read_results(path, columns=self.columns)
         return self[path]
 
     def row(self, files: Mapping[str, Files]) -> dict[str, dict[str, list[Prediction]]]:

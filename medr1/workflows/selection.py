@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -54,6 +54,7 @@ def filter_data(
     source: str | Path,
     results: Sequence[str | Path],
     output_file: str | Path,
+    columns: Mapping[str, str] | None = None,
     min_pass: float = 0.1,
     max_pass: float = 0.9,
     field_names: FieldNames = "medr1",
@@ -66,6 +67,7 @@ def filter_data(
         source: File of questions, or folder with train.json.
         results: Files with results of a model for these questions.
         output_file: File to write; its extension decides the format.
+        columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
         min_pass: Lowest pass rate that is kept, from 0 to 1.
         max_pass: Highest pass rate that is kept, from 0 to 1.
         field_names: Field names of an item: medr1, published, guide or omnimedvqa.
@@ -83,7 +85,7 @@ def filter_data(
     if min_pass > max_pass:
         raise InputError("--min-pass is above --max-pass, so no item would be kept.")
     output = Path(output_file)
-    questions, runs = _read(source, results, output, overwrite)
+    questions, runs = _read(source, results, output, columns, overwrite)
     selection = select_by_pass_rate(
         questions.samples, runs, min_pass=min_pass, max_pass=max_pass, protocol=protocol
     )
@@ -123,6 +125,7 @@ def distill_data(
     source: str | Path,
     results: Sequence[str | Path],
     output_file: str | Path,
+    columns: Mapping[str, str] | None = None,
     prompt: ReasoningPrompt = "think",
     protocol: str = "default",
     overwrite: bool = False,
@@ -133,6 +136,7 @@ def distill_data(
         source: File of questions, or folder with train.json.
         results: Files with results of a model for these questions.
         output_file: File to write; its extension decides the format.
+        columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
         prompt: Format that a completion must have: think or think-after.
         protocol: Rules that decide whether an answer is right.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
@@ -148,7 +152,7 @@ def distill_data(
 
     require_choice("prompt", prompt, get_args(ReasoningPrompt))
     output = Path(output_file)
-    questions, runs = _read(source, results, output, overwrite)
+    questions, runs = _read(source, results, output, columns, overwrite)
     rationales = right_rationales(questions.samples, runs, prompt=prompt, protocol=protocol)
     rows: list[dict[str, object]] = []
     errors: list[Failure] = []
@@ -179,7 +183,11 @@ def distill_data(
 
 
 def _read(
-    source: str | Path, results: Sequence[str | Path], output: Path, overwrite: bool
+    source: str | Path,
+    results: Sequence[str | Path],
+    output: Path,
+    columns: Mapping[str, str] | None,
+    overwrite: bool,
 ) -> tuple[Questions, list[list[Prediction]]]:
     """The questions and the predictions of each results file; checks the output first."""
     from medr1.data.readers import read_questions, split_file
@@ -191,5 +199,6 @@ def _read(
     require_format(output)
     questions = read_questions(split_file(source, "train"))
     return questions, [
-        read_results(Path(name), questions=questions).predictions for name in results
+        read_results(Path(name), columns=columns, questions=questions).predictions
+        for name in results
     ]

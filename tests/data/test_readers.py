@@ -461,14 +461,15 @@ def test_images_inside_a_table_are_refused(tmp_path, content):
     ("text", "said"),
     [
         ("id,question\n1,What?\n", "--map image=COLUMN"),
-        ("image;question\na.png;What?\n", "no column is called question"),
+        ("image;text\na.png;What?\n", "no column is called question"),
+        ("a.png,What?\nb.png,Who?\n", "no line with the names of its columns"),
         ("image,question,question\na.png,What?,Who?\n", "'question'"),
         ("image,question\na.png,Is it, or not?\n", "line 2: 3 cells for 2 columns"),
         ('image,question\na.png,"What?\n', "line 2: unexpected end of data"),
         ('image,question\na.png,"What" is?\n', "line 2"),
         ("image,question\na.png," + "x" * 200_000, "line 2: field larger"),
         ("image,question\n", "has no questions"),
-        ("\n\n", "no column"),
+        ("\n\n", "is empty"),
     ],
 )
 def test_csv_faults(refused, text, said):
@@ -504,7 +505,7 @@ def test_only_some_types_of_answer(tmp_path):
     ("document", "said"),
     [
         ("", "is empty"),
-        (" \n", "line 2, column 1"),
+        (" \n", "is empty"),
         ("[]", "has no questions"),
         ("{}", "neither a list"),
         ('{"questions": {}}', "neither a list"),
@@ -516,7 +517,8 @@ def test_only_some_types_of_answer(tmp_path):
         ('[{"image": "a.png",\n "question": }]', "line 2, column 14"),
         ('[{"image": "a.png"}\n;]', "line 2, column 1"),
         ('[{"image": "a.png"},\n]', ", column "),
-        ('{"image": "a"}\n{"image": "b"}', ".jsonl"),
+        ('{"image": "a"} {"image": "b"}', ".jsonl"),
+        ('{"image": "a"}\n{"image": }', "line 2, column 11"),
         ('[{"age": NaN}]', "line 1, column 10"),
         ('[{"age":\n 1e999}]', "line 2, column 2"),
         ('[{"age": 1,\n "age": 2}]', "line 2, column 2"),
@@ -524,7 +526,7 @@ def test_only_some_types_of_answer(tmp_path):
         ("[" * 100_000, "nested"),
         ("[" + "9" * 5000 + "]", "too large"),
         (b'[{"question": "caf\xe9"}]', "UTF-8"),
-        ('[{"question": "x"}]'.encode("utf-16"), "UTF-8"),
+        ("\ufeff".encode("utf-16-le") + b"[", "UTF-16"),
         ('[{"question": "x"}]'.encode("utf-16-le"), "line 1, column 2"),
     ],
 )
@@ -540,7 +542,7 @@ def test_json_faults(refused, document, said):
         ('{"a": 1, "a": 2}', "line 1, column 10"),
         (b'{"question": "x"}\n{"question": "caf\xe9"}', "line 2: not UTF-8"),
         ('{"question": "x"}\n{"question": "' + "x" * 2**20, "line 2: longer than 1 MB"),
-        ("\n\n", "has no questions"),
+        ("\n\n", "is empty"),
     ],
 )
 def test_jsonl_faults(refused, document, said):

@@ -97,11 +97,11 @@ def test_tsv_and_line_breaks_within_cells(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no results"),
+        ("", "is empty"),
         ("question,model_output,ground_truth\n", "holds no results"),
         ("question,question\na,b\n", "'question' occurs twice"),
         ("prediction,output,ground_truth\na,b,c\n", "prediction=prediction"),
-        ("question,ground_truth\na,b\n", r"line 2: has no model output.*--map prediction=KEY"),
+        ("question,ground_truth\na,b\n", "these are questions; run medr1 infer first"),
         ("question,output,ground_truth\na,b,c\nx,y\n", "line 3: 2 cells for 3 columns"),
         ("question,output,ground_truth\na,b,c,d\n", "line 2: 4 cells for 3"),
         ('question,output,ground_truth\na,b,c\nx,"y,z\n', "line 3.*unexpected end"),
@@ -429,8 +429,8 @@ LINE = json.dumps(ROW).encode()
         (LINE + b'\n{"a": "\xff"}\n', "line 2: not UTF-8.*byte 7 of the line"),
         (LINE + b"\n{]\n" + b'{"a": "\xff"}\n', "line 2, column 2"),
         (LINE + b' {"b": 2}\n', "line 1, column"),
-        (b"\n \n", "holds no results"),
-        (b"", "holds no results"),
+        (b"\n \n", "is empty"),
+        (b"", "is empty"),
     ],
 )
 def test_malformed_lines(tmp_path, content, said):

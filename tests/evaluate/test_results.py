@@ -206,8 +206,8 @@ def test_line_of_jsonl_is_named(tmp_path):
 
 
 def test_other_files(tmp_path):
-    with pytest.raises(InputError, match=r"\.xlsx are not read. Save it as .csv"):
-        read_results(write(tmp_path, "", "r.xlsx"))
+    with pytest.raises(InputError, match=r"r\.xlsx is not an \.xlsx file"):
+        read_results(write(tmp_path, "text", "r.xlsx"))
     with pytest.raises(InputError, match="not found"):
         read_results(tmp_path / "none.json")
     with pytest.raises(InputError, match="folder"):

@@ -67,6 +67,7 @@ def audit(
     path: Path,
     against: Sequence[Path] = (),
     *,
+    columns: Mapping[str, str] | None = None,
     image_root: Path | None = None,
     image_hashes: Path | None = None,
     seed: int = 0,
@@ -76,6 +77,7 @@ def audit(
     Args:
         path: The file to audit.
         against: Training files. The blind predictors are fitted on the first one.
+        columns: Key of medr1 -> column of the files (--map).
         image_root: Folder in which the images of all files lie; None: each file's own folder.
         image_hashes: Cache of image hashes (`images`), read and extended; None: no cache.
         seed: Seed of the intervals and of the shuffled labels.
@@ -86,7 +88,7 @@ def audit(
     """
     if len({str(p) for p in against}) < len(against):
         raise InputError("--against names a file twice. Name each training file once.")
-    test, *trains = _read([path, *against], image_root, image_hashes)
+    test, *trains = _read([path, *against], columns, image_root, image_hashes)
     samples = test.questions.samples
     notes = _notes(test, trains)
     leaks_by_file = [(file, find_leaks(test.to_compare(), file.to_compare())) for file in trains]
@@ -142,12 +144,17 @@ def failed_gates(document: Audit) -> dict[str, str]:
     return reasons
 
 
-def _read(paths: Sequence[Path], root: Path | None, image_hashes: Path | None) -> list[_File]:
+def _read(
+    paths: Sequence[Path],
+    columns: Mapping[str, str] | None,
+    root: Path | None,
+    image_hashes: Path | None,
+) -> list[_File]:
     """The files with the hashes of their images.
 
     Files with the same image root share one pass, so that no image is hashed twice.
     """
-    question_files = [read_questions(path, image_root=root) for path in paths]
+    question_files = [read_questions(path, image_root=root, columns=columns) for path in paths]
     by_root: dict[ImageRoot, dict[str, None]] = {}
     for questions in question_files:
         names = by_root.setdefault(questions.image_root, {})

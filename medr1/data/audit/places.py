@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
 
-from medr1.files import open_file, read_text
+from medr1.data.delimited import rows_with_header
+from medr1.data.json_layouts import is_by_line
+from medr1.files import read_text
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -23,22 +23,29 @@ def item_lines(path: Path) -> list[int] | None:
     if path.is_dir():
         return None
     suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        with open_file(path) as file:
-            return [n for n, line in enumerate(file, start=1) if line.strip(b" \t\r\n\xef\xbb\xbf")]
-    if suffix == ".json":
-        return _json_lines(read_text(path))
-    return _csv_lines(read_text(path)) if suffix == ".csv" else None
+    if suffix == ".parquet":
+        return None
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        text = read_text(path)
+        if is_by_line(path, text):
+            lines = text.split("\n")
+            return [number for number, line in enumerate(lines, start=1) if line.strip()]
+        return _json_lines(text)
+    rows = rows_with_header(path)
+    next(rows, None)  # the header
+    return [line for line, _ in rows]
 
 
-def _json_lines(text: str) -> list[int]:
-    """The line of each item of a JSON list, or of the list under the key "questions".
+def _json_lines(text: str) -> list[int] | None:
+    """The line of each item of a JSON list, or of the list under the key "questions"; else None.
 
     json.loads gives no positions, so the list is walked here, with the decoder for each item.
     """
     position = _skip_space(text, 0)
     if text[position] == "{":
         position = _questions_position(text, position)
+    if text[position : position + 1] != "[":
+        return None  # another layout of `json_layouts`
     item_positions = []
     position = _skip_space(text, position + 1)
     while text[position] != "]":
@@ -56,14 +63,20 @@ def _json_lines(text: str) -> list[int]:
 
 
 def _questions_position(text: str, position: int) -> int:
-    """Where the value of the key "questions" begins, in the object that begins at `position`."""
+    """Where the value of the key "questions" begins, in the object that begins at `position`.
+
+    The end of the object if it has no such key.
+    """
     position = _skip_space(text, position + 1)
     while True:
         key, end = _decode(text, position)
         position = _skip_space(text, _skip_space(text, end) + 1)  # the colon
         if key == "questions":
             return position
-        position = _skip_space(text, _skip_value(text, position) + 1)  # the comma
+        position = _skip_value(text, position)
+        if text[position] == "}":
+            return position
+        position = _skip_space(text, position + 1)  # the comma
 
 
 def _decode(text: str, position: int) -> tuple[object, int]:
@@ -79,15 +92,3 @@ def _skip_value(text: str, position: int) -> int:
 def _skip_space(text: str, position: int) -> int:
     match = _SPACE.match(text, position)
     return match.end() if match else position
-
-
-def _csv_lines(text: str) -> list[int]:
-    """The line of each row that is not empty, as the reader counts items; a row may span lines."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    next(rows, None)  # the header
-    lines, last = [], rows.line_num
-    for row in rows:
-        if any(cell.strip() for cell in row):
-            lines.append(last + 1)
-        last = rows.line_num
-    return lines

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import AnyStr
 
 from medr1.data.audit.places import item_lines
+from medr1.data.json_layouts import is_by_line, items_of
+from medr1.data.spreadsheets import is_spreadsheet
 from medr1.errors import InputError
-from medr1.files import open_file, parse_json, read_text, to_json
+from medr1.files import parse_json, read_text, to_json
 
 
 def subset_of(path: Path, indices: Sequence[int]) -> str | bytes:
@@ -20,10 +21,10 @@ def subset_of(path: Path, indices: Sequence[int]) -> str | bytes:
         indices: Positions of the items to keep, from 0, in ascending order.
 
     Returns:
-        Text for JSON and CSV; bytes for JSON Lines and Parquet.
+        Text, or bytes for Parquet.
 
     Raises:
-        InputError: `path` is a data set that was saved as a folder.
+        InputError: `path` is a data set that was saved as a folder, or an .xlsx file.
     """
     if path.is_dir():
         raise InputError(
@@ -31,23 +32,25 @@ def subset_of(path: Path, indices: Sequence[int]) -> str | bytes:
             "Save it as JSON, JSONL, CSV or Parquet first."
         )
     suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _json_subset(path, indices)
+    if is_spreadsheet(path):
+        raise InputError(f"{path}: no part of an .xlsx file is written. Save it as CSV first.")
     if suffix == ".parquet":
         return _parquet_subset(path, indices)
-    lines = item_lines(path) or []
-    # The remaining formats are copied line by line: a CSV file with its header, and JSON Lines.
-    if suffix == ".csv":
+    if suffix in (".csv", ".tsv"):
+        lines = item_lines(path) or []
         text = io.StringIO(read_text(path), newline="").readlines()
         return "".join(
             _with_final_line_end(text[: lines[0] - 1] + _item_rows(text, lines, indices))
         )
-    with open_file(path) as file:
-        rows = file.readlines()
-    return b"".join(row.rstrip(b"\r\n") + b"\n" for row in _item_rows(rows, lines, indices))
+    text_of_json = read_text(path)
+    if is_by_line(path, text_of_json):
+        lines = item_lines(path) or []
+        rows = _item_rows(text_of_json.split("\n"), lines, indices)
+        return "".join(row.rstrip("\r\n") + "\n" for row in rows)
+    return _json_subset(path, indices)
 
 
-def _item_rows(rows: list[AnyStr], lines: Sequence[int], indices: Sequence[int]) -> list[AnyStr]:
+def _item_rows(rows: list[str], lines: Sequence[int], indices: Sequence[int]) -> list[str]:
     """The lines of these items; an item reaches to the line where the next one begins."""
     ends = [*(line - 1 for line in lines[1:]), len(rows)]
     return [row for i in indices for row in rows[lines[i] - 1 : ends[i]] if row.strip()]
@@ -60,10 +63,15 @@ def _with_final_line_end(rows: list[str]) -> list[str]:
 
 def _json_subset(path: Path, indices: Sequence[int]) -> str:
     document = parse_json(read_text(path), str(path))
-    if isinstance(document, dict):
+    if isinstance(document, dict) and isinstance(document.get("questions"), list):
         items = document["questions"]
         return to_json({**document, "questions": [items[i] for i in indices]})
-    return to_json([document[i] for i in indices])
+    items = items_of(document, path)
+    if items is None:
+        raise InputError(
+            f"{path}: no part of it can be written. Convert it with medr1 data convert."
+        )
+    return to_json([items[i] for i in indices])
 
 
 def _parquet_subset(path: Path, indices: Sequence[int]) -> bytes:

@@ -16,15 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medr1.data.items import (
-    GROUND_TRUTH_KEYS,
-    IMAGE_KEYS,
-    QUESTION_KEYS,
-    answer_class_of,
-    read_item,
-)
+from medr1.data.items import FIELD_KEYS, GROUND_TRUTH_KEYS, answer_class_of, read_item
 from medr1.errors import InputError, did_you_mean
-from medr1.records import ANSWER_TYPES, LETTERS, Failure, Prediction, prediction_from_dict
+from medr1.records import ANSWER_TYPES, Failure, Prediction, prediction_from_dict
 
 OUTPUT_KEYS = (
     "model_output",
@@ -38,15 +32,7 @@ OUTPUT_KEYS = (
 """Keys under which a model's output is found without --map; the first is medr1's own."""
 FIELD_ALIASES: dict[str, tuple[str, ...]] = {
     "prediction": OUTPUT_KEYS,
-    "ground_truth": GROUND_TRUTH_KEYS,
-    "question": QUESTION_KEYS,
-    "image": IMAGE_KEYS,
-    "id": ("id", "question_id"),
-    "options": ("options",),
-    "answer_type": ("answer_type",),
-    "question_type": ("question_type",),
-    "modality": ("modality", "modality_type"),
-    "dataset": ("dataset",),
+    **FIELD_KEYS,
     "extracted_answer": ("extracted_answer",),
     "option_probs": ("option_probs",),
     "confidence": ("confidence",),
@@ -105,24 +91,23 @@ def require_known_columns(columns: Mapping[str, str]) -> None:
             raise InputError(f"--map names {column!r} as {' and as '.join(names)}. Choose one.")
 
 
-def table_names(header: Sequence[str], columns: Mapping[str, str], path: str) -> list[str]:
+def table_names(
+    header: Sequence[str], columns: Mapping[str, str], matched: Mapping[str, str], path: str
+) -> list[str]:
     """The key under which each column of a table is read; "" for a column that is ignored.
 
-    With the header ["pic", "image", "A", "B"] and {"image": "pic"} the keys are
-    ["image", "", "option_A", "option_B"]: --map replaces the column that is called "image", and A,
-    B ... are options where no column is called "options".
+    With the header ["pic", "image", "A"], --map {"image": "pic"} and matched {"option_A": "A"} the
+    keys are ["image", "", "option_A"]: --map replaces the column that is called "image".
 
     Args:
         header: The names of the columns.
         columns: The --map options: field -> column.
+        matched: Field -> column, from the table of usual names.
         path: The file, for error messages.
 
     Raises:
-        InputError: If a name occurs twice, a mapped column does not exist, or two columns could be
-            the model's output.
+        InputError: If a mapped column does not exist.
     """
-    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-        raise InputError(f"{path}: the column {repeated[0]!r} occurs twice. Rename one.")
     names = list(header)
     for name, column in columns.items():
         if column not in header:
@@ -130,16 +115,50 @@ def table_names(header: Sequence[str], columns: Mapping[str, str], path: str) ->
         names = ["" if key in FIELD_ALIASES[name] else key for key in names]
     for name, column in columns.items():
         names[header.index(column)] = FIELD_ALIASES[name][0]
-    outputs = [name for name in names if name in OUTPUT_KEYS]
-    if len(outputs) > 1:
-        raise _ambiguous(path, outputs)
-    if "options" not in names and {"A", "B"} <= set(names):
-        names = [f"option_{name}" if name in tuple(LETTERS) else name for name in names]
+    for name, column in matched.items():
+        names[header.index(column)] = own_key(name)
     return names
 
 
+def require_clear_header(header: Sequence[str], columns: Mapping[str, str], path: str) -> None:
+    """Check the names of the columns of a table.
+
+    Args:
+        header: The names.
+        columns: The --map options: field -> column.
+        path: The file, for error messages.
+
+    Raises:
+        InputError: If a name occurs twice, or two columns could be the model's output.
+    """
+    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+        raise InputError(f"{path}: the column {repeated[0]!r} occurs twice. Rename one.")
+    outputs = [name for name in header if name in OUTPUT_KEYS and name not in columns.values()]
+    if len(outputs) > 1 and "prediction" not in columns:
+        raise _ambiguous(path, outputs)
+
+
+def own_key(field: str) -> str:
+    """The key under which a field is read in this module, such as model_output for prediction."""
+    return FIELD_ALIASES[field][0] if field in FIELD_ALIASES else field
+
+
+def is_own(entry: Mapping[str, object]) -> bool:
+    """Whether an entry is in medr1's own format.
+
+    answer_type CLOSED or OPEN is a data set's spelling, which medr1's own results do not have.
+    """
+    return entry.keys() >= _OWN_KEYS and not answer_class_of(entry["answer_type"])
+
+
 def read_entry(
-    entry: object, where: str, columns: Mapping[str, str], *, complete: bool, may_be_own: bool
+    entry: object,
+    where: str,
+    columns: Mapping[str, str],
+    matched: Mapping[str, str],
+    *,
+    complete: bool,
+    may_be_own: bool,
 ) -> Prediction:
     """One entry of a result file as a prediction.
 
@@ -147,6 +166,7 @@ def read_entry(
         entry: What the file holds there; anything but a dictionary is refused.
         where: Its place, for error messages: "r.jsonl, line 3".
         columns: The --map options: field -> key of the entry.
+        matched: Field -> key, from the table of usual names; an entry may lack the key.
         complete: Whether the entry has to hold all that is judged: a ground truth, an id, and a
             question unless it failed. If False, a data set will complete it; its id may be "".
         may_be_own: Whether the entry can be in medr1's own format (rows of a table cannot).
@@ -158,10 +178,11 @@ def read_entry(
         raise InputError(f"{where}: {_type_name(entry)} where an object is expected.")
     if columns:
         entry = _renamed(entry, columns, where)
-    # answer_type CLOSED or OPEN is a data set's spelling, which medr1's own results do not have
-    if may_be_own and entry.keys() >= _OWN_KEYS and not answer_class_of(entry["answer_type"]):
+    if may_be_own and is_own(entry):
         prediction = _read_own(entry, where)
     else:
+        if matched:
+            entry = _with_own_keys(flattened(entry), matched)
         prediction = _read_foreign(entry, where, complete)
     if complete:
         require_ground_truth(prediction, where)
@@ -186,7 +207,7 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
         )
 
 
-def _flattened(entry: Mapping[str, object]) -> Mapping[str, object]:
+def flattened(entry: Mapping[str, object]) -> Mapping[str, object]:
     """The entry with the keys of a nested question beside its own.
 
     {"question": {"image": ..., "question": ...}, "model_output": ...}, as the authors'
@@ -202,6 +223,16 @@ def _flattened(entry: Mapping[str, object]) -> Mapping[str, object]:
     return rest | nested
 
 
+def _with_own_keys(entry: Mapping[str, object], matched: Mapping[str, str]) -> dict[str, object]:
+    """The entry with its matched keys renamed; a model's answer that is a number becomes text."""
+    keys = {key: own_key(field) for field, key in matched.items()}
+    item = {keys.get(key, key): value for key, value in entry.items()}
+    output = item.get(OUTPUT_KEYS[0])
+    if "prediction" in matched and type(output) in _NUMBER:
+        item[OUTPUT_KEYS[0]] = str(output)
+    return item
+
+
 def _renamed(
     entry: Mapping[str, object], columns: Mapping[str, str], where: str
 ) -> dict[str, object]:
@@ -209,14 +240,14 @@ def _renamed(
 
     With --map prediction=text, {"text": "A", "response": "B"} -> {"model_output": "A"}.
     """
-    flat = _flattened(entry)
+    flat = flattened(entry)
     item = dict(flat)
     mapped = {}
     # first all values are taken out, then put in: a key may be mapped to a name that another has
     for name, key in columns.items():
         if key in flat:
             mapped[name] = flat[key]
-        elif not _has_failed(flat):
+        elif not has_failed(flat):
             raise _missing_column(where, name, key, flat)
         item.pop(key, None)
     for name, value in mapped.items():
@@ -299,8 +330,8 @@ def _type_name(value: object) -> str:
 
 def _read_foreign(entry: Mapping[str, object], where: str, complete: bool) -> Prediction:
     """An entry of any other format: {"question": item or text, "ground_truth", "response", ...}."""
-    entry = _flattened(entry)
-    failed = _has_failed(entry)
+    entry = flattened(entry)
+    failed = has_failed(entry)
     output = _output(entry, where, failed)
     extracted = entry.get("extracted_answer")
     if extracted is not None and not isinstance(extracted, str):
@@ -371,7 +402,7 @@ def _as_number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _has_failed(entry: Mapping[str, object]) -> bool:
+def has_failed(entry: Mapping[str, object]) -> bool:
     """Whether the entry says that it failed; in a table "false" is a text."""
     success = entry.get("success")
     is_false_text = isinstance(success, str) and success.strip().lower() == "false"

@@ -7,23 +7,26 @@ processes, so that one process that reads feeds several that parse.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from medr1.data.delimited import rows_with_header, table_header
+from medr1.data.json_layouts import READ_START, has_json_lines, has_one_document, items_of
+from medr1.data.spreadsheets import Row, is_spreadsheet
 from medr1.data.tables import table_errors
 from medr1.errors import InputError
 from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import read_entry, require_ground_truth, table_names
 from medr1.evaluate.reading.matching import Lookup
-from medr1.evaluate.reading.places import Entry, Row, entries_of
-from medr1.files import open_file, parse_json, read_text
+from medr1.evaluate.reading.places import Entry, entries_of
+from medr1.files import open_file, parse_json, read_text, utf8_stream
 from medr1.records import RESULTS_SCHEMA, Prediction
 
 if TYPE_CHECKING:
+    import pyarrow.parquet
+
     from medr1.evaluate.reading.places import Content
 
 CHUNK_BYTES = 2 << 20
@@ -34,8 +37,8 @@ MAX_LINE = 64 << 20
 """Most bytes of a line of JSONL."""
 FORMATS = (
     'medr1\'s results.json, {"results": [...]} as the original and its inference.py write it, '
-    "a list of such items, one item a line in .jsonl, lmms-eval's sample logs, and .csv, .tsv and "
-    ".parquet with named columns"
+    "a list of such items, {id: item}, the layouts of pandas' to_json, one item a line in .jsonl, "
+    "lmms-eval's sample logs, and .csv, .tsv, .xlsx and .parquet with named columns"
 )
 """What can be read, for error messages."""
 
@@ -51,6 +54,27 @@ class Source:
     """The data set that completes the entries; None where they are complete."""
     by_row: bool = False
     """Whether entry n belongs to question n of the data set, because entries name no question."""
+    matched: Mapping[str, str] = field(default_factory=dict)
+    """Field -> key or column of the file, from the table of usual names."""
+    first_number: int | None = None
+    """The id of the first question, if the ids of the entries are numbers of questions."""
+
+    def header(self) -> list[str] | None:
+        """The names of the columns of a table; None for JSON, whose items may differ.
+
+        InputError if the file cannot be read.
+        """
+        if self.is_table:
+            return table_header(self.path, self.columns.values())
+        if self.path.suffix.lower() == ".parquet":
+            with open_file(self.path) as file:
+                return _parquet_columns(self.path, file)[1]
+        return None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the file is CSV, TSV or a sheet of an .xlsx file."""
+        return self.path.suffix.lower() in (".csv", ".tsv") or is_spreadsheet(self.path)
 
     def open(self) -> tuple[dict[str, object], Iterator[Chunk]]:
         """(what the file says about its run, its chunks in order); the chunks can be read once.
@@ -58,18 +82,38 @@ class Source:
         InputError for a format that is not read.
         """
         suffix = self.path.suffix.lower()
-        if suffix == ".xlsx":
-            raise InputError(f"{self.path}: results in .xlsx are not read. Save it as .csv.")
-        if suffix in (".jsonl", ".ndjson"):
-            return {}, _lines(self)
+        if self.is_table:
+            return {}, _rows(self)
         if suffix == ".parquet":
             return {}, _batches(self)
-        if suffix in (".csv", ".tsv"):
-            return {}, _rows(self, "\t" if suffix == ".tsv" else ",")
-        meta, entries = _document(self.path)
+        with open_file(self.path) as file:
+            start = file.read(READ_START)
+        is_line_file = suffix in (".jsonl", ".ndjson")
+        if is_line_file and not has_one_document(start):
+            return {}, _lines(self)
+        text = read_text(self.path)
+        if not is_line_file and has_json_lines(text):
+            return {}, _lines(self)
+        meta, entries = _document(self.path, text, self.columns)
         task = lmms.task_of(self.path, meta)
         starts = range(0, len(entries), CHUNK_ITEMS)
         return meta, (Chunk(self, i + 1, i, entries[i : i + CHUNK_ITEMS], task) for i in starts)
+
+    def find(
+        self, lookup: Lookup, prediction: Prediction, row: int
+    ) -> tuple[Prediction, int | None]:
+        """The prediction, and the index of its question in the data set; None if there is none.
+
+        Args:
+            lookup: The data set.
+            prediction: What the file says. An id that is a number of a question is removed.
+            row: The position of the entry in the file, from 0.
+        """
+        if self.first_number is not None:
+            row = int(prediction.sample.id) - self.first_number
+            prediction = replace(prediction, sample=replace(prediction.sample, id=""))
+        by_row = self.by_row or self.first_number is not None
+        return prediction, lookup.find(prediction.sample, row if by_row else None)
 
 
 @dataclass(frozen=True)
@@ -104,21 +148,23 @@ class Chunk:
         may_be_own = isinstance(self.content, bytes | list)  # not a table
         # the header of a table is renamed already, by `table_names`
         columns = self.source.columns if may_be_own else {}
+        matched = self.source.matched if may_be_own else {}
         for where, entry in self.entries():
             if lmms.is_sample_log(entry):
                 entry = lmms.item_of(entry, where, self.task)
             yield (
                 where,
-                read_entry(entry, where, columns, complete=complete, may_be_own=may_be_own),
+                read_entry(
+                    entry, where, columns, matched, complete=complete, may_be_own=may_be_own
+                ),
             )
 
     def _matched(self, lookup: Lookup) -> Iterator[Prediction]:
         """The predictions, completed from the data set; InputError for one that is not in it."""
-        by_row = self.source.by_row
         for row, (where, prediction) in enumerate(
             self.parse(complete=False), start=self.entries_before
         ):
-            index = lookup.find(prediction.sample, row if by_row else None)
+            prediction, index = self.source.find(lookup, prediction, row)
             if index is None:
                 raise _unmatched(self.source, lookup, where, prediction)
             prediction = lookup.fill(prediction, index, where)
@@ -133,7 +179,7 @@ def _unmatched(source: Source, lookup: Lookup, where: str, first: Prediction) ->
         for row, (_, prediction) in enumerate(
             chunk.parse(complete=False), start=chunk.entries_before
         ):
-            missing += lookup.find(prediction.sample, row if source.by_row else None) is None
+            missing += source.find(lookup, prediction, row)[1] is None
             total += 1
     sample = first.sample
     names = {"id": sample.id, "image": "".join(sample.images[:1]), "question": sample.question}
@@ -149,14 +195,21 @@ def _unmatched(source: Source, lookup: Lookup, where: str, first: Prediction) ->
 # --- each format ------------------------------------------------------------------------------
 
 
-def _document(path: Path) -> tuple[dict[str, object], list[object]]:
+def _document(
+    path: Path, text: str, columns: Mapping[str, str]
+) -> tuple[dict[str, object], list[object]]:
     """(what it says about its run, entries) of a JSON file; InputError for another structure."""
-    document = parse_json(read_text(path), str(path))
+    if not text.strip():
+        raise InputError(f"{path} is empty. Check that its run was finished.")
+    document = parse_json(text, str(path))
     if isinstance(document, list):
-        return {}, document
+        return {}, items_of(document, path) or []
     # "logs" is the key of lmms-eval before version 0.2.2
     key = "logs" if isinstance(document, dict) and "results" not in document else "results"
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
+        items = items_of(document, path, columns.values())
+        if items is not None:
+            return {}, items
         hint = ""
         if isinstance(document, dict):
             hint = f" It is an object with the keys: {', '.join(document)[:200] or 'none'}."
@@ -178,9 +231,7 @@ def _lines(source: Source) -> Iterator[Chunk]:
     """Blocks of whole lines of JSONL, as bytes."""
     task = lmms.task_of(source.path, {})
     line, entries_before, rest = 1, 0, b""
-    with open_file(source.path) as file:
-        if file.read(3) != b"\xef\xbb\xbf":  # a byte order mark, which Windows programs write
-            file.seek(0)
+    with open_file(source.path) as binary, utf8_stream(binary, source.path) as file:
         while block := file.read(CHUNK_BYTES):
             # `rest` is the start of a line whose end has not been read yet
             whole, end, rest = (rest + block).rpartition(b"\n")
@@ -198,59 +249,53 @@ def _lines(source: Source) -> Iterator[Chunk]:
         yield Chunk(source, line, entries_before, rest, task)
 
 
-def _rows(source: Source, delimiter: str) -> Iterator[Chunk]:
-    """Rows of a CSV or TSV file, each with the line it starts in (a cell can span lines)."""
+def _rows(source: Source) -> Iterator[Chunk]:
+    """Rows of a CSV, TSV or .xlsx file, each with the line it starts in (a cell can span lines)."""
     pending: list[Row] = []
     count = 0
-    with io.TextIOWrapper(open_file(source.path), encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            names = table_names(header, source.columns, str(source.path))
-            line = reader.line_num + 1
-            for cells in reader:
-                if any(map(str.strip, cells)):
-                    pending.append((line, cells))
-                line = reader.line_num + 1
-                if len(pending) == CHUNK_ITEMS:
-                    yield Chunk(source, pending[0][0], count, (names, pending))
-                    count, pending = count + len(pending), []
-        except csv.Error as error:
-            raise InputError(
-                f"{source.path}, line {reader.line_num}: {error}. Correct it there."
-            ) from None
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{source.path}, after line {reader.line_num}: not UTF-8 text ({error.reason}). "
-                "Save it as UTF-8."
-            ) from None
+    rows = rows_with_header(source.path, source.columns.values())
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    names = table_names(header, source.columns, source.matched, str(source.path))
+    for row in rows:
+        pending.append(row)
+        if len(pending) == CHUNK_ITEMS:
+            yield Chunk(source, pending[0][0], count, (names, pending))
+            count, pending = count + len(pending), []
     if pending:
         yield Chunk(source, pending[0][0], count, (names, pending))
 
 
-def _batches(source: Source) -> Iterator[Chunk]:
-    """Record batches of a Parquet file; columns of binary data, such as images, are not read."""
+def _parquet_columns(path: Path, file: BinaryIO) -> tuple[pyarrow.parquet.ParquetFile, list[str]]:
+    """The open Parquet file and its columns, without the index that pandas stores as a column."""
     import pyarrow.parquet
 
+    try:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        names = [f.name for f in parquet.schema_arrow if not f.name.startswith("__index_level_")]
+    except table_errors() as error:
+        raise _not_parquet(path, error) from None
+    return parquet, names
+
+
+def _not_parquet(path: Path, error: Exception) -> InputError:
+    """The error about a file that cannot be read as Parquet."""
+    reason = " ".join(str(error).split())[:150]
+    return InputError(f"{path} cannot be read as Parquet ({reason}). Save it again.")
+
+
+def _batches(source: Source) -> Iterator[Chunk]:
+    """Record batches of a Parquet file; columns of binary data, such as images, are not read."""
     row = 0
     with open_file(source.path) as file:
+        parquet, header = _parquet_columns(source.path, file)
+        names = table_names(header, source.columns, source.matched, str(source.path))
+        keys = dict(zip(header, names, strict=True))
+        schema = parquet.schema_arrow
+        columns = [n for n in header if keys[n] and "binary" not in str(schema.field(n).type)]
         try:
-            parquet = pyarrow.parquet.ParquetFile(file)
-            schema = parquet.schema_arrow
-            # pandas stores its row index as a column of this name
-            columns = [f.name for f in schema if not f.name.startswith("__index_level_")]
-            names = dict(
-                zip(columns, table_names(columns, source.columns, str(source.path)), strict=True)
-            )
-            columns = [n for n in columns if names[n] and "binary" not in str(schema.field(n).type)]
             for batch in parquet.iter_batches(batch_size=CHUNK_ITEMS, columns=columns):
-                renamed = batch.rename_columns([names[name] for name in batch.schema.names])
+                renamed = batch.rename_columns([keys[name] for name in batch.schema.names])
                 yield Chunk(source, row + 1, row, renamed)
                 row += batch.num_rows
-        except InputError:
-            raise
         except table_errors() as error:
-            reason = " ".join(str(error).split())[:150]
-            raise InputError(
-                f"{source.path} cannot be read as Parquet ({reason}). Save it again."
-            ) from None
+            raise _not_parquet(source.path, error) from None

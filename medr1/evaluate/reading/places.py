@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
+from medr1.data.spreadsheets import Row
 from medr1.data.tables import table_rows
 from medr1.errors import InputError
 from medr1.files import parse_json
@@ -16,14 +17,12 @@ from medr1.files import parse_json
 if TYPE_CHECKING:
     import pyarrow
 
-    Content: TypeAlias = bytes | list[object] | tuple[list[str], list["Row"]] | pyarrow.RecordBatch
+    Content: TypeAlias = bytes | list[object] | tuple[list[str], list[Row]] | pyarrow.RecordBatch
     """The content of a chunk: lines of JSONL, items of a JSON list, the names of the columns and
     the rows of a CSV file, or rows of a Parquet file."""
 
 Entry = tuple[str, object]
 """(place, entry): the place is for error messages, such as "r.csv, line 3"."""
-Row = tuple[int, list[str]]
-"""(line, cells) of a row of a CSV file: the line that it starts in, and the texts of its cells."""
 _MISSING = ("", "nan", "NaN")
 """Cells that hold nothing: empty ones, and what pandas writes for a missing value."""
 _JSON_STARTS = {"options": ("{", "["), "images": ("[",), "image": ('["',), "metadata": ("{",)}

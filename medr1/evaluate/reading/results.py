@@ -6,6 +6,7 @@ formats are in the folder `reading`; this module is how the rest of medr1 reads 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +14,16 @@ from itertools import chain
 from pathlib import Path
 
 from medr1.data.readers import Questions
+from medr1.data.spreadsheets import file_and_sheet
 from medr1.errors import InputError
 from medr1.evaluate.reading.entries import FIELD_ALIASES, require_known_columns
 from medr1.evaluate.reading.formats import FORMATS, Chunk, Source
 from medr1.evaluate.reading.matching import Lookup
+from medr1.evaluate.reading.recognition import match_entries, match_header
+from medr1.files import is_blank
 from medr1.records import Prediction
+
+logger = logging.getLogger("medr1")
 
 __all__ = [
     "FIELD_ALIASES",
@@ -30,12 +36,12 @@ __all__ = [
     "result_files",
 ]
 
-_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet")
 _NO_RESULTS = re.compile(
     r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
-    r"|.*\.run\.json|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?"
+    r"|.*\.run\.json|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?|~\$.*"
 )
-"""Names of files that medr1 writes beside results: they hold none."""
+"""Names of files that medr1 writes beside results, and of Excel's locks: they hold none."""
 _LMMS_SUMMARY = re.compile(r"(\d{8}_\d{6})_results\.json")
 """The summary that lmms-eval writes beside its sample logs, <time>_samples_<task>.jsonl."""
 _HASH_ID = re.compile(r"[0-9a-f]{16}")
@@ -157,23 +163,67 @@ def open_results(
     notes: tuple[str, ...] = ()
     lookup = Lookup(questions) if questions else None
     source = Source(Path(path), columns, lookup)
+    if is_blank(file_and_sheet(source.path)[0]):
+        raise InputError(f"{path} is empty. Check that its run was finished.")
+    header = source.header()
+    if header is not None:
+        matched = match_header(header, source.path, columns, has_data=lookup is not None)
+        source = replace(source, matched=matched)
     meta, chunks = source.open()
     first = next(chunks, None)  # reads the start of the file, so that errors there come now
     if first is None:
         raise InputError(f"{path} holds no results. Check that its run was finished. ({FORMATS})")
-    if lookup is not None and _is_anonymous(first):
-        # match by order; the file is opened again, since `first` was read without that
-        source = replace(source, by_row=True)
-        notes = (_require_equal_counts(source, lookup),)
-        meta, chunks = source.open()
-        first = next(chunks)
+    if header is None:
+        entries = first.entries()
+        matched = match_entries(entries, source.path, columns, has_data=lookup is not None)
+        if matched:
+            source = replace(source, matched=matched)
+            first = replace(first, source=source)
+            chunks = (replace(chunk, source=source) for chunk in chunks)
+    if lookup is not None:
+        paired = _paired_by_number(source, first, lookup)
+        if paired is not None:  # the file is opened again, since `first` was read without that
+            source, note = paired
+            notes = (note,)
+            logger.info("%s", note)
+            meta, chunks = source.open()
+            first = next(chunks)
     return ResultFile(source.path, meta, chain([first], chunks), notes)
 
 
-def _is_anonymous(chunk: Chunk) -> bool:
-    """Whether its first item has neither an id nor a question to match it by."""
-    _, prediction = next(chunk.parse(complete=False))
-    return not prediction.sample.id and not prediction.sample.question
+def _paired_by_number(source: Source, first: Chunk, lookup: Lookup) -> tuple[Source, str] | None:
+    """The source that pairs by order or by the numbers of questions, and a note about it.
+
+    None where the items have ids of the data, or questions. InputError where neither is clear.
+    """
+    _, prediction = next(first.parse(complete=False))
+    sample = prediction.sample
+    if sample.question:
+        return None
+    if not sample.id:
+        source = replace(source, by_row=True)
+        return source, _require_equal_counts(source, lookup)
+    if lookup.find(sample, None) is not None or not sample.id.isdecimal():
+        return None
+    ids = [item.sample.id for chunk in source.open()[1] for _, item in chunk.parse(complete=False)]
+    if not all(text.isdecimal() and len(text) < 12 for text in ids):
+        return None
+    numbers = list(map(int, ids))
+    size = len(lookup.samples)
+    start = 0 if min(numbers) == 0 else 1
+    if max(numbers) != size - 1 + start and (start == 1 or max(numbers) >= size):
+        start = -1
+    if start < 0 or len(set(numbers)) < len(numbers):
+        raise InputError(
+            f"{source.path}: its ids ({', '.join(ids[:3])} ...) are not those of {lookup.name}, "
+            f"and not clearly the numbers of its {size} questions, from 0 or from 1. Add the ids "
+            "of the data."
+        )
+    note = (
+        f"{source.path.name} has no questions: its ids were taken as the numbers of the questions "
+        f"of {lookup.name}, from {start}."
+    )
+    return replace(source, first_number=start), note
 
 
 def _require_equal_counts(source: Source, lookup: Lookup) -> str:
