@@ -406,11 +406,11 @@ def test_no_variable_is_named_by_a_participle():
 # --- the maps of the files --------------------------------------------------------------------
 
 
-def readme_tree() -> dict[str, str]:
-    """Folder -> its half line, from the README's tree."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def folder_tree() -> dict[str, str]:
+    """Folder -> its half line, from the tree of CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     block = re.search(r"^## Where things live\n.*?^```\w*\n(.*?)^```", text, re.M | re.S)
-    assert block, "README.md has no fenced block under '## Where things live'"
+    assert block, "CONTRIBUTING.md has no fenced block under '## Where things live'"
     tree: dict[str, str] = {}
     above: list[str] = []
     for line in block[1].splitlines():
@@ -434,8 +434,8 @@ def folders_to_show() -> set[str]:
     return shown
 
 
-def test_readme_tree_is_the_disk():
-    tree = readme_tree()
+def test_the_tree_of_folders_is_the_disk():
+    tree = folder_tree()
     assert set(tree) == folders_to_show()
     empty = [name for name, words in tree.items() if not 2 <= len(words.split()) <= 16]
     assert not empty, f"a folder needs a description of 2 to 16 words: {empty}"

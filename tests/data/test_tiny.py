@@ -12,7 +12,7 @@ from PIL import Image
 from medr1.answers import parse_problem, parse_solution
 from medr1.data.audit import blind_accuracy, chance
 from medr1.data.readers import read_questions
-from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.data.tiny import tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.records import Sample
 
@@ -204,11 +204,6 @@ def test_folder_is_found_from_anywhere(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("medr1.data.tiny._REPOSITORY", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="data/tiny_vqa_ds was not found"):
+    monkeypatch.setattr("medr1.installation._CHECKOUT", tmp_path)
+    with pytest.raises(InputError, match="data/tiny_vqa_ds is missing from this installation"):
         tiny_vqa_folder()
-    (tmp_path / "checkpoints" / "tiny-vl").mkdir(parents=True)
-    (tmp_path / "sub").mkdir()
-    monkeypatch.chdir(tmp_path / "sub")
-    assert tiny_vl_folder() == tmp_path / "checkpoints" / "tiny-vl"
