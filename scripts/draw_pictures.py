@@ -64,7 +64,10 @@ def main() -> None:
         batch = ("--batch-file", data / "test.json", "--mode", "options", "--batch-size", 32)
         model = ("--model-path", demo / "checkpoint", "--output-dir", work / "robustness")
         run_medr1("robustness", *model, *batch, "--perturbations", PERTURBATIONS)
-        save(screenshot(browser, work / "robustness" / "robustness.html"), "robustness")
+        save(
+            screenshot(browser, work / "robustness" / "robustness.html", "#curves .curves"),
+            "robustness",
+        )
     shutil.copyfile(demo / "curve.png", PICTURES / "demo.png")
 
 
