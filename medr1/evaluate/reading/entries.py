@@ -181,8 +181,8 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
     if prediction.sample.ground_truth is None:
         raise InputError(
             f"{where}: has no ground truth, so its answer cannot be judged. "
-            f"Add the key 'ground_truth' (or {' or '.join(GROUND_TRUTH_KEYS[1:])}), name its key "
-            "with --map ground_truth=KEY, or give the questions with --data."
+            f"Add the key 'ground_truth' (or {' or '.join(GROUND_TRUTH_KEYS[1:])}). medr1 eval and "
+            "compare also take --map ground_truth=KEY, which names its key, and --data QUESTIONS."
         )
 
 
@@ -387,7 +387,8 @@ def _output(entry: Mapping[str, object], where: str, failed: bool) -> str | None
         raise InputError(
             f"{where}: has no model output. Expected is the key 'model_output' (or "
             f"{', '.join(OUTPUT_KEYS[1:])}) with the model's text; there are: "
-            f"{', '.join(map(str, entry))[:200] or 'none'}. Name it with --map prediction=KEY."
+            f"{', '.join(map(str, entry))[:200] or 'none'}. Rename its key; medr1 eval and "
+            "compare also take --map prediction=KEY."
         )
     outputs = []
     for key in keys:
@@ -400,8 +401,8 @@ def _output(entry: Mapping[str, object], where: str, failed: bool) -> str | None
 def _ambiguous(where: str, keys: Sequence[str]) -> InputError:
     """The error that two keys or columns could be the model's output."""
     return InputError(
-        f"{where}: {keys[0]!r} and {keys[1]!r} could each be the model's output. Say which it is "
-        f"with --map prediction={keys[0]}."
+        f"{where}: {keys[0]!r} and {keys[1]!r} could each be the model's output. Remove one; "
+        f"medr1 eval and compare also take --map prediction={keys[0]}."
     )
 
 
