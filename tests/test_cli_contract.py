@@ -156,7 +156,7 @@ def test_the_version_is_one_line(tmp_path):
         (["rewards", "empty.jsonl"], "empty.jsonl is empty"),
         (["verify", "d.json"], "d.json is a file. Give the folder"),
         (["infer", "--limit", "three"], "'three' is not a valid integer."),
-        (["rewards", "broken.json"], "Error: broken.json, line 1, column 11: not valid"),
+        (["rewards", "broken.json"], "Error: broken.json, line 2, column 7: not valid"),
         (["data", "audit", "nothing.json"], "file not found: nothing.json"),
         (["data", "audit", "broken.json"], "broken.json, line 2, column"),
         (["data", "audit", "d.json", "--fail-on", "leakage"], "give --against"),

@@ -74,6 +74,11 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
         )
     if os.path.exists(path):
         raise InputError(f"{path} is a file. Give the folder of the checkpoint.")
+    if med_r1_name := _med_r1_name(name):
+        raise InputError(
+            f'checkpoint not found: {name}. To download it, run "medr1 fetch {med_r1_name}". '
+            f"{available_checkpoints()}"
+        )
     if _is_hub_id(name):
         return _from_hub(name, offline, revision)
     raise InputError(f"checkpoint not found: {name}. {available_checkpoints()}")
@@ -110,6 +115,22 @@ def available_checkpoints() -> str:
     available = f"Available under checkpoints/: {', '.join(map(str, folders))}."
     explained = "; ".join(f"{name} = {MED_R1_NAMES[name]}" for name in names)
     return f"{available} ({explained}.)" if explained else available
+
+
+def _med_r1_name(name: str) -> str | None:
+    """The name under which `medr1 fetch` downloads a checkpoint of Med-R1; None for another one.
+
+    It is the last folder of the name, in any letters ("vqa_ct"), with the folder of its variant
+    ("Qwen_2.5_3B_nothink") where the name has one. The id of another repository is none.
+    """
+    *folders, last = PurePosixPath(name).parts or ("",)
+    known = next((known for known in MED_R1_NAMES if known.lower() == last.lower()), None)
+    if known is None:
+        return None
+    variant = folders[-1] if folders else ""
+    if variant.startswith("Qwen"):
+        return f"{variant}/{known}"
+    return known if variant in ("", "checkpoints", "Med-R1") else None
 
 
 def _is_hub_id(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 
 import click
@@ -46,14 +47,21 @@ logger = logging.getLogger("medr1")
 @seed_option
 @json_option
 @common_options
+@click.pass_context
 def demo(
-    output_dir: str, max_steps: int | None, prompt: DemoPrompt, full: bool, seed: int, as_json: bool
+    ctx: click.Context,
+    output_dir: str,
+    max_steps: int | None,
+    prompt: DemoPrompt,
+    full: bool,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Train, infer and evaluate with the embedded model and data. Takes a few minutes on two cores.
 
     Evaluates the embedded model, trains it with GRPO, and evaluates it again on held-out images,
     beside a baseline that does not see the image. Results of an earlier demo in --output-dir are
-    kept as DIR.bak.
+    kept as DIR.bak. An interrupted demo continues when the same command is given again.
 
     With --full: also calibration, abstention, repeated samples, an ensemble, dropout sampling and
     perturbed images, with a report of each. The commands are shown as a user would type them.
@@ -70,7 +78,11 @@ def demo(
     from medr1.report.terminal.demo import demo_samples, demo_table
 
     folder = Path(output_dir)
-    document = run_demo(output_dir=folder, prompt=prompt, seed=seed, max_steps=max_steps)
+    try:
+        document = run_demo(output_dir=folder, prompt=prompt, seed=seed, max_steps=max_steps)
+    except KeyboardInterrupt:
+        echo(f"Interrupted. To continue, give the same command: {_command(ctx)}", err=True)
+        ctx.exit(130)
     if full:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             _evaluate_further(folder, prompt, seed, max_steps)
@@ -84,6 +96,16 @@ def demo(
         echo(f"How far to trust it: {trust / 'report' / 'report.html'}")
         echo(f"Perturbed images: {trust / 'robustness' / 'robustness.html'}")
         echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
+
+
+def _command(ctx: click.Context) -> str:
+    """The command line as it was typed, but for --quiet, --verbose, --debug and --config."""
+    words = ["medr1", "demo"]
+    for param in ctx.command.params:
+        value, source = ctx.params.get(str(param.name)), ctx.get_parameter_source(str(param.name))
+        if param.name in ctx.params and source is click.core.ParameterSource.COMMANDLINE:
+            words += [param.opts[0]] if value is True else [param.opts[0], str(value)]
+    return shlex.join(words)
 
 
 def _evaluate_further(folder: Path, prompt: DemoPrompt, seed: int, max_steps: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -172,6 +173,8 @@ def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None
     else:
         tables = (summary_table(summary) + "\n" for summary in summaries)
         echo("".join(tables), nl=False)
+        if options["output_dir"]:
+            echo(f"Report: {Path(str(options['output_dir'])) / 'report.html'}")
     if result.failures:
         raise Medr1Error("; ".join(result.failures) + ".")
 

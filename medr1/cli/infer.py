@@ -178,6 +178,7 @@ def _infer_one(
 ) -> None:
     """Answer --question about --image-path, and print the answer or, with --json, the record."""
     from medr1.files import to_json
+    from medr1.infer.sentences import note_sentences
     from medr1.records import prediction_to_dict
     from medr1.report.terminal.answer import answer_text
 
@@ -197,8 +198,11 @@ def _infer_one(
     streams = not (server or as_json or options["mode"] == "options") and sys.stdout.isatty()
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_BATCH}
     prediction = call(answer_question, arguments, server=server, on_text=show if streams else None)
+    record = prediction_to_dict(prediction)
+    for sentence in note_sentences([record]):
+        logger.warning("%s", sentence)
     if as_json:
-        echo(to_json(prediction_to_dict(prediction)), nl=False)
+        echo(to_json(record), nl=False)
         return
     is_shown = streams and is_long(prediction.sample)
     text = answer_text(prediction, reasoning=show_reasoning and not is_shown)
@@ -230,8 +234,11 @@ def _infer_batch(
             outcome.n_circular,
             100 * outcome.n_consistent / outcome.n_circular,
         )
+    for sentence in outcome.image_notes:
+        logger.warning("%s", sentence)
+    for sentence in outcome.failures:
+        logger.warning("%s", sentence)
     if outcome.n_error > max_errors:
         raise ItemErrorsOverBudget(
-            f"{outcome.n_error} of {outcome.n} items failed; see their `error` in {output}. "
-            f"The first: {outcome.first_error}"
+            f"{outcome.n_error} of {outcome.n} items failed; see their `error` in {output}."
         )

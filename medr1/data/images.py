@@ -30,8 +30,10 @@ from PIL import (
 
 from medr1.data.burned_in import header_notes
 from medr1.data.containers import Container, LimitExceeded, read_container, tiff_scans, tiff_work
+from medr1.data.other_formats import format_hint, slide_hint
 from medr1.data.pixels import check_deep_colour, is_deep_colour, to_rgb
 from medr1.data.roots import open_image, shorten
+from medr1.data.tiff_levels import further_images
 from medr1.errors import ItemError
 
 MAX_DECODED = 300_000_000
@@ -96,7 +98,8 @@ class LoadedImage:
     image: Image.Image
     """The pixels in 8-bit RGB."""
     notes: tuple[str, ...]
-    """What was changed, such as "exif_orientation_6" or "windowed 0..4095 (16-bit)"; and what the
+    """What was changed, such as "exif_orientation_6" or "windowed 0..4095 (16-bit)"; of how many
+    images or levels one was read ("first_of_2_pictures", "largest_of_3_levels"); and what the
     header says about text in the pixels (`burned_in.header_notes`)."""
 
 
@@ -115,7 +118,8 @@ def load_image(path: Path, *, side: int = 0) -> LoadedImage:
     Raises:
         ItemError: With one of the codes image_missing, image_not_file, image_unreadable (damaged,
             or of another format), image_too_large (bytes, pixels or scans), image_bad_shape (one
-            side over 200 times the other) and image_animated (several images).
+            side over 200 times the other) and image_animated (several images; a pyramid is
+            read at its largest level).
     """
     label = shorten(path.name)
     with open_image(path) as file:
@@ -199,6 +203,9 @@ def _decode(file: IO[bytes] | io.FileIO, size: int, label: str, side: int) -> Lo
     notes = []
     if container.num_images > 1:
         notes.append(f"first_of_{container.num_images}_pictures")
+    if image.format == "TIFF" and (further := further_images(container.stream)).num_images:
+        kind, rest = ("largest", "levels") if further.are_levels else ("first", "pictures")
+        notes.append(f"{kind}_of_{1 + further.num_images}_{rest}")
     orientation = _tags(image).get(_ORIENTATION) or container.orientation
     image.load()  # Pillow applies the orientation of a TIFF here
     rgb, conversion_notes = to_rgb(image, label)
@@ -223,10 +230,11 @@ def _open_checked(
     Returns the image, not decoded yet, its structure, and whether each channel has 16 bits. Without
     `complete`, only the header is read.
     """
-    head = file.read(_HEAD) or b""
+    head, name = file.read(_HEAD) or b"", label[1:-1]
     reader = next((reader for magic, reader in _READERS if head.startswith(magic)), None)
-    if reader is None:
-        raise ItemError("image_unreadable", f"image {label}: {_format_hint(head)}")
+    hint = slide_hint(name) or (None if reader else format_hint(head, name))
+    if reader is None or hint:
+        raise ItemError("image_unreadable", f"image {label}: {hint}")
     if size > MAX_BYTES:
         raise _too_large(label, f"the file is larger than {MAX_BYTES:,} bytes")
     stream = io.BufferedReader(file) if isinstance(file, io.FileIO) else file
@@ -237,6 +245,8 @@ def _open_checked(
     image = reader(container.stream)  # Image.open would warn of images that are refused below
     _check_shape(image.size, label)
     animated = bool(getattr(image, "is_animated", False)) or container.num_images > 1
+    if image.format == "TIFF":
+        animated = animated and not further_images(stream).pages_are_levels
     if animated and image.format != "JPEG":
         raise ItemError(
             "image_animated",
@@ -310,14 +320,6 @@ def _check_scans(image: Image.Image, scans: float, size: int, label: str) -> Non
             f"image {label}: a JPEG of {scans:.0f} scans over {_pixels(image.size):,} pixels, in "
             f"{size:,} bytes; export it again, not progressive or at a lower quality.",
         )
-
-
-def _format_hint(head: bytes) -> str:
-    if not head:
-        return "the file is empty; export it again."
-    if head[128:132] == b"DICM":
-        return "a DICOM file; export its pixels as PNG with the window you read it in."
-    return "its content is not PNG, JPEG, TIFF, BMP or WebP; convert it to PNG."
 
 
 def _check_shape(size: tuple[int, int], label: str) -> None:

@@ -44,6 +44,7 @@ from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Engine, EngineIdentity, InferencePlan
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
+from medr1.infer.sentences import failure_sentences, note_sentences
 from medr1.journal import Journal, differences, finished_items, require_unlocked
 from medr1.processes import is_first_process
 from medr1.prompts import prompt_name, prompt_sha256
@@ -63,12 +64,14 @@ class BatchOutcome:
     """Items."""
     n_error: int = 0
     """Items with an error."""
-    first_error: str = ""
-    """The first error's message; "" without errors."""
+    failures: Sequence[str] = ()
+    """A sentence for each reason of errors, the most frequent first."""
     n_circular: int = 0
     """Items that were asked with their options in several orders."""
     n_consistent: int = 0
     """Of these, items with the same option most probable in every order."""
+    image_notes: Sequence[str] = ()
+    """A sentence for each kind of change that was made to images."""
 
 
 def manifest(
@@ -332,17 +335,26 @@ def _document(meta: ResultsMeta, entries: Iterable[Mapping[str, object]]) -> Ite
 
 def _outcome(entries: Iterable[Mapping[str, object]]) -> BatchOutcome:
     """The counts over the entries of results.json."""
-    n = n_error = n_circular = n_consistent = 0
-    first_error = ""
+    n = n_circular = n_consistent = 0
+    errors: list[Mapping[str, object]] = []
+    noted: list[Mapping[str, object]] = []
     for entry in entries:
         n += 1
         if isinstance(error := entry.get("error"), dict):
-            n_error += 1
-            first_error = first_error or str(error["message"])
+            errors.append(error)
+        if entry.get("image_notes"):
+            noted.append({name: entry.get(name) for name in ("images", "image_notes")})
         if isinstance(orders := entry.get("circular_answers"), list | tuple) and orders:
             n_circular += 1
             n_consistent += len(set(orders)) == 1
-    return BatchOutcome(n, n_error, first_error, n_circular, n_consistent)
+    return BatchOutcome(
+        n,
+        len(errors),
+        tuple(failure_sentences(errors)),
+        n_circular,
+        n_consistent,
+        tuple(note_sentences(noted)),
+    )
 
 
 def _complete_entries(output: Path, meta: ResultsMeta) -> list[dict[str, object]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,10 +17,14 @@ from medr1.workflows.arguments import (
 if TYPE_CHECKING:
     from medr1.documents.demo import Demo
 
+logger = logging.getLogger("medr1")
+
 DemoPrompt = Literal["nothink", "think"]
 """The format of the answers: in words, or a short caption and the letter."""
 CONFIGS: dict[DemoPrompt, str] = {"nothink": "tiny", "think": "tiny-think"}
 """Prompt -> the name of the demo's configuration in configs/."""
+LOCK = ".lock"
+"""The file in the output folder that a demo locks while it works there."""
 
 
 def run_demo(
@@ -33,7 +38,8 @@ def run_demo(
 
     Args:
         output_dir: Where everything is written: base/, checkpoint/, trained/, demo.json, curve.png.
-            Results of an earlier demo there are kept as NAME.bak.
+            Results of an earlier demo there are kept as NAME.bak. An interrupted demo with the
+            same arguments is continued.
         prompt: nothink or think.
         seed: Of the training, the shuffled images and the intervals.
         max_steps: Training steps; None for those of the configuration.
@@ -43,17 +49,29 @@ def run_demo(
 
     Raises:
         InputError: The embedded model or data is not on this machine, or an argument is wrong.
+        LockedError: Another demo is running in the folder.
         OutputError: The folder cannot be written.
     """
     from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
     from medr1.files import prepare_folder
-    from medr1.workflows.demo_steps import run_steps
+    from medr1.journal import locked_file, require_unlocked
+    from medr1.workflows.demo_progress import RESULT, DemoProgress, unfinished
+    from medr1.workflows.demo_steps import plan_demo, run_steps
 
     require_forks("medr1 demo")
     require_choice("prompt", prompt, CONFIGS)
     require_at_least(1, max_steps=max_steps)
     folder = Path(output_dir)
-    require_writable(folder / "demo.json")
+    require_writable(folder / RESULT)
     keep_apart(folder, [tiny_vl_folder(), tiny_vqa_folder()], move=True)
-    prepare_folder(folder, overwrite=True)
-    return run_steps(folder, CONFIGS[prompt], prompt=prompt, seed=seed, max_steps=max_steps)
+    if folder.is_dir():
+        require_unlocked(folder / LOCK)
+    plan = plan_demo(CONFIGS[prompt], seed=seed, max_steps=max_steps)
+    progress = unfinished(folder, plan.inputs)
+    if progress is None:
+        prepare_folder(folder, overwrite=True)
+        progress = DemoProgress(folder, plan.inputs)
+    else:
+        logger.info("%s has an interrupted demo with the same settings: it continues.", folder)
+    with locked_file(folder / LOCK):
+        return run_steps(plan, progress, prompt=prompt)

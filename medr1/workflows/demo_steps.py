@@ -7,11 +7,12 @@ mostly from the same sources. So the numbers hold for these sources, not for med
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.data.audit import blind_panel
 from medr1.data.readers import Questions, read_questions
 from medr1.data.tiny import tiny_config
@@ -25,9 +26,10 @@ from medr1.documents.demo import (
 )
 from medr1.documents.metric import Metric
 from medr1.documents.summary import Blind
+from medr1.errors import InputError, StateError
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.evaluate.metrics.summary import compare_accuracy, summarize
-from medr1.files import to_json, write_atomic
+from medr1.files import to_json
 from medr1.infer.ablation import shuffle_images
 from medr1.infer.batch import manifest, write_results
 from medr1.infer.local.engine import LocalEngine, predict
@@ -36,10 +38,13 @@ from medr1.records import Decoding, Prediction
 from medr1.report.charts.learning_curve import learning_curve
 from medr1.report.pages.training import write_training_page
 from medr1.terminal import counted
+from medr1.workflows.demo_progress import DemoProgress, demo_inputs, earlier_predictions
 
 logger = logging.getLogger("medr1")
 
 BATCH_SIZE = 64
+SAVES = 10
+"""Number of checkpoints during the training, so that an interruption costs at most a tenth."""
 
 
 @dataclass(frozen=True)
@@ -70,51 +75,66 @@ class EvaluationSet:
         )
 
 
-def run_steps(
-    output_dir: Path, config_name: str, *, prompt: str, seed: int, max_steps: int | None
-) -> Demo:
-    """Run all steps of the demo, and return the document that `demo.run_demo` describes.
+@dataclass(frozen=True)
+class DemoPlan:
+    """What a demo does, before any model is loaded."""
+
+    config: Mapping[str, Any]
+    """The configuration of the training, with the paths of model and data."""
+    splits: Mapping[str, Questions]
+    """The questions of train, validation and test."""
+    decoding: Decoding
+    inputs: Mapping[str, object]
+    """All that decides the numbers."""
+
+    def evaluation_set(self, split: str) -> EvaluationSet:
+        """The questions of a split, also with shuffled images."""
+        questions = self.splits[split]
+        return EvaluationSet(
+            questions, shuffle_images(questions, self.config["seed"]), self.decoding
+        )
+
+
+def plan_demo(config_name: str, *, seed: int, max_steps: int | None) -> DemoPlan:
+    """Read the configuration and the questions of a demo.
 
     Args:
-        output_dir: Where everything is written: base/, checkpoint/, trained/, demo.json, curve.png.
         config_name: Name of the configuration in configs/.
-        prompt: Name of the prompt, for the document.
         seed: Of the training, the shuffled images and the intervals.
         max_steps: Training steps; None for those of the configuration.
     """
-    from medr1.train.monitoring.metrics_log import EveryNSteps
-    from medr1.train.run import train
-    from medr1.train.settings import settings_from
-
-    started = time.monotonic()
     config = {**tiny_config(config_name), "seed": seed}
     if max_steps is not None:
         config["max_steps"] = max_steps
-    settings = settings_from(config, output_dir / "checkpoint")
-    training, validation, test = (
-        read_questions(config["data"] / f"{split}.json").only(config["answer_types"])
+    splits = {
+        split: read_questions(config["data"] / f"{split}.json").only(config["answer_types"])
         for split in ("train", "validation", "test")
-    )
+    }
     decoding = Decoding("generate", max_new_tokens=2 * config["max_completion_length"])
+    inputs = demo_inputs(config, checkpoint_sha256(config["model_path"]), splits)
+    return DemoPlan(config, splits, decoding, inputs)
+
+
+def run_steps(plan: DemoPlan, progress: DemoProgress, *, prompt: str) -> Demo:
+    """Run the steps that are left, and return the document that `demo.run_demo` describes.
+
+    Args:
+        plan: What the demo does.
+        progress: What it has done already, and its folder: base/, checkpoint/, trained/, demo.json
+            and curve.png are written there.
+        prompt: Name of the prompt, for the document.
+    """
+    config, output_dir, seed = plan.config, progress.folder, plan.config["seed"]
+    progress.save()
+    training, test = plan.splits["train"], plan.splits["test"]
     loaded = load_model(config["model_path"], device=config["device"])
+    test_set = plan.evaluation_set("test")
 
     logger.info("1/4  base model on %d held-out test questions", len(test.samples))
-    test_set = EvaluationSet(test, shuffle_images(test, seed), decoding)
     base = run_and_save(test_set, loaded, output_dir / "base", seed)
 
     logger.info("2/4  GRPO, %s", counted(config["max_steps"], "step"))
-    validation_set = EvaluationSet(validation, shuffle_images(validation, seed), decoding)
-    curve: list[CurvePoint] = []
-
-    def validate(step: int) -> None:
-        point = validation_accuracies(loaded, validation_set, step)
-        curve.append(point)
-        values = f"{100 * point.default:.1f} % (default), {100 * point.strict:.1f} % (strict)"
-        logger.info("     step %d, validation accuracy: %s", step, values)
-
-    every = max(1, config["max_steps"] // 5)
-    checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
-    write_training_page(checkpoint)
+    checkpoint = train_and_measure(plan, progress, loaded)
 
     logger.info("3/4  trained model on the same test questions")
     trained = run_and_save(
@@ -136,13 +156,62 @@ def run_steps(
             base=accuracy_of(base["results_shuffled_images"], seed),
             trained=accuracy_of(trained["results_shuffled_images"], seed),
         ),
-        curve=curve,
+        curve=progress.curve,
         samples=before_and_after(base["results"], trained["results"]),
-        seconds=round(time.monotonic() - started, 1),
+        seconds=progress.seconds,
     )
     draw_curve(output_dir / "curve.png", document)
-    write_atomic(output_dir / "demo.json", to_json(document))
+    progress.finish(to_json(document))
     return document
+
+
+def train_and_measure(plan: DemoPlan, progress: DemoProgress, loaded: LoadedModel) -> Path:
+    """Train in checkpoint/, from its newest checkpoint there, and measure the curve.
+
+    Args:
+        plan: What the demo does.
+        progress: Receives the points of the curve, and has those before an interruption.
+        loaded: The base model, which is trained.
+
+    Returns:
+        The folder of the trained model.
+    """
+    from medr1.train.monitoring.metrics_log import EveryNSteps
+    from medr1.train.recovery.checkpoint_manifest import checkpoints, remove_checkpoint
+    from medr1.train.recovery.run_state import (
+        RunState,
+        configuration,
+        inspect_run_folder,
+        locked_run_folder,
+    )
+    from medr1.train.run import train
+    from medr1.train.settings import settings_from
+
+    steps, training = plan.config["max_steps"], plan.splits["train"]
+    saving = {"save_strategy": "steps", "save_steps": max(1, steps // SAVES), "save_total_limit": 1}
+    settings = settings_from({**plan.config, **saving}, progress.folder / "checkpoint")
+    validation_set = plan.evaluation_set("validation")
+
+    def validate(step: int) -> None:
+        point = progress.measure(step, lambda: validation_accuracies(loaded, validation_set, step))
+        values = f"{100 * point.default:.1f} % (default), {100 * point.strict:.1f} % (strict)"
+        logger.info("     step %d, validation accuracy: %s", step, values)
+
+    run_configuration = configuration(settings, loaded.path, training)
+    output, overwrite = settings.output_dir, False
+    try:
+        run_state = inspect_run_folder(output, run_configuration, overwrite=False, first=True)
+    except (InputError, StateError):
+        logger.warning("%s is damaged, so the training starts again.", output)
+        run_state, overwrite = RunState(run_configuration), True
+    if not run_state.is_finished:
+        with locked_run_folder(output, run_state, overwrite=overwrite, first=True):
+            every = EveryNSteps(max(1, steps // 5), validate)
+            train(loaded, training, settings, [every], run_state=run_state)
+    for folder in checkpoints(output):  # a finished demo needs only the trained weights
+        remove_checkpoint(folder)
+    write_training_page(output)
+    return output
 
 
 def run_and_save(
@@ -150,16 +219,17 @@ def run_and_save(
 ) -> dict[str, list[Prediction]]:
     """The answers with the right and with shuffled images, which are also written to `folder`.
 
+    Answers that the same model gave there before an interruption are read, not made again.
+
     Keys: results, results_shuffled_images; the files have the same names.
     """
     runs = {
-        "results": (evaluation_set.questions, evaluation_set.predictions(loaded)),
-        "results_shuffled_images": (
-            evaluation_set.shuffled,
-            evaluation_set.shuffled_predictions(loaded),
-        ),
+        "results": (evaluation_set.questions, evaluation_set.predictions),
+        "results_shuffled_images": (evaluation_set.shuffled, evaluation_set.shuffled_predictions),
     }
-    for name, (questions, predictions) in runs.items():
+    answers: dict[str, list[Prediction]] = {}
+    for name, (questions, predict_with) in runs.items():
+        path = folder / f"{name}.json"
         meta = manifest(
             LocalEngine(loaded).identity(),
             questions,
@@ -168,8 +238,12 @@ def run_and_save(
             decoding=evaluation_set.decoding,
             seed=seed,
         )
-        write_results(folder / f"{name}.json", meta, predictions)
-    return {name: predictions for name, (_, predictions) in runs.items()}
+        predictions = earlier_predictions(path, meta)
+        if predictions is None:
+            predictions = predict_with(loaded)
+            write_results(path, meta, predictions)
+        answers[name] = predictions
+    return answers
 
 
 def validation_accuracies(

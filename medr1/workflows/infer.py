@@ -16,6 +16,7 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
+from medr1.workflows.embedded_model import warn_of_embedded_model
 from medr1.workflows.engines import chosen_bits, open_engine
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def answer_question(
         on_text=partial(on_text, sample) if on_text else None,
     )
     root = ImageRoot(Path("."))
+    warn_of_embedded_model(model_path, [sample], root, server, offline)
     plan = InferencePlan([[0]], root, prompt=prompt, decoding=decoding, seed=seed)
     (prediction,) = all_predictions(engine, [sample], plan)
     if prediction.error is not None:
@@ -229,13 +231,11 @@ def run_inference(
         ablate_image=ablate_image,
     )
     engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline, bits)
+    warn_of_embedded_model(model_path, questions.samples, questions.image_root, server, offline)
     name, identity = Path(batch_file).name, engine.identity()
     meta = manifest(identity, questions, data=name, prompt=prompt, decoding=decoding, seed=seed)
     return run_batch(
-        engine,
-        questions,
-        output,
-        meta,
+        *(engine, questions, output, meta),
         decoding=decoding,
         prompt=prompt,
         # A server gets each question when there is room for it.

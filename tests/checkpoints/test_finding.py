@@ -1,5 +1,7 @@
 """What a user calls a checkpoint finds it, and only it."""
 
+import re
+
 import pytest
 
 from medr1.checkpoints.finding import MED_R1_NAMES, find_checkpoint
@@ -56,3 +58,30 @@ def test_offline_a_hub_id_is_not_fetched(here):
 
 def test_every_modality_and_question_type_has_its_name():
     assert len(MED_R1_NAMES) == 8 + 5
+
+
+@pytest.mark.parametrize(
+    ("name", "fetched"),
+    [
+        ("VQA_CT", "VQA_CT"),
+        ("vqa_ct", "VQA_CT"),
+        ("Med-R1/VQA_CT", "VQA_CT"),
+        ("checkpoints/VQA_CT", "VQA_CT"),
+        ("Qwen_2.5_3B_nothink/VQA_CT", "Qwen_2.5_3B_nothink/VQA_CT"),
+        ("checkpoints/Med-R1/Qwen_2_2B/VQA_CT", "Qwen_2_2B/VQA_CT"),
+    ],
+)
+def test_a_published_checkpoint_that_is_not_here_names_the_command_that_fetches_it(
+    name, fetched, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f'run "medr1 fetch {re.escape(fetched)}"'):
+        find_checkpoint(name)
+
+
+def test_only_published_names_are_fetched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "other/VQA_CT"):
+        with pytest.raises(InputError) as error:
+            find_checkpoint(name, offline=True)
+        assert "medr1 fetch" not in str(error.value)

@@ -53,6 +53,7 @@ def test_folder_holds_everything(tmp_path):
     assert "images for report.html were not found" in done.stderr and "--image-root" in done.stderr
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout and "66.7 %" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"Report: {out / 'report.html'}"
     assert "accuracy by age" in done.stdout and "20 to 34" in done.stdout
     assert {path.name for path in out.iterdir()} == {
         "summary.json", "summary.csv", "confusion.csv", "items.jsonl", "report.html",

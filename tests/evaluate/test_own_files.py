@@ -257,7 +257,7 @@ OWN = ["Bild1", "Frage1", "GT1", "Out1"]
             OWN,
             "has no prediction and no ground truth and no question; there are: Bild1, Frage1, GT1, "
             "Out1. Name what it has with --map prediction=COLUMN --map ground_truth=COLUMN --map "
-            "question=COLUMN, or give the questions with --data.",
+            "question=COLUMN; medr1 eval and compare also take --data QUESTIONS.",
         ),
         (["Image", "Question", "Ground truth", "x"], "run medr1 infer first"),
         (

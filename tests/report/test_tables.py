@@ -28,7 +28,7 @@ from medr1.report.csv_tables import (
     summary_csv,
 )
 from medr1.report.terminal.answer import answer_text
-from medr1.report.terminal.demo import demo_samples, demo_table
+from medr1.report.terminal.demo import conclusions, demo_samples, demo_table
 from medr1.report.terminal.tables import clean, summary_table
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "US", "D": "X-ray"}
@@ -222,8 +222,71 @@ def test_demo_table():
     assert lines[5].count("20.0 % (8.1 to 41.6)") == 2
     assert lines[12].count("+65.0 (") == 2 and "option prior" in demo_table(document)
     assert max(map(len, lines)) <= 80
-    assert "15 test images" in lines[-2] and "4 sources" in lines[-2]
+    places = [i for i, line in enumerate(lines) if "15 test images" in line and "4 sources" in line]
+    assert len(places) == 1 and lines[places[0] + 2] == ""
+    assert " ".join(lines[places[0] + 3 :]) == " ".join(conclusions(document))
     assert demo_table(document, color=True) != demo_table(document)
+
+
+def metric(value, low, high):
+    return Metric(value=value, ci95=(low, high), n=100)
+
+
+def changed(base, trained, low, high, by_source=None):
+    difference = metric(trained - base, low, high)
+    return DemoProtocol(
+        base=metric(base, base - 0.03, base + 0.03),
+        trained=metric(trained, trained - 0.03, trained + 0.03),
+        difference=difference,
+        difference_by_source=by_source or difference,
+    )
+
+
+def concluded(default, strict=None, shuffled=0.14, image_gain=0.4):
+    """The sentences for these numbers."""
+    document = demo_document()
+    shuffled_metric = metric(shuffled, shuffled - 0.03, shuffled + 0.03)
+    gain = metric(image_gain, image_gain - 0.05, image_gain + 0.05)
+    return conclusions(
+        msgspec.structs.replace(
+            document,
+            default=default,
+            strict=strict or default,
+            shuffled_images=ShuffledImages(base=shuffled_metric, trained=shuffled_metric),
+            blind=msgspec.structs.replace(document.blind, image_gain=gain),
+        )
+    )
+
+
+def test_conclusions_of_a_demo_that_learned():
+    sentences = concluded(changed(0.521, 0.719, 0.16, 0.24), changed(0.004, 0.719, 0.67, 0.75))
+    assert sentences == [
+        "Training raised the share of right answers from 52 to 72 of 100.",
+        "It raised the share that is also in the required format from 0 to 72 of 100.",
+        "With the images shuffled, 14 instead of 72 of 100 are right: the trained model uses the "
+        "images.",
+    ]
+
+
+def test_conclusions_claim_no_more_than_the_intervals():
+    unclear = concluded(changed(0.52, 0.54, -0.01, 0.05))[0]
+    assert unclear == (
+        "Training did not clearly change the share of right answers: 52 of 100 before, 54 after."
+    )
+    worse = concluded(changed(0.52, 0.40, -0.2, -0.05))[0]
+    assert worse == "Training lowered the share of right answers from 52 to 40 of 100."
+    close = concluded(changed(0.521, 0.524, 0.001, 0.005))[0]
+    assert "from 52.1 to 52.4 of 100" in close
+    sources = concluded(changed(0.52, 0.72, 0.1, 0.3, metric(0.2, -0.1, 0.5)))
+    assert sources[1] == "With other sources of images this may be different."
+    unused = concluded(changed(0.52, 0.54, -0.01, 0.05), shuffled=0.5, image_gain=0.01)
+    assert unused[-2:] == [
+        "With the images shuffled, 50 instead of 54 of 100 are right: this does not show that the "
+        "trained model uses the images.",
+        "Nor is it shown to be better than the best guess without the image.",
+    ]
+    guess = concluded(changed(0.52, 0.54, -0.01, 0.05), image_gain=0.01)
+    assert guess[-1] == "It is not shown to be better than the best guess without the image."
 
 
 def test_demo_samples():

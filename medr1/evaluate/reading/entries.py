@@ -203,7 +203,7 @@ def require_ground_truth(prediction: Prediction, where: str) -> None:
         raise InputError(
             f"{where}: has no ground truth, so its answer cannot be judged. "
             f"Add the key 'ground_truth' (or {' or '.join(GROUND_TRUTH_KEYS[1:])}), name its key "
-            "with --map ground_truth=KEY, or give the questions with --data."
+            "with --map ground_truth=KEY; medr1 eval and compare also take --data QUESTIONS."
         )
 
 

@@ -166,7 +166,7 @@ class Lookup:
             raise InputError(
                 f"{where}: item {(own.id or data.id)[:80]!r} has the ground truth "
                 f"{str(own.ground_truth)[:60]!r}, and {self.name} has {data.ground_truth[:60]!r} "
-                "for it. Correct one of them, or leave --data out."
+                "for it. Correct one of them."
             )
         return expected
 

@@ -129,7 +129,9 @@ def _missing(match: Match, names: Sequence[str], path: Path, where: str) -> Inpu
         return InputError(f"{path}: these are questions; run medr1 infer first: `{command}`.")
     fields = " and no ".join(match.missing).replace("_", " ")
     options = map_options(dict.fromkeys(match.missing, "COLUMN"))
-    data = ", or give the questions with --data" if match.missing != ("prediction",) else ""
+    data = ""
+    if match.missing != ("prediction",):
+        data = "; medr1 eval and compare also take --data QUESTIONS"
     hint = ""
     if "prediction" in match.missing:
         hint = f" If these are questions, run medr1 infer first: `{command}`."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
-from medr1.documents.demo import Demo, DemoSample
-from medr1.documents.metric import Metric
+from medr1.documents.demo import Demo, DemoProtocol, DemoSample
+from medr1.documents.metric import Metric, value_of
 from medr1.report.terminal.tables import (
     Row,
     best_predictor,
@@ -65,8 +66,68 @@ def demo_table(document: Demo, *, width: int = 80, color: bool = False) -> str:
             f"95 % CI: by resampling the {document.n_images} test images, or the "
             f"{document.n_sources} sources they come from.",
             "It holds for this base model, this training run and this data set only.",
+            "",
+            *wrap(" ".join(conclusions(document)), width),
         ]
     )
+
+
+def conclusions(document: Demo) -> list[str]:
+    """What the numbers show, in sentences; each is true only by its 95 % interval.
+
+    Args:
+        document: As for `demo_table`.
+    """
+    default, strict, shuffled = document.default, document.strict, document.shuffled_images
+    sentences = [_change("Training", "the share of right answers", default)]
+    if _direction(default.difference) and not _direction(default.difference_by_source):
+        sentences.append("With other sources of images this may be different.")
+    sentences.append(_change("It", "the share that is also in the required format", strict))
+    before, after = _per_100(value_of(default.trained), value_of(shuffled.trained))
+    uses_images = _interval(shuffled.trained)[1] < _interval(default.trained)[0]
+    if uses_images:
+        sentences.append(
+            f"With the images shuffled, {after} instead of {before} of 100 are right: the trained "
+            "model uses the images."
+        )
+    else:
+        sentences.append(
+            f"With the images shuffled, {after} instead of {before} of 100 are right: this does "
+            "not show that the trained model uses the images."
+        )
+    if _interval(document.blind.image_gain)[0] <= 0:
+        beginning = "It is not" if uses_images else "Nor is it"
+        sentences.append(f"{beginning} shown to be better than the best guess without the image.")
+    return sentences
+
+
+def _change(subject: str, share: str, accuracies: DemoProtocol) -> str:
+    """A sentence on the accuracy before and after the training, by the interval of the change."""
+    before, after = _per_100(value_of(accuracies.base), value_of(accuracies.trained))
+    direction = _direction(accuracies.difference)
+    if direction:
+        verb = "raised" if direction > 0 else "lowered"
+        return f"{subject} {verb} {share} from {before} to {after} of 100."
+    return f"{subject} did not clearly change {share}: {before} of 100 before, {after} after."
+
+
+def _direction(difference: Metric) -> int:
+    """1 or -1 if the interval of a difference is above or below 0; 0 if it contains 0."""
+    low, high = _interval(difference)
+    return (low > 0) - (high < 0)
+
+
+def _interval(metric: Metric) -> tuple[float, float]:
+    """The 95 % interval of a metric of the demo; ValueError for one that has none."""
+    if metric.ci95 is None:
+        raise ValueError(f"the metric has no interval: {metric.reason}")
+    return metric.ci95
+
+
+def _per_100(*shares: float) -> tuple[str, ...]:
+    """Shares as whole numbers of 100; with a decimal if different ones would look the same."""
+    digits = 0 if len({f"{100 * s:.0f}" for s in shares}) == len(set(shares)) else 1
+    return tuple(f"{100 * share:.{digits}f}" for share in shares)
 
 
 def demo_samples(samples: Sequence[DemoSample], *, width: int = 80) -> str:
