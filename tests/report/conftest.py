@@ -160,6 +160,24 @@ OUTPUTS = (
 )
 
 
+def places(sample, verdict):
+    """The groups and the cells of the confusion matrices that an item is in."""
+    answer = verdict.extraction.answer if verdict else None
+    return {
+        "groups": {
+            "modality": sample.modality,
+            "question_type": sample.question_type,
+            "dataset": sample.dataset,
+            "option_count": str(len(sample.options)),
+        },
+        "by_letter": (sample.ground_truth, answer),
+        "by_text": (
+            sample.options.get(sample.ground_truth, ""),
+            sample.options.get(answer) if answer else None,
+        ),
+    }
+
+
 def item(number, **changes):
     """An item as an evaluation hands it to the page, judged by the real rules.
 
@@ -199,7 +217,7 @@ def item(number, **changes):
         prediction=prediction,
         row=item_row(prediction, verdict, changes.get("results", "output/results.json")),
         reasoning=changes.get("reasoning", reasoning),
-        **changed(about),
+        **changed({**about, **places(prediction.sample, verdict)}),
     )
 
 
@@ -284,6 +302,9 @@ def hostile_item(number, text):
         metadata={text: text},
         hidden={},
         burned_in=plain.burned_in,
+        groups={text: text},
+        by_letter=(text, text),
+        by_text=(text, None),
         reasoning=hostile(plain.reasoning, text),
     )
 
