@@ -114,7 +114,7 @@ def run_steps(
 
     every = max(1, config["max_steps"] // 5)
     checkpoint = train(loaded, training, settings, [EveryNSteps(every, validate)])
-    write_training_page(checkpoint)
+    write_training_page(checkpoint, questions=training)
 
     logger.info("3/4  trained model on the same test questions")
     trained = run_and_save(

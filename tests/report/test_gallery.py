@@ -206,7 +206,7 @@ def test_many_images_are_smaller(tmp_path, make_item):
     size = sum(map(len, full.values()))
     smaller = make_thumbnails(items, tmp_path, max_total_bytes=size // 2)
     sides = {Image.open(io.BytesIO(jpeg)).size[0] for jpeg in smaller.values()}
-    assert sides == {96} and sum(map(len, smaller.values())) <= size // 2
+    assert sides == {128} and sum(map(len, smaller.values())) <= size // 2
 
 
 def test_the_data_of_an_image_are_on_the_page_once(folder, make_item):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medr1.data.burned_in import reason_in_notes, warning
+from medr1.data.burned_in import burned_in_reason, reason_in_notes, warning
 from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
 from medr1.documents.items import GalleryItem
 from medr1.errors import ItemError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SIDE = 160
 """The pixels of the longer side."""
-SMALLER_SIDES = (128, 96, 64)
+SMALLER_SIDES = (128, 96, 80, 64)
 """The pixels of the longer side if so many larger images would be more than MAX_TOTAL_BYTES."""
 NUM_MEASURED = 40
 """Number of images by which the size of all is estimated."""
@@ -187,6 +187,37 @@ def _load(name: str, root: Path, side: int = SIDE) -> Image.Image | str:
         return _WORDS.get(error.code, "image not readable")
 
 
+def sample_thumbnails(
+    samples: Iterable[Sample], root: Path
+) -> tuple[dict[str, list[bytes | str]], str | None]:
+    """A JPEG of each image of some items, and a warning if there may be text in the images.
+
+    Args:
+        samples: The items, of which each has at most MAX_IMAGES images shown.
+        root: The folder of the images. Images outside it are never shown.
+
+    Returns:
+        (item's id -> for each image a JPEG, or in words why there is none; the warning or None).
+    """
+    samples = list(samples)
+    outside = [name for sample in samples for name in sample.images if os.path.isabs(name)]
+    thumbnails: dict[str, list[bytes | str]] = {}
+    reasons = []
+    for sample in samples:
+        parts: list[bytes | str] = []
+        for name in sample.images[:MAX_IMAGES]:
+            image = _load(name, root)
+            if isinstance(image, str):
+                parts.append(_outside_words(name, outside) if image == OUTSIDE else image)
+            else:
+                parts.append(_jpeg(image))
+        thumbnails[sample.id] = parts
+        if any(isinstance(part, bytes) for part in parts):
+            notes = (_header_note(name, root) for name in sample.images[:MAX_IMAGES])
+            reasons.append(burned_in_reason(sample) or next(filter(None, notes), None))
+    return thumbnails, warning(reasons, "questions shown with their images")
+
+
 def perturbed_thumbnails(
     samples: Iterable[Sample], root: Path, kinds: Iterable[str], *, seed: int = 0
 ) -> dict[tuple[str, int], bytes | str]:
@@ -226,5 +257,6 @@ def _jpeg(image: Image.Image, side: int = SIDE) -> bytes:
     # load_image has removed the metadata (`info`) of the original file, so none is saved here
     image.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80, optimize=True)
+    quality = 80 if side == SIDE else 65
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()

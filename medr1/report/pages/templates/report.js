@@ -164,5 +164,6 @@
   });
   controls.hidden = false;
   filter();
+  list.classList.add("ready");
   openAddressed();
 })();
