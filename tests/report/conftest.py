@@ -1,6 +1,7 @@
 """Documents for the page's tests: a summary with every key, and items of every kind of verdict."""
 
 import dataclasses
+import shutil
 
 import msgspec
 import pytest
@@ -322,3 +323,33 @@ def hostile_page():
         [hostile_summary(text)],
         [hostile_item(number, text) for number in range(7)],
     )
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-dev-shm-usage",  # containers have little of it
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, which logs what a page asks of others; without it the test is skipped."""
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("browserStartupTimeout", 600_000)  # ms; 60 s where not said
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_page_load_timeout(600)
+    driver.set_script_timeout(600)
+    yield driver
+    driver.quit()
