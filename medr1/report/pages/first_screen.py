@@ -13,6 +13,7 @@ from medr1.report.pages.facets import Facets
 from medr1.report.pages.sanitize import one_line, short_path
 from medr1.report.pages.summary import forest_row, model_name, plot_x
 from medr1.report.terminal.audit import PREDICTORS
+from medr1.report.terminal.tables import percent
 
 NUM_LOWEST = 3
 """The groups with the lowest accuracy that the first screen names."""
@@ -63,12 +64,15 @@ def first_screen(summary: Summary, facets: Facets) -> dict[str, object]:
         facets: What the gallery can be filtered by.
     """
     rows = list(_baselines(summary))
-    chance = next((row["x"] for row in rows if row["is_chance"]), None)
+    chance = next((row for row in rows if row["is_chance"]), None)
+    blind = summary.blind.best.value if summary.blind is not None else None
     lowest = _lowest_groups(summary, facets)
     wrong = [kind for kind in facets.kinds() if kind != "right"]
     return {
         "rows": rows,
-        "chance": chance,
+        "chance": chance["x"] if chance else None,
+        "chance_text": chance["value"] if chance else "-",
+        "blind": percent(blind),
         "has_blind": summary.blind is not None,
         "overall": plot_x(summary.metrics["accuracy"].value),
         "lowest": lowest,
