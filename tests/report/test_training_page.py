@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
+from test_page_browser import CONTRAST
 
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import NonFiniteError
 from medr1.records import Sample
 from medr1.report.charts.training_curves import HEIGHT, LEFT, MAX_POINTS, WIDTH, curves
+from medr1.report.pages.thumbnails import sample_thumbnails
 from medr1.report.pages.training import by_step, training_html, write_training_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -280,20 +282,32 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-@pytest.mark.parametrize("width", [320, 1100])
-def test_a_browser_shows_it_quietly_without_sideways_scrolling(browser, tmp_path, width):
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [320, 420, 1366])
+def test_a_browser_shows_it_quietly_without_sideways_scrolling(
+    browser, tmp_path, questions, width, dark
+):
     text = "</script><script>window.hurt=1</script>" + '"><img src=x onerror="window.hurt=1">'
     documents = hostile(text)
     documents["completions"] += COMPLETIONS
+    samples = {sample.id: sample for sample in questions.samples}
+    thumbnails, _ = sample_thumbnails(samples.values(), tmp_path)
+    documents |= {"samples": samples, "thumbnails": thumbnails}
     page = tmp_path / "training.html"
     page.write_text(training_html(**documents), encoding="utf-8")
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": scheme})
     browser.get(page.as_uri())
     run = browser.execute_script
     assert run("return window.hurt") is None and browser.get_log("browser") == []
     assert run("return document.documentElement.scrollWidth") <= width
-    assert run("return performance.getEntriesByType('resource').length") == 0
+    addresses = run("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert [name for name in addresses if not name.startswith("data:")] == []
+    assert run("return [...document.images].map(e => e.naturalWidth)") == [160]
+    contrasts = run(CONTRAST)
+    assert len(contrasts) > 50 and contrasts[0][0] >= 4.5, contrasts[:4]
     boxes = run("return [...document.querySelectorAll('.chart')].map(e => e.clientWidth)")
     assert len(boxes) == 5 and min(boxes) > 200
     line = run("return getComputedStyle(document.querySelector('.curve')).strokeWidth")

@@ -91,7 +91,7 @@
 
   // shows the item that the address names, whatever page it is on
   function openAddressed() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    const name = location.hash.slice(1);
     const item = items.find(({ element }) => element.id === name);
     if (!item) return;
     if (!matching.includes(item)) {
