@@ -59,6 +59,7 @@ def test_a_table_a_document_and_files(files, tmp_path):
     items = msgspec.json.Decoder(ComparedItem).decode_lines((out / "items.jsonl").read_bytes())
     assert len(items) == 70 and items[2].outcome == {"one": "won", "two": "both wrong"}
     assert (out / "won_lost.csv").read_text().count(",won,") == 30
+    assert "one, two compared with base" in (out / "compare.html").read_text()
     assert (out / "comparison.csv").read_text().startswith("run,base,scope,group,n,value")
     assert "is not empty" in medr1(*files, "--output-dir", out, code=2).stderr
 

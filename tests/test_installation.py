@@ -71,6 +71,7 @@ def test_a_wheel_holds_the_embedded_files(wheel):
         "medr1/py.typed",
         "medr1/answers/vocabulary.tsv",
         *(f"medr1/report/pages/templates/report.{kind}" for kind in ("html", "css", "js")),
+        "medr1/report/pages/templates/item.html",
         *(f"medr1/_embedded/checkpoints/{name}/model.safetensors" for name in ("tiny-vl",)),
         "medr1/_embedded/configs/tiny.yaml",
         "medr1/_embedded/data/tiny_vqa_ds/test.json",

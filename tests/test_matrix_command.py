@@ -71,7 +71,7 @@ def test_what_is_written(folder):
     table = medr1(folder / "matrix.yaml", "--output-dir", out).stdout
     assert "90.0†" in table and "out of domain" in table
     assert {path.name for path in out.iterdir()} == {
-        f"matrix.{ending}" for ending in ("json", "csv", "md", "tex", "png", "svg")
+        f"matrix.{ending}" for ending in ("json", "html", "csv", "md", "tex", "png", "svg")
     }
     assert decoded((out / "matrix.json").read_text()).schema == "medr1.matrix/2"
     assert "is not empty" in medr1(folder / "matrix.yaml", "--output-dir", out, code=2).stderr

@@ -39,8 +39,8 @@ from medr1.workflows.compare import run_comparison
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Folder to write: comparison.json, comparison.csv, items.jsonl and won_lost.csv. "
-    "[default: no files]",
+    help="Folder to write: compare.html, comparison.json, comparison.csv, items.jsonl and "
+    "won_lost.csv. [default: no files]",
 )
 @seed_option
 @overwrite_option

@@ -60,7 +60,7 @@ from medr1.workflows.prepare import FolderField
 @option(
     "--output-dir",
     metavar="DIR",
-    help="Folder to write: matrix.json, .csv, .md, .tex, .png and .svg. [default: no files]",
+    help="Folder to write: matrix.json, .html, .csv, .md, .tex, .png and .svg. [default: no files]",
 )
 @seed_option
 @overwrite_option

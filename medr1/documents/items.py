@@ -88,6 +88,10 @@ class GalleryCandidate(NamedTuple):
     modality: str | None
 
 
+ConfusionPair = tuple[str, str | None]
+"""Ground truth and the model's answer, as in a `summary.ConfusionCell`; None without an answer."""
+
+
 @dataclass(frozen=True)
 class GalleryItem:
     """One item of the gallery of report.html."""
@@ -101,3 +105,9 @@ class GalleryItem:
     burned_in: str | None
     """Why the image may contain text, such as a patient's name; None where it does not."""
     reasoning: str | None
+    groups: Mapping[str, str | None]
+    """Kind, such as modality -> the item's group, as in summary.json; None for no group."""
+    by_letter: ConfusionPair | None
+    """Its cell of the confusion matrix by letters; None for an item that is in none."""
+    by_text: ConfusionPair | None
+    """Its cell of the confusion matrix by the texts of the options."""

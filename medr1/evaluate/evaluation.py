@@ -16,7 +16,7 @@ from medr1.data.audit import BlindPanel, blind_panel
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.identifiers import identifiers
 from medr1.data.spreadsheets import file_and_sheet
-from medr1.documents.items import GalleryCandidate, GalleryItem, verdict_kind
+from medr1.documents.items import ConfusionPair, GalleryCandidate, GalleryItem, verdict_kind
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Missing
 from medr1.documents.robustness import Robustness
@@ -25,11 +25,12 @@ from medr1.documents.trust import Ensemble
 from medr1.errors import InputError
 from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
-from medr1.evaluate.groups import displayable_metadata
+from medr1.evaluate.groups import displayable_metadata, group_columns
 from medr1.evaluate.judge.asking import Judge, ask
 from medr1.evaluate.judge.result import judge_result
 from medr1.evaluate.judge.selection import select
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
+from medr1.evaluate.metrics.counts import confusion_pair
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
 from medr1.evaluate.metrics.summary import item_row, summary_of
 from medr1.evaluate.reading.results import (
@@ -298,24 +299,34 @@ class Evaluation:
             The items in the order of the file.
         """
         selected, metadata_columns = set(positions), displayable_metadata(judged)
-        return [
-            _gallery_item(
-                path,
-                prediction,
-                judged.settings.protocol,
-                {
-                    key: value
-                    for key, column in metadata_columns.items()
-                    if (value := column[position])
-                },
-            )
-            for position, prediction in enumerate(self._predictions(path))
-            if position in selected
-        ]
+        columns, _ = group_columns(judged)
+        items = []
+        for position, prediction in enumerate(self._predictions(path)):
+            if position in selected:
+                outcome = judged.outcomes[position]
+                known = {key: column[position] for key, column in metadata_columns.items()}
+                item = _gallery_item(
+                    path,
+                    prediction,
+                    judged.settings.protocol,
+                    metadata={key: value for key, value in known.items() if value},
+                    groups={kind: column[position] for kind, column in columns.items()},
+                    by_letter=confusion_pair(outcome),
+                    by_text=confusion_pair(outcome, as_text=True),
+                )
+                items.append(item)
+        return items
 
 
 def _gallery_item(
-    path: Path, prediction: Prediction, protocol: str, metadata: Mapping[str, str]
+    path: Path,
+    prediction: Prediction,
+    protocol: str,
+    *,
+    metadata: Mapping[str, str],
+    groups: Mapping[str, str | None],
+    by_letter: ConfusionPair | None,
+    by_text: ConfusionPair | None,
 ) -> GalleryItem:
     """One item of the gallery; `metadata` holds the values that may be shown."""
     verdict = judge_prediction(prediction, protocol)
@@ -327,6 +338,9 @@ def _gallery_item(
         hidden={value: metadata.get(key, "…") for key, value in identifiers(own_metadata)},
         burned_in=burned_in_reason(prediction.sample, prediction.image_notes),
         reasoning=verdict.extraction.reasoning if verdict else prediction.reasoning,
+        groups=groups,
+        by_letter=by_letter,
+        by_text=by_text,
     )
 
 

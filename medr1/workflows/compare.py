@@ -54,8 +54,8 @@ def run_comparison(
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         common_only: Whether only the items that all files contain are compared; otherwise files
             with different items are refused.
-        output_dir: Folder to write: comparison.json, comparison.csv, items.jsonl and won_lost.csv;
-            None: no files.
+        output_dir: Folder to write: compare.html, comparison.json, comparison.csv, items.jsonl and
+            won_lost.csv; None: no files.
         seed: Seed of the confidence intervals.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
@@ -70,6 +70,7 @@ def run_comparison(
     from medr1.evaluate.comparing.comparison import compare
     from medr1.evaluate.judging import Settings
     from medr1.files import prepare_folder, to_json, write_atomic
+    from medr1.report.pages.comparison import comparison_html
     from medr1.report.terminal.comparison import comparison_csv, won_lost_csv
 
     require_choice("protocol", protocol, PROTOCOLS)
@@ -96,6 +97,7 @@ def run_comparison(
         lines = (json.dumps(to_builtins(item), ensure_ascii=False) + "\n" for item in items)
         write_atomic(folder / "items.jsonl", lines)
         write_atomic(folder / "won_lost.csv", won_lost_csv(items))
+        write_atomic(folder / "compare.html", comparison_html(document))
     return ComparisonResult(document, items)
 
 

@@ -210,7 +210,7 @@ def train_and_measure(plan: DemoPlan, progress: DemoProgress, loaded: LoadedMode
             train(loaded, training, settings, [every], run_state=run_state)
     for folder in checkpoints(output):  # a finished demo needs only the trained weights
         remove_checkpoint(folder)
-    write_training_page(output)
+    write_training_page(output, questions=training)
     return output
 
 

@@ -198,6 +198,7 @@ def _evaluate(
 ) -> EvaluationResult:
     """Evaluate the results files, and write the output."""
     from medr1.files import prepare_folder
+    from medr1.report.pages.gallery import MAX_ITEMS
 
     summaries: list[Summary] = []
     gallery: list[GalleryItem] = []
@@ -210,7 +211,7 @@ def _evaluate(
             summaries.append(summary)
             failures += gates.failures(path, summary, evaluation)
             if output:
-                gallery += _gallery(evaluation, path, judged)
+                gallery += _gallery(evaluation, path, judged, MAX_ITEMS // len(files))
         if output:
             prepare_folder(output, overwrite=overwrite)
             lines.seek(0)
@@ -218,12 +219,16 @@ def _evaluate(
     return EvaluationResult(summaries, failures)
 
 
-def _gallery(evaluation: Evaluation, path: Path, judged: Judged) -> list[GalleryItem]:
-    """The items of a results file that report.html shows, with image, question and completion."""
+def _gallery(evaluation: Evaluation, path: Path, judged: Judged, limit: int) -> list[GalleryItem]:
+    """The items of a results file that report.html shows, with image, question and completion.
+
+    `limit` is the most items.
+    """
     from medr1.evaluate.evaluation import gallery_candidates
     from medr1.report.pages.gallery import gallery_choice
 
-    chosen = gallery_choice(gallery_candidates(judged, str(path)), seed=evaluation.settings.seed)
+    candidates = gallery_candidates(judged, str(path))
+    chosen = gallery_choice(candidates, limit=limit, seed=evaluation.settings.seed)
     return evaluation.gallery_items(path, chosen, judged)
 
 
@@ -261,6 +266,7 @@ def _write(
         )
     if text := burned_in_warning(gallery, image_roots, thumbnails):
         logger.warning("report.html: %s", text)
-    page = report_html(summaries, gallery, thumbnails=thumbnails, burned_in=text)
+    n = sum(summary.n for summary in summaries)
+    page = report_html(summaries, gallery, thumbnails=thumbnails, burned_in=text, n_items=n)
     write_atomic(folder / "report.html", page)
     write_atomic(folder / "summary.json", to_json(document))

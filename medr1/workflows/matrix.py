@@ -49,7 +49,8 @@ def run_matrix(
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         common_only: Whether only the items that all files contain are compared; otherwise files
             with different items are refused.
-        output_dir: Folder to write: matrix.json, .csv, .md, .tex, .png and .svg; None: no files.
+        output_dir: Folder to write: matrix.json, .html, .csv, .md, .tex, .png and .svg; None: no
+            files.
         seed: Seed of the confidence intervals.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
@@ -89,10 +90,12 @@ def _write(folder: Path, document: Matrix, overwrite: bool) -> None:
     """Write the matrix in each format, as matrix.json, matrix.csv and so on."""
     from medr1.files import prepare_folder, to_json, write_atomic
     from medr1.report.charts.heatmap import heat_maps
+    from medr1.report.pages.matrix import matrix_html
     from medr1.report.terminal.matrix import matrix_csv, matrix_latex, matrix_markdown
 
     contents: dict[str, str | bytes] = {
         "json": to_json(document),
+        "html": matrix_html(document),
         "csv": matrix_csv(document),
         "md": matrix_markdown(document),
         "tex": matrix_latex(document),

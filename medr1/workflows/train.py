@@ -353,7 +353,7 @@ def _train_or_resume(
             )
         finally:
             if is_first:
-                write_training_page(output, stopped_by=sys.exc_info()[1])
+                write_training_page(output, stopped_by=sys.exc_info()[1], questions=questions)
 
 
 def _validation_on(

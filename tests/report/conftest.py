@@ -1,6 +1,7 @@
 """Documents for the page's tests: a summary with every key, and items of every kind of verdict."""
 
 import dataclasses
+import shutil
 
 import msgspec
 import pytest
@@ -160,6 +161,24 @@ OUTPUTS = (
 )
 
 
+def places(sample, verdict):
+    """The groups and the cells of the confusion matrices that an item is in."""
+    answer = verdict.extraction.answer if verdict else None
+    return {
+        "groups": {
+            "modality": sample.modality,
+            "question_type": sample.question_type,
+            "dataset": sample.dataset,
+            "option_count": str(len(sample.options)),
+        },
+        "by_letter": (sample.ground_truth, answer),
+        "by_text": (
+            sample.options.get(sample.ground_truth, ""),
+            sample.options.get(answer) if answer else None,
+        ),
+    }
+
+
 def item(number, **changes):
     """An item as an evaluation hands it to the page, judged by the real rules.
 
@@ -199,7 +218,7 @@ def item(number, **changes):
         prediction=prediction,
         row=item_row(prediction, verdict, changes.get("results", "output/results.json")),
         reasoning=changes.get("reasoning", reasoning),
-        **changed(about),
+        **changed({**about, **places(prediction.sample, verdict)}),
     )
 
 
@@ -284,6 +303,9 @@ def hostile_item(number, text):
         metadata={text: text},
         hidden={},
         burned_in=plain.burned_in,
+        groups={text: text},
+        by_letter=(text, text),
+        by_text=(text, None),
         reasoning=hostile(plain.reasoning, text),
     )
 
@@ -301,3 +323,33 @@ def hostile_page():
         [hostile_summary(text)],
         [hostile_item(number, text) for number in range(7)],
     )
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-dev-shm-usage",  # containers have little of it
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, which logs what a page asks of others; without it the test is skipped."""
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("browserStartupTimeout", 600_000)  # ms; 60 s where not said
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_page_load_timeout(600)
+    driver.set_script_timeout(600)
+    yield driver
+    driver.quit()

@@ -1,6 +1,7 @@
 """What a gallery shows is bounded, spread, and the same every time; what is said of an item."""
 
 import io
+import re
 
 import pytest
 from measured import at_most
@@ -8,7 +9,15 @@ from msgspec.structs import replace
 from PIL import Image
 
 from medr1.documents.items import GalleryCandidate, ItemRow
-from medr1.report.pages.gallery import KINDS, gallery_choice, gallery_view
+from medr1.report.pages.facets import KINDS, LETTERS, Facets
+from medr1.report.pages.gallery import (
+    MAX_ITEMS,
+    gallery_choice,
+    gallery_view,
+    item_anchors,
+    item_views,
+)
+from medr1.report.pages.page import template
 from medr1.report.pages.sanitize import one_line
 from medr1.report.pages.thumbnails import SIDE, make_thumbnails, thumbnail_key
 
@@ -52,10 +61,19 @@ def test_verdict_kinds(changes, kind):
 
 def test_choice_is_bounded_ordered_and_the_same_again():
     rows = [row(i % 3 == 0, ("CT", "MR")[i % 2]) for i in range(5000)]
-    chosen = gallery_choice(iter(rows))
-    assert chosen == sorted(set(chosen)) == gallery_choice(rows)
-    assert sum(rows[i].kind == "right" for i in chosen) == 40 and len(chosen) == 240
-    assert chosen != gallery_choice(rows, seed=1)
+    chosen = gallery_choice(iter(rows), limit=240)
+    assert chosen == sorted(set(chosen)) == gallery_choice(rows, limit=240)
+    assert sum(rows[i].kind == "right" for i in chosen) == 48 and len(chosen) == 240
+    assert chosen != gallery_choice(rows, limit=240, seed=1)
+    assert gallery_choice(rows) == list(range(5000))
+    assert len(gallery_choice([*rows, row(False)])) == MAX_ITEMS == 5000
+
+
+@pytest.mark.parametrize(("n_right", "n_wrong", "right"), [(90, 10, 40), (10, 90, 10), (5, 90, 5)])
+def test_places_that_one_kind_does_not_need_go_to_the_other(n_right, n_wrong, right):
+    rows = [row(True)] * n_right + [row(False)] * n_wrong
+    chosen = gallery_choice(rows, limit=50)
+    assert len(chosen) == 50 and sum(rows[i].kind == "right" for i in chosen) == right
 
 
 def test_the_rare_stands_beside_the_common():
@@ -63,7 +81,7 @@ def test_the_rare_stands_beside_the_common():
     rows[7000] = row(False, "Fundus")
     rows[8000] = row(False, kind="unparsed")
     rows[9000] = row(False, results="b.json")
-    chosen = gallery_choice(rows, num_wrong=8)
+    chosen = gallery_choice(rows, limit=8)
     assert {7000, 8000, 9000} <= set(chosen) and len(chosen) == 8
 
 
@@ -76,7 +94,7 @@ def test_every_row_is_as_likely():
     rows = [row(False) for _ in range(200)]
     counts = [0] * 200
     for seed in range(400):
-        for place in gallery_choice(rows, num_wrong=10, seed=seed):
+        for place in gallery_choice(rows, limit=10, seed=seed):
             counts[place] += 1
     # 20 expected each, standard deviation 4.4
     assert min(counts) > 3 and max(counts) < 42
@@ -85,21 +103,62 @@ def test_every_row_is_as_likely():
 
 def test_a_column_of_many_values_costs_nothing():
     with at_most(400):  # 60, most of it to make the rows
-        chosen = gallery_choice(row(False, str(i)) for i in range(200_000))
+        rows = (row(False, str(i)) for i in range(200_000))
+        chosen = gallery_choice(rows, limit=200)
     assert len(chosen) == 200 and max(chosen) > 100_000 > min(chosen)
 
 
+def views(items, thumbnails=()):
+    return item_views(items, dict(thumbnails), Facets(items))
+
+
 def test_filters_and_counts(make_item):
-    view = gallery_view([make_item(n) for n in range(14)], {})
+    items = [make_item(n) for n in range(14)]
+    view = gallery_view(items, Facets(items), 20)
     assert [f["label"] for f in view["filters"]] == ["verdict", "modality", "question type"]
-    assert view["right"] == 2 and view["wrong"] == 12
+    assert (view["n"], view["right"], view["wrong"], view["left_out"]) == ("14", "2", "12", "6")
     verdicts = dict(view["filters"][0]["values"])
     assert set(verdicts) <= set(KINDS.values()) and len(verdicts) >= 5
-    first = view["entries"][0]
+    assert gallery_view(items, Facets(items), 14)["left_out"] is None
+    first = views(items)[0]
     assert first["ground_truth"] == first["answer"] == "B) No finding"
     assert [o["letter"] for o in first["options"] if o["is_ground_truth"] and o["is_answer"]] == [
         "B"
     ]
+
+
+def fitting(link, items, facets):
+    """The ids of the items that a link shows, as the page's script decides it."""
+    wanted = [part.split("=") for part in link.split()]
+    return [
+        item.row.id
+        for item in items
+        if all(
+            facets.codes_of(item).split()[int(place)] in codes.split(",") for place, codes in wanted
+        )
+    ]
+
+
+def test_links_lead_to_the_items_of_groups_and_cells(make_item):
+    items = [make_item(n) for n in range(14)]
+    items += [make_item(n, results="b.json") for n in range(14)]
+    facets = Facets(items)
+    link = facets.link("b.json", "group modality", ["CT"])
+    expected = [f"item-{n:04}" for n in range(14) if n % 3 == 1]
+    assert fitting(link, items, facets) == expected
+    link = facets.link("output/results.json", LETTERS, [("B", "A"), ("B", None)])
+    ids = fitting(link, items, facets)
+    assert "item-0001" in ids and "item-0000" not in ids and len(ids) == 12
+    assert facets.link("b.json", "group modality", ["not there"]) is None
+    assert facets.link("c.json", "group modality", ["CT"]) is None
+
+
+def test_anchors_are_unique_and_fit_into_an_address(make_item):
+    names = ["q/1 <b>", "q 1 b", "q-1-b-2", "", "\u202e"]
+    items = [make_item(0, id=name) for name in names]
+    anchors = item_anchors(items)
+    assert anchors[:3] == ["item-q-1-b", "item-q-1-b-2", "item-q-1-b-2-2"]
+    assert len(set(anchors)) == 5 and all(re.fullmatch(r"[\w.-]+", name) for name in anchors)
 
 
 @pytest.fixture
@@ -125,7 +184,7 @@ def test_thumbnails_hold_pixels_and_nothing_else(folder, make_item):
         "image outside the image folder",
         None,  # the fifth of an item is not drawn, and the page says so
     ]
-    view = gallery_view([item], found)["entries"][0]
+    view = views([item], found)[0]
     assert view["images"][0]["source"].startswith("data:image/jpeg;base64,/9j/")
     assert view["images"][1]["note"] == "image not found" and view["more_images"] == 1
 
@@ -136,6 +195,30 @@ def test_one_name_in_two_files_is_two_pictures(folder, make_item):
     items = [make_item(0, images=["ct.jpg"], results=name) for name in ("a.json", "b.json")]
     found = make_thumbnails(items, {"a.json": folder, "b.json": folder / "b"})
     assert len(found) == 2 and len(set(found.values())) == 2
+
+
+def test_many_images_are_smaller(tmp_path, make_item):
+    noise = Image.effect_noise((200, 200), 60)
+    for n in range(90):
+        noise.save(tmp_path / f"{n}.png")
+    items = [make_item(n, images=[f"{n}.png"]) for n in range(90)]
+    full = make_thumbnails(items, tmp_path)
+    size = sum(map(len, full.values()))
+    smaller = make_thumbnails(items, tmp_path, max_total_bytes=size // 2)
+    sides = {Image.open(io.BytesIO(jpeg)).size[0] for jpeg in smaller.values()}
+    assert sides == {128} and sum(map(len, smaller.values())) <= size // 2
+
+
+def test_the_data_of_an_image_are_on_the_page_once(folder, make_item):
+    items = [make_item(n, images=["ct.jpg"]) for n in range(3)]
+    page = report_html_of(items, make_thumbnails(items, folder))
+    assert page.count("data:image/jpeg") == 1
+    assert page.count('<a class="same" href="#item-item-0000" data-image="image-0">') == 2
+
+
+def report_html_of(items, thumbnails):
+    entries = views(items, thumbnails)
+    return "".join(template("item.html").render(item=e, several_files=False) for e in entries)
 
 
 def test_pictures_end_where_the_page_would_be_too_large(folder, make_item):
@@ -158,7 +241,7 @@ def test_absolute_names_are_shown_below_the_folder_alone(folder, make_item):
     assert isinstance(thumbnails[thumbnail_key(item, names[0])], bytes)
     words = f"image outside the image folder: --image-root {folder} shows it"
     assert [thumbnails[thumbnail_key(item, name)] for name in names[1:]] == [words, words]
-    notes = [one["note"] for one in gallery_view([item], thumbnails)["entries"][0]["images"]]
+    notes = [one["note"] for one in views([item], thumbnails)[0]["images"]]
     assert notes == ["", words, words]
     assert all(isinstance(one, bytes) for one in make_thumbnails([item], folder).values())
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from medr1.evaluate.metrics.summary import summarize
+from medr1.report.pages.facets import Facets
+from medr1.report.pages.first_screen import first_screen, page_title
 from medr1.report.pages.page import report_html
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,55 @@ def test_a_summary_without_most_of_its_parts(prediction):
         page = report_html([summary], [], thumbnails={})
         assert "Research use, not for diagnosis" in page and 'id="gallery"' not in page
         assert "model not named" in page and "None" not in " ".join(Page(page).words[:200])
+
+
+@pytest.mark.parametrize(
+    ("meta", "title"),
+    [
+        ({}, "model not named"),
+        ({"model": "m"}, "m"),
+        (
+            {"model": "m", "data": "d.json", "date": "2026-03-01T10:00:00"},
+            "m on d.json, 2026-03-01",
+        ),
+        ({"model": "m", "data": "d.json", "date": "<b>today"}, "m on d.json"),
+    ],
+)
+def test_the_title_is_model_data_and_date(rich_summary, meta, title):
+    page = report_html([replace(rich_summary, meta=meta)], [], thumbnails={})
+    assert f"<h1><bdi>{title}</bdi></h1>" in page and f"<title>Evaluation of {title}" in page
+
+
+def test_the_title_names_one_data_set_by_its_name(rich_summary):
+    groups = {
+        **rich_summary.groups,
+        "dataset": {"PathVQA": rich_summary.groups["modality"]["X-Ray"]},
+    }
+    first = replace(rich_summary, groups=groups)
+    second = replace(first, meta={**first.meta, "model": "b", "date": "2026-03-02"})
+    assert page_title([first]) == "checkpoints/tiny-vl on PathVQA"
+    assert page_title([first, second]) == "checkpoints/tiny-vl, b on PathVQA, 2026-03-02"
+
+
+def test_the_lowest_groups_are_not_the_smallest_ones(rich_summary):
+    first = first_screen(rich_summary, Facets([]))
+    # Fundus Photography is lower, but has 18 items
+    assert [row["name"] for row in first["lowest"]] == ["Ultrasound", "Disease Diagnosis", "4"]
+    assert first["at_least"] == 20 and not any(row["link"] for row in first["lowest"])
+    modality = {"modality": rich_summary.groups["modality"]}
+    few = {
+        "modality": {name: modality["modality"][name] for name in ("Fundus Photography", "X-Ray")}
+    }
+    first = first_screen(replace(rich_summary, groups=few), Facets([]))
+    assert [row["name"] for row in first["lowest"]] == ["Fundus Photography", "X-Ray"]
+    assert first["at_least"] is None
+
+
+def test_chance_is_known_without_training_questions(rich_summary):
+    first = first_screen(replace(rich_summary, blind=None), Facets([]))
+    assert [row["name"] for row in first["rows"]] == ["this model", "chance"]
+    # 310 questions of two options and 890 of four
+    assert first["rows"][1]["value"] == "31.5 %" and not first["has_blind"]
 
 
 def test_several_files_stand_apart(rich_summary):

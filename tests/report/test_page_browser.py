@@ -3,43 +3,12 @@
 import base64
 import json
 import re
-import shutil
 
 import pytest
 from PIL import Image
 
 from medr1.report.pages.page import report_html
 from medr1.report.pages.thumbnails import make_thumbnails
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="needs Chromium and its driver (Debian: apt install chromium chromium-driver)",
-)
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-dev-shm-usage",  # containers have little of it
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    options.add_experimental_option("browserStartupTimeout", 600_000)  # ms; 60 s where not said
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(600)
-    driver.set_script_timeout(600)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -115,7 +84,7 @@ def test_opens_quietly_and_shows_its_pictures(show):
     assert "checkpoints/tiny-vl" in browser.title
     widths = "return [...document.images].map(e => e.naturalWidth)"
     assert browser.execute_script(widths) == [160] * 10
-    assert len(shown(browser)) == 40
+    assert len(shown(browser)) == 10
     assert_inert(browser)
 
 
@@ -165,7 +134,7 @@ def test_a_hostile_file_makes_an_inert_page(browser, tmp_path, attack):
     browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
     for element in browser.find_elements("css selector", "summary, dd, .item h3, th")[:20]:
         browser.execute_script("arguments[0].click()", element)
-    assert len(shown(browser)) == 24
+    assert len(shown(browser)) == 10
     assert_inert(browser)
 
 
@@ -205,6 +174,24 @@ def focus_by_tab(browser, wanted):
     pytest.fail(f"{wanted} is not reached by Tab")
 
 
+def status(browser):
+    return browser.find_element("id", "shown").text
+
+
+def click(browser, selector, number=0):
+    element = browser.find_elements("css selector", selector)[number]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+
+
+def data(browser, name):
+    """A number in the attributes of the shown items, in their order."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('.item:not([hidden])')]"
+        f".map(e => Number(e.dataset.{name}))"
+    )
+
+
 def test_filter_and_sort_by_keyboard(show):
     from selenium.webdriver.common.keys import Keys
 
@@ -212,35 +199,126 @@ def test_filter_and_sort_by_keyboard(show):
     focus_by_tab(browser, "find")
     keys(browser, "pneumonia 0007")
     assert shown(browser) == ["item-0007"]
-    assert browser.find_element("id", "shown").text == "1 of 40 shown"
+    assert status(browser) == "1 of 40 items"
     focus_by_tab(browser, "reset")
     keys(browser, Keys.SPACE)
-    assert len(shown(browser)) == 40 and browser.find_element("id", "find").text == ""
+    assert status(browser) == "40 of 40 items"
+    assert browser.find_element("id", "find").get_attribute("value") == ""
     browser.find_element("id", "find").send_keys("")
     focus_by_tab(browser, "1")  # verdict, the second facet
     keys(browser, "the model declined")
-    found = shown(browser)
-    assert found and all(int(name[-4:]) % 7 == 2 for name in found)
+    assert all(int(name[-4:]) % 7 == 2 for name in shown(browser)) and shown(browser)
+    assert status(browser).endswith("verdict: the model declined to answer")
     focus_by_tab(browser, "sort")
     keys(browser, "length")
     browser.execute_script("document.getElementById('reset').focus()")
     assert browser.find_element("id", "sort").get_attribute("value") == "length"
-    order = browser.execute_script(
-        "return [...document.querySelectorAll('.item')].map(e => Number(e.dataset.length))"
-    )
-    assert order == sorted(order, reverse=True)
+    assert data(browser, "length") == sorted(data(browser, "length"), reverse=True)
 
 
-def test_sort_by_confidence(show):
+@pytest.mark.parametrize("selector", ["#worst", "a.action"])
+def test_the_wrong_and_most_confident_in_one_click(show, selector):
     browser = show()
-    browser.execute_script(
-        "const s = document.getElementById('sort'); s.value = 'confidence';"
-        "s.dispatchEvent(new Event('change'))"
-    )
-    confidences = browser.execute_script(
-        "return [...document.querySelectorAll('.item')].map(e => Number(e.dataset.confidence))"
-    )
+    click(browser, selector)
+    confidences = data(browser, "confidence")
     assert confidences == sorted(confidences, reverse=True) and len(set(confidences)) > 1
+    assert status(browser).startswith("34 of 40 items")  # two of seven outputs are right
+    classes = "return [...document.querySelectorAll('.item:not([hidden])')].map(e => e.className)"
+    assert set(browser.execute_script(classes)) == {"item wrong"}
+
+
+def test_pages_of_all_items(show):
+    from selenium.webdriver.support.ui import Select
+
+    browser = show()
+    top, bottom = browser.find_elements("css selector", ".pager")
+    assert top.text.split("\n") == bottom.text.split("\n") == ["Previous", "page 1 of 4", "Next"]
+    names = shown(browser)
+    for page in (2, 3, 4):
+        click(browser, ".pager button[data-step='1']", page % 2)
+        assert f"page {page} of 4" in top.text
+        names += shown(browser)
+    assert names == [f"item-{n:04}" for n in range(40)]
+    focused = "return document.activeElement.closest('.item').querySelector('h3').textContent"
+    assert browser.execute_script(focused) == "item-0030"
+    assert not top.find_element("css selector", "[data-step='1']").is_enabled()
+    Select(browser.find_element("id", "size")).select_by_visible_text("all")
+    assert len(shown(browser)) == 40 and not top.is_displayed()
+
+
+def test_a_link_opens_its_item_on_whatever_page(show):
+    browser = show()
+    browser.get(browser.current_url + "#item-item-0037")
+    assert "item-0037" in shown(browser)
+    assert browser.execute_script("return document.querySelector(':target').id") == "item-item-0037"
+    browser.find_element("id", "find").send_keys("0001")
+    assert shown(browser) == ["item-0001"]
+    browser.execute_script("location.hash = '#item-item-0025'")
+    browser.execute_async_script("setTimeout(arguments[0], 100)")
+    assert "item-0025" in shown(browser)
+    link = browser.find_element("css selector", "#item-item-0025 h3 a")
+    assert link.get_attribute("href").endswith("#item-item-0025")
+
+
+def test_group_rows_and_confusion_cells_open_their_items(show):
+    browser = show()
+    groups = browser.find_elements("css selector", "#results-1-details .forest a[data-show]")
+    names = [group.text for group in groups]
+    assert names == ["X-Ray", "Anatomy", "Disease Diagnosis", "4"]  # of which there are items
+    click(browser, "#results-1-details .forest a[data-show]", 1)
+    assert status(browser) == "20 of 40 items: question type: Anatomy"
+    assert all(int(name[-4:]) % 2 for name in shown(browser))
+    click(browser, ".heat a[data-show]")
+    assert status(browser).endswith("items: ground truth B, model\u2019s answer A")
+    assert shown(browser) and all(int(name[-4:]) % 7 == 1 for name in shown(browser))
+    assert browser.current_url.endswith("#gallery")
+    click(browser, "#reset")
+    assert status(browser) == "40 of 40 items"
+
+
+def test_an_image_is_enlarged_and_closed_by_keyboard(show, make_item):
+    from selenium.webdriver.common.keys import Keys
+
+    # the second item has the image of the first one
+    browser = show(items=[make_item(0), make_item(1, images=["images/0.png"])], dark=True)
+    buttons = browser.find_elements("css selector", ".item button.enlarge")
+    assert len(buttons) == 2 and not browser.find_elements("css selector", "a.same")
+    dialog = browser.find_element("id", "large")
+    for button in buttons:
+        button.send_keys(Keys.ENTER)
+        image = dialog.find_element("css selector", "img")
+        assert image.is_displayed() and image.size["width"] > 400
+        assert "a copy of 160 \u00d7 120 pixels" in dialog.text
+        keys(browser, Keys.ESCAPE)
+        assert not dialog.is_displayed()
+        focused = browser.execute_script("return document.activeElement.className")
+        assert focused == "enlarge"
+    buttons[0].click()
+    dialog.find_element("id", "close").click()
+    assert not dialog.is_displayed()
+
+
+def test_the_first_screen_has_accuracy_baselines_and_lowest_groups(show):
+    browser = show(width=1366)
+    assert browser.title.startswith("Evaluation of checkpoints/tiny-vl on test.json")
+    for text in ("68.4 %", "65.4 to 71.4", "chance", "without the image", "Ultrasound"):
+        elements = browser.find_elements("xpath", f"//main//*[contains(text(), '{text}')]")
+        assert any(element.rect["y"] < 768 and element.is_displayed() for element in elements), text
+    lowest = browser.find_elements("css selector", ".headline tbody:last-of-type tr")
+    assert [row.text.split("\n")[0] for row in lowest[1:]] == [
+        "Ultrasound",
+        "Disease Diagnosis",
+        "4",
+    ]
+
+
+def test_interval_plots_fit_a_phone(show):
+    browser = show(width=420)
+    ends = browser.execute_script(
+        "return [...document.querySelectorAll('svg.plot')]"
+        ".map(e => e.getBoundingClientRect().right)"
+    )
+    assert len(ends) > 20 and 300 < max(ends) <= 420
 
 
 def test_without_script_everything_is_there(show):
@@ -325,14 +403,15 @@ def test_print(show):
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
     assert pdf.startswith(b"%PDF") and 8 <= pages <= 24, pages
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert len(shown(browser)) == 60
+    assert len(shown(browser)) == 10
+    assert browser.find_element("css selector", ".pager").text.strip() == "page 1 of 6"
     assert not browser.find_element("id", "controls").is_displayed()
     white = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert white == "rgb(255, 255, 255)"
 
 
 def test_page_size(tmp_path, rich_summary, make_item):
-    """200 questions with a picture each stay a file that one can send."""
+    """The page of 5,000 questions with an image each stays a file that one can send."""
     (tmp_path / "images").mkdir()
     noise = Image.effect_noise((512, 512), 60).convert("RGB")
     for n in range(200):
@@ -340,3 +419,17 @@ def test_page_size(tmp_path, rich_summary, make_item):
     items = [make_item(n) for n in range(200)]
     page = report_html([rich_summary], items, thumbnails=make_thumbnails(items, tmp_path))
     assert len(page.encode()) < 4_000_000
+
+
+def test_a_page_that_would_be_too_large_says_what_is_left_out(rich_summary, make_item):
+    items = [make_item(n, model_output="x" * 9000) for n in range(300)]
+    full = report_html([rich_summary], items, thumbnails={})
+    assert "left out" not in full and "All 300 items" in full
+    cut = report_html([rich_summary], items, thumbnails={}, max_bytes=len(full) - 100_000)
+    assert len(cut) < len(full) - 100_000 and cut.count("<article") == 300
+    assert "Texts are cut after 1,000 characters" in cut
+    few = report_html([rich_summary], items, thumbnails={}, max_bytes=500_000, n_items=1000)
+    n = few.count("<article")
+    assert len(few.encode()) <= 500_000 and 50 < n < 290
+    assert f"<b>{1000 - n} items are left out</b>" in few
+    assert few == report_html([rich_summary], items, thumbnails={}, max_bytes=500_000, n_items=1000)

@@ -7,9 +7,15 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
+from test_page_browser import CONTRAST
 
+from medr1.data.readers import Questions
+from medr1.data.roots import ImageRoot
 from medr1.errors import NonFiniteError
+from medr1.records import Sample
 from medr1.report.charts.training_curves import HEIGHT, LEFT, MAX_POINTS, WIDTH, curves
+from medr1.report.pages.thumbnails import sample_thumbnails
 from medr1.report.pages.training import by_step, training_html, write_training_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -76,12 +82,14 @@ def test_a_grpo_run_is_there_whole(tmp_path):
     )
     page = write_training_page(folder).read_text()
     assert titles(page) == [
-        *("validation accuracy", "reward", "accuracy", "format", "completion length"),
-        "cut off at the token limit",
-        *("groups of equal rewards", "KL divergence", "gradient norm", "learning rate", "loss"),
+        *("validation accuracy", "reward", "accuracy", "completion length"),
+        *("gradient norm", "loss"),
     ]
     text = text_of(page)
     for said in (
+        "These values did not change, or were logged once. format 1 mean reward",
+        "KL divergence 0.02 from the reference model, per token",
+        "Advantage 0.7 : a higher reward than its group on average",
         "62.0 % validation accuracy at step 60, 95 % CI 52.0 % to 72.0 %",
         "60 of 60 steps.",
         "Step 41. 70% of the completions were cut off.",
@@ -113,7 +121,8 @@ def test_a_run_of_sft_has_its_own_curves(tmp_path):
         for s in range(1, 9)
     ]
     page = training_html([*metrics, {"step": 8, "train_runtime": 3.0}], plan={})
-    assert titles(page) == ["token accuracy", "learning rate", "loss"]
+    assert titles(page) == ["loss"]
+    assert "token accuracy 0.5 on the training answers" in text_of(page)
     assert "0.375 loss at step 8" in text_of(page) and "no measure of success" not in page
 
 
@@ -209,6 +218,52 @@ def test_what_others_wrote_is_text(attack):
     page.encode("utf-8")
 
 
+@pytest.fixture
+def questions(tmp_path):
+    """A training question with a red image, one whose image is gone, and others."""
+    Image.new("RGB", (400, 200), "red").save(tmp_path / "1.png")
+    options = {"A": "x-ray", "B": "MRI"}
+    samples = [
+        Sample(f"item-{n}", (f"{n}.png",), "What is shown?", options, "B", modality="Ultrasound")
+        for n in (1, 2, 60)
+    ]
+    return Questions(samples, {}, ImageRoot(tmp_path), "0" * 64)
+
+
+PROMPT = "What is shown? A)x-ray, B)MRI Give the right option inside <answer> </answer> tags."
+
+
+def test_completions_have_their_images(tmp_path, questions):
+    folder = folder_of(tmp_path, [entry(1), entry(60)], completions=COMPLETIONS)
+    page = write_training_page(folder, questions=questions).read_text()
+    assert page == write_training_page(folder, questions=questions).read_text()
+    assert page.count('<img src="data:image/jpeg;base64,') == 1  # item-1
+    assert '<p class="missing">image not found</p>' in page  # item-60
+    assert "1 of 1 questions shown with their images" in page
+
+
+def test_the_question_stands_apart_from_the_format_prompt(questions):
+    completion = {**COMPLETIONS[0], "question": PROMPT}
+    instructions = "Give the right option inside &lt;answer&gt; &lt;/answer&gt; tags."
+    samples = {sample.id: sample for sample in questions.samples}
+    for plan, known in (({}, samples), ({"prompt": "nothink"}, {})):
+        page = training_html([entry(1)], plan=plan, completions=[completion], samples=known)
+        assert '<p class="question" dir="auto">What is shown? A)x-ray, B)MRI</p>' in page
+        assert f"<b>Format prompt:</b> {instructions}</p>" in page
+    page = training_html([entry(1)], plan={"prompt": "mine.txt"}, completions=[completion])
+    assert f'dir="auto">{html.escape(PROMPT)}</p>' in page and "Format prompt" not in page
+
+
+@pytest.mark.parametrize(
+    ("advantage", "meaning"),
+    [(-0.724, "makes it less probable"), (0.7, "makes it more probable"), (0.0, "as it is")],
+)
+def test_an_advantage_is_explained(advantage, meaning):
+    completion = {**COMPLETIONS[0], "advantage": advantage}
+    text = text_of(training_html([entry(1)], plan={}, completions=[completion]))
+    assert re.search(rf"Advantage {advantage:.3g} : [^.]*{meaning}\.", text)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     if not (CHROMIUM and DRIVER):
@@ -227,21 +282,33 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-@pytest.mark.parametrize("width", [320, 1100])
-def test_a_browser_shows_it_quietly_without_sideways_scrolling(browser, tmp_path, width):
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [320, 420, 1366])
+def test_a_browser_shows_it_quietly_without_sideways_scrolling(
+    browser, tmp_path, questions, width, dark
+):
     text = "</script><script>window.hurt=1</script>" + '"><img src=x onerror="window.hurt=1">'
     documents = hostile(text)
     documents["completions"] += COMPLETIONS
+    samples = {sample.id: sample for sample in questions.samples}
+    thumbnails, _ = sample_thumbnails(samples.values(), tmp_path)
+    documents |= {"samples": samples, "thumbnails": thumbnails}
     page = tmp_path / "training.html"
     page.write_text(training_html(**documents), encoding="utf-8")
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": scheme})
     browser.get(page.as_uri())
     run = browser.execute_script
     assert run("return window.hurt") is None and browser.get_log("browser") == []
     assert run("return document.documentElement.scrollWidth") <= width
-    assert run("return performance.getEntriesByType('resource').length") == 0
+    addresses = run("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert [name for name in addresses if not name.startswith("data:")] == []
+    assert run("return [...document.images].map(e => e.naturalWidth)") == [160]
+    contrasts = run(CONTRAST)
+    assert len(contrasts) > 50 and contrasts[0][0] >= 4.5, contrasts[:4]
     boxes = run("return [...document.querySelectorAll('.chart')].map(e => e.clientWidth)")
-    assert len(boxes) == 11 and min(boxes) > 200
+    assert len(boxes) == 5 and min(boxes) > 200
     line = run("return getComputedStyle(document.querySelector('.curve')).strokeWidth")
     assert line == "2px"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.answers import claim_differences
+from medr1.documents.items import ConfusionPair
 from medr1.documents.metric import Metric
 from medr1.documents.summary import (
     ConfusionCell,
@@ -75,23 +76,33 @@ def confusion(judged: Judged, *, as_text: bool = False) -> list[ConfusionCell]:
     Returns:
         One cell for each pair that occurs, the most frequent first.
     """
-    counts: Counter[tuple[str, str | None]] = Counter()
+    counts: Counter[ConfusionPair] = Counter()
     for outcome, n in _with_counts(judged):
-        if outcome.answer_type == "open":
-            continue
-        if as_text:
-            ground_truth, answer = outcome.reference, outcome.predicted
-        else:
-            ground_truth, answer = outcome.ground_truth, outcome.answer
-        # letters in capitals, all other answers in lower case
-        upper = outcome.answer_type == "multiple_choice" and not as_text
-        key = (_plain(ground_truth, upper), None if answer is None else _plain(answer, upper))
-        counts[key] += n
+        if (pair := confusion_pair(outcome, as_text=as_text)) is not None:
+            counts[pair] += n
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
     return [
         ConfusionCell(ground_truth=ground_truth, predicted=answer, count=n)
         for (ground_truth, answer), n in ordered
     ]
+
+
+def confusion_pair(outcome: Outcome, *, as_text: bool = False) -> ConfusionPair | None:
+    """Ground truth and answer of an item, the cell of `confusion` that it is in; None if open.
+
+    Args:
+        outcome: The item's answer and verdict.
+        as_text: As in `confusion`.
+    """
+    if outcome.answer_type == "open":
+        return None
+    if as_text:
+        ground_truth, answer = outcome.reference, outcome.predicted
+    else:
+        ground_truth, answer = outcome.ground_truth, outcome.answer
+    # letters in capitals, all other answers in lower case
+    upper = outcome.answer_type == "multiple_choice" and not as_text
+    return _plain(ground_truth, upper), None if answer is None else _plain(answer, upper)
 
 
 def contradictions(judged: Judged) -> Contradictions:

@@ -39,7 +39,10 @@ it is a share, drawn from 0 to 1."""
 
 
 def curves(history: Sequence[Entry]) -> list[dict[str, Any]]:
-    """A chart for each quantity that was logged, in the order of the page."""
+    """A chart for each quantity that was logged, in the order of the page.
+
+    `is_constant` marks those whose value never changes, or was logged once.
+    """
     charts = []
     for key, title, note, is_share in _CURVES:
         if key == "rewards/":
@@ -121,6 +124,8 @@ def _chart(
         "last": f"{last_step:,}",
         "description": _description(points),
         "latest": number_text(points[-1][1]),
+        # a line without a change shows no more than its value
+        "is_constant": len({point[1:] for point in points}) == 1,
     }
 
 

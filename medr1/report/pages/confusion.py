@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import to_builtins
 
+from medr1.documents.items import ConfusionPair
 from medr1.documents.summary import ConfusionCell, Summary
 from medr1.report.csv_tables import csv_text
 from medr1.report.pages.sanitize import one_line
@@ -33,11 +34,21 @@ def _rows(summaries: Iterable[Summary]) -> Iterator[dict[str, object]]:
                 yield {**start, **to_builtins(cell)}
 
 
-def heat_table(cells: Sequence[ConfusionCell]) -> dict[str, object] | None:
+Link = Callable[[Iterable[ConfusionPair]], str | None]
+"""From the pairs of a cell to the link that shows their items; None if the gallery has none."""
+
+
+def heat_table(
+    cells: Sequence[ConfusionCell], link: Link = lambda _: None
+) -> dict[str, object] | None:
     """The confusion matrix as rows of shaded counts, as the page draws it; None without cells.
 
     A cell's shade is its share of the row's total, so that rare answers are as readable as common
     ones. The TOP most frequent answers have rows and columns of their own.
+
+    Args:
+        cells: The cells of the confusion matrix.
+        link: Makes the link of a cell.
     """
     if not cells:
         return None
@@ -53,15 +64,15 @@ def heat_table(cells: Sequence[ConfusionCell]) -> dict[str, object] | None:
     if all(len(name) == 1 for name in top):  # option letters: in their order
         top.sort()
     # rows of rarer ground truths are added up under None
-    counts: Counter[tuple[str | None, str]] = Counter()
+    members: defaultdict[tuple[str | None, str], list[ConfusionCell]] = defaultdict(list)
     for cell in cells:
         row = cell.ground_truth if cell.ground_truth in top else None
-        counts[row, _column(cell.predicted, top)] += cell.count
-    columns = [*top, *(name for name in (_OTHER, _NONE) if any(c == name for _, c in counts))]
+        members[row, _column(cell.predicted, top)].append(cell)
+    columns = [*top, *(name for name in (_OTHER, _NONE) if any(c == name for _, c in members))]
     rows = [name for name in top if by_ground_truth[name]]
-    table = [_row(name, name, columns, counts) for name in rows]
-    if any(row is None for row, _ in counts):
-        table.append(_row(_OTHER, None, columns, counts))
+    table = [_row(name, name, columns, members, link) for name in rows]
+    if any(row is None for row, _ in members):
+        table.append(_row(_OTHER, None, columns, members, link))
     return {
         "columns": [_title(name) for name in columns],
         "rows": table,
@@ -86,10 +97,15 @@ def _column(predicted: str | None, top: Sequence[str]) -> str:
 
 
 def _row(
-    name: str, key: str | None, columns: Sequence[str], counts: Counter[tuple[str | None, str]]
+    name: str,
+    key: str | None,
+    columns: Sequence[str],
+    members: Mapping[tuple[str | None, str], Sequence[ConfusionCell]],
+    link: Link,
 ) -> dict[str, object]:
-    """One row of the heat table; `key` is the row's ground truth in `counts`, None for "other"."""
-    row_counts = [counts[key, column] for column in columns]
+    """One row of the heat table; `key` is the row's ground truth in `members`, None for "other"."""
+    row_members = [members.get((key, column), ()) for column in columns]
+    row_counts = [sum(cell.count for cell in cells) for cells in row_members]
     total = sum(row_counts)
     return {
         "name": _title(name),
@@ -97,12 +113,14 @@ def _row(
         "cells": [
             {
                 "count": n,
+                "column": _title(column),
+                "link": link((cell.ground_truth, cell.predicted) for cell in cells),
                 # rounded up: what happened at least once has a colour
                 "shade": -(-SHADES * n // total) if total else 0,
                 "share": round(100 * n / total) if total else 0,
                 # two different rare answers are both "other", which is no match
                 "is_correct": column == name and name != _OTHER,
             }
-            for column, n in zip(columns, row_counts, strict=True)
+            for column, n, cells in zip(columns, row_counts, row_members, strict=True)
         ],
     }

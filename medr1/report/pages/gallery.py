@@ -3,67 +3,44 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from medr1.data.identifiers import replace_identifiers
 from medr1.documents.items import GalleryCandidate, GalleryItem
-from medr1.report.pages.sanitize import one_line, short_path, visible
+from medr1.report.pages.facets import KINDS, Facets
+from medr1.report.pages.sanitize import count_text, one_line, short_path, visible
 from medr1.report.pages.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
 from medr1.report.terminal.tables import percent
 
-NUM_WRONG = 200
-NUM_RIGHT = 40
-"""The most wrong and the most correct items of a gallery."""
+MAX_ITEMS = 5000
+"""The most items of a gallery, of all files together."""
+RIGHT_SHARE = 0.2
+"""If there are more items, at least this share of the gallery are correct ones."""
 MAX_CELLS = 1 << 16
 """Groups that are told apart, for each kind of verdict. More groups share a cell at random, so that
 a column with a million different values needs little memory."""
 MAX_OPTIONS = 26
-
-KINDS = {
-    "wrong": "wrong answer",
-    "undecided": "the rules cannot judge it",
-    "unparsed": "no readable answer",
-    "ambiguous": "ambiguous answer",
-    "refused": "the model declined to answer",
-    "truncated": "cut off without an answer",
-    "empty": "empty completion",
-    "failed": "failed before an answer",
-    "right": "correct",
-}
-"""Kind of verdict -> its name on the page, in the order of the page's filter."""
-
-_FACETS = ("results", "kind", "modality", "question_type", "dataset", "answer_type")
-"""What the page can filter by."""
-_FACET_WORDS = {
-    "results": "file",
-    "kind": "verdict",
-    "question_type": "question type",
-    "dataset": "data set",
-    "answer_type": "answer type",
-}
+TEXT_LIMIT = 4000
+"""The most characters of a completion, and of its reasoning."""
 
 Cell = tuple[str, int]
 """Kind of verdict, and the number of a file and modality."""
 
 
 def gallery_choice(
-    candidates: Iterable[GalleryCandidate],
-    *,
-    num_wrong: int = NUM_WRONG,
-    num_right: int = NUM_RIGHT,
-    seed: int = 0,
+    candidates: Iterable[GalleryCandidate], *, limit: int = MAX_ITEMS, seed: int = 0
 ) -> list[int]:
-    """The positions of the items to show, in ascending order: some wrong and some correct ones.
+    """The positions of the items to show, in ascending order; all of them if there are few.
 
-    They are spread over files, modalities and kinds of verdict, so that a rare failure in a small
-    group is shown beside the common ones. The candidates may be a stream: few of them are kept in
-    memory.
+    Of more items, the wrong ones come first, and RIGHT_SHARE of the places are left to correct
+    ones. They are spread over files, modalities and kinds of verdict, so that a rare failure in a
+    small group is shown beside the common ones. The candidates may be a stream.
 
     Args:
         candidates: All items.
-        num_wrong: The most items that are not correct.
-        num_right: The most correct items.
+        limit: The most items that are chosen.
         seed: The seed of the random choice.
     """
     rng = random.Random(seed)
@@ -77,13 +54,15 @@ def gallery_choice(
         cell = (kind, zlib.crc32(name) % MAX_CELLS)
         sample, n_before = cells.setdefault(cell, []), n_seen.get(cell, 0)
         n_seen[cell] = n_before + 1
-        if len(sample) < (num_right if kind == "right" else num_wrong):
+        if len(sample) < limit:
             sample.append(position)
         elif (place := int(rng.random() * (n_before + 1))) < len(sample):
             sample[place] = position
     right = {cell: sample for cell, sample in cells.items() if cell[0] == "right"}
     wrong = {cell: sample for cell, sample in cells.items() if cell[0] != "right"}
-    return sorted(_in_turns(wrong, num_wrong, rng) + _in_turns(right, num_right, rng))
+    n_right, n_wrong = (sum(map(len, part.values())) for part in (right, wrong))
+    num_right = min(n_right, max(round(RIGHT_SHARE * limit), limit - n_wrong))
+    return sorted(_in_turns(wrong, limit - num_right, rng) + _in_turns(right, num_right, rng))
 
 
 def _in_turns(cells: Mapping[Cell, list[int]], limit: int, rng: random.Random) -> list[int]:
@@ -101,71 +80,100 @@ def _in_turns(cells: Mapping[Cell, list[int]], limit: int, rng: random.Random) -
 
 
 def gallery_view(
-    items: Sequence[GalleryItem], thumbnails: Mapping[str, bytes | str]
+    items: Sequence[GalleryItem], facets: Facets, n_items: int, text_limit: int = TEXT_LIMIT
 ) -> dict[str, object]:
-    """The gallery as the template needs it: the filters with their values, and every item.
+    """What the page says about the gallery, without the items themselves.
+
+    Args:
+        items: The items of the gallery.
+        facets: What they can be filtered by.
+        n_items: The number of items of all results files.
+        text_limit: The most characters of a completion.
+    """
+    n_wrong = sum(item.row.kind != "right" for item in items)
+    return {
+        "filters": facets.menus(),
+        "n": count_text(len(items)),
+        "wrong": count_text(n_wrong),
+        "right": count_text(len(items) - n_wrong),
+        "left_out": count_text(n_items - len(items)) if n_items > len(items) else None,
+        "text_limit": count_text(text_limit) if text_limit < TEXT_LIMIT else None,
+        "has_confidence": any(item.prediction.confidence is not None for item in items),
+    }
+
+
+def item_views(
+    items: Sequence[GalleryItem],
+    thumbnails: Mapping[str, bytes | str],
+    facets: Facets,
+    *,
+    text_limit: int = TEXT_LIMIT,
+) -> list[dict[str, object]]:
+    """Every item as the template needs it.
+
+    An image of several items has its data in the first one; the others refer to that one.
 
     Args:
         items: The items to show.
         thumbnails: Their small images as JPEG, or why there is none, by `thumbnail_key`.
+        facets: What the items can be filtered by.
+        text_limit: The most characters of a completion, and of its reasoning.
     """
-    # each value of a facet has a number, and each item lists its numbers for the page's script
-    codes_by_facet: dict[str, dict[str, int]] = {name: {} for name in _FACETS}
+    anchors = item_anchors(items)
+    first: dict[str, tuple[str, int]] = {}  # image -> the item that has its data, and a number
     views = []
-    for place, item in enumerate(items):
-        codes = [
-            codes_by_facet[name].setdefault(value, len(codes_by_facet[name]))
-            for name, value in zip(_FACETS, _facet_values(item), strict=True)
-        ]
-        views.append({**_item_view(item, place, thumbnails), "codes": " ".join(map(str, codes))})
-    filters = [
-        {
-            "place": place,
-            "label": _FACET_WORDS.get(name, name),
-            "values": sorted(codes_by_facet[name].items()),
-        }
-        for place, name in enumerate(_FACETS)
-        if len(codes_by_facet[name]) > 1  # a filter with one value would not filter
-    ]
-    n_wrong = sum(item.row.kind != "right" for item in items)
-    return {"filters": filters, "entries": views, "wrong": n_wrong, "right": len(views) - n_wrong}
+    for place, (item, anchor) in enumerate(zip(items, anchors, strict=True)):
+        images = []
+        for name in item.prediction.sample.images[:MAX_IMAGES]:
+            image = _image_view(item, name, thumbnails)
+            if image["source"]:
+                key = thumbnail_key(item, name)
+                is_first = key not in first
+                owner, number = first.setdefault(key, (anchor, len(first)))
+                image |= {"number": number, "item": owner, "is_first": is_first}
+            images.append(image)
+        codes = facets.codes_of(item)
+        about = {"anchor": anchor, "place": place, "images": images, "codes": codes}
+        views.append({**_item_view(item, text_limit), **about})
+    return views
 
 
-def _facet_values(item: GalleryItem) -> list[str]:
-    """The item's value of each of _FACETS, as the page shows it."""
-    sample = item.prediction.sample
-    groups = (sample.modality, sample.question_type, sample.dataset, sample.answer_type)
-    return [
-        one_line(short_path(item.row.results), 60),
-        KINDS[item.row.kind],
-        *(one_line(value, 60) if value is not None else "(not given)" for value in groups),
-    ]
+def item_anchors(items: Sequence[GalleryItem]) -> list[str]:
+    """Each item's name in a link, "item-" and its id: "item-q7", for a second such id "item-q7-2".
+
+    Characters of the id that a link cannot have are replaced by "-".
+    """
+    anchors: dict[str, None] = {}
+    for item in items:
+        name = one_line(replace_identifiers(item.row.id, item.hidden))
+        start = f"item-{re.sub('[^A-Za-z0-9._-]+', '-', name).strip('-')[:80]}"
+        anchor, number = start, 1
+        while anchor in anchors:
+            number += 1
+            anchor = f"{start}-{number}"
+        anchors[anchor] = None
+    return list(anchors)
 
 
-def _item_view(
-    item: GalleryItem, place: int, thumbnails: Mapping[str, bytes | str]
-) -> dict[str, object]:
+def _item_view(item: GalleryItem, text_limit: int) -> dict[str, object]:
     """One item as the template needs it. Identifiers of patients are left out of its texts."""
     prediction, sample, row = item.prediction, item.prediction.sample, item.row
     groups = (sample.modality, sample.question_type, sample.dataset)
     completion, confidence = prediction.model_output, prediction.confidence
     return {
-        "anchor": f"item-{place + 1}",
-        "place": place,
         "kind": row.kind,
         "verdict": KINDS[row.kind],
         "id": one_line(replace_identifiers(row.id, item.hidden)),
         "file": short_path(row.results),
         "about": [one_line(value, 60) for value in groups if value is not None],
-        "images": [_image_view(item, name, thumbnails) for name in sample.images[:MAX_IMAGES]],
         "more_images": max(0, len(sample.images) - MAX_IMAGES),
         "question": visible(sample.question, 2000),
         "options": [_option_view(item, letter) for letter in list(sample.options)[:MAX_OPTIONS]],
         "more_options": max(0, len(sample.options) - MAX_OPTIONS),
         "ground_truth": _answer(row.ground_truth, sample.options),
         "answer": _answer(row.extracted_answer, sample.options),
-        "completion": visible(completion) if completion else None,
-        "reasoning": visible(item.reasoning) if item.reasoning else None,
+        "completion": visible(completion, text_limit) if completion else None,
+        "reasoning": visible(item.reasoning, text_limit) if item.reasoning else None,
         "extraction": one_line(row.extraction) if row.extraction else None,
         "trace": [one_line(step, 200) for step in row.trace[:40]],
         "confidence": percent(confidence) if confidence is not None else None,

@@ -14,14 +14,24 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from medr1.documents.items import GalleryItem
+from medr1.documents.items import GalleryCandidate, GalleryItem
 from medr1.documents.summary import Summary
 from medr1.report.pages.checklist import SOURCES
-from medr1.report.pages.gallery import gallery_view
-from medr1.report.pages.summary import MARGIN, PLOT_WIDTH, model_name, overview, summary_view
+from medr1.report.pages.facets import Facets
+from medr1.report.pages.first_screen import first_screen, page_title
+from medr1.report.pages.gallery import TEXT_LIMIT, gallery_choice, gallery_view, item_views
+from medr1.report.pages.summary import MARGIN, PLOT_WIDTH, overview, summary_view
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
+
+MAX_BYTES = 20_000_000
+"""The most bytes of the page."""
+RESERVED_BYTES = 10_000
+"""Bytes for what the page says about items and texts that are left out."""
+TEXT_LIMITS = (TEXT_LIMIT, 1000, 250)
+"""The most characters of a completion; the next limit is used if the page would be too large."""
 
 
 def report_html(
@@ -30,8 +40,10 @@ def report_html(
     *,
     thumbnails: Mapping[str, bytes | str],
     burned_in: str | None = None,
+    n_items: int | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> str:
-    """The page as HTML: an overview of several summaries, each summary, and the gallery.
+    """The page as HTML: the first screen, the gallery, and all parts of each summary.
 
     Args:
         summaries: The contents of summary.json, one for each results file.
@@ -39,26 +51,74 @@ def report_html(
         thumbnails: Their small images, from `thumbnails.make_thumbnails`.
         burned_in: A warning that there may be text, such as a name, in those images, from
             `thumbnails.burned_in_warning`.
+        n_items: The number of items of all results files; None: as many as `items`.
+        max_bytes: The most bytes of the page. Long completions are cut first; then items are left
+            out, which the page says.
     """
     from medr1 import __version__
 
     style, script = asset("report.css"), asset("report.js")
-    names = list(dict.fromkeys(model_name(summary.meta) for summary in summaries))
-    return template("report.html").render(
-        title=", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
-        style=style,
-        script=script,
-        style_hash=csp_hash(style),
-        script_hash=csp_hash(script),
-        overview=overview(summaries) if len(summaries) > 1 else None,
-        sections=[summary_view(summary, place) for place, summary in enumerate(summaries)],
-        gallery=gallery_view(items, thumbnails),
-        burned_in=burned_in,
-        sources=SOURCES,
-        version=__version__,
-        plot_width=PLOT_WIDTH,
-        margin=MARGIN,
-    )
+    facets = Facets(items)
+    values = {
+        "title": page_title(summaries),
+        "style": style,
+        "script": script,
+        "style_hash": csp_hash(style),
+        "script_hash": csp_hash(script),
+        "overview": overview(summaries) if len(summaries) > 1 else None,
+        "sections": [
+            {**summary_view(summary, place, facets), "first": first_screen(summary, facets)}
+            for place, summary in enumerate(summaries)
+        ],
+        "burned_in": burned_in,
+        "sources": SOURCES,
+        "version": __version__,
+        "plot_width": PLOT_WIDTH,
+        "margin": MARGIN,
+    }
+    page = template("report.html")
+    n_items = n_items or len(items)
+    empty = page.render(**values, gallery=gallery_view(items, facets, n_items), entries=())
+    room = max_bytes - RESERVED_BYTES - len(empty.encode())
+    several = len(summaries) > 1
+    fitting, entries, text_limit = _entries(items, thumbnails, facets, several, room)
+    gallery = gallery_view(fitting, facets, n_items, text_limit)
+    return page.render(**values, gallery=gallery, entries=entries)
+
+
+def _entries(
+    items: Sequence[GalleryItem],
+    thumbnails: Mapping[str, bytes | str],
+    facets: Facets,
+    several_files: bool,
+    room: int,
+) -> tuple[Sequence[GalleryItem], list[Markup], int]:
+    """The items that fit into a number of bytes, as HTML, and the most characters of their texts.
+
+    `several_files`: whether each item names its results file.
+    """
+    from markupsafe import Markup
+
+    def render(limit: int) -> tuple[list[Markup], int]:
+        views = item_views(items, thumbnails, facets, text_limit=limit)
+        texts = [template("item.html").render(item=v, several_files=several_files) for v in views]
+        # the template has escaped all values
+        return [Markup(text) for text in texts], sum(len(text.encode()) for text in texts)
+
+    for text_limit in TEXT_LIMITS:
+        entries, size = render(text_limit)
+        if size <= room:
+            return items, entries, text_limit
+    while size > room and items:
+        candidates = [
+            GalleryCandidate(item.row.results or "", item.row.kind, item.prediction.sample.modality)
+            for item in items
+        ]
+        share = 0.98 * max(0, room) / size
+        chosen = gallery_choice(candidates, limit=int(share * len(items)))
+        items = [items[place] for place in chosen]
+        entries, size = render(text_limit)
+    return items, entries, text_limit
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -11,6 +12,7 @@ from medr1.documents.summary import Blind, FindingMetrics, Group, ImageAblation,
 from medr1.metrics.registry import METRICS
 from medr1.report.pages.checklist import checklist
 from medr1.report.pages.confusion import heat_table
+from medr1.report.pages.facets import LETTERS, TEXTS, Facets
 from medr1.report.pages.judge import judge_view
 from medr1.report.pages.methods import methods_text, question_subjects
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
@@ -46,13 +48,15 @@ _PROTOCOLS = {
 """Protocol -> what counts as an answer."""
 
 
-def summary_view(summary: Summary, place: int) -> dict[str, object]:
+def summary_view(summary: Summary, place: int, facets: Facets) -> dict[str, object]:
     """Everything that the page shows of one results file.
 
     Args:
         summary: The content of summary.json.
         place: The position of the file on the page, from 0 on.
+        facets: What the gallery can be filtered by, for links to the items of groups and cells.
     """
+    link = partial(facets.link, summary.results)
     return {
         "anchor": f"results-{place + 1}",
         "name": short_path(summary.results) or f"results {place + 1}",
@@ -66,11 +70,11 @@ def summary_view(summary: Summary, place: int) -> dict[str, object]:
             for name, metric in summary.protocols.items()
         ],
         "judge": judge_view(summary.judge) if summary.judge else None,
-        "groups": _groups(summary),
+        "groups": _groups(summary, link),
         "trust": trust_view(summary),
         "findings": [_finding(finding) for finding in summary.findings[:MAX_GROUPS]],
-        "confusion": heat_table(summary.confusion),
-        "confusion_text": heat_table(summary.confusion_text),
+        "confusion": heat_table(summary.confusion, partial(link, LETTERS)),
+        "confusion_text": heat_table(summary.confusion_text, partial(link, TEXTS)),
         "unanswered": _shares(summary.unanswered, summary.n, _UNANSWERED),
         "extraction": _shares(summary.extraction_methods, summary.n, {}),
         "lengths": [
@@ -240,8 +244,13 @@ def plot_x(share: float | None) -> float | None:
     return round(MARGIN + min(1.0, max(0.0, share)) * (PLOT_WIDTH - 2 * MARGIN), 1)
 
 
-def _groups(summary: Summary) -> list[dict[str, object]]:
-    """A forest plot for each kind of group, such as modality, with the mean of the groups last."""
+def _groups(
+    summary: Summary, link: Callable[[str, list[str]], str | None]
+) -> list[dict[str, object]]:
+    """A forest plot for each kind of group, such as modality, with the mean of the groups last.
+
+    `link` makes the link to the items of a group, from "group KIND" and the names of groups.
+    """
     plots: list[dict[str, object]] = []
     chance = summary.blind.chance if summary.blind else None
     for kind, groups in summary.groups.items():
@@ -258,7 +267,10 @@ def _groups(summary: Summary) -> list[dict[str, object]]:
         plots.append(
             {
                 "kind": one_line(kind.replace("_", " "), 60),
-                "rows": [_group(name, group) for name, group in visible_groups],
+                "rows": [
+                    {**_group(name, group), "link": link(f"group {kind}", [name])}
+                    for name, group in visible_groups
+                ],
                 "left_out": len(all_groups) - len(visible_groups),
                 "macro": {**forest_row("mean of the groups", macro), "n": ""}
                 if macro.value is not None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medr1.data.burned_in import reason_in_notes, warning
+from medr1.data.burned_in import burned_in_reason, reason_in_notes, warning
 from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
 from medr1.documents.items import GalleryItem
 from medr1.errors import ItemError
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 SIDE = 160
 """The pixels of the longer side."""
+SMALLER_SIDES = (128, 96, 80, 64)
+"""The pixels of the longer side if so many larger images would be more than MAX_TOTAL_BYTES."""
+NUM_MEASURED = 40
+"""Number of images by which the size of all is estimated."""
 MAX_IMAGES = 4
 """The most images of one item; the page says how many more it has."""
 MAX_TOTAL_BYTES = 6 * 1024**2
@@ -68,26 +72,44 @@ def make_thumbnails(
             results file. Images outside it are never shown, since somebody else wrote the results.
         max_total_bytes: The size from which on further images are left out.
     """
+    places = {
+        thumbnail_key(item, name): (name, _root_of(item, image_root))
+        for item in items
+        for name in item.prediction.sample.images[:MAX_IMAGES]
+    }
+    side = _fitting_side(list(places.values()), max_total_bytes)
     thumbnails: dict[str, bytes | str] = {}
-    total, items = 0, list(items)
-    for item in items:
-        root = _root_of(item, image_root)
-        for name in item.prediction.sample.images[:MAX_IMAGES]:
-            key = thumbnail_key(item, name)
-            if key in thumbnails:
-                continue
-            if total >= max_total_bytes:
-                thumbnails[key] = "left out: the page would be too large"
-                continue
-            image = _load(name, root)
-            thumbnails[key] = thumbnail = image if isinstance(image, str) else _jpeg(image)
-            total += len(thumbnail) if isinstance(thumbnail, bytes) else 0
+    total = 0
+    for key, (name, root) in places.items():
+        if total >= max_total_bytes:
+            thumbnails[key] = "left out: the page would be too large"
+            continue
+        image = _load(name, root)
+        thumbnails[key] = thumbnail = image if isinstance(image, str) else _jpeg(image, side)
+        total += len(thumbnail) if isinstance(thumbnail, bytes) else 0
     # the folder to suggest is that of all images outside, so they have to be known first
     outside = [key.partition("\n")[2] for key, value in thumbnails.items() if value == OUTSIDE]
     for key, value in thumbnails.items():
         if value == OUTSIDE:
             thumbnails[key] = _outside_words(key.partition("\n")[2], outside)
     return thumbnails
+
+
+def _fitting_side(places: Sequence[tuple[str, Path]], max_total_bytes: int) -> int:
+    """The pixels of the longer side with which all images have at most so many bytes.
+
+    `places` are the images' names and folders. A few of them are measured.
+    """
+    step = max(1, len(places) // NUM_MEASURED)
+    if step == 1:
+        return SIDE
+    images = [_load(name, root) for name, root in places[::step]]
+    loaded = [image for image in images if not isinstance(image, str)]
+    for side in (SIDE, *SMALLER_SIDES):
+        sizes = [len(_jpeg(image.copy(), side)) for image in loaded]
+        if sum(sizes) / max(1, len(images)) * len(places) <= max_total_bytes:
+            return side
+    return SMALLER_SIDES[-1]
 
 
 def burned_in_warning(
@@ -165,6 +187,37 @@ def _load(name: str, root: Path, side: int = SIDE) -> Image.Image | str:
         return _WORDS.get(error.code, "image not readable")
 
 
+def sample_thumbnails(
+    samples: Iterable[Sample], root: Path
+) -> tuple[dict[str, list[bytes | str]], str | None]:
+    """A JPEG of each image of some items, and a warning if there may be text in the images.
+
+    Args:
+        samples: The items, of which each has at most MAX_IMAGES images shown.
+        root: The folder of the images. Images outside it are never shown.
+
+    Returns:
+        (item's id -> for each image a JPEG, or in words why there is none; the warning or None).
+    """
+    samples = list(samples)
+    outside = [name for sample in samples for name in sample.images if os.path.isabs(name)]
+    thumbnails: dict[str, list[bytes | str]] = {}
+    reasons = []
+    for sample in samples:
+        parts: list[bytes | str] = []
+        for name in sample.images[:MAX_IMAGES]:
+            image = _load(name, root)
+            if isinstance(image, str):
+                parts.append(_outside_words(name, outside) if image == OUTSIDE else image)
+            else:
+                parts.append(_jpeg(image))
+        thumbnails[sample.id] = parts
+        if any(isinstance(part, bytes) for part in parts):
+            notes = (_header_note(name, root) for name in sample.images[:MAX_IMAGES])
+            reasons.append(burned_in_reason(sample) or next(filter(None, notes), None))
+    return thumbnails, warning(reasons, "questions shown with their images")
+
+
 def perturbed_thumbnails(
     samples: Iterable[Sample], root: Path, kinds: Iterable[str], *, seed: int = 0
 ) -> dict[tuple[str, int], bytes | str]:
@@ -199,10 +252,11 @@ def perturbed_thumbnails(
     return thumbnails
 
 
-def _jpeg(image: Image.Image) -> bytes:
-    """The image as a JPEG of at most SIDE pixels a side; it is scaled down in place."""
+def _jpeg(image: Image.Image, side: int = SIDE) -> bytes:
+    """The image as a JPEG of at most `side` pixels a side; it is scaled down in place."""
     # load_image has removed the metadata (`info`) of the original file, so none is saved here
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80, optimize=True)
+    quality = 80 if side == SIDE else 65
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()

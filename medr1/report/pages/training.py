@@ -7,13 +7,16 @@ template.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from medr1.errors import Medr1Error
 from medr1.files import parse_json, read_text, write_atomic
+from medr1.prompts import PROMPTS, problem_text
 from medr1.report.charts.training_curves import (
     BOTTOM,
     HEIGHT,
@@ -25,7 +28,12 @@ from medr1.report.charts.training_curves import (
 )
 from medr1.report.pages.page import asset, csp_hash, template
 from medr1.report.pages.sanitize import count_text, one_line, short_path, visible
+from medr1.report.pages.thumbnails import data_uri, sample_thumbnails
 from medr1.report.terminal.tables import percent
+
+if TYPE_CHECKING:
+    from medr1.data.readers import Questions
+    from medr1.records import Sample
 
 MAX_ALARMS = 40
 MAX_COMPLETIONS = 8
@@ -59,12 +67,18 @@ Document = Mapping[str, Any]
 """A line of one of the JSONL files, or the plan."""
 
 
-def write_training_page(folder: Path, *, stopped_by: BaseException | None = None) -> Path | None:
+def write_training_page(
+    folder: Path,
+    *,
+    stopped_by: BaseException | None = None,
+    questions: Questions | None = None,
+) -> Path | None:
     """Write training.html into a run's folder and return its path; None if nothing was logged.
 
     Args:
         folder: The output folder of the run.
         stopped_by: What ended the run early. The page says so at the top.
+        questions: The training questions, for the images of the completions.
 
     Raises:
         InputError: If a file of the run cannot be read.
@@ -74,12 +88,23 @@ def write_training_page(folder: Path, *, stopped_by: BaseException | None = None
     if not any("step" in entry for entry in metrics):
         return None
     plan = folder / "training.json"
+    completions = read_lines(folder / "completions.jsonl")
+    samples: dict[str, Sample] = {}
+    thumbnails: Mapping[str, Sequence[bytes | str]] = {}
+    burned_in = None
+    if questions is not None:
+        ids = {entry.get("id") for _, part in _first_and_last(completions) for entry in part}
+        samples = {sample.id: sample for sample in questions.samples if sample.id in ids}
+        thumbnails, burned_in = sample_thumbnails(samples.values(), questions.image_root.path)
     page = training_html(
         metrics,
         plan=parse_json(read_text(plan), str(plan)) if plan.is_file() else {},
         alarms=read_lines(folder / "alarms.jsonl"),
-        completions=read_lines(folder / "completions.jsonl"),
+        completions=completions,
         stopped_by=_reason(stopped_by) if stopped_by is not None else None,
+        samples=samples,
+        thumbnails=thumbnails,
+        burned_in=burned_in,
     )
     path = folder / "training.html"
     write_atomic(path, page)
@@ -105,6 +130,9 @@ def training_html(
     alarms: Sequence[Document] = (),
     completions: Sequence[Document] = (),
     stopped_by: str | None = None,
+    samples: Mapping[str, Sample] = MappingProxyType({}),
+    thumbnails: Mapping[str, Sequence[bytes | str]] = MappingProxyType({}),
+    burned_in: str | None = None,
 ) -> str:
     """The page of a run as HTML.
 
@@ -114,11 +142,15 @@ def training_html(
         alarms: The lines of alarms.jsonl.
         completions: The lines of completions.jsonl.
         stopped_by: In words, what ended the run early.
+        samples: Training questions by id, to tell the question from the rest of its prompt.
+        thumbnails: Images of training questions by id (`thumbnails.sample_thumbnails`).
+        burned_in: A warning that there may be text, such as a name, in those images.
     """
     from medr1 import __version__
 
     style = asset("report.css")
     history = by_step(metrics)
+    charts = curves(history)
     steps = plan.get("steps")
     return template("training.html").render(
         title=_title(plan),
@@ -133,8 +165,18 @@ def training_html(
             :MAX_ALARMS
         ],
         likely_cause=_likely_cause(alarms),
-        curves=curves(history),
-        completions=_logged_completions(completions),
+        curves=[chart for chart in charts if not chart["is_constant"]],
+        constants=[chart for chart in charts if chart["is_constant"]],
+        completions=[
+            {
+                "step": count_text(step),
+                "rows": [
+                    _completion(entry, samples, thumbnails, plan.get("prompt")) for entry in part
+                ],
+            }
+            for step, part in _first_and_last(completions)
+        ],
+        burned_in=burned_in,
         plan=_plan(plan),
         first_prompt=visible((plan.get("prompts") or {}).get("first"), 4000),
         version=__version__,
@@ -198,30 +240,73 @@ def _headline(history: Sequence[Document]) -> dict[str, str]:
     return {"value": "-", "under": "nothing was measured"}
 
 
-def _logged_completions(completions: Sequence[Document]) -> list[dict[str, Any]]:
-    """The completions of the first and of the last step at which some were logged."""
+def _first_and_last(completions: Sequence[Document]) -> list[tuple[int, list[Document]]]:
+    """(step, completions) of the first and of the last step at which some were logged."""
     steps = sorted({c["step"] for c in completions if isinstance(c.get("step"), int)})
-    first_and_last = dict.fromkeys((*steps[:1], *steps[-1:]))
-    parts = []
-    for step in first_and_last:
-        rows = [_completion(c) for c in completions if c.get("step") == step]
-        parts.append({"step": count_text(step), "rows": rows[-MAX_COMPLETIONS:]})
-    return parts
+    return [
+        (step, [c for c in completions if c.get("step") == step][-MAX_COMPLETIONS:])
+        for step in dict.fromkeys((*steps[:1], *steps[-1:]))
+    ]
 
 
-def _completion(entry: Document) -> dict[str, Any]:
+def _completion(
+    entry: Document,
+    samples: Mapping[str, Sample],
+    thumbnails: Mapping[str, Sequence[bytes | str]],
+    prompt: object,
+) -> dict[str, Any]:
+    """One completion as the template needs it; `prompt` is the name of the prompt template."""
     rewards = entry.get("rewards") or {}
+    text, name = str(entry.get("question") or ""), str(entry.get("id"))
+    question, instructions = _question_and_instructions(text, samples.get(name), prompt)
+    advantage = entry.get("advantage")
     return {
         "id": one_line(entry.get("id")),
-        "question": visible(entry.get("question"), 2000),
+        "images": [
+            {"source": data_uri(image), "note": ""}
+            if isinstance(image, bytes)
+            else {"source": None, "note": one_line(image, 500)}
+            for image in thumbnails.get(name, ())
+        ],
+        "question": visible(question, 2000),
+        "instructions": visible(instructions, 2000),
         "ground_truth": visible(entry.get("ground_truth", entry.get("gold")), 300),
         "completion": visible(entry.get("completion"), 4000),
         "rewards": [
             (one_line(name, 60), _number_or_dash(value)) for name, value in rewards.items()
         ],
-        "advantage": _number_or_dash(entry.get("advantage")),
+        "advantage": _number_or_dash(advantage),
+        "meaning": _advantage_meaning(advantage) if isinstance(advantage, int | float) else "",
         "is_correct": rewards.get("accuracy") == 1,
     }
+
+
+def _question_and_instructions(text: str, sample: Sample | None, prompt: object) -> tuple[str, str]:
+    """The question with its options, and the rest of a prompt, which is the same for all questions.
+
+    They are told apart by the training question, or by the name of the prompt template. If neither
+    fits the text, all of it is the question.
+    """
+    if sample is not None and (problem := problem_text(sample)) in text:
+        before, _, after = text.partition(problem)
+        return problem, " … ".join(filter(None, (before.strip(), after.strip())))
+    if isinstance(prompt, str) and prompt in PROMPTS:
+        pattern = re.escape(PROMPTS[prompt]).replace(re.escape("{answer}"), ".*?")
+        pattern = pattern.replace(re.escape("{problem}"), "(?P<problem>.*)")
+        if match := re.fullmatch(pattern, text, re.DOTALL):
+            start, end = match.span("problem")
+            parts = (text[:start].strip(), text[end:].strip())
+            return match["problem"], " … ".join(filter(None, parts))
+    return text, ""
+
+
+def _advantage_meaning(advantage: float) -> str:
+    """What an advantage says about its completion, and what training does with it."""
+    if advantage == 0:
+        return "the same reward as its group on average; training leaves its probability as it is"
+    if advantage > 0:
+        return "a higher reward than its group on average; training makes it more probable"
+    return "a lower reward than its group on average; training makes it less probable"
 
 
 def _number_or_dash(value: Any) -> str:

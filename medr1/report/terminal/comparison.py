@@ -71,10 +71,14 @@ def comparison_table(document: Comparison, *, width: int = 80, color: bool = Fal
         parts += ["", *_difference_lines(comparison, width, color)]
     if document.ensemble:
         parts += ["", *_ensemble_lines(document.ensemble, width, color)]
-    notes = [_outcome_note(document), _significance_note(document), document.meaning]
-    parts += ["", *(_filled(note, width) for note in notes)]
+    parts += ["", *(_filled(note, width) for note in comparison_notes(document))]
     parts += [_filled(f"! {warning}", width, "  ") for warning in document.warnings]
     return "\n".join(parts)
+
+
+def comparison_notes(document: Comparison) -> list[str]:
+    """What the columns are, which test gives the p values, and to what they generalise."""
+    return [_outcome_note(document), _significance_note(document), document.meaning]
 
 
 def _run_row(run: Run) -> Row:
@@ -112,7 +116,7 @@ def _difference_lines(comparison: RunComparison, width: int, color: bool) -> Ite
             f"({interval})",
             width,
         )
-    yield _filled(_detectable(comparison.minimum_detectable_difference), width)
+    yield _filled(detectable_sentence(comparison.minimum_detectable_difference), width)
 
 
 def _ensemble_lines(ensemble: Ensemble, width: int, color: bool) -> Iterator[str]:
@@ -160,7 +164,7 @@ def _points(value: float) -> str:
     return f"{100 * value:+z.1f}"
 
 
-def _detectable(detectable: DetectableDifference) -> str:
+def detectable_sentence(detectable: DetectableDifference) -> str:
     """A sentence on the smallest true difference that is found in four of five such comparisons."""
     if detectable.value is None:
         return f"Smallest detectable difference: not known, {detectable.reason}"
