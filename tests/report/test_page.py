@@ -6,6 +6,7 @@ import html.parser
 import re
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from medr1.evaluate.metrics.summary import summarize
