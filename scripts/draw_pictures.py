@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("demo", type=Path, help="the output folder of medr1 demo")
     demo = parser.parse_args().demo
     options = ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", f"--window-size={WIDTH},{HEIGHT}"):
+    size = f"--window-size={WIDTH},{HEIGHT}"
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", size):
         options.add_argument(argument)
     with tempfile.TemporaryDirectory() as folder, Chrome(options=options) as browser:
         data, work = tiny_vqa_folder(), Path(folder)
