@@ -330,3 +330,10 @@ def test_a_tokenizer_with_a_token_that_the_model_has_not_is_refused(copy):
     (copy / "tokenizer.json").write_text(text.replace('"<|im_end|>"', '"linear"', 1))
     with pytest.raises(InputError, match="its tokenizer has a token 683, its model does not"):
         load_model(copy, device="cpu")
+
+
+@pytest.mark.parametrize("file", ["processor_config.json", "tokenizer.json"])
+def test_a_processor_without_one_of_its_files_is_refused(copy, file):
+    (copy / file).unlink()
+    with pytest.raises(InputError, match=rf"is not complete: it has no {file}.*Copy the file"):
+        load_model(copy, device="cpu")

@@ -405,13 +405,20 @@ def load_weights(
     return model
 
 
-def _has_processor(path: Path) -> bool:
-    """Whether the folder has both parts of a processor: for images and for text."""
-    image_files = ("preprocessor_config.json", "processor_config.json")
-    text_files = ("tokenizer.json", "vocab.json")
-    return all(
-        any((path / name).is_file() for name in names) for names in (image_files, text_files)
-    )
+_PROCESSOR_FILES = (
+    ("processor_config.json", "preprocessor_config.json"),
+    ("tokenizer.json", "vocab.json", "tokenizer.model"),
+)
+"""The files of a processor, for images and for text; one of each line is enough."""
+
+
+def _missing_files(path: Path) -> list[str]:
+    """The files of a processor that a folder lacks, as words."""
+    return [
+        " or ".join(names)
+        for names in _PROCESSOR_FILES
+        if not any((path / name).is_file() for name in names)
+    ]
 
 
 def load_processor(path: Path, base: Path) -> ProcessorMixin:
@@ -426,7 +433,12 @@ def load_processor(path: Path, base: Path) -> ProcessorMixin:
     """
     from transformers import AutoProcessor, ProcessorMixin
 
-    path = path if _has_processor(path) else base
+    path = base if _missing_files(path) else path
+    if missing := _missing_files(path):
+        raise InputError(
+            f"the processor of {path} is not complete: it has no {' and no '.join(missing)}. Copy "
+            "the file from the model that this one was trained from, or fetch it again."
+        )
     read_configurations(path)
     with CheckpointErrors(f"cannot load the checkpoint {path}"):
         try:
