@@ -110,9 +110,9 @@ def test_preparing_and_auditing_warn(tmp_path, caplog):
     assert "! 1 of 3 items of " in said and "q.json may have text burned into the image" in said
 
 
-def test_the_readme_says_that_it_stays():
+def test_the_page_on_data_says_that_it_stays():
     from pathlib import Path
 
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "medr1/data/README.md").read_text(encoding="utf-8")
     assert "Text inside an image is not removed" in text and "Ultrasound" in text
     assert "secondary capture" in text and "Look at the images before you pass them on" in text
