@@ -20,7 +20,7 @@ def is_checkout() -> bool:
     return not _COPIES.is_dir()
 
 
-def embedded(name: str) -> Path:
+def embedded_path(name: str) -> Path:
     """The path of an embedded file or folder.
 
     Args:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from medr1.errors import InputError
-from medr1.installation import embedded
+from medr1.installation import embedded_path
 
 MED_R1_NAMES = {
     "VQA_CT": "computed tomography",
@@ -86,7 +86,7 @@ def find_checkpoint(name: str, *, offline: bool = False, revision: str | None = 
 
 def _checkpoints() -> list[Path]:
     """The checkpoints under checkpoints/ of the working directory; if none, those of medr1."""
-    for root in (Path("checkpoints"), embedded("checkpoints")):
+    for root in (Path("checkpoints"), embedded_path("checkpoints")):
         folders = {
             file.parent
             for pattern in ("config.json", "adapter_config.json")

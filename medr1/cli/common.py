@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from medr1.answers import PROTOCOLS
-from medr1.cli.configuration import as_typed, folders_of, located
+from medr1.cli.configuration import as_typed, folders_of, resolve_input
 from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
-from medr1.installation import embedded, extra, is_checkout
+from medr1.installation import embedded_path, extra, is_checkout
 from medr1.terminal import echo_error, set_up_logging
 from medr1.workflows.configuration import read_config
 
@@ -269,7 +269,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     file = Path(value)
     if not file.exists():
         with suppress(InputError):  # a recipe that comes with medr1, such as configs/tiny.yaml
-            file = embedded(value)
+            file = embedded_path(value)
     try:
         values = read_config(file)
     except InputError as error:
@@ -294,7 +294,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
                 f"{value}: {name} is given twice, once as {key}. Remove one of them.", ctx
             )
         typed = as_typed(values[key], options[key], f"{value}: {key}")
-        defaults[name] = located(typed, options[key], file)
+        defaults[name] = resolve_input(typed, options[key], file)
     ctx.meta["medr1.config"] = file
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
 

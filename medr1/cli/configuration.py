@@ -46,7 +46,7 @@ def _scalar(value: object, where: str) -> object:
     return str(value)
 
 
-def located(value: object, option: click.Option, config: Path) -> object:
+def resolve_input(value: object, option: click.Option, config: Path) -> object:
     """A value of the file, with an input path replaced by where it was found.
 
     A relative path is looked up in the current folder, then in the folder of the configuration
@@ -61,7 +61,7 @@ def located(value: object, option: click.Option, config: Path) -> object:
     if not is_input or str(option.name).startswith(_WRITTEN_OPTIONS):
         return value
     if isinstance(value, list):
-        return [located(item, option, config) for item in value]
+        return [resolve_input(item, option, config) for item in value]
     if isinstance(value, str) and not os.path.exists(os.path.expanduser(value)):
         for folder in folders_of(config):
             if os.path.exists(folder / value):

@@ -9,7 +9,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 
-from medr1.installation import embedded
+from medr1.installation import embedded_path
 
 LIBRARIES = ("torch", "torchvision", "transformers", "accelerate", "huggingface-hub", "numpy",
              "pillow")  # fmt: skip
@@ -86,7 +86,7 @@ def compared_versions() -> dict[str, dict[str, str | None]]:
 
     from medr1.models.loading import installed_version
 
-    text = embedded("scripts/constraints.txt").read_text(encoding="utf-8")
+    text = embedded_path("scripts/constraints.txt").read_text(encoding="utf-8")
     tested = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.M))
     required = {}
     if installed_version("medr1") is not None:

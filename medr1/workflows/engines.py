@@ -87,6 +87,8 @@ def open_engine(
 
         engine = ServerEngine.connect(server, str(model_path))
     else:
+        from medr1.infer.local.engine import LocalEngine
+        from medr1.models.families.choice import BATCHED_TYPES
         from medr1.models.loading import choose_device, choose_dtype, find_checkpoint, load_model
         from medr1.models.quantization import bitsandbytes_config
 
@@ -102,6 +104,12 @@ def open_engine(
             merge=not decoding.dropout_samples,
         )
         engine = local_engine(loaded, decoding, on_text)
+        if not isinstance(engine, LocalEngine):
+            logger.warning(
+                "%s is asked one prompt at a time: medr1 has faster passes for %s only.",
+                loaded.model.config.model_type,
+                ", ".join(BATCHED_TYPES),
+            )
     require_capable(engine, decoding)
     return engine
 
@@ -125,18 +133,12 @@ def local_engine(
     from medr1.infer.local.engine import LocalEngine
     from medr1.infer.local.generic import GenericEngine
     from medr1.models.families.batched import BatchedFamily
-    from medr1.models.families.choice import BATCHED_TYPES
 
     streamer = _streamer(loaded, on_text) if on_text else None
     if isinstance(loaded.family, BatchedFamily):
         if decoding.dropout_samples:
             require_dropout(loaded)
         return LocalEngine(loaded, streamer)
-    logger.warning(
-        "%s is asked one prompt at a time: medr1 has faster passes for %s only.",
-        loaded.model.config.model_type,
-        ", ".join(BATCHED_TYPES),
-    )
     return GenericEngine(loaded, streamer)
 
 

@@ -17,12 +17,10 @@ from medr1.errors import InputError
 from medr1.evaluate.estimates import mean_metric
 from medr1.evaluate.judging import Settings, judge_all
 from medr1.infer.engine import InferencePlan, all_predictions
-from medr1.infer.local.engine import LocalEngine
-from medr1.infer.local.generic import GenericEngine
 from medr1.infer.plan import plan_batches
-from medr1.models.families.batched import BatchedFamily
 from medr1.models.loading import LoadedModel
 from medr1.records import Decoding, Prediction
+from medr1.workflows.engines import local_engine
 
 logger = logging.getLogger("medr1")
 
@@ -85,9 +83,7 @@ class HeldOutEvaluator:
             prompt=self.prompt,
             decoding=Decoding("generate", max_new_tokens=self.max_new_tokens),
         )
-        is_batched = isinstance(self.loaded.family, BatchedFamily)
-        engine = LocalEngine(self.loaded) if is_batched else GenericEngine(self.loaded)
-        answers = all_predictions(engine, samples, plan)
+        answers = all_predictions(local_engine(self.loaded, plan.decoding), samples, plan)
         if is_alone:
             return answers
         parts: list[list[Prediction]] = [[]] * size

@@ -347,7 +347,7 @@ def browser(tmp_path_factory):
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    options.add_experimental_option("browserStartupTimeout", 600_000)  # ms; 60 s where not said
+    options.add_experimental_option("browserStartupTimeout", 600_000)  # ms; the default is 60 s
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     driver.set_page_load_timeout(600)
     driver.set_script_timeout(600)

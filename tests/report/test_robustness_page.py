@@ -2,7 +2,6 @@
 
 import html
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -26,8 +25,6 @@ from medr1.report.terminal.robustness import (
     worst_first,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 CLEAN = "A" * 30 + "B" * 10
 KEYS = ("perturbation", "perturbation_severity", "perturbation_of")
 
@@ -266,24 +263,6 @@ def test_what_others_wrote_is_text(attack, pictures):
     page.encode("utf-8")
     table = robustness_table(document(attack, unit=attack))
     assert "\x1b" not in table and "\u202e" not in table
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.parametrize("width", [360, 1100])

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -17,9 +16,6 @@ from medr1.records import Sample
 from medr1.report.charts.training_curves import HEIGHT, LEFT, MAX_POINTS, WIDTH, curves
 from medr1.report.pages.thumbnails import sample_thumbnails
 from medr1.report.pages.training import by_step, training_html, write_training_page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 
 
 def entry(step, **changes):
@@ -262,24 +258,6 @@ def test_an_advantage_is_explained(advantage, meaning):
     completion = {**COMPLETIONS[0], "advantage": advantage}
     text = text_of(training_html([entry(1)], plan={}, completions=[completion]))
     assert re.search(rf"Advantage {advantage:.3g} : [^.]*{meaning}\.", text)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -195,7 +195,7 @@ def sample_completions(
     repeated = Prefix(
         prefix.ids_BP.repeat_interleave(num_samples, 0),
         prefix.mask_BP.repeat_interleave(num_samples, 0),
-        prefix.positions.repeated(num_samples),
+        prefix.positions.repeat(num_samples),
         copy.copy(prefix.cache),
     )
     # New layer objects with the same tensors: repeating replaces the copy's tensors, and the

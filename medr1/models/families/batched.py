@@ -100,7 +100,7 @@ class Positions:
         ids_NBP = self.ids if self.ids.ndim == 3 else self.ids[None]
         return ids_NBP[0, :, -1]
 
-    def repeated(self, times: int) -> Positions:
+    def repeat(self, times: int) -> Positions:
         """Each row several times, next to each other.
 
         Args:
