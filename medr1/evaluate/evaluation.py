@@ -107,6 +107,7 @@ class Evaluation:
             InputError: A file cannot be read, or the files of two options do not fit together.
         """
         results = self.open(path)
+        results.log_reading()
         settings = replace(self._resolve_authors(path), texts=self._needs_texts)
         judged = judge_chunks(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None

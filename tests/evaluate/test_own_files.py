@@ -499,3 +499,12 @@ def test_an_audit_finds_the_lines_of_each_format(own, name):
     expected = {".csv": "4", ".tsv": "4", ".xlsx": "3"}.get(path.suffix, "7")
     assert lines["2"] == ("2" if name == "lines.json" else expected)
     assert (own / "out" / f"image_needed{path.suffix}").exists() == (path.suffix != ".xlsx")
+
+
+def test_what_was_recognised_is_told_once(tmp_path):
+    """The report and a protocol for the whole file read the file again."""
+    table = tmp_path / "answers.csv"
+    table.write_text("Frage;Ground truth;Model answer\nIs there a fracture?;yes;Yes.\n")
+    done = medr1("eval", table, "--output-dir", tmp_path / "report", "--protocol", "authors")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Columns: ") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,8 +26,6 @@ from medr1.evaluate.reading.entries import (
     require_clear_header,
 )
 
-logger = logging.getLogger("medr1")
-
 _FIRST_ENTRIES = 100
 """Entries at the start of a JSON file whose keys are looked up."""
 _REQUIRED = ("prediction", "ground_truth", "question")
@@ -37,8 +34,8 @@ _REQUIRED = ("prediction", "ground_truth", "question")
 
 def match_header(
     header: Sequence[str], path: Path, columns: Mapping[str, str], *, has_data: bool
-) -> dict[str, str]:
-    """Field -> column of a table, by the usual names. What is recognised is logged.
+) -> Match:
+    """The columns of a table that are recognised by the usual names.
 
     Args:
         header: The names of the columns.
@@ -60,8 +57,8 @@ def match_entries(
     columns: Mapping[str, str],
     *,
     has_data: bool,
-) -> dict[str, str]:
-    """Field -> key of the entries of a JSON file, by the usual names. What is recognised is logged.
+) -> Match:
+    """The keys of the entries of a JSON file that are recognised by the usual names.
 
     medr1's own entries and those of lmms-eval have fixed keys: nothing is looked up for them.
 
@@ -81,10 +78,10 @@ def match_entries(
             first.append(entry)
             places.append(place)
     if not first:
-        return {}
+        return Match({})
     objects = [entry for entry in first if isinstance(entry, dict)]
     if any(is_own(entry) or lmms.is_sample_log(entry) for entry in objects):
-        return {}
+        return Match({})
     flat = [flattened(entry) for entry in objects]
     names = names_of_items(flat)
     # entries that failed need not have the fields; other faults are reported with their place
@@ -105,16 +102,14 @@ def _match(
     where: str,
     columns: Mapping[str, str],
     required: Sequence[str],
-) -> dict[str, str]:
-    """Field -> column; the InputError, with the place, for one that is missing or ambiguous."""
+) -> Match:
+    """The columns; the InputError, with the place, for one that is missing or ambiguous."""
     match = match_columns(names, FIELD_ALIASES, columns, kind="results", required=required)
     if match.ambiguous:
         raise ambiguous_columns(path, *match.ambiguous, "results")
     if match.missing:
         raise _missing(match, names, path, where)
-    if sentence := match.sentence(path):
-        logger.info("%s", sentence)
-    return match.columns
+    return match
 
 
 def _missing(match: Match, names: Sequence[str], path: Path, where: str) -> InputError:

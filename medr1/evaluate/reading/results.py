@@ -59,6 +59,13 @@ class ResultFile:
     """The items in order; they can be read once. `UniqueIds` makes ids unique across chunks."""
     notes: tuple[str, ...] = ()
     """Sentences about how the file was read that a reader of the numbers has to know."""
+    columns_line: str = ""
+    """Which columns were recognised by their usual names; "" if none were."""
+
+    def log_reading(self) -> None:
+        """Log how the file is read; a file that is opened several times is logged once."""
+        for line in filter(None, (self.columns_line, *self.notes)):
+            logger.info("%s", line)
 
 
 @dataclass(frozen=True)
@@ -165,19 +172,19 @@ def open_results(
     source = Source(Path(path), columns, lookup)
     if is_blank(file_and_sheet(source.path)[0]):
         raise InputError(f"{path} is empty. Check that its run was finished.")
-    header = source.header()
+    header, match = source.header(), None
     if header is not None:
-        matched = match_header(header, source.path, columns, has_data=lookup is not None)
-        source = replace(source, matched=matched)
+        match = match_header(header, source.path, columns, has_data=lookup is not None)
+        source = replace(source, matched=match.columns)
     meta, chunks = source.open()
     first = next(chunks, None)  # reads the start of the file, so that errors there come now
     if first is None:
         raise InputError(f"{path} holds no results. Check that its run was finished. ({FORMATS})")
-    if header is None:
+    if match is None:
         entries = first.entries()
-        matched = match_entries(entries, source.path, columns, has_data=lookup is not None)
-        if matched:
-            source = replace(source, matched=matched)
+        match = match_entries(entries, source.path, columns, has_data=lookup is not None)
+        if match.columns:
+            source = replace(source, matched=match.columns)
             first = replace(first, source=source)
             chunks = (replace(chunk, source=source) for chunk in chunks)
     if lookup is not None:
@@ -185,10 +192,10 @@ def open_results(
         if paired is not None:  # the file is opened again, since `first` was read without that
             source, note = paired
             notes = (note,)
-            logger.info("%s", note)
             meta, chunks = source.open()
             first = next(chunks)
-    return ResultFile(source.path, meta, chain([first], chunks), notes)
+    columns_line = match.sentence(source.path)
+    return ResultFile(source.path, meta, chain([first], chunks), notes, columns_line)
 
 
 def _paired_by_number(source: Source, first: Chunk, lookup: Lookup) -> tuple[Source, str] | None:
@@ -261,6 +268,7 @@ def read_results(
             does not fit `questions`.
     """
     file = open_results(path, columns=columns, questions=questions)
+    file.log_reading()
     unique_ids = UniqueIds()
     predictions = [
         prediction for chunk in file.chunks for prediction in unique_ids.apply(chunk.predictions())
