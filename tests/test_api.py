@@ -21,7 +21,7 @@ PAGE = (ROOT / "medr1" / "workflows" / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 FUNCTIONS = [name for name in api.__all__ if inspect.isfunction(getattr(api, name))]
 
-ONLY_IN_CLI = {"as_json", "max_errors", "config", "quiet", "verbose", "debug", "help"}
+ONLY_IN_CLI = {"as_json", "max_errors", "config", "quiet", "verbose", "debug", "help_all"}
 """Options of commands that are no argument of the function: they decide what is printed."""
 OTHER_NAMES = {"mapping": "columns", "names": "name"}
 """Option -> parameter, where they differ."""

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from medr1.cli import cli
+from medr1.cli.help import GROUPS
 from medr1.errors import (
     InputError,
     ItemError,
@@ -23,7 +25,7 @@ from medr1.errors import (
     StateError,
 )
 
-COMMON = "--config --debug --quiet --verbose --help"
+COMMON = "--config --debug --quiet --verbose --help --help-all"
 OPTIONS = {
     "data audit": "--against --fail-on --image-hashes --image-root --json --map --output-dir "
     "--overwrite --seed --write-image-needed",
@@ -131,9 +133,64 @@ def test_help_texts_have_one_form():
     assert not wrong, wrong
 
 
+def help_of(command: str, option: str, columns: int = 80) -> str:
+    """What a command prints for --help or --help-all in a terminal of a width."""
+    words = [*command.split(), option]
+    done = CliRunner().invoke(cli, words, prog_name="medr1", terminal_width=columns)
+    assert done.exit_code == 0 and not done.stderr, done.output
+    return done.stdout
+
+
+def headings(text: str) -> list[str]:
+    """The headings of a help text."""
+    return [line[:-1] for line in text.splitlines() if line[:-1] in GROUPS and line[-1] == ":"]
+
+
+def names_in(text: str) -> set[str]:
+    """The options that a help text explains, below its headings."""
+    lines = text[text.index(f"\n{headings(text)[0]}:\n") :].splitlines()
+    names = [line[2:].partition("  ")[0] for line in lines if line.startswith("  -")]
+    return {word.strip(",") for name in names for word in name.split() if word.startswith("--")}
+
+
+def test_every_option_is_below_a_heading():
+    for name, command in commands().items():
+        for param in command.params:
+            if isinstance(param, click.Option):
+                assert param.group in GROUPS, (name, param.name)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_has_headings_and_help_all_has_every_option(name):
+    command, short, long = commands()[name], help_of(name, "--help"), help_of(name, "--help-all")
+    options = {opt for param in command.params for opt in param.opts if opt.startswith("--")}
+    assert names_in(long) >= options
+    for text in (short, long):
+        places = [GROUPS.index(heading) for heading in headings(text)]
+        assert places == sorted(set(places)) and headings(text)[-1] == "Run"
+        assert "Options:" not in text
+    if command.first_options:
+        assert short.endswith(f"\nAll options: medr1 {name} --help-all\n")
+        assert 8 <= len(command.first_options) <= 12 and set(command.first_options) <= options
+        required = {p.opts[0] for p in command.params if p.required and p.opts[0][0] == "-"}
+        assert required <= set(command.first_options)
+        assert len(names_in(short) - {"--help", "--help-all"}) <= 14
+    else:
+        assert short == long and len(options) <= 18
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, "", "data"])
+@pytest.mark.parametrize("columns", [80, 100])
+def test_help_fits_the_terminal_and_breaks_no_name(name, columns):
+    for option in ("--help", "--help-all") if name in OPTIONS else ("--help",):
+        lines = help_of(name, option, columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert not [line for line in lines if re.search(r"--[\w-]+-$", line)]
+
+
 def test_without_arguments_the_help_is_the_result(tmp_path):
     result = run(cwd=tmp_path)
-    assert result.returncode == 0 and "Commands:" in result.stdout and not result.stderr
+    assert result.returncode == 0 and "Checkpoints:" in result.stdout and not result.stderr
 
 
 def test_the_version_is_one_line(tmp_path):

@@ -23,6 +23,7 @@ from medr1.cli.doctor import doctor
 from medr1.cli.eval import evaluate
 from medr1.cli.export import export
 from medr1.cli.fetch import fetch
+from medr1.cli.help import GroupedCommands
 from medr1.cli.infer import infer
 from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
@@ -36,6 +37,7 @@ from medr1.terminal import echo, echo_traceback, echo_usage
 
 
 @click.group(
+    cls=GroupedCommands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -50,31 +52,23 @@ def cli(ctx: click.Context) -> None:
     Examples:
       medr1 demo
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
-      medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png --question "..."
+      medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png \\
+          --question "..."
       medr1 eval results.json
     """
     if ctx.invoked_subcommand is None:
         echo(ctx.get_help())
 
 
-for command in (
-    demo,
-    data,
-    train,
-    infer,
-    evaluate,
-    compare,
-    matrix,
-    robustness,
-    score,
-    doctor,
-    fetch,
-    merge,
-    export,
-    verify,
-    schema,
-):
-    cli.add_command(command)
+for heading, commands in {
+    "Try it": (demo, doctor),
+    "Data": (data,),
+    "Train and run": (train, infer),
+    "Evaluate": (evaluate, compare, matrix, robustness, score),
+    "Checkpoints": (fetch, verify, merge, export),
+    "Documents": (schema,),
+}.items():
+    cli.add_section(heading, *commands)
 
 
 _EXIT_CODES = {"SIGTERM": 128 + signal.SIGTERM, "SIGUSR1": 75}

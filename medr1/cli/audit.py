@@ -9,6 +9,7 @@ import click
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    argument,
     call,
     columns_of,
     common_options,
@@ -40,9 +41,10 @@ def _gates(
     workflow=run_audit,
     short_help="Check questions for defects, leakage and shortcuts.",
 )
-@click.argument("file", metavar="PATH")
+@argument("file", metavar="PATH")
 @option(
     "--against",
+    group="Input",
     multiple=True,
     metavar="PATH",
     help="File with training questions, or folder with train.json. Repeatable. The predictors that "
@@ -52,23 +54,27 @@ def _gates(
 @image_root_option
 @option(
     "--image-hashes",
+    group="Run",
     metavar="FILE",
     help="File to keep the hashes of the images in; it makes the next audit faster.",
 )
 @option(
     "--output-dir",
+    group="Output",
     metavar="DIR",
     help="Folder to write: audit.html, audit.json, items.csv and, with --against, the questions "
     "that need their image (image_needed.*). [default: no files]",
 )
 @option(
     "--write-image-needed",
+    group="Output",
     metavar="FILE",
     help="File to write: the questions that need their image, because no predictor without it "
     "answers them right. Needs --against. Its extension must be that of PATH, such as .json.",
 )
 @option(
     "--fail-on",
+    group="Checks",
     type=CommaList(str),
     callback=_gates,
     metavar="CHECK,...",

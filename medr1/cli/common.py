@@ -10,19 +10,18 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from medr1.answers import PROTOCOLS
+from medr1.cli.completion import completion_of
 from medr1.cli.configuration import as_typed, folders_of, resolve_input
+from medr1.cli.help import GroupedOption, help_all_option, write_options
 from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
 from medr1.installation import embedded_path, extra, is_checkout
 from medr1.terminal import echo_error, set_up_logging
 from medr1.workflows.configuration import read_config
-
-if TYPE_CHECKING:
-    pass
 
 Decorator = Callable[[Callable[..., object]], Callable[..., object]]
 Result = TypeVar("Result")
@@ -36,6 +35,9 @@ class Medr1Command(click.Command):
 
     The function `workflow` does the work. Its parameters' defaults are those of the options with
     the same names, which therefore state none.
+
+    `first_options` are the options that --help shows, separated by blanks, if they are not all;
+    --help-all shows all of them.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Medr1Command(click.Command):
         *args: Any,
         workflow: Callable[..., object] | None = None,
         extra_config_keys: bool = False,
+        first_options: str = "",
         **kwargs: Any,
     ) -> None:
         context = {"token_normalize_func": lambda token: token.replace("_", "-")}
@@ -50,8 +53,14 @@ class Medr1Command(click.Command):
         super().__init__(*args, **kwargs)
         self.extra_config_keys = extra_config_keys
         self.workflow = workflow
+        self.first_options = first_options.split()
+        self.params.append(help_all_option())
         if workflow is not None:
             _set_defaults(self.params, workflow)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings."""
+        write_options(ctx, formatter, self.first_options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but refuse an option that is given under both of its names."""
@@ -60,7 +69,7 @@ class Medr1Command(click.Command):
         }
         for param in self.params:
             names = [name for name in param.opts if name in typed_options]
-            if len(names) > 1:
+            if len(names) > 1 and not ctx.resilient_parsing:
                 raise click.UsageError(
                     f"{' and '.join(names)} are the same option; give one of them.", ctx
                 )
@@ -204,7 +213,18 @@ def _not_installed(error: ModuleNotFoundError) -> InputError | None:
     return InputError(f"{missing} {folder}pip install {name}{constraints}")
 
 
-def option(*names: str, **kwargs: Any) -> Decorator:
+def argument(name: str, *, metavar: str, **kwargs: Any) -> Decorator:
+    """A positional argument, which a shell completes as its placeholder tells.
+
+    Args:
+        name: The parameter of the command's function.
+        metavar: The placeholder in the help, such as "FILE".
+        kwargs: More arguments of `click.argument`.
+    """
+    return click.argument(name, metavar=metavar, shell_complete=completion_of(metavar), **kwargs)
+
+
+def option(*names: str, group: str, **kwargs: Any) -> Decorator:
     """An option as every command has it: the default is shown, and MEDR1_<NAME> is read.
 
     In the help, the value of a whole number is N and that of any other number FLOAT, so that a
@@ -212,10 +232,18 @@ def option(*names: str, **kwargs: Any) -> Decorator:
 
     Args:
         names: Spellings of the option, such as "--seed"; the first also names the variable.
+        group: The heading of the option in the help, one of `help.GROUPS`.
         kwargs: Arguments of `click.option`; they override the ones that are set here.
     """
     variable = names[0].removeprefix("--").replace("-", "_").upper()
-    settings = {"show_default": True, "envvar": f"MEDR1_{variable}", **kwargs}
+    settings = {
+        "cls": GroupedOption,
+        "group": group,
+        "show_default": True,
+        "envvar": f"MEDR1_{variable}",
+        "shell_complete": completion_of(kwargs.get("metavar"), names[0]),
+        **kwargs,
+    }
     if settings.get("type") is int or isinstance(settings.get("type"), click.IntRange):
         settings.setdefault("metavar", "N")
     elif isinstance(settings.get("type"), click.FloatRange):
@@ -329,6 +357,7 @@ def add_options(*options: Decorator) -> Decorator:
 common_options = add_options(
     option(
         "--config",
+        group="Run",
         metavar="FILE",
         is_eager=True,
         expose_value=False,
@@ -340,6 +369,7 @@ common_options = add_options(
     option(
         "--quiet",
         "-q",
+        group="Run",
         is_flag=True,
         expose_value=False,
         callback=_remember("quiet"),
@@ -348,6 +378,7 @@ common_options = add_options(
     option(
         "--verbose",
         "-v",
+        group="Run",
         is_flag=True,
         expose_value=False,
         callback=_remember("verbose"),
@@ -355,6 +386,7 @@ common_options = add_options(
     ),
     option(
         "--debug",
+        group="Run",
         is_flag=True,
         expose_value=False,
         callback=_remember("debug"),
@@ -367,70 +399,83 @@ common_options = add_options(
 
 
 json_option = option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
+    "--json", "as_json", group="Output", is_flag=True, help="Print the result as one JSON document."
 )
-seed_option = option("--seed", type=int, help="Random seed.")
+seed_option = option("--seed", group="Run", type=int, help="Random seed.")
 overwrite_option = option(
     "--overwrite",
+    group="Output",
     is_flag=True,
     help="Replace an existing output. The old one is kept as NAME.bak, NAME.bak.2, ...",
 )
 data_option = option(
     "--data",
+    group="Input",
     metavar="PATH",
     help="File with the questions, or folder with test.json. Needed if the results lack the ground "
     "truth, the options or metadata.",
 )
 image_root_option = option(
     "--image-root",
+    group="Input",
     metavar="DIR",
     help="Folder with the images; images outside it are refused. [default: the folder of the "
     "question file]",
 )
 protocol_option = option(
     "--protocol",
+    group="Metrics",
     type=click.Choice(PROTOCOLS),
+    metavar="NAME",
     help="Rules that decide whether an answer is right. default: any clear answer. strict: one "
-    "<answer> block with only the answer. authors, authors-*: the rules of Med-R1's scripts.",
+    f"<answer> block with only the answer. {', '.join(PROTOCOLS[2:])}: the rules of Med-R1's "
+    "scripts.",
 )
 cluster_by_option = option(
     "--cluster-by",
+    group="Metrics",
     metavar="image|KEY",
     help="Unit that confidence intervals resample: image, or a metadata key such as patient.",
 )
 group_by_option = option(
     "--group-by",
+    group="Metrics",
     type=CommaList(str),
     metavar="KEY,...",
     help="Metadata keys; each of their values gets its own results. Example: age,scanner.",
 )
 common_only_option = option(
     "--common-only",
+    group="Metrics",
     is_flag=True,
     help="Compare only the items that all files contain. Without it, files with different items "
     "are refused.",
 )
 max_errors_option = option(
     "--max-errors",
+    group="Run",
     type=click.IntRange(min=0),
     default=0,
     help="Accepted number of failed items; exit code 3 if more items fail.",
 )
 max_new_tokens_option = option(
     "--max-new-tokens",
+    group="Decoding",
     type=click.IntRange(min=1),
     help="Maximum length of a completion, in tokens.",
 )
 allow_template_option = option(
     "--allow-template",
+    group="Model",
     is_flag=True,
     help="Accept a chat template that medr1 does not know, after a test in a separate process.",
 )
-offline_option = option("--offline", is_flag=True, help="Do not use the network.")
+offline_option = option("--offline", group="Run", is_flag=True, help="Do not use the network.")
 
 
 device_option = option(
     "--device",
+    group="Model",
     type=click.Choice(["auto", "cuda", "mps", "cpu"]),
     help="Device to compute on. auto: cuda if available, else mps, else cpu.",
 )
@@ -440,6 +485,7 @@ device_options = add_options(
     device_option,
     option(
         "--dtype",
+        group="Model",
         type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
         help="Data type to compute in. auto: bfloat16 on CUDA, float32 on other devices.",
     ),
@@ -450,12 +496,14 @@ device_options = add_options(
 bits_options = add_options(
     option(
         "--load-in-4bit",
+        group="Model",
         is_flag=True,
         help="Load the language model with 4 bits for each weight, for models that do not fit into "
         "memory. The vision tower and the output layer keep --dtype. Needs bitsandbytes.",
     ),
     option(
         "--load-in-8bit",
+        group="Model",
         is_flag=True,
         help="Load the language model with 8 bits for each weight; see --load-in-4bit.",
     ),
@@ -469,6 +517,7 @@ def model_path_option(**kwargs: Any) -> Decorator:
         "--model-path",
         "--model-name-or-path",
         "model_path",
+        group="Model",
         metavar="DIR|ID",
         help="Folder of a checkpoint or LoRA adapter, its short name (VQA_CT), or its id on the "
         "Hugging Face hub (owner/name).",
@@ -486,6 +535,7 @@ def map_option(where: str, example: str) -> Decorator:
     return option(
         "--map",
         "mapping",
+        group="Input",
         multiple=True,
         metavar="KEY=COLUMN",
         help=f"Name of the column in {where} that holds a key. Example: {example}. Repeatable.",

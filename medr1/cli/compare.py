@@ -6,6 +6,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    argument,
     call,
     cluster_by_option,
     columns_of,
@@ -29,7 +30,7 @@ from medr1.workflows.compare import run_comparison
     workflow=run_comparison,
     short_help="Compare runs on the same items, with tests of significance.",
 )
-@click.argument("runs", nargs=-1, required=True, metavar="[NAME=]FILE[,FILE...]...")
+@argument("runs", nargs=-1, required=True, metavar="[NAME=]FILE[,FILE...]...")
 @protocol_option
 @data_option
 @results_map_option
@@ -38,6 +39,7 @@ from medr1.workflows.compare import run_comparison
 @common_only_option
 @option(
     "--output-dir",
+    group="Output",
     metavar="DIR",
     help="Folder to write: compare.html, comparison.json, comparison.csv, items.jsonl and "
     "won_lost.csv. [default: no files]",

@@ -9,6 +9,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    argument,
     call,
     columns_of,
     common_options,
@@ -24,6 +25,7 @@ from medr1.workflows.convert import FieldNames, WrittenItems, convert_data
 field_names_option = option(
     "--to",
     "field_names",
+    group="Output",
     type=click.Choice(get_args(FieldNames)),
     help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
     "(problem, solution). guide: as in the evaluation guide (question, ground_truth, and "
@@ -32,8 +34,8 @@ field_names_option = option(
 
 
 @click.command(cls=Medr1Command, workflow=convert_data)
-@click.argument("source", metavar="IN")
-@click.argument("output", metavar="OUT")
+@argument("source", metavar="IN")
+@argument("output", metavar="OUT")
 @field_names_option
 @map_option("IN", "ground_truth=label")
 @max_errors_option

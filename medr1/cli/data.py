@@ -22,7 +22,7 @@ def data(ctx: click.Context) -> None:
     Examples:
       medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
       medr1 data convert data/omni/CT/train.json train.parquet
-      medr1 data filter train.json --results results.json --output-file medium.json
+      medr1 data filter train.json --results results.json --output-file new.json
       medr1 data audit data/omni/CT/test.json --against data/omni/CT/train.json
     """
     if ctx.invoked_subcommand is None:

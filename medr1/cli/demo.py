@@ -26,20 +26,23 @@ logger = logging.getLogger("medr1")
     workflow=run_demo,
     short_help="Train, infer and evaluate with the embedded model and data.",
 )
-@option("--output-dir", metavar="DIR", help="Folder to write.")
+@option("--output-dir", group="Output", metavar="DIR", help="Folder to write.")
 @option(
     "--max-steps",
+    group="Training",
     type=click.IntRange(min=1),
     help="Number of GRPO steps. [default: 150 for nothink, 200 for think]",
 )
 @option(
     "--prompt",
+    group="Prompt",
     type=click.Choice(list(CONFIGS)),
     help="Format of the answer. nothink: the answer in words. think: a short caption, then the "
     "letter of the answer, as in Med-R1.",
 )
 @option(
     "--full",
+    group="Run",
     is_flag=True,
     help="Also measure calibration, robustness, an ensemble and dropout sampling of the trained "
     "model; takes about two minutes more.",

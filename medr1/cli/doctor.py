@@ -27,12 +27,14 @@ _COLORS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 )
 @option(
     "--base-url",
+    group="Server",
     metavar="URL",
     help="Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1. With it, the "
     "server is checked instead of the machine.",
 )
 @option(
     "--model-path",
+    group="Server",
     metavar="NAME",
     help="Name of the model on the server, if it has several. Needs --base-url.",
 )

@@ -10,6 +10,7 @@ import click
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    argument,
     call,
     cluster_by_option,
     columns_of,
@@ -31,7 +32,7 @@ from medr1.workflows.evaluate import run_evaluation
 
 def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
     """The callback of --explain: print the definition of a metric and exit."""
-    if name is not None:
+    if name is not None and not ctx.resilient_parsing:
         from medr1.evaluate.definitions.explain import explain
 
         try:
@@ -45,14 +46,17 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "eval",
     cls=Medr1Command,
     workflow=run_evaluation,
+    first_options="--data --map --train-data --protocol --metrics --group-by --baseline "
+    "--output-dir --explain --json",
     short_help="Evaluate results files, with 95 % confidence intervals.",
 )
-@click.argument("results", nargs=-1, required=True, metavar="RESULTS...")
+@argument("results", nargs=-1, required=True, metavar="RESULTS...")
 @protocol_option
 @data_option
 @results_map_option
 @option(
     "--metrics",
+    group="Metrics",
     type=CommaList(str),
     metavar="METRIC,...",
     help="Metrics to compute, such as accuracy,exact_match; fewer are faster. [default: all]",
@@ -61,6 +65,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @cluster_by_option
 @option(
     "--train-data",
+    group="Input",
     metavar="PATH",
     help="File with the training questions, or folder with train.json. Predictors that see no "
     "image are fitted on them, and shown beside the accuracy. [default: train.json in --data, if "
@@ -68,18 +73,21 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 )
 @option(
     "--ablated",
+    group="Input",
     metavar="FILE",
     help="File with results of the same questions without the image, by `medr1 infer "
     "--ablate-image blank`. Shows how much the image matters.",
 )
 @option(
     "--calibrate-on",
+    group="Input",
     metavar="FILE",
     help="File with results of other questions by the same model. The temperature, the threshold "
     "for deferring and the conformal sets are fitted on them.",
 )
 @option(
     "--target-risk",
+    group="Metrics",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Highest accepted share of wrong answers among the items that are not deferred to a "
     "clinician. Needs --calibrate-on with enough answers: at least 29 for 0.1 and 299 for 0.01, "
@@ -87,17 +95,20 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 )
 @option(
     "--alpha",
+    group="Metrics",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Highest accepted share of items whose conformal set of options lacks the right one. "
     "Needs --calibrate-on.",
 )
 @option(
     "--robustness",
+    group="Input",
     metavar="FILE",
     help="File robustness.json of the same model, by `medr1 robustness`, to add to the report.",
 )
 @option(
     "--ensemble",
+    group="Input",
     multiple=True,
     metavar="FILE",
     help="File with results of the same questions by another checkpoint or adapter, to combine "
@@ -105,6 +116,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 )
 @option(
     "--bertscore",
+    group="Metrics",
     metavar="MODEL",
     help="Model for BERTScore, as a folder or a hub id such as roberta-large. [default: no "
     "BERTScore]",
@@ -112,6 +124,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @judge_options
 @option(
     "--fail-under",
+    group="Checks",
     multiple=True,
     metavar="METRIC=SHARE",
     help="Worst accepted value of a metric, from 0 to 1; exit code 1 if it is worse. Example: "
@@ -119,24 +132,28 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 )
 @option(
     "--baseline",
+    group="Checks",
     metavar="FILE",
     help="File with earlier results of the same items, or their summary.json; exit code 1 if the "
     "accuracy is significantly lower now.",
 )
 @option(
     "--output-dir",
+    group="Output",
     metavar="DIR",
     help="Folder to write: report.html, summary.json, summary.csv, confusion.csv and items.jsonl. "
     "[default: no files]",
 )
 @option(
     "--image-root",
+    group="Input",
     metavar="DIR",
     help="Folder with the images of report.html; images outside it are not shown. [default: the "
     "folder of --data, else of RESULTS]",
 )
 @option(
     "--explain",
+    group="Metrics",
     metavar="METRIC",
     is_eager=True,
     expose_value=False,
@@ -159,7 +176,8 @@ def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None
       medr1 eval results.json
       medr1 eval results.json --data data/tiny_vqa_ds --output-dir output/eval
       medr1 eval answers.csv --map prediction=reply --data questions.json
-      medr1 eval results.json --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3-32b
+      medr1 eval results.json --judge-url http://127.0.0.1:8000/v1 \\
+          --judge-model qwen3-32b
     """
     from medr1.files import to_json
     from medr1.report.terminal.tables import summary_table

@@ -6,6 +6,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    argument,
     call,
     common_options,
     json_option,
@@ -22,15 +23,22 @@ from medr1.workflows.export import export_checkpoint
     workflow=export_checkpoint,
     short_help="Write a checkpoint for mlx-vlm or vLLM.",
 )
-@click.argument("checkpoint", metavar="CHECKPOINT")
+@argument("checkpoint", metavar="CHECKPOINT")
 @option(
     "--for",
     "engine",
+    group="Output",
     type=click.Choice(["mlx", "vllm"]),
     required=True,
     help="Engine that will serve the checkpoint. mlx: mlx-vlm, for Macs. vllm: vLLM.",
 )
-@option("--output-dir", metavar="DIR", required=True, help="Folder to write: the checkpoint.")
+@option(
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    required=True,
+    help="Folder to write: the checkpoint.",
+)
 @offline_option
 @overwrite_option
 @json_option

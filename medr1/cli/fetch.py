@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from medr1.cli.common import Medr1Command, common_options, json_option, option
+from medr1.cli.common import Medr1Command, argument, common_options, json_option, option
 from medr1.terminal import echo
 from medr1.workflows.fetch import fetch_from_hub
 
@@ -17,17 +17,30 @@ from medr1.workflows.fetch import fetch_from_hub
     workflow=fetch_from_hub,
     short_help="Download checkpoints or data sets from the Hugging Face hub.",
 )
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@argument("names", nargs=-1, required=True, metavar="NAME...")
 @option(
-    "--data", "is_data", is_flag=True, envvar=None, help="Download a data set, not a checkpoint."
+    "--data",
+    "is_data",
+    group="Input",
+    is_flag=True,
+    envvar=None,
+    help="Download a data set, not a checkpoint.",
 )
 @option(
     "--output-dir",
+    group="Output",
     metavar="DIR",
     help="Folder to download to. [default: checkpoints, or data with --data]",
 )
-@option("--dry-run", is_flag=True, help="Print the size and the folder of each download, and stop.")
-@option("--offline", is_flag=True, help="Refuse to run, since fetch needs the network.")
+@option(
+    "--dry-run",
+    group="Run",
+    is_flag=True,
+    help="Print the size and the folder of each download, and stop.",
+)
+@option(
+    "--offline", group="Run", is_flag=True, help="Refuse to run, since fetch needs the network."
+)
 @json_option
 @common_options
 @click.pass_context

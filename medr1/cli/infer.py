@@ -50,76 +50,102 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 @click.command(
     cls=Medr1Command,
     workflow=run_inference,
+    first_options="--model-path --image-path --question --option --batch-file --output-file "
+    "--prompt --max-new-tokens --batch-size --engine --base-url",
     short_help="Answer a question about an image, or all questions in a file.",
 )
 @model_path_option(required=True)
-@option("--image-path", metavar="FILE", help="File with the image. Needs --question.")
+@option(
+    "--image-path", group="Input", metavar="FILE", help="File with the image. Needs --question."
+)
 @option(
     "--question",
+    group="Input",
     help='Question about the image. It may contain the options: "... A)CT, B)MRI". Needs '
     "--image-path.",
 )
 @option(
     "--option",
     "options",
+    group="Input",
     multiple=True,
     metavar="TEXT",
     help="Answer option of --question, such as CT. Repeatable: give it once per option.",
 )
 @option(
     "--question-type",
+    group="Input",
     type=click.Choice(get_args(QuestionType)),
     help="Type of the answer (not the clinical category of the question). [default: detected from "
     "the question]",
 )
 @option(
     "--batch-file",
+    group="Input",
     metavar="FILE",
     help="File with questions: JSON, JSONL, CSV, TSV, .xlsx or Parquet. Needs --output-file.",
 )
 @option(
     "--output-file",
+    group="Output",
     metavar="FILE",
     help="File to write: the results as JSON, such as results.json. Needs --batch-file.",
 )
-@option("--batch-size", type=click.IntRange(min=1), help="Number of questions per batch.")
+@option(
+    "--batch-size",
+    group="Decoding",
+    type=click.IntRange(min=1),
+    help="Number of questions per batch.",
+)
 @option(
     "--mode",
+    group="Decoding",
     type=click.Choice(get_args(Mode)),
     help="What is computed. generate: a completion. options: the probability of each option. both: "
     "the two, if the question has options.",
 )
 @option(
     "--permute",
+    group="Decoding",
     type=click.IntRange(min=1),
     help="Number of rotations of the options over which probabilities are averaged. Use as many "
     "as there are options to cancel position bias.",
 )
 @option(
     "--num-samples",
+    group="Decoding",
     type=click.IntRange(min=0),
     help="Number of additional completions sampled for each question.",
 )
 @option(
     "--dropout-samples",
+    group="Decoding",
     type=click.IntRange(min=0),
     help="Number of additional passes with dropout on (Monte Carlo dropout). Each gives option "
     "probabilities; their spread measures uncertainty. Needs a model with dropout.",
 )
 @option(
     "--limit",
+    group="Input",
     type=click.IntRange(min=1),
     help="Number of questions to answer, from the start of the file. [default: all]",
 )
 @max_new_tokens_option
-@option("--do-sample", is_flag=True, help="Sample the completion; without it, decode greedily.")
+@option(
+    "--do-sample",
+    group="Decoding",
+    is_flag=True,
+    help="Sample the completion; without it, decode greedily.",
+)
 @option(
     "--temperature",
+    group="Decoding",
     type=click.FloatRange(min=0, min_open=True),
     help="Sampling temperature, for --do-sample and --num-samples.",
 )
 @option(
     "--prompt",
+    group="Prompt",
     metavar="NAME|FILE",
     help="Prompt template: think, nothink, think-after, bare, one of Med-R1's (authors-think and "
     "others), or a text file that contains {problem}. [default: the checkpoint's, else nothink, "
@@ -127,12 +153,18 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 )
 @option(
     "--ablate-image",
+    group="Prompt",
     type=click.Choice(get_args(Ablation)),
     help="Replacement of the image, to measure how much it matters. blank: a grey image. noise: "
     "random pixels. shuffle: the image of another question.",
 )
 @allow_template_option
-@option("--show-reasoning", is_flag=True, help="Print the reasoning too, before the answer.")
+@option(
+    "--show-reasoning",
+    group="Output",
+    is_flag=True,
+    help="Print the reasoning too, before the answer.",
+)
 @max_errors_option
 @image_root_option
 @server_options
@@ -154,8 +186,8 @@ def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: objec
           --question "Which imaging technique produced this image? A)CT, B)MRI"
       medr1 infer --model-path checkpoints/tiny-vl --batch-file questions.json \\
           --output-file results.json --batch-size 32
-      medr1 infer --engine openai --base-url http://127.0.0.1:8000/v1 --model-path NAME \\
-          --batch-file questions.json --output-file results.json
+      medr1 infer --engine openai --base-url http://127.0.0.1:8000/v1 \\
+          --model-path NAME --batch-file questions.json --output-file results.json
     """
     server = server_from(options)
     single = options["image_path"] or options["question"]

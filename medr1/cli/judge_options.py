@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 judge_options = add_options(
     option(
         "--judge-url",
+        group="Judge",
         metavar="URL",
         help="Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, whose "
         "model judges open answers that the rules do not call right. It gets the question, the "
@@ -26,17 +27,20 @@ judge_options = add_options(
     ),
     option(
         "--judge-model",
+        group="Judge",
         metavar="NAME",
         help="Name of the judge at the server. Needs --judge-url.",
     ),
     option(
         "--judge-labels",
+        group="Judge",
         metavar="KEY",
         help="Metadata key with what people say about the answers, true or false, or correct or "
         "incorrect. The judge and the rules are compared with them. Needs --judge-url.",
     ),
     option(
         "--judge-cache",
+        group="Judge",
         metavar="FILE",
         help="File with the replies of the judge, which are not asked for again. Needs "
         "--judge-url. [default: OUTPUT_DIR.judge.jsonl beside --output-dir; without it, no file]",

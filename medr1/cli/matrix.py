@@ -8,6 +8,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    argument,
     call,
     cluster_by_option,
     columns_of,
@@ -30,24 +31,28 @@ from medr1.workflows.prepare import FolderField
     workflow=run_matrix,
     short_help="Compare training domains with test domains, as tables and heat maps.",
 )
-@click.argument("sources", nargs=-1, required=True, metavar="matrix.yaml|DIR|RESULTS...")
+@argument("sources", nargs=-1, required=True, metavar="matrix.yaml|DIR|RESULTS...")
 @option(
     "--from-names",
+    group="Input",
     metavar="PATTERN",
     help="Pattern of the file names in DIR, such as '{train}_{test}.json'.",
 )
 @option(
     "--by",
+    group="Input",
     type=click.Choice(get_args(FolderField)),
     help="Field of the items that is the test domain, for RESULTS. Each file has one value of it.",
 )
 @option(
     "--base-name",
+    group="Input",
     metavar="NAME",
     help="Name of the base model, for DIR or RESULTS: as in the file names, or in the metadata.",
 )
 @option(
     "--train-data",
+    group="Input",
     multiple=True,
     metavar="DOMAIN=PATH",
     help="File with the training questions of a domain, or folder with train.json, to mark cells "
@@ -59,6 +64,7 @@ from medr1.workflows.prepare import FolderField
 @common_only_option
 @option(
     "--output-dir",
+    group="Output",
     metavar="DIR",
     help="Folder to write: matrix.json, .html, .csv, .md, .tex, .png and .svg. [default: no files]",
 )
@@ -86,7 +92,8 @@ def matrix(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     \b
     Examples:
       medr1 matrix matrix.yaml --output-dir output/matrix
-      medr1 matrix results --from-names '{train}/{test}.json' --base-name Qwen2.5-VL-3B
+      medr1 matrix results --from-names '{train}/{test}.json' \\
+          --base-name Qwen2.5-VL-3B
       medr1 matrix results/*.json --by question-type
 
     Stars mark gains with p < 0.05 (*), 0.01 (**) and 0.001 (***), with Holm's correction over all

@@ -6,6 +6,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    argument,
     call,
     common_options,
     offline_option,
@@ -19,12 +20,17 @@ from medr1.workflows.merge import merge_adapter
 @click.command(
     cls=Medr1Command, workflow=merge_adapter, short_help="Merge a LoRA adapter into its base model."
 )
-@click.argument("adapter", metavar="ADAPTER")
+@argument("adapter", metavar="ADAPTER")
 @option(
-    "--output-dir", metavar="DIR", required=True, help="Folder to write: the merged checkpoint."
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    required=True,
+    help="Folder to write: the merged checkpoint.",
 )
 @option(
     "--dtype",
+    group="Model",
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
     help="Data type of the written weights. auto: as in the base model's config.json.",
 )

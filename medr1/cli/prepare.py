@@ -9,6 +9,7 @@ import click
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    argument,
     call,
     columns_of,
     common_options,
@@ -26,12 +27,21 @@ from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_d
 @click.command(
     cls=Medr1Command,
     workflow=prepare_data,
+    first_options="--output-dir --image-root --map --split --modality --question-type --by "
+    "--size --seed --overwrite",
     short_help="Make a data set for training from questions and images.",
 )
-@click.argument("source", metavar="SOURCE")
-@option("--output-dir", metavar="DIR", required=True, help="Folder to write: the data set.")
+@argument("source", metavar="SOURCE")
+@option(
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    required=True,
+    help="Folder to write: the data set.",
+)
 @option(
     "--image-root",
+    group="Input",
     metavar="DIR|ARCHIVE",
     help="Folder or archive with the images. [default: SOURCE if it is a folder or an archive, "
     "else the folder of SOURCE]",
@@ -39,54 +49,71 @@ from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_d
 @map_option("SOURCE", "ground_truth=label")
 @option(
     "--split",
+    group="Split",
     type=click.Choice(get_args(SplitKind)),
     help="Way to split into train and test. published: as in the split files. random: at random, "
     "by --group-by and --test-share. [default: published if there are split files]",
 )
 @option(
-    "--splits", metavar="DIR", help="Folder with the published split files, if SOURCE has none."
+    "--splits",
+    group="Split",
+    metavar="DIR",
+    help="Folder with the published split files, if SOURCE has none.",
 )
 @option(
     "--group-by",
+    group="Split",
     type=click.Choice(get_args(SplitUnit)),
     help="Unit whose items stay together in one split. Items of the same image always do.",
 )
 @option(
     "--test-share",
+    group="Split",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Share of test items in a random split, for each modality and question type.",
 )
 @option(
     "--modality",
+    group="Selection",
     type=CommaList(str),
     metavar="NAME,...",
     help="Modalities to keep, such as CT,MR. [default: all]",
 )
 @option(
     "--question-type",
+    group="Selection",
     type=CommaList(str),
     metavar="NAME,...",
     help="Question types to keep, such as 'Lesion Grading'. [default: all]",
 )
 @option(
     "--by",
+    group="Output",
     type=click.Choice(get_args(FolderField)),
     help="Field whose values get a folder each, with their own train.json and test.json. "
     "[default: one folder for all]",
 )
 @option(
     "--size",
+    group="Images",
     type=click.IntRange(min=0),
     help="Longer side of the written images, in pixels; 0 keeps the size.",
 )
 @option(
     "--square",
+    group="Images",
     is_flag=True,
     help="Resize images to squares of --size pixels; this changes their proportions, as in Med-R1.",
 )
-@option("--restricted", is_flag=True, help="Include the restricted-access part of OmniMedVQA.")
+@option(
+    "--restricted",
+    group="Selection",
+    is_flag=True,
+    help="Include the restricted-access part of OmniMedVQA.",
+)
 @option(
     "--workers",
+    group="Run",
     type=click.IntRange(min=1),
     show_default="number of cores, at most 8",
     help="Number of processes that resize images in parallel.",
@@ -106,8 +133,10 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     \b
     Examples:
       medr1 data prepare OmniMedVQA.zip --output-dir data/omni --by modality
-      medr1 data prepare OmniMedVQA.zip --output-dir data/ct --modality CT --splits Splits/modality
-      medr1 data prepare my.csv --output-dir data/my --map image=file --map ground_truth=label
+      medr1 data prepare OmniMedVQA.zip --output-dir data/ct --modality CT \\
+          --splits Splits/modality
+      medr1 data prepare my.csv --output-dir data/my \\
+          --map image=file --map ground_truth=label
     """
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json

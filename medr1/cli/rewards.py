@@ -9,6 +9,7 @@ import click
 from medr1.cli.common import (
     CommaList,
     Medr1Command,
+    argument,
     columns_of,
     common_options,
     map_option,
@@ -66,9 +67,10 @@ Examples:
     short_help="Score a file of completions with rewards.",
     help=HELP.format(table=_table()),
 )
-@click.argument("file", metavar="FILE")
+@argument("file", metavar="FILE")
 @option(
     "--rewards",
+    group="Metrics",
     type=CommaList(str),
     metavar="NAME,...",
     help="Rewards to compute, or your own as package.module:function. [default: each that needs no "
@@ -76,6 +78,7 @@ Examples:
 )
 @option(
     "--prompt",
+    group="Prompt",
     metavar="NAME|FILE",
     help="Prompt template whose format the format reward expects: a name or a text file, as for "
     "`medr1 infer`.",

@@ -36,18 +36,28 @@ from medr1.workflows.robustness import run_robustness
 @click.command(
     cls=Medr1Command,
     workflow=run_robustness,
+    first_options="--model-path --batch-file --output-dir --perturbations --severities --mode "
+    "--batch-size --limit --engine --base-url --dry-run",
     short_help="Measure accuracy with perturbed images and reworded questions.",
 )
 @model_path_option(required=True)
-@option("--batch-file", metavar="FILE", required=True, help="File with questions and ground truth.")
+@option(
+    "--batch-file",
+    group="Input",
+    metavar="FILE",
+    required=True,
+    help="File with questions and ground truth.",
+)
 @option(
     "--output-dir",
+    group="Output",
     metavar="DIR",
     required=True,
     help="Folder to write: results.json, robustness.json and robustness.html.",
 )
 @option(
     "--perturbations",
+    group="Perturbations",
     type=CommaList(str),
     metavar="NAME,...|all",
     help="Perturbations, such as jpeg,rotation. A word of the name, such as noise, selects all "
@@ -56,6 +66,7 @@ from medr1.workflows.robustness import run_robustness
 )
 @option(
     "--severities",
+    group="Perturbations",
     type=CommaList(int),
     metavar="N,...",
     help="Severities of image perturbations, from 1 (mild) to 5 (strong). Of question "
@@ -63,12 +74,19 @@ from medr1.workflows.robustness import run_robustness
 )
 @option(
     "--limit",
+    group="Input",
     type=click.IntRange(min=1),
     help="Number of questions to use, from the start of the file. [default: all]",
 )
-@option("--batch-size", type=click.IntRange(min=1), help="Number of questions per batch.")
+@option(
+    "--batch-size",
+    group="Decoding",
+    type=click.IntRange(min=1),
+    help="Number of questions per batch.",
+)
 @option(
     "--mode",
+    group="Decoding",
     type=click.Choice(get_args(Mode)),
     help="What is computed. generate: a completion. options: the probability of each option; the "
     "fastest. both: the two, if the question has options.",
@@ -76,10 +94,11 @@ from medr1.workflows.robustness import run_robustness
 @max_new_tokens_option
 @option(
     "--prompt",
+    group="Prompt",
     metavar="NAME|FILE",
     help="Prompt template, as for `medr1 infer`. [default: the checkpoint's]",
 )
-@option("--dry-run", is_flag=True, help="Print the plan, and stop.")
+@option("--dry-run", group="Run", is_flag=True, help="Print the plan, and stop.")
 @allow_template_option
 @protocol_option
 @cluster_by_option
@@ -109,9 +128,11 @@ def robustness(max_errors: int, as_json: bool, **options: object) -> None:
 
     \b
     Examples:
-      medr1 robustness --model-path checkpoints/tiny-vl --batch-file questions.json \\
-          --output-dir output/robustness --mode options --batch-size 32
-      medr1 robustness ... --perturbations noise,jpeg,flip_horizontal --severities 1,2,3,4,5
+      medr1 robustness --model-path checkpoints/tiny-vl \\
+          --batch-file questions.json --output-dir output/robustness \\
+          --mode options --batch-size 32
+      medr1 robustness ... --perturbations noise,jpeg,flip_horizontal \\
+          --severities 1,2,3,4,5
       medr1 robustness ... --perturbations all --dry-run
     """
     from medr1.files import to_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from medr1.cli.common import Medr1Command, common_options
+from medr1.cli.common import Medr1Command, argument, common_options
 from medr1.documents.schemas import json_schema
 from medr1.terminal import echo
 
@@ -12,7 +12,7 @@ from medr1.terminal import echo
 @click.command(
     cls=Medr1Command, workflow=json_schema, short_help="Print the JSON Schema of a document."
 )
-@click.argument("name", metavar="NAME")
+@argument("name", metavar="NAME")
 @common_options
 def schema(name: str) -> None:
     """Print the JSON Schema (2020-12) of a document that medr1 writes.

@@ -8,6 +8,7 @@ import click
 
 from medr1.cli.common import (
     Medr1Command,
+    argument,
     call,
     columns_of,
     common_options,
@@ -23,6 +24,7 @@ from medr1.workflows.selection import ReasoningPrompt, distill_data, filter_data
 
 results_option = option(
     "--results",
+    group="Input",
     multiple=True,
     required=True,
     metavar="FILE",
@@ -30,6 +32,7 @@ results_option = option(
 )
 output_file_option = option(
     "--output-file",
+    group="Output",
     metavar="FILE",
     required=True,
     help="File to write: .json, .jsonl, .csv or .parquet; without an extension, a folder with a "
@@ -43,17 +46,19 @@ output_file_option = option(
     workflow=filter_data,
     short_help="Keep questions of medium difficulty for a model.",
 )
-@click.argument("source", metavar="IN")
+@argument("source", metavar="IN")
 @results_option
 @results_map_option
 @output_file_option
 @option(
     "--min-pass",
+    group="Selection",
     type=click.FloatRange(0, 1),
     help="Lowest pass rate that is kept; items below it are too hard.",
 )
 @option(
     "--max-pass",
+    group="Selection",
     type=click.FloatRange(0, 1),
     help="Highest pass rate that is kept; items above it are too easy.",
 )
@@ -74,8 +79,10 @@ def filter_items(
 
     \b
     Examples:
-      medr1 infer --model-path M --batch-file train.json --num-samples 8 --output-file r.json
-      medr1 data filter train.json --results r.json --output-file medium.json --to published
+      medr1 infer --model-path M --batch-file train.json \\
+          --num-samples 8 --output-file r.json
+      medr1 data filter train.json --results r.json --output-file medium.json \\
+          --to published
     """
     filtered = call(filter_data, options, columns=columns_of(mapping))
     written = filtered.written
@@ -93,12 +100,13 @@ def filter_items(
     workflow=distill_data,
     short_help="Make data for SFT from right completions with reasoning.",
 )
-@click.argument("source", metavar="IN")
+@argument("source", metavar="IN")
 @results_option
 @results_map_option
 @output_file_option
 @option(
     "--prompt",
+    group="Selection",
     type=click.Choice(get_args(ReasoningPrompt)),
     help="Format that a completion must have: the reasoning before (think) or after the answer.",
 )

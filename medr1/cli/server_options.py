@@ -38,6 +38,7 @@ def _json_object(
 server_options = add_options(
     option(
         "--engine",
+        group="Server",
         type=click.Choice(["local", "openai"]),
         default="local",
         help="What runs the model. local: this process. openai: an OpenAI-compatible server, "
@@ -45,18 +46,21 @@ server_options = add_options(
     ),
     option(
         "--base-url",
+        group="Server",
         metavar="URL",
         help="Address of the server, such as http://127.0.0.1:8000/v1. Needs --engine openai. "
         f"A key is read from the environment variable {API_KEY_VARIABLE}.",
     ),
     option(
         "--answer-style",
+        group="Server",
         type=click.Choice(ANSWER_STYLES),
         show_default=_default("answer_style"),
         help="How the prompt to a server asks for an option: by its letter, or by its text.",
     ),
     option(
         "--option-probabilities",
+        group="Server",
         type=click.Choice(get_args(RequestedProbabilities)),
         show_default=_default("option_probabilities"),
         help="How a server's option probabilities are computed. exact: from whole answer "
@@ -65,6 +69,7 @@ server_options = add_options(
     ),
     option(
         "--concurrency",
+        group="Server",
         type=click.IntRange(min=1),
         show_default=_default("concurrency"),
         help="Most requests at a time. The number starts low, grows while the server keeps up, "
@@ -72,18 +77,21 @@ server_options = add_options(
     ),
     option(
         "--timeout",
+        group="Server",
         type=click.FloatRange(min=0, min_open=True),
         show_default=_default("timeout"),
         help="Seconds to wait for an answer of the server.",
     ),
     option(
         "--max-retries",
+        group="Server",
         type=click.IntRange(min=0),
         show_default=_default("max_retries"),
         help="Number of times that a failed request is sent again.",
     ),
     option(
         "--extra-body",
+        group="Server",
         metavar="JSON",
         callback=_json_object,
         help='More parameters of each request, as a JSON object, such as {"top_k": 1}; null '
@@ -91,16 +99,19 @@ server_options = add_options(
     ),
     option(
         "--max-requests",
+        group="Server",
         type=click.IntRange(min=1),
         help="Number of requests after which the run ends. [default: no limit]",
     ),
     option(
         "--max-total-tokens",
+        group="Server",
         type=click.IntRange(min=1),
         help="Number of tokens, read and generated, after which the run ends. [default: no limit]",
     ),
     option(
         "--price",
+        group="Server",
         type=CommaList(float),
         metavar="INPUT,OUTPUT",
         help="Prices of a million tokens read and of a million generated, such as 0.4,1.6, to show "

@@ -118,6 +118,8 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
 @click.command(
     cls=Medr1Command,
     workflow=run_training,
+    first_options="--config --model-path --data --output-dir --method --rewards "
+    "--num-generations --batch-size --learning-rate --max-steps --dry-run",
     extra_config_keys=True,
     short_help="Train a checkpoint with GRPO or SFT.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
@@ -127,30 +129,35 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     "--data",
     "--dataset-name",
     "data",
+    group="Input",
     required=True,
     metavar="PATH",
     help="File with the training questions, or folder with train.json.",
 )
 @option(
     "--answer-types",
+    group="Input",
     type=CommaList(str),
     metavar="TYPE,...",
     help=f"Answer types to train on, of {', '.join(ANSWER_TYPES)}. [default: all]",
 )
 @option(
     "--output-dir",
+    group="Output",
     required=True,
     metavar="DIR",
     help="Folder to write: the checkpoint, logs, plan and training.html.",
 )
 @option(
     "--method",
+    group="Training",
     type=click.Choice(get_args(Method)),
     help="Training method. grpo: reinforcement learning, with rewards of sampled completions. sft: "
     "supervised fine-tuning on the right answers.",
 )
 @option(
     "--prompt",
+    group="Prompt",
     metavar="NAME|FILE",
     help="Prompt template: think, nothink, think-after, bare, one of Med-R1's (authors-think and "
     "others), or a text file that contains {problem}. Its tags tell which answer format it asks "
@@ -158,6 +165,7 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
 )
 @option(
     "--rewards",
+    group="Training",
     type=CommaList(str),
     metavar="NAME,...",
     help=f"Rewards: {', '.join(REWARDS)}, or your own as package.module:function. `medr1 rewards "
@@ -166,12 +174,14 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
 )
 @option(
     "--reward-weights",
+    group="Training",
     type=CommaList(float),
     metavar="FLOAT,...",
     help="Weights of the rewards, in the same order. Example: 1,0.5. [default: 1 each]",
 )
 @option(
     "--num-generations",
+    group="Training",
     type=int,
     help="Number of completions per prompt (G), at least 2. [default: 8]",
 )
@@ -179,109 +189,128 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     "--batch-size",
     "--per-device-train-batch-size",
     "per_device_train_batch_size",
+    group="Training",
     type=int,
     help="Number of completions per device and batch, for grpo; of items, for sft. For grpo, batch "
     "size x devices x accumulation steps has to be a multiple of --num-generations. [default: 8]",
 )
 @option(
     "--gradient-accumulation-steps",
+    group="Training",
     type=int,
     help="Number of batches per training step. [default: 1]",
 )
 @option(
     "--max-completion-length",
+    group="Decoding",
     type=int,
     help="Maximum length of a completion, in tokens. [default: 512]",
 )
-@option("--temperature", type=float, help="Sampling temperature. [default: 1.0]")
+@option("--temperature", group="Decoding", type=float, help="Sampling temperature. [default: 1.0]")
 @option(
     "--beta",
+    group="Training",
     type=float,
     help="Weight of the KL divergence to the reference model; 0: no reference model. "
     "[default: 0.0]",
 )
 @option(
     "--learning-rate",
+    group="Training",
     type=float,
     help="Learning rate of AdamW. [default: 1e-06 for grpo, 2e-05 for sft]",
 )
 @option(
     "--max-steps",
+    group="Training",
     type=int,
     help="Number of training steps; one step is one update of the weights. Overrides "
     "--num-train-epochs. [default: by --num-train-epochs]",
 )
 @option(
     "--num-train-epochs",
+    group="Training",
     type=float,
     help="Number of passes over the training questions. [default: 3.0]",
 )
 @option(
     "--logging-steps",
+    group="Validation and logs",
     type=float,
     help="Number of steps between two log entries. [default: 10]",
-    hidden=True,
 )
 @option(
     "--save-steps",
+    group="Validation and logs",
     type=float,
     help="Number of steps between two saved checkpoints. [default: 500]",
-    hidden=True,
 )
 @option(
     "--completions-steps",
+    group="Validation and logs",
     type=click.IntRange(min=0),
     help="Number of steps between two logs of completions; 0: no such log. [default: 10]",
-    hidden=True,
 )
 @option(
     "--eval-data",
+    group="Validation and logs",
     metavar="PATH",
     help="File with validation questions, or folder with validation.json. Accuracy on them is "
     "measured during training, and the best checkpoint is kept in the folder best.",
 )
 @option(
     "--eval-steps",
+    group="Validation and logs",
     type=int,
     help="Number of steps between two validations. [default: a tenth of the run]",
 )
 @option(
     "--min-pixels",
+    group="Images",
     type=int,
     help="Smallest image, in pixels (width x height); smaller ones are enlarged. Only for a "
-    "Qwen-VL. [default: the "
-    "checkpoint's]",
-    hidden=True,
+    "Qwen-VL. [default: the checkpoint's]",
 )
 @option(
     "--max-pixels",
+    group="Images",
     type=int,
     help="Largest image, in pixels (width x height); larger ones are shrunk. Only for a Qwen-VL. "
     "Example: 401408. [default: the checkpoint's]",
 )
 @option(
     "--max-prompt-length",
+    group="Prompt",
     type=int,
     help="Maximum length of a prompt with its images, in tokens; longer ones are refused.",
-    hidden=True,
 )
-@option("--freeze-vision", is_flag=True, help="Do not train the vision tower (image encoder).")
+@option(
+    "--freeze-vision",
+    group="Training",
+    is_flag=True,
+    help="Do not train the vision tower (image encoder).",
+)
 @option(
     "--shared-prefix/--no-shared-prefix",
+    group="Training",
     help="Process each prompt once for all its completions, if the model is a Qwen-VL. Faster, "
     "with the same results.",
 )
-@option("--seed", type=int, help="Random seed. [default: 42]")
+@option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @device_options
 @allow_template_option
 @option(
-    "--use-cpu", is_flag=True, help="Compute on the CPU: TRL's name for --device cpu.", hidden=True
+    "--use-cpu",
+    group="Model",
+    is_flag=True,
+    help="Compute on the CPU: TRL's name for --device cpu.",
 )
 @offline_option
 @overwrite_option
 @option(
     "--dry-run",
+    group="Run",
     is_flag=True,
     help="Print the plan (steps, tokens, memory, first prompt), and stop.",
 )
@@ -308,9 +337,10 @@ def train(
     \b
     Examples:
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
-      medr1 train --method sft --config configs/sft.yaml --data train.json --output-dir output/sft
-      torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml --output-dir output/tiny
-
+      medr1 train --method sft --config configs/sft.yaml --data train.json \\
+          --output-dir output/sft
+      torchrun --nproc_per_node 8 -m medr1 train --config configs/tiny.yaml \\
+          --output-dir output/tiny
     """
     require_forks("medr1 train")  # before TRL is imported, which does not load without forks
     from medr1.files import to_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from medr1.cli.common import Medr1Command, common_options, json_option, offline_option
+from medr1.cli.common import Medr1Command, argument, common_options, json_option, offline_option
 from medr1.terminal import echo, one_line
 from medr1.workflows.verify import Check, verify_checkpoint
 
@@ -16,7 +16,7 @@ _WORDS = {True: "ok", None: "?", False: "FAILED"}
     workflow=verify_checkpoint,
     short_help="Check that a checkpoint is complete and unchanged.",
 )
-@click.argument("checkpoint", metavar="CHECKPOINT")
+@argument("checkpoint", metavar="CHECKPOINT")
 @offline_option
 @json_option
 @common_options
