@@ -113,6 +113,7 @@ def train(
         method = METHODS[settings.method]
         verbosity = transformers_logging.get_verbosity()
         trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
+        progress.values = trainer.values_to_log
         # Trainer sets that of all processes but the first to "warning"
         transformers_logging.set_verbosity(verbosity)
         require_sharding(trainer, plan.sharding)

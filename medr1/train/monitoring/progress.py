@@ -6,8 +6,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from statistics import mean
 from typing import TYPE_CHECKING, NoReturn
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -32,21 +33,28 @@ _METRICS = {
 class Progress(TrainerCallback):
     """Shows on the first process how far the run is. Call `close` at its end, also after an error.
 
-    It shows nothing if messages of level INFO are turned off (`--quiet`).
+    The first and the last step have a line, and the steps between them one every few seconds,
+    whatever `logging_steps` is. It shows nothing if messages of level INFO are turned off
+    (`--quiet`).
     """
 
-    def __init__(self, seconds_between_lines: float = 10.0) -> None:
+    def __init__(self, seconds_between_lines: float = 5.0) -> None:
+        """`seconds_between_lines` is the least time between two lines, where there is no bar."""
         self.seconds_between_lines = seconds_between_lines
+        self.values: Mapping[str, Sequence[float]] = {}
+        """Metric -> its values since TRL logged; the trainer's own, which it adds to."""
+        self.num_values_shown: dict[str, int] = {}
+        """Metric -> how many of these values are from before the last line."""
         self.bar: tqdm[NoReturn] | None = None
         self.exit_stack = ExitStack()
         self.start_time = self.last_line_time = time.monotonic()
-        self.first_step = 0
+        self.first_step = self.last_line_step = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self.start_time = self.last_line_time = time.monotonic()
-        self.first_step = state.global_step
+        self.first_step = self.last_line_step = state.global_step
         is_silent = not state.is_world_process_zero or not logger.isEnabledFor(logging.INFO)
         if is_silent or not sys.stderr.isatty():
             return
@@ -73,6 +81,9 @@ class Progress(TrainerCallback):
     ) -> None:
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
+        # if TRL logs this step, `on_log` shows what it logs
+        if state.is_world_process_zero and not control.should_log and self._is_due(state):
+            self._show(state, self._new_means())
 
     def on_log(
         self,
@@ -84,19 +95,41 @@ class Progress(TrainerCallback):
     ) -> None:
         if not logs or not state.is_world_process_zero or "learning_rate" not in logs:
             return
+        self.num_values_shown = {}  # TRL removes the values that it has logged
+        if self._is_due(state):
+            self._show(state, logs)
+
+    def _is_due(self, state: TrainerState) -> bool:
+        """Whether a step is shown that has not been: always in a bar, else with the next line."""
+        if state.global_step == self.last_line_step:
+            return False
+        is_end = state.global_step in (self.first_step + 1, state.max_steps)
+        seconds = time.monotonic() - self.last_line_time
+        return self.bar is not None or is_end or seconds >= self.seconds_between_lines
+
+    def _new_means(self) -> dict[str, float]:
+        """Metric -> the mean of its values since the last line."""
+        means = {}
+        for name in _METRICS:
+            values = self.values.get(name, ())
+            if new_values := values[self.num_values_shown.get(name, 0) :]:
+                means[name] = mean(new_values)
+            self.num_values_shown[name] = len(values)
+        return means
+
+    def _show(self, state: TrainerState, metrics: Mapping[str, object]) -> None:
+        """Show the step and its metrics, in the bar or as a line with the time that is left."""
+        self.last_line_time, self.last_line_step = time.monotonic(), state.global_step
+        texts = _metric_texts(metrics)
         if self.bar is not None:
-            self.bar.set_postfix_str(", ".join(_metric_texts(logs)))
+            self.bar.set_postfix_str(", ".join(texts))
             return
-        now = time.monotonic()
-        is_due = now - self.last_line_time >= self.seconds_between_lines
-        if state.global_step == state.max_steps or is_due:
-            self.last_line_time = now
-            # A resumed run: only its own steps tell how long a step takes.
-            steps_done = state.global_step - self.first_step
-            steps_left = state.max_steps - state.global_step
-            seconds_left = (now - self.start_time) / max(steps_done, 1) * steps_left
-            parts = [f"step {state.global_step}/{state.max_steps}", *_metric_texts(logs)]
-            logger.info(", ".join([*parts, f"{seconds_left:.0f} s left"]))
+        # A resumed run: only its own steps tell how long a step takes.
+        steps_done = state.global_step - self.first_step
+        steps_left = state.max_steps - state.global_step
+        seconds_left = (self.last_line_time - self.start_time) / steps_done * steps_left
+        parts = [f"step {state.global_step}/{state.max_steps}", *texts]
+        logger.info(", ".join([*parts, f"{seconds_left:.0f} s left"]))
 
     def close(self) -> None:
         """Leave the bar as it is, and let later messages be written without it."""

@@ -47,7 +47,7 @@ from medr1.train.recovery.checkpoint_manifest import (
 from medr1.train.recovery.signals import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from peft import PeftModel
     from torch import nn
@@ -94,6 +94,12 @@ class ExactResumeMixin(Trainer):
         self.checkpoint_limit = self.args.save_total_limit
         self.args.save_total_limit = None
         self.add_callback(_BetweenBlocks(self))
+
+    @property
+    def values_to_log(self) -> Mapping[str, Sequence[float]]:
+        """Metric -> its values since TRL logged last; the mapping stays the same for the run."""
+        values: Mapping[str, Sequence[float]] = self._metrics["train"]
+        return values
 
     @property
     def output_dir(self) -> Path:
