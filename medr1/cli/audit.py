@@ -106,14 +106,7 @@ def audit(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     from medr1.report.terminal.audit import audit_table
 
     result = call(run_audit, options, columns=columns_of(mapping))
-    table = audit_table(result.document, width=_table_width())
-    echo(to_json(result.document) if as_json else table, nl=not as_json)
+    document = result.document
+    echo(to_json(document) if as_json else audit_table(document), nl=not as_json)
     if result.failures:
         raise Medr1Error(f"{result.path} has {' and '.join(result.failures)}.")
-
-
-def _table_width() -> int:
-    """Width of the terminal in characters, at most 100; 80 if stdout is no terminal."""
-    import shutil
-
-    return min(100, shutil.get_terminal_size((80, 24)).columns)

@@ -15,8 +15,6 @@ from medr1.terminal import echo
 if TYPE_CHECKING:
     from medr1.doctor.server import ServerExamination
 
-_WIDTH = 100
-"""Characters of a printed line, at most."""
 _COLORS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
@@ -69,10 +67,7 @@ def doctor(device: str, base_url: str | None, model_path: str | None, as_json: b
     if as_json:
         echo(to_json(document), nl=False)
     else:
-        for line in (*_fact_lines(document), ""):
-            echo(line)
-        for status, line in _check_lines(document["checks"]):
-            echo(line, lead=status)
+        _show(_facts(document), document["checks"])
     failed = sum(check["status"] == "FAIL" for check in document["checks"])
     if failed:
         raise Medr1Error(
@@ -89,67 +84,65 @@ def _doctor_server(base_url: str, model: str | None, as_json: bool) -> None:
     if as_json:
         echo(to_json(document), nl=False)
         return
-    for line in (*_server_lines(document), ""):
+    _show(_server_facts(document), map(asdict, server_checks(document.facts)))
+
+
+def _show(facts: Iterable[tuple[str, str]], checks: Iterable[dict[str, str]]) -> None:
+    """Print labels and their values, and below them the checks."""
+    from medr1.report.terminal.layout import aligned
+
+    for line in (*aligned([*facts], justify="ll", gives_way=1, wraps=True), ""):
         echo(line)
-    for status, line in _check_lines(asdict(check) for check in server_checks(document.facts)):
+    for status, line in _check_lines(checks):
         echo(line, lead=status)
 
 
-def _server_lines(document: ServerExamination) -> Iterator[str]:
-    """The lines about a server and its models: label and value in two columns."""
+def _server_facts(document: ServerExamination) -> Iterator[tuple[str, str]]:
+    """Labels and values about a server and its models."""
     facts = document.facts
     software = f", {facts.software}" if facts.software else ""
-    yield from _two_columns("server", f"{document.base_url}{software}")
-    yield from _two_columns("models", ", ".join(facts.models) or "(the server has no list)")
+    yield "server", f"{document.base_url}{software}"
+    yield "models", ", ".join(facts.models) or "(the server has no list)"
     limit = f", at most {facts.max_tokens:,} tokens" if facts.max_tokens else ""
-    yield from _two_columns("chosen", f"{facts.model}{limit}")
+    yield "chosen", f"{facts.model}{limit}"
 
 
-def _fact_lines(document: dict[str, Any]) -> Iterator[str]:
-    """The lines about versions, devices and memory: label and value in two columns."""
+def _facts(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Labels and values about versions, devices and memory."""
     from medr1.doctor.machine import EXTRAS
 
     chosen, memory = document["chosen"], document["memory"]
-    yield from _two_columns("version", f"medr1 {document['medr1']}, Python {document['python']}")
-    yield from _two_columns("system", document["system"])
+    yield "version", f"medr1 {document['medr1']}, Python {document['python']}"
+    yield "system", document["system"]
     versions = [
         f"{name} {library['installed'] or '(missing)'}"
         for name, library in document["libraries"].items()
     ]
-    yield from _two_columns("libraries", ", ".join(versions))
+    yield "libraries", ", ".join(versions)
     for device in document["devices"]:
         size = f", {device['memory'] / 1e9:.1f} GB" if device["memory"] else ""
-        yield from _two_columns("device", f"{device['kind']}: {device['name']}{size}")
-    yield from _two_columns(
-        "chosen", f"{chosen['device']}, {chosen['dtype']}, attention {chosen['attention']}"
-    )
+        yield "device", f"{device['kind']}: {device['name']}{size}"
+    yield ("chosen", f"{chosen['device']}, {chosen['dtype']}, attention {chosen['attention']}")
     total, available = memory["total"] / 1e9, memory["available"] / 1e9
-    yield from _two_columns("memory", f"{total:.1f} GB, {available:.1f} GB available")
+    yield "memory", f"{total:.1f} GB, {available:.1f} GB available"
     for name, version in document["extras"].items():
         purpose, install = EXTRAS[name]
         missing = f"not installed: pip install {install} -c scripts/constraints.txt"
-        yield from _two_columns("optional", f"{name} {version or missing} (for {purpose})")
-
-
-def _two_columns(label: str, text: str) -> Iterator[str]:
-    """The lines of a label and its text, which is wrapped in its own column."""
-    from textwrap import wrap
-
-    for number, line in enumerate(wrap(text, _WIDTH - 11, break_on_hyphens=False)):
-        yield f"{'' if number else label:<11}{line}"
+        yield "optional", f"{name} {version or missing} (for {purpose})"
 
 
 def _check_lines(checks: Iterable[dict[str, str]]) -> Iterator[tuple[str, str]]:
-    """(status, rest of the line) of each check, and what to do if it did not pass.
+    """(coloured status, rest of the line) of each check, and what to do if it did not pass.
 
-    The status is coloured, and "" in a line that continues the one above.
+    The status is "" in a line that continues the one above.
     """
-    from textwrap import wrap
+    from medr1.report.terminal.layout import aligned
 
+    rows: list[tuple[str, ...]] = []
     for check in checks:
-        lines = wrap(check["message"], _WIDTH - 22)
-        status = click.style(f"{check['status']:<6}", fg=_COLORS[check["status"]])
-        yield status, f"{check['check']:<16}{lines[0]}"
-        yield from (("", " " * 22 + line) for line in lines[1:])
-        for line in wrap(f"-> {check['todo']}", _WIDTH - 25) if check["todo"] else ():
-            yield "", " " * 22 + line
+        rows.append((check["status"], check["check"], check["message"]))
+        if check["todo"]:
+            rows.append(("", "", f"-> {check['todo']}"))
+    for line in aligned(rows, justify="lll", gives_way=2, wraps=True):
+        status = line.partition(" ")[0]
+        yield click.style(status, fg=_COLORS[status]) if status else "", line[len(status) :]

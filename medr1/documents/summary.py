@@ -138,6 +138,17 @@ class StatedAccuracy(Struct, frozen=True, kw_only=True):
     """The accuracy that medr1 computes under the same protocol."""
 
 
+class ProtocolDifference(Struct, frozen=True, kw_only=True):
+    """Why items that are right under the protocol `default` are wrong under another."""
+
+    n_right: int
+    """Number of items that are right under `default`."""
+    reasons: dict[str, int]
+    """Why the other protocol calls some of them wrong -> number of items, the largest first:
+    no_block (there is no <answer>...</answer>), several_blocks, unreadable_block (its content is
+    not what the protocol reads), other_answer, undecided."""
+
+
 class Summary(Struct, frozen=True, kw_only=True):
     """summary.json: the evaluation of one results file."""
 
@@ -164,6 +175,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Kind -> means over its groups."""
     protocols: dict[str, Metric]
     """Further protocol -> accuracy under its rules."""
+    protocol_differences: dict[str, ProtocolDifference] = {}
+    """Further protocol -> why it calls items wrong that are right under `default`; a protocol that
+    does not is left out."""
     extraction_methods: dict[str, int]
     """How answers were extracted -> number of items."""
     unanswered: dict[str, int]

@@ -147,8 +147,12 @@ class Columns:
     """How sure the model is of its answers."""
     metadata_keys: frozenset[str]
     """The metadata keys of all items, which they may be grouped or clustered by."""
-    protocols: dict[str, Mask] = field(default_factory=dict)
-    """Further protocol -> whether the item is right under it."""
+    protocols: dict[str, CodedColumn[str]] = field(default_factory=dict)
+    """Further protocol -> why the item is wrong under it (`_why_wrong`); "" for a right one."""
+
+    def right_under(self, protocol: str) -> Mask:
+        """Where an item is right under one of `protocols`."""
+        return self.protocols[protocol].where(lambda reason: not reason)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Columns]) -> Columns:
@@ -173,7 +177,7 @@ class Columns:
             Scores.concatenate([part.scores for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
             {
-                protocol: np.concatenate([part.protocols[protocol] for part in parts])
+                protocol: CodedColumn.concatenate([part.protocols[protocol] for part in parts])
                 for protocol in first.protocols
             },
         )
@@ -299,7 +303,12 @@ def columns_of(
         _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
         frozenset().union(*(sample.metadata for sample in samples)),
-        {protocol: _right_under(protocol, predictions) for protocol in settings.protocols},
+        {
+            protocol: CodedColumn.from_items(
+                _why_wrong(prediction, protocol) for prediction in predictions
+            )
+            for protocol in settings.protocols
+        },
     )
 
 
@@ -412,10 +421,24 @@ def _texts(
     )
 
 
-def _right_under(protocol: str, predictions: Sequence[Prediction]) -> Mask:
-    """For each prediction whether it is right under another protocol."""
-    verdicts = (judge_prediction(prediction, protocol) for prediction in predictions)
-    return np.array([verdict is not None and verdict.correct for verdict in verdicts], dtype=bool)
+def _why_wrong(prediction: Prediction, protocol: str) -> str:
+    """Why a prediction is wrong under a protocol; "" if it is right.
+
+    The reasons are no_completion, undecided, other_answer (the answer was found, and is another),
+    several_blocks, no_block (no <answer>...</answer>) and unreadable_block (its content is not
+    what the protocol reads).
+    """
+    verdict = judge_prediction(prediction, protocol)
+    if verdict is None:
+        return "no_completion"
+    if verdict.correct or verdict.undecided:
+        return "undecided" if verdict.undecided else ""
+    if verdict.extraction.answer is not None:
+        return "other_answer"
+    if verdict.extraction.method == "several_tags":
+        return "several_blocks"
+    text = prediction.model_output or ""
+    return "unreadable_block" if "<answer>" in text and "</answer>" in text else "no_block"
 
 
 def _cluster_of(sample: Sample, cluster_by: str) -> Hashable:

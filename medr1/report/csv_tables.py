@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from medr1.csv_cells import guard
 from medr1.documents.metric import Metric
 from medr1.documents.summary import Summary
-from medr1.report.terminal.tables import HIDDEN
+from medr1.report.terminal.layout import HIDDEN
 
 COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
 """The columns of summary.csv; `lo` and `hi` are the bounds of the 95 % interval."""

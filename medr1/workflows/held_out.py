@@ -62,7 +62,7 @@ class HeldOutEvaluator:
         metric = mean_metric(judged.correct, judged)
         values = {
             "eval_accuracy": value_of(metric),
-            "eval_accuracy_strict": float(judged.columns.protocols["strict"].mean()),
+            "eval_accuracy_strict": float(judged.columns.right_under("strict").mean()),
             "eval_n": metric.n,
             "eval_seconds": round(time.monotonic() - started, 3),
         }

@@ -70,7 +70,6 @@ def test_the_table_marks_and_cleans():
     table = matrix_table(TWO)
     assert "\x1b" not in table and "†" in table and "! missing cells: 1 of 4" in table
     assert "in domain (1 cell)" in table
-    assert "\x1b[1m" in matrix_table(TWO, color=True)
 
 
 def test_intervals_stand_in_a_small_table_and_are_promised_for_a_large_one():

@@ -20,6 +20,7 @@ from medr1.documents.summary import (
     FindingMetrics,
     Length,
     Lengths,
+    ProtocolDifference,
     Undecided,
 )
 from medr1.evaluate.coded import CodedColumn, Mask
@@ -63,6 +64,23 @@ def extraction_methods(judged: Judged) -> dict[str, int]:
         if outcome.answer is not None:
             counts[outcome.method] += n
     return dict(counts.most_common())
+
+
+def protocol_differences(judged: Judged) -> dict[str, ProtocolDifference]:
+    """Why items that are right under `default` are wrong under the other protocols, if any are."""
+    columns = judged.columns
+    if "default" not in columns.protocols:
+        return {}
+    right = columns.right_under("default")
+    differences = {}
+    for name, column in columns.protocols.items():
+        reasons = Counter(column.values[code] for code in column.codes[right])
+        del reasons[""]
+        if reasons:
+            differences[name] = ProtocolDifference(
+                n_right=int(right.sum()), reasons=dict(reasons.most_common())
+            )
+    return differences
 
 
 def confusion(judged: Judged, *, as_text: bool = False) -> list[ConfusionCell]:

@@ -156,9 +156,10 @@ def summary_of(
         groups={kind: _groups(scores, column) for kind, column in columns.items()},
         macro={kind: _macro(kind, scores, column) for kind, column in columns.items()},
         protocols={
-            name: mean_metric(right.astype(np.float64), judged)
-            for name, right in judged.columns.protocols.items()
+            name: mean_metric(judged.columns.right_under(name).astype(np.float64), judged)
+            for name in judged.columns.protocols
         },
+        protocol_differences=counts.protocol_differences(judged),
         extraction_methods=counts.extraction_methods(judged),
         unanswered=counts.unanswered(judged),
         undecided=counts.undecided(judged),

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medr1.documents.matrix import Matrix
+from medr1.report.terminal.layout import clean
 from medr1.report.terminal.matrix import SHARED, Cell, Panel, notes, panels
-from medr1.report.terminal.tables import clean, interval_text
+from medr1.report.terminal.tables import interval_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from medr1.records import Prediction, Sample
-from medr1.report.terminal.tables import clean, terminal_columns, truncate
+from medr1.report.terminal.layout import WIDTH, Row, aligned, clean
 
 
-def answer_text(prediction: Prediction, *, width: int = 80, reasoning: bool = False) -> str:
+def answer_text(prediction: Prediction, *, width: int = WIDTH, reasoning: bool = False) -> str:
     """What `medr1 infer` prints for one question: the answer, and what else was generated.
 
     Below the answer: a bar for each option's probability, the sampled answers with their counts,
@@ -51,19 +51,16 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 def _probability_bars(prediction: Prediction, width: int) -> str:
     """A heading, and a line for each option: its name, its probability, a bar as long as that."""
-    probabilities = prediction.option_probs or {}
-    lines = ["Probability of each option:"] if probabilities else []
-    names = {answer: _option_name(prediction.sample, answer) for answer in probabilities}
-    room = width - _BAR_WIDTH - len("  100.0 %  ")
-    name_width = min(room, max(map(terminal_columns, names.values()), default=0))
-    for answer, share in probabilities.items():
+    rows: list[Row] = []
+    for answer, share in (prediction.option_probs or {}).items():
         # whole columns, and one of the eight partial blocks for the rest
         full, eighths = divmod(round(share * _BAR_WIDTH * 8), 8)
         bar = "█" * full + (_EIGHTHS[eighths] if eighths else "")
-        name = truncate(clean(names[answer]), name_width)
-        padding = " " * (name_width - terminal_columns(name))
-        lines.append(f"{name}{padding}  {100 * share:5.1f} %  {bar}")
-    return "\n".join(line.rstrip() for line in lines)
+        name = _option_name(prediction.sample, answer)
+        rows.append((name, f"{100 * share:.1f} %", bar.ljust(_BAR_WIDTH)))
+    if not rows:
+        return ""
+    return "\n".join(["Probability of each option:", *aligned(rows, width, justify="lrl")])
 
 
 def _dropout_ranges(prediction: Prediction) -> str:

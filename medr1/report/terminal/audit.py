@@ -8,7 +8,6 @@ predictor answers correctly where it is above chance.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import structs
@@ -24,7 +23,8 @@ from medr1.documents.audit import (
 )
 from medr1.documents.metric import Missing
 from medr1.report.csv_tables import csv_text
-from medr1.report.terminal.tables import Row, clean, grid, interval_text, percent
+from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
+from medr1.report.terminal.tables import interval_text, percent
 from medr1.terminal import counted
 
 PREDICTORS = {
@@ -57,31 +57,30 @@ MAX_NAMED = 6
 """The most groups that a sentence names for one predictor; audit.json has them all."""
 
 
-def audit_table(document: Audit, *, width: int = 80, color: bool = False) -> str:
+def audit_table(document: Audit, *, width: int = WIDTH) -> str:
     """What the command prints: the file, its defects and leaks, and the blind predictors.
 
     Args:
         document: audit.json.
         width: Columns of the terminal.
-        color: Whether headers are bold.
     """
-    parts = [*_title_lines(document, width), "", *_defect_lines(document, width, color)]
+    parts = [*_title_lines(document, width), "", *_defect_lines(document, width)]
     if document.against:
-        parts += ["", *_leak_lines(document, width, color)]
-    parts += ["", *grid(_BLIND_HEADER, list(_blind_rows(document.blind)), width, color)]
-    parts += [_filled(note, width) for note in _control_note(document.blind)]
-    parts += ["", _filled(needed_sentence(document), width)]
+        parts += ["", *_leak_lines(document, width)]
+    parts += ["", *grid(_BLIND_HEADER, list(_blind_rows(document.blind)), width)]
+    parts += [filled(note, width) for note in _control_note(document.blind)]
+    parts += ["", filled(needed_sentence(document), width)]
     if not isinstance(document.image_needed, Missing) and document.image_needed.n:
-        parts.append(_filled(NEEDED_MEANING, width))
+        parts.append(filled(NEEDED_MEANING, width))
     best = document.blind.best
     if best is not None and any(document.groups.values()):
         parts += ["", f"By group, answered without the image by {PREDICTORS[best]}:"]
         for kind, groups in document.groups.items():
             if groups:
-                parts += ["", *_group_lines(kind, groups, best, width, color)]
+                parts += ["", *_group_lines(kind, groups, best, width)]
     if document.notes:
         parts.append("")
-    parts += [_filled(f"! {clean(note)}", width, "  ") for note in document.notes]
+    parts += [filled(f"! {clean(note)}", width, "  ") for note in document.notes]
     return "\n".join(parts)
 
 
@@ -90,7 +89,7 @@ def _title_lines(document: Audit, width: int) -> list[str]:
     options = ", ".join(f"{k}: {n:,}" for k, n in document.option_counts.items())
     size = f"{counted(document.file.n, 'item')}, {counted(document.file.n_images, 'image')}"
     size += f"; items by number of options: {options}"
-    return [clean(document.file.path), size, _filled(balance_sentence(document), width)]
+    return [clean(document.file.path), size, filled(balance_sentence(document), width)]
 
 
 def balance_sentence(document: Audit) -> str:
@@ -107,7 +106,7 @@ def balance_sentence(document: Audit) -> str:
     )
 
 
-def _defect_lines(document: Audit, width: int, color: bool) -> list[str]:
+def _defect_lines(document: Audit, width: int) -> list[str]:
     """The kinds of defects that occur, with a column for each file, and what the columns are."""
     files = [document.file, *document.against]
     # None: could not be checked, such as corrupt images where no images were found
@@ -118,7 +117,7 @@ def _defect_lines(document: Audit, width: int, color: bool) -> list[str]:
     ]
     checked = [kind for kind, n in document.file.defects.items() if n is not None]
     none = [f"defects: none ({len(checked)} kinds checked)"]
-    lines = grid(header, rows, width, color) if rows else none
+    lines = grid(header, rows, width) if rows else none
     return [*lines, *_legend(files)]
 
 
@@ -134,7 +133,7 @@ def _legend(files: Sequence[AuditedFile]) -> list[str]:
     ]
 
 
-def _leak_lines(document: Audit, width: int, color: bool) -> list[str]:
+def _leak_lines(document: Audit, width: int) -> list[str]:
     """How many audited items each training file contains, and how many any of them contains."""
     files = document.against
     several = len(files) > 1
@@ -155,9 +154,9 @@ def _leak_lines(document: Audit, width: int, color: bool) -> list[str]:
     for kind, name in WORDINGS.items():
         counts = [_count(file.wordings[kind].items) for file in files]
         rows.append((f"({name})", *counts, *([""] if several else []), ""))
-    lines = grid(header, rows, width, color)
+    lines = grid(header, rows, width)
     note = "Rows in parentheses are not leaks: both files use the same question templates."
-    return [*lines, _filled(note, width)]
+    return [*lines, filled(note, width)]
 
 
 def _count(value: int | None) -> str:
@@ -176,7 +175,7 @@ def _blind_rows(blind: BlindPredictors) -> Iterator[Row]:
         predictor = blind.predictors[name]
         metric = predictor.accuracy
         if metric.value is None:
-            yield label, "-", clean(metric.reason or ""), ""
+            yield label, "-", metric.reason or "", ""
             continue
         yield (
             label,
@@ -261,9 +260,7 @@ def _predictors_in_groups(entries: Sequence[GroupAboveChance]) -> Iterator[str]:
         yield f"{PREDICTORS[predictor]} ({', '.join(names[:MAX_NAMED])}{more})"
 
 
-def _group_lines(
-    kind: str, groups: Mapping[str, AuditGroup], best: str, width: int, color: bool
-) -> list[str]:
+def _group_lines(kind: str, groups: Mapping[str, AuditGroup], best: str, width: int) -> list[str]:
     """The best blind predictor in each group of a kind, such as each modality."""
     header: Row = (
         f"by {kind.replace('_', ' ')}",
@@ -280,11 +277,7 @@ def _group_lines(
         )
         for name, group in groups.items()
     ]
-    return grid(header, rows, width, color)
-
-
-def _filled(text: str, width: int, indent: str = "") -> str:
-    return textwrap.fill(text, max(width, 20), subsequent_indent=indent)
+    return grid(header, rows, width)
 
 
 def items_csv(items: Sequence[FlaggedItem]) -> str:

@@ -6,7 +6,6 @@ corrected for all comparisons together with Holm's method.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from medr1.documents.comparison import (
@@ -21,7 +20,8 @@ from medr1.documents.metric import Missing
 from medr1.documents.robustness import GroupDifference, RobustnessCell
 from medr1.documents.trust import Ensemble
 from medr1.report.csv_tables import csv_text
-from medr1.report.terminal.tables import Row, clean, grid, interval_text, percent
+from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
+from medr1.report.terminal.tables import interval_text, percent
 from medr1.terminal import counted
 
 _COLUMNS = (
@@ -51,13 +51,12 @@ def is_significant(entry: Difference | GroupDifference | RobustnessCell) -> bool
 _SHARE_HEADER: Row = ("value", "95 % CI")
 
 
-def comparison_table(document: Comparison, *, width: int = 80, color: bool = False) -> str:
+def comparison_table(document: Comparison, *, width: int = WIDTH) -> str:
     """What `medr1 compare` prints: each run's accuracy, then its difference from the base.
 
     Args:
         document: The comparison (`evaluate.comparison.compare`).
         width: Columns of the terminal.
-        color: Whether headers are bold.
     """
     clusters = counted(document.clusters.n, clean(document.clusters.unit))
     items = counted(document.n, "item")
@@ -66,13 +65,13 @@ def comparison_table(document: Comparison, *, width: int = 80, color: bool = Fal
     rows = [_run_row(run) for run in document.runs]
     if not any(run.seeds for run in document.runs):
         header, rows = header[:3], [row[:3] for row in rows]
-    parts += grid(header, rows, width, color)
+    parts += grid(header, rows, width)
     for comparison in document.comparisons:
-        parts += ["", *_difference_lines(comparison, width, color)]
+        parts += ["", *_difference_lines(comparison, width)]
     if document.ensemble:
-        parts += ["", *_ensemble_lines(document.ensemble, width, color)]
-    parts += ["", *(_filled(note, width) for note in comparison_notes(document))]
-    parts += [_filled(f"! {warning}", width, "  ") for warning in document.warnings]
+        parts += ["", *_ensemble_lines(document.ensemble, width)]
+    parts += ["", *(filled(note, width) for note in comparison_notes(document))]
+    parts += [filled(f"! {warning}", width, "  ") for warning in document.warnings]
     return "\n".join(parts)
 
 
@@ -92,7 +91,7 @@ def _run_row(run: Run) -> Row:
     return name, percent(accuracy.value), interval_text(accuracy.ci95), seed_range
 
 
-def _difference_lines(comparison: RunComparison, width: int, color: bool) -> Iterator[str]:
+def _difference_lines(comparison: RunComparison, width: int) -> Iterator[str]:
     """One run against the base: the difference, by group, and what so many items can show."""
     title = f"{clean(comparison.run)} - {clean(comparison.base)}"
     rows = [_difference_row("all items", comparison)]
@@ -101,25 +100,25 @@ def _difference_lines(comparison: RunComparison, width: int, color: bool) -> Ite
             rows.append((f"by {kind}", "", "", "", "", ""))
             rows += [_difference_row(f"  {name}", entry) for name, entry in groups.items()]
     header = (title, "points", "95 % CI", "p (Holm)", "won", "lost")
-    yield from grid(header, rows, width, color)
+    yield from grid(header, rows, width)
     # McNemar's test is for two single runs; with several seeds of a run it is None
     mcnemar = comparison.mcnemar
     counts = f"both correct {comparison.both_right}, both wrong {comparison.both_wrong}"
     if mcnemar.exact is not None:
         counts += f"; McNemar's exact p {p_text(mcnemar.exact)}, mid-p {p_text(mcnemar.mid_p)}"
-    yield _filled(counts, width)
+    yield filled(counts, width)
     over_seeds = comparison.over_seeds
     if over_seeds and over_seeds.value is not None:
         interval = interval_text(over_seeds.ci95, True) or over_seeds.reason
-        yield _filled(
+        yield filled(
             f"difference, 95 % CI over seeds instead of images: {_points(over_seeds.value)} "
             f"({interval})",
             width,
         )
-    yield _filled(detectable_sentence(comparison.minimum_detectable_difference), width)
+    yield filled(detectable_sentence(comparison.minimum_detectable_difference), width)
 
 
-def _ensemble_lines(ensemble: Ensemble, width: int, color: bool) -> Iterator[str]:
+def _ensemble_lines(ensemble: Ensemble, width: int) -> Iterator[str]:
     """All files as one ensemble: their majority vote, their mean, and how far they agree."""
     mean = ensemble.mean_probabilities
     metrics = [
@@ -134,7 +133,7 @@ def _ensemble_lines(ensemble: Ensemble, width: int, color: bool) -> Iterator[str
         if metric.value is not None
     ]
     title = f"ensemble of {len(ensemble.members)} files"
-    yield from grid((title, *_SHARE_HEADER), rows, width, color)
+    yield from grid((title, *_SHARE_HEADER), rows, width)
     sentences = []
     for kind, kappa in ensemble.kappa.items():
         if kappa.value is not None:
@@ -147,7 +146,7 @@ def _ensemble_lines(ensemble: Ensemble, width: int, color: bool) -> Iterator[str
             "files, that the mean of the probabilities is wrong"
         )
     if sentences:
-        yield _filled("; ".join(sentences), width)
+        yield filled("; ".join(sentences), width)
 
 
 def _difference_row(name: str, entry: Difference) -> Row:
@@ -200,10 +199,6 @@ def p_text(p: float | None) -> str:
     if p is None:
         return "-"
     return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _filled(text: str, width: int, indent: str = "") -> str:
-    return textwrap.fill(clean(text), max(width, 20), subsequent_indent=indent)
 
 
 def comparison_csv(document: Comparison) -> str:

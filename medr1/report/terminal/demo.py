@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 from medr1.documents.demo import Demo, DemoProtocol, DemoSample
 from medr1.documents.metric import Metric, value_of
-from medr1.report.terminal.tables import (
-    Row,
-    best_predictor,
-    clean,
-    grid,
-    percent,
-    truncate,
-    value_with_interval,
-)
+from medr1.report.terminal.layout import WIDTH, Row, aligned, clean, filled, grid, truncated
+from medr1.report.terminal.tables import best_predictor, percent, value_with_interval
 
 
-def demo_table(document: Demo, *, width: int = 80, color: bool = False) -> str:
+def demo_table(document: Demo, *, width: int = WIDTH) -> str:
     """The results of `medr1 demo`: baselines, base and trained model, shuffled images, and gains.
 
     Args:
         document: What the demo writes as demo.json.
         width: Columns of the terminal.
-        color: Whether the header is bold.
     """
     default, strict, blind = document.default, document.strict, document.blind
     shuffled = document.shuffled_images
@@ -59,7 +50,7 @@ def demo_table(document: Demo, *, width: int = 80, color: bool = False) -> str:
         [
             f"{document.n} held-out questions, prompt {document.prompt}, "
             f"seed {document.seed}, {document.seconds:.0f} s\n",
-            *grid(header, rows, width, color),
+            *grid(header, rows, width),
             "",
             "default: any clear answer counts. strict: only an answer block counts.",
             f"Best without image: {best_predictor(blind)}, which knows only the texts.",
@@ -67,7 +58,7 @@ def demo_table(document: Demo, *, width: int = 80, color: bool = False) -> str:
             f"{document.n_sources} sources they come from.",
             "It holds for this base model, this training run and this data set only.",
             "",
-            *wrap(" ".join(conclusions(document)), width),
+            filled(" ".join(conclusions(document)), width),
         ]
     )
 
@@ -130,7 +121,7 @@ def _per_100(*shares: float) -> tuple[str, ...]:
     return tuple(f"{100 * share:.{digits}f}" for share in shares)
 
 
-def demo_samples(samples: Sequence[DemoSample], *, width: int = 80) -> str:
+def demo_samples(samples: Sequence[DemoSample], *, width: int = WIDTH) -> str:
     """A few questions with their ground truth, and the completions before and after training.
 
     Args:
@@ -141,10 +132,10 @@ def demo_samples(samples: Sequence[DemoSample], *, width: int = 80) -> str:
     for sample in samples:
         letter = sample.ground_truth
         question = f"{clean(sample.question)} {letter}) {clean(sample.options[letter])}"
-        lines.append(truncate(question, width))
-        for name, completion in (("base", sample.base), ("trained", sample.trained)):
-            verdict = "correct" if completion.correct else "wrong"
-            lines.append(
-                truncate(f"  {name:7}  {verdict:7}  {clean(completion.model_output)}", width)
-            )
+        lines.append(truncated(question, width))
+        rows: list[Row] = [
+            (name, "correct" if one.correct else "wrong", one.model_output or "")
+            for name, one in (("  base", sample.base), ("  trained", sample.trained))
+        ]
+        lines += aligned(rows, width, justify="lll", gives_way=2)
     return "\n".join(lines)

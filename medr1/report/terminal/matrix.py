@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from medr1.documents.matrix import Average, Matrix, MatrixCell
 from medr1.documents.metric import Metric
 from medr1.report.csv_tables import csv_text
-from medr1.report.terminal.tables import (
+from medr1.report.terminal.layout import (
+    WIDTH,
     Row,
-    align_right,
+    aligned,
     clean,
+    filled,
     grid,
-    interval_text,
-    terminal_columns,
-    truncate,
+    text_width,
+    truncated,
 )
+from medr1.report.terminal.tables import interval_text
 from medr1.terminal import counted
 
 OUTSIDE = "out of domain"
@@ -164,34 +166,35 @@ def notes(document: Matrix) -> list[str]:
 # --- the terminal -----------------------------------------------------------------------------
 
 
-def matrix_table(document: Matrix, *, width: int = 80, color: bool = False) -> str:
+def matrix_table(document: Matrix, *, width: int = WIDTH) -> str:
     """What the command prints: the panels, then averages, notes and warnings.
 
     Args:
         document: The matrix (`evaluate.matrix.matrix`).
         width: Columns of the terminal. The cells' intervals are shown if they fit.
-        color: Whether headers are bold.
     """
     all_panels = panels(document)
     parts = [f"{sum(document.n.values())} items, protocol {document.protocol}", ""]
     has_all_intervals = True
     for panel in all_panels:
-        lines, has_intervals = _terminal_panel(panel, width, color)
+        lines, has_intervals = _terminal_panel(panel, width)
         has_all_intervals = has_all_intervals and has_intervals
         parts += [*lines, ""]
     names = ("accuracy, %", "gain, points")[: len(all_panels)]
     heads = [head for name in names for head in (name, "95 % CI")]
-    parts += [*grid(("averages", *heads), _average_rows(document), width, color), ""]
+    parts += [*grid(("averages", *heads), _average_rows(document), width), ""]
     texts = notes(document)
     if not has_all_intervals:
         texts.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
-    texts += [f"! {clean(warning)}" for warning in document.warnings]
-    parts += [textwrap.fill(text, max(width, 20), subsequent_indent="  ") for text in texts]
+    texts += [f"! {warning}" for warning in document.warnings]
+    parts += [filled(text, width, "  ") for text in texts]
     return "\n".join(parts)
 
 
 _LABEL = 20
 """The most terminal columns for the names of the training domains."""
+_UNLIMITED = 10_000
+"""Columns in which each panel fits."""
 
 
 def _average_rows(document: Matrix) -> list[Row]:
@@ -208,46 +211,63 @@ def _average_rows(document: Matrix) -> list[Row]:
     return rows
 
 
-def _terminal_panel(panel: Panel, width: int, color: bool) -> tuple[list[str], bool]:
+def _terminal_panel(panel: Panel, width: int) -> tuple[list[str], bool]:
     """The lines of one panel, and whether they contain the intervals.
 
     What does not fit the width is saved in steps: first the intervals are left out, then test
     domains are numbered with a legend below, then the columns go on in a further table below.
     """
-    names = [panel.title.split(" over")[0], *(name for name, _ in panel.rows)]
-    name_width = min(_LABEL, _widest(names))
-    columns = [_column_texts(panel, i, True) for i in range(len(panel.columns))]
-    has_intervals = name_width + sum(_widest(column) + 2 for column in columns) <= width
-    gap = 2
-    if not has_intervals:
-        columns, gap = [_column_texts(panel, i, False) for i in range(len(panel.columns))], 1
-    heads, legend = list(panel.columns), []
-    pairs = zip(columns, heads, strict=True)
-    if name_width + sum(_widest([head, *column]) + gap for column, head in pairs) > width:
-        heads = [*(f"({i})" for i in range(1, len(columns))), "out"]
-        legend = _legend([*zip(heads, panel.columns, strict=True)], width)
-    if has_intervals:  # a title starts where the numbers do, also above cells without an interval
-        heads = [
-            head + " " * (_widest(column) - terminal_columns(head))
-            for head, column in zip(heads, columns, strict=True)
-        ]
-    columns = [[head, *column] for head, column in zip(heads, columns, strict=True)]
-    widths = [_widest(column) + gap for column in columns]
-    name_width = max(min(name_width, width - sum(widths)), len(OUTSIDE))
-    lines: list[str] = []
-    start = 0
-    while start < len(columns):  # as many columns in each table as fit
+    every = range(len(panel.columns))
+    lines = _panel_lines(panel, panel.columns, every, with_intervals=True)
+    if _fits(lines, width):
+        return lines, True
+    lines = _panel_lines(panel, panel.columns, every)
+    if _fits(lines, width):
+        return lines, False
+    heads = [*(f"({i})" for i in every[1:]), "out"]
+    lines, start = [], 0
+    while start < len(heads):  # as many columns in each table as fit
         stop = start + 1
-        while stop < len(columns) and name_width + sum(widths[start : stop + 1]) <= width:
+        while stop < len(heads) and _fits(
+            _panel_lines(panel, heads, range(start, stop + 1)), width
+        ):
             stop += 1
-        for place, name in enumerate(names):
-            cells = [align_right(columns[i][place], widths[i]) for i in range(start, stop)]
-            label = truncate(name, name_width)
-            padding = " " * (name_width - terminal_columns(label))
-            line = f"{label}{padding}{''.join(cells)}".rstrip()
-            lines.append(f"\x1b[1m{line}\x1b[0m" if color and not place else line)
+        lines += _panel_lines(panel, heads, range(start, stop))
         start = stop
-    return [*lines, *legend], has_intervals
+    return [*lines, *_legend([*zip(heads, panel.columns, strict=True)], width)], False
+
+
+def _fits(lines: Sequence[str], width: int) -> bool:
+    """Whether no line had to be shortened or is too wide."""
+    return all(line == truncated(line, width) for line in lines)
+
+
+def _panel_lines(
+    panel: Panel, heads: Sequence[str], places: range, with_intervals: bool = False
+) -> list[str]:
+    """The lines of some columns of a panel, as wide as they are.
+
+    Args:
+        panel: The panel.
+        heads: The titles of all its columns.
+        places: Which of the columns.
+        with_intervals: Whether cells have their intervals. A title then starts where the numbers
+            do, also above cells without an interval.
+    """
+    names = [name for name, _ in panel.rows]
+    columns = []
+    for place in places:
+        head_width = 0 if with_intervals else text_width(heads[place])
+        cells = _column_texts(panel, place, with_intervals)
+        columns.append([cell.rjust(head_width) for cell in cells])
+    return aligned(
+        [*zip(names, *columns, strict=True)],
+        _UNLIMITED,
+        header=(panel.title.split(" over")[0], *(heads[place] for place in places)),
+        justify="l" + ("l" if with_intervals else "t") * len(places),
+        gap=2 if with_intervals else 1,
+        name_width=_LABEL,
+    )
 
 
 def _column_texts(panel: Panel, column: int, with_intervals: bool) -> list[str]:
@@ -264,16 +284,13 @@ def _column_texts(panel: Panel, column: int, with_intervals: bool) -> list[str]:
         has_interval = with_intervals and cell.ci95
         interval = f" ({interval_text(cell.ci95, panel.signed)})" if has_interval else ""
         pieces.append((panel.text(cell.value), marks, interval))
-    marks_width = max(len(marks) for _, marks, _ in pieces)
-    interval_width = max(len(interval) for _, _, interval in pieces)
+    value_width, marks_width, interval_width = (
+        max(map(len, column)) for column in zip(*pieces, strict=True)
+    )
     return [
-        f"{value}{marks:<{marks_width}}{interval:>{interval_width}}"
+        f"{value:>{value_width}}{marks:<{marks_width}}{interval:>{interval_width}}"
         for value, marks, interval in pieces
     ]
-
-
-def _widest(column: Sequence[str]) -> int:
-    return max(map(terminal_columns, column))
 
 
 def _legend(names: Sequence[tuple[str, str]], width: int) -> list[str]:

@@ -7,7 +7,6 @@ in their original form.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from medr1.data.variants import BLIND, title_of
@@ -20,7 +19,8 @@ from medr1.documents.robustness import (
 )
 from medr1.documents.trust import TestTimeAugmentation
 from medr1.report.terminal.comparison import UNADJUSTED, is_significant, p_text
-from medr1.report.terminal.tables import Row, clean, grid, interval_text, percent
+from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
+from medr1.report.terminal.tables import interval_text, percent
 from medr1.terminal import counted
 
 
@@ -30,7 +30,7 @@ def plan_text(plan: RobustnessPlan) -> str:
         (title_of(kind).lower() if kind == BLIND else kind, ", ".join(map(str, levels)))
         for kind, levels in plan.perturbations.items()
     ]
-    lines = grid(("perturbation", "levels"), rows, 80, False)
+    lines = grid(("perturbation", "levels"), rows)
     for kind, reasons in plan.excluded.items():
         scope = "not asked at all" if kind == "none" else f"left out of {kind}"
         counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
@@ -40,7 +40,7 @@ def plan_text(plan: RobustnessPlan) -> str:
     return "\n".join([*lines, _LEVELS])
 
 
-def robustness_table(document: Robustness, *, width: int = 80, color: bool = False) -> str:
+def robustness_table(document: Robustness, *, width: int = WIDTH) -> str:
     """The original accuracy, then each perturbation and severity, the largest loss first.
 
     The accuracy with a grey image, which shows nothing, is the last row.
@@ -48,17 +48,13 @@ def robustness_table(document: Robustness, *, width: int = 80, color: bool = Fal
     Args:
         document: robustness.json (`evaluate.trust.robustness.robustness`).
         width: Columns of the terminal.
-        color: Whether the header is bold.
     """
     clusters = counted(document.clusters.n, clean(document.clusters.unit))
     title = f"{counted(document.n, 'item')}, {clusters}, protocol {document.protocol}\n"
-    warnings = [
-        textwrap.fill(f"! {clean(warning)}", width, subsequent_indent="  ")
-        for warning in document.warnings
-    ]
+    warnings = [filled(f"! {warning}", width, "  ") for warning in document.warnings]
     if document.clean.accuracy.value is None:
         return "\n".join([title, *warnings])
-    parts = [title, *grid(_HEADER, list(_rows(document)), width, color)]
+    parts = [title, *grid(_HEADER, list(_rows(document)), width)]
     # both have equal weights for the kinds and severities that are a scale: no flips, no grey
     # image, no perturbation of the question
     means = (
@@ -68,7 +64,7 @@ def robustness_table(document: Robustness, *, width: int = 80, color: bool = Fal
         ),
         _mean_line("mean loss, relative to the original accuracy", document.mean_relative_drop),
     )
-    legend = [textwrap.fill(text, width) for text in _LEGEND]
+    legend = [filled(text, width) for text in _LEGEND]
     return "\n".join([*parts, *means, *legend, *warnings])
 
 

@@ -1,79 +1,61 @@
-"""Aligned text tables for the terminal, and the table of summary.json.
-
-Names and answers come from files that somebody else wrote. Each cell goes through `clean`, so that
-none of them can send control characters to the terminal.
-"""
+"""What `medr1 eval` prints, the tables of summary.json, and how shares are written."""
 
 from __future__ import annotations
 
-import textwrap
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-
-from wcwidth import wcswidth
 
 from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
 from medr1.documents.summary import Blind, FindingMetrics, Summary
-
-_SPACES = "\t\n\v\f\r\x85\u2028\u2029"
-HIDDEN = {"Cc", "Cf", "Cs"}
-"""Unicode categories of invisible characters: control, format (as text direction), surrogate."""
-_NAME_WIDTH = 40
-"""The most terminal columns for the names of rows, the first column of a table."""
-_BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[0m"
-
-Row = tuple[str, ...]
-"""The cells of one row of a table, the row's name first."""
-
-
-def clean(value: object) -> str:
-    """The value as one line of visible text, without terminal escapes or direction marks."""
-    text = "".join(" " if c in _SPACES else c for c in str(value))
-    return "".join(c for c in text if unicodedata.category(c) not in HIDDEN).strip()
-
+from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
+from medr1.report.terminal.row_notes import (
+    EXPLAIN,
+    accuracy_notes,
+    protocol_sentences,
+    trust_notes,
+)
 
 # --- the summary of an evaluation ---------------------------------------------------------------
 
 
-def summary_table(summary: Summary, *, width: int = 80, color: bool = False) -> str:
+def summary_table(summary: Summary, *, width: int = WIDTH) -> str:
     """What `medr1 eval` prints of one results file: all metrics, baselines, groups and warnings.
 
     Args:
         summary: The content of summary.json (`evaluate.metrics.summarize`).
-        width: Columns of the terminal. Longer names and notes are shortened with an ellipsis.
-        color: Whether headers are bold and warnings yellow.
+        width: Columns of the terminal. Longer names are shortened with an ellipsis.
     """
-    parts = [_title(summary), *grid(_HEADER, list(_metric_rows(summary)), width, color)]
-    if rows := list(_trust_rows(summary)):
-        parts += ["", *grid(("confidence and agreement", *_HEADER[1:]), rows, width, color)]
+    return "\n\n".join("\n".join(part) for part in _parts(summary, width) if part)
+
+
+def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
+    """The lines of each part: the title, the tables with what their rows mean, and the warnings."""
+
+    def part(header: Row, rows: Sequence[Row], *notes: str) -> list[str]:
+        lines = grid(header, rows, width) if rows else []
+        return [*lines, *(filled(note, width) for note in notes if lines)]
+
+    yield _title_lines(summary, width)
+    yield part(_HEADER, [*_metric_rows(summary)], *accuracy_notes(summary), EXPLAIN)
+    header = ("confidence and agreement", *_HEADER[1:])
+    yield part(header, [*_trust_rows(summary)], *trust_notes(summary))
     if summary.judge:
-        parts += ["", *_judge_part(summary.judge, width, color)]
-    if summary.protocols:
-        rows = [_row(name, metric) for name, metric in summary.protocols.items()]
-        parts += ["", *grid(("accuracy by protocol", *_HEADER[1:]), rows, width, color)]
-    if findings := summary.findings:
-        rows = list(map(_finding_row, findings[:_MAX_FINDINGS]))
-        parts += ["", *grid(_FINDINGS_HEADER, rows, width, color)]
-        if len(findings) > len(rows):
-            parts.append(f"{len(findings) - len(rows)} more rows are in summary.csv")
-        parts += textwrap.wrap(_FINDINGS_NOTE, max(width, 20))
+        header = (f"judge: {summary.judge.model}", *_HEADER[1:])
+        yield part(header, [*_judge_rows(summary.judge)], judge_note(summary.judge))
+    rows = [_row(name, metric) for name, metric in summary.protocols.items()]
+    yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
+    rows = list(map(_finding_row, summary.findings[:_MAX_FINDINGS]))
+    more = len(summary.findings) - len(rows)
+    more_note = [f"{more} more rows are in summary.csv"] if more else []
+    yield part(_FINDINGS_HEADER, rows, *more_note, _FINDINGS_NOTE)
     for kind, groups in summary.groups.items():
-        if groups:
-            rows = [_row(name, group.metrics["accuracy"]) for name, group in groups.items()]
-            if len(rows) > 1:
-                rows.append((*_row("mean of the groups", summary.macro[kind].accuracy)[:-1], ""))
-            header = (f"accuracy by {kind}", *_HEADER[1:])
-            parts += ["", *grid(header, rows, width, color)]
+        rows = [_row(name, group.metrics["accuracy"]) for name, group in groups.items()]
+        if len(rows) > 1:
+            rows.append((*_row("mean of the groups", summary.macro[kind].accuracy)[:-1], ""))
+        yield part((f"accuracy by {kind}", *_HEADER[1:]), rows)
     if reasons := _reasons_without_interval(summary):
-        note = f"No 95 % CI where: {clean('; '.join(reasons))}."
-        parts += ["", *textwrap.wrap(note, max(width, 20))]
-    if summary.warnings:
-        parts.append("")
-    for warning in summary.warnings:
-        lines = textwrap.fill(f"! {clean(warning)}", max(width, 20), subsequent_indent="  ")
-        parts.append(f"{_YELLOW}{lines}{_PLAIN}" if color else lines)
-    return "\n".join(parts)
+        yield [filled(f"No 95 % CI where: {'; '.join(reasons)}.", width)]
+    yield [filled(f"! {warning}", width, "  ") for warning in summary.warnings]
 
 
 _HEADER: Row = ("metric", "value", "95 % CI", "n")
@@ -89,7 +71,7 @@ _UNANSWERED = {
 """Why a completion has no readable answer, in two or three words."""
 
 
-def _title(summary: Summary) -> str:
+def _title_lines(summary: Summary, width: int) -> list[str]:
     """The file's name, how many items it has, and how many of them have no usable answer."""
 
     def reasons(counts_by_reason: Mapping[str, int]) -> str:
@@ -108,9 +90,8 @@ def _title(summary: Summary) -> str:
             f"{summary.n_truncated} cut off at the token limit",
         )
     )
-    name = f"{clean(summary.results)}\n" if summary.results else ""
-    text = f"{summary.n} items, protocol {summary.protocol}; {counts}"
-    return f"{name}{textwrap.fill(text, 80)}\n"
+    name = [clean(summary.results)] if summary.results else []
+    return [*name, filled(f"{summary.n} items, protocol {summary.protocol}; {counts}", width)]
 
 
 def _finding_row(finding: FindingMetrics) -> Row:
@@ -211,13 +192,6 @@ def _trust_rows(summary: Summary) -> Iterator[Row]:
         yield _row("  gain over this file", gain, signed=True)
 
 
-def _judge_part(result: JudgeResult, width: int, color: bool) -> Iterator[str]:
-    """The lines on the judge: its accuracy below that of the rules, and the agreement."""
-    header = (f"judge: {clean(result.model)}", *_HEADER[1:])
-    yield from grid(header, list(_judge_rows(result)), width, color)
-    yield from textwrap.wrap(judge_note(result), max(width, 20))
-
-
 def judge_note(result: JudgeResult) -> str:
     """How many answers the judge was asked about, and what became of them."""
     return (
@@ -258,12 +232,12 @@ def _number_row(name: str, metric: Metric) -> Row:
 def _row(name: str, metric: Metric, *, signed: bool = False) -> Row:
     """Name, value, interval and n of a metric; a dash and the reason if it has no value."""
     if metric.value is None:
-        return name, "-", clean(metric.reason or ""), str(metric.n)
+        return name, "-", metric.reason or "", str(metric.n)
     value, interval = percent(metric.value, signed), interval_text(metric.ci95, signed)
     return name, value, interval, str(metric.n)
 
 
-# --- numbers and alignment ----------------------------------------------------------------------
+# --- numbers ----------------------------------------------------------------------
 
 
 def percent(value: float | None, signed: bool = False) -> str:
@@ -290,69 +264,3 @@ def interval_text(ci95: Sequence[float] | None, signed: bool = False) -> str:
         return ""
     low, high = (f"{100 * x:+z.1f}" if signed else f"{100 * x:.1f}" for x in ci95)
     return f"{low} to {high}"
-
-
-def grid(header: Row, rows: Sequence[Row], width: int, color: bool) -> list[str]:
-    """The lines of an aligned table, names to the left and numbers to the right.
-
-    A row whose second cell is "-" has no value. Its third cell is then the reason: it starts where
-    the interval would end up, takes the rest of the line, and is shortened at the table's width.
-
-    Args:
-        header: The titles of the columns.
-        rows: As many cells each as the header has.
-        width: The most columns of the terminal that a line takes.
-        color: Whether the header is bold.
-    """
-    n_values = len(header) - 1
-    # a reason does not widen the column of the intervals
-    widths = [
-        max(terminal_columns(row[i]) for row in (header, *rows) if i != 2 or row[1] != "-")
-        for i in range(1, n_values + 1)
-    ]
-    room = max(12, min(_NAME_WIDTH, width - sum(widths) - 2 * n_values))
-    names = [truncate(_row_name(row[0]), room) for row in (header, *rows)]
-    name_width = max(map(terminal_columns, names))
-    lines = []
-    for name, row in zip(names, (header, *rows), strict=True):
-        cells = [name + " " * (name_width - terminal_columns(name))]
-        if row[1] == "-":
-            cells += [row[1].rjust(widths[0]), row[2] if n_values > 1 else ""]
-        else:
-            cells += [align_right(cell, n) for cell, n in zip(row[1:], widths, strict=True)]
-        lines.append(truncate("  ".join(cells).rstrip(), max(width, 20)))
-    return [f"{_BOLD}{lines[0]}{_PLAIN}" if color else lines[0], *lines[1:]]
-
-
-def _row_name(name: str) -> str:
-    """The name, cleaned; an indentation of two blanks is kept."""
-    return ("  " if name.startswith("  ") else "") + clean(name)
-
-
-def terminal_columns(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian characters two, accents none."""
-    return wcswidth(text)
-
-
-def align_right(text: str, columns: int) -> str:
-    """The text with blanks before it, so that it ends at a column of the terminal.
-
-    Args:
-        text: A text without line ends.
-        columns: The width of the result in terminal columns. A wider text stays as it is.
-    """
-    return " " * (columns - terminal_columns(text)) + text
-
-
-def truncate(text: str, columns: int) -> str:
-    """The text, shortened with an ellipsis if it is wider than a number of terminal columns.
-
-    Args:
-        text: A text without line ends.
-        columns: The most terminal columns of the result, the ellipsis counted.
-    """
-    if terminal_columns(text) <= columns:
-        return text
-    while text and terminal_columns(text) > columns - 1:
-        text = text[:-1]
-    return text + "…"

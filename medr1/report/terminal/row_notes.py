@@ -1,0 +1,71 @@
+"""What stands below the tables of `medr1 eval`: words on rows, and why protocols differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medr1.documents.metric import Missing
+from medr1.documents.summary import Summary
+
+LARGE_DIFFERENCE = 0.05
+"""A protocol whose accuracy is lower than that of `default` by this share gets a sentence."""
+_RULES = {
+    "strict": "accepts exactly one <answer> block that holds just the answer",
+    "authors-vqa": "accepts one word in an <answer> block, if it is the ground truth's letter",
+    "authors-nothink": "accepts one word in an <answer> block, if it is written as the ground "
+    "truth (where the word answer does not occur, the whole completion)",
+    "authors-counting": "accepts a whole number in an <answer> block",
+    "authors-geometry": "compares the whole completion with the ground truth as a formula",
+}
+"""Protocol -> which answers it accepts, as the rest of a sentence about it."""
+_REASONS = {
+    "no_block": "no <answer> block",
+    "several_blocks": "several <answer> blocks",
+    "unreadable_block": "something else in the block",
+    "other_answer": "not equal in this comparison",
+    "undecided": "cannot be judged by these rules",
+}
+"""Key of `ProtocolDifference.reasons` -> why these answers are rejected."""
+
+
+def protocol_sentences(summary: Summary) -> Iterator[str]:
+    """Why the accuracy under a protocol is much lower than under `default`, for this file."""
+    accuracies = {name: metric.value for name, metric in summary.protocols.items()}
+    default = accuracies.get("default")
+    for name, difference in summary.protocol_differences.items():
+        value = accuracies.get(name)
+        if default is None or value is None or default - value < LARGE_DIFFERENCE:
+            continue
+        reasons = ", ".join(f"{_REASONS[key]} ({n})" for key, n in difference.reasons.items())
+        rejected = sum(difference.reasons.values())
+        yield (
+            f"{name} {_RULES[name]}. Of the {difference.n_right} answers that default calls right, "
+            f"it rejects {rejected}: {reasons}."
+        )
+
+
+EXPLAIN = "What a metric is: medr1 eval --explain NAME, such as --explain token_f1."
+
+
+def accuracy_notes(summary: Summary) -> Iterator[str]:
+    """What the rows below the accuracy compare it with, as far as the table has them."""
+    if summary.blind:
+        yield (
+            "best without image: the best of several predictors that see only the texts. Items "
+            "that need an image: those that no such predictor above chance answers right."
+        )
+
+
+def trust_notes(summary: Summary) -> Iterator[str]:
+    """What the rows on confidence and agreement mean, as far as the table has them."""
+    if not isinstance(summary.calibration, Missing):
+        yield (
+            "ece: mean distance of confidence and accuracy, 0 % is best. auroc: how well the "
+            "confidence tells right from wrong answers, 50 % is chance."
+        )
+    if not isinstance(selective := summary.selective, Missing):
+        yield "aurc: mean error rate if the least confident answers are left out, lower is better."
+        if not isinstance(selective.conformal, Missing):
+            yield "conformal coverage: share of items whose set of options has the right one."
+    if not isinstance(summary.uncertainty, Missing):
+        yield "samples: the further completions of each question (--num-samples)."
