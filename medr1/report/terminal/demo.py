@@ -54,6 +54,7 @@ def demo_table(document: Demo, *, width: int = WIDTH) -> str:
             "",
             "default: any clear answer counts. strict: only an answer block counts.",
             f"Best without image: {best_predictor(blind)}, which knows only the texts.",
+            "Image-needed items: those that no such predictor above chance answers right.",
             f"95 % CI: by resampling the {document.n_images} test images, or the "
             f"{document.n_sources} sources they come from.",
             "It holds for this base model, this training run and this data set only.",
@@ -128,14 +129,15 @@ def demo_samples(samples: Sequence[DemoSample], *, width: int = WIDTH) -> str:
         samples: Those of demo.json.
         width: Columns of the terminal. Longer lines are shortened with an ellipsis.
     """
+    rows: list[Row] = [
+        (name, "correct" if one.correct else "wrong", one.model_output or "")
+        for sample in samples
+        for name, one in (("  base", sample.base), ("  trained", sample.trained))
+    ]
+    answers = iter(aligned(rows, width, justify="lll", gives_way=2))
     lines = ["some answers, before and after training"]
     for sample in samples:
         letter = sample.ground_truth
         question = f"{clean(sample.question)} {letter}) {clean(sample.options[letter])}"
-        lines.append(truncated(question, width))
-        rows: list[Row] = [
-            (name, "correct" if one.correct else "wrong", one.model_output or "")
-            for name, one in (("  base", sample.base), ("  trained", sample.trained))
-        ]
-        lines += aligned(rows, width, justify="lll", gives_way=2)
+        lines += [truncated(question, width), next(answers), next(answers)]
     return "\n".join(lines)
