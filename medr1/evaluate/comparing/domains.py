@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medr1.documents.results import RUN_RECORD
 from medr1.errors import InputError
 from medr1.evaluate.reading.results import Results
 
@@ -125,7 +126,7 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
     files_of: dict[tuple[str, str], Files] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or name.endswith(".run.json"):
+        if not path.is_file() or name.endswith(RUN_RECORD):
             continue
         splits = _splits(name, parts[1], parts[3], parts[5])
         if len(splits) > 1:
