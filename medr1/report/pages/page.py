@@ -104,7 +104,7 @@ def _fitting_copies(
     room: int,
 ) -> tuple[dict[str, bytes], set[str]]:
     """The larger copies that fit into a number of bytes, and the images of which none fits."""
-    shown = {
+    keys = {
         thumbnail_key(item, name)
         for item in items
         for name in item.prediction.sample.images[:MAX_IMAGES]
@@ -112,7 +112,7 @@ def _fitting_copies(
     chosen: dict[str, bytes] = {}
     small: set[str] = set()
     for key, copy in larger.items():
-        if key not in shown:
+        if key not in keys:
             continue
         # in base64; what marks a small image is shorter than this reserve
         size = (len(copy or b"") - len(thumbnails[key])) * 4 // 3 + 20
