@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         distill_data,
         filter_data,
     )
+    from medr1.workflows.split_by_key import SplitFile, SplitFiles, split_by_key
     from medr1.workflows.train import TrainingResult, run_training
     from medr1.workflows.verify import Check, Verification, verify_checkpoint
 
@@ -66,6 +67,7 @@ _MODULES = {
         "distill_data",
         "filter_data",
     ),
+    "medr1.workflows.split_by_key": ("SplitFile", "SplitFiles", "split_by_key"),
     "medr1.workflows.train": ("TrainingResult", "run_training"),
     "medr1.workflows.verify": ("Check", "Verification", "verify_checkpoint"),
 }
@@ -84,6 +86,8 @@ __all__ = [
     "PreparedData",
     "RobustnessResult",
     "Server",
+    "SplitFile",
+    "SplitFiles",
     "TrainingResult",
     "Verification",
     "WrittenItems",
@@ -107,6 +111,7 @@ __all__ = [
     "run_robustness",
     "run_training",
     "score_completions",
+    "split_by_key",
     "verify_checkpoint",
 ]
 

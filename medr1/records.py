@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-RESULTS_SCHEMA = "medr1.results/1"
+ResultsSchema = Literal["medr1.results/1"]
+"""The name of the form of results.json."""
+(RESULTS_SCHEMA,) = get_args(ResultsSchema)
 
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"

@@ -34,6 +34,7 @@ OPTIONS = {
     "--results",
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
     "--protocol --results --to",
+    "data split": "--by --data --json --map --output-dir --overwrite",
     "data prepare": "--by --group-by --image-root --json --map --max-errors --modality "
     "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
     "--test-share --workers",

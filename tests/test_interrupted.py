@@ -276,6 +276,7 @@ HOLDING = [
     "data convert q.json q.json",
     "data filter q.json --results {out}/r.json --output-file {out}",
     "data distill {out}/q.json --results r.json --output-file {out}",
+    "data split {out}/r.json --by answer_type --output-dir {out}",
     "data prepare {out}/q.json --output-dir {out}",
     "data prepare q.json --splits {out}/q.json --output-dir {out}",
     "merge {out}/lora --output-dir {out}",

@@ -166,6 +166,8 @@ QUICK = [
     "data audit questions.json --against questions.json --json --fail-on leakage",
     "data filter questions.json --results results.json --output-file t.json",
     "data distill questions.json --results results.json --output-file u.json",
+    "data split results.json --by site --output-dir w",
+    "data split results.json --by HOSTILE --output-dir w",
     "eval results.json --group-by site --cluster-by patient",
     "eval results.json --group-by HOSTILE",
     "eval results.json --cluster-by HOSTILE",

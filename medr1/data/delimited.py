@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -56,15 +56,34 @@ def rows_with_header(path: Path, mapped: Collection[str] = ()) -> Generator[Row]
     return sheet_rows(path) if is_spreadsheet(path) else _text_rows(path, mapped)
 
 
-def _text_rows(path: Path, mapped: Collection[str]) -> Generator[Row]:
-    """The rows of a CSV or TSV file that are not blank."""
+def row_texts(path: Path, mapped: Collection[str] = ()) -> Generator[str]:
+    """The text of each row of a CSV or TSV file that is not blank; the first is the header.
+
+    Args:
+        path: The file.
+        mapped: The columns that --map names.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    lines: list[str] = []
+    for _ in _text_rows(path, mapped, lines):
+        yield "".join(lines).lstrip("\r\n")
+        lines.clear()
+
+
+def _text_rows(
+    path: Path, mapped: Collection[str], texts: list[str] | None = None
+) -> Generator[Row]:
+    """The rows of a CSV or TSV file that are not blank; their lines are appended to `texts`."""
     with open_file(path) as binary:
         start = binary.read(_HEADER_BYTES)
         encoding = encoding_of(start)
         separator, skipped = _separator(start, encoding, path, mapped)
         binary.seek(0)
         file = io.TextIOWrapper(binary, encoding=encoding, newline="")
-        reader = csv.reader(file, delimiter=separator, strict=True)
+        lines = file if texts is None else _recorded(file, texts)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
         try:
             for _ in range(skipped):
                 next(reader)
@@ -79,6 +98,13 @@ def _text_rows(path: Path, mapped: Collection[str]) -> Generator[Row]:
             ) from None
         except UnicodeDecodeError as error:
             raise _not_utf8(path, error) from None
+
+
+def _recorded(lines: Iterable[str], texts: list[str]) -> Generator[str]:
+    """The lines, each of which is also appended to `texts` when it is read."""
+    for line in lines:
+        texts.append(line)
+        yield line
 
 
 def _separator(start: bytes, encoding: str, path: Path, mapped: Collection[str]) -> tuple[str, int]:

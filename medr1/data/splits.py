@@ -29,10 +29,18 @@ def split_files(folder: Path) -> dict[Path, str]:
     """The files of a folder whose names end in a split, such as CT_train.json: path -> split."""
     files = {}
     for path in sorted(folder.iterdir()):
-        match = _FILE.fullmatch(path.stem)
-        if match and path.suffix.lower() in _EXTENSIONS and path.is_file():
-            files[path] = "validation" if match[1].lower() == "val" else match[1].lower()
+        split = split_of_name(path)
+        if split and path.suffix.lower() in _EXTENSIONS and path.is_file():
+            files[path] = split
     return files
+
+
+def split_of_name(path: Path) -> str | None:
+    """The split that a file's name ends in: "train" for CT_train.json; None for other names."""
+    match = _FILE.fullmatch(path.stem)
+    if match is None:
+        return None
+    return "validation" if match[1].lower() == "val" else match[1].lower()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from medr1.records import Decoding, Failure
+from medr1.records import Decoding, Failure, ResultsSchema
+
+RUN_RECORD = ".run.json"
+"""The end of the name of the file on how a run went."""
+
+
+def run_record(results: Path) -> Path:
+    """The file on how a run went: command line, start, number of processes, seconds."""
+    return results.with_name(results.name + RUN_RECORD)
 
 
 class ServerIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +102,6 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
 class ResultsFile(msgspec.Struct, frozen=True, kw_only=True):
     """The complete file."""
 
-    schema: Literal["medr1.results/1"]
+    schema: ResultsSchema
     meta: ResultsMeta
     results: list[ResultsEntry]

@@ -159,6 +159,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     """SHA-256 of the results file."""
     meta: dict[str, object] = {}
     """How the results were made, as the file states it."""
+    date: str | UnsetType = UNSET
+    """When the run started, in ISO 8601: from the record that `medr1 infer` writes beside the
+    results, else the `date` of the file. The key is there only if one of them states it."""
     protocol: str
     n: int
     n_error: int

@@ -40,6 +40,7 @@ from medr1.evaluate.reading.results import (
     open_results,
     read_results,
 )
+from medr1.evaluate.reading.run_date import run_date
 from medr1.evaluate.scanning import judge_chunks
 from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.robustness_file import read_robustness
@@ -121,11 +122,13 @@ class Evaluation:
             held_out=held_out,
             selective_config=self.selective_config,
         )
+        sha256 = sha256_of(file_and_sheet(path)[0])
         summary = msgspec.structs.replace(
             summary,
             results=str(path),
-            sha256=sha256_of(file_and_sheet(path)[0]),
+            sha256=sha256,
             meta=dict(results.meta),
+            date=run_date(path, sha256, results.meta),
             stated_accuracy=_stated_accuracy(results.meta, summary),
             calibrate_on=str(self.calibrate_on) if held_out is not None else None,
             image_ablation=self._image_ablation(path, results.meta),

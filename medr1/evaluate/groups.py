@@ -41,16 +41,29 @@ def group_columns(judged: Judged) -> tuple[dict[str, CodedColumn[str | None]], l
             continue
         if not any(value is not None for value in column.values):
             raise InputError(f"--group-by {kind}: no item has this key. {_known_keys(judged)}")
-        if _is_private(kind, column):
-            columns[kind] = _numbered(kind, column)
-            notes.append(
-                f"{kind} may identify a patient or a study: its groups are numbered, not named."
-            )
-            continue
-        columns[kind], description = bin_numbers(column)
-        if description:
-            notes.append(f"{kind} has {description}.")
+        columns[kind], note = named_groups(kind, column)
+        notes += [note] if note else []
     return columns, notes
+
+
+def named_groups(
+    kind: str, column: CodedColumn[str | None]
+) -> tuple[CodedColumn[str | None], str | None]:
+    """The groups of a metadata key with the names that may be shown.
+
+    Args:
+        kind: The key.
+        column: Its value for each item; None for an item without it.
+
+    Returns:
+        The column with running numbers in place of identifiers, and bins in place of many
+        numbers; and a note for the reader, None if the values are unchanged.
+    """
+    if _is_private(kind, column):
+        note = f"{kind} may identify a patient or a study: its groups are numbered, not named."
+        return _numbered(kind, column), note
+    bins, description = bin_numbers(column)
+    return bins, f"{kind} has {description}." if description else None
 
 
 def in_group(column: CodedColumn[str | None], name: str) -> Mask:

@@ -289,7 +289,7 @@ def columns_of(
         ),
         CodedColumn.from_items(_cluster_of(sample, settings.cluster_by) for sample in samples),
         {
-            name: CodedColumn.from_items(_group_of(sample, name) for sample in samples)
+            name: CodedColumn.from_items(group_of(sample, name) for sample in samples)
             for name in names
         },
         CodedColumn.from_items(map(_question_of, samples)),
@@ -450,11 +450,18 @@ def _cluster_of(sample: Sample, cluster_by: str) -> Hashable:
     return ("", sample.id) if cluster in (None, ()) else cluster
 
 
-def _group_of(sample: Sample, name: str) -> str | None:
-    """The item's group of a kind: a field of `Sample`, the number of options, or metadata."""
+def group_of(sample: Sample, name: str) -> str | None:
+    """The item's group of a kind; None if it has none.
+
+    Args:
+        sample: The item.
+        name: A field of `Sample` (modality, question_type, dataset, answer_type), "option_count",
+            or a key of the metadata.
+    """
     if name == "option_count":
         return str(len(sample.options)) if sample.options else None
-    group = getattr(sample, name) if name in GROUPS else _metadata_text(sample, name)
+    is_field = name in GROUPS or (name == "answer_type" and name not in sample.metadata)
+    group = getattr(sample, name) if is_field else _metadata_text(sample, name)
     return group or None
 
 

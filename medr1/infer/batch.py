@@ -22,12 +22,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from msgspec import UNSET
 
 from medr1.data.readers import Questions
-from medr1.documents.results import ResultsMeta
+from medr1.documents.results import ResultsMeta, run_record
 from medr1.errors import OutputError
 from medr1.files import (
     needs_overwrite,
@@ -36,6 +37,7 @@ from medr1.files import (
     read_text,
     remove_unused,
     set_aside,
+    sha256_of,
     temporary,
     to_json,
     write_atomic,
@@ -167,7 +169,7 @@ def run_batch(
         StateError: A journal is damaged.
         OutputError: The output cannot be written.
     """
-    started = time.monotonic()
+    started, start = time.monotonic(), datetime.now().astimezone()
     if decoding.ablate_image == "shuffle":
         questions = shuffle_images(questions, meta.seed)
     with process_group() as processes:
@@ -196,13 +198,15 @@ def run_batch(
         outcome = _merge_journals(output, meta, len(questions.samples))
     run = {
         "argv": list(map(printable, sys.argv)),
+        "started": start.isoformat(timespec="seconds"),
+        "results_sha256": sha256_of(output),
         "batch_size": batch_size,
         "processes": processes.size,
         "seconds": round(time.monotonic() - started, 3),
         "pid": os.getpid(),
         **engine.statistics(),
     }
-    write_atomic(_run_record(output), to_json(run))
+    write_atomic(run_record(output), to_json(run))
     logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)
     return outcome
 
@@ -211,7 +215,7 @@ def _finish_complete(output: Path, entries: list[dict[str, object]]) -> BatchOut
     """The counts of a run whose output is complete; removes what a kill may have left."""
     for journal_path in _journal_paths(output):
         journal_path.unlink()
-    remove_unused(temporary(_run_record(output)))
+    remove_unused(temporary(run_record(output)))
     outcome = _outcome(entries)
     logger.info(
         "%s is complete, with %d errors; nothing to do. --overwrite answers all items again.",
@@ -219,11 +223,6 @@ def _finish_complete(output: Path, entries: list[dict[str, object]]) -> BatchOut
         outcome.n_error,
     )
     return outcome
-
-
-def _run_record(output: Path) -> Path:
-    """The path of the file on how the run went: command line, number of processes, seconds."""
-    return output.with_name(output.name + ".run.json")
 
 
 def _journal_paths(output: Path) -> list[Path]:

@@ -244,7 +244,13 @@ def _write(
     from medr1.report.csv_tables import summary_csv
     from medr1.report.pages.confusion import confusion_csv
     from medr1.report.pages.page import report_html
-    from medr1.report.pages.thumbnails import NOT_FOUND, OUTSIDE, burned_in_warning, make_thumbnails
+    from medr1.report.pages.thumbnails import (
+        NOT_FOUND,
+        OUTSIDE,
+        burned_in_warning,
+        larger_copies,
+        make_thumbnails,
+    )
 
     document = summaries[0] if len(summaries) == 1 else list(summaries)
     write_atomic(folder / "items.jsonl", lines)
@@ -267,6 +273,9 @@ def _write(
     if text := burned_in_warning(gallery, image_roots, thumbnails):
         logger.warning("report.html: %s", text)
     n = sum(summary.n for summary in summaries)
-    page = report_html(summaries, gallery, thumbnails=thumbnails, burned_in=text, n_items=n)
+    larger = larger_copies(gallery, image_roots, thumbnails)
+    page = report_html(
+        *(summaries, gallery), thumbnails=thumbnails, larger=larger, burned_in=text, n_items=n
+    )
     write_atomic(folder / "report.html", page)
     write_atomic(folder / "summary.json", to_json(document))

@@ -66,7 +66,19 @@ def test_names_of_files(tmp_path):
     assert layout.base == {"CT": (tmp_path / "base_on_CT.json",)}
     write(tmp_path, "deep/MRI/VQA_CT/results.json")
     layout = layout_from_names(tmp_path, "deep/{test}/{train}/results.json", "base")
-    assert list(layout.cells["VQA_CT"]) == ["MRI"]
+    assert list(layout.cells["CT"]) == ["MRI"]
+
+
+def test_names_of_files_are_read_as_domains_unless_two_are_the_same(tmp_path):
+    write(
+        tmp_path, "VQA_CT/MR-Mag-netic-Resonance-Imaging.json", "VQA_CT/CT-Computed-Tomography.json"
+    )
+    pattern = "{train}/{test}.json"
+    layout = layout_from_names(tmp_path, pattern, "base")
+    assert {train: {*row} for train, row in layout.cells.items()} == {"CT": {"CT", "MRI"}}
+    write(tmp_path, "ct/CT.json")
+    layout = layout_from_names(tmp_path, pattern, "base")
+    assert {*layout.cells} == {"VQA_CT", "ct"}
 
 
 @pytest.mark.parametrize(

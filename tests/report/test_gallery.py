@@ -17,9 +17,14 @@ from medr1.report.pages.gallery import (
     item_anchors,
     item_views,
 )
-from medr1.report.pages.page import template
+from medr1.report.pages.page import report_html, template
 from medr1.report.pages.sanitize import one_line
-from medr1.report.pages.thumbnails import SIDE, make_thumbnails, thumbnail_key
+from medr1.report.pages.thumbnails import (
+    SIDE,
+    larger_copies,
+    make_thumbnails,
+    thumbnail_key,
+)
 
 
 def row(correct, modality="CT", results="a.json", kind="wrong"):
@@ -225,6 +230,49 @@ def test_pictures_end_where_the_page_would_be_too_large(folder, make_item):
     items = [make_item(0, images=["ct.jpg"]), make_item(1, images=["gone.png"])]
     found = make_thumbnails(items, folder, max_total_bytes=1)
     assert list(found.values())[1] == "left out: the page would be too large"
+
+
+def test_larger_copies_are_of_the_wrong_items_first(folder, make_item):
+    Image.effect_noise((900, 300), 60).convert("RGB").save(folder / "wide.png")
+    Image.new("RGB", (80, 60), "red").save(folder / "tiny.png")
+    Image.new("RGB", (160, 60), "red").save(folder / "same.png")
+    names = ["ct.jpg", "wide.png", "tiny.png", "same.png", "gone.png"]
+    items = [make_item(n, images=[name]) for n, name in enumerate(names)]
+    kinds = [item.row.kind for item in items]
+    assert kinds[0] == "right" != kinds[1]
+    found = make_thumbnails(items, folder)
+    keys = [thumbnail_key(item, name) for item, name in zip(items, names, strict=True)]
+    larger = larger_copies(items, folder, found)
+    assert list(larger) == [keys[1], keys[0]]  # the others have no more pixels than shown
+    assert Image.open(io.BytesIO(larger[keys[1]])).size == (512, 171)
+    assert Image.open(io.BytesIO(larger[keys[0]])).size == (512, 256)
+    assert b"PATIENT" not in larger[keys[0]]
+    few = larger_copies(items, folder, found, max_total_bytes=len(larger[keys[1]]))
+    assert few == {keys[1]: larger[keys[1]], keys[0]: None}
+    assert larger_copies(items, folder / "gone", found) == {}
+
+
+def test_larger_copies_do_not_make_the_page_too_large(folder, make_item, rich_summary):
+    names = [f"{n}.png" for n in range(12)]
+    for n, name in enumerate(names):
+        Image.effect_noise((600, 600), 20 + n).convert("RGB").save(folder / name, compress_level=1)
+    items = [make_item(n, images=[name]) for n, name in enumerate(names)]
+    found = make_thumbnails(items, folder)
+    larger = larger_copies(items, folder, found)
+    small_page = report_html([rich_summary], items, thumbnails=found)
+    full_page = report_html([rich_summary], items, thumbnails=found, larger=larger)
+    assert small_page.count(" data-small") == full_page.count(" data-small") == 0
+    assert "only a small copy" not in full_page and len(full_page) > 2 * len(small_page)
+    limit = (len(small_page) + len(full_page)) // 2
+    page = report_html([rich_summary], items, thumbnails=found, larger=larger, max_bytes=limit)
+    n_small = page.count(" data-small")
+    assert limit - 100_000 < len(page.encode()) <= limit and 2 < n_small < 10
+    assert f"does not fit on the page: {n_small};" in page and page.count("<article") == 12
+    assert "left out" not in page and "Texts are cut" not in page
+    right = [n for n, item in enumerate(items) if item.row.kind == "right"]
+    small = [n for n in range(12) if f'alt="Image {n}.png" data-small' in page]
+    assert set(right) & set(small) and len(small) == n_small
+    assert set(small) <= set(right) or set(right) <= set(small)
 
 
 def test_absolute_names_are_shown_below_the_folder_alone(folder, make_item):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from medr1.evaluate.metrics.summary import summarize
@@ -57,19 +58,16 @@ def test_a_summary_without_most_of_its_parts(prediction):
 
 
 @pytest.mark.parametrize(
-    ("meta", "title"),
+    ("meta", "date", "title"),
     [
-        ({}, "model not named"),
-        ({"model": "m"}, "m"),
-        (
-            {"model": "m", "data": "d.json", "date": "2026-03-01T10:00:00"},
-            "m on d.json, 2026-03-01",
-        ),
-        ({"model": "m", "data": "d.json", "date": "<b>today"}, "m on d.json"),
+        ({}, UNSET, "model not named"),
+        ({"model": "m"}, UNSET, "m"),
+        ({"model": "m", "data": "d.json"}, "2026-03-01T10:00:00+01:00", "m on d.json, 2026-03-01"),
+        ({"model": "m", "data": "d.json"}, UNSET, "m on d.json"),
     ],
 )
-def test_the_title_is_model_data_and_date(rich_summary, meta, title):
-    page = report_html([replace(rich_summary, meta=meta)], [], thumbnails={})
+def test_the_title_is_model_data_and_date(rich_summary, meta, date, title):
+    page = report_html([replace(rich_summary, meta=meta, date=date)], [], thumbnails={})
     assert f"<h1><bdi>{title}</bdi></h1>" in page and f"<title>Evaluation of {title}" in page
 
 
@@ -79,7 +77,7 @@ def test_the_title_names_one_data_set_by_its_name(rich_summary):
         "dataset": {"PathVQA": rich_summary.groups["modality"]["X-Ray"]},
     }
     first = replace(rich_summary, groups=groups)
-    second = replace(first, meta={**first.meta, "model": "b", "date": "2026-03-02"})
+    second = replace(first, meta={**first.meta, "model": "b"}, date="2026-03-02")
     assert page_title([first]) == "checkpoints/tiny-vl on PathVQA"
     assert page_title([first, second]) == "checkpoints/tiny-vl, b on PathVQA, 2026-03-02"
 

@@ -8,21 +8,25 @@ import pytest
 from PIL import Image
 
 from medr1.report.pages.page import report_html
-from medr1.report.pages.thumbnails import make_thumbnails
+from medr1.report.pages.thumbnails import larger_copies, make_thumbnails
 
 
 @pytest.fixture
 def show(browser, tmp_path, rich_summary, make_item):
     """show(...) writes and opens a page and returns the browser; by default the rich one."""
 
-    def open_page(summaries=None, items=None, *, width=1100, dark=False, script=True, number=40):
+    def open_page(
+        summaries=None, items=None, *, width=1100, dark=False, script=True, number=40, room=2**30
+    ):
         items = [make_item(n) for n in range(number)] if items is None else items
         (tmp_path / "images").mkdir(exist_ok=True)
         for n in range(0, 20, 2):
             Image.new("RGB", (400, 300), (20 * n % 255, 90, 90)).save(tmp_path / f"images/{n}.png")
         page = tmp_path / "report.html"
         thumbnails = make_thumbnails(items, tmp_path)
-        page.write_text(report_html(summaries or [rich_summary], items, thumbnails=thumbnails))
+        larger = larger_copies(items, tmp_path, thumbnails, max_total_bytes=room)
+        summaries = summaries or [rich_summary]
+        page.write_text(report_html(summaries, items, thumbnails=thumbnails, larger=larger))
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         commands = {
@@ -83,7 +87,7 @@ def test_opens_quietly_and_shows_its_pictures(show):
     browser = show()
     assert "checkpoints/tiny-vl" in browser.title
     widths = "return [...document.images].map(e => e.naturalWidth)"
-    assert browser.execute_script(widths) == [160] * 10
+    assert browser.execute_script(widths) == [400] * 10
     assert len(shown(browser)) == 10
     assert_inert(browser)
 
@@ -288,7 +292,7 @@ def test_an_image_is_enlarged_and_closed_by_keyboard(show, make_item):
         button.send_keys(Keys.ENTER)
         image = dialog.find_element("css selector", "img")
         assert image.is_displayed() and image.size["width"] > 400
-        assert "a copy of 160 \u00d7 120 pixels" in dialog.text
+        assert dialog.text.endswith("a copy of 400 \u00d7 300 pixels")
         keys(browser, Keys.ESCAPE)
         assert not dialog.is_displayed()
         focused = browser.execute_script("return document.activeElement.className")
@@ -296,6 +300,23 @@ def test_an_image_is_enlarged_and_closed_by_keyboard(show, make_item):
     buttons[0].click()
     dialog.find_element("id", "close").click()
     assert not dialog.is_displayed()
+
+
+def test_an_enlarged_image_says_where_only_the_small_one_is_there(show, make_item):
+    items = [make_item(n, images=[f"images/{2 * n}.png"]) for n in range(2)]
+    browser = show(items=items, room=1)
+    notes = {}
+    for button in browser.find_elements("css selector", ".item button.enlarge"):
+        assert max(button.find_element("css selector", "img").size.values()) <= 160
+        button.click()
+        title, note = browser.find_element("id", "large-note").text.split(": ")
+        notes[title] = note.partition(", ")[2]
+        browser.find_element("id", "close").click()
+    assert notes == {
+        "item-0000": "a copy of 160 \u00d7 120 pixels; a larger one did not fit on the page",
+        "item-0001": "a copy of 400 \u00d7 300 pixels",
+    }
+    assert "does not fit on the page: 1;" in browser.find_element("id", "gallery").text
 
 
 def test_the_first_screen_has_accuracy_baselines_and_lowest_groups(show):

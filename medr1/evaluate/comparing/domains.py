@@ -7,10 +7,12 @@ from file names, or from what the result files say about their model and items.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medr1.documents.results import RUN_RECORD
 from medr1.errors import InputError
 from medr1.evaluate.reading.results import Results
 
@@ -105,7 +107,8 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
 
     Args:
         folder: Searched with all its subfolders; names are relative to it.
-        pattern: A name with {train} and {test}, such as "{train}_{test}.json".
+        pattern: A name with {train} and {test}, such as "{train}_{test}.json". Both are read as
+            domains, as in `layout_from_metadata`.
         base_name: The train part of the base model's files.
 
     Raises:
@@ -123,7 +126,7 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
     files_of: dict[tuple[str, str], Files] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or name.endswith(".run.json"):
+        if not path.is_file() or name.endswith(RUN_RECORD):
             continue
         splits = _splits(name, parts[1], parts[3], parts[5])
         if len(splits) > 1:
@@ -136,7 +139,21 @@ def layout_from_names(folder: Path, pattern: str, base_name: str) -> Layout:
             files_of[domains["train"], domains["test"]] = (path,)
     if not files_of:
         raise InputError(f"{folder}: no file name fits {pattern!r}. Check --from-names.")
-    return _layout(files_of, base_name)
+    return _layout(_by_domain(files_of, base_name), base_name)
+
+
+def _by_domain(
+    files_of: Mapping[tuple[str, str], Files], base_name: str
+) -> Mapping[tuple[str, str], Files]:
+    """The files by the domains that their names stand for (`domain_name`).
+
+    If two names stand for one cell, all names stay as they are.
+    """
+    by_domain = {
+        (train if train == base_name else domain_name(train), domain_name(test)): files
+        for (train, test), files in files_of.items()
+    }
+    return by_domain if len(by_domain) == len(files_of) else files_of
 
 
 def _splits(name: str, before: str, between: str, after: str) -> list[tuple[str, str]]:
@@ -180,9 +197,12 @@ def layout_from_metadata(files: Mapping[Path, Results], kind: str, base_name: st
         tests = sorted({str(getattr(item.sample, kind)) for item in result.predictions})
         if len(tests) != 1 or tests == ["None"]:
             count = f"{len(tests)} of them" if len(tests) > 1 else "none"
+            command = f"medr1 data split {' '.join(shlex.quote(str(file)) for file in files)}"
+            split = f"Split the files: `{command} --by {kind} --output-dir DIR`. "
+            split = split if len(tests) > 1 else ""
             raise InputError(
-                f"{path}: a test domain is one {kind}, and its items have {count}. Split the file, "
-                "choose another --by, or name the files in a YAML file."
+                f"{path}: a test domain is one {kind}, and its items have {count}. {split}Choose "
+                "another --by, or name the files in a YAML file."
             )
         train = base_name if model == base_name else domain_name(model)
         key = (train, domain_name(tests[0]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from medr1.data.readers import Questions
 from medr1.data.spreadsheets import file_and_sheet
+from medr1.documents.results import RUN_RECORD
 from medr1.errors import InputError
 from medr1.evaluate.reading.entries import FIELD_ALIASES, require_known_columns
 from medr1.evaluate.reading.formats import FORMATS, Chunk, Source
@@ -39,7 +40,7 @@ __all__ = [
 _ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet")
 _NO_RESULTS = re.compile(
     r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
-    r"|.*\.run\.json|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?|~\$.*"
+    rf"|.*{re.escape(RUN_RECORD)}|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?|~\$.*"
 )
 """Names of files that medr1 writes beside results, and of Excel's locks: they hold none."""
 _LMMS_SUMMARY = re.compile(r"(\d{8}_\d{6})_results\.json")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -19,18 +18,17 @@ NUM_LOWEST = 3
 """The groups with the lowest accuracy that the first screen names."""
 MIN_ITEMS = 20
 """A group with fewer items is not named there, unless there are too few larger ones."""
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def page_title(summaries: Sequence[Summary]) -> str:
     """Model, data set and date, such as "tiny-vl on test.json, 2026-03-01".
 
-    A date is in the metadata of the results or it is left out: today's date would change the page
-    each time it is written.
+    The date is that of the run, as far as it is known: today's date would change the page each time
+    it is written.
     """
     models = list(dict.fromkeys(model_name(summary.meta) for summary in summaries))
     data = list(dict.fromkeys(filter(None, (_data_name(summary) for summary in summaries))))
-    dates = sorted({date for summary in summaries if (date := _date(summary.meta))})
+    dates = sorted({summary.date[:10] for summary in summaries if summary.date})
     title = _few(models)
     if data:
         title += f" on {_few(data)}"
@@ -48,12 +46,6 @@ def _data_name(summary: Summary) -> str:
     """The data set, if all items are from one, else the file of the questions."""
     names = list(summary.groups.get("dataset", {}))
     return one_line(names[0], 60) if len(names) == 1 else short_path(summary.meta.get("data"))
-
-
-def _date(meta: Mapping[str, object]) -> str | None:
-    """The day of the run, as `date` in the metadata of the results states it."""
-    day = _DATE.match(str(meta.get("date") or ""))
-    return day[0] if day else None
 
 
 def first_screen(summary: Summary, facets: Facets) -> dict[str, object]:

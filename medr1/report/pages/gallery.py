@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from medr1.data.identifiers import replace_identifiers
 from medr1.documents.items import GalleryCandidate, GalleryItem
@@ -80,7 +80,11 @@ def _in_turns(cells: Mapping[Cell, list[int]], limit: int, rng: random.Random) -
 
 
 def gallery_view(
-    items: Sequence[GalleryItem], facets: Facets, n_items: int, text_limit: int = TEXT_LIMIT
+    items: Sequence[GalleryItem],
+    facets: Facets,
+    n_items: int,
+    text_limit: int = TEXT_LIMIT,
+    n_small: int = 0,
 ) -> dict[str, object]:
     """What the page says about the gallery, without the items themselves.
 
@@ -89,6 +93,7 @@ def gallery_view(
         facets: What they can be filtered by.
         n_items: The number of items of all results files.
         text_limit: The most characters of a completion.
+        n_small: The number of images of which a larger copy does not fit on the page.
     """
     n_wrong = sum(item.row.kind != "right" for item in items)
     return {
@@ -98,6 +103,7 @@ def gallery_view(
         "right": count_text(len(items) - n_wrong),
         "left_out": count_text(n_items - len(items)) if n_items > len(items) else None,
         "text_limit": count_text(text_limit) if text_limit < TEXT_LIMIT else None,
+        "small": count_text(n_small) if n_small else None,
         "has_confidence": any(item.prediction.confidence is not None for item in items),
     }
 
@@ -108,6 +114,7 @@ def item_views(
     facets: Facets,
     *,
     text_limit: int = TEXT_LIMIT,
+    small: Collection[str] = (),
 ) -> list[dict[str, object]]:
     """Every item as the template needs it.
 
@@ -118,6 +125,7 @@ def item_views(
         thumbnails: Their small images as JPEG, or why there is none, by `thumbnail_key`.
         facets: What the items can be filtered by.
         text_limit: The most characters of a completion, and of its reasoning.
+        small: The images of which a larger copy does not fit on the page, by `thumbnail_key`.
     """
     anchors = item_anchors(items)
     first: dict[str, tuple[str, int]] = {}  # image -> the item that has its data, and a number
@@ -131,6 +139,7 @@ def item_views(
                 is_first = key not in first
                 owner, number = first.setdefault(key, (anchor, len(first)))
                 image |= {"number": number, "item": owner, "is_first": is_first}
+                image["is_small"] = key in small
             images.append(image)
         codes = facets.codes_of(item)
         about = {"anchor": anchor, "place": place, "images": images, "codes": codes}

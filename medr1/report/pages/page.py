@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from medr1.documents.items import GalleryCandidate, GalleryItem
@@ -21,6 +22,7 @@ from medr1.report.pages.facets import Facets
 from medr1.report.pages.first_screen import first_screen, page_title
 from medr1.report.pages.gallery import TEXT_LIMIT, gallery_choice, gallery_view, item_views
 from medr1.report.pages.summary import MARGIN, PLOT_WIDTH, overview, summary_view
+from medr1.report.pages.thumbnails import MAX_IMAGES, thumbnail_key
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -39,6 +41,7 @@ def report_html(
     items: Sequence[GalleryItem],
     *,
     thumbnails: Mapping[str, bytes | str],
+    larger: Mapping[str, bytes | None] = MappingProxyType({}),
     burned_in: str | None = None,
     n_items: int | None = None,
     max_bytes: int = MAX_BYTES,
@@ -49,6 +52,8 @@ def report_html(
         summaries: The contents of summary.json, one for each results file.
         items: The items of the gallery, chosen by `gallery.gallery_choice`.
         thumbnails: Their small images, from `thumbnails.make_thumbnails`.
+        larger: Larger copies of them, from `thumbnails.larger_copies`. As many as fit are on the
+            page instead of the small ones, in their order.
         burned_in: A warning that there may be text, such as a name, in those images, from
             `thumbnails.burned_in_warning`.
         n_items: The number of items of all results files; None: as many as `items`.
@@ -82,8 +87,51 @@ def report_html(
     room = max_bytes - RESERVED_BYTES - len(empty.encode())
     several = len(summaries) > 1
     fitting, entries, text_limit = _entries(items, thumbnails, facets, several, room)
-    gallery = gallery_view(fitting, facets, n_items, text_limit)
+    room -= sum(len(entry.encode()) for entry in entries)
+    chosen, small = _fitting_copies(fitting, thumbnails, larger, room)
+    if chosen or small:
+        images = {**thumbnails, **chosen}
+        views = item_views(fitting, images, facets, text_limit=text_limit, small=small)
+        entries = _rendered(views, several)
+    gallery = gallery_view(fitting, facets, n_items, text_limit, len(small))
     return page.render(**values, gallery=gallery, entries=entries)
+
+
+def _fitting_copies(
+    items: Sequence[GalleryItem],
+    thumbnails: Mapping[str, bytes | str],
+    larger: Mapping[str, bytes | None],
+    room: int,
+) -> tuple[dict[str, bytes], set[str]]:
+    """The larger copies that fit into a number of bytes, and the images of which none fits."""
+    keys = {
+        thumbnail_key(item, name)
+        for item in items
+        for name in item.prediction.sample.images[:MAX_IMAGES]
+    }
+    chosen: dict[str, bytes] = {}
+    small: set[str] = set()
+    for key, copy in larger.items():
+        if key not in keys:
+            continue
+        # in base64; what marks a small image is shorter than this reserve
+        size = (len(copy or b"") - len(thumbnails[key])) * 4 // 3 + 20
+        if copy is None or size > room:
+            small.add(key)
+            room -= 20
+        else:
+            chosen[key] = copy
+            room -= size
+    return chosen, small
+
+
+def _rendered(views: Sequence[Mapping[str, object]], several_files: bool) -> list[Markup]:
+    """Items as HTML; `several_files`: whether each names its results file."""
+    from markupsafe import Markup
+
+    item = template("item.html")
+    # the template has escaped all values
+    return [Markup(item.render(item=view, several_files=several_files)) for view in views]
 
 
 def _entries(
@@ -97,13 +145,11 @@ def _entries(
 
     `several_files`: whether each item names its results file.
     """
-    from markupsafe import Markup
 
     def render(limit: int) -> tuple[list[Markup], int]:
         views = item_views(items, thumbnails, facets, text_limit=limit)
-        texts = [template("item.html").render(item=v, several_files=several_files) for v in views]
-        # the template has escaped all values
-        return [Markup(text) for text in texts], sum(len(text.encode()) for text in texts)
+        texts = _rendered(views, several_files)
+        return texts, sum(len(text.encode()) for text in texts)
 
     for text_limit in TEXT_LIMITS:
         entries, size = render(text_limit)

@@ -86,7 +86,7 @@ def summary_view(summary: Summary, place: int, facets: Facets) -> dict[str, obje
             if lengths is not None
         ],
         "truncated": count_text(summary.n_truncated),
-        "manifest": manifest(summary.meta, summary.results, summary.sha256),
+        "manifest": manifest(summary.meta, summary.results, summary.sha256, summary.date or None),
         "methods": methods_text(summary),
         "checklist": checklist(summary),
     }
@@ -370,7 +370,10 @@ def _merged(bins: Sequence[tuple[float, float, int]]) -> list[tuple[float, float
 
 
 def manifest(
-    meta: Mapping[str, object], results: str | None = None, sha256: str | None = None
+    meta: Mapping[str, object],
+    results: str | None = None,
+    sha256: str | None = None,
+    date: str | None = None,
 ) -> list[tuple[str, str]]:
     """Name and value of what is known about a run and its data, with the full hashes.
 
@@ -378,10 +381,12 @@ def manifest(
         meta: How the results were made, as the file states it.
         results: The results file.
         sha256: Its SHA-256.
+        date: When the run started, in ISO 8601.
     """
     entries = [
         ("results file", short_path(results)),
         ("results SHA-256", sha256),
+        ("start of the run", date),
         ("model", short_path(meta.get("model"))),
         ("model SHA-256", meta.get("model_sha256")),
         ("data", short_path(meta.get("data"))),

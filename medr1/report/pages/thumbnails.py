@@ -35,6 +35,10 @@ MAX_IMAGES = 4
 """The most images of one item; the page says how many more it has."""
 MAX_TOTAL_BYTES = 6 * 1024**2
 """From this many bytes of JPEGs on, a page gets no further images."""
+LARGER_SIDE = 512
+"""The pixels of the longer side of a larger copy, which an enlarged image shows."""
+MAX_LARGER_BYTES = 9 * 1024**2
+"""From this many bytes of larger copies on, no further ones are made."""
 
 NOT_FOUND = "image not found"
 OUTSIDE = "image outside the image folder"
@@ -93,6 +97,64 @@ def make_thumbnails(
         if value == OUTSIDE:
             thumbnails[key] = _outside_words(key.partition("\n")[2], outside)
     return thumbnails
+
+
+def larger_copies(
+    items: Iterable[GalleryItem],
+    image_root: Path | Mapping[str, Path],
+    thumbnails: Mapping[str, bytes | str],
+    *,
+    max_total_bytes: int = MAX_LARGER_BYTES,
+) -> dict[str, bytes | None]:
+    """By `thumbnail_key`, a JPEG of LARGER_SIDE for each image that is larger than its thumbnail.
+
+    The images of wrong items come first. The value is None if there are too many bytes already.
+
+    Args:
+        items: The items of a gallery.
+        image_root: As in `make_thumbnails`.
+        thumbnails: The result of `make_thumbnails`.
+        max_total_bytes: The size from which on no further copies are made.
+    """
+    wrong_first = sorted(items, key=lambda item: item.row.kind == "right")
+    copies: dict[str, bytes | None] = {}
+    total = 0
+    for item in wrong_first:
+        for name in item.prediction.sample.images[:MAX_IMAGES]:
+            key, root = thumbnail_key(item, name), _root_of(item, image_root)
+            thumbnail = thumbnails.get(key)
+            if key in copies or not isinstance(thumbnail, bytes) or not _is_reduced(thumbnail):
+                continue
+            if _original_side(name, root) <= max(_size(thumbnail)):
+                continue
+            image = _load(name, root, LARGER_SIDE) if total < max_total_bytes else ""
+            copy = None if isinstance(image, str) else _jpeg(image, LARGER_SIDE)
+            copies[key] = copy
+            total += len(copy or b"")
+    return copies
+
+
+def _size(jpeg: bytes) -> tuple[int, int]:
+    """Width and height of a JPEG in pixels."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(jpeg)) as image:
+        return image.size
+
+
+def _is_reduced(thumbnail: bytes) -> bool:
+    """Whether a thumbnail has the size of one that was scaled down."""
+    return max(_size(thumbnail)) in (SIDE, *SMALLER_SIDES)
+
+
+def _original_side(name: str, root: Path) -> int:
+    """The pixels of the longer side of an image file; 0 if it cannot be read."""
+    from medr1.data.images import image_size
+
+    try:
+        return max(image_size(resolve_image(name, ImageRoot(root, closed=True))))
+    except ItemError:
+        return 0
 
 
 def _fitting_side(places: Sequence[tuple[str, Path]], max_total_bytes: int) -> int:
@@ -257,6 +319,6 @@ def _jpeg(image: Image.Image, side: int = SIDE) -> bytes:
     # load_image has removed the metadata (`info`) of the original file, so none is saved here
     image.thumbnail((side, side))
     buffer = io.BytesIO()
-    quality = 80 if side == SIDE else 65
+    quality = 80 if side >= SIDE else 65
     image.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()

@@ -144,7 +144,8 @@
     byId("large-image").replaceChildren(large);
     const title = image.closest(".item").querySelector("h3").textContent;
     byId("large-note").textContent =
-      `${title}: ${image.alt}, a copy of ${image.naturalWidth} × ${image.naturalHeight} pixels`;
+      `${title}: ${image.alt}, a copy of ${image.naturalWidth} × ${image.naturalHeight} pixels`
+      + ("small" in image.dataset ? "; a larger one did not fit on the page" : "");
     dialog.showModal();
   });
   byId("close").addEventListener("click", () => dialog.close());
