@@ -15,6 +15,7 @@ from medr1.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from medr1.chat.settings import Server
+    from medr1.data.scans.options import ScanOptions
     from medr1.doctor.examination import examine
     from medr1.doctor.server import examine_server
     from medr1.documents.schemas import json_schema
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "medr1.chat.settings": ("Server",),
+    "medr1.data.scans.options": ("ScanOptions",),
     "medr1.doctor.examination": ("examine",),
     "medr1.doctor.server": ("examine_server",),
     "medr1.documents.schemas": ("json_schema",),
@@ -85,6 +87,7 @@ __all__ = [
     "Judge",
     "PreparedData",
     "RobustnessResult",
+    "ScanOptions",
     "Server",
     "SplitFile",
     "SplitFiles",

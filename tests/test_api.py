@@ -29,14 +29,21 @@ OF_A_SERVER = {"engine", *Server.__dataclass_fields__}
 """Options that make up the argument `server`."""
 OF_A_JUDGE = {"judge_url", "judge_model", "judge_labels", "judge_cache"}
 """Options that make up the argument `judge`."""
+OF_SCANS = {"window", "slices", "plane", "magnification", "with_manufacturer"}
+"""Options that make up the argument `scans`."""
 OWN_OPTIONS = {
-    "infer": {"image_path", "question", "options", "question_type", "show_reasoning", *OF_A_SERVER},
-    "robustness": OF_A_SERVER,
+    "infer": {
+        *("image_path", "question", "options", "question_type", "show_reasoning"),
+        *(*OF_A_SERVER, *OF_SCANS),
+    },
+    "robustness": {*OF_A_SERVER, *OF_SCANS},
+    "data audit": OF_SCANS,
+    "data prepare": OF_SCANS,
     "doctor": {"base_url", "model_path"},
     "eval": {"explain", *OF_A_JUDGE},
     "demo": {"full"},
     "fetch": {"offline"},
-    "train": set(),
+    "train": OF_SCANS,
 }
 """Command -> options that another function has, or that only the command has."""
 
@@ -66,7 +73,7 @@ def test_a_command_has_the_arguments_and_defaults_of_its_function(name, command)
     assert command.workflow.__name__ in FUNCTIONS
     if not takes_fields:
         assert set(options) - own <= set(parameters)
-    assert set(parameters) - set(options) <= {"fields", "on_check", "server", "judge"}
+    assert set(parameters) - set(options) <= {"fields", "on_check", "server", "judge", "scans"}
     context = click.Context(command)
     for parameter in parameters.values():
         default, option = parameter.default, options.get(parameter.name)

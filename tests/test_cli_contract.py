@@ -27,35 +27,36 @@ from medr1.errors import (
 
 COMMON = "--config --debug --quiet --verbose --help --help-all"
 OPTIONS = {
-    "data audit": "--against --fail-on --image-hashes --image-root --json --map --output-dir "
-    "--overwrite --seed --write-image-needed",
+    "data audit": "--against --fail-on --image-hashes --image-root --json --magnification "
+    "--manufacturer --map --output-dir --overwrite --plane --seed --slices --window "
+    "--write-image-needed",
     "data convert": "--json --map --max-errors --overwrite --to",
     "data distill": "--json --map --max-errors --output-file --overwrite --prompt --protocol "
     "--results",
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
     "--protocol --results --to",
     "data split": "--by --data --json --map --output-dir --overwrite",
-    "data prepare": "--by --group-by --image-root --json --map --max-errors --modality "
-    "--output-dir --overwrite --question-type --restricted --seed --size --split --splits --square "
-    "--test-share --workers",
+    "data prepare": "--by --group-by --image-root --json --magnification --manufacturer --map "
+    "--max-errors --modality --output-dir --overwrite --plane --question-type "
+    "--restricted --seed --size --slices --split --splits --square --test-share --window "
+    "--workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
-    "train": "--allow-template --answer-types --batch-size --beta --completions-steps "
-    "--data --dataset-name --device --dry-run "
-    "--dtype --eval-data --eval-steps --freeze-vision --gradient-accumulation-steps --image-root "
-    "--json --learning-rate "
-    "--logging-steps --max-completion-length --max-pixels --max-prompt-length --max-steps "
-    "--method --min-pixels --model-name-or-path --model-path "
-    "--num-generations --num-train-epochs --offline --output-dir --overwrite "
-    "--per-device-train-batch-size --prompt --reward-weights --rewards --save-steps "
-    "--seed --shared-prefix --temperature --use-cpu",
-    "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file "
-    "--batch-size --concurrency --device --do-sample --dropout-samples --dtype "
-    "--engine --extra-body --image-path --image-root --json --limit --load-in-4bit "
-    "--load-in-8bit --max-errors --max-new-tokens --max-requests --max-retries "
-    "--max-total-tokens --mode "
-    "--model-name-or-path --model-path --num-samples --offline --option "
-    "--option-probabilities --output-file --overwrite --permute --price --prompt "
-    "--question --question-type --seed --show-reasoning --temperature --timeout",
+    "train": "--allow-template --answer-types --batch-size --beta --completions-steps --data "
+    "--dataset-name --device --dry-run --dtype --eval-data --eval-steps --freeze-vision "
+    "--gradient-accumulation-steps --image-root --json --learning-rate --logging-steps "
+    "--magnification --manufacturer --max-completion-length --max-pixels "
+    "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
+    "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
+    "--per-device-train-batch-size --plane --prompt --reward-weights --rewards "
+    "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
+    "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file --batch-size "
+    "--concurrency --device --do-sample --dropout-samples --dtype --engine --extra-body "
+    "--image-path --image-root --json --limit --load-in-4bit --load-in-8bit "
+    "--magnification --manufacturer --max-errors --max-new-tokens --max-requests "
+    "--max-retries --max-total-tokens --mode --model-name-or-path --model-path "
+    "--num-samples --offline --option --option-probabilities --output-file --overwrite "
+    "--permute --plane --price --prompt --question --question-type --seed "
+    "--show-reasoning --slices --temperature --timeout --window",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
     "--ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
@@ -67,11 +68,12 @@ OPTIONS = {
     "--overwrite --protocol --seed --train-data",
     "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "
-    "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body "
-    "--image-root --json --limit --load-in-4bit --load-in-8bit --max-errors --max-new-tokens "
-    "--max-requests --max-retries --max-total-tokens --mode --model-name-or-path --model-path "
-    "--offline --option-probabilities --output-dir --overwrite --perturbations "
-    "--price --prompt --protocol --seed --severities --timeout",
+    "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body --image-root "
+    "--json --limit --load-in-4bit --load-in-8bit --magnification --manufacturer --max-errors "
+    "--max-new-tokens --max-requests --max-retries --max-total-tokens --mode "
+    "--model-name-or-path --model-path --offline --option-probabilities --output-dir "
+    "--overwrite --perturbations --plane --price --prompt --protocol --seed --severities "
+    "--slices --timeout --window",
     "doctor": "--base-url --device --json --model-path",
     "fetch": "--data --dry-run --json --offline --output-dir",
     "merge": "--dtype --offline --output-dir --overwrite",

@@ -20,6 +20,7 @@ from medr1.cli.common import (
     overwrite_option,
     seed_option,
 )
+from medr1.cli.scan_options import scan_options, scans_from
 from medr1.errors import Medr1Error
 from medr1.terminal import echo
 from medr1.workflows.audit import AuditCheck, run_audit
@@ -39,6 +40,8 @@ def _gates(
 @click.command(
     cls=Medr1Command,
     workflow=run_audit,
+    first_options="--against --map --image-root --output-dir --write-image-needed --fail-on "
+    "--window --overwrite --json",
     short_help="Check questions for defects, leakage and shortcuts.",
 )
 @argument("file", metavar="PATH")
@@ -52,6 +55,7 @@ def _gates(
 )
 @map_option("PATH and --against", "ground_truth=label")
 @image_root_option
+@scan_options
 @option(
     "--image-hashes",
     group="Run",
@@ -105,7 +109,8 @@ def audit(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     from medr1.files import to_json
     from medr1.report.terminal.audit import audit_table
 
-    result = call(run_audit, options, columns=columns_of(mapping))
+    scans = scans_from(options)
+    result = call(run_audit, options, columns=columns_of(mapping), scans=scans)
     document = result.document
     echo(to_json(document) if as_json else audit_table(document), nl=not as_json)
     if result.failures:

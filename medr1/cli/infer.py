@@ -28,6 +28,7 @@ from medr1.cli.common import (
     overwrite_option,
     seed_option,
 )
+from medr1.cli.scan_options import scan_options, scans_from
 from medr1.cli.server_options import server_from, server_options
 from medr1.terminal import echo
 from medr1.workflows.infer import (
@@ -39,6 +40,7 @@ from medr1.workflows.infer import (
 )
 
 if TYPE_CHECKING:
+    from medr1.data.scans.options import ScanOptions
     from medr1.records import Sample
 
 logger = logging.getLogger("medr1")
@@ -56,7 +58,11 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 )
 @model_path_option(required=True)
 @option(
-    "--image-path", group="Input", metavar="FILE", help="File with the image. Needs --question."
+    "--image-path",
+    group="Input",
+    metavar="PATH",
+    help="File with the image: PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI or a slide; or folder with "
+    "a DICOM series. Needs --question.",
 )
 @option(
     "--question",
@@ -167,6 +173,7 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 )
 @max_errors_option
 @image_root_option
+@scan_options
 @server_options
 @device_options
 @bits_options
@@ -189,12 +196,12 @@ def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: objec
       medr1 infer --engine openai --base-url http://127.0.0.1:8000/v1 \\
           --model-path NAME --batch-file questions.json --output-file results.json
     """
-    server = server_from(options)
+    server, scans = server_from(options), scans_from(options)
     single = options["image_path"] or options["question"]
     if bool(single) == bool(options["batch_file"]):
         raise click.UsageError("Give either --image-path with --question, or --batch-file.")
     if single:
-        _infer_one(options, server, show_reasoning, as_json)
+        _infer_one(options, server, scans, show_reasoning, as_json)
         return
     if not options["output_file"]:
         raise click.UsageError("--batch-file needs --output-file.")
@@ -202,11 +209,15 @@ def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: objec
         raise click.UsageError("--question-type and --show-reasoning need --question.")
     if options["options"]:
         raise click.UsageError("--option needs --question. In a batch file, each item has its own.")
-    _infer_batch(options, server, max_errors, as_json)
+    _infer_batch(options, server, scans, max_errors, as_json)
 
 
 def _infer_one(
-    options: Mapping[str, object], server: Server | None, show_reasoning: bool, as_json: bool
+    options: Mapping[str, object],
+    server: Server | None,
+    scans: ScanOptions,
+    show_reasoning: bool,
+    as_json: bool,
 ) -> None:
     """Answer --question about --image-path, and print the answer or, with --json, the record."""
     from medr1.files import to_json
@@ -229,7 +240,8 @@ def _infer_one(
     # On a terminal, an open answer or the reasoning is shown while it is generated.
     streams = not (server or as_json or options["mode"] == "options") and sys.stdout.isatty()
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_BATCH}
-    prediction = call(answer_question, arguments, server=server, on_text=show if streams else None)
+    shown_as = {"server": server, "scans": scans}
+    prediction = call(answer_question, arguments, **shown_as, on_text=show if streams else None)
     record = prediction_to_dict(prediction)
     for sentence in note_sentences([record]):
         logger.warning("%s", sentence)
@@ -243,7 +255,11 @@ def _infer_one(
 
 
 def _infer_batch(
-    options: Mapping[str, object], server: Server | None, max_errors: int, as_json: bool
+    options: Mapping[str, object],
+    server: Server | None,
+    scans: ScanOptions,
+    max_errors: int,
+    as_json: bool,
 ) -> None:
     """Answer the questions of --batch-file into --output-file; ItemErrorsOverBudget if too many
     fail."""
@@ -251,7 +267,7 @@ def _infer_batch(
     from medr1.files import to_json
 
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_QUESTION}
-    outcome = call(run_inference, arguments, server=server)
+    outcome = call(run_inference, arguments, server=server, scans=scans)
     if outcome is None:  # under torchrun, only the first process reports
         return
     output = Path(str(options["output_file"]))

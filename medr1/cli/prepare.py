@@ -20,6 +20,7 @@ from medr1.cli.common import (
     overwrite_option,
     seed_option,
 )
+from medr1.cli.scan_options import scan_options, scans_from
 from medr1.terminal import echo
 from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_data
 
@@ -118,6 +119,7 @@ from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_d
     show_default="number of cores, at most 8",
     help="Number of processes that resize images in parallel.",
 )
+@scan_options
 @max_errors_option
 @seed_option
 @overwrite_option
@@ -141,7 +143,8 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
 
-    result = call(prepare_data, options, columns=columns_of(mapping))
+    scans = scans_from(options)
+    result = call(prepare_data, options, columns=columns_of(mapping), scans=scans)
     output, errors = result.output_dir, result.errors
     if as_json:
         manifest = result.manifest

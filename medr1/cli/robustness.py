@@ -26,6 +26,7 @@ from medr1.cli.common import (
     protocol_option,
     seed_option,
 )
+from medr1.cli.scan_options import scan_options, scans_from
 from medr1.cli.server_options import server_from, server_options
 from medr1.errors import ItemErrorsOverBudget
 from medr1.terminal import echo
@@ -104,6 +105,7 @@ from medr1.workflows.robustness import run_robustness
 @cluster_by_option
 @max_errors_option
 @image_root_option
+@scan_options
 @server_options
 @device_options
 @bits_options
@@ -138,8 +140,8 @@ def robustness(max_errors: int, as_json: bool, **options: object) -> None:
     from medr1.files import to_json
     from medr1.report.terminal.robustness import plan_text, robustness_table
 
-    server = server_from(options)
-    result = call(run_robustness, options, server=server)
+    server, scans = server_from(options), scans_from(options)
+    result = call(run_robustness, options, server=server, scans=scans)
     if result is None:  # under torchrun, only the first process reports
         return
     if result.document is None:

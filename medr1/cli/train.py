@@ -29,6 +29,7 @@ from medr1.cli.common import (
     overwrite_option,
     unknown_key,
 )
+from medr1.cli.scan_options import scan_options, scans_from
 from medr1.processes import require_forks
 from medr1.records import ANSWER_TYPES
 from medr1.rewards import REWARDS
@@ -298,6 +299,7 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
 )
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
+@scan_options
 @device_options
 @allow_template_option
 @option(
@@ -349,7 +351,8 @@ def train(
     # stdout is for the result only, and reward functions, libraries and trackers print to it.
     with redirect_stdout(sys.stderr):
         fields = fields_of(ctx, method)
-        result = call(run_training, options, method=method, dry_run=dry_run, **fields)
+        scans = scans_from(options)
+        result = call(run_training, options, method=method, dry_run=dry_run, scans=scans, **fields)
     if result is None:  # under torchrun, only the first process reports
         return
     if dry_run:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medr1.data.roots import ImageRoot, resolve_image
+from medr1.data.scans.location import ImageLocation
 from medr1.errors import InputError, ItemError
 from medr1.files import open_file
 
@@ -67,8 +68,8 @@ class Folder:
             names += [os.path.normpath(os.path.join(inside, name)) for name in files]
         return sorted(name.replace(os.sep, "/") for name in names)
 
-    def read(self, names: Collection[str]) -> Iterator[tuple[str, Path | ItemError]]:
-        """(name, path) of each of the files; an ItemError in place of a forbidden path."""
+    def read(self, names: Collection[str]) -> Iterator[tuple[str, ImageLocation | ItemError]]:
+        """(name, place) of each of the files; an ItemError in place of a forbidden path."""
         for name in names:
             try:
                 yield name, resolve_image(name, ImageRoot(self.path, self.closed))

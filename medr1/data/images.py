@@ -1,10 +1,11 @@
 """Load images safely: decode a file to 8-bit RGB, with notes on what was changed.
 
-All images of data sets are read here, because a file from others may be made to do harm. Only PNG,
-JPEG, TIFF, BMP and WebP are decoded, in this process and without another program. The cost of a
-file is estimated from its structure (`data.containers`) before any pixel is decoded; a file that
-needs more than about a second and 300 MB is refused. Orientation, transparency and bit depth change
-how an image looks, so they are always applied in the same way, and noted.
+All images of data sets are read here, because a file from others may be made to do harm. PNG, JPEG,
+TIFF, BMP and WebP are decoded here, in this process and without another program; scans (DICOM,
+NIfTI, slides) by `data.scans`, with limits of their own. The cost of a file is estimated from its
+structure (`data.containers`) before any pixel is decoded; a file that needs more than about a
+second and 300 MB is refused. Orientation, transparency and bit depth change how an image looks, so
+they are always applied in the same way, and noted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from medr1.data.containers import Container, LimitExceeded, read_container, tiff
 from medr1.data.other_formats import format_hint, slide_hint
 from medr1.data.pixels import check_deep_colour, is_deep_colour, to_rgb
 from medr1.data.roots import open_image, shorten
+from medr1.data.scans.formats import as_location, scan_format
+from medr1.data.scans.location import ImageLocation
 from medr1.data.tiff_levels import further_images
 from medr1.errors import ItemError
 
@@ -103,14 +106,15 @@ class LoadedImage:
     header says about text in the pixels (`burned_in.header_notes`)."""
 
 
-def load_image(path: Path, *, side: int = 0) -> LoadedImage:
-    """Decode an image file to 8-bit RGB; safe to call from several threads.
+def load_image(source: Path | ImageLocation, *, side: int = 0) -> LoadedImage:
+    """Decode an image to 8-bit RGB; safe to call from several threads.
 
     16-bit, 32-bit and float pixels are mapped linearly, the smallest finite value to 0 and the
     largest to 255 (NaN to 0); a constant image becomes black. A transparent image is put on white.
+    A scan (DICOM, NIfTI, slide) is shown as `data.scans` describes.
 
     Args:
-        path: The file.
+        source: The file, or where the image is.
         side: Pixels of the longer side that the image will be reduced to afterwards; 0 if it will
             not be reduced. A JPEG may then be decoded at a half, a quarter or an eighth of its
             size, but at no less than twice `side`, which is faster.
@@ -121,25 +125,41 @@ def load_image(path: Path, *, side: int = 0) -> LoadedImage:
             side over 200 times the other) and image_animated (several images; a pyramid is
             read at its largest level).
     """
-    label = shorten(path.name)
-    with open_image(path) as file:
-        return _load(file, os.fstat(file.fileno()).st_size, label, side)
+    location = as_location(source)
+    if (scan := scan_format(location)) is not None:
+        return LoadedImage(*scan.picture(location))
+    with open_image(location.path, location.label) as file:
+        return _load(file, os.fstat(file.fileno()).st_size, location.label, side)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels as stored, read from the header; ItemError as in `load_image`."""
-    return _from_header(path, lambda image, _: image.size)
+def image_size(source: Path | ImageLocation) -> tuple[int, int]:
+    """Width and height in pixels, read from the header; ItemError as in `load_image`.
+
+    Args:
+        source: The file, or where the image is.
+    """
+    location = as_location(source)
+    if (scan := scan_format(location)) is not None:
+        return scan.size(location)
+    return _from_header(location, lambda image, _: image.size)
 
 
-def text_notes(path: Path) -> list[str]:
-    """The notes on text in the pixels, read from the header; ItemError as in `load_image`."""
-    return _from_header(path, lambda image, container: header_notes(_texts(image, container)))
+def text_notes(source: Path | ImageLocation) -> list[str]:
+    """The notes on text in the pixels, read from the header; ItemError as in `load_image`.
+
+    Args:
+        source: The file, or where the image is.
+    """
+    location = as_location(source)
+    if (scan := scan_format(location)) is not None:
+        return scan.text_notes(location)
+    return _from_header(location, lambda image, container: header_notes(_texts(image, container)))
 
 
-def _from_header(path: Path, value_of: Callable[[Image.Image, Container], _T]) -> _T:
+def _from_header(location: ImageLocation, value_of: Callable[[Image.Image, Container], _T]) -> _T:
     """A value that is computed from the header of a file, before its pixels are decoded."""
-    label = shorten(path.name)
-    with open_image(path) as file:
+    label = location.label
+    with open_image(location.path, label) as file:
         size = os.fstat(file.fileno()).st_size
         return _with_item_errors(
             label, lambda: value_of(*_open_checked(file, size, label, complete=False)[:2])

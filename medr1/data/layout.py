@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medr1.data.disk import write_dataset
+from medr1.data.scans.private_names import is_alias
+from medr1.data.scans.view import split_view
 from medr1.data.spellings import has_own_id, sample_to_item
 from medr1.errors import OutputError, StateError
 from medr1.files import sha256_of, write_atomic
@@ -31,6 +33,10 @@ _RESERVED = {"image", "images", "image_path", "id", "question_id", "question", "
 _RESERVED |= {"solution", "ground_truth", "gt_answer", "options", "answer_type", "question_type"}
 _RESERVED |= {"modality", "modality_type", "dataset", "metadata"}
 """Keys with a meaning of their own when items are read, so no metadata column has such a name."""
+
+
+_SCAN_ENDINGS = (".nii", ".nii.gz", ".dcm")
+"""Endings of files that become a PNG, whatever their name; a slide with tiles has a view."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def place_images(names: Sequence[tuple[str, str]]) -> tuple[list[PlacedImage], l
 
 def _path_below_images(name: str) -> str:
     """The path below Images/; a hash of it if it is absolute or leads out of its folder."""
-    path = posixpath.normpath(name.replace("\\", "/"))
+    path = posixpath.normpath(_picture_name(name).replace("\\", "/"))
     if path.startswith(("/", "..")) or path[1:2] == ":" or "\0" in path:
         return _hashed_path(name)
     return path if path.startswith("Images/") else f"Images/{path}"
@@ -82,7 +88,15 @@ def _path_below_images(name: str) -> str:
 
 def _hashed_path(name: str) -> str:
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"Images/{digest}{Path(name).suffix[:10]}"
+    return f"Images/{digest}{Path(_picture_name(name)).suffix[:10]}"
+
+
+def _picture_name(name: str) -> str:
+    """The name of the PNG that is made of a scan; the name itself for an ordinary picture."""
+    file_name, view = split_view(name)
+    if str(view) or is_alias(file_name) or file_name.lower().endswith(_SCAN_ENDINGS):
+        return f"{file_name}{re.sub('[^0-9a-z]+', '-', str(view))}.png"
+    return name
 
 
 def domain_folders(samples: Sequence[Sample], by: str | None) -> list[str]:

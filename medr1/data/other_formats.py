@@ -12,10 +12,10 @@ _BOXES = {
     ),
 }
 """Brand in the first box of a file -> what the file is."""
-_NIFTI = (
-    "a NIfTI volume, which cannot be read yet; export the slice that is asked about as PNG, such "
-    "as with ITK-SNAP or 3D Slicer"
+_WRONG_PLACE = (
+    "in an archive, or with the name of a picture; it is read where it is a file of its own and"
 )
+_NIFTI = f"a NIfTI volume {_WRONG_PLACE} its name ends in .nii or .nii.gz"
 _BEGINNINGS = (
     (b"GIF8", "a GIF; save the frame that is asked about as PNG"),
     (b"%PDF", "a PDF; save the page or figure that is asked about as PNG, such as with pdftoppm"),
@@ -39,8 +39,8 @@ def slide_hint(name: str) -> str | None:
     if ending is None:
         return None
     return (
-        f"a whole-slide image ({ending}); export the region that is asked about as PNG, such as "
-        "with QuPath or OpenSlide."
+        f"a whole-slide image ({ending}) that is damaged or in an archive; unpack the archive, or "
+        "export the region that is asked about as PNG."
     )
 
 
@@ -54,7 +54,7 @@ def format_hint(head: bytes, name: str) -> str:
     if not head:
         return "the file is empty; export it again."
     if head[128:132] == b"DICM":
-        return "a DICOM file; export its pixels as PNG with the window you read it in."
+        return f"a DICOM file {_WRONG_PLACE} its name ends in .dcm."
     if head.startswith(b"\x1f\x8b") and name.lower().endswith(".nii.gz"):
         return f"{_NIFTI}."
     if head[4:8] == b"ftyp" and head[8:12] in _BOXES:

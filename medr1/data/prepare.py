@@ -19,7 +19,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +29,7 @@ import medr1
 from medr1.data.burned_in import burned_in_reason
 from medr1.data.layout import PlacedImage, domain_folders, place_images, write_split
 from medr1.data.resizing import ResizeJob, resize_images
+from medr1.data.scans.options import ScanOptions
 from medr1.data.sources import QuestionSource, open_questions
 from medr1.data.spellings import sample_to_item
 from medr1.data.splits import SPLITS, count_table, published_splits, random_split
@@ -84,6 +85,8 @@ class PreparationOptions:
     """Longest side of the images, in pixels; 0 keeps their size."""
     square: bool = False
     """Whether images become squares, without keeping their aspect ratio."""
+    scans: ScanOptions = field(default_factory=ScanOptions)
+    """How scans are shown."""
     seed: int = 0
     """Seed of a random split."""
 
@@ -146,6 +149,7 @@ def prepare(
         columns=options.columns,
         image_root=options.image_root,
         restricted=options.restricted,
+        scans=options.scans,
     )
     problems = _unusable(source)
     items, meta = _assign_splits(options, source, problems)
@@ -252,6 +256,7 @@ def _assign_splits(
             "size": options.size,
             "square": options.square,
         },
+        **({"scans": asdict(options.scans)} if options.scans != ScanOptions() else {}),
         "versions": {"medr1": medr1.__version__}
         | {name: version(name) for name in ("pillow", "pyarrow")},
     }

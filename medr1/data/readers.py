@@ -6,6 +6,7 @@ so that the other items can be used. Images are not opened here; a sample has th
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from medr1.data.items import (
 from medr1.data.json_layouts import READ_START, has_json_lines, has_one_document, items_of
 from medr1.data.naming import Naming
 from medr1.data.roots import ImageRoot
+from medr1.data.scans.items import show_scans
+from medr1.data.scans.options import ScanOptions
 from medr1.data.spreadsheets import file_and_sheet
 from medr1.data.tables import table_errors, table_rows
 from medr1.errors import InputError
@@ -70,7 +73,7 @@ class Questions:
     image_root: ImageRoot
     """The folder of --image-root, which must contain all images; without it the file's folder."""
     sha256: str
-    """Hash of the file or folder, in hexadecimal digits."""
+    """Hash of the file or folder, and of what is shown of scans, in hexadecimal digits."""
     name: str = "the data"
     """The name of the file, without its folder."""
 
@@ -115,10 +118,11 @@ class Questions:
 
 def read_questions(
     path: str | Path,
-    *,
     image_root: Path | None = None,
+    *,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
+    scans: ScanOptions | None = None,
 ) -> Questions:
     """Read a file of questions, or a Hugging Face data set on disk.
 
@@ -128,6 +132,8 @@ def read_questions(
             images (--image-root). None: the folder of the file, and absolute paths are allowed.
         limit: Read the first N items only.
         columns: Key of medr1 -> key or column of the file that has its value (--map).
+        scans: How scans are shown, for a command that opens images; None: image names stay as the
+            file has them.
 
     Raises:
         InputError: If the file does not exist or cannot be read, or if two items have the same id.
@@ -137,7 +143,14 @@ def read_questions(
         raise InputError(f"the image root {image_root} is not a folder. Check --image-root.")
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
     root = ImageRoot(image_root or _root(path), closed=image_root is not None)
-    return Questions(samples, failures, root, sha256_of(file_and_sheet(path)[0]), path.name)
+    file_hash = sha256_of(file_and_sheet(path)[0])
+    if scans is not None:
+        with_scans, scan_failures = show_scans(samples, root, scans)
+        if with_scans != samples:  # what is shown of scans is part of the data
+            names = (name for sample in with_scans for name in sample.images)
+            file_hash = hashlib.sha256("\n".join((file_hash, *names)).encode()).hexdigest()
+        samples, failures = with_scans, {**scan_failures, **failures}
+    return Questions(samples, failures, root, file_hash, path.name)
 
 
 def read_items(

@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from medr1.data.images import decode_image, load_image
+from medr1.data.scans.location import ImageLocation
 from medr1.errors import ItemError, Medr1Error
 from medr1.files import write_atomic
 from medr1.processes import map_in_order, process_pool
@@ -47,8 +48,8 @@ class ResizeJob:
     """The position of the image among all images of the run."""
     name: str
     """The image's path as its item has it."""
-    content: bytes | Path | Failure
-    """The bytes of the image file, or its path, or why it cannot be read."""
+    content: bytes | ImageLocation | Failure
+    """The bytes of the image file, or where it is, or why it cannot be read."""
     target: Path
     """The file to write; its extension decides the format."""
     size: int
@@ -67,7 +68,7 @@ def resize_image(job: ResizeJob) -> dict[str, Any]:
         return {"error": vars(job.content)}
     side = 0 if job.square else job.size
     try:
-        if isinstance(job.content, Path):
+        if isinstance(job.content, ImageLocation):
             loaded = load_image(job.content, side=side)
         else:
             loaded = decode_image(job.content, os.path.basename(job.name), side=side)

@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medr1.data.scans.location import ImageLocation
+from medr1.data.scans.private_names import FILE_NAME, is_alias, names_of
+from medr1.data.scans.view import View, split_view
 from medr1.errors import ItemError
 from medr1.files import BINARY
 
@@ -46,8 +49,8 @@ class ImageRoot:
         return str(self.path)
 
 
-def resolve_image(name: str, root: ImageRoot) -> Path:
-    """The path of the file of an image. The file need not exist.
+def resolve_image(name: str, root: ImageRoot) -> ImageLocation:
+    """Where an image is. Its file need not exist.
 
     An image of a relative path must be inside the root, also after symbolic links are followed. If
     the root is closed, an image of an absolute path must be too; otherwise an absolute path is
@@ -59,8 +62,36 @@ def resolve_image(name: str, root: ImageRoot) -> Path:
 
     Raises:
         ItemError: image_remote for a URL, image_outside_root, or image_missing for a text that
-            cannot be a file name.
+            cannot be a file name; also for the name of a DICOM file that is not known here.
     """
+    file_name, view = split_view(name)
+    if is_alias(file_name):
+        return _private(file_name, view, root)
+    path = _path_of(file_name, root)
+    return ImageLocation(path, shorten(path.name), view)
+
+
+def _private(alias: str, view: View, root: ImageRoot) -> ImageLocation:
+    """Where the DICOM file or series of an alias is. Its own name is in no message."""
+    label = shorten(alias)
+    slices = names_of(root.path).slices(alias)
+    if not slices:
+        raise ItemError(
+            "image_missing",
+            f"image {label}: not in {FILE_NAME}, which maps such names to files, in the image "
+            "folder; set --image-root to the folder that has it.",
+        )
+    try:
+        files = tuple((_path_of(path, root), frame) for path, frame in slices)
+    except ItemError as error:
+        raise ItemError(error.code, f"image {label}: not in the image folder.") from None
+    if files[0][1] == 0:
+        return ImageLocation(files[0][0], label, view)
+    return ImageLocation(files[0][0], label, view, files)
+
+
+def _path_of(name: str, root: ImageRoot) -> Path:
+    """The path of the file with this name; ItemError as in `resolve_image`."""
     short_name = shorten(name)
     if _REMOTE.match(name):
         raise ItemError(
@@ -111,14 +142,18 @@ def suggested_image_root(path: str, other_paths: Sequence[str]) -> str:
     return common if common.count(os.sep) > 1 else folders[0]
 
 
-def open_image(path: Path) -> io.FileIO:
+def open_image(path: Path, label: str = "") -> io.FileIO:
     """Open the file of an image, if it is a regular file. Nothing is read yet.
+
+    Args:
+        path: The file.
+        label: Its name in quotes for messages; empty for the file's own name.
 
     Raises:
         ItemError: image_missing, image_not_file (such as a folder or a device), or
             image_unreadable, such as without permission.
     """
-    short_name = shorten(path.name)
+    short_name = label or shorten(path.name)
     handle = -1
     try:
         if stat.S_ISREG(os.stat(path).st_mode):

@@ -20,6 +20,9 @@ from pathlib import Path
 
 from medr1.data.archives import Archive, Folder, is_archive, open_source
 from medr1.data.readers import RawItems, read_items, samples_of
+from medr1.data.roots import ImageRoot
+from medr1.data.scans.items import show_scans
+from medr1.data.scans.options import ScanOptions
 from medr1.data.splits import split_files
 from medr1.errors import InputError, ItemError
 from medr1.files import parse_json, sha256_of
@@ -79,6 +82,7 @@ def open_questions(
     columns: Mapping[str, str] | None = None,
     image_root: Path | None = None,
     restricted: bool = False,
+    scans: ScanOptions | None = None,
 ) -> QuestionSource:
     """Read all items of a source.
 
@@ -87,6 +91,8 @@ def open_questions(
         columns: Key of medr1 -> key or column of the file that has its value. Not for OmniMedVQA.
         image_root: The folder or archive with the images, if they are not beside the questions.
         restricted: Whether to read OmniMedVQA's Restricted-access items too.
+        scans: How scans in a folder are shown; None: they are no images. Scans in an archive
+            cannot be read.
 
     Raises:
         InputError: If the path is none of these, or one of its files cannot be read.
@@ -112,7 +118,7 @@ def open_questions(
         )
     else:
         split_of_file = {path: None}
-    return _read_files(path, split_of_file, columns or {}, image_root)
+    return _read_files(path, split_of_file, columns or {}, image_root, scans)
 
 
 def _records(files: Folder | Archive, restricted: bool) -> list[re.Match[str]]:
@@ -136,7 +142,7 @@ def _omnimedvqa(
     for name, content in files.read([match[0] for match in records]):
         if isinstance(content, ItemError):
             raise InputError(f"{path}: {name} cannot be read ({content})")
-        data = content.read_bytes() if isinstance(content, Path) else content
+        data = content if isinstance(content, bytes) else content.path.read_bytes()
         hashes[name] = hashlib.sha256(data).hexdigest()
         file_path = f"{path}: {name}" if path.is_file() else str(path / name)
         by_name[name] = _file_samples(_read_records(data, file_path), file_path)
@@ -176,6 +182,7 @@ def _read_files(
     split_of_file: Mapping[Path, str | None],
     columns: Mapping[str, str],
     root: Path | None,
+    scans: ScanOptions | None,
 ) -> QuestionSource:
     """The items of files of questions, each with the split of its file."""
     parts = [_file_samples(read_items(file, columns=columns), str(file)) for file in split_of_file]
@@ -184,6 +191,10 @@ def _read_files(
     samples, failures, places = _join(parts)
     folder = path if path.is_dir() and None not in split_of_file.values() else path.parent
     files, prefix = _image_files(root, samples) if root else (Folder(folder, closed=False), "")
+    if isinstance(files, Folder) and scans is not None:
+        image_root = ImageRoot(files.path, files.closed)
+        samples, scan_failures = show_scans(samples, image_root, scans)
+        failures = {**scan_failures, **failures}
     hashes = {file.name: sha256_of(file) for file in split_of_file} | (
         _archive_hash(root) if root else {}
     )

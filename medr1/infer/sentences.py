@@ -10,6 +10,23 @@ from medr1.terminal import counted
 
 _OF_A_NOTE: tuple[tuple[str, str, str], ...] = (
     (
+        r"windowed (?P<range>.+) \(percentiles (?P<kind>.+)\)",
+        "scan",
+        "Windowed {count} that state no window of their own, by the percentiles {kind} (the first: "
+        "{range}). --window sets one.",
+    ),
+    (
+        r"window (?P<kind>\S+) not used: it is for CT",
+        "image",
+        "Used the own window of {count}: --window {kind} is for CT.",
+    ),
+    (
+        r"(?:.+ )?slices? (?P<numbers>[\d,]+) of (?P<total>\d+)",
+        "image",
+        "Showed slices of a series, volume or clip in {count} (the first: {numbers} of {total}). "
+        "--slices chooses others.",
+    ),
+    (
         r"windowed (?P<range>.+) \((?P<kind>.+)\)",
         "image",
         "Windowed {count} with {kind} pixels: the smallest value is shown black, the largest white "

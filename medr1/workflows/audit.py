@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError
 from medr1.workflows.arguments import (
     keep_apart,
@@ -49,6 +50,7 @@ def run_audit(
     output_dir: str | Path | None = None,
     write_image_needed: str | Path | None = None,
     fail_on: Sequence[AuditCheck] = (),
+    scans: ScanOptions = OWN_VIEW,
     seed: int = 0,
     overwrite: bool = False,
 ) -> AuditResult:
@@ -65,6 +67,7 @@ def run_audit(
             questions that need their image; None: no files.
         write_image_needed: File to write: the questions that need their image. Needs `against`.
         fail_on: Checks that are required to pass: leakage, defects or shortcut.
+        scans: How DICOM, NIfTI and slides are shown.
         seed: Random seed.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
@@ -94,6 +97,7 @@ def run_audit(
         columns=columns,
         image_root=optional_path(image_root),
         image_hashes=optional_path(image_hashes),
+        scans=scans,
         seed=seed,
     )
     _write(result, path, optional_path(output_dir), optional_path(write_image_needed), overwrite)

@@ -91,7 +91,7 @@ def _is_own_image(sample: Sample, root: ImageRoot) -> bool:
     data = tiny_vqa_folder().resolve()
     for name in sample.images:
         try:
-            path = resolve_image(name, root)
+            path = resolve_image(name, root).path
         except ItemError:
             continue
         if path.is_file() and not path.resolve().is_relative_to(data):

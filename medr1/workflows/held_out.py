@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medr1.data.readers import Questions, read_questions, split_file
+from medr1.data.scans.options import ScanOptions
 from medr1.documents.metric import value_of
 from medr1.errors import InputError
 from medr1.evaluate.estimates import mean_metric
@@ -92,13 +93,16 @@ class HeldOutEvaluator:
         return [parts[i % size][i // size] for i in range(len(self.questions.samples))]
 
 
-def validation_questions(path: Path, split: str, training: Questions) -> Questions:
+def validation_questions(
+    path: Path, split: str, training: Questions, *, scans: ScanOptions | None = None
+) -> Questions:
     """Read the questions of --eval-data, and warn if the training data has some of their images.
 
     Args:
         path: A file, or a folder with a file for each split.
         split: The split that is read from a folder.
         training: The questions to train on.
+        scans: How scans are shown, as those of the training questions are.
 
     Raises:
         InputError: The file is a test split or the training data, it cannot be read, or an item
@@ -110,7 +114,7 @@ def validation_questions(path: Path, split: str, training: Questions) -> Questio
             f"--eval-data {file} is a test split. Questions that choose the best checkpoint cannot "
             "also test it. Give a validation split of the training data."
         )
-    questions = read_questions(file)
+    questions = read_questions(file, scans=scans)
     questions.require_complete()
     if questions.sha256 == training.sha256:
         raise InputError(

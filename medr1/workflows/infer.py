@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
+from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, ItemError
 from medr1.workflows.arguments import (
     keep_apart,
@@ -21,6 +22,7 @@ from medr1.workflows.engines import chosen_bits, open_engine
 
 if TYPE_CHECKING:
     from medr1.chat.settings import Server
+    from medr1.data.roots import ImageRoot
     from medr1.infer.batch import BatchOutcome
     from medr1.records import Decoding, Prediction, Sample
 
@@ -60,6 +62,7 @@ def answer_question(
     allow_template: bool = False,
     offline: bool = False,
     server: Server | None = None,
+    scans: ScanOptions = OWN_VIEW,
     on_text: OnText | None = None,
 ) -> Prediction:
     """Answer one question about an image.
@@ -67,7 +70,7 @@ def answer_question(
     Args:
         model_path: Folder of a checkpoint or LoRA adapter, its short name, or its hub id; with
             `server`, the name of the model there.
-        image_path: File with the image.
+        image_path: File with the image, or folder with a DICOM series.
         question: The question; it may contain the options: "... A)CT, B)MRI".
         options: The answer options, if they are not in the question.
         question_type: Type of the answer; None: detected from the question.
@@ -91,6 +94,7 @@ def answer_question(
         offline: Whether the network may not be used.
         server: The OpenAI-compatible server that answers; None: the model runs in this process.
             It replaces device, dtype, allow_template and offline.
+        scans: How DICOM, NIfTI and slides are shown.
         on_text: Receives the completion piece by piece while it is generated; not from a server.
 
     Raises:
@@ -99,17 +103,15 @@ def answer_question(
         ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
     from medr1.data.readers import sample_from_question
-    from medr1.data.roots import ImageRoot
     from medr1.infer.engine import InferencePlan, all_predictions
 
     bits = chosen_bits(load_in_4bit, load_in_8bit, server)
     require_choice("question_type", question_type, get_args(QuestionType))
     if ablate_image == "shuffle":
         raise InputError("--ablate-image shuffle needs the images of a --batch-file.")
-    # Made absolute, because a relative path has to lie below the image root. That rule is for
-    # paths in files; this one was given by the user.
-    image = str(Path(image_path).expanduser().absolute())
+    image, root = _place_of(image_path)
     sample = sample_from_question(question, (image,), question_type, tuple(options))
+    sample = _with_scan(sample, root, scans)
     decoding = _decoding(
         prompt,
         mode=mode,
@@ -127,13 +129,38 @@ def answer_question(
         *(model_path, decoding, server, device, dtype, allow_template, offline, bits),
         on_text=partial(on_text, sample) if on_text else None,
     )
-    root = ImageRoot(Path("."))
     warn_of_embedded_model(model_path, [sample], root, server, offline)
     plan = InferencePlan([[0]], root, prompt=prompt, decoding=decoding, seed=seed)
     (prediction,) = all_predictions(engine, [sample], plan)
     if prediction.error is not None:
         raise ItemError(prediction.error.code, prediction.error.message)
     return prediction
+
+
+def _place_of(image_path: str | Path) -> tuple[str, ImageRoot]:
+    """The absolute path of an image, which may have a view, and its folder.
+
+    It is absolute, because a relative path has to lie below the image root. That rule is for paths
+    in files; this one was given by the user.
+    """
+    from medr1.data.roots import ImageRoot
+    from medr1.data.scans.view import split_view
+
+    image = str(Path(image_path).expanduser().absolute())
+    return image, ImageRoot(Path(split_view(image)[0]).parent)
+
+
+def _with_scan(sample: Sample, root: ImageRoot, scans: ScanOptions) -> Sample:
+    """The sample with the parts of its scan; nothing is written beside the image.
+
+    ItemError if the scan cannot be used.
+    """
+    from medr1.data.scans.items import show_scans
+
+    (with_scan,), failures = show_scans([sample], root, scans, is_temporary=True)
+    for failure in failures.values():
+        raise ItemError(failure.code, failure.message)
+    return with_scan
 
 
 def run_inference(
@@ -161,6 +188,7 @@ def run_inference(
     allow_template: bool = False,
     offline: bool = False,
     server: Server | None = None,
+    scans: ScanOptions = OWN_VIEW,
     overwrite: bool = False,
 ) -> BatchOutcome | None:
     """Answer all questions of a batch file into a results file. An interrupted run resumes.
@@ -194,6 +222,7 @@ def run_inference(
         offline: Whether the network may not be used.
         server: The OpenAI-compatible server that answers; None: the model runs in this process.
             It replaces batch_size, device, dtype, allow_template and offline.
+        scans: How DICOM, NIfTI and slides are shown.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
     Returns:
@@ -218,7 +247,7 @@ def run_inference(
     require_writable(output)
     keep_apart(output, [batch_file], overwrite)
     require_free(output)
-    questions = read_questions(batch_file, image_root=optional_path(image_root), limit=limit)
+    questions = read_questions(batch_file, optional_path(image_root), limit=limit, scans=scans)
     decoding = _decoding(
         prompt,
         mode=mode,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError
 from medr1.terminal import counted
 from medr1.workflows.arguments import (
@@ -69,6 +70,7 @@ def prepare_data(
     square: bool = False,
     restricted: bool = False,
     workers: int | None = None,
+    scans: ScanOptions = OWN_VIEW,
     seed: int = 0,
     overwrite: bool = False,
 ) -> PreparedData:
@@ -93,6 +95,7 @@ def prepare_data(
         square: Whether images become squares, without keeping their proportions.
         restricted: Whether to read OmniMedVQA's restricted-access part too.
         workers: Number of processes that resize images; None: that of cores, at most 8.
+        scans: How DICOM, NIfTI and slides are shown.
         seed: Seed of a random split.
         overwrite: Whether another data set in the folder is replaced, and kept as NAME.bak.
 
@@ -127,6 +130,7 @@ def prepare_data(
         by=by,
         size=size,
         square=square,
+        scans=scans,
         seed=seed,
     )
     num_processes = min(8, os.cpu_count() or 1) if workers is None else workers

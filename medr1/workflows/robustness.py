@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError
 from medr1.workflows.arguments import (
     keep_apart,
@@ -67,6 +68,7 @@ def run_robustness(
     allow_template: bool = False,
     offline: bool = False,
     server: Server | None = None,
+    scans: ScanOptions = OWN_VIEW,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> RobustnessResult | None:
@@ -100,6 +102,7 @@ def run_robustness(
         offline: Whether the network may not be used.
         server: The OpenAI-compatible server that answers; None: the model runs in this process.
             It replaces batch_size, device, dtype, allow_template and offline.
+        scans: How DICOM, NIfTI and slides are shown.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
         dry_run: Whether only the plan is made.
 
@@ -131,7 +134,7 @@ def run_robustness(
     kinds = chosen_kinds(perturbations or DEFAULT_KINDS)
     if prompt:
         template(prompt)  # an unknown prompt is refused before the model is loaded
-    questions = read_questions(batch_file, image_root=optional_path(image_root), limit=limit)
+    questions = read_questions(batch_file, optional_path(image_root), limit=limit, scans=scans)
     planned = plan_perturbations(
         questions, kinds, _severities(severities), seed=seed, options_only=mode == "options"
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, did_you_mean
 from medr1.processes import is_first_process, require_forks
 from medr1.workflows.arguments import (
@@ -79,6 +80,7 @@ def run_training(
     dtype: str = "auto",
     allow_template: bool = False,
     offline: bool = False,
+    scans: ScanOptions = OWN_VIEW,
     overwrite: bool = False,
     dry_run: bool = False,
     **fields: object,
@@ -110,6 +112,7 @@ def run_training(
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
         allow_template: Whether a chat template that medr1 does not know is accepted.
         offline: Whether the network may not be used.
+        scans: How DICOM, NIfTI and slides are shown.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
         dry_run: Whether only the plan is made.
         **fields: Fields of TRL's GRPOConfig (or SFTConfig), ModelConfig and ScriptArguments:
@@ -128,6 +131,7 @@ def run_training(
         StoppedBySignal: After SIGTERM or SIGUSR1; the run was saved.
         ModuleNotFoundError: A field needs a package that is not installed.
     """
+
     require_forks("medr1 train")
     own_settings = {
         "method": method,
@@ -142,8 +146,9 @@ def run_training(
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
+    folder = optional_path(image_root)
     data_files = _DataFiles(
-        Path(data), optional_path(eval_data), optional_path(image_root), tuple(answer_types)
+        *(Path(data), optional_path(eval_data), folder, tuple(answer_types), scans)
     )
     run = _prepare(
         {**fields, **own_settings},
@@ -198,12 +203,16 @@ class _DataFiles:
     image_root: Path | None
     answer_types: tuple[str, ...]
     """The answer types to use; () for all."""
+    scans: ScanOptions
+    """How scans are shown."""
 
     def training(self, split: str) -> Questions:
         """The training questions; `split` is read if the data is a folder."""
         from medr1.data.readers import read_questions, split_file
 
-        questions = read_questions(split_file(self.data, split), image_root=self.image_root)
+        questions = read_questions(
+            split_file(self.data, split), image_root=self.image_root, scans=self.scans
+        )
         return questions.only(self.answer_types) if self.answer_types else questions
 
     def validation(self, run: _PreparedRun) -> Questions | None:
@@ -213,7 +222,7 @@ class _DataFiles:
         from medr1.workflows.held_out import validation_questions
 
         split = str(run.settings.model.get("dataset_test_split", "validation"))
-        questions = validation_questions(self.eval_data, split, run.questions)
+        questions = validation_questions(self.eval_data, split, run.questions, scans=self.scans)
         return questions.only(self.answer_types) if self.answer_types else questions
 
 

@@ -59,9 +59,9 @@ def test_the_files_come_by_name(source):
     assert source.names() == sorted(FILES)
     read = dict(source.read([*FILES, "OmniMedVQA/Images/none.png"]))
     missing = read.pop("OmniMedVQA/Images/none.png")
-    found = {n: c if isinstance(c, bytes) else c.read_bytes() for n, c in read.items()}
+    found = {n: c if isinstance(c, bytes) else c.path.read_bytes() for n, c in read.items()}
     assert found == FILES
-    assert isinstance(missing, ItemError) or not missing.exists()
+    assert isinstance(missing, ItemError) or not missing.path.exists()
 
 
 @pytest.fixture

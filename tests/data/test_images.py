@@ -625,7 +625,7 @@ def test_names_inside(root, name):
 
 def test_absolute_names_stand_as_they_are(root):
     outside = root.parent / "outside.png"
-    assert resolve_image(str(outside), ImageRoot(root)) == outside
+    assert resolve_image(str(outside), ImageRoot(root)).path == outside
 
 
 def test_root_may_be_relative_or_a_link(root, monkeypatch):
@@ -633,8 +633,8 @@ def test_root_may_be_relative_or_a_link(root, monkeypatch):
     (root.parent / "link").symlink_to(root)
     for start in (Path("data"), Path("link")):
         assert load_image(resolve_image("in.png", ImageRoot(start))).image.size == (24, 16)
-    assert resolve_image("data/in.png", ImageRoot(Path("."))).is_file()
-    assert resolve_image("x.png", ImageRoot(Path("/"))) == Path("/x.png")
+    assert resolve_image("data/in.png", ImageRoot(Path("."))).path.is_file()
+    assert resolve_image("x.png", ImageRoot(Path("/"))).path == Path("/x.png")
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_a_folder_for_each_domain(sources, tmp_path):
         assert set(datasets.load_from_disk(str(out / kind))["train"]["question_type"]) == {kind}
         questions = read_questions(split_file(out / kind, "test"))
         for sample in questions.require_complete():
-            assert resolve_image(sample.images[0], questions.image_root).is_file()
+            assert resolve_image(sample.images[0], questions.image_root).path.is_file()
 
 
 def test_the_published_splits_are_followed(sources, tmp_path):

@@ -26,6 +26,7 @@ from medr1.data.audit.wordings import wordings
 from medr1.data.burned_in import burned_in_reason, warning
 from medr1.data.readers import Questions, read_questions
 from medr1.data.roots import ImageRoot, resolve_image, suggested_image_root
+from medr1.data.scans.options import ScanOptions
 from medr1.documents.audit import Audit, AuditedFile, FlaggedItem, TrainingFile
 from medr1.documents.metric import value_of
 from medr1.errors import InputError, ItemError
@@ -70,6 +71,7 @@ def audit(
     columns: Mapping[str, str] | None = None,
     image_root: Path | None = None,
     image_hashes: Path | None = None,
+    scans: ScanOptions | None = None,
     seed: int = 0,
 ) -> FileAudit:
     """Audit a file of questions: defects, leakage and shortcuts.
@@ -80,6 +82,7 @@ def audit(
         columns: Key of medr1 -> column of the files (--map).
         image_root: Folder in which the images of all files lie; None: each file's own folder.
         image_hashes: Cache of image hashes (`images`), read and extended; None: no cache.
+        scans: How scans are shown; None: they are no images.
         seed: Seed of the intervals and of the shuffled labels.
 
     Raises:
@@ -88,7 +91,7 @@ def audit(
     """
     if len({str(p) for p in against}) < len(against):
         raise InputError("--against names a file twice. Name each training file once.")
-    test, *trains = _read([path, *against], columns, image_root, image_hashes)
+    test, *trains = _read([path, *against], columns, image_root, image_hashes, scans)
     samples = test.questions.samples
     notes = _notes(test, trains)
     leaks_by_file = [(file, find_leaks(test.to_compare(), file.to_compare())) for file in trains]
@@ -149,12 +152,15 @@ def _read(
     columns: Mapping[str, str] | None,
     root: Path | None,
     image_hashes: Path | None,
+    scans: ScanOptions | None,
 ) -> list[_File]:
     """The files with the hashes of their images.
 
     Files with the same image root share one pass, so that no image is hashed twice.
     """
-    question_files = [read_questions(path, image_root=root, columns=columns) for path in paths]
+    question_files = [
+        read_questions(path, image_root=root, columns=columns, scans=scans) for path in paths
+    ]
     by_root: dict[ImageRoot, dict[str, None]] = {}
     for questions in question_files:
         names = by_root.setdefault(questions.image_root, {})

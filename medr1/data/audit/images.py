@@ -8,6 +8,7 @@ time as in an earlier audit is not opened again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from medr1.data.roots import ImageRoot, resolve_image
+from medr1.data.scans.location import ImageLocation
+from medr1.data.scans.private_names import is_alias
+from medr1.data.scans.view import split_view
 from medr1.errors import InputError, ItemError, OutputError
 from medr1.files import sha256_of
 from medr1.processes import num_cores, process_pool
@@ -67,9 +71,19 @@ def any_image_below(names: Iterable[str], root: ImageRoot) -> bool:
             folder_exists = os.path.isdir(os.path.join(root, folder))
         except ValueError:  # text that cannot be the name of a folder
             continue
-        if folder_exists and any(os.path.isfile(os.path.join(root, name)) for name in members):
+        if folder_exists and any(_exists(name, root) for name in members):
             return True
     return False
+
+
+def _exists(name: str, root: ImageRoot) -> bool:
+    """Whether the file of an image exists."""
+    if os.path.isfile(os.path.join(root, name)):
+        return True
+    try:
+        return any(map(os.path.isfile, resolve_image(name, root).files))
+    except ItemError:
+        return False
 
 
 def hash_images(
@@ -147,14 +161,22 @@ def hash_image(name: str, root: ImageRoot) -> HashedImage:
     sha256 = None
     try:
         # closed: a path that leads out of the root is refused, not read.
-        path = resolve_image(name, replace(root, closed=True))
-        decoded = load_image(path, side=_SIDE).image
-        sha256 = sha256_of(path)
+        location = resolve_image(name, replace(root, closed=True))
+        decoded = load_image(location, side=_SIDE).image
+        sha256 = _sha256_of(location)
     except ItemError as error:
         if error.code == "image_outside_root" and os.path.isabs(name) and not root.closed:
             return HashedImage()
         return HashedImage(sha256, error=(error.code, str(error)))
     return HashedImage(sha256, *perceptual_hashes(decoded))
+
+
+def _sha256_of(location: ImageLocation) -> str:
+    """SHA-256 of the file; of a part of a scan, that of its files and of the view together."""
+    digests = [sha256_of(path) for path in location.files]
+    if len(digests) == 1 and not str(location.view):
+        return digests[0]
+    return hashlib.sha256("\n".join((*digests, str(location.view))).encode()).hexdigest()
 
 
 def perceptual_hashes(image: Image.Image) -> tuple[int | None, int | None]:
@@ -173,13 +195,19 @@ def perceptual_hashes(image: Image.Image) -> tuple[int | None, int | None]:
 
 
 def _cache_key(name: str, root: ImageRoot) -> str:
-    """Path, size and modification time of the file; "" where there is none below the root."""
+    """Path, size and modification time of the file; "" where there is none below the root.
+
+    The name of a DICOM file, which stands for its path, is the name of its alias.
+    """
     try:
-        path = resolve_image(name, replace(root, closed=True))
-        status = os.stat(path)
+        location = resolve_image(name, replace(root, closed=True))
+        statuses = [os.stat(path) for path in location.files]
     except (OSError, ValueError, ItemError):
         return ""
-    return f"{path}|{status.st_size}|{status.st_mtime_ns}"
+    size, changed = sum(s.st_size for s in statuses), max(s.st_mtime_ns for s in statuses)
+    is_private = is_alias(split_view(name)[0])
+    place = os.path.join(root, name) if is_private else f"{location.path}{location.view}"
+    return f"{place}|{size}|{changed}"
 
 
 def _read_cache(path: Path) -> dict[str, HashedImage]:

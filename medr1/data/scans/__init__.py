@@ -1,0 +1,1 @@
+"""Scans as hospitals have them: DICOM files and series, NIfTI volumes, whole-slide images."""

@@ -1,0 +1,254 @@
+"""Scans in items: which slices, tiles and window are asked about, and what is told of a file.
+
+Of a series, a volume or a slide with tiles, each chosen part becomes an image of the item, with a
+name that says which part it is. A DICOM file gets the name of `private_names`, and what may be told
+of it (`dicom_tags`) becomes metadata of the item.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from medr1.data.roots import ImageRoot, open_image, resolve_image
+from medr1.data.scans.formats import RASTER_ENDINGS
+from medr1.data.scans.options import ScanOptions
+from medr1.data.scans.private_names import (
+    FILE_NAME,
+    PrivateNames,
+    Slices,
+    is_alias,
+    names_of,
+)
+from medr1.data.scans.view import (
+    DEFAULT_SLICES,
+    View,
+    montage_columns,
+    parse_slices,
+    split_view,
+)
+from medr1.errors import ItemError
+from medr1.records import Failure, Sample, sample_id
+
+_DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".dc3")
+_HEAD = 132
+
+
+@dataclass(frozen=True)
+class _ScanView:
+    """One image name of an item, after its scan was looked into."""
+
+    names: tuple[str, ...]
+    """The names of the images that are shown in its place."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    """What is told of the scan."""
+    failure: Failure | None = None
+
+
+def show_scans(
+    samples: Sequence[Sample],
+    root: ImageRoot,
+    options: ScanOptions,
+    *,
+    is_temporary: bool = False,
+) -> tuple[list[Sample], dict[int, Failure]]:
+    """The samples with the parts of their scans as images.
+
+    Args:
+        samples: The samples. Those without a scan stay as they are.
+        root: The folder of the images.
+        options: How scans are shown.
+        is_temporary: Whether nothing is written beside the images, if no key is there.
+
+    Returns:
+        (the samples, and for the index of each whose scan cannot be used, why).
+
+    Raises:
+        InputError: The private file of names is damaged, or a slice or window does not exist.
+    """
+    reader = _ScanReader(root, options.checked(), is_temporary)
+    with_scans, failures = [], {}
+    for index, sample in enumerate(samples):
+        if all(name.lower().endswith(RASTER_ENDINGS) for name in sample.images):
+            with_scans.append(sample)
+            continue
+        views = [reader.view_of(name) for name in sample.images]
+        with_scans.append(_with_scans(sample, views))
+        if (failure := next((one.failure for one in views if one.failure), None)) is not None:
+            failures[index] = failure
+    reader.save()
+    return with_scans, failures
+
+
+def _with_scans(sample: Sample, scans: Sequence[_ScanView]) -> Sample:
+    """The sample with the images and metadata of its scans; its own metadata goes first."""
+    images = tuple(name for one in scans for name in one.names)
+    described = [one.metadata for one in scans if one.metadata]
+    metadata = {
+        key: value
+        for key, value in (described[0] if described else {}).items()
+        if all(other.get(key) == value for other in described)
+    }
+    modality = metadata.pop("modality", None)
+    item_id, own_hash = sample.id, sample_id(sample.images, sample.question, sample.options)
+    if item_id.startswith(own_hash):  # the hash of a name that may identify a person
+        new_hash = sample_id(images, sample.question, sample.options)
+        item_id = new_hash + item_id.removeprefix(own_hash)
+    return replace(
+        sample,
+        id=item_id,
+        images=images,
+        modality=sample.modality or (str(modality) if modality else None),
+        metadata={**metadata, **sample.metadata},
+    )
+
+
+class _ScanReader:
+    """Looks into the scans of items, each once."""
+
+    def __init__(self, root: ImageRoot, options: ScanOptions, is_temporary: bool) -> None:
+        self._root = root
+        self._options = options
+        self._is_temporary = is_temporary
+        self._views: dict[str, _ScanView] = {}
+        self._has_new_names = False
+
+    def view_of(self, name: str) -> _ScanView:
+        """What is shown in place of an image name."""
+        if name not in self._views:
+            self._views[name] = self._look_into(name)
+        return self._views[name]
+
+    def save(self) -> None:
+        """Write the new names of DICOM files into the private file."""
+        if self._has_new_names:
+            self._names().save()
+
+    def _names(self) -> PrivateNames:
+        return names_of(self._root.path, is_temporary=self._is_temporary)
+
+    def _look_into(self, name: str) -> _ScanView:
+        file_name, view = split_view(name)
+        if file_name.lower().endswith(RASTER_ENDINGS) or is_alias(file_name):
+            return _ScanView((name,))
+        try:
+            path = resolve_image(file_name, self._root).path
+        except ItemError:
+            return _ScanView((name,))  # the message comes when the image is loaded
+        if path.name.upper() == "DICOMDIR" and path.is_file():
+            path, file_name = path.parent, os.path.dirname(file_name) or "."
+        is_series = path.is_dir()
+        alias = ""
+        if is_series or _looks_like_dicom(path):
+            alias = self._add(path, () if is_series else ((self._relative(path), 0),))
+        try:
+            if alias and not path.exists():
+                raise ItemError(
+                    "image_missing",
+                    f"image {alias!r}: no such file; its name is in {FILE_NAME} beside the images. "
+                    "Check the path and --image-root.",
+                )
+            if is_series:
+                return self._series(path, view)
+            return self._dicom(path, alias, view) if alias else self._other(path, file_name, view)
+        except ItemError as error:
+            failure = Failure(error.code, str(error))
+            return _ScanView((f"{alias}{view}" if alias else name,), failure=failure)
+
+    def _relative(self, path: Path) -> str:
+        """The path from the image root, or the absolute path of a file outside it."""
+        root, real = os.path.realpath(self._root.path), os.path.realpath(path)
+        inside = os.path.relpath(real, root)
+        return real if inside.startswith("..") else inside.replace(os.sep, "/")
+
+    def _add(self, path: Path, slices: Slices, part: str = "") -> str:
+        """The alias of a file or series."""
+        self._has_new_names = True
+        return self._names().add(self._relative(path) + part, slices)
+
+    def _series(self, folder: Path, view: View) -> _ScanView:
+        """The chosen slices of one of the series in a folder."""
+        from medr1.data.scans.dicom_tags import described
+        from medr1.data.scans.series import chosen_series, read_series
+
+        label = repr(self._add(folder, ()))
+        every = read_series(folder, label)
+        series = chosen_series(every, view.series, label)
+        place = self._relative(folder)
+        slices = tuple((os.path.join(place, path), frame) for path, frame in series.slices)
+        part = f"#{view.series}" if view.series else ""
+        alias = self._add(folder, tuple((p.replace(os.sep, "/"), f) for p, f in slices), part)
+        metadata = described(
+            series.header,
+            self._names().hash_of,
+            with_manufacturer=self._options.with_manufacturer,
+        )
+        return self._parts(alias, replace(view, series=0), len(slices), metadata)
+
+    def _dicom(self, path: Path, alias: str, view: View) -> _ScanView:
+        """A DICOM file, or the chosen frames of it."""
+        from medr1.data.scans.dicom_picture import open_dicom
+        from medr1.data.scans.dicom_tags import described
+
+        with open_dicom(path, repr(alias)) as header:
+            metadata = described(
+                header,
+                self._names().hash_of,
+                with_manufacturer=self._options.with_manufacturer,
+            )
+            return self._parts(alias, view, header.frames, metadata)
+
+    def _other(self, path: Path, file_name: str, view: View) -> _ScanView:
+        """A volume, a slide or any other file."""
+        from medr1.data.scans.nifti import is_nifti, open_volume
+        from medr1.data.scans.slides import is_slide, open_slide, tissue_tiles
+
+        label = repr(file_name)
+        try:
+            with open_image(path) as file:
+                head = file.read(_HEAD) or b""
+        except ItemError:
+            return _ScanView((f"{file_name}{view}",))
+        if is_nifti(head, path.name):
+            volume = open_volume(path, label)
+            plane = view.plane or self._options.plane
+            view = replace(view, plane=plane or volume.acquired_plane())
+            return self._parts(file_name, view, volume.number(plane), {"plane": view.plane})
+        magnification = self._options.magnification
+        if is_slide(head, path.name) and magnification and not view.magnification:
+            choice = parse_slices(self._options.slices or "1")
+            tiles = tissue_tiles(open_slide(path, label), magnification, choice.number or 1)
+            views = [replace(view, magnification=magnification, tile=tile) for tile in tiles]
+            return _ScanView(tuple(f"{file_name}{one}" for one in views))
+        return _ScanView((f"{file_name}{view}",))
+
+    def _parts(
+        self, name: str, view: View, total: int, metadata: Mapping[str, object]
+    ) -> _ScanView:
+        """The names of the chosen slices of a file or series that has so many."""
+        view = replace(view, window=view.window or self._options.window)
+        if view.slices or total == 1:
+            number = len(view.slices)
+            columns = view.columns or (montage_columns(number) if number > 1 else 0)
+            return _ScanView((f"{name}{replace(view, columns=columns)}",), metadata)
+        choice = parse_slices(self._options.slices or DEFAULT_SLICES)
+        numbers = choice.of(total)
+        if choice.grid:
+            columns = min(choice.grid[1], len(numbers)) if len(numbers) > 1 else 0
+            return _ScanView((f"{name}{replace(view, slices=numbers, columns=columns)}",), metadata)
+        views = [replace(view, slices=(number,)) for number in numbers]
+        return _ScanView(tuple(f"{name}{one}" for one in views), metadata)
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or has a name as DICOM files have where it cannot be read."""
+    from medr1.data.scans.dicom_file import is_dicom
+
+    has_such_name = path.suffix.lower() in ("", *_DICOM_ENDINGS)
+    try:
+        with open_image(path) as file:
+            return is_dicom(file.read(_HEAD) or b"") or path.suffix.lower() in _DICOM_ENDINGS
+    except ItemError:
+        return has_such_name
