@@ -69,6 +69,40 @@ class Averages(Struct, frozen=True, kw_only=True):
     """Test domain -> mean of its cells out of domain."""
 
 
+class DomainGap(Struct, frozen=True, kw_only=True):
+    """How far models of other domains fall behind the model of a test domain."""
+
+    in_domain: float
+    """Accuracy of the model that was trained on the domain."""
+    others: Metric
+    """Mean accuracy of the models that were trained on other domains; n counts models."""
+    gap: Metric
+    """The first minus the second."""
+
+
+class DomainPair(Struct, frozen=True, kw_only=True):
+    """A model of one domain, tested on another."""
+
+    train: str
+    test: str
+    answer_distance: float
+    """Total variation between the ground truths of the two domains' items, 0 to 1."""
+    drop: float
+    """Accuracy of the test domain's own model, minus that of this one."""
+
+
+class Generalization(Struct, frozen=True, kw_only=True):
+    """What is lost where a model meets a domain that it was not trained on."""
+
+    domains: dict[str, DomainGap]
+    """Test domain -> its gap; a domain without a model of its own is left out."""
+    mean_gap: Metric
+    """The unweighted mean of the gaps; n counts test domains."""
+    pairs: list[DomainPair]
+    rank_correlation: float | None
+    """Spearman's correlation of distance and drop over the pairs; None for fewer than four."""
+
+
 class Matrix(Struct, frozen=True, kw_only=True):
     """matrix.json: accuracy by training domain and test domain."""
 
@@ -86,6 +120,8 @@ class Matrix(Struct, frozen=True, kw_only=True):
     cells: dict[str, dict[str, MatrixCell]]
     """Training domain -> test domain -> cell; a cell without results is left out."""
     averages: Averages
+    generalization: Generalization | None = None
+    """None in a file that an earlier version wrote."""
     significance_levels: dict[str, float]
     """Stars -> the level that p_holm has to be under."""
     missing: list[tuple[str, str]]

@@ -35,6 +35,7 @@ from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Values
 from medr1.evaluate.comparing.comparison import seed_spread
 from medr1.evaluate.comparing.domains import order_test_domains
+from medr1.evaluate.comparing.generalization import generalization
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.estimates import FEW_CLUSTERS, difference_metric, mean_metric
 from medr1.evaluate.groups import require_clusters
@@ -118,6 +119,8 @@ def matrix(
             for train in cells
         }
     )
+    resamples = _resample_cells(columns, settings)
+    pairs = [(train, test) for train, row in matrix_cells.items() for test in row]
     return Matrix(
         protocol=settings.protocol,
         train_domains=list(cells),
@@ -130,7 +133,13 @@ def matrix(
         },
         reference_rows=_reference_rows(columns, train_data),
         cells=matrix_cells,
-        averages=_averages(columns, matrix_cells, settings),
+        averages=_averages(columns, matrix_cells, resamples, settings.cluster_by),
+        generalization=generalization(
+            {(train, test): _accuracy(columns, train, test) for train, test in pairs},
+            resamples,
+            {test: [p.sample for p in column.first] for test, column in columns.items()},
+            settings.cluster_by,
+        ),
         significance_levels=LEVELS,
         missing=[
             (train, test) for train in cells for test in tests if test not in matrix_cells[train]
@@ -262,9 +271,18 @@ def _reference_rows(
 # --- averages ---------------------------------------------------------------------------------
 
 
-def _averages(columns: Mapping[str, _Column], cells: Cells, settings: Settings) -> Averages:
+def _accuracy(columns: Mapping[str, _Column], train: str, test: str) -> float:
+    """The accuracy of a cell."""
+    return float(np.mean(columns[test].cells[train]))
+
+
+def _averages(
+    columns: Mapping[str, _Column],
+    cells: Cells,
+    resamples: Mapping[CellKey, NDArray[np.float64]] | None,
+    unit: str,
+) -> Averages:
     """Mean accuracy and gain of the in-domain cells, and of the others: all, by row, by column."""
-    resamples = _resample_cells(columns, settings)
     pairs = [(train, test) for train, row in cells.items() for test in row]
     inside = [(train, test) for train, test in pairs if train == test]
     outside = [(train, test) for train, test in pairs if train != test]
@@ -277,8 +295,8 @@ def _averages(columns: Mapping[str, _Column], cells: Cells, settings: Settings) 
             return Average(accuracy=replace(cell.accuracy, n=1), gain=replace(cell.gain, n=1))
         with_base = [(train, test) for train, test in selected if columns[test].base is not None]
         return Average(
-            accuracy=_mean_of_cells(selected, columns, resamples, settings.cluster_by),
-            gain=_mean_of_cells(with_base, columns, resamples, settings.cluster_by, over_base=True),
+            accuracy=_mean_of_cells(selected, columns, resamples, unit),
+            gain=_mean_of_cells(with_base, columns, resamples, unit, over_base=True),
         )
 
     return Averages(
@@ -349,7 +367,7 @@ def _mean_of_cells(
     """
     if not selected:
         return no_value("no such cells")
-    values = [float(np.mean(columns[test].cells[train])) for train, test in selected]
+    values = [_accuracy(columns, train, test) for train, test in selected]
     if over_base:
         base = [columns[test].base for _, test in selected]
         values = [v - float(np.mean(b)) for v, b in zip(values, base, strict=True) if b is not None]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from medr1.documents.matrix import Matrix
 from medr1.report.pages.page import asset, csp_hash, template
 from medr1.report.pages.sanitize import count_text, one_line, visible
-from medr1.report.terminal.matrix import SHARED, Cell, Panel, notes, panels
+from medr1.report.terminal.matrix import (
+    GAP_HEADER,
+    SHARED,
+    Cell,
+    Panel,
+    gap_notes,
+    gap_rows,
+    notes,
+    panels,
+)
 from medr1.report.terminal.tables import interval_text
 
 SHADES = 10
@@ -30,6 +39,9 @@ def matrix_html(document: Matrix) -> str:
         out_of_domain=_average(averages.out_of_domain.accuracy.value),
         panels=[_panel(panel) for panel in panels(document)],
         tests=[(one_line(name, 60), count_text(n)) for name, n in document.n.items()],
+        gap_header=GAP_HEADER,
+        gaps=[[one_line(cell, 60) for cell in row] for row in gap_rows(document)],
+        gap_notes=gap_notes(document),
         missing=[
             f"{one_line(train, 60)} on {one_line(test, 60)}" for train, test in document.missing
         ],

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medr1.documents.matrix import Average, Matrix, MatrixCell
-from medr1.documents.metric import Metric
+from medr1.documents.metric import Metric, value_of
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import (
     WIDTH,
@@ -183,12 +183,65 @@ def matrix_table(document: Matrix, *, width: int = WIDTH) -> str:
     names = ("accuracy, %", "gain, points")[: len(all_panels)]
     heads = [head for name in names for head in (name, "95 % CI")]
     parts += [*grid(("averages", *heads), _average_rows(document), width), ""]
-    texts = notes(document)
+    if rows := gap_rows(document):
+        parts += [*grid(GAP_HEADER, rows, width), ""]
+    texts = [*notes(document), *gap_notes(document)]
     if not has_all_intervals:
         texts.append("Each cell's interval is in matrix.csv (--output-dir) and in --json.")
     texts += [f"! {warning}" for warning in document.warnings]
     parts += [filled(text, width, "  ") for text in texts]
     return "\n".join(parts)
+
+
+GAP_HEADER: Row = ("tested on", "own model", "others", "95 % CI", "gap", "95 % CI")
+
+
+def gap_rows(document: Matrix) -> list[Row]:
+    """For each test domain: its own model, the mean of the others, and the gap, in percent.
+
+    Args:
+        document: The matrix.
+    """
+    if document.generalization is None:
+        return []
+    rows: list[Row] = [
+        (
+            name,
+            f"{100 * entry.in_domain:.1f}",
+            f"{100 * value_of(entry.others):.1f}",
+            interval_text(entry.others.ci95),
+            f"{100 * value_of(entry.gap):+.1f}",
+            interval_text(entry.gap.ci95, True),
+        )
+        for name, entry in document.generalization.domains.items()
+    ]
+    mean = document.generalization.mean_gap
+    if len(rows) > 1:
+        mean_cells = f"{100 * value_of(mean):+.1f}", interval_text(mean.ci95, True)
+        rows.append((f"mean of {len(rows)} domains", "", "", "", *mean_cells))
+    return rows
+
+
+def gap_notes(document: Matrix) -> list[str]:
+    """Sentences on the gaps: what they are, and how they go with the distance of the answers.
+
+    Args:
+        document: The matrix.
+    """
+    entry = document.generalization
+    if entry is None or not entry.domains:
+        return []
+    texts = [
+        "Gap: accuracy of the model that was trained on the domain, minus the mean of those that "
+        "were trained on other domains (leave one domain out)."
+    ]
+    if entry.rank_correlation is not None:
+        texts.append(
+            f"Distance of the answers and drop of accuracy: Spearman's rho "
+            f"{entry.rank_correlation:.2f} over {len(entry.pairs)} pairs of domains, which are not "
+            "independent. The distance compares ground truths, not images."
+        )
+    return texts
 
 
 _LABEL = 20
