@@ -85,3 +85,5 @@ def test_what_is_refused(folder):
     assert "one folder" in medr1(folder, folder, "--from-names", "{train}_{test}", code=2).stderr
     yaml.write_text("cells: {CT: {CT: gone.json}}")
     assert "file not found" in medr1(yaml, code=2).stderr
+    yaml.write_text("cells: {CT: {}}")
+    assert "cells: CT: has no test domain" in medr1(yaml, code=2).stderr

@@ -132,6 +132,10 @@ def test_a_run_that_ended_early_says_why(tmp_path):
     assert "nan in step 8 (items 'a')" in text
     text = text_of(write_training_page(folder, stopped_by=KeyError("x")).read_text())
     assert "KeyError: 'x'" in text
+    (tmp_path / "complete").mkdir()
+    complete = folder_of(tmp_path / "complete", [entry(step) for step in range(1, 61)])
+    text = text_of(write_training_page(complete, stopped_by=KeyError("x")).read_text())
+    assert "60 of 60 steps." in text and "ended early" not in text and "KeyError" in text
 
 
 def test_without_metrics_there_is_no_page(tmp_path):

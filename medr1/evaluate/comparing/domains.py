@@ -74,6 +74,8 @@ def layout_from_mapping(document: Mapping[str, object], path: Path) -> Layout:
         train: _files(row, path, f"cells: {train}")
         for train, row in _mapping(document["cells"], path, "cells").items()
     }
+    if empty := [train for train, row in cells.items() if not row]:
+        raise InputError(f"{path}, cells: {empty[0]}: has no test domain. Write it like {_EXAMPLE}")
     base, data = (_files(document.get(key) or {}, path, key) for key in ("base", "train_data"))
     return Layout(cells, base, data)
 
