@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from medr1.text.sentences import sentences, without_question, without_quotations
+
 _NOUN = (
     r"(?:images?|imaging|pictures?|photos?|photographs?|scans?|slides?|slices?|figures?|films?|"
     r"radiographs?|x-?rays?|mammograms?|sonograms?|ultrasounds?|angiograms?|echocardiograms?|"
@@ -76,9 +78,6 @@ _NO_IMAGE = re.compile(
     r"included|shown)\b",
     re.IGNORECASE,
 )
-_QUOTE = re.compile(r'"[^"\n]*"|“[^”\n]*”')
-_TAG = re.compile(r"</?\w+>")
-_SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\w)[^.!?\n]*)*[.!?]*")
 
 
 def claims_to_see(text: str, question: str = "") -> bool:
@@ -91,15 +90,13 @@ def claims_to_see(text: str, question: str = "") -> bool:
         text: A completion with its reasoning, or any English text.
         question: The question; where the text repeats it, this is no claim.
     """
-    text = _QUOTE.sub(" ", _TAG.sub("\n", text))
-    if words := question.split():
-        text = re.sub(r"\s+".join(map(re.escape, words)), " ", text, flags=re.IGNORECASE)
-    return any(_is_claim(match[0]) for match in _SENTENCE.finditer(text))
+    text = without_question(without_quotations(text), question)
+    return any(map(_is_claim, sentences(text)))
 
 
 def _is_claim(sentence: str) -> bool:
     """Whether one sentence claims to see something."""
     if sentence.endswith("?") or _NO_IMAGE.search(sentence):
         return False
-    claim = _CLAIM.search(sentence.strip())
-    return claim is not None and not _NOT_ASSERTED.search(sentence.strip()[: claim.start()])
+    claim = _CLAIM.search(sentence)
+    return claim is not None and not _NOT_ASSERTED.search(sentence[: claim.start()])
