@@ -50,8 +50,8 @@ class RobustnessCell(LevelMetrics, frozen=True, kw_only=True):
     wrong_to_right: Metric
     relative_drop: Metric
     refused: Metric | UnsetType = UNSET
-    """The share of the items where the model declined to answer. The key, as the next one, is there
-    only for false_premise."""
+    """The share of the completions that decline to answer. The key, as the next one, is there only
+    for false_premise."""
     premise_rejected: Metric | UnsetType = UNSET
     """The share of the completions that say that the premise is wrong, whatever they answer."""
 

@@ -211,10 +211,20 @@ def test_open_answers_in_other_words_are_the_same():
 
 
 def test_without_completions_there_is_no_rate():
-    rows = [replace(row, model_output=None, extracted_answer="A") for row in run("ABAB")]
-    part = dependence(rows, rows)
-    assert part.hallucinated_visual_reasoning.value is None
-    assert part.hallucinated_visual_reasoning.reason == "no completions"
+    rows = answered(RIGHT, "The image shows bone.")
+    # as --mode options writes it: the most probable option, without a length
+    chosen = [replace(row, option_probs={"A": 0.8, "B": 0.2}) for row in rows]
+    for some in (chosen, [replace(row, model_output=None) for row in rows]):
+        part = dependence(some, some)
+        assert part.hallucinated_visual_reasoning.value is None
+        assert part.hallucinated_visual_reasoning.reason == "no completions"
+    both = [replace(row, num_tokens=9) for row in chosen]  # --mode both
+    assert dependence(both, both).hallucinated_visual_reasoning.value == 1
+
+
+def test_reasoning_in_a_field_of_its_own_is_read_too():
+    rows = [replace(row, reasoning="The scan shows bone.") for row in run("ABAB")]
+    assert dependence(rows, rows).visual_claims.value == 1
 
 
 def test_two_ablations_in_one_evaluation(tmp_path):

@@ -189,7 +189,8 @@ _OTHERS = (
         "items whose completion with the image claims to see something in it / items with a "
         "completion",
         'Reasoning and completion; rules for English phrases such as "the image shows" or "I can '
-        "see\" (medr1/text/visual_claims.py). The question's own words are no claim.",
+        "see\" (medr1/text/visual_claims.py). The question's own words are no claim. With "
+        "--mode options there are no completions.",
         OWN,
         SHARE,
         "How many items can be hallucinated visual reasoning at all.",

@@ -63,10 +63,10 @@ def image_ablation(
     paired = pair_items({name: with_image, path: ablated.predictions})
     seeing, blind = (judge_all(paired.predictions[file], settings) for file in (name, path))
     same, changed = _answer_changes(seeing, blind)
-    texts = [_text_of(prediction) for prediction in paired.predictions[name]]
+    texts = [prediction.generated_text for prediction in paired.predictions[name]]
     claims = np.array(
         [
-            claims_to_see(text, prediction.sample.question)
+            claims_to_see(text or "", prediction.sample.question)
             for text, prediction in zip(texts, paired.predictions[name], strict=True)
         ],
         dtype=np.float64,
@@ -111,10 +111,3 @@ def _same_answer(seeing: Outcome, blind: Outcome, protocol: str) -> bool:
         answer_type=seeing.answer_type,
         protocol=protocol,
     )
-
-
-def _text_of(prediction: Prediction) -> str:
-    """The reasoning, if the file has it apart from the completion, and the completion."""
-    output = prediction.model_output or ""
-    reasoning = prediction.reasoning or ""
-    return output if reasoning in output else f"{reasoning}\n{output}"

@@ -195,10 +195,10 @@ def _read_run(predictions: Sequence[Prediction], settings: Settings) -> _Run:
 
 def _rejected(prediction: Prediction, kind: str) -> float:
     """Whether a completion says that the premise is wrong, as 1.0 or 0.0; NaN if it cannot."""
-    if kind != FALSE_PREMISE or not prediction.model_output:
+    text = prediction.generated_text
+    if kind != FALSE_PREMISE or text is None:
         return np.nan
     question = prediction.sample.question
-    text = f"{prediction.reasoning or ''}\n{prediction.model_output}"
     return float(rejects_premise(text, premise_of(question), question))
 
 
@@ -241,6 +241,12 @@ def _cell(run: _Run, kind: str, severity: int, parameter: float | None) -> Robus
             return no_value(_FEW)
         return mean_metric(values.astype(np.float64), judged, where)
 
+    def of_completions(values: Values | Mask) -> Metric:
+        if not enough:
+            return no_value(_FEW)
+        has_text = where & ~np.isnan(run.rejected)
+        return mean_metric(values.astype(np.float64), judged, has_text, "no completions")
+
     return RobustnessCell(
         severity=severity,
         parameter=None if parameter is None else float(parameter),
@@ -255,16 +261,9 @@ def _cell(run: _Run, kind: str, severity: int, parameter: float | None) -> Robus
         right_to_wrong=share((run.clean_correct == 1) & (run.correct == 0)),
         wrong_to_right=share((run.clean_correct == 0) & (run.correct == 1)),
         relative_drop=_relative_drop(run, where) if enough else no_value(_FEW),
-        refused=share(judged.refused) if kind == FALSE_PREMISE else UNSET,
-        premise_rejected=_premise_rejected(run, where) if kind == FALSE_PREMISE else UNSET,
+        refused=of_completions(judged.refused) if kind == FALSE_PREMISE else UNSET,
+        premise_rejected=of_completions(run.rejected) if kind == FALSE_PREMISE else UNSET,
     )
-
-
-def _premise_rejected(run: _Run, where: Mask) -> Metric:
-    """The share of the completions that say that the premise is wrong."""
-    if where.sum() < MIN_ITEMS:
-        return no_value(_FEW)
-    return mean_metric(run.rejected, run.judged, where & ~np.isnan(run.rejected), "no completions")
 
 
 def _difference(run: _Run, where: Mask) -> Metric:

@@ -217,8 +217,8 @@ def _sentence(perturbation: PerturbationResult) -> str | None:
             f" {value_with_interval(cell.premise_rejected)} of the completions say that the "
             "premise is wrong."
         )
-    if cell.refused:
-        sentence += f" The model declines to answer {value_with_interval(cell.refused)}."
+    if cell.refused and cell.refused.value is not None:
+        sentence += f" {value_with_interval(cell.refused)} of them decline to answer."
     return sentence
 
 

@@ -234,7 +234,7 @@ def test_rejections_of_a_false_premise_and_refusals_are_counted_apart():
     assert low < 12 / 40 < high
     (sentence,) = sentences(document)
     assert "30.0 % (18.1 to 45.4) of the completions say that the premise is wrong" in sentence
-    assert "The model declines to answer 15.0 %" in sentence
+    assert "15.0 % (7.1 to 29.1) of them decline to answer." in sentence
     table = robustness_table(document)
     assert "false premise: completions that say so: 30.0 % (18.1 to 45.4)" in table
     assert "false premise: refusals to answer: 15.0 %" in table
@@ -242,7 +242,8 @@ def test_rejections_of_a_false_premise_and_refusals_are_counted_apart():
 
 def test_without_completions_no_rejections_are_counted_and_other_kinds_have_no_key(known):
     rows = answers("none", 0, CLEAN) + answers("false_premise", 1, CLEAN)
-    rows = [replace(row, model_output=None, extracted_answer="A") for row in rows]
+    # as --mode options writes it: the most probable option, without a length
+    rows = [replace(row, option_probs={"A": 0.8, "B": 0.1, "C": 0.1}) for row in rows]
     cell = of(robustness(rows, settings=Settings()), "false_premise", 1)
     assert cell.premise_rejected.value is None and cell.premise_rejected.reason == "no completions"
     assert of(known, "jpeg", 1).premise_rejected is UNSET
