@@ -76,6 +76,23 @@ class Prediction:
     image_notes: tuple[str, ...] = ()
     error: Failure | None = None
 
+    @property
+    def generated_text(self) -> str | None:
+        """The reasoning and the completion; None where the model wrote no text.
+
+        That is so with --mode options, where the completion stands for the most probable option:
+        it has probabilities, and neither a length nor a reason why it ended.
+        """
+        has_probabilities = bool(self.option_probs or self.option_bounds)
+        if not self.model_output or (
+            has_probabilities and self.num_tokens is None and self.finish_reason is None
+        ):
+            return None
+        reasoning = self.reasoning or ""
+        if reasoning in self.model_output:
+            return self.model_output
+        return f"{reasoning}\n{self.model_output}"
+
 
 @dataclass(frozen=True)
 class Decoding:

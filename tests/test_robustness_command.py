@@ -213,3 +213,26 @@ def test_eval_takes_the_document_into_its_report(done, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps(other))
     result = evaluated(tmp_path / "other.json")
     assert result.exit_code == 2 and "of another model" in result.stderr
+
+
+def test_none_of_the_above_and_a_false_premise_are_asked_and_reported(tmp_path):
+    kinds = ("--perturbations", "none_of_the_above,false_premise", "--mode", "generate")
+    more = ("--limit", "40", "--batch-size", "40", "--max-new-tokens", "8")
+    result = medr1(*command(*kinds, *more)[3:], cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "none_of_the_above" in result.stdout and "false premise: refusals" in result.stdout
+    document = read_robustness(tmp_path / "out" / "robustness.json")
+    cells = {entry.name: entry.cells[0] for entry in document.perturbations}
+    assert cells["false_premise"].n == document.n
+    assert cells["false_premise"].premise_rejected.n > 0
+    left_out = sum(document.excluded["none_of_the_above"].values())
+    assert cells["none_of_the_above"].n == document.n - left_out
+    entries = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    asked = {kind: [e for e in entries if e["metadata"]["perturbation"] == kind] for kind in cells}
+    for entry in asked["none_of_the_above"]:
+        assert entry["options"][entry["ground_truth"]] == "None of the above"
+    for entry in asked["false_premise"]:
+        assert entry["question"].startswith("Given that the image shows ")
+    page = (tmp_path / "out" / "robustness.html").read_text()
+    assert "False premise in the question" in page and "say that the premise is wrong" in page
+    assert "Right option replaced by none of the above" in page

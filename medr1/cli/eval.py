@@ -74,9 +74,10 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 @option(
     "--ablated",
     group="Input",
+    multiple=True,
     metavar="FILE",
     help="File with results of the same questions without the image, by `medr1 infer "
-    "--ablate-image blank`. Shows how much the image matters.",
+    "--ablate-image blank`, noise or shuffle. Shows how much the image matters. Repeatable.",
 )
 @option(
     "--calibrate-on",

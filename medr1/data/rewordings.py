@@ -1,4 +1,4 @@
-"""Changes the wording or the options of a question so that the right answer stays the same.
+"""Changes the wording or the options of a question so that the right answer stays known.
 
 All are pure functions of a sample. The options keep letters from A to H, because answers with other
 letters, or with numbers such as 1), could not be extracted from a completion.
@@ -7,6 +7,7 @@ letters, or with numbers such as 1), could not be extracted from a completion.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,21 @@ TEMPLATES = (
 _SHIFTS = 4
 """Largest shift of the letters: four options that begin at E end at H, the last letter."""
 
+NONE_OF_THE_ABOVE = "None of the above"
+FALSE_PREMISE = "false_premise"
+"""The kind whose questions presuppose something false; completions may say so."""
+UNRELATED = "a bicycle"
+"""What no medical image shows: the premise of a question without a usable wrong option."""
+
+_PREMISE = re.compile(r"Given that the image shows (.+?), answer this question: ", re.DOTALL)
+_ABOUT_OPTIONS = re.compile(
+    r"\b(?:none|all|both|neither|either|other|others|any)\b|\babove\b|^(?:yes|no|true|false)\W*$",
+    re.IGNORECASE,
+)
+"""Texts of options that are about other options, or are no thing that an image could show."""
+_NEGATIVE = re.compile(r"\b(?:not|except|least|incorrect|false|never)\b|n't\b", re.IGNORECASE)
+"""Questions whose wrong options may be what the image shows: "Which is not shown?"."""
+
 WrongTexts = Mapping[tuple[str | None, str], frozenset[str]]
 """(question type, text of the right option) -> texts of options that are wrong beside it."""
 
@@ -38,7 +54,7 @@ class Rewording:
     variants: int
     """Number of variants, 1 to N. A higher number is not a stronger change."""
     why_valid: str
-    """Why the right answer stays the same."""
+    """Why the right answer stays the same, or is known."""
     exclusion: str
     """Which items cannot be reworded so, such as "without options"."""
     reword: Callable[[Sample, int, int, WrongTexts], Sample | None]
@@ -103,6 +119,42 @@ def _distractor(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> S
     return replace(sample, options={**sample.options, letter: text})
 
 
+def _none_of_the_above(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
+    """The sample with NONE_OF_THE_ABOVE in the place of the right option."""
+    texts = list(sample.options.values())
+    right = sample.options.get(sample.ground_truth or "")
+    if len(texts) < 2 or right is None or any(map(_ABOUT_OPTIONS.search, texts)):
+        return None
+    if [normalize(text) for text in texts].count(normalize(right)) > 1:
+        return None
+    options = {**sample.options, str(sample.ground_truth): NONE_OF_THE_ABOVE}
+    return replace(sample, options=options)
+
+
+def _false_premise(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample:
+    """The sample with a premise before its question: a wrong option, or UNRELATED."""
+    right = sample.options.get(sample.ground_truth or "")
+    candidates = sorted(
+        text.strip().rstrip(".")
+        for text in sample.options.values()
+        if right is not None
+        and normalize(text) != normalize(right)
+        and not _ABOUT_OPTIONS.search(text)
+        and not _NEGATIVE.search(sample.question)
+    )
+    premise = UNRELATED
+    if candidates:
+        premise = random.Random(f"{seed} {FALSE_PREMISE} {sample.id}").choice(candidates)
+    question = f"Given that the image shows {premise}, answer this question: {sample.question}"
+    return replace(sample, question=question)
+
+
+def premise_of(question: str) -> str:
+    """What a question of the kind FALSE_PREMISE presupposes; "" for any other question."""
+    match = _PREMISE.match(question)
+    return match[1] if match else ""
+
+
 REWORDINGS: dict[str, Rewording] = {
     "option_order": Rewording(
         "Another order of the options",
@@ -132,5 +184,20 @@ REWORDINGS: dict[str, Rewording] = {
         "the new option is wrong in another item with the same right answer; guessing gets harder",
         "without options, or without one that could be added",
         _distractor,
+    ),
+    "none_of_the_above": Rewording(
+        "Right option replaced by none of the above",
+        1,
+        "the right option is replaced, so that none of the others is right; the answer has to "
+        "change",
+        "without options, or with one such as all, both, none, yes or no",
+        _none_of_the_above,
+    ),
+    FALSE_PREMISE: Rewording(
+        "False premise in the question",
+        1,
+        "the premise, a wrong option or a bicycle, does not change what the question asks",
+        "none",
+        _false_premise,
     ),
 }

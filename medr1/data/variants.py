@@ -73,8 +73,8 @@ def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
     for argument in names:
         name = argument.strip().casefold().replace("-", "_")
         matches = [kind for kind in KINDS if name in (kind, "all", *kind.split("_"))]
-        if not matches:
-            words = {word for kind in KINDS for word in (kind, *kind.split("_"))}
+        if not matches or name == CLEAN:  # a word of none_of_the_above
+            words = {word for kind in KINDS for word in (kind, *kind.split("_"))} - {CLEAN}
             hint = did_you_mean(name, sorted(words), f"There are: {', '.join(KINDS)}.")
             raise InputError(f"--perturbations: {argument.strip()!r} is no perturbation. {hint}")
         chosen += matches

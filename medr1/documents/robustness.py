@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing, Section
 from medr1.documents.trust import TestTimeAugmentation
@@ -49,6 +49,11 @@ class RobustnessCell(LevelMetrics, frozen=True, kw_only=True):
     right_to_wrong: Metric
     wrong_to_right: Metric
     relative_drop: Metric
+    refused: Metric | UnsetType = UNSET
+    """The share of the completions that decline to answer. The key, as the next one, is there only
+    for false_premise."""
+    premise_rejected: Metric | UnsetType = UNSET
+    """The share of the completions that say that the premise is wrong, whatever they answer."""
 
 
 class GreyImage(Section, frozen=True, kw_only=True):

@@ -125,8 +125,16 @@ class ImageAblation(Struct, frozen=True, kw_only=True):
     accuracy_without_image: Metric
     ablation_gain: Metric
     """Accuracy with the images minus accuracy without them."""
+    visual_reliance: Metric | UnsetType = UNSET
+    """The same number by its name in the literature. The key is there only for shuffle."""
     same_answer: Metric
     """The share of the items with the same answer."""
+    image_sensitivity: Metric
+    """The share of the items whose answer changes without the image."""
+    visual_claims: Metric
+    """The share of the items whose completion with the image claims to see something in it."""
+    hallucinated_visual_reasoning: Metric
+    """The share of the items with such a claim and the same answer without the image."""
 
 
 class StatedAccuracy(Struct, frozen=True, kw_only=True):
@@ -195,6 +203,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     blind: Blind | None
     """None without training questions."""
     image_ablation: ImageAblation | None = None
+    """The first file of --ablated."""
+    further_ablations: list[ImageAblation] = []
+    """The other files of --ablated, such as one with shuffled images beside one with grey ones."""
     calibration: Calibration | Missing
     selective: Selective | Missing
     uncertainty: Uncertainty | Missing
@@ -208,3 +219,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """The key is there only if a judge was asked."""
     warnings: list[str]
     """Sentences that a reader of the numbers has to know."""
+
+    @property
+    def ablations(self) -> list[ImageAblation]:
+        """The comparisons with all files of --ablated, in the order of the command."""
+        return [self.image_ablation, *self.further_ablations] if self.image_ablation else []

@@ -72,7 +72,7 @@ class Evaluation:
     """The questions that were answered: ground truths and whatever else the results lack."""
     train: list[Sample] | None = None
     """Training questions, to fit the blind baselines on."""
-    ablated: Path | None = None
+    ablated: tuple[Path, ...] = ()
     """Results of the same model on the same questions without their images."""
     bertscore: str | None = None
     """The model of BERTScore: a folder or a hub id."""
@@ -109,6 +109,7 @@ class Evaluation:
         """
         results = self.open(path)
         results.log_reading()
+        ablations = self._image_ablations(path, results.meta)
         settings = replace(self._resolve_authors(path), texts=self._needs_texts)
         judged = judge_chunks(results.chunks, settings, name=str(path), write=write)
         semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
@@ -131,7 +132,8 @@ class Evaluation:
             date=run_date(path, sha256, results.meta),
             stated_accuracy=_stated_accuracy(results.meta, summary),
             calibrate_on=str(self.calibrate_on) if held_out is not None else None,
-            image_ablation=self._image_ablation(path, results.meta),
+            image_ablation=ablations[0] if ablations else None,
+            further_ablations=ablations[1:],
             robustness=self._robustness(results.meta),
             ensemble=self._ensemble(path) if self.ensemble else None,
             judge=self._judge(path, judged),
@@ -148,14 +150,24 @@ class Evaluation:
         ]
         return msgspec.structs.replace(summary, warnings=warnings), judged
 
-    def _image_ablation(self, path: Path, meta: Mapping[str, object]) -> ImageAblation | None:
-        """The part `image_ablation`: the results of --ablated compared with those at `path`."""
-        if self.ablated is None:
-            return None
+    def _image_ablations(self, path: Path, meta: Mapping[str, object]) -> list[ImageAblation]:
+        """The results of each --ablated compared with those at `path`."""
+        if not self.ablated:
+            return []
         # `judge_chunks` keeps no predictions, so the file is read once more to pair its items
-        ablated, predictions = self.read(self.ablated), self.read(path).predictions
-        _require_same_model(f"--ablated {self.ablated}", ablated.meta, meta)
-        return image_ablation(predictions, str(path), ablated, str(self.ablated), self.settings)
+        predictions = self.read(path).predictions
+        parts: dict[str, ImageAblation] = {}
+        for file in self.ablated:
+            ablated = self.read(file)
+            _require_same_model(f"--ablated {file}", ablated.meta, meta)
+            part = image_ablation(predictions, str(path), ablated, str(file), self.settings)
+            if part.ablation in parts:
+                raise InputError(
+                    f"--ablated {file}: {parts[part.ablation].results} has the same ablation "
+                    f"({part.ablation}). Give one file for each."
+                )
+            parts[part.ablation] = part
+        return list(parts.values())
 
     def _robustness(self, meta: Mapping[str, object]) -> Robustness | None:
         """The document of --robustness; InputError where it is of another model."""
@@ -199,8 +211,8 @@ class Evaluation:
                 f"the judge's server could not answer for {summary.judge.n_failed} answers, which "
                 "count as by the rules. The same command asks for them again."
             )
-        if summary.image_ablation is not None:
-            yield from _not_by_id("--ablated", summary.image_ablation.paired_by)
+        for paired_by in dict.fromkeys(ablation.paired_by for ablation in summary.ablations):
+            yield from _not_by_id("--ablated", paired_by)
         if summary.ensemble is not None and summary.ensemble.paired_by is not None:
             yield from _not_by_id("--ensemble", summary.ensemble.paired_by)
 

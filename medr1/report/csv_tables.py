@@ -58,11 +58,17 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", "", "image_needed", blind.image_needed)
         for name, metric in blind.predictors.items():
             yield row("blind", name, "accuracy", metric)
-    if ablation := summary.image_ablation:
+    for ablation in summary.ablations:
         kind = ablation.ablation
         yield row("all", kind, "accuracy_without_image", ablation.accuracy_without_image)
         yield row("all", kind, "ablation_gain", ablation.ablation_gain)
+        if ablation.visual_reliance:
+            yield row("all", kind, "visual_reliance", ablation.visual_reliance)
         yield row("all", kind, "same_answer", ablation.same_answer)
+        yield row("all", kind, "image_sensitivity", ablation.image_sensitivity)
+        yield row("all", kind, "visual_claims", ablation.visual_claims)
+        hallucinated = ablation.hallucinated_visual_reasoning
+        yield row("all", kind, "hallucinated_visual_reasoning", hallucinated)
     if judge := summary.judge:
         yield row("all", "", "accuracy_with_judge", judge.accuracy_with_judge)
         yield row("open", "", "accuracy", judge.open_accuracy)

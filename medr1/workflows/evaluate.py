@@ -50,7 +50,7 @@ def run_evaluation(
     group_by: Sequence[str] = (),
     cluster_by: str = "image",
     train_data: str | Path | None = None,
-    ablated: str | Path | None = None,
+    ablated: Sequence[str | Path] = (),
     calibrate_on: str | Path | None = None,
     target_risk: float = 0.1,
     alpha: float = 0.1,
@@ -77,7 +77,7 @@ def run_evaluation(
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         train_data: File with the training questions, or folder with train.json, to fit predictors
             that see no image; None: train.json in `data`, if that is a folder with one.
-        ablated: File with results of the same questions without the image.
+        ablated: Files with results of the same questions without the image, one for each ablation.
         calibrate_on: File with results of other questions by the same model, on which temperature,
             threshold and conformal sets are fitted.
         target_risk: Highest accepted share of wrong answers among the items that are not deferred.
@@ -123,7 +123,7 @@ def run_evaluation(
         columns or {},
         questions_of(data),
         train.require_complete() if train else None,
-        optional_path(ablated),
+        tuple(map(Path, ablated)),
         bertscore,
         optional_path(calibrate_on),
         SelectiveConfig(target_risk, alpha),
@@ -132,7 +132,7 @@ def run_evaluation(
         _with_cache(judge, optional_path(output_dir), overwrite) if judge else None,
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
-    inputs = [*files, image_root, *ensemble, data, train_data, ablated, calibrate_on, robustness]
+    inputs = [*files, image_root, *ensemble, data, train_data, *ablated, calibrate_on, robustness]
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
     keep_apart(output_dir, inputs, overwrite)

@@ -8,7 +8,7 @@ from predictions import tag
 from medr1 import answers
 from medr1.data.perturbations import PERTURBATIONS
 from medr1.data.readers import Questions, read_questions
-from medr1.data.rewordings import REWORDINGS, TEMPLATES, wrong_texts
+from medr1.data.rewordings import REWORDINGS, TEMPLATES, premise_of, wrong_texts
 from medr1.data.tiny import tiny_vqa_folder
 from medr1.data.variants import (
     BLIND,
@@ -169,6 +169,74 @@ def test_an_added_option_is_known_to_be_wrong():
     assert REWORDINGS["distractor"].reword(eight, 1, 0, wrong) is None
 
 
+def test_none_of_the_above_takes_the_place_of_the_right_option():
+    reword = REWORDINGS["none_of_the_above"].reword
+    real = [s for s in read_questions(tiny_vqa_folder() / "test.json").samples if s.options]
+    changed = [(one, made) for one in real if (made := reword(one, 1, 0, {}))]
+    assert len(changed) > 100
+    for one, made in changed:
+        gold = one.ground_truth
+        assert made.ground_truth == gold and made.options[gold] == "None of the above"
+        assert {**made.options, gold: one.options[gold]} == one.options
+    one, made = changed[0]
+    letters = [letter for letter in made.options if letter != made.ground_truth]
+
+    def right(completion):
+        return answers.judge(
+            completion,
+            ground_truth=made.ground_truth,
+            options=made.options,
+            answer_type=made.answer_type,
+        ).correct
+
+    gold = made.ground_truth
+    for completion in (tag(gold), tag("None of the above"), "None of the above.",
+                       f"The answer is {gold}) None of the above"):  # fmt: skip
+        assert right(completion), completion
+    assert not right(tag(letters[0])) and not right(one.options[gold])
+
+
+@pytest.mark.parametrize("other", ["All of the above", "Both A and B", "None of these", "Other"])
+def test_none_of_the_above_needs_options_that_stand_alone(other):
+    reword = REWORDINGS["none_of_the_above"].reword
+    assert reword(sample("a", options=("Heart", "Lung", other)), 1, 0, {}) is None
+    assert reword(sample("a", options=("Heart", "heart")), 1, 0, {}) is None
+    assert reword(sample("a", options=("Yes", "No")), 1, 0, {}) is None
+    plan = planned([sample("a", options=()), sample("b")], ("none_of_the_above",))
+    assert sum(plan.excluded["none_of_the_above"].values()) == 1
+    made = plan.questions.samples[2]
+    assert (made.id, made.options["A"]) == ("b@none_of_the_above-1", "None of the above")
+
+
+def test_a_false_premise_is_a_wrong_option_and_keeps_the_ground_truth():
+    reword = REWORDINGS["false_premise"].reword
+    premises = set()
+    for seed in range(20):
+        made = reword(sample("a", options=("Heart", "Lung.", "Skin")), 1, seed, {})
+        assert made == reword(sample("a", options=("Heart", "Lung.", "Skin")), 1, seed, {})
+        assert made.question.endswith(", answer this question: What is shown?")
+        assert (list(made.options.values()), made.ground_truth) == (["Heart", "Lung.", "Skin"], "A")
+        premises.add(premise_of(made.question))
+    assert premises == {"Lung", "Skin"}
+    assert premise_of("What is shown?") == ""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"options": (), "gold": "lung"},
+        {"options": ("Yes", "No")},
+        {"options": ("Heart", "All of the above")},
+        {"question": "Which organ is not shown?"},
+        {"question": "What does the image show, except bone?"},
+    ],
+    ids=["open", "yes-no", "all", "not", "except"],
+)
+def test_a_question_without_a_usable_wrong_option_presupposes_what_no_scan_shows(fields):
+    made = REWORDINGS["false_premise"].reword(sample("a", **fields), 1, 0, {})
+    assert premise_of(made.question) == "a bicycle"
+
+
 def test_kinds_are_named_whole_or_in_part():
     assert chosen_kinds(["jpeg", "noise"]) == (
         *("gaussian_noise", "shot_noise", "speckle_noise"),
@@ -181,6 +249,8 @@ def test_kinds_are_named_whole_or_in_part():
         chosen_kinds(["gausian_blur"])
     with pytest.raises(InputError, match="There are: gaussian_blur"):
         chosen_kinds(["x"])
+    with pytest.raises(InputError, match="'none' is no perturbation"):
+        chosen_kinds(["none"])  # not none_of_the_above, which has this word
     assert set(DEFAULT_KINDS) <= set(KINDS) and all(map(title_of, KINDS))
     assert not {*PERTURBATIONS} & {*REWORDINGS}
     assert not any(is_scale(kind) for kind in ("blank", "flip_vertical", "option_order"))

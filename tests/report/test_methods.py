@@ -32,6 +32,9 @@ def further_parts():
             accuracy_without_image=number,
             ablation_gain=number,
             same_answer=number,
+            image_sensitivity=number,
+            visual_claims=number,
+            hallucinated_visual_reasoning=number,
         ),
         "ensemble": Ensemble(
             members=["a", "b", "c"],

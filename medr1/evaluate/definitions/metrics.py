@@ -30,6 +30,8 @@ _MACRO = Definition(
     "Sokolova and Lapalme (2009)",
 )
 
+_DEPENDENCE = "Beyond Accuracy (arXiv 2603.03437); medr1/evaluate/metrics/image_ablation.py"
+
 _OTHERS = (
     Definition(
         "bleurt",
@@ -151,11 +153,60 @@ _OTHERS = (
         "same_answer",
         "Same answer without the image",
         "items whose extracted answer is the same with and without the image / all items",
-        "An item without an answer is not the same.",
+        "An item without an answer is not the same. Open answers are the same if they claim the "
+        "same in other words.",
         OWN,
         SHARE,
         "Near 1, the image hardly changes the answers.",
         "medr1/evaluate/metrics/image_ablation.py",
+    ),
+    Definition(
+        "visual_reliance",
+        "Visual reliance",
+        "accuracy - accuracy of the same model on the same items with shuffled images",
+        "Paired, item by item; the results of infer --ablate-image shuffle. It is ablation_gain "
+        "with the image of another question, which by chance may be the item's own.",
+        OWN,
+        "-1 to 1",
+        "What the model gets right only with the right image, and not with just any image.",
+        _DEPENDENCE,
+    ),
+    Definition(
+        "image_sensitivity",
+        "Image sensitivity",
+        "items whose extracted answer changes without the image / all items",
+        "For each ablation. Answers are compared as in same_answer; an answer in only one of both "
+        "runs is a change, and none in both is not.",
+        OWN,
+        SHARE,
+        "How often the image changes the answer, to a right or to a wrong one; a change need not "
+        "be an improvement.",
+        _DEPENDENCE,
+    ),
+    Definition(
+        "visual_claims",
+        "Completions that claim to see",
+        "items whose completion with the image claims to see something in it / items with a "
+        "completion",
+        'Reasoning and completion; rules for English phrases such as "the image shows" or "I can '
+        "see\" (medr1/text/visual_claims.py). The question's own words are no claim. With "
+        "--mode options there are no completions.",
+        OWN,
+        SHARE,
+        "How many items can be hallucinated visual reasoning at all.",
+        _DEPENDENCE,
+    ),
+    Definition(
+        "hallucinated_visual_reasoning",
+        "Hallucinated visual reasoning rate",
+        "items with a visual claim whose answer is the same without the image / items with a "
+        "completion",
+        "For each ablation. Claims as in visual_claims, answers as in same_answer.",
+        OWN,
+        SHARE,
+        "How often the completion tells what it sees while the answer does not depend on it. A "
+        "right answer that the texts alone give counts too.",
+        _DEPENDENCE,
     ),
     Definition(
         "wilson",

@@ -1,7 +1,9 @@
-"""How much a model uses the image: its accuracy with the image compared with that without it.
+"""How much a model uses the image: its answers with the image compared with those without it.
 
 The answers without the image come from `medr1 infer --ablate-image blank|noise|shuffle` on the
 same questions. A model that answers as well without the image has not shown that it uses it.
+Visual reliance, image sensitivity and hallucinated visual reasoning are the numbers of "Beyond
+Accuracy" (arXiv 2603.03437).
 """
 
 from __future__ import annotations
@@ -9,14 +11,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from msgspec import UNSET
 
+from medr1 import answers
 from medr1.documents.summary import ImageAblation
 from medr1.errors import InputError
+from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items
 from medr1.evaluate.estimates import difference_metric, mean_metric
-from medr1.evaluate.judging import Settings, judge_all
+from medr1.evaluate.judging import Judged, Outcome, Settings, judge_all
 from medr1.evaluate.reading.results import Results
 from medr1.records import Prediction
+from medr1.text.visual_claims import claims_to_see
+
+SHUFFLE = "shuffle"
+"""The ablation whose gain is called visual reliance: the image of another question."""
 
 
 def ablation_of(meta: Mapping[str, object]) -> str | None:
@@ -32,7 +41,7 @@ def ablation_of(meta: Mapping[str, object]) -> str | None:
 def image_ablation(
     with_image: Sequence[Prediction], name: str, ablated: Results, path: str, settings: Settings
 ) -> ImageAblation:
-    """The `image_ablation` part of summary.json: accuracy without the image, gain by the image.
+    """The `image_ablation` part of summary.json: what changes without the image.
 
     Args:
         with_image: The predictions of the run with images.
@@ -53,15 +62,52 @@ def image_ablation(
         )
     paired = pair_items({name: with_image, path: ablated.predictions})
     seeing, blind = (judge_all(paired.predictions[file], settings) for file in (name, path))
-    same_answer = [
-        outcome.answer is not None and outcome.answer == blind_outcome.answer
-        for outcome, blind_outcome in zip(seeing.outcomes, blind.outcomes, strict=True)
-    ]
+    same, changed = _answer_changes(seeing, blind)
+    texts = [prediction.generated_text for prediction in paired.predictions[name]]
+    claims = np.array(
+        [
+            claims_to_see(text or "", prediction.sample.question)
+            for text, prediction in zip(texts, paired.predictions[name], strict=True)
+        ],
+        dtype=np.float64,
+    )
+    has_text, no_text = np.array([bool(text) for text in texts], dtype=bool), "no completions"
+    gain = difference_metric(seeing.correct, blind.correct, seeing)
     return ImageAblation(
         results=path,
         ablation=kind,
         paired_by=paired.paired_by,
         accuracy_without_image=mean_metric(blind.correct, seeing),
-        ablation_gain=difference_metric(seeing.correct, blind.correct, seeing),
-        same_answer=mean_metric(np.array(same_answer, dtype=np.float64), seeing),
+        ablation_gain=gain,
+        visual_reliance=gain if kind == SHUFFLE else UNSET,
+        same_answer=mean_metric(same, seeing),
+        image_sensitivity=mean_metric(changed, seeing),
+        visual_claims=mean_metric(claims, seeing, has_text, no_text),
+        hallucinated_visual_reasoning=mean_metric(claims * same, seeing, has_text, no_text),
+    )
+
+
+def _answer_changes(seeing: Judged, blind: Judged) -> tuple[Values, Values]:
+    """Where the answer is the same without the image (1.0), and where it is another.
+
+    An answer to only one of both is a change. An item without any answer is in neither.
+    """
+    pairs = list(zip(seeing.outcomes, blind.outcomes, strict=True))
+    protocol = seeing.settings.protocol
+    same_pairs = {pair: _same_answer(*pair, protocol) for pair in dict.fromkeys(pairs)}
+    same = np.array([same_pairs[pair] for pair in pairs], dtype=np.float64)
+    has_answer = [a.answer is not None or b.answer is not None for a, b in pairs]
+    return same, np.array(has_answer, dtype=np.float64) - same
+
+
+def _same_answer(seeing: Outcome, blind: Outcome, protocol: str) -> bool:
+    """Whether both have an answer, and it is the same by the rules of the protocol."""
+    if seeing.answer is None or blind.answer is None:
+        return False
+    return answers.same_answer(
+        blind.answer,
+        seeing.answer,
+        options=dict(seeing.options),
+        answer_type=seeing.answer_type,
+        protocol=protocol,
     )

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from medr1 import answers
 from medr1.data.perturbations import PERTURBATIONS
-from medr1.data.rewordings import REWORDINGS
+from medr1.data.rewordings import FALSE_PREMISE, REWORDINGS, premise_of
 from medr1.data.variants import BLIND, CLEAN, PERTURBATION_KEYS, is_scale, title_of
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing, no_value, value_of
 from medr1.documents.robustness import (
@@ -52,6 +53,7 @@ from medr1.evaluate.trust.calibration import error_metric
 from medr1.evaluate.trust.mean_of_passes import MIN_ITEMS, tta_metrics
 from medr1.records import Prediction
 from medr1.stats.significance import holm, sign_flip_test
+from medr1.text.premises import rejects_premise
 
 MIN_CALIBRATION = 100
 """With fewer items even a perfectly calibrated model has an ECE far above 0."""
@@ -73,6 +75,9 @@ class _Run:
     """The row of the same item unperturbed; of a clean item its own row."""
     confidence: Values
     """In [0, 1]; NaN where there is none."""
+    rejected: Values
+    """1.0 where the completion says that the premise is wrong, 0.0 where it does not; NaN where
+    there is no completion, or no false premise."""
 
     @property
     def correct(self) -> Values:
@@ -184,7 +189,17 @@ def _read_run(predictions: Sequence[Prediction], settings: Settings) -> _Run:
         np.array(severities, dtype=np.intp),
         np.array([rows[name] for name in originals], dtype=np.intp),
         np.array(confidences, dtype=np.float64),
+        np.array(list(map(_rejected, predictions, kinds)), dtype=np.float64),
     )
+
+
+def _rejected(prediction: Prediction, kind: str) -> float:
+    """Whether a completion says that the premise is wrong, as 1.0 or 0.0; NaN if it cannot."""
+    text = prediction.generated_text
+    if kind != FALSE_PREMISE or text is None:
+        return np.nan
+    question = prediction.sample.question
+    return float(rejects_premise(text, premise_of(question), question))
 
 
 def _answer_text(outcome: Outcome) -> str | None:
@@ -226,6 +241,12 @@ def _cell(run: _Run, kind: str, severity: int, parameter: float | None) -> Robus
             return no_value(_FEW)
         return mean_metric(values.astype(np.float64), judged, where)
 
+    def of_completions(values: Values | Mask) -> Metric:
+        if not enough:
+            return no_value(_FEW)
+        has_text = where & ~np.isnan(run.rejected)
+        return mean_metric(values.astype(np.float64), judged, has_text, "no completions")
+
     return RobustnessCell(
         severity=severity,
         parameter=None if parameter is None else float(parameter),
@@ -240,6 +261,8 @@ def _cell(run: _Run, kind: str, severity: int, parameter: float | None) -> Robus
         right_to_wrong=share((run.clean_correct == 1) & (run.correct == 0)),
         wrong_to_right=share((run.clean_correct == 0) & (run.correct == 1)),
         relative_drop=_relative_drop(run, where) if enough else no_value(_FEW),
+        refused=of_completions(judged.refused) if kind == FALSE_PREMISE else UNSET,
+        premise_rejected=of_completions(run.rejected) if kind == FALSE_PREMISE else UNSET,
     )
 
 

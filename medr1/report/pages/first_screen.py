@@ -75,13 +75,13 @@ def first_screen(summary: Summary, facets: Facets) -> dict[str, object]:
 
 def _baselines(summary: Summary) -> Iterator[dict[str, object]]:
     """The model, then the best predictor without the image, the model without it, and chance."""
-    blind, ablation = summary.blind, summary.image_ablation
+    blind = summary.blind
     yield {**forest_row("this model", summary.metrics["accuracy"]), "is_chance": False}
     if blind is not None and blind.best.value is not None:
         name = PREDICTORS.get(blind.best_predictor or "", one_line(blind.best_predictor, 60))
         note = f"best predictor: {name}"
         yield {**forest_row("without the image", blind.best, note), "is_chance": False}
-    if ablation is not None:
+    for ablation in summary.ablations:
         note = f"images replaced: {one_line(ablation.ablation, 20)}"
         metric = ablation.accuracy_without_image
         yield {**forest_row("this model, no image", metric, note), "is_chance": False}

@@ -232,8 +232,10 @@ def _trust_method(summary: Summary) -> list[Segment]:
             text += "; prediction sets are split conformal, with one threshold for all questions "
             text += "and with one for each modality"
         segments.append(_text(f"{text}."))
-    if summary.image_ablation:
-        segments.append(_text(" The same questions were asked without their images."))
+    if summary.ablations:
+        kinds = ", ".join(one_line(ablation.ablation, 20) for ablation in summary.ablations)
+        text = f" The same questions were asked without their images ({kinds})."
+        segments.append(_text(text))
     if judge := summary.judge:
         segments.append(
             _text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -150,13 +150,13 @@ def _baselines(summary: Summary) -> dict[str, object] | None:
 
     None if the summary has none of these.
     """
-    blind, ablation, accuracy = summary.blind, summary.image_ablation, summary.metrics["accuracy"]
+    blind, ablations, accuracy = summary.blind, summary.ablations, summary.metrics["accuracy"]
     has_blind = blind is not None and not (blind.chance is None and blind.best.value is None)
-    if not has_blind and ablation is None:
+    if not has_blind and not ablations:
         return None
     # the same model without the image comes before models that never see one
     rows = [forest_row("this model", accuracy)]
-    if ablation is not None:
+    for ablation in ablations:
         kind = one_line(ablation.ablation, 20)
         rows.append(forest_row(f"this model, no image ({kind})", ablation.accuracy_without_image))
     gain = gain_interval = None
@@ -168,8 +168,32 @@ def _baselines(summary: Summary) -> dict[str, object] | None:
         "rows": rows,
         "gain": gain,
         "gain_interval": gain_interval or "",
-        "image_ablation": _ablation_sentence(ablation) if ablation else None,
+        "image_ablation": _ablation_sentence(ablations[0]) if ablations else None,
+        "dependence": [row for ablation in ablations for row in _dependence_rows(ablation)],
     }
+
+
+def _dependence_rows(ablation: ImageAblation) -> Iterator[dict[str, object]]:
+    """The rows of the table "Dependence on the image" for one ablation."""
+    gain = "Visual reliance" if ablation.visual_reliance else "Gain by the image"
+    metrics = (
+        (gain, ablation.ablation_gain, True),
+        ("Image sensitivity: answers that change", ablation.image_sensitivity, False),
+        ("Completions that claim to see something", ablation.visual_claims, False),
+        (
+            "Hallucinated visual reasoning: such a claim, and the same answer without the image",
+            ablation.hallucinated_visual_reasoning,
+            False,
+        ),
+    )
+    for name, metric, signed in metrics:
+        yield {
+            "name": name,
+            "kind": one_line(ablation.ablation, 20),
+            "value": percent(metric.value, signed),
+            "interval": interval_of(metric, signed=signed) or metric.reason or "",
+            "n": metric.n,
+        }
 
 
 def _blind_rows(blind: Blind) -> list[dict[str, object]]:

@@ -20,7 +20,7 @@ from medr1.documents.robustness import (
 from medr1.documents.trust import TestTimeAugmentation
 from medr1.report.terminal.comparison import UNADJUSTED, is_significant, p_text
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
-from medr1.report.terminal.tables import interval_text, percent
+from medr1.report.terminal.tables import interval_text, percent, value_with_interval
 from medr1.terminal import counted
 
 
@@ -64,8 +64,17 @@ def robustness_table(document: Robustness, *, width: int = WIDTH) -> str:
         ),
         _mean_line("mean loss, relative to the original accuracy", document.mean_relative_drop),
     )
+    premise = (filled(text, width) for text in _premise_lines(document))
     legend = [filled(text, width) for text in _LEGEND]
-    return "\n".join([*parts, *means, *legend, *warnings])
+    return "\n".join([*parts, *means, *premise, *legend, *warnings])
+
+
+def _premise_lines(document: Robustness) -> Iterator[str]:
+    """How often the model refused, or rejected the premise, where a question has a false one."""
+    for cell in (cell for entry in document.perturbations for cell in entry.cells):
+        if cell.refused and cell.premise_rejected:
+            yield _mean_line("false premise: completions that say so", cell.premise_rejected)
+            yield _mean_line("false premise: refusals to answer", cell.refused)
 
 
 _HEADER: Row = (
@@ -203,6 +212,13 @@ def _sentence(perturbation: PerturbationResult) -> str | None:
             f" Asked in {consistency.variants} ways, {percent(consistency.metric.value)} of the "
             "items get the same answer each time."
         )
+    if cell.premise_rejected and cell.premise_rejected.value is not None:
+        sentence += (
+            f" {value_with_interval(cell.premise_rejected)} of the completions say that the "
+            "premise is wrong."
+        )
+    if cell.refused and cell.refused.value is not None:
+        sentence += f" {value_with_interval(cell.refused)} of them decline to answer."
     return sentence
 
 

@@ -54,6 +54,12 @@ def accuracy_notes(summary: Summary) -> Iterator[str]:
             "best without image: the best of several predictors that see only the texts. Items "
             "that need an image: those that no such predictor above chance answers right."
         )
+    if summary.ablations:
+        yield (
+            "image sensitivity: share of answers that change without the image. Hallucinated "
+            "visual reasoning: share of completions that claim to see something in the image, with "
+            "an answer that does not change without it."
+        )
 
 
 def trust_notes(summary: Summary) -> Iterator[str]:

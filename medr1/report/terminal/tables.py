@@ -149,10 +149,15 @@ def _accuracy_rows(summary: Summary) -> Iterator[Row]:
         yield _row(f"  best without image ({best_predictor(blind)})", blind.best)
         yield _row("  gain over best without image", blind.image_gain, signed=True)
         yield _row("  on items that need an image", blind.image_needed)
-    if ablation := summary.image_ablation:
+    for ablation in summary.ablations:
         yield _row(f"  without the image ({ablation.ablation})", ablation.accuracy_without_image)
-        yield _row("  gain from the image", ablation.ablation_gain, signed=True)
+        name = " (visual reliance)" if ablation.visual_reliance else ""
+        yield _row(f"  gain from the image{name}", ablation.ablation_gain, signed=True)
         yield _row("  same answer without image", ablation.same_answer)
+        yield _row("  image sensitivity", ablation.image_sensitivity)
+        yield _row("  completions that claim to see", ablation.visual_claims)
+        hallucinated = ablation.hallucinated_visual_reasoning
+        yield _row("  hallucinated visual reasoning", hallucinated)
 
 
 def _trust_rows(summary: Summary) -> Iterator[Row]:

@@ -1,6 +1,9 @@
 """What perturbations cost, on results whose answer is known, and against other libraries."""
 
+from dataclasses import replace
+
 import pytest
+from msgspec import UNSET
 from predictions import tag
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -12,7 +15,7 @@ from medr1.evaluate.trust.robustness import (
     robustness,
 )
 from medr1.records import Prediction, Sample
-from medr1.report.terminal.robustness import sentences
+from medr1.report.terminal.robustness import robustness_table, sentences
 
 OPTIONS = {"A": "Heart", "B": "Lung", "C": "Skin"}
 
@@ -205,3 +208,42 @@ def test_results_of_another_kind_are_refused():
         robustness([plain], settings=Settings())
     with pytest.raises(InputError, match="q00 was not asked"):
         robustness(answers("jpeg", 1, "A"), settings=Settings())
+
+
+def test_rejections_of_a_false_premise_and_refusals_are_counted_apart():
+    rows = answers("none", 0, CLEAN) + answers("false_premise", 1, CLEAN)
+    question = "Given that the image shows Lung, answer this question: What?"
+    texts = {
+        **dict.fromkeys(range(40, 48), "The premise is wrong. <answer>A</answer>"),
+        **dict.fromkeys(range(48, 52), "This is not the lung. <answer>B</answer>"),
+        **dict.fromkeys(range(52, 58), "I'm sorry, but I cannot answer this question."),
+    }
+    rows = [
+        replace(
+            row,
+            sample=replace(row.sample, question=question if i >= 40 else "What?"),
+            model_output=texts.get(i, row.model_output),
+        )
+        for i, row in enumerate(rows)
+    ]
+    document = robustness(rows, settings=Settings())
+    cell = of(document, "false_premise", 1)
+    assert cell.premise_rejected.value == 12 / 40 and cell.refused.value == 6 / 40
+    assert cell.accuracy.value == 20 / 40  # 30 of CLEAN, less 4 and 6
+    low, high = cell.premise_rejected.ci95
+    assert low < 12 / 40 < high
+    (sentence,) = sentences(document)
+    assert "30.0 % (18.1 to 45.4) of the completions say that the premise is wrong" in sentence
+    assert "15.0 % (7.1 to 29.1) of them decline to answer." in sentence
+    table = robustness_table(document)
+    assert "false premise: completions that say so: 30.0 % (18.1 to 45.4)" in table
+    assert "false premise: refusals to answer: 15.0 %" in table
+
+
+def test_without_completions_no_rejections_are_counted_and_other_kinds_have_no_key(known):
+    rows = answers("none", 0, CLEAN) + answers("false_premise", 1, CLEAN)
+    # as --mode options writes it: the most probable option, without a length
+    rows = [replace(row, option_probs={"A": 0.8, "B": 0.1, "C": 0.1}) for row in rows]
+    cell = of(robustness(rows, settings=Settings()), "false_premise", 1)
+    assert cell.premise_rejected.value is None and cell.premise_rejected.reason == "no completions"
+    assert of(known, "jpeg", 1).premise_rejected is UNSET
