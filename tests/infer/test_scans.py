@@ -175,6 +175,44 @@ def test_runs_pair_and_another_key_gives_other_names(data, monkeypatch):
     assert "a key of my own" not in (data / FILE_NAME).read_text()
 
 
+def test_results_pair_with_the_questions_and_with_another_window(data, tmp_path):
+    questions = write_questions(data)
+    items = json.loads(questions.read_text())[:5]
+    items += [{**items[2], "image": f"{FOLDER}/../{items[2]['image']}"}]  # the same file
+    questions.write_text(json.dumps(items))
+    infer = ("infer", "--model-path", MODEL, "--mode", "options", "--batch-file")
+    brain, own = tmp_path / "brain.json", tmp_path / "own.json"
+    medr1(*infer, questions, "--output-file", brain, "--window", "brain", "--slices", "3")
+    medr1(*infer, questions, "--output-file", own)
+    results = json.loads(brain.read_text())
+    ids = [entry["id"] for entry in results["results"]]
+    assert ids == [entry["id"] for entry in json.loads(own.read_text())["results"]]
+    assert len(set(ids)) == 6 and ids[5] == f"{ids[2]}-2"
+
+    for entry in results["results"]:
+        del entry["ground_truth"]
+    brain.write_text(json.dumps(results))
+    forget()
+    compared = medr1("compare", brain, own, "--data", questions, "--json")
+    assert json.loads(compared.stdout)["n"] == 6
+    out = tmp_path / "out"
+    medr1("eval", brain, "--data", questions, "--image-root", data, "--output-dir", out / "report")
+    assert json.loads((out / "report/summary.json").read_text())["n"] == 6
+    medr1(
+        *("data", "filter", questions, "--results", brain, "--output-file", out / "easy.json"),
+        *("--min-pass", "0", "--max-pass", "1"),
+    )
+    assert_nothing_leaks(out)
+
+    chosen = medr1(*infer, out / "easy.json", "--image-root", data, "--slices", "2", "--output-file",
+                   out / "again.json", "--json")  # fmt: skip
+    again = json.loads((out / "again.json").read_text())["results"]
+    assert len(again) == 6 and not any(entry["error"] for entry in again), chosen.stderr
+    by_id = {entry["id"]: entry for entry in again}
+    assert [len(by_id[item_id]["images"]) for item_id in ids] == [1, 2, 1, 2, 1, 1]
+    assert by_id[ids[1]]["metadata"]["age_band"] == "40-49"
+
+
 def test_the_folder_may_be_read_only(data, monkeypatch, caplog):
     questions = write_questions(data)
     monkeypatch.setattr("medr1.data.scans.private_names.write_atomic", _refuse)

@@ -116,9 +116,18 @@ class PrivateNames:
                 several series its number.
             slices: The file, or the slices of the series in their order.
         """
-        alias = f"dicom-{self.hash_of('image', name)}"
+        alias = _alias(self.hash_of("image", name))
         self._slices[alias] = slices
         return alias
+
+    def known_alias(self, name: str) -> str | None:
+        """The alias of a file or series; None if it was not added yet.
+
+        Args:
+            name: As in `add`.
+        """
+        alias = _alias(self.hash_of("image", name))
+        return alias if alias in self._slices else None
 
     def slices(self, alias: str) -> Slices | None:
         """The file or the slices of an alias; None if it is not known.
@@ -160,6 +169,10 @@ class PrivateNames:
                 "every run.",
                 *(FILE_NAME, type(error).__name__, KEY_VARIABLE),
             )
+
+
+def _alias(digest: str) -> str:
+    return f"dicom-{digest}"
 
 
 _OF_FOLDER: dict[str, PrivateNames] = {}
