@@ -140,11 +140,11 @@ def measure_series(folder: Path, single: Path) -> None:
     sample = Sample(id="0", images=(folder.name,), question="Where?")
     start = time.process_time()
     options = ScanOptions(slices="9").checked()
-    (shown,), failures = show_scans([sample], ImageRoot(folder.parent), options)
+    (sample,), failures = show_scans([sample], ImageRoot(folder.parent), options)
     if failures:
         raise SystemExit(failures[0].message)
     sorted_at, sorted_peak = time.process_time(), _peak_mb()
-    for name in shown.images:
+    for name in sample.images:
         load_image(resolve_image(name, ImageRoot(folder.parent)))
     seconds = time.process_time() - sorted_at
     print(f"sorting: {sorted_at - start:.2f} s, {sorted_peak - before:.0f} MB")

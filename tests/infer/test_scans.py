@@ -204,13 +204,50 @@ def test_results_pair_with_the_questions_and_with_another_window(data, tmp_path)
     )
     assert_nothing_leaks(out)
 
-    chosen = medr1(*infer, out / "easy.json", "--image-root", data, "--slices", "2", "--output-file",
-                   out / "again.json", "--json")  # fmt: skip
+    chosen = medr1(
+        *(*infer, out / "easy.json", "--image-root", data, "--slices", "2"),
+        *("--output-file", out / "again.json"),
+    )
     again = json.loads((out / "again.json").read_text())["results"]
     assert len(again) == 6 and not any(entry["error"] for entry in again), chosen.stderr
     by_id = {entry["id"]: entry for entry in again}
     assert [len(by_id[item_id]["images"]) for item_id in ids] == [1, 2, 1, 2, 1, 1]
     assert by_id[ids[1]]["metadata"]["age_band"] == "40-49"
+
+
+def test_names_of_dicom_files_that_cannot_be_read_are_private_too(data, tmp_path):
+    folder, single = data / FOLDER, next((data / FOLDER).glob("*.dcm"))
+    stem = single.stem
+    (folder / f"{stem}_cut.dcm").write_bytes(single.read_bytes()[:900])
+    (folder / f"{stem}.1.2.840.4").write_bytes(single.read_bytes()[132:])  # without DICM
+    (folder / f"{stem}_empty").mkdir()
+    (data / f"{stem}_link.dcm").symlink_to(single)
+    (folder / f"{stem}.nii.gz").write_bytes(single.read_bytes())
+    names = [
+        *(f"{FOLDER}/{stem}{end}" for end in ("_cut.dcm", ".1.2.840.4", "_empty", ".nii.gz")),
+        *(f"{FOLDER}/{stem}{end}" for end in ("_none", "_none.IMA", "_none.1.2.840.113")),
+        *(f"{FOLDER}/{stem}.dcm#{view}" for view in ("slice=9", "plane=axial")),
+        *(f"{FOLDER}/series", f"{FOLDER}/series#series=4", f"../{FOLDER}/{stem}.dcm"),
+        *(f"{stem}_link.dcm", f"https://example.org/{stem}.dcm"),
+    ]
+    items = [{"image": name, **QUESTION} for name in names]
+    (data / "questions.json").write_text(json.dumps(items))
+    out = tmp_path / "out"
+    out.mkdir()
+    done = medr1(
+        *("infer", "--model-path", MODEL, "--batch-file", data / "questions.json"),
+        *("--output-file", out / "results.json", "--mode", "options", "--max-errors", "99"),
+    )
+    (out / "log.txt").write_text(done.stdout + done.stderr)
+    entries = json.loads((out / "results.json").read_text())["results"]
+    errors = [entry["error"]["code"] if entry["error"] else "" for entry in entries]
+    # the nii.gz is DICOM; a series that was asked for by a wrong number is still known itself
+    assert [not code for code in errors] == [n in (3, 9, 12) for n in range(len(names))]
+    assert errors[11] == "image_outside_root" and errors[13] == "image_remote"
+    forget()
+    medr1("eval", out / "results.json", "--data", data / "questions.json", "--output-dir",
+          out / "report")  # fmt: skip
+    assert_nothing_leaks(out)
 
 
 def test_the_folder_may_be_read_only(data, monkeypatch, caplog):

@@ -8,12 +8,14 @@ of it (`dicom_tags`) becomes metadata of the item.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medr1.data.images import is_picture
 from medr1.data.roots import ImageRoot, open_image, resolve_image
 from medr1.data.scans.formats import RASTER_ENDINGS
 from medr1.data.scans.options import ScanOptions
@@ -38,8 +40,15 @@ from medr1.records import Failure, Sample, sample_id
 if TYPE_CHECKING:
     from medr1.data.scans.dicom_file import DicomHeader
 
-_DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".dc3")
+_UNRESOLVED = {
+    "image_remote": "only local files are read; download it and name the file's path",
+    "image_outside_root": "not in the image folder; set --image-root to the folder that has it",
+}
+"""Code of an error of `resolve_image` -> its message, without the name of the file."""
 _HEAD = 132
+_DICOM_ENDING = re.compile(r"\.(?:dcm|dicom|dic|ima|dc3)", re.IGNORECASE)
+_NO_ENDING = re.compile(r"|\.\d+")
+"""A name without an ending, or with a number at its end, as that of a UID."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,8 @@ def _known_name(name: str, root: ImageRoot, names: PrivateNames) -> str:
     try:
         path = resolve_image(file_name, root).path
     except ItemError:
-        return name
+        alias = names.known_alias(file_name)
+        return f"{alias}{view}" if alias else name
     folder = path.parent if path.name.upper() == "DICOMDIR" else path
     alias = names.known_alias(_relative(folder, root) + _series_part(view))
     return f"{alias}{replace(view, series=0)}" if alias else name
@@ -213,14 +223,21 @@ class _ScanReader:
             return self._of_alias(name, file_name, view)
         try:
             path = resolve_image(file_name, self._root).path
-        except ItemError:
-            return _ScanView((name,))  # the message comes when the image is loaded
+        except ItemError as error:
+            if not _has_dicom_name(file_name):
+                return _ScanView((name,))  # the message comes when the image is loaded
+            alias = self._add(file_name)
+            problem = _UNRESOLVED.get(error.code, "not a file name")
+            failure = Failure(error.code, f"image {alias!r}: {problem}.")
+            return _ScanView((f"{alias}{view}",), failure=failure)
         if path.name.upper() == "DICOMDIR" and path.is_file():
             path, file_name = path.parent, os.path.dirname(file_name) or "."
         is_series = path.is_dir()
-        alias = ""
-        if is_series or _looks_like_dicom(path):
-            alias = self._add(path, () if is_series else ((_relative(path, self._root), 0),))
+        alias, own_name = "", _relative(path, self._root)
+        if is_series:
+            alias, view = self._add(own_name + _series_part(view)), replace(view, series=0)
+        elif _looks_like_dicom(path):
+            alias = self._add(own_name, ((own_name, 0),))
         try:
             if alias and not path.exists():
                 raise ItemError(
@@ -229,16 +246,16 @@ class _ScanReader:
                     "Check the path and --image-root.",
                 )
             if is_series:
-                return self._series(path, view)
+                return self._series(path, alias, view, split_view(name)[1].series)
             return self._dicom(path, alias, view) if alias else self._other(path, file_name, view)
         except ItemError as error:
             failure = Failure(error.code, str(error))
             return _ScanView((f"{alias}{view}" if alias else name,), failure=failure)
 
-    def _add(self, path: Path, slices: Slices, part: str = "") -> str:
-        """The alias of a file or series."""
+    def _add(self, name: str, slices: Slices = ()) -> str:
+        """The alias of a file or series with this name, as `PrivateNames.add`."""
         self._has_new_names = True
-        return self._names().add(_relative(path, self._root) + part, slices)
+        return self._names().add(name, slices)
 
     def _of_alias(self, name: str, alias: str, view: View) -> _ScanView:
         """A DICOM file or series that is named by its alias, as in a file that medr1 wrote."""
@@ -259,19 +276,18 @@ class _ScanReader:
         told_too = self._options.with_manufacturer
         return described(header, self._names().hash_of, with_manufacturer=told_too)
 
-    def _series(self, folder: Path, view: View) -> _ScanView:
-        """The chosen slices of one of the series in a folder."""
+    def _series(self, folder: Path, alias: str, view: View, number: int) -> _ScanView:
+        """The chosen slices of one of the series in a folder; `number` is 0 or that of a series."""
         from medr1.data.scans.series import chosen_series, read_series
 
-        label = repr(self._add(folder, ()))
-        every = read_series(folder, label)
-        series = chosen_series(every, view.series, label)
+        every = read_series(folder, repr(alias))
+        series = chosen_series(every, number, repr(alias))
         place = _relative(folder, self._root)
-        slices = tuple((os.path.join(place, path), frame) for path, frame in series.slices)
-        paths = tuple((path.replace(os.sep, "/"), frame) for path, frame in slices)
-        alias = self._add(folder, paths, _series_part(view))
-        metadata = self._described(series.header)
-        return self._parts(alias, replace(view, series=0), len(slices), metadata)
+        slices = tuple(
+            (os.path.join(place, path).replace(os.sep, "/"), frame) for path, frame in series.slices
+        )
+        self._add(place + _series_part(View(series=number)), slices)
+        return self._parts(alias, view, len(slices), self._described(series.header))
 
     def _dicom(self, path: Path, alias: str, view: View) -> _ScanView:
         """A DICOM file, or the chosen frames of it."""
@@ -322,13 +338,21 @@ class _ScanReader:
         return _ScanView(tuple(f"{name}{one}" for one in views), metadata)
 
 
+def _has_dicom_name(name: str) -> bool:
+    """Whether a file that cannot be looked into has a name as DICOM files have."""
+    ending = os.path.splitext(name)[1]
+    return bool(_DICOM_ENDING.fullmatch(ending) or _NO_ENDING.fullmatch(ending))
+
+
 def _looks_like_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, or has a name as DICOM files have where it cannot be read."""
+    """Whether a file is DICOM, or may be a damaged one by its name."""
     from medr1.data.scans.dicom_file import is_dicom
 
-    has_such_name = path.suffix.lower() in ("", *_DICOM_ENDINGS)
     try:
         with open_image(path) as file:
-            return is_dicom(file.read(_HEAD) or b"") or path.suffix.lower() in _DICOM_ENDINGS
+            head = file.read(_HEAD) or b""
     except ItemError:
-        return has_such_name
+        return _has_dicom_name(path.name)
+    if is_dicom(head) or _DICOM_ENDING.fullmatch(path.suffix):
+        return True
+    return _has_dicom_name(path.name) and not is_picture(head)

@@ -114,10 +114,11 @@ class PrivateNames:
         Args:
             name: What the alias is a hash of: the path relative to the folder, and for one of
                 several series its number.
-            slices: The file, or the slices of the series in their order.
+            slices: The file, or the slices of the series in their order. Empty if they are not
+                known, which leaves those of an earlier call.
         """
         alias = _alias(self.hash_of("image", name))
-        self._slices[alias] = slices
+        self._slices[alias] = slices or self._slices.get(alias, ())
         return alias
 
     def known_alias(self, name: str) -> str | None:
@@ -150,7 +151,7 @@ class PrivateNames:
                 before = self._file.read_bytes() if self._file.exists() else b""
                 own = dict(self._slices)
                 stored_key = self._read()
-                self._slices |= own
+                self._slices |= {a: s for a, s in own.items() if s or a not in self._slices}
                 key = None if self._has_own_key else (stored_key or self.key)
                 document = {
                     "schema": _SCHEMA,
