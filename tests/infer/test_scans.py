@@ -226,7 +226,7 @@ def test_names_of_dicom_files_that_cannot_be_read_are_private_too(data, tmp_path
     names = [
         *(f"{FOLDER}/{stem}{end}" for end in ("_cut.dcm", ".1.2.840.4", "_empty", ".nii.gz")),
         *(f"{FOLDER}/{stem}{end}" for end in ("_none", "_none.IMA", "_none.1.2.840.113")),
-        *(f"{FOLDER}/{stem}.dcm#{view}" for view in ("slice=9", "plane=axial")),
+        *(f"{FOLDER}/{stem}.dcm#{view}" for view in ("slice=9", "slice=1x")),
         *(f"{FOLDER}/series", f"{FOLDER}/series#series=4", f"../{FOLDER}/{stem}.dcm"),
         *(f"{stem}_link.dcm", f"https://example.org/{stem}.dcm"),
     ]

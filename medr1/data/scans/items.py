@@ -47,8 +47,11 @@ _UNRESOLVED = {
 """Code of an error of `resolve_image` -> its message, without the name of the file."""
 _HEAD = 132
 _DICOM_ENDING = re.compile(r"\.(?:dcm|dicom|dic|ima|dc3)", re.IGNORECASE)
-_NO_ENDING = re.compile(r"|\.\d+")
-"""A name without an ending, or with a number at its end, as that of a UID."""
+_DICOM_NAME = re.compile(
+    r"(?:.*\.(?:dcm|dicom|dic|ima|dc3|\d+)|[^.]*)(?:#.*)?", re.IGNORECASE | re.DOTALL
+)
+"""A name with such an ending, without one, or with a number at its end, as that of a UID; a wrong
+view may follow."""
 
 
 @dataclass(frozen=True)
@@ -340,8 +343,7 @@ class _ScanReader:
 
 def _has_dicom_name(name: str) -> bool:
     """Whether a file that cannot be looked into has a name as DICOM files have."""
-    ending = os.path.splitext(name)[1]
-    return bool(_DICOM_ENDING.fullmatch(ending) or _NO_ENDING.fullmatch(ending))
+    return _DICOM_NAME.fullmatch(re.split(r"[/\\]", name)[-1]) is not None
 
 
 def _looks_like_dicom(path: Path) -> bool:
