@@ -16,7 +16,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.scans.options import ScanOptions
-from medr1.data.scans.private_names import FILE_NAME, forget
+from medr1.data.scans.private_names import FILE_NAME, PrivateNames, forget
 
 MODEL = "checkpoints/tiny-vl"
 QUESTION = {"question": "Which modality? A)CT, B)MRI", "ground_truth": "A"}
@@ -175,6 +175,19 @@ def test_runs_pair_and_another_key_gives_other_names(data, monkeypatch):
     assert "a key of my own" not in (data / FILE_NAME).read_text()
 
 
+def test_processes_that_begin_together_have_one_key(tmp_path):
+    first, second = PrivateNames(tmp_path), PrivateNames(tmp_path)
+    assert first.key != second.key and not (tmp_path / FILE_NAME).exists()
+    first.make_key()
+    second.make_key()
+    alias = first.add("a.dcm", (("a.dcm", 0),))
+    assert second.add("a.dcm", ()) == alias and second.add("b.dcm", (("b.dcm", 0),)) != alias
+    first.save()
+    second.save()
+    assert PrivateNames(tmp_path).slices(alias) == (("a.dcm", 0),)
+    assert {path.name for path in tmp_path.iterdir()} <= {FILE_NAME, f"{FILE_NAME}.lock"}
+
+
 def test_results_pair_with_the_questions_and_with_another_window(data, tmp_path):
     questions = write_questions(data)
     items = json.loads(questions.read_text())[:5]
@@ -252,7 +265,7 @@ def test_names_of_dicom_files_that_cannot_be_read_are_private_too(data, tmp_path
 
 def test_the_folder_may_be_read_only(data, monkeypatch, caplog):
     questions = write_questions(data)
-    monkeypatch.setattr("medr1.data.scans.private_names.write_atomic", _refuse)
+    monkeypatch.setattr("medr1.data.scans.private_names._write_private", _refuse)
     samples = read_questions(questions, scans=ScanOptions()).samples
     assert "Cannot write .medr1-private-names.json" in caplog.text
     location = resolve_image(samples[1].images[0], ImageRoot(data))

@@ -257,7 +257,9 @@ class _ScanReader:
 
     def _add(self, name: str, slices: Slices = ()) -> str:
         """The alias of a file or series with this name, as `PrivateNames.add`."""
-        self._has_new_names = True
+        if not self._has_new_names:
+            self._names().make_key()
+            self._has_new_names = True
         return self._names().add(name, slices)
 
     def _of_alias(self, name: str, alias: str, view: View) -> _ScanView:
