@@ -283,6 +283,7 @@ class _ScanReader:
 
     def _series(self, folder: Path, alias: str, view: View, number: int) -> _ScanView:
         """The chosen slices of one of the series in a folder; `number` is 0 or that of a series."""
+        from medr1.data.scans.dicom_picture import open_dicom
         from medr1.data.scans.series import chosen_series, read_series
 
         every = read_series(folder, repr(alias))
@@ -292,7 +293,8 @@ class _ScanReader:
             (os.path.join(place, path).replace(os.sep, "/"), frame) for path, frame in series.slices
         )
         self._add(place + _series_part(View(series=number)), slices)
-        return self._parts(alias, view, len(slices), self._described(series.header))
+        with open_dicom(folder / series.slices[0][0], repr(alias)) as header:
+            return self._parts(alias, view, len(slices), self._described(header))
 
     def _dicom(self, path: Path, alias: str, view: View) -> _ScanView:
         """A DICOM file, or the chosen frames of it."""

@@ -142,10 +142,12 @@ class SliceChoice:
         """
         if self.numbers:
             if missing := [n for n in self.numbers if not 1 <= n <= total]:
-                raise InputError(
-                    f"--slices {missing[0]}: there are {total} slices. Name slices from 1 to "
-                    f"{total}."
+                available = (
+                    f"there are {total} slices. Name slices from 1 to {total}"
+                    if total > 1
+                    else "there is only one slice. Leave out its number"
                 )
+                raise InputError(f"--slices {missing[0]}: {available}.")
             return self.numbers
         number = min(self.number, total)
         return tuple(int((i + 0.5) * total / number) + 1 for i in range(number))
