@@ -276,6 +276,15 @@ def _refuse(*_):
     raise PermissionError
 
 
+def test_a_window_in_a_name_is_checked(data):
+    infer = ("infer", "--model-path", MODEL, "--question", "Where?", "--json", "--image-path")
+    path = next((data / FOLDER).glob("*.dcm"))
+    done = medr1(*infer, f"{path}#window=40,400")
+    assert json.loads(done.stdout)["images"][0].endswith("#window=40,400")
+    assert "unknown window 'brian'" in medr1(*infer, f"{path}#window=brian", code=2).stderr
+    assert "check --image-path" in medr1(*infer, f"{path}.dcm", code=2).stderr
+
+
 def test_a_folder_with_several_series_names_them(data, tmp_path):
     write_dicom(data / FOLDER / "series" / "scout", np.zeros((8, 8)), modality="MR")
     path = data / FOLDER / "series"

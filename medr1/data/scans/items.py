@@ -34,7 +34,7 @@ from medr1.data.scans.view import (
     split_view,
 )
 from medr1.data.spellings import has_own_id
-from medr1.errors import ItemError
+from medr1.errors import InputError, ItemError
 from medr1.records import Failure, Sample, sample_id
 
 if TYPE_CHECKING:
@@ -137,6 +137,16 @@ def _known_name(name: str, root: ImageRoot, names: PrivateNames) -> str:
     folder = path.parent if path.name.upper() == "DICOMDIR" else path
     alias = names.known_alias(_relative(folder, root) + _series_part(view))
     return f"{alias}{replace(view, series=0)}" if alias else name
+
+
+def _window(view: View, name: str) -> str:
+    """The window of a view that a name states, as `parse_window` writes it; ItemError if wrong."""
+    from medr1.data.scans.windows import parse_window
+
+    try:
+        return parse_window(view.window) if view.window else ""
+    except InputError as error:
+        raise ItemError("image_unreadable", f"image {name!r}: {error}") from None
 
 
 def _item_name(name: str, scan: _ScanView) -> str:
@@ -243,11 +253,9 @@ class _ScanReader:
             alias = self._add(own_name, ((own_name, 0),))
         try:
             if alias and not path.exists():
-                raise ItemError(
-                    "image_missing",
-                    f"image {alias!r}: no such file; its name is in {FILE_NAME} beside the images. "
-                    "Check the path and --image-root.",
-                )
+                place = f"its name is in {FILE_NAME} beside the images. Check the path and "
+                where = "check --image-path." if self._is_temporary else f"{place}--image-root."
+                raise ItemError("image_missing", f"image {alias!r}: no such file; {where}")
             if is_series:
                 return self._series(path, alias, view, split_view(name)[1].series)
             return self._dicom(path, alias, view) if alias else self._other(path, file_name, view)
@@ -331,7 +339,7 @@ class _ScanReader:
         self, name: str, view: View, total: int, metadata: Mapping[str, object]
     ) -> _ScanView:
         """The names of the chosen slices of a file or series that has so many."""
-        view = replace(view, window=view.window or self._options.window)
+        view = replace(view, window=_window(view, name) or self._options.window)
         if view.slices or total == 1:
             number = len(view.slices)
             columns = view.columns or (montage_columns(number) if number > 1 else 0)
