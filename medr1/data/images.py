@@ -172,6 +172,15 @@ def _texts(image: Image.Image, container: Container) -> list[str]:
     return [*container.texts, *(f"{tag}: {value}" for tag, value in tags.items())]
 
 
+def is_picture(head: bytes) -> bool:
+    """Whether a file begins as a PNG, JPEG, TIFF, BMP or WebP.
+
+    Args:
+        head: Its first bytes.
+    """
+    return any(head.startswith(magic) for magic, _ in _READERS)
+
+
 def decode_image(content: bytes, name: str, *, side: int = 0) -> LoadedImage:
     """Decode the content of an image file, as `load_image` does.
 

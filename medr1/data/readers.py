@@ -26,7 +26,7 @@ from medr1.data.items import (
 from medr1.data.json_layouts import READ_START, has_json_lines, has_one_document, items_of
 from medr1.data.naming import Naming
 from medr1.data.roots import ImageRoot
-from medr1.data.scans.items import show_scans
+from medr1.data.scans.items import show_scans, with_private_names
 from medr1.data.scans.options import ScanOptions
 from medr1.data.spreadsheets import file_and_sheet
 from medr1.data.tables import table_errors, table_rows
@@ -133,7 +133,7 @@ def read_questions(
         limit: Read the first N items only.
         columns: Key of medr1 -> key or column of the file that has its value (--map).
         scans: How scans are shown, for a command that opens images; None: image names stay as the
-            file has them.
+            file has them, but for DICOM files that a command looked into before.
 
     Raises:
         InputError: If the file does not exist or cannot be read, or if two items have the same id.
@@ -144,7 +144,9 @@ def read_questions(
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
     root = ImageRoot(image_root or _root(path), closed=image_root is not None)
     file_hash = sha256_of(file_and_sheet(path)[0])
-    if scans is not None:
+    if scans is None:
+        samples = with_private_names(samples, root)
+    else:
         with_scans, scan_failures = show_scans(samples, root, scans)
         if with_scans != samples:  # what is shown of scans is part of the data
             names = (name for sample in with_scans for name in sample.images)

@@ -121,7 +121,7 @@ def run_evaluation(
         Settings(protocol, cluster_by, tuple(group_by), protocols, seed),
         metric_names,
         columns or {},
-        questions_of(data),
+        questions_of(data, image_root),
         train.require_complete() if train else None,
         tuple(map(Path, ablated)),
         bertscore,
@@ -140,11 +140,18 @@ def run_evaluation(
     return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
 
 
-def questions_of(data: str | Path | None) -> Questions | None:
-    """The questions of a file, or of the test split if it is a folder; None for None."""
+def questions_of(data: str | Path | None, image_root: str | Path | None = None) -> Questions | None:
+    """The questions of a file, or of the test split if it is a folder; None for None.
+
+    Args:
+        data: The file or folder.
+        image_root: The folder of the images; None: that of the questions.
+    """
     from medr1.data.readers import read_questions, split_file
 
-    return read_questions(split_file(Path(data), "test")) if data else None
+    if not data:
+        return None
+    return read_questions(split_file(Path(data), "test"), optional_path(image_root))
 
 
 def _require_inside(**shares: float) -> None:

@@ -111,6 +111,17 @@ def test_an_unknown_colour_model_is_refused(photometric, tmp_path):
         load(path)
 
 
+def test_big_endian_words_of_an_odd_frame(tmp_path):
+    """Pixels of 8 bits lie two in a word, so the last one of an odd frame is in the word's end."""
+    frames = np.arange(2 * 27).reshape(2, 3, 3, 3)
+    settings = {"photometric": "RGB", "syntax": str(ExplicitVRBigEndian), "frames": True}
+    path = write_dicom(tmp_path / "a.dcm", frames, **settings)
+    for number in (1, 2):
+        assert pixels(path, slices=(number,)).tolist() == frames[number - 1].tolist()
+    single = write_dicom(tmp_path / "b.dcm", frames[:1], **settings)
+    assert pixels(single).tolist() == frames[0].tolist()
+
+
 # --- palettes ------------------------------------------------------------------------------------
 
 COLOURS = [(10, 20, 30), (200, 0, 100), (0, 255, 0), (250, 251, 252)]
@@ -139,6 +150,19 @@ def test_palette_has_no_window(window, tmp_path):
     )  # fmt: skip
     values = pixels(path, window=window)[0].tolist()
     assert [tuple(pixel) for pixel in values] == COLOURS[::-1]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palette_in_big_endian_words(bits, tmp_path):
+    scaled = [tuple(v * (257 if bits == 16 else 1) for v in colour) for colour in COLOURS]
+    tags = palette(0, scaled, bits=bits)
+    for name, element in tags.items():
+        if name.endswith("Data"):
+            words = np.frombuffer(element.value, "<u2").astype(">u2")
+            tags[name] = DataElement(element.tag, "OW", words.tobytes())
+    syntax = str(ExplicitVRBigEndian)
+    path = palette_file(tmp_path / "a.dcm", [0, 1, 2, 3], syntax=syntax, **tags)
+    assert [tuple(pixel) for pixel in pixels(path)[0].tolist()] == COLOURS
 
 
 def test_palette_of_65536_entries(tmp_path):

@@ -16,7 +16,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.scans.options import ScanOptions
-from medr1.data.scans.private_names import FILE_NAME, forget
+from medr1.data.scans.private_names import FILE_NAME, PrivateNames, forget
 
 MODEL = "checkpoints/tiny-vl"
 QUESTION = {"question": "Which modality? A)CT, B)MRI", "ground_truth": "A"}
@@ -175,9 +175,97 @@ def test_runs_pair_and_another_key_gives_other_names(data, monkeypatch):
     assert "a key of my own" not in (data / FILE_NAME).read_text()
 
 
+def test_processes_that_begin_together_have_one_key(tmp_path):
+    first, second = PrivateNames(tmp_path), PrivateNames(tmp_path)
+    assert first.key != second.key and not (tmp_path / FILE_NAME).exists()
+    first.make_key()
+    second.make_key()
+    alias = first.add("a.dcm", (("a.dcm", 0),))
+    assert second.add("a.dcm", ()) == alias and second.add("b.dcm", (("b.dcm", 0),)) != alias
+    first.save()
+    second.save()
+    assert PrivateNames(tmp_path).slices(alias) == (("a.dcm", 0),)
+    assert {path.name for path in tmp_path.iterdir()} <= {FILE_NAME, f"{FILE_NAME}.lock"}
+
+
+def test_results_pair_with_the_questions_and_with_another_window(data, tmp_path):
+    questions = write_questions(data)
+    items = json.loads(questions.read_text())[:5]
+    items += [{**items[2], "image": f"{FOLDER}/../{items[2]['image']}"}]  # the same file
+    questions.write_text(json.dumps(items))
+    infer = ("infer", "--model-path", MODEL, "--mode", "options", "--batch-file")
+    brain, own = tmp_path / "brain.json", tmp_path / "own.json"
+    medr1(*infer, questions, "--output-file", brain, "--window", "brain", "--slices", "3")
+    medr1(*infer, questions, "--output-file", own)
+    results = json.loads(brain.read_text())
+    ids = [entry["id"] for entry in results["results"]]
+    assert ids == [entry["id"] for entry in json.loads(own.read_text())["results"]]
+    assert len(set(ids)) == 6 and ids[5] == f"{ids[2]}-2"
+
+    for entry in results["results"]:
+        del entry["ground_truth"]
+    brain.write_text(json.dumps(results))
+    forget()
+    compared = medr1("compare", brain, own, "--data", questions, "--json")
+    assert json.loads(compared.stdout)["n"] == 6
+    out = tmp_path / "out"
+    medr1("eval", brain, "--data", questions, "--image-root", data, "--output-dir", out / "report")
+    assert json.loads((out / "report/summary.json").read_text())["n"] == 6
+    medr1(
+        *("data", "filter", questions, "--results", brain, "--output-file", out / "easy.json"),
+        *("--min-pass", "0", "--max-pass", "1"),
+    )
+    assert_nothing_leaks(out)
+
+    chosen = medr1(
+        *(*infer, out / "easy.json", "--image-root", data, "--slices", "2"),
+        *("--output-file", out / "again.json"),
+    )
+    again = json.loads((out / "again.json").read_text())["results"]
+    assert len(again) == 6 and not any(entry["error"] for entry in again), chosen.stderr
+    by_id = {entry["id"]: entry for entry in again}
+    assert [len(by_id[item_id]["images"]) for item_id in ids] == [1, 2, 1, 2, 1, 1]
+    assert by_id[ids[1]]["metadata"]["age_band"] == "40-49"
+
+
+def test_names_of_dicom_files_that_cannot_be_read_are_private_too(data, tmp_path):
+    folder, single = data / FOLDER, next((data / FOLDER).glob("*.dcm"))
+    stem = single.stem
+    (folder / f"{stem}_cut.dcm").write_bytes(single.read_bytes()[:900])
+    (folder / f"{stem}.1.2.840.4").write_bytes(single.read_bytes()[132:])  # without DICM
+    (folder / f"{stem}_empty").mkdir()
+    (data / f"{stem}_link.dcm").symlink_to(single)
+    (folder / f"{stem}.nii.gz").write_bytes(single.read_bytes())
+    names = [
+        *(f"{FOLDER}/{stem}{end}" for end in ("_cut.dcm", ".1.2.840.4", "_empty", ".nii.gz")),
+        *(f"{FOLDER}/{stem}{end}" for end in ("_none", "_none.IMA", "_none.1.2.840.113")),
+        *(f"{FOLDER}/{stem}.dcm#{view}" for view in ("slice=9", "slice=1x")),
+        *(f"{FOLDER}/series", f"{FOLDER}/series#series=4", f"../{FOLDER}/{stem}.dcm"),
+        *(f"{stem}_link.dcm", f"https://example.org/{stem}.dcm"),
+    ]
+    items = [{"image": name, **QUESTION} for name in names]
+    (data / "questions.json").write_text(json.dumps(items))
+    out = tmp_path / "out"
+    out.mkdir()
+    done = medr1(
+        *("infer", "--model-path", MODEL, "--batch-file", data / "questions.json"),
+        *("--output-file", out / "results.json", "--mode", "options", "--max-errors", "99"),
+    )
+    (out / "log.txt").write_text(done.stdout + done.stderr)
+    entries = json.loads((out / "results.json").read_text())["results"]
+    errors = [entry["error"]["code"] if entry["error"] else "" for entry in entries]
+    # the nii.gz is DICOM; a series that was asked for by a wrong number is still known itself
+    assert [not code for code in errors] == [n in (3, 9, 12) for n in range(len(names))]
+    assert errors[11] == "image_outside_root" and errors[13] == "image_remote"
+    forget()
+    medr1("eval", out / "results.json", "--data", data / "questions.json", "--output-dir",
+          out / "report")  # fmt: skip
+    assert_nothing_leaks(out)
+
+
 def test_the_folder_may_be_read_only(data, monkeypatch, caplog):
     questions = write_questions(data)
-    monkeypatch.setattr("medr1.data.scans.private_names.write_atomic", _refuse)
+    monkeypatch.setattr("medr1.data.scans.private_names._write_private", _refuse)
     samples = read_questions(questions, scans=ScanOptions()).samples
     assert "Cannot write .medr1-private-names.json" in caplog.text
     location = resolve_image(samples[1].images[0], ImageRoot(data))
@@ -186,6 +274,15 @@ def test_the_folder_may_be_read_only(data, monkeypatch, caplog):
 
 def _refuse(*_):
     raise PermissionError
+
+
+def test_a_window_in_a_name_is_checked(data):
+    infer = ("infer", "--model-path", MODEL, "--question", "Where?", "--json", "--image-path")
+    path = next((data / FOLDER).glob("*.dcm"))
+    done = medr1(*infer, f"{path}#window=40,400")
+    assert json.loads(done.stdout)["images"][0].endswith("#window=40,400")
+    assert "unknown window 'brian'" in medr1(*infer, f"{path}#window=brian", code=2).stderr
+    assert "check --image-path" in medr1(*infer, f"{path}.dcm", code=2).stderr
 
 
 def test_a_folder_with_several_series_names_them(data, tmp_path):

@@ -294,6 +294,19 @@ def test_a_lasting_fault_is_the_error_of_its_item(questions, tmp_path):
     }
 
 
+def test_a_model_that_takes_only_one_image_is_told_of_the_montage(questions, tmp_path):
+    one, two = questions.samples[:2]
+    questions = replace(questions, samples=[replace(one, images=(*one.images, *two.images)), two])
+    with ChatServer(fault=lambda text, attempt: "image") as server:
+        batch(server, questions, tmp_path / "r.json", replace(BOTH, mode="generate"))
+    several, single = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert several["error"]["message"].endswith(
+        "It has 2 images; if they are slices of a scan, show them in one image: --slices "
+        "montage:3x3."
+    )
+    assert "montage" not in single["error"]["message"]
+
+
 def test_a_dead_server_ends_the_run_and_a_new_one_resumes_it(questions, tmp_path):
     """Nothing is lost, no finished item is asked again, and the bytes are those of a calm run."""
     output = tmp_path / "r.json"

@@ -46,7 +46,7 @@ _PREAMBLE = 128
 _PIXEL_DATA = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _PIXEL_DATA |= {0x7FE00010: "PixelData"}
 _UNDEFINED = 0xFFFFFFFF
-_DEFLATED, _BIG_ENDIAN, _IMPLICIT = (
+_DEFLATED, BIG_ENDIAN, _IMPLICIT = (
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2",
@@ -66,7 +66,7 @@ _PLUGINS = {
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
 }
 """Transfer syntax of compressed pixels -> pydicom's decoder for it."""
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _DEFLATED, _BIG_ENDIAN)
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _DEFLATED, BIG_ENDIAN)
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_SYNTAXES = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 
@@ -272,7 +272,7 @@ def read_header(file: IO[bytes], size: int) -> DicomHeader:
         elements = read_dataset(
             _LimitedFile(body, size, MAX_HEADER, "header"),  # type: ignore[arg-type]
             syntax == _IMPLICIT,
-            syntax != _BIG_ENDIAN,
+            syntax != BIG_ENDIAN,
             stop_when=is_pixel_data,
             specific_tags=tags,
         )
@@ -411,7 +411,8 @@ def stored_values(header: DicomHeader, layout: PixelLayout, frame: int) -> NDArr
     with _silent():
         if header.transfer_syntax in _NATIVE:
             source = _native_frame(header, layout, frame)
-            options["pixel_vr"] = header.pixel_vr
+            is_swapped = _has_swapped_bytes(header, layout)
+            options["pixel_vr"] = "OB" if is_swapped else header.pixel_vr
         else:
             source = _compressed_frame(header, layout, frame, total)
             options["decoding_plugin"] = _PLUGINS[header.transfer_syntax]
@@ -467,12 +468,32 @@ def _native_frame(header: DicomHeader, layout: PixelLayout, frame: int) -> io.By
         )
     if bits % 8 and header.frames > 1:  # frames of single bits follow each other without a gap
         raise ItemError("image_unreadable", "its frames do not begin at a byte")
-    start, length = header.pixel_start + (frame - 1) * (bits // 8), (bits + 7) // 8
-    header.body.seek(start)
-    content = header.body.read(length)
-    if len(content) < length:
+    start, length = (frame - 1) * (bits // 8), (bits + 7) // 8
+    first = start - start % 2  # whole words, because their bytes may be in the other order
+    header.body.seek(header.pixel_start + first)
+    content = header.body.read(start - first + length + (start - first + length) % 2)
+    if len(content) < start - first + length:
         raise ItemError("image_unreadable", "it is cut off")
+    if _has_swapped_bytes(header, layout):
+        content = swapped_words(content)
+    content = content[start - first : start - first + length]
     return io.BytesIO(content + b"\0" * (length % 2))
+
+
+def _has_swapped_bytes(header: DicomHeader, layout: PixelLayout) -> bool:
+    """Whether pixels of 8 bits lie in big-endian words, two in each."""
+    in_words = header.pixel_vr == "OW" and layout.bits_allocated == 8
+    return in_words and header.transfer_syntax == BIG_ENDIAN
+
+
+def swapped_words(content: bytes) -> bytes:
+    """The bytes of 16-bit words in the other order.
+
+    Args:
+        content: The words; a last odd byte is taken as the first of a word.
+    """
+    words = np.frombuffer(content + b"\0" * (len(content) % 2), ">u2")
+    return words.astype("<u2").tobytes()
 
 
 def _compressed_frame(

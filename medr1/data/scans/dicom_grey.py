@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.data.scans.dicom_file import DicomHeader, PixelLayout
+from medr1.data.scans.dicom_file import BIG_ENDIAN, DicomHeader, PixelLayout
 from medr1.data.scans.windows import (
     MEDGEMMA,
     NAMED,
@@ -194,7 +194,7 @@ def _lookup_table(item: Dataset, header: DicomHeader) -> _LookupTable:
     length = (length & 0xFFFF) or _MAX_LUT
     if isinstance(data, bytes | bytearray):
         wide = len(data) >= 2 * length
-        order = ">" if header.transfer_syntax == "1.2.840.10008.1.2.2" else "<"
+        order = ">" if header.transfer_syntax == BIG_ENDIAN else "<"
         entries = np.frombuffer(
             bytes(data[: 2 * length if wide else length]), f"{order}u{1 + wide}"
         )

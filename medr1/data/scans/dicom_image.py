@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.data.scans.dicom_file import (
+    BIG_ENDIAN,
     DicomHeader,
     PixelLayout,
     pixel_layout,
     stored_values,
+    swapped_words,
 )
 from medr1.data.scans.dicom_grey import first_number, functional_group, grey_levels
 from medr1.data.scans.windows import Levels
@@ -104,10 +107,21 @@ def _palette_levels(stored: NDArray[Any], header: DicomHeader) -> Levels:
     descriptors = [header.elements.get(name) for name in names]
     if not all(d and len(d) == 3 and int(d[2]) in (8, 16) for d in descriptors):
         raise ItemError("image_unreadable", "it has no usable palette")
-    colours = apply_color_lut(stored, header.elements)
+    colours = apply_color_lut(stored, _with_little_endian_palette(header))
     if colours.dtype.itemsize == 2:
         return (colours >> 8).astype(np.uint8)
     return colours.astype(np.uint8)
+
+
+def _with_little_endian_palette(header: DicomHeader) -> Dataset:
+    """The elements, with the words of a palette in the order in which pydicom reads them."""
+    if header.transfer_syntax != BIG_ENDIAN:
+        return header.elements
+    elements = copy(header.elements)
+    for name in (f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")):
+        if isinstance(table := elements.get(name), bytes):
+            setattr(elements, name, swapped_words(table))
+    return elements
 
 
 # --- geometry -----------------------------------------------------------------------------------

@@ -8,10 +8,14 @@ of it (`dicom_tags`) becomes metadata of the item.
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medr1.data.images import is_picture
 from medr1.data.roots import ImageRoot, open_image, resolve_image
 from medr1.data.scans.formats import RASTER_ENDINGS
 from medr1.data.scans.options import ScanOptions
@@ -29,11 +33,25 @@ from medr1.data.scans.view import (
     parse_slices,
     split_view,
 )
-from medr1.errors import ItemError
+from medr1.data.spellings import has_own_id
+from medr1.errors import InputError, ItemError
 from medr1.records import Failure, Sample, sample_id
 
-_DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima", ".dc3")
+if TYPE_CHECKING:
+    from medr1.data.scans.dicom_file import DicomHeader
+
+_UNRESOLVED = {
+    "image_remote": "only local files are read; download it and name the file's path",
+    "image_outside_root": "not in the image folder; set --image-root to the folder that has it",
+}
+"""Code of an error of `resolve_image` -> its message, without the name of the file."""
 _HEAD = 132
+_DICOM_ENDING = re.compile(r"\.(?:dcm|dicom|dic|ima|dc3)", re.IGNORECASE)
+_DICOM_NAME = re.compile(
+    r"(?:.*\.(?:dcm|dicom|dic|ima|dc3|\d+)|[^.]*)(?:#.*)?", re.IGNORECASE | re.DOTALL
+)
+"""A name with such an ending, without one, or with a number at its end, as that of a UID; a wrong
+view may follow."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +87,91 @@ def show_scans(
         InputError: The private file of names is damaged, or a slice or window does not exist.
     """
     reader = _ScanReader(root, options.checked(), is_temporary)
-    with_scans, failures = [], {}
+    with_scans, failures, counts = [], {}, Counter[str]()
     for index, sample in enumerate(samples):
         if all(name.lower().endswith(RASTER_ENDINGS) for name in sample.images):
             with_scans.append(sample)
             continue
         views = [reader.view_of(name) for name in sample.images]
-        with_scans.append(_with_scans(sample, views))
+        item_names = tuple(map(_item_name, sample.images, views))
+        with_scans.append(_with_scans(_with_id(sample, item_names, counts), views))
         if (failure := next((one.failure for one in views if one.failure), None)) is not None:
             failures[index] = failure
     reader.save()
     return with_scans, failures
+
+
+def with_private_names(samples: Sequence[Sample], root: ImageRoot) -> list[Sample]:
+    """The samples with the names and ids that `show_scans` gave to DICOM files of this folder.
+
+    For commands that open no images, so that the questions pair with results. Only the private file
+    of names is read, and a name that is not in it stays.
+
+    Args:
+        samples: The samples.
+        root: The folder of the images.
+
+    Raises:
+        InputError: The private file of names is damaged.
+    """
+    if not (root.path / FILE_NAME).is_file():
+        return list(samples)
+    names, counts, renamed = names_of(root.path), Counter[str](), list[Sample]()
+    for sample in samples:
+        images = tuple(_known_name(name, root, names) for name in sample.images)
+        with_id = _with_id(sample, images, counts) if images != sample.images else sample
+        renamed.append(replace(with_id, images=images))
+    return renamed
+
+
+def _known_name(name: str, root: ImageRoot, names: PrivateNames) -> str:
+    """The name with the alias of its file or series, if there is one."""
+    file_name, view = split_view(name)
+    if file_name.lower().endswith(RASTER_ENDINGS) or is_alias(file_name):
+        return name
+    try:
+        path = resolve_image(file_name, root).path
+    except ItemError:
+        alias = names.known_alias(file_name)
+        return f"{alias}{view}" if alias else name
+    folder = path.parent if path.name.upper() == "DICOMDIR" else path
+    alias = names.known_alias(_relative(folder, root) + _series_part(view))
+    return f"{alias}{replace(view, series=0)}" if alias else name
+
+
+def _window(view: View, name: str) -> str:
+    """The window of a view that a name states, as `parse_window` writes it; ItemError if wrong."""
+    from medr1.data.scans.windows import parse_window
+
+    try:
+        return parse_window(view.window) if view.window else ""
+    except InputError as error:
+        raise ItemError("image_unreadable", f"image {name!r}: {error}") from None
+
+
+def _item_name(name: str, scan: _ScanView) -> str:
+    """What an image is called in the hash of its item.
+
+    It has the alias of a DICOM file, and only the view that the item itself states. So runs with
+    other slices or windows have the same ids.
+    """
+    file_name, view = split_view(name)
+    alias = split_view(next(iter(scan.names), name))[0]
+    if is_alias(alias) and not is_alias(file_name):
+        return f"{alias}{replace(view, series=0)}"
+    return name
+
+
+def _with_id(sample: Sample, names: tuple[str, ...], counts: Counter[str]) -> Sample:
+    """The sample with the hash of these image names as its id, if its id is such a hash.
+
+    `counts` has how often each hash occurred: two names of one file have one alias.
+    """
+    if has_own_id(sample) or names == sample.images:
+        return sample
+    item_id = sample_id(names, sample.question, sample.options)
+    counts[item_id] += 1
+    return replace(sample, id=f"{item_id}-{counts[item_id]}" if counts[item_id] > 1 else item_id)
 
 
 def _with_scans(sample: Sample, scans: Sequence[_ScanView]) -> Sample:
@@ -92,17 +184,24 @@ def _with_scans(sample: Sample, scans: Sequence[_ScanView]) -> Sample:
         if all(other.get(key) == value for other in described)
     }
     modality = metadata.pop("modality", None)
-    item_id, own_hash = sample.id, sample_id(sample.images, sample.question, sample.options)
-    if item_id.startswith(own_hash):  # the hash of a name that may identify a person
-        new_hash = sample_id(images, sample.question, sample.options)
-        item_id = new_hash + item_id.removeprefix(own_hash)
     return replace(
         sample,
-        id=item_id,
         images=images,
         modality=sample.modality or (str(modality) if modality else None),
         metadata={**metadata, **sample.metadata},
     )
+
+
+def _relative(path: Path, root: ImageRoot) -> str:
+    """The path from the image root, or the absolute path of a file outside it."""
+    folder, real = os.path.realpath(root.path), os.path.realpath(path)
+    inside = os.path.relpath(real, folder)
+    return real if inside.startswith("..") else inside.replace(os.sep, "/")
+
+
+def _series_part(view: View) -> str:
+    """What is added to the name of a folder for one of several series in it."""
+    return f"#{view.series}" if view.series else ""
 
 
 class _ScanReader:
@@ -131,74 +230,86 @@ class _ScanReader:
 
     def _look_into(self, name: str) -> _ScanView:
         file_name, view = split_view(name)
-        if file_name.lower().endswith(RASTER_ENDINGS) or is_alias(file_name):
+        if file_name.lower().endswith(RASTER_ENDINGS):
             return _ScanView((name,))
+        if is_alias(file_name):
+            return self._of_alias(name, file_name, view)
         try:
             path = resolve_image(file_name, self._root).path
-        except ItemError:
-            return _ScanView((name,))  # the message comes when the image is loaded
+        except ItemError as error:
+            if not _has_dicom_name(file_name):
+                return _ScanView((name,))  # the message comes when the image is loaded
+            alias = self._add(file_name)
+            problem = _UNRESOLVED.get(error.code, "not a file name")
+            failure = Failure(error.code, f"image {alias!r}: {problem}.")
+            return _ScanView((f"{alias}{view}",), failure=failure)
         if path.name.upper() == "DICOMDIR" and path.is_file():
             path, file_name = path.parent, os.path.dirname(file_name) or "."
         is_series = path.is_dir()
-        alias = ""
-        if is_series or _looks_like_dicom(path):
-            alias = self._add(path, () if is_series else ((self._relative(path), 0),))
+        alias, own_name = "", _relative(path, self._root)
+        if is_series:
+            alias, view = self._add(own_name + _series_part(view)), replace(view, series=0)
+        elif _looks_like_dicom(path):
+            alias = self._add(own_name, ((own_name, 0),))
         try:
             if alias and not path.exists():
-                raise ItemError(
-                    "image_missing",
-                    f"image {alias!r}: no such file; its name is in {FILE_NAME} beside the images. "
-                    "Check the path and --image-root.",
-                )
+                place = f"its name is in {FILE_NAME} beside the images. Check the path and "
+                where = "check --image-path." if self._is_temporary else f"{place}--image-root."
+                raise ItemError("image_missing", f"image {alias!r}: no such file; {where}")
             if is_series:
-                return self._series(path, view)
+                return self._series(path, alias, view, split_view(name)[1].series)
             return self._dicom(path, alias, view) if alias else self._other(path, file_name, view)
         except ItemError as error:
             failure = Failure(error.code, str(error))
             return _ScanView((f"{alias}{view}" if alias else name,), failure=failure)
 
-    def _relative(self, path: Path) -> str:
-        """The path from the image root, or the absolute path of a file outside it."""
-        root, real = os.path.realpath(self._root.path), os.path.realpath(path)
-        inside = os.path.relpath(real, root)
-        return real if inside.startswith("..") else inside.replace(os.sep, "/")
+    def _add(self, name: str, slices: Slices = ()) -> str:
+        """The alias of a file or series with this name, as `PrivateNames.add`."""
+        if not self._has_new_names:
+            self._names().make_key()
+            self._has_new_names = True
+        return self._names().add(name, slices)
 
-    def _add(self, path: Path, slices: Slices, part: str = "") -> str:
-        """The alias of a file or series."""
-        self._has_new_names = True
-        return self._names().add(self._relative(path) + part, slices)
+    def _of_alias(self, name: str, alias: str, view: View) -> _ScanView:
+        """A DICOM file or series that is named by its alias, as in a file that medr1 wrote."""
+        from medr1.data.scans.dicom_picture import open_dicom
 
-    def _series(self, folder: Path, view: View) -> _ScanView:
-        """The chosen slices of one of the series in a folder."""
+        try:
+            location = resolve_image(alias, self._root)
+            with open_dicom(location.files[0], location.label) as header:
+                total = len(location.slices) or header.frames
+                return self._parts(alias, view, total, self._described(header))
+        except ItemError:
+            return _ScanView((name,))  # the message comes when the image is loaded
+
+    def _described(self, header: DicomHeader) -> dict[str, object]:
+        """What may be told of a file."""
         from medr1.data.scans.dicom_tags import described
+
+        told_too = self._options.with_manufacturer
+        return described(header, self._names().hash_of, with_manufacturer=told_too)
+
+    def _series(self, folder: Path, alias: str, view: View, number: int) -> _ScanView:
+        """The chosen slices of one of the series in a folder; `number` is 0 or that of a series."""
+        from medr1.data.scans.dicom_picture import open_dicom
         from medr1.data.scans.series import chosen_series, read_series
 
-        label = repr(self._add(folder, ()))
-        every = read_series(folder, label)
-        series = chosen_series(every, view.series, label)
-        place = self._relative(folder)
-        slices = tuple((os.path.join(place, path), frame) for path, frame in series.slices)
-        part = f"#{view.series}" if view.series else ""
-        alias = self._add(folder, tuple((p.replace(os.sep, "/"), f) for p, f in slices), part)
-        metadata = described(
-            series.header,
-            self._names().hash_of,
-            with_manufacturer=self._options.with_manufacturer,
+        every = read_series(folder, repr(alias))
+        series = chosen_series(every, number, repr(alias))
+        place = _relative(folder, self._root)
+        slices = tuple(
+            (os.path.join(place, path).replace(os.sep, "/"), frame) for path, frame in series.slices
         )
-        return self._parts(alias, replace(view, series=0), len(slices), metadata)
+        self._add(place + _series_part(View(series=number)), slices)
+        with open_dicom(folder / series.slices[0][0], repr(alias)) as header:
+            return self._parts(alias, view, len(slices), self._described(header))
 
     def _dicom(self, path: Path, alias: str, view: View) -> _ScanView:
         """A DICOM file, or the chosen frames of it."""
         from medr1.data.scans.dicom_picture import open_dicom
-        from medr1.data.scans.dicom_tags import described
 
         with open_dicom(path, repr(alias)) as header:
-            metadata = described(
-                header,
-                self._names().hash_of,
-                with_manufacturer=self._options.with_manufacturer,
-            )
-            return self._parts(alias, view, header.frames, metadata)
+            return self._parts(alias, view, header.frames, self._described(header))
 
     def _other(self, path: Path, file_name: str, view: View) -> _ScanView:
         """A volume, a slide or any other file."""
@@ -228,7 +339,7 @@ class _ScanReader:
         self, name: str, view: View, total: int, metadata: Mapping[str, object]
     ) -> _ScanView:
         """The names of the chosen slices of a file or series that has so many."""
-        view = replace(view, window=view.window or self._options.window)
+        view = replace(view, window=_window(view, name) or self._options.window)
         if view.slices or total == 1:
             number = len(view.slices)
             columns = view.columns or (montage_columns(number) if number > 1 else 0)
@@ -242,13 +353,20 @@ class _ScanReader:
         return _ScanView(tuple(f"{name}{one}" for one in views), metadata)
 
 
+def _has_dicom_name(name: str) -> bool:
+    """Whether a file that cannot be looked into has a name as DICOM files have."""
+    return _DICOM_NAME.fullmatch(re.split(r"[/\\]", name)[-1]) is not None
+
+
 def _looks_like_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, or has a name as DICOM files have where it cannot be read."""
+    """Whether a file is DICOM, or may be a damaged one by its name."""
     from medr1.data.scans.dicom_file import is_dicom
 
-    has_such_name = path.suffix.lower() in ("", *_DICOM_ENDINGS)
     try:
         with open_image(path) as file:
-            return is_dicom(file.read(_HEAD) or b"") or path.suffix.lower() in _DICOM_ENDINGS
+            head = file.read(_HEAD) or b""
     except ItemError:
-        return has_such_name
+        return _has_dicom_name(path.name)
+    if is_dicom(head) or _DICOM_ENDING.fullmatch(path.suffix):
+        return True
+    return _has_dicom_name(path.name) and not is_picture(head)

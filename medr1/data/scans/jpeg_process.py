@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from medr1.errors import ItemError
 
-_SECONDS = 120
-"""A frame that takes longer is given up."""
+_SECONDS = 60
+"""A frame that takes longer is tried once more, and then given up."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -35,26 +36,38 @@ def decode_jpeg(content: bytes, options: dict[str, Any]) -> bytes:
     Raises:
         ItemError: The frame is damaged (image_unreadable).
     """
-    with _LOCK:
-        process = _running()
-        assert process.stdin and process.stdout
-        timer = threading.Timer(_SECONDS, process.kill)
-        timer.start()
-        try:
-            _write(process.stdin, json.dumps(options).encode())
-            _write(process.stdin, content)
-            values = _read(process.stdout)
-        except (OSError, EOFError):
-            values = b""
-        finally:
-            timer.cancel()
-        if not values:
+    with _LOCKS.setdefault(os.getpid(), threading.Lock()):
+        values = _asked(content, options) or _asked(content, options)
+    if not values:
+        raise ItemError("image_unreadable", "its compressed image is damaged")
+    return values
+
+
+def _asked(content: bytes, options: dict[str, Any]) -> bytes:
+    """The values of a frame; empty if the process ended.
+
+    The frame is then tried once more, because the process may have been killed from outside.
+    """
+    process = _running()
+    assert process.stdin and process.stdout
+    timer = threading.Timer(_SECONDS, process.kill)
+    timer.start()
+    values = b""
+    try:
+        _write(process.stdin, json.dumps(options).encode())
+        _write(process.stdin, content)
+        values = _read(process.stdout)
+    except (OSError, EOFError):
+        pass
+    finally:
+        timer.cancel()
+        if not values:  # also if this was interrupted: the next frame would get this answer
             _stop(process)
-            raise ItemError("image_unreadable", "its compressed image is damaged")
-        return values
+    return values
 
 
-_LOCK = threading.Lock()
+_LOCKS: dict[int, threading.Lock] = {}
+"""Id of this process -> its lock: a fork may begin while a thread decodes."""
 _PROCESS: dict[int, subprocess.Popen[bytes]] = {}
 """Id of this process -> the process that decodes for it. A fork starts its own."""
 
@@ -63,8 +76,11 @@ def _running() -> subprocess.Popen[bytes]:
     """The process that decodes, started if there is none."""
     process = _PROCESS.get(os.getpid())
     if process is None or process.poll() is not None:
+        # -P: no module is imported from the working directory, which may have files of others
+        folders = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", "medr1.data.scans.jpeg_process"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError
-from medr1.files import write_atomic
+from medr1.files import BINARY
 
 logger = logging.getLogger("medr1")
 
@@ -56,7 +56,7 @@ class PrivateNames:
     """
 
     def __init__(self, folder: Path, *, is_temporary: bool = False) -> None:
-        """Read the key and the names; make a key if there is none.
+        """Read the key and the names; choose a key if there is none.
 
         Args:
             folder: The folder of the images.
@@ -77,7 +77,8 @@ class PrivateNames:
             )
         self._has_own_key = bool(own_key)
         self.key = own_key.encode() if own_key else stored_key or secrets.token_bytes(32)
-        self._stored_key = stored_key
+        self._has_stored_key = stored_key is not None
+        self._is_writable = True
 
     def _read(self) -> bytes | None:
         """Read the names of the private file; its key, if it has one."""
@@ -114,11 +115,21 @@ class PrivateNames:
         Args:
             name: What the alias is a hash of: the path relative to the folder, and for one of
                 several series its number.
-            slices: The file, or the slices of the series in their order.
+            slices: The file, or the slices of the series in their order. Empty if they are not
+                known, which leaves those of an earlier call.
         """
-        alias = f"dicom-{self.hash_of('image', name)}"
-        self._slices[alias] = slices
+        alias = _alias(self.hash_of("image", name))
+        self._slices[alias] = slices or self._slices.get(alias, ())
         return alias
+
+    def known_alias(self, name: str) -> str | None:
+        """The alias of a file or series; None if it was not added yet.
+
+        Args:
+            name: As in `add`.
+        """
+        alias = _alias(self.hash_of("image", name))
+        return alias if alias in self._slices else None
 
     def slices(self, alias: str) -> Slices | None:
         """The file or the slices of an alias; None if it is not known.
@@ -130,36 +141,67 @@ class PrivateNames:
             self._read()
         return self._slices.get(alias)
 
+    def make_key(self) -> None:
+        """Write a new key if there is none, before the first hash.
+
+        So that processes which look into the same new data at the same time have one key.
+        """
+        if not (self.is_temporary or self._has_own_key or self._has_stored_key):
+            self._write()
+
     def save(self) -> None:
         """Write the key and the names, if one of them is new. Without permission, only warn."""
+        if self._slices and not self.is_temporary:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the private file, with what other processes wrote into it."""
         from filelock import FileLock, Timeout
 
-        if self.is_temporary or not self._slices:
+        if not self._is_writable:
             return
         try:
             with FileLock(f"{self._file}.lock", timeout=60):
                 before = self._file.read_bytes() if self._file.exists() else b""
                 own = dict(self._slices)
                 stored_key = self._read()
-                self._slices |= own
-                key = None if self._has_own_key else (stored_key or self.key)
+                self._slices |= {a: s for a, s in own.items() if s or a not in self._slices}
+                if not self._has_own_key:
+                    self.key = stored_key or self.key
                 document = {
                     "schema": _SCHEMA,
                     "note": "Private: maps names in results to DICOM files. Do not pass it on.",
-                    "key": key.hex() if key else None,
+                    "key": None if self._has_own_key else self.key.hex(),
                     "images": {alias: self._slices[alias] for alias in sorted(self._slices)},
                 }
                 content = json.dumps(document, indent=1).encode()
                 if content != before:
-                    write_atomic(self._file, content)
-                    os.chmod(self._file, 0o600)
+                    _write_private(self._file, content)
+                self._has_stored_key = True
         except (OSError, Timeout) as error:
+            self._is_writable = False
             logger.warning(
                 "Cannot write %s beside the images (%s): names of DICOM files in results cannot be "
                 "mapped back, and reports show no images. Set %s to give images the same names in "
                 "every run.",
                 *(FILE_NAME, type(error).__name__, KEY_VARIABLE),
             )
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, also while it is written."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.unlink(missing_ok=True)  # of a run that was killed
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
+    with open(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+    os.replace(beside, path)
+
+
+def _alias(digest: str) -> str:
+    return f"dicom-{digest}"
 
 
 _OF_FOLDER: dict[str, PrivateNames] = {}

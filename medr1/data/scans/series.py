@@ -29,8 +29,8 @@ _HEAD = 132
 class Series:
     """The slices of a series, in the order in which they are shown."""
 
-    header: DicomHeader
-    """That of one of its files."""
+    modality: str
+    """Such as "CT"; empty if it is not known."""
     slices: tuple[tuple[str, int], ...]
     """(path relative to the folder, frame from 1) of each slice."""
 
@@ -43,7 +43,7 @@ class _Image:
     frame: int
     position: float | None
     number: float
-    header: DicomHeader
+    modality: str
 
 
 def read_series(folder: Path, label: str) -> list[Series]:
@@ -69,7 +69,7 @@ def read_series(folder: Path, label: str) -> list[Series]:
             if header is None or not header.pixel_keyword:
                 continue
             for image in _images(path, header):
-                groups[_group(image)].append(image)
+                groups[_group(image, header)].append(image)
         except (ItemError, *CANNOT_READ):
             num_damaged += 1
     if not groups:
@@ -97,7 +97,7 @@ def chosen_series(series: list[Series], number: int, label: str) -> Series:
     if 1 <= number <= len(series):
         return series[number - 1]
     kinds = [
-        f"{i}: {_modality(one)}, {counted(len(one.slices), 'image')}"
+        f"{i}: {one.modality or 'unknown modality'}, {counted(len(one.slices), 'image')}"
         for i, one in enumerate(series[:_MAX_NAMED], start=1)
     ]
     more = f"; {len(series) - _MAX_NAMED} more" if len(series) > _MAX_NAMED else ""
@@ -106,11 +106,6 @@ def chosen_series(series: list[Series], number: int, label: str) -> Series:
         f"image {label}: the folder has {len(series)} series ("
         f"{'; '.join(kinds)}{more}). Add the number of one to its name: #series=1.",
     )
-
-
-def _modality(series: Series) -> str:
-    value = str(series.header.elements.get("Modality") or "").strip().upper()
-    return value if value in MODALITIES else "unknown modality"
 
 
 def _files(folder: Path, label: str) -> Iterator[str]:
@@ -138,16 +133,17 @@ def _header(path: Path, label: str) -> DicomHeader | None:
 
 
 def _images(path: str, header: DicomHeader) -> Iterator[_Image]:
-    """The slices in a file."""
+    """The slices in a file; not its header, because all of them together may be large."""
+    modality = str(header.elements.get("Modality") or "").strip().upper()
+    modality = modality if modality in MODALITIES else ""
     for frame in range(1, header.frames + 1):
         number = first_value(header, "InstanceNumber")
         order = float(frame) if header.frames > 1 else number if number is not None else np.inf
-        yield _Image(path, frame, slice_position(header, frame), order, header)
+        yield _Image(path, frame, slice_position(header, frame), order, modality)
 
 
-def _group(image: _Image) -> tuple[object, ...]:
+def _group(image: _Image, header: DicomHeader) -> tuple[object, ...]:
     """What slices of one series have in common."""
-    header = image.header
     orientation = directions(header, image.frame)
     turned = tuple(np.round(orientation, 1).ravel()) if orientation is not None else None
     uid, size = (
@@ -168,4 +164,4 @@ def _sorted_series(images: list[_Image]) -> Series:
         return position, image.number, image.path
 
     ordered = sorted(images, key=key)
-    return Series(ordered[0].header, tuple((image.path, image.frame) for image in ordered))
+    return Series(ordered[0].modality, tuple((image.path, image.frame) for image in ordered))

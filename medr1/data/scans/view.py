@@ -77,38 +77,44 @@ def split_view(name: str) -> tuple[str, View]:
         stays as it is and has the empty view.
     """
     match = _VIEW.fullmatch(name)
-    values = dict(part.partition("=")[::2] for part in match["view"].split("&")) if match else {}
+    if match is None:
+        return name, View()
+    values = dict(part.partition("=")[::2] for part in match["view"].split("&"))
+    try:
+        view = _view(values)
+    except ValueError:
+        return name, View()
+    return match["name"], view
+
+
+def _view(values: dict[str, str]) -> View:
+    """The view with these values by their keys, which are removed; ValueError if one is wrong."""
     slices = _numbers(values.pop("slice", "") or values.pop("slices", ""))
     columns, tile = _numbers(values.pop("columns", "")), _numbers(values.pop("tile", ""))
-    plane, window = values.pop("plane", ""), values.pop("window", "")
-    magnification, series = (
-        _magnification(values.pop("magnification", "")),
-        values.pop("series", ""),
+    series, plane = _numbers(values.pop("series", "")), values.pop("plane", "")
+    magnification = float(values.pop("magnification", "") or 0)
+    window = values.pop("window", "")
+    is_possible = (
+        not values
+        and plane in ("", *PLANES)
+        and len(slices) <= MAX_MONTAGE
+        and math.isfinite(magnification)
+        and magnification >= 0
     )
-    if not match or values or plane not in ("", *PLANES) or len(slices) > MAX_MONTAGE:
-        return name, View()
+    if not is_possible:
+        raise ValueError
     left, top = (*tile, 0, 0)[:2]
-    return match["name"], View(
-        slices,
-        columns[0] if columns else 0,
-        plane,
-        window,
-        magnification,
-        (left, top),
-        (*_numbers(series), 0)[0],
+    number_of_columns, number_of_series = (*columns, 0)[0], (*series, 0)[0]
+    return View(
+        slices, number_of_columns, plane, window, magnification, (left, top), number_of_series
     )
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(","))) if _NUMBERS.fullmatch(text) else ()
-
-
-def _magnification(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        return 0.0
-    return number if math.isfinite(number) and number > 0 else 0.0
+    """The numbers of a text such as "3,7,12"; none if it is empty, ValueError if it is another."""
+    if text and not _NUMBERS.fullmatch(text):
+        raise ValueError
+    return tuple(map(int, text.split(","))) if text else ()
 
 
 @dataclass(frozen=True)
@@ -136,10 +142,12 @@ class SliceChoice:
         """
         if self.numbers:
             if missing := [n for n in self.numbers if not 1 <= n <= total]:
-                raise InputError(
-                    f"--slices {missing[0]}: there are {total} slices. Name slices from 1 to "
-                    f"{total}."
+                available = (
+                    f"there are {total} slices. Name slices from 1 to {total}"
+                    if total > 1
+                    else "there is only one slice. Leave out its number"
                 )
+                raise InputError(f"--slices {missing[0]}: {available}.")
             return self.numbers
         number = min(self.number, total)
         return tuple(int((i + 0.5) * total / number) + 1 for i in range(number))

@@ -194,7 +194,7 @@ class _GenericQuestioner:
                     "prompt_too_long",
                     f"item {sample.id}: the prompt has {inputs['input_ids'].shape[1]} tokens, and "
                     f"the model takes at most {max_positions - max_new_tokens} besides its answer. "
-                    "Shorten the question or use a smaller image.",
+                    "Shorten the question, or use smaller or fewer images (of a scan: --slices).",
                 )
         return inputs.to(self.loaded.device, self.loaded.dtype)
 

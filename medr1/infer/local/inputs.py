@@ -229,8 +229,8 @@ class QuestionBuilder:
             raise ItemError(
                 "prompt_too_long",
                 f"item {sample.id}: the prompt has {len(ids)} tokens, and the model takes at "
-                f"most {max_prompt_tokens} besides its answer. Shorten the question or use a "
-                "smaller image.",
+                f"most {max_prompt_tokens} besides its answer. Shorten the question, or use "
+                "smaller or fewer images (of a scan: --slices).",
             )
         strings = answer_strings(sample, prompt, style)
         return Row(ids, images, strings, reasons_first(prompt))

@@ -348,7 +348,7 @@ class _Questioner:
                 ]
             )
         except RequestRefused as error:
-            return failed_prediction(sample, error.code, str(error).rstrip("."), notes)
+            return failed_prediction(sample, error.code, _refusal(error, len(images)), notes)
         return assemble(sample, orders, outputs, strings[0], mode=decoding.mode, notes=notes)
 
     async def _images(self, index: int, sample: Sample) -> list[EncodedImage]:
@@ -443,6 +443,17 @@ class _Questioner:
             ]
         )
         return probabilities_of_strings(dict(zip(strings, responses, strict=True)))
+
+
+def _refusal(error: RequestRefused, num_images: int) -> str:
+    """Why a question was refused, and what to do if it may be for its number of images."""
+    reason = str(error).rstrip(".")
+    if num_images > 1 and error.code in ("image_refused", "prompt_too_long"):
+        return (
+            f"{reason}. It has {num_images} images; if they are slices of a scan, show them in one "
+            "image: --slices montage:3x3"
+        )
+    return reason
 
 
 async def _all(coroutines: Sequence[Coroutine[object, object, _T]]) -> list[_T]:
