@@ -108,7 +108,7 @@ def _write_checked(
             raise InputError(f"no item of {questions.name} can be written to {output}.{first}")
         write_rows(_with_equal_types(list(items.values())), draft)
         try:
-            read = read_questions(draft)
+            read = read_questions(draft, private_names=False)
         except InputError as error:
             problem = str(error).replace(str(draft), "it")
             raise InputError(f"{output} could not be read back: {problem}") from None

@@ -123,6 +123,7 @@ def read_questions(
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
     scans: ScanOptions | None = None,
+    private_names: bool = True,
 ) -> Questions:
     """Read a file of questions, or a Hugging Face data set on disk.
 
@@ -132,8 +133,9 @@ def read_questions(
             images (--image-root). None: the folder of the file, and absolute paths are allowed.
         limit: Read the first N items only.
         columns: Key of medr1 -> key or column of the file that has its value (--map).
-        scans: How scans are shown, for a command that opens images; None: image names stay as the
-            file has them, but for DICOM files that a command looked into before.
+        scans: How scans are shown, for a command that opens images.
+        private_names: Without `scans`, whether DICOM files that a command looked into before have
+            their names in results. Otherwise all image names stay as the file has them.
 
     Raises:
         InputError: If the file does not exist or cannot be read, or if two items have the same id.
@@ -144,9 +146,9 @@ def read_questions(
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
     root = ImageRoot(image_root or _root(path), closed=image_root is not None)
     file_hash = sha256_of(file_and_sheet(path)[0])
-    if scans is None:
+    if scans is None and private_names:
         samples = with_private_names(samples, root)
-    else:
+    elif scans is not None:
         with_scans, scan_failures = show_scans(samples, root, scans)
         if with_scans != samples:  # what is shown of scans is part of the data
             names = (name for sample in with_scans for name in sample.images)

@@ -63,7 +63,9 @@ def convert_data(
     output = Path(output)
     require_writable(output)
     keep_apart(output, [source], overwrite)
-    return write_questions(read_questions(source, columns=columns), output, field_names, overwrite)
+    return write_questions(
+        read_questions(source, columns=columns, private_names=False), output, field_names, overwrite
+    )
 
 
 def write_questions(

@@ -157,6 +157,13 @@ def test_a_slice_is_the_same_array_from_dicom_and_from_nifti(data):
     assert np.abs(series[1][..., 0] - expected).max() <= 0.5
 
 
+def test_converted_questions_keep_the_names_of_their_file(data, tmp_path):
+    questions = write_questions(data)
+    read_questions(questions, scans=ScanOptions())
+    medr1("data", "convert", questions, tmp_path / "out.csv")
+    assert f"{FOLDER}/series" in (tmp_path / "out.csv").read_text()
+
+
 def test_runs_pair_and_another_key_gives_other_names(data, monkeypatch):
     questions = write_questions(data)
 
