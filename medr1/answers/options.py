@@ -93,9 +93,7 @@ def parse_problem(problem: str) -> tuple[str, dict[str, str]]:
     return problem.strip(), {}
 
 
-def _split_typed(
-    problem: str, chain: list[re.Match[str]]
-) -> tuple[str, dict[str, str]] | None:
+def _split_typed(problem: str, chain: list[re.Match[str]]) -> tuple[str, dict[str, str]] | None:
     """As `_split`, for marks that may also stand in a sentence; None if they seem to."""
     parts = _split(problem, chain)
     if not parts:
