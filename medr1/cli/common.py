@@ -16,7 +16,7 @@ import click
 
 from medr1.answers import PROTOCOLS
 from medr1.cli.completion import completion_of
-from medr1.cli.configuration import as_typed, folders_of, resolve_input
+from medr1.cli.configuration import as_typed, embedded_input, folders_of, resolve_input
 from medr1.cli.help import GroupedOption, help_all_option, write_options
 from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
 from medr1.installation import embedded_path, extra, is_checkout
@@ -63,7 +63,10 @@ class Medr1Command(click.Command):
         write_options(ctx, formatter, self.first_options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, but refuse an option that is given under both of its names."""
+        """Parse as click does, but refuse an option that is given under both of its names.
+
+        The embedded data set is found from any folder.
+        """
         typed_options = {
             arg.split("=")[0].replace("_", "-") for arg in args if arg.startswith("--")
         }
@@ -73,7 +76,23 @@ class Medr1Command(click.Command):
                 raise click.UsageError(
                     f"{' and '.join(names)} are the same option; give one of them.", ctx
                 )
-        return super().parse_args(ctx, args)
+        try:
+            remaining = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise self._unknown_option(error) from None
+        for param in self.params:
+            if param.name in ctx.params:
+                ctx.params[param.name] = embedded_input(ctx.params[param.name], param)
+        return remaining
+
+    def _unknown_option(self, error: click.NoSuchOption) -> click.NoSuchOption:
+        """The error, naming the options that begin with what was typed: --out is --output-dir."""
+        names = [name for param in self.params for name in param.opts]
+        longer = [repr(name) for name in names if name.startswith(error.option_name)]
+        if not longer or len(error.option_name) < len("--xx"):
+            return error
+        message = f"No such option {error.option_name!r}. Did you mean {' or '.join(longer)}?"
+        return click.NoSuchOption(error.option_name, message, ctx=error.ctx)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an expected error becomes one sentence on stderr and an exit code."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import click
+
+from medr1.errors import InputError
+from medr1.installation import embedded_path
 
 MAX_NUMBER = 10**300
 """Largest whole number: a larger one does not fit a float, and may be too long for `str`."""
@@ -57,8 +61,7 @@ def resolve_input(value: object, option: click.Option, config: Path) -> object:
         option: The option that it is for.
         config: The configuration file.
     """
-    is_input = option.metavar in _INPUT_METAVARS
-    if not is_input or str(option.name).startswith(_WRITTEN_OPTIONS):
+    if not _is_input(option):
         return value
     if isinstance(value, list):
         return [resolve_input(item, option, config) for item in value]
@@ -67,6 +70,30 @@ def resolve_input(value: object, option: click.Option, config: Path) -> object:
             if os.path.exists(folder / value):
                 return str(folder / value)
     return value
+
+
+def embedded_input(value: object, param: click.Parameter) -> object:
+    """The value of an option or argument, where data/tiny_vqa_ds is the embedded data set.
+
+    So the commands of the README run in any folder. A path that exists stays as it is.
+
+    Args:
+        value: The value, as click has parsed it.
+        param: The option or argument that it is for.
+    """
+    if not _is_input(param):
+        return value
+    if isinstance(value, tuple):
+        return tuple(embedded_input(item, param) for item in value)
+    if isinstance(value, str) and value.startswith("data/") and not os.path.exists(value):
+        with suppress(InputError):
+            return str(embedded_path(value))
+    return value
+
+
+def _is_input(param: click.Parameter) -> bool:
+    """Whether the value of an option or argument is a path that is read."""
+    return param.metavar in _INPUT_METAVARS and not str(param.name).startswith(_WRITTEN_OPTIONS)
 
 
 def folders_of(config: Path) -> tuple[Path, Path]:
