@@ -249,6 +249,7 @@ def test_a_mistake_is_one_sentence_on_stderr_with_exit_code_2(args, says, tmp_pa
     )
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text("{}")
+    Image.new("L", (32, 32)).save(tmp_path / "x.png")
     result = run(*args, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert says in result.stderr

@@ -16,9 +16,15 @@ import click
 
 from medr1.answers import PROTOCOLS
 from medr1.cli.completion import completion_of
-from medr1.cli.configuration import as_typed, embedded_input, folders_of, resolve_input
-from medr1.cli.help import GroupedOption, help_all_option, write_options
-from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
+from medr1.cli.configuration import (
+    as_typed,
+    find_embedded_inputs,
+    lookup_note,
+    resolve_input,
+    unknown_key,
+)
+from medr1.cli.help import GroupedOption, help_all_option, unknown_option, write_options
+from medr1.errors import InputError, Medr1Error, OutputError
 from medr1.installation import embedded_path, extra, is_checkout
 from medr1.terminal import echo_error, set_up_logging
 from medr1.workflows.configuration import read_config
@@ -79,20 +85,9 @@ class Medr1Command(click.Command):
         try:
             remaining = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise self._unknown_option(error) from None
-        for param in self.params:
-            if param.name in ctx.params:
-                ctx.params[param.name] = embedded_input(ctx.params[param.name], param)
+            raise unknown_option(error, self.params) from None
+        find_embedded_inputs(ctx)
         return remaining
-
-    def _unknown_option(self, error: click.NoSuchOption) -> click.NoSuchOption:
-        """The error, naming the options that begin with what was typed: --out is --output-dir."""
-        names = [name for param in self.params for name in param.opts]
-        longer = [repr(name) for name in names if name.startswith(error.option_name)]
-        if not longer or len(error.option_name) < len("--xx"):
-            return error
-        message = f"No such option {error.option_name!r}. Did you mean {' or '.join(longer)}?"
-        return click.NoSuchOption(error.option_name, message, ctx=error.ctx)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an expected error becomes one sentence on stderr and an exit code."""
@@ -108,19 +103,9 @@ class Medr1Command(click.Command):
             user_error = error if isinstance(error, Medr1Error) else _environment_error(error)
             if user_error is None or ctx.meta.get("medr1.debug"):
                 raise
-            note = _lookup_note(ctx, str(user_error))
+            note = lookup_note(ctx, str(user_error))
             echo_error(Medr1Error(f"{user_error}{note}") if note else user_error)
             ctx.exit(user_error.exit_code)
-
-
-def _lookup_note(ctx: click.Context, message: str) -> str:
-    """Where a path of the configuration file was looked up, if the message names such a path."""
-    config, values = ctx.meta.get("medr1.config"), (ctx.default_map or {}).values()
-    missing = [v for v in values if isinstance(v, str) and "/" in v and v in message]
-    if config is None or not missing or any(map(os.path.exists, missing)):
-        return ""
-    beside, above = folders_of(config)
-    return f" {config.name} names it; it is not in the current folder, {beside} or {above}."
 
 
 def _set_defaults(params: Iterable[click.Parameter], workflow: Callable[..., object]) -> None:
@@ -344,18 +329,6 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         defaults[name] = resolve_input(typed, options[key], file)
     ctx.meta["medr1.config"] = file
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
-
-
-def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
-    """The message for a key of a configuration file that is unknown, with the most similar one.
-
-    Args:
-        key: The unknown key.
-        known_keys: All keys that may stand there.
-        where: Where the key was found, such as the name of the file.
-    """
-    hint = did_you_mean(key, known_keys, "See --help for the known keys.")
-    return f"{where}: unknown key {key!r}. {hint}"
 
 
 def add_options(*options: Decorator) -> Decorator:
