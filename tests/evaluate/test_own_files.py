@@ -257,7 +257,8 @@ OWN = ["Bild1", "Frage1", "GT1", "Out1"]
             OWN,
             "has no prediction and no ground truth and no question; there are: Bild1, Frage1, GT1, "
             "Out1. Name what it has, for example with --map prediction=Out1 --map "
-            "ground_truth=COLUMN --map question=COLUMN; medr1 eval and compare also take --data QUESTIONS.",
+            "ground_truth=COLUMN --map question=COLUMN; medr1 eval and compare also take --data "
+            "QUESTIONS.",
         ),
         (["Image", "Question", "Ground truth", "x"], "run medr1 infer first"),
         (
