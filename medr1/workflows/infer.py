@@ -111,9 +111,6 @@ def answer_question(
     require_choice("question_type", question_type, get_args(QuestionType))
     if ablate_image == "shuffle":
         raise InputError("--ablate-image shuffle needs the images of a --batch-file.")
-    image, root = _place_of(image_path)
-    sample = sample_from_question(question, (image,), question_type, tuple(options))
-    sample = _with_scan(sample, root, scans)
     decoding = _decoding(
         prompt,
         mode=mode,
@@ -125,6 +122,9 @@ def answer_question(
         temperature=temperature,
         ablate_image=ablate_image,
     )
+    image, root = _place_of(image_path)
+    sample = sample_from_question(question, (image,), question_type, tuple(options))
+    sample = _with_scan(sample, root, scans)
     if dropout_samples and sample.answer_type in ("open", "count"):
         raise InputError("--dropout-samples needs a question with options, or a yes/no question.")
     engine = open_engine(
