@@ -13,7 +13,8 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
+from difflib import get_close_matches
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,6 +89,22 @@ def is_blank(path: Path) -> bool:
     return True
 
 
+def similar_file(path: Path, otherwise: str = "Check the path.") -> str:
+    """The end of a message about a missing file: the most similar file of its folder, if any.
+
+    Args:
+        path: The missing file. Of its folder, at most 1000 names are compared.
+        otherwise: The text if no name is similar.
+    """
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, 1000)]
+    except (OSError, ValueError):
+        return otherwise
+    similar = get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"Did you mean {similar[0]}?" if similar else otherwise
+
+
 def open_file(path: Path) -> io.BufferedReader:
     """Open a file to read bytes.
 
@@ -97,7 +114,7 @@ def open_file(path: Path) -> io.BufferedReader:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise InputError(f"file not found: {path}. Check the path.") from None
+        raise InputError(f"file not found: {path}. {similar_file(path)}") from None
     except IsADirectoryError:
         raise InputError(
             f"{path} is a folder where a file is expected. Name a file inside it."

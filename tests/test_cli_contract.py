@@ -229,6 +229,9 @@ def test_the_version_is_one_line(tmp_path):
         (["train", "--config", "unknown.yaml"], "Did you mean learning_rate?"),
         (["train", "--config", "nothing.yaml"], "file not found: nothing.yaml"),
         (["eval", "x.json", "--protocl", "strict"], "--protocol"),
+        (["eval", "x.json", "--out", "o"], "'--out'. Did you mean '--output-dir'?"),
+        (["infer", "--image", "x"], "Did you mean '--image-path' or '--image-root'?"),
+        (["eval", "x.json", "-x"], "No such option '-x'."),
         (
             ["infer", "--model_path", "a", "--model-name-or-path", "b"],
             "--model-path and --model-name-or-path are the same option",
@@ -246,10 +249,21 @@ def test_a_mistake_is_one_sentence_on_stderr_with_exit_code_2(args, says, tmp_pa
     )
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text("{}")
+    Image.new("L", (32, 32)).save(tmp_path / "x.png")
     result = run(*args, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert says in result.stderr
     assert "Traceback" not in result.stderr and not result.stdout
+
+
+def test_the_embedded_data_is_found_from_any_folder(tmp_path):
+    test, train = (f"data/tiny_vqa_ds/{split}.json" for split in ("test", "train"))
+    result = run("data", "audit", test, "--against", train, cwd=tmp_path)
+    assert result.returncode == 0 and "716 items" in result.stdout, result.stderr
+    result = run("data", "audit", "data/tiny_vqa_ds/tst.json", cwd=tmp_path)
+    assert "file not found: data/tiny_vqa_ds/tst.json" in result.stderr
+    result = run("eval", test, "--output-dir", "data/tiny_vqa_ds", cwd=tmp_path)
+    assert result.returncode == 2 and not (tmp_path / "data").exists()
 
 
 MISSING = """

@@ -114,9 +114,9 @@ def test_paths_are_looked_up_beside_the_file_and_above(tmp_path, monkeypatch):
     recipe.write_text(text.replace("checkpoints/tiny-vl", str(tiny_vl_folder())))
     plan = ("train", "--config", recipe, "--output-dir", "out", "--dry-run")
     assert medr1(*plan, cwd=elsewhere).returncode == 0
-    (tmp_path / "project" / "data").unlink()
+    recipe.write_text(recipe.read_text().replace("data/tiny_vqa_ds", "data/my_own"))
     refused = medr1(*plan, cwd=elsewhere)
-    assert refused.returncode == 2 and "data/tiny_vqa_ds" in refused.stderr
+    assert refused.returncode == 2 and "data/my_own" in refused.stderr
     assert f"mine.yaml names it; it is not in the current folder, {recipes}" in refused.stderr
     given = medr1(*plan, "--data", tiny_vqa_folder(), cwd=elsewhere)
     assert given.returncode == 0, given.stderr

@@ -97,6 +97,13 @@ def test_a_wheel_needs_no_checkout(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["option_probs"]) == {"A", "B"}
 
+    batch = ("--batch-file", "data/tiny_vqa_ds/test.json", "--limit", "4")
+    done = run(
+        program, "infer", "--model-path", "tiny-vl", *batch, "--output-file", "r.json", cwd=here
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (here / "data").exists()
+
     results = "output/demo/trained/results.json"
     done = run(program, "eval", results, "--output-dir", "report", cwd=here)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,11 @@ MAX_CHARACTERS = 20_000
 
 _INLINE = re.compile(r"(?:^|(?<=\s))A\)|(?:[,;]\s|\n)[ \t]{0,8}([B-H])\)")
 _LINES = re.compile(r"^[ \t]{0,8}([A-H])[.)]\s", re.MULTILINE)
+_TYPED = tuple(
+    re.compile(rf"(?:^|(?<=[\s,;/|])){mark}")
+    for mark in (r"\(([A-H])\)", r"([A-H])\)", r"([A-H])[.:](?=\s)")
+)
+"""The marks of options as people type them, one style each: "(A)", "A)", and "A." or "A: "."""
 
 
 def _unmatched_brackets(text: str) -> set[int]:
@@ -66,6 +71,9 @@ def parse_problem(problem: str) -> tuple[str, dict[str, str]]:
     There are 2 to 8 options, consecutive from A; those after A follow ", ", "; " or a line break.
     Their texts may contain commas and brackets: "(IQA)" is no option. "A. x" is an option if it
     begins a line. Without options: the text and {}.
+
+    If that finds no options, "(A) x (B) y", "A) x B) y" and "A. x / B. y" are options too, where A
+    follows the end of a sentence, a colon or a line break, and no option has a question mark.
     """
     if len(problem) > MAX_CHARACTERS:
         return problem.strip(), {}
@@ -79,7 +87,22 @@ def parse_problem(problem: str) -> tuple[str, dict[str, str]]:
         return parts
     if "\n" in problem and (parts := _split(problem, _chain(list(_LINES.finditer(problem))))):
         return parts
+    for style in _TYPED:
+        if parts := _split_typed(problem, _chain(list(style.finditer(problem)))):
+            return parts
     return problem.strip(), {}
+
+
+def _split_typed(problem: str, chain: list[re.Match[str]]) -> tuple[str, dict[str, str]] | None:
+    """As `_split`, for marks that may also stand in a sentence; None if they seem to."""
+    parts = _split(problem, chain)
+    if not parts:
+        return None
+    stem, options = parts
+    texts = [text.rstrip(" \t\n,;/|") for text in options.values()]
+    if (stem and stem[-1] not in ".?!:") or not all(texts) or any("?" in text for text in texts):
+        return None
+    return stem, dict(zip(LETTERS, texts, strict=False))
 
 
 def parse_solution(solution: str) -> str:

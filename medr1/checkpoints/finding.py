@@ -112,6 +112,8 @@ def available_checkpoints() -> str:
     if not folders:
         return "There are no checkpoints under checkpoints/ here; give the path of one."
     names = dict.fromkeys(folder.name for folder in folders if folder.name in MED_R1_NAMES)
+    if folders[0].is_relative_to(embedded_path("checkpoints")):
+        return f"Here are only the embedded {' and '.join(folder.name for folder in folders)}."
     available = f"Available under checkpoints/: {', '.join(map(str, folders))}."
     explained = "; ".join(f"{name} = {MED_R1_NAMES[name]}" for name in names)
     return f"{available} ({explained}.)" if explained else available

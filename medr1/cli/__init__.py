@@ -52,7 +52,7 @@ def cli(ctx: click.Context) -> None:
     Examples:
       medr1 demo
       medr1 train --config configs/tiny.yaml --output-dir output/tiny
-      medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png \\
+      medr1 infer --model-path tiny-vl --image-path scan.png \\
           --question "..."
       medr1 eval results.json
     """

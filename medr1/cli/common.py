@@ -16,9 +16,15 @@ import click
 
 from medr1.answers import PROTOCOLS
 from medr1.cli.completion import completion_of
-from medr1.cli.configuration import as_typed, folders_of, resolve_input
-from medr1.cli.help import GroupedOption, help_all_option, write_options
-from medr1.errors import InputError, Medr1Error, OutputError, did_you_mean
+from medr1.cli.configuration import (
+    as_typed,
+    find_embedded_inputs,
+    lookup_note,
+    resolve_input,
+    unknown_key,
+)
+from medr1.cli.help import GroupedOption, help_all_option, unknown_option, write_options
+from medr1.errors import InputError, Medr1Error, OutputError
 from medr1.installation import embedded_path, extra, is_checkout
 from medr1.terminal import echo_error, set_up_logging
 from medr1.workflows.configuration import read_config
@@ -63,7 +69,10 @@ class Medr1Command(click.Command):
         write_options(ctx, formatter, self.first_options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, but refuse an option that is given under both of its names."""
+        """Parse as click does, but refuse an option that is given under both of its names.
+
+        The embedded data set is found from any folder.
+        """
         typed_options = {
             arg.split("=")[0].replace("_", "-") for arg in args if arg.startswith("--")
         }
@@ -73,7 +82,12 @@ class Medr1Command(click.Command):
                 raise click.UsageError(
                     f"{' and '.join(names)} are the same option; give one of them.", ctx
                 )
-        return super().parse_args(ctx, args)
+        try:
+            remaining = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise unknown_option(error, self.params) from None
+        find_embedded_inputs(ctx)
+        return remaining
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an expected error becomes one sentence on stderr and an exit code."""
@@ -89,19 +103,9 @@ class Medr1Command(click.Command):
             user_error = error if isinstance(error, Medr1Error) else _environment_error(error)
             if user_error is None or ctx.meta.get("medr1.debug"):
                 raise
-            note = _lookup_note(ctx, str(user_error))
+            note = lookup_note(ctx, str(user_error))
             echo_error(Medr1Error(f"{user_error}{note}") if note else user_error)
             ctx.exit(user_error.exit_code)
-
-
-def _lookup_note(ctx: click.Context, message: str) -> str:
-    """Where a path of the configuration file was looked up, if the message names such a path."""
-    config, values = ctx.meta.get("medr1.config"), (ctx.default_map or {}).values()
-    missing = [v for v in values if isinstance(v, str) and "/" in v and v in message]
-    if config is None or not missing or any(map(os.path.exists, missing)):
-        return ""
-    beside, above = folders_of(config)
-    return f" {config.name} names it; it is not in the current folder, {beside} or {above}."
 
 
 def _set_defaults(params: Iterable[click.Parameter], workflow: Callable[..., object]) -> None:
@@ -325,18 +329,6 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         defaults[name] = resolve_input(typed, options[key], file)
     ctx.meta["medr1.config"] = file
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
-
-
-def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
-    """The message for a key of a configuration file that is unknown, with the most similar one.
-
-    Args:
-        key: The unknown key.
-        known_keys: All keys that may stand there.
-        where: Where the key was found, such as the name of the file.
-    """
-    hint = did_you_mean(key, known_keys, "See --help for the known keys.")
-    return f"{where}: unknown key {key!r}. {hint}"
 
 
 def add_options(*options: Decorator) -> Decorator:

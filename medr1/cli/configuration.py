@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import click
+
+from medr1.errors import InputError, did_you_mean
+from medr1.installation import embedded_path
 
 MAX_NUMBER = 10**300
 """Largest whole number: a larger one does not fit a float, and may be too long for `str`."""
@@ -57,8 +62,7 @@ def resolve_input(value: object, option: click.Option, config: Path) -> object:
         option: The option that it is for.
         config: The configuration file.
     """
-    is_input = option.metavar in _INPUT_METAVARS
-    if not is_input or str(option.name).startswith(_WRITTEN_OPTIONS):
+    if not _is_input(option):
         return value
     if isinstance(value, list):
         return [resolve_input(item, option, config) for item in value]
@@ -69,6 +73,35 @@ def resolve_input(value: object, option: click.Option, config: Path) -> object:
     return value
 
 
+def find_embedded_inputs(ctx: click.Context) -> None:
+    """Let data/tiny_vqa_ds be the embedded data set, in the options and arguments that are read.
+
+    So the commands of the README run in any folder. A path that exists stays as it is.
+
+    Args:
+        ctx: The context of the command, after parsing.
+    """
+    for param in ctx.command.params:
+        name = str(param.name)
+        if name in ctx.params and _is_input(param):
+            value = ctx.params[name]
+            is_list = isinstance(value, tuple)
+            ctx.params[name] = tuple(map(_embedded, value)) if is_list else _embedded(value)
+
+
+def _embedded(value: object) -> object:
+    """The embedded file or folder, if the value is its name and no path that exists."""
+    if isinstance(value, str) and value.startswith("data/") and not os.path.exists(value):
+        with suppress(InputError):
+            return str(embedded_path(value))
+    return value
+
+
+def _is_input(param: click.Parameter) -> bool:
+    """Whether the value of an option or argument is a path that is read."""
+    return param.metavar in _INPUT_METAVARS and not str(param.name).startswith(_WRITTEN_OPTIONS)
+
+
 def folders_of(config: Path) -> tuple[Path, Path]:
     """The folders in which relative paths of a file are looked up, after the current one.
 
@@ -77,3 +110,33 @@ def folders_of(config: Path) -> tuple[Path, Path]:
     """
     folder = config.absolute().parent
     return folder, folder.parent
+
+
+def unknown_key(key: str, known_keys: Iterable[str], where: str) -> str:
+    """The message for a key of a configuration file that is unknown, with the most similar one.
+
+    Args:
+        key: The unknown key.
+        known_keys: All keys that may stand there.
+        where: Where the key was found, such as the name of the file.
+    """
+    hint = did_you_mean(key, known_keys, "See --help for the known keys.")
+    return f"{where}: unknown key {key!r}. {hint}"
+
+
+def lookup_note(ctx: click.Context, message: str) -> str:
+    """Where a path of the configuration file was looked up, if the message names such a path.
+
+    Args:
+        ctx: The context of the command.
+        message: The message of an error.
+
+    Returns:
+        A sentence with a blank before it; "" if the message names no such path.
+    """
+    config, values = ctx.meta.get("medr1.config"), (ctx.default_map or {}).values()
+    missing = [v for v in values if isinstance(v, str) and "/" in v and v in message]
+    if config is None or not missing or any(map(os.path.exists, missing)):
+        return ""
+    beside, above = folders_of(config)
+    return f" {config.name} names it; it is not in the current folder, {beside} or {above}."

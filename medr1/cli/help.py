@@ -64,6 +64,23 @@ def help_all_option() -> GroupedOption:
     )
 
 
+def unknown_option(
+    error: click.NoSuchOption, params: Iterable[click.Parameter]
+) -> click.NoSuchOption:
+    """The error, naming the options that begin with what was typed: --out is --output-dir.
+
+    Args:
+        error: The error about the unknown option, in which click names similar options only.
+        params: The options of the command.
+    """
+    names = [name for param in params for name in param.opts]
+    longer = [repr(name) for name in names if name.startswith(error.option_name)]
+    if not longer or len(error.option_name) < len("--xx"):
+        return error
+    message = f"No such option {error.option_name!r}. Did you mean {' or '.join(longer)}?"
+    return click.NoSuchOption(error.option_name, message, ctx=error.ctx)
+
+
 def write_options(
     ctx: click.Context, formatter: click.HelpFormatter, first_options: Iterable[str]
 ) -> None:

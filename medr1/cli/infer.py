@@ -189,9 +189,9 @@ def infer(max_errors: int, show_reasoning: bool, as_json: bool, **options: objec
 
     \b
     Examples:
-      medr1 infer --model-path checkpoints/tiny-vl --image-path scan.png \\
+      medr1 infer --model-path tiny-vl --image-path scan.png \\
           --question "Which imaging technique produced this image? A)CT, B)MRI"
-      medr1 infer --model-path checkpoints/tiny-vl --batch-file questions.json \\
+      medr1 infer --model-path tiny-vl --batch-file questions.json \\
           --output-file results.json --batch-size 32
       medr1 infer --engine openai --base-url http://127.0.0.1:8000/v1 \\
           --model-path NAME --batch-file questions.json --output-file results.json

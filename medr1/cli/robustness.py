@@ -131,7 +131,7 @@ def robustness(max_errors: int, as_json: bool, **options: object) -> None:
 
     \b
     Examples:
-      medr1 robustness --model-path checkpoints/tiny-vl \\
+      medr1 robustness --model-path tiny-vl \\
           --batch-file questions.json --output-dir output/robustness \\
           --mode options --batch-size 32
       medr1 robustness ... --perturbations noise,jpeg,flip_horizontal \\

@@ -27,8 +27,8 @@ from medr1.cli.common import (
     offline_option,
     option,
     overwrite_option,
-    unknown_key,
 )
+from medr1.cli.configuration import unknown_key
 from medr1.cli.scan_options import scan_options, scans_from
 from medr1.processes import require_forks
 from medr1.records import ANSWER_TYPES

@@ -31,7 +31,15 @@ from medr1.data.scans.options import ScanOptions
 from medr1.data.spreadsheets import file_and_sheet
 from medr1.data.tables import table_errors, table_rows
 from medr1.errors import InputError
-from medr1.files import is_blank, open_file, parse_json, read_text, sha256_of, utf8_stream
+from medr1.files import (
+    is_blank,
+    open_file,
+    parse_json,
+    read_text,
+    sha256_of,
+    similar_file,
+    utf8_stream,
+)
 from medr1.records import ANSWER_TYPES, Failure, Sample, sample_id
 
 if TYPE_CHECKING:
@@ -294,7 +302,8 @@ def _reader_of(path: Path) -> Reader:
         hint = ""
         if len(path.parts) == 2 and not path.is_absolute() and path.suffix not in _READERS:
             hint = f", or download a data set of the hub first: medr1 fetch {path} --data"
-        raise InputError(f"file not found: {path}{where}. Check the path{hint}.")
+        advice = similar_file(path, f"Check the path{hint}.")
+        raise InputError(f"file not found: {path}{where}. {advice}")
     if not path.is_file():
         raise InputError(f"{path} is not a regular file. Save the questions to one.")
     if path.suffix.lower() not in _READERS:

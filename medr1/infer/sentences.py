@@ -12,7 +12,7 @@ _OF_A_NOTE: tuple[tuple[str, str, str], ...] = (
     (
         r"windowed (?P<range>.+) \(percentiles (?P<kind>.+)\)",
         "scan",
-        "Windowed {count} that state no window of their own, by the percentiles {kind} (the first: "
+        "Windowed {count} by the percentiles {kind}, because no window is stated (the first: "
         "{range}). --window sets one.",
     ),
     (
@@ -86,6 +86,7 @@ def note_sentences(entries: Iterable[Mapping[str, object]]) -> list[str]:
                     sentences.setdefault(key, (sentence, noun, values))
                     # several questions may be about one image
                     images.setdefault(key, set()).add((*names, place))
+                    break
     return [
         sentence.format(count=counted(len(images[key]), noun), **values)
         for key, (sentence, noun, values) in sentences.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
 from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, ItemError
+from medr1.files import similar_file
 from medr1.workflows.arguments import (
     keep_apart,
     optional_path,
@@ -109,9 +111,6 @@ def answer_question(
     require_choice("question_type", question_type, get_args(QuestionType))
     if ablate_image == "shuffle":
         raise InputError("--ablate-image shuffle needs the images of a --batch-file.")
-    image, root = _place_of(image_path)
-    sample = sample_from_question(question, (image,), question_type, tuple(options))
-    sample = _with_scan(sample, root, scans)
     decoding = _decoding(
         prompt,
         mode=mode,
@@ -123,6 +122,9 @@ def answer_question(
         temperature=temperature,
         ablate_image=ablate_image,
     )
+    image, root = _place_of(image_path)
+    sample = sample_from_question(question, (image,), question_type, tuple(options))
+    sample = _with_scan(sample, root, scans)
     if dropout_samples and sample.answer_type in ("open", "count"):
         raise InputError("--dropout-samples needs a question with options, or a yes/no question.")
     engine = open_engine(
@@ -142,24 +144,35 @@ def _place_of(image_path: str | Path) -> tuple[str, ImageRoot]:
 
     It is absolute, because a relative path has to lie below the image root. That rule is for paths
     in files; this one was given by the user.
+
+    Raises:
+        InputError: There is no such file.
     """
     from medr1.data.roots import ImageRoot
+    from medr1.data.scans.private_names import is_alias
     from medr1.data.scans.view import split_view
 
     image = str(Path(image_path).expanduser().absolute())
-    return image, ImageRoot(Path(split_view(image)[0]).parent)
+    path = Path(split_view(image)[0])
+    if not os.path.exists(path) and not is_alias(path.name):
+        raise InputError(f"image file not found: {image_path}. {similar_file(path)}")
+    return image, ImageRoot(path.parent)
 
 
 def _with_scan(sample: Sample, root: ImageRoot, scans: ScanOptions) -> Sample:
     """The sample with the parts of its scan; nothing is written beside the image.
 
-    ItemError if the scan cannot be used.
+    ItemError if the image cannot be used, before a model is loaded for it.
     """
+    from medr1.data.images import image_size
+    from medr1.data.roots import resolve_image
     from medr1.data.scans.items import show_scans
 
     (with_scan,), failures = show_scans([sample], root, scans, is_temporary=True)
     for failure in failures.values():
         raise ItemError(failure.code, failure.message)
+    for name in with_scan.images:
+        image_size(resolve_image(name, root))
     return with_scan
 
 

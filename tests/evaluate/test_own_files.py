@@ -256,10 +256,16 @@ OWN = ["Bild1", "Frage1", "GT1", "Out1"]
         (
             OWN,
             "has no prediction and no ground truth and no question; there are: Bild1, Frage1, GT1, "
-            "Out1. Name what it has with --map prediction=COLUMN --map ground_truth=COLUMN --map "
-            "question=COLUMN; medr1 eval and compare also take --data QUESTIONS.",
+            "Out1. Name what it has, for example with --map prediction=Out1 --map "
+            "ground_truth=COLUMN --map question=COLUMN; medr1 eval and compare also take --data "
+            "QUESTIONS.",
         ),
         (["Image", "Question", "Ground truth", "x"], "run medr1 infer first"),
+        (
+            ["Image", "Question", "Ground truth", "Text of GPT"],
+            "has no prediction; there are: Image, Question, Ground truth, Text of GPT. Name what "
+            "it has, for example with --map prediction='Text of GPT'.",
+        ),
         (
             ["Image", "Question", "Model answer", "Model output"],
             "'Model answer' and 'Model output' could each be the prediction. Say which it is, such "
@@ -282,6 +288,22 @@ def test_what_is_not_clear_is_refused_at_once(tmp_path, name, header, said):
     else:
         pytest.skip("JSON has no header")
     assert said in refused(path)
+
+
+def test_a_map_option_in_the_wrong_order_is_corrected(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_bytes(table(header=["Image", "Question", "Ground truth", "My model"]))
+    done = medr1("eval", path, "--map", "My model=prediction")
+    assert done.returncode == 2
+    assert "the column comes last. Write --map prediction='My model'." in done.stderr
+
+
+def test_a_similar_file_is_named_for_one_that_is_missing(tmp_path):
+    (tmp_path / "results.xlsx").touch()
+    done = medr1("eval", tmp_path / "result.xlsx")
+    assert done.returncode == 2
+    assert f"{tmp_path / 'result.xlsx'}. Did you mean results.xlsx?" in done.stderr
+    assert "Check the path." in medr1("eval", tmp_path / "other.csv").stderr
 
 
 def test_questions_are_no_results(tmp_path):

@@ -129,7 +129,12 @@ def test_a_batch_with_bad_items_ends_with_3_and_loses_nothing(tmp_path, image):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("nothing.png", "nothing.png"), (".", "not a"), ("half.jpg", "half.jpg")],
+    [
+        ("nothing.png", "image file not found: nothing.png. Check the path."),
+        ("hlaf.jpg", "image file not found: hlaf.jpg. Did you mean half.jpg?"),
+        (".", "a folder without DICOM images"),
+        ("half.jpg", "half.jpg"),
+    ],
 )
 def test_a_bad_image_is_one_sentence(tmp_path, image, name, says):
     with open(image, "rb") as file:
@@ -139,14 +144,17 @@ def test_a_bad_image_is_one_sentence(tmp_path, image, name, says):
     assert "Traceback" not in result.stderr and not result.stdout
 
 
-def test_a_missing_checkpoint_lists_those_that_are_there(tmp_path):
+def test_a_missing_checkpoint_lists_those_that_are_there(tmp_path, image):
     nested = tmp_path / "checkpoints" / "Med-R1" / "VQA_CT"
     nested.mkdir(parents=True)
     (nested / "config.json").write_text("{}")
-    asked = ("--image-path", "x.png", "--question", "What?")
+    asked = ("--image-path", image, "--question", "What?")
     result = medr1("infer", "--model-path", "checkpoints/nothing", *asked, cwd=tmp_path)
     assert result.returncode == 2
     assert "checkpoints/Med-R1/VQA_CT" in result.stderr and "Traceback" not in result.stderr
+    (tmp_path / "empty").mkdir()
+    result = medr1("infer", "--model-path", "nothing", *asked, cwd=tmp_path / "empty")
+    assert "Here are only the embedded tiny-vl and tiny-vl-letters." in result.stderr
 
 
 @pytest.fixture

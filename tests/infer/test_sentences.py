@@ -30,6 +30,7 @@ def test_changes_of_images_are_counted_by_kind():
             entry(["d.tif"], "largest_of_3_levels"),
             entry(["e.jpg"], "first_of_2_pictures"),
             entry(["f.jpg"]),
+            entry(["g.dcm"], "windowed 18..3978 (percentiles 0.5 and 99.5)"),
         ]
     )
     assert [sentence.split(":")[0] for sentence in sentences] == [
@@ -37,6 +38,7 @@ def test_changes_of_images_are_counted_by_kind():
         "Windowed 1 image with float pixels",
         "Read only the largest level of 1 pyramid (the first",
         "Read only the first image of 1 file with several images (the first",
+        "Windowed 1 scan by the percentiles 0.5 and 99.5, because no window is stated (the first",
     ]
     assert "the first: 0..4095" in sentences[0] and "of 3 levels" in sentences[2]
 

@@ -82,7 +82,8 @@ def test_long_prompts_are_refused_with_what_would_fit_them(model, samples, tmp_p
         require_room(model, samples, tmp_path, "nothink", 20)
 
 
-def test_an_image_that_cannot_be_read_counts_as_the_largest(model, samples, tmp_path):
-    lost = replace(samples[0], images=("lost.png",))
-    (length,) = prompt_lengths(model, [lost], tmp_path, "nothink")
-    assert length.image == pixel_limits(model.processor)[1] // 784
+def test_images_that_cannot_be_read_are_counted_and_refused(model, samples, tmp_path):
+    lost = [replace(sample, images=(f"lost{n}.png",)) for n, sample in enumerate(samples[:2])]
+    message = "^2 of 2 images cannot be read. The first: image 'lost0.png': no such file"
+    with pytest.raises(InputError, match=message):
+        prompt_lengths(model, lost, tmp_path, "nothink")

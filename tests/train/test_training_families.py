@@ -361,11 +361,13 @@ def test_prompts_are_those_of_trl_and_of_inference(folder, questions, tmp_path):
         require_room(loaded, samples, questions.image_root, "nothink", longest - 1)
 
 
-def test_an_image_that_cannot_be_read_has_a_length(folders, questions):
+def test_an_image_that_cannot_be_read_is_refused_before_a_run(folders, questions):
     loaded = load_outline(folders("internvl"), device="cpu", allow_template=True)
-    missing = replace(questions.samples[0], images=("missing.png",))
-    (length,) = prompt_lengths(loaded, [missing], questions.image_root, "nothink")
-    assert length.image == loaded.family.image_tokens(loaded.processor, [(1024, 1024)])
+    first, second = questions.samples[:2]
+    missing = replace(first, images=("missing.png",))
+    message = r"^1 of 2 images cannot be read. The first: image 'missing.png': no such file"
+    with pytest.raises(InputError, match=message):
+        prompt_lengths(loaded, [second, missing], questions.image_root, "nothink")
 
 
 # --- parts of a model ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medr1.data.columns import map_options
 from medr1.data.items import FIELD_KEYS, GROUND_TRUTH_KEYS, answer_class_of, read_item
 from medr1.errors import InputError, did_you_mean
 from medr1.records import ANSWER_TYPES, Failure, Prediction, prediction_from_dict
@@ -79,6 +80,11 @@ def require_known_columns(columns: Mapping[str, str]) -> None:
     InputError for a field that does not exist, and for a column that is named twice.
     """
     for name in columns:
+        if name not in FIELD_ALIASES and columns[name] in FIELD_ALIASES:
+            raise InputError(
+                f"--map {name}={columns[name]}: the column comes last. Write "
+                f"{map_options({columns[name]: name})}."
+            )
         if name not in FIELD_ALIASES:
             hint = did_you_mean(name, FIELD_ALIASES, "Check the spelling.")
             raise InputError(

@@ -123,7 +123,11 @@ def _missing(match: Match, names: Sequence[str], path: Path, where: str) -> Inpu
     if match.missing == ("prediction",) and not unknown:
         return InputError(f"{path}: these are questions; run medr1 infer first: `{command}`.")
     fields = " and no ".join(match.missing).replace("_", " ")
-    options = map_options(dict.fromkeys(match.missing, "COLUMN"))
+    columns, example = dict.fromkeys(match.missing, "COLUMN"), ""
+    if "prediction" in columns and any(unknown):  # the answers are most often the last column
+        columns["prediction"] = next(filter(None, reversed(unknown)))
+        example = ", for example"
+    options = map_options(columns)
     data = ""
     if match.missing != ("prediction",):
         data = "; medr1 eval and compare also take --data QUESTIONS"
@@ -132,6 +136,6 @@ def _missing(match: Match, names: Sequence[str], path: Path, where: str) -> Inpu
         hint = f" If these are questions, run medr1 infer first: `{command}`."
     available = ", ".join(filter(None, names))[:200] or "none"
     return InputError(
-        f"{where}: has no {fields}; there are: {available}. Name what it has with {options}{data}."
-        f"{hint}"
+        f"{where}: has no {fields}; there are: {available}. Name what it has{example} with "
+        f"{options}{data}.{hint}"
     )

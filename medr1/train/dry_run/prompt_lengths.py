@@ -20,6 +20,7 @@ from medr1.models.families.family import Family
 from medr1.models.loading import LoadedModel
 from medr1.prompts import chat_messages
 from medr1.records import Sample
+from medr1.terminal import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _BATCH = 512
 """Number of prompts that are tokenized at once."""
-_UNREADABLE = (1024, 1024)
-"""The size that an image is counted with if it cannot be read."""
 
 
 class ImageProcessor(Protocol):
@@ -177,9 +176,6 @@ def prompt_lengths(
 ) -> list[PromptLength]:
     """The lengths of all prompts. Of each image file, only the header is read, once.
 
-    An image that cannot be read counts as the largest possible one, or as one of 1024 x 1024 pixels
-    if the processor has no limits of pixels; the error is raised later, when the image is opened.
-
     Args:
         loaded: The model and its processor.
         samples: The samples.
@@ -189,27 +185,18 @@ def prompt_lengths(
 
     Returns:
         One length for each sample, in order.
+
+    Raises:
+        InputError: An image cannot be read. The message has the number of such images.
     """
-
-    def size(name: str) -> tuple[int, int] | None:
-        try:
-            return image_size(resolve_image(name, image_root))
-        except (ItemError, ValueError):
-            return None
-
-    names = list({name for sample in samples for name in sample.images})
-    with ThreadPoolExecutor(16) as pool:
-        size_of = dict(zip(names, pool.map(size, names), strict=True))
-    most = largest_image(loaded)
+    size_of = _image_sizes(samples, image_root)
+    has_limits = loaded.family.has_pixel_limits
 
     def tokens(sample: Sample) -> int:
-        sizes = [size_of[name] for name in sample.images]
-        if most is None:
-            known_sizes = tuple(pixels or _UNREADABLE for pixels in sizes)
-            return _encoded_tokens(loaded.family, loaded.processor, known_sizes)
-        read = [pixels for pixels in sizes if pixels]
-        num_unread = len(sizes) - len(read)
-        return loaded.family.image_tokens(loaded.processor, read) + most * num_unread
+        sizes = tuple(size_of[name] for name in sample.images)
+        if not has_limits:
+            return _encoded_tokens(loaded.family, loaded.processor, sizes)
+        return loaded.family.image_tokens(loaded.processor, sizes)
 
     return [
         PromptLength(sample, text, tokens(sample), target)
@@ -220,6 +207,27 @@ def prompt_lengths(
             strict=True,
         )
     ]
+
+
+def _image_sizes(samples: Sequence[Sample], image_root: ImageRoot) -> dict[str, tuple[int, int]]:
+    """Name of an image -> its width and height in pixels; InputError if one cannot be read."""
+
+    def size(name: str) -> tuple[int, int] | str:
+        try:
+            return image_size(resolve_image(name, image_root))
+        except (ItemError, ValueError) as error:
+            return str(error)
+
+    names = list(dict.fromkeys(name for sample in samples for name in sample.images))
+    with ThreadPoolExecutor(16) as pool:
+        sizes = dict(zip(names, pool.map(size, names), strict=True))
+    messages = [result for result in sizes.values() if isinstance(result, str)]
+    if messages:
+        raise InputError(
+            f"{len(messages):,} of {counted(len(names), 'image')} cannot be read. The first: "
+            f"{messages[0]}"
+        )
+    return {name: result for name, result in sizes.items() if not isinstance(result, str)}
 
 
 @lru_cache(maxsize=1 << 16)
