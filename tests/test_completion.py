@@ -13,7 +13,7 @@ from click.shell_completion import BashComplete
 from medr1.answers import PROTOCOLS
 from medr1.cli import cli
 from medr1.documents.schemas import DOCUMENTS
-from medr1.metrics.registry import NAMES
+from medr1.metrics.registry import SELECTABLE
 from medr1.prompts import PROMPTS
 from medr1.rewards import REWARDS
 
@@ -69,7 +69,7 @@ def plain(*names: str) -> list[str]:
         (("eval", "--protocol", ""), plain(*PROTOCOLS)),
         (("eval", "--protocol", "strict", "r"), ["file,r"]),
         (("eval", "--explain", "ece", "--fail"), plain("--fail-under")),
-        (("eval", "--metrics", ""), plain(*NAMES)),
+        (("eval", "--metrics", ""), plain(*SELECTABLE)),
         (("eval", "--metrics", "accuracy,ex"), plain("accuracy,exact_match")),
         (("train", "--rewards", "accuracy,format-t"), plain(
             "accuracy,format-think", "accuracy,format-think-after"

@@ -294,7 +294,8 @@ def test_an_output_that_holds_what_is_read_is_refused_and_not_moved(place, line)
     (place / "matrix.yaml").write_text("base: {CT: out/r.json}\ncells: {CT: {CT: out/r.json}}\n")
     for name in ("q.json", "r.json", "p.txt", "lora"):
         (shutil.copytree if name == "lora" else shutil.copy)(place / name, place / "out" / name)
-    (place / "out" / "matrix.yaml").write_text("base: {CT: ../r.json}\ncells: {CT: {}}\n")
+    cells = "base: {CT: ../r.json}\ncells: {CT: {CT: ../r.json}}\n"
+    (place / "out" / "matrix.yaml").write_text(cells)
     shutil.copy(place / "q.json", place / "out" / "results.json")
     (place / "link").symlink_to("out")
     before = tree(place)

@@ -57,9 +57,9 @@ def _rewards() -> Iterable[str]:
 
 
 def _metrics() -> Iterable[str]:
-    from medr1.metrics.registry import NAMES
+    from medr1.metrics.registry import SELECTABLE
 
-    return NAMES
+    return SELECTABLE
 
 
 def _definitions() -> Iterable[str]:

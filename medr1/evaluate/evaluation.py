@@ -32,7 +32,7 @@ from medr1.evaluate.judge.selection import select
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics.counts import confusion_pair
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
-from medr1.evaluate.metrics.summary import item_row, summary_of
+from medr1.evaluate.metrics.summary import Semantic, item_row, summary_of
 from medr1.evaluate.reading.results import (
     ResultFile,
     Results,
@@ -46,7 +46,7 @@ from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.robustness_file import read_robustness
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
 from medr1.files import sha256_of
-from medr1.metrics.registry import NAMES, TEXT_METRICS
+from medr1.metrics.registry import NAMES, SIMILARITY, TEXT_METRICS
 from medr1.records import Prediction, Sample
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Evaluation:
 
     settings: Settings
     metrics: tuple[str, ...] = NAMES
-    """Which of NAMES to compute."""
+    """Which of registry.SELECTABLE to compute."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a key -> the key or column of that meaning in the result files."""
     questions: Questions | None = None
@@ -112,14 +112,13 @@ class Evaluation:
         ablations = self._image_ablations(path, results.meta)
         settings = replace(self._resolve_authors(path), texts=self._needs_texts)
         judged = judge_chunks(results.chunks, settings, name=str(path), write=write)
-        semantic = partial(_bertscore, model=self.bertscore) if self.bertscore else None
         held_out = self._held_out(path, results.meta, judged)
         blind, blind_warnings = self._blind(path)
         summary = summary_of(
             judged,
             blind=blind,
             metrics=self.metrics,
-            semantic=semantic,
+            semantic=self._semantic_scores(),
             held_out=held_out,
             selective_config=self.selective_config,
         )
@@ -201,11 +200,15 @@ class Evaluation:
             )
 
     def _part_warnings(self, summary: Summary) -> Iterator[str]:
-        """Warnings about BERTScore, the judge, and results that were not paired by id."""
+        """Warnings about scores by a model, the judge, and results that were not paired by id."""
         if self.bertscore:
             from medr1.evaluate.metrics.bertscore import NOT_ABSOLUTE
 
             yield NOT_ABSOLUTE
+        if SIMILARITY in self.metrics:
+            from medr1.evaluate.metrics.sentence_similarity import NOT_A_VERDICT
+
+            yield NOT_A_VERDICT
         if summary.judge and summary.judge.n_failed:
             yield (
                 f"the judge's server could not answer for {summary.judge.n_failed} answers, which "
@@ -219,7 +222,19 @@ class Evaluation:
     @property
     def _needs_texts(self) -> bool:
         """Whether a metric of texts is computed."""
-        return self.bertscore is not None or not set(TEXT_METRICS).isdisjoint(self.metrics)
+        names = (*TEXT_METRICS, SIMILARITY)
+        return self.bertscore is not None or not set(names).isdisjoint(self.metrics)
+
+    def _semantic_scores(self) -> dict[str, Semantic]:
+        """The metrics that are asked for and need a model, and what computes them."""
+        scores: dict[str, Semantic] = {}
+        if self.bertscore:
+            scores["bertscore"] = partial(_bertscore, model=self.bertscore)
+        if SIMILARITY in self.metrics:
+            from medr1.evaluate.metrics.sentence_similarity import semantic_similarity
+
+            scores[SIMILARITY] = semantic_similarity
+        return scores
 
     def _resolve_authors(self, path: Path) -> Settings:
         """The settings, with `authors` replaced by the script that fits the file's ground truths.

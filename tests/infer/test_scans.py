@@ -289,7 +289,7 @@ def test_a_window_in_a_name_is_checked(data):
     done = medr1(*infer, f"{path}#window=40,400")
     assert json.loads(done.stdout)["images"][0].endswith("#window=40,400")
     assert "unknown window 'brian'" in medr1(*infer, f"{path}#window=brian", code=2).stderr
-    assert "check --image-path" in medr1(*infer, f"{path}.dcm", code=2).stderr
+    assert "Did you mean" in medr1(*infer, f"{path}.dcm", code=2).stderr
 
 
 def test_a_folder_with_several_series_names_them(data, tmp_path):

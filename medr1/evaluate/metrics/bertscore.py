@@ -1,10 +1,9 @@
 """BERTScore: how similar answers and ground truths are by the embeddings of a language model.
 
-Zhang et al. (2020), computed by the package bert-score. This is the only module of `evaluate` that
-runs a model, and only where `--bertscore` asks for it. The model is loaded here and not by the
-package, because bert-score 0.3.13 would load pickles, continue with missing weights, and fail on an
-empty text or on a tokenizer without a length limit. Values without rescaling are no absolute
-scores: see NOT_ABSOLUTE.
+Zhang et al. (2020), computed by the package bert-score, where `--bertscore` asks for it. The model
+is loaded by `encoder` and not by the package, because bert-score 0.3.13 would load pickles,
+continue with missing weights, and fail on an empty text or on a tokenizer without a length limit.
+Values without rescaling are no absolute scores: see NOT_ABSOLUTE.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medr1.errors import InputError
+from medr1.evaluate.metrics.encoder import fingerprint, load_encoder, not_an_encoder
 from medr1.evaluate.metrics.text import distinct_pairs
 from medr1.installation import extra
 
@@ -28,8 +27,7 @@ NOT_ABSOLUTE = (
 )
 _PAIRS_AT_ONCE = 4096
 """Pairs whose embeddings are in memory at the same time."""
-_MAX_TOKENS = 512
-"""Longest text in tokens, where neither model nor tokenizer has a smaller limit."""
+_WHAT = "BERTScore"
 _LANGUAGE = "en"
 """Language of the package's baselines for rescaling."""
 
@@ -83,7 +81,7 @@ def bertscore(
     target = choose_device(device)
     layer, total_layers = _layers(folder, name, num_layers)
     baseline = _baseline(name, layer) if rescale else None
-    encoder, tokenizer = _load(folder, layer)
+    encoder, tokenizer = load_encoder(folder, layer, _WHAT)
     encoder.to(target)
     # Token weights: all 1, that is no idf weighting, but 0 for the special tokens around a text.
     weights: dict[int, float] = defaultdict(lambda: 1.0)
@@ -101,18 +99,11 @@ def bertscore(
     if baseline is not None:
         values[not_empty] = (values[not_empty] - baseline) / (1 - baseline)
     signature = (
-        f"bert-score {version('bert-score')}|{name}|sha256:{_fingerprint(folder)}"
+        f"bert-score {version('bert-score')}|{name}|sha256:{fingerprint(folder)}"
         f"|layer {layer} of {total_layers}|rescale:{_LANGUAGE if rescale else 'no'}|idf:no"
         f"|transformers {version('transformers')}"
     )
     return values[index], signature
-
-
-def _fingerprint(folder: Path) -> str:
-    """The first digits of the checkpoint's hash."""
-    from medr1.checkpoints.integrity import checkpoint_sha256
-
-    return checkpoint_sha256(folder)[:12]
 
 
 def _package_name(name: str) -> str | None:
@@ -140,7 +131,7 @@ def _layers(folder: Path, name: str, num_layers: int | None) -> tuple[int, int]:
         config = resolved_configuration(folder)
         total = int(config.num_hidden_layers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_an_encoder(folder, error) from None
+        raise not_an_encoder(folder, _WHAT, error) from None
     key = _package_name(name)
     layer = (
         num_layers if num_layers is not None else min(model2layers[key], total) if key else total
@@ -148,57 +139,6 @@ def _layers(folder: Path, name: str, num_layers: int | None) -> tuple[int, int]:
     if not 1 <= layer <= total:
         raise InputError(f"{name} has {total} layers, so layer {layer} cannot be compared.")
     return layer, total
-
-
-def _load(folder: Path, layer: int) -> tuple[Any, Any]:
-    """The encoder cut off after that layer, in evaluation mode, and its tokenizer.
-
-    InputError where a tensor is missing or has another shape: a score with random weights would
-    look like any other.
-    """
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
-
-    from medr1.checkpoints.structure import resolved_configuration
-
-    try:
-        config = resolved_configuration(folder)
-        config.num_hidden_layers = layer
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-        loaded: Any = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise _not_an_encoder(folder, error) from None
-    encoder, report = loaded
-    missing = sorted(str(key) for key in report["missing_keys"] if "pooler" not in str(key))
-    if missing or report["mismatched_keys"]:
-        raise InputError(
-            f"{folder} lacks {len(missing) or 'matching'} tensors of its encoder (first: "
-            f"{missing[0] if missing else next(iter(report['mismatched_keys']))}). Fetch it again."
-        )
-    if getattr(encoder.config, "is_encoder_decoder", False):
-        encoder = encoder.encoder
-    # a tokenizer without a limit has a huge model_max_length, which the package cannot handle
-    max_positions = getattr(encoder.config, "max_position_embeddings", None) or _MAX_TOKENS
-    tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions, _MAX_TOKENS)
-    if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id):
-        raise InputError(f"the tokenizer in {folder} is not like BERT's: it has no [CLS] or [SEP].")
-    return encoder.eval(), tokenizer
-
-
-def _not_an_encoder(folder: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:300]
-    return InputError(
-        f"cannot load {folder} for BERTScore: {reason}. Name a BERT-like encoder in safetensors."
-    )
 
 
 def _baseline(name: str, layer: int) -> NDArray[np.float64]:

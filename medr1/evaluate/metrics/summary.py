@@ -42,7 +42,7 @@ from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
 from medr1.evaluate.trust.uncertainty import uncertainty
-from medr1.metrics.registry import METRICS, NAMES, TEXT_METRICS
+from medr1.metrics.registry import METRICS, NAMES, SELECTABLE, TEXT_METRICS
 from medr1.records import Prediction
 from medr1.text.quantities import is_number
 
@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from medr1.data.audit import BlindPanel
 
 Semantic = Callable[[list[str], list[str]], tuple[Values, str]]
-"""BERTScore: answers and references -> a value for each pair, and a text on how it was computed."""
+"""A score by a model: answers and references -> a value for each pair, and how it was computed."""
 SHORT_REFERENCE = 4
 """Mean reference length, in words, below which BLEU says little and a warning says so."""
 
 
 def require_metric(name: str, option: str) -> str:
-    """Check the name of a metric and return it in its spelling in NAMES.
+    """Check the name of a metric and return it in its spelling in SELECTABLE.
 
     Args:
         name: The name, with dashes or underscores.
@@ -66,8 +66,8 @@ def require_metric(name: str, option: str) -> str:
         InputError: There is no such metric.
     """
     metric = name.strip().replace("-", "_")
-    if metric not in NAMES:
-        hint = did_you_mean(metric, NAMES, f"There are: {', '.join(NAMES)}.")
+    if metric not in SELECTABLE:
+        hint = did_you_mean(metric, SELECTABLE, f"There are: {', '.join(SELECTABLE)}.")
         raise InputError(f"{option}: {metric!r} is not a metric. {hint}")
     return metric
 
@@ -110,7 +110,7 @@ def summary_of(
     *,
     blind: BlindPanel | None = None,
     metrics: Iterable[str] = NAMES,
-    semantic: Semantic | None = None,
+    semantic: Mapping[str, Semantic] | None = None,
     held_out: Judged | None = None,
     selective_config: SelectiveConfig = DEFAULT_SELECTIVE,
 ) -> Summary:
@@ -120,7 +120,8 @@ def summary_of(
         judged: The items.
         blind: What blind predictors answer to the same items; None leaves the part `blind` None.
         metrics: Which of NAMES to compute; accuracy always is.
-        semantic: Computes BERTScore, which is in no summary by default.
+        semantic: Metric -> what computes it, for those that need a model: bertscore and
+            semantic_similarity. They are in no summary by default.
         held_out: Other items of the same model, judged too, on which temperature, deferral
             threshold and conformal sets are fitted. Without them these have no value.
         selective_config: The target error and the conformal alpha of the part `selective`.
@@ -137,7 +138,7 @@ def summary_of(
     names = tuple(name for name in NAMES if name in selected)
     require_clusters(judged)
     columns, notes = group_columns(judged)
-    scores = _MetricScores(judged, names, semantic)
+    scores = _MetricScores(judged, names, semantic or {})
     metrics_of_all = scores.metrics()
     notes += scores.bleu_notes(metrics_of_all)
     contradictions = counts.contradictions(judged)
@@ -265,10 +266,10 @@ class _MetricScores:
     """
 
     def __init__(
-        self, judged: Judged, names: Sequence[str], semantic: Semantic | None = None
+        self, judged: Judged, names: Sequence[str], semantic: Mapping[str, Semantic]
     ) -> None:
         self.judged = judged
-        self.names = names if semantic is None else (*names, "bertscore")
+        self.names = (*names, *semantic)
         """The metrics to report, in order."""
         closed = judged.columns.closed
         has_number = judged.outcomes.where(lambda outcome: is_number(outcome.ground_truth))
@@ -292,10 +293,10 @@ class _MetricScores:
         self.text_codes = np.zeros(0, dtype=np.intp)
         """For each item the row of its pair of texts in `corpora`."""
         text_metrics = [name for name in names if name in TEXT_METRICS]
-        if text_metrics or semantic is not None:
+        if text_metrics or semantic:
             self._score_texts(text_metrics, semantic)
 
-    def _score_texts(self, names: Sequence[str], semantic: Semantic | None) -> None:
+    def _score_texts(self, names: Sequence[str], semantic: Mapping[str, Semantic]) -> None:
         """Compute the metrics of texts; each distinct pair of texts is scored once."""
         texts = self.judged.columns.texts
         if texts is None:
@@ -309,8 +310,8 @@ class _MetricScores:
             if METRICS[name].function == "is_exact":
                 self.item_scores[name] = texts.map(lambda pair: pair.is_exact)
         scores = item_scores(candidates, references, names)
-        if semantic is not None:
-            scores["bertscore"] = semantic(candidates, references)
+        for name, score in semantic.items():
+            scores[name] = score(candidates, references)
         for name, (values, signature) in scores.items():
             # a missing answer was scored as "", and has the worst value whatever the metric gave
             worst = 0.0 if METRICS[name].higher_is_better else 1.0
