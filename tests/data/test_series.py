@@ -14,7 +14,7 @@ from medr1.data.images import image_size, load_image
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.scans.items import show_scans
 from medr1.data.scans.options import ScanOptions
-from medr1.data.scans.private_names import forget
+from medr1.data.scans.private_names import _OF_FOLDER
 from medr1.data.scans.series import read_series
 from medr1.data.scans.view import View, parse_slices, split_view
 from medr1.errors import InputError, ItemError
@@ -35,7 +35,7 @@ def volume(n=6):
 
 
 def shown(folder, options=ScanOptions(), name="."):  # noqa: B008 - it cannot be changed
-    forget()
+    _OF_FOLDER.clear()
     (sample,), failures = show_scans([Sample("1", (name,), "?")], ImageRoot(folder), options)
     assert not failures, failures
     return sample

@@ -16,7 +16,7 @@ from medr1.data.images import load_image
 from medr1.data.readers import read_questions
 from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.scans.options import ScanOptions
-from medr1.data.scans.private_names import FILE_NAME, PrivateNames, forget
+from medr1.data.scans.private_names import _OF_FOLDER, FILE_NAME, PrivateNames
 
 MODEL = "checkpoints/tiny-vl"
 QUESTION = {"question": "Which modality? A)CT, B)MRI", "ground_truth": "A"}
@@ -70,7 +70,7 @@ def data(tmp_path):
         dataset.SeriesInstanceUID = uid
         dataset.save_as(path, enforce_file_format=True)
     yield folder
-    forget()
+    _OF_FOLDER.clear()
 
 
 def write_questions(data):
@@ -168,7 +168,7 @@ def test_runs_pair_and_another_key_gives_other_names(data, monkeypatch):
     questions = write_questions(data)
 
     def names(key=None):
-        forget()
+        _OF_FOLDER.clear()
         monkeypatch.delenv("MEDR1_ID_KEY", raising=False)
         if key:
             monkeypatch.setenv("MEDR1_ID_KEY", key)
@@ -212,7 +212,7 @@ def test_results_pair_with_the_questions_and_with_another_window(data, tmp_path)
     for entry in results["results"]:
         del entry["ground_truth"]
     brain.write_text(json.dumps(results))
-    forget()
+    _OF_FOLDER.clear()
     compared = medr1("compare", brain, own, "--data", questions, "--json")
     assert json.loads(compared.stdout)["n"] == 6
     out = tmp_path / "out"
@@ -264,7 +264,7 @@ def test_names_of_dicom_files_that_cannot_be_read_are_private_too(data, tmp_path
     # the nii.gz is DICOM; a series that was asked for by a wrong number is still known itself
     assert [not code for code in errors] == [n in (3, 9, 12) for n in range(len(names))]
     assert errors[11] == "image_outside_root" and errors[13] == "image_remote"
-    forget()
+    _OF_FOLDER.clear()
     medr1("eval", out / "results.json", "--data", data / "questions.json", "--output-dir",
           out / "report")  # fmt: skip
     assert_nothing_leaks(out)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.data.scans.dicom_file import BIG_ENDIAN, DicomHeader, PixelLayout
+from medr1.data.scans.dicom_file import BIG_ENDIAN, DicomHeader
+from medr1.data.scans.dicom_pixels import PixelLayout
 from medr1.data.scans.windows import (
     MEDGEMMA,
     NAMED,

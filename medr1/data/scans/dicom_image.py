@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.data.scans.dicom_file import (
-    BIG_ENDIAN,
-    DicomHeader,
+from medr1.data.scans.dicom_file import BIG_ENDIAN, DicomHeader
+from medr1.data.scans.dicom_grey import first_number, functional_group, grey_levels
+from medr1.data.scans.dicom_pixels import (
     PixelLayout,
     pixel_layout,
     stored_values,
     swapped_words,
 )
-from medr1.data.scans.dicom_grey import first_number, functional_group, grey_levels
 from medr1.data.scans.windows import Levels
 from medr1.errors import ItemError
 

@@ -17,7 +17,6 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -225,14 +224,3 @@ def names_of(folder: Path, *, is_temporary: bool = False) -> PrivateNames:
         names = _OF_FOLDER[place]
         names.is_temporary = names.is_temporary and is_temporary
         return names
-
-
-def forget(folders: Iterable[Path] = ()) -> None:
-    """Read the private files again when they are next needed.
-
-    Args:
-        folders: The folders; none: all.
-    """
-    with _LOCK:
-        for place in [os.path.realpath(folder) for folder in folders] or list(_OF_FOLDER):
-            _OF_FOLDER.pop(place, None)
