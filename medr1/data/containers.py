@@ -47,6 +47,22 @@ _TIFF_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF's code of a type -> bytes of one value."""
 
 
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders of images raise if a file is damaged; a tag of a wrong type is a TypeError."""
+
+
 class LimitExceeded(ValueError):
     """Decoding a file would take more time or memory than any real image needs."""
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +28,14 @@ from PIL import (
 )
 
 from medr1.data.burned_in import header_notes
-from medr1.data.containers import Container, LimitExceeded, read_container, tiff_scans, tiff_work
+from medr1.data.containers import (
+    DAMAGED,
+    Container,
+    LimitExceeded,
+    read_container,
+    tiff_scans,
+    tiff_work,
+)
 from medr1.data.other_formats import format_hint, slide_hint
 from medr1.data.pixels import check_deep_colour, is_deep_colour, to_rgb
 from medr1.data.roots import open_image, shorten
@@ -60,22 +65,8 @@ _READERS: tuple[tuple[bytes, Callable[[IO[bytes]], Image.Image]], ...] = (
     (b"RIFF", WebPImagePlugin.WebPImageFile),
 )
 """First bytes of a file -> Pillow's decoder of that format."""
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    ImageCms.PyCMSError,
-    Image.DecompressionBombError,
-)
-"""What Pillow's decoders raise if a file is damaged; a tag of a wrong type is a TypeError."""
+_DECODE_ERRORS = (*DAMAGED, ImageCms.PyCMSError, Image.DecompressionBombError)
+"""What Pillow's decoders raise if a file is damaged."""
 
 _HEAD = 132
 """Bytes of a file that tell its format; in a DICOM file, the last four of them are "DICM"."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
 import warnings
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from medr1.data.containers import LimitExceeded
+from medr1.data.containers import DAMAGED, LimitExceeded
 from medr1.errors import ItemError
 
 if TYPE_CHECKING:
@@ -78,23 +77,9 @@ _READ = (
 )
 """The elements that are read, by their keywords."""
 
-CANNOT_READ = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-)
+CANNOT_READ = (*DAMAGED, RuntimeError)
 """What pydicom and the decoders raise if a file is damaged; a nesting that is too deep is a
-RecursionError."""
+RecursionError, which is a RuntimeError."""
 
 
 def is_dicom(head: bytes) -> bool:

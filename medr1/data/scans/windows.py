@@ -196,15 +196,6 @@ def window_note(name: str, center: float, width: float) -> str:
     return f"window{' ' if name else ''}{name}: {center:g}/{width:g}"
 
 
-def percentile_levels(values: Values) -> tuple[Levels, str]:
-    """The values from one percentile to the other, and the note on it; black if all are equal.
-
-    Args:
-        values: Any shape, with at least one finite value.
-    """
-    return range_levels(values, *percentile_range(values))
-
-
 def range_levels(
     values: Values, low: float, high: float, population: str = ""
 ) -> tuple[Levels, str]:
