@@ -90,13 +90,13 @@ def results(tmp_path_factory):
 def test_a_protocol_that_differs_much_says_why_for_this_file(results):
     shown = " ".join(medr1("eval", results).stdout.split())
     assert (
-        "strict accepts exactly one <answer> block that holds just the answer. Of the 30 answers "
+        "strict accepts exactly one <answer> block that holds just the answer. Of 30 answers "
         "that default calls right, it rejects 20: no <answer> block (12), something else in the "
         "block (5), several <answer> blocks (3)." in shown
     )
     assert (
         "authors-vqa accepts one word in an <answer> block, if it is the ground truth's letter. Of "
-        "the 30 answers that default calls right, it rejects 17: no <answer> block (12), something "
+        "30 answers that default calls right, it rejects 17: no <answer> block (12), something "
         "else in the block (5)." in shown
     )
     document = json.loads(medr1("eval", results, "--json").stdout)

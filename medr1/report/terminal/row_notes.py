@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from medr1.documents.metric import Missing
 from medr1.documents.summary import Summary
+from medr1.terminal import counted
 
 LARGE_DIFFERENCE = 0.05
 """A protocol whose accuracy is lower than that of `default` by this share gets a sentence."""
@@ -39,8 +40,8 @@ def protocol_sentences(summary: Summary) -> Iterator[str]:
         reasons = ", ".join(f"{_REASONS[key]} ({n})" for key, n in difference.reasons.items())
         rejected = sum(difference.reasons.values())
         yield (
-            f"{name} {_RULES[name]}. Of the {difference.n_right} answers that default calls right, "
-            f"it rejects {rejected}: {reasons}."
+            f"{name} {_RULES[name]}. Of {counted(difference.n_right, 'answer')} that default calls "
+            f"right, it rejects {rejected}: {reasons}."
         )
 
 
