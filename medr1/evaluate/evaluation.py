@@ -206,7 +206,7 @@ class Evaluation:
 
             yield NOT_ABSOLUTE
         if SIMILARITY in self.metrics:
-            from medr1.evaluate.metrics.sentence_similarity import NOT_A_VERDICT
+            from medr1.metrics.sentence_similarity import NOT_A_VERDICT
 
             yield NOT_A_VERDICT
         if summary.judge and summary.judge.n_failed:
@@ -231,7 +231,7 @@ class Evaluation:
         if self.bertscore:
             scores["bertscore"] = partial(_bertscore, model=self.bertscore)
         if SIMILARITY in self.metrics:
-            from medr1.evaluate.metrics.sentence_similarity import semantic_similarity
+            from medr1.metrics.sentence_similarity import semantic_similarity
 
             scores[SIMILARITY] = semantic_similarity
         return scores

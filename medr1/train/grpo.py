@@ -2,7 +2,7 @@
 
     for each step:
         draw P prompts; sample G completions of each from the policy       num_generations = G
-        r_g = sum_k w_k * reward_k(completion_g)                           rewards.py
+        r_g = sum_k w_k * reward_k(completion_g)                             rewards/
         A_g = (r_g - mean_G r) / (std_G r + 1e-4)                          scale_rewards = "group"
         rho_t = pi(token_t) / pi_old(token_t)
         L = -mean_t min(rho_t A, clip(rho_t, 1 - eps, 1 + eps) A) + beta KL(pi || ref)

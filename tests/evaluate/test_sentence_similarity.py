@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from medr1.errors import InputError
 from medr1.evaluate.metrics import sentence_similarity
-from medr1.evaluate.metrics.sentence_similarity import semantic_similarity
+from medr1.metrics.sentence_similarity import semantic_similarity
 
 PROSE = Path("tests/prose")
 TEXTS = [

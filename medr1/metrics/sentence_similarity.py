@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.errors import InputError
-from medr1.evaluate.metrics.encoder import fingerprint, load_encoder
 from medr1.installation import extra
+from medr1.metrics.encoder import fingerprint, load_encoder
 
 NOT_A_VERDICT = (
     'semantic_similarity is no verdict: "left" and "right", or a finding and its absence, are '
