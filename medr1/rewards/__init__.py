@@ -11,13 +11,13 @@ names to functions.
 
 from medr1.rewards.functions import RewardFunction, reward_functions, score_completion
 from medr1.rewards.item import Item, message_text
-from medr1.rewards.table import REWARDS, WITHOUT_PARAMETERS, Parameter, Reward, overlong_score
+from medr1.rewards.table import DEFAULT_REWARDS, REWARDS, Parameter, Reward, overlong_score
 
 accuracy = reward_functions(["accuracy"], "bare")[0]
 
 __all__ = [
+    "DEFAULT_REWARDS",
     "REWARDS",
-    "WITHOUT_PARAMETERS",
     "Item",
     "Parameter",
     "Reward",

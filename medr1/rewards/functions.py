@@ -93,6 +93,8 @@ def _bind(name: str, form: str, values: Mapping[str, float | None]) -> RewardFun
     of the batch is logged.
     """
     reward = REWARDS[name]
+    if reward.require:
+        reward.require()
     if reward.uses_prompt or values:
         # an unknown format and values that do not fit together raise here, before the run
         reward.score(Item("", "", "", {}, "open", "", form, 0), **values)

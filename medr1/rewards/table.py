@@ -21,6 +21,18 @@ def _similar(item: Item, measure: Callable[[str, str], float]) -> float:
     return measure(*texts) if texts else 0.0
 
 
+def _semantic(item: Item) -> float:
+    from medr1.metrics.sentence_similarity import pair_similarity
+
+    return _similar(item, pair_similarity)
+
+
+def _require_sentence_model() -> None:
+    from medr1.metrics.sentence_similarity import model_folder
+
+    model_folder()
+
+
 def _format(item: Item, form: str) -> float:
     return float(answers.has_format(item.content, form))
 
@@ -84,6 +96,9 @@ class Reward:
     """Whether it depends on the format that the prompt asks for, `Item.form`."""
     can_be_undecided: bool = False
     """Whether the share of completions that the rules cannot judge is logged in training."""
+    require: Callable[[], object] | None = None
+    """Raises InputError where something that it needs is not installed; None if it needs nothing.
+    A reward with this is computed only where it is asked for."""
 
     @property
     def needs_parameters(self) -> bool:
@@ -131,6 +146,11 @@ REWARDS: dict[str, Reward] = {
         "closeness of the numbers in the two answers",
         lambda item: _similar(item, similarity.numeric_closeness),
     ),
+    "semantic": Reward(
+        "similarity of what the two answers mean",
+        _semantic,
+        require=_require_sentence_model,
+    ),
     "soft-overlong": Reward(
         "1, and lower for long completions",
         _overlong,
@@ -154,5 +174,7 @@ REWARDS: dict[str, Reward] = {
 }
 """Every reward of medr1 by its name."""
 
-WITHOUT_PARAMETERS = tuple(name for name, reward in REWARDS.items() if not reward.needs_parameters)
-"""The names of the rewards that can be computed without parameters."""
+DEFAULT_REWARDS = tuple(
+    name for name, reward in REWARDS.items() if not (reward.needs_parameters or reward.require)
+)
+"""The names of the rewards that can be computed without parameters and on every installation."""
