@@ -94,7 +94,7 @@ def test_accuracy_is_the_metrics_verdict_on_every_labelled_case() -> None:
 
 def test_the_table_has_every_name_and_trl_logs_them_by_it() -> None:
     assert list(DEFAULT_REWARDS) == NAMES
-    assert sorted(REWARDS) == sorted([*NAMES, "semantic", "soft-overlong"])
+    assert sorted(REWARDS) == sorted([*NAMES, "semantic", "image-dependence", "soft-overlong"])
     assert [reward.__name__ for reward in reward_functions(NAMES, "think")] == NAMES
 
 

@@ -9,7 +9,12 @@ item: a completion with what is needed to score it. table: all rewards by name. 
 names to functions.
 """
 
-from medr1.rewards.functions import RewardFunction, reward_functions, score_completion
+from medr1.rewards.functions import (
+    RewardFunction,
+    reward_functions,
+    reward_with_column,
+    score_completion,
+)
 from medr1.rewards.item import Item, message_text
 from medr1.rewards.table import DEFAULT_REWARDS, REWARDS, Parameter, Reward, overlong_score
 
@@ -26,5 +31,6 @@ __all__ = [
     "message_text",
     "overlong_score",
     "reward_functions",
+    "reward_with_column",
     "score_completion",
 ]

@@ -236,12 +236,24 @@ def _named(
     return _bind(name, prompt_format(prompt) if REWARDS[name].uses_prompt else "bare", values)
 
 
+def reward_with_column(names: Sequence[str], column: str) -> str | None:
+    """The first reward that reads a column which only training makes; None if none does.
+
+    Args:
+        names: Rewards as `reward_functions` takes them.
+        column: The column, as in `Reward.column`.
+    """
+    own = (_split(text)[0] for text in names)
+    return next((name for name in own if name in REWARDS and REWARDS[name].column == column), None)
+
+
 def score_completion(
     functions: Sequence[RewardFunction],
     content: str,
     solution: str,
     problem: str | None = None,
     num_tokens: int | None = None,
+    output_without_image: str | None = None,
 ) -> dict[str, float]:
     """Score one completion.
 
@@ -251,6 +263,7 @@ def score_completion(
         solution: The right answer, as in the data set: "B" or "<answer>B</answer>".
         problem: The question with its options; they are needed to read a letter.
         num_tokens: Tokens of the completion; needed by "soft-overlong".
+        output_without_image: The completion without the image; needed by "image-dependence".
 
     Returns:
         Name of the reward -> its value, in [0, 1] for the rewards of medr1.
@@ -262,7 +275,12 @@ def score_completion(
     import asyncio
 
     completions = [[{"role": "assistant", "content": content}]]
-    columns = {"solution": [solution], "problem": [problem], "num_tokens": [num_tokens]}
+    columns = {
+        "solution": [solution],
+        "problem": [problem],
+        "num_tokens": [num_tokens],
+        "output_without_image": None if output_without_image is None else [output_without_image],
+    }
     scores: dict[str, float] = {}
     for function in functions:
         values = function(completions=completions, **columns)

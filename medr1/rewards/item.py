@@ -31,6 +31,8 @@ class Item:
     use it (`Reward.uses_prompt`)."""
     num_tokens: int | None = None
     """Tokens of the completion; None if that is not known."""
+    output_without_image: str | None = None
+    """The completion of the same model for the question without its image; None if not known."""
 
     def verdict(self) -> answers.Verdict:
         return answers.judge(
@@ -97,7 +99,15 @@ def _item(
     answer_type = columns.get("answer_type") or answers.answer_type_of(ground_truth, options)
     question = "" if options else columns.get("problem") or ""
     return Item(
-        content, solution_text, ground_truth, options, answer_type, question, form, num_tokens
+        content,
+        solution_text,
+        ground_truth,
+        options,
+        answer_type,
+        question,
+        form,
+        num_tokens,
+        columns.get("output_without_image"),
     )
 
 
@@ -114,7 +124,7 @@ def items_of(
     """
     filled = {
         name: columns[name]
-        for name in ("options", "problem", "answer_type")
+        for name in ("options", "problem", "answer_type", "output_without_image")
         if columns.get(name) is not None
     }
     token_ids = columns.get("completion_ids")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medr1 import answers
 from medr1.errors import InputError
@@ -31,6 +31,30 @@ def _require_sentence_model() -> None:
     from medr1.metrics.sentence_similarity import model_folder
 
     model_folder()
+
+
+def _image_dependence(item: Item) -> float | None:
+    """1 for a right answer that the model does not give without the image.
+
+    A wrong answer has 0, so that an answer cannot earn it by being another one. Where the policy
+    is right without the image, all completions of the group have 0, and nothing is learned.
+    """
+    if item.output_without_image is None:
+        raise InputError(
+            "the reward 'image-dependence' needs output_without_image, the completion for the same "
+            "question without its image."
+        )
+    verdict = item.verdict()
+    if verdict.undecided:
+        return None
+    own = verdict.extraction.answer
+    blind = replace(item, content=item.output_without_image).verdict().extraction.answer
+    if not verdict.correct or own is None:
+        return 0.0
+    is_same = blind is not None and answers.same_answer(
+        blind, own, options=item.options, answer_type=item.answer_type
+    )
+    return float(not is_same)
 
 
 def _format(item: Item, form: str) -> float:
@@ -96,6 +120,8 @@ class Reward:
     """Whether it depends on the format that the prompt asks for, `Item.form`."""
     can_be_undecided: bool = False
     """Whether the share of completions that the rules cannot judge is logged in training."""
+    column: str = ""
+    """A further column that it reads, which only training makes; "" for none."""
     require: Callable[[], object] | None = None
     """Raises InputError where something that it needs is not installed; None if it needs nothing.
     A reward with this is computed only where it is asked for."""
@@ -151,6 +177,12 @@ REWARDS: dict[str, Reward] = {
         _semantic,
         require=_require_sentence_model,
     ),
+    "image-dependence": Reward(
+        "1 for a right answer that changes without the image",
+        _image_dependence,
+        can_be_undecided=True,
+        column="output_without_image",
+    ),
     "soft-overlong": Reward(
         "1, and lower for long completions",
         _overlong,
@@ -175,6 +207,8 @@ REWARDS: dict[str, Reward] = {
 """Every reward of medr1 by its name."""
 
 DEFAULT_REWARDS = tuple(
-    name for name, reward in REWARDS.items() if not (reward.needs_parameters or reward.require)
+    name
+    for name, reward in REWARDS.items()
+    if not (reward.needs_parameters or reward.column or reward.require)
 )
-"""The names of the rewards that can be computed without parameters and on every installation."""
+"""The names of the rewards that need no parameter, no further column and no extra package."""

@@ -22,8 +22,9 @@ def score_completions(
 
     Args:
         file: JSONL, JSON, CSV, TSV, .xlsx or Parquet. Each item has `content` (the completion),
-            `solution` (the right answer) and optionally `problem` (the question with its options)
-            and `num_tokens` (the tokens of the completion).
+            `solution` (the right answer) and optionally `problem` (the question with its options),
+            `num_tokens` (the tokens of the completion) and `output_without_image` (the completion
+            for the question without its image).
         rewards: Rewards to compute: names of rewards.REWARDS, with parameters as in
             "soft-overlong:max_length=512:cache=128", or package.module:function; None: each that
             needs no parameter, no extra package and no further column.
@@ -49,6 +50,7 @@ def score_completions(
                     completion.solution,
                     completion.problem,
                     completion.num_tokens,
+                    completion.output_without_image,
                 )
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
