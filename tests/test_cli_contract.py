@@ -64,8 +64,8 @@ OPTIONS = {
     "--protocol --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
     "--protocol --seed",
-    "matrix": "--base-name --by --cluster-by --common-only --from-names --json --map --output-dir "
-    "--overwrite --protocol --seed --train-data",
+    "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
+    "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
     "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "
     "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body --image-root "
