@@ -34,18 +34,6 @@ _DEPENDENCE = "Beyond Accuracy (arXiv 2603.03437); medr1/evaluate/metrics/image_
 
 _OTHERS = (
     Definition(
-        "bleurt",
-        "BLEURT (not computed)",
-        "a regression by a fine-tuned BERT",
-        "-",
-        "none",
-        "-",
-        "medr1 does not compute it: BLEURT has no maintained package on PyPI (the reference "
-        "implementation is not there, and bleurt-pytorch 0.0.1 fails to import with today's "
-        "transformers).",
-        "Sellam et al. (2020)",
-    ),
-    Definition(
         "prevalence",
         "Prevalence",
         "positive items / items of the finding",
