@@ -23,7 +23,8 @@ WRONG = (
 NO_STEP = (
     "x + 3 = 5 | 2x + 3 = 7 | 3 + 2x = 7 | f(2) + 1 = 5 | 10-15 is 12 | C5-C6 = 1 | L4/5 = 1 | "
     "12 / 0 = 3 | 9^9^9 = 3 | 2019-03 = 5 | T2 + 1 = 3 | 3 cm + 2 mg = 5 | grade 3 = 3 | "
-    "12 mm = 1.2 cm | -2 + 5 = 3 | There are 3 or 4. | The ratio is 3:1. | 3 + 2 | n = 5 | 5 kg / 2 mm = 2 | "
+    "12 mm = 1.2 cm | -2 + 5 = 3 | There are 3 or 4. | The ratio is 3:1. | 3 + 2 | n = 5 | "
+    "5 kg / 2 mm = 2 | "
     "three nodules: one in the left lung and several in the right lung."
 )
 
