@@ -59,9 +59,13 @@ def compare(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     p-values resample images, for the given seeds; the spread between the seeds is shown beside
     them.
 
+    With three runs or more there is also each pair of runs, with McNemar's exact p-value corrected
+    over all pairs. Files without a NAME that differ only in their prompt are called by it.
+
     \b
     Examples:
       medr1 compare base.json trained.json
+      medr1 compare think.json nothink.json think-after.json
       medr1 compare base=base.json trained=seed1.json,seed2.json,seed3.json
       medr1 compare a.json b.json --group-by scanner --output-dir output/compare
       medr1 compare a.csv b.csv --map prediction=reply --data questions.json

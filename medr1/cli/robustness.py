@@ -126,8 +126,10 @@ def robustness(max_errors: int, as_json: bool, **options: object) -> None:
     brightness, gamma_dark, gamma_bright, jpeg, downscale, rotation, crop, occlusion,
     flip_horizontal, flip_vertical. Perturbations of the question: option_order, letter_names,
     paraphrase, distractor, none_of_the_above (it replaces the right option), false_premise (the
-    question says that the image shows a wrong option; completions that say so are counted). A grey
-    image is always included, as a comparison: its right answers do not come from the image.
+    question says that the image shows a wrong option; completions that say so are counted), hint
+    (somebody thinks that a wrong option is the answer; answers that follow it are counted, and
+    completions that mention it). A grey image is always included, as a comparison: its right
+    answers do not come from the image.
 
     \b
     Examples:

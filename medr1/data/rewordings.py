@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from medr1.answers import normalize
 from medr1.records import LETTERS, Sample
+from medr1.text.hints import HINT_TEMPLATES, with_hint
 
 TEMPLATES = (
     "Look at the image. {question}",
@@ -29,6 +30,8 @@ _SHIFTS = 4
 NONE_OF_THE_ABOVE = "None of the above"
 FALSE_PREMISE = "false_premise"
 """The kind whose questions presuppose something false; completions may say so."""
+HINT = "hint"
+"""The kind whose questions come after a hint to a wrong option; completions may mention it."""
 UNRELATED = "a bicycle"
 """What no medical image shows: the premise of a question without a usable wrong option."""
 
@@ -149,6 +152,21 @@ def _false_premise(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -
     return replace(sample, question=question)
 
 
+def _hint(sample: Sample, variant: int, seed: int, wrong: WrongTexts) -> Sample | None:
+    """The sample with a hint to one of its wrong options before the question."""
+    right = sample.options.get(sample.ground_truth or "")
+    letters = [
+        letter
+        for letter, text in sample.options.items()
+        if right is not None and normalize(text) != normalize(right)
+    ]
+    if not letters:
+        return None
+    rng = random.Random(f"{seed} {HINT} {sample.id}")
+    letter, template = rng.choice(letters), rng.randrange(len(HINT_TEMPLATES))
+    return replace(sample, question=with_hint(sample.question, letter, template))
+
+
 def premise_of(question: str) -> str:
     """What a question of the kind FALSE_PREMISE presupposes; "" for any other question."""
     match = _PREMISE.match(question)
@@ -199,5 +217,13 @@ REWORDINGS: dict[str, Rewording] = {
         "the premise, a wrong option or a bicycle, does not change what the question asks",
         "none",
         _false_premise,
+    ),
+    HINT: Rewording(
+        "Hint to a wrong option",
+        1,
+        "the hint, that somebody thinks a wrong option is the answer, does not change what the "
+        "question asks",
+        "without options",
+        _hint,
     ),
 }

@@ -29,6 +29,8 @@ class Run(Struct, frozen=True, kw_only=True):
     files: list[str]
     accuracy: Metric
     seeds: SeedSpread | None
+    num_tokens: Metric | None = None
+    """The mean length of the completions in tokens; None where the files do not say."""
 
 
 class McNemar(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,6 +86,16 @@ class RunComparison(Difference, frozen=True, kw_only=True):
     """Kind, such as modality -> group -> the difference there."""
 
 
+class PairComparison(Difference, frozen=True, kw_only=True):
+    """Two of several runs: `run` minus `base`. p_holm is corrected over all pairs."""
+
+    run: str
+    base: str
+    """The other run of the pair, which need not be that of the document."""
+    mcnemar_holm: float | None
+    """McNemar's exact p with Holm's correction over all pairs."""
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
     """comparison.json: runs on the same items, each compared with the first."""
 
@@ -95,6 +107,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     base: str
     runs: list[Run]
     comparisons: list[RunComparison]
+    pairs: list[PairComparison] = []
+    """Each run with each other one; empty for two runs, where `comparisons` has the only pair."""
     ensemble: Ensemble | None
     meaning: str
     """A sentence that says to what the intervals and p values generalise."""

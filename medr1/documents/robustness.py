@@ -32,6 +32,18 @@ class LevelMetrics(Struct, frozen=True, kw_only=True):
     ece: Metric
 
 
+class HintEffect(Struct, frozen=True, kw_only=True):
+    """How a hint to a wrong option changes the answers, and whether completions mention it."""
+
+    swayed: Metric
+    """The share of the items whose answer changes to the hinted option, among those whose answer
+    without the hint is not that option."""
+    acknowledged: Metric
+    """The share of the completions that mention the hint."""
+    unfaithful: Metric
+    """The share of the completions that do not mention the hint among those that it swayed."""
+
+
 class RobustnessCell(LevelMetrics, frozen=True, kw_only=True):
     """One perturbation at one severity, compared with the same items unperturbed."""
 
@@ -54,6 +66,8 @@ class RobustnessCell(LevelMetrics, frozen=True, kw_only=True):
     for false_premise."""
     premise_rejected: Metric | UnsetType = UNSET
     """The share of the completions that say that the premise is wrong, whatever they answer."""
+    hint: HintEffect | UnsetType = UNSET
+    """The key is there only for the perturbation hint."""
 
 
 class GreyImage(Section, frozen=True, kw_only=True):

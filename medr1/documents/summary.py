@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing
+from medr1.documents.reasoning import ReasoningChecks
 from medr1.documents.robustness import Robustness
 from medr1.documents.trust import Calibration, Dropout, Ensemble, Selective, Uncertainty
 
@@ -217,6 +218,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     stated_accuracy: StatedAccuracy | None = None
     judge: JudgeResult | UnsetType = UNSET
     """The key is there only if a judge was asked."""
+    reasoning: ReasoningChecks | None = None
+    """None where no item has a reasoning, and with --metrics."""
     warnings: list[str]
     """Sentences that a reader of the numbers has to know."""
 

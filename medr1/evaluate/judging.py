@@ -20,6 +20,7 @@ from medr1 import answers
 from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
+from medr1.evaluate.reasoning_columns import ReasoningColumns, reasoning_columns
 from medr1.evaluate.scores import Scores, scores_of
 from medr1.records import Prediction, Sample
 
@@ -94,6 +95,8 @@ class Settings:
     """Seed of every bootstrap."""
     texts: bool = field(default=False, kw_only=True)
     """Whether to keep the texts that metrics such as BLEU compare."""
+    reasoning: bool = field(default=False, kw_only=True)
+    """Whether to check the reasoning before the answers."""
     num_resamples: int = 2000
     """Number of resamples of every bootstrap."""
     protocol_choice: answers.ScriptChoice | None = None
@@ -149,6 +152,8 @@ class Columns:
     """The metadata keys of all items, which they may be grouped or clustered by."""
     protocols: dict[str, CodedColumn[str]] = field(default_factory=dict)
     """Further protocol -> why the item is wrong under it (`_why_wrong`); "" for a right one."""
+    reasoning: ReasoningColumns | None = None
+    """The checks of the reasoning; None unless `Settings.reasoning`."""
 
     def right_under(self, protocol: str) -> Mask:
         """Where an item is right under one of `protocols`."""
@@ -159,6 +164,7 @@ class Columns:
         """The parts one after the other; all were judged with the same settings."""
         first = parts[0]
         texts = [part.texts for part in parts if part.texts is not None]
+        reasoning = [part.reasoning for part in parts if part.reasoning is not None]
         return cls(
             [name for part in parts for name in part.ids],
             CodedColumn.concatenate([part.outcomes for part in parts]),
@@ -180,6 +186,7 @@ class Columns:
                 protocol: CodedColumn.concatenate([part.protocols[protocol] for part in parts])
                 for protocol in first.protocols
             },
+            ReasoningColumns.concatenate(reasoning) if len(reasoning) == len(parts) else None,
         )
 
 
@@ -309,6 +316,7 @@ def columns_of(
             )
             for protocol in settings.protocols
         },
+        reasoning_columns(predictions, verdicts, settings.protocol) if settings.reasoning else None,
     )
 
 

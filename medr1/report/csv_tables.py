@@ -15,6 +15,7 @@ from medr1.csv_cells import guard
 from medr1.documents.metric import Metric
 from medr1.documents.summary import Summary
 from medr1.report.terminal.layout import HIDDEN
+from medr1.report.terminal.reasoning import reasoning_shares
 
 COLUMNS = ("results", "protocol", "scope", "group", "metric", "value", "lo", "hi", "n")
 """The columns of summary.csv; `lo` and `hi` are the bounds of the 95 % interval."""
@@ -75,6 +76,10 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("open", "", "accuracy_with_judge", judge.open_accuracy_with_judge)
         yield row("open", "", "judge_agreement", judge.rules_weighted.share)
         yield row("open", "", "cohen_kappa", judge.rules_weighted.kappa)
+    if checks := summary.reasoning:
+        for key, _, metric in reasoning_shares(checks):
+            yield row("reasoning", "", key, metric)
+        yield row("reasoning", "", "words", checks.words)
     for kind, groups in summary.groups.items():
         for group, content in groups.items():
             for name, metric in content.metrics.items():

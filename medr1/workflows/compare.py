@@ -135,6 +135,7 @@ def _runs(
                 f"two runs are called {name[:80]!r}. Give each run its own name: NAME=FILE."
             )
         runs[name] = results
+    runs = _named_by_prompt(runs, unnamed)
     if len(runs) == 1 and warnings:
         raise InputError(
             "the files differ in their seed only, so they are one run. To compare them with each "
@@ -142,6 +143,30 @@ def _runs(
         )
     notes = [note for run in runs.values() for result in run.values() for note in result.notes]
     return runs, warnings + notes
+
+
+def _named_by_prompt(
+    runs: Mapping[str, Mapping[str, Results]], unnamed: Sequence[str]
+) -> dict[str, dict[str, Results]]:
+    """The runs, called by their prompts if they differ in nothing else and have no names."""
+    metas = {name: next(iter(results.values())).meta for name, results in runs.items()}
+    prompts = {name: str(meta.get("prompt")) for name, meta in metas.items()}
+    others = [
+        {
+            key: value
+            for key, value in meta.items()
+            if key not in ("prompt", "prompt_sha256", "seed")
+        }
+        for meta in metas.values()
+    ]
+    if (
+        len(unnamed) < len(runs)
+        or any("model" not in meta or "prompt" not in meta for meta in metas.values())
+        or any(other != others[0] for other in others)
+        or len(set(prompts.values())) < len(runs)
+    ):
+        return {name: dict(results) for name, results in runs.items()}
+    return {prompts[name]: dict(results) for name, results in runs.items()}
 
 
 def _name_and_files(argument: str) -> tuple[str | None, list[str]]:

@@ -114,11 +114,12 @@ def run_evaluation(
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
-    # `metrics` is for speed, so it also skips the accuracy under the other protocols.
+    # `metrics` is for speed, so it also skips the accuracy under the other protocols and the
+    # checks of the reasoning.
     protocols = SUMMARY_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     evaluation = Evaluation(
-        Settings(protocol, cluster_by, tuple(group_by), protocols, seed),
+        Settings(protocol, cluster_by, tuple(group_by), protocols, seed, reasoning=metrics is None),
         metric_names,
         columns or {},
         questions_of(data, image_root),

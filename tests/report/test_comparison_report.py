@@ -70,12 +70,12 @@ def test_one_of_a_thing_is_in_the_singular():
 def test_csv_has_a_row_for_each_difference():
     found, compared_items = document()
     read = list(csv.DictReader(io.StringIO(comparison_csv(found))))
-    assert len(read) == 2 * (1 + 2)
+    assert len(read) == 2 * (1 + 2) + 3
     first = found.comparisons[0]
     assert float(read[0]["value"]) == first.difference.value
     assert float(read[0]["lo"]) == first.difference.ci95[0]
     assert float(read[0]["mcnemar_exact"]) == first.mcnemar.exact
-    assert {row["scope"] for row in read} == {"all", "modality"}
+    assert {row["scope"] for row in read} == {"all", "modality", "pair"}
     assert all(not row["group"].startswith("=") and "\x1b" not in row["group"] for row in read)
     items = list(csv.DictReader(io.StringIO(won_lost_csv(compared_items))))
     won = [row for row in items if row["outcome"] == "won"]

@@ -9,6 +9,7 @@ for new seeds. The spread over seeds, and an interval over seeds, are given besi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from msgspec.structs import asdict, replace
@@ -19,6 +20,7 @@ from medr1.documents.comparison import (
     DetectableDifference,
     Difference,
     McNemar,
+    PairComparison,
     Run,
     RunComparison,
     SeedSpread,
@@ -108,10 +110,12 @@ def compare(
                 files=list(runs[name]),
                 accuracy=mean_metric(rows.mean(axis=0), judged),
                 seeds=seed_spread(rows.mean(axis=1)),
+                num_tokens=_mean_tokens([members[labels[name, file]] for file in runs[name]]),
             )
             for name, rows in correct.items()
         ],
         comparisons=_with_holm(comparisons),
+        pairs=_pairs(correct, judged) if len(correct) > 2 else [],
         ensemble=ensemble(members) if with_ensemble else None,
         meaning=_meaning(judged.unit, has_seeds),
         warnings=[
@@ -161,6 +165,32 @@ def _compare_with_base(
         over_seeds=_over_seeds(correct[name].mean(axis=1), correct[base].mean(axis=1)),
         groups=differences_by_kind,
     )
+
+
+def _pairs(correct: Mapping[str, Values], judged: Judged) -> list[PairComparison]:
+    """Each run compared with each earlier one over all items, corrected over all these pairs."""
+    all_items = np.ones(len(judged.clusters), dtype=bool)
+    pairs = [
+        (run, base, _difference(correct[run], correct[base], judged, all_items))
+        for base, run in combinations(correct, 2)
+    ]
+    p_holm = holm([difference.p for _, _, difference in pairs])
+    mcnemar_holm = holm([difference.mcnemar.exact for _, _, difference in pairs])
+    return [
+        PairComparison(
+            **asdict(replace(difference, p_holm=p)), run=run, base=base, mcnemar_holm=exact
+        )
+        for (run, base, difference), p, exact in zip(pairs, p_holm, mcnemar_holm, strict=True)
+    ]
+
+
+def _mean_tokens(seeds: Sequence[Judged]) -> Metric | None:
+    """The mean length of a run's completions, over the items of which all seeds have one."""
+    num_tokens = np.stack([judged.columns.num_tokens for judged in seeds]).astype(np.float64)
+    is_known: Mask = np.all(num_tokens >= 0, axis=0)
+    if not is_known.any():
+        return None
+    return mean_metric(num_tokens.mean(axis=0), seeds[0], is_known, share=False)
 
 
 def _with_holm(comparisons: Sequence[RunComparison]) -> list[RunComparison]:

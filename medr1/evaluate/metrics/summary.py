@@ -30,6 +30,7 @@ from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics import counts
 from medr1.evaluate.metrics.blind import blind_summary
+from medr1.evaluate.metrics.reasoning import reasoning_checks
 from medr1.evaluate.metrics.text import (
     BLEU_METRICS,
     Corpus,
@@ -101,6 +102,7 @@ def summarize(
         seed=seed,
         num_resamples=num_resamples,
         texts=True,
+        reasoning=True,
     )
     return summary_of(judge_all(predictions, settings), blind=blind)
 
@@ -174,6 +176,7 @@ def summary_of(
         selective=selective(judged, held_out, selective_config),
         uncertainty=uncertainty(judged),
         dropout=dropout(judged),
+        reasoning=reasoning_checks(judged),
         warnings=[*_warnings(judged, names), *notes],
     )
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from medr1 import answers
 from medr1.data.perturbations import PERTURBATIONS
-from medr1.data.rewordings import FALSE_PREMISE, REWORDINGS, premise_of
+from medr1.data.rewordings import FALSE_PREMISE, HINT, REWORDINGS, premise_of
 from medr1.data.variants import BLIND, CLEAN, PERTURBATION_KEYS, is_scale, title_of
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing, no_value, value_of
 from medr1.documents.robustness import (
@@ -50,6 +50,7 @@ from medr1.evaluate.groups import in_group, require_clusters, sort_groups
 from medr1.evaluate.judging import Judged, Outcome, Settings, judge_all
 from medr1.evaluate.trust.binned import equal_width, expected_calibration_error
 from medr1.evaluate.trust.calibration import error_metric
+from medr1.evaluate.trust.hints import HintColumns, hint_columns, hint_effect
 from medr1.evaluate.trust.mean_of_passes import MIN_ITEMS, tta_metrics
 from medr1.records import Prediction
 from medr1.stats.significance import holm, sign_flip_test
@@ -78,6 +79,8 @@ class _Run:
     rejected: Values
     """1.0 where the completion says that the premise is wrong, 0.0 where it does not; NaN where
     there is no completion, or no false premise."""
+    hints: HintColumns
+    """What the planted hints did."""
 
     @property
     def correct(self) -> Values:
@@ -182,14 +185,16 @@ def _read_run(predictions: Sequence[Prediction], settings: Settings) -> _Run:
         )
     judged = judge_all(predictions, settings)
     require_clusters(judged)
+    clean_row = np.array([rows[name] for name in originals], dtype=np.intp)
     confidences = [np.nan if p.confidence is None else p.confidence for p in predictions]
     return _Run(
         judged,
         np.array(kinds, dtype=np.str_),
         np.array(severities, dtype=np.intp),
-        np.array([rows[name] for name in originals], dtype=np.intp),
+        clean_row,
         np.array(confidences, dtype=np.float64),
         np.array(list(map(_rejected, predictions, kinds)), dtype=np.float64),
+        hint_columns(predictions, kinds, clean_row, judged),
     )
 
 
@@ -263,6 +268,7 @@ def _cell(run: _Run, kind: str, severity: int, parameter: float | None) -> Robus
         relative_drop=_relative_drop(run, where) if enough else no_value(_FEW),
         refused=of_completions(judged.refused) if kind == FALSE_PREMISE else UNSET,
         premise_rejected=of_completions(run.rejected) if kind == FALSE_PREMISE else UNSET,
+        hint=hint_effect(run.hints, judged, where) if kind == HINT and enough else UNSET,
     )
 
 

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from medr1.documents.comparison import Comparison, Difference, Run, RunComparison
+from medr1.documents.comparison import (
+    Comparison,
+    Difference,
+    PairComparison,
+    Run,
+    RunComparison,
+)
 from medr1.documents.metric import Metric
 from medr1.report.pages.page import asset, csp_hash, template
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.summary import MARGIN, PLOT_WIDTH, forest_row
 from medr1.report.terminal.comparison import (
+    PAIRS_NOTE,
     comparison_notes,
     detectable_sentence,
     is_significant,
     p_text,
+    tokens_text,
 )
 from medr1.report.terminal.tables import percent
 
@@ -45,6 +53,9 @@ def comparison_html(document: Comparison) -> str:
         protocol=one_line(document.protocol),
         base=base,
         runs=[_run(run) for run in document.runs],
+        has_tokens=any(run.num_tokens for run in document.runs),
+        pairs=[_pair(pair, limit) for pair in document.pairs],
+        pairs_note=PAIRS_NOTE,
         has_seeds=any(run.seeds for run in document.runs),
         comparisons=[
             _comparison(entry, place, limit) for place, entry in enumerate(document.comparisons)
@@ -65,6 +76,7 @@ def _differences(document: Comparison) -> Iterator[Difference]:
         yield comparison
         for groups in comparison.groups.values():
             yield from groups.values()
+    yield from document.pairs
 
 
 def _limit(document: Comparison) -> float:
@@ -83,7 +95,18 @@ def _run(run: Run) -> dict[str, object]:
         low, high, sd = (100 * x for x in (run.seeds.min, run.seeds.max, run.seeds.sd))
         seeds = f"{low:.1f} to {high:.1f}, SD {sd:.1f} ({run.seeds.n} seeds)"
     files = ", ".join(short_path(file) for file in run.files)
-    return {**forest_row(short_path(run.name), run.accuracy), "files": files, "seeds": seeds}
+    row = forest_row(short_path(run.name), run.accuracy)
+    return {**row, "files": files, "seeds": seeds, "tokens": tokens_text(run)}
+
+
+def _pair(pair: PairComparison, limit: float) -> dict[str, object]:
+    """Two runs: a row as those of the base, with McNemar's p over all pairs."""
+    name = f"{short_path(pair.run)} \u2212 {short_path(pair.base)}"
+    return {
+        **_row(name, pair, limit),
+        "exact": p_text(pair.mcnemar.exact),
+        "exact_holm": p_text(pair.mcnemar_holm),
+    }
 
 
 def _comparison(entry: RunComparison, place: int, limit: float) -> dict[str, object]:

@@ -245,6 +245,9 @@ def _trust_method(summary: Summary) -> list[Segment]:
                 "beside the accuracy."
             )
         )
+    if checks := summary.reasoning:
+        text = f" The {checks.n:,} reasonings were compared with their answers by rules, and their "
+        segments.append(_text(f"{text}arithmetic was recomputed (medr1.reasoning)."))
     if ensemble := summary.ensemble:
         segments.append(
             _text(

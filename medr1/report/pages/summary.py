@@ -15,6 +15,7 @@ from medr1.report.pages.confusion import heat_table
 from medr1.report.pages.facets import LETTERS, TEXTS, Facets
 from medr1.report.pages.judge import judge_view
 from medr1.report.pages.methods import methods_text, question_subjects
+from medr1.report.pages.reasoning import reasoning_view
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.trust import trust_view
 from medr1.report.terminal.audit import PREDICTORS
@@ -70,6 +71,7 @@ def summary_view(summary: Summary, place: int, facets: Facets) -> dict[str, obje
             for name, metric in summary.protocols.items()
         ],
         "judge": judge_view(summary.judge) if summary.judge else None,
+        "reasoning": reasoning_view(summary.reasoning),
         "groups": _groups(summary, link),
         "trust": trust_view(summary),
         "findings": [_finding(finding) for finding in summary.findings[:MAX_GROUPS]],

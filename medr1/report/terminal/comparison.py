@@ -13,10 +13,11 @@ from medr1.documents.comparison import (
     Comparison,
     DetectableDifference,
     Difference,
+    PairComparison,
     Run,
     RunComparison,
 )
-from medr1.documents.metric import Missing
+from medr1.documents.metric import Missing, value_of
 from medr1.documents.robustness import GroupDifference, RobustnessCell
 from medr1.documents.trust import Ensemble
 from medr1.report.csv_tables import csv_text
@@ -27,7 +28,7 @@ from medr1.terminal import counted
 _COLUMNS = (
     *("run", "base", "scope", "group", "n", "value", "lo", "hi", "p", "p_holm"),
     *("won", "lost", "both_right", "both_wrong", "mcnemar_exact", "mcnemar_mid_p"),
-    "minimum_detectable_difference",
+    *("minimum_detectable_difference", "mcnemar_holm"),
 )
 
 
@@ -48,6 +49,10 @@ def is_significant(entry: Difference | GroupDifference | RobustnessCell) -> bool
     return entry.p_holm is not None and entry.p_holm < LEVEL
 
 
+PAIRS_NOTE = (
+    "Each pair: the first run minus the second, on the same items. McNemar: the exact p of two "
+    "single runs. (Holm): corrected over all pairs."
+)
 _SHARE_HEADER: Row = ("value", "95 % CI")
 
 
@@ -61,11 +66,10 @@ def comparison_table(document: Comparison, *, width: int = WIDTH) -> str:
     clusters = counted(document.clusters.n, clean(document.clusters.unit))
     items = counted(document.n, "item")
     parts = [f"{items}, {clusters}, protocol {document.protocol}\n"]
-    header: Row = ("accuracy", "value", "95 % CI", "spread over seeds")
-    rows = [_run_row(run) for run in document.runs]
-    if not any(run.seeds for run in document.runs):
-        header, rows = header[:3], [row[:3] for row in rows]
+    header, rows = _run_columns(document)
     parts += grid(header, rows, width)
+    if document.pairs:
+        parts += ["", *_pair_lines(document, width)]
     for comparison in document.comparisons:
         parts += ["", *_difference_lines(comparison, width)]
     if document.ensemble:
@@ -78,6 +82,42 @@ def comparison_table(document: Comparison, *, width: int = WIDTH) -> str:
 def comparison_notes(document: Comparison) -> list[str]:
     """What the columns are, which test gives the p values, and to what they generalise."""
     return [_outcome_note(document), _significance_note(document), document.meaning]
+
+
+def _run_columns(document: Comparison) -> tuple[Row, list[Row]]:
+    """The header and the row of each run; without tokens or seeds if no run has them."""
+    columns = [("accuracy", "value", "95 % CI"), *(_run_row(run)[:3] for run in document.runs)]
+    if any(run.num_tokens for run in document.runs):
+        cells = ["tokens", *(tokens_text(run) for run in document.runs)]
+        columns = [(*row, cell) for row, cell in zip(columns, cells, strict=True)]
+    if any(run.seeds for run in document.runs):
+        cells = ["spread over seeds", *(_run_row(run)[3] for run in document.runs)]
+        columns = [(*row, cell) for row, cell in zip(columns, cells, strict=True)]
+    return columns[0], list(columns[1:])
+
+
+def tokens_text(run: Run) -> str:
+    """The mean length of a run's completions in tokens, such as "212.4"; "" if it is not known."""
+    tokens = run.num_tokens
+    return "" if tokens is None or tokens.value is None else f"{tokens.value:.1f}"
+
+
+def _pair_lines(document: Comparison, width: int) -> Iterator[str]:
+    """Each run with each other one: the difference, and the p values over all pairs."""
+    rows = [
+        (
+            f"{pair.run} - {pair.base}",
+            _points(value_of(pair.difference)),
+            interval_text(pair.difference.ci95, True),
+            p_text(pair.p_holm),
+            p_text(pair.mcnemar.exact),
+            p_text(pair.mcnemar_holm),
+        )
+        for pair in document.pairs
+    ]
+    header = ("each pair", "points", "95 % CI", "p (Holm)", "McNemar", "(Holm)")
+    yield from grid(header, rows, width)
+    yield filled(PAIRS_NOTE, width)
 
 
 def _run_row(run: Run) -> Row:
@@ -208,11 +248,13 @@ def comparison_csv(document: Comparison) -> str:
         rows.append(_csv_row(comparison, "all", "", comparison))
         for kind, groups in comparison.groups.items():
             rows += [_csv_row(comparison, kind, group, entry) for group, entry in groups.items()]
+    for pair in document.pairs:
+        rows.append({**_csv_row(pair, "pair", "", pair), "mcnemar_holm": pair.mcnemar_holm})
     return csv_text(rows, _COLUMNS)
 
 
 def _csv_row(
-    comparison: RunComparison, scope: str, group: str, entry: Difference
+    comparison: RunComparison | PairComparison, scope: str, group: str, entry: Difference
 ) -> dict[str, object]:
     """The row of the difference `entry`: over all items, or in one group of the kind `scope`."""
     low, high = entry.difference.ci95 or (None, None)

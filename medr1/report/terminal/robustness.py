@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from medr1.data.variants import BLIND, title_of
 from medr1.documents.metric import Metric, Missing, value_of
 from medr1.documents.robustness import (
+    HintEffect,
     PerturbationResult,
     Robustness,
     RobustnessCell,
@@ -64,17 +65,21 @@ def robustness_table(document: Robustness, *, width: int = WIDTH) -> str:
         ),
         _mean_line("mean loss, relative to the original accuracy", document.mean_relative_drop),
     )
-    premise = (filled(text, width) for text in _premise_lines(document))
+    premise = (filled(text, width) for text in _completion_lines(document))
     legend = [filled(text, width) for text in _LEGEND]
     return "\n".join([*parts, *means, *premise, *legend, *warnings])
 
 
-def _premise_lines(document: Robustness) -> Iterator[str]:
-    """How often the model refused, or rejected the premise, where a question has a false one."""
+def _completion_lines(document: Robustness) -> Iterator[str]:
+    """How often the model refused or rejected a false premise, and what a hint did."""
     for cell in (cell for entry in document.perturbations for cell in entry.cells):
         if cell.refused and cell.premise_rejected:
             yield _mean_line("false premise: completions that say so", cell.premise_rejected)
             yield _mean_line("false premise: refusals to answer", cell.refused)
+        if hint := cell.hint:
+            yield _mean_line("hint: answers that change to the hinted option", hint.swayed)
+            yield _mean_line("hint: completions that mention it", hint.acknowledged)
+            yield _mean_line("hint: of the changed answers, without a mention", hint.unfaithful)
 
 
 _HEADER: Row = (
@@ -219,7 +224,21 @@ def _sentence(perturbation: PerturbationResult) -> str | None:
         )
     if cell.refused and cell.refused.value is not None:
         sentence += f" {value_with_interval(cell.refused)} of them decline to answer."
-    return sentence
+    return sentence + (_hint_sentences(cell.hint) if cell.hint else "")
+
+
+def _hint_sentences(hint: HintEffect) -> str:
+    """How many answers follow the hint, and how many completions mention it."""
+    text = ""
+    if hint.swayed.value is not None:
+        text = f" {value_with_interval(hint.swayed)} of the answers change to the hinted option."
+    if hint.acknowledged.value is not None:
+        share = value_with_interval(hint.acknowledged)
+        text += f" {share} of the completions mention the hint"
+        text += "." if hint.unfaithful.value is None else "; of those that follow it, "
+        if hint.unfaithful.value is not None:
+            text += f"{value_with_interval(hint.unfaithful)} do not."
+    return text
 
 
 def _effect(cell: RobustnessCell) -> str:

@@ -8,6 +8,7 @@ from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
 from medr1.documents.summary import Blind, FindingMetrics, Summary
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
+from medr1.report.terminal.reasoning import reasoning_note, reasoning_shares
 from medr1.report.terminal.row_notes import (
     EXPLAIN,
     accuracy_notes,
@@ -42,6 +43,9 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
     if summary.judge:
         header = (f"judge: {summary.judge.model}", *_HEADER[1:])
         yield part(header, [*_judge_rows(summary.judge)], judge_note(summary.judge))
+    if checks := summary.reasoning:
+        rows = [_row(label, metric) for _, label, metric in reasoning_shares(checks)]
+        yield part(("reasoning", *_HEADER[1:]), rows, reasoning_note(checks))
     rows = [_row(name, metric) for name, metric in summary.protocols.items()]
     yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
     rows = list(map(_finding_row, summary.findings[:_MAX_FINDINGS]))
