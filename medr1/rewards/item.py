@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from medr1 import answers
 from medr1.errors import InputError
+from medr1.records import Sample
+
+_COLUMNS = (
+    *("options", "problem", "question", "answer_type", "modality", "metadata"),
+    "output_without_image",
+)
+"""The columns that an item is read from, besides completion and solution."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Item:
     options: Mapping[str, str]
     answer_type: str
     question: str
-    """The problem if the question has no options, else ""."""
+    """The question without its options; "" if it is not known."""
     form: str = "bare"
     """The format that the prompt asks for, one of answers.FORMATS; "bare" if the reward does not
     use it (`Reward.uses_prompt`)."""
@@ -33,6 +40,10 @@ class Item:
     """Tokens of the completion; None if that is not known."""
     output_without_image: str | None = None
     """The completion of the same model for the question without its image; None if not known."""
+    modality: str | None = None
+    """The modality of the item's images; None if not known."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    """What else is known of the item, as in `records.Sample`."""
 
     def verdict(self) -> answers.Verdict:
         return answers.judge(
@@ -41,6 +52,19 @@ class Item:
             options=self.options,
             answer_type=self.answer_type,
             question=self.question,
+        )
+
+    def sample(self) -> Sample:
+        """The question as a sample without images."""
+        return Sample(
+            "",
+            (),
+            self.question,
+            self.options,
+            self.ground_truth,
+            self.answer_type,
+            modality=self.modality,
+            metadata=self.metadata,
         )
 
     def texts(self) -> tuple[str, str] | None:
@@ -65,12 +89,8 @@ def message_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     return "".join(part.get("text") or "" for part in content or ())
 
 
-@lru_cache(maxsize=4096)
-def _inlined_options(problem: str) -> Mapping[str, str]:
-    """The options in a problem's text; cached, because a group of completions shares it."""
-    return answers.parse_problem(problem)[1]
-
-
+# Cached, because a group of completions shares them.
+_parse_problem = lru_cache(maxsize=4096)(answers.parse_problem)
 _parse_solution = lru_cache(maxsize=4096)(answers.parse_solution)
 
 
@@ -85,7 +105,7 @@ def _options(value: object, problem: str | None) -> Mapping[str, str]:
         options = {str(k): str(v) for k, v in value.items() if v is not None}
         if options:
             return options
-    return _inlined_options(problem) if problem else {}
+    return _parse_problem(problem)[1] if problem else {}
 
 
 def _item(
@@ -97,7 +117,7 @@ def _item(
     ground_truth = _parse_solution(solution_text)
     options = _options(columns.get("options"), columns.get("problem"))
     answer_type = columns.get("answer_type") or answers.answer_type_of(ground_truth, options)
-    question = "" if options else columns.get("problem") or ""
+    question = columns.get("question") or _parse_problem(columns.get("problem") or "")[0]
     return Item(
         content,
         solution_text,
@@ -108,6 +128,8 @@ def _item(
         form,
         num_tokens,
         columns.get("output_without_image"),
+        columns.get("modality"),
+        columns.get("metadata") or {},
     )
 
 
@@ -122,11 +144,7 @@ def items_of(
         columns: Further columns of the data set, each with one value per completion.
         form: The format that the prompt asks for, one of answers.FORMATS.
     """
-    filled = {
-        name: columns[name]
-        for name in ("options", "problem", "answer_type", "output_without_image")
-        if columns.get(name) is not None
-    }
+    filled = {name: columns[name] for name in _COLUMNS if columns.get(name) is not None}
     token_ids = columns.get("completion_ids")
     lengths = [len(ids) for ids in token_ids] if token_ids is not None else None
     lengths = lengths or columns.get("num_tokens") or [None] * len(completions)

@@ -245,6 +245,9 @@ def training_set(
             "solution": [s.ground_truth for s in chosen],
             "options": [dict(s.options) for s in chosen],
             "answer_type": [s.answer_type for s in chosen],
+            "question": [s.question for s in chosen],
+            "modality": [s.modality for s in chosen],
+            "metadata": [dict(s.metadata) for s in chosen],
         }
 
     return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)
