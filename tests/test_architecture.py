@@ -25,12 +25,13 @@ LAYERS = (
         *("processes", "records", "terminal"),
     },
     {"text", "stats", "answers"},
+    {"claims"},
     {"chat", "checkpoints", "data", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
     {"doctor", "workflows"},
     {"api", "cli", "__main__"},
 )
-APART = LAYERS[3]
+APART = LAYERS[4]
 
 # What `medr1 --help` and the pure rooms load imports none of these at module level.
 HEAVY = {
