@@ -229,7 +229,7 @@ def _finding_verdicts(
         return
     if facts.side and not facts.is_yes_no and is_same and len(claim.sides) == 1:
         yield "side", other_side
-    if facts.places and is_same and claim.parts and places:
+    if facts.places and not facts.is_yes_no and is_same and claim.parts and places:
         yield "body_part", elsewhere
     if not other_side and not elsewhere:
         if facts.absent.intersection(chain):

@@ -59,6 +59,7 @@ _ASKED_FINDING = tuple(
         r"^do(?:es)? (?:this|the|these) (?:[^ ]+ ){1,6}?(?:show|have|contain|demonstrate|reveal|"
         r"suffer from|indicate|exhibit|display|depict) (?:any |an? |the |some )?"
         r"(?:evidence of |signs? of )?(?:any |an? )?" + _PHRASE,
+        r"^(?:is|are) (?:the |this )?(?:[SV]\d+ )?P\d+ (?P<phrase>F\d+)",
         r"^(?:is|are) (?:an? |any )" + _PHRASE,
         r"^(?:is|are) (?P<phrase>[FD]\d+)(?= (?:present|seen|visible|shown))",
         r"^can (?:you |we |an? |any )?(?:see |identify )?(?:any |an? )?" + _PHRASE + " be seen",
@@ -165,7 +166,11 @@ def _given(sample: Sample, question: Marked) -> Facts:
     parts = {part for text in values(PART_KEYS) for part in _field_parts(text)}
     planes = {plane for text in values(PLANE_KEYS) for plane in _field_planes(text)}
     sides = {_field_side(text) for text in values(SIDE_KEYS)} - {None}
-    is_asked = sample.answer_type == "yes_no" and _ASKED_IMAGE.search(question.text)
+    is_asked = (
+        sample.answer_type == "yes_no"
+        and _ASKED_IMAGE.search(question.text)
+        and not _ASKED_NORMAL.search(question.text)
+    )
     stated = [] if is_asked else list(_image_terms(question))
     if not modalities and not _asks(sample, "modality"):
         modalities = {value for term, value in stated if term == "M"}
@@ -293,8 +298,6 @@ class _AnswerReader:
         if not match:
             return Facts()
         is_yes = match[1] == "yes"
-        if asked_image := _ASKED_IMAGE.search(self.question.text):
-            return self._image_facts(asked_image["image"]) if is_yes else Facts()
         if state := _ASKED_NORMAL.search(self.question.text):
             parts = [
                 self.question.terms[int(i)].value for i in re.findall(r"\bP(\d+)", state["subject"])
@@ -304,6 +307,8 @@ class _AnswerReader:
             if is_image:
                 return Facts(normal=normal)
             return Facts(normal=normal, normal_part=parts[0]) if len(parts) == 1 else Facts()
+        if asked_image := _ASKED_IMAGE.search(self.question.text):
+            return self._image_facts(asked_image["image"]) if is_yes else Facts()
         findings, places, sides = self._asked_finding()
         if len(findings) != 1 or _QUALIFIED.search(_asked_phrase(self.question)):
             return Facts()

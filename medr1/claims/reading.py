@@ -114,7 +114,7 @@ _PARTS = tuple(
 _UNASSERTED = re.compile(
     r"\b(?:if|whether|would|could|might|may|should|cannot|can't|can|unless|perhaps|possibl[ey]|"
     r"possibility|probably|likely|unlikely|suspected|suspicious|recommend(?:ed)?|advised|suggested|"
-    r"needed|required|helpful|questions?|options?|choices?|asks?|asked|either|neither|nor|unlike|"
+    r"needed|required|helpful|questions?|options?|choices?|asks?|asked|(?<!on )either|neither|nor|unlike|"
     r"instead of|rather than|typically|usually|often|commonly|generally|in general|defined|means|"
     r"refers to|uncertain|consider|need to|let me|let's|next step|previous|prior|differential|"
     r"imagine|suppose|used to|initially|thought|at first|contralateral|opposite)\b"
