@@ -69,6 +69,7 @@ _ASKED_NORMAL = re.compile(
     r"^(?:is|are|does) (?:this |the |these |both )?(?P<subject>.*?) (?:look |appear )?"
     r"(?P<state>normal|clear|healthy|unremarkable|abnormal)\b"
 )
+_IMAGE_WORD = re.compile(r"M\d|image|scan|picture|slide|film|photo")
 _ASKED_STATE = re.compile(
     r"^(?:is|are) (?:this |the )?(?:[SV]\d+ )?(?P<part>P\d+) "
     r"(?P<adjective>enlarged|fractured|dislocated)"
@@ -253,6 +254,13 @@ def _extra_names(sample: Sample) -> dict[str, tuple[str, str]]:
         phrase = _asked_phrase(marked)
         if phrase and not re.search(r"\b[A-Z]\d+\b", phrase) and not _NOT_NAMED.search(phrase):
             extra[phrase] = ("F", phrase)
+    if sample.answer_type == "open" and not any(_asks(sample, topic) for topic in _ASKS):
+        marked = mark(sample.ground_truth or "")
+        words = " ".join(re.findall(r"[a-z]+", (sample.ground_truth or "").casefold()))
+        names_more = re.search(r"\b[a-z]{4,}", marked.text) and "F" not in marked.text
+        names_more = names_more and not re.search(r"\d", sample.ground_truth or "")
+        if names_more and len(words.split()) <= 4 and not _NORMAL_TRUTH.search(words):
+            extra[words] = ("F", words)  # "macular hole"
     for text in sample.options.values():
         marked = mark(text)
         words = marked.text.replace(" .", "")
@@ -302,9 +310,10 @@ class _AnswerReader:
             parts = [
                 self.question.terms[int(i)].value for i in re.findall(r"\bP(\d+)", state["subject"])
             ]
-            is_image = re.search(r"M\d|image|scan|picture|slide|film|photo", state["subject"])
+            is_image = _IMAGE_WORD.search(state["subject"])
             normal = is_yes != (state["state"] == "abnormal")
-            if is_image:
+            rest = self.question.text[state.end() :]
+            if is_image or (not parts and _IMAGE_WORD.search(rest)):
                 return Facts(normal=normal)
             return Facts(normal=normal, normal_part=parts[0]) if len(parts) == 1 else Facts()
         if asked_image := _ASKED_IMAGE.search(self.question.text):

@@ -84,7 +84,7 @@ _IMAGES = tuple(
         rf"(?:an? |the )?(?P<image>{_MODIFIERS}(?:M\d+|V\d+))",
         # "the modality is CT", "the slice is sagittal", "this is axial"
         r"\bmodality(?: [a-z]+){0,4} is (?:an? |the )?(?P<image>M\d+)",
-        rf"\b(?:it|this|(?:the|this|that) {_MODIFIERS}(?:{_NOUN}|plane|view|orientation)) "
+        rf"\b(?:it|this|(?:the|this|that) {_MODIFIERS}(?:{_NOUN}|M\d+|plane|orientation)) "
         rf"{_BE} (?:taken |acquired |shown )?(?:in )?(?:the |an? )?"
         rf"(?P<image>V\d+)(?= plane| view| projection| orientation| ,| \.|$)",
         r"\b(?:imaged|taken|acquired|shown|obtained) in (?:the |an? )?(?P<image>V\d+) "
@@ -107,14 +107,14 @@ _PARTS = tuple(
         r"(?:S\d+ )?(?P<part>P\d+)(?! [FP]\d)",
         r"\btissue(?: [a-z]+){0,2} (?:is|comes|originates)(?: taken)? from (?:the |an? )?"
         r"(?P<part>P\d+)",
-        r"\b(?:this|it) is (?:clearly |indeed )?(?:the |an? )(?:S\d+ )?(?P<part>P\d+)"
-        r"(?= ,| \.| ;|$)",
+        r"\b(?:this|it) is (?:clearly |indeed )?(?:the |an? )?(?:S\d+ )?(?P<part>P\d+)"
+        r"(?= ,| \.| ;|$| tissue| with\b)",
     )
 )
 _UNASSERTED = re.compile(
     r"\b(?:if|whether|would|could|might|may|should|cannot|can't|can|unless|perhaps|possibl[ey]|"
     r"possibility|probably|likely|unlikely|suspected|suspicious|recommend(?:ed)?|advised|suggested|"
-    r"needed|required|helpful|questions?|options?|choices?|asks?|asked|(?<!on )either|neither|nor|unlike|"
+    r"needed|required|helpful|questions?|options?|choices?|asks?|asked|(?<!on )(?<!in )either|neither|nor|unlike|"
     r"instead of|rather than|typically|usually|often|commonly|generally|in general|defined|means|"
     r"refers to|uncertain|consider|need to|let me|let's|next step|previous|prior|differential|"
     r"imagine|suppose|used to|initially|thought|at first|contralateral|opposite)\b"
