@@ -167,9 +167,8 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
     """
     used: set[int] = set()
     mentions = []
-    sentence_stems = [word.stem for word in sentence.words]
     for form, letter in names.forms:
-        for start in _positions(sentence_stems, form):
+        for start in _positions(sentence, form):
             indices = range(start, start + len(form))
             if used.isdisjoint(indices):
                 used |= set(indices)
@@ -177,7 +176,7 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
                 is_part = len(form) == 1 and form[0] in names.parts
                 mentions.append(replace(mention, is_part=is_part))
     for form, letter in names.negative_forms:
-        for start in _positions(sentence_stems, form):
+        for start in _positions(sentence, form):
             indices = range(start, start + len(form))
             if used.isdisjoint(indices) and all(sentence.negated[i] for i in indices):
                 used |= set(indices)
@@ -186,9 +185,11 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
     return sorted(mentions, key=lambda mention: mention.start)
 
 
-def _positions(sentence_stems: list[str], form: Form) -> Iterator[int]:
-    for start in range(len(sentence_stems) - len(form) + 1):
-        if tuple(sentence_stems[start : start + len(form)]) == form:
+def _positions(sentence: Sentence, form: Form) -> Iterator[int]:
+    """The index of the first word at each place where a sentence has a name."""
+    for start in sentence.indices_by_stem.get(form[0], ()):
+        words = sentence.words[start : start + len(form)]
+        if tuple(word.stem for word in words) == form:
             yield start
 
 
