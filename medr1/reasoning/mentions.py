@@ -84,6 +84,8 @@ class OptionNames:
     """(stems of what an option denies, letter): for "No pneumonia" those of pneumonia."""
     parts: frozenset[str]
     """The stems that are one word of an option, and of no other one."""
+    common: frozenset[str]
+    """The letters of options such as "Normal", whose text is a common word of any description."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def option_names(options: tuple[tuple[str, str], ...], question: str) -> OptionN
     negative: dict[Form, set[str]] = {}
     parts: set[str] = set()
     for letter, text in options:
+        if is_yes_or_no(text):
+            continue  # "there is no mass" does not name the option "No"
         words = content[letter]
         all_stems = tuple(word.stem for word in words_of(text))
         names = {all_stems, words}
@@ -134,7 +138,13 @@ def option_names(options: tuple[tuple[str, str], ...], question: str) -> OptionN
             if name and (len(name) > 1 or len(name[0]) > 1):
                 forms.setdefault(name, set()).add(letter)
     letters = tuple(letter for letter, _ in options)
-    return OptionNames(letters, _unique(forms), _unique(negative), frozenset(parts))
+    common = frozenset(letter for letter in letters if set(content[letter]) <= _COMMON)
+    return OptionNames(letters, _unique(forms), _unique(negative), frozenset(parts), common)
+
+
+def is_yes_or_no(text: str) -> bool:
+    """Whether the text of an option is yes or no."""
+    return text.strip(" .").casefold() in ("yes", "no")
 
 
 def _unique(forms: Mapping[Form, set[str]]) -> tuple[tuple[Form, str], ...]:
