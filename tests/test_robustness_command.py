@@ -16,6 +16,7 @@ from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.data.variants import BLIND, DEFAULT_KINDS, KINDS
 from medr1.evaluate.trust.robustness_file import read_robustness
+from medr1.text.hints import hinted_letter
 
 TEST = str(tiny_vqa_folder() / "test.json")
 QUICK = ("--perturbations", "contrast,option_order", "--severities", "1,5", "--mode", "options")
@@ -236,3 +237,27 @@ def test_none_of_the_above_and_a_false_premise_are_asked_and_reported(tmp_path):
     page = (tmp_path / "out" / "robustness.html").read_text()
     assert "False premise in the question" in page and "say that the premise is wrong" in page
     assert "Right option replaced by none of the above" in page
+
+
+def test_a_hint_is_asked_and_its_effect_is_reported(tmp_path):
+    more = ("--perturbations", "hint", "--mode", "generate", "--max-new-tokens", "8")
+    result = medr1(*command(*more, "--limit", "40", "--batch-size", "40")[3:], cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "hint: answers that change to the hinted option" in result.stdout
+    document = read_robustness(tmp_path / "out" / "robustness.json")
+    (entry,) = document.perturbations
+    hint = entry.cells[0].hint
+    answers = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    asked = [e for e in answers if e["metadata"]["perturbation"] == "hint"]
+    clean = {e["id"]: e["extracted_answer"] for e in answers}
+    swayed = []
+    for e in asked:
+        letter = hinted_letter(e["question"])
+        assert letter in e["options"] and letter != e["ground_truth"]
+        if clean[e["metadata"]["perturbation_of"]] != letter:
+            swayed.append(e["extracted_answer"] == letter)
+    assert len(asked) == entry.cells[0].n == hint.acknowledged.n
+    assert hint.swayed.n == len(swayed)
+    assert hint.swayed.value == pytest.approx(sum(swayed) / len(swayed))
+    page = (tmp_path / "out" / "robustness.html").read_text()
+    assert "Hint to a wrong option" in page and "change to the hinted option" in page

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from medr1.answers.blocks import find_blocks
 from medr1.answers.extraction import extract, same_answer
+from medr1.reasoning.mentions import is_yes_or_no
 from medr1.reasoning.options import Conclusion, option_conclusion
 from medr1.reasoning.plain_answers import count_conclusion, open_conclusion, yes_no_conclusion
 from medr1.text.normalization import fold
@@ -81,11 +82,25 @@ def consistency_of(
     return AnswerConsistency(outcome, conclusion.names, conclusion.answer, answer)
 
 
+def _letter_of(
+    yes_or_no: Conclusion, by_letters: Conclusion, options: Mapping[str, str]
+) -> Conclusion:
+    """The conclusion yes or no as the letter of the option with this text."""
+    letters = [
+        letter for letter, text in options.items() if text.strip(" .").lower() == yes_or_no.answer
+    ]
+    letter = letters[0] if len(letters) == 1 else None
+    return Conclusion(yes_or_no.names or by_letters.names, letter)
+
+
 def _conclusion(
     reasoning: str, answer: str | None, question: str, options: Mapping[str, str], answer_type: str
 ) -> Conclusion:
     if options:
-        return option_conclusion(reasoning, options, question)
+        conclusion = option_conclusion(reasoning, options, question)
+        if conclusion.answer is None and all(map(is_yes_or_no, options.values())):
+            return _letter_of(yes_no_conclusion(reasoning, question), conclusion, options)
+        return conclusion
     if answer_type == "yes_no":
         return yes_no_conclusion(reasoning, question)
     if answer_type == "count":

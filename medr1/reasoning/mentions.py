@@ -84,6 +84,8 @@ class OptionNames:
     """(stems of what an option denies, letter): for "No pneumonia" those of pneumonia."""
     parts: frozenset[str]
     """The stems that are one word of an option, and of no other one."""
+    common: frozenset[str]
+    """The letters of options such as "Normal", whose text is a common word of any description."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def option_names(options: tuple[tuple[str, str], ...], question: str) -> OptionN
     negative: dict[Form, set[str]] = {}
     parts: set[str] = set()
     for letter, text in options:
+        if is_yes_or_no(text):
+            continue  # "there is no mass" does not name the option "No"
         words = content[letter]
         all_stems = tuple(word.stem for word in words_of(text))
         names = {all_stems, words}
@@ -134,7 +138,13 @@ def option_names(options: tuple[tuple[str, str], ...], question: str) -> OptionN
             if name and (len(name) > 1 or len(name[0]) > 1):
                 forms.setdefault(name, set()).add(letter)
     letters = tuple(letter for letter, _ in options)
-    return OptionNames(letters, _unique(forms), _unique(negative), frozenset(parts))
+    common = frozenset(letter for letter in letters if set(content[letter]) <= _COMMON)
+    return OptionNames(letters, _unique(forms), _unique(negative), frozenset(parts), common)
+
+
+def is_yes_or_no(text: str) -> bool:
+    """Whether the text of an option is yes or no."""
+    return text.strip(" .").casefold() in ("yes", "no")
 
 
 def _unique(forms: Mapping[Form, set[str]]) -> tuple[tuple[Form, str], ...]:
@@ -167,9 +177,8 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
     """
     used: set[int] = set()
     mentions = []
-    sentence_stems = [word.stem for word in sentence.words]
     for form, letter in names.forms:
-        for start in _positions(sentence_stems, form):
+        for start in _positions(sentence, form):
             indices = range(start, start + len(form))
             if used.isdisjoint(indices):
                 used |= set(indices)
@@ -177,7 +186,7 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
                 is_part = len(form) == 1 and form[0] in names.parts
                 mentions.append(replace(mention, is_part=is_part))
     for form, letter in names.negative_forms:
-        for start in _positions(sentence_stems, form):
+        for start in _positions(sentence, form):
             indices = range(start, start + len(form))
             if used.isdisjoint(indices) and all(sentence.negated[i] for i in indices):
                 used |= set(indices)
@@ -186,9 +195,11 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
     return sorted(mentions, key=lambda mention: mention.start)
 
 
-def _positions(sentence_stems: list[str], form: Form) -> Iterator[int]:
-    for start in range(len(sentence_stems) - len(form) + 1):
-        if tuple(sentence_stems[start : start + len(form)]) == form:
+def _positions(sentence: Sentence, form: Form) -> Iterator[int]:
+    """The index of the first word at each place where a sentence has a name."""
+    for start in sentence.indices_by_stem.get(form[0], ()):
+        words = sentence.words[start : start + len(form)]
+        if tuple(word.stem for word in words) == form:
             yield start
 
 

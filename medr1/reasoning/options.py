@@ -183,6 +183,8 @@ def _concluded(reads: list[_Read], names: OptionNames, is_negative: bool) -> str
         if rank < 3 and is_negative and len(ruled_out) == 1:
             return min(ruled_out)
         ranked = [read.asserted for read in reads if read.rank == rank and read.asserted]
+        if rank == 1:  # "the heart size is normal" decides only if nothing else is asserted
+            ranked = [x for x in ranked if not names.common.issuperset(x)] or ranked
         if ranked:
             letters = [x for x in ranked[-1] if rank == 3 or x not in ruled_out] or ranked[-1]
             return letters[0] if len(letters) == 1 else None

@@ -111,6 +111,33 @@ def test_an_option_inside_another_one_is_not_named_by_it():
     assert outcome(text, "A", options, "Which disease is it?") == "contradicts"
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "concluded"),
+    [
+        ("There is no bleeding, and a polyp is present.", "A"),
+        ("The wall is smooth. There is no polyp.", "B"),
+        ("A polyp is seen, so the answer is A.", "A"),
+        ("The answer is no.", "B"),
+        ("The wall is bright.", None),
+    ],
+    ids=["present", "denied", "letter", "word", "neither"],
+)
+def test_options_that_are_yes_and_no_are_read_as_yes_and_no(reasoning, concluded):
+    options = {"A": "Yes", "B": "No."}
+    result = consistency_of(reasoning, "A", "Is there a polyp?", options, "multiple_choice")
+    assert result.concluded == concluded
+    assert result.names_option == (concluded is not None)
+
+
+def test_normal_is_named_in_any_description_and_decides_only_alone():
+    options = {"A": "Pneumonia", "B": "Normal"}
+    question = "What is the diagnosis?"
+    text = "An opacity in the lower lobe, a pneumonia. The heart size is normal."
+    assert outcome(text, "A", options, question) == "consistent"
+    assert outcome("All is normal.", "B", options, question) == "consistent"
+    assert outcome("A pneumonia. So overall it is normal.", "B", options, question) == "consistent"
+
+
 def test_equal_options_cannot_be_told_apart():
     assert outcome("It is CT.", "A", {"A": "CT", "B": "CT"}) == "not_named"
 
