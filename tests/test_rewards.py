@@ -57,6 +57,8 @@ NAMES = [
     "edit-similarity",
     "option-similarity",
     "numeric-closeness",
+    "consistency",
+    "no-contradiction",
 ]
 OPTIONS = {"A": "Left lung", "B": "Right lung", "C": "Heart"}
 
@@ -257,6 +259,64 @@ def test_semantic_is_the_cosine_of_the_metric() -> None:
     assert scores == pytest.approx(cosines.clip(0).tolist(), abs=1e-5)
     assert scores[1] < scores[0] < scores[2] == pytest.approx(1)
     assert reward(completions=["no idea", ""], solution=["effusion"] * 2)[1] == 0
+
+
+REASONED = {"question": "Which modality?", "modality": "MRI", "options": {"A": "CT", "B": "MRI"}}
+"""The item of the completions below; the right answer is B."""
+REASONING = {
+    # the reasoning before the answer B: (consistency, no-contradiction)
+    "This MRI shows the brain. So the answer is B.": (1.0, 1.0),
+    "The fat is bright and bone is dark, which fits MRI and not CT.": (1.0, 1.0),
+    "This CT scan shows the brain. So the answer is B.": (1.0, 0.0),
+    "The image is a CT scan. The answer is A.": (0.0, 0.0),
+    "It could be A or B.": (0.0, 0.0),
+    "The brain is shown.": (0.0, 0.0),
+    "": (0.0, 0.0),
+}
+PADDING = (
+    "The image is of good quality. ",
+    "A) CT, B) MRI. ",
+    "Let me think step by step. " * 30,
+    "The options are CT and MRI. ",
+)
+
+
+def reasoned(texts: list[str]) -> list[tuple[float, float]]:
+    """consistency and no-contradiction of the answer B after each of these texts."""
+    functions = reward_functions(["consistency", "no-contradiction"], "think")
+    completions = [f"<think>{text}</think><answer>B</answer>" for text in texts]
+    columns = {name: [value] * len(texts) for name, value in REASONED.items()}
+    columns["solution"] = ["B"] * len(texts)
+    return list(zip(*(f(completions=completions, **columns) for f in functions), strict=True))
+
+
+def test_reasoning_is_compared_with_the_answer_and_the_item() -> None:
+    assert reasoned(list(REASONING)) == list(REASONING.values())
+    functions = reward_functions(["consistency", "no-contradiction"], "think")
+    no_reasoning = [function(completions=["B"], solution=["B"]) for function in functions]
+    assert no_reasoning == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("padding", PADDING, ids=range(len(PADDING)))
+def test_empty_and_padded_reasoning_earns_nothing(padding: str) -> None:
+    """A policy that writes nothing, or more of what fits every question, does not gain."""
+    before = reasoned(list(REASONING))
+    for padded in (
+        [padding + text for text in REASONING],
+        [text + " " + padding for text in REASONING],
+        ["" for _ in REASONING],
+        [padding for _ in REASONING],
+    ):
+        for old, new in zip(before, reasoned(padded), strict=True):
+            assert all(after <= score for after, score in zip(new, old, strict=True)), padded
+
+
+def test_no_contradiction_does_not_depend_on_the_ground_truth() -> None:
+    (reward,) = reward_functions(["no-contradiction"], "think")
+    text = "<think>This MRI shows the brain. So the answer is B.</think><answer>B</answer>"
+    columns = {name: [value] for name, value in REASONED.items()}
+    assert reward(completions=[text], solution=["B"], **columns) == [1.0]
+    assert reward(completions=[text], solution=["A"], **columns) == [1.0]
 
 
 def test_a_reward_without_its_package_is_refused_before_the_run(monkeypatch) -> None:

@@ -33,6 +33,28 @@ def _require_sentence_model() -> None:
     model_folder()
 
 
+def _consistency(item: Item) -> float:
+    """1 for reasoning that concludes with the answer; 0 without reasoning or a conclusion."""
+    from medr1.reasoning import consistency
+
+    result = consistency(item.content, item.question, item.options, item.answer_type)
+    return float(result is not None and result.outcome == "consistent")
+
+
+def _no_contradiction(item: Item) -> float:
+    """1 where `consistency` is 1 and no claim contradicts what is known of the item.
+
+    The ground truth is left out: `accuracy` pays for it. Without `consistency`, a completion could
+    earn this by saying nothing.
+    """
+    from medr1.claims import contradictions, known_of
+
+    if not _consistency(item):
+        return 0.0
+    known = known_of(replace(item.sample(), ground_truth=None), item.verdict().extraction.answer)
+    return float(not contradictions(item.content, known))
+
+
 def _image_dependence(item: Item) -> float | None:
     """1 for a right answer that the model does not give without the image.
 
@@ -176,6 +198,10 @@ REWARDS: dict[str, Reward] = {
         "similarity of what the two answers mean",
         _semantic,
         require=_require_sentence_model,
+    ),
+    "consistency": Reward("1 for reasoning that concludes with the answer", _consistency),
+    "no-contradiction": Reward(
+        "the same, if no claim contradicts the item or the answer", _no_contradiction
     ),
     "image-dependence": Reward(
         "1 for a right answer that changes without the image",
