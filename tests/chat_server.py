@@ -196,7 +196,13 @@ class ChatServer:
     def _scores(self, text, string):
         tokens = ["prompt", text, *re.findall(r"\s*\S+", string)]
         rows = [
-            {str(1000 + number(token)): {"logprob": logprob(text, token), "rank": 1}}
+            {
+                str(1000 + number(token)): {
+                    "logprob": logprob(text, token),
+                    "rank": 1,
+                    "decoded_token": token,
+                }
+            }
             for token in tokens
         ]
         return {

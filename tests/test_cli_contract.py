@@ -56,7 +56,7 @@ OPTIONS = {
     "--max-retries --max-total-tokens --mode --model-name-or-path --model-path "
     "--num-samples --offline --option --option-probabilities --output-file --overwrite "
     "--permute --plane --price --prompt --question --question-type --seed "
-    "--show-reasoning --slices --temperature --timeout --window",
+    "--show-reasoning --slices --temperature --timeout --token-logprobs --window",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
     "--ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "

@@ -164,6 +164,13 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
     help="Replacement of the image, to measure how much it matters. blank: a grey image. noise: "
     "random pixels. shuffle: the image of another question.",
 )
+@option(
+    "--token-logprobs",
+    group="Decoding",
+    is_flag=True,
+    help="Write the log-probability of each token of the completion into the results, with the "
+    "image and with a grey one in its place.",
+)
 @allow_template_option
 @option(
     "--show-reasoning",

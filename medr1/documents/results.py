@@ -66,6 +66,10 @@ class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
     def document(self) -> dict[str, object]:
         """The meta as JSON holds it."""
         document: dict[str, object] = msgspec.to_builtins(self)
+        decoding = document["decoding"]
+        # Left out, so that runs which were started before it existed can be resumed.
+        if isinstance(decoding, dict) and not decoding["token_logprobs"]:
+            del decoding["token_logprobs"]
         return document
 
 
@@ -95,6 +99,10 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
     dropout_probs: list[dict[str, float]]
     finish_reason: str | None
     num_tokens: int | None
+    token_logprobs: list[float] | UnsetType = UNSET
+    """Only with --token-logprobs."""
+    token_logprobs_without_image: list[float] | UnsetType = UNSET
+    """Only with --token-logprobs, for a question with an image."""
     image_notes: list[str]
     error: Failure | None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from medr1 import answers
 from medr1.infer.options import mean_probabilities, most_probable
@@ -16,6 +17,8 @@ from medr1.records import Failure, Prediction, Sample
 
 _DIGITS = 6
 """Decimals of a probability; further ones depend on the order of additions, so on the batch."""
+_LOGPROB_DIGITS = 4
+"""Decimals of a token's log-probability."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,15 @@ class Rotation:
     """The question; its options have the letters A, B, C, ... in the new order."""
     original_letters: Mapping[str, str]
     """Letter of an option in this order -> its letter in the file."""
+
+
+@dataclass(frozen=True)
+class CompletionLogprobs:
+    """The log-probability of each token of a completion (natural logarithm)."""
+
+    with_image: Sequence[float]
+    without_image: Sequence[float] | None = None
+    """Of the same tokens, with a grey image in the prompt; None where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,8 @@ class RotationOutput:
     """Answer -> probability, by the letters of the rotation."""
     bounds: Mapping[str, tuple[float, float]] | None = None
     """Answer -> (lowest, highest) probability, if not all are known; by the rotation's letters."""
+    token_logprobs: CompletionLogprobs | None = None
+    """Of the tokens of `text`, if they were requested."""
 
 
 def prompt_for(sample: Sample, requested: str | None, checkpoint_prompt: str | None) -> str:
@@ -131,7 +145,7 @@ def assemble(
         return failed_prediction(sample, "non_finite", "the model's numbers are not finite", notes)
     probabilities = mean_probabilities(by_order) if all_scored else None
     bounds = None if all_scored else _mean_bounds(rotations, outputs)
-    text = outputs[0].text
+    text, logprobs = outputs[0].text, outputs[0].token_logprobs
     # In mode options the answer string of the best option is taken as the completion, so that it is
     # read by the same rules as generated text.
     if text is None and probabilities:
@@ -163,6 +177,10 @@ def assemble(
         dropout_probs=dropout_probs,
         finish_reason=outputs[0].finish_reason,
         num_tokens=outputs[0].num_tokens,
+        token_logprobs=_rounded_logprobs(logprobs.with_image) if logprobs else None,
+        token_logprobs_without_image=_rounded_logprobs(logprobs.without_image)
+        if logprobs
+        else None,
         image_notes=notes,
     )
 
@@ -196,6 +214,13 @@ def rounded(probabilities: Mapping[str, float], answers: Iterable[str]) -> dict[
         answers: The answers to return, in their order.
     """
     return {answer: round(probabilities[answer], _DIGITS) for answer in answers}
+
+
+def _rounded_logprobs(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Log-probabilities with 4 decimals; None where they are not known or not finite."""
+    if values is None or not all(map(isfinite, values)):
+        return None
+    return tuple(round(value, _LOGPROB_DIGITS) for value in values)
 
 
 def _mean_bounds(

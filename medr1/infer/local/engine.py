@@ -8,6 +8,7 @@ It generates answers freely, computes the probability of each option, or both:
             prefix      = the prompts, run once
             completions = greedy or sampled, from the prefix
             log-probs   = of the options' answer strings, from the prefix and any reasoning
+            log-probs   = of each token of the completions, with the images and with grey ones
         for each pass with dropout, one question at a time: images, prefix, log-probs again
         a Prediction for each question
 """
@@ -44,9 +45,11 @@ from medr1.infer.local.inputs import (
     prepare_batches,
 )
 from medr1.infer.local.texts import Completion, cut_at_end, reasoning_and_strings
+from medr1.infer.local.token_scores import completion_logprobs
 from medr1.infer.options import mean_probabilities, normalized_probabilities
 from medr1.infer.plan import plan_batches
 from medr1.infer.predictions import (
+    CompletionLogprobs,
     RotationOutput,
     assemble,
     failed_prediction,
@@ -114,7 +117,7 @@ class LocalEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """Every way of answering."""
-        return Capabilities("exact", dropout=True)
+        return Capabilities("exact", dropout=True, token_logprobs="both")
 
     def identity(self) -> EngineIdentity:
         """The checkpoint with its hash, the device and the versions of the libraries."""
@@ -287,6 +290,10 @@ class _BatchPredictor:
                 for row, is_scored, completion in zip(rows, scored, completions, strict=True)
             ]
             scores = score_strings(self.loaded, prefix, *zip(*tokens, strict=True))
+        token_logprobs: Sequence[CompletionLogprobs | None] = [None] * len(rows)
+        if generates and is_answer and self.decoding.token_logprobs:
+            completed = [completion.token_ids for completion in completions]
+            token_logprobs = completion_logprobs(self.loaded, rows, prefix, completed)
         samples: list[list[str]] = [[] for _ in rows]
         if generates and is_answer and self.decoding.num_samples:
             samples = self._sample(questions, prefix)
@@ -299,9 +306,10 @@ class _BatchPredictor:
                 normalized_probabilities(dict(zip(row.answer_strings, logps, strict=True)))
                 if logps
                 else None,
+                token_logprobs=row_logprobs,
             )
-            for row, (text, token_ids, finish_reason), row_samples, logps in zip(
-                rows, completions, samples, scores, strict=True
+            for row, (text, token_ids, finish_reason), row_samples, logps, row_logprobs in zip(
+                rows, completions, samples, scores, token_logprobs, strict=True
             )
         ]
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError, ItemError
-from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import Capabilities, Engine, EngineIdentity, InferencePlan
 from medr1.infer.local.engine import local_identity
 from medr1.infer.local.generation import token_drawer
@@ -29,6 +29,7 @@ from medr1.infer.local.inputs import is_out_of_memory
 from medr1.infer.local.texts import Completion, cut_at_end, reasoning_and_strings
 from medr1.infer.options import answer_strings, normalized_probabilities, reasons_first
 from medr1.infer.predictions import (
+    CompletionLogprobs,
     Rotation,
     RotationOutput,
     assemble,
@@ -61,7 +62,7 @@ class GenericEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """Everything but passes with dropout."""
-        return Capabilities("exact", dropout=False)
+        return Capabilities("exact", dropout=False, token_logprobs="both")
 
     def identity(self) -> EngineIdentity:
         """The checkpoint with its hash, the device and the versions of the libraries."""
@@ -162,7 +163,7 @@ class _GenericQuestioner:
         if is_scored:
             before = completion if reasons_first(prompt) else None
             reasoning, token_ids = reasoning_and_strings(self.loaded, strings.values(), before)
-            logps = [self._logp(inputs, reasoning, string) for string in token_ids]
+            logps = [sum(self._logps(inputs, reasoning, string)) for string in token_ids]
             if logps:
                 probabilities = normalized_probabilities(dict(zip(strings, logps, strict=True)))
         numbers = range(1, decoding.num_samples + 1) if generates and is_answer else range(0)
@@ -173,7 +174,26 @@ class _GenericQuestioner:
             completion.finish_reason if completion else None,
             tuple(self._complete(inputs, seed, None).text for seed in seeds),
             probabilities,
+            token_logprobs=self._token_logprobs(order, prompt, images, inputs, completion)
+            if completion and is_answer and decoding.token_logprobs
+            else None,
         )
+
+    def _token_logprobs(
+        self,
+        order: Rotation,
+        prompt: str,
+        images: Sequence[Image],
+        inputs: BatchFeature,
+        completion: Completion,
+    ) -> CompletionLogprobs:
+        """The log-probability of each token of a completion, with the images and without."""
+        with_image = self._logps(inputs, [], completion.token_ids)
+        if not images:
+            return CompletionLogprobs(with_image)
+        grey = [ablate(image, "blank", "") for image in images]
+        blank_inputs = self._inputs(order.sample, prompt, grey)
+        return CompletionLogprobs(with_image, self._logps(blank_inputs, [], completion.token_ids))
 
     def _inputs(self, sample: Sample, prompt: str, images: Sequence[Image]) -> BatchFeature:
         """The model's inputs for one prompt; ItemError if it is too long."""
@@ -223,16 +243,19 @@ class _GenericQuestioner:
         )
         return cut_at_end(self.loaded, output[0, prompt_length:].tolist())
 
-    def _logp(self, inputs: BatchFeature, reasoning: list[int], string: list[int]) -> float:
-        """The log-probability of a string after the prompt and the reasoning."""
+    def _logps(self, inputs: BatchFeature, reasoning: list[int], string: list[int]) -> list[float]:
+        """The log-probability of each token of a string after the prompt and the reasoning."""
         import torch
 
+        if not string:
+            return []
         added = torch.tensor([[*reasoning, *string]], device=self.loaded.device)
         extended = {name: _extended(name, value, added) for name, value in inputs.items()}
         logits = self.loaded.model(**extended).logits
         # The token at position p is predicted at p - 1.
         logps = logits[0, -len(string) - 1 : -1].float().log_softmax(-1)
-        return float(logps[range(len(string)), string].double().sum())
+        token_logps: list[float] = logps[range(len(string)), string].tolist()
+        return token_logps
 
 
 def _extended(name: str, value: torch.Tensor, added: torch.Tensor) -> torch.Tensor:

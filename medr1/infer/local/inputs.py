@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError, ItemError
-from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import InferencePlan
 from medr1.infer.options import answer_strings, reasons_first
 from medr1.infer.predictions import Rotation, prompt_for, rotations
@@ -43,6 +43,8 @@ class PromptImages:
     encoded: EncodedImages
     notes: tuple[str, ...]
     """What was done to the images, such as "windowed 0..4095 (I;16)"."""
+    blank: PromptImages | None = None
+    """Grey images of the same sizes, if --token-logprobs asks for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +183,14 @@ class QuestionBuilder:
             ]
             for (names, perturbation), images in sets.items()
         ]
-        encoded = batched_family(self.loaded).encode_images(self.loaded.processor, rows)
+        family, processor = batched_family(self.loaded), self.loaded.processor
+        blanks: list[PromptImages | None] = [None] * len(rows)
+        if self.plan.decoding.token_logprobs:
+            grey = [[ablate(image, "blank", "") for image in images] for images in rows]
+            blanks = [
+                PromptImages(images.with_dtype(self.loaded.dtype), ())
+                for images in family.encode_images(processor, grey)
+            ]
         return {
             image_set: PromptImages(
                 images.with_dtype(self.loaded.dtype),
@@ -190,8 +199,11 @@ class QuestionBuilder:
                     for image in loaded
                     for note in image.notes + change_notes(image_set[1], ablation)
                 ),
+                blank,
             )
-            for (image_set, loaded), images in zip(sets.items(), encoded, strict=True)
+            for (image_set, loaded), images, blank in zip(
+                sets.items(), family.encode_images(processor, rows), blanks, strict=True
+            )
         }
 
     def _question(self, index: int, sample: Sample, images: PromptImages | None) -> Question:

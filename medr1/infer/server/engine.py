@@ -33,9 +33,11 @@ from medr1.infer.engine import (
     EngineIdentity,
     InferencePlan,
     OptionProbabilities,
+    TokenLogprobsKind,
 )
 from medr1.infer.options import answer_strings, reasons_first
 from medr1.infer.predictions import (
+    CompletionLogprobs,
     Rotation,
     RotationOutput,
     assemble,
@@ -52,6 +54,7 @@ from medr1.infer.server.messages import (
 )
 from medr1.infer.server.probe import ServerFacts, probe, scoring_body
 from medr1.infer.server.scores import probabilities_of_letters, probabilities_of_strings
+from medr1.infer.server.token_scores import completion_tokens, logprobs_in_prompt
 from medr1.models.loading import installed_version
 from medr1.prompts import as_plain_text
 from medr1.records import Failure, Prediction, Sample
@@ -122,7 +125,10 @@ class ServerEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """What the server offers; see `ServerFacts`."""
-        return Capabilities(self.method, dropout=False)
+        tokens: TokenLogprobsKind = "none"
+        if self.facts.top_tokens:
+            tokens = "both" if self.facts.prompt_logprobs else "with image"
+        return Capabilities(self.method, dropout=False, token_logprobs=tokens)
 
     def identity(self) -> EngineIdentity:
         """The model's name, the server's version, and what is sent with each request."""
@@ -377,12 +383,15 @@ class _Questioner:
         is_scored = bool(strings) and decoding.mode != "generate" and method != "none"
         reads_letter = is_scored and method == "letter"
         writes = generates and (is_answer or reads_letter or reasons_first(prompt))
+        wants_tokens = decoding.token_logprobs and is_answer
         completion: ChatResponse | None = None
         if writes:
-            extra = {"logprobs": True, "top_logprobs": self.engine.facts.top_tokens}
-            completion = await self._complete(
-                messages, sample_id, 0, decoding.do_sample, extra if reads_letter else {}
-            )
+            extra: dict[str, object] = {}
+            if reads_letter:
+                extra = {"logprobs": True, "top_logprobs": self.engine.facts.top_tokens}
+            elif wants_tokens:
+                extra = {"logprobs": True}
+            completion = await self._complete(messages, sample_id, 0, decoding.do_sample, extra)
         probabilities = bounds = None
         if completion and reads_letter:
             probabilities, bounds = probabilities_of_letters(completion, list(strings))
@@ -402,7 +411,31 @@ class _Questioner:
             tuple(sample.text for sample in samples),
             probabilities,
             bounds,
+            await self._token_logprobs(order.sample, prompt, images, completion)
+            if completion and wants_tokens
+            else None,
         )
+
+    async def _token_logprobs(
+        self,
+        sample: Sample,
+        prompt: str,
+        images: Sequence[EncodedImage],
+        completion: ChatResponse,
+    ) -> CompletionLogprobs | None:
+        """The log-probability of each token of a completion, with the images and, by one more
+        request, without; None if the server returns no tokens."""
+        tokens = completion_tokens(completion)
+        if not tokens:
+            return None
+        with_image = [token.logprob for token in tokens]
+        grey = [replace(image, url=image.blank_url or "") for image in images]
+        if not grey or not self.engine.facts.prompt_logprobs:
+            return CompletionLogprobs(with_image)
+        messages = request_messages(sample, prompt, self.engine.server.answer_style, grey)
+        text = "".join(token.token for token in tokens)
+        response = await self.client.chat(scoring_body(messages, text))
+        return CompletionLogprobs(with_image, logprobs_in_prompt(response, tokens))
 
     async def _complete(
         self,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import ItemError
-from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import InferencePlan
 from medr1.prompts import chat_messages
 from medr1.records import Sample
@@ -57,6 +57,8 @@ class EncodedImage:
     """The pixels as PNG, in a data URL."""
     notes: tuple[str, ...]
     """What was done to the image."""
+    blank_url: str | None = None
+    """A grey image of the same size, if --token-logprobs asks for it."""
 
 
 class ImageEncoder:
@@ -114,11 +116,12 @@ class ImageEncoder:
             loaded = load_image(resolve_image(name, plan.image_root))
             image = shown_image(name, loaded.image, perturbation, ablation, plan.seed)
             url = data_url(image)
+            grey = data_url(ablate(image, "blank", "")) if plan.decoding.token_logprobs else None
         except MemoryError:
             raise ItemError(
                 "out_of_memory", f"{name}: needs too much memory. Use a smaller image."
             ) from None
-        return EncodedImage(url, loaded.notes + change_notes(perturbation, ablation))
+        return EncodedImage(url, loaded.notes + change_notes(perturbation, ablation), grey)
 
 
 def data_url(image: Image) -> str:
