@@ -12,7 +12,14 @@ from msgspec import UNSET, Struct, UnsetType
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing
 from medr1.documents.robustness import Robustness
-from medr1.documents.trust import Calibration, Dropout, Ensemble, Selective, Uncertainty
+from medr1.documents.trust import (
+    Calibration,
+    Dropout,
+    Ensemble,
+    Selective,
+    TokenUncertainty,
+    Uncertainty,
+)
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -217,6 +224,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     stated_accuracy: StatedAccuracy | None = None
     judge: JudgeResult | UnsetType = UNSET
     """The key is there only if a judge was asked."""
+    token_uncertainty: TokenUncertainty | UnsetType = UNSET
+    """The key is there only if the results have log-probabilities of tokens."""
     warnings: list[str]
     """Sentences that a reader of the numbers has to know."""
 

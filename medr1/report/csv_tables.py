@@ -69,6 +69,12 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", kind, "visual_claims", ablation.visual_claims)
         hallucinated = ablation.hallucinated_visual_reasoning
         yield row("all", kind, "hallucinated_visual_reasoning", hallucinated)
+    if tokens := summary.token_uncertainty:
+        yield row("all", "", "token_variance", tokens.variance)
+        yield row("all", "", "image_shift", tokens.image_shift)
+        yield row("all", "", "auroc_token_variance", tokens.auroc_variance)
+        yield row("all", "", "auroc_image_shift", tokens.auroc_image_shift)
+        yield row("all", "", "auroc_token_uncertainty", tokens.auroc_combined)
     if judge := summary.judge:
         yield row("all", "", "accuracy_with_judge", judge.accuracy_with_judge)
         yield row("open", "", "accuracy", judge.open_accuracy)

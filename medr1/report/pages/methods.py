@@ -232,6 +232,12 @@ def _trust_method(summary: Summary) -> list[Segment]:
             text += "; prediction sets are split conformal, with one threshold for all questions "
             text += "and with one for each modality"
         segments.append(_text(f"{text}."))
+    if summary.token_uncertainty:
+        text = (
+            " The variance of the token log-probabilities and their shift without the image (after "
+            "CEBaG, arXiv 2603.21693) were assessed by the AUROC of wrong answers."
+        )
+        segments.append(_text(text))
     if summary.ablations:
         kinds = ", ".join(one_line(ablation.ablation, 20) for ablation in summary.ablations)
         text = f" The same questions were asked without their images ({kinds})."

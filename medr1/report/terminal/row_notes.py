@@ -76,3 +76,8 @@ def trust_notes(summary: Summary) -> Iterator[str]:
             yield "conformal coverage: share of items whose set of options has the right one."
     if not isinstance(summary.uncertainty, Missing):
         yield "samples: the further completions of each question (--num-samples)."
+    if summary.token_uncertainty:
+        yield (
+            "AUROC of token variance and image shift: how well a wrong answer is told by uneven "
+            "token probabilities, and by their small shift without the image; 50 % is chance."
+        )

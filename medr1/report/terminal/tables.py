@@ -186,6 +186,10 @@ def _trust_rows(summary: Summary) -> Iterator[Row]:
         consistency = uncertainty.self_consistency
         yield _row("accuracy of the samples' majority", consistency.majority_accuracy)
         yield _row("agreement of the samples", consistency.agreement)
+    if tokens := summary.token_uncertainty:
+        yield _row("AUROC of token variance and image shift", tokens.auroc_combined)
+        yield _row("  of the token variance alone", tokens.auroc_variance)
+        yield _row("  of the shift without the image alone", tokens.auroc_image_shift)
     if not isinstance(dropout := summary.dropout, Missing):
         prediction = dropout.prediction
         yield _row(f"accuracy, mean of {dropout.num_samples} dropout passes", prediction.accuracy)
