@@ -13,6 +13,8 @@ ResultsSchema = Literal["medr1.results/1"]
 """The name of the form of results.json."""
 (RESULTS_SCHEMA,) = get_args(ResultsSchema)
 
+Edit = Literal["cut", "shuffle", "empty", "swap", "none"]
+"""What is done to earlier reasoning before a model gets it (`infer --edit`)."""
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"
 
@@ -59,6 +61,8 @@ class Prediction:
     extraction: str | None = None
     """How the answer was found: an `answers.Extraction.method`."""
     reasoning: str | None = None
+    reasoning_from: str | None = None
+    """The id of the question whose reasoning the model was given, if it is another one."""
     option_probs: Mapping[str, float] | None = None
     """{"A": 0.7, ...}: probability of each option's answer string; they add up to 1."""
     option_bounds: Mapping[str, tuple[float, float]] | None = None
@@ -138,7 +142,9 @@ def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-_ONLY_IF_KNOWN = ("option_bounds", "token_logprobs", "token_logprobs_without_image")
+_ONLY_IF_KNOWN = (
+    *("reasoning_from", "option_bounds", "token_logprobs", "token_logprobs_without_image"),
+)
 """Fields of a prediction that an entry of results.json has only where they are known."""
 
 

@@ -136,7 +136,7 @@ class ChatServer:
             await asyncio.sleep(self.seconds)
             if fault := self.fault(text, self.attempts[key]):
                 return await self._fail(fault)
-        if body.get("continue_final_message") and self.prompt_logprobs:
+        if "prompt_logprobs" in body and self.prompt_logprobs:
             return JSONResponse(self._scores(text, body["messages"][-1]["content"]))
         return JSONResponse(self._completion(text, body))
 

@@ -31,6 +31,16 @@ both: with the image and without it. with image: only with it. none: not at all.
 
 
 @dataclass(frozen=True)
+class Prefill:
+    """The beginning of a completion, which the model continues."""
+
+    text: str
+    """Such as "<think> The lungs are dark. </think>"."""
+    source_id: str | None = None
+    """The id of the question whose reasoning it has, if it is another one."""
+
+
+@dataclass(frozen=True)
 class InferencePlan:
     """Which questions are answered together, and how."""
 
@@ -47,6 +57,8 @@ class InferencePlan:
     """Position -> why an item is already known to be unusable."""
     perturbations: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     """Position -> (kind, severity) of the perturbation of the item's images."""
+    prefills: Mapping[int, Prefill] = field(default_factory=dict)
+    """Position -> the beginning of the item's completion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,8 @@ class Capabilities:
     dropout: bool
     """Whether it can pass a question through the model with dropout on."""
     token_logprobs: TokenLogprobsKind
+    continues: bool
+    """Whether it can continue the beginning of a completion (`Prefill`)."""
 
 
 class Engine(Protocol):

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from medr1 import answers
+from medr1.infer.engine import Prefill
 from medr1.infer.options import mean_probabilities, most_probable
+from medr1.prompts import plain_text
 from medr1.records import Failure, Prediction, Sample
 
 _DIGITS = 6
@@ -72,6 +74,20 @@ def prompt_for(sample: Sample, requested: str | None, checkpoint_prompt: str | N
     return requested or checkpoint_prompt or ("nothink" if sample.options else "bare")
 
 
+def prefill_text(prefill: Prefill | None, control_tokens: Sequence[str]) -> str:
+    """The text of the beginning of a completion, without control tokens; "" without one.
+
+    Args:
+        prefill: The beginning.
+        control_tokens: Texts that the tokenizer reads as control tokens; the tags of the reasoning
+            stay as they are.
+    """
+    if prefill is None:
+        return ""
+    tags = ("<think>", "</think>")
+    return plain_text(prefill.text, [token for token in control_tokens if token not in tags])
+
+
 def rotations(sample: Sample, num_orders: int) -> list[Rotation]:
     """The question with its options moved by 0, 1, 2, ... places.
 
@@ -127,6 +143,7 @@ def assemble(
     mode: str,
     notes: tuple[str, ...],
     dropout_probs: tuple[dict[str, float], ...] = (),
+    reasoning_from: str | None = None,
 ) -> Prediction:
     """Make the prediction of one question from the outputs for each rotation.
 
@@ -138,6 +155,7 @@ def assemble(
         mode: The mode of the decoding.
         notes: What was done to the images.
         dropout_probs: The probabilities of each pass with dropout.
+        reasoning_from: The id of another question whose reasoning the model was given.
     """
     by_order = probabilities_by_order(rotations, outputs)
     all_scored = len(by_order) == len(outputs)
@@ -163,6 +181,7 @@ def assemble(
         extracted_answer=extraction.answer,
         extraction=extraction.method,
         reasoning=extraction.reasoning,
+        reasoning_from=reasoning_from,
         option_probs=rounded(probabilities, answer_strings) if probabilities else None,
         option_bounds={
             answer: (round(bounds[answer][0], _DIGITS), round(bounds[answer][1], _DIGITS))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, ItemError
 from medr1.files import similar_file
+from medr1.records import Edit
 from medr1.workflows.arguments import (
     keep_apart,
     optional_path,
@@ -19,13 +20,16 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
+from medr1.workflows.edited_reasoning import EditedRun, edited_run
 from medr1.workflows.embedded_model import warn_of_embedded_model
 from medr1.workflows.engines import chosen_bits, open_engine
 
 if TYPE_CHECKING:
     from medr1.chat.settings import Server
+    from medr1.data.readers import Questions
     from medr1.data.roots import ImageRoot
     from medr1.infer.batch import BatchOutcome
+    from medr1.infer.engine import Engine
     from medr1.records import Decoding, Prediction, Sample
 
 logger = logging.getLogger("medr1")
@@ -210,6 +214,8 @@ def run_inference(
     temperature: float = 0.7,
     ablate_image: Ablation = "none",
     token_logprobs: bool = False,
+    reasoning_from: str | Path | None = None,
+    edit: Edit | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -244,6 +250,9 @@ def run_inference(
             another question.
         token_logprobs: Whether the log-probability of each token of the completion is computed,
             with the image and without it.
+        reasoning_from: File with earlier results of the same questions, whose reasoning is edited
+            and given to the model; None: the model writes its own.
+        edit: What is done to that reasoning: cut, shuffle, empty, swap or none.
         seed: Seed of all sampling.
         device: auto, cuda, mps or cpu.
         dtype: auto, bfloat16, float16 or float32.
@@ -271,12 +280,11 @@ def run_inference(
         ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
     from medr1.data.readers import read_questions
-    from medr1.infer.batch import manifest, run_batch
 
     bits = chosen_bits(load_in_4bit, load_in_8bit, server)
     require_at_least(1, batch_size=batch_size, limit=limit)
     output = Path(output_file)
-    _require_output(output, [batch_file], overwrite)
+    _require_output(output, [batch_file, reasoning_from], overwrite)
     questions = read_questions(batch_file, optional_path(image_root), limit=limit, scans=scans)
     decoding = _decoding(
         prompt,
@@ -290,21 +298,57 @@ def run_inference(
         ablate_image=ablate_image,
         token_logprobs=token_logprobs,
     )
+    questions, edited = edited_run(questions, reasoning_from, edit, decoding, seed)
     engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline, bits)
     warn_of_embedded_model(model_path, questions.samples, questions.image_root, server, offline)
-    name, identity = Path(batch_file).name, engine.identity()
-    meta = manifest(identity, questions, data=name, prompt=prompt, decoding=decoding, seed=seed)
-    return run_batch(
-        *(engine, questions, output, meta),
-        decoding=decoding,
+    return _run(
+        *(engine, questions, output, decoding, edited),
+        data=Path(batch_file).name,
         prompt=prompt,
+        seed=seed,
         # A server gets each question when there is room for it.
         batch_size=1 if server else batch_size,
         overwrite=overwrite,
     )
 
 
-def _require_output(output: Path, inputs: Sequence[str | Path], overwrite: bool) -> None:
+def _run(
+    engine: Engine,
+    questions: Questions,
+    output: Path,
+    decoding: Decoding,
+    edited: EditedRun | None,
+    *,
+    data: str,
+    prompt: str | None,
+    seed: int,
+    batch_size: int,
+    overwrite: bool,
+) -> BatchOutcome | None:
+    """Answer the questions into the output, with all that decides the answers in its `meta`."""
+    from medr1.infer.batch import manifest, run_batch
+
+    if edited:
+        edited.require_fitting(engine, prompt)
+    meta = manifest(
+        *(engine.identity(), questions),
+        data=data,
+        prompt=prompt,
+        decoding=decoding,
+        seed=seed,
+        edited_reasoning=edited.source if edited else None,
+    )
+    return run_batch(
+        *(engine, questions, output, meta),
+        decoding=decoding,
+        prompt=prompt,
+        batch_size=batch_size,
+        prefills=edited.prefills if edited else None,
+        overwrite=overwrite,
+    )
+
+
+def _require_output(output: Path, inputs: Sequence[str | Path | None], overwrite: bool) -> None:
     """Refuse an output that cannot be written, or that is one of the inputs."""
     from medr1.infer.batch import require_free
 

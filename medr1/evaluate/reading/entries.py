@@ -58,7 +58,7 @@ _TYPE_NAMES |= {bool: "true or false", type(None): "null"}
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "question", "ground_truth", "answer_type", "question_type"), _TEXT),
     **dict.fromkeys(("modality", "dataset", "model_output", "extracted_answer"), _TEXT),
-    **dict.fromkeys(("extraction", "reasoning", "finish_reason"), _TEXT),
+    **dict.fromkeys(("extraction", "reasoning", "reasoning_from", "finish_reason"), _TEXT),
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _LIST),
     **dict.fromkeys(("dropout_probs", "token_logprobs", "token_logprobs_without_image"), _LIST),
     **dict.fromkeys(("options", "metadata", "option_probs", "error"), _OBJECT),

@@ -26,7 +26,13 @@ from medr1.infer.engine import Capabilities, Engine, EngineIdentity, InferencePl
 from medr1.infer.local.engine import local_identity
 from medr1.infer.local.generation import token_drawer
 from medr1.infer.local.inputs import is_out_of_memory
-from medr1.infer.local.texts import Completion, cut_at_end, reasoning_and_strings
+from medr1.infer.local.texts import (
+    Completion,
+    cut_at_end,
+    prefill_tokens,
+    reasoning_and_strings,
+    whole_text,
+)
 from medr1.infer.options import answer_strings, normalized_probabilities, reasons_first
 from medr1.infer.predictions import (
     CompletionLogprobs,
@@ -34,6 +40,7 @@ from medr1.infer.predictions import (
     RotationOutput,
     assemble,
     failed_prediction,
+    prefill_text,
     prompt_for,
     rotations,
     sampling_seed,
@@ -62,7 +69,7 @@ class GenericEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """Everything but passes with dropout."""
-        return Capabilities("exact", dropout=False, token_logprobs="both")
+        return Capabilities("exact", dropout=False, token_logprobs="both", continues=True)
 
     def identity(self) -> EngineIdentity:
         """The checkpoint with its hash, the device and the versions of the libraries."""
@@ -131,11 +138,20 @@ class _GenericQuestioner:
         strings = [answer_strings(order.sample, prompt, info.answer_style) for order in orders]
         if decoding.mode == "options" and not strings[0]:
             return failed_prediction(sample, "no_options", "it has no options to score", notes)
+        start = self.plan.prefills.get(index)
+        prefill = prefill_text(start, self._control_tokens)
         outputs = [
-            self._rotation_output(order, prompt, strings[number], images, is_answer=number == 0)
+            self._rotation_output(
+                order, prompt, strings[number], images, prefill, is_answer=number == 0
+            )
             for number, order in enumerate(orders)
         ]
-        return assemble(sample, orders, outputs, strings[0], mode=decoding.mode, notes=notes)
+        return assemble(
+            *(sample, orders, outputs, strings[0]),
+            mode=decoding.mode,
+            notes=notes,
+            reasoning_from=start.source_id if start else None,
+        )
 
     def _rotation_output(
         self,
@@ -143,6 +159,7 @@ class _GenericQuestioner:
         prompt: str,
         strings: Mapping[str, str],
         images: Sequence[Image],
+        prefill: str,
         *,
         is_answer: bool,
     ) -> RotationOutput:
@@ -154,7 +171,7 @@ class _GenericQuestioner:
         decoding, sample = self.plan.decoding, order.sample
         generates = decoding.mode != "options"
         is_scored = bool(strings) and decoding.mode != "generate"
-        inputs = self._inputs(sample, prompt, images)
+        inputs = self._inputs(sample, prompt, images, prefill)
         completion: Completion | None = None
         if generates and (is_answer or reasons_first(prompt)):
             seed = sampling_seed(self.plan.seed, 0, sample.id) if decoding.do_sample else None
@@ -169,12 +186,15 @@ class _GenericQuestioner:
         numbers = range(1, decoding.num_samples + 1) if generates and is_answer else range(0)
         seeds = [sampling_seed(self.plan.seed, number, sample.id) for number in numbers]
         return RotationOutput(
-            completion.text if completion else None,
+            whole_text(self.loaded, prefill, completion) if completion else None,
             len(completion.token_ids) if completion else None,
             completion.finish_reason if completion else None,
-            tuple(self._complete(inputs, seed, None).text for seed in seeds),
+            tuple(
+                whole_text(self.loaded, prefill, self._complete(inputs, seed, None))
+                for seed in seeds
+            ),
             probabilities,
-            token_logprobs=self._token_logprobs(order, prompt, images, inputs, completion)
+            token_logprobs=self._token_logprobs(order, prompt, images, prefill, inputs, completion)
             if completion and is_answer and decoding.token_logprobs
             else None,
         )
@@ -184,6 +204,7 @@ class _GenericQuestioner:
         order: Rotation,
         prompt: str,
         images: Sequence[Image],
+        prefill: str,
         inputs: BatchFeature,
         completion: Completion,
     ) -> CompletionLogprobs:
@@ -192,14 +213,21 @@ class _GenericQuestioner:
         if not images:
             return CompletionLogprobs(with_image)
         grey = [ablate(image, "blank", "") for image in images]
-        blank_inputs = self._inputs(order.sample, prompt, grey)
+        blank_inputs = self._inputs(order.sample, prompt, grey, prefill)
         return CompletionLogprobs(with_image, self._logps(blank_inputs, [], completion.token_ids))
 
-    def _inputs(self, sample: Sample, prompt: str, images: Sequence[Image]) -> BatchFeature:
-        """The model's inputs for one prompt; ItemError if it is too long."""
+    def _inputs(
+        self, sample: Sample, prompt: str, images: Sequence[Image], prefill: str
+    ) -> BatchFeature:
+        """The model's inputs for one prompt and prefill; ItemError if they are too long."""
+        import torch
+
         text = user_text(sample, prompt, self.loaded.info.answer_style)
         content: list[dict[str, object]] = [{"type": "image", "image": image} for image in images]
         inputs = prompt_inputs(self.loaded.processor, [*content, {"type": "text", "text": text}])
+        if prefill:
+            added = torch.tensor([prefill_tokens(self.loaded, prefill)])
+            inputs.update({name: _extended(name, value, added) for name, value in inputs.items()})
         text_config = self.loaded.model.config.get_text_config()
         max_positions = getattr(text_config, "max_position_embeddings", None)
         max_new_tokens = self.plan.decoding.max_new_tokens

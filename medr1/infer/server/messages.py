@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medr1.chat.responses import ChatResponse
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import ItemError
@@ -147,3 +148,17 @@ def request_messages(
     text = message["content"][-1]
     parts = [{"type": "image_url", "image_url": {"url": image.url}} for image in images]
     return [{"role": "user", "content": [*parts, text]}]
+
+
+def whole_text(prefill: str, response: ChatResponse) -> str:
+    """A completion with the beginning that it continues.
+
+    Args:
+        prefill: The beginning of the completion; "" without one.
+        response: The server's answer.
+    """
+    if not prefill:
+        return response.text
+    message = response.choices[0].message
+    rest = message.content or message.reasoning_content or message.reasoning or ""
+    return (prefill + rest).strip()
