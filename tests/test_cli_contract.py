@@ -58,7 +58,7 @@ OPTIONS = {
     "--permute --plane --price --prompt --question --question-type --reasoning-from --seed "
     "--show-reasoning --slices --temperature --timeout --token-logprobs --window",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
-    "--ensemble --explain "
+    "--edited --ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
     "--judge-url --map --metrics --output-dir --overwrite "
     "--protocol --robustness --seed --target-risk --train-data",

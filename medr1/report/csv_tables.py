@@ -69,6 +69,17 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", kind, "visual_claims", ablation.visual_claims)
         hallucinated = ablation.hallucinated_visual_reasoning
         yield row("all", kind, "hallucinated_visual_reasoning", hallucinated)
+    for part in summary.reasoning_use or ():
+        group = f"reasoning {part.edit}"
+        yield row("all", group, "same_answer", part.same_answer)
+        yield row("all", group, "changed_answer", part.changed_answer)
+        yield row("all", group, "accuracy", part.accuracy)
+        yield row("all", group, "accuracy_edited", part.accuracy_edited)
+        yield row("all", group, "reasoning_difference", part.difference)
+        if part.other_answer:
+            yield row("all", group, "other_answer", part.other_answer)
+        if part.other_letter:
+            yield row("all", group, "other_letter", part.other_letter)
     if tokens := summary.token_uncertainty:
         yield row("all", "", "token_variance", tokens.variance)
         yield row("all", "", "image_shift", tokens.image_shift)

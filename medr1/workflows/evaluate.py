@@ -51,6 +51,7 @@ def run_evaluation(
     cluster_by: str = "image",
     train_data: str | Path | None = None,
     ablated: Sequence[str | Path] = (),
+    edited: Sequence[str | Path] = (),
     calibrate_on: str | Path | None = None,
     target_risk: float = 0.1,
     alpha: float = 0.1,
@@ -78,6 +79,7 @@ def run_evaluation(
         train_data: File with the training questions, or folder with train.json, to fit predictors
             that see no image; None: train.json in `data`, if that is a folder with one.
         ablated: Files with results of the same questions without the image, one for each ablation.
+        edited: Files with results of the same questions from edited reasoning, one for each edit.
         calibrate_on: File with results of other questions by the same model, on which temperature,
             threshold and conformal sets are fitted.
         target_risk: Highest accepted share of wrong answers among the items that are not deferred.
@@ -130,9 +132,11 @@ def run_evaluation(
         optional_path(robustness),
         tuple(map(Path, ensemble)),
         _with_cache(judge, optional_path(output_dir), overwrite) if judge else None,
+        tuple(map(Path, edited)),
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
-    inputs = [*files, image_root, *ensemble, data, train_data, *ablated, calibrate_on, robustness]
+    inputs = [*files, image_root, *ensemble, data, train_data, *ablated, *edited]
+    inputs += [calibrate_on, robustness]
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
     keep_apart(output_dir, inputs, overwrite)
