@@ -115,13 +115,12 @@ def run_evaluation(
     require_choice("protocol", protocol, PROTOCOLS)
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
-    metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
     # `metrics` is for speed, so it also skips the accuracy under the other protocols.
     protocols = SUMMARY_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     evaluation = Evaluation(
         Settings(protocol, cluster_by, tuple(group_by), protocols, seed),
-        metric_names,
+        tuple(require_metric(name, "--metrics") for name in metrics or NAMES),
         columns or {},
         questions_of(data, image_root),
         train.require_complete() if train else None,
@@ -135,11 +134,10 @@ def run_evaluation(
         tuple(map(Path, edited)),
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
-    inputs = [*files, image_root, *ensemble, data, train_data, *ablated, *edited]
-    inputs += [calibrate_on, robustness]
+    inputs = [*files, image_root, data, train_data, calibrate_on, robustness]
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
-    keep_apart(output_dir, inputs, overwrite)
+    keep_apart(output_dir, [*inputs, *ensemble, *ablated, *edited], overwrite)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
     return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
 
