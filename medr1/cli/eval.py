@@ -81,6 +81,15 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "--ablate-image blank`, noise or shuffle. Shows how much the image matters. Repeatable.",
 )
 @option(
+    "--edited",
+    group="Input",
+    multiple=True,
+    metavar="FILE",
+    help="File with answers to the same questions from edited reasoning, by `medr1 infer "
+    "--reasoning-from FILE --edit cut`, shuffle, empty, swap or none. Shows whether the answers "
+    "follow the reasoning. Repeatable.",
+)
+@option(
     "--calibrate-on",
     group="Input",
     metavar="FILE",

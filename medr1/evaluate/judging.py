@@ -22,6 +22,7 @@ from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
 from medr1.evaluate.reasoning_columns import ReasoningColumns, reasoning_columns
 from medr1.evaluate.scores import Scores, scores_of
+from medr1.evaluate.token_columns import TokenColumns, token_columns
 from medr1.records import Prediction, Sample
 
 GROUPS = ("modality", "question_type", "dataset", "option_count")
@@ -148,6 +149,8 @@ class Columns:
     """The texts that metrics such as BLEU compare; None unless `Settings.texts`."""
     scores: Scores
     """How sure the model is of its answers."""
+    tokens: TokenColumns
+    """The probabilities of the completions' tokens."""
     metadata_keys: frozenset[str]
     """The metadata keys of all items, which they may be grouped or clustered by."""
     protocols: dict[str, CodedColumn[str]] = field(default_factory=dict)
@@ -181,6 +184,7 @@ class Columns:
             np.concatenate([part.closed for part in parts]),
             CodedColumn.concatenate(texts) if len(texts) == len(parts) else None,
             Scores.concatenate([part.scores for part in parts]),
+            TokenColumns.concatenate([part.tokens for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
             {
                 protocol: CodedColumn.concatenate([part.protocols[protocol] for part in parts])
@@ -309,6 +313,7 @@ def columns_of(
         np.array([_is_closed(sample) for sample in samples], dtype=bool),
         _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
+        token_columns(predictions),
         frozenset().union(*(sample.metadata for sample in samples)),
         {
             protocol: CodedColumn.from_items(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from medr1.evaluate.definitions.judge import JUDGE
 from medr1.evaluate.definitions.reasoning import REASONING
+from medr1.evaluate.definitions.reasoning_use import REASONING_USE
+from medr1.evaluate.definitions.tokens import TOKENS
 from medr1.evaluate.definitions.trust import TRUST
 from medr1.metrics.definition import OWN, SHARE, Definition
 from medr1.metrics.registry import METRICS
@@ -253,7 +255,8 @@ _OTHERS = (
 def _in_order() -> list[Definition]:
     """All definitions: macro accuracy follows accuracy, then the other metrics, then the rest."""
     accuracy, *others = (metric.definition for metric in METRICS.values())
-    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *REASONING, *TRUST]
+    reasoning = [*REASONING, *REASONING_USE]
+    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *reasoning, *TRUST, *TOKENS]
 
 
 DEFINITIONS = {definition.name: definition for definition in _in_order()}

@@ -42,6 +42,7 @@ from medr1.evaluate.metrics.text import (
 from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
+from medr1.evaluate.trust.token_uncertainty import token_uncertainty
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.metrics.registry import METRICS, NAMES, SELECTABLE, TEXT_METRICS
 from medr1.records import Prediction
@@ -177,6 +178,7 @@ def summary_of(
         uncertainty=uncertainty(judged),
         dropout=dropout(judged),
         reasoning=reasoning_checks(judged),
+        token_uncertainty=token_uncertainty(judged),
         warnings=[*_warnings(judged, names), *notes],
     )
 

@@ -162,6 +162,14 @@ def _accuracy_rows(summary: Summary) -> Iterator[Row]:
         yield _row("  completions that claim to see", ablation.visual_claims)
         hallucinated = ablation.hallucinated_visual_reasoning
         yield _row("  hallucinated visual reasoning", hallucinated)
+    for part in summary.reasoning_use or ():
+        yield _row(f"  after edited reasoning ({part.edit})", part.accuracy_edited)
+        yield _row("  change of the accuracy", part.difference, signed=True)
+        yield _row("  same answer after the edit", part.same_answer)
+        if part.other_answer:
+            yield _row("  takes the other question's answer", part.other_answer)
+        if part.other_letter:
+            yield _row("  takes its letter", part.other_letter)
 
 
 def _trust_rows(summary: Summary) -> Iterator[Row]:
@@ -190,6 +198,10 @@ def _trust_rows(summary: Summary) -> Iterator[Row]:
         consistency = uncertainty.self_consistency
         yield _row("accuracy of the samples' majority", consistency.majority_accuracy)
         yield _row("agreement of the samples", consistency.agreement)
+    if tokens := summary.token_uncertainty:
+        yield _row("AUROC of token variance and image shift", tokens.auroc_combined)
+        yield _row("  of the token variance alone", tokens.auroc_variance)
+        yield _row("  of the shift without the image alone", tokens.auroc_image_shift)
     if not isinstance(dropout := summary.dropout, Missing):
         prediction = dropout.prediction
         yield _row(f"accuracy, mean of {dropout.num_samples} dropout passes", prediction.accuracy)
