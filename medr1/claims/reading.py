@@ -113,11 +113,12 @@ _PARTS = tuple(
 )
 _UNASSERTED = re.compile(
     r"\b(?:if|whether|would|could|might|may|should|cannot|can't|can|unless|perhaps|possibl[ey]|"
-    r"possibility|probably|likely|unlikely|suspected|suspicious|recommend(?:ed)?|advised|suggested|"
-    r"needed|required|helpful|questions?|options?|choices?|asks?|asked|(?<!on )(?<!in )either|neither|nor|unlike|"
-    r"instead of|rather than|typically|usually|often|commonly|generally|in general|defined|means|"
-    r"refers to|uncertain|consider|need to|let me|let's|next step|previous|prior|differential|"
-    r"imagine|suppose|used to|initially|thought|at first|contralateral|opposite)\b"
+    r"possibility|probably|likely|unlikely|suspected|suspicious|recommend(?:ed)?|advised|"
+    r"suggested|needed|required|helpful|questions?|options?|choices?|asks?|asked|"
+    r"(?<!on )(?<!in )either|neither|nor|unlike|instead of|rather than|typically|usually|often|"
+    r"commonly|generally|in general|defined|means|refers to|uncertain|consider|need to|let me|"
+    r"let's|next step|previous|prior|differential|imagine|suppose|used to|initially|thought|"
+    r"at first|contralateral|opposite)\b"
 )
 _NOT_HEDGED = re.compile(r"(?:cannot|can't) (?:see|find|identify|detect)\b")
 """A denial with a word that otherwise marks a possibility."""

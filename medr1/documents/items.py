@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from medr1.documents.hallucination import ItemContradiction
 from medr1.records import Prediction
 
 
@@ -30,6 +31,8 @@ class ItemRow(Struct, frozen=True, kw_only=True):
     finish_reason: str | None
     error: str | None
     """The code of the error, for an item that failed."""
+    contradictions: list[ItemContradiction] | UnsetType = UNSET
+    """Claims that contradict what is known; the key is there only if claims were checked."""
 
     @property
     def kind(self) -> str:

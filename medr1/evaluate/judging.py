@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1 import answers
+from medr1.claims import CheckedText
 from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Mask, Values
+from medr1.evaluate.item_claims import ItemClaims, checked_texts, item_claims
 from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
 from medr1.evaluate.scores import Scores, scores_of
 from medr1.records import Prediction, Sample
@@ -96,6 +98,8 @@ class Settings:
     """Whether to keep the texts that metrics such as BLEU compare."""
     num_resamples: int = 2000
     """Number of resamples of every bootstrap."""
+    claims: bool = field(default=False, kw_only=True)
+    """Whether to check the claims of completions against what is known of their items."""
     protocol_choice: answers.ScriptChoice | None = None
     """The script that `authors` stands for, and why; None where `authors` was not asked for."""
 
@@ -149,6 +153,8 @@ class Columns:
     """The metadata keys of all items, which they may be grouped or clustered by."""
     protocols: dict[str, CodedColumn[str]] = field(default_factory=dict)
     """Further protocol -> why the item is wrong under it (`_why_wrong`); "" for a right one."""
+    claims: CodedColumn[ItemClaims] | None = None
+    """The claims of the completions; None unless `Settings.claims`."""
 
     def right_under(self, protocol: str) -> Mask:
         """Where an item is right under one of `protocols`."""
@@ -159,6 +165,7 @@ class Columns:
         """The parts one after the other; all were judged with the same settings."""
         first = parts[0]
         texts = [part.texts for part in parts if part.texts is not None]
+        claims = [part.claims for part in parts if part.claims is not None]
         return cls(
             [name for part in parts for name in part.ids],
             CodedColumn.concatenate([part.outcomes for part in parts]),
@@ -180,6 +187,7 @@ class Columns:
                 protocol: CodedColumn.concatenate([part.protocols[protocol] for part in parts])
                 for protocol in first.protocols
             },
+            CodedColumn.concatenate(claims) if len(claims) == len(parts) else None,
         )
 
 
@@ -270,6 +278,7 @@ def columns_of(
     predictions: Sequence[Prediction],
     verdicts: Sequence[answers.Verdict | None],
     settings: Settings,
+    checked: Sequence[CheckedText | None] | None = None,
 ) -> Columns:
     """The columns of predictions that were judged already.
 
@@ -277,7 +286,10 @@ def columns_of(
         predictions: One for each item.
         verdicts: Their verdicts in the same order; None where there was no completion to judge.
         settings: How they were judged, grouped and clustered.
+        checked: Their claims, if they were checked already; None: by `Settings.claims`.
     """
+    if checked is None and settings.claims:
+        checked = checked_texts(predictions, verdicts)
     samples = [prediction.sample for prediction in predictions]
     names = (*GROUPS, *(name for name in settings.group_by if name not in GROUPS))
     return Columns(
@@ -309,6 +321,7 @@ def columns_of(
             )
             for protocol in settings.protocols
         },
+        None if checked is None else CodedColumn.from_items(map(item_claims, checked)),
     )
 
 

@@ -72,7 +72,7 @@ def run_evaluation(
         protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
         data: File with the questions, or folder with test.json, if the results lack something.
         columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
-        metrics: Metrics to compute; None: all.
+        metrics: Metrics to compute, without other protocols and hallucinated claims; None: all.
         group_by: Metadata keys; each of their values gets its own results.
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         train_data: File with the training questions, or folder with train.json, to fit predictors
@@ -114,11 +114,11 @@ def run_evaluation(
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
-    # `metrics` is for speed, so it also skips the accuracy under the other protocols.
+    # `metrics` is for speed, so it also skips the other protocols and the check of claims.
     protocols = SUMMARY_PROTOCOLS if metrics is None else ()
     train = _training(train_data, data)
     evaluation = Evaluation(
-        Settings(protocol, cluster_by, tuple(group_by), protocols, seed),
+        Settings(protocol, cluster_by, tuple(group_by), protocols, seed, claims=metrics is None),
         metric_names,
         columns or {},
         questions_of(data, image_root),

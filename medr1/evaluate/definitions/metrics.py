@@ -7,6 +7,7 @@ table (`medr1.metrics.registry`), and those of the numbers about calibration and
 
 from __future__ import annotations
 
+from medr1.evaluate.definitions.hallucination import HALLUCINATION
 from medr1.evaluate.definitions.judge import JUDGE
 from medr1.evaluate.definitions.trust import TRUST
 from medr1.metrics.definition import OWN, SHARE, Definition
@@ -264,7 +265,7 @@ _OTHERS = (
 def _in_order() -> list[Definition]:
     """All definitions: macro accuracy follows accuracy, then the other metrics, then the rest."""
     accuracy, *others = (metric.definition for metric in METRICS.values())
-    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *TRUST]
+    return [accuracy, _MACRO, *others, *HALLUCINATION, *JUDGE, *_OTHERS, *TRUST]
 
 
 DEFINITIONS = {definition.name: definition for definition in _in_order()}
