@@ -188,6 +188,7 @@ _IS_NOT_NORMAL = re.compile(
     r"(?:normal|clear|healthy)\b"
 )
 _AFTER_PREPOSITION = re.compile(r"\b(?:of|to|in|near|around|from|within|between|behind)(?: the)? $")
+_NOT_SHOWN = re.compile(r"\bnot (?:imaged|shown|included|examined|visible|seen|visuali[sz]ed)\b")
 _AFFECTED = re.compile(r"\b(?:affected|involved|abnormal|diseased)\b")
 _SIDE_OF_PART = re.compile(r"(?P<side>S\d+)(?: [a-z]+| V\d+| M\d+){0,1} (?P<part>P\d+)")
 _ONLY_PLACE = re.compile(r"^(?:the |on the |in the )?S\d+(?: (?:side|P\d+)){0,2}(?: \.)?$")
@@ -331,7 +332,7 @@ class _SentenceReader:
 
     def _about_sides(self, clause: str, terms: tuple[MarkedTerm, ...]) -> Iterator[Claim]:
         """The sides of parts, and of what is affected."""
-        if not re.search(r"\bS\d", clause):
+        if not re.search(r"\bS\d", clause) or _NOT_SHOWN.search(clause):
             return
         if _NEGATION.search(clause) and not _AFFECTED.search(clause):
             # "the left hip is shown and is not dislocated" shows the left hip

@@ -126,3 +126,36 @@ def test_hostile_texts_take_little_time(text):
     known = known_of(sample(ground_truth="mass", modality="CT"))
     with at_most(200):
         check(text, known)
+
+
+@pytest.mark.parametrize(
+    ("question", "ground_truth", "text"),
+    [
+        (
+            "Which organ is abnormal?",
+            "Pancreas",
+            "The CT of the abdomen shows the liver, spleen and kidneys.",
+        ),
+        ("Is the left lung normal?", "yes", "The left lung is clear. The right lung shows a mass."),
+        (
+            "Is there a fracture?",
+            "yes",
+            "The left clavicle has a fracture. There is no fracture on the right.",
+        ),
+        (
+            "Which kidney has the cyst?",
+            "left",
+            "A cyst is in the left kidney; the right kidney is normal.",
+        ),
+        (
+            "What does the image show?",
+            "meningioma",
+            "There is a meningioma. The remaining brain is normal.",
+        ),
+    ],
+)
+def test_other_parts_and_sides_may_differ(question, ground_truth, text):
+    answer_type = "yes_no" if ground_truth == "yes" else "open"
+    item = sample(question, ground_truth=ground_truth, answer_type=answer_type, modality="CT")
+    assert check(text, known_of(item)).claims
+    assert kinds(text, item, ground_truth) == []

@@ -48,17 +48,17 @@ def hallucination_view(summary: Summary, items: Sequence[GalleryItem]) -> dict[s
         "kinds": kinds,
         "severities": severities,
         "examples": [
-            (KIND_NAMES.get(kind, kind), sentence)
+            example
             for item in items
             if item.row.results == summary.results
-            for kind, sentence in contradiction_texts(item)
+            for example in contradiction_texts(item)
         ][:MAX_EXAMPLES],
     }
 
 
 def contradiction_texts(item: GalleryItem) -> list[tuple[str, str]]:
-    """Kind and sentence of each contradiction of an item, without the patient's identifiers."""
+    """Name of the kind and sentence of each contradiction of an item, without the patient's identifiers."""
     return [
-        (row.kind, one_line(replace_identifiers(row.sentence, item.hidden), 300))
+        (KIND_NAMES[row.kind], one_line(replace_identifiers(row.sentence, item.hidden), 300))
         for row in item.row.contradictions or ()
     ]
