@@ -16,7 +16,7 @@ from medr1.stats.intervals import wilson
 
 FILES = [
     Path(__file__).resolve().parent.parent / "tests" / "claims" / name
-    for name in ("statements.jsonl", "kept-aside.jsonl")
+    for name in ("statements.jsonl", "kept-aside.jsonl", "fresh.jsonl")
 ]
 
 

@@ -106,8 +106,11 @@ def check(text: str, known: Known) -> CheckedText:
     counts = dict.fromkeys(KINDS, 0)
     n_checked, withdrawn = 0, correction_start(text)
     listed: list[Contradiction] = []
+    present = {claim.value for claim in claims if claim.certain and not claim.negated}
     for claim in claims:
-        verdicts = list(checker.verdicts(claim))
+        # "a fracture of the left clavicle, and none of the right": the denial is about one place
+        is_local = claim.negated and bool(claim.sides or claim.parts) and claim.value in present
+        verdicts = [] if is_local else list(checker.verdicts(claim))
         n_checked += bool(verdicts)
         for kind in {kind for kind, _ in verdicts}:
             counts[kind] += 1
@@ -194,6 +197,8 @@ def _about_findings(
     elif claim.kind == "side" and facts.side and claim.affected and claim.sides == {claim.value}:
         yield "side", claim.value != facts.side
     elif claim.kind == "normal":
+        if facts.side and claim.sides and claim.sides.isdisjoint((facts.side, "both")):
+            return
         is_same = claim.value == facts.normal_part or not claim.value
         shows_only_it = bool(claim.value) and parts == {claim.value}
         if facts.normal is not None and (is_same or shows_only_it):
@@ -236,7 +241,12 @@ def _finding_verdicts(
             yield "finding", True
         elif facts.present.intersection(chain):
             yield "finding", False
-    if facts.normal is not None and claim.kind == "finding" and claim.value not in NOT_ABNORMAL:
+    if (
+        facts.normal is not None
+        and not other_side
+        and claim.kind == "finding"
+        and claim.value not in NOT_ABNORMAL
+    ):
         at_part = not facts.normal_part or any(
             _any_compatible(part, frozenset([facts.normal_part])) for part in claim.parts
         )

@@ -30,6 +30,12 @@ _ASKS = {
     "place": r"\b(?:where|which (?:part|lobe|lung|kidney|side|area|region)|location|located|"
     r"(?:which|what) (?:\w+ ){0,2}side)\b",
 }
+_ASKS_ONE_PART = re.compile(
+    r"abnormal|affect|involv|enlarged|lesion|mass|tumou?r|cancer|arrow|largest|smallest|diseas|"
+    r"injur|contain|damaged|invade|originat",
+    re.IGNORECASE,
+)
+"""A question about one of several parts: the image shows others than the right one too."""
 _ASKED_IMAGE = re.compile(
     r"^(?:is|are|was|were|does) (?:this|these|it|the (?:given |provided |present )?"
     r"(?:image|scan|picture|film|slide|study|view))"
@@ -312,10 +318,16 @@ class _AnswerReader:
             ]
             is_image = _IMAGE_WORD.search(state["subject"])
             normal = is_yes != (state["state"] == "abnormal")
+            sides = [
+                self.question.terms[int(i)].value for i in re.findall(r"\bS(\d+)", state["subject"])
+            ]
+            side = sides[0] if len(sides) == 1 and sides[0] != "both" else None
             rest = self.question.text[state.end() :]
             if is_image or (not parts and _IMAGE_WORD.search(rest)):
                 return Facts(normal=normal)
-            return Facts(normal=normal, normal_part=parts[0]) if len(parts) == 1 else Facts()
+            if len(parts) != 1:
+                return Facts()
+            return Facts(normal=normal, normal_part=parts[0], side=side, is_yes_no=True)
         if asked_image := _ASKED_IMAGE.search(self.question.text):
             return self._image_facts(asked_image["image"]) if is_yes else Facts()
         findings, places, sides = self._asked_finding()
@@ -376,7 +388,9 @@ class _AnswerReader:
         # "liver, left kidney": the side belongs to one of two places
         one_place = "," not in marked.text and " and " not in marked.text
         one_side = len(sides) == 1 and "both" not in values["S"] and not is_long and one_place
-        asks_part = _asks(self.sample, "part") or bool(values["M"])
+        asks_part = bool(values["M"]) or (
+            _asks(self.sample, "part") and not _ASKS_ONE_PART.search(self.sample.question)
+        )
         subjects = present or frozenset(t.value for t in self.question.terms if t.kind == "F")
         if _asks(self.sample, "place") and not negations and (values["P"] or values["S"]):
             present |= subjects  # "where is the mass?" says that there is one

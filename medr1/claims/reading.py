@@ -113,11 +113,12 @@ _PARTS = tuple(
 )
 _UNASSERTED = re.compile(
     r"\b(?:if|whether|would|could|might|may|should|cannot|can't|can|unless|perhaps|possibl[ey]|"
-    r"possibility|probably|likely|unlikely|suspected|suspicious|recommend(?:ed)?|advised|suggested|"
-    r"needed|required|helpful|questions?|options?|choices?|asks?|asked|(?<!on )(?<!in )either|neither|nor|unlike|"
-    r"instead of|rather than|typically|usually|often|commonly|generally|in general|defined|means|"
-    r"refers to|uncertain|consider|need to|let me|let's|next step|previous|prior|differential|"
-    r"imagine|suppose|used to|initially|thought|at first|contralateral|opposite)\b"
+    r"possibility|probably|likely|unlikely|suspected|suspicious|recommend(?:ed)?|advised|"
+    r"suggested|needed|required|helpful|questions?|options?|choices?|asks?|asked|"
+    r"(?<!on )(?<!in )either|neither|nor|unlike|instead of|rather than|typically|usually|often|"
+    r"commonly|generally|in general|defined|means|refers to|uncertain|consider|need to|let me|"
+    r"let's|next step|previous|prior|differential|imagine|suppose|used to|initially|thought|"
+    r"at first|contralateral|opposite)\b"
 )
 _NOT_HEDGED = re.compile(r"(?:cannot|can't) (?:see|find|identify|detect)\b")
 """A denial with a word that otherwise marks a possibility."""
@@ -187,6 +188,7 @@ _IS_NOT_NORMAL = re.compile(
     r"(?:normal|clear|healthy)\b"
 )
 _AFTER_PREPOSITION = re.compile(r"\b(?:of|to|in|near|around|from|within|between|behind)(?: the)? $")
+_NOT_SHOWN = re.compile(r"\bnot (?:imaged|shown|included|examined|visible|seen|visuali[sz]ed)\b")
 _AFFECTED = re.compile(r"\b(?:affected|involved|abnormal|diseased)\b")
 _SIDE_OF_PART = re.compile(r"(?P<side>S\d+)(?: [a-z]+| V\d+| M\d+){0,1} (?P<part>P\d+)")
 _ONLY_PLACE = re.compile(r"^(?:the |on the |in the )?S\d+(?: (?:side|P\d+)){0,2}(?: \.)?$")
@@ -330,7 +332,7 @@ class _SentenceReader:
 
     def _about_sides(self, clause: str, terms: tuple[MarkedTerm, ...]) -> Iterator[Claim]:
         """The sides of parts, and of what is affected."""
-        if not re.search(r"\bS\d", clause):
+        if not re.search(r"\bS\d", clause) or _NOT_SHOWN.search(clause):
             return
         if _NEGATION.search(clause) and not _AFFECTED.search(clause):
             # "the left hip is shown and is not dislocated" shows the left hip

@@ -59,8 +59,9 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     group="Metrics",
     type=CommaList(str),
     metavar="METRIC,...",
-    help="Metrics to compute, such as accuracy,exact_match; fewer are faster. semantic_similarity "
-    "is computed only if it is named. [default: all others]",
+    help="Metrics to compute, such as accuracy,exact_match; fewer are faster, and leave out the "
+    "other protocols and hallucinated claims. semantic_similarity is computed only if it is named. "
+    "[default: all others]",
 )
 @group_by_option
 @cluster_by_option

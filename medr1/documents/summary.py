@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from medr1.documents.hallucination import Hallucination
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing
 from medr1.documents.reasoning import ReasoningChecks
@@ -207,6 +208,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     confusion_text: list[ConfusionCell]
     """The same with the texts of the options instead of their letters."""
     contradictions: Contradictions
+    hallucination: Hallucination | UnsetType = UNSET
+    """The key is there only if claims were checked, which --metrics skips."""
     findings: list[FindingMetrics]
     lengths: Lengths
     blind: Blind | None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
@@ -27,6 +27,7 @@ from medr1.errors import InputError
 from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata, group_columns
+from medr1.evaluate.item_claims import checked_text
 from medr1.evaluate.judge.asking import Judge, ask
 from medr1.evaluate.judge.result import judge_result
 from medr1.evaluate.judge.selection import select
@@ -367,7 +368,7 @@ class Evaluation:
                 item = _gallery_item(
                     path,
                     prediction,
-                    judged.settings.protocol,
+                    judged.settings,
                     metadata={key: value for key, value in known.items() if value},
                     groups={kind: column[position] for kind, column in columns.items()},
                     by_letter=confusion_pair(outcome),
@@ -380,7 +381,7 @@ class Evaluation:
 def _gallery_item(
     path: Path,
     prediction: Prediction,
-    protocol: str,
+    settings: Settings,
     *,
     metadata: Mapping[str, str],
     groups: Mapping[str, str | None],
@@ -388,11 +389,12 @@ def _gallery_item(
     by_text: ConfusionPair | None,
 ) -> GalleryItem:
     """One item of the gallery; `metadata` holds the values that may be shown."""
-    verdict = judge_prediction(prediction, protocol)
+    verdict = judge_prediction(prediction, settings.protocol)
+    checked = checked_text(prediction, verdict) if settings.claims else UNSET
     own_metadata = prediction.sample.metadata
     return GalleryItem(
         prediction=prediction,
-        row=item_row(prediction, verdict, str(path)),
+        row=item_row(prediction, verdict, str(path), checked),
         metadata=metadata,
         hidden={value: metadata.get(key, "…") for key, value in identifiers(own_metadata)},
         burned_in=burned_in_reason(prediction.sample, prediction.image_notes),

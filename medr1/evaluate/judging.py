@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1 import answers
+from medr1.claims import CheckedText
 from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Mask, Values
+from medr1.evaluate.item_claims import ItemClaims, checked_texts, item_claims
 from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
 from medr1.evaluate.reasoning_columns import ReasoningColumns, reasoning_columns
 from medr1.evaluate.scores import Scores, scores_of
@@ -100,6 +102,8 @@ class Settings:
     """Whether to check the reasoning before the answers."""
     num_resamples: int = 2000
     """Number of resamples of every bootstrap."""
+    claims: bool = field(default=False, kw_only=True)
+    """Whether to check the claims of completions against what is known of their items."""
     protocol_choice: answers.ScriptChoice | None = None
     """The script that `authors` stands for, and why; None where `authors` was not asked for."""
 
@@ -157,6 +161,8 @@ class Columns:
     """Further protocol -> why the item is wrong under it (`_why_wrong`); "" for a right one."""
     reasoning: ReasoningColumns | None = None
     """The checks of the reasoning; None unless `Settings.reasoning`."""
+    claims: CodedColumn[ItemClaims] | None = None
+    """The claims of the completions; None unless `Settings.claims`."""
 
     def right_under(self, protocol: str) -> Mask:
         """Where an item is right under one of `protocols`."""
@@ -168,6 +174,7 @@ class Columns:
         first = parts[0]
         texts = [part.texts for part in parts if part.texts is not None]
         reasoning = [part.reasoning for part in parts if part.reasoning is not None]
+        claims = [part.claims for part in parts if part.claims is not None]
         return cls(
             [name for part in parts for name in part.ids],
             CodedColumn.concatenate([part.outcomes for part in parts]),
@@ -191,6 +198,7 @@ class Columns:
                 for protocol in first.protocols
             },
             ReasoningColumns.concatenate(reasoning) if len(reasoning) == len(parts) else None,
+            CodedColumn.concatenate(claims) if len(claims) == len(parts) else None,
         )
 
 
@@ -281,6 +289,7 @@ def columns_of(
     predictions: Sequence[Prediction],
     verdicts: Sequence[answers.Verdict | None],
     settings: Settings,
+    checked: Sequence[CheckedText | None] | None = None,
 ) -> Columns:
     """The columns of predictions that were judged already.
 
@@ -288,7 +297,10 @@ def columns_of(
         predictions: One for each item.
         verdicts: Their verdicts in the same order; None where there was no completion to judge.
         settings: How they were judged, grouped and clustered.
+        checked: Their claims, if they were checked already; None: by `Settings.claims`.
     """
+    if checked is None and settings.claims:
+        checked = checked_texts(predictions, verdicts)
     samples = [prediction.sample for prediction in predictions]
     names = (*GROUPS, *(name for name in settings.group_by if name not in GROUPS))
     return Columns(
@@ -322,6 +334,7 @@ def columns_of(
             for protocol in settings.protocols
         },
         reasoning_columns(predictions, verdicts, settings.protocol) if settings.reasoning else None,
+        None if checked is None else CodedColumn.from_items(map(item_claims, checked)),
     )
 
 

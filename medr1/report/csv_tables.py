@@ -72,6 +72,12 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", kind, "hallucinated_visual_reasoning", hallucinated)
     for group, name, metric in (*_reasoning_rows(summary), *_token_rows(summary)):
         yield row("all", group, name, metric)
+    if claims := summary.hallucination:
+        yield row("all", "", "hallucination", claims.rate)
+        for name, kind_rate in claims.kinds.items():
+            yield row("contradiction", name, "hallucination", kind_rate.rate)
+        for name, metric in claims.severities.items():
+            yield row("severity", name, "hallucination_severity", metric)
     if judge := summary.judge:
         yield row("all", "", "accuracy_with_judge", judge.accuracy_with_judge)
         yield row("open", "", "accuracy", judge.open_accuracy)

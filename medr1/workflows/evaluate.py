@@ -73,7 +73,7 @@ def run_evaluation(
         protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
         data: File with the questions, or folder with test.json, if the results lack something.
         columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
-        metrics: Metrics to compute; None: all.
+        metrics: Metrics to compute, without other protocols and hallucinated claims; None: all.
         group_by: Metadata keys; each of their values gets its own results.
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         train_data: File with the training questions, or folder with train.json, to fit predictors
@@ -115,12 +115,21 @@ def run_evaluation(
     require_choice("protocol", protocol, PROTOCOLS)
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
-    # `metrics` is for speed, so it also skips the accuracy under the other protocols and the
-    # checks of the reasoning.
-    protocols = SUMMARY_PROTOCOLS if metrics is None else ()
+    # `metrics` is for speed, so it also skips the accuracy under the other protocols, and the
+    # checks of claims and reasoning.
+    is_complete = metrics is None
+    settings = Settings(
+        protocol,
+        cluster_by,
+        tuple(group_by),
+        SUMMARY_PROTOCOLS if is_complete else (),
+        seed,
+        claims=is_complete,
+        reasoning=is_complete,
+    )
     train = _training(train_data, data)
     evaluation = Evaluation(
-        Settings(protocol, cluster_by, tuple(group_by), protocols, seed, reasoning=metrics is None),
+        settings,
         tuple(require_metric(name, "--metrics") for name in metrics or NAMES),
         columns or {},
         questions_of(data, image_root),

@@ -7,6 +7,7 @@ table (`medr1.metrics.registry`), and those of the numbers about calibration and
 
 from __future__ import annotations
 
+from medr1.evaluate.definitions.hallucination import HALLUCINATION
 from medr1.evaluate.definitions.judge import JUDGE
 from medr1.evaluate.definitions.reasoning import REASONING
 from medr1.evaluate.definitions.reasoning_use import REASONING_USE
@@ -255,8 +256,8 @@ _OTHERS = (
 def _in_order() -> list[Definition]:
     """All definitions: macro accuracy follows accuracy, then the other metrics, then the rest."""
     accuracy, *others = (metric.definition for metric in METRICS.values())
-    reasoning = [*REASONING, *REASONING_USE]
-    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *reasoning, *TRUST, *TOKENS]
+    texts = [*HALLUCINATION, *REASONING, *REASONING_USE]
+    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *texts, *TRUST, *TOKENS]
 
 
 DEFINITIONS = {definition.name: definition for definition in _in_order()}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
 from medr1.documents.summary import Blind, FindingMetrics, Summary
+from medr1.report.terminal.hallucination import claims_note, claims_rows
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
 from medr1.report.terminal.reasoning import reasoning_note, reasoning_shares
 from medr1.report.terminal.row_notes import (
@@ -46,6 +47,10 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
     if checks := summary.reasoning:
         rows = [_row(label, metric) for _, label, metric in reasoning_shares(checks)]
         yield part(("reasoning", *_HEADER[1:]), rows, reasoning_note(checks))
+    if summary.hallucination and summary.hallucination.n_claims:
+        claims = summary.hallucination
+        header = ("completions that contradict", *_HEADER[1:])
+        yield part(header, [_row(*row) for row in claims_rows(claims)], claims_note(claims))
     rows = [_row(name, metric) for name, metric in summary.protocols.items()]
     yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
     rows = list(map(_finding_row, summary.findings[:_MAX_FINDINGS]))
