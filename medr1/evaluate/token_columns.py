@@ -14,6 +14,9 @@ import numpy as np
 from medr1.evaluate.coded import Mask, Values
 from medr1.records import Prediction
 
+_HIGHEST = 0.001
+"""The highest log-probability: 0, with room for rounding."""
+
 
 @dataclass(frozen=True)
 class TokenColumns:
@@ -42,12 +45,22 @@ def token_columns(predictions: Sequence[Prediction]) -> TokenColumns:
     """The columns of predictions, one entry for each."""
     columns = np.full((2, len(predictions)), np.nan)
     for position, prediction in enumerate(predictions):
-        with_image = prediction.token_logprobs
-        if not with_image:
+        with_image = _logprobs(prediction.token_logprobs)
+        if with_image is None:
             continue
-        logprobs = np.array(with_image, dtype=np.float64)
-        columns[0, position] = logprobs.var()
-        without_image = prediction.token_logprobs_without_image
-        if without_image is not None and len(without_image) == len(logprobs):
-            columns[1, position] = np.abs(logprobs - np.array(without_image)).mean()
+        columns[0, position] = with_image.var()
+        without_image = _logprobs(prediction.token_logprobs_without_image)
+        if without_image is not None and len(without_image) == len(with_image):
+            columns[1, position] = np.abs(with_image - without_image).mean()
     return TokenColumns(*columns)
+
+
+def _logprobs(values: Sequence[float] | None) -> Values | None:
+    """The values as an array; None where there are none, or they are no log-probabilities."""
+    if not values:
+        return None
+    try:
+        array = np.array(values, dtype=np.float64)
+    except OverflowError:  # a whole number with hundreds of digits
+        return None
+    return array if bool(np.isfinite(array).all()) and array.max() <= _HIGHEST else None

@@ -24,6 +24,8 @@ def test_every_metric_of_a_summary_has_a_definition():
     others = "bertscore macro_accuracy sensitivity specificity ppv npv prevalence chance"
     others += " ablation_gain same_answer option_prior image_gain"
     others += " visual_reliance image_sensitivity visual_claims hallucinated_visual_reasoning"
+    others += " token_variance image_shift token_uncertainty"
+    others += " same_answer_edited_reasoning reasoning_difference other_answer"
     others += " image_needed wilson bootstrap mcnemar holm"
     assert set(others.split()) <= DEFINITIONS.keys()
 

@@ -171,10 +171,11 @@ def _accuracy_rows(summary: Summary) -> Iterator[Row]:
         yield _row(f"  after edited reasoning ({part.edit})", part.accuracy_edited)
         yield _row("  change of the accuracy", part.difference, signed=True)
         yield _row("  same answer after the edit", part.same_answer)
+        yield _row("  another answer after the edit", part.changed_answer)
         if part.other_answer:
             yield _row("  takes the other question's answer", part.other_answer)
         if part.other_letter:
-            yield _row("  takes its letter", part.other_letter)
+            yield _row("  takes the letter of that answer", part.other_letter)
 
 
 def _trust_rows(summary: Summary) -> Iterator[Row]:

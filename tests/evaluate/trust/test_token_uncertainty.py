@@ -50,6 +50,14 @@ def test_the_two_numbers_of_an_item_by_hand():
     assert list(columns.known) == [True, True, False, False, False, False]
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("-inf"), -(10**400), 0.5])
+def test_what_is_no_log_probability_is_ignored(wrong):
+    made = [item(True, (-1.0, wrong), (-1.0, -1.0)), item(True, (-1.0, -3.0), (-1.0, wrong))]
+    columns = token_columns(made)
+    assert columns.variance == pytest.approx([np.nan, 1.0], nan_ok=True)
+    assert not columns.known.any()
+
+
 def test_z_scores():
     everywhere = np.ones(4, dtype=bool)
     scores = standardised(np.array([1.0, 2.0, 3.0, 6.0]), everywhere)
@@ -84,7 +92,7 @@ def test_the_areas_are_those_of_scikit_learn():
     for _ in range(200):
         right = draw.random() < 0.6
         tokens = [-draw.expovariate(1 if right else 0.6) for _ in range(draw.randint(1, 9))]
-        blank = [x - draw.gauss(0.5 * right, 0.4) for x in tokens]
+        blank = [min(0.0, x - draw.gauss(0.5 * right, 0.4)) for x in tokens]
         made.append(item(right, tokens, blank))
         variances.append(np.var(tokens))
         shifts.append(np.mean(np.abs(np.subtract(tokens, blank))))
