@@ -57,7 +57,8 @@ _OVER = re.compile(
 )
 """The text before a mention that loses a comparison: "bacterial over viral"."""
 _WRONG = re.compile(
-    r"^[^,;.]{0,40}?\b(?:(?:is|are|was|can be|could be|seems?) (?:also |clearly |therefore )?"
+    r"^\s?[-:] (?:no|not|cannot|unlikely|wrong|incorrect)\b"
+    r"|^[^,;.]{0,40}?\b(?:(?:is|are|was|can be|could be|seems?) (?:also |clearly |therefore )?"
     r"(?:wrong|incorrect|out|ruled out|excluded|eliminated|unlikely|false|less likely|implausible"
     r"|not)\b|(?:do|does|did|can|could)(?: not|n't|not)\b)",
     re.IGNORECASE,
@@ -191,7 +192,12 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
             if used.isdisjoint(indices) and all(sentence.negated[i] for i in indices):
                 used |= set(indices)
                 mentions.append(Mention(letter, ASSERTED, _span(sentence, indices)[0]))
-    mentions += _letter_mentions(sentence, names)
+    starts = {(mention.letter, mention.start) for mention in mentions}
+    for mention in _letter_mentions(sentence, names):
+        # of "D) X-ray" only the name counts: the words after it belong to both
+        own_name = range(mention.start + 1, mention.start + 5)
+        if not any((mention.letter, start) in starts for start in own_name):
+            mentions.append(mention)
     return sorted(mentions, key=lambda mention: mention.start)
 
 

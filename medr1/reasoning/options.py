@@ -33,6 +33,7 @@ _TAG = re.compile(r"</?\w{1,20}>")
 _ANSWER = re.compile(
     r"\b(?:answer|choice|option|diagnosis)\b[^,.;]{0,30}?(?:\bis\b|\bwould be\b|\bshould be\b|:)"
     r"|\bi (?:would |will |'ll )?(?:choose|chose|pick|select|go (?:with|for)|conclude|opt for)\b"
+    r"|\bi(?:'m| am) going (?:with|for)\b"
     r"|\bwhich i (?:choose|select|pick)\b|\b(?:is|are) (?:the )?(?:correct|right)\b"
     r"|\b(?:is|are) (?:the )?(?:best|right|correct) (?:answer|choice|option|match|fit)\b"
     r"|\b(?:we are|that|only)\b[^,.;]{0,20}\bleft?\b|\bleaves\b|^(?:final )?answer\b|->",
@@ -185,6 +186,8 @@ def _concluded(reads: list[_Read], names: OptionNames, is_negative: bool) -> str
         ranked = [read.asserted for read in reads if read.rank == rank and read.asserted]
         if rank == 1:  # "the heart size is normal" decides only if nothing else is asserted
             ranked = [x for x in ranked if not names.common.issuperset(x)] or ranked
+        if rank == 1 and len({letter for asserted in ranked for letter in asserted}) > 1:
+            return None  # statements about several options
         if ranked:
             letters = [x for x in ranked[-1] if rank == 3 or x not in ruled_out] or ranked[-1]
             return letters[0] if len(letters) == 1 else None
