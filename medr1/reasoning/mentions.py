@@ -16,7 +16,7 @@ from functools import lru_cache
 from medr1.answers.prose.golds import OMITTABLE, STOP_WORDS
 from medr1.answers.prose.mentions import named_things
 from medr1.answers.prose.sentences import Sentence
-from medr1.answers.prose.terms import forms_of, stems, terms_of, words_of
+from medr1.answers.prose.terms import forms_of, spell_out, stems, terms_of, words_of
 
 Form = tuple[str, ...]
 """A name as the stems of its words."""
@@ -85,6 +85,8 @@ class OptionNames:
     """(stems of what an option denies, letter): for "No pneumonia" those of pneumonia."""
     parts: frozenset[str]
     """The stems that are one word of an option, and of no other one."""
+    first_stems: frozenset[str]
+    """The stems that a name begins with."""
     common: frozenset[str]
     """The letters of options such as "Normal", whose text is a common word of any description."""
 
@@ -140,7 +142,21 @@ def option_names(options: tuple[tuple[str, str], ...], question: str) -> OptionN
                 forms.setdefault(name, set()).add(letter)
     letters = tuple(letter for letter, _ in options)
     common = frozenset(letter for letter in letters if set(content[letter]) <= _COMMON)
-    return OptionNames(letters, _unique(forms), _unique(negative), frozenset(parts), common)
+    pairs = _unique(forms), _unique(negative)
+    first_stems = frozenset(form[0] for some in pairs for form, _ in some)
+    return OptionNames(letters, *pairs, frozenset(parts), first_stems, common)
+
+
+def may_name(text: str, names: OptionNames) -> bool:
+    """Whether a sentence may name an option: a fast test, after which most need not be read.
+
+    Args:
+        text: The sentence.
+        names: The names of the options.
+    """
+    return bool(_LETTER.search(spell_out(text))) or not names.first_stems.isdisjoint(
+        word.stem for word in words_of(text)
+    )
 
 
 def is_yes_or_no(text: str) -> bool:

@@ -139,7 +139,12 @@ def test_normal_is_named_in_any_description_and_decides_only_alone():
 
 
 def test_a_list_of_options_with_reasons_is_read_line_by_line():
-    lines = ("A) CT - not likely.", "B) MRI - likely.", "C) Ultrasound - no.", "D) X-ray - not so.")
+    lines = (
+        "A) CT - not likely.",
+        "B) MRI - likely.",
+        "C) Ultrasound - no speckle.",
+        "D) X-ray - not so.",
+    )
     assert outcome("\n".join(lines), "B") == "consistent"
     assert outcome("\n".join(lines), "D") == "contradicts"
 
