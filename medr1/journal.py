@@ -205,6 +205,7 @@ _SETTINGS = {
     "items": "number of items",
     "prompt_sha256": "text of the prompt",
     "decoding": "decoding options",
+    "edited_reasoning": "edited reasoning",
     "image_root": "image root",
     "dtype": "data type",
     "versions": "versions of libraries",

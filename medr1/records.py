@@ -13,6 +13,8 @@ ResultsSchema = Literal["medr1.results/1"]
 """The name of the form of results.json."""
 (RESULTS_SCHEMA,) = get_args(ResultsSchema)
 
+Edit = Literal["cut", "shuffle", "empty", "swap", "none"]
+"""What is done to earlier reasoning before a model gets it (`infer --edit`)."""
 ANSWER_TYPES = ("multiple_choice", "yes_no", "count", "open")
 LETTERS = "ABCDEFGH"
 
@@ -59,6 +61,8 @@ class Prediction:
     extraction: str | None = None
     """How the answer was found: an `answers.Extraction.method`."""
     reasoning: str | None = None
+    reasoning_from: str | None = None
+    """The id of the question whose reasoning the model was given, if it is another one."""
     option_probs: Mapping[str, float] | None = None
     """{"A": 0.7, ...}: probability of each option's answer string; they add up to 1."""
     option_bounds: Mapping[str, tuple[float, float]] | None = None
@@ -73,6 +77,11 @@ class Prediction:
     finish_reason: str | None = None
     """"stop" or "length" (cut off at the token limit)."""
     num_tokens: int | None = None
+    token_logprobs: tuple[float, ...] | None = None
+    """The log-probability of each token of the completion, if they were requested."""
+    token_logprobs_without_image: tuple[float, ...] | None = None
+    """The same of the same tokens behind the same prompt with a grey image; None where the question
+    has no image or a server does not tell."""
     image_notes: tuple[str, ...] = ()
     error: Failure | None = None
 
@@ -113,6 +122,9 @@ class Decoding:
     """Number of passes with the model's dropout on, besides the answer."""
     ablate_image: str = "none"
     """none, blank, noise or shuffle. Shuffle has to be done to the samples (`shuffle_images`)."""
+    token_logprobs: bool = False
+    """Compute the log-probability of each token of the answer's completion, with the image and with
+    a grey one in its place."""
 
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
@@ -130,16 +142,27 @@ def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+_ONLY_IF_KNOWN = (
+    *("reasoning_from", "option_bounds", "token_logprobs", "token_logprobs_without_image"),
+)
+"""Fields of a prediction that an entry of results.json has only where they are known."""
+
+
 def prediction_to_dict(prediction: Prediction) -> dict[str, object]:
     """The prediction as an entry of results.json: first the item's fields, then the answer's."""
     entry = dataclasses.asdict(prediction)
-    if prediction.option_bounds is None:  # which only some servers lead to
-        del entry["option_bounds"]
+    for name in _ONLY_IF_KNOWN:
+        if entry[name] is None:
+            del entry[name]
     return {**entry.pop("sample"), **entry}
 
 
 _OF_THE_SAMPLE = tuple(f.name for f in dataclasses.fields(Sample))
 _OF_THE_ANSWER = tuple(f.name for f in dataclasses.fields(Prediction) if f.name != "sample")
+_TUPLES = (
+    *("samples", "circular_answers", "dropout_probs", "image_notes"),
+    *("token_logprobs", "token_logprobs_without_image"),
+)
 
 
 def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
@@ -155,7 +178,7 @@ def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
             values[name] = {}
     sample = Sample(**values)
     answer = {name: entry[name] for name in _OF_THE_ANSWER if entry.get(name) is not None}
-    for name in ("samples", "circular_answers", "dropout_probs", "image_notes"):
+    for name in _TUPLES:
         if name in answer:
             answer[name] = tuple(answer[name])
     if "error" in answer:

@@ -91,9 +91,9 @@ def answers(folder: Path) -> Callable[..., None]:
     from medr1 import answers as rules
     from medr1.errors import Medr1Error
     from medr1.records import ANSWER_TYPES
-    from medr1.rewards import WITHOUT_PARAMETERS, reward_functions, score_completion
+    from medr1.rewards import DEFAULT_REWARDS, reward_functions, score_completion
 
-    rewards = reward_functions(WITHOUT_PARAMETERS, "nothink")
+    rewards = reward_functions(DEFAULT_REWARDS, "nothink")
     options = st.sampled_from([{}, {"A": "CT", "B": "MRI"}]) | st.lists(
         TEXT, min_size=2, max_size=8
     ).map(lambda texts: dict(zip("ABCDEFGH", texts, strict=False)))

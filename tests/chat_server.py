@@ -136,7 +136,7 @@ class ChatServer:
             await asyncio.sleep(self.seconds)
             if fault := self.fault(text, self.attempts[key]):
                 return await self._fail(fault)
-        if body.get("continue_final_message") and self.prompt_logprobs:
+        if "prompt_logprobs" in body and self.prompt_logprobs:
             return JSONResponse(self._scores(text, body["messages"][-1]["content"]))
         return JSONResponse(self._completion(text, body))
 
@@ -196,7 +196,13 @@ class ChatServer:
     def _scores(self, text, string):
         tokens = ["prompt", text, *re.findall(r"\s*\S+", string)]
         rows = [
-            {str(1000 + number(token)): {"logprob": logprob(text, token), "rank": 1}}
+            {
+                str(1000 + number(token)): {
+                    "logprob": logprob(text, token),
+                    "rank": 1,
+                    "decoded_token": token,
+                }
+            }
             for token in tokens
         ]
         return {

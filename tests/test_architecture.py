@@ -25,7 +25,7 @@ LAYERS = (
         *("processes", "records", "terminal"),
     },
     {"text", "stats", "answers"},
-    {"reasoning"},
+    {"claims", "reasoning"},
     {"chat", "checkpoints", "data", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
     {"doctor", "workflows"},

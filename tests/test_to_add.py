@@ -102,8 +102,12 @@ def output(package: Path, *arguments: str) -> str:
 
 
 def test_a_reward_is_added_by_one_entry(package: Path) -> None:
-    insert(package / "medr1/rewards.py", REWARD_FUNCTION, "@dataclass(frozen=True)\nclass Reward:")
-    insert(package / "medr1/rewards.py", REWARD, '    "soft-overlong": Reward(')
+    insert(
+        package / "medr1/rewards/table.py",
+        REWARD_FUNCTION,
+        "@dataclass(frozen=True)\nclass Reward:",
+    )
+    insert(package / "medr1/rewards/table.py", REWARD, '    "soft-overlong": Reward(')
     answer = "<answer>a large mass on the left</answer>"
     (package / "completions.jsonl").write_text(json.dumps({"content": answer, "solution": "mass"}))
     scores = json.loads(output(package, "rewards", "completions.jsonl"))

@@ -51,6 +51,8 @@ class PromptToken(msgspec.Struct):
     """The log-probability of a token of the prompt."""
 
     logprob: float
+    decoded_token: str | None = None
+    """Its text; None if the server does not tell."""
 
 
 class ChatResponse(msgspec.Struct):

@@ -59,8 +59,9 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     group="Metrics",
     type=CommaList(str),
     metavar="METRIC,...",
-    help="Metrics to compute, such as accuracy,exact_match; fewer are faster. semantic_similarity "
-    "is computed only if it is named. [default: all others]",
+    help="Metrics to compute, such as accuracy,exact_match; fewer are faster, and leave out the "
+    "other protocols and hallucinated claims. semantic_similarity is computed only if it is named. "
+    "[default: all others]",
 )
 @group_by_option
 @cluster_by_option
@@ -79,6 +80,15 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     metavar="FILE",
     help="File with results of the same questions without the image, by `medr1 infer "
     "--ablate-image blank`, noise or shuffle. Shows how much the image matters. Repeatable.",
+)
+@option(
+    "--edited",
+    group="Input",
+    multiple=True,
+    metavar="FILE",
+    help="File with answers to the same questions from edited reasoning, by `medr1 infer "
+    "--reasoning-from FILE --edit cut`, shuffle, empty, swap or none. Shows whether the answers "
+    "follow the reasoning. Repeatable.",
 )
 @option(
     "--calibrate-on",

@@ -30,6 +30,7 @@ from medr1.cli.common import (
 )
 from medr1.cli.scan_options import scan_options, scans_from
 from medr1.cli.server_options import server_from, server_options
+from medr1.records import Edit
 from medr1.terminal import echo
 from medr1.workflows.infer import (
     Ablation,
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medr1")
 
-_ONLY_FOR_BATCH = {"batch_file", "output_file", "batch_size", "limit", "image_root", "overwrite"}
+_ONLY_FOR_BATCH = {
+    *("batch_file", "output_file", "batch_size", "limit", "image_root", "overwrite"),
+    *("reasoning_from", "edit"),
+}
 _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
 
 
@@ -164,6 +168,29 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
     help="Replacement of the image, to measure how much it matters. blank: a grey image. noise: "
     "random pixels. shuffle: the image of another question.",
 )
+@option(
+    "--token-logprobs",
+    group="Decoding",
+    is_flag=True,
+    help="Write the log-probability of each token of the completion into the results, with the "
+    "image and with a grey one in its place.",
+)
+@option(
+    "--reasoning-from",
+    group="Prompt",
+    metavar="FILE",
+    help="File with earlier results of the same questions. Their reasoning is edited and given to "
+    "the model, which writes only the answer, to test whether the answer follows the reasoning. "
+    "Needs --edit and --batch-file.",
+)
+@option(
+    "--edit",
+    group="Prompt",
+    type=click.Choice(get_args(Edit)),
+    help="Edit of the reasoning. cut: the first half of the sentences. shuffle: the sentences in "
+    "another order. empty: no text. swap: the reasoning of a question with other options. none: "
+    "unchanged, as a control. Needs --reasoning-from.",
+)
 @allow_template_option
 @option(
     "--show-reasoning",
@@ -227,6 +254,8 @@ def _infer_one(
 
     if not (options["image_path"] and options["question"]):
         raise click.UsageError("--image-path and --question need each other. Give both.")
+    if options["reasoning_from"] or options["edit"]:
+        raise click.UsageError("--reasoning-from and --edit need --batch-file.")
     if options["output_file"]:
         raise click.UsageError("--output-file needs --batch-file. To print the record, use --json.")
 

@@ -29,6 +29,8 @@ from medr1.workflows.prepare import FolderField
 @click.command(
     cls=Medr1Command,
     workflow=run_matrix,
+    first_options="--from-names --by --base-name --train-data --map --image-model --output-dir "
+    "--json",
     short_help="Compare training domains with test domains, as tables and heat maps.",
 )
 @argument("sources", nargs=-1, required=True, metavar="matrix.yaml|DIR|RESULTS...")
@@ -57,6 +59,19 @@ from medr1.workflows.prepare import FolderField
     metavar="DOMAIN=PATH",
     help="File with the training questions of a domain, or folder with train.json, to mark cells "
     "whose test images are in the training data. Example: CT=data/ct. Repeatable.",
+)
+@option(
+    "--image-model",
+    group="Metrics",
+    metavar="CHECKPOINT",
+    help="Checkpoint whose vision tower compares the images of the domains, such as the base "
+    "model. [default: images are not compared]",
+)
+@option(
+    "--image-root",
+    group="Input",
+    metavar="DIR",
+    help="Folder of the images, for --image-model. [default: the folder of the first results file]",
 )
 @results_map_option
 @protocol_option

@@ -41,8 +41,9 @@ def _parameter(parameter: Parameter) -> str:
 HELP = """Score a file of completions with rewards.
 
 FILE is JSONL, JSON, CSV, TSV, .xlsx or Parquet. Each item has `content` (the completion),
-`solution` (the right answer) and optionally `problem` (the question with its options) and
-`num_tokens` (the tokens of the completion). For each, one line of JSON with the scores is printed.
+`solution` (the right answer) and optionally `problem` (the question with its options),
+`num_tokens` (the tokens of the completion) and `output_without_image` (the completion for the
+question without its image). For each, one line of JSON with the scores is printed.
 
 \b
 Parameters are written after the name of a reward:
@@ -74,7 +75,7 @@ Examples:
     type=CommaList(str),
     metavar="NAME,...",
     help="Rewards to compute, or your own as package.module:function. [default: each that needs no "
-    "parameter]",
+    "parameter, extra package or further column]",
 )
 @option(
     "--prompt",

@@ -23,6 +23,8 @@ class CompletionToScore:
     """The question with its options."""
     num_tokens: int | None
     """The tokens of the completion."""
+    output_without_image: str | None
+    """The completion for the same question without its image."""
 
 
 def read_completions(
@@ -62,6 +64,11 @@ def _completion(item: Mapping[str, object], where: str) -> CompletionToScore:
     problem, num_tokens = item.get("problem"), item.get("num_tokens")
     if num_tokens is not None and (not isinstance(num_tokens, int) or num_tokens < 0):
         raise InputError(f"{where}: expected num_tokens as a whole number of at least 0.")
+    without_image = item.get("output_without_image")
     return CompletionToScore(
-        texts[0], texts[1], problem if isinstance(problem, str) else None, num_tokens
+        texts[0],
+        texts[1],
+        problem if isinstance(problem, str) else None,
+        num_tokens,
+        without_image if isinstance(without_image, str) else None,
     )

@@ -24,7 +24,9 @@ logger = logging.getLogger("medr1")
 
 _FIRST_ITEMS = 100
 """Items at the start of a JSON file whose keys are looked up in the table of usual names."""
-COMPLETION_KEYS = {key: (key,) for key in ("content", "solution", "problem", "num_tokens")}
+COMPLETION_KEYS = {
+    key: (key,) for key in ("content", "solution", "problem", "num_tokens", "output_without_image")
+}
 """Field of a completion to score -> the keys that it is read from without any table."""
 _EXACT: dict[Kind, Mapping[str, tuple[str, ...]]] = {
     "questions": FIELD_KEYS,

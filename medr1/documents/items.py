@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
+from medr1.documents.hallucination import ItemContradiction
 from medr1.documents.reasoning import ReasoningRow
 from medr1.records import Prediction
 
@@ -33,6 +34,8 @@ class ItemRow(Struct, frozen=True, kw_only=True):
     """The code of the error, for an item that failed."""
     reasoning: ReasoningRow | UnsetType | None = UNSET
     """The checks of the reasoning; None without one. The key is there only if they were made."""
+    contradictions: list[ItemContradiction] | UnsetType = UNSET
+    """Claims that contradict what is known; the key is there only if claims were checked."""
 
     @property
     def kind(self) -> str:

@@ -87,6 +87,9 @@ class DomainPair(Struct, frozen=True, kw_only=True):
     test: str
     answer_distance: float
     """Total variation between the ground truths of the two domains' items, 0 to 1."""
+    image_distance: float | None = None
+    """Kernel distance between the embeddings of the two domains' images; None if they were not
+    compared, or a domain has a single image."""
     drop: float
     """Accuracy of the test domain's own model, minus that of this one."""
 
@@ -100,7 +103,12 @@ class Generalization(Struct, frozen=True, kw_only=True):
     """The unweighted mean of the gaps; n counts test domains."""
     pairs: list[DomainPair]
     rank_correlation: float | None
-    """Spearman's correlation of distance and drop over the pairs; None for fewer than four."""
+    """Spearman's correlation of answer_distance and drop over the pairs; None for fewer than
+    four."""
+    image_rank_correlation: float | None = None
+    """The same of image_distance and drop."""
+    image_model: str | None = None
+    """The checkpoint whose vision tower gave the embeddings; None if images were not compared."""
 
 
 class Matrix(Struct, frozen=True, kw_only=True):

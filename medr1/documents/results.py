@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from medr1.records import Decoding, Failure, ResultsSchema
+from medr1.records import Decoding, Edit, Failure, ResultsSchema
 
 RUN_RECORD = ".run.json"
 """The end of the name of the file on how a run went."""
@@ -29,6 +29,15 @@ class ServerIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """exact, letter or none: how the options' probabilities were computed."""
     extra_body_sha256: str | None
     """SHA-256 of the additional parameters of each request; null without any."""
+
+
+class ReasoningSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The earlier results whose reasoning the model was given, and what was done to it."""
+
+    edit: Edit
+    results: str
+    """The name of the file with the earlier results."""
+    results_sha256: str
 
 
 class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +72,16 @@ class ResultsMeta(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerIdentity | UnsetType = UNSET
     """Only if a server answered."""
 
+    edited_reasoning: ReasoningSource | UnsetType = UNSET
+    """Only with --reasoning-from."""
+
     def document(self) -> dict[str, object]:
         """The meta as JSON holds it."""
         document: dict[str, object] = msgspec.to_builtins(self)
+        decoding = document["decoding"]
+        # Left out, so that runs which were started before it existed can be resumed.
+        if isinstance(decoding, dict) and not decoding["token_logprobs"]:
+            del decoding["token_logprobs"]
         return document
 
 
@@ -87,6 +103,8 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
     extracted_answer: str | None
     extraction: str | None
     reasoning: str | None
+    reasoning_from: str | UnsetType = UNSET
+    """Only with --edit swap."""
     option_probs: dict[str, float] | None
     option_bounds: dict[str, tuple[float, float]] | UnsetType = UNSET
     """Only where a server returned too few log-probabilities for option_probs."""
@@ -95,6 +113,10 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
     dropout_probs: list[dict[str, float]]
     finish_reason: str | None
     num_tokens: int | None
+    token_logprobs: list[float] | UnsetType = UNSET
+    """Only with --token-logprobs."""
+    token_logprobs_without_image: list[float] | UnsetType = UNSET
+    """Only with --token-logprobs, for a question with an image."""
     image_notes: list[str]
     error: Failure | None
 

@@ -9,11 +9,20 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from medr1.documents.hallucination import Hallucination
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing
 from medr1.documents.reasoning import ReasoningChecks
+from medr1.documents.reasoning_use import ReasoningUse
 from medr1.documents.robustness import Robustness
-from medr1.documents.trust import Calibration, Dropout, Ensemble, Selective, Uncertainty
+from medr1.documents.trust import (
+    Calibration,
+    Dropout,
+    Ensemble,
+    Selective,
+    TokenUncertainty,
+    Uncertainty,
+)
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -199,6 +208,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     confusion_text: list[ConfusionCell]
     """The same with the texts of the options instead of their letters."""
     contradictions: Contradictions
+    hallucination: Hallucination | UnsetType = UNSET
+    """The key is there only if claims were checked, which --metrics skips."""
     findings: list[FindingMetrics]
     lengths: Lengths
     blind: Blind | None
@@ -220,6 +231,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     """The key is there only if a judge was asked."""
     reasoning: ReasoningChecks | None = None
     """None where no item has a reasoning, and with --metrics."""
+    token_uncertainty: TokenUncertainty | UnsetType = UNSET
+    """The key is there only if the results have log-probabilities of tokens."""
+    reasoning_use: list[ReasoningUse] | UnsetType = UNSET
+    """An entry for each file of --edited; the key is there only with such files."""
     warnings: list[str]
     """Sentences that a reader of the numbers has to know."""
 

@@ -231,6 +231,27 @@ class Uncertainty(Section, frozen=True, kw_only=True):
     stability: Stability
 
 
+# --- probabilities of tokens ---------------------------------------------------------------------
+
+
+class TokenUncertainty(Struct, frozen=True, kw_only=True):
+    """The probabilities of the completions' tokens, and how well they predict wrong answers."""
+
+    n: int
+    """Number of items with log-probabilities with the image and without it."""
+    n_without: int
+    variance: Metric
+    """The mean over items of the variance of a completion's token log-probabilities."""
+    image_shift: Metric
+    """The mean over items of the mean over tokens of |log-probability with - without image|."""
+    auroc_variance: Metric
+    """How often a wrong answer has a higher variance than a right one."""
+    auroc_image_shift: Metric
+    """How often a wrong answer has a smaller shift than a right one."""
+    auroc_combined: Metric
+    """How often a wrong answer has a higher z-score of the variance, less that of the shift."""
+
+
 # --- several passes, several models -------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from medr1.answers import SCRIPTS
 from medr1.data.audit import BlindPanel, blind_panel
@@ -19,6 +19,7 @@ from medr1.data.spreadsheets import file_and_sheet
 from medr1.documents.items import ConfusionPair, GalleryCandidate, GalleryItem, verdict_kind
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Missing
+from medr1.documents.reasoning_use import ReasoningUse
 from medr1.documents.robustness import Robustness
 from medr1.documents.summary import ImageAblation, StatedAccuracy, Summary
 from medr1.documents.trust import Ensemble
@@ -26,12 +27,14 @@ from medr1.errors import InputError
 from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata, group_columns
+from medr1.evaluate.item_claims import checked_text
 from medr1.evaluate.judge.asking import Judge, ask
 from medr1.evaluate.judge.result import judge_result
 from medr1.evaluate.judge.selection import select
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics.counts import confusion_pair
 from medr1.evaluate.metrics.image_ablation import ablation_of, image_ablation
+from medr1.evaluate.metrics.reasoning_use import edit_of, reasoning_use
 from medr1.evaluate.metrics.summary import Semantic, item_row, summary_of
 from medr1.evaluate.reading.results import (
     ResultFile,
@@ -87,6 +90,8 @@ class Evaluation:
     """Results of the same questions by other checkpoints or adapters."""
     judge: Judge | None = None
     """A model that judges open answers, beside the rules."""
+    edited: tuple[Path, ...] = ()
+    """Results of the same model on the same questions, from edited reasoning."""
 
     def open(self, path: Path) -> ResultFile:
         """Open a result file as a stream, with these options' columns and questions."""
@@ -136,9 +141,11 @@ class Evaluation:
             robustness=self._robustness(results.meta),
             ensemble=self._ensemble(path) if self.ensemble else None,
             judge=self._judge(path, judged),
+            reasoning_use=self._reasoning_uses(path, results.meta, sha256),
         )
         warnings = [
             *_ablation_warning(results.meta),  # first, since it is about every number here
+            *_edit_warning(results.meta),
             *summary.warnings,
             *results.notes,
             *self._missing(judged),
@@ -166,6 +173,26 @@ class Evaluation:
                     f"({part.ablation}). Give one file for each."
                 )
             parts[part.ablation] = part
+        return list(parts.values())
+
+    def _reasoning_uses(
+        self, path: Path, meta: Mapping[str, object], sha256: str
+    ) -> list[ReasoningUse] | UnsetType:
+        """The results of each --edited compared with those at `path`."""
+        if not self.edited:
+            return msgspec.UNSET
+        predictions = self.read(path).predictions
+        parts: dict[str, ReasoningUse] = {}
+        for file in self.edited:
+            edited = self.read(file)
+            _require_same_model(f"--edited {file}", edited.meta, meta)
+            part = reasoning_use(predictions, str(path), sha256, edited, str(file), self.settings)
+            if part.edit in parts:
+                raise InputError(
+                    f"--edited {file}: {parts[part.edit].results} has the same edit ({part.edit}). "
+                    "Give one file for each."
+                )
+            parts[part.edit] = part
         return list(parts.values())
 
     def _robustness(self, meta: Mapping[str, object]) -> Robustness | None:
@@ -206,7 +233,7 @@ class Evaluation:
 
             yield NOT_ABSOLUTE
         if SIMILARITY in self.metrics:
-            from medr1.evaluate.metrics.sentence_similarity import NOT_A_VERDICT
+            from medr1.metrics.sentence_similarity import NOT_A_VERDICT
 
             yield NOT_A_VERDICT
         if summary.judge and summary.judge.n_failed:
@@ -216,6 +243,8 @@ class Evaluation:
             )
         for paired_by in dict.fromkeys(ablation.paired_by for ablation in summary.ablations):
             yield from _not_by_id("--ablated", paired_by)
+        for paired_by in dict.fromkeys(part.paired_by for part in summary.reasoning_use or ()):
+            yield from _not_by_id("--edited", paired_by)
         if summary.ensemble is not None and summary.ensemble.paired_by is not None:
             yield from _not_by_id("--ensemble", summary.ensemble.paired_by)
 
@@ -231,7 +260,7 @@ class Evaluation:
         if self.bertscore:
             scores["bertscore"] = partial(_bertscore, model=self.bertscore)
         if SIMILARITY in self.metrics:
-            from medr1.evaluate.metrics.sentence_similarity import semantic_similarity
+            from medr1.metrics.sentence_similarity import semantic_similarity
 
             scores[SIMILARITY] = semantic_similarity
         return scores
@@ -339,7 +368,7 @@ class Evaluation:
                 item = _gallery_item(
                     path,
                     prediction,
-                    judged.settings.protocol,
+                    judged.settings,
                     metadata={key: value for key, value in known.items() if value},
                     groups={kind: column[position] for kind, column in columns.items()},
                     by_letter=confusion_pair(outcome),
@@ -352,7 +381,7 @@ class Evaluation:
 def _gallery_item(
     path: Path,
     prediction: Prediction,
-    protocol: str,
+    settings: Settings,
     *,
     metadata: Mapping[str, str],
     groups: Mapping[str, str | None],
@@ -360,11 +389,12 @@ def _gallery_item(
     by_text: ConfusionPair | None,
 ) -> GalleryItem:
     """One item of the gallery; `metadata` holds the values that may be shown."""
-    verdict = judge_prediction(prediction, protocol)
+    verdict = judge_prediction(prediction, settings.protocol)
+    checked = checked_text(prediction, verdict) if settings.claims else UNSET
     own_metadata = prediction.sample.metadata
     return GalleryItem(
         prediction=prediction,
-        row=item_row(prediction, verdict, str(path)),
+        row=item_row(prediction, verdict, str(path), checked),
         metadata=metadata,
         hidden={value: metadata.get(key, "…") for key, value in identifiers(own_metadata)},
         burned_in=burned_in_reason(prediction.sample, prediction.image_notes),
@@ -406,6 +436,12 @@ def _ablation_warning(meta: Mapping[str, object]) -> list[str]:
     """A warning where the results were made without their images."""
     kind = ablation_of(meta)
     return [f"the images were replaced for an ablation ({kind})."] if kind else []
+
+
+def _edit_warning(meta: Mapping[str, object]) -> list[str]:
+    """A warning where the answers were made from edited reasoning."""
+    edit = edit_of(meta)
+    return [f"the answers are from earlier reasoning (edit: {edit})."] if edit else []
 
 
 def _not_by_id(option: str, paired_by: str) -> list[str]:

@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1 import answers
+from medr1.claims import CheckedText
 from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Mask, Values
+from medr1.evaluate.item_claims import ItemClaims, checked_texts, item_claims
 from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
 from medr1.evaluate.reasoning_columns import ReasoningColumns, reasoning_columns
 from medr1.evaluate.scores import Scores, scores_of
+from medr1.evaluate.token_columns import TokenColumns, token_columns
 from medr1.records import Prediction, Sample
 
 GROUPS = ("modality", "question_type", "dataset", "option_count")
@@ -99,6 +102,8 @@ class Settings:
     """Whether to check the reasoning before the answers."""
     num_resamples: int = 2000
     """Number of resamples of every bootstrap."""
+    claims: bool = field(default=False, kw_only=True)
+    """Whether to check the claims of completions against what is known of their items."""
     protocol_choice: answers.ScriptChoice | None = None
     """The script that `authors` stands for, and why; None where `authors` was not asked for."""
 
@@ -148,12 +153,16 @@ class Columns:
     """The texts that metrics such as BLEU compare; None unless `Settings.texts`."""
     scores: Scores
     """How sure the model is of its answers."""
+    tokens: TokenColumns
+    """The probabilities of the completions' tokens."""
     metadata_keys: frozenset[str]
     """The metadata keys of all items, which they may be grouped or clustered by."""
     protocols: dict[str, CodedColumn[str]] = field(default_factory=dict)
     """Further protocol -> why the item is wrong under it (`_why_wrong`); "" for a right one."""
     reasoning: ReasoningColumns | None = None
     """The checks of the reasoning; None unless `Settings.reasoning`."""
+    claims: CodedColumn[ItemClaims] | None = None
+    """The claims of the completions; None unless `Settings.claims`."""
 
     def right_under(self, protocol: str) -> Mask:
         """Where an item is right under one of `protocols`."""
@@ -165,6 +174,7 @@ class Columns:
         first = parts[0]
         texts = [part.texts for part in parts if part.texts is not None]
         reasoning = [part.reasoning for part in parts if part.reasoning is not None]
+        claims = [part.claims for part in parts if part.claims is not None]
         return cls(
             [name for part in parts for name in part.ids],
             CodedColumn.concatenate([part.outcomes for part in parts]),
@@ -181,12 +191,14 @@ class Columns:
             np.concatenate([part.closed for part in parts]),
             CodedColumn.concatenate(texts) if len(texts) == len(parts) else None,
             Scores.concatenate([part.scores for part in parts]),
+            TokenColumns.concatenate([part.tokens for part in parts]),
             frozenset().union(*(part.metadata_keys for part in parts)),
             {
                 protocol: CodedColumn.concatenate([part.protocols[protocol] for part in parts])
                 for protocol in first.protocols
             },
             ReasoningColumns.concatenate(reasoning) if len(reasoning) == len(parts) else None,
+            CodedColumn.concatenate(claims) if len(claims) == len(parts) else None,
         )
 
 
@@ -277,6 +289,7 @@ def columns_of(
     predictions: Sequence[Prediction],
     verdicts: Sequence[answers.Verdict | None],
     settings: Settings,
+    checked: Sequence[CheckedText | None] | None = None,
 ) -> Columns:
     """The columns of predictions that were judged already.
 
@@ -284,7 +297,10 @@ def columns_of(
         predictions: One for each item.
         verdicts: Their verdicts in the same order; None where there was no completion to judge.
         settings: How they were judged, grouped and clustered.
+        checked: Their claims, if they were checked already; None: by `Settings.claims`.
     """
+    if checked is None and settings.claims:
+        checked = checked_texts(predictions, verdicts)
     samples = [prediction.sample for prediction in predictions]
     names = (*GROUPS, *(name for name in settings.group_by if name not in GROUPS))
     return Columns(
@@ -309,6 +325,7 @@ def columns_of(
         np.array([_is_closed(sample) for sample in samples], dtype=bool),
         _texts(predictions, verdicts, settings),
         scores_of(predictions, verdicts),
+        token_columns(predictions),
         frozenset().union(*(sample.metadata for sample in samples)),
         {
             protocol: CodedColumn.from_items(
@@ -317,6 +334,7 @@ def columns_of(
             for protocol in settings.protocols
         },
         reasoning_columns(predictions, verdicts, settings.protocol) if settings.reasoning else None,
+        None if checked is None else CodedColumn.from_items(map(item_claims, checked)),
     )
 
 

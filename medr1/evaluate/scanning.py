@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 
-from msgspec import to_builtins
+from msgspec import UNSET, to_builtins
 from msgspec.structs import replace
 
+from medr1.evaluate.item_claims import checked_texts
 from medr1.evaluate.judging import Columns, Judged, Settings, columns_of, judge_prediction
 from medr1.evaluate.metrics.summary import item_row
 from medr1.evaluate.reading.results import Chunk, UniqueIds
@@ -77,10 +78,14 @@ def _judge_chunk(
     """The columns of one chunk and its lines of items.jsonl; it runs in a worker process."""
     predictions = list(chunk.predictions())
     verdicts = [judge_prediction(prediction, settings.protocol) for prediction in predictions]
-    columns = columns_of(predictions, verdicts, settings)
+    checked = checked_texts(predictions, verdicts) if settings.claims else None
+    columns = columns_of(predictions, verdicts, settings, checked)
     lines: Lines = []
     if with_lines:
-        rows = [item_row(*pair, name) for pair in zip(predictions, verdicts, strict=True)]
+        rows = [
+            item_row(prediction, verdict, name, checked[place] if checked else UNSET)
+            for place, (prediction, verdict) in enumerate(zip(predictions, verdicts, strict=True))
+        ]
         if (checks := columns.reasoning) is not None:
             rows = [replace(row, reasoning=checks.row(i)) for i, row in enumerate(rows)]
         lines = [json.dumps(to_builtins(row), ensure_ascii=False) + "\n" for row in rows]

@@ -28,7 +28,7 @@ from pathlib import Path
 from msgspec import UNSET
 
 from medr1.data.readers import Questions
-from medr1.documents.results import ResultsMeta, run_record
+from medr1.documents.results import ReasoningSource, ResultsMeta, run_record
 from medr1.errors import OutputError
 from medr1.files import (
     needs_overwrite,
@@ -43,7 +43,7 @@ from medr1.files import (
     write_atomic,
 )
 from medr1.infer.ablation import shuffle_images
-from medr1.infer.engine import Engine, EngineIdentity, InferencePlan
+from medr1.infer.engine import Engine, EngineIdentity, InferencePlan, Prefill
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
 from medr1.infer.sentences import failure_sentences, note_sentences
@@ -85,6 +85,7 @@ def manifest(
     decoding: Decoding,
     seed: int,
     perturbations: Mapping[str, Sequence[int]] | None = None,
+    edited_reasoning: ReasoningSource | None = None,
 ) -> ResultsMeta:
     """Make the `meta` of results.json: all that decides the answers, nothing of the host.
 
@@ -98,6 +99,7 @@ def manifest(
         decoding: How questions are answered.
         seed: Seed of all sampling.
         perturbations: Perturbation of the images -> its severities; None without.
+        edited_reasoning: Where the reasoning comes from that the model is given; None without.
     """
     used_prompt = prompt or identity.prompt
     severities = {kind: list(numbers) for kind, numbers in (perturbations or {}).items()}
@@ -117,6 +119,7 @@ def manifest(
         quantization=identity.quantization or UNSET,
         perturbations=UNSET if perturbations is None else severities,
         server=UNSET if identity.server is None else identity.server,
+        edited_reasoning=edited_reasoning or UNSET,
     )
 
 
@@ -142,6 +145,7 @@ def run_batch(
     prompt: str | None = None,
     batch_size: int = 1,
     perturbations: Mapping[int, tuple[str, int]] | None = None,
+    prefills: Mapping[int, Prefill] | None = None,
     overwrite: bool = False,
 ) -> BatchOutcome | None:
     """Answer all questions into `output`; how the run went goes to `<output>.run.json`.
@@ -158,6 +162,7 @@ def run_batch(
         prompt: A prompt template that overrides the checkpoint's own.
         batch_size: Most questions in a batch.
         perturbations: As in `InferencePlan`; the caller also records them in `meta`.
+        prefills: As in `InferencePlan`; the caller also records their source in `meta`.
         overwrite: Rename an old output and old journals to .bak, and start anew.
 
     Returns:
@@ -190,6 +195,7 @@ def run_batch(
             seed=meta.seed,
             failures=questions.failures,
             perturbations=perturbations or {},
+            prefills=prefills or {},
         )
         _answer_share(engine, questions.samples, plan, output, meta, processes)
         processes.wait()

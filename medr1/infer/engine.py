@@ -6,6 +6,7 @@ There are two: `local.engine.LocalEngine` runs a checkpoint in this process, and
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -16,11 +17,27 @@ from medr1.errors import InputError
 from medr1.models.families.choice import BATCHED_TYPES
 from medr1.records import Decoding, Failure, Prediction, Sample
 
+logger = logging.getLogger("medr1")
+
 OptionProbabilities = Literal["exact", "letter", "none"]
 """How an engine computes the probability of each option.
 
 exact: from the log-probability of each option's whole answer string. letter: from the most
 probable tokens in the place of the answer's letter. none: not at all."""
+TokenLogprobsKind = Literal["both", "with image", "none"]
+"""Which log-probabilities of a completion's tokens an engine can compute.
+
+both: with the image and without it. with image: only with it. none: not at all."""
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """The beginning of a completion, which the model continues."""
+
+    text: str
+    """Such as "<think> The lungs are dark. </think>"."""
+    source_id: str | None = None
+    """The id of the question whose reasoning it has, if it is another one."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,8 @@ class InferencePlan:
     """Position -> why an item is already known to be unusable."""
     perturbations: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     """Position -> (kind, severity) of the perturbation of the item's images."""
+    prefills: Mapping[int, Prefill] = field(default_factory=dict)
+    """Position -> the beginning of the item's completion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +91,9 @@ class Capabilities:
     option_probabilities: OptionProbabilities
     dropout: bool
     """Whether it can pass a question through the model with dropout on."""
+    token_logprobs: TokenLogprobsKind
+    continues: bool
+    """Whether it can continue the beginning of a completion (`Prefill`)."""
 
 
 class Engine(Protocol):
@@ -146,8 +168,28 @@ def require_capable(engine: Engine, decoding: Decoding) -> None:
             "--mode options needs the log-probabilities of the prompt, which this server does not "
             "return (vLLM does). Use --mode both or --mode generate."
         )
+    _require_token_logprobs(engine, decoding)
     if decoding.permute > 1 and method == "none":
         raise InputError(
             "--permute needs the options' probabilities, and this server returns no "
             "log-probabilities. Remove --permute."
+        )
+
+
+def _require_token_logprobs(engine: Engine, decoding: Decoding) -> None:
+    """InputError where log-probabilities of tokens are requested and the engine has none.
+
+    A warning where it has only those with the image.
+    """
+    if not decoding.token_logprobs:
+        return
+    if engine.capabilities.token_logprobs == "none":
+        raise InputError(
+            "--token-logprobs needs a server that returns the log-probabilities of tokens, and "
+            "this one does not. Remove --token-logprobs."
+        )
+    if engine.capabilities.token_logprobs == "with image":
+        logger.warning(
+            "token_logprobs_without_image is left out: this server does not return the "
+            "log-probabilities of the prompt (vLLM does)."
         )

@@ -9,13 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from medr1 import answers
+from medr1.infer.engine import Prefill
 from medr1.infer.options import mean_probabilities, most_probable
+from medr1.prompts import plain_text
 from medr1.records import Failure, Prediction, Sample
 
 _DIGITS = 6
 """Decimals of a probability; further ones depend on the order of additions, so on the batch."""
+_LOGPROB_DIGITS = 4
+"""Decimals of a token's log-probability."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,15 @@ class Rotation:
     """The question; its options have the letters A, B, C, ... in the new order."""
     original_letters: Mapping[str, str]
     """Letter of an option in this order -> its letter in the file."""
+
+
+@dataclass(frozen=True)
+class CompletionLogprobs:
+    """The log-probability of each token of a completion (natural logarithm)."""
+
+    with_image: Sequence[float]
+    without_image: Sequence[float] | None = None
+    """Of the same tokens, with a grey image in the prompt; None where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,8 @@ class RotationOutput:
     """Answer -> probability, by the letters of the rotation."""
     bounds: Mapping[str, tuple[float, float]] | None = None
     """Answer -> (lowest, highest) probability, if not all are known; by the rotation's letters."""
+    token_logprobs: CompletionLogprobs | None = None
+    """Of the tokens of `text`, if they were requested."""
 
 
 def prompt_for(sample: Sample, requested: str | None, checkpoint_prompt: str | None) -> str:
@@ -56,6 +72,20 @@ def prompt_for(sample: Sample, requested: str | None, checkpoint_prompt: str | N
         The requested template, else the checkpoint's, else nothink with options and bare without.
     """
     return requested or checkpoint_prompt or ("nothink" if sample.options else "bare")
+
+
+def prefill_text(prefill: Prefill | None, control_tokens: Sequence[str]) -> str:
+    """The text of the beginning of a completion, without control tokens; "" without one.
+
+    Args:
+        prefill: The beginning.
+        control_tokens: Texts that the tokenizer reads as control tokens; the tags of the reasoning
+            stay as they are.
+    """
+    if prefill is None:
+        return ""
+    tags = ("<think>", "</think>")
+    return plain_text(prefill.text, [token for token in control_tokens if token not in tags])
 
 
 def rotations(sample: Sample, num_orders: int) -> list[Rotation]:
@@ -113,6 +143,7 @@ def assemble(
     mode: str,
     notes: tuple[str, ...],
     dropout_probs: tuple[dict[str, float], ...] = (),
+    reasoning_from: str | None = None,
 ) -> Prediction:
     """Make the prediction of one question from the outputs for each rotation.
 
@@ -124,6 +155,7 @@ def assemble(
         mode: The mode of the decoding.
         notes: What was done to the images.
         dropout_probs: The probabilities of each pass with dropout.
+        reasoning_from: The id of another question whose reasoning the model was given.
     """
     by_order = probabilities_by_order(rotations, outputs)
     all_scored = len(by_order) == len(outputs)
@@ -131,7 +163,7 @@ def assemble(
         return failed_prediction(sample, "non_finite", "the model's numbers are not finite", notes)
     probabilities = mean_probabilities(by_order) if all_scored else None
     bounds = None if all_scored else _mean_bounds(rotations, outputs)
-    text = outputs[0].text
+    text, logprobs = outputs[0].text, outputs[0].token_logprobs
     # In mode options the answer string of the best option is taken as the completion, so that it is
     # read by the same rules as generated text.
     if text is None and probabilities:
@@ -149,6 +181,7 @@ def assemble(
         extracted_answer=extraction.answer,
         extraction=extraction.method,
         reasoning=extraction.reasoning,
+        reasoning_from=reasoning_from,
         option_probs=rounded(probabilities, answer_strings) if probabilities else None,
         option_bounds={
             answer: (round(bounds[answer][0], _DIGITS), round(bounds[answer][1], _DIGITS))
@@ -163,6 +196,10 @@ def assemble(
         dropout_probs=dropout_probs,
         finish_reason=outputs[0].finish_reason,
         num_tokens=outputs[0].num_tokens,
+        token_logprobs=_rounded_logprobs(logprobs.with_image) if logprobs else None,
+        token_logprobs_without_image=_rounded_logprobs(logprobs.without_image)
+        if logprobs
+        else None,
         image_notes=notes,
     )
 
@@ -196,6 +233,13 @@ def rounded(probabilities: Mapping[str, float], answers: Iterable[str]) -> dict[
         answers: The answers to return, in their order.
     """
     return {answer: round(probabilities[answer], _DIGITS) for answer in answers}
+
+
+def _rounded_logprobs(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Log-probabilities with 4 decimals; None where they are not known or not finite."""
+    if values is None or not all(map(isfinite, values)):
+        return None
+    return tuple(round(value, _LOGPROB_DIGITS) for value in values)
 
 
 def _mean_bounds(

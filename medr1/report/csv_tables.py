@@ -70,6 +70,14 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", kind, "visual_claims", ablation.visual_claims)
         hallucinated = ablation.hallucinated_visual_reasoning
         yield row("all", kind, "hallucinated_visual_reasoning", hallucinated)
+    for group, name, metric in (*_reasoning_rows(summary), *_token_rows(summary)):
+        yield row("all", group, name, metric)
+    if claims := summary.hallucination:
+        yield row("all", "", "hallucination", claims.rate)
+        for name, kind_rate in claims.kinds.items():
+            yield row("contradiction", name, "hallucination", kind_rate.rate)
+        for name, metric in claims.severities.items():
+            yield row("severity", name, "hallucination_severity", metric)
     if judge := summary.judge:
         yield row("all", "", "accuracy_with_judge", judge.accuracy_with_judge)
         yield row("open", "", "accuracy", judge.open_accuracy)
@@ -87,6 +95,31 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         if groups:
             for name, metric in summary.macro[kind].metrics.items():
                 yield row(kind, "(macro)", name, metric)
+
+
+def _reasoning_rows(summary: Summary) -> Iterator[tuple[str, str, Metric]]:
+    """Group, name and value of the numbers about edited reasoning."""
+    for part in summary.reasoning_use or ():
+        group = f"reasoning {part.edit}"
+        yield group, "same_answer", part.same_answer
+        yield group, "changed_answer", part.changed_answer
+        yield group, "accuracy", part.accuracy
+        yield group, "accuracy_edited", part.accuracy_edited
+        yield group, "reasoning_difference", part.difference
+        if part.other_answer:
+            yield group, "other_answer", part.other_answer
+        if part.other_letter:
+            yield group, "other_letter", part.other_letter
+
+
+def _token_rows(summary: Summary) -> Iterator[tuple[str, str, Metric]]:
+    """Group, name and value of the numbers about the tokens' probabilities."""
+    if tokens := summary.token_uncertainty:
+        yield "", "token_variance", tokens.variance
+        yield "", "image_shift", tokens.image_shift
+        yield "", "auroc_token_variance", tokens.auroc_variance
+        yield "", "auroc_image_shift", tokens.auroc_image_shift
+        yield "", "auroc_token_uncertainty", tokens.auroc_combined
 
 
 def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
     for each step:
         draw P prompts; sample G completions of each from the policy       num_generations = G
-        r_g = sum_k w_k * reward_k(completion_g)                           rewards.py
+        r_g = sum_k w_k * reward_k(completion_g)                             rewards/
         A_g = (r_g - mean_G r) / (std_G r + 1e-4)                          scale_rewards = "group"
         rho_t = pi(token_t) / pi_old(token_t)
         L = -mean_t min(rho_t A, clip(rho_t, 1 - eps, 1 + eps) A) + beta KL(pi || ref)
@@ -29,7 +29,7 @@ TRL. To run it:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
@@ -37,7 +37,7 @@ from medr1.errors import InputError
 from medr1.models.loading import LoadedModel
 from medr1.prompts import user_text
 from medr1.records import Sample
-from medr1.rewards import reward_functions
+from medr1.rewards import reward_functions, reward_with_column
 from medr1.train.dry_run.prompt_lengths import require_room
 from medr1.train.dry_run.trl_limits import (
     not_shared_reason,
@@ -51,6 +51,7 @@ from medr1.train.settings import (
     quantization_config,
     trainer_config,
 )
+from medr1.train.without_image import COLUMN, require_images
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -78,21 +79,9 @@ def build_trainer(
         InputError: A setting or an item cannot be used (`fitting_samples`, `trainer_config`).
     """
     from transformers import PrinterCallback
-    from trl import GRPOTrainer
 
-    from medr1.train.monitoring.completions_log import CompletionLogMixin, CompletionsLog
+    from medr1.train.monitoring.completions_log import CompletionsLog
     from medr1.train.monitoring.metrics_log import AlarmLog, MetricsLog
-    from medr1.train.recovery.exact_resume import ExactResumeMixin
-    from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
-    from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
-
-    class WatchedGRPOTrainer(
-        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, GRPOTrainer
-    ):
-        """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
-
-    class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
-        """The same trainer, which runs each prompt once for all its completions."""
 
     samples = fitting_samples(loaded, questions, settings)
     config = _config(settings, loaded)
@@ -108,9 +97,8 @@ def build_trainer(
     ]
     prompt_arguments = questions.image_root, settings.prompt, loaded.info.answer_style
     shares = settings.shared_prefix and not_shared_reason(loaded.model, config) is None
-    trainer_class = SharingGRPOTrainer if shares else WatchedGRPOTrainer
     config.model_init_kwargs = _reference_arguments(loaded, settings)
-    trainer = trainer_class(
+    trainer = _trainer_class(shares)(
         model=loaded.model,
         reward_funcs=list(rewards),
         args=config,
@@ -119,6 +107,7 @@ def build_trainer(
         peft_config=lora_config(settings, loaded.model),
         callbacks=logs + list(callbacks),
     )
+    trainer.samples_of_rows = samples
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -130,7 +119,29 @@ def build_trainer(
         for parameter in policy.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-    return trainer
+    watched: ExactResumeMixin = trainer
+    return watched
+
+
+def _trainer_class(shares: bool) -> Any:
+    """TRL's trainer with what medr1 adds; `shares`: each prompt is run once for its completions."""
+    from trl import GRPOTrainer
+
+    from medr1.train.monitoring.completions_log import CompletionLogMixin
+    from medr1.train.recovery.exact_resume import ExactResumeMixin
+    from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
+    from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
+    from medr1.train.without_image import WithoutImageMixin
+
+    class WatchedGRPOTrainer(
+        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, WithoutImageMixin, GRPOTrainer
+    ):
+        """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
+
+    class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
+        """The same trainer, which runs each prompt once for all its completions."""
+
+    return SharingGRPOTrainer if shares else WatchedGRPOTrainer
 
 
 def _config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
@@ -184,9 +195,9 @@ def fitting_samples(
         settings: The settings of the run.
 
     Raises:
-        InputError: An item has no ground truth, only some items have images, TRL cannot train this
-            model on them, or a prompt is longer than `max_prompt_length` or leaves no room for
-            `max_completion_length` tokens.
+        InputError: An item has no ground truth, only some items have images, a reward pays for the
+            use of images and there are none, TRL cannot train this model on them, or a prompt is
+            longer than `max_prompt_length` or leaves no room for `max_completion_length` tokens.
     """
     samples = prepare_samples(loaded, questions, settings)
     without_image = next((sample for sample in samples if not sample.images), None)
@@ -195,6 +206,8 @@ def fitting_samples(
             f"item {without_image.id} has no image and others have one, which TRL's GRPO does not "
             "accept. Train on each kind of item separately."
         )
+    if image_reward := reward_with_column(settings.rewards, COLUMN):
+        require_images(samples, image_reward)
     require_passed_fields(loaded, samples, _config(settings, loaded))
     room = max_tokens(loaded) - (_config(settings, loaded).max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
@@ -227,10 +240,14 @@ def training_set(
         return {
             "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
             "images": [[images[name] for name in s.images] for s in chosen],
+            "index": list(batch["index"]),
             "id": [s.id for s in chosen],
             "solution": [s.ground_truth for s in chosen],
             "options": [dict(s.options) for s in chosen],
             "answer_type": [s.answer_type for s in chosen],
+            "question": [s.question for s in chosen],
+            "modality": [s.modality for s in chosen],
+            "metadata": [dict(s.metadata) for s in chosen],
         }
 
     return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)

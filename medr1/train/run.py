@@ -54,6 +54,7 @@ from medr1.train.settings import (
     quantization_config,
     trainer_config,
 )
+from medr1.train.without_image import AnswersWithoutImage, add_answers_without_image
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -74,6 +75,7 @@ def train(
     validation: Validation | None = None,
     run_state: RunState | None = None,
     plan: TrainingPlan | None = None,
+    answers_without_image: AnswersWithoutImage | None = None,
 ) -> Path:
     """Run the method, write the trained checkpoint to `settings.output_dir`, and return its path.
 
@@ -90,6 +92,8 @@ def train(
         run_state: The state of the run folder, from `recovery.run_state.inspect_run_folder`;
             without it the run begins with its first step.
         plan: The result of `resolve_plan`, if it was called already.
+        answers_without_image: Answers of the model with grey images, for the reward
+            "image-dependence".
 
     Raises:
         InputError: The settings or the data cannot be trained on.
@@ -113,6 +117,7 @@ def train(
         method = METHODS[settings.method]
         verbosity = transformers_logging.get_verbosity()
         trainer = method.build_trainer(loaded, questions, settings, [progress, *callbacks])
+        add_answers_without_image(trainer, settings.rewards, answers_without_image)
         progress.values = trainer.values_to_log
         # Trainer sets that of all processes but the first to "warning"
         transformers_logging.set_verbosity(verbosity)

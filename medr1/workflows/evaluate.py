@@ -51,6 +51,7 @@ def run_evaluation(
     cluster_by: str = "image",
     train_data: str | Path | None = None,
     ablated: Sequence[str | Path] = (),
+    edited: Sequence[str | Path] = (),
     calibrate_on: str | Path | None = None,
     target_risk: float = 0.1,
     alpha: float = 0.1,
@@ -72,12 +73,13 @@ def run_evaluation(
         protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
         data: File with the questions, or folder with test.json, if the results lack something.
         columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
-        metrics: Metrics to compute; None: all.
+        metrics: Metrics to compute, without other protocols and hallucinated claims; None: all.
         group_by: Metadata keys; each of their values gets its own results.
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         train_data: File with the training questions, or folder with train.json, to fit predictors
             that see no image; None: train.json in `data`, if that is a folder with one.
         ablated: Files with results of the same questions without the image, one for each ablation.
+        edited: Files with results of the same questions from edited reasoning, one for each edit.
         calibrate_on: File with results of other questions by the same model, on which temperature,
             threshold and conformal sets are fitted.
         target_risk: Highest accepted share of wrong answers among the items that are not deferred.
@@ -113,14 +115,22 @@ def run_evaluation(
     require_choice("protocol", protocol, PROTOCOLS)
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
-    metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
-    # `metrics` is for speed, so it also skips the accuracy under the other protocols and the
-    # checks of the reasoning.
-    protocols = SUMMARY_PROTOCOLS if metrics is None else ()
+    # `metrics` is for speed, so it also skips the accuracy under the other protocols, and the
+    # checks of claims and reasoning.
+    is_complete = metrics is None
+    settings = Settings(
+        protocol,
+        cluster_by,
+        tuple(group_by),
+        SUMMARY_PROTOCOLS if is_complete else (),
+        seed,
+        claims=is_complete,
+        reasoning=is_complete,
+    )
     train = _training(train_data, data)
     evaluation = Evaluation(
-        Settings(protocol, cluster_by, tuple(group_by), protocols, seed, reasoning=metrics is None),
-        metric_names,
+        settings,
+        tuple(require_metric(name, "--metrics") for name in metrics or NAMES),
         columns or {},
         questions_of(data, image_root),
         train.require_complete() if train else None,
@@ -131,12 +141,13 @@ def run_evaluation(
         optional_path(robustness),
         tuple(map(Path, ensemble)),
         _with_cache(judge, optional_path(output_dir), overwrite) if judge else None,
+        tuple(map(Path, edited)),
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
-    inputs = [*files, image_root, *ensemble, data, train_data, *ablated, calibrate_on, robustness]
+    inputs = [*files, image_root, data, train_data, calibrate_on, robustness]
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
-    keep_apart(output_dir, inputs, overwrite)
+    keep_apart(output_dir, [*inputs, *ensemble, *ablated, *edited], overwrite)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
     return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, ItemError
 from medr1.files import similar_file
+from medr1.records import Edit
 from medr1.workflows.arguments import (
     keep_apart,
     optional_path,
@@ -19,13 +20,16 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
+from medr1.workflows.edited_reasoning import EditedRun, edited_run
 from medr1.workflows.embedded_model import warn_of_embedded_model
 from medr1.workflows.engines import chosen_bits, open_engine
 
 if TYPE_CHECKING:
     from medr1.chat.settings import Server
+    from medr1.data.readers import Questions
     from medr1.data.roots import ImageRoot
     from medr1.infer.batch import BatchOutcome
+    from medr1.infer.engine import Engine
     from medr1.records import Decoding, Prediction, Sample
 
 logger = logging.getLogger("medr1")
@@ -56,6 +60,7 @@ def answer_question(
     do_sample: bool = False,
     temperature: float = 0.7,
     ablate_image: Ablation = "none",
+    token_logprobs: bool = False,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -86,6 +91,8 @@ def answer_question(
         do_sample: Whether the completion is sampled; otherwise it is decoded greedily.
         temperature: Sampling temperature, for do_sample and num_samples.
         ablate_image: Replacement of the image: none, blank or noise.
+        token_logprobs: Whether the log-probability of each token of the completion is computed,
+            with the image and without it.
         seed: Seed of all sampling.
         device: auto, cuda, mps or cpu.
         dtype: auto, bfloat16, float16 or float32.
@@ -104,7 +111,6 @@ def answer_question(
         ItemError: The image cannot be used, or the model's numbers are not finite.
         ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
-    from medr1.data.readers import sample_from_question
     from medr1.infer.engine import InferencePlan, all_predictions
 
     bits = chosen_bits(load_in_4bit, load_in_8bit, server)
@@ -121,10 +127,9 @@ def answer_question(
         do_sample=do_sample,
         temperature=temperature,
         ablate_image=ablate_image,
+        token_logprobs=token_logprobs,
     )
-    image, root = _place_of(image_path)
-    sample = sample_from_question(question, (image,), question_type, tuple(options))
-    sample = _with_scan(sample, root, scans)
+    sample, root = _sample_of(image_path, question, question_type, options, scans)
     if dropout_samples and sample.answer_type in ("open", "count"):
         raise InputError("--dropout-samples needs a question with options, or a yes/no question.")
     engine = open_engine(
@@ -137,6 +142,21 @@ def answer_question(
     if prediction.error is not None:
         raise ItemError(prediction.error.code, prediction.error.message)
     return prediction
+
+
+def _sample_of(
+    image_path: str | Path,
+    question: str,
+    question_type: QuestionType | None,
+    options: Sequence[str],
+    scans: ScanOptions,
+) -> tuple[Sample, ImageRoot]:
+    """The sample of a question about one image, and the folder of the image."""
+    from medr1.data.readers import sample_from_question
+
+    image, root = _place_of(image_path)
+    sample = sample_from_question(question, (image,), question_type, tuple(options))
+    return _with_scan(sample, root, scans), root
 
 
 def _place_of(image_path: str | Path) -> tuple[str, ImageRoot]:
@@ -193,6 +213,9 @@ def run_inference(
     do_sample: bool = False,
     temperature: float = 0.7,
     ablate_image: Ablation = "none",
+    token_logprobs: bool = False,
+    reasoning_from: str | Path | None = None,
+    edit: Edit | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -225,6 +248,11 @@ def run_inference(
         temperature: Sampling temperature, for do_sample and num_samples.
         ablate_image: Replacement of the image: none, blank, noise, or shuffle: the image of
             another question.
+        token_logprobs: Whether the log-probability of each token of the completion is computed,
+            with the image and without it.
+        reasoning_from: File with earlier results of the same questions, whose reasoning is edited
+            and given to the model; None: the model writes its own.
+        edit: What is done to that reasoning: cut, shuffle, empty, swap or none.
         seed: Seed of all sampling.
         device: auto, cuda, mps or cpu.
         dtype: auto, bfloat16, float16 or float32.
@@ -252,14 +280,11 @@ def run_inference(
         ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
     from medr1.data.readers import read_questions
-    from medr1.infer.batch import manifest, require_free, run_batch
 
     bits = chosen_bits(load_in_4bit, load_in_8bit, server)
     require_at_least(1, batch_size=batch_size, limit=limit)
     output = Path(output_file)
-    require_writable(output)
-    keep_apart(output, [batch_file], overwrite)
-    require_free(output)
+    _require_output(output, [batch_file, reasoning_from], overwrite)
     questions = read_questions(batch_file, optional_path(image_root), limit=limit, scans=scans)
     decoding = _decoding(
         prompt,
@@ -271,19 +296,65 @@ def run_inference(
         do_sample=do_sample,
         temperature=temperature,
         ablate_image=ablate_image,
+        token_logprobs=token_logprobs,
     )
+    questions, edited = edited_run(questions, reasoning_from, edit, decoding, seed)
     engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline, bits)
     warn_of_embedded_model(model_path, questions.samples, questions.image_root, server, offline)
-    name, identity = Path(batch_file).name, engine.identity()
-    meta = manifest(identity, questions, data=name, prompt=prompt, decoding=decoding, seed=seed)
-    return run_batch(
-        *(engine, questions, output, meta),
-        decoding=decoding,
+    return _run(
+        *(engine, questions, output, decoding, edited),
+        data=Path(batch_file).name,
         prompt=prompt,
+        seed=seed,
         # A server gets each question when there is room for it.
         batch_size=1 if server else batch_size,
         overwrite=overwrite,
     )
+
+
+def _run(
+    engine: Engine,
+    questions: Questions,
+    output: Path,
+    decoding: Decoding,
+    edited: EditedRun | None,
+    *,
+    data: str,
+    prompt: str | None,
+    seed: int,
+    batch_size: int,
+    overwrite: bool,
+) -> BatchOutcome | None:
+    """Answer the questions into the output, with all that decides the answers in its `meta`."""
+    from medr1.infer.batch import manifest, run_batch
+
+    if edited:
+        edited.require_fitting(engine, prompt)
+    meta = manifest(
+        *(engine.identity(), questions),
+        data=data,
+        prompt=prompt,
+        decoding=decoding,
+        seed=seed,
+        edited_reasoning=edited.source if edited else None,
+    )
+    return run_batch(
+        *(engine, questions, output, meta),
+        decoding=decoding,
+        prompt=prompt,
+        batch_size=batch_size,
+        prefills=edited.prefills if edited else None,
+        overwrite=overwrite,
+    )
+
+
+def _require_output(output: Path, inputs: Sequence[str | Path | None], overwrite: bool) -> None:
+    """Refuse an output that cannot be written, or that is one of the inputs."""
+    from medr1.infer.batch import require_free
+
+    require_writable(output)
+    keep_apart(output, inputs, overwrite)
+    require_free(output)
 
 
 class _DecodingFields(TypedDict):
@@ -297,6 +368,7 @@ class _DecodingFields(TypedDict):
     do_sample: bool
     temperature: float
     ablate_image: Ablation
+    token_logprobs: bool
 
 
 def _decoding(prompt: str | None, **fields: Unpack[_DecodingFields]) -> Decoding:
@@ -320,6 +392,11 @@ def _decoding(prompt: str | None, **fields: Unpack[_DecodingFields]) -> Decoding
         raise InputError(
             "--mode options generates no completion, so --num-samples and --do-sample cannot be "
             "used with it."
+        )
+    if fields["token_logprobs"] and (mode == "options" or fields["do_sample"]):
+        raise InputError(
+            "--token-logprobs is about the greedy completion, which --mode options and --do-sample "
+            "do not have. Remove one of them."
         )
     needs_probabilities = {
         "--dropout-samples": fields["dropout_samples"] > 0,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from medr1.answers import PROTOCOLS
-from medr1.errors import InputError
+from medr1.errors import InputError, ItemError
 from medr1.workflows.arguments import keep_apart, require_choice, require_writable
 from medr1.workflows.configuration import read_config
 from medr1.workflows.prepare import FolderField
@@ -15,6 +15,7 @@ from medr1.workflows.prepare import FolderField
 if TYPE_CHECKING:
     from medr1.documents.matrix import Matrix
     from medr1.evaluate.comparing.domains import Files, Layout
+    from medr1.evaluate.comparing.matrix import CompareImages
     from medr1.evaluate.reading.results import Results
     from medr1.records import Prediction, Sample
 
@@ -30,6 +31,8 @@ def run_matrix(
     protocol: str = "default",
     cluster_by: str = "image",
     common_only: bool = False,
+    image_model: str | Path | None = None,
+    image_root: str | Path | None = None,
     output_dir: str | Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -49,6 +52,9 @@ def run_matrix(
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         common_only: Whether only the items that all files contain are compared; otherwise files
             with different items are refused.
+        image_model: Checkpoint whose vision tower compares the images of the domains; None: they
+            are not compared.
+        image_root: Folder of the images, for `image_model`; None: that of the first results file.
         output_dir: Folder to write: matrix.json, .html, .csv, .md, .tex, .png and .svg; None: no
             files.
         seed: Seed of the confidence intervals.
@@ -72,7 +78,7 @@ def run_matrix(
     layout = _layout([str(source) for source in sources], from_names, by, base_name, results)
     train_files = _train_files(layout.train_data, train_data)
     rows = [layout.base, *layout.cells.values(), train_files]
-    files = (file for row in rows for cell in row.values() for file in cell)
+    files = [file for row in rows for cell in row.values() for file in cell]
     keep_apart(output_dir, [*sources, *files], overwrite)
     document = matrix(
         {train: results.row(row) for train, row in layout.cells.items()},
@@ -80,10 +86,46 @@ def run_matrix(
         _train_samples(train_files),
         settings=Settings(protocol, cluster_by, seed=seed),
         common_only=common_only,
+        image_distances=_image_distances(
+            Path(image_model), Path(image_root or files[0].parent), seed
+        )
+        if image_model
+        else None,
     )
     if output_dir:
         _write(Path(output_dir), document, overwrite)
     return document
+
+
+MAX_IMAGES = 500
+"""Most images of a domain that are compared; of more, a random choice."""
+
+
+def _image_distances(model: Path, image_root: Path, seed: int) -> CompareImages:
+    """What compares the images of the domains with the vision tower of a checkpoint."""
+    import random
+
+    from medr1.data.images import load_image
+    from medr1.data.roots import ImageRoot, resolve_image
+    from medr1.evaluate.comparing.generalization import ImageDistances
+    from medr1.evaluate.comparing.image_distance import image_distances
+    from medr1.models.image_embedding import embed_images
+    from medr1.models.loading import load_model
+
+    def compare(samples: Mapping[str, Sequence[Sample]]) -> ImageDistances:
+        loaded, root = load_model(model), ImageRoot(image_root)
+        embeddings = {}
+        for domain, items in samples.items():
+            names = sorted({name for item in items for name in item.images})
+            chosen = random.Random(seed).sample(names, min(len(names), MAX_IMAGES))
+            try:
+                images = (load_image(resolve_image(name, root)).image for name in chosen)
+                embeddings[domain] = embed_images(loaded, images)
+            except ItemError as error:
+                raise InputError(f"{domain}: {error}") from None
+        return ImageDistances(model.resolve().name, image_distances(embeddings))
+
+    return compare
 
 
 def _write(folder: Path, document: Matrix, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from medr1.errors import InputError
-from medr1.rewards import WITHOUT_PARAMETERS, reward_functions, score_completion
+from medr1.rewards import DEFAULT_REWARDS, reward_functions, score_completion
 
 
 def score_completions(
@@ -22,11 +22,12 @@ def score_completions(
 
     Args:
         file: JSONL, JSON, CSV, TSV, .xlsx or Parquet. Each item has `content` (the completion),
-            `solution` (the right answer) and optionally `problem` (the question with its options)
-            and `num_tokens` (the tokens of the completion).
+            `solution` (the right answer) and optionally `problem` (the question with its options),
+            `num_tokens` (the tokens of the completion) and `output_without_image` (the completion
+            for the question without its image).
         rewards: Rewards to compute: names of rewards.REWARDS, with parameters as in
             "soft-overlong:max_length=512:cache=128", or package.module:function; None: each that
-            needs no parameter.
+            needs no parameter, no extra package and no further column.
         prompt: Prompt template whose format the format reward expects: a name or a text file.
         columns: One of these keys -> column of the file: {"content": "reply"}.
 
@@ -39,7 +40,7 @@ def score_completions(
     from medr1.data.completions import read_completions
 
     completions = read_completions(Path(file), columns or {})
-    functions = reward_functions(rewards or WITHOUT_PARAMETERS, prompt)
+    functions = reward_functions(rewards or DEFAULT_REWARDS, prompt)
     for where, completion in completions:
         with redirect_stdout(sys.stderr):  # stdout is for the result; a user's reward may print
             try:
@@ -49,6 +50,7 @@ def score_completions(
                     completion.solution,
                     completion.problem,
                     completion.num_tokens,
+                    completion.output_without_image,
                 )
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None

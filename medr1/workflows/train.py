@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from medr1.models.loading import LoadedModel
     from medr1.train.monitoring.best_checkpoint import Validation
     from medr1.train.settings import TrainingSettings
+    from medr1.workflows.without_image import GreyImageAnswers
 
 logger = logging.getLogger("medr1")
 
@@ -359,10 +360,24 @@ def _train_or_resume(
                 validation=validation,
                 run_state=run_state,
                 plan=run.plan,
+                answers_without_image=_answers_without_image(loaded, questions, settings),
             )
         finally:
             if is_first:
                 write_training_page(output, stopped_by=sys.exc_info()[1], questions=questions)
+
+
+def _answers_without_image(
+    loaded: LoadedModel, questions: Questions, settings: TrainingSettings
+) -> GreyImageAnswers | None:
+    """What answers the questions with grey images during a run of GRPO."""
+    from medr1.train.settings import trainer_config
+    from medr1.workflows.without_image import GreyImageAnswers
+
+    length = getattr(trainer_config(settings, loaded), "max_completion_length", None)
+    if settings.method != "grpo" or length is None:
+        return None
+    return GreyImageAnswers(loaded, questions.image_root, settings.prompt, length)
 
 
 def _validation_on(

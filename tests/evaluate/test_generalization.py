@@ -1,11 +1,21 @@
 """The gap between a domain's own model and those of other domains, on constructed verdicts."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, spearmanr
 
+from medr1.data.images import load_image
+from medr1.data.readers import read_questions
+from medr1.data.roots import resolve_image
+from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+from medr1.evaluate.comparing.generalization import ImageDistances
+from medr1.evaluate.comparing.image_distance import image_distances, kernel_distance
 from medr1.evaluate.comparing.matrix import matrix
 from medr1.evaluate.judging import Settings
+from medr1.models.image_embedding import embed_images
+from medr1.models.loading import load_model
 from medr1.records import Prediction, Sample
 from medr1.report.pages.matrix import matrix_html
 from medr1.report.terminal.matrix import matrix_table
@@ -101,3 +111,62 @@ def test_a_matrix_without_own_models_has_no_gaps():
     assert not document.generalization.domains and document.generalization.mean_gap.value is None
     assert "Gap" not in matrix_table(document)
     assert "Leave one domain out" not in matrix_html(document)
+
+
+def test_kernel_distance_is_that_of_scikit_learns_kernel():
+    from sklearn.metrics.pairwise import polynomial_kernel
+
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(9, 5)), generator.normal(0.5, 2, size=(7, 5))
+    own = [polynomial_kernel(rows, degree=3) for rows in (first, second)]
+    means = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in own]
+    expected = sum(means) - 2 * polynomial_kernel(first, second, degree=3).mean()
+    assert kernel_distance(first, second) == pytest.approx(expected)
+
+
+def test_kernel_distance_is_unbiased():
+    generator = np.random.default_rng(1)
+    draws = [kernel_distance(*generator.normal(size=(2, 6, 4))) for _ in range(3000)]
+    error = np.std(draws) / np.sqrt(len(draws))
+    assert abs(np.mean(draws)) < 4 * error
+
+
+def test_images_of_other_modalities_are_farther_than_those_of_one():
+    questions = read_questions(tiny_vqa_folder() / "test.json")
+    names = {
+        modality: sorted({s.images[0] for s in questions.samples if s.modality == modality})[:24]
+        for modality in ("CT", "Microscopy")
+    }
+    loaded = load_model(tiny_vl_folder(), device="cpu")
+    rows = {
+        modality: embed_images(
+            loaded, [load_image(resolve_image(n, questions.image_root)).image for n in images]
+        )
+        for modality, images in names.items()
+    }
+    halves = {"CT, even": rows["CT"][::2], "CT, odd": rows["CT"][1::2], "M": rows["Microscopy"]}
+    distances = image_distances(halves | {"one image": rows["CT"][:1]})
+    assert distances["CT, even", "M"] == distances["M", "CT, even"] > 0
+    assert distances["CT, even", "M"] > 10 * abs(distances["CT, even", "CT, odd"])
+    assert not any("one image" in pair for pair in distances)
+
+
+def test_image_distances_come_with_their_correlation(document):
+    distances = {pair: abs(SHARES[pair[0]][pair[1]] - 0.9) for pair in permutations(SHARES, 2)}
+    cells = {
+        train: {
+            test: {f"{train}-{test}.json": results(test, verdicts(train, test), TRUTHS[test])}
+            for test in SHARES
+        }
+        for train in SHARES
+    }
+    with_images = matrix(
+        cells,
+        {},
+        {},
+        settings=Settings(num_resamples=100),
+        image_distances=lambda samples: ImageDistances("an encoder", distances),
+    ).generalization
+    assert with_images.image_rank_correlation == pytest.approx(1)
+    assert with_images.image_model == "an encoder"
+    assert document.generalization.image_rank_correlation is None

@@ -9,8 +9,8 @@ from in_process import medr1
 from sklearn.metrics import roc_auc_score
 
 from medr1.errors import InputError
-from medr1.evaluate.metrics import sentence_similarity
-from medr1.evaluate.metrics.sentence_similarity import semantic_similarity
+from medr1.metrics import sentence_similarity
+from medr1.metrics.sentence_similarity import semantic_similarity
 
 PROSE = Path("tests/prose")
 TEXTS = [
@@ -24,7 +24,7 @@ TEXTS = [
 
 def test_values_are_those_of_sentence_transformers():
     library = pytest.importorskip("sentence_transformers")
-    model = library.SentenceTransformer(str(sentence_similarity._folder()), device="cpu")
+    model = library.SentenceTransformer(str(sentence_similarity.model_folder()), device="cpu")
     answers = [a for a in TEXTS for _ in TEXTS]
     references = TEXTS * len(TEXTS)
     expected = np.sum(

@@ -10,15 +10,18 @@ from medr1.checkpoints.integrity import checksum_faults
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError, NonFiniteError
+from medr1.evaluate.judging import judge_prediction
 from medr1.models.loading import load_model
 from medr1.prompts import chat_messages
+from medr1.records import Prediction
+from medr1.rewards import accuracy
 
 pytest.importorskip("trl")
 
 from trl.data_utils import prepare_multimodal_messages
 
 from medr1.train.fields import trainer_fields
-from medr1.train.grpo import build_trainer
+from medr1.train.grpo import build_trainer, training_set
 from medr1.train.run import resolve_plan, train
 from medr1.train.settings import settings_from
 
@@ -60,6 +63,26 @@ def test_training_asks_as_inference_does(model, questions, tmp_path):
     assert row["prompt"] == [{"role": "user", "content": asked}]
     assert [image.mode for image in row["images"]] == ["RGB"] * len(sample.images)
     assert row["solution"] == sample.ground_truth
+
+
+@pytest.mark.parametrize(
+    ("completion", "right"),
+    [("The heart is enlarged.", 1.0), ("The heart is normal in size.", 0.0), ("Yes.", 1.0)],
+)
+def test_rewards_read_a_sentence_by_the_question(model, questions, completion, right):
+    """A row of the training set has all that the verdict of `medr1 eval` depends on."""
+    sample = replace(
+        questions.samples[0],
+        question="Is there cardiomegaly?",
+        options={},
+        ground_truth="yes",
+        answer_type="yes_no",
+    )
+    row = training_set(model, [sample], questions.image_root, "nothink", "text")[0]
+    text = f"<answer>{completion}</answer>"
+    columns = {name: [value] for name, value in row.items() if name not in ("prompt", "images")}
+    verdict = judge_prediction(Prediction(sample, text), "default")
+    assert accuracy(completions=[text], **columns) == [float(verdict.correct)] == [right]
 
 
 def test_the_plan_counts_prompts_and_completions(model, questions, tmp_path):

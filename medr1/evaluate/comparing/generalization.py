@@ -4,15 +4,17 @@ Leave one domain out: for each test domain, the mean accuracy of the models that
 other domains is held against the model that was trained on it. The gap is the difference; its
 interval comes from the resamples of the matrix, in which both have the same images.
 
-A gap may grow with the distance of the domains. The distance here is that of their answers: half
-the sum of the absolute differences between the shares of each ground truth (total variation), from
-0 (the same answers, equally often) to 1 (no answer in common). It says nothing about the images.
+A gap may grow with the distance of the domains. There are two distances. That of their answers is
+half the sum of the absolute differences between the shares of each ground truth (total variation),
+from 0 (the same answers, equally often) to 1 (no answer in common). That of their images is the
+kernel distance of embeddings (`image_distance`), where a model for them is given.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,17 @@ from medr1.stats.intervals import named_interval, percentiles
 MIN_PAIRS = 4
 """Fewest pairs of domains for a correlation."""
 
+
+@dataclass(frozen=True)
+class ImageDistances:
+    """How far the images of the domains are apart."""
+
+    model: str
+    """The checkpoint whose vision tower gave the embeddings."""
+    distances: Mapping[tuple[str, str], float]
+    """(domain, other domain) -> distance, in both orders (`image_distance.image_distances`)."""
+
+
 Accuracies = Mapping[tuple[str, str], float]
 """(training domain, test domain) -> accuracy."""
 
@@ -34,6 +47,7 @@ def generalization(
     resamples: Mapping[tuple[str | None, str], NDArray[np.float64]] | None,
     samples: Mapping[str, Sequence[Sample]],
     unit: str,
+    images: ImageDistances | None = None,
 ) -> Generalization:
     """The gaps of all test domains with a model of their own, and the distances.
 
@@ -42,6 +56,7 @@ def generalization(
         resamples: For each cell its accuracy in every resample; None where there are no intervals.
         samples: Test domain -> its items.
         unit: What the intervals resample.
+        images: The distances of the domains' images; None if they are not compared.
     """
     tests = [test for test in samples if (test, test) in accuracies]
     others = {
@@ -59,6 +74,7 @@ def generalization(
             train=train,
             test=test,
             answer_distance=_total_variation(shares[train], shares[test]),
+            image_distance=images.distances.get((train, test)) if images else None,
             drop=accuracies[test, test] - accuracies[train, test],
         )
         for test in domains
@@ -69,7 +85,11 @@ def generalization(
         domains=domains,
         mean_gap=_mean_gap(list(domains), others, accuracies, resamples, unit),
         pairs=pairs,
-        rank_correlation=_rank_correlation(pairs),
+        rank_correlation=_rank_correlation([(pair.answer_distance, pair.drop) for pair in pairs]),
+        image_rank_correlation=_rank_correlation(
+            [(pair.image_distance, pair.drop) for pair in pairs if pair.image_distance is not None]
+        ),
+        image_model=images.model if images else None,
     )
 
 
@@ -136,13 +156,10 @@ def _total_variation(first: Mapping[str, float], second: Mapping[str, float]) ->
     return 0.5 * sum(abs(first.get(text, 0) - second.get(text, 0)) for text in {*first, *second})
 
 
-def _rank_correlation(pairs: Sequence[DomainPair]) -> float | None:
-    """Spearman's correlation of distance and drop; None for too few pairs or equal values."""
-    distances, drops = (
-        [getattr(pair, name) for pair in pairs] for name in ("answer_distance", "drop")
-    )
-    if len(pairs) < MIN_PAIRS or len(set(distances)) < 2 or len(set(drops)) < 2:
+def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's correlation of two values; None for too few pairs or equal values."""
+    if len(pairs) < MIN_PAIRS or any(len(set(values)) < 2 for values in zip(*pairs, strict=True)):
         return None
     from scipy.stats import spearmanr
 
-    return float(spearmanr(distances, drops).statistic)
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic)

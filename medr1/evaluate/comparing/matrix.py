@@ -12,7 +12,7 @@ often in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import normpath
 
@@ -35,7 +35,7 @@ from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Values
 from medr1.evaluate.comparing.comparison import seed_spread
 from medr1.evaluate.comparing.domains import order_test_domains
-from medr1.evaluate.comparing.generalization import generalization
+from medr1.evaluate.comparing.generalization import ImageDistances, generalization
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.estimates import FEW_CLUSTERS, difference_metric, mean_metric
 from medr1.evaluate.groups import require_clusters
@@ -51,6 +51,8 @@ Row = Mapping[str, Mapping[str, Sequence[Prediction]]]
 """One model's results: test domain -> file -> predictions; several files are its seeds."""
 CellKey = tuple[str | None, str]
 """(train domain, test domain); the train domain None stands for the base model."""
+CompareImages = Callable[[Mapping[str, Sequence[Sample]]], ImageDistances]
+"""From the items of each test domain to the distances of their images."""
 Cells = Mapping[str, Mapping[str, MatrixCell]]
 """Train domain -> test domain -> cell."""
 
@@ -81,6 +83,7 @@ def matrix(
     *,
     settings: Settings,
     common_only: bool = False,
+    image_distances: CompareImages | None = None,
 ) -> Matrix:
     """Compute the accuracies, gains and averages of all train and test domains.
 
@@ -93,6 +96,7 @@ def matrix(
         settings: How answers are judged and clustered.
         common_only: Whether to leave out items that some files of a test domain lack, instead of
             refusing them.
+        image_distances: Compares the images of the test domains; None: they are not compared.
 
     Returns:
         The cells, reference rows, averages and warnings.
@@ -121,6 +125,7 @@ def matrix(
     )
     resamples = _resample_cells(columns, settings)
     pairs = [(train, test) for train, row in matrix_cells.items() for test in row]
+    samples = {test: [p.sample for p in column.first] for test, column in columns.items()}
     return Matrix(
         protocol=settings.protocol,
         train_domains=list(cells),
@@ -137,8 +142,9 @@ def matrix(
         generalization=generalization(
             {(train, test): _accuracy(columns, train, test) for train, test in pairs},
             resamples,
-            {test: [p.sample for p in column.first] for test, column in columns.items()},
+            samples,
             settings.cluster_by,
+            image_distances(samples) if image_distances else None,
         ),
         significance_levels=LEVELS,
         missing=[

@@ -7,8 +7,11 @@ table (`medr1.metrics.registry`), and those of the numbers about calibration and
 
 from __future__ import annotations
 
+from medr1.evaluate.definitions.hallucination import HALLUCINATION
 from medr1.evaluate.definitions.judge import JUDGE
 from medr1.evaluate.definitions.reasoning import REASONING
+from medr1.evaluate.definitions.reasoning_use import REASONING_USE
+from medr1.evaluate.definitions.tokens import TOKENS
 from medr1.evaluate.definitions.trust import TRUST
 from medr1.metrics.definition import OWN, SHARE, Definition
 from medr1.metrics.registry import METRICS
@@ -34,18 +37,6 @@ _MACRO = Definition(
 _DEPENDENCE = "Beyond Accuracy (arXiv 2603.03437); medr1/evaluate/metrics/image_ablation.py"
 
 _OTHERS = (
-    Definition(
-        "bleurt",
-        "BLEURT (not computed)",
-        "a regression by a fine-tuned BERT",
-        "-",
-        "none",
-        "-",
-        "medr1 does not compute it: BLEURT has no maintained package on PyPI (the reference "
-        "implementation is not there, and bleurt-pytorch 0.0.1 fails to import with today's "
-        "transformers).",
-        "Sellam et al. (2020)",
-    ),
     Definition(
         "prevalence",
         "Prevalence",
@@ -265,7 +256,8 @@ _OTHERS = (
 def _in_order() -> list[Definition]:
     """All definitions: macro accuracy follows accuracy, then the other metrics, then the rest."""
     accuracy, *others = (metric.definition for metric in METRICS.values())
-    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *REASONING, *TRUST]
+    texts = [*HALLUCINATION, *REASONING, *REASONING_USE]
+    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *texts, *TRUST, *TOKENS]
 
 
 DEFINITIONS = {definition.name: definition for definition in _in_order()}

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.errors import InputError
-from medr1.evaluate.metrics.encoder import fingerprint, load_encoder, not_an_encoder
 from medr1.evaluate.metrics.text import distinct_pairs
 from medr1.installation import extra
+from medr1.metrics.encoder import fingerprint, load_encoder, not_an_encoder
 
 NOT_ABSOLUTE = (
     "BERTScore without rescaling is no absolute score: texts that contradict each other reach 0.9. "

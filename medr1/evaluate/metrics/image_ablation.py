@@ -62,7 +62,7 @@ def image_ablation(
         )
     paired = pair_items({name: with_image, path: ablated.predictions})
     seeing, blind = (judge_all(paired.predictions[file], settings) for file in (name, path))
-    same, changed = _answer_changes(seeing, blind)
+    same, changed = answer_changes(seeing, blind)
     texts = [prediction.generated_text for prediction in paired.predictions[name]]
     claims = np.array(
         [
@@ -87,10 +87,14 @@ def image_ablation(
     )
 
 
-def _answer_changes(seeing: Judged, blind: Judged) -> tuple[Values, Values]:
+def answer_changes(seeing: Judged, blind: Judged) -> tuple[Values, Values]:
     """Where the answer is the same without the image (1.0), and where it is another.
 
     An answer to only one of both is a change. An item without any answer is in neither.
+
+    Args:
+        seeing: The items with their images, or another run to compare with.
+        blind: The same items without their images, or otherwise changed.
     """
     pairs = list(zip(seeing.outcomes, blind.outcomes, strict=True))
     protocol = seeing.settings.protocol

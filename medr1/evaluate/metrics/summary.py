@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from medr1 import answers
+from medr1.claims import CheckedText
 from medr1.documents.demo import PairedAccuracy
 from medr1.documents.items import ItemRow
 from medr1.documents.metric import Clusters, Intervals, Metric, no_value
@@ -27,9 +29,11 @@ from medr1.evaluate.estimates import (
     mean_metric,
 )
 from medr1.evaluate.groups import group_columns, require_clusters, sort_groups
+from medr1.evaluate.item_claims import item_contradictions
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics import counts
 from medr1.evaluate.metrics.blind import blind_summary
+from medr1.evaluate.metrics.hallucination import hallucination
 from medr1.evaluate.metrics.reasoning import reasoning_checks
 from medr1.evaluate.metrics.text import (
     BLEU_METRICS,
@@ -42,6 +46,7 @@ from medr1.evaluate.metrics.text import (
 from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
+from medr1.evaluate.trust.token_uncertainty import token_uncertainty
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.metrics.registry import METRICS, NAMES, SELECTABLE, TEXT_METRICS
 from medr1.records import Prediction
@@ -103,6 +108,7 @@ def summarize(
         num_resamples=num_resamples,
         texts=True,
         reasoning=True,
+        claims=True,
     )
     return summary_of(judge_all(predictions, settings), blind=blind)
 
@@ -169,6 +175,7 @@ def summary_of(
         confusion=counts.confusion(judged),
         confusion_text=counts.confusion(judged, as_text=True),
         contradictions=contradictions,
+        hallucination=hallucination(judged),
         findings=counts.findings(judged),
         lengths=counts.lengths(judged),
         blind=blind_summary(judged, blind),
@@ -177,6 +184,7 @@ def summary_of(
         uncertainty=uncertainty(judged),
         dropout=dropout(judged),
         reasoning=reasoning_checks(judged),
+        token_uncertainty=token_uncertainty(judged),
         warnings=[*_warnings(judged, names), *notes],
     )
 
@@ -234,7 +242,10 @@ def item_rows(predictions: Sequence[Prediction], *, protocol: str = "default") -
 
 
 def item_row(
-    prediction: Prediction, verdict: answers.Verdict | None, results: str | None = None
+    prediction: Prediction,
+    verdict: answers.Verdict | None,
+    results: str | None = None,
+    checked: CheckedText | UnsetType | None = UNSET,
 ) -> ItemRow:
     """The row of items.jsonl of one item: ground truth, extracted answer and verdict.
 
@@ -242,6 +253,7 @@ def item_row(
         prediction: What the model answered.
         verdict: Its verdict; None where there was no completion to judge.
         results: The results file.
+        checked: Its claims, None without a completion; UNSET leaves `contradictions` out.
     """
     extraction = verdict.extraction if verdict else None
     return ItemRow(
@@ -256,6 +268,7 @@ def item_row(
         undecided=verdict.undecided if verdict else None,
         finish_reason=prediction.finish_reason,
         error=prediction.error.code if prediction.error else None,
+        contradictions=UNSET if isinstance(checked, UnsetType) else item_contradictions(checked),
     )
 
 

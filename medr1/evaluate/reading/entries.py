@@ -58,9 +58,9 @@ _TYPE_NAMES |= {bool: "true or false", type(None): "null"}
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "question", "ground_truth", "answer_type", "question_type"), _TEXT),
     **dict.fromkeys(("modality", "dataset", "model_output", "extracted_answer"), _TEXT),
-    **dict.fromkeys(("extraction", "reasoning", "finish_reason"), _TEXT),
+    **dict.fromkeys(("extraction", "reasoning", "reasoning_from", "finish_reason"), _TEXT),
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _LIST),
-    "dropout_probs": _LIST,
+    **dict.fromkeys(("dropout_probs", "token_logprobs", "token_logprobs_without_image"), _LIST),
     **dict.fromkeys(("options", "metadata", "option_probs", "error"), _OBJECT),
     **dict.fromkeys(("confidence", "num_tokens"), _NUMBER),
 }
@@ -68,7 +68,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 _ELEMENT_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _TEXT),
     **dict.fromkeys(("options", "error"), _TEXT),
-    "option_probs": _NUMBER,
+    **dict.fromkeys(("option_probs", "token_logprobs", "token_logprobs_without_image"), _NUMBER),
     "dropout_probs": _OBJECT,
 }
 """Key of a list or object -> the types that its elements or values may have."""

@@ -8,6 +8,7 @@ It generates answers freely, computes the probability of each option, or both:
             prefix      = the prompts, run once
             completions = greedy or sampled, from the prefix
             log-probs   = of the options' answer strings, from the prefix and any reasoning
+            log-probs   = of each token of the completions, with the images and with grey ones
         for each pass with dropout, one question at a time: images, prefix, log-probs again
         a Prediction for each question
 """
@@ -43,10 +44,17 @@ from medr1.infer.local.inputs import (
     is_out_of_memory,
     prepare_batches,
 )
-from medr1.infer.local.texts import Completion, cut_at_end, reasoning_and_strings
+from medr1.infer.local.texts import (
+    Completion,
+    cut_at_end,
+    reasoning_and_strings,
+    whole_text,
+)
+from medr1.infer.local.token_scores import completion_logprobs
 from medr1.infer.options import mean_probabilities, normalized_probabilities
 from medr1.infer.plan import plan_batches
 from medr1.infer.predictions import (
+    CompletionLogprobs,
     RotationOutput,
     assemble,
     failed_prediction,
@@ -114,7 +122,7 @@ class LocalEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """Every way of answering."""
-        return Capabilities("exact", dropout=True)
+        return Capabilities("exact", dropout=True, token_logprobs="both", continues=True)
 
     def identity(self) -> EngineIdentity:
         """The checkpoint with its hash, the device and the versions of the libraries."""
@@ -287,21 +295,26 @@ class _BatchPredictor:
                 for row, is_scored, completion in zip(rows, scored, completions, strict=True)
             ]
             scores = score_strings(self.loaded, prefix, *zip(*tokens, strict=True))
+        token_logprobs: Sequence[CompletionLogprobs | None] = [None] * len(rows)
+        if generates and is_answer and self.decoding.token_logprobs:
+            completed = [completion.token_ids for completion in completions]
+            token_logprobs = completion_logprobs(self.loaded, rows, prefix, completed)
         samples: list[list[str]] = [[] for _ in rows]
         if generates and is_answer and self.decoding.num_samples:
             samples = self._sample(questions, prefix)
         return [
             RotationOutput(
-                text if writes else None,
-                len(token_ids) if writes else None,
-                finish_reason or None,
+                whole_text(self.loaded, row.prefill, completion) if writes else None,
+                len(completion.token_ids) if writes else None,
+                completion.finish_reason or None,
                 tuple(row_samples),
                 normalized_probabilities(dict(zip(row.answer_strings, logps, strict=True)))
                 if logps
                 else None,
+                token_logprobs=row_logprobs,
             )
-            for row, (text, token_ids, finish_reason), row_samples, logps in zip(
-                rows, completions, samples, scores, strict=True
+            for row, completion, row_samples, logps, row_logprobs in zip(
+                rows, completions, samples, scores, token_logprobs, strict=True
             )
         ]
 
@@ -328,7 +341,15 @@ class _BatchPredictor:
         sampled = sample_completions(
             self.loaded, prefix, self.decoding.max_new_tokens, self.decoding.temperature, seeds
         )
-        return [[cut_at_end(self.loaded, token_ids)[0] for token_ids in row] for row in sampled]
+        return [
+            [
+                whole_text(
+                    self.loaded, question.rows[0].prefill, cut_at_end(self.loaded, token_ids)
+                )
+                for token_ids in row
+            ]
+            for question, row in zip(questions, sampled, strict=True)
+        ]
 
     def _seed(self, question: Question, number: int | str) -> int:
         return sampling_seed(self.seed, number, question.sample.id)
@@ -343,4 +364,5 @@ class _BatchPredictor:
             mode=self.decoding.mode,
             notes=question.notes,
             dropout_probs=self._dropout_passes(question),
+            reasoning_from=question.reasoning_from,
         )

@@ -2,7 +2,7 @@
 
     features  = the vision tower's output, computed once for each different image
     prefix    = the prompts without their last tokens, as cached keys and values
-    generate, sample_completions, score_strings: each continues from the prefix, and leaves it
+    generate, sample_completions, score_tokens: each continues from the prefix, and leaves it
                 as it was
 
 Shapes: B rows, P prompt tokens (left padded), T new tokens, R rows times samples, Q packed tokens,
@@ -21,6 +21,9 @@ from medr1.infer.local.packing import pack_strings
 from medr1.models.calls import greedy_tokens
 from medr1.models.families.batched import ImageFeatures, Positions, Prompts
 from medr1.models.loading import LoadedModel, batched_family
+
+_LOGITS_AT_ONCE = 512
+"""Most positions whose logits over the vocabulary are in memory together, in `score_tokens`."""
 
 if TYPE_CHECKING:
     import torch
@@ -249,8 +252,6 @@ def score_strings(
 ) -> list[list[float]]:
     """Compute the log-probability of each string after the prompt and reasoning of its row.
 
-    All strings are scored in one forward pass (`options`).
-
     Args:
         loaded: The model.
         prefix: The prompts; unchanged afterwards.
@@ -259,6 +260,29 @@ def score_strings(
 
     Returns:
         For each row, for each string: the sum of its tokens' log-probabilities (natural logarithm).
+    """
+    token_logps = score_tokens(loaded, prefix, reasoning, strings)
+    return [[sum(logps) for logps in row] for row in token_logps]
+
+
+def score_tokens(
+    loaded: LoadedModel,
+    prefix: Prefix,
+    reasoning: Sequence[Sequence[int]],
+    strings: Sequence[Sequence[Sequence[int]]],
+) -> list[list[list[float]]]:
+    """Compute the log-probability of each token of strings after the prompt of their row.
+
+    All strings are scored in one forward pass (`packing`).
+
+    Args:
+        loaded: The model.
+        prefix: As in `score_strings`.
+        reasoning: As in `score_strings`.
+        strings: As in `score_strings`; none is empty.
+
+    Returns:
+        For each row, for each string, for each token: its log-probability (natural logarithm).
     """
     import torch
 
@@ -285,12 +309,13 @@ def score_strings(
         use_cache=True,
     ).last_hidden_state
     prefix.trim()
+    token_logps: list[float] = []
     # Logits are computed only at the positions that predict a token of a string.
-    logits = loaded.model.get_output_embeddings()(hidden_BQ[packed.rows, packed.queries])
-    logps = logits.float().log_softmax(-1)
-    token_logps = logps[range(len(packed.targets)), packed.targets].double().cpu()
-    # The sum over the tokens of each string, with the strings numbered over all rows.
-    owners = torch.tensor(packed.strings)
-    num_strings = sum(map(len, strings))
-    sums = torch.zeros(num_strings, dtype=torch.double).index_add_(0, owners, token_logps).tolist()
-    return [[sums.pop(0) for _ in row] for row in strings]
+    for start in range(0, len(packed.targets), _LOGITS_AT_ONCE):
+        part = slice(start, start + _LOGITS_AT_ONCE)
+        hidden = hidden_BQ[packed.rows[part], packed.queries[part]]
+        logps = loaded.model.get_output_embeddings()(hidden).float().log_softmax(-1)
+        targets = packed.targets[part]
+        token_logps += logps[range(len(targets)), targets].tolist()
+    remaining = iter(token_logps)
+    return [[[next(remaining) for _ in string] for string in row] for row in strings]

@@ -21,18 +21,26 @@ from typing import TYPE_CHECKING
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError, ItemError
-from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import Capabilities, Engine, EngineIdentity, InferencePlan
 from medr1.infer.local.engine import local_identity
 from medr1.infer.local.generation import token_drawer
 from medr1.infer.local.inputs import is_out_of_memory
-from medr1.infer.local.texts import Completion, cut_at_end, reasoning_and_strings
+from medr1.infer.local.texts import (
+    Completion,
+    cut_at_end,
+    prefill_tokens,
+    reasoning_and_strings,
+    whole_text,
+)
 from medr1.infer.options import answer_strings, normalized_probabilities, reasons_first
 from medr1.infer.predictions import (
+    CompletionLogprobs,
     Rotation,
     RotationOutput,
     assemble,
     failed_prediction,
+    prefill_text,
     prompt_for,
     rotations,
     sampling_seed,
@@ -61,7 +69,7 @@ class GenericEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """Everything but passes with dropout."""
-        return Capabilities("exact", dropout=False)
+        return Capabilities("exact", dropout=False, token_logprobs="both", continues=True)
 
     def identity(self) -> EngineIdentity:
         """The checkpoint with its hash, the device and the versions of the libraries."""
@@ -130,11 +138,20 @@ class _GenericQuestioner:
         strings = [answer_strings(order.sample, prompt, info.answer_style) for order in orders]
         if decoding.mode == "options" and not strings[0]:
             return failed_prediction(sample, "no_options", "it has no options to score", notes)
+        start = self.plan.prefills.get(index)
+        prefill = prefill_text(start, self._control_tokens)
         outputs = [
-            self._rotation_output(order, prompt, strings[number], images, is_answer=number == 0)
+            self._rotation_output(
+                order, prompt, strings[number], images, prefill, is_answer=number == 0
+            )
             for number, order in enumerate(orders)
         ]
-        return assemble(sample, orders, outputs, strings[0], mode=decoding.mode, notes=notes)
+        return assemble(
+            *(sample, orders, outputs, strings[0]),
+            mode=decoding.mode,
+            notes=notes,
+            reasoning_from=start.source_id if start else None,
+        )
 
     def _rotation_output(
         self,
@@ -142,6 +159,7 @@ class _GenericQuestioner:
         prompt: str,
         strings: Mapping[str, str],
         images: Sequence[Image],
+        prefill: str,
         *,
         is_answer: bool,
     ) -> RotationOutput:
@@ -153,7 +171,7 @@ class _GenericQuestioner:
         decoding, sample = self.plan.decoding, order.sample
         generates = decoding.mode != "options"
         is_scored = bool(strings) and decoding.mode != "generate"
-        inputs = self._inputs(sample, prompt, images)
+        inputs = self._inputs(sample, prompt, images, prefill)
         completion: Completion | None = None
         if generates and (is_answer or reasons_first(prompt)):
             seed = sampling_seed(self.plan.seed, 0, sample.id) if decoding.do_sample else None
@@ -162,24 +180,54 @@ class _GenericQuestioner:
         if is_scored:
             before = completion if reasons_first(prompt) else None
             reasoning, token_ids = reasoning_and_strings(self.loaded, strings.values(), before)
-            logps = [self._logp(inputs, reasoning, string) for string in token_ids]
+            logps = [sum(self._logps(inputs, reasoning, string)) for string in token_ids]
             if logps:
                 probabilities = normalized_probabilities(dict(zip(strings, logps, strict=True)))
         numbers = range(1, decoding.num_samples + 1) if generates and is_answer else range(0)
         seeds = [sampling_seed(self.plan.seed, number, sample.id) for number in numbers]
         return RotationOutput(
-            completion.text if completion else None,
+            whole_text(self.loaded, prefill, completion) if completion else None,
             len(completion.token_ids) if completion else None,
             completion.finish_reason if completion else None,
-            tuple(self._complete(inputs, seed, None).text for seed in seeds),
+            tuple(
+                whole_text(self.loaded, prefill, self._complete(inputs, seed, None))
+                for seed in seeds
+            ),
             probabilities,
+            token_logprobs=self._token_logprobs(order, prompt, images, prefill, inputs, completion)
+            if completion and is_answer and decoding.token_logprobs
+            else None,
         )
 
-    def _inputs(self, sample: Sample, prompt: str, images: Sequence[Image]) -> BatchFeature:
-        """The model's inputs for one prompt; ItemError if it is too long."""
+    def _token_logprobs(
+        self,
+        order: Rotation,
+        prompt: str,
+        images: Sequence[Image],
+        prefill: str,
+        inputs: BatchFeature,
+        completion: Completion,
+    ) -> CompletionLogprobs:
+        """The log-probability of each token of a completion, with the images and without."""
+        with_image = self._logps(inputs, [], completion.token_ids)
+        if not images:
+            return CompletionLogprobs(with_image)
+        grey = [ablate(image, "blank", "") for image in images]
+        blank_inputs = self._inputs(order.sample, prompt, grey, prefill)
+        return CompletionLogprobs(with_image, self._logps(blank_inputs, [], completion.token_ids))
+
+    def _inputs(
+        self, sample: Sample, prompt: str, images: Sequence[Image], prefill: str
+    ) -> BatchFeature:
+        """The model's inputs for one prompt and prefill; ItemError if they are too long."""
+        import torch
+
         text = user_text(sample, prompt, self.loaded.info.answer_style)
         content: list[dict[str, object]] = [{"type": "image", "image": image} for image in images]
         inputs = prompt_inputs(self.loaded.processor, [*content, {"type": "text", "text": text}])
+        if prefill:
+            added = torch.tensor([prefill_tokens(self.loaded, prefill)])
+            inputs.update({name: _extended(name, value, added) for name, value in inputs.items()})
         text_config = self.loaded.model.config.get_text_config()
         max_positions = getattr(text_config, "max_position_embeddings", None)
         max_new_tokens = self.plan.decoding.max_new_tokens
@@ -223,16 +271,19 @@ class _GenericQuestioner:
         )
         return cut_at_end(self.loaded, output[0, prompt_length:].tolist())
 
-    def _logp(self, inputs: BatchFeature, reasoning: list[int], string: list[int]) -> float:
-        """The log-probability of a string after the prompt and the reasoning."""
+    def _logps(self, inputs: BatchFeature, reasoning: list[int], string: list[int]) -> list[float]:
+        """The log-probability of each token of a string after the prompt and the reasoning."""
         import torch
 
+        if not string:
+            return []
         added = torch.tensor([[*reasoning, *string]], device=self.loaded.device)
         extended = {name: _extended(name, value, added) for name, value in inputs.items()}
         logits = self.loaded.model(**extended).logits
         # The token at position p is predicted at p - 1.
         logps = logits[0, -len(string) - 1 : -1].float().log_softmax(-1)
-        return float(logps[range(len(string)), string].double().sum())
+        token_logps: list[float] = logps[range(len(string)), string].tolist()
+        return token_logps
 
 
 def _extended(name: str, value: torch.Tensor, added: torch.Tensor) -> torch.Tensor:

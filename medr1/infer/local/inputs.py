@@ -13,10 +13,11 @@ from functools import cached_property, partial
 from medr1.data.images import LoadedImage, load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import InputError, ItemError
-from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import InferencePlan
+from medr1.infer.local.texts import prefill_tokens
 from medr1.infer.options import answer_strings, reasons_first
-from medr1.infer.predictions import Rotation, prompt_for, rotations
+from medr1.infer.predictions import Rotation, prefill_text, prompt_for, rotations
 from medr1.models.calls import image_token, token_ids
 from medr1.models.families.batched import EncodedImages
 from medr1.models.loading import LoadedModel, batched_family, control_tokens
@@ -43,6 +44,8 @@ class PromptImages:
     encoded: EncodedImages
     notes: tuple[str, ...]
     """What was done to the images, such as "windowed 0..4095 (I;16)"."""
+    blank: PromptImages | None = None
+    """Grey images of the same sizes, if --token-logprobs asks for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +53,15 @@ class Row:
     """One prompt, a row of the batch: a question with its options in one order."""
 
     token_ids: list[int]
-    """Token ids of the prompt."""
+    """Token ids of the prompt, and of `prefill`."""
     images: PromptImages | None
     """None without images."""
     answer_strings: Mapping[str, str]
     """Possible answer, by the letters of this row -> its answer string (`options`)."""
     reasons_first: bool
     """Whether the prompt asks for reasoning before the answer."""
+    prefill: str = ""
+    """The beginning of the completion, which the model continues; "" without one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,8 @@ class Question:
     rotations: tuple[Rotation, ...]
     rows: tuple[Row, ...]
     """The row of each rotation."""
+    reasoning_from: str | None = None
+    """The id of another question whose reasoning the rows begin with."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -181,7 +188,14 @@ class QuestionBuilder:
             ]
             for (names, perturbation), images in sets.items()
         ]
-        encoded = batched_family(self.loaded).encode_images(self.loaded.processor, rows)
+        family, processor = batched_family(self.loaded), self.loaded.processor
+        blanks: list[PromptImages | None] = [None] * len(rows)
+        if self.plan.decoding.token_logprobs:
+            grey = [[ablate(image, "blank", "") for image in images] for images in rows]
+            blanks = [
+                PromptImages(images.with_dtype(self.loaded.dtype), ())
+                for images in family.encode_images(processor, grey)
+            ]
         return {
             image_set: PromptImages(
                 images.with_dtype(self.loaded.dtype),
@@ -190,8 +204,11 @@ class QuestionBuilder:
                     for image in loaded
                     for note in image.notes + change_notes(image_set[1], ablation)
                 ),
+                blank,
             )
-            for (image_set, loaded), images in zip(sets.items(), encoded, strict=True)
+            for (image_set, loaded), images, blank in zip(
+                sets.items(), family.encode_images(processor, rows), blanks, strict=True
+            )
         }
 
     def _question(self, index: int, sample: Sample, images: PromptImages | None) -> Question:
@@ -204,10 +221,12 @@ class QuestionBuilder:
         # A question may contain text such as "<|im_end|>", which would end the prompt.
         plain = as_plain_text(sample, self._control_tokens)
         orders = rotations(plain, self.plan.decoding.permute)
-        rows = tuple(self._row(order.sample, prompt, images) for order in orders)
-        return Question(index, sample, tuple(orders), rows)
+        start = self.plan.prefills.get(index)
+        prefill = prefill_text(start, self._control_tokens)
+        rows = tuple(self._row(order.sample, prompt, images, prefill) for order in orders)
+        return Question(index, sample, tuple(orders), rows, start.source_id if start else None)
 
-    def _row(self, sample: Sample, prompt: str, images: PromptImages | None) -> Row:
+    def _row(self, sample: Sample, prompt: str, images: PromptImages | None, prefill: str) -> Row:
         """The prompt of one rotation."""
         style = self.loaded.info.answer_style
         messages = chat_messages(sample, prompt, style)
@@ -217,6 +236,7 @@ class QuestionBuilder:
             images.encoded.texts if images else (),
         )
         (ids,) = token_ids(processor, [text])
+        ids = [*ids, *prefill_tokens(self.loaded, prefill)]
         max_positions = self.loaded.model.config.get_text_config().max_position_embeddings
         max_new_tokens = self.plan.decoding.max_new_tokens
         max_prompt_tokens = max_positions - max_new_tokens
@@ -233,7 +253,7 @@ class QuestionBuilder:
                 "smaller or fewer images (of a scan: --slices).",
             )
         strings = answer_strings(sample, prompt, style)
-        return Row(ids, images, strings, reasons_first(prompt))
+        return Row(ids, images, strings, reasons_first(prompt), prefill)
 
     @cached_property
     def _control_tokens(self) -> list[str]:

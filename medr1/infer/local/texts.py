@@ -32,6 +32,32 @@ def cut_at_end(loaded: LoadedModel, token_ids: list[int]) -> Completion:
     return Completion(text, token_ids[:stop], "length" if stop is None else "stop")
 
 
+def whole_text(loaded: LoadedModel, prefill: str, completion: Completion) -> str:
+    """A completion with the beginning that it continues.
+
+    Args:
+        loaded: The model.
+        prefill: The beginning of the completion; "" without one.
+        completion: What the model generated.
+    """
+    if not prefill:
+        return completion.text
+    return (prefill + _text(loaded, completion.token_ids)).strip()
+
+
+def prefill_tokens(loaded: LoadedModel, prefill: str) -> list[int]:
+    """The token ids of the beginning of a completion; [] for "".
+
+    Args:
+        loaded: The model.
+        prefill: The text; it has no control tokens.
+    """
+    if not prefill:
+        return []
+    ids: list[int] = loaded.processor.tokenizer(prefill, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def _text(loaded: LoadedModel, token_ids: list[int]) -> str:
     return str(loaded.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
 

@@ -33,13 +33,16 @@ from medr1.infer.engine import (
     EngineIdentity,
     InferencePlan,
     OptionProbabilities,
+    TokenLogprobsKind,
 )
 from medr1.infer.options import answer_strings, reasons_first
 from medr1.infer.predictions import (
+    CompletionLogprobs,
     Rotation,
     RotationOutput,
     assemble,
     failed_prediction,
+    prefill_text,
     prompt_for,
     rotations,
     sampling_seed,
@@ -49,9 +52,11 @@ from medr1.infer.server.messages import (
     EncodedImage,
     ImageEncoder,
     request_messages,
+    whole_text,
 )
-from medr1.infer.server.probe import ServerFacts, probe, scoring_body
+from medr1.infer.server.probe import CONTINUED, ServerFacts, probe, scoring_body
 from medr1.infer.server.scores import probabilities_of_letters, probabilities_of_strings
+from medr1.infer.server.token_scores import completion_tokens, logprobs_in_prompt
 from medr1.models.loading import installed_version
 from medr1.prompts import as_plain_text
 from medr1.records import Failure, Prediction, Sample
@@ -122,7 +127,13 @@ class ServerEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """What the server offers; see `ServerFacts`."""
-        return Capabilities(self.method, dropout=False)
+        tokens: TokenLogprobsKind = "none"
+        if self.facts.top_tokens:
+            tokens = "both" if self.facts.prompt_logprobs else "with image"
+        # The probe for them sends the beginning of a completion. Other servers may ignore such a
+        # beginning and write a new completion, so they are not trusted with it.
+        continues = self.facts.prompt_logprobs
+        return Capabilities(self.method, dropout=False, token_logprobs=tokens, continues=continues)
 
     def identity(self) -> EngineIdentity:
         """The model's name, the server's version, and what is sent with each request."""
@@ -335,7 +346,8 @@ class _Questioner:
             return Prediction(sample, error=Failure(error.code, str(error)))
         notes = tuple(note for image in images for note in image.notes)
         prompt = prompt_for(sample, self.plan.prompt, None)
-        style = self.engine.server.answer_style
+        style, start = self.engine.server.answer_style, self.plan.prefills.get(index)
+        prefill = prefill_text(start, CONTROL_TOKENS)
         orders = rotations(as_plain_text(sample, CONTROL_TOKENS), decoding.permute)
         strings = [answer_strings(order.sample, prompt, style) for order in orders]
         if decoding.mode == "options" and not strings[0]:
@@ -343,13 +355,21 @@ class _Questioner:
         try:
             outputs = await _all(
                 [
-                    self._ask(order, prompt, row_strings, images, sample.id, is_answer=number == 0)
+                    self._ask(
+                        *(order, prompt, row_strings, images, sample.id, prefill),
+                        is_answer=number == 0,
+                    )
                     for number, (order, row_strings) in enumerate(zip(orders, strings, strict=True))
                 ]
             )
         except RequestRefused as error:
             return failed_prediction(sample, error.code, _refusal(error, len(images)), notes)
-        return assemble(sample, orders, outputs, strings[0], mode=decoding.mode, notes=notes)
+        return assemble(
+            *(sample, orders, outputs, strings[0]),
+            mode=decoding.mode,
+            notes=notes,
+            reasoning_from=start.source_id if start else None,
+        )
 
     async def _images(self, index: int, sample: Sample) -> list[EncodedImage]:
         perturbation = self.plan.perturbations.get(index)
@@ -362,6 +382,7 @@ class _Questioner:
         strings: Mapping[str, str],
         images: Sequence[EncodedImage],
         sample_id: str,
+        prefill: str,
         *,
         is_answer: bool,
     ) -> RotationOutput:
@@ -373,36 +394,67 @@ class _Questioner:
         decoding, method = self.plan.decoding, self.engine.method
         style = self.engine.server.answer_style
         messages = request_messages(order.sample, prompt, style, images)
+        begun = messages
+        if prefill:
+            begun = [*messages, {"role": "assistant", "content": prefill}]
         generates = decoding.mode != "options"
         is_scored = bool(strings) and decoding.mode != "generate" and method != "none"
         reads_letter = is_scored and method == "letter"
         writes = generates and (is_answer or reads_letter or reasons_first(prompt))
+        wants_tokens = decoding.token_logprobs and is_answer
         completion: ChatResponse | None = None
         if writes:
-            extra = {"logprobs": True, "top_logprobs": self.engine.facts.top_tokens}
-            completion = await self._complete(
-                messages, sample_id, 0, decoding.do_sample, extra if reads_letter else {}
-            )
+            extra: dict[str, object] = {}
+            if reads_letter:
+                extra = {"logprobs": True, "top_logprobs": self.engine.facts.top_tokens}
+            elif wants_tokens:
+                extra = {"logprobs": True}
+            completion = await self._complete(begun, sample_id, 0, decoding.do_sample, extra)
         probabilities = bounds = None
         if completion and reads_letter:
             probabilities, bounds = probabilities_of_letters(completion, list(strings))
         elif is_scored and not reads_letter:
-            text = completion.text if completion and reasons_first(prompt) else None
+            text = whole_text(prefill, completion) if completion and reasons_first(prompt) else None
             probabilities = await self._score(messages, text, strings)
         samples: list[ChatResponse] = []
         if generates and is_answer:
             numbers = range(1, decoding.num_samples + 1)
             samples = await _all(
-                [self._complete(messages, sample_id, number, True, {}) for number in numbers]
+                [self._complete(begun, sample_id, number, True, {}) for number in numbers]
             )
         return RotationOutput(
-            completion.text if completion else None,
+            whole_text(prefill, completion) if completion else None,
             completion.usage.completion_tokens if completion and completion.usage else None,
             completion.choices[0].finish_reason if completion else None,
-            tuple(sample.text for sample in samples),
+            tuple(whole_text(prefill, sample) for sample in samples),
             probabilities,
             bounds,
+            await self._token_logprobs(order.sample, prompt, images, prefill, completion)
+            if completion and wants_tokens
+            else None,
         )
+
+    async def _token_logprobs(
+        self,
+        sample: Sample,
+        prompt: str,
+        images: Sequence[EncodedImage],
+        prefill: str,
+        completion: ChatResponse,
+    ) -> CompletionLogprobs | None:
+        """The log-probability of each token of a completion, with the images and, by one more
+        request, without; None if the server returns no tokens."""
+        tokens = completion_tokens(completion)
+        if not tokens:
+            return None
+        with_image = [token.logprob for token in tokens]
+        grey = [replace(image, url=image.blank_url or "") for image in images]
+        if not grey or not self.engine.facts.prompt_logprobs:
+            return CompletionLogprobs(with_image)
+        messages = request_messages(sample, prompt, self.engine.server.answer_style, grey)
+        text = prefill + "".join(token.token for token in tokens)
+        response = await self.client.chat(scoring_body(messages, text))
+        return CompletionLogprobs(with_image, logprobs_in_prompt(response, tokens))
 
     async def _complete(
         self,
@@ -415,6 +467,8 @@ class _Questioner:
         """One completion; `number` and the item decide the seed of a sampled one."""
         decoding = self.plan.decoding
         body = {"messages": messages, "max_tokens": decoding.max_new_tokens, **extra}
+        if messages[-1]["role"] == "assistant":
+            body.update(CONTINUED)
         if do_sample:
             body["temperature"] = decoding.temperature
             body["seed"] = sampling_seed(self.plan.seed, number, sample_id) % _SEEDS

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medr1.chat.responses import ChatResponse
 from medr1.data.images import load_image
 from medr1.data.roots import resolve_image
 from medr1.errors import ItemError
-from medr1.infer.ablation import change_notes, shown_image
+from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import InferencePlan
 from medr1.prompts import chat_messages
 from medr1.records import Sample
@@ -57,6 +58,8 @@ class EncodedImage:
     """The pixels as PNG, in a data URL."""
     notes: tuple[str, ...]
     """What was done to the image."""
+    blank_url: str | None = None
+    """A grey image of the same size, if --token-logprobs asks for it."""
 
 
 class ImageEncoder:
@@ -114,11 +117,12 @@ class ImageEncoder:
             loaded = load_image(resolve_image(name, plan.image_root))
             image = shown_image(name, loaded.image, perturbation, ablation, plan.seed)
             url = data_url(image)
+            grey = data_url(ablate(image, "blank", "")) if plan.decoding.token_logprobs else None
         except MemoryError:
             raise ItemError(
                 "out_of_memory", f"{name}: needs too much memory. Use a smaller image."
             ) from None
-        return EncodedImage(url, loaded.notes + change_notes(perturbation, ablation))
+        return EncodedImage(url, loaded.notes + change_notes(perturbation, ablation), grey)
 
 
 def data_url(image: Image) -> str:
@@ -144,3 +148,17 @@ def request_messages(
     text = message["content"][-1]
     parts = [{"type": "image_url", "image_url": {"url": image.url}} for image in images]
     return [{"role": "user", "content": [*parts, text]}]
+
+
+def whole_text(prefill: str, response: ChatResponse) -> str:
+    """A completion with the beginning that it continues.
+
+    Args:
+        prefill: The beginning of the completion; "" without one.
+        response: The server's answer.
+    """
+    if not prefill:
+        return response.text
+    message = response.choices[0].message
+    rest = message.content or message.reasoning_content or message.reasoning or ""
+    return (prefill + rest).strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 
@@ -27,6 +28,8 @@ _VERSION_PAGES = (
 )
 """Page of a server, its key with the version, and the server that has it."""
 _QUESTION = "Answer with one letter. Is this image A) grey or B) red?"
+CONTINUED: Mapping[str, object] = {"add_generation_prompt": False, "continue_final_message": True}
+"""Parameters with which a server continues the last message, the assistant's (vLLM's)."""
 _MOST_TOP_TOKENS = (20, 5)
 """Numbers of most probable tokens that are asked for: OpenAI's limit, and that of some others."""
 
@@ -180,7 +183,6 @@ def scoring_body(messages: list[dict[str, object]], string: str) -> dict[str, ob
         "messages": [*messages, {"role": "assistant", "content": string}],
         "max_tokens": 1,
         "temperature": 0,
-        "add_generation_prompt": False,
-        "continue_final_message": True,
         "prompt_logprobs": 0,
+        **CONTINUED,
     }

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from medr1.data.identifiers import replace_identifiers
 from medr1.documents.items import GalleryCandidate, GalleryItem
 from medr1.report.pages.facets import KINDS, Facets
+from medr1.report.pages.hallucination import contradiction_texts
 from medr1.report.pages.sanitize import count_text, one_line, short_path, visible
 from medr1.report.pages.thumbnails import MAX_IMAGES, data_uri, thumbnail_key
 from medr1.report.terminal.tables import percent
@@ -190,6 +191,7 @@ def _item_view(item: GalleryItem, text_limit: int) -> dict[str, object]:
         "tokens": prediction.num_tokens,
         "length": len(completion or ""),
         "cut": row.finish_reason == "length",
+        "contradictions": contradiction_texts(item),
         "error": _error(item),
         "metadata": [
             (one_line(key, 60), one_line(value, 200)) for key, value in item.metadata.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medr1.documents.matrix import Matrix
+from medr1.documents.matrix import DomainPair, Matrix
 from medr1.report.pages.page import asset, csp_hash, template
 from medr1.report.pages.sanitize import count_text, one_line, visible
 from medr1.report.terminal.matrix import (
@@ -19,6 +19,8 @@ from medr1.report.terminal.tables import interval_text
 
 SHADES = 10
 """Steps of a cell's colour, from no colour (0) to the strongest."""
+MAX_PAIRS = 400
+"""Most pairs of domains in the table of distances."""
 MIN_RANGE = 0.1
 """Accuracies that differ by less than this do not get all shades."""
 
@@ -29,6 +31,7 @@ def matrix_html(document: Matrix) -> str:
 
     style = asset("report.css")
     averages = document.averages
+    pairs = document.generalization.pairs if document.generalization else []
     return template("matrix.html").render(
         title="training domains and test domains",
         heading="Accuracy by training domain and test domain",
@@ -42,6 +45,8 @@ def matrix_html(document: Matrix) -> str:
         gap_header=GAP_HEADER,
         gaps=[[one_line(cell, 60) for cell in row] for row in gap_rows(document)],
         gap_notes=gap_notes(document),
+        pairs=[_pair(pair) for pair in pairs[:MAX_PAIRS]],
+        has_image_distances=any(pair.image_distance is not None for pair in pairs),
         missing=[
             f"{one_line(train, 60)} on {one_line(test, 60)}" for train, test in document.missing
         ],
@@ -49,6 +54,18 @@ def matrix_html(document: Matrix) -> str:
         warnings=[visible(warning, 600) for warning in document.warnings[:40]],
         version=__version__,
     )
+
+
+def _pair(pair: DomainPair) -> dict[str, str]:
+    """A row of the table of distances."""
+    images = "-" if pair.image_distance is None else f"{pair.image_distance:.3g}"
+    return {
+        "train": one_line(pair.train, 60),
+        "test": one_line(pair.test, 60),
+        "answers": f"{pair.answer_distance:.2f}",
+        "images": images,
+        "drop": f"{100 * pair.drop:+.1f}",
+    }
 
 
 def _average(value: float | None) -> str:

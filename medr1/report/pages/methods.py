@@ -232,6 +232,16 @@ def _trust_method(summary: Summary) -> list[Segment]:
             text += "; prediction sets are split conformal, with one threshold for all questions "
             text += "and with one for each modality"
         segments.append(_text(f"{text}."))
+    if summary.token_uncertainty:
+        text = (
+            " The variance of the token log-probabilities and their shift without the image (after "
+            "CEBaG, arXiv 2603.21693) were assessed by the AUROC of wrong answers."
+        )
+        segments.append(_text(text))
+    if summary.reasoning_use:
+        edits = ", ".join(one_line(part.edit, 20) for part in summary.reasoning_use)
+        text = f" The model answered again after its own reasoning had been edited ({edits}; after "
+        segments.append(_text(f"{text}Lanham et al., 2023)."))
     if summary.ablations:
         kinds = ", ".join(one_line(ablation.ablation, 20) for ablation in summary.ablations)
         text = f" The same questions were asked without their images ({kinds})."

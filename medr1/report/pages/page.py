@@ -21,6 +21,7 @@ from medr1.report.pages.checklist import SOURCES
 from medr1.report.pages.facets import Facets
 from medr1.report.pages.first_screen import first_screen, page_title
 from medr1.report.pages.gallery import TEXT_LIMIT, gallery_choice, gallery_view, item_views
+from medr1.report.pages.hallucination import hallucination_view
 from medr1.report.pages.summary import MARGIN, PLOT_WIDTH, overview, summary_view
 from medr1.report.pages.thumbnails import MAX_IMAGES, thumbnail_key
 
@@ -72,7 +73,11 @@ def report_html(
         "script_hash": csp_hash(script),
         "overview": overview(summaries) if len(summaries) > 1 else None,
         "sections": [
-            {**summary_view(summary, place, facets), "first": first_screen(summary, facets)}
+            {
+                **summary_view(summary, place, facets),
+                "first": first_screen(summary, facets),
+                "hallucination": hallucination_view(summary, items),
+            }
             for place, summary in enumerate(summaries)
         ],
         "burned_in": burned_in,

@@ -40,8 +40,10 @@ from medr1.report.charts.shares import (
 )
 from medr1.report.charts.training_curves import number_text, svg_points
 from medr1.report.pages.ensembles import ensembles_view
+from medr1.report.pages.reasoning_use import reasoning_use_view
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.self_consistency import self_consistency_view
+from medr1.report.pages.token_uncertainty import token_uncertainty_view
 from medr1.report.terminal.comparison import UNADJUSTED
 from medr1.report.terminal.robustness import headline_sentence, sentences
 from medr1.report.terminal.tables import percent
@@ -66,6 +68,8 @@ def trust_view(summary: Summary) -> View:
         else _abstention(selective, held_out),
         "uncertainty": self_consistency_view(summary.uncertainty),
         "ensembles": ensembles_view(summary),
+        "reasoning_use": reasoning_use_view(summary.reasoning_use),
+        "tokens": token_uncertainty_view(summary.token_uncertainty),
         "robustness": _robustness(summary.robustness) if summary.robustness else None,
         "chart": CHART,
     }

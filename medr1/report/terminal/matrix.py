@@ -241,6 +241,13 @@ def gap_notes(document: Matrix) -> list[str]:
             f"{entry.rank_correlation:.2f} over {len(entry.pairs)} pairs of domains, which are not "
             "independent. The distance compares ground truths, not images."
         )
+    if entry.image_model is not None:
+        rho = entry.image_rank_correlation
+        value = "not computed" if rho is None else f"{rho:.2f}"
+        texts.append(
+            f"Distance of the images (kernel distance of embeddings by {entry.image_model}) and "
+            f"drop of accuracy: Spearman's rho {value}."
+        )
     return texts
 
 

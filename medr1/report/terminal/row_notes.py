@@ -61,6 +61,11 @@ def accuracy_notes(summary: Summary) -> Iterator[str]:
             "visual reasoning: share of completions that claim to see something in the image, with "
             "an answer that does not change without it."
         )
+    if summary.reasoning_use:
+        yield (
+            "edited reasoning: the model answers again after its own reasoning, edited. Where the "
+            "answer stays the same, it does not follow from the reasoning."
+        )
 
 
 def trust_notes(summary: Summary) -> Iterator[str]:
@@ -76,3 +81,8 @@ def trust_notes(summary: Summary) -> Iterator[str]:
             yield "conformal coverage: share of items whose set of options has the right one."
     if not isinstance(summary.uncertainty, Missing):
         yield "samples: the further completions of each question (--num-samples)."
+    if summary.token_uncertainty:
+        yield (
+            "AUROC of token variance and image shift: how well a wrong answer is told by uneven "
+            "token probabilities, and by their small shift without the image; 50 % is chance."
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
 from medr1.documents.summary import Blind, FindingMetrics, Summary
+from medr1.report.terminal.hallucination import claims_note, claims_rows
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
 from medr1.report.terminal.reasoning import reasoning_note, reasoning_shares
 from medr1.report.terminal.row_notes import (
@@ -46,6 +47,10 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
     if checks := summary.reasoning:
         rows = [_row(label, metric) for _, label, metric in reasoning_shares(checks)]
         yield part(("reasoning", *_HEADER[1:]), rows, reasoning_note(checks))
+    if summary.hallucination and summary.hallucination.n_claims:
+        claims = summary.hallucination
+        header = ("completions that contradict", *_HEADER[1:])
+        yield part(header, [_row(*row) for row in claims_rows(claims)], claims_note(claims))
     rows = [_row(name, metric) for name, metric in summary.protocols.items()]
     yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
     rows = list(map(_finding_row, summary.findings[:_MAX_FINDINGS]))
@@ -162,6 +167,14 @@ def _accuracy_rows(summary: Summary) -> Iterator[Row]:
         yield _row("  completions that claim to see", ablation.visual_claims)
         hallucinated = ablation.hallucinated_visual_reasoning
         yield _row("  hallucinated visual reasoning", hallucinated)
+    for part in summary.reasoning_use or ():
+        yield _row(f"  after edited reasoning ({part.edit})", part.accuracy_edited)
+        yield _row("  change of the accuracy", part.difference, signed=True)
+        yield _row("  same answer after the edit", part.same_answer)
+        if part.other_answer:
+            yield _row("  takes the other question's answer", part.other_answer)
+        if part.other_letter:
+            yield _row("  takes its letter", part.other_letter)
 
 
 def _trust_rows(summary: Summary) -> Iterator[Row]:
@@ -190,6 +203,10 @@ def _trust_rows(summary: Summary) -> Iterator[Row]:
         consistency = uncertainty.self_consistency
         yield _row("accuracy of the samples' majority", consistency.majority_accuracy)
         yield _row("agreement of the samples", consistency.agreement)
+    if tokens := summary.token_uncertainty:
+        yield _row("AUROC of token variance and image shift", tokens.auroc_combined)
+        yield _row("  of the token variance alone", tokens.auroc_variance)
+        yield _row("  of the shift without the image alone", tokens.auroc_image_shift)
     if not isinstance(dropout := summary.dropout, Missing):
         prediction = dropout.prediction
         yield _row(f"accuracy, mean of {dropout.num_samples} dropout passes", prediction.accuracy)

@@ -1,8 +1,4 @@
-"""Loads an encoder like BERT for the scores of texts that need a model.
-
-Only BERTScore and the semantic similarity run a model in `evaluate`, and only where they are asked
-for.
-"""
+"""Loads an encoder like BERT, for BERTScore and the semantic similarity."""
 
 from __future__ import annotations
 

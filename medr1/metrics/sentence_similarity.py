@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medr1.errors import InputError
-from medr1.evaluate.metrics.encoder import fingerprint, load_encoder
 from medr1.installation import extra
+from medr1.metrics.encoder import fingerprint, load_encoder
 
 NOT_A_VERDICT = (
     'semantic_similarity is no verdict: "left" and "right", or a finding and its absence, are '
@@ -45,8 +46,8 @@ def semantic_similarity(
     Raises:
         InputError: The package with the model is not installed.
     """
-    folder = _folder()
-    encoder, tokenizer = load_encoder(folder, None, "the semantic similarity")
+    folder = model_folder()
+    encoder, tokenizer = _encoder()
     texts = list(dict.fromkeys(text for text in (*predicted, *references) if text.strip()))
     places = {text: place for place, text in enumerate(texts)}
     embeddings = _embeddings(texts, encoder, tokenizer)
@@ -61,8 +62,44 @@ def semantic_similarity(
     return np.clip(values, -1, 1), signature
 
 
-def _folder() -> Path:
-    """The folder of the model in its package."""
+def pair_similarity(answer: str, reference: str) -> float:
+    """The cosine of the embeddings of two texts; embeddings are cached.
+
+    Args:
+        answer: The answer's text.
+        reference: The ground truth's text.
+
+    Returns:
+        A value in [0, 1]: 0 for an empty text, and for a cosine below 0.
+
+    Raises:
+        InputError: The package with the model is not installed.
+    """
+    if not answer.strip() or not reference.strip():
+        return 0.0
+    return float(np.clip(_embedding(answer) @ _embedding(reference), 0, 1))
+
+
+@lru_cache(maxsize=4096)
+def _embedding(text: str) -> NDArray[np.float64]:
+    """The embedding of one text, (dimensions,), of length 1."""
+    encoder, tokenizer = _encoder()
+    (embedding,) = _embeddings([text], encoder, tokenizer)
+    return np.asarray(embedding)
+
+
+@cache
+def _encoder() -> tuple[Any, Any]:
+    """The encoder and its tokenizer, loaded once."""
+    return load_encoder(model_folder(), None, "the semantic similarity")
+
+
+def model_folder() -> Path:
+    """The folder of the model in its package.
+
+    Raises:
+        InputError: The package is not installed.
+    """
     spec = importlib.util.find_spec(_PACKAGE)  # which does not run the package
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
