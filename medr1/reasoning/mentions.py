@@ -16,7 +16,7 @@ from functools import lru_cache
 from medr1.answers.prose.golds import OMITTABLE, STOP_WORDS
 from medr1.answers.prose.mentions import named_things
 from medr1.answers.prose.sentences import Sentence
-from medr1.answers.prose.terms import forms_of, stems, terms_of, words_of
+from medr1.answers.prose.terms import forms_of, spell_out, stems, terms_of, words_of
 
 Form = tuple[str, ...]
 """A name as the stems of its words."""
@@ -57,7 +57,8 @@ _OVER = re.compile(
 )
 """The text before a mention that loses a comparison: "bacterial over viral"."""
 _WRONG = re.compile(
-    r"^[^,;.]{0,40}?\b(?:(?:is|are|was|can be|could be|seems?) (?:also |clearly |therefore )?"
+    r"^\s?[-:] (?:no|not|cannot|unlikely|wrong|incorrect)\b"
+    r"|^[^,;.]{0,40}?\b(?:(?:is|are|was|can be|could be|seems?) (?:also |clearly |therefore )?"
     r"(?:wrong|incorrect|out|ruled out|excluded|eliminated|unlikely|false|less likely|implausible"
     r"|not)\b|(?:do|does|did|can|could)(?: not|n't|not)\b)",
     re.IGNORECASE,
@@ -84,6 +85,8 @@ class OptionNames:
     """(stems of what an option denies, letter): for "No pneumonia" those of pneumonia."""
     parts: frozenset[str]
     """The stems that are one word of an option, and of no other one."""
+    first_stems: frozenset[str]
+    """The stems that a name begins with."""
     common: frozenset[str]
     """The letters of options such as "Normal", whose text is a common word of any description."""
 
@@ -139,7 +142,21 @@ def option_names(options: tuple[tuple[str, str], ...], question: str) -> OptionN
                 forms.setdefault(name, set()).add(letter)
     letters = tuple(letter for letter, _ in options)
     common = frozenset(letter for letter in letters if set(content[letter]) <= _COMMON)
-    return OptionNames(letters, _unique(forms), _unique(negative), frozenset(parts), common)
+    pairs = _unique(forms), _unique(negative)
+    first_stems = frozenset(form[0] for some in pairs for form, _ in some)
+    return OptionNames(letters, *pairs, frozenset(parts), first_stems, common)
+
+
+def may_name(text: str, names: OptionNames) -> bool:
+    """Whether a sentence may name an option: a fast test, after which most need not be read.
+
+    Args:
+        text: The sentence.
+        names: The names of the options.
+    """
+    return bool(_LETTER.search(spell_out(text))) or not names.first_stems.isdisjoint(
+        word.stem for word in words_of(text)
+    )
 
 
 def is_yes_or_no(text: str) -> bool:
@@ -191,7 +208,12 @@ def mentions_in(sentence: Sentence, names: OptionNames) -> list[Mention]:
             if used.isdisjoint(indices) and all(sentence.negated[i] for i in indices):
                 used |= set(indices)
                 mentions.append(Mention(letter, ASSERTED, _span(sentence, indices)[0]))
-    mentions += _letter_mentions(sentence, names)
+    starts = {(mention.letter, mention.start) for mention in mentions}
+    for mention in _letter_mentions(sentence, names):
+        # of "D) X-ray" only the name counts: the words after it belong to both
+        own_name = range(mention.start + 1, mention.start + 5)
+        if not any((mention.letter, start) in starts for start in own_name):
+            mentions.append(mention)
     return sorted(mentions, key=lambda mention: mention.start)
 
 

@@ -19,12 +19,14 @@ from medr1.answers.prose.cues import (
     SENTENCE_BREAK,
 )
 from medr1.answers.prose.sentences import Sentence, read_sentence
+from medr1.answers.prose.terms import spell_out
 from medr1.reasoning.mentions import (
     ASSERTED,
     RULED_OUT,
     WEIGHED,
     Mention,
     OptionNames,
+    may_name,
     mentions_in,
     option_names,
 )
@@ -33,6 +35,7 @@ _TAG = re.compile(r"</?\w{1,20}>")
 _ANSWER = re.compile(
     r"\b(?:answer|choice|option|diagnosis)\b[^,.;]{0,30}?(?:\bis\b|\bwould be\b|\bshould be\b|:)"
     r"|\bi (?:would |will |'ll )?(?:choose|chose|pick|select|go (?:with|for)|conclude|opt for)\b"
+    r"|\bi(?:'m| am) going (?:with|for)\b"
     r"|\bwhich i (?:choose|select|pick)\b|\b(?:is|are) (?:the )?(?:correct|right)\b"
     r"|\b(?:is|are) (?:the )?(?:best|right|correct) (?:answer|choice|option|match|fit)\b"
     r"|\b(?:we are|that|only)\b[^,.;]{0,20}\bleft?\b|\bleaves\b|^(?:final )?answer\b|->",
@@ -77,20 +80,25 @@ class Conclusion:
     with nothing, or with several."""
 
 
-def readable_sentences(reasoning: str) -> tuple[list[Sentence], int]:
-    """The sentences of a reasoning, and the index of the first one after its last correction.
+def valid_sentences(reasoning: str) -> list[Sentence]:
+    """The sentences of a reasoning after its last correction.
 
     Args:
         reasoning: The text; of a longer one than LONGEST_TEXT only the end is read.
     """
+    pieces, first_valid = _split(reasoning)
+    return [read_sentence(piece) for piece in pieces[first_valid:]]
+
+
+def _split(reasoning: str) -> tuple[list[str], int]:
+    """The texts of the sentences, and the index of the first one after the last correction."""
     text = MARKUP.sub(" ", _TAG.sub(" ", reasoning[-LONGEST_TEXT:]))
     corrections = [
         match for match in CORRECTION.finditer(text) if len(text[match.end() :].split()) >= 2
     ]
     cut = corrections[-1].end() if corrections else 0
-    before = [read_sentence(piece) for piece in _pieces(text[:cut])] if cut else []
-    after = [read_sentence(piece) for piece in _pieces(text[cut:].lstrip(" ,.:;-"))]
-    return [*before, *after], len(before)
+    before = list(_pieces(text[:cut])) if cut else []
+    return [*before, *_pieces(text[cut:].lstrip(" ,.:;-"))], len(before)
 
 
 def _pieces(text: str) -> Iterable[str]:
@@ -109,21 +117,23 @@ def option_conclusion(reasoning: str, options: Mapping[str, str], question: str)
         question: The question.
     """
     names = option_names(tuple(options.items()), question)
-    sentences, first_valid = readable_sentences(reasoning)
-    mentions = [_read_mentions(sentence, names) for sentence in sentences]
-    for i, sentence in enumerate(sentences[1:], start=1):
-        if _AS_EXPECTED.search(sentence.text):
-            mentions[i] = [
-                replace(mention, status=ASSERTED)
-                for mention in mentions[i - 1]
-                if mention.status == WEIGHED
-            ]
-    if not any(mentions):
+    pieces, first_valid = _split(reasoning)
+    is_named, mentions, valid = False, list[Mention](), list[_Read]()
+    for i, piece in enumerate(pieces):
+        text = spell_out(piece)
+        if _AS_EXPECTED.search(piece):
+            weighed = [mention for mention in mentions if mention.status == WEIGHED]
+            mentions = [replace(mention, status=ASSERTED) for mention in weighed]
+        elif may_name(piece, names):
+            sentence = read_sentence(piece)
+            text, mentions = sentence.text, _read_mentions(sentence, names)
+        else:
+            mentions = []
+        is_named = is_named or bool(mentions)
+        if i >= first_valid:
+            valid.append(_Read.of(text, mentions, names))
+    if not is_named:
         return Conclusion(False, None)
-    valid = [
-        _Read.of(sentence, some, names)
-        for sentence, some in zip(sentences[first_valid:], mentions[first_valid:], strict=True)
-    ]
     return Conclusion(True, _concluded(valid, names, bool(_NEGATIVE_QUESTION.search(question))))
 
 
@@ -147,8 +157,8 @@ class _Read:
     undecided: bool
 
     @classmethod
-    def of(cls, sentence: Sentence, mentions: list[Mention], names: OptionNames) -> _Read:
-        text = sentence.text
+    def of(cls, text: str, mentions: list[Mention], names: OptionNames) -> _Read:
+        """What a sentence says, by its text in the spelling of `Sentence.text`."""
         ruled_out = frozenset(m.letter for m in mentions if m.status == RULED_OUT)
         undecided = bool(_UNDECIDED.search(text))
         asserted = [m for m in mentions if m.status == ASSERTED]
@@ -185,6 +195,8 @@ def _concluded(reads: list[_Read], names: OptionNames, is_negative: bool) -> str
         ranked = [read.asserted for read in reads if read.rank == rank and read.asserted]
         if rank == 1:  # "the heart size is normal" decides only if nothing else is asserted
             ranked = [x for x in ranked if not names.common.issuperset(x)] or ranked
+        if rank == 1 and len({letter for asserted in ranked for letter in asserted}) > 1:
+            return None  # statements about several options
         if ranked:
             letters = [x for x in ranked[-1] if rank == 3 or x not in ruled_out] or ranked[-1]
             return letters[0] if len(letters) == 1 else None

@@ -9,7 +9,7 @@ from medr1.answers.prose.mentions import mentions_of
 from medr1.answers.prose.polarity import read_polarity
 from medr1.answers.prose.propositions import parse_question
 from medr1.answers.prose.terms import words_of
-from medr1.reasoning.options import Conclusion, readable_sentences
+from medr1.reasoning.options import Conclusion, valid_sentences
 from medr1.text.quantities import number_text, parse_number
 
 _STATED_YES_NO = re.compile(
@@ -48,8 +48,7 @@ def yes_no_conclusion(reasoning: str, question: str) -> Conclusion:
         reasoning: The text.
         question: A question that is answered by yes or no.
     """
-    sentences, first_valid = readable_sentences(reasoning)
-    valid = sentences[first_valid:]
+    valid = valid_sentences(reasoning)
     text = " ".join(sentence.text for sentence in valid)
     if stated := list(_STATED_YES_NO.finditer(text)):
         return Conclusion(True, (stated[-1][1] or stated[-1][2]).lower())
@@ -58,7 +57,7 @@ def yes_no_conclusion(reasoning: str, question: str) -> Conclusion:
         return Conclusion(True, answer)
     proposition = parse_question(question)
     parts = proposition.predicate
-    is_named = any(mentions_of(part, sentence) for part in parts for sentence in sentences)
+    is_named = any(mentions_of(part, sentence) for part in parts for sentence in valid)
     return Conclusion(is_named or how in ("ambiguous", "refused"), None)
 
 
@@ -69,13 +68,12 @@ def count_conclusion(reasoning: str, question: str) -> Conclusion:
         reasoning: The text.
         question: A question for a number of things.
     """
-    sentences, first_valid = readable_sentences(reasoning)
     noun = re.search(r"\bhow many\s+([\w -]+?)(?:\s+(?:is|are|can|do|does|were|has|have)\b|\?|$)",
                      question, re.IGNORECASE)  # fmt: skip
     nouns = {word.stem for word in words_of(noun[1])} if noun else set()
     stated: str | None = None
     plain: str | None = None
-    for sentence in sentences[first_valid:]:
+    for sentence in valid_sentences(reasoning):
         for match in _STATED_COUNT.finditer(sentence.text):
             stated = next(filter(None, match.groups()))
         for match in _THERE_ARE.finditer(sentence.text):
@@ -101,8 +99,7 @@ def open_conclusion(reasoning: str, answer: str) -> Conclusion:
         The answer itself where the reasoning claims the same; the text of the reasoning where it
         has the same thing with another polarity or side; else no answer.
     """
-    sentences, first_valid = readable_sentences(reasoning)
-    for sentence in reversed(sentences[first_valid:]):
+    for sentence in reversed(valid_sentences(reasoning)):
         for match in reversed(list(_STATED_TEXT.finditer(sentence.text))):
             text = (match[1] or match[2]).strip()
             differences = claim_differences(text, answer)

@@ -72,22 +72,14 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("all", kind, "hallucinated_visual_reasoning", hallucinated)
     for group, name, metric in (*_reasoning_rows(summary), *_token_rows(summary)):
         yield row("all", group, name, metric)
-    if claims := summary.hallucination:
-        yield row("all", "", "hallucination", claims.rate)
-        for name, kind_rate in claims.kinds.items():
-            yield row("contradiction", name, "hallucination", kind_rate.rate)
-        for name, metric in claims.severities.items():
-            yield row("severity", name, "hallucination_severity", metric)
+    for cells in _check_rows(summary):
+        yield row(*cells)
     if judge := summary.judge:
         yield row("all", "", "accuracy_with_judge", judge.accuracy_with_judge)
         yield row("open", "", "accuracy", judge.open_accuracy)
         yield row("open", "", "accuracy_with_judge", judge.open_accuracy_with_judge)
         yield row("open", "", "judge_agreement", judge.rules_weighted.share)
         yield row("open", "", "cohen_kappa", judge.rules_weighted.kappa)
-    if checks := summary.reasoning:
-        for key, _, metric in reasoning_shares(checks):
-            yield row("reasoning", "", key, metric)
-        yield row("reasoning", "", "words", checks.words)
     for kind, groups in summary.groups.items():
         for group, content in groups.items():
             for name, metric in content.metrics.items():
@@ -95,6 +87,20 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         if groups:
             for name, metric in summary.macro[kind].metrics.items():
                 yield row(kind, "(macro)", name, metric)
+
+
+def _check_rows(summary: Summary) -> Iterator[tuple[str, str, str, Metric]]:
+    """Scope, group, name and value of the numbers about claims and about the reasoning."""
+    if claims := summary.hallucination:
+        yield "all", "", "hallucination", claims.rate
+        for name, kind_rate in claims.kinds.items():
+            yield "contradiction", name, "hallucination", kind_rate.rate
+        for name, metric in claims.severities.items():
+            yield "severity", name, "hallucination_severity", metric
+    if checks := summary.reasoning:
+        for key, _, metric in reasoning_shares(checks):
+            yield "reasoning", "", key, metric
+        yield "reasoning", "", "words", checks.words
 
 
 def _reasoning_rows(summary: Summary) -> Iterator[tuple[str, str, Metric]]:

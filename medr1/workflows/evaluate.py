@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
     from medr1.evaluate.judge.asking import Judge
-    from medr1.evaluate.judging import Judged
+    from medr1.evaluate.judging import Judged, Settings
 
 logger = logging.getLogger("medr1")
 
@@ -106,7 +106,6 @@ def run_evaluation(
     """
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
-    from medr1.evaluate.judging import Settings
     from medr1.evaluate.metrics.summary import require_metric
     from medr1.evaluate.reading.results import result_files
     from medr1.evaluate.trust.selective import SelectiveConfig
@@ -115,18 +114,7 @@ def run_evaluation(
     require_choice("protocol", protocol, PROTOCOLS)
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
-    # `metrics` is for speed, so it also skips the accuracy under the other protocols, and the
-    # checks of claims and reasoning.
-    is_complete = metrics is None
-    settings = Settings(
-        protocol,
-        cluster_by,
-        tuple(group_by),
-        SUMMARY_PROTOCOLS if is_complete else (),
-        seed,
-        claims=is_complete,
-        reasoning=is_complete,
-    )
+    settings = _settings(protocol, cluster_by, group_by, seed, is_complete=metrics is None)
     train = _training(train_data, data)
     evaluation = Evaluation(
         settings,
@@ -150,6 +138,27 @@ def run_evaluation(
     keep_apart(output_dir, [*inputs, *ensemble, *ablated, *edited], overwrite)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
     return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
+
+
+def _settings(
+    protocol: str, cluster_by: str, group_by: Sequence[str], seed: int, *, is_complete: bool
+) -> Settings:
+    """How answers are judged; `is_complete` is False where --metrics selects some metrics.
+
+    --metrics is for speed, so it also skips the accuracy under the other protocols, and the checks
+    of claims and reasoning.
+    """
+    from medr1.evaluate.judging import Settings
+
+    return Settings(
+        protocol,
+        cluster_by,
+        tuple(group_by),
+        SUMMARY_PROTOCOLS if is_complete else (),
+        seed,
+        claims=is_complete,
+        reasoning=is_complete,
+    )
 
 
 def questions_of(data: str | Path | None, image_root: str | Path | None = None) -> Questions | None:

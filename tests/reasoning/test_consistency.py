@@ -138,6 +138,24 @@ def test_normal_is_named_in_any_description_and_decides_only_alone():
     assert outcome("A pneumonia. So overall it is normal.", "B", options, question) == "consistent"
 
 
+def test_a_list_of_options_with_reasons_is_read_line_by_line():
+    lines = (
+        "A) CT - not likely.",
+        "B) MRI - likely.",
+        "C) Ultrasound - no speckle.",
+        "D) X-ray - not so.",
+    )
+    assert outcome("\n".join(lines), "B") == "consistent"
+    assert outcome("\n".join(lines), "D") == "contradicts"
+
+
+def test_plain_statements_about_several_options_are_unclear():
+    options = {"A": "Liver", "B": "Lung"}
+    text = "The lungs are displayed on both sides. The liver is partly visible."
+    assert outcome(text, "B", options, "Which organ is it?") == "unclear"
+    assert outcome(f"{text} So I'm going with B.", "A", options, "Which?") == "contradicts"
+
+
 def test_equal_options_cannot_be_told_apart():
     assert outcome("It is CT.", "A", {"A": "CT", "B": "CT"}) == "not_named"
 
