@@ -57,8 +57,11 @@ def hallucination_view(summary: Summary, items: Sequence[GalleryItem]) -> dict[s
 
 
 def contradiction_texts(item: GalleryItem) -> list[tuple[str, str]]:
-    """Kind and sentence of each contradiction of an item, without identifiers of the patient."""
+    """The kind and the sentence of each contradiction of an item, without identifiers."""
     return [
-        (KIND_NAMES[row.kind], one_line(replace_identifiers(row.sentence, item.hidden), 300))
+        (
+            KIND_NAMES[row.kind],
+            one_line(replace_identifiers(row.sentence, item.hidden), 300),
+        )
         for row in item.row.contradictions or ()
     ]
