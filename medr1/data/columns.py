@@ -103,7 +103,7 @@ _FIELDS: dict[Kind, tuple[str, ...]] = {
                   "question_type", "modality", "dataset"),
     "results": ("id", "image", "question", "ground_truth", "prediction", "options", "answer_type",
                 "question_type", "modality", "dataset", "extracted_answer", "confidence"),
-    "completions": ("problem", "solution", "content", "num_tokens", "output_without_image"),
+    "completions": ("problem", "solution", "content", "num_tokens"),
 }  # fmt: skip
 
 
