@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import has_latex, same_number, same_text
 from medr1.answers.findings import claim_differences
 from medr1.answers.prose.reading import takes_back
-from medr1.answers.protocols import PROTOCOLS, SCRIPTS
+from medr1.answers.protocols import authors
+from medr1.answers.protocols.names import PROTOCOLS, SCRIPTS
 from medr1.answers.readings import (
     MAX_TEXT_CHARACTERS,
     OptionReader,
