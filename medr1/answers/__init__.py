@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from medr1.answers.findings import Claims, Finding, claim_differences, claims
     from medr1.answers.options import answer_type_of, parse_problem, parse_solution
     from medr1.answers.protocols.authors import ScriptChoice, authors_format, authors_reward
-    from medr1.answers.protocols.names import PROTOCOLS, SCRIPTS, SUMMARY_PROTOCOLS
+    from medr1.answers.protocols.names import (
+        ALL_PROTOCOLS,
+        PROTOCOLS,
+        PUBLISHED,
+        SCRIPTS,
+        SUMMARY_PROTOCOLS,
+    )
     from medr1.answers.readings import MAX_TEXT_CHARACTERS
     from medr1.text.normalization import normalize
     from medr1.text.quantities import parse_number
@@ -58,7 +64,9 @@ __getattr__ = lazy_attributes(
         ),
         "medr1.answers.findings": ("Claims", "Finding", "claim_differences", "claims"),
         "medr1.answers.options": ("answer_type_of", "parse_problem", "parse_solution"),
-        "medr1.answers.protocols.names": ("PROTOCOLS", "SCRIPTS", "SUMMARY_PROTOCOLS"),
+        "medr1.answers.protocols.names": (
+            *("ALL_PROTOCOLS", "PROTOCOLS", "PUBLISHED", "SCRIPTS", "SUMMARY_PROTOCOLS"),
+        ),
         "medr1.answers.readings": ("MAX_TEXT_CHARACTERS",),
         "medr1.text.normalization": ("normalize",),
         "medr1.text.quantities": ("parse_number",),
@@ -67,9 +75,11 @@ __getattr__ = lazy_attributes(
 """Module -> its names that this package has; the same as in the imports above."""
 
 __all__ = [
+    "ALL_PROTOCOLS",
     "FORMATS",
     "MAX_TEXT_CHARACTERS",
     "PROTOCOLS",
+    "PUBLISHED",
     "SCRIPTS",
     "SUMMARY_PROTOCOLS",
     "UNDECIDED",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medr1.answers import PROTOCOLS, SUMMARY_PROTOCOLS
+from medr1.answers import ALL_PROTOCOLS, PROTOCOLS, SUMMARY_PROTOCOLS
 from medr1.errors import InputError
 from medr1.workflows.arguments import (
     keep_apart,
@@ -69,7 +69,8 @@ def run_evaluation(
 
     Args:
         results: File with results, folder with such files, or several of them.
-        protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
+        protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS; or "all":
+            the rules of default, and a table of what every protocol gives.
         data: File with the questions, or folder with test.json, if the results lack something.
         columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
         metrics: Metrics to compute; None: all.
@@ -110,12 +111,12 @@ def run_evaluation(
     from medr1.evaluate.trust.selective import SelectiveConfig
     from medr1.metrics.registry import NAMES
 
-    require_choice("protocol", protocol, PROTOCOLS)
+    require_choice("protocol", protocol, (*PROTOCOLS, "all"))
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     metric_names = tuple(require_metric(name, "--metrics") for name in metrics or NAMES)
     # `metrics` is for speed, so it also skips the accuracy under the other protocols.
-    protocols = SUMMARY_PROTOCOLS if metrics is None else ()
+    protocol, protocols = _protocols(protocol, SUMMARY_PROTOCOLS if metrics is None else ())
     train = _training(train_data, data)
     evaluation = Evaluation(
         Settings(protocol, cluster_by, tuple(group_by), protocols, seed),
@@ -185,6 +186,11 @@ def _training(train_data: str | Path | None, data: str | Path | None) -> Questio
 
     folder = train_data or (data if data and has_split(data, "train") else None)
     return read_questions(split_file(folder, "train")) if folder else None
+
+
+def _protocols(protocol: str, others: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The protocol of the verdicts, and those beside it; "all" stands for default and the rest."""
+    return ("default", ALL_PROTOCOLS) if protocol == "all" else (protocol, others)
 
 
 def _image_roots(

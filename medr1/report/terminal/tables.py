@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
+from medr1.documents.protocols import ProtocolRow
 from medr1.documents.summary import Blind, FindingMetrics, Summary
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
 from medr1.report.terminal.row_notes import (
     EXPLAIN,
     accuracy_notes,
+    protocol_row_notes,
     protocol_sentences,
     trust_notes,
 )
@@ -42,8 +44,12 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
     if summary.judge:
         header = (f"judge: {summary.judge.model}", *_HEADER[1:])
         yield part(header, [*_judge_rows(summary.judge)], judge_note(summary.judge))
-    rows = [_row(name, metric) for name, metric in summary.protocols.items()]
-    yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
+    if summary.protocol_rows:
+        rows = list(map(_protocol_row, *zip(*summary.protocol_rows.items(), strict=True)))
+        yield part(_PROTOCOLS_HEADER, rows, *protocol_row_notes(summary.protocol_rows))
+    else:
+        rows = [_row(name, metric) for name, metric in summary.protocols.items()]
+        yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
     rows = list(map(_finding_row, summary.findings[:_MAX_FINDINGS]))
     more = len(summary.findings) - len(rows)
     more_note = [f"{more} more rows are in summary.csv"] if more else []
@@ -59,6 +65,7 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
 
 
 _HEADER: Row = ("metric", "value", "95 % CI", "n")
+_PROTOCOLS_HEADER: Row = ("accuracy by protocol", *_HEADER[1:], "no answer", "differ")
 _FINDINGS_HEADER: Row = ("question/option", "sensitivity", "specificity", "n", "positive")
 _FINDINGS_NOTE = "positive: yes, or this option, is the right answer. n: items that offer it."
 _MAX_FINDINGS = 8
@@ -240,6 +247,11 @@ def _row(name: str, metric: Metric, *, signed: bool = False) -> Row:
         return name, "-", metric.reason or "", str(metric.n)
     value, interval = percent(metric.value, signed), interval_text(metric.ci95, signed)
     return name, value, interval, str(metric.n)
+
+
+def _protocol_row(name: str, row: ProtocolRow) -> Row:
+    counts = (str(row.n_without_answer), str(row.n_lost + row.n_gained))
+    return (*_row(name, row.accuracy), *counts)
 
 
 # --- numbers ----------------------------------------------------------------------
