@@ -2,7 +2,7 @@
 
 BENCHMARK_NAMES = (
     *("vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "medxpertqa-mm", "mmmu-med"),
-    "medframeqa",
+    *("medframeqa", "gmai-mmbench", "radimagenet-vqa", "vqa-med"),
 )
 """The names that --benchmark takes: the keys of `names.BENCHMARKS`, which are read
 without importing it."""

@@ -163,7 +163,7 @@ def _counts(
     """The number of records by split, and by split with class and with language."""
     counts: Counter[str] = Counter()
     for path, file_split in tables.items():
-        for record in files.records(path):
+        for record in files.records(path, images=False):
             if (read := benchmark.item_of(record, path)) is None:
                 continue
             split = read.split or file_split or "test"

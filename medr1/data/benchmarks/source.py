@@ -8,15 +8,19 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medr1.data.archives import Archive, Folder, is_archive, open_source
 from medr1.data.benchmarks.benchmark import Record
 from medr1.data.roots import open_image
 from medr1.errors import InputError, ItemError
-from medr1.files import parse_json
+from medr1.files import parse_json, sha256_of
 
-MAX_TABLE_CELL = 10_000_000
-"""Most characters of one cell of a CSV file."""
+if TYPE_CHECKING:
+    import pyarrow
+
+MAX_TABLE_CELL = 100_000_000
+"""Most characters of one cell of a table, which may be an image in base64."""
 _ROWS_AT_ONCE = 64
 
 
@@ -79,31 +83,50 @@ class BenchmarkSource:
             except ItemError as error:
                 yield name, error
 
-    def records(self, name: str) -> Iterator[Record]:
-        """The records of a file: JSON, JSONL, CSV or Parquet.
+    def records(self, name: str, *, images: bool = True) -> Iterator[Record]:
+        """The records of a file: JSON, JSONL, CSV, TSV, Parquet, or text with "|" between values.
+
+        Args:
+            name: A name in `names`.
+            images: Whether to read the columns of images of a Parquet file.
 
         Raises:
             InputError: The file cannot be read.
         """
-        content = self.content(name)
+        if name.endswith(".parquet"):
+            yield from _parquet(self._file(name) or io.BytesIO(self.content(name)), name, images)
+            return
         try:
-            if name.endswith(".parquet"):
-                yield from _parquet(content)
-            elif name.endswith(".csv"):
+            text = self.content(name).decode("utf-8-sig")
+            if name.endswith((".csv", ".tsv")):
                 csv.field_size_limit(MAX_TABLE_CELL)
-                yield from csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+                separator = "\t" if name.endswith(".tsv") else ","
+                yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+            elif name.endswith(".txt"):
+                yield from ({"values": line.split("|")} for line in text.splitlines())
             elif name.endswith(".jsonl"):
-                for number, line in enumerate(content.decode("utf-8-sig").splitlines(), 1):
+                for number, line in enumerate(text.split("\n"), 1):
                     if line.strip():
                         yield from _objects([parse_json(line, name, first_line=number)], name)
             else:
-                yield from _objects(parse_json(content.decode("utf-8-sig"), name), name)
+                yield from _objects(parse_json(text, name), name)
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self.path}: {name} cannot be read ({error}).") from None
 
+    def _file(self, name: str) -> Path | None:
+        """The path of a file of the source; None if the source is an archive."""
+        part = self._parts[0]
+        if not isinstance(part, Folder):
+            return None
+        ((_, location),) = part.read([name])
+        if isinstance(location, ItemError):
+            raise InputError(f"{self.path}: {location}")
+        return location.path
+
     def sha256(self, name: str) -> str:
         """SHA-256, in hex, of a file of the source."""
-        return hashlib.sha256(self.content(name)).hexdigest()
+        file = self._file(name)
+        return sha256_of(file) if file else hashlib.sha256(self.content(name)).hexdigest()
 
 
 def _has_images(file: Path) -> bool:
@@ -117,14 +140,21 @@ def _objects(document: object, name: str) -> Iterator[Record]:
         yield record if isinstance(record, dict) else {"": json.dumps(record)}
 
 
-def _parquet(content: bytes) -> Iterator[Record]:
+def _parquet(file: Path | io.BytesIO, name: str, images: bool) -> Iterator[Record]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+        table = pyarrow.parquet.ParquetFile(file)
+        schema = table.schema_arrow
+        columns = [field.name for field in schema if images or not _is_image(field.type)]
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:150]
-        raise InputError(f"it is no Parquet file that can be read ({reason}).") from None
+        raise InputError(f"{name} cannot be read as Parquet ({reason}). Get it again.") from None
+
+
+def _is_image(column_type: pyarrow.DataType) -> bool:
+    """Whether a column has images as the hub stores them: objects with bytes and path."""
+    return "binary" in str(column_type)

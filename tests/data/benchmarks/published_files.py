@@ -4,6 +4,7 @@ The schemas are those of the data sets' cards on the Hugging Face hub and of the
 alibaba-damo-academy/MedEvalKit (utils/*/*.py) and UCSC-VLAA/MedVLThinker (data_process/*.py).
 """
 
+import base64
 import csv
 import io
 import json
@@ -153,6 +154,51 @@ def medframeqa(folder):
     parquet(folder / "data" / "test-00000-of-00001.parquet", [row])
 
 
+def gmai_mmbench(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    header = ["index", "image", "question", "A", "B", "C", "D", "E", "answer"]
+    header += ["clinical vqa task", "department", "perceptual granularity"]
+    image = base64.b64encode(png(120)).decode()
+    groups = ["Disease Diagnosis", "Urology", "Image Level"]
+    with (folder / "GMAI_mm_bench_VAL.tsv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(header)
+        writer.writerow([1, image, "What is seen?", "cyst", "mass", "stone", "", "", "B", *groups])
+
+
+def radimagenet_vqa(folder):
+    metadata = {
+        "content_type": "pathology", "correct_text": "cyst", "is_abnormal": True,
+        "location": "kidney", "modality": "ct", "pathology": "cyst",
+    }  # fmt: skip
+    kinds = [("multiple_choice", ["mass", "cyst"], "B"), ("closed", None, "no")]
+    kinds += [("open", None, "cyst")]
+    rows = [
+        {
+            "image": embedded(130 + number), "question": "What is seen?", "choices": choices,
+            "answer": answer, "question_type": kind,
+            "metadata": {**metadata, "question_id": f"q{number}"},
+        }
+        for number, (kind, choices, answer) in enumerate(kinds)
+    ]  # fmt: skip
+    parquet(folder / "benchmark" / "test-00000-of-00001.parquet", rows)
+    parquet(folder / "alignment" / "train-00000-of-00001.parquet", rows)
+
+
+def vqa_med(folder):
+    test = folder / "VQAMed2019Test"
+    train = folder / "ImageClef-2019-VQA-Med-Training"
+    (train / "Train_images").mkdir(parents=True)
+    test.mkdir(parents=True)
+    (train / "All_QA_Pairs_train.txt").write_text("synpic1|what is abnormal?|cyst#renal cyst\n")
+    (train / "Train_images" / "synpic1.jpg").write_bytes(png(140))
+    lines = ["synpic2|modality|is this a ct scan?|no", "synpic2|plane|what plane is this?|axial"]
+    name = "VQAMed2019_Test_Questions_w_Ref_Answers.txt"
+    (test / name).write_text("\n".join(lines) + "\n")
+    with zipfile.ZipFile(test / "VQAMed2019_Test_Images.zip", "w") as archive:
+        archive.writestr("VQAMed2019_Test_Images/synpic2.jpg", png(150))
+
+
 WRITERS = {
     "vqa-rad": vqa_rad,
     "slake": slake,
@@ -162,6 +208,9 @@ WRITERS = {
     "medxpertqa-mm": medxpertqa_mm,
     "mmmu-med": mmmu_med,
     "medframeqa": medframeqa,
+    "gmai-mmbench": gmai_mmbench,
+    "radimagenet-vqa": radimagenet_vqa,
+    "vqa-med": vqa_med,
 }
 
 

@@ -1,4 +1,4 @@
-"""medr1 data prepare --benchmark: the published files of eight benchmarks."""
+"""medr1 data prepare --benchmark: the published files of eleven benchmarks."""
 
 import json
 
@@ -123,6 +123,34 @@ def test_medframeqa_has_its_frames_in_order(benchmark):
     assert item["ground_truth"] == "C"
 
 
+def test_gmai_mmbench_has_images_in_base64_and_fewer_options(benchmark):
+    (item,), _, output = benchmark("gmai-mmbench", "validation")
+    assert item["options"] == {"A": "cyst", "B": "mass", "C": "stone"}
+    assert (item["ground_truth"], item["question_type"]) == ("B", "Disease Diagnosis")
+    assert item["metadata"]["department"] == "Urology"
+    assert (output / item["images"][0]).read_bytes() == png(120)
+
+
+def test_radimagenet_vqa_has_three_kinds_of_questions(benchmark):
+    items, manifest, _ = benchmark("radimagenet-vqa")
+    assert [item["answer_type"] for item in items] == ["multiple_choice", "yes_no", "open"]
+    assert items[0]["options"] == {"A": "mass", "B": "cyst"}
+    assert [item["id"] for item in items] == ["q0", "q1", "q2"]
+    assert items[2]["metadata"]["answer_class"] == "open"
+    assert manifest["counts"]["splits"] == {"test": 3}
+
+
+def test_vqa_med_has_its_images_in_a_folder_or_a_zip_and_keeps_other_answers(benchmark):
+    items, _, output = benchmark("vqa-med")
+    assert [item["question_type"] for item in items] == ["modality", "plane"]
+    assert [item["metadata"]["answer_class"] for item in items] == ["closed", "open"]
+    assert (output / items[0]["images"][0]).read_bytes() == png(150)
+    (train,) = items_of(output, "train")
+    assert train["ground_truth"] == "cyst"
+    assert train["metadata"]["other_answers"] == ["renal cyst"]
+    assert (output / train["images"][0]).read_bytes() == png(140)
+
+
 @pytest.mark.parametrize("name", ["vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa"])
 def test_a_benchmark_goes_from_its_files_to_its_accuracy(name, tmp_path):
     run, output = prepared(name, tmp_path)
@@ -192,6 +220,27 @@ def test_the_same_command_again_writes_nothing(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path, options, message):
     vqa_rad = write_source("vqa-rad", tmp_path / "source")
     run = medr1("data", "prepare", vqa_rad, "--output-dir", tmp_path / "out", *options)
+    assert run.returncode == 2
+    assert message in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("test-0.parquet", b"PAR1 no table", "cannot be read as Parquet"),
+        ("VQA_RAD Dataset Public.json", b"\xff\xfe", "cannot be read"),
+        ("VQA_RAD Dataset Public.json", b'{"a": 1}', "is no list of records"),
+        ("VQA_RAD Dataset Public.json", b"[1]", "no item of the benchmark can be used"),
+    ],
+    ids=["parquet", "utf-8", "object", "number"],
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, name, content, message):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / name).write_bytes(content)
+    run = medr1(
+        *("data", "prepare", source, "--benchmark", "vqa-rad", "--output-dir", tmp_path / "out")
+    )
     assert run.returncode == 2
     assert message in run.stderr
 
