@@ -98,6 +98,7 @@ ELSEWHERE = {
     *("llava/eval/run_eval.py", "run_eval_pvqa.py"),  # LLaVA-Med's; above, MedEvalKit's
     "MedicalEval/Question-answering_Score/utils/medicalqa.py",  # OmniMedVQA's
     "task_datasets/medical_datasets.py",
+    *("GMAI-MMBench_VAL.tsv", "GMAI_mm_bench_VAL.tsv", "GMAI_mm_bench_TEST_part_1.tsv"),
     "matrix.yaml",  # a user's
 }
 """What docstrings cite that is not ours."""

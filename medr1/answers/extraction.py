@@ -282,8 +282,8 @@ def same_answer(
 ) -> bool:
     """Whether two extracted answers to the same question are equal, compared as `judge` does.
 
-    Open answers are also equal if they claim the same in other words. The `authors` protocols
-    compare the characters.
+    Open answers are also equal if they claim the same in other words. The protocols of other
+    projects compare the characters.
 
     Args:
         answer: The first answer, as extracted.
@@ -297,6 +297,7 @@ def same_answer(
         answer == reference
         or kind in ("multiple_choice", "yes_no")
         or protocol.startswith("authors")
+        or protocol in PUBLISHED
     ):
         return answer == reference
     if kind == "count":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medr1.answers import PUBLISHED, extract, judge
+from medr1.answers import PUBLISHED, extract, judge, same_answer
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
 CASES = GOLDEN["cases"]
@@ -109,3 +109,11 @@ def test_an_open_answer_gets_a_part_of_the_mark_from_llava_med():
     )
     assert not verdict.correct
     assert verdict.score == pytest.approx(2 / 3)
+
+
+def test_answers_are_compared_character_by_character():
+    comparison = {"options": {}, "answer_type": "open"}
+    assert same_answer("no effusion", "without effusion", **comparison)
+    for protocol in PUBLISHED:
+        assert same_answer("a", "a", **comparison, protocol=protocol)
+        assert not same_answer("no effusion", "without effusion", **comparison, protocol=protocol)
