@@ -36,6 +36,10 @@ class Benchmark:
     published: Mapping[str, int]
     """Split, or split and class or language ("test closed") -> number of items that the authors or
     the literature state."""
+    hub: str = ""
+    """Its name on the Hugging Face hub, owner/name or owner/name/folder; "" if it is elsewhere."""
+    licence: str = ""
+    """The licence that its page there states; "" where it states none that covers all of it."""
     defects: Sequence[str] = ()
     """What is known to be wrong or unusual in the published files, as sentences."""
 

@@ -42,6 +42,8 @@ BENCHMARK = Benchmark(
         re.compile(r"(?:[^/]+/)?GMAI[-_].*TEST(?:_part_\d+)?\.tsv", re.IGNORECASE): "test",
     },
     item_of=_item_of,
+    hub="OpenGVLab/GMAI-MMBench",
+    licence="apache-2.0",
     published={"validation": 4550, "test": 21281},
     defects=(
         "Answers of test that are not published are left out here; most published figures are for "

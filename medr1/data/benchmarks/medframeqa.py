@@ -39,5 +39,6 @@ BENCHMARK = Benchmark(
     title="MedFrameQA",
     files={re.compile(r"(?:.*/)?test-[^/]*\.parquet"): "test"},
     item_of=_item_of,
+    hub="SuhaoYu1020/MedFrameQA",
     published={"test": 2851},
 )

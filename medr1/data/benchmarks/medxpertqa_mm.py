@@ -32,6 +32,7 @@ BENCHMARK = Benchmark(
     title="MedXpertQA-MM",
     files={re.compile(rf"(?:[^/]+/)?MM/{split}\.jsonl"): split for split in ("dev", "test")},
     item_of=_item_of,
+    hub="TsinghuaC3I/MedXpertQA",
     published={"dev": 5, "test": 2000},
     defects=("The question text repeats the options; the repetition is removed here.",),
 )

@@ -61,6 +61,7 @@ BENCHMARK = Benchmark(
         for split in ("dev", "validation")
     },
     item_of=_item_of,
+    hub="MMMU/MMMU",
     published={"dev": 25, "validation": 150},
     defects=(
         "MedEvalKit takes the 150 questions of validation; MedVLThinker takes validation and dev "

@@ -23,6 +23,7 @@ BENCHMARK = Benchmark(
     title="OmniMedVQA",
     files={re.compile(r"(?:[^/]+/)?QA_information/Open-access/[^/]+\.json"): "test"},
     item_of=_item_of,
+    hub="foreverbeliever/OmniMedVQA",
     published={"test": 88996},
     defects=(
         "The records of Chest CT Scan.json have `modality` in place of `modality_type`.",

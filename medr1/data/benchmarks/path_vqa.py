@@ -35,6 +35,8 @@ BENCHMARK = Benchmark(
         for split in ("train", "validation", "test")
     },
     item_of=_item_of,
+    hub="flaviagiammarino/path-vqa",
+    licence="mit",
     published={"train": 19654, "validation": 6259, "test": 6719},
     defects=(
         "Questions were made from captions by rules, and some are no sentences.",

@@ -41,6 +41,8 @@ BENCHMARK = Benchmark(
         re.compile(r"(?:[^/]+/)?test_clean\.csv"): "test-clean",
     },
     item_of=_item_of,
+    hub="RadGenome/PMC-VQA",
+    licence="cc-by-sa",
     published={"test": 33430, "test-1": 50000, "test-clean": 2000},
     defects=(
         "There are three test files: test_2.csv (33,430), test.csv (50,000) and test_clean.csv "

@@ -45,8 +45,10 @@ def _item_of(record: Record, path: str) -> BenchmarkItem:
 
 BENCHMARK = Benchmark(
     title="RadImageNet-VQA",
-    files={re.compile(r"(?:.*/)?benchmark/test-[^/]*\.parquet"): "test"},
+    files={re.compile(r"(?:.*/)?test-[^/]*\.parquet"): "test"},
     item_of=_item_of,
+    hub="raidium/RadImageNet-VQA/benchmark",
+    licence="apache-2.0",
     published={
         "test": 9000,
         "test multiple_choice": 2000,

@@ -36,6 +36,8 @@ BENCHMARK = Benchmark(
         re.compile(r"(?:[^/]+/)?test\.json"): "test",
     },
     item_of=_item_of,
+    hub="BoKelvin/SLAKE",
+    licence="cc-by-4.0",
     published={"train en": 4919, "validation en": 1053, "test en": 1061},
     defects=(
         "test.json has questions in English and Chinese; many published figures are for the "

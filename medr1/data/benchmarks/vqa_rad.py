@@ -51,6 +51,8 @@ BENCHMARK = Benchmark(
         re.compile(r"(?:.*/)?VQA_RAD[ _]Dataset[ _]Public\.json"): None,
     },
     item_of=_item_of,
+    hub="flaviagiammarino/vqa-rad",
+    licence="cc0-1.0",
     published={"train": 1793, "test": 451, "test closed": 251, "test open": 200},
     defects=(
         "Closed means an answer of yes or no. The authors' own file marks more questions as "
