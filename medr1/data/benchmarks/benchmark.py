@@ -33,9 +33,9 @@ class Benchmark:
     """Pattern of a file's path below the source -> its split; None where the records say it."""
     item_of: Callable[[Record, str], BenchmarkItem | None]
     """The item of a record and the path of its file; None for a record that is no part of it."""
-    published: Mapping[str, int]
+    published: Mapping[str, int | tuple[int, ...]]
     """Split, or split and class or language ("test closed") -> number of items that the authors or
-    the literature state."""
+    the literature state; several, if the published forms of the data set differ."""
     hub: str = ""
     """Its name on the Hugging Face hub, owner/name or owner/name/folder; "" if it is elsewhere."""
     licence: str = ""

@@ -40,5 +40,6 @@ BENCHMARK = Benchmark(
     files={re.compile(r"(?:.*/)?test-[^/]*\.parquet"): "test"},
     item_of=_item_of,
     hub="SuhaoYu1020/MedFrameQA",
+    licence="cc-by-4.0",
     published={"test": 2851},
 )

@@ -181,11 +181,15 @@ def count_differences(benchmark: Benchmark, counts: Counter[str]) -> list[str]:
         counts: Split, or split and class or language -> number of records. Splits that the source
             does not have are not compared.
     """
-    return [
-        f"{benchmark.title} {key}: {counts[key]:,} items here, {number:,} published."
-        for key, number in benchmark.published.items()
-        if counts[key.split()[0]] and counts[key] != number
-    ]
+    differences = []
+    for key, published in benchmark.published.items():
+        numbers = (published,) if isinstance(published, int) else published
+        if counts[key.split()[0]] and counts[key] not in numbers:
+            stated = " or ".join(f"{number:,}" for number in numbers)
+            differences.append(
+                f"{benchmark.title} {key}: {counts[key]:,} items here, {stated} published."
+            )
+    return differences
 
 
 # --- items ------------------------------------------------------------------------------------

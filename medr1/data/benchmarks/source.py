@@ -8,13 +8,13 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 from medr1.data.archives import Archive, Folder, is_archive, open_source
 from medr1.data.benchmarks.benchmark import Record
 from medr1.data.roots import open_image
 from medr1.errors import InputError, ItemError
-from medr1.files import parse_json, sha256_of
+from medr1.files import open_file, parse_json, sha256_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -97,21 +97,16 @@ class BenchmarkSource:
             yield from _parquet(self._file(name) or io.BytesIO(self.content(name)), name, images)
             return
         try:
-            text = self.content(name).decode("utf-8-sig")
-            if name.endswith((".csv", ".tsv")):
-                csv.field_size_limit(MAX_TABLE_CELL)
-                separator = "\t" if name.endswith(".tsv") else ","
-                yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-            elif name.endswith(".txt"):
-                yield from ({"values": line.split("|")} for line in text.splitlines())
-            elif name.endswith(".jsonl"):
-                for number, line in enumerate(text.split("\n"), 1):
-                    if line.strip():
-                        yield from _objects([parse_json(line, name, first_line=number)], name)
-            else:
-                yield from _objects(parse_json(text, name), name)
+            with self._text(name) as lines:
+                yield from _records(lines, name)
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self.path}: {name} cannot be read ({error}).") from None
+
+    def _text(self, name: str) -> TextIO:
+        """A file of the source, opened as text; a file of a folder is not read at once."""
+        file = self._file(name)
+        stream: IO[bytes] = open_file(file) if file else io.BytesIO(self.content(name))
+        return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
     def _file(self, name: str) -> Path | None:
         """The path of a file of the source; None if the source is an archive."""
@@ -131,6 +126,21 @@ class BenchmarkSource:
 
 def _has_images(file: Path) -> bool:
     return file.suffix in (".zip", ".tar", ".gz", ".tgz") and file.is_file()
+
+
+def _records(lines: TextIO, name: str) -> Iterator[Record]:
+    """The records of a file of text, by the ending of its name."""
+    if name.endswith((".csv", ".tsv")):
+        csv.field_size_limit(MAX_TABLE_CELL)
+        yield from csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+    elif name.endswith(".txt"):
+        yield from ({"values": line.rstrip("\r\n").split("|")} for line in lines)
+    elif name.endswith(".jsonl"):
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield from _objects([parse_json(line, name, first_line=number)], name)
+    else:
+        yield from _objects(parse_json(lines.read(), name), name)
 
 
 def _objects(document: object, name: str) -> Iterator[Record]:

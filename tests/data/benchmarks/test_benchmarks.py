@@ -172,7 +172,9 @@ def test_counts_that_differ_from_the_published_ones_are_said(tmp_path):
     run, output = prepared("vqa-rad", tmp_path)
     assert "VQA-RAD test: 3 items here, 451 published." in run.stderr
     manifest = json.loads((output / "manifest.json").read_text())
-    assert "VQA-RAD test closed: 2 items here, 251 published." in manifest["count_differences"]
+    assert (
+        "VQA-RAD test closed: 2 items here, 251 or 272 published." in manifest["count_differences"]
+    )
 
 
 def test_strict_counts_stop_before_anything_is_written(tmp_path):
