@@ -1,7 +1,8 @@
 """Prompt templates, and the chat messages that are made from them.
 
 `authors-*` are the exact strings of Med-R1's scripts, which its published checkpoints expect
-(github.com/Yuxiang-Lai117/Med-R1, grpo_vqa*.py and test_*vl_vqa*.py).
+(github.com/Yuxiang-Lai117/Med-R1, grpo_vqa*.py and test_*vl_vqa*.py). The prompts of other projects
+are in `answers.protocols.prompts`; they are for inference only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medr1.answers import format_of
+from medr1.answers.protocols.prompts import PROMPT_NAMES, prompt_text, template_text
 from medr1.errors import InputError
 from medr1.files import read_text
 from medr1.records import Sample
@@ -55,6 +57,9 @@ PROMPTS: Mapping[str, str] = {
     "authors-zeroshot": "{problem} Provide the correct single-letter choice (A, B, C, D,...).",
 }
 
+ALL_PROMPTS = (*PROMPTS, *PROMPT_NAMES)
+"""The names that `infer --prompt` takes."""
+
 
 @cache
 def template(prompt: str) -> str:
@@ -69,20 +74,38 @@ def template(prompt: str) -> str:
     """
     if prompt in PROMPTS:
         return PROMPTS[prompt]
+    if prompt in PROMPT_NAMES:
+        return template_text(prompt)
     if prompt.count("{problem}") == 1:
         return prompt
     if not os.path.isfile(prompt):  # unlike Path.is_file, False for a name too long
         short = prompt if len(prompt) < 80 else prompt[:77] + "..."
-        raise InputError(f"unknown prompt {short!r}. Give a file or one of: {', '.join(PROMPTS)}.")
+        raise InputError(
+            f"unknown prompt {short!r}. Give a file or one of: {', '.join(ALL_PROMPTS)}."
+        )
     text = read_text(Path(prompt)).strip()
     if text.count("{problem}") != 1:
         raise InputError(f"{prompt}: needs {{problem}} exactly once, in the place of the question.")
     return text
 
 
+def training_template(prompt: str) -> str:
+    """The template of a prompt for training; see `template`.
+
+    Raises:
+        InputError: As in `template`, or it is a prompt of a published protocol, for inference only.
+    """
+    if prompt in PROMPT_NAMES:
+        raise InputError(
+            f"the prompt {prompt} is for inference only. Give a file or one of: "
+            f"{', '.join(PROMPTS)}."
+        )
+    return template(prompt)
+
+
 def prompt_name(prompt: str) -> str:
     """The name of a prompt for records: its name, its file's name, or "template" for a text."""
-    if prompt in PROMPTS:
+    if prompt in ALL_PROMPTS:
         return prompt
     return "template" if "{problem}" in prompt else Path(prompt).name
 
@@ -143,6 +166,14 @@ def user_text(sample: Sample, prompt: str, answer_style: str = "letter") -> str:
         prompt: As in `template`.
         answer_style: "letter" or "text": what {answer} in the template asks for.
     """
+    if prompt in PROMPT_NAMES:
+        return prompt_text(
+            prompt,
+            sample.question,
+            sample.options,
+            yes_no=sample.answer_type == "yes_no",
+            closed=str(sample.metadata.get("answer_class", "")).casefold() == "closed",
+        )
     before, after = template(prompt).split("{problem}")
     answer = _ANSWER[sample.answer_type, answer_style]
     instruction = (part.replace("{answer}", answer) for part in (before, after))

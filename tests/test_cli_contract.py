@@ -36,10 +36,10 @@ OPTIONS = {
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
     "--protocol --results --to",
     "data split": "--by --data --json --map --output-dir --overwrite",
-    "data prepare": "--by --group-by --image-root --json --magnification --manufacturer --map "
-    "--max-errors --modality --output-dir --overwrite --plane --question-type "
-    "--restricted --seed --size --slices --split --splits --square --test-share --window "
-    "--workers",
+    "data prepare": "--benchmark --by --group-by --image-root --json --magnification "
+    "--manufacturer --map --max-errors --modality --output-dir --overwrite --plane --question-type "
+    "--restricted --seed --size --slices --split --splits --square --strict-counts --test-share "
+    "--window --workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
     "train": "--allow-template --answer-types --batch-size --beta --completions-steps --data "
     "--dataset-name --device --dry-run --dtype --eval-data --eval-steps --freeze-vision "

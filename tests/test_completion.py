@@ -14,7 +14,7 @@ from medr1.answers import PROTOCOLS
 from medr1.cli import cli
 from medr1.documents.schemas import DOCUMENTS
 from medr1.metrics.registry import SELECTABLE
-from medr1.prompts import PROMPTS
+from medr1.prompts import ALL_PROMPTS
 from medr1.rewards import REWARDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def plain(*names: str) -> list[str]:
         (("infer", "--help"), plain("--help", "--help-all")),
         (("infer", "--mo"), plain("--mode", "--model-path", "--model-name-or-path")),
         (("infer", "--device", "c"), plain("cuda", "cpu")),
-        (("eval", "--protocol", ""), plain(*PROTOCOLS)),
+        (("eval", "--protocol", ""), plain(*PROTOCOLS, "all")),
         (("eval", "--protocol", "strict", "r"), ["file,r"]),
         (("eval", "--explain", "ece", "--fail"), plain("--fail-under")),
         (("eval", "--metrics", ""), plain(*SELECTABLE)),
@@ -77,7 +77,7 @@ def plain(*names: str) -> list[str]:
         (("train", "--config", "no.yaml", "--rewards", "soft"), plain("soft-overlong")),
         (("train", "--output-dir", "out"), ["dir,out"]),
         (("infer", "--model_path", "a", "--model-name-or-path", "b"), ["dir,b"]),
-        (("infer", "--prompt", ""), plain(*PROMPTS)),
+        (("infer", "--prompt", ""), plain(*ALL_PROMPTS)),
         (("infer", "--prompt", "mine"), ["file,mine"]),
         (("data", "distill", "--prompt", "t"), plain("think", "think-after")),
         (("robustness", "--perturbations", "jpeg,rot"), plain("jpeg,rotation")),

@@ -254,6 +254,15 @@ def test_a_data_set_lands_in_data(hub, tmp_path):
     assert got == {*DATA} - {"load.py"} | {"SHA256SUMS", "medr1-fetch.json"}
 
 
+def test_a_benchmark_is_fetched_by_its_name_with_its_licence(hub, tmp_path):
+    done = fetch(hub, tmp_path, "omnimedvqa", "--data")
+    assert done.returncode == 0, done.stderr
+    assert "huggingface.co/datasets/foreverbeliever/OmniMedVQA, licence:" in done.stderr
+    assert files_in(tmp_path / "data" / "OmniMedVQA") >= {*DATA} - {"load.py"}
+    done = fetch(hub, tmp_path, "vqa-med", "--data")
+    assert (done.returncode, "vqa-med is not on the hub" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [

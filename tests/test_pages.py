@@ -93,6 +93,12 @@ ELSEWHERE = {
     *("test_qwen2vl_counting_superclevr.py", "test_qwen2vl_geoqa.py"),  # the original's scripts
     *("test_qwen2_5vl_vqa_nothink.py", "_vqa.py", "_vqa_nothink.py"),
     "inference.py",  # the original's
+    *("OmniMedVQA.py", "SLAKE.py", "VQA_RAD.py", "utils/question_formats.py", "utils/utils.py"),
+    *("analysis/regrade_eval_results.py", "eval/run_offline_inference.py"),  # MedVLThinker's
+    *("llava/eval/run_eval.py", "run_eval_pvqa.py"),  # LLaVA-Med's; above, MedEvalKit's
+    "MedicalEval/Question-answering_Score/utils/medicalqa.py",  # OmniMedVQA's
+    "task_datasets/medical_datasets.py",
+    *("GMAI-MMBench_VAL.tsv", "GMAI_mm_bench_VAL.tsv", "GMAI_mm_bench_TEST_part_1.tsv"),
     "matrix.yaml",  # a user's
 }
 """What docstrings cite that is not ours."""

@@ -7,7 +7,7 @@ and take time that is linear in the length of the completion. README.md explains
 blocks: <think> and <answer> tags. options: options and ground truths in published files. readings:
 the answer in one text. equality and symbolic: whether two answers are the same. findings and
 phrases: what an open answer claims, with negation and side. sides: words that mirroring makes
-wrong. authors: Med-R1's own rules. prose: answers in sentences and reports.
+wrong. protocols: the rules of other projects. prose: answers in sentences and reports.
 
 A module is imported when one of its names is first used: compiling the patterns of all rules takes
 longer than all else that `medr1 --help` does.
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from medr1.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
-    from medr1.answers.authors import ScriptChoice, authors_format, authors_reward
     from medr1.answers.blocks import (
         FORMATS,
         format_completion,
@@ -40,7 +39,14 @@ if TYPE_CHECKING:
     )
     from medr1.answers.findings import Claims, Finding, claim_differences, claims
     from medr1.answers.options import answer_type_of, parse_problem, parse_solution
-    from medr1.answers.protocols import PROTOCOLS, SCRIPTS, SUMMARY_PROTOCOLS
+    from medr1.answers.protocols.authors import ScriptChoice, authors_format, authors_reward
+    from medr1.answers.protocols.names import (
+        ALL_PROTOCOLS,
+        PROTOCOLS,
+        PUBLISHED,
+        SCRIPTS,
+        SUMMARY_PROTOCOLS,
+    )
     from medr1.answers.readings import MAX_TEXT_CHARACTERS
     from medr1.text.normalization import normalize
     from medr1.text.quantities import parse_number
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "medr1.answers.authors": ("ScriptChoice", "authors_format", "authors_reward"),
+        "medr1.answers.protocols.authors": ("ScriptChoice", "authors_format", "authors_reward"),
         "medr1.answers.blocks": (
             *("FORMATS", "format_completion", "format_of", "has_format", "reasoning_of"),
         ),
@@ -58,7 +64,9 @@ __getattr__ = lazy_attributes(
         ),
         "medr1.answers.findings": ("Claims", "Finding", "claim_differences", "claims"),
         "medr1.answers.options": ("answer_type_of", "parse_problem", "parse_solution"),
-        "medr1.answers.protocols": ("PROTOCOLS", "SCRIPTS", "SUMMARY_PROTOCOLS"),
+        "medr1.answers.protocols.names": (
+            *("ALL_PROTOCOLS", "PROTOCOLS", "PUBLISHED", "SCRIPTS", "SUMMARY_PROTOCOLS"),
+        ),
         "medr1.answers.readings": ("MAX_TEXT_CHARACTERS",),
         "medr1.text.normalization": ("normalize",),
         "medr1.text.quantities": ("parse_number",),
@@ -67,9 +75,11 @@ __getattr__ = lazy_attributes(
 """Module -> its names that this package has; the same as in the imports above."""
 
 __all__ = [
+    "ALL_PROTOCOLS",
     "FORMATS",
     "MAX_TEXT_CHARACTERS",
     "PROTOCOLS",
+    "PUBLISHED",
     "SCRIPTS",
     "SUMMARY_PROTOCOLS",
     "UNDECIDED",

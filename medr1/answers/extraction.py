@@ -1,7 +1,8 @@
 """Extract the answer from a completion (`extract`), and judge whether it is right (`judge`).
 
 Both follow a protocol: `default` reads an answer in any clear form, `strict` only the form that the
-prompt asked for, and the others repeat Med-R1's own scripts (`authors`). README.md has the rules.
+prompt asked for, and the others repeat the scripts of Med-R1 (`authors`) and of other projects
+(`protocols.published`). README.md has the rules.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-from medr1.answers import authors
 from medr1.answers.blocks import Blocks, find_blocks
 from medr1.answers.equality import has_latex, same_number, same_text
 from medr1.answers.findings import claim_differences
 from medr1.answers.prose.reading import takes_back
-from medr1.answers.protocols import PROTOCOLS, SCRIPTS
+from medr1.answers.protocols import authors
+from medr1.answers.protocols.marks import ProtocolMark, ProtocolQuestion
+from medr1.answers.protocols.names import PROTOCOLS, PUBLISHED, SCRIPTS
+from medr1.answers.protocols.published import MARKS
 from medr1.answers.readings import (
     MAX_TEXT_CHARACTERS,
     OptionReader,
@@ -34,10 +37,12 @@ from medr1.errors import InputError
 from medr1.records import ANSWER_TYPES, LETTERS
 from medr1.text.normalization import fold
 
-FORMULA_LIMIT, POLARITY, UNREADABLE = UNDECIDED = ("formula_limit", "polarity", "unreadable")
+UNDECIDED = ("formula_limit", "polarity", "unreadable", "no_rule")
+FORMULA_LIMIT, POLARITY, UNREADABLE, NO_RULE = UNDECIDED
 """Why a verdict is undecided: a formula is too large to compare; a text mentions what the question
-asks for, and does not say clearly whether it is there; or a text names the ground truth in a way
-that the rules cannot read. An undecided answer is wrong for the accuracy, and counted apart."""
+asks for, and does not say clearly whether it is there; a text names the ground truth in a way
+that the rules cannot read; or a published protocol has no rule for this type of question. An
+undecided answer is wrong for the accuracy, and counted apart."""
 _UNDECIDED_METHODS = {"too_long": UNREADABLE, "polarity": POLARITY}
 """`Extraction.method` of an answer that cannot be judged -> why the verdict is undecided."""
 MAX_COUNT_WORDS = 8
@@ -60,7 +65,7 @@ class Extraction:
     method: str
     """Where the answer was: tag, unclosed_tag, untagged, think_tag, authors. Or why there is none:
     empty, ambiguous, repeated, out_of_options, refused, unparsed, unclosed_think, no_tag,
-    several_tags, too_long, polarity."""
+    several_tags, too_long, polarity. The published protocols have `ProtocolMark.method`."""
     reasoning: str | None
     """The text inside <think>; None without one."""
     trace: tuple[str, ...]
@@ -81,6 +86,8 @@ class Verdict:
     extraction: Extraction
     undecided: str | None = None
     """Why the rules cannot decide, one of UNDECIDED; None if they can."""
+    score: float | None = None
+    """The mark from 0 to 1 of a published protocol, which is right from 1 on; None for others."""
 
 
 def extract(
@@ -90,6 +97,7 @@ def extract(
     answer_type: str,
     question: str = "",
     protocol: str = "default",
+    closed: bool = False,
 ) -> Extraction:
     """Extract the answer from a completion.
 
@@ -100,6 +108,7 @@ def extract(
         answer_type: One of `records.ANSWER_TYPES`.
         question: The question without its options. A yes/no answer in a sentence is read by it.
         protocol: One of PROTOCOLS. `authors` chooses a script by the answer type.
+        closed: Whether the file calls the question closed; only published protocols read it.
 
     Returns:
         The answer and how it was extracted, or why there is none.
@@ -118,12 +127,19 @@ def extract(
         return _extract_default(blocks, options, kind, question)
     if protocol == "strict":
         return _extract_strict(completion, options, kind, blocks.reasoning)
+    if protocol in PUBLISHED:
+        mark = MARKS[protocol](completion, ProtocolQuestion(kind, options, closed=closed))
+        return _extraction_of(mark, blocks)
     if protocol == "authors":
         scripts = {"multiple_choice": "authors-vqa", "count": "authors-counting"}
         protocol = scripts.get(kind, "authors-geometry")
     answer = authors.extract_answer(completion, protocol)
     method = "authors" if answer is not None else "no_tag"
     return Extraction(answer, method, blocks.reasoning, ())
+
+
+def _extraction_of(mark: ProtocolMark, blocks: Blocks) -> Extraction:
+    return Extraction(mark.answer, mark.method, blocks.reasoning, ())
 
 
 def resolve_protocol(protocol: str, ground_truths: Iterable[str]) -> authors.ScriptChoice:
@@ -151,6 +167,7 @@ def judge(
     answer_type: str,
     question: str = "",
     protocol: str = "default",
+    closed: bool = False,
 ) -> Verdict:
     """Extract the answer from a completion, and judge whether it equals the ground truth.
 
@@ -162,6 +179,7 @@ def judge(
         question: The question without its options. `default` needs it to read sentences.
         protocol: One of PROTOCOLS. `authors` chooses a script by this ground truth alone; to judge
             the items of a file, call `resolve_protocol` once and pass its protocol.
+        closed: Whether the file calls the question closed; only published protocols read it.
 
     Returns:
         The verdict, with the extraction that it is about.
@@ -172,6 +190,14 @@ def judge(
     ground_truth = ground_truth.strip()
     kind = "multiple_choice" if options else answer_type
     protocol = resolve_protocol(protocol, [ground_truth]).protocol
+    if protocol in PUBLISHED:
+        if kind == "multiple_choice":
+            truth = ground_truth_answer(ground_truth, options=options, answer_type=kind)
+            ground_truth = truth or ground_truth
+        mark = MARKS[protocol](completion, ProtocolQuestion(kind, options, ground_truth, closed))
+        undecided = NO_RULE if mark.score is None else None
+        extraction = _extraction_of(mark, find_blocks(fold(completion)))
+        return Verdict(mark.score == 1, extraction, undecided, mark.score)
     extraction = extract(
         completion, options=options, answer_type=answer_type, question=question, protocol=protocol
     )
@@ -256,8 +282,8 @@ def same_answer(
 ) -> bool:
     """Whether two extracted answers to the same question are equal, compared as `judge` does.
 
-    Open answers are also equal if they claim the same in other words. The `authors` protocols
-    compare the characters.
+    Open answers are also equal if they claim the same in other words. The protocols of other
+    projects compare the characters.
 
     Args:
         answer: The first answer, as extracted.
@@ -271,6 +297,7 @@ def same_answer(
         answer == reference
         or kind in ("multiple_choice", "yes_no")
         or protocol.startswith("authors")
+        or protocol in PUBLISHED
     ):
         return answer == reference
     if kind == "count":

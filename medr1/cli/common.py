@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import click
 
-from medr1.answers import PROTOCOLS
 from medr1.cli.completion import completion_of
 from medr1.cli.configuration import (
     as_typed,
@@ -413,15 +412,6 @@ image_root_option = option(
     metavar="DIR",
     help="Folder with the images; images outside it are refused. [default: the folder of the "
     "question file]",
-)
-protocol_option = option(
-    "--protocol",
-    group="Metrics",
-    type=click.Choice(PROTOCOLS),
-    metavar="NAME",
-    help="Rules that decide whether an answer is right. default: any clear answer. strict: one "
-    f"<answer> block with only the answer. {', '.join(PROTOCOLS[2:])}: the rules of Med-R1's "
-    "scripts.",
 )
 cluster_by_option = option(
     "--cluster-by",

@@ -45,9 +45,9 @@ _FOLDERS = ("DIR", "DIR|ID", "CHECKPOINT", "ADAPTER")
 
 
 def _prompts() -> Iterable[str]:
-    from medr1.prompts import PROMPTS
+    from medr1.prompts import ALL_PROMPTS
 
-    return PROMPTS
+    return ALL_PROMPTS
 
 
 def _rewards() -> Iterable[str]:

@@ -20,11 +20,11 @@ from medr1.cli.common import (
     json_option,
     option,
     overwrite_option,
-    protocol_option,
     results_map_option,
     seed_option,
 )
 from medr1.cli.judge_options import judge_from, judge_options
+from medr1.cli.protocol_options import eval_protocol_option
 from medr1.errors import InputError, Medr1Error
 from medr1.terminal import echo
 from medr1.workflows.evaluate import run_evaluation
@@ -51,7 +51,7 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     short_help="Evaluate results files, with 95 % confidence intervals.",
 )
 @argument("results", nargs=-1, required=True, metavar="RESULTS...")
-@protocol_option
+@eval_protocol_option
 @data_option
 @results_map_option
 @option(

@@ -57,7 +57,8 @@ def fetch(
 
     NAME is owner/name, owner/name/folder, or the name of a Med-R1 checkpoint such as VQA_CT. That
     one means yuxianglai117/Med-R1/Qwen_2.5_3B_nothink/VQA_CT, and is saved in
-    checkpoints/Med-R1/Qwen_2.5_3B_nothink/VQA_CT.
+    checkpoints/Med-R1/Qwen_2.5_3B_nothink/VQA_CT. With --data it may also be a benchmark of
+    `medr1 data prepare --benchmark`, such as vqa-rad.
 
     Weights are downloaded in the safetensors format only. After an interruption, give the same
     command again: complete files are kept. For private or gated repositories, set HF_TOKEN.
@@ -67,6 +68,7 @@ def fetch(
       medr1 fetch VQA_CT VQA_MRI
       medr1 fetch Qwen/Qwen2.5-VL-3B-Instruct
       medr1 fetch foreverbeliever/OmniMedVQA --data
+      medr1 fetch vqa-rad --data --dry-run
     """
     from medr1.errors import InputError
     from medr1.files import to_json

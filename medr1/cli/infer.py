@@ -158,8 +158,9 @@ _ONLY_FOR_QUESTION = {"image_path", "question", "options", "question_type"}
     group="Prompt",
     metavar="NAME|FILE",
     help="Prompt template: think, nothink, think-after, bare, one of Med-R1's (authors-think and "
-    "others), or a text file that contains {problem}. [default: the checkpoint's, else nothink, "
-    "or bare for questions without options]",
+    "others), one of another project (medevalkit, medevalkit-boxed, medvlthinker, omnimedvqa), "
+    "or a text file that contains {problem}. [default: the checkpoint's, else nothink, or bare for "
+    "questions without options]",
 )
 @option(
     "--ablate-image",

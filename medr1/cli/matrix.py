@@ -17,10 +17,10 @@ from medr1.cli.common import (
     json_option,
     option,
     overwrite_option,
-    protocol_option,
     results_map_option,
     seed_option,
 )
+from medr1.cli.protocol_options import protocol_option
 from medr1.terminal import echo
 from medr1.workflows.matrix import run_matrix
 from medr1.workflows.prepare import FolderField

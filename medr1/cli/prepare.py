@@ -21,6 +21,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.cli.scan_options import scan_options, scans_from
+from medr1.data.benchmarks import BENCHMARK_NAMES
 from medr1.terminal import echo
 from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_data
 
@@ -48,6 +49,21 @@ from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_d
     "else the folder of SOURCE]",
 )
 @map_option("SOURCE", "ground_truth=label")
+@option(
+    "--benchmark",
+    group="Input",
+    type=click.Choice(BENCHMARK_NAMES),
+    metavar="NAME",
+    help="Benchmark whose files SOURCE has, as its authors publish them: a folder, an archive, or "
+    "the folder of a Hugging Face data set. Its splits and images are kept as they are. "
+    f"Choices: {', '.join(BENCHMARK_NAMES)}.",
+)
+@option(
+    "--strict-counts",
+    group="Input",
+    is_flag=True,
+    help="Stop if the number of items differs from the published one. Needs --benchmark.",
+)
 @option(
     "--split",
     group="Split",
@@ -129,8 +145,9 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     """Make a data set for training: resized images, train and test files, and a manifest.
 
     SOURCE is OmniMedVQA as an archive (zip, tar or tar.gz; it is not unpacked) or a folder, a
-    folder with published split files, or a file of questions in JSON, JSONL, CSV, TSV, .xlsx or
-    Parquet. An interrupted run resumes when the same command is given again.
+    folder with published split files, a file of questions in JSON, JSONL, CSV, TSV, .xlsx or
+    Parquet, or the files of --benchmark. An interrupted run resumes when the same command is given
+    again; with --benchmark it starts anew, with --overwrite.
 
     \b
     Examples:
@@ -139,6 +156,7 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
           --splits Splits/modality
       medr1 data prepare my.csv --output-dir data/my \\
           --map image=file --map ground_truth=label
+      medr1 data prepare vqa-rad/ --benchmark vqa-rad --output-dir data/vqa-rad
     """
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json

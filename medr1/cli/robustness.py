@@ -23,9 +23,9 @@ from medr1.cli.common import (
     offline_option,
     option,
     overwrite_option,
-    protocol_option,
     seed_option,
 )
+from medr1.cli.protocol_options import protocol_option
 from medr1.cli.scan_options import scan_options, scans_from
 from medr1.cli.server_options import server_from, server_options
 from medr1.errors import ItemErrorsOverBudget

@@ -16,10 +16,10 @@ from medr1.cli.common import (
     max_errors_option,
     option,
     overwrite_option,
-    protocol_option,
     results_map_option,
 )
 from medr1.cli.convert import field_names_option, show_written
+from medr1.cli.protocol_options import protocol_option
 from medr1.workflows.selection import ReasoningPrompt, distill_data, filter_data
 
 results_option = option(

@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from medr1.documents.hallucination import Hallucination
 from medr1.documents.judge import JudgeResult
 from medr1.documents.metric import Clusters, Intervals, Metric, Missing
+from medr1.documents.protocols import ProtocolRow
 from medr1.documents.reasoning import ReasoningChecks
 from medr1.documents.reasoning_use import ReasoningUse
 from medr1.documents.robustness import Robustness
@@ -199,6 +200,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     protocol_differences: dict[str, ProtocolDifference] = {}
     """Further protocol -> why it calls items wrong that are right under `default`; a protocol that
     does not is left out."""
+    protocol_rows: dict[str, ProtocolRow] | UnsetType = UNSET
+    """Protocol -> what it gives, and how that differs from `default`. The key is there only with
+    --protocol all."""
     extraction_methods: dict[str, int]
     """How answers were extracted -> number of items."""
     unanswered: dict[str, int]

@@ -22,6 +22,7 @@ from medr1.errors import InputError
 from medr1.evaluate.coded import CodedColumn, Mask, Values
 from medr1.evaluate.item_claims import ItemClaims, checked_texts, item_claims
 from medr1.evaluate.metrics.text_pairs import TextPair, text_pair
+from medr1.evaluate.protocol_outcomes import ProtocolOutcome, protocol_outcome
 from medr1.evaluate.reasoning_columns import ReasoningColumns, reasoning_columns
 from medr1.evaluate.scores import Scores, scores_of
 from medr1.evaluate.token_columns import TokenColumns, token_columns
@@ -157,8 +158,8 @@ class Columns:
     """The probabilities of the completions' tokens."""
     metadata_keys: frozenset[str]
     """The metadata keys of all items, which they may be grouped or clustered by."""
-    protocols: dict[str, CodedColumn[str]] = field(default_factory=dict)
-    """Further protocol -> why the item is wrong under it (`_why_wrong`); "" for a right one."""
+    protocols: dict[str, CodedColumn[ProtocolOutcome]] = field(default_factory=dict)
+    """Further protocol -> what it says of each item."""
     reasoning: ReasoningColumns | None = None
     """The checks of the reasoning; None unless `Settings.reasoning`."""
     claims: CodedColumn[ItemClaims] | None = None
@@ -166,7 +167,7 @@ class Columns:
 
     def right_under(self, protocol: str) -> Mask:
         """Where an item is right under one of `protocols`."""
-        return self.protocols[protocol].where(lambda reason: not reason)
+        return self.protocols[protocol].where(lambda outcome: outcome.correct)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Columns]) -> Columns:
@@ -329,7 +330,8 @@ def columns_of(
         frozenset().union(*(sample.metadata for sample in samples)),
         {
             protocol: CodedColumn.from_items(
-                _why_wrong(prediction, protocol) for prediction in predictions
+                protocol_outcome(prediction, judge_prediction(prediction, protocol))
+                for prediction in predictions
             )
             for protocol in settings.protocols
         },
@@ -371,6 +373,7 @@ def _judge(completion: str, sample: Sample, protocol: str) -> answers.Verdict:
         answer_type=sample.answer_type,
         question=sample.question,
         protocol=protocol,
+        closed=_is_closed(sample),
     )
 
 
@@ -445,26 +448,6 @@ def _texts(
         text_pair(prediction, verdict, settings.protocol)
         for prediction, verdict in zip(predictions, verdicts, strict=True)
     )
-
-
-def _why_wrong(prediction: Prediction, protocol: str) -> str:
-    """Why a prediction is wrong under a protocol; "" if it is right.
-
-    The reasons are no_completion, undecided, other_answer (the answer was found, and is another),
-    several_blocks, no_block (no <answer>...</answer>) and unreadable_block (its content is not
-    what the protocol reads).
-    """
-    verdict = judge_prediction(prediction, protocol)
-    if verdict is None:
-        return "no_completion"
-    if verdict.correct or verdict.undecided:
-        return "undecided" if verdict.undecided else ""
-    if verdict.extraction.answer is not None:
-        return "other_answer"
-    if verdict.extraction.method == "several_tags":
-        return "several_blocks"
-    text = prediction.model_output or ""
-    return "unreadable_block" if "<answer>" in text and "</answer>" in text else "no_block"
 
 
 def _cluster_of(sample: Sample, cluster_by: str) -> Hashable:

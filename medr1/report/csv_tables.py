@@ -46,6 +46,11 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
     yield number("n_truncated", summary.n_truncated)
     for name, metric in summary.protocols.items():
         yield row("protocol", name, "accuracy", metric)
+    for name, protocol in (summary.protocol_rows or {}).items():
+        counts = {"n_without_answer": protocol.n_without_answer}
+        counts |= {"n_lost": protocol.n_lost, "n_gained": protocol.n_gained}
+        for count, value in counts.items():
+            yield row("protocol", name, count, Metric(value=value, ci95=None, n=summary.n))
     for finding in summary.findings:
         yield row("finding", finding.finding, "prevalence", finding.prevalence)
         yield row("finding", finding.finding, "sensitivity", finding.sensitivity)

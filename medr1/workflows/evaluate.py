@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medr1.answers import PROTOCOLS, SUMMARY_PROTOCOLS
+from medr1.answers import ALL_PROTOCOLS, PROTOCOLS, SUMMARY_PROTOCOLS
 from medr1.errors import InputError
 from medr1.workflows.arguments import (
     keep_apart,
@@ -70,7 +70,8 @@ def run_evaluation(
 
     Args:
         results: File with results, folder with such files, or several of them.
-        protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS.
+        protocol: Rules that decide whether an answer is right, one of answers.PROTOCOLS; or "all":
+            the rules of default, and a table of what every protocol gives.
         data: File with the questions, or folder with test.json, if the results lack something.
         columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
         metrics: Metrics to compute, without other protocols and hallucinated claims; None: all.
@@ -111,7 +112,7 @@ def run_evaluation(
     from medr1.evaluate.trust.selective import SelectiveConfig
     from medr1.metrics.registry import NAMES
 
-    require_choice("protocol", protocol, PROTOCOLS)
+    require_choice("protocol", protocol, (*PROTOCOLS, "all"))
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     settings = _settings(protocol, cluster_by, group_by, seed, is_complete=metrics is None)
@@ -146,15 +147,17 @@ def _settings(
     """How answers are judged; `is_complete` is False where --metrics selects some metrics.
 
     --metrics is for speed, so it also skips the accuracy under the other protocols, and the checks
-    of claims and reasoning.
+    of claims and reasoning. The protocol "all" stands for default with all others beside it.
     """
     from medr1.evaluate.judging import Settings
 
+    others: tuple[str, ...] = SUMMARY_PROTOCOLS if is_complete else ()
+    protocol, others = ("default", ALL_PROTOCOLS) if protocol == "all" else (protocol, others)
     return Settings(
         protocol,
         cluster_by,
         tuple(group_by),
-        SUMMARY_PROTOCOLS if is_complete else (),
+        others,
         seed,
         claims=is_complete,
         reasoning=is_complete,

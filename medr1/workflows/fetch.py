@@ -41,7 +41,8 @@ def fetch_from_hub(
     """Download a checkpoint or a data set. Complete files of an earlier download are kept.
 
     Args:
-        name: owner/name, owner/name/folder, or the name of a Med-R1 checkpoint such as VQA_CT.
+        name: owner/name, owner/name/folder, the name of a Med-R1 checkpoint such as VQA_CT, or of a
+            data set the name of a benchmark such as vqa-rad.
         output_dir: Folder to download to; None: checkpoints, or data for a data set.
         is_data: Whether it is a data set.
         dry_run: Whether nothing is downloaded.
@@ -55,7 +56,7 @@ def fetch_from_hub(
     from medr1.files import in_gb
 
     folder = Path(output_dir or ("data" if is_data else "checkpoints"))
-    plan = hub.plan_fetch(name, folder, is_data=is_data)
+    plan = hub.plan_fetch(_hub_name(name) if is_data else name, folder, is_data=is_data)
     free = hub.require_space(plan)
     size, missing = plan.size, plan.missing
     logger.info(
@@ -78,3 +79,19 @@ def fetch_from_hub(
         size,
         missing,
     )
+
+
+def _hub_name(name: str) -> str:
+    """The name on the hub of a data set, which may be a benchmark's; its licence is logged."""
+    from medr1.data.benchmarks.names import BENCHMARKS
+    from medr1.errors import InputError
+
+    if (benchmark := BENCHMARKS.get(name)) is None:
+        return name
+    if not benchmark.hub:
+        raise InputError(
+            f"{name} is not on the hub. medr1/data/README.md says where its authors publish it."
+        )
+    licence = benchmark.licence or "see its page, and those of the data sets that it is made of"
+    logger.info("%s: huggingface.co/datasets/%s, licence: %s", name, benchmark.hub, licence)
+    return benchmark.hub

@@ -72,6 +72,8 @@ def prepare_data(
     workers: int | None = None,
     scans: ScanOptions = OWN_VIEW,
     seed: int = 0,
+    benchmark: str | None = None,
+    strict_counts: bool = False,
     overwrite: bool = False,
 ) -> PreparedData:
     """Write resized images, train and test files, and a manifest. An interrupted run resumes.
@@ -97,6 +99,10 @@ def prepare_data(
         workers: Number of processes that resize images; None: that of cores, at most 8.
         scans: How DICOM, NIfTI and slides are shown.
         seed: Seed of a random split.
+        benchmark: Name of a benchmark whose published files the source is, a key of
+            `medr1.data.benchmarks.names.BENCHMARKS`; the other options of reading, splitting and
+            resizing are not for it.
+        strict_counts: Whether counts that differ from the benchmark's published ones are an error.
         overwrite: Whether another data set in the folder is replaced, and kept as NAME.bak.
 
     Raises:
@@ -106,6 +112,11 @@ def prepare_data(
     """
     from medr1.data.prepare import PreparationOptions, prepare
 
+    output = Path(output_dir)
+    if benchmark is not None or strict_counts:
+        others = (image_root, columns, split, splits, modality, question_type, by, square)
+        _require_benchmark(benchmark, any(others) or restricted)
+        return _benchmark(benchmark or "", Path(source), output, strict_counts, overwrite)
     require_choice("split", split, get_args(SplitKind))
     require_choice("group_by", group_by, get_args(SplitUnit))
     require_choice("by", by, get_args(FolderField))
@@ -113,7 +124,6 @@ def prepare_data(
     require_at_least(1, workers=workers)
     if not 0 < test_share < 1:
         raise InputError(f"test_share: {test_share} is not between 0 and 1.")
-    output = Path(output_dir)
     require_writable(output / "manifest.json")
     keep_apart(output, [source, image_root, splits], overwrite)
     options = PreparationOptions(
@@ -134,10 +144,46 @@ def prepare_data(
         seed=seed,
     )
     num_processes = min(8, os.cpu_count() or 1) if workers is None else workers
-    result = PreparedData(
-        output, prepare(options, output, workers=num_processes, overwrite=overwrite)
-    )
+    manifest = prepare(options, output, workers=num_processes, overwrite=overwrite)
+    result = PreparedData(output, manifest)
     _log_counts(result)
+    return result
+
+
+def _require_benchmark(name: str | None, has_others: bool) -> None:
+    """Raise an InputError if there is no benchmark, or there are options that are not for one."""
+    if name is None:
+        raise InputError("--strict-counts needs --benchmark.")
+    if has_others:
+        raise InputError(
+            "--benchmark reads the published files as they are, without resizing: leave out "
+            "--image-root, --map, --split, --splits, --modality, --question-type, --by, --square "
+            "and --restricted."
+        )
+
+
+def _benchmark(
+    name: str, source: Path, output: Path, strict_counts: bool, overwrite: bool
+) -> PreparedData:
+    from medr1.data.benchmarks.names import BENCHMARKS
+    from medr1.data.benchmarks.prepare import prepare_benchmark
+
+    require_choice("benchmark", name, tuple(BENCHMARKS))
+    require_writable(output / "manifest.json")
+    keep_apart(output, [source], overwrite)
+    manifest = prepare_benchmark(
+        name, source, output, strict_counts=strict_counts, overwrite=overwrite
+    )
+    result = PreparedData(output, manifest)
+    splits = ", ".join(f"{n:,} {split}" for split, n in (manifest.counts.splits or {}).items())
+    logger.info(
+        "%s (%s) with %s",
+        counted(manifest.counts.items, "item"),
+        splits,
+        counted(manifest.counts.images, "image"),
+    )
+    for error in result.errors[:3]:
+        logger.warning("left out: %s", error.message)
     return result
 
 

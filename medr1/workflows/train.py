@@ -182,7 +182,7 @@ def _require_fields(
 
     It is called before data and model are read.
     """
-    from medr1.prompts import template
+    from medr1.prompts import training_template
     from medr1.train.fields import require_method_fields
 
     require_choice("method", method, get_args(Method))
@@ -190,7 +190,7 @@ def _require_fields(
         hint = did_you_mean(name, known_fields(method), "See TRL's configuration of the method.")
         raise InputError(f"unknown field {name!r}. {hint}")
     require_method_fields(method, names)
-    template(prompt)
+    training_template(prompt)
 
 
 @dataclass(frozen=True)

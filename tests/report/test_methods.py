@@ -8,6 +8,7 @@ from medr1.documents.trust import Ensemble, EnsembleAccuracy
 from medr1.evaluate.judging import Settings
 from medr1.evaluate.metrics.summary import summarize
 from medr1.evaluate.trust.robustness import robustness
+from medr1.records import Prediction, Sample
 from medr1.report.pages.checklist import FILLED, OPEN, checklist
 from medr1.report.pages.methods import methods_text
 
@@ -119,3 +120,12 @@ def test_the_study_itself_stays_with_the_authors(rich_summary):
 def test_what_questions_are_about_is_named(rich_summary):
     patients = replace(rich_summary, clusters=Clusters(unit="patient", n=1))
     assert "1,200 questions about 1 patient from" in text_of(patients)
+
+
+def test_approximate_matching_is_named_where_a_protocol_does_it():
+    sample = Sample("1", ("a.png",), "Which?", {"A": "CT", "B": "MRI"}, "A", "multiple_choice")
+    for protocol, is_exact in (("default", True), ("medvlthinker", True), ("medevalkit", False)):
+        summary = summarize([Prediction(sample, "CT")], protocol=protocol, num_resamples=20)
+        text = text_of(summary)
+        assert ("without approximate matching" in text) is is_exact
+        assert ("the option with the most similar letters" in text) is not is_exact

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from medr1.answers import claim_differences
+from medr1.answers import PUBLISHED, claim_differences
 from medr1.documents.items import ConfusionPair
 from medr1.documents.metric import Metric
 from medr1.documents.summary import (
@@ -74,7 +74,9 @@ def protocol_differences(judged: Judged) -> dict[str, ProtocolDifference]:
     right = columns.right_under("default")
     differences = {}
     for name, column in columns.protocols.items():
-        reasons = Counter(column.values[code] for code in column.codes[right])
+        if name in PUBLISHED:  # `protocol_rows` says more of them
+            continue
+        reasons = Counter(column.values[code].reason for code in column.codes[right])
         del reasons[""]
         if reasons:
             differences[name] = ProtocolDifference(

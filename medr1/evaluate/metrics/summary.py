@@ -34,6 +34,7 @@ from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
 from medr1.evaluate.metrics import counts
 from medr1.evaluate.metrics.blind import blind_summary
 from medr1.evaluate.metrics.hallucination import hallucination
+from medr1.evaluate.metrics.protocols import protocol_accuracy, protocol_notes, protocol_rows
 from medr1.evaluate.metrics.reasoning import reasoning_checks
 from medr1.evaluate.metrics.text import (
     BLEU_METRICS,
@@ -43,6 +44,7 @@ from medr1.evaluate.metrics.text import (
     corpus_scores,
     item_scores,
 )
+from medr1.evaluate.protocol_outcomes import NO_RULE
 from medr1.evaluate.trust.calibration import calibration
 from medr1.evaluate.trust.mean_of_passes import dropout
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig, selective
@@ -164,10 +166,8 @@ def summary_of(
         metrics=metrics_of_all,
         groups={kind: _groups(scores, column) for kind, column in columns.items()},
         macro={kind: _macro(kind, scores, column) for kind, column in columns.items()},
-        protocols={
-            name: mean_metric(judged.columns.right_under(name).astype(np.float64), judged)
-            for name in judged.columns.protocols
-        },
+        protocols={name: protocol_accuracy(judged, name) for name in judged.columns.protocols},
+        protocol_rows=protocol_rows(judged) or msgspec.UNSET,
         protocol_differences=counts.protocol_differences(judged),
         extraction_methods=counts.extraction_methods(judged),
         unanswered=counts.unanswered(judged),
@@ -441,7 +441,8 @@ def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
         warnings.append(
             f"the model declined to answer {refused} of {n} items; they count as wrong."
         )
-    if undecided := int(judged.undecided.sum()):
+    warnings += protocol_notes(judged)
+    if undecided := int(judged.outcomes.where(lambda o: o.undecided not in (None, NO_RULE)).sum()):
         warnings.append(
             f"{undecided} of {n} answers are undecided: rules cannot say whether they are right. "
             "They count as wrong, so accuracy may be higher; items.jsonl says which they are."

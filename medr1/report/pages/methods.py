@@ -27,6 +27,13 @@ _PROTOCOL_WORDS = {
     "authors-nothink": "the original's VQA scripts without reasoning",
 }
 """Protocol -> which completions count as an answer."""
+_EXACTLY = "without approximate matching and without random choice"
+_NEAREST = (
+    "which take the option with the most similar letters where an answer names none, as the code "
+    "of this project does"
+)
+_HOW = {"medevalkit": _NEAREST, "omnimedvqa": _NEAREST}
+"""Protocol -> how answers are matched, for those that match approximately."""
 
 
 class Segment(NamedTuple):
@@ -161,7 +168,7 @@ def _analysis(summary: Summary) -> list[Segment]:
             "The primary outcome was accuracy, the share of questions answered correctly. Answers "
             f"were read from the completions by fixed rules (protocol “{protocol}”"
             + (f": {rule})" if rule else ")")
-            + ", without approximate matching and without random choice. No question was "
+            + f", {_HOW.get(summary.protocol, _EXACTLY)}. No question was "
             "excluded: completions without a readable answer and questions that failed for "
             "technical reasons counted as wrong. The analysis was done with medr1 "
             f"{__version__}."

@@ -18,6 +18,7 @@ from medr1.report.pages.methods import methods_text, question_subjects
 from medr1.report.pages.reasoning import reasoning_view
 from medr1.report.pages.sanitize import count_text, interval_of, one_line, short_path, visible
 from medr1.report.pages.trust import trust_view
+from medr1.report.protocol_words import RULES, difference_text
 from medr1.report.terminal.audit import PREDICTORS
 from medr1.report.terminal.tables import percent
 
@@ -70,6 +71,7 @@ def summary_view(summary: Summary, place: int, facets: Facets) -> dict[str, obje
             forest_row(name, metric, note=_PROTOCOLS.get(name, ""))
             for name, metric in summary.protocols.items()
         ],
+        "protocol_rows": _protocol_rows(summary),
         "judge": judge_view(summary.judge) if summary.judge else None,
         "reasoning": reasoning_view(summary.reasoning),
         "groups": _groups(summary, link),
@@ -92,6 +94,22 @@ def summary_view(summary: Summary, place: int, facets: Facets) -> dict[str, obje
         "methods": methods_text(summary),
         "checklist": checklist(summary),
     }
+
+
+def _protocol_rows(summary: Summary) -> list[dict[str, object]]:
+    """In what each protocol of --protocol all differs from `default`; empty without it."""
+    return [
+        {
+            "name": name,
+            "rule": RULES.get(name, ""),
+            "n": count_text(row.accuracy.n),
+            "no_answer": count_text(row.n_without_answer),
+            "differ": count_text(row.n_lost + row.n_gained),
+            "score": percent(row.score.value) if row.score else "",
+            "difference": difference_text(row),
+        }
+        for name, row in (summary.protocol_rows or {}).items()
+    ]
 
 
 def overview(summaries: Sequence[Summary]) -> list[dict[str, object]]:

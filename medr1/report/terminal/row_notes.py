@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from medr1.documents.metric import Missing
+from medr1.documents.metric import Missing, value_of
+from medr1.documents.protocols import ProtocolRow
 from medr1.documents.summary import Summary
+from medr1.report.protocol_words import RULES, difference_text
 from medr1.terminal import counted
 
 LARGE_DIFFERENCE = 0.05
 """A protocol whose accuracy is lower than that of `default` by this share gets a sentence."""
-_RULES = {
-    "strict": "accepts exactly one <answer> block that holds just the answer",
-    "authors-vqa": "accepts one word in an <answer> block, if it is the ground truth's letter",
-    "authors-nothink": "accepts one word in an <answer> block, if it is written as the ground "
-    "truth (where the word answer does not occur, the whole completion)",
-    "authors-counting": "accepts a whole number in an <answer> block",
-    "authors-geometry": "compares the whole completion with the ground truth as a formula",
-}
-"""Protocol -> which answers it accepts, as the rest of a sentence about it."""
 _REASONS = {
     "no_block": "no <answer> block",
     "several_blocks": "several <answer> blocks",
@@ -40,9 +33,30 @@ def protocol_sentences(summary: Summary) -> Iterator[str]:
         reasons = ", ".join(f"{_REASONS[key]} ({n})" for key, n in difference.reasons.items())
         rejected = sum(difference.reasons.values())
         yield (
-            f"{name} {_RULES[name]}. Of {counted(difference.n_right, 'answer')} that default calls "
+            f"{name} {RULES[name]}. Of {counted(difference.n_right, 'answer')} that default calls "
             f"right, it rejects {rejected}: {reasons}."
         )
+
+
+def protocol_row_notes(rows: Mapping[str, ProtocolRow]) -> Iterator[str]:
+    """What the columns of the table of all protocols are, and each protocol's differences.
+
+    Args:
+        rows: Protocol -> its row, from summary.json.
+    """
+    yield (
+        "no answer: completions in which the protocol reads none. differ: verdicts that are not "
+        "those of default. In what they differ, with the number of answers:"
+    )
+    for name, row in rows.items():
+        if row.n_lost or row.n_gained or row.n_without_rule:
+            yield f"- {name} {RULES[name]}. {difference_text(row)}."
+    for name, row in rows.items():
+        if row.score is not None:
+            yield (
+                f"{name} gives parts of a mark for open answers; only full marks are right here. "
+                f"The mean of its marks is {100 * value_of(row.score):.1f} %."
+            )
 
 
 EXPLAIN = "What a metric is: medr1 eval --explain NAME, such as --explain token_f1."

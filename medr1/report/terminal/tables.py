@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
+from medr1.documents.protocols import ProtocolRow
 from medr1.documents.summary import Blind, FindingMetrics, Summary
 from medr1.report.terminal.hallucination import claims_note, claims_rows
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
@@ -13,6 +14,7 @@ from medr1.report.terminal.reasoning import reasoning_note, reasoning_shares
 from medr1.report.terminal.row_notes import (
     EXPLAIN,
     accuracy_notes,
+    protocol_row_notes,
     protocol_sentences,
     trust_notes,
 )
@@ -51,8 +53,12 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
         claims = summary.hallucination
         header = ("completions that contradict", *_HEADER[1:])
         yield part(header, [_row(*row) for row in claims_rows(claims)], claims_note(claims))
-    rows = [_row(name, metric) for name, metric in summary.protocols.items()]
-    yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
+    if summary.protocol_rows:
+        rows = list(map(_protocol_row, *zip(*summary.protocol_rows.items(), strict=True)))
+        yield part(_PROTOCOLS_HEADER, rows, *protocol_row_notes(summary.protocol_rows))
+    else:
+        rows = [_row(name, metric) for name, metric in summary.protocols.items()]
+        yield part(("accuracy by protocol", *_HEADER[1:]), rows, *protocol_sentences(summary))
     rows = list(map(_finding_row, summary.findings[:_MAX_FINDINGS]))
     more = len(summary.findings) - len(rows)
     more_note = [f"{more} more rows are in summary.csv"] if more else []
@@ -68,6 +74,7 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
 
 
 _HEADER: Row = ("metric", "value", "95 % CI", "n")
+_PROTOCOLS_HEADER: Row = ("accuracy by protocol", *_HEADER[1:], "no answer", "differ")
 _FINDINGS_HEADER: Row = ("question/option", "sensitivity", "specificity", "n", "positive")
 _FINDINGS_NOTE = "positive: yes, or this option, is the right answer. n: items that offer it."
 _MAX_FINDINGS = 8
@@ -262,6 +269,11 @@ def _row(name: str, metric: Metric, *, signed: bool = False) -> Row:
         return name, "-", metric.reason or "", str(metric.n)
     value, interval = percent(metric.value, signed), interval_text(metric.ci95, signed)
     return name, value, interval, str(metric.n)
+
+
+def _protocol_row(name: str, row: ProtocolRow) -> Row:
+    counts = (str(row.n_without_answer), str(row.n_lost + row.n_gained))
+    return (*_row(name, row.accuracy), *counts)
 
 
 # --- numbers ----------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The rules of other projects, for comparisons with their published figures."""
