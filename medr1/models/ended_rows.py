@@ -62,8 +62,8 @@ def end_tokens(model: object, config: GenerationConfig | None = None) -> list[in
         config: The configuration that `generate` gets, which comes first; None for none.
     """
     own: GenerationConfig = vars(model)["generation_config"]
-    given = None if config is None else config.eos_token_id
-    tokens = own.eos_token_id if given is None else given
+    tokens = None if config is None else config.eos_token_id
+    tokens = own.eos_token_id if tokens is None else tokens
     if tokens is None:
         return []
     return [tokens] if isinstance(tokens, int) else list(tokens)
@@ -111,13 +111,13 @@ class _RemainingRows:
         if count == len(remains_A):
             return
         # The last rows that remain move to the places of rows that ended, the others stay.
-        kept = torch.arange(count, device=tokens_A.device)
+        order = torch.arange(count, device=tokens_A.device)
         places = (~remains_A[:count]).nonzero().flatten()
         movers = remains_A[count:].nonzero().flatten() + count
-        kept[places[: len(movers)]] = movers
+        order[places[: len(movers)]] = movers
         for layer in self._layers:
-            layer.keep_rows(kept)
-        self._rows_A = kept if self._rows_A is None else self._rows_A[kept]
+            layer.keep_rows(order)
+        self._rows_A = order if self._rows_A is None else self._rows_A[order]
 
     def _select(self, name: str, value: object) -> object:
         """An input of the rows that are left; values without rows are returned as they are."""

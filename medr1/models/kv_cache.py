@@ -65,20 +65,20 @@ class BlockwiseLayer(DynamicLayer):
         self.keys, self.values = self._keys[..., :end, :], self._values[..., :end, :]
         return self.keys, self.values
 
-    def keep_rows(self, kept_A: torch.Tensor) -> None:
+    def keep_rows(self, rows_A: torch.Tensor) -> None:
         """Keep some rows, in a new order, within the memory of the layer.
 
         Only rows that change their place are copied. The layer must have its memory for itself,
         as after `update` of a layer that was made from another.
 
         Args:
-            kept_A: For each place of the result, the row that comes there; no row twice.
+            rows_A: For each place of the result, the row that comes there; no row twice.
         """
-        moved = (kept_A != torch.arange(len(kept_A), device=kept_A.device)).nonzero().flatten()
+        moved = (rows_A != torch.arange(len(rows_A), device=rows_A.device)).nonzero().flatten()
         for filled_BHTD in (self.keys, self.values):
-            filled_BHTD[moved] = filled_BHTD[kept_A[moved]]
-        self._keys, self._values = self._keys[: len(kept_A)], self._values[: len(kept_A)]
-        self.keys, self.values = self.keys[: len(kept_A)], self.values[: len(kept_A)]
+            filled_BHTD[moved] = filled_BHTD[rows_A[moved]]
+        self._keys, self._values = self._keys[: len(rows_A)], self._values[: len(rows_A)]
+        self.keys, self.values = self.keys[: len(rows_A)], self.values[: len(rows_A)]
 
 
 def _keys_and_values(layer: object) -> tuple[torch.Tensor, torch.Tensor]:

@@ -137,7 +137,7 @@ def mask_to_bias(visible_BLM: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockLayout:
     """The place of each completion token in the blocks of its prompt."""
 
     places_PGC: torch.Tensor
@@ -156,7 +156,7 @@ class PackedGroups:
     labels_PT: torch.Tensor
     """The token to predict at each place; `IGNORED` if there is none."""
     layout: AttentionLayout
-    blocks: Blocks
+    blocks: BlockLayout
     """Where the completions' tokens are."""
 
 
@@ -188,7 +188,7 @@ def pack(groups: Groups, positions_3PN: torch.Tensor) -> PackedGroups:
     )
 
 
-def block_layout(mask_PGC: torch.Tensor, num_shared: int) -> Blocks:
+def block_layout(mask_PGC: torch.Tensor, num_shared: int) -> BlockLayout:
     """Put the completions into blocks, in as few tokens as possible.
 
     More completions in a block mean fewer copies of the prompt's keys, but more pairs of tokens
@@ -223,7 +223,7 @@ def block_layout(mask_PGC: torch.Tensor, num_shared: int) -> Blocks:
     tokens_PT = places_PGC.new_full((num_prompts, num_blocks * size), -1)
     prompts, *numbers = mask_PGC.nonzero(as_tuple=True)
     tokens_PT[prompts, places_PGC[mask_PGC != 0]] = numbers[0] * length + numbers[1]
-    return Blocks(places_PGC, tokens_PT.unflatten(1, (num_blocks, size)))
+    return BlockLayout(places_PGC, tokens_PT.unflatten(1, (num_blocks, size)))
 
 
 def balanced_starts(lengths_G: Sequence[int], num_blocks: int) -> list[tuple[int, int]]:
@@ -251,7 +251,7 @@ def attention_layout(
 
     Args:
         visible_PK: False for padding in the prompts, without their last tokens.
-        tokens_PSL: As in `Blocks`.
+        tokens_PSL: As in `BlockLayout`.
         length: C, the length of a completion with its padding.
     """
     num_shared, (_, num_blocks, size) = visible_PK.shape[1], tokens_PSL.shape
