@@ -165,7 +165,8 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         loaded: The model; the way trains a copy of it.
         rows: The rows of one batch.
         options: The command line's options, with `data` (the training set), `generations` (G),
-            `length` (completion tokens), `beta` and `bf16`.
+            `length` (completion tokens), `beta`, `bf16` and `ragged`; if that is true, also
+            `prompts`.
     """
     hidden, end_token = suppressed(loaded), loaded.processor.tokenizer.eos_token_id
     generation: dict[str, Any] = {"suppress_tokens": hidden, "eos_token_id": None}
