@@ -2,6 +2,7 @@
 
     python scripts/bench_train.py                                        one row: G = 8, no-think
     python scripts/bench_train.py --num-generations 4 8 16 --completion-length 10 224 --plot a.png
+    python scripts/bench_train.py --ragged --completion-length 224 --ways stock shared
     python scripts/bench_train.py --size 3b --prompts 8 --json           Qwen2.5-VL-3B's size: a GPU
 
 The ways have the same model, questions and seeds:
@@ -12,8 +13,10 @@ The ways have the same model, questions and seeds:
              CPU the compilation takes a minute
     authors  the original's algorithm (authors_grpo.py)
 
-Weights are random, images are 384 pixels wide, and every completion has its full length. Rewards
-are random, so that no group has equal rewards. Prompts have about 286 tokens, of which the image
+Weights are random, images are 384 pixels wide, and every completion has its full length. With
+`--ragged` the completions of a group end at different lengths instead, as those of trained models
+do: the longest has the full length, and the mean is 40 % of it. Rewards are random, so that no
+group has equal rewards. Prompts have about 286 tokens, of which the image
 has 196; Med-R1's questions have as many with Qwen's tokenizer.
 
 A step is rollout, forward and backward pass. Reading rows and the optimizer's step are not timed.
@@ -39,6 +42,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,7 +51,7 @@ import torch
 import trl.trainer.utils
 from authors_grpo import AuthorsGRPO
 from bench_models import SIZES, enlarged, random_model
-from transformers import CompileConfig
+from transformers import CompileConfig, LogitsProcessor, LogitsProcessorList
 from trl import GRPOConfig, GRPOTrainer
 
 from medr1.data.readers import Questions, read_questions
@@ -86,6 +90,7 @@ class Way:
     """Part -> seconds of each step: "generate" is the rollout, "backward" loss and gradient."""
     images_encoded: int = 0
     prompt_tokens: int = 0
+    decoded_tokens: int = 0
 
 
 def lengthened(loaded: LoadedModel, questions: Questions, tokens: int) -> Questions:
@@ -110,6 +115,48 @@ def suppressed(loaded: LoadedModel) -> list[int]:
     return [*loaded.processor.tokenizer.all_special_ids, loaded.model.config.image_token_id]
 
 
+def ragged_lengths(prompts: int, generations: int, longest: int) -> list[int]:
+    """The tokens of each row's completion, in a random order within each group.
+
+    They are quantiles of one distribution: the longest of each group has all tokens, the mean is
+    40 % of that, and half of the completions are shorter than about a third.
+
+    Args:
+        prompts: Number of groups.
+        generations: G.
+        longest: Tokens of the longest completion.
+    """
+    quantiles = (torch.arange(generations) + 1) / generations
+    # The exponent whose mean is nearest to 0.4; a larger exponent makes completions shorter.
+    exponents = torch.linspace(0.5, 5, 451)
+    means = (quantiles[:, None] ** exponents).mean(0)
+    fractions = quantiles ** exponents[(means - 0.4).abs().argmin()]
+    lengths = (fractions * longest).round().clamp(min=1).int()
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(generations, generator=generator) for _ in range(prompts)]
+    return torch.cat([lengths[order] for order in orders]).tolist()
+
+
+class EndAt(LogitsProcessor):
+    """Ends the completion of each row at a given length, and not before."""
+
+    def __init__(self, lengths: list[int], end_token: int) -> None:
+        self._lengths, self._end_token = torch.tensor(lengths), end_token
+        self._step = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores with the end token hidden, or as the only one.
+
+        Args:
+            input_ids: The tokens so far; not used.
+            scores: The scores of each row.
+        """
+        self._step += 1
+        ends = (self._lengths <= self._step).to(scores.device)[:, None]
+        is_end = torch.arange(scores.shape[-1], device=scores.device) == self._end_token
+        return scores.masked_fill(ends != is_end, -torch.inf)
+
+
 def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
     """The step of TRL's trainer or of one of medr1's.
 
@@ -118,9 +165,14 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         loaded: The model; the way trains a copy of it.
         rows: The rows of one batch.
         options: The command line's options, with `data` (the training set), `generations` (G),
-            `length` (completion tokens), `beta` and `bf16`.
+            `length` (completion tokens), `beta`, `bf16` and `ragged`; if that is true, also
+            `prompts`.
     """
-    generation = {"suppress_tokens": suppressed(loaded), "eos_token_id": None}
+    hidden, end_token = suppressed(loaded), loaded.processor.tokenizer.eos_token_id
+    generation: dict[str, Any] = {"suppress_tokens": hidden, "eos_token_id": None}
+    if options.ragged:
+        hidden = [token for token in hidden if token != end_token]
+        generation = {"suppress_tokens": hidden, "eos_token_id": end_token}
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
         use_cpu=loaded.device.type == "cpu",
@@ -154,10 +206,23 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         raise SystemExit(f"{name}: prompts are not shared. The warning above tells why.")
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
+
+    def rollout() -> Any:
+        model = trainer.model
+        if not options.ragged:
+            return trainer._prepare_inputs(rows)
+        lengths = ragged_lengths(options.prompts, options.generations, options.length)
+        ends = LogitsProcessorList([EndAt(lengths, end_token)])
+        model.generate = partial(type(model).generate, model, logits_processor=ends)
+        try:
+            return trainer._prepare_inputs(rows)
+        finally:
+            model.__dict__.pop("generate", None)
+
     return Way(
         trainer.model,
         trainer.ref_model,
-        lambda: trainer._prepare_inputs(rows),
+        rollout,
         lambda batch: trainer._compute_loss(trainer.model, batch),
         trainer,
     )
@@ -224,9 +289,11 @@ def make_step(way: Way, device: torch.device, seed: int) -> None:
 
 
 def count(way: Way, columns: int, pad: int, image: int) -> None:
-    """Count, from now on, the encoded images and the prompt tokens that the language model reads.
+    """Count, from now on, encoded images, prompt tokens and decoded tokens.
 
-    The last token of a prompt is not counted: in every way it is read once per completion.
+    Prompt tokens are those that the language model reads. The last token of a prompt is not counted
+    there: in every way it is read once per completion. Decoded tokens are those that the model
+    reads one at a time, each to predict the next.
 
     Args:
         way: The way whose counts are increased.
@@ -240,6 +307,8 @@ def count(way: Way, columns: int, pad: int, image: int) -> None:
 
     def count_prompt_tokens(module: Any, args: Any, kwargs: Any) -> None:
         ids = kwargs["input_ids"]
+        if ids.shape[1] == 1:
+            way.decoded_tokens += len(ids)
         if bool((ids == image).any()):
             way.prompt_tokens += int((ids[:, :columns] != pad).sum())
 
@@ -283,6 +352,7 @@ def peak_of_process(name: str, options: argparse.Namespace) -> int:
     values = {name.replace("_", "-"): getattr(options, name) for name in names}
     values |= {"num-generations": options.generations, "completion-length": options.length}
     command += [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    command += ["--ways", "stock", "shared", "--ragged"] if options.ragged else []
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -371,6 +441,7 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
         name: {
             "images_encoded": way.images_encoded // steps,
             "prompt_tokens": way.prompt_tokens // steps,
+            "decoded_tokens": way.decoded_tokens // steps,
         }
         for name, way in ways.items()
         if name != "graphs"
@@ -388,6 +459,7 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
         "prompts": options.prompts,
         "num_generations": options.generations,
         "completion_length": options.length,
+        "ragged": options.ragged,
         "beta": options.beta,
         "rounds": options.rounds,
         "prompt_columns": columns + 1,
@@ -494,6 +566,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--beta", type=float, default=0.0, help="weight of the KL divergence, except in authors"
     )
+    parser.add_argument(
+        "--ragged", action="store_true", help="completions end at different lengths; not `authors`"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds, after one warm-up")
     parser.add_argument("--device", default="auto", help="device of the model")
     parser.add_argument(
@@ -508,6 +583,8 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Measure each combination of G and completion length."""
     options = read_options()
+    if options.ragged and "authors" in options.ways:
+        raise SystemExit("--ragged needs --ways without authors")
     # TRL then computes the logits of completion tokens only, as on CUDA
     trl.trainer.utils._use_triton = lambda device: True
     loaded = random_model(options.size, options.device)

@@ -52,7 +52,8 @@ def bench_options(loaded: LoadedModel, length: int) -> Iterator[tuple[Any, argpa
         yield (
             rows,
             argparse.Namespace(
-                data=data, generations=GENERATIONS, length=length, beta=0.0, bf16=False
+                **{"data": data, "generations": GENERATIONS, "length": length},
+                **{"beta": 0.0, "bf16": False, "ragged": False},
             ),
         )
 

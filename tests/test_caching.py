@@ -30,7 +30,7 @@ def test_it_holds_what_transformers_cache_holds(seed):
     grow_in_blocks(ours)
     assert all(isinstance(layer, BlockwiseLayer) for layer in ours.layers)
     for _ in range(60):
-        what = choose.choice(["one", "one", "one", "many", "crop", "repeat", "choose"])
+        what = choose.choice(["one", "one", "one", "many", "crop", "repeat", "choose", "keep"])
         if what in ("one", "many"):
             added((ours, theirs), rows, 1 if what == "one" else choose.randrange(2, 90), draw)
         elif what == "crop" and theirs.get_seq_length() > 9:
@@ -42,6 +42,13 @@ def test_it_holds_what_transformers_cache_holds(seed):
             kept = torch.tensor(sorted(choose.sample(range(rows), 2)))
             ours.batch_select_indices(kept), theirs.batch_select_indices(kept)
             rows = 2
+        elif what == "keep" and rows > 2:
+            added((ours, theirs), rows, 1, draw)  # so that its memory is its own
+            rows -= 1
+            kept = torch.tensor(choose.sample(range(rows + 1), rows))
+            for layer in ours.layers:
+                layer.keep_rows(kept)
+            theirs.batch_select_indices(kept)
         assert ours.get_seq_length() == theirs.get_seq_length()
         for mine, other in zip(ours.layers, theirs.layers, strict=True):
             assert torch.equal(mine.keys, other.keys) and torch.equal(mine.values, other.values)

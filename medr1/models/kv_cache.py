@@ -65,6 +65,21 @@ class BlockwiseLayer(DynamicLayer):
         self.keys, self.values = self._keys[..., :end, :], self._values[..., :end, :]
         return self.keys, self.values
 
+    def keep_rows(self, rows_A: torch.Tensor) -> None:
+        """Keep some rows, in a new order, within the memory of the layer.
+
+        Only rows that change their place are copied. The layer must have its memory for itself,
+        as after `update` of a layer that was made from another.
+
+        Args:
+            rows_A: For each place of the result, the row that comes there; no row twice.
+        """
+        moved = (rows_A != torch.arange(len(rows_A), device=rows_A.device)).nonzero().flatten()
+        for filled_BHTD in (self.keys, self.values):
+            filled_BHTD[moved] = filled_BHTD[rows_A[moved]]
+        self._keys, self._values = self._keys[: len(rows_A)], self._values[: len(rows_A)]
+        self.keys, self.values = self.keys[: len(rows_A)], self.values[: len(rows_A)]
+
 
 def _keys_and_values(layer: object) -> tuple[torch.Tensor, torch.Tensor]:
     """The keys and values of a layer, (B, H, T, D) each; ValueError for a layer without."""
@@ -92,6 +107,21 @@ def grow_in_blocks(cache: DynamicCache) -> None:
         BlockwiseLayer(layer) if type(layer) is DynamicLayer and layer.is_initialized else layer
         for layer in cache.layers
     ]
+
+
+def branch(cache: DynamicCache) -> DynamicCache:
+    """A cache that begins as another one, and leaves it as it is.
+
+    Args:
+        cache: A filled cache whose layers grow by blocks.
+    """
+    branched = DynamicCache()
+    # A new layer has no room, so its first update copies the keys and values.
+    branched.layers = [
+        BlockwiseLayer(layer) if isinstance(layer, DynamicLayer) else layer
+        for layer in cache.layers
+    ]
+    return branched
 
 
 def repeated_in_static(

@@ -44,13 +44,8 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
     yield number("n_refused", summary.n_refused)
     yield number("n_undecided", summary.n_undecided)
     yield number("n_truncated", summary.n_truncated)
-    for name, metric in summary.protocols.items():
-        yield row("protocol", name, "accuracy", metric)
-    for name, protocol in (summary.protocol_rows or {}).items():
-        counts = {"n_without_answer": protocol.n_without_answer}
-        counts |= {"n_lost": protocol.n_lost, "n_gained": protocol.n_gained}
-        for count, value in counts.items():
-            yield row("protocol", name, count, Metric(value=value, ci95=None, n=summary.n))
+    for group, name, metric in _protocol_rows(summary):
+        yield row("protocol", group, name, metric)
     for finding in summary.findings:
         yield row("finding", finding.finding, "prevalence", finding.prevalence)
         yield row("finding", finding.finding, "sensitivity", finding.sensitivity)
@@ -92,6 +87,17 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         if groups:
             for name, metric in summary.macro[kind].metrics.items():
                 yield row(kind, "(macro)", name, metric)
+
+
+def _protocol_rows(summary: Summary) -> Iterator[tuple[str, str, Metric]]:
+    """Protocol, name and value of what each protocol gives."""
+    for protocol, metric in summary.protocols.items():
+        yield protocol, "accuracy", metric
+    for protocol, entry in (summary.protocol_rows or {}).items():
+        counts = {"n_without_answer": entry.n_without_answer}
+        counts |= {"n_lost": entry.n_lost, "n_gained": entry.n_gained}
+        for name, count in counts.items():
+            yield protocol, name, Metric(value=count, ci95=None, n=summary.n)
 
 
 def _check_rows(summary: Summary) -> Iterator[tuple[str, str, str, Metric]]:

@@ -212,7 +212,8 @@ FUNCTIONS = (
         "assistant_model=None, streamer=None, negative_prompt_ids=None, "
         "negative_prompt_attention_mask=None, custom_generate=None, **kwargs)",
         _GENERATION,
-        "continues from past_key_values; TRL calls it with the model's inputs by name",
+        "continues from past_key_values; TRL calls it with the model's inputs by name. It gives "
+        "the model the newest token of each row, and takes only the logits of the output",
     ),
     *(
         Function(f"transformers:{name}.get_rope_index", parameters, _GENERATION, _POSITIONS)

@@ -8,6 +8,7 @@ from medr1.train.shared_prefix.packing import (
     GradientSplit,
     Groups,
     attention_layout,
+    block_layout,
     groups_to_rows,
     pack,
     rows_to_groups,
@@ -29,58 +30,82 @@ def groups():
 
 
 def test_the_completions_stand_behind_the_prompt_from_its_last_token():
+    """One block of three tokens would be longer than the prompt, so each completion has its own."""
     positions_3PN = torch.tensor([[0, 1, 2], [0, 0, 1]]).expand(3, -1, -1)
     packed = pack(groups(), positions_3PN)
-    assert packed.ids_PT.tolist() == [[11, 12, 13, 1, 13, 3], [0, 14, 15, 4, 15, 5]]
-    assert packed.positions_3PT[2].tolist() == [[0, 1, 2, 3, 2, 3], [0, 0, 1, 2, 1, 2]]
+    # the longest completion comes first, and the shorter one has padding
+    assert packed.ids_PT.tolist() == [[11, 12, 13, 1, 13, 13], [0, 14, 15, 5, 15, 15]]
+    assert packed.positions_3PT[2].tolist() == [[0, 1, 2, 3, 2, 2], [0, 0, 1, 2, 1, 1]]
     none = IGNORED
     assert packed.labels_PT.tolist() == [
         [none, none, 1, 2, 3, none],
-        [none, none, 4, none, 5, 6],
+        [none, none, 5, 6, 4, none],
     ]
-    assert unpack(packed.labels_PT, groups()).tolist() == [
-        [[1, 2], [3, none]],
-        [[4, none], [5, 6]],
-    ]
+    assert unpack(packed.labels_PT, packed).tolist() == [[[1, 2], [3, 0]], [[4, 0], [5, 6]]]
 
 
-def written_out(prompt, generations, length):
-    """Which key (column) each packed token (row) sees, one pair at a time."""
-    shared = len(prompt)
-
-    def sees(query, key):
-        if query == key:
-            return True
-        if key < shared:
-            return prompt[key] and key < query
-        own = query >= shared and (query - shared) // length == (key - shared) // length
-        return own and key < query
-
-    size = shared + generations * length
-    return [[bool(sees(q, k)) for k in range(size)] for q in range(size)]
+def mask_of(lengths_PG):
+    """The mask of completions with these lengths, with one more column of padding."""
+    return (torch.arange(max(map(max, lengths_PG)) + 1) < torch.tensor(lengths_PG)[..., None]).int()
 
 
 @pytest.mark.parametrize(
-    ("shared", "pads", "generations", "length", "blocks"),
-    [(9, 0, 4, 2, 1), (9, 2, 4, 2, 1), (9, 3, 4, 4, 2), (3, 0, 4, 2, 4), (3, 1, 3, 5, 3)],
+    ("lengths", "shared", "shape"),
+    [
+        ([[2, 2, 2, 2]], 9, (1, 8)),
+        ([[4, 4, 4, 4]], 9, (2, 8)),
+        ([[5, 5, 5]], 3, (3, 5)),  # a completion may be longer than the prompt
+        ([[5, 1, 1, 1, 1, 1]], 5, (2, 5)),  # not six blocks of five tokens
+        ([[7, 6, 1], [2, 2, 2]], 8, (2, 7)),  # all prompts have the same blocks
+        ([[0, 3], [0, 0]], 8, (1, 3)),
+        ([[0, 0]], 8, (1, 1)),
+    ],
 )
-def test_a_completion_sees_the_prompt_and_itself(shared, pads, generations, length, blocks):
+def test_completions_are_put_into_few_tokens(lengths, shared, shape):
+    mask = mask_of(lengths)
+    blocks = block_layout(mask, shared)
+    assert blocks.tokens_PSL.shape[1:] == shape
+    length = mask.shape[-1]
+    for prompt, row in enumerate(lengths):
+        tokens = blocks.tokens_PSL[prompt].flatten().tolist()
+        held = sorted(token for token in tokens if token >= 0)
+        assert held == [g * length + c for g, size in enumerate(row) for c in range(size)]
+        for completion, size in enumerate(row):
+            places = blocks.places_PGC[prompt, completion].tolist()
+            assert places[size:] == [-1] * (length - size)
+            assert [tokens[place] for place in places[:size]] == [
+                completion * length + step for step in range(size)
+            ]
+            assert len({place // shape[1] for place in places[:size]}) <= 1  # one block
+
+
+@pytest.mark.parametrize("pads", [0, 2])
+@pytest.mark.parametrize(
+    "lengths", [[[2, 2, 2, 2]] * 2, [[4, 4, 4, 4]] * 2, [[6, 1, 3], [2, 4, 5]], [[7, 1], [1, 0]]]
+)
+def test_a_completion_sees_the_prompt_and_itself(lengths, pads):
+    shared = 9
     visible_PK = torch.tensor([[True] * shared, [False] * pads + [True] * (shared - pads)])
-    made = attention_layout(visible_PK, generations, length)
-    assert (made.num_shared, made.num_blocks) == (shared, blocks)
+    mask = mask_of(lengths)
+    length = mask.shape[-1]
+    tokens_PSL = block_layout(mask, shared).tokens_PSL
+    made = attention_layout(visible_PK, tokens_PSL, length)
+    assert (made.num_shared, made.num_blocks) == (shared, tokens_PSL.shape[1])
     assert (made.prompt_mask_PKK is None) == (pads == 0)
-    size = generations // blocks * length
-    for prompt in range(2):
-        expected = torch.tensor(written_out(visible_PK[prompt].tolist(), generations, length))
+    for prompt, visible in enumerate(visible_PK.tolist()):
         if made.prompt_mask_PKK is not None:
-            assert (made.prompt_mask_PKK[prompt] == expected[:shared, :shared]).all()
-        for block in range(blocks):
-            one = 0 if len(made.block_mask_BLM) == 1 else prompt * blocks + block
-            start = shared + block * size
-            rows = expected[start : start + size]
-            own = rows[:, start : start + size]
-            assert (made.block_mask_BLM[one] == torch.cat([rows[:, :shared], own], 1)).all()
-            assert rows.sum() == made.block_mask_BLM[one].sum()  # and nothing else
+            expected = [
+                [q == k or (visible[k] and k < q) for k in range(shared)] for q in range(shared)
+            ]
+            assert made.prompt_mask_PKK[prompt].tolist() == expected
+        for block, tokens in enumerate(tokens_PSL[prompt].tolist()):
+            one = 0 if len(made.block_mask_BLM) == 1 else prompt * made.num_blocks + block
+            for query, token in enumerate(tokens):
+                own = [
+                    k <= query and other // length == token // length
+                    for k, other in enumerate(tokens)
+                ]
+                assert made.block_mask_BLM[one, query].tolist() == [*visible, *own]
 
 
 def test_some_groups_lose_what_is_padding_in_all_of_them():

@@ -28,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 from medr1.train.grpo import build_trainer, training_set
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix import trainer as shared_trainer
-from medr1.train.shared_prefix.packing import PackedGroups, attention_layout
+from medr1.train.shared_prefix.packing import attention_layout
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
 KINDS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
@@ -232,14 +232,14 @@ def shifted(groups, positions_3PN):
     made = real_pack(groups, positions_3PN)
     positions_3PT = made.positions_3PT.clone()
     positions_3PT[..., groups.prompt_ids_PN.shape[1] - 1 :] += 1
-    return PackedGroups(made.ids_PT, positions_3PT, made.labels_PT, made.layout)
+    return replace(made, positions_3PT=positions_3PT)
 
 
 def padding_visible(groups, positions_3PN):
     made = real_pack(groups, positions_3PN)
     everything = torch.ones_like(groups.prompt_mask_PN[:, :-1]).bool()
-    seen = attention_layout(everything, *groups.completion_ids_PGC.shape[1:])
-    return PackedGroups(made.ids_PT, made.positions_3PT, made.labels_PT, seen)
+    length = groups.completion_ids_PGC.shape[-1]
+    return replace(made, layout=attention_layout(everything, made.blocks.tokens_PSL, length))
 
 
 real_pack = shared_trainer.pack
@@ -302,6 +302,36 @@ def test_the_same_tokens_are_generated(kind, do_sample, cache, random_model, val
     assert said[0] == said[1]
     assert len({tuple(one) for one in said[0]}) == (3 * G if do_sample else 3)
     assert all(len(set(one)) > 3 for one in said[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_ended_are_not_run_and_others_get_the_same_tokens(
+    kind, random_model, validation, tmp_path
+):
+    loaded = random_model(kind)
+    prompts = prompts_of(loaded, validation.samples[:3], validation.image_root)
+    results = []
+    for made in (GRPOTrainer, SharedPrefixTrainer):
+        ends = list(range(5, 105))  # about one token in six
+        trainer = trainer_of(
+            *(made, loaded, validation, tmp_path), generation_kwargs={"eos_token_id": ends}
+        )
+        trainer.eos_token_ids = ends
+        rows = []
+
+        def count(module, args, kwargs, rows=rows):
+            if kwargs["inputs_embeds"].shape[1] == 1:
+                rows.append(len(kwargs["inputs_embeds"]))
+
+        trainer.model.get_decoder().register_forward_pre_hook(count, with_kwargs=True)
+        completions = generated(trainer, prompts)[0]
+        results.append((completions, sum(rows), torch.rand(1)))
+    (stock, stock_rows, stock_draw), (shared, shared_rows, shared_draw) = results
+    assert shared == stock and shared_draw == stock_draw  # also what is drawn later
+    lengths = [len(tokens) for tokens in shared]
+    assert min(lengths) < max(lengths)
+    # One row of a pass for each token. Stock TRL draws the first tokens in the prompts' pass.
+    assert shared_rows == sum(lengths) < stock_rows == 3 * G * (max(lengths) - 1)
 
 
 @pytest.mark.slow  # compiles the decoding step

@@ -11,9 +11,8 @@ K keys (prompt and packed), V vocabulary.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medr1.infer.local.inputs import Row
@@ -128,7 +127,6 @@ def generate(
     max_new_tokens: int,
     *,
     streamer: BaseStreamer | None = None,
-    logits_processor: LogitsProcessorList | None = None,
 ) -> list[list[int]]:
     """Generate the greedy completion of each row.
 
@@ -137,24 +135,42 @@ def generate(
         prefix: The prompts; unchanged afterwards.
         max_new_tokens: Most tokens of a completion.
         streamer: What receives the tokens while they are generated; None for nothing.
-        logits_processor: What changes the logits before the next token is chosen; None for nothing.
 
     Returns:
         Token ids of each completion. After its end token come padding tokens, up to the longest
         completion of the batch.
     """
+    from medr1.models.kv_cache import branch
+
+    own = replace(prefix, cache=branch(prefix.cache))
+    return _continue(loaded, own, max_new_tokens, streamer, None)
+
+
+def _continue(
+    loaded: LoadedModel,
+    prefix: Prefix,
+    max_new_tokens: int,
+    streamer: BaseStreamer | None,
+    processors: LogitsProcessorList | None,
+) -> list[list[int]]:
+    """Continue prompts greedily, as `generate` does; the prefix's cache is used up.
+
+    `processors` change the logits before the next token is chosen; None for nothing.
+    """
+    from medr1.models.ended_rows import end_tokens, leave_out_ended_rows
+
     batched_family(loaded).continue_from(loaded.model, prefix.positions)
-    output = greedy_tokens(
-        loaded.model,
-        # All prompt tokens are given, and the one that the cache lacks, the last, is run.
-        input_ids=prefix.ids_BP,
-        attention_mask=prefix.mask_BP,
-        past_key_values=prefix.cache,
-        max_new_tokens=max_new_tokens,
-        streamer=streamer,
-        logits_processor=logits_processor,
-    )
-    prefix.trim()
+    with leave_out_ended_rows(loaded.model, prefix.cache, end_tokens(loaded.model)):
+        output = greedy_tokens(
+            loaded.model,
+            # All prompt tokens are given, and the one that the cache lacks, the last, is run.
+            input_ids=prefix.ids_BP,
+            attention_mask=prefix.mask_BP,
+            past_key_values=prefix.cache,
+            max_new_tokens=max_new_tokens,
+            streamer=streamer,
+            logits_processor=processors,
+        )
     rows: list[list[int]] = output[:, prefix.ids_BP.shape[1] :].tolist()
     return rows
 
@@ -186,6 +202,8 @@ def sample_completions(
     import torch
     from transformers import LogitsProcessorList
 
+    from medr1.models.kv_cache import branch
+
     num_samples = len(seeds[0])
     # One uniform number for each token, drawn on the CPU: the same on every device.
     draws_RT = torch.stack(
@@ -199,17 +217,12 @@ def sample_completions(
         prefix.ids_BP.repeat_interleave(num_samples, 0),
         prefix.mask_BP.repeat_interleave(num_samples, 0),
         prefix.positions.repeat(num_samples),
-        copy.copy(prefix.cache),
+        branch(prefix.cache),
     )
-    # New layer objects with the same tensors: repeating replaces the copy's tensors, and the
-    # prefix keeps its own.
-    repeated.cache.layers = [copy.copy(layer) for layer in prefix.cache.layers]
     repeated.cache.batch_repeat_interleave(num_samples)
     drawer = token_drawer(draws_RT, prefix.ids_BP.shape[1], temperature)
     processors = LogitsProcessorList([drawer])
-    flat = generate(
-        loaded, repeated, max_new_tokens, streamer=streamer, logits_processor=processors
-    )
+    flat = _continue(loaded, repeated, max_new_tokens, streamer, processors)
     return [flat[start : start + num_samples] for start in range(0, len(flat), num_samples)]
 
 

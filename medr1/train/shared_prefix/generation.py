@@ -3,10 +3,12 @@
 `model.generate` is replaced while TRL calls it. The replacement runs each prompt without its last
 token (`prefill`), repeats the filled cache for the G completions, and calls transformers' own
 `generate` with it. That runs the last prompt token of each row first, so it finds what it expects.
+Rows whose completion has ended are not run (`models/ended_rows.py`).
 
-With `cache_implementation: static` the cache has a fixed size, and on CUDA transformers compiles
-the decoding step into CUDA graphs, which saves the time of launching each kernel. A graph is
-recorded for the address of its cache, so the cache is kept from one rollout to the next.
+With `cache_implementation: static` the cache has a fixed size and keeps all rows. On CUDA,
+transformers then compiles the decoding step into CUDA graphs, which saves the time of launching
+each kernel. A graph is recorded for the address of its cache, so the cache is kept from one rollout
+to the next.
 
 Shapes: P prompts, G completions of each, N prompt tokens.
 """
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from transformers import DynamicCache, GenerationConfig, StaticCache
 
+from medr1.models.ended_rows import end_tokens, leave_out_ended_rows
 from medr1.models.kv_cache import grow_in_blocks, repeated_in_static
 
 if TYPE_CHECKING:
@@ -119,13 +122,16 @@ class SharedGeneration:
             cache, generation_config = self._repeat_cache(
                 filled, model, num_generations, input_ids.shape[1], generation_config
             )
-            return generate(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                past_key_values=cache,
-                generation_config=generation_config,
-                **kwargs,
-            )
+            assert isinstance(model, torch.nn.Module)
+            ends = end_tokens(model, generation_config)
+            with leave_out_ended_rows(model, cache, ends):
+                return generate(
+                    input_ids=input_ids,
+                    attention_mask=attention_mask,
+                    past_key_values=cache,
+                    generation_config=generation_config,
+                    **kwargs,
+                )
 
         if num_generations:
             model.generate = generate_groups

@@ -14,13 +14,13 @@ predicted there, and G completions have up to G different first tokens, but a to
 label. One pass over a packed sequence computes the log-probability of each token of each
 completion.
 
-The completions are put into blocks of equal length (see `attention_layout`): attention treats each
-block as a row of its own, behind the same prompt.
+The completions are put into blocks of equal length (see `block_layout`): attention treats each
+block as a row of its own, behind the same prompt. The padding of completions is left out; only the
+blocks have some at their ends.
 
 Shapes: P prompts, G completions of each, N prompt tokens (padded on the left), C completion tokens
-(padded on the right), K = N - 1 shared prompt tokens, T = K + G * C packed tokens, S blocks of a
-prompt, L tokens of a block (S * L = G * C), B = P * S blocks of all prompts, M = K + L keys that a
-block reads.
+(padded on the right), K = N - 1 shared prompt tokens, S blocks of a prompt, L tokens of a block,
+T = K + S * L packed tokens, B = P * S blocks of all prompts, M = K + L keys that a block reads.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class AttentionLayout:
     prompt_mask_PKK: torch.Tensor | None
     """Which prompt tokens a prompt token sees; None: those before it and itself, no padding."""
     block_mask_BLM: torch.Tensor
-    """Which keys a token of a block sees: the K of the prompt, then the L of its block. Without
-    padding the first axis has length 1, because the mask of all blocks is the same."""
+    """Which keys a token of a block sees: the K of the prompt, then the L of its block. If
+    the mask of all blocks is the same, the first axis has length 1."""
     _biases: dict[tuple[torch.dtype, int], tuple[torch.Tensor | None, torch.Tensor]] = field(
         default_factory=dict, repr=False
     )
@@ -137,6 +137,16 @@ def mask_to_bias(visible_BLM: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class BlockLayout:
+    """The place of each completion token in the blocks of its prompt."""
+
+    places_PGC: torch.Tensor
+    """The place of each token among the S * L of its prompt; -1 for padding."""
+    tokens_PSL: torch.Tensor
+    """The reverse: the number of the token among the G * C of its prompt; -1 for padding."""
+
+
+@dataclass(frozen=True)
 class PackedGroups:
     """The inputs of one pass of the model over packed groups, and the tokens to score."""
 
@@ -146,6 +156,8 @@ class PackedGroups:
     labels_PT: torch.Tensor
     """The token to predict at each place; `IGNORED` if there is none."""
     layout: AttentionLayout
+    blocks: BlockLayout
+    """Where the completions' tokens are."""
 
 
 def pack(groups: Groups, positions_3PN: torch.Tensor) -> PackedGroups:
@@ -155,53 +167,107 @@ def pack(groups: Groups, positions_3PN: torch.Tensor) -> PackedGroups:
         groups: P prompts with G completions each.
         positions_3PN: The positions of the prompts' tokens, without completions.
     """
-    ids_PGC, mask_PGC = groups.completion_ids_PGC, groups.completion_mask_PGC
+    ids_PGC = groups.completion_ids_PGC
     _, num_generations, length = ids_PGC.shape
-    last_PG1 = groups.prompt_ids_PN[:, None, -1:].expand(-1, num_generations, -1)
+    shared_PK, last_P11 = groups.prompt_ids_PN[:, :-1], groups.prompt_ids_PN[:, None, -1:]
+    blocks = block_layout(groups.completion_mask_PGC, shared_PK.shape[1])
     # The last token of a completion is only a label: nothing is predicted behind it.
-    parts_PGC = torch.cat([last_PG1, ids_PGC[..., :-1]], -1)
-    shared_PK = groups.prompt_ids_PN[:, :-1]
-    steps_C = torch.arange(length, device=ids_PGC.device)
+    parts_PGC = torch.cat([last_P11.expand(-1, num_generations, -1), ids_PGC[..., :-1]], -1)
+    tokens_PT = blocks.tokens_PSL.flatten(1)
+    is_padding_PT, index_PT = tokens_PT < 0, tokens_PT.clamp(min=0)
     # Every part starts again at the position of the last prompt token. The tokens behind it are
     # text, whose position grows by 1 in time, height and width alike.
-    part_positions = (positions_3PN[..., -1:] + steps_C).repeat(1, 1, num_generations)
-    labels_PGC = ids_PGC.masked_fill(mask_PGC == 0, IGNORED)
+    part_positions = positions_3PN[..., -1:] + index_PT % length
+    labels_PT = ids_PGC.flatten(1).gather(1, index_PT).masked_fill(is_padding_PT, IGNORED)
     return PackedGroups(
-        torch.cat([shared_PK, parts_PGC.flatten(1)], 1),
+        torch.cat([shared_PK, parts_PGC.flatten(1).gather(1, index_PT)], 1),
         torch.cat([positions_3PN[..., :-1], part_positions], -1),
-        torch.cat([torch.full_like(shared_PK, IGNORED), labels_PGC.flatten(1)], 1),
-        attention_layout(groups.prompt_mask_PN[:, :-1].bool(), num_generations, length),
+        torch.cat([torch.full_like(shared_PK, IGNORED), labels_PT], 1),
+        attention_layout(groups.prompt_mask_PN[:, :-1].bool(), blocks.tokens_PSL, length),
+        blocks,
     )
 
 
-def attention_layout(
-    visible_PK: torch.Tensor, num_generations: int, length: int
-) -> AttentionLayout:
-    """Which keys the packed tokens see, with the completions put into blocks.
+def block_layout(mask_PGC: torch.Tensor, num_shared: int) -> BlockLayout:
+    """Put the completions into blocks, in as few tokens as possible.
 
-    A block has as many completions as divide G evenly and are together not longer than the shared
-    prompt, at least one. More completions in a block mean fewer copies of the prompt's keys, but
-    more pairs of tokens that are computed and then hidden, because the completions of a block must
-    not see each other. With L <= K, these pairs are never more than the pairs with the prompt.
+    More completions in a block mean fewer copies of the prompt's keys, but more pairs of tokens
+    that are computed and then hidden, because the completions of a block must not see each other. A
+    block is not longer than the shared prompt or, if that is longer, the longest completion. So
+    these pairs are never more than the pairs with the prompt.
+
+    Args:
+        mask_PGC: 1 for the tokens of a completion, then 0 for padding.
+        num_shared: K.
+    """
+    num_prompts, num_generations, length = mask_PGC.shape
+    lengths_PG: list[list[int]] = mask_PGC.sum(-1).tolist()
+    longest = max(max(lengths) for lengths in lengths_PG)
+    candidates = []
+    for num_blocks in range(1, num_generations + 1):
+        starts = [balanced_starts(lengths, num_blocks) for lengths in lengths_PG]
+        ends = (
+            offset + tokens
+            for placed, lengths in zip(starts, lengths_PG, strict=True)
+            for (_, offset), tokens in zip(placed, lengths, strict=True)
+        )
+        # A block is never without tokens, even if all completions are.
+        size = max(1, *ends)
+        if size <= max(1, longest, num_shared):
+            candidates.append((num_blocks * size, num_blocks, size, starts))
+    _, num_blocks, size, starts = min(candidates, key=lambda candidate: candidate[:2])
+    first_PG1 = torch.tensor([[block * size + offset for block, offset in row] for row in starts])
+    device = mask_PGC.device
+    places_PGC = first_PG1.to(device)[..., None] + torch.arange(length, device=device)
+    places_PGC = places_PGC.masked_fill(mask_PGC == 0, -1)
+    tokens_PT = places_PGC.new_full((num_prompts, num_blocks * size), -1)
+    prompts, *numbers = mask_PGC.nonzero(as_tuple=True)
+    tokens_PT[prompts, places_PGC[mask_PGC != 0]] = numbers[0] * length + numbers[1]
+    return BlockLayout(places_PGC, tokens_PT.unflatten(1, (num_blocks, size)))
+
+
+def balanced_starts(lengths_G: Sequence[int], num_blocks: int) -> list[tuple[int, int]]:
+    """The block of each completion and its first token there, with blocks of similar lengths.
+
+    The longest completion that is left goes into the block that has the fewest tokens.
+
+    Args:
+        lengths_G: The tokens of each completion.
+        num_blocks: Number of blocks.
+    """
+    filled = [0] * num_blocks
+    starts = [(0, 0)] * len(lengths_G)
+    for number in sorted(range(len(lengths_G)), key=lambda number: -lengths_G[number]):
+        block = filled.index(min(filled))
+        starts[number] = (block, filled[block])
+        filled[block] += lengths_G[number]
+    return starts
+
+
+def attention_layout(
+    visible_PK: torch.Tensor, tokens_PSL: torch.Tensor, length: int
+) -> AttentionLayout:
+    """Which keys the packed tokens see.
 
     Args:
         visible_PK: False for padding in the prompts, without their last tokens.
-        num_generations: G.
+        tokens_PSL: As in `BlockLayout`.
         length: C, the length of a completion with its padding.
     """
-    num_shared = visible_PK.shape[1]
+    num_shared, (_, num_blocks, size) = visible_PK.shape[1], tokens_PSL.shape
     device = visible_PK.device
     no_padding = bool(visible_PK.all())
-    divisors = (n for n in range(num_generations, 0, -1) if num_generations % n == 0)
-    per_block = next(n for n in divisors if n == 1 or n * length <= num_shared)
-    num_blocks = num_generations // per_block
-    # The number of the completion that each token of a block belongs to: 0 0 0 1 1 1 ...
-    completion_L = torch.arange(per_block * length, device=device) // length
-    own_LL = (completion_L[:, None] == completion_L).tril()
-    prompt_BK = visible_PK[:1] if no_padding else visible_PK.repeat_interleave(num_blocks, 0)
-    prompt_BLK = prompt_BK[:, None].expand(-1, len(own_LL), -1)
-    block_mask_BLM = torch.cat([prompt_BLK, own_LL.expand(len(prompt_BK), -1, -1)], -1)
+    # The number of the completion that each token of a block belongs to: 0 0 0 1 1 1 ..., and -1 of
+    # padding, which sees only padding and the prompt.
+    completion_BL = tokens_PSL.flatten(0, 1).div(length, rounding_mode="floor")
+    causal_LL = torch.ones(size, size, dtype=torch.bool, device=device).tril()
+    own_BLL = (completion_BL[:, :, None] == completion_BL[:, None]) & causal_LL
+    prompt_BK = visible_PK.repeat_interleave(num_blocks, 0)
+    prompt_BLK = prompt_BK[:, None].expand(-1, size, -1)
+    block_mask_BLM = torch.cat([prompt_BLK, own_BLL], -1)
     if no_padding:
+        if bool((own_BLL == own_BLL[:1]).all()):
+            block_mask_BLM = block_mask_BLM[:1]
         # Without a mask, attention is causal, and torch can use its faster kernels.
         return AttentionLayout(num_shared, num_blocks, None, block_mask_BLM)
     causal_KK = torch.ones(num_shared, num_shared, dtype=torch.bool, device=device).tril()
@@ -211,15 +277,17 @@ def attention_layout(
     return AttentionLayout(num_shared, num_blocks, prompt_mask_PKK, block_mask_BLM)
 
 
-def unpack(values_PT: torch.Tensor, groups: Groups) -> torch.Tensor:
-    """The values of the completions' tokens (P, G, C), from the values of all packed tokens.
+def unpack(values_PT: torch.Tensor, packed: PackedGroups) -> torch.Tensor:
+    """The values of the completions' tokens (P, G, C), and 0 for their padding.
 
     Args:
         values_PT: A value for each packed token, such as its label's log-probability.
-        groups: The groups that were packed.
+        packed: The packed groups.
     """
-    shape = groups.completion_ids_PGC.shape
-    return values_PT[:, groups.prompt_ids_PN.shape[1] - 1 :].reshape(shape)
+    places_PGC = packed.blocks.places_PGC
+    num_shared = packed.layout.num_shared
+    values = values_PT[:, num_shared:].gather(1, places_PGC.clamp(min=0).flatten(1))
+    return values.view(places_PGC.shape).masked_fill(places_PGC < 0, 0)
 
 
 def rows_to_groups(batch: Batch, num_generations: int) -> Batch:

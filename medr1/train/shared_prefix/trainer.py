@@ -281,8 +281,8 @@ class SharedPrefixTrainer(GRPOTrainer):
                 fused_lm_head=True,
                 **image_inputs,
             )
-        logps_PGC, entropy_PT = unpack(outputs.log_probs, groups), outputs.entropy
-        return logps_PGC, None if entropy_PT is None else unpack(entropy_PT, groups)
+        logps_PGC, entropy_PT = unpack(outputs.log_probs, packed), outputs.entropy
+        return logps_PGC, None if entropy_PT is None else unpack(entropy_PT, packed)
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         if inputs["prompt_ids"].ndim == 2:  # rows: the batch was generated without sharing
