@@ -27,7 +27,7 @@ LAYERS = (
     {"text", "stats", "answers"},
     {"chat", "checkpoints", "data", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
-    {"doctor", "workflows"},
+    {"doctor", "review", "workflows"},
     {"api", "cli", "__main__"},
 )
 APART = LAYERS[3]

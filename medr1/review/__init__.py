@@ -1,0 +1,1 @@
+"""Review by clinicians: which answers they judge, in which order, and the store of judgements."""
