@@ -1,1 +1,1 @@
-"""Review by clinicians: which answers they judge, in which order, and the store of judgements."""
+"""Review by clinicians: which answers they judge, the page in the browser, and the store."""

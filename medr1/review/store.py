@@ -293,9 +293,13 @@ def _row_of(judgement: Judgement) -> tuple[object, ...]:
         raise InputError("a judgement has an unknown action or round.")
     if (judgement.action == "judge") != bool(ratings):
         raise InputError("a judgement needs an answer to a question of the rubric.")
-    if len(judgement.comment) > MAX_COMMENT:
-        raise InputError(f"a comment has at most {MAX_COMMENT} characters.")
-    if not 0 < len(judgement.id) <= 100 or not 0 <= judgement.seconds < 1e9:
+    if len(judgement.comment) > MAX_COMMENT or not _is_text(judgement.comment):
+        raise InputError(f"a comment is text of at most {MAX_COMMENT} characters.")
+    if (
+        not 0 < len(judgement.id) <= 100
+        or not _is_text(judgement.id)
+        or not 0 <= judgement.seconds < 1e9
+    ):
         raise InputError("a judgement has no id, or an impossible time.")
     return (
         judgement.id,
@@ -308,6 +312,11 @@ def _row_of(judgement: Judgement) -> tuple[object, ...]:
         judgement.comment,
         judgement.seconds,
     )
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be stored: a part of a character from JSON cannot."""
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
 
 
 def _judgement(row: tuple[Any, ...]) -> Judgement:
