@@ -12,12 +12,15 @@ from medr1.cli.common import (
     columns_of,
     common_options,
     data_option,
+    json_option,
     option,
+    overwrite_option,
     protocol_option,
     results_map_option,
+    seed_option,
 )
 from medr1.terminal import echo
-from medr1.workflows.review import start_review
+from medr1.workflows.review import start_review, summarize_review
 
 
 @click.group(invoke_without_command=True)
@@ -31,6 +34,7 @@ def review(ctx: click.Context) -> None:
     Examples:
       medr1 review start results.json
       medr1 review start results.json --blind --errors 50 --seed 1
+      medr1 review summary results.review.db --output-dir output/review
     """
     if ctx.invoked_subcommand is None:
         echo(ctx.get_help())
@@ -122,4 +126,42 @@ def start(mapping: tuple[str, ...], **options: object) -> None:
     server.serve()
 
 
-review.add_command(start)
+@click.command(
+    cls=Medr1Command,
+    workflow=summarize_review,
+    short_help="Sum up a review: agreement, and the accuracy that experts would find.",
+)
+@argument("stores", nargs=-1, required=True, metavar="FILE...")
+@option(
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    help="Folder to write: review.json, judgements.csv and disputed.csv. [default: no files]",
+)
+@seed_option
+@overwrite_option
+@json_option
+@common_options
+def summary(as_json: bool, **options: object) -> None:
+    """Sum up a review: agreement of the readers, and the accuracy that experts would find.
+
+    FILE is what `medr1 review start` writes. Several files are put together if they were made from
+    the same results with the same settings, such as on the computers of several readers.
+
+    The corrected accuracy is that of all items, with what experts found on the sampled ones
+    (prediction-powered inference). disputed.csv has the cases on which readers differ.
+
+    \b
+    Examples:
+      medr1 review summary results.review.db
+      medr1 review summary first.db second.db --output-dir output/review
+    """
+    from medr1.files import to_json
+    from medr1.report.terminal.review import review_table
+
+    document = call(summarize_review, options)
+    echo(to_json(document) if as_json else review_table(document), nl=not as_json)
+
+
+for command in (start, summary):
+    review.add_command(command)

@@ -1,1 +1,1 @@
-"""Review by clinicians: which answers they judge, the page in the browser, and the store."""
+"""Review by clinicians: sampled cases, the page in the browser, the store, and the summary."""

@@ -214,6 +214,15 @@ class Store:
             )
             return self._connection.total_changes - before
 
+    def copy_to(self, path: Path) -> None:
+        """Write all that is stored to a new file.
+
+        Raises:
+            OutputError: The file exists or cannot be written.
+        """
+        with self._lock, _errors(self.path):
+            self._connection.execute("VACUUM INTO ?", (str(path),))
+
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._lock, _errors(self.path):
             return self._connection.execute(query, values).fetchall()

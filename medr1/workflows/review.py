@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medr1.answers import PROTOCOLS
 from medr1.errors import InputError
-from medr1.workflows.arguments import require_at_least, require_choice
+from medr1.workflows.arguments import (
+    keep_apart,
+    require_at_least,
+    require_choice,
+    require_writable,
+)
 
 if TYPE_CHECKING:
+    from medr1.documents.review import ReviewSummary
     from medr1.review.sampling import ReviewCandidate
     from medr1.review.server import ReviewServer
     from medr1.review.store import Store, Study
@@ -113,3 +121,54 @@ def _open_store(
             "made with, or name another file with --store."
         )
     return store
+
+
+def summarize_review(
+    stores: Sequence[str | Path],
+    *,
+    output_dir: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ReviewSummary:
+    """Sum up the judgements of a review: agreement, corrected accuracy, and disputed cases.
+
+    Args:
+        stores: Files that `start_review` wrote, of the same results with the same settings; they
+            are not changed.
+        output_dir: Folder to write: review.json, judgements.csv and disputed.csv; None: no files.
+        seed: Seed of the confidence intervals.
+        overwrite: Whether an existing output is replaced, and kept as NAME.bak.
+
+    Raises:
+        InputError: A file is no store of a review, or of another one.
+        OutputError: The output cannot be written.
+    """
+    from medr1.files import prepare_folder, to_json, write_atomic
+    from medr1.report.terminal.review import disputed_csv
+    from medr1.review.export import judgements_csv
+    from medr1.review.store import Store
+    from medr1.review.summary import review_summary
+
+    paths = [Path(store) for store in stores]
+    if not paths:
+        raise InputError("no store is named. Name the file that `medr1 review start` wrote.")
+    if output_dir:
+        require_writable(Path(output_dir) / "review.json")
+    keep_apart(output_dir, paths, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "review.db"
+        with closing(Store(paths[0])) as original:
+            original.copy_to(copy)
+        with closing(Store(copy)) as store:
+            for path in paths[1:]:
+                store.import_from(path)
+            document = review_summary(store, seed=seed)
+            judgements = judgements_csv(store)
+    if output_dir:
+        output = Path(output_dir)
+        prepare_folder(output, overwrite=overwrite)
+        names = [reader.name for reader in document.readers]
+        write_atomic(output / "review.json", to_json(document))
+        write_atomic(output / "judgements.csv", judgements)
+        write_atomic(output / "disputed.csv", disputed_csv(document.disputed, names))
+    return document
