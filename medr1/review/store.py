@@ -11,6 +11,7 @@ Texts and images of the items are not in the store, only their ids.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import threading
@@ -257,6 +258,7 @@ def create_store(
     with _errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # for its user only
         with closing(sqlite3.connect(temporary)) as connection:
             connection.executescript(_TABLES)
             with connection:

@@ -3,9 +3,13 @@
 import http.client
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 
+from review_client import Client, judgement
 from review_results import write_results
 
 from medr1.data.tiny import tiny_vqa_folder
@@ -31,3 +35,39 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path):
     store = Store(tmp_path / "results.review.db")
     assert store.study.settings["blind"] and sum(item.is_case for item in store.items()) == 13
     store.close()
+
+
+def test_no_judgement_is_lost_when_the_server_is_killed(tmp_path):
+    """Four readers judge at once, until the server is killed in the middle of it."""
+    results = write_results(tmp_path / "results.json")
+    command = [sys.executable, "-m", "medr1", "review", "start", str(results), "--seed", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    url = process.stdout.readline()
+    confirmed, enough = [], threading.Event()
+
+    def read(name):
+        client = Client(url).login()
+        for number in range(10**6):
+            body = judgement(number % 13, f"{name}-{number}", reader=name)
+            try:
+                if client.ask("/api/judgement", body)[0] != 200:
+                    return
+            except (OSError, http.client.HTTPException):  # the server is gone
+                return
+            confirmed.append(body["id"])
+            if len(confirmed) >= 250:
+                enough.set()
+
+    readers = [threading.Thread(target=read, args=(name,)) for name in "ABCD"]
+    for reader in readers:
+        reader.start()
+    assert enough.wait(600)
+    process.kill()
+    process.wait(timeout=600)
+    for reader in readers:
+        reader.join()
+    process.stdout.close()
+    with closing(sqlite3.connect(tmp_path / "results.review.db")) as connection:
+        stored = {name for (name,) in connection.execute("SELECT id FROM judgements")}
+    assert set(confirmed) <= stored
+    assert len(stored - set(confirmed)) <= 4  # one of each reader may be stored but not confirmed

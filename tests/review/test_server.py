@@ -1,6 +1,5 @@
 """The server of a review against other pages and programs, and with several readers at once."""
 
-import http.client
 import io
 import json
 import statistics
@@ -10,57 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
+from review_client import Client, judgement
 
 from medr1.errors import InputError, OutputError
 from medr1.review.guard import MAX_BODY
-
-OWN = {"X-Medr1-Review": "1", "Content-Type": "application/json"}
-
-
-class Client:
-    """A program that asks a server, with the headers of its page unless told otherwise."""
-
-    def __init__(self, server):
-        self.port = server.app.access.port
-        self.token = server.app.access.token
-        self.cookie = None
-
-    def ask(self, path, body=None, headers=None, *, method=None, raw=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        sent = {"Host": f"127.0.0.1:{self.port}"}
-        if self.cookie:
-            sent["Cookie"] = self.cookie
-        if body is not None or raw is not None:
-            sent |= {**OWN, "Origin": f"http://127.0.0.1:{self.port}"}
-        sent |= headers or {}
-        sent = {name: value for name, value in sent.items() if value is not None}
-        content = raw if raw is not None else json.dumps(body) if body is not None else None
-        connection.putrequest(
-            method or ("GET" if content is None else "POST"), path, skip_host=True
-        )
-        content = content.encode() if isinstance(content, str) else content
-        if content is not None and sent.get("Transfer-Encoding") is None:
-            sent = {"Content-Length": str(len(content)), **sent}
-        for name, value in sent.items():
-            for one in value if isinstance(value, list) else [value]:
-                connection.putheader(name, one)
-        connection.endheaders(content)
-        response = connection.getresponse()
-        result = response.status, response.read(), response.headers
-        connection.close()
-        return result
-
-    def login(self):
-        status, _, headers = self.ask("/api/login", {"token": self.token})
-        assert status == 200
-        self.cookie = headers["set-cookie"].partition(";")[0]
-        assert "HttpOnly" in headers["set-cookie"] and "SameSite=strict" in headers["set-cookie"]
-        return self
-
-
-def judgement(place, name="j1", **more):
-    basis = {"id": name, "reader": "A", "place": place, "is_repeat": False, "action": "judge"}
-    return {**basis, "ratings": {"correct": "no"}, "comment": "", "seconds": 1.5, **more}
 
 
 @pytest.fixture
@@ -70,7 +22,7 @@ def server(start):
 
 @pytest.fixture
 def client(server):
-    return Client(server).login()
+    return Client(server.url).login()
 
 
 def test_a_reader_judges_and_is_told_so_after_it_is_stored(server, client):
@@ -88,7 +40,7 @@ def test_a_reader_judges_and_is_told_so_after_it_is_stored(server, client):
 
 
 def test_nothing_is_shown_without_the_token(server):
-    stranger = Client(server)
+    stranger = Client(server.url)
     for path in ("/api/case/0", "/image/0/0"):
         assert stranger.ask(path)[0] == 401
     assert stranger.ask("/api/session", {"reader": "A"})[0] == 401
@@ -173,7 +125,7 @@ def test_no_identifier_is_sent(server, client):
 
 
 def test_blind_hides_the_verdict_and_the_model(start):
-    client = Client(start(blind=True)).login()
+    client = Client(start(blind=True).url).login()
     assert b"secret-model" not in client.ask("/api/session", {"reader": "A"})[1]
     for place in range(14):
         content = client.ask(f"/api/case/{place}")[1]
@@ -224,7 +176,7 @@ def test_four_readers_at_once_lose_nothing(server):
     seconds = []
 
     def read(name):
-        client = Client(server).login()
+        client = Client(server.url).login()
         for number in range(150):
             body = judgement(places[number % len(places)], f"{name}-{number}", reader=name)
             body["comment"] = f"{name} {number}"
@@ -247,7 +199,7 @@ def test_four_readers_at_once_lose_nothing(server):
 
 def test_a_review_is_continued_with_the_same_settings_only(start):
     first = start(seed=3)
-    client = Client(first).login()
+    client = Client(first.url).login()
     place = min(first.app.items)
     client.ask("/api/judgement", judgement(place))
     again = start(seed=3)

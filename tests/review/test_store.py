@@ -1,8 +1,10 @@
 """The store of judgements: nothing is lost, whoever is killed; nothing is counted twice."""
 
+import os
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -36,6 +38,8 @@ def test_the_study_and_its_items_are_read_back(store):
         items = again.items()
     assert [item.is_case for item in items] == [True] * 50 + [False] * 10
     assert (items[1].item_id, items[1].kind, items[1].is_right) == ("q1", "error", False)
+    if os.name == "posix":
+        assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     with pytest.raises(InputError, match="exists already"):
         create_store(store.path, STUDY, [], [])
 
