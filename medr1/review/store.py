@@ -118,10 +118,11 @@ class Store:
             raise InputError(f"{path}: no such file. Check the path.")
         self.path = path
         self._lock = threading.Lock()
-        self._connection = _connect(path)
+        self._connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_MS / 1000)
         try:
             with _errors(path):
                 self.study = _read_study(self._connection, path)
+                _set_up(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -365,18 +366,10 @@ def _checked_time(text: str) -> str:
     return text
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """An open connection, in WAL mode, that waits for other writers."""
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_MS / 1000)
-    try:
-        with _errors(path):
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Set what makes a judgement durable. WAL mode changes the file, so it has to be a store."""
+    for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {setting}")
 
 
 def _read_study(connection: sqlite3.Connection, path: Path) -> Study:

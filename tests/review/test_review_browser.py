@@ -133,7 +133,11 @@ def test_texts_of_the_model_are_inert_and_nothing_else_is_asked(reader, start):
     assert reader.browser.execute_script("return document.cookie") == ""
 
 
-def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path):
+@pytest.mark.parametrize("height", [768, 640])
+def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path, height):
+    """1366 x 768, and what a browser leaves of it below its bars."""
+    metrics = {"width": 1366, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     reader.open(start().url, "A")
     reader.place()
     script = """
@@ -143,8 +147,8 @@ def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path):
             const box = e.getBoundingClientRect();
             return box.bottom > innerHeight || box.right > innerWidth || box.top < 0;
         }).map(e => e.outerHTML.slice(0, 80))]"""
-    number, height, outside = reader.browser.execute_script(script)
-    assert number > 14 and height <= 768 and outside == []
+    number, page_height, outside = reader.browser.execute_script(script)
+    assert number > 14 and page_height <= height and outside == []
     for scheme in ("light", "dark"):
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)

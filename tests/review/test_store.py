@@ -44,6 +44,11 @@ def test_the_study_and_its_items_are_read_back(store):
         create_store(store.path, STUDY, [], [])
 
 
+def test_judgements_are_durable_in_every_connection(store):
+    for setting, expected in (("journal_mode", "wal"), ("synchronous", 2)):
+        assert store._rows(f"PRAGMA {setting}") == [(expected,)]
+
+
 def test_the_last_judgement_counts_and_undo_removes_it(store):
     assert store.add(judgement("a"))
     assert not store.add(judgement("a", ratings={"correct": "no"}))  # sent again
@@ -149,8 +154,10 @@ def test_other_studies_and_other_files_are_refused(store, tmp_path):
         Store(tmp_path / "text.db")
     with closing(sqlite3.connect(tmp_path / "foreign.db")) as connection:
         connection.execute("CREATE TABLE study (a)")
+    before = (tmp_path / "foreign.db").read_bytes()
     with pytest.raises(InputError, match="not the store"):
         Store(tmp_path / "foreign.db")
+    assert (tmp_path / "foreign.db").read_bytes() == before
     with pytest.raises(OutputError):
         create_store(tmp_path / "text.db" / "x.db", STUDY, [], [])
 
