@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medr1.workflows.matrix import run_matrix
     from medr1.workflows.merge import merge_adapter
     from medr1.workflows.prepare import PreparedData, prepare_data
+    from medr1.workflows.review import start_review, summarize_review
     from medr1.workflows.rewards import score_completions
     from medr1.workflows.robustness import RobustnessResult, run_robustness
     from medr1.workflows.selection import (
@@ -61,6 +62,7 @@ _MODULES = {
     "medr1.workflows.matrix": ("run_matrix",),
     "medr1.workflows.merge": ("merge_adapter",),
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
+    "medr1.workflows.review": ("start_review", "summarize_review"),
     "medr1.workflows.rewards": ("score_completions",),
     "medr1.workflows.robustness": ("RobustnessResult", "run_robustness"),
     "medr1.workflows.selection": (
@@ -115,6 +117,8 @@ __all__ = [
     "run_training",
     "score_completions",
     "split_by_key",
+    "start_review",
+    "summarize_review",
     "verify_checkpoint",
 ]
 

@@ -149,6 +149,7 @@ def handle_broken_pipe() -> int:
 _OPTIONAL_PACKAGES = {
     **dict.fromkeys(("trl", "peft"), extra("train")),
     **dict.fromkeys(("tensorboard", "wandb"), extra("tracking")),
+    **dict.fromkeys(("starlette", "uvicorn"), extra("review")),
     **dict.fromkeys(("datasets", "nibabel", "pyarrow", "pydicom")),
     "bitsandbytes": extra("qlora"),
     "openpyxl": extra("excel"),

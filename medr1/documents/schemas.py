@@ -17,6 +17,7 @@ DOCUMENTS = {
     "matrix": "medr1.documents.matrix:Matrix",
     "audit": "medr1.documents.audit:Audit",
     "robustness": "medr1.documents.robustness:Robustness",
+    "review": "medr1.documents.review:ReviewSummary",
     "training": "medr1.documents.training:TrainingRecord",
     "demo": "medr1.documents.demo:Demo",
     "manifest": "medr1.documents.prepared:PreparedManifest",

@@ -10,6 +10,7 @@ from in_process import medr1
 from medr1.data.tiny import tiny_config_file, tiny_vl_folder, tiny_vqa_folder
 from medr1.documents.schemas import DOCUMENTS, document_type, json_schema
 from medr1.files import to_json
+from medr1.workflows.review import start_review
 
 
 def command(*words):
@@ -50,6 +51,8 @@ def folder(tmp_path_factory):
     command("data", "audit", data / "validation.json", "--output-dir", folder / "audit")
     questions = data / "validation.json"
     command("data", "prepare", questions, "--output-dir", folder / "manifest", "--size", 64)
+    start_review(results, image_root=data, confident_errors=0).close()
+    command("review", "summary", folder / "test.review.db", "--output-dir", folder / "review")
     config = ("--config", tiny_config_file("tiny"), "--device", "cpu", "--max-steps", 1)
     command("train", *config, "--output-dir", folder / "training")
     return folder

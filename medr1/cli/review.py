@@ -1,0 +1,167 @@
+"""`medr1 review`: experts judge answers in the browser, and their agreement is measured."""
+
+from __future__ import annotations
+
+import click
+
+from medr1.cli.common import (
+    Medr1Command,
+    argument,
+    call,
+    cluster_by_option,
+    columns_of,
+    common_options,
+    data_option,
+    json_option,
+    option,
+    overwrite_option,
+    results_map_option,
+    seed_option,
+)
+from medr1.cli.protocol_options import protocol_option
+from medr1.terminal import echo
+from medr1.workflows.review import start_review, summarize_review
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def review(ctx: click.Context) -> None:
+    """Let experts judge answers in the browser, and measure their agreement.
+
+    `medr1 review COMMAND --help` explains a command.
+
+    \b
+    Examples:
+      medr1 review start results.json
+      medr1 review start results.json --blind --errors 50 --seed 1
+      medr1 review summary results.review.db --output-dir output/review
+    """
+    if ctx.invoked_subcommand is None:
+        echo(ctx.get_help())
+
+
+@click.command(
+    cls=Medr1Command,
+    workflow=start_review,
+    first_options="--store --confident-errors --errors --right-answers --repeats --blind "
+    "--image-root --data --map",
+    short_help="Sample cases, and let experts judge them in the browser.",
+)
+@argument("results", metavar="FILE")
+@option(
+    "--store",
+    group="Output",
+    metavar="FILE",
+    help="File with the judgements, which is made, or continued if it exists. "
+    "[default: beside the results, NAME.review.db]",
+)
+@data_option
+@results_map_option
+@option(
+    "--image-root",
+    group="Input",
+    metavar="DIR",
+    help="Folder with the images; images outside it are not shown. [default: the folder of --data, "
+    "else of the results]",
+)
+@protocol_option
+@cluster_by_option
+@option(
+    "--confident-errors",
+    group="Selection",
+    type=click.IntRange(min=0),
+    help="Number of wrong answers with a confidence of at least 0.8 to review.",
+)
+@option(
+    "--errors",
+    group="Selection",
+    type=click.IntRange(min=0),
+    help="Number of other wrong answers to review.",
+)
+@option(
+    "--right-answers",
+    group="Selection",
+    type=click.IntRange(min=0),
+    help="Number of right answers to review, as a control.",
+)
+@option(
+    "--repeats",
+    group="Selection",
+    type=click.IntRange(min=0),
+    help="Number of cases that each reader is shown twice, to see whether they agree with "
+    "themselves.",
+)
+@option(
+    "--blind",
+    group="Selection",
+    is_flag=True,
+    help="Hide the name of the model, the automatic verdict and the ground truth from the readers.",
+)
+@option(
+    "--port",
+    group="Server",
+    type=click.IntRange(min=0, max=65535),
+    help="Port to listen on. 0: a free one.",
+)
+@option("--seed", group="Run", type=int, help="Seed of the sample and of the readers' orders.")
+@common_options
+def start(mapping: tuple[str, ...], **options: object) -> None:
+    """Sample cases from results, and let experts judge them in the browser.
+
+    Prints an address to open in a browser on this computer; other computers cannot reach it. Each
+    reader enters a name or code, and sees the cases in another order. Every judgement is on disk
+    before the page goes on. Ctrl-C ends the server; the same command continues the review.
+
+    Confident errors, other errors and right answers are sampled at random, spread over modalities
+    and question types.
+
+    \b
+    Examples:
+      medr1 review start results.json
+      medr1 review start results.json --image-root images --blind
+      medr1 review start results.json --errors 50 --right-answers 50 --seed 1
+    """
+    server = call(start_review, options, columns=columns_of(mapping))
+    echo(server.url)
+    server.serve()
+
+
+@click.command(
+    cls=Medr1Command,
+    workflow=summarize_review,
+    short_help="Sum up a review: agreement, and the accuracy that experts would find.",
+)
+@argument("stores", nargs=-1, required=True, metavar="FILE...")
+@option(
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    help="Folder to write: review.json, judgements.csv and disputed.csv. [default: no files]",
+)
+@seed_option
+@overwrite_option
+@json_option
+@common_options
+def summary(as_json: bool, **options: object) -> None:
+    """Sum up a review: agreement of the readers, and the accuracy that experts would find.
+
+    FILE is what `medr1 review start` writes. Several files are put together if they were made from
+    the same results with the same settings, such as on the computers of several readers.
+
+    The corrected accuracy is that of all items, with what experts found on the sampled ones
+    (prediction-powered inference). disputed.csv has the cases on which readers differ.
+
+    \b
+    Examples:
+      medr1 review summary results.review.db
+      medr1 review summary first.db second.db --output-dir output/review
+    """
+    from medr1.files import to_json
+    from medr1.report.terminal.review import review_table
+
+    document = call(summarize_review, options)
+    echo(to_json(document) if as_json else review_table(document), nl=not as_json)
+
+
+for command in (start, summary):
+    review.add_command(command)

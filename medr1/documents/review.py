@@ -1,0 +1,82 @@
+"""review.json, the document of `medr1 review summary`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from medr1.documents.metric import Metric
+
+
+class ReaderReview(Struct, frozen=True, kw_only=True):
+    """What one reader did."""
+
+    name: str
+    n_judged: int
+    """Number of cases that the reader judged, repeated ones counted once."""
+    n_skipped: int
+    n_repeated: int
+    """Number of cases that the reader judged twice."""
+    median_seconds: float | None
+    """Median time for a case; None where none was judged."""
+
+
+class QuestionAgreement(Struct, frozen=True, kw_only=True):
+    """How far readers agree on one question of the rubric.
+
+    n of the metrics counts cases. Intervals are bootstraps over what cases share, such as images.
+    """
+
+    counts: dict[str, int]
+    """Answer -> how often it was chosen at the first look at a case."""
+    krippendorff_alpha: Metric
+    """Between readers; the order of the answers counts."""
+    fleiss_kappa: Metric
+    gwet_ac1: Metric
+    cohen_kappa: Metric
+    """With quadratic weights; no value unless there are two readers."""
+    within_readers: Metric
+    """Krippendorff's alpha of the first and the second look of the same reader at a case."""
+
+
+class ReviewedKind(Struct, frozen=True, kw_only=True):
+    """One kind of items: a stratum of the sample."""
+
+    n_items: int
+    n_cases: int
+    """Number of sampled items."""
+    n_judged: int
+    """Number of cases with an answer to the question whether the model is right."""
+    expert_mean: float | None
+    """Mean of the experts' verdicts, 0 (no), 0.5 (partly) to 1 (yes); None without any."""
+
+
+class DisputedCase(Struct, frozen=True, kw_only=True):
+    """A case on which readers gave different answers to a question: one for adjudication."""
+
+    item_id: str
+    question: str
+    """Key of the question of the rubric."""
+    ratings: dict[str, str]
+    """Reader -> answer."""
+
+
+class ReviewSummary(Struct, frozen=True, kw_only=True):
+    """The content of review.json."""
+
+    schema: Literal["medr1.review_summary/1"] = "medr1.review_summary/1"
+    results_sha256: str
+    """Hash of the results file."""
+    n_items: int
+    n_cases: int
+    readers: list[ReaderReview]
+    questions: dict[str, QuestionAgreement]
+    """Key of a question of the rubric -> agreement."""
+    kinds: dict[str, ReviewedKind]
+    automatic_accuracy: Metric
+    """The share of all items that the automatic verdict calls right."""
+    corrected_accuracy: Metric
+    """The accuracy that experts would find on all items (`stats.prediction_powered`)."""
+    disputed: list[DisputedCase]
+    """Cases on which readers differ, those of the first question of the rubric first."""

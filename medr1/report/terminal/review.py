@@ -1,0 +1,105 @@
+"""What `medr1 review summary` prints, and the CSV files of a review."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from medr1.documents.metric import Metric
+from medr1.documents.review import DisputedCase, QuestionAgreement, ReviewSummary
+from medr1.report.csv_tables import csv_text
+from medr1.report.terminal.layout import WIDTH, Row, filled, grid
+from medr1.report.terminal.tables import interval_text, percent
+
+_NOTE = (
+    "alpha: Krippendorff's, ordinal. AC1: Gwet's. within: alpha of the first and the second look "
+    "of the same reader. 1 is complete agreement, 0 what is expected by chance."
+)
+
+
+def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
+    """The tables of a review: readers, agreement, and the accuracy that experts would find.
+
+    Args:
+        document: The content of review.json.
+        width: Columns of the terminal.
+    """
+    title = (
+        f"{document.n_cases} cases of {document.n_items} items, {len(document.readers)} readers, "
+        f"{len(document.disputed)} answers on which they differ"
+    )
+    readers: list[Row] = [
+        (
+            reader.name,
+            str(reader.n_judged),
+            str(reader.n_skipped),
+            str(reader.n_repeated),
+            "" if reader.median_seconds is None else f"{reader.median_seconds:.1f}",
+        )
+        for reader in document.readers
+    ]
+    agreement = [_agreement_row(name, entry) for name, entry in document.questions.items()]
+    kinds: list[Row] = [
+        (
+            name.replace("_", " "),
+            str(kind.n_items),
+            str(kind.n_judged),
+            "" if kind.expert_mean is None else f"{100 * kind.expert_mean:.1f} %",
+        )
+        for name, kind in document.kinds.items()
+    ]
+    accuracy = [
+        _share_row("automatic verdict", document.automatic_accuracy),
+        _share_row("corrected by experts", document.corrected_accuracy),
+    ]
+    header = ("agreement", "alpha", "AC1", "within", "n")
+    parts = [
+        [filled(title, width)],
+        grid(("reader", "judged", "skipped", "twice", "median s"), readers, width),
+        [*grid(header, agreement, width), filled(_NOTE, width)],
+        grid(("kind of item", "items", "judged", "right, by experts"), kinds, width),
+        grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _agreement_row(name: str, entry: QuestionAgreement) -> Row:
+    """The row of one question of the rubric; with the reason where there is no agreement."""
+    alpha = entry.krippendorff_alpha
+    if alpha.value is None:
+        return name, "-", alpha.reason or "", "", ""
+    others = (_coefficient(entry.gwet_ac1), _coefficient(entry.within_readers))
+    return name, _coefficient(alpha), *others, str(alpha.n)
+
+
+def _share_row(name: str, metric: Metric) -> Row:
+    """The row of one accuracy; with the reason where there is none."""
+    if metric.value is None:
+        return name, "-", metric.reason or "", ""
+    return name, percent(metric.value), interval_text(metric.ci95), str(metric.n)
+
+
+def _coefficient(metric: Metric) -> str:
+    """A coefficient of agreement with its interval, such as "0.62 (0.41 to 0.80)"."""
+    if metric.value is None:
+        return ""
+    interval = f" ({metric.ci95[0]:.2f} to {metric.ci95[1]:.2f})" if metric.ci95 else ""
+    return f"{metric.value:.2f}{interval}"
+
+
+def disputed_csv(cases: Sequence[DisputedCase], readers: Sequence[str]) -> str:
+    """disputed.csv: a row for each case and question, a column for each reader.
+
+    Args:
+        cases: The cases on which readers differ.
+        readers: The names of all readers.
+    """
+    rows = [
+        {"item_id": case.item_id, "question": case.question, **_named(case.ratings)}
+        for case in cases
+    ]
+    return csv_text(rows, ("item_id", "question", *_named(dict.fromkeys(readers, ""))))
+
+
+def _named(ratings: Mapping[str, str]) -> dict[str, str]:
+    """Column of a reader -> answer. The prefix keeps a name apart from the other columns."""
+    return {f"reader {name}": rating for name, rating in ratings.items()}

@@ -1,0 +1,279 @@
+"use strict";
+// The page of a review. Texts of the model are set with textContent only.
+
+const element = (id) => document.getElementById(id);
+const state = {
+  reader: "", model: "", presentations: [], place: -1, history: [], ready: new Map(),
+  images: [], image: 0, zoom: 1, x: 0, y: 0, active: 0, began: 0, id: "", busy: false,
+};
+const fieldsets = [...document.querySelectorAll("fieldset")];
+
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function ask(path, body) {
+  const options = body === undefined ? {} : {
+    method: "POST", body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json", "X-Medr1-Review": "1" },
+  };
+  const response = await fetch(path, options);
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+function say(text) { element("message").textContent = text; }
+
+async function login() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!token) return;
+  history.replaceState(null, "", location.pathname);
+  await ask("/api/login", { token });
+}
+
+async function begin() {
+  const session = await ask("/api/session", { reader: element("reader").value });
+  Object.assign(state, session);
+  state.history = state.presentations.flatMap((p, place) => (p.action ? [place] : []));
+  sessionStorage.setItem("reader", state.reader);
+  element("start").hidden = true;
+  await show(nextPlace());
+}
+
+// the next presentation without a judgement, after the present one and then from the start
+function nextPlace() {
+  const open = state.presentations.flatMap((p, place) => (p.action ? [] : [place]));
+  return open.find((place) => place > state.place) ?? open[0] ?? -1;
+}
+
+// a case and its images, which are asked for once and kept until it is shown
+function prepared(place) {
+  const item = state.presentations[place].place;
+  if (!state.ready.has(item)) {
+    state.ready.set(item, ask(`/api/case/${item}`).then((data) => {
+      const images = Array.from({ length: data.images }, (_, number) => {
+        const image = new Image();
+        image.alt = `Image ${number + 1} of ${data.images} of this case`;
+        image.draggable = false;
+        image.src = `/image/${item}/${number}`;
+        return image;
+      });
+      return { data, images };
+    }));
+    state.ready.get(item).catch(() => state.ready.delete(item));
+  }
+  return state.ready.get(item);
+}
+
+async function show(place) {
+  const isEnd = place < 0;
+  element("review").hidden = isEnd;
+  element("end").hidden = !isEnd;
+  if (isEnd) { showEnd(); return; }
+  state.place = place;
+  const presentation = state.presentations[place];
+  const { data, images } = await prepared(place);
+  const done = state.presentations.filter((p) => p.action).length;
+  element("progress").textContent = `Case ${place + 1} of ${state.presentations.length}`;
+  element("bar").max = state.presentations.length;
+  element("bar").value = done;
+  element("about").textContent = [
+    `${done} done`, state.reader, state.model, data.modality, data.question_type,
+  ].filter(Boolean).join(" \u00b7 ");
+  showTexts(data);
+  state.images = images;
+  showImage(0);
+  showRubric(presentation);
+  state.id = newId();
+  state.began = performance.now();
+  const following = nextPlace();
+  if (following >= 0) prepared(following).catch(() => {});
+  for (const item of state.ready.keys()) if (state.ready.size > 6) { state.ready.delete(item); }
+}
+
+function showTexts(data) {
+  element("question").textContent = data.question;
+  element("options").replaceChildren(...data.options.map((option) => {
+    const line = document.createElement("li");
+    const chance = option.probability;
+    const share = typeof chance === "number" ? ` (${Math.round(100 * chance)} %)` : "";
+    line.textContent = `${option.letter}. ${option.text}${share}`;
+    if (option.letter === data.answer) line.className = "chosen";
+    return line;
+  }));
+  const named = (answer) => {
+    const option = data.options.find((o) => o.letter === answer);
+    return option ? `${option.letter}. ${option.text}` : answer;
+  };
+  element("answer").textContent = named(data.answer) || "(no answer)";
+  element("verdict").textContent = "verdict" in data
+    ? `Automatic verdict: ${data.verdict}. Ground truth: ${named(data.ground_truth)}` : "";
+  for (const name of ["reasoning", "completion"]) {
+    const isNew = data[name] && data[name] !== data.answer;
+    element(name).textContent = isNew ? data[name] : "";
+    element(`${name}-title`).hidden = !isNew;
+  }
+  element("text").scrollTop = 0;
+}
+
+function showImage(number) {
+  const count = state.images.length;
+  state.image = count ? (number + count) % count : 0;
+  const image = state.images[state.image];
+  element("frame").replaceChildren(image ?? "This question has no image.");
+  if (image) {
+    image.onerror = () => element("frame").replaceChildren("The image cannot be shown.");
+    if (image.complete && !image.naturalWidth) image.onerror();
+  }
+  element("number").textContent = `${count ? state.image + 1 : 0} of ${count}`;
+  for (const id of ["before", "after"]) element(id).disabled = count < 2;
+  fit();
+}
+
+function fit() { Object.assign(state, { zoom: 1, x: 0, y: 0 }); transform(); }
+
+function zoom(factor) {
+  state.zoom = Math.min(Math.max(state.zoom * factor, 0.5), 20);
+  transform();
+}
+
+function transform() {
+  const image = element("frame").querySelector("img");
+  if (!image) return;
+  image.style.transform = `translate(${state.x}px, ${state.y}px) scale(${state.zoom})`;
+  image.style.filter =
+    `brightness(${element("brightness").value}%) contrast(${element("contrast").value}%)`;
+}
+
+function showRubric(presentation) {
+  for (const input of document.querySelectorAll("fieldset input")) {
+    input.checked = presentation.ratings[input.name] === input.value;
+  }
+  element("comment").value = presentation.comment;
+  activate(0);
+}
+
+function activate(number) {
+  state.active = Math.min(Math.max(number, 0), fieldsets.length - 1);
+  fieldsets.forEach((f, place) => f.classList.toggle("active", place === state.active));
+}
+
+function showEnd() {
+  const skipped = state.presentations.filter((p) => p.action === "skip").length;
+  element("end-text").textContent =
+    `${state.presentations.length - skipped} judged, ${skipped} skipped. Thank you, ${state.reader}.`;
+  element("show-skipped").hidden = !skipped;
+}
+
+async function send(place, action, id, ratings, comment) {
+  const presentation = state.presentations[place];
+  await ask("/api/judgement", {
+    id, reader: state.reader, place: presentation.place, is_repeat: presentation.is_repeat,
+    action, ratings, comment, seconds: (performance.now() - state.began) / 1000,
+  });
+}
+
+// one thing at a time: a second key press while the first is being stored does nothing
+async function once(work) {
+  if (state.busy) return;
+  state.busy = true;
+  say("");
+  try {
+    await work();
+  } catch (error) {
+    say(`Not stored: ${error.message}`);
+  } finally {
+    state.busy = false;
+  }
+}
+
+const finish = (action) => once(async () => {
+  const inputs = [...document.querySelectorAll("fieldset input:checked")];
+  const ratings = Object.fromEntries(inputs.map((input) => [input.name, input.value]));
+  const missing = fieldsets.findIndex((f) => !(f.dataset.key in ratings));
+  if (action === "judge" && missing >= 0) {
+    activate(missing);
+    say("Answer every question, or skip the case.");
+    return;
+  }
+  const comment = element("comment").value;
+  const result = action === "judge" ? { ratings, comment } : { ratings: {}, comment };
+  await send(state.place, action, state.id, result.ratings, comment);
+  Object.assign(state.presentations[state.place], result, { action });
+  state.history = [...state.history.filter((p) => p !== state.place), state.place];
+  await show(nextPlace());
+});
+
+const undo = () => once(async () => {
+  const place = state.history.at(-1);
+  if (place === undefined) { say("There is nothing to undo."); return; }
+  await send(place, "undo", newId(), {}, "");
+  state.history.pop();
+  state.presentations[place].action = null;
+  await show(place);
+});
+
+element("start").addEventListener("submit", (event) => { event.preventDefault(); once(begin); });
+element("rubric").addEventListener("submit", (event) => { event.preventDefault(); finish("judge"); });
+const clicks = {
+  undo, "end-undo": undo, skip: () => finish("skip"), fit, closer: () => zoom(1.25),
+  wider: () => zoom(0.8), before: () => showImage(state.image - 1),
+  after: () => showImage(state.image + 1),
+  "show-skipped": () => {
+    for (const p of state.presentations) if (p.action === "skip") p.action = null;
+    once(() => show(nextPlace()));
+  },
+};
+for (const [id, work] of Object.entries(clicks)) element(id).addEventListener("click", work);
+for (const id of ["brightness", "contrast"]) element(id).addEventListener("input", transform);
+fieldsets.forEach((f, place) => f.addEventListener("focusin", () => activate(place)));
+
+const frame = element("frame");
+frame.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  if (event.ctrlKey || state.images.length < 2) zoom(event.deltaY < 0 ? 1.1 : 1 / 1.1);
+  else showImage(state.image + Math.sign(event.deltaY));
+}, { passive: false });
+frame.addEventListener("pointerdown", (event) => frame.setPointerCapture(event.pointerId));
+frame.addEventListener("pointermove", (event) => {
+  if (!event.buttons) return;
+  state.x += event.movementX;
+  state.y += event.movementY;
+  transform();
+});
+
+document.addEventListener("keydown", (event) => {
+  const target = event.target;
+  if (element("review").hidden || event.altKey || event.metaKey) return;
+  if (target.id === "comment") {
+    if (event.key === "Escape") target.blur();
+    if (event.key === "Enter" && event.ctrlKey) finish("judge");
+    return;
+  }
+  if (event.ctrlKey || target.tagName === "BUTTON" && event.key === "Enter") return;
+  const isRadio = target.type === "radio" || target.type === "range";
+  const digit = Number(event.key);
+  const keys = {
+    Enter: () => finish("judge"), u: undo, s: () => finish("skip"), f: fit,
+    "+": () => zoom(1.25), "-": () => zoom(0.8),
+    "[": () => showImage(state.image - 1), "]": () => showImage(state.image + 1),
+    c: () => element("comment").focus(),
+  };
+  if (!isRadio && target.id !== "text") {
+    keys.ArrowDown = () => activate(state.active + 1);
+    keys.ArrowUp = () => activate(state.active - 1);
+  }
+  const work = keys[event.key];
+  const input = fieldsets[state.active].querySelectorAll("input")[digit - 1];
+  if (work) work();
+  else if (input) { input.checked = true; activate(state.active + 1); }
+  else return;
+  event.preventDefault();
+});
+
+login().then(() => {
+  element("reader").value = sessionStorage.getItem("reader") ?? "";
+  element("reader").focus();
+}).catch((error) => say(error.message));

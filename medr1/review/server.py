@@ -1,0 +1,275 @@
+"""The server of a review: the page, the cases of a reader, their images, and the judgements."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import uvicorn
+from jinja2 import Environment, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from medr1.data.roots import ImageRoot
+from medr1.errors import InputError, ItemError, Medr1Error, OutputError
+from medr1.records import Prediction
+from medr1.review.cases import CaseImages, case_view
+from medr1.review.guard import Access, Guard
+from medr1.review.rubric import RUBRIC
+from medr1.review.sampling import reader_order
+from medr1.review.store import MAX_COMMENT, Judgement, Store, StoredItem, reader_name
+
+HOST = "127.0.0.1"
+_STATIC = {"review.js": "text/javascript", "review.css": "text/css"}
+
+
+@dataclass(frozen=True)
+class ReviewApp:
+    """The application: what is answered to each request that `Guard` lets through."""
+
+    store: Store
+    predictions: Sequence[Prediction]
+    """All items of the results file; a place in the store is a place in this list."""
+    images: CaseImages
+    access: Access
+    blind: bool
+    title: str
+    """Name of the model; "" where it is hidden."""
+    items: dict[int, StoredItem]
+    """Place -> case."""
+
+    def asgi(self) -> ASGIApp:
+        """The application with its guard, as a server runs it."""
+        routes = [
+            Route("/", self.page),
+            Route("/favicon.ico", self.no_icon),
+            Route("/static/{name}", self.static),
+            Route("/api/login", self.login, methods=["POST"]),
+            Route("/api/session", self.session, methods=["POST"]),
+            Route("/api/case/{place:int}", self.case),
+            Route("/image/{place:int}/{number:int}", self.image),
+            Route("/api/judgement", self.judge, methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = {Medr1Error: _error, HTTPException: _http_error}
+        return Guard(Starlette(routes=routes, exception_handlers=handlers), self.access)
+
+    async def page(self, request: Request) -> Response:
+        """The page, which has no data of the review in it."""
+        environment = Environment(autoescape=True, undefined=StrictUndefined)
+        template = environment.from_string(_page_file("review.html"))
+        return HTMLResponse(template.render(rubric=RUBRIC, max_comment=MAX_COMMENT))
+
+    async def static(self, request: Request) -> Response:
+        """The script or the style of the page."""
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            raise HTTPException(404)
+        return Response(_page_file(name), media_type=_STATIC[name])
+
+    async def no_icon(self, request: Request) -> Response:
+        """Nothing: browsers ask for an icon by themselves."""
+        return Response(status_code=204)
+
+    async def login(self, request: Request) -> Response:
+        """The cookie, for the token."""
+        body = await _json_of(request)
+        if not self.access.is_token(body.get("token")):
+            return JSONResponse({"error": "this address is not valid any more"}, 403)
+        response = JSONResponse({"ok": True})
+        response.set_cookie(
+            self.access.cookie_name, self.access.cookie_value, httponly=True, samesite="strict"
+        )
+        return response
+
+    async def session(self, request: Request) -> Response:
+        """The presentations of one reader in their order, with what the reader judged so far."""
+        reader = _reader_of(await _json_of(request))
+        study = self.store.study
+        judgements = {
+            (judgement.place, judgement.is_repeat): judgement
+            for judgement in await run_in_threadpool(self.store.judgements, reader)
+            if judgement.round == 1
+        }
+        order = reader_order(sorted(self.items), reader, study.seed, study.repeats)
+        presentations = []
+        for presentation in order:
+            judgement = judgements.get((presentation.case, presentation.is_repeat))
+            presentations.append(
+                {
+                    "place": presentation.case,
+                    "is_repeat": presentation.is_repeat,
+                    "action": judgement.action if judgement else None,
+                    "ratings": dict(judgement.ratings) if judgement else {},
+                    "comment": judgement.comment if judgement else "",
+                }
+            )
+        return JSONResponse({"reader": reader, "model": self.title, "presentations": presentations})
+
+    async def case(self, request: Request) -> Response:
+        """One case."""
+        item = self._item(request)
+        prediction = self.predictions[item.place]
+        return JSONResponse(case_view(prediction, is_right=item.is_right, blind=self.blind))
+
+    async def image(self, request: Request) -> Response:
+        """One image of a case, as PNG. The request has numbers, and no path."""
+        names = self.predictions[self._item(request).place].sample.images
+        number = request.path_params["number"]
+        if number >= len(names):
+            raise HTTPException(404)
+        try:
+            content = await run_in_threadpool(self.images.png, names[number])
+        except ItemError:
+            raise HTTPException(404) from None  # the message has the name of the file
+        return Response(content, media_type="image/png")
+
+    async def judge(self, request: Request) -> Response:
+        """Store a judgement, and answer after it is on disk."""
+        body = await _json_of(request)
+        judgement = _judgement_of(body)
+        added = await run_in_threadpool(self.store.add, judgement)
+        return JSONResponse({"stored": True, "is_new": added})
+
+    def _item(self, request: Request) -> StoredItem:
+        """The case that a request names; 404 for any other item."""
+        item = self.items.get(request.path_params["place"])
+        if item is None:
+            raise HTTPException(404)
+        return item
+
+
+@dataclass
+class ReviewServer:
+    """A server that listens already; `serve` answers until it is stopped."""
+
+    app: ReviewApp
+    listener: socket.socket
+    _server: uvicorn.Server = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the server; nothing is answered yet."""
+        config = uvicorn.Config(
+            self.app.asgi(),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+        )
+        self._server = uvicorn.Server(config)
+
+    @property
+    def url(self) -> str:
+        """The address to open in a browser, with the token."""
+        return f"http://{HOST}:{self.app.access.port}/#token={self.app.access.token}"
+
+    def serve(self) -> None:
+        """Answer until the process is interrupted or `stop` is called from another thread."""
+        self._server.run(sockets=[self.listener])
+
+    def stop(self) -> None:
+        """End `serve` after the requests that are being answered."""
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        """Free the port and close the store, after `serve` has ended or without it."""
+        self.listener.close()
+        self.app.store.close()
+
+
+def review_server(
+    store: Store,
+    predictions: Sequence[Prediction],
+    image_root: ImageRoot,
+    *,
+    title: str = "",
+    blind: bool = False,
+    port: int = 0,
+) -> ReviewServer:
+    """A server of a review on the loopback address of this computer.
+
+    Args:
+        store: The store of the review.
+        predictions: All items of the results file that the store was made from.
+        image_root: Folder of the images.
+        title: Name of the model, which the page shows; "" for none.
+        blind: Whether the automatic verdict and the ground truth are hidden.
+        port: Port to listen on; 0 for a free one.
+
+    Raises:
+        OutputError: The port is in use, or may not be used.
+    """
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise OutputError(
+            f"cannot listen on port {port}: {error.strerror}. Choose another --port."
+        ) from None
+    access = Access(secrets.token_urlsafe(32), listener.getsockname()[1])
+    cases = {item.place: item for item in store.items() if item.is_case}
+    images = CaseImages(image_root)
+    app = ReviewApp(store, predictions, images, access, blind, "" if blind else title, cases)
+    return ReviewServer(app, listener)
+
+
+def _page_file(name: str) -> str:
+    """The text of a file of the page."""
+    return (files("medr1.review") / "page" / name).read_text(encoding="utf-8")
+
+
+async def _json_of(request: Request) -> dict[str, Any]:
+    """The JSON object of a request; InputError for anything else."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise InputError("the request is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise InputError("the request is not a JSON object.")
+    return body
+
+
+def _reader_of(body: dict[str, Any]) -> str:
+    name = body.get("reader")
+    return reader_name(name if isinstance(name, str) else "")
+
+
+def _judgement_of(body: dict[str, Any]) -> Judgement:
+    """The judgement that the page sent; InputError where it lacks something."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "id": str,
+        "place": int,
+        "is_repeat": bool,
+        "action": str,
+        "ratings": dict,
+        "comment": str,
+        "seconds": (int, float),
+    }
+    for key, kind in kinds.items():
+        value = body.get(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"the judgement has no valid {key}.")
+    if not 0 <= body["place"] < 2**53:
+        raise InputError("the judgement is of no item.")
+    return Judgement(reader=_reader_of(body), **{key: body[key] for key in kinds})
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    """An error of medr1 as JSON: 422 for what was sent, 503 where it cannot be stored."""
+    status = 422 if isinstance(error, InputError) else 503
+    return JSONResponse({"error": str(error)}, status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse({"error": "there is nothing here"}, status)

@@ -1,0 +1,174 @@
+"""Sum up a review: agreement between and within readers, corrected accuracy, disputed cases."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+
+import numpy as np
+
+from medr1.documents.metric import Metric, no_value
+from medr1.documents.review import (
+    DisputedCase,
+    QuestionAgreement,
+    ReaderReview,
+    ReviewedKind,
+    ReviewSummary,
+)
+from medr1.review.rubric import RUBRIC, VALUE_OF_CORRECT, RubricQuestion
+from medr1.review.sampling import KINDS
+from medr1.review.store import Judgement, Store, StoredItem
+from medr1.stats.intervals import bootstrap_mean, named_interval
+from medr1.stats.prediction_powered import corrected_mean
+from medr1.stats.raters import (
+    fleiss_kappa,
+    gwet_ac1,
+    krippendorff_alpha,
+    rating_codes,
+    weighted_kappa,
+)
+
+Looks = Mapping[tuple[str, int], Judgement]
+"""(reader, place of the case) -> judgement."""
+
+
+def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) -> ReviewSummary:
+    """The summary of all judgements in a store.
+
+    Args:
+        store: The store of the review.
+        seed: Of the bootstrap intervals.
+        num_resamples: Number of resamples of each interval.
+    """
+    items, judgements = store.items(), store.judgements()
+    judged = [j for j in judgements if j.action == "judge" and j.round == 1]
+    first = {(j.reader, j.place): j for j in judged if not j.is_repeat}
+    second = {(j.reader, j.place): j for j in judged if j.is_repeat}
+    readers = sorted({judgement.reader for judgement in judgements})
+    right = np.array([item.is_right for item in items], dtype=np.float64)
+    clusters = [item.cluster for item in items]
+    interval, method = named_interval(
+        bootstrap_mean(right, clusters, seed=seed, num_resamples=num_resamples), "cluster"
+    )
+    questions = [question for question in RUBRIC if question.is_about_case]
+    verdicts = _expert_verdicts(first)
+    expert = np.array([verdicts.get(item.place, np.nan) for item in items])
+    return ReviewSummary(
+        results_sha256=store.study.results_sha256,
+        n_items=len(items),
+        n_cases=sum(item.is_case for item in items),
+        readers=[_reader(name, judgements, first, second) for name in readers],
+        questions={
+            question.key: _agreement(question, readers, items, first, second, seed, num_resamples)
+            for question in questions
+        },
+        kinds={kind: _kind([i for i in items if i.kind == kind], verdicts) for kind in KINDS},
+        automatic_accuracy=Metric(
+            value=float(right.mean()), ci95=interval, n=len(items), method=method
+        ),
+        corrected_accuracy=corrected_mean(right, expert, [item.kind for item in items], clusters),
+        disputed=[case for question in questions for case in _disputed(question, items, first)],
+    )
+
+
+def _expert_verdicts(first: Looks) -> dict[int, float]:
+    """Place of a case -> the mean of the readers' verdicts on whether the model is right."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for (_, place), judgement in first.items():
+        if "correct" in judgement.ratings:
+            values[place].append(VALUE_OF_CORRECT[judgement.ratings["correct"]])
+    return {place: fmean(of_readers) for place, of_readers in values.items()}
+
+
+def _reader(
+    name: str, judgements: Sequence[Judgement], first: Looks, second: Looks
+) -> ReaderReview:
+    """The counts of one reader."""
+    own = [judgement for judgement in judgements if judgement.reader == name]
+    seconds = [judgement.seconds for judgement in own if judgement.action == "judge"]
+    return ReaderReview(
+        name=name,
+        n_judged=sum(reader == name for reader, _ in first),
+        n_skipped=sum(j.action == "skip" and not j.is_repeat for j in own),
+        n_repeated=sum(reader == name and (reader, place) in first for reader, place in second),
+        median_seconds=median(seconds) if seconds else None,
+    )
+
+
+def _agreement(
+    question: RubricQuestion,
+    readers: Sequence[str],
+    items: Sequence[StoredItem],
+    first: Looks,
+    second: Looks,
+    seed: int,
+    num_resamples: int,
+) -> QuestionAgreement:
+    """The agreement on one question."""
+    cases = [item for item in items if item.is_case]
+    ratings = [[_rating(first, name, c.place, question) for name in readers] for c in cases]
+    codes = rating_codes(ratings, question.categories).reshape(len(cases), len(readers))
+    clusters = [case.cluster for case in cases]
+    number = len(question.categories)
+    counts = Counter(rating for row in ratings for rating in row)
+    both_looks = [key for key in second if key in first]
+    looks = [
+        [_rating(first, *key, question), _rating(second, *key, question)] for key in both_looks
+    ]
+    cluster_of = {case.place: case.cluster for case in cases}
+
+    return QuestionAgreement(
+        counts={category: counts[category] for category in question.categories},
+        krippendorff_alpha=krippendorff_alpha(
+            codes, number, "ordinal", clusters=clusters, seed=seed, num_resamples=num_resamples
+        ),
+        fleiss_kappa=fleiss_kappa(
+            codes, number, clusters=clusters, seed=seed, num_resamples=num_resamples
+        ),
+        gwet_ac1=gwet_ac1(codes, number, clusters=clusters, seed=seed, num_resamples=num_resamples),
+        cohen_kappa=weighted_kappa(
+            codes, number, "quadratic", clusters=clusters, seed=seed, num_resamples=num_resamples
+        )
+        if len(readers) == 2
+        else no_value(f"Cohen's kappa is of two readers, not of {len(readers)}"),
+        within_readers=krippendorff_alpha(
+            rating_codes(looks, question.categories).reshape(len(looks), 2),
+            number,
+            "ordinal",
+            clusters=[cluster_of[place] for _, place in both_looks],
+            seed=seed,
+            num_resamples=num_resamples,
+        ),
+    )
+
+
+def _rating(looks: Looks, reader: str, place: int, question: RubricQuestion) -> str | None:
+    judgement = looks.get((reader, place))
+    return judgement.ratings.get(question.key) if judgement else None
+
+
+def _kind(items: Sequence[StoredItem], verdicts: Mapping[int, float]) -> ReviewedKind:
+    """The counts of one kind of items."""
+    values = [verdicts[item.place] for item in items if item.place in verdicts]
+    return ReviewedKind(
+        n_items=len(items),
+        n_cases=sum(item.is_case for item in items),
+        n_judged=len(values),
+        expert_mean=fmean(values) if values else None,
+    )
+
+
+def _disputed(
+    question: RubricQuestion, items: Sequence[StoredItem], first: Looks
+) -> list[DisputedCase]:
+    """The cases on which readers gave different answers to a question."""
+    of_place: dict[int, dict[str, str]] = defaultdict(dict)
+    for (reader, place), judgement in sorted(first.items()):
+        if question.key in judgement.ratings:
+            of_place[place][reader] = judgement.ratings[question.key]
+    return [
+        DisputedCase(item_id=item.item_id, question=question.key, ratings=of_place[item.place])
+        for item in items
+        if len(set(of_place.get(item.place, {}).values())) > 1
+    ]

@@ -1,0 +1,174 @@
+"""Review by clinicians: start the server of a review, and sum up what the readers judged."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medr1.answers import PROTOCOLS
+from medr1.errors import InputError
+from medr1.workflows.arguments import (
+    keep_apart,
+    require_at_least,
+    require_choice,
+    require_writable,
+)
+
+if TYPE_CHECKING:
+    from medr1.documents.review import ReviewSummary
+    from medr1.review.sampling import ReviewCandidate
+    from medr1.review.server import ReviewServer
+    from medr1.review.store import Store, Study
+
+logger = logging.getLogger("medr1")
+
+
+def start_review(
+    results: str | Path,
+    *,
+    store: str | Path | None = None,
+    data: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    image_root: str | Path | None = None,
+    protocol: str = "default",
+    cluster_by: str = "image",
+    confident_errors: int = 20,
+    errors: int = 20,
+    right_answers: int = 20,
+    repeats: int = 4,
+    blind: bool = False,
+    port: int = 0,
+    seed: int = 0,
+) -> ReviewServer:
+    """Sample cases from results, and make a server on which experts judge them in a browser.
+
+    The server listens on the loopback address of this computer, and answers while its method
+    `serve` runs.
+
+    Args:
+        results: File with results.
+        store: File with the judgements, which is made, or continued if it exists; None: beside
+            `results`, as NAME.review.db.
+        data: File with the questions, or folder with test.json, if the results lack something.
+        columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
+        image_root: Folder with the images; None: that of `data`, else of `results`.
+        protocol: Rules of the automatic verdict, one of answers.PROTOCOLS.
+        cluster_by: Unit that confidence intervals resample: image, or a metadata key.
+        confident_errors: Number of wrong answers with a confidence of at least 0.8 to review.
+        errors: Number of other wrong answers to review.
+        right_answers: Number of right answers to review, as a control.
+        repeats: Number of cases that each reader is shown twice.
+        blind: Whether the page hides the name of the model, the verdict and the ground truth.
+        port: Port to listen on; 0: a free one.
+        seed: Seed of the sample and of the orders.
+
+    Raises:
+        InputError: The results cannot be read, or the store belongs to another review.
+        OutputError: The store cannot be written, or the port is in use.
+    """
+    from medr1.data.roots import ImageRoot
+    from medr1.evaluate.judging import Settings
+    from medr1.files import sha256_of
+    from medr1.review.candidates import read_candidates
+    from medr1.review.sampling import sample_cases
+    from medr1.review.server import review_server
+    from medr1.review.store import Study
+    from medr1.workflows.evaluate import questions_of
+
+    require_choice("protocol", protocol, PROTOCOLS)
+    require_at_least(0, repeats=repeats, port=port)
+    path = Path(results)
+    counts = {"confident_error": confident_errors, "error": errors, "right": right_answers}
+    content, candidates = read_candidates(
+        path,
+        Settings(protocol, cluster_by),
+        columns=columns,
+        questions=questions_of(data, image_root),
+    )
+    cases = sample_cases(candidates, counts, seed)
+    settings = {"protocol": protocol, "cluster_by": cluster_by, "counts": counts, "blind": blind}
+    study = Study(sha256_of(path), seed, repeats, settings)
+    place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
+    opened = _open_store(place, study, candidates, cases)
+    logger.info("%d cases; the judgements are written to %s", len(cases), place)
+    data_path = Path(data) if data else path
+    data_folder = data_path if data_path.is_dir() else data_path.parent
+    root = ImageRoot(Path(image_root) if image_root else data_folder, closed=True)
+    title = Path(str(content.meta.get("model") or "")).name
+    return review_server(opened, content.predictions, root, title=title, blind=blind, port=port)
+
+
+def _open_store(
+    path: Path, study: Study, candidates: Sequence[ReviewCandidate], cases: Sequence[int]
+) -> Store:
+    """The store of a study: a new one, or the one that is there if it is of the same study."""
+    from medr1.review.store import Store, create_store
+
+    if not path.exists():
+        return create_store(path, study, candidates, cases)
+    store = Store(path)
+    kinds = [(item.item_id, item.kind, item.is_case) for item in store.items()]
+    chosen = set(cases)
+    expected = [(c.item_id, c.kind, place in chosen) for place, c in enumerate(candidates)]
+    if store.study != study or kinds != expected:
+        store.close()
+        raise InputError(
+            f"{path} is a review of other results, or with other settings. Use the settings it was "
+            "made with, or name another file with --store."
+        )
+    return store
+
+
+def summarize_review(
+    stores: Sequence[str | Path],
+    *,
+    output_dir: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ReviewSummary:
+    """Sum up the judgements of a review: agreement, corrected accuracy, and disputed cases.
+
+    Args:
+        stores: Files that `start_review` wrote, of the same results with the same settings; they
+            are not changed.
+        output_dir: Folder to write: review.json, judgements.csv and disputed.csv; None: no files.
+        seed: Seed of the confidence intervals.
+        overwrite: Whether an existing output is replaced, and kept as NAME.bak.
+
+    Raises:
+        InputError: A file is no store of a review, or of another one.
+        OutputError: The output cannot be written.
+    """
+    from medr1.files import prepare_folder, to_json, write_atomic
+    from medr1.report.terminal.review import disputed_csv
+    from medr1.review.export import judgements_csv
+    from medr1.review.store import Store
+    from medr1.review.summary import review_summary
+
+    paths = [Path(store) for store in stores]
+    if not paths:
+        raise InputError("no store is named. Name the file that `medr1 review start` wrote.")
+    if output_dir:
+        require_writable(Path(output_dir) / "review.json")
+    keep_apart(output_dir, paths, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "review.db"
+        with closing(Store(paths[0])) as original:
+            original.copy_to(copy)
+        with closing(Store(copy)) as store:
+            for path in paths[1:]:
+                store.import_from(path)
+            document = review_summary(store, seed=seed)
+            judgements = judgements_csv(store)
+    if output_dir:
+        output = Path(output_dir)
+        prepare_folder(output, overwrite=overwrite)
+        names = [reader.name for reader in document.readers]
+        write_atomic(output / "review.json", to_json(document))
+        write_atomic(output / "judgements.csv", judgements)
+        write_atomic(output / "disputed.csv", disputed_csv(document.disputed, names))
+    return document

@@ -1,0 +1,37 @@
+"""A review of real images, and a server of it in a thread."""
+
+import threading
+
+import pytest
+from chromium import chromium
+from review_results import write_results
+
+from medr1.data.tiny import tiny_vqa_folder
+from medr1.workflows.review import start_review
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, which logs what a page asks of others; without it the test is skipped."""
+    yield from chromium(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(...) starts a server, or the same one again, and returns it; all end with the test."""
+    results = write_results(tmp_path / "results.json")
+    running = []
+
+    def start_server(**more):
+        counts = {"confident_errors": 4, "errors": 4, "right_answers": 4, "repeats": 1}
+        server = start_review(results, image_root=tiny_vqa_folder(), **{**counts, **more})
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield start_server
+    for server, thread in running:
+        server.stop()
+        thread.join()
+        server.close()

@@ -1,0 +1,191 @@
+"""The page of a review in a real browser: by keyboard, with reload, a second reader and attacks."""
+
+import re
+
+import pytest
+
+pytest.importorskip("selenium")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHOICES = {"correct": "3", "grounded": "2", "safe": "2", "harm": "1", "confidence": "3"}
+
+
+class Reader:
+    """A person in front of the page."""
+
+    def __init__(self, browser):
+        self.browser = browser
+
+    def wait(self, condition):
+        return WebDriverWait(self.browser, 600, 0.05).until(lambda _: condition())
+
+    def text(self, name):
+        return self.browser.find_element(By.ID, name).text
+
+    def press(self, *keys):
+        self.browser.switch_to.active_element.send_keys(*keys)
+
+    def open(self, url, name):
+        self.browser.get("about:blank")
+        self.browser.get(url)
+        self.wait(lambda: "token" not in self.browser.current_url)
+        self.enter(name)
+
+    def enter(self, name):
+        field = self.wait(lambda: self.browser.find_element(By.ID, "reader"))
+        self.wait(field.is_displayed)
+        field.clear()
+        field.send_keys(name, Keys.ENTER)
+        self.wait(lambda: not field.is_displayed())
+
+    def place(self):
+        """The number of the case that is shown, and of all."""
+        match = self.wait(lambda: re.fullmatch(r"Case (\d+) of (\d+)", self.text("progress")))
+        return int(match[1]), int(match[2])
+
+    def judge(self, keys=CHOICES):
+        """Judge the case by keyboard; returns when the next one is there."""
+        before = self.text("progress")
+        body = self.browser.find_element(By.TAG_NAME, "body")
+        body.send_keys(*keys.values())
+        body.send_keys(Keys.ENTER)
+        self.wait(lambda: self.text("progress") != before or self.text("end"))
+
+
+@pytest.fixture
+def reader(browser):
+    metrics = {"width": 1366, "height": 768, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    return Reader(browser)
+
+
+def test_ten_cases_by_keyboard_then_reload_and_a_second_reader(reader, start):
+    server = start()
+    reader.open(server.url, "Dr. A")
+    for number in range(10):
+        assert reader.place() == (number + 1, 13)
+        reader.judge()
+    stored = server.app.store.judgements("Dr. A")
+    assert len(stored) == 10 and all(j.seconds > 0 for j in stored)
+    expected = {"correct": "yes", "grounded": "partly", "safe": "yes", "harm": "none"}
+    assert all(j.ratings == {**expected, "confidence": "high"} for j in stored)
+
+    reader.browser.refresh()  # the cookie is still there, the token is not needed
+    assert reader.browser.find_element(By.ID, "reader").get_attribute("value") == "Dr. A"
+    reader.enter("Dr. A")
+    assert reader.place() == (11, 13)
+
+    reader.press("u")  # the tenth again
+    reader.wait(lambda: reader.place() == (10, 13))
+    assert len(server.app.store.judgements("Dr. A")) == 9
+    reader.judge({**CHOICES, "correct": "1"})
+    assert server.app.store.judgements("Dr. A")[-1].ratings["correct"] == "no"
+
+    reader.press("s")
+    reader.wait(lambda: reader.place() == (12, 13))
+    reader.press("c")
+    reader.press("No effusion. \u00e9 <b>", Keys.ESCAPE)
+    reader.judge()
+    reader.judge()
+    reader.wait(lambda: "12 judged, 1 skipped" in reader.text("end-text"))
+    assert "No effusion. \u00e9 <b>" in {j.comment for j in server.app.store.judgements("Dr. A")}
+
+    reader.open(server.url, "B")
+    assert reader.place() == (1, 13)
+    reader.judge()
+    assert len(server.app.store.judgements("B")) == 1
+    assert len(server.app.store.judgements("Dr. A")) == 13  # with the skipped one
+
+
+def test_every_question_needs_an_answer(reader, start):
+    server = start()
+    reader.open(server.url, "A")
+    assert reader.place() == (1, 13)
+    reader.press("1", "2", Keys.ENTER)
+    reader.wait(lambda: "Answer every question" in reader.text("message"))
+    assert reader.place() == (1, 13) and server.app.store.judgements() == []
+    active = reader.browser.find_element(By.CSS_SELECTOR, "fieldset.active")
+    assert active.get_attribute("data-key") == "safe"
+
+
+def test_texts_of_the_model_are_inert_and_nothing_else_is_asked(reader, start):
+    server = start()
+    reader.open(server.url, "A")
+    reader.place()
+    reader.browser.get_log("browser")
+    for _ in range(3):
+        assert "<script>window.hurt" in reader.text("reasoning")
+        assert reader.wait(
+            lambda: reader.browser.execute_script(
+                "return document.querySelector('#frame img').naturalWidth"
+            )
+        )
+        reader.judge()
+    assert reader.browser.execute_script("return window.hurt") is None
+    assert reader.browser.get_log("browser") == []
+    own = server.url.partition("#")[0]
+    names = reader.browser.execute_script(
+        "return performance.getEntriesByType('resource').map(e => e.name)"
+    )
+    assert names and all(name.startswith(own) for name in names)
+    assert reader.browser.execute_script("return document.cookie") == ""
+
+
+@pytest.mark.parametrize("height", [768, 640])
+def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path, height):
+    """1366 x 768, and what a browser leaves of it below its bars."""
+    metrics = {"width": 1366, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    reader.open(start().url, "A")
+    reader.place()
+    script = """
+        const all = [...document.querySelectorAll('button, fieldset, textarea, #frame, #question')];
+        const seen = all.filter(e => e.checkVisibility());
+        return [seen.length, document.documentElement.scrollHeight, seen.filter(e => {
+            const box = e.getBoundingClientRect();
+            return box.bottom > innerHeight || box.right > innerWidth || box.top < 0;
+        }).map(e => e.outerHTML.slice(0, 80))]"""
+    number, page_height, outside = reader.browser.execute_script(script)
+    assert number > 14 and page_height <= height and outside == []
+    for scheme in ("light", "dark"):
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        colour = "return getComputedStyle(document.body).backgroundColor"
+        assert (
+            reader.browser.execute_script(colour)
+            == {
+                "light": "rgb(255, 255, 255)",
+                "dark": "rgb(20, 23, 26)",
+            }[scheme]
+        )
+        reader.browser.save_screenshot(str(tmp_path / f"{scheme}.png"))
+    metrics = {"width": 414, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    width = reader.browser.execute_script("return document.documentElement.scrollWidth")
+    assert width <= 414
+    reader.browser.save_screenshot(str(tmp_path / "narrow.png"))
+
+
+def test_controls_have_names(reader, start):
+    reader.open(start().url, "A")
+    reader.place()
+    script = """
+        return [...document.querySelectorAll('button, input, textarea, progress, img')]
+            .filter(e => !(e.labels?.length || e.textContent.trim() || e.alt
+                || e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')))
+            .map(e => e.outerHTML)"""
+    assert reader.browser.execute_script(script) == []
+
+
+def test_a_store_that_cannot_be_written_is_told(reader, start):
+    server = start()
+    reader.open(server.url, "A")
+    reader.place()
+    server.app.store.close()
+    body = reader.browser.find_element(By.TAG_NAME, "body")
+    body.send_keys(*CHOICES.values())
+    body.send_keys(Keys.ENTER)
+    reader.wait(lambda: "Not stored" in reader.text("message"))
+    assert reader.place() == (1, 13)

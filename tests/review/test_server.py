@@ -1,0 +1,213 @@
+"""The server of a review against other pages and programs, and with several readers at once."""
+
+import io
+import json
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+from review_client import Client, judgement
+
+from medr1.errors import InputError, OutputError
+from medr1.review.guard import MAX_BODY
+
+
+@pytest.fixture
+def server(start):
+    return start()
+
+
+@pytest.fixture
+def client(server):
+    return Client(server.url).login()
+
+
+def test_a_reader_judges_and_is_told_so_after_it_is_stored(server, client):
+    _, content, _ = client.ask("/api/session", {"reader": " A "})
+    session = json.loads(content)
+    assert len(session["presentations"]) == 13 and session["model"] == "secret-model"
+    place = session["presentations"][0]["place"]
+    assert client.ask("/api/judgement", judgement(place))[0] == 200
+    (stored,) = server.app.store.judgements()
+    assert (stored.place, stored.ratings, stored.seconds) == (place, {"correct": "no"}, 1.5)
+    first = json.loads(client.ask("/api/session", {"reader": "A"})[1])["presentations"][0]
+    assert (first["action"], first["ratings"]) == ("judge", {"correct": "no"})
+    other = json.loads(client.ask("/api/session", {"reader": "B"})[1])["presentations"]
+    assert all(p["action"] is None and not p["ratings"] for p in other)
+
+
+def test_nothing_is_shown_without_the_token(server):
+    stranger = Client(server.url)
+    for path in ("/api/case/0", "/image/0/0"):
+        assert stranger.ask(path)[0] == 401
+    assert stranger.ask("/api/session", {"reader": "A"})[0] == 401
+    assert stranger.ask("/api/judgement", judgement(0))[0] == 401
+    for token in ("", "x", None, 5, [], stranger.token[:-1], stranger.token + "\u00e9"):
+        assert stranger.ask("/api/login", {"token": token})[0] == 403
+    stranger.cookie = f"medr1_review_{stranger.port}={stranger.token}"  # it is not the cookie
+    assert stranger.ask("/api/case/0")[0] == 401
+    status, page, headers = stranger.ask("/")
+    assert status == 200 and b"secret" not in page and b"token" not in page
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "'unsafe" not in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert server.app.store.judgements() == []
+
+
+def test_other_names_of_this_computer_are_refused(client):
+    """A page of another site whose name leads to 127.0.0.1 (DNS rebinding)."""
+    port = client.port
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}"):
+        assert client.ask("/api/case/0", headers={"Host": host})[0] == 421
+        assert client.ask("/", headers={"Host": host})[0] == 421
+    two = [f"127.0.0.1:{port}", "evil.example"]
+    assert client.ask("/", headers={"Host": two})[0] in (400, 421)
+    assert client.ask("/api/case/0", headers={"Host": f"localhost:{port}"})[0] != 421
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": None}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"X-Medr1-Review": None}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Cookie": None}, 401),
+    ],
+    ids=str,
+)
+def test_other_pages_change_nothing(server, client, headers, status):
+    place = min(server.app.items)
+    assert client.ask("/api/judgement", judgement(place), headers)[0] == status
+    assert server.app.store.judgements() == []
+
+
+def test_only_images_of_the_cases_are_shown(server, client, tmp_path):
+    place = min(server.app.items)
+    status, content, headers = client.ask(f"/image/{place}/0")
+    assert status == 200 and headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(content)).info == {}  # pixels only
+    elsewhere = next(n for n in range(14) if n not in server.app.items)
+    for path in (
+        f"/image/{elsewhere}/0",
+        f"/image/{place}/1",
+        "/image/9999/0",
+        "/image/-1/0",
+        "/image/0/../../../../etc/passwd",
+        "/image/..%2f..%2fetc%2fpasswd",
+        "/image/%2e%2e/%2e%2e/etc/passwd",
+        "/static/../server.py",
+        "/static/..%2fserver.py",
+        "/static/review.html",
+        "//etc/passwd",
+        "/api/case/9999",
+        f"/api/case/{elsewhere}",
+    ):
+        status, content, _ = client.ask(path)
+        assert status == 404 and b"root:" not in content, path
+
+
+def test_no_identifier_is_sent(server, client):
+    for place in server.app.items:
+        content = client.ask(f"/api/case/{place}")[1]
+        assert b"secret" not in content and b"images/" not in content
+        assert b"ground_truth" in content
+    with open(server.app.store.path, "rb") as file:
+        assert b"secret-patient" not in file.read()
+
+
+def test_blind_hides_the_verdict_and_the_model(start):
+    client = Client(start(blind=True).url).login()
+    assert b"secret-model" not in client.ask("/api/session", {"reader": "A"})[1]
+    for place in range(14):
+        content = client.ask(f"/api/case/{place}")[1]
+        assert b"ground_truth" not in content and b"verdict" not in content
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"place": 10**30},
+        {"place": True},
+        {"place": "0"},
+        {"place": None},
+        {"ratings": {"correct": "<b>"}},
+        {"ratings": []},
+        {"comment": "\ud800"},
+        {"comment": "x" * 4001},
+        {"seconds": float("inf")},
+        {"seconds": True},
+        {"action": "delete"},
+        {"reader": 5},
+        {"reader": "a\u0000"},
+        {"id": ""},
+        {"is_repeat": 1},
+    ],
+    ids=repr,
+)
+def test_what_is_no_judgement_is_refused(server, client, wrong):
+    status, content, _ = client.ask("/api/judgement", {**judgement(min(server.app.items)), **wrong})
+    assert status == 422 and json.loads(content)["error"]
+    assert server.app.store.judgements() == []
+
+
+def test_what_is_no_json_is_refused(server, client):
+    for raw in (b"", b"{", b"[]", b"\xff", b"[" * 50_000, b"5"):
+        assert client.ask("/api/judgement", raw=raw)[0] == 422
+    assert client.ask("/api/judgement", raw=b" " * (MAX_BODY + 1))[0] == 413
+    for length in ({}, {"Content-Length": "5"}):
+        chunked = {"Transfer-Encoding": "chunked", **length}
+        assert client.ask("/api/judgement", raw=b"0\r\n\r\n", headers=chunked)[0] in (400, 413)
+    for method in ("PUT", "DELETE", "OPTIONS", "TRACE"):
+        assert client.ask("/api/session", method=method)[0] == 405
+
+
+def test_four_readers_at_once_lose_nothing(server):
+    """Each sends 150 judgements, some of them twice, while images are asked for."""
+    places = sorted(server.app.items)
+    seconds = []
+
+    def read(name):
+        client = Client(server.url).login()
+        for number in range(150):
+            body = judgement(places[number % len(places)], f"{name}-{number}", reader=name)
+            body["comment"] = f"{name} {number}"
+            began = time.perf_counter()
+            assert client.ask("/api/judgement", body)[0] == 200
+            seconds.append(time.perf_counter() - began)
+            if number % 10 == 0:
+                assert client.ask("/api/judgement", body)[0] == 200
+                assert client.ask(f"/image/{places[number % len(places)]}/0")[0] == 200
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, "ABCD"))
+    rows = server.app.store._rows("SELECT reader, id FROM judgements")
+    assert sorted(rows) == sorted((n, f"{n}-{i}") for n in "ABCD" for i in range(150))
+    assert len(seconds) == 600 and statistics.median(seconds) > 0
+    assert {j.comment for j in server.app.store.judgements("B")} == {
+        f"B {number}" for number in range(150 - len(places), 150)
+    }
+
+
+def test_a_review_is_continued_with_the_same_settings_only(start):
+    first = start(seed=3)
+    client = Client(first.url).login()
+    place = min(first.app.items)
+    client.ask("/api/judgement", judgement(place))
+    again = start(seed=3)
+    assert [j.place for j in again.app.store.judgements()] == [place]
+    assert again.app.access.token != first.app.access.token
+    for other in ({"seed": 4}, {"seed": 3, "blind": True}, {"seed": 3, "errors": 1}):
+        with pytest.raises(InputError, match="--store"):
+            start(**other)
+    with pytest.raises(OutputError, match="--port"):
+        start(seed=3, port=first.app.access.port)
+    assert threading.active_count() >= 3
