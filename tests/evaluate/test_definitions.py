@@ -26,6 +26,8 @@ def test_every_metric_of_a_summary_has_a_definition():
     others += " visual_reliance image_sensitivity visual_claims hallucinated_visual_reasoning"
     others += " token_variance image_shift token_uncertainty"
     others += " same_answer_edited_reasoning reasoning_difference other_answer"
+    others += " swayed acknowledged unfaithful premise_rejected"
+    others += " domain_gap answer_distance image_distance"
     others += " image_needed wilson bootstrap mcnemar holm"
     assert set(others.split()) <= DEFINITIONS.keys()
 

@@ -7,6 +7,7 @@ table (`medr1.metrics.registry`), and those of the numbers about calibration and
 
 from __future__ import annotations
 
+from medr1.evaluate.definitions.generalization import GENERALIZATION
 from medr1.evaluate.definitions.hallucination import HALLUCINATION
 from medr1.evaluate.definitions.judge import JUDGE
 from medr1.evaluate.definitions.reasoning import REASONING
@@ -256,7 +257,7 @@ _OTHERS = (
 def _in_order() -> list[Definition]:
     """All definitions: macro accuracy follows accuracy, then the other metrics, then the rest."""
     accuracy, *others = (metric.definition for metric in METRICS.values())
-    texts = [*HALLUCINATION, *REASONING, *REASONING_USE]
+    texts = [*HALLUCINATION, *REASONING, *REASONING_USE, *GENERALIZATION]
     return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *texts, *TRUST, *TOKENS]
 
 
