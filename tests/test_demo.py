@@ -7,9 +7,11 @@ import pytest
 from in_process import medr1
 
 from medr1.cli import cli
+from medr1.cli.full_demo import EDITS
 from medr1.data.tiny import tiny_config
 from medr1.documents.comparison import Comparison
 from medr1.documents.demo import Demo
+from medr1.documents.matrix import Matrix
 from medr1.documents.robustness import Robustness
 from medr1.documents.summary import Summary
 from medr1.workflows.demo import CONFIGS
@@ -73,29 +75,32 @@ def test_grpo_raises_held_out_accuracy(tmp_path):
 
 @pytest.mark.slow
 def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
-    document, said = demo(tmp_path / "out", "--full", "--max-steps", "2")
+    document, said = demo(tmp_path / "out", "--full", "--prompt", "think", "--max-steps", "2")
     check(document, tmp_path / "out")
     trust = tmp_path / "out" / "trust"
-    for command in ("infer", "eval", "robustness", "compare", "train"):
+    for command in ("infer", "eval", "robustness", "compare", "train", "matrix", "data split"):
         assert f"medr1 {command} " in said
     summary = read(trust / "report" / "summary.json", Summary)
     assert summary.calibration.temperature.temperature.value > 0
     conformal = summary.selective.conformal.split.coverage
     assert conformal.ci95[0] < 0.95 and conformal.ci95[1] > 0.85
     assert len(summary.uncertainty.pass_at_k) == 8
+    assert len(summary.ensemble.members) == 3
     page = (trust / "report" / "report.html").read_text()
     for heading in (
         "Calibration",
         "Abstention",
         "Agreement of 8 samples per question",
         "Robustness",
+        "Hallucinated claims",
+        "Reasoning",
     ):
         assert f">{heading}</h3>" in page
     assert (
         "Test-time augmentation: 14 mildly changed views" in page
         and "Ensemble: this file with" in page
     )
-    assert len(summary.ensemble.members) == 3
+    check_image_and_reasoning(summary)
     dropout = read(trust / "report-dropout" / "summary.json", Summary).dropout
     assert dropout.num_samples == 8 and dropout.prediction.mutual_information.value > 0
     page = (trust / "report-dropout" / "report.html").read_text()
@@ -103,7 +108,26 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     together = read(trust / "compare" / "comparison.json", Comparison).ensemble
     assert together.mean_probabilities.accuracy.value > 0
     assert together.kappa["multiple_choice"].ci95
-    found = read(trust / "robustness" / "robustness.json", Robustness)
-    assert found.test_time_augmentation.num_views == 14
-    assert found.n == 240 and found.mean_corruption_accuracy.value > 0
+    assert "McNemar" in (trust / "compare-formats" / "compare.html").read_text()
+    robustness = read(trust / "robustness" / "robustness.json", Robustness)
+    assert robustness.test_time_augmentation.num_views == 14
+    assert robustness.n == 240 and robustness.mean_corruption_accuracy.value > 0
     assert "How much accuracy changes" in (trust / "robustness" / "robustness.html").read_text()
+    matrix = read(trust / "matrix" / "matrix.json", Matrix).generalization
+    assert set(matrix.domains) == {"CT", "MRI", "Microscopy"} and matrix.mean_gap.ci95
+    assert len(matrix.pairs) == 6
+    assert all(pair.image_distance is not None for pair in matrix.pairs)
+    assert "Leave one domain out" in (trust / "matrix" / "matrix.html").read_text()
+
+
+def check_image_and_reasoning(summary):
+    """The parts about the image, the claims, the reasoning and the tokens."""
+    assert [part.ablation for part in summary.ablations] == ["blank", "shuffle"]
+    assert summary.ablations[1].visual_reliance.ci95
+    assert summary.hallucination.rate.n > 0 and summary.reasoning.n > 0
+    edits = {part.edit: part for part in summary.reasoning_use}
+    assert list(edits) == list(EDITS)
+    # the control: unchanged reasoning leads to the same answer
+    assert edits["none"].changed_answer.value < 0.02
+    assert edits["swap"].changed_answer.value > edits["none"].changed_answer.value
+    assert summary.token_uncertainty.variance.n > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from medr1.cli.common import (
 )
 from medr1.terminal import echo
 from medr1.workflows.demo import CONFIGS, DemoPrompt, run_demo
-
-logger = logging.getLogger("medr1")
 
 
 @click.command(
@@ -44,8 +41,8 @@ logger = logging.getLogger("medr1")
     "--full",
     group="Run",
     is_flag=True,
-    help="Also measure calibration, robustness, an ensemble and dropout sampling of the trained "
-    "model; takes about two minutes more.",
+    help="Also measure calibration, dependence on the image, hallucination, reasoning, robustness, "
+    "an ensemble, dropout sampling and other domains; takes 10 to 20 minutes more.",
 )
 @seed_option
 @json_option
@@ -66,8 +63,11 @@ def demo(
     beside a baseline that does not see the image. Results of an earlier demo in --output-dir are
     kept as DIR.bak. An interrupted demo continues when the same command is given again.
 
-    With --full: also calibration, abstention, repeated samples, an ensemble, dropout sampling and
-    perturbed images, with a report of each. The commands are shown as a user would type them.
+    With --full: also calibration, abstention, repeated samples, answers without the image,
+    hallucinated claims, perturbed questions and images, an ensemble, dropout sampling, and a matrix
+    of training domains. With --prompt think also the reasoning: its checks, answers after edited
+    reasoning, and other formats on the same items. The commands are shown as a user would type
+    them.
 
     \b
     Examples:
@@ -77,6 +77,7 @@ def demo(
     import sys
     from contextlib import nullcontext, redirect_stdout
 
+    from medr1.cli.full_demo import run_full_demo
     from medr1.files import to_json
     from medr1.report.terminal.demo import demo_samples, demo_table
 
@@ -88,7 +89,9 @@ def demo(
         ctx.exit(130)
     if full:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            _evaluate_further(folder, prompt, seed, max_steps)
+            code = run_full_demo(folder, prompt, seed, max_steps)
+        if code:
+            ctx.exit(code)
     if as_json:
         echo(to_json(document), nl=False)
         return
@@ -97,8 +100,11 @@ def demo(
     if full:
         trust = folder / "trust"
         echo(f"How far to trust it: {trust / 'report' / 'report.html'}")
-        echo(f"Perturbed images: {trust / 'robustness' / 'robustness.html'}")
+        echo(f"Perturbed images and questions: {trust / 'robustness' / 'robustness.html'}")
         echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
+        echo(f"Training domains: {trust / 'matrix' / 'matrix.html'}")
+        if prompt == "think":
+            echo(f"Formats of the answer: {trust / 'compare-formats' / 'compare.html'}")
 
 
 def _command(ctx: click.Context) -> str:
@@ -109,63 +115,3 @@ def _command(ctx: click.Context) -> str:
         if param.name in ctx.params and source is click.core.ParameterSource.COMMANDLINE:
             words += [param.opts[0]] if value is True else [param.opts[0], str(value)]
     return shlex.join(words)
-
-
-def _evaluate_further(folder: Path, prompt: DemoPrompt, seed: int, max_steps: int | None) -> None:
-    """Run the commands of --full on the trained model, in this process, and log each of them.
-
-    A LoRA adapter with dropout is trained as well: dropout sampling needs a model with dropout, and
-    the ensemble a second model.
-    """
-    from medr1.cli.compare import compare
-    from medr1.cli.eval import evaluate
-    from medr1.cli.infer import infer
-    from medr1.cli.robustness import robustness
-    from medr1.cli.train import train
-    from medr1.data.tiny import tiny_config, tiny_config_file, tiny_vqa_folder
-
-    data, out = tiny_vqa_folder(), folder / "trust"
-    base_model = ("--model-path", tiny_config(CONFIGS[prompt])["model_path"])
-    model, adapter = ("--model-path", folder / "checkpoint"), out / "adapter"
-    # Results files: of the base model, of the trained model, of dropout passes with the adapter,
-    # and of the trained model on the validation split, for the calibration.
-    base, test, dropout, validation = (
-        out / f"{name}.json" for name in ("base", "test", "dropout", "validation")
-    )
-    on_test = ("--batch-file", data / "test.json", "--batch-size", 32, "--seed", seed)
-    on_validation = ("--batch-file", data / "validation.json", *on_test[2:])
-    calibration = ("--calibrate-on", validation, "--target-risk", 0.15)
-    data_options = ("--train-data", data, "--image-root", data, "--seed", seed)
-    perturbed, perturbations = out / "robustness", ("--perturbations", "all", "--limit", 240)
-    more_parts = (
-        *("--robustness", perturbed / "robustness.json"),
-        *("--ensemble", base, "--ensemble", dropout),
-    )
-    lora = ("--use-peft", "--lora-r", 16, "--lora-alpha", 32, "--lora-dropout", 0.1)
-    schedule = ("--learning-rate", 0.005, "--max-steps", max_steps or 60, "--seed", seed)
-    steps: tuple[tuple[click.Command, tuple[object, ...]], ...] = (
-        (infer, (*model, *on_validation, "--output-file", validation)),
-        (infer, (*model, *on_test, "--output-file", test, "--num-samples", 8)),
-        (infer, (*base_model, *on_test, "--output-file", base)),
-        (compare, (base, test, "--seed", seed, "--output-dir", out / "compare")),
-        (
-            train,
-            ("--config", tiny_config_file(CONFIGS[prompt]), *base_model, "--data", data, *lora,
-             *schedule, "--output-dir", adapter),
-        ),
-        (
-            infer,
-            ("--model-path", adapter, *on_test, "--mode", "options", "--dropout-samples", 8,
-             "--output-file", dropout),
-        ),
-        (robustness, (*model, *on_test, "--output-dir", perturbed, *perturbations)),
-        (
-            evaluate,
-            (test, *calibration, *data_options, *more_parts, "--output-dir", out / "report"),
-        ),
-        (evaluate, (dropout, *data_options, "--output-dir", out / "report-dropout")),
-    )  # fmt: skip
-    for command, arguments in steps:
-        words = [str(argument) for argument in arguments]
-        logger.info("medr1 %s %s", command.name, " ".join(words))
-        command.main(words, prog_name=f"medr1 {command.name}", standalone_mode=False)
