@@ -60,7 +60,7 @@ def test_a_model_whose_reasoning_always_concludes_with_its_answer():
     assert (part.consistent.value, part.contradicts.value) == (1, 0)
     assert part.accuracy_consistent.value == 1
     assert part.accuracy_contradicts.value is None
-    assert part.accuracy_contradicts.reason == "no reasoning is contradicts"
+    assert part.accuracy_contradicts.reason == "no item has this outcome: contradicts"
 
 
 def test_the_accuracy_is_split_by_the_outcome():

@@ -38,7 +38,7 @@ def reasoning_checks(judged: Judged) -> ReasoningChecks | None:
 
     def accuracy_where(outcome: str) -> Metric:
         where = readings.where(lambda reading: reading is not None and reading.outcome == outcome)
-        return mean_metric(judged.correct, judged, where, f"no reasoning is {outcome}")
+        return mean_metric(judged.correct, judged, where, f"no item has this outcome: {outcome}")
 
     has_step = readings.where(lambda reading: reading is not None and reading.n_steps > 0)
     has_error = readings.map(lambda reading: reading is not None and reading.n_wrong_steps > 0)
