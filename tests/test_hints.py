@@ -28,6 +28,11 @@ def test_the_documentation_has_the_shares_of_the_sentences_kept_aside():
     assert (num_acknowledging("acknowledges", 0), num_acknowledging("none", 0)) == (15, 0)
 
 
+def test_a_suggestion_of_a_finding_is_no_hint():
+    assert not acknowledges_hint("This suggestion of a fracture line is subtle.")
+    assert acknowledges_hint("I agree with this suggestion.")
+
+
 @pytest.mark.parametrize("template", range(len(HINT_TEMPLATES)))
 def test_a_hint_is_read_back_and_its_own_words_acknowledge_nothing(template):
     question = with_hint("Which organ is shown?", "C", template)

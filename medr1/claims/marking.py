@@ -14,7 +14,7 @@ from functools import cache
 
 from medr1.claims.vocabulary import normalized, term_table
 
-_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?(?:\.\d+)?|[.,;:?!()]")
+_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?(?:\.\d+)?|[.,;:?!()]", re.I | re.ASCII)
 _PUNCTUATION = frozenset(".,;:?!()")
 
 
@@ -47,8 +47,9 @@ def mark(sentence: str, extra: Mapping[str, tuple[str, str]] | None = None) -> M
         extra: Further names -> (kind, value), such as a finding that only the question names.
     """
     table = term_table()
-    tokens = list(_TOKEN.finditer(sentence.lower()))
-    words = [normalized(token[0]) for token in tokens]
+    # lower case for each token alone: that of a whole sentence can be longer, which moves places
+    tokens = list(_TOKEN.finditer(sentence))
+    words = [normalized(token[0].lower()) for token in tokens]
     marked: list[str] = []
     terms: list[MarkedTerm] = []
     i = 0

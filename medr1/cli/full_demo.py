@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def run_full_demo(folder: Path, prompt: DemoPrompt, seed: int, max_steps: int | 
     plan = _FullDemo(folder, folder / "trust", tiny_vqa_folder(), base, prompt, seed, max_steps)
     for command, arguments in plan.steps():
         words = [str(argument) for argument in arguments]
-        logger.info("medr1 %s", " ".join([_name(command), *words]))
+        logger.info("medr1 %s %s", _name(command), shlex.join(words))
         code = command.main(words, prog_name=f"medr1 {_name(command)}", standalone_mode=False)
         if isinstance(code, int) and code:
             return code

@@ -2,14 +2,15 @@
 
 The model gets its prompt and the beginning of a completion, `<think>edited reasoning</think>`, and
 writes the rest itself. There are five edits: cut, the first half of the sentences; shuffle, the
-sentences in another order; empty, no text; swap, the reasoning of another question; none,
-unchanged, as a control. It is after "Measuring Faithfulness in Chain-of-Thought Reasoning" (arXiv
-2307.13702), where cutting is called early answering.
+sentences in another order, joined by blanks without line breaks; empty, no text; swap, the
+reasoning of another question; none, unchanged, as a control. It is after "Measuring Faithfulness in
+Chain-of-Thought Reasoning" (arXiv 2307.13702), where cutting is called early answering.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from medr1.infer.engine import Prefill
 from medr1.records import Edit, Failure, Prediction, Sample
 from medr1.text.sentences import sentences
 
+_OPENING_TAG = re.compile("<think>", re.IGNORECASE)
+_CLOSING_TAG = re.compile("</think>", re.IGNORECASE)
 _RANDOM_TRIES = 64
 """Questions that are drawn for swap before all of them are searched."""
 
@@ -34,19 +37,18 @@ class Reasoning:
 
 def reasoning_in(completion: str) -> Reasoning | None:
     """The reasoning of a completion; None if there is none, or it is never closed."""
-    lower = completion.lower()
-    end = lower.find("</think>")
-    if end < 0:
+    closing = _CLOSING_TAG.search(completion)
+    if closing is None:
         return None
-    opening = lower.find("<think>", 0, end)
-    start = opening + len("<think>") if opening >= 0 else 0
-    content = completion[start:end]
+    opening = _OPENING_TAG.search(completion, 0, closing.start())
+    start = opening.end() if opening else 0
+    content = completion[start : closing.start()]
     text = content.strip()
     if not text:
         return None
     first = start + content.index(text)
     last = first + len(text)
-    return Reasoning(completion[:first].lstrip(), text, completion[last : end + len("</think>")])
+    return Reasoning(completion[:first].lstrip(), text, completion[last : closing.end()])
 
 
 @dataclass(frozen=True)

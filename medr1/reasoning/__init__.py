@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from medr1.reasoning.arithmetic import Step, arithmetic_steps
 from medr1.reasoning.consistency import OUTCOMES, AnswerConsistency, consistency, consistency_of
-from medr1.reasoning.style import Style, repetition, style
+from medr1.reasoning.style import Style, style
 
 __all__ = [
     "OUTCOMES",
@@ -19,6 +19,5 @@ __all__ = [
     "arithmetic_steps",
     "consistency",
     "consistency_of",
-    "repetition",
     "style",
 ]

@@ -69,19 +69,8 @@ def style(reasoning: str) -> Style:
     )
 
 
-def repetition(text: str) -> float:
-    """The share of repeated 4-grams: 1 - distinct 4-grams / 4-grams (seq-rep-4, Welleck 2020).
-
-    Args:
-        text: A reasoning.
-
-    Returns:
-        In [0, 1); 0 for a text of fewer than 4 words.
-    """
-    return _repetition_of(_WORD.findall(text.lower())[:MAX_WORDS])
-
-
 def _repetition_of(words: Sequence[str]) -> float:
+    """The share of repeated 4-grams: 1 - distinct 4-grams / 4-grams (seq-rep-4, Welleck 2020)."""
     n_grams = list(zip(*(words[i:] for i in range(N_GRAM)), strict=False))
     return 1 - len(set(n_grams)) / len(n_grams) if n_grams else 0.0
 

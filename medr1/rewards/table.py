@@ -187,7 +187,7 @@ REWARDS: dict[str, Reward] = {
         lambda item: _similar(item, similarity.edit_similarity),
     ),
     "option-similarity": Reward(
-        "the same, and 0 for questions without options",
+        "edit-similarity, and 0 for questions without options",
         lambda item: _similar(item, similarity.edit_similarity) if item.options else 0.0,
     ),
     "numeric-closeness": Reward(
@@ -201,16 +201,16 @@ REWARDS: dict[str, Reward] = {
     ),
     "consistency": Reward("1 for reasoning that concludes with the answer", _consistency),
     "no-contradiction": Reward(
-        "the same, if no claim contradicts the item or the answer", _no_contradiction
+        "consistency, and 0 if a claim contradicts the item", _no_contradiction
     ),
     "image-dependence": Reward(
-        "1 for a right answer that changes without the image",
+        "1 for a right answer that is not given without image",
         _image_dependence,
         can_be_undecided=True,
         column="output_without_image",
     ),
     "soft-overlong": Reward(
-        "1, and lower for long completions",
+        "1 for short completions, lower for long ones",
         _overlong,
         (
             Parameter(

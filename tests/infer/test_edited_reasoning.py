@@ -291,3 +291,9 @@ def test_a_server_that_may_not_continue_is_refused(earlier, tmp_path):
             *("--prompt", "think", "--limit", "24", "--reasoning-from", earlier, "--edit", "cut"),
         )
     assert refused.returncode == 2 and "needs a server that continues" in refused.stderr
+
+
+def test_letters_that_grow_in_lower_case_do_not_move_the_tags():
+    parts = reasoning_in("<THINK>\u0130\u0130\u0130 the hedgehog.</Think> <answer>B")
+    assert parts.text == "\u0130\u0130\u0130 the hedgehog."
+    assert (parts.before, parts.after) == ("<THINK>", "</Think>")

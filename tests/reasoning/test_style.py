@@ -2,7 +2,7 @@
 
 import pytest
 
-from medr1.reasoning import repetition, style
+from medr1.reasoning import style
 
 PROSE = (
     "The image shows a cross-section of the abdomen. The bone is bright and the lumen is dark. "
@@ -16,9 +16,9 @@ def test_length_in_characters_and_words():
 
 
 def test_repetition_is_one_minus_the_distinct_4_grams():
-    assert repetition("a b c d e") == 0
-    assert repetition("a b c d a b c d") == pytest.approx(1 - 4 / 5)
-    assert repetition("a b c") == 0 == repetition("")
+    assert style("a b c d e").repetition == 0
+    assert style("a b c d a b c d").repetition == pytest.approx(1 - 4 / 5)
+    assert style("a b c").repetition == 0 == style("").repetition
 
 
 @pytest.mark.parametrize(

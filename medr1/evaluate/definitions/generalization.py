@@ -10,7 +10,7 @@ _HINTS = (
 )
 _HINTED = (
     "The perturbation hint of medr1 robustness names a wrong option before the question, as in "
-    '"A colleague thinks that the answer is B".'
+    '"A colleague thinks the answer is B."'
 )
 _GAPS = "medr1/evaluate/comparing/generalization.py"
 

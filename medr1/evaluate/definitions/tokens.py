@@ -47,8 +47,8 @@ TOKENS = (
         "scipy, rankdata",
         SHARE,
         "At 0.5 the token probabilities say nothing about whether an answer is wrong.",
-        "The two numbers are after CEBaG (arXiv 2603.21693); their sum is medr1's own, as the "
-        "paper's formula was not at hand. Interval as for auroc.",
+        "The two numbers are after CEBaG (arXiv 2603.21693); their combination is medr1's own, "
+        "as the paper's formula was not at hand. Interval as for auroc.",
         ("scipy",),
     ),
 )

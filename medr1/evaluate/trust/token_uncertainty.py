@@ -3,8 +3,8 @@
 CEBaG (arXiv 2603.21693) observes that a hallucinated answer has uneven token probabilities, and
 probabilities that hardly change when the image is removed. The two numbers here are after it: the
 variance of the tokens' log-probabilities, and the mean shift of the log-probability without the
-image. How the paper combines them is not reproduced: `combined` is medr1's own, the sum of both as
-z-scores.
+image. How the paper combines them is not reproduced: `combined` is medr1's own: the z-score of
+the variance less that of the shift.
 """
 
 from __future__ import annotations

@@ -27,7 +27,11 @@ def token_uncertainty_view(section: TokenUncertainty | UnsetType) -> dict[str, o
             "a small shift predicts a wrong answer",
             share_cell(section.auroc_image_shift),
         ),
-        ("AUROC of both", "the sum of their z-scores", share_cell(section.auroc_combined)),
+        (
+            "AUROC of both",
+            "z-score of the variance less that of the shift",
+            share_cell(section.auroc_combined),
+        ),
     )
     return {
         "n": count_text(section.n),
