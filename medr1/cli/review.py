@@ -123,7 +123,13 @@ def start(mapping: tuple[str, ...], **options: object) -> None:
     """
     server = call(start_review, options, columns=columns_of(mapping))
     echo(server.url)
-    server.serve()
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        path = server.app.store.path
+        echo(f"The review is stored in {path}. The same command continues it.", err=True)
+    finally:
+        server.close()
 
 
 @click.command(

@@ -20,7 +20,10 @@ _CACHED_IMAGES = 12
 
 
 def case_view(prediction: Prediction, *, is_right: bool, blind: bool) -> dict[str, object]:
-    """What the page shows of a case, as JSON values. No id, path or metadata is among them.
+    """What the page shows of a case, as JSON values.
+
+    Of the metadata it has the modality and the question type. It has no id and no file name; texts
+    are shown as they are.
 
     Args:
         prediction: The item and its answer.

@@ -61,7 +61,11 @@ class Access:
 
     def is_token(self, text: object) -> bool:
         """Whether a text is the token."""
-        return isinstance(text, str) and hmac.compare_digest(text.encode(), self.token.encode())
+        if not isinstance(text, str):
+            return False
+        # "surrogatepass": JSON can have a half of a character, which UTF-8 cannot
+        sent = text.encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(sent, self.token.encode())
 
     def is_cookie(self, header: str) -> bool:
         """Whether the header `Cookie` has the cookie."""

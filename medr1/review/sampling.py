@@ -20,7 +20,6 @@ from medr1.errors import InputError
 
 KINDS = ("confident_error", "error", "right")
 """The kinds of items; each item has the first that fits."""
-DEFAULT_COUNTS = {"confident_error": 20, "error": 20, "right": 20}
 CONFIDENT = 0.8
 """Confidence from which a wrong answer is a confident error."""
 

@@ -27,7 +27,7 @@ from medr1.review.cases import CaseImages, case_view
 from medr1.review.guard import Access, Guard
 from medr1.review.rubric import RUBRIC
 from medr1.review.sampling import reader_order
-from medr1.review.store import MAX_COMMENT, Judgement, Store, StoredItem, reader_name
+from medr1.review.store import MAX_COMMENT, MAX_NAME, Judgement, Store, StoredItem, reader_name
 
 HOST = "127.0.0.1"
 _STATIC = {"review.js": "text/javascript", "review.css": "text/css"}
@@ -67,7 +67,9 @@ class ReviewApp:
         """The page, which has no data of the review in it."""
         environment = Environment(autoescape=True, undefined=StrictUndefined)
         template = environment.from_string(_page_file("review.html"))
-        return HTMLResponse(template.render(rubric=RUBRIC, max_comment=MAX_COMMENT))
+        return HTMLResponse(
+            template.render(rubric=RUBRIC, max_comment=MAX_COMMENT, max_name=MAX_NAME)
+        )
 
     async def static(self, request: Request) -> Response:
         """The script or the style of the page."""
@@ -96,18 +98,21 @@ class ReviewApp:
         reader = _reader_of(await _json_of(request))
         study = self.store.study
         judgements = {
-            (judgement.place, judgement.is_repeat): judgement
-            for judgement in await run_in_threadpool(self.store.judgements, reader)
-            if judgement.round == 1
+            (judgement.place, judgement.is_repeat): (number, judgement)
+            for number, judgement in enumerate(
+                await run_in_threadpool(self.store.judgements, reader)
+            )
         }
         order = reader_order(sorted(self.items), reader, study.seed, study.repeats)
         presentations = []
         for presentation in order:
-            judgement = judgements.get((presentation.case, presentation.is_repeat))
+            key = (presentation.case, presentation.is_repeat)
+            number, judgement = judgements.get(key, (None, None))
             presentations.append(
                 {
                     "place": presentation.case,
                     "is_repeat": presentation.is_repeat,
+                    "order": number,  # of its judgement, by time
                     "action": judgement.action if judgement else None,
                     "ratings": dict(judgement.ratings) if judgement else {},
                     "comment": judgement.comment if judgement else "",

@@ -43,12 +43,12 @@ CREATE TABLE items (
 CREATE TABLE judgements (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, reader TEXT NOT NULL,
     place INTEGER NOT NULL REFERENCES items (place), is_repeat INTEGER NOT NULL,
-    round INTEGER NOT NULL, action TEXT NOT NULL, ratings TEXT NOT NULL, comment TEXT NOT NULL,
+    action TEXT NOT NULL, ratings TEXT NOT NULL, comment TEXT NOT NULL,
     seconds REAL NOT NULL, written_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX judgements_of_reader ON judgements (reader, place);
 """
-_COLUMNS = "id, reader, place, is_repeat, round, action, ratings, comment, seconds, written_at"
+_COLUMNS = "id, reader, place, is_repeat, action, ratings, comment, seconds, written_at"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ACTIONS = ("judge", "skip", "undo")
 
@@ -80,8 +80,6 @@ class Judgement:
     seconds: float = 0.0
     """Time that the reader took."""
     is_repeat: bool = False
-    round: int = 1
-    """1, or 2 for the second look at cases on which readers differed."""
     action: str = "judge"
     """One of ACTIONS."""
     written_at: str = ""
@@ -110,6 +108,7 @@ class Store:
 
     Raises:
         InputError: The file is missing, or is no store of a review.
+        OutputError: The file cannot be opened, such as one of another user.
         StateError: The file is damaged.
     """
 
@@ -118,7 +117,10 @@ class Store:
             raise InputError(f"{path}: no such file. Check the path.")
         self.path = path
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_MS / 1000)
+        with _errors(path):
+            self._connection = sqlite3.connect(
+                path, check_same_thread=False, timeout=_BUSY_MS / 1000
+            )
         try:
             with _errors(path):
                 self.study = _read_study(self._connection, path)
@@ -160,7 +162,7 @@ class Store:
             if case is None:
                 raise InputError(f"item {judgement.place} is no case of this review.")
             added = self._connection.execute(
-                f"INSERT INTO judgements ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                f"INSERT INTO judgements ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
                 "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) ON CONFLICT (id) DO NOTHING",
                 row,
             )
@@ -179,10 +181,10 @@ class Store:
             "ORDER BY written_at, number",
             (reader, reader),
         )
-        last: dict[tuple[str, int, bool, int], Judgement] = {}
+        last: dict[tuple[str, int, bool], Judgement] = {}
         for row in rows:
             judgement = _judgement(row)
-            key = (judgement.reader, judgement.place, judgement.is_repeat, judgement.round)
+            key = (judgement.reader, judgement.place, judgement.is_repeat)
             last.pop(key, None)  # so that the order is that of the last one
             last[key] = judgement
         return [judgement for judgement in last.values() if judgement.action != "undo"]
@@ -210,7 +212,7 @@ class Store:
         with self._lock, _errors(self.path), self._connection:
             before = self._connection.total_changes
             self._connection.executemany(
-                f"INSERT INTO judgements ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                f"INSERT INTO judgements ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO NOTHING",
                 rows,
             )
@@ -301,8 +303,8 @@ def reader_name(text: str) -> str:
 def _row_of(judgement: Judgement) -> tuple[object, ...]:
     """The columns of a judgement but its time; InputError for one that cannot be stored."""
     ratings = check_ratings(judgement.ratings)
-    if judgement.action not in ACTIONS or judgement.round not in (1, 2):
-        raise InputError("a judgement has an unknown action or round.")
+    if judgement.action not in ACTIONS:
+        raise InputError("a judgement has an unknown action.")
     if (judgement.action == "judge") != bool(ratings):
         raise InputError("a judgement needs an answer to a question of the rubric.")
     if len(judgement.comment) > MAX_COMMENT or not _is_text(judgement.comment):
@@ -318,7 +320,6 @@ def _row_of(judgement: Judgement) -> tuple[object, ...]:
         reader_name(judgement.reader),
         judgement.place,
         int(judgement.is_repeat),
-        judgement.round,
         judgement.action,
         json.dumps(ratings),
         judgement.comment,
@@ -333,7 +334,7 @@ def _is_text(text: str) -> bool:
 
 def _judgement(row: tuple[Any, ...]) -> Judgement:
     """The judgement of a row with `_COLUMNS`."""
-    name, reader, place, repeat, round_, action, ratings, comment, seconds, written_at = row
+    name, reader, place, repeat, action, ratings, comment, seconds, written_at = row
     return Judgement(
         id=name,
         reader=reader,
@@ -342,7 +343,6 @@ def _judgement(row: tuple[Any, ...]) -> Judgement:
         comment=comment,
         seconds=seconds,
         is_repeat=bool(repeat),
-        round=round_,
         action=action,
         written_at=written_at,
     )

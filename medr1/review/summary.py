@@ -42,7 +42,7 @@ def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) ->
         num_resamples: Number of resamples of each interval.
     """
     items, judgements = store.items(), store.judgements()
-    judged = [j for j in judgements if j.action == "judge" and j.round == 1]
+    judged = [j for j in judgements if j.action == "judge"]
     first = {(j.reader, j.place): j for j in judged if not j.is_repeat}
     second = {(j.reader, j.place): j for j in judged if j.is_repeat}
     readers = sorted({judgement.reader for judgement in judgements})

@@ -67,7 +67,8 @@ def start_review(
         seed: Seed of the sample and of the orders.
 
     Raises:
-        InputError: The results cannot be read, or the store belongs to another review.
+        InputError: The results cannot be read, the store belongs to another review, or a number is
+            out of range.
         OutputError: The store cannot be written, or the port is in use.
     """
     from medr1.data.roots import ImageRoot
@@ -81,6 +82,8 @@ def start_review(
 
     require_choice("protocol", protocol, PROTOCOLS)
     require_at_least(0, repeats=repeats, port=port)
+    if port > 65535:
+        raise InputError(f"port is {port}. Use 0 to 65535.")
     path = Path(results)
     counts = {"confident_error": confident_errors, "error": errors, "right": right_answers}
     content, candidates = read_candidates(
@@ -97,9 +100,13 @@ def start_review(
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
     data_path = Path(data) if data else path
     data_folder = data_path if data_path.is_dir() else data_path.parent
-    root = ImageRoot(Path(image_root) if image_root else data_folder, closed=True)
     title = Path(str(content.meta.get("model") or "")).name
-    return review_server(opened, content.predictions, root, title=title, blind=blind, port=port)
+    try:
+        root = ImageRoot(Path(image_root) if image_root else data_folder, closed=True)
+        return review_server(opened, content.predictions, root, title=title, blind=blind, port=port)
+    except BaseException:
+        opened.close()
+        raise
 
 
 def _open_store(

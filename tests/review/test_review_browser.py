@@ -9,6 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from medr1.review.sampling import reader_order
+from medr1.review.store import Judgement
+
 CHOICES = {"correct": "3", "grounded": "2", "safe": "2", "harm": "1", "confidence": "3"}
 
 
@@ -189,3 +192,30 @@ def test_a_store_that_cannot_be_written_is_told(reader, start):
     body.send_keys(Keys.ENTER)
     reader.wait(lambda: "Not stored" in reader.text("message"))
     assert reader.place() == (1, 13)
+
+
+def test_a_wrong_name_is_not_called_not_stored(reader, start):
+    reader.browser.get("about:blank")
+    reader.browser.get(start().url)
+    field = reader.wait(lambda: reader.browser.find_element(By.ID, "reader"))
+    field.send_keys("   ", Keys.ENTER)
+    reader.wait(lambda: "printable characters" in reader.text("message"))
+    assert "Not stored" not in reader.text("message")
+
+
+def test_undo_after_a_reload_is_of_the_last_judgement_by_time(reader, start):
+    server = start()
+    reader.open(server.url, "A")
+    shown = reader_order(sorted(server.app.items), "A", server.app.store.study.seed, 1)
+    for number, place in enumerate((2, 0)):
+        case = shown[place]
+        ratings = dict.fromkeys(("correct", "grounded"), "yes")
+        server.app.store.add(
+            Judgement(f"j{number}", "A", case.case, ratings, is_repeat=case.is_repeat)
+        )
+    reader.browser.refresh()
+    reader.enter("A")
+    assert reader.place() == (2, 13)
+    reader.press("u")
+    reader.wait(lambda: reader.place() == (1, 13))
+    assert [j.id for j in server.app.store.judgements("A")] == ["j0"]

@@ -119,6 +119,10 @@ def test_the_command_prints_tables_and_writes_files(panel, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "180 cases of 600 items, 3 readers" in done.stdout
     assert "corrected by experts" in done.stdout and "Dr. A" in done.stdout
+    # all ratings are equal: no alpha, and a complete agreement by AC1
+    (safe,) = [line.split() for line in done.stdout.splitlines() if line.startswith("safe")]
+    assert safe == ["safe", "1.00", "180"]
+    assert "- safe, alpha: all ratings are equal" in done.stdout
     text = (output / "review.json").read_text()
     document = msgspec.json.decode(text, type=ReviewSummary)
     assert json.loads(medr1("review", "summary", panel, "--json").stdout) == json.loads(text)

@@ -45,7 +45,7 @@ def test_nothing_is_shown_without_the_token(server):
         assert stranger.ask(path)[0] == 401
     assert stranger.ask("/api/session", {"reader": "A"})[0] == 401
     assert stranger.ask("/api/judgement", judgement(0))[0] == 401
-    for token in ("", "x", None, 5, [], stranger.token[:-1], stranger.token + "\u00e9"):
+    for token in ("", "x", None, 5, [], stranger.token[:-1], stranger.token + "\u00e9", "\ud800"):
         assert stranger.ask("/api/login", {"token": token})[0] == 403
     stranger.cookie = f"medr1_review_{stranger.port}={stranger.token}"  # it is not the cookie
     assert stranger.ask("/api/case/0")[0] == 401
@@ -197,7 +197,18 @@ def test_four_readers_at_once_lose_nothing(server):
     }
 
 
-def test_a_review_is_continued_with_the_same_settings_only(start):
+def test_a_session_tells_the_order_of_the_judgements(client):
+    session = json.loads(client.ask("/api/session", {"reader": "A"})[1])
+    places = [p["place"] for p in session["presentations"] if not p["is_repeat"]][:3]
+    for place in (places[1], places[2], places[0]):
+        assert client.ask("/api/judgement", judgement(place, f"j{place}"))[0] == 200
+    again = json.loads(client.ask("/api/session", {"reader": "A"})[1])["presentations"]
+    orders = {p["place"]: p["order"] for p in again if p["action"]}
+    assert orders == {places[1]: 0, places[2]: 1, places[0]: 2}
+    assert {p["order"] for p in again if not p["action"]} == {None}
+
+
+def test_a_review_is_continued_with_the_same_settings_only(start, tmp_path):
     first = start(seed=3)
     client = Client(first.url).login()
     place = min(first.app.items)
@@ -210,4 +221,7 @@ def test_a_review_is_continued_with_the_same_settings_only(start):
             start(**other)
     with pytest.raises(OutputError, match="--port"):
         start(seed=3, port=first.app.access.port)
+    with pytest.raises(InputError, match="65535"):
+        start(seed=3, port=70000, store=tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
     assert threading.active_count() >= 3

@@ -9,6 +9,7 @@ from medr1.documents.review import DisputedCase, QuestionAgreement, ReviewSummar
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import WIDTH, Row, filled, grid
 from medr1.report.terminal.tables import interval_text, percent
+from medr1.terminal import counted
 
 _NOTE = (
     "alpha: Krippendorff's, ordinal. AC1: Gwet's. within: alpha of the first and the second look "
@@ -24,8 +25,9 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         width: Columns of the terminal.
     """
     title = (
-        f"{document.n_cases} cases of {document.n_items} items, {len(document.readers)} readers, "
-        f"{len(document.disputed)} answers on which they differ"
+        f"{counted(document.n_cases, 'case')} of {counted(document.n_items, 'item')}, "
+        f"{counted(len(document.readers), 'reader')}, "
+        f"{counted(len(document.disputed), 'answer')} on which they differ"
     )
     readers: list[Row] = [
         (
@@ -55,7 +57,11 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
     parts = [
         [filled(title, width)],
         grid(("reader", "judged", "skipped", "twice", "median s"), readers, width),
-        [*grid(header, agreement, width), filled(_NOTE, width)],
+        [
+            *grid(header, agreement, width),
+            *(filled(f"- {text}", width, "  ") for text in _without_alpha(document.questions)),
+            filled(_NOTE, width),
+        ],
         grid(("kind of item", "items", "judged", "right, by experts"), kinds, width),
         grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
     ]
@@ -65,10 +71,20 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
 def _agreement_row(name: str, entry: QuestionAgreement) -> Row:
     """The row of one question of the rubric; with the reason where there is no agreement."""
     alpha = entry.krippendorff_alpha
-    if alpha.value is None:
+    if alpha.value is None and entry.gwet_ac1.value is None:
         return name, "-", alpha.reason or "", "", ""
     others = (_coefficient(entry.gwet_ac1), _coefficient(entry.within_readers))
-    return name, _coefficient(alpha), *others, str(alpha.n)
+    n = entry.gwet_ac1.n if alpha.value is None else alpha.n
+    return name, _coefficient(alpha), *others, str(n)
+
+
+def _without_alpha(questions: Mapping[str, QuestionAgreement]) -> list[str]:
+    """Why questions that have an AC1 have no alpha, which leaves a cell of their rows empty."""
+    return [
+        f"{name}, alpha: {entry.krippendorff_alpha.reason}"
+        for name, entry in questions.items()
+        if entry.krippendorff_alpha.value is None and entry.gwet_ac1.value is not None
+    ]
 
 
 def _share_row(name: str, metric: Metric) -> Row:

@@ -36,7 +36,9 @@ async function login() {
 async function begin() {
   const session = await ask("/api/session", { reader: element("reader").value });
   Object.assign(state, session);
-  state.history = state.presentations.flatMap((p, place) => (p.action ? [place] : []));
+  // by the time of the judgements, for undo; presentations are in the order of the reader
+  state.history = state.presentations.flatMap((p, place) => (p.action ? [place] : []))
+    .sort((a, b) => state.presentations[a].order - state.presentations[b].order);
   sessionStorage.setItem("reader", state.reader);
   element("start").hidden = true;
   await show(nextPlace());
@@ -169,10 +171,14 @@ function showEnd() {
 
 async function send(place, action, id, ratings, comment) {
   const presentation = state.presentations[place];
-  await ask("/api/judgement", {
-    id, reader: state.reader, place: presentation.place, is_repeat: presentation.is_repeat,
-    action, ratings, comment, seconds: (performance.now() - state.began) / 1000,
-  });
+  try {
+    await ask("/api/judgement", {
+      id, reader: state.reader, place: presentation.place, is_repeat: presentation.is_repeat,
+      action, ratings, comment, seconds: (performance.now() - state.began) / 1000,
+    });
+  } catch (error) {
+    throw new Error(`Not stored: ${error.message}`);
+  }
 }
 
 // one thing at a time: a second key press while the first is being stored does nothing
@@ -183,7 +189,7 @@ async function once(work) {
   try {
     await work();
   } catch (error) {
-    say(`Not stored: ${error.message}`);
+    say(error.message);
   } finally {
     state.busy = false;
   }
