@@ -48,10 +48,14 @@ class BenchmarkSource:
         for number, part in enumerate(self._parts):
             for name in self.names if number == 0 else part.names():
                 self._places.setdefault(name, (number, name))
-                self._places.setdefault(name.partition("/")[2], (number, name))
+                if below := name.partition("/")[2]:
+                    self._places.setdefault(below, (number, name))
 
     def find(self, names: Iterable[str]) -> tuple[int, str] | None:
-        """The first of the names that is a file, also below one folder; None if there is none."""
+        """The first of the names that is a file, also below one folder; None if there is none.
+
+        An empty name, as of a record without an image, is no file.
+        """
         return next((self._places[name] for name in names if name in self._places), None)
 
     def content(self, name: str) -> bytes:

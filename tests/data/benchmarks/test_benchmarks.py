@@ -261,3 +261,20 @@ def test_an_image_outside_the_source_is_not_read(tmp_path):
     assert run.returncode == 0, run.stderr
     manifest = json.loads((output / "manifest.json").read_text())
     assert [error["code"] for error in manifest["errors"]] == ["image_missing", "no_ground_truth"]
+
+
+def test_a_record_without_an_image_name_gets_no_other_image(tmp_path):
+    source = write_source("slake", tmp_path / "source")
+    (source / "0.png").write_bytes(png(99))
+    records = json.loads((source / "test.json").read_text(encoding="utf-8"))
+    del records[0]["img_name"]
+    (source / "test.json").write_text(json.dumps(records), encoding="utf-8")
+    output = tmp_path / "out"
+    run = medr1(
+        *("data", "prepare", source, "--benchmark", "slake", "--output-dir", output),
+        *("--max-errors", "5"),
+    )
+    assert run.returncode == 0, run.stderr
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["errors"][0]["code"] == "image_missing"
+    assert manifest["counts"]["images"] == 1
