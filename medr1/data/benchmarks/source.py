@@ -136,7 +136,14 @@ def _records(lines: TextIO, name: str) -> Iterator[Record]:
     """The records of a file of text, by the ending of its name."""
     if name.endswith((".csv", ".tsv")):
         csv.field_size_limit(MAX_TABLE_CELL)
-        yield from csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+        rows = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+        for number, row in enumerate(rows, 1):
+            if None in row:  # where DictReader puts the values beyond the header
+                raise InputError(
+                    f"{name}, record {number} has more values than the header has columns. Check "
+                    "its separators and quotes."
+                )
+            yield row
     elif name.endswith(".txt"):
         yield from ({"values": line.rstrip("\r\n").split("|")} for line in lines)
     elif name.endswith(".jsonl"):

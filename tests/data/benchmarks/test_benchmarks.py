@@ -278,3 +278,17 @@ def test_a_record_without_an_image_name_gets_no_other_image(tmp_path):
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["errors"][0]["code"] == "image_missing"
     assert manifest["counts"]["images"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "separator"),
+    [("pmc-vqa", "test_2.csv", ","), ("gmai-mmbench", "GMAI_mm_bench_VAL.tsv", "\t")],
+    ids=["csv", "tsv"],
+)
+def test_a_row_with_more_values_than_the_header_is_one_sentence(tmp_path, name, file, separator):
+    source = write_source(name, tmp_path / "source")
+    lines = (source / file).read_text(encoding="utf-8").splitlines()
+    (source / file).write_text("\n".join([*lines, lines[-1] + f"{separator}more"]), "utf-8")
+    run = medr1("data", "prepare", source, "--benchmark", name, "--output-dir", tmp_path / "out")
+    assert run.returncode == 2
+    assert f"{file}, record {len(lines)} has more values than the header" in run.stderr
