@@ -58,6 +58,11 @@ class BenchmarkSource:
         """
         return next((self._places[name] for name in names if name in self._places), None)
 
+    def archives(self) -> Iterator[tuple[Path, list[str]]]:
+        """(path, names of its files) of each archive in the folder."""
+        for part in self._parts[1:]:
+            yield part.path, part.names()
+
     def content(self, name: str) -> bytes:
         """The content of a file of the source.
 

@@ -216,8 +216,10 @@ def test_the_same_command_again_writes_nothing(tmp_path):
         (("--benchmark", "vqa-rad", "--square"), "leave out"),
         (("--strict-counts",), "--strict-counts needs --benchmark"),
         (("--benchmark", "slake"), "has no file of slake"),
+        (("--benchmark", "slake"), "(* is any text): train.json, validat*.json, test.json"),
+        (("--benchmark", "gmai-mmbench"), "GMAI*VAL.tsv, GMAI*TEST*.tsv"),
     ],
-    ids=["square", "no-name", "another"],
+    ids=["square", "no-name", "another", "its-files", "variable"],
 )
 def test_what_does_not_fit_is_refused(tmp_path, options, message):
     vqa_rad = write_source("vqa-rad", tmp_path / "source")
@@ -292,3 +294,13 @@ def test_a_row_with_more_values_than_the_header_is_one_sentence(tmp_path, name, 
     run = medr1("data", "prepare", source, "--benchmark", name, "--output-dir", tmp_path / "out")
     assert run.returncode == 2
     assert f"{file}, record {len(lines)} has more values than the header" in run.stderr
+
+
+def test_the_folder_of_an_archive_with_the_records_is_answered_with_the_command(tmp_path):
+    archive = write_source("omnimedvqa", tmp_path / "Omni")
+    options = ("--benchmark", "omnimedvqa", "--output-dir", tmp_path / "out")
+    run = medr1("data", "prepare", tmp_path, *options)
+    assert run.returncode == 2
+    text = " ".join(run.stderr.split())
+    assert f"medr1 data prepare {archive} --benchmark omnimedvqa" in text
+    assert medr1("data", "prepare", archive, *options).returncode == 0
