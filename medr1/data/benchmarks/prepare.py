@@ -230,13 +230,14 @@ def _read(
             sample, failure = read_item(item, place, required=("question",))
             locations: list[str | tuple[int, str]] = []
             try:
-                locations = [_location(image, files, images) for image in read.images]
-                if not locations:
-                    raise ItemError("no_image", "has no image.")
-                if sample.ground_truth is None:
-                    raise ItemError("no_ground_truth", "has no answer.")
+                if failure is None:
+                    if sample.ground_truth is None:
+                        raise ItemError("no_ground_truth", "has no answer.")
+                    locations = [_location(image, files, images) for image in read.images]
+                    if not locations:
+                        raise ItemError("no_image", "has no image.")
             except ItemError as error:
-                failure = failure or Failure(error.code, f"{place}: {error}")
+                failure = Failure(error.code, f"{place}: {error}")
             yield _Item(read.split or file_split or "test", place, sample, locations, failure)
 
 

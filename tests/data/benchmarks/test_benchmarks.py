@@ -304,3 +304,34 @@ def test_the_folder_of_an_archive_with_the_records_is_answered_with_the_command(
     text = " ".join(run.stderr.split())
     assert f"medr1 data prepare {archive} --benchmark omnimedvqa" in text
     assert medr1("data", "prepare", archive, *options).returncode == 0
+
+
+def test_no_image_is_written_for_an_item_that_is_left_out(tmp_path):
+    source, output = tmp_path / "source", tmp_path / "out"
+    rows = [
+        {"image": {"bytes": png(shade), "path": None}, "question": "Is it?", "answer": answer}
+        for shade, answer in ((1, "yes"), (2, ""))
+    ]
+    parquet(source / "data" / "test-00000-of-00001.parquet", rows)
+    options = ("--benchmark", "vqa-rad", "--output-dir", output, "--max-errors", "5")
+    run = medr1("data", "prepare", source, *options)
+    assert run.returncode == 0, run.stderr
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert [error["code"] for error in manifest["errors"]] == ["no_ground_truth"]
+    assert manifest["counts"]["images"] == 1
+    images = [path for path in (output / "images").rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in images] == [png(1)]
+
+
+def test_an_interrupted_run_starts_again_with_overwrite_as_the_help_says(tmp_path):
+    run, output = prepared("pmc-vqa", tmp_path)
+    assert run.returncode == 0, run.stderr
+    (output / "manifest.json").unlink()  # it is written last
+    source = tmp_path / "source"
+    command = ("data", "prepare", source, "--benchmark", "pmc-vqa", "--output-dir", output)
+    run = medr1(*command)
+    assert run.returncode == 2
+    assert "--overwrite" in run.stderr
+    assert medr1(*command, "--overwrite").returncode == 0
+    help_text = " ".join(medr1("data", "prepare", "--help").stdout.split())
+    assert "interrupted run does not resume: give --overwrite to start again." in help_text
