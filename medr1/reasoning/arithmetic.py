@@ -212,13 +212,17 @@ def _is_equal(
 
 
 def _is_rounded(exact: Fraction, token: re.Match[str], stated: Fraction) -> bool:
-    """Whether a stated number is the exact one, rounded or cut off at its last digit."""
+    """Whether a stated number is the exact one, rounded or cut off at its last digit.
+
+    A whole number has to be the nearest one; at a half, both neighbours are right. A 0 without
+    decimals is no rounded number.
+    """
     digits = (token["number"] or "").partition(".")[2]
     unit = Fraction(1, 10 ** len(digits)) / (100 if token["percent"] else 1)
-    if not digits and (exact / unit).denominator == 1:
+    if not digits and (not stated or (exact / unit).denominator == 1):
         return False
-    error = abs(exact - stated)
-    return error < unit if digits else error <= unit / 2
+    is_cut_off = bool(digits) and 0 <= exact - stated < unit  # a number in the text has no sign
+    return is_cut_off or abs(exact - stated) <= unit / 2
 
 
 def _evaluate(side: list[re.Match[str]]) -> _Value | None:

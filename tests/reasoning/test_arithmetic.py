@@ -12,12 +12,14 @@ RIGHT = (
     "2^3 = 8 | 1,200 / 4 = 300 | 14 cm / 28 cm = 0.5 | 3 + 4 ≈ 7.1 | 6:3 = 2:1 | 10 mm / 2 = 5 | "
     r"\frac{3}{4} + \frac{1}{4} = 1 | $4 \times 5 = 20$ | 3 nodules + 2 nodules = 5 nodules | "
     "area = 3 * 2 = 6 mm | Step 2: 2 + 2 = 4 | 1 + 2 makes 3 | "
+    "22/7 = 3.14 | 2 / 3 = 0.67 | 2/3 = 0.6 | 1 / 2 = 1 | 7/2 = 3 | 7/2 = 4 | "
     "There are three nodules: one in the left lung and two in the right lung."
 )
 WRONG = (
     "3 + 2 = 6 | 12 mm x 2 = 26 mm | 1 cm + 5 mm = 6 mm | 7/2 = 3.2 | 20 % of 50 = 12 | "
     "12/50 = 25% | 5 minus 3 equals 1 | 3 + 2 * 2 = 10 | CTR is 14/28 = 0.6 | 6:3 = 3:1 | "
-    "3 + 4 ≈ 9 | 3 cm x 4 cm = 14 cm2 | "
+    "3 + 4 ≈ 9 | 3 cm x 4 cm = 14 cm2 | 10 / 3 = 3.34 | 22/7 = 3.15 | 2/3 = 0.68 | 11/3 = 3 | "
+    "1/3 = 0 | "
     "There are three nodules: two in the left lung, one in the hilum, and two in the right lung."
 )
 NO_STEP = (
