@@ -147,7 +147,7 @@ def prepare(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     SOURCE is OmniMedVQA as an archive (zip, tar or tar.gz; it is not unpacked) or a folder, a
     folder with published split files, a file of questions in JSON, JSONL, CSV, TSV, .xlsx or
     Parquet, or the files of --benchmark. An interrupted run resumes when the same command is given
-    again; with --benchmark it starts anew, with --overwrite.
+    again. With --benchmark an interrupted run does not resume: give --overwrite to start again.
 
     \b
     Examples:

@@ -56,6 +56,8 @@ _TOKEN = re.compile(
     r"|is|for\s+a\s+total\s+of)\b))",
     re.IGNORECASE,
 )
+_SIGNS = ("=", "\u2248", "~", "\u2245")
+"""Relations that are not in words begin with one of these."""
 _START = re.compile(rf"\d|\.\d|\(|\b(?:{_SMALL_NUMBERS})\b", re.IGNORECASE)
 _MORE = re.compile(r"[\w^]|\.\d|:\d")
 """What follows a number that is part of something else."""
@@ -163,8 +165,8 @@ def _steps_of(tokens: list[re.Match[str]]) -> Iterator[Step]:
             continue
         if relation["equal"] and not relation["equal"].strip().startswith("="):
             right = right[:1]  # "3 plus 2 is 5 - a small number"
-            if _has_only_minus(left):
-                continue  # "10-15 is 12": a range
+        if not relation[0].strip().startswith(_SIGNS) and _is_range_or_grade(left):
+            continue  # "10-15 is 12", "20/40 is 3 lines worse"
         first, second = _evaluate(left), _evaluate(right)
         if first is None or second is None:
             continue
@@ -178,9 +180,19 @@ def _has_operator(side: list[re.Match[str]]) -> bool:
     return any(token["operator"] or token["of"] or token["power"] for token in side[1:])
 
 
-def _has_only_minus(side: list[re.Match[str]]) -> bool:
+def _is_range_or_grade(side: list[re.Match[str]]) -> bool:
+    """Whether a side is such as "10-15", "20 - 30" or "4/6", which are often no arithmetic.
+
+    "30 mm - 20 mm" and "12%/50%", with units, are, and so are "20 minus 10" and "10 / 2".
+    """
+    if any(token["open"] for token in side):
+        return False
     operators = {token["operator"] for token in side if token["operator"]}
-    return operators == {"-"} and not any(token[0].startswith(" ") for token in side[1:])
+    has_units = all(token["unit"] or token["percent"] for token in side if token["number"])
+    has_blanks = any(token[0].startswith(" ") for token in side[1:])
+    if operators == {"-"}:
+        return not (has_units and has_blanks)
+    return operators == {"/"} and not (has_units or has_blanks)
 
 
 def _is_equal(
@@ -212,13 +224,17 @@ def _is_equal(
 
 
 def _is_rounded(exact: Fraction, token: re.Match[str], stated: Fraction) -> bool:
-    """Whether a stated number is the exact one, rounded or cut off at its last digit."""
+    """Whether a stated number is the exact one, rounded or cut off at its last digit.
+
+    A whole number has to be the nearest one; at a half, both neighbours are right. A 0 without
+    decimals is no rounded number.
+    """
     digits = (token["number"] or "").partition(".")[2]
     unit = Fraction(1, 10 ** len(digits)) / (100 if token["percent"] else 1)
-    if not digits and (exact / unit).denominator == 1:
+    if not digits and (not stated or (exact / unit).denominator == 1):
         return False
-    error = abs(exact - stated)
-    return error < unit if digits else error <= unit / 2
+    is_cut_off = bool(digits) and 0 <= exact - stated < unit  # a number in the text has no sign
+    return is_cut_off or abs(exact - stated) <= unit / 2
 
 
 def _evaluate(side: list[re.Match[str]]) -> _Value | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -43,6 +45,11 @@ _SUFFIXES = (
     (b"BM", ".bmp"),
     (b"RIFF", ".webp"),
 )
+
+_FOLDERS = re.compile(r"^\(\?:(?:\[\^/\]\+|\.\*)/\)\?")
+"""The part of a benchmark's pattern for the folders above a file."""
+_VARIABLE = re.compile(r"(?:\(\?:[^()]*\)\??|\[[^\]]*\][*+]?|\.\*)+")
+"""A part of such a pattern that stands for different texts."""
 
 
 @dataclass
@@ -133,12 +140,28 @@ def _tables(name: str, benchmark: Benchmark, files: BenchmarkSource) -> dict[str
         if pattern.fullmatch(path)
     }
     if not tables:
-        patterns = ", ".join(pattern.pattern for pattern in benchmark.files)
-        raise InputError(
-            f"{files.path} has no file of {name}. Its records are in files with these names "
-            f"(regular expressions): {patterns}"
-        )
+        raise _no_tables(name, benchmark, files)
     return tables
+
+
+def _no_tables(name: str, benchmark: Benchmark, files: BenchmarkSource) -> InputError:
+    """What to do about a source without files of records."""
+    for archive, names in files.archives():
+        if any(pattern.fullmatch(path) for pattern in benchmark.files for path in names):
+            return InputError(
+                f"the records of {name} are inside {archive}. Name the archive itself: "
+                f"medr1 data prepare {shlex.quote(str(archive))} --benchmark {name}"
+            )
+    examples = ", ".join(_example(pattern.pattern) for pattern in benchmark.files)
+    return InputError(
+        f"{files.path} has no file of {name}. Its records are in files with these names "
+        f"(* is any text): {examples}"
+    )
+
+
+def _example(pattern: str) -> str:
+    """The pattern of a file's path, shown as people write it, such as "test-*.parquet"."""
+    return _VARIABLE.sub("*", _FOLDERS.sub("", pattern)).replace("\\", "")
 
 
 def _finished(output: Path, meta: dict[str, object], overwrite: bool) -> PreparedManifest | None:
@@ -207,13 +230,14 @@ def _read(
             sample, failure = read_item(item, place, required=("question",))
             locations: list[str | tuple[int, str]] = []
             try:
-                locations = [_location(image, files, images) for image in read.images]
-                if not locations:
-                    raise ItemError("no_image", "has no image.")
-                if sample.ground_truth is None:
-                    raise ItemError("no_ground_truth", "has no answer.")
+                if failure is None:
+                    if sample.ground_truth is None:
+                        raise ItemError("no_ground_truth", "has no answer.")
+                    locations = [_location(image, files, images) for image in read.images]
+                    if not locations:
+                        raise ItemError("no_image", "has no image.")
             except ItemError as error:
-                failure = failure or Failure(error.code, f"{place}: {error}")
+                failure = Failure(error.code, f"{place}: {error}")
             yield _Item(read.split or file_split or "test", place, sample, locations, failure)
 
 

@@ -48,11 +48,20 @@ class BenchmarkSource:
         for number, part in enumerate(self._parts):
             for name in self.names if number == 0 else part.names():
                 self._places.setdefault(name, (number, name))
-                self._places.setdefault(name.partition("/")[2], (number, name))
+                if below := name.partition("/")[2]:
+                    self._places.setdefault(below, (number, name))
 
     def find(self, names: Iterable[str]) -> tuple[int, str] | None:
-        """The first of the names that is a file, also below one folder; None if there is none."""
+        """The first of the names that is a file, also below one folder; None if there is none.
+
+        An empty name, as of a record without an image, is no file.
+        """
         return next((self._places[name] for name in names if name in self._places), None)
+
+    def archives(self) -> Iterator[tuple[Path, list[str]]]:
+        """(path, names of its files) of each archive in the folder."""
+        for part in self._parts[1:]:
+            yield part.path, part.names()
 
     def content(self, name: str) -> bytes:
         """The content of a file of the source.
@@ -132,7 +141,14 @@ def _records(lines: TextIO, name: str) -> Iterator[Record]:
     """The records of a file of text, by the ending of its name."""
     if name.endswith((".csv", ".tsv")):
         csv.field_size_limit(MAX_TABLE_CELL)
-        yield from csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+        rows = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+        for number, row in enumerate(rows, 1):
+            if None in row:  # where DictReader puts the values beyond the header
+                raise InputError(
+                    f"{name}, record {number} has more values than the header has columns. Check "
+                    "its separators and quotes."
+                )
+            yield row
     elif name.endswith(".txt"):
         yield from ({"values": line.rstrip("\r\n").split("|")} for line in lines)
     elif name.endswith(".jsonl"):

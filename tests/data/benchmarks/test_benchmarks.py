@@ -216,8 +216,10 @@ def test_the_same_command_again_writes_nothing(tmp_path):
         (("--benchmark", "vqa-rad", "--square"), "leave out"),
         (("--strict-counts",), "--strict-counts needs --benchmark"),
         (("--benchmark", "slake"), "has no file of slake"),
+        (("--benchmark", "slake"), "(* is any text): train.json, validat*.json, test.json"),
+        (("--benchmark", "gmai-mmbench"), "GMAI*VAL.tsv, GMAI*TEST*.tsv"),
     ],
-    ids=["square", "no-name", "another"],
+    ids=["square", "no-name", "another", "its-files", "variable"],
 )
 def test_what_does_not_fit_is_refused(tmp_path, options, message):
     vqa_rad = write_source("vqa-rad", tmp_path / "source")
@@ -261,3 +263,75 @@ def test_an_image_outside_the_source_is_not_read(tmp_path):
     assert run.returncode == 0, run.stderr
     manifest = json.loads((output / "manifest.json").read_text())
     assert [error["code"] for error in manifest["errors"]] == ["image_missing", "no_ground_truth"]
+
+
+def test_a_record_without_an_image_name_gets_no_other_image(tmp_path):
+    source = write_source("slake", tmp_path / "source")
+    (source / "0.png").write_bytes(png(99))
+    records = json.loads((source / "test.json").read_text(encoding="utf-8"))
+    del records[0]["img_name"]
+    (source / "test.json").write_text(json.dumps(records), encoding="utf-8")
+    output = tmp_path / "out"
+    run = medr1(
+        *("data", "prepare", source, "--benchmark", "slake", "--output-dir", output),
+        *("--max-errors", "5"),
+    )
+    assert run.returncode == 0, run.stderr
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["errors"][0]["code"] == "image_missing"
+    assert manifest["counts"]["images"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "separator"),
+    [("pmc-vqa", "test_2.csv", ","), ("gmai-mmbench", "GMAI_mm_bench_VAL.tsv", "\t")],
+    ids=["csv", "tsv"],
+)
+def test_a_row_with_more_values_than_the_header_is_one_sentence(tmp_path, name, file, separator):
+    source = write_source(name, tmp_path / "source")
+    lines = (source / file).read_text(encoding="utf-8").splitlines()
+    (source / file).write_text("\n".join([*lines, lines[-1] + f"{separator}more"]), "utf-8")
+    run = medr1("data", "prepare", source, "--benchmark", name, "--output-dir", tmp_path / "out")
+    assert run.returncode == 2
+    assert f"{file}, record {len(lines)} has more values than the header" in run.stderr
+
+
+def test_the_folder_of_an_archive_with_the_records_is_answered_with_the_command(tmp_path):
+    archive = write_source("omnimedvqa", tmp_path / "Omni")
+    options = ("--benchmark", "omnimedvqa", "--output-dir", tmp_path / "out")
+    run = medr1("data", "prepare", tmp_path, *options)
+    assert run.returncode == 2
+    text = " ".join(run.stderr.split())
+    assert f"medr1 data prepare {archive} --benchmark omnimedvqa" in text
+    assert medr1("data", "prepare", archive, *options).returncode == 0
+
+
+def test_no_image_is_written_for_an_item_that_is_left_out(tmp_path):
+    source, output = tmp_path / "source", tmp_path / "out"
+    rows = [
+        {"image": {"bytes": png(shade), "path": None}, "question": "Is it?", "answer": answer}
+        for shade, answer in ((1, "yes"), (2, ""))
+    ]
+    parquet(source / "data" / "test-00000-of-00001.parquet", rows)
+    options = ("--benchmark", "vqa-rad", "--output-dir", output, "--max-errors", "5")
+    run = medr1("data", "prepare", source, *options)
+    assert run.returncode == 0, run.stderr
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert [error["code"] for error in manifest["errors"]] == ["no_ground_truth"]
+    assert manifest["counts"]["images"] == 1
+    images = [path for path in (output / "images").rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in images] == [png(1)]
+
+
+def test_an_interrupted_run_starts_again_with_overwrite_as_the_help_says(tmp_path):
+    run, output = prepared("pmc-vqa", tmp_path)
+    assert run.returncode == 0, run.stderr
+    (output / "manifest.json").unlink()  # it is written last
+    source = tmp_path / "source"
+    command = ("data", "prepare", source, "--benchmark", "pmc-vqa", "--output-dir", output)
+    run = medr1(*command)
+    assert run.returncode == 2
+    assert "--overwrite" in run.stderr
+    assert medr1(*command, "--overwrite").returncode == 0
+    help_text = " ".join(medr1("data", "prepare", "--help").stdout.split())
+    assert "interrupted run does not resume: give --overwrite to start again." in help_text
