@@ -24,12 +24,14 @@ from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
+from medr1.train.without_image import WithoutImageMixin
 
 FOLDER = Path(library_internals.__file__).parent
 BASES = {
     ExactResumeMixin: (GRPOTrainer, SFTTrainer),
     NonFiniteGuardMixin: (GRPOTrainer, SFTTrainer),
     CompletionLogMixin: (GRPOTrainer,),
+    WithoutImageMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),
 }
 """Class of medr1 -> the trainers that it is put before."""

@@ -58,13 +58,14 @@ class Reference:
             yield prompt, [completion for _, completion in group]
 
     def rewards(self, prompt, completions):
-        """The weighted sums of the rewards, without the trainer's columns."""
+        """The weighted sums of the rewards, with the columns made here."""
         sample, n = self.sample_of[prompt], len(completions)
         texts = self.base.processor.tokenizer.batch_decode(completions, skip_special_tokens=True)
         columns = {
             "solution": [sample.ground_truth] * n,
             "options": [sample.options] * n,
             "answer_type": [sample.answer_type] * n,
+            "question": [sample.question] * n,
         }
         given = [f(completions=texts, **columns) for f in reward_functions(REWARDS, "nothink")]
         return torch.tensor(STEP["reward_weights"]) @ torch.tensor(given)

@@ -137,10 +137,10 @@ def _has_images(file: Path) -> bool:
     return file.suffix in (".zip", ".tar", ".gz", ".tgz") and file.is_file()
 
 
-def _records(lines: TextIO, name: str) -> Iterator[Record]:
-    """The records of a file of text, by the ending of its name."""
-    if name.endswith((".csv", ".tsv")):
-        csv.field_size_limit(MAX_TABLE_CELL)
+def _rows(lines: TextIO, name: str) -> Iterator[Record]:
+    """The rows of a CSV or TSV file, whose cells may hold an image in base64."""
+    limit = csv.field_size_limit(MAX_TABLE_CELL)  # of the whole process
+    try:
         rows = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
         for number, row in enumerate(rows, 1):
             if None in row:  # where DictReader puts the values beyond the header
@@ -149,6 +149,14 @@ def _records(lines: TextIO, name: str) -> Iterator[Record]:
                     "its separators and quotes."
                 )
             yield row
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _records(lines: TextIO, name: str) -> Iterator[Record]:
+    """The records of a file of text, by the ending of its name."""
+    if name.endswith((".csv", ".tsv")):
+        yield from _rows(lines, name)
     elif name.endswith(".txt"):
         yield from ({"values": line.rstrip("\r\n").split("|")} for line in lines)
     elif name.endswith(".jsonl"):
