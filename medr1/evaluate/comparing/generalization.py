@@ -153,7 +153,8 @@ def _answer_shares(samples: Iterable[Sample]) -> dict[str, float]:
 
 def _total_variation(first: Mapping[str, float], second: Mapping[str, float]) -> float:
     """Half the sum of the differences between two distributions, 0 to 1."""
-    return 0.5 * sum(abs(first.get(text, 0) - second.get(text, 0)) for text in {*first, *second})
+    total = sum(abs(first.get(text, 0) - second.get(text, 0)) for text in {*first, *second})
+    return min(1.0, 0.5 * total)  # above 1 only by rounding
 
 
 def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

@@ -243,7 +243,7 @@ def gap_notes(document: Matrix) -> list[str]:
         )
     if entry.image_model is not None:
         rho = entry.image_rank_correlation
-        value = "not computed (fewer than 4 pairs of domains)" if rho is None else f"{rho:.2f}"
+        value = "not computed (fewer than 4 pairs, or equal drops)" if rho is None else f"{rho:.2f}"
         texts.append(
             f"Distance of the images (kernel distance of embeddings by {entry.image_model}) and "
             f"drop of accuracy: Spearman's rho {value}. matrix.html lists the pairs."
