@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,13 +121,12 @@ class Store:
             self._connection = sqlite3.connect(
                 path, check_same_thread=False, timeout=_BUSY_MS / 1000
             )
-        try:
+        with ExitStack() as if_it_fails:
+            if_it_fails.callback(self._connection.close)
             with _errors(path):
                 self.study = _read_study(self._connection, path)
                 _set_up(self._connection)
-        except BaseException:
-            self._connection.close()
-            raise
+            if_it_fails.pop_all()
 
     def close(self) -> None:
         """Close the file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,12 +101,14 @@ def start_review(
     data_path = Path(data) if data else path
     data_folder = data_path if data_path.is_dir() else data_path.parent
     title = Path(str(content.meta.get("model") or "")).name
-    try:
+    with ExitStack() as if_it_fails:
+        if_it_fails.callback(opened.close)
         root = ImageRoot(Path(image_root) if image_root else data_folder, closed=True)
-        return review_server(opened, content.predictions, root, title=title, blind=blind, port=port)
-    except BaseException:
-        opened.close()
-        raise
+        server = review_server(
+            opened, content.predictions, root, title=title, blind=blind, port=port
+        )
+        if_it_fails.pop_all()
+    return server
 
 
 def _open_store(
