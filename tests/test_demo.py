@@ -112,6 +112,23 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     assert "Leave one domain out" in (trust / "matrix" / "matrix.html").read_text()
 
 
+@pytest.mark.slow
+def test_the_full_demo_measures_confidence_where_options_have_probabilities(tmp_path):
+    document, _ = demo(tmp_path / "out", "--full", "--max-steps", "2")
+    check(document, tmp_path / "out")
+    trust = tmp_path / "out" / "trust"
+    summary = read(trust / "report" / "summary.json", Summary)
+    assert summary.calibration.temperature.temperature.value > 0
+    conformal = summary.selective.conformal.split.coverage
+    assert conformal.ci95[0] < 0.95 and conformal.ci95[1] > 0.85
+    page = (trust / "report" / "report.html").read_text()
+    assert "Test-time augmentation: 14 mildly changed views" in page
+    together = read(trust / "compare" / "comparison.json", Comparison).ensemble
+    assert together.mean_probabilities.accuracy.value > 0
+    robustness = read(trust / "robustness" / "robustness.json", Robustness)
+    assert robustness.test_time_augmentation.num_views == 14
+
+
 def check_image_and_reasoning(summary):
     """The parts about the image, the claims, the reasoning and the tokens."""
     assert [part.ablation for part in summary.ablations] == ["blank", "shuffle"]
