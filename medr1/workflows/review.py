@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,15 @@ def start_review(
     right_answers: int = 20,
     repeats: int = 4,
     blind: bool = False,
+    host: str = "127.0.0.1",
     port: int = 0,
+    allow_network: bool = False,
     seed: int = 0,
 ) -> ReviewServer:
     """Sample cases from results, and make a server on which experts judge them in a browser.
 
-    The server listens on the loopback address of this computer, and answers while its method
-    `serve` runs.
+    The server answers while its method `serve` runs. It is reachable from this computer only,
+    unless `host` and `allow_network` say otherwise.
 
     Args:
         results: File with results.
@@ -63,12 +66,14 @@ def start_review(
         right_answers: Number of right answers to review, as a control.
         repeats: Number of cases that each reader is shown twice.
         blind: Whether the page hides the name of the model, the verdict and the ground truth.
+        host: IP address to listen on; 0.0.0.0: all of this computer.
         port: Port to listen on; 0: a free one.
+        allow_network: Whether `host` may be an address that other computers can reach.
         seed: Seed of the sample and of the orders.
 
     Raises:
-        InputError: The results cannot be read, the store belongs to another review, or a number is
-            out of range.
+        InputError: The results cannot be read, the store belongs to another review, a number is
+            out of range, or `host` can be reached from a network and `allow_network` is not set.
         OutputError: The store cannot be written, or the port is in use.
     """
     from medr1.data.roots import ImageRoot
@@ -84,6 +89,7 @@ def start_review(
     require_at_least(0, repeats=repeats, port=port)
     if port > 65535:
         raise InputError(f"port is {port}. Use 0 to 65535.")
+    _require_host(host, allow_network=allow_network)
     path = Path(results)
     counts = {"confident_error": confident_errors, "error": errors, "right": right_answers}
     content, candidates = read_candidates(
@@ -105,10 +111,35 @@ def start_review(
         if_it_fails.callback(opened.close)
         root = ImageRoot(Path(image_root) if image_root else data_folder, closed=True)
         server = review_server(
-            opened, content.predictions, root, title=title, blind=blind, port=port
+            opened, content.predictions, root, title=title, blind=blind, host=host, port=port
         )
         if_it_fails.pop_all()
     return server
+
+
+def _require_host(host: str, *, allow_network: bool) -> None:
+    """Refuse what is no IP address, and one on a network unless that is allowed."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise InputError(
+            f"host: {host!r} is not an IP address. Use one, such as 127.0.0.1."
+        ) from None
+    if address.is_loopback:
+        return
+    if not allow_network:
+        raise InputError(
+            f"on {host} other computers can reach the review. The connection is not encrypted, and "
+            "who has the printed address can see the images and judge in the name of any reader. "
+            "Add --allow-network if the network is trusted. For one reader elsewhere, stay on "
+            "127.0.0.1 and use an SSH tunnel: ssh -L PORT:127.0.0.1:PORT."
+        )
+    logger.warning(
+        "the review listens on %s, without encryption: who has the printed address can see the "
+        "images and judge in the name of any reader, and who can read the network traffic has the "
+        "address",
+        host,
+    )
 
 
 def _open_store(
