@@ -66,7 +66,8 @@ OPTIONS = {
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
     "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
-    "review start": "--allow-network --blind --cluster-by --confident-errors --data --errors --host "
+    "review start": "--allow-network --blind --cluster-by --compare --confident-errors --data --errors "
+    "--host "
     "--image-root --map --port --protocol --repeats --right-answers --seed --store",
     "review summary": "--json --output-dir --overwrite --seed",
     "rewards": "--map --prompt --rewards",

@@ -43,11 +43,18 @@ def review(ctx: click.Context) -> None:
 @click.command(
     cls=Medr1Command,
     workflow=start_review,
-    first_options="--store --confident-errors --errors --right-answers --repeats --blind "
+    first_options="--compare --store --confident-errors --errors --right-answers --repeats --blind "
     "--image-root --data --map",
     short_help="Sample cases, and let experts judge them in the browser.",
 )
 @argument("results", metavar="FILE")
+@option(
+    "--compare",
+    group="Input",
+    metavar="FILE",
+    help="Results of a second model for the same questions. Readers see both answers in random "
+    "order, rate each, and say which they prefer. [default: none]",
+)
 @option(
     "--store",
     group="Output",
@@ -133,6 +140,7 @@ def start(mapping: tuple[str, ...], **options: object) -> None:
     Examples:
       medr1 review start results.json
       medr1 review start results.json --image-root images --blind
+      medr1 review start a.json --compare b.json --blind
       medr1 review start results.json --errors 50 --right-answers 50 --seed 1
     """
     server = call(start_review, options, columns=columns_of(mapping))

@@ -62,6 +62,27 @@ class DisputedCase(Struct, frozen=True, kw_only=True):
     """Reader -> answer."""
 
 
+class PreferenceSummary(Struct, frozen=True, kw_only=True):
+    """Which of two models' answers the readers prefer, at their first look at a case."""
+
+    models: list[str]
+    """Names of the first (a) and the second (b) model; "" where the results have none."""
+    unpaired: list[int]
+    """Number of items of each file that the other one lacks; they were left out."""
+    counts: dict[str, int]
+    """a, b, both (good) or neither -> how often it was chosen."""
+    n_undecided: int
+    """Number of judged cases on which neither answer is preferred by more readers."""
+    first_preferred: Metric
+    """The share of the other judged cases on which more readers prefer the first model."""
+    p_value: float | None
+    """Of the sign test that neither model is preferred; None where nothing was judged. Cases that
+    share an image (or another cluster) count as one."""
+    first_preferred_all_items: Metric
+    """The mean over all items of the readers' preference, 1 for the first model, 0 for the second,
+    one half for both or neither: each kind of items counts with its share of all items."""
+
+
 class ReviewSummary(Struct, frozen=True, kw_only=True):
     """The content of review.json."""
 
@@ -78,5 +99,7 @@ class ReviewSummary(Struct, frozen=True, kw_only=True):
     """The share of all items that the automatic verdict calls right."""
     corrected_accuracy: Metric
     """The accuracy that experts would find on all items (`stats.prediction_powered`)."""
+    preference: PreferenceSummary | None = None
+    """Of a review that compares two models."""
     disputed: list[DisputedCase]
     """Cases on which readers differ, those of the first question of the rubric first."""

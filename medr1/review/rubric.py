@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medr1.errors import InputError
 
@@ -18,6 +18,8 @@ class RubricQuestion:
     """The possible answers, from worst to best or from least to most."""
     is_about_case: bool = True
     """Whether readers can agree about it; not so for their own confidence."""
+    is_ordered: bool = True
+    """Whether the order of the answers counts for agreement."""
 
 
 RUBRIC = (
@@ -39,13 +41,43 @@ VALUE_OF_CORRECT = {"no": 0.0, "partly": 0.5, "yes": 1.0}
 """An expert's answer to `correct` -> the verdict that is compared with the automatic one."""
 
 
-def check_ratings(ratings: Mapping[str, object]) -> dict[str, str]:
+SECOND = "b_"
+"""Prefix of the questions about the second model's answer, in a comparison."""
+PREFERENCE = RubricQuestion(
+    "preference",
+    "Which answer do you prefer?",
+    ("a", "b", "both", "neither"),
+    is_ordered=False,
+)
+
+
+def rubric_of(*, is_comparison: bool) -> tuple[RubricQuestion, ...]:
+    """The questions of a review.
+
+    Args:
+        is_comparison: Whether two answers are compared: each is rated, and one is preferred.
+    """
+    if not is_comparison:
+        return RUBRIC
+    about_answer = [question for question in RUBRIC if question.is_about_case]
+    second = [replace(question, key=f"{SECOND}{question.key}") for question in about_answer]
+    rest = [question for question in RUBRIC if not question.is_about_case]
+    return (*about_answer, *second, PREFERENCE, *rest)
+
+
+def check_ratings(ratings: Mapping[str, object], *, is_comparison: bool = False) -> dict[str, str]:
     """The ratings of one case, checked against the rubric; a question may be left out.
+
+    Args:
+        ratings: Key of a question -> answer.
+        is_comparison: Whether two answers are compared.
 
     Raises:
         InputError: A key or an answer is not in the rubric.
     """
-    categories = {question.key: question.categories for question in RUBRIC}
+    categories = {
+        question.key: question.categories for question in rubric_of(is_comparison=is_comparison)
+    }
     checked: dict[str, str] = {}
     for key, rating in ratings.items():
         if key not in categories:

@@ -77,7 +77,7 @@ def sample_cases(
         raise InputError("the number of cases of a kind is negative. Use 0 or more.")
     chosen: list[int] = []
     for kind in KINDS:
-        rng = _generator(seed, "sample", kind)
+        rng = random_generator(seed, "sample", kind)
         places = [place for place, candidate in enumerate(candidates) if candidate.kind == kind]
         keys = rng.random(len(places))  # random order within a cell
         ordered = sorted(
@@ -118,7 +118,7 @@ def reader_order(
         seed: The seed of the study.
         repeats: How many cases are shown twice, at most half of them.
     """
-    rng = _generator(seed, "order", reader)
+    rng = random_generator(seed, "order", reader)
     order = [cases[place] for place in rng.permutation(len(cases))]
     half = (len(order) + 1) // 2
     again = rng.choice(len(order) // 2, size=min(repeats, len(order) // 2), replace=False)
@@ -129,7 +129,12 @@ def reader_order(
     return [presentation for _, presentation in sorted(keyed, key=lambda entry: entry[0])]
 
 
-def _generator(seed: int, *purpose: str) -> np.random.Generator:
-    """A generator of random numbers for a seed and a purpose, the same on every machine."""
+def random_generator(seed: int, *purpose: str) -> np.random.Generator:
+    """A generator of random numbers for a seed and a purpose, the same on every machine.
+
+    Args:
+        seed: The seed of the study.
+        *purpose: What the numbers are for.
+    """
     digest = hashlib.sha256("\0".join([str(seed), *purpose]).encode("utf-8")).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))

@@ -6,7 +6,7 @@ import json
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
@@ -25,8 +25,9 @@ from medr1.data.roots import ImageRoot
 from medr1.errors import InputError, ItemError, Medr1Error, OutputError
 from medr1.records import Prediction
 from medr1.review.cases import CaseImages, case_view
+from medr1.review.comparison import SecondAnswers, is_swapped, swapped
 from medr1.review.guard import Access, Guard
-from medr1.review.rubric import RUBRIC
+from medr1.review.rubric import PREFERENCE, SECOND, check_ratings, rubric_of
 from medr1.review.sampling import reader_order
 from medr1.review.store import MAX_COMMENT, MAX_NAME, Judgement, Store, StoredItem, reader_name
 
@@ -47,6 +48,8 @@ class ReviewApp:
     """Name of the model; "" where it is hidden."""
     items: dict[int, StoredItem]
     """Place -> case."""
+    second: SecondAnswers | None = None
+    """The answers of the model that is compared, in the order of `predictions`."""
 
     def asgi(self) -> ASGIApp:
         """The application with its guard, as a server runs it."""
@@ -68,7 +71,12 @@ class ReviewApp:
         environment = Environment(autoescape=True, undefined=StrictUndefined)
         template = environment.from_string(_page_file("review.html"))
         return HTMLResponse(
-            template.render(rubric=RUBRIC, max_comment=MAX_COMMENT, max_name=MAX_NAME)
+            template.render(
+                rubric=_questions_of_page(is_comparison=self.second is not None),
+                is_comparison=self.second is not None,
+                max_comment=MAX_COMMENT,
+                max_name=MAX_NAME,
+            )
         )
 
     async def static(self, request: Request) -> Response:
@@ -114,7 +122,7 @@ class ReviewApp:
                     "is_repeat": presentation.is_repeat,
                     "order": number,  # of its judgement, by time
                     "action": judgement.action if judgement else None,
-                    "ratings": dict(judgement.ratings) if judgement else {},
+                    "ratings": self._in_order(judgement) if judgement else {},
                     "comment": judgement.comment if judgement else "",
                 }
             )
@@ -124,7 +132,23 @@ class ReviewApp:
         """One case."""
         item = self._item(request)
         prediction = self.predictions[item.place]
-        return JSONResponse(case_view(prediction, is_right=item.is_right, blind=self.blind))
+        view = case_view(prediction, is_right=item.is_right, blind=self.blind)
+        if self.second is None:
+            return JSONResponse(view)
+        place, names = item.place, self.second.titles
+        other = case_view(
+            self.second.predictions[place], is_right=self.second.is_right[place], blind=self.blind
+        )
+        pair = (
+            [view, other]
+            if self.blind
+            else [view | {"model": names[0]}, other | {"model": names[1]}]
+        )
+        reader = reader_name(request.query_params.get("reader", ""))
+        is_repeat = request.query_params.get("repeat") == "1"
+        if is_swapped(self.store.study.seed, reader, place, is_repeat=is_repeat):
+            pair.reverse()
+        return JSONResponse(pair[0] | {"second": pair[1]})
 
     async def image(self, request: Request) -> Response:
         """One image of a case, as PNG. The request has numbers, and no path."""
@@ -142,8 +166,20 @@ class ReviewApp:
         """Store a judgement, and answer after it is on disk."""
         body = await _json_of(request)
         judgement = _judgement_of(body)
+        if self.second is not None:
+            check_ratings(judgement.ratings, is_comparison=True)
+            judgement = replace(judgement, ratings=self._in_order(judgement))
         added = await run_in_threadpool(self.store.add, judgement)
         return JSONResponse({"stored": True, "is_new": added})
+
+    def _in_order(self, judgement: Judgement) -> dict[str, str]:
+        """Ratings from the order of the models to the one that the reader sees, or back."""
+        ratings = dict(judgement.ratings)
+        if self.second is None:
+            return ratings
+        seed, place = self.store.study.seed, judgement.place
+        is_other = is_swapped(seed, judgement.reader, place, is_repeat=judgement.is_repeat)
+        return swapped(ratings) if is_other else ratings
 
     def _item(self, request: Request) -> StoredItem:
         """The case that a request names; 404 for any other item."""
@@ -200,6 +236,7 @@ def review_server(
     *,
     title: str = "",
     blind: bool = False,
+    second: SecondAnswers | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> ReviewServer:
@@ -211,6 +248,7 @@ def review_server(
         image_root: Folder of the images.
         title: Name of the model, which the page shows; "" for none.
         blind: Whether the automatic verdict and the ground truth are hidden.
+        second: The answers of a model to compare, in the order of `predictions`; None for none.
         host: IP address to listen on.
         port: Port to listen on; 0 for a free one.
 
@@ -229,8 +267,27 @@ def review_server(
     access = Access(secrets.token_urlsafe(32), listener.getsockname()[1], host)
     cases = {item.place: item for item in store.items() if item.is_case}
     images = CaseImages(image_root)
-    app = ReviewApp(store, predictions, images, access, blind, "" if blind else title, cases)
+    app = ReviewApp(
+        store, predictions, images, access, blind, "" if blind or second else title, cases, second
+    )
     return ReviewServer(app, listener)
+
+
+def _questions_of_page(*, is_comparison: bool) -> list[dict[str, object]]:
+    """The questions as the page shows them: a is the answer that is shown first, b the second."""
+    labels = {"a": "answer 1", "b": "answer 2", "both": "both good"}
+    questions: list[dict[str, object]] = []
+    for question in rubric_of(is_comparison=is_comparison):
+        number = "2" if question.key.startswith(SECOND) else "1"
+        has_number = is_comparison and question.is_about_case and question != PREFERENCE
+        questions.append(
+            {
+                "key": question.key,
+                "text": f"Answer {number}: {question.text}" if has_number else question.text,
+                "categories": [(name, labels.get(name, name)) for name in question.categories],
+            }
+        )
+    return questions
 
 
 def _page_file(name: str) -> str:

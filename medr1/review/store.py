@@ -64,6 +64,11 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings, as JSON values: the protocol, the numbers of cases of each kind."""
 
+    @property
+    def is_comparison(self) -> bool:
+        """Whether the answers of two models are compared."""
+        return "compare" in self.settings
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -153,7 +158,7 @@ class Store:
             InputError: The judgement is of no case of this study, or not one of the rubric.
             OutputError: It could not be written.
         """
-        row = _row_of(judgement)
+        row = _row_of(judgement, self.study)
         with self._lock, _errors(self.path), self._connection:
             case = self._connection.execute(
                 "SELECT 1 FROM items WHERE place = ? AND is_case", (judgement.place,)
@@ -205,7 +210,7 @@ class Store:
                     "were made from the same results with the same settings can be put together."
                 )
             rows = [
-                (*_row_of(_judgement(row)), _checked_time(row[-1]))
+                (*_row_of(_judgement(row), self.study), _checked_time(row[-1]))
                 for row in other._rows(f"SELECT {_COLUMNS} FROM judgements ORDER BY number")
             ]
         with self._lock, _errors(self.path), self._connection:
@@ -299,9 +304,9 @@ def reader_name(text: str) -> str:
     return name
 
 
-def _row_of(judgement: Judgement) -> tuple[object, ...]:
+def _row_of(judgement: Judgement, study: Study) -> tuple[object, ...]:
     """The columns of a judgement but its time; InputError for one that cannot be stored."""
-    ratings = check_ratings(judgement.ratings)
+    ratings = check_ratings(judgement.ratings, is_comparison=study.is_comparison)
     if judgement.action not in ACTIONS:
         raise InputError("a judgement has an unknown action.")
     if (judgement.action == "judge") != bool(ratings):

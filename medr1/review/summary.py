@@ -16,12 +16,15 @@ from medr1.documents.review import (
     ReviewedKind,
     ReviewSummary,
 )
-from medr1.review.rubric import RUBRIC, VALUE_OF_CORRECT, RubricQuestion
+from medr1.review.preference import preference_summary
+from medr1.review.rubric import VALUE_OF_CORRECT, RubricQuestion, rubric_of
 from medr1.review.sampling import KINDS
 from medr1.review.store import Judgement, Store, StoredItem
 from medr1.stats.intervals import bootstrap_mean, named_interval
 from medr1.stats.prediction_powered import corrected_mean
 from medr1.stats.raters import (
+    Level,
+    Weighting,
     fleiss_kappa,
     gwet_ac1,
     krippendorff_alpha,
@@ -51,7 +54,8 @@ def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) ->
     interval, method = named_interval(
         bootstrap_mean(right, clusters, seed=seed, num_resamples=num_resamples), "cluster"
     )
-    questions = [question for question in RUBRIC if question.is_about_case]
+    rubric = rubric_of(is_comparison=store.study.is_comparison)
+    questions = [question for question in rubric if question.is_about_case]
     verdicts = _expert_verdicts(first)
     expert = np.array([verdicts.get(item.place, np.nan) for item in items])
     return ReviewSummary(
@@ -68,6 +72,7 @@ def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) ->
             value=float(right.mean()), ci95=interval, n=len(items), method=method
         ),
         corrected_accuracy=corrected_mean(right, expert, [item.kind for item in items], clusters),
+        preference=preference_summary(store, first, seed=seed, num_resamples=num_resamples),
         disputed=[case for question in questions for case in _disputed(question, items, first)],
     )
 
@@ -111,6 +116,8 @@ def _agreement(
     codes = rating_codes(ratings, question.categories).reshape(len(cases), len(readers))
     clusters = [case.cluster for case in cases]
     number = len(question.categories)
+    level: Level = "ordinal" if question.is_ordered else "nominal"
+    weighting: Weighting = "quadratic" if question.is_ordered else "none"
     counts = Counter(rating for row in ratings for rating in row)
     both_looks = [key for key in second if key in first]
     looks = [
@@ -121,21 +128,21 @@ def _agreement(
     return QuestionAgreement(
         counts={category: counts[category] for category in question.categories},
         krippendorff_alpha=krippendorff_alpha(
-            codes, number, "ordinal", clusters=clusters, seed=seed, num_resamples=num_resamples
+            codes, number, level, clusters=clusters, seed=seed, num_resamples=num_resamples
         ),
         fleiss_kappa=fleiss_kappa(
             codes, number, clusters=clusters, seed=seed, num_resamples=num_resamples
         ),
         gwet_ac1=gwet_ac1(codes, number, clusters=clusters, seed=seed, num_resamples=num_resamples),
         cohen_kappa=weighted_kappa(
-            codes, number, "quadratic", clusters=clusters, seed=seed, num_resamples=num_resamples
+            codes, number, weighting, clusters=clusters, seed=seed, num_resamples=num_resamples
         )
         if len(readers) == 2
         else no_value(f"Cohen's kappa is of two readers, not of {len(readers)}"),
         within_readers=krippendorff_alpha(
             rating_codes(looks, question.categories).reshape(len(looks), 2),
             number,
-            "ordinal",
+            level,
             clusters=[cluster_of[place] for _, place in both_looks],
             seed=seed,
             num_resamples=num_resamples,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medr1.answers import PROTOCOLS
 from medr1.errors import InputError
@@ -20,7 +20,12 @@ from medr1.workflows.arguments import (
 )
 
 if TYPE_CHECKING:
+    from medr1.data.readers import Questions
+    from medr1.data.roots import ImageRoot
     from medr1.documents.review import ReviewSummary
+    from medr1.evaluate.judging import Settings
+    from medr1.records import Prediction
+    from medr1.review.comparison import Pairs
     from medr1.review.sampling import ReviewCandidate
     from medr1.review.server import ReviewServer
     from medr1.review.store import Store, Study
@@ -31,6 +36,7 @@ logger = logging.getLogger("medr1")
 def start_review(
     results: str | Path,
     *,
+    compare: str | Path | None = None,
     store: str | Path | None = None,
     data: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
@@ -54,6 +60,8 @@ def start_review(
 
     Args:
         results: File with results.
+        compare: Results of a second model. Readers see both answers in random order, rate each and
+            prefer one; items that only one file has are left out. None: no comparison.
         store: File with the judgements, which is made, or continued if it exists; None: beside
             `results`, as NAME.review.db.
         data: File with the questions, or folder with test.json, if the results lack something.
@@ -76,10 +84,8 @@ def start_review(
             out of range, or `host` can be reached from a network and `allow_network` is not set.
         OutputError: The store cannot be written, or the port is in use.
     """
-    from medr1.data.roots import ImageRoot
     from medr1.evaluate.judging import Settings
     from medr1.files import sha256_of
-    from medr1.review.candidates import read_candidates
     from medr1.review.sampling import sample_cases
     from medr1.review.server import review_server
     from medr1.review.store import Study
@@ -92,29 +98,67 @@ def start_review(
     _require_host(host, allow_network=allow_network)
     path = Path(results)
     counts = {"confident_error": confident_errors, "error": errors, "right": right_answers}
-    content, candidates = read_candidates(
-        path,
-        Settings(protocol, cluster_by),
-        columns=columns,
-        questions=questions_of(data, image_root),
+    how, questions = Settings(protocol, cluster_by), questions_of(data, image_root)
+    settings: dict[str, Any] = {"protocol": protocol, "cluster_by": cluster_by}
+    settings |= {"counts": counts, "blind": blind}
+    predictions, candidates, title, pairs = _items_of(
+        path, compare, how, columns=columns, questions=questions
     )
+    if pairs:
+        settings["compare"] = pairs.settings
     cases = sample_cases(candidates, counts, seed)
-    settings = {"protocol": protocol, "cluster_by": cluster_by, "counts": counts, "blind": blind}
     study = Study(sha256_of(path), seed, repeats, settings)
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
-    data_path = Path(data) if data else path
-    data_folder = data_path if data_path.is_dir() else data_path.parent
-    title = Path(str(content.meta.get("model") or "")).name
     with ExitStack() as if_it_fails:
         if_it_fails.callback(opened.close)
-        root = ImageRoot(Path(image_root) if image_root else data_folder, closed=True)
         server = review_server(
-            opened, content.predictions, root, title=title, blind=blind, host=host, port=port
+            opened,
+            predictions,
+            _root_of(image_root, data or path),
+            title=title,
+            blind=blind,
+            second=pairs.second if pairs else None,
+            host=host,
+            port=port,
         )
         if_it_fails.pop_all()
     return server
+
+
+def _root_of(image_root: str | Path | None, data: str | Path) -> ImageRoot:
+    """The folder with the images: `image_root`, else that of the questions or results."""
+    from medr1.data.roots import ImageRoot
+
+    path = Path(data)
+    folder = path if path.is_dir() else path.parent
+    return ImageRoot(Path(image_root) if image_root else folder, closed=True)
+
+
+def _items_of(
+    path: Path,
+    compare: str | Path | None,
+    how: Settings,
+    *,
+    columns: Mapping[str, str] | None,
+    questions: Questions | None,
+) -> tuple[Sequence[Prediction], Sequence[ReviewCandidate], str, Pairs | None]:
+    """The items of a review, the candidates that they are, the model, and what is compared."""
+    from medr1.review.candidates import read_candidates
+    from medr1.review.comparison import read_pairs
+
+    if compare is None:
+        content, candidates = read_candidates(path, how, columns=columns, questions=questions)
+        title = Path(str(content.meta.get("model") or "")).name
+        return content.predictions, candidates, title, None
+    pairs = read_pairs(path, Path(compare), how, columns=columns, questions=questions)
+    for warning in pairs.warnings:
+        logger.warning("%s", warning)
+    left = pairs.settings["unpaired"]
+    if any(left):
+        logger.warning("%d and %d items that only one file has are left out", *left)
+    return pairs.predictions, pairs.candidates, "", pairs
 
 
 def _require_host(host: str, *, allow_network: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from medr1.documents.metric import Metric
-from medr1.documents.review import DisputedCase, QuestionAgreement, ReviewSummary
+from medr1.documents.review import DisputedCase, PreferenceSummary, QuestionAgreement, ReviewSummary
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import WIDTH, Row, filled, grid
 from medr1.report.terminal.tables import interval_text, percent
@@ -64,8 +64,30 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         ],
         grid(("kind of item", "items", "judged", "right, by experts"), kinds, width),
         grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
+        _preference_lines(document.preference, width) if document.preference else [],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _preference_lines(entry: PreferenceSummary, width: int) -> list[str]:
+    """The table of the preference between two models, and what it counts."""
+    first, second = (name or letter for name, letter in zip(entry.models, "ab", strict=True))
+    counts = entry.counts
+    p_value = "" if entry.p_value is None else f", sign test p = {entry.p_value:.2g}"
+    rows = [
+        _share_row("judged cases with a preference", entry.first_preferred),
+        _share_row("all items, ties one half", entry.first_preferred_all_items),
+    ]
+    return [
+        *grid(("first model preferred", "value", "95 % CI", "n"), rows, width),
+        filled(
+            f"first model (a): {first}, second (b): {second}. Answers: a {counts['a']}, b "
+            f"{counts['b']}, both good {counts['both']}, neither {counts['neither']}{p_value}. "
+            f"Left out: {entry.unpaired[0]} and {entry.unpaired[1]} items without a partner. The "
+            "cases are sampled by the verdicts on the first model, which the second row corrects.",
+            width,
+        ),
+    ]
 
 
 def _agreement_row(name: str, entry: QuestionAgreement) -> Row:

@@ -52,9 +52,11 @@ function nextPlace() {
 
 // a case and its images, which are asked for once and kept until it is shown
 function prepared(place) {
-  const item = state.presentations[place].place;
-  if (!state.ready.has(item)) {
-    state.ready.set(item, ask(`/api/case/${item}`).then((data) => {
+  const { place: item, is_repeat: again } = state.presentations[place];
+  const query = new URLSearchParams({ reader: state.reader, repeat: again ? "1" : "0" });
+  const path = `/api/case/${item}?${query}`;
+  if (!state.ready.has(path)) {
+    state.ready.set(path, ask(path).then((data) => {
       const images = Array.from({ length: data.images }, (_, number) => {
         const image = new Image();
         image.alt = `Image ${number + 1} of ${data.images} of this case`;
@@ -64,9 +66,9 @@ function prepared(place) {
       });
       return { data, images };
     }));
-    state.ready.get(item).catch(() => state.ready.delete(item));
+    state.ready.get(path).catch(() => state.ready.delete(path));
   }
-  return state.ready.get(item);
+  return state.ready.get(path);
 }
 
 async function show(place) {
@@ -101,23 +103,34 @@ function showTexts(data) {
     const line = document.createElement("li");
     const chance = option.probability;
     const share = typeof chance === "number" ? ` (${Math.round(100 * chance)} %)` : "";
-    line.textContent = `${option.letter}. ${option.text}${share}`;
-    if (option.letter === data.answer) line.className = "chosen";
+    line.textContent = `${option.letter}. ${option.text}${data.second ? "" : share}`;
+    if (!data.second && option.letter === data.answer) line.className = "chosen";
     return line;
   }));
   const named = (answer) => {
     const option = data.options.find((o) => o.letter === answer);
     return option ? `${option.letter}. ${option.text}` : answer;
   };
-  element("answer").textContent = named(data.answer) || "(no answer)";
-  element("verdict").textContent = "verdict" in data
+  showAnswer(data, "", named);
+  if (data.second) {
+    showAnswer(data.second, "second-", named);
+    const titled = (answer, number) =>
+      [`Answer ${number}`, answer.model].filter(Boolean).join(" \u00b7 ");
+    element("answer-title").textContent = titled(data, 1);
+    element("second-answer-title").textContent = titled(data.second, 2);
+  }
+  element("text").scrollTop = 0;
+}
+
+function showAnswer(data, prefix, named) {
+  element(`${prefix}answer`).textContent = named(data.answer) || "(no answer)";
+  element(`${prefix}verdict`).textContent = "verdict" in data
     ? `Automatic verdict: ${data.verdict}. Ground truth: ${named(data.ground_truth)}` : "";
   for (const name of ["reasoning", "completion"]) {
     const isNew = data[name] && data[name] !== data.answer;
-    element(name).textContent = isNew ? data[name] : "";
-    element(`${name}-title`).hidden = !isNew;
+    element(prefix + name).textContent = isNew ? data[name] : "";
+    element(`${prefix}${name}-title`).hidden = !isNew;
   }
-  element("text").scrollTop = 0;
 }
 
 function showImage(number) {
