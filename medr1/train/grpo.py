@@ -127,6 +127,7 @@ def _trainer_class(shares: bool) -> Any:
     """TRL's trainer with what medr1 adds; `shares`: each prompt is run once for its completions."""
     from trl import GRPOTrainer
 
+    from medr1.train.gathered_weights import GatheredWeightsMixin
     from medr1.train.monitoring.completions_log import CompletionLogMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
@@ -134,7 +135,12 @@ def _trainer_class(shares: bool) -> Any:
     from medr1.train.without_image import WithoutImageMixin
 
     class WatchedGRPOTrainer(
-        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, WithoutImageMixin, GRPOTrainer
+        ExactResumeMixin,
+        NonFiniteGuardMixin,
+        CompletionLogMixin,
+        WithoutImageMixin,
+        GatheredWeightsMixin,
+        GRPOTrainer,
     ):
         """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
 
