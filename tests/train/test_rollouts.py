@@ -70,6 +70,23 @@ def test_three_steps_equal_those_of_local_sampling(tmp_path, changed):
     assert not (tmp_path / "server" / FOLDER).exists()
 
 
+def test_a_resumed_run_gives_its_weights_to_the_server_first(tmp_path):
+    """The second server starts with the first weights, as one that was started anew."""
+    questions = mixed_questions(tmp_path)
+    saved = {"save_strategy": "steps", "save_steps": 2}
+    with RolloutServerHere() as server:
+        trainer = trainer_by(server, questions, tmp_path, **saved)
+        trainer.train()
+    with RolloutServerHere() as server:
+        resumed = trainer_by(server, questions, tmp_path, **saved)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "server" / "checkpoint-2"))
+    folders = [call for call in server.calls if call not in RESETS]
+    assert [call.split("/")[-1] for call in folders] == ["step-2"]
+    weights = dict(resumed.model.named_parameters())
+    for name, weight in trainer.model.named_parameters():
+        torch.testing.assert_close(weights[name], weight, atol=1e-6, rtol=1e-4)
+
+
 def test_a_server_that_never_reloads_raises_the_alarm(tmp_path):
     questions = mixed_questions(tmp_path)
     alarms = {}

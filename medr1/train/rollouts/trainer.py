@@ -64,6 +64,8 @@ class ServerRolloutMixin(_Trainer):
     """The messages of the prompts that were tokenized last."""
     _item_ids: Sequence[str] = ()
     """The id of the item of each row of the batch."""
+    _place = (-1, 0)
+    """The number of updates before the last rollout, and that of rollouts since this update."""
     _loaded_step: int | None = None
     """The number of updates behind the server's weights; None: not known."""
 
@@ -119,6 +121,9 @@ class ServerRolloutMixin(_Trainer):
             return token_ids, logprobs
         if self.state.global_step != self._loaded_step:
             self._reload(self.rollout_server)
+        step, count = self._place
+        is_next = step == self.state.global_step
+        self._place = (self.state.global_step, count + 1 if is_next else 0)
         messages, answers = [], []
         try:
             answers = self._ask(self.rollout_server, prompt_ids, images)
@@ -159,7 +164,7 @@ class ServerRolloutMixin(_Trainer):
 
     def _seed_of(self, number: int) -> int:
         """The seed of a prompt's completions, by which a resumed run draws the same ones."""
-        place = (self.args.seed, self._step, self.accelerator.process_index, number)
+        place = (self.args.seed, *self._place, self.accelerator.process_index, number)
         digest = hashlib.sha256(repr(place).encode()).digest()
         return int.from_bytes(digest[:8], "big") % _SEEDS
 
