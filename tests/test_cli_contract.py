@@ -47,7 +47,7 @@ OPTIONS = {
     "--magnification --manufacturer --max-completion-length --max-pixels "
     "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
     "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
-    "--per-device-train-batch-size --plane --prompt --reward-weights --rewards "
+    "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "
     "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
     "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file --batch-size "
     "--concurrency --device --do-sample --dropout-samples --dtype --edit --engine --extra-body "

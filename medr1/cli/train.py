@@ -297,6 +297,14 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     help="Process each prompt once for all its completions, if the model is a Qwen-VL. Faster, "
     "with the same results.",
 )
+@option(
+    "--rollout-url",
+    group="Server",
+    metavar="URL",
+    help="Address of an OpenAI-compatible server that samples the completions of grpo, such as "
+    "http://127.0.0.1:8000/v1. It serves the checkpoint that is trained, and gets the new weights "
+    "after each update: vLLM with VLLM_SERVER_DEV_MODE=1. [default: this process samples]",
+)
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @scan_options

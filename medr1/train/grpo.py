@@ -45,6 +45,7 @@ from medr1.train.dry_run.trl_limits import (
     start_is_written_twice,
 )
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
+from medr1.train.rollouts.checks import require_rollout_settings
 from medr1.train.settings import (
     TrainingSettings,
     lora_config,
@@ -108,6 +109,8 @@ def build_trainer(
         callbacks=logs + list(callbacks),
     )
     trainer.samples_of_rows = samples
+    if settings.rollout_url:
+        trainer.sample_by_server(settings.rollout_url)
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -131,6 +134,7 @@ def _trainer_class(shares: bool) -> Any:
     from medr1.train.monitoring.completions_log import CompletionLogMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
+    from medr1.train.rollouts.trainer import ServerRolloutMixin
     from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
     from medr1.train.without_image import WithoutImageMixin
 
@@ -140,6 +144,7 @@ def _trainer_class(shares: bool) -> Any:
         CompletionLogMixin,
         WithoutImageMixin,
         GatheredWeightsMixin,
+        ServerRolloutMixin,
         GRPOTrainer,
     ):
         """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
@@ -214,8 +219,13 @@ def fitting_samples(
         )
     if image_reward := reward_with_column(settings.rewards, COLUMN):
         require_images(samples, image_reward)
-    require_passed_fields(loaded, samples, _config(settings, loaded))
-    room = max_tokens(loaded) - (_config(settings, loaded).max_completion_length or 0)
+    config = _config(settings, loaded)
+    room = max_tokens(loaded) - (config.max_completion_length or 0)
+    if settings.rollout_url:
+        is_quantized = quantization_config(settings) is not None
+        require_rollout_settings(config, is_quantized=is_quantized)
+        config.use_vllm = True  # it scores completions before updates, as with TRL's own servers
+    require_passed_fields(loaded, samples, config)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)
     return samples

@@ -22,6 +22,7 @@ from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Functi
 from medr1.train.monitoring.completions_log import CompletionLogMixin
 from medr1.train.recovery.exact_resume import ExactResumeMixin
 from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
+from medr1.train.rollouts.trainer import ServerRolloutMixin
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
@@ -34,6 +35,7 @@ BASES = {
     CompletionLogMixin: (GRPOTrainer,),
     GatheredWeightsMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
+    ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),
 }
 """Class of medr1 -> the trainers that it is put before."""
