@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medr1.doctor.examination import examine
     from medr1.doctor.server import examine_server
     from medr1.documents.schemas import json_schema
-    from medr1.evaluate.judge.asking import Judge
+    from medr1.judge.asking import Judge
     from medr1.workflows.audit import AuditResult, run_audit
     from medr1.workflows.compare import ComparisonResult, run_comparison
     from medr1.workflows.convert import WrittenItems, convert_data
@@ -50,7 +50,7 @@ _MODULES = {
     "medr1.doctor.examination": ("examine",),
     "medr1.doctor.server": ("examine_server",),
     "medr1.documents.schemas": ("json_schema",),
-    "medr1.evaluate.judge.asking": ("Judge",),
+    "medr1.judge.asking": ("Judge",),
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
     "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
     "medr1.workflows.convert": ("WrittenItems", "convert_data"),

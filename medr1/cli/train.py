@@ -32,7 +32,7 @@ from medr1.cli.configuration import unknown_key
 from medr1.cli.scan_options import scan_options, scans_from
 from medr1.processes import require_forks
 from medr1.records import ANSWER_TYPES
-from medr1.rewards import REWARDS
+from medr1.rewards import MODEL_REWARDS, REWARDS
 from medr1.terminal import echo
 from medr1.workflows.train import Method, known_fields, run_training
 
@@ -169,9 +169,9 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     group="Training",
     type=CommaList(str),
     metavar="NAME,...",
-    help=f"Rewards: {', '.join(REWARDS)}, or your own as package.module:function. `medr1 rewards "
-    "--help` explains them and their parameters. Example: accuracy,soft-overlong:cache=256. "
-    "[default: accuracy,format]",
+    help=f"Rewards: {', '.join([*REWARDS, *MODEL_REWARDS])}, or your own as "
+    "package.module:function. `medr1 rewards --help` explains them and their parameters. "
+    "Example: accuracy,soft-overlong:cache=256. [default: accuracy,format]",
 )
 @option(
     "--reward-weights",

@@ -89,9 +89,13 @@ def build_trainer(
     if config.ddp_find_unused_parameters is None:
         # the vision tower is used in every batch only if each sample has an image
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    length_limit = {"max_completion_length": config.max_completion_length}
-    rewards = reward_functions(settings.rewards, settings.prompt, **length_limit)
     output = settings.output_dir
+    rewards = reward_functions(
+        settings.rewards,
+        settings.prompt,
+        max_completion_length=config.max_completion_length,
+        judge_cache=output / "judge.jsonl",
+    )
     logs: list[TrainerCallback] = [
         MetricsLog(output / "metrics.jsonl"),
         AlarmLog(output / "alarms.jsonl"),

@@ -262,5 +262,7 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
 
         default = trl.GRPOConfig.max_completion_length
         max_tokens = settings.trainer.get("max_completion_length", default)
-        reward_functions(settings.rewards, settings.prompt, max_completion_length=max_tokens)
+        reward_functions(
+            settings.rewards, settings.prompt, max_completion_length=max_tokens, load=False
+        )
     return settings

@@ -96,8 +96,8 @@ def run_training(
         method: grpo: reinforcement learning; sft: supervised fine-tuning on the right answers.
         answer_types: Answer types to train on, of records.ANSWER_TYPES; (): all.
         prompt: Prompt template: a name or a text file that contains {problem}.
-        rewards: Rewards of grpo: names of rewards.REWARDS, or package.module:function; None:
-            accuracy and format.
+        rewards: Rewards of grpo: names of rewards.REWARDS or rewards.MODEL_REWARDS, or
+            package.module:function; None: accuracy and format.
         eval_data: File with validation questions, or folder with validation.json. The best
             checkpoint is kept in the folder best.
         eval_steps: Number of steps between two validations; None: a tenth of the run.
