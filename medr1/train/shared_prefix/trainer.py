@@ -36,15 +36,14 @@ from medr1.train.shared_prefix.generation import (
     ConditionalModel,
     SharedGeneration,
 )
-from medr1.train.shared_prefix.packing import (
+from medr1.train.shared_prefix.groups import (
     GradientSplit,
     Groups,
     groups_from_rows,
     groups_to_rows,
-    pack,
     rows_to_groups,
-    unpack,
 )
+from medr1.train.shared_prefix.packing import pack_by_image, unpack
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -192,7 +191,8 @@ class SharedPrefixTrainer(GRPOTrainer):
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         model = inner_model(self.accelerator.unwrap_model(self.model))
-        with self._generation.patch_generate(model, self._group_size):
+        num_images = [len(row) for row in images[:: self._group_size or 1]] if images else []
+        with self._generation.patch_generate(model, self._group_size, num_images):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -262,14 +262,14 @@ class SharedPrefixTrainer(GRPOTrainer):
         The entropies are None if the model does not compute them, as a reference model.
         """
         inner = inner_model(self.accelerator.unwrap_model(model))
-        packed = pack(groups, prompt_positions(inner.model, groups)[0])
+        packed = pack_by_image(groups, prompt_positions(inner.model, groups)[0])
         image_inputs = {}
-        if groups.patches:
-            image_inputs["pixel_values"] = torch.cat(list(groups.patches))
-            image_inputs["image_grid_thw"] = torch.cat(list(groups.grids))
+        if packed.patches:
+            image_inputs["pixel_values"] = torch.cat(list(packed.patches))
+            image_inputs["image_grid_thw"] = torch.cat(list(packed.grids))
         # The layout has the real mask. A mask of four axes is passed on as it is, so the model
         # makes no mask of the size T x T.
-        placeholder_mask = packed.ids_PT.new_ones((groups.num_prompts, 1, 1, 1), dtype=torch.bool)
+        placeholder_mask = packed.ids_PT.new_ones((len(packed.ids_PT), 1, 1, 1), dtype=torch.bool)
         with self.accelerator.autocast():
             outputs = model(
                 input_ids=packed.ids_PT,
