@@ -242,7 +242,7 @@ def padding_visible(groups, positions_3PN):
     return replace(made, layout=attention_layout(everything, made.blocks.tokens_PSL, length))
 
 
-real_pack = shared_trainer.pack
+real_pack = shared_trainer.pack_by_image
 
 
 @pytest.mark.parametrize("fault", [shifted, padding_visible])
@@ -254,7 +254,7 @@ def test_a_fault_in_the_packing_is_seen(
     trainer = trainer_of(SharedPrefixTrainer, loaded, validation, tmp_path)
     with torch.no_grad():
         expected = stock_scores(trainer, batch)
-        monkeypatch.setattr(shared_trainer, "pack", fault)
+        monkeypatch.setattr(shared_trainer, "pack_by_image", fault)
         assert error(shared_scores(trainer, batch)[0], expected[0]) > 100 * EXACT
 
 
