@@ -73,6 +73,20 @@ def review(ctx: click.Context) -> None:
     help="Number of wrong answers with a confidence of at least 0.8 to review.",
 )
 @option(
+    "--reasoning-contradictions",
+    group="Selection",
+    type=click.IntRange(min=0),
+    help="Number of other items to review whose reasoning concludes with another answer than is "
+    "given. 0: they count as errors or right answers.",
+)
+@option(
+    "--item-contradictions",
+    group="Selection",
+    type=click.IntRange(min=0),
+    help="Number of other items to review whose text contradicts what is known of the item, such "
+    "as its modality. 0: they count as errors or right answers.",
+)
+@option(
     "--errors",
     group="Selection",
     type=click.IntRange(min=0),
@@ -112,8 +126,8 @@ def start(mapping: tuple[str, ...], **options: object) -> None:
     reader enters a name or code, and sees the cases in another order. Every judgement is on disk
     before the page goes on. Ctrl-C ends the server; the same command continues the review.
 
-    Confident errors, other errors and right answers are sampled at random, spread over modalities
-    and question types.
+    Confident errors, contradictions, other errors and right answers are sampled at random, spread
+    over modalities and question types.
 
     \b
     Examples:

@@ -37,6 +37,8 @@ def start_review(
     protocol: str = "default",
     cluster_by: str = "image",
     confident_errors: int = 20,
+    reasoning_contradictions: int = 10,
+    item_contradictions: int = 10,
     errors: int = 20,
     right_answers: int = 20,
     repeats: int = 4,
@@ -59,6 +61,10 @@ def start_review(
         protocol: Rules of the automatic verdict, one of answers.PROTOCOLS.
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         confident_errors: Number of wrong answers with a confidence of at least 0.8 to review.
+        reasoning_contradictions: Number of other items whose reasoning concludes with another
+            answer than is given; 0: they count as errors or right answers.
+        item_contradictions: Number of other items whose text claims what is known of the item
+            rules out; 0: they count as errors or right answers.
         errors: Number of other wrong answers to review.
         right_answers: Number of right answers to review, as a control.
         repeats: Number of cases that each reader is shown twice.
@@ -75,7 +81,7 @@ def start_review(
     from medr1.evaluate.judging import Settings
     from medr1.files import sha256_of
     from medr1.review.candidates import read_candidates
-    from medr1.review.sampling import sample_cases
+    from medr1.review.sampling import CONTRADICTIONS, sample_cases
     from medr1.review.server import review_server
     from medr1.review.store import Study
     from medr1.workflows.evaluate import questions_of
@@ -85,12 +91,19 @@ def start_review(
     if port > 65535:
         raise InputError(f"port is {port}. Use 0 to 65535.")
     path = Path(results)
-    counts = {"confident_error": confident_errors, "error": errors, "right": right_answers}
+    counts = {
+        "confident_error": confident_errors,
+        "reasoning_contradiction": reasoning_contradictions,
+        "item_contradiction": item_contradictions,
+        "error": errors,
+        "right": right_answers,
+    }
     content, candidates = read_candidates(
         path,
         Settings(protocol, cluster_by),
         columns=columns,
         questions=questions_of(data, image_root),
+        contradictions={kind for kind in CONTRADICTIONS if counts[kind]},
     )
     cases = sample_cases(candidates, counts, seed)
     settings = {"protocol": protocol, "cluster_by": cluster_by, "counts": counts, "blind": blind}

@@ -16,6 +16,8 @@ _NOTE = (
     "of the same reader. 1 is complete agreement, 0 what is expected by chance."
 )
 
+_KINDS = ("kind of item", "items", "judged", "right, by experts")
+
 
 def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
     """The tables of a review: readers, agreement, and the accuracy that experts would find.
@@ -48,11 +50,18 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             "" if kind.expert_mean is None else f"{100 * kind.expert_mean:.1f} %",
         )
         for name, kind in document.kinds.items()
+        if kind.n_items
     ]
     accuracy = [
         _share_row("automatic verdict", document.automatic_accuracy),
         _share_row("corrected by experts", document.corrected_accuracy),
     ]
+    if not any(kind.n_judged for kind in document.kinds.values()) and not document.readers:
+        start = "The readers judge at the address that `medr1 review start` prints."
+        text = filled(f"No judgements yet. {start}", width)
+        return "\n\n".join(
+            [filled(title, width), text, "\n".join(grid(_KINDS[:2], [k[:2] for k in kinds], width))]
+        )
     header = ("agreement", "alpha", "AC1", "within", "n")
     parts = [
         [filled(title, width)],
@@ -62,7 +71,7 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             *(filled(f"- {text}", width, "  ") for text in _without_alpha(document.questions)),
             filled(_NOTE, width),
         ],
-        grid(("kind of item", "items", "judged", "right, by experts"), kinds, width),
+        grid(_KINDS, kinds, width),
         grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
