@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medr1.workflows.matrix import run_matrix
     from medr1.workflows.merge import merge_adapter
     from medr1.workflows.prepare import PreparedData, prepare_data
-    from medr1.workflows.review import start_review, summarize_review
+    from medr1.workflows.review import adjudicate_review, start_review, summarize_review
     from medr1.workflows.rewards import score_completions
     from medr1.workflows.robustness import RobustnessResult, run_robustness
     from medr1.workflows.selection import (
@@ -62,7 +62,7 @@ _MODULES = {
     "medr1.workflows.matrix": ("run_matrix",),
     "medr1.workflows.merge": ("merge_adapter",),
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
-    "medr1.workflows.review": ("start_review", "summarize_review"),
+    "medr1.workflows.review": ("adjudicate_review", "start_review", "summarize_review"),
     "medr1.workflows.rewards": ("score_completions",),
     "medr1.workflows.robustness": ("RobustnessResult", "run_robustness"),
     "medr1.workflows.selection": (
@@ -96,6 +96,7 @@ __all__ = [
     "TrainingResult",
     "Verification",
     "WrittenItems",
+    "adjudicate_review",
     "answer_question",
     "convert_data",
     "distill_data",

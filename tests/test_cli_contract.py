@@ -69,6 +69,7 @@ OPTIONS = {
     "review start": "--blind --cluster-by --confident-errors --data --errors --image-root "
     "--item-contradictions --map --port --protocol --reasoning-contradictions --repeats "
     "--right-answers --seed --store",
+    "review adjudicate": "--adjudicator --data --image-root --map --port --questions --store",
     "review summary": "--json --output-dir --overwrite --seed",
     "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "

@@ -34,8 +34,8 @@ def candidates_of(
     Raises:
         InputError: An item has no ground truth.
     """
-    wanted = [kind in contradictions for kind in CONTRADICTIONS]
-    judged = judge_all(predictions, replace(settings, reasoning=wanted[0], claims=wanted[1]))
+    reasoning, claims = (kind in contradictions for kind in CONTRADICTIONS)
+    judged = judge_all(predictions, replace(settings, reasoning=reasoning, claims=claims))
     return [
         ReviewCandidate(
             item_id=prediction.sample.id,

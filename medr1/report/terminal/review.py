@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from medr1.documents.metric import Metric
-from medr1.documents.review import DisputedCase, QuestionAgreement, ReviewSummary
+from medr1.documents.review import (
+    AdjudicationCounts,
+    DisputedCase,
+    QuestionAgreement,
+    ReviewSummary,
+)
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import WIDTH, Row, filled, grid
 from medr1.report.terminal.tables import interval_text, percent
@@ -74,7 +79,19 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         grid(_KINDS, kinds, width),
         grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
     ]
+    if document.adjudication:
+        parts.append([filled(_adjudication(document.adjudication), width)])
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _adjudication(counts: AdjudicationCounts) -> str:
+    """The sentence about the second round."""
+    names = f" by {', '.join(counts.adjudicators)}" if counts.adjudicators else ""
+    return (
+        f"Adjudication: {counts.n_judged} of {counted(counts.n_cases, 'case')} decided{names}; "
+        f"{counted(counts.n_undecided, 'judged case')} without a final verdict. The agreement is "
+        "that of the first round, the corrected accuracy that of the final verdicts."
+    )
 
 
 def _agreement_row(name: str, entry: QuestionAgreement) -> Row:
