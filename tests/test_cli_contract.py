@@ -70,6 +70,7 @@ OPTIONS = {
     "--item-contradictions --map --port --protocol --reasoning-contradictions --repeats "
     "--right-answers --seed --store",
     "review adjudicate": "--adjudicator --data --image-root --map --port --questions --store",
+    "review labels": "--data --image-root --json --map --output-dir --overwrite",
     "review summary": "--json --output-dir --overwrite --seed",
     "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "

@@ -22,8 +22,9 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.cli.protocol_options import protocol_option
-from medr1.terminal import echo
+from medr1.terminal import counted, echo
 from medr1.workflows.review import adjudicate_review, start_review, summarize_review
+from medr1.workflows.review_labels import label_review
 
 if TYPE_CHECKING:
     from medr1.review.server import ReviewServer
@@ -249,5 +250,56 @@ def summary(as_json: bool, **options: object) -> None:
     echo(to_json(document) if as_json else review_table(document), nl=not as_json)
 
 
-for command in (start, adjudicate, summary):
+@click.command(
+    cls=Medr1Command,
+    workflow=label_review,
+    short_help="Write the experts' verdicts as labels for rewards and training.",
+)
+@argument("results", metavar="FILE")
+@argument("stores", nargs=-1, required=True, metavar="STORE...")
+@option(
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    required=True,
+    help="Folder to write: cases.jsonl and confirmed.json.",
+)
+@data_option
+@results_map_option
+@_image_root_option
+@overwrite_option
+@json_option
+@common_options
+def labels(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
+    """Write the experts' verdicts as labels for rewards and training.
+
+    FILE is the results that were reviewed, STORE what `medr1 review start` and `adjudicate` wrote.
+    The final verdict is the adjudicated one, else that of more than half of the readers. Cases
+    without either are undecided, and in no file.
+
+    cases.jsonl has the cases with their verdict, for `medr1 rewards`. confirmed.json has the
+    results that experts call correct, and neither ungrounded nor unsafe, for `medr1 data distill`.
+
+    \b
+    Examples:
+      medr1 review labels results.json results.review.db --output-dir labels
+      medr1 rewards labels/cases.jsonl
+      medr1 data distill train.json --results labels/confirmed.json --output-file sft.json
+    """
+    from dataclasses import asdict
+
+    from medr1.files import to_json
+
+    written = call(label_review, options, columns=columns_of(mapping))
+    if as_json:
+        echo(to_json(asdict(written)), nl=False)
+        return
+    answers = ", ".join(f"{number} {answer}" for answer, number in written.counts.items())
+    echo(f"{counted(written.n_labelled, 'case')} with a final verdict: {answers}.")
+    echo(f"{written.n_against_verdict} differ from the automatic verdict.")
+    echo(f"{counted(written.n_confirmed, 'answer')} confirmed.")
+    echo(f"{written.n_undecided} undecided, {written.n_unjudged} not judged.")
+
+
+for command in (start, adjudicate, summary, labels):
     review.add_command(command)
