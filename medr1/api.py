@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from medr1.workflows.matrix import run_matrix
     from medr1.workflows.merge import merge_adapter
     from medr1.workflows.prepare import PreparedData, prepare_data
-    from medr1.workflows.review import start_review, summarize_review
+    from medr1.workflows.review import adjudicate_review, start_review, summarize_review
+    from medr1.workflows.review_labels import ReviewLabels, label_review
     from medr1.workflows.rewards import score_completions
     from medr1.workflows.robustness import RobustnessResult, run_robustness
     from medr1.workflows.selection import (
@@ -62,7 +63,8 @@ _MODULES = {
     "medr1.workflows.matrix": ("run_matrix",),
     "medr1.workflows.merge": ("merge_adapter",),
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
-    "medr1.workflows.review": ("start_review", "summarize_review"),
+    "medr1.workflows.review": ("adjudicate_review", "start_review", "summarize_review"),
+    "medr1.workflows.review_labels": ("ReviewLabels", "label_review"),
     "medr1.workflows.rewards": ("score_completions",),
     "medr1.workflows.robustness": ("RobustnessResult", "run_robustness"),
     "medr1.workflows.selection": (
@@ -88,6 +90,7 @@ __all__ = [
     "FilteredItems",
     "Judge",
     "PreparedData",
+    "ReviewLabels",
     "RobustnessResult",
     "ScanOptions",
     "Server",
@@ -96,6 +99,7 @@ __all__ = [
     "TrainingResult",
     "Verification",
     "WrittenItems",
+    "adjudicate_review",
     "answer_question",
     "convert_data",
     "distill_data",
@@ -105,6 +109,7 @@ __all__ = [
     "fetch_from_hub",
     "filter_data",
     "json_schema",
+    "label_review",
     "merge_adapter",
     "prepare_data",
     "run_audit",

@@ -62,6 +62,19 @@ class DisputedCase(Struct, frozen=True, kw_only=True):
     """Reader -> answer."""
 
 
+class AdjudicationCounts(Struct, frozen=True, kw_only=True):
+    """The second round, in which an adjudicator decides the cases on which readers differ."""
+
+    adjudicators: list[str]
+    n_cases: int
+    """Number of cases of the second round."""
+    n_judged: int
+    """Number of them that are judged."""
+    n_undecided: int
+    """Number of judged cases of the first round that have neither an adjudicated answer nor a
+    majority about whether the model is right."""
+
+
 class ReviewSummary(Struct, frozen=True, kw_only=True):
     """The content of review.json."""
 
@@ -80,3 +93,7 @@ class ReviewSummary(Struct, frozen=True, kw_only=True):
     """The accuracy that experts would find on all items (`stats.prediction_powered`)."""
     disputed: list[DisputedCase]
     """Cases on which readers differ, those of the first question of the rubric first."""
+    adjudication: AdjudicationCounts | None = None
+    """The second round; None without one. Agreement is that of the first round, and the corrected
+    accuracy that of the final answers: the adjudicated one, else that of the majority, else the
+    mean of the readers."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
 import uvicorn
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -30,7 +30,21 @@ from medr1.review.sampling import reader_order
 from medr1.review.store import MAX_COMMENT, MAX_NAME, Judgement, Store, StoredItem, reader_name
 
 HOST = "127.0.0.1"
-_STATIC = {"review.js": "text/javascript", "review.css": "text/css"}
+_STATIC = {
+    "review.js": "text/javascript",
+    "earlier.js": "text/javascript",
+    "review.css": "text/css",
+}
+
+
+@dataclass(frozen=True)
+class Adjudication:
+    """What the server of a second round needs."""
+
+    adjudicator: str
+    """The only reader whose judgements are taken."""
+    earlier: Mapping[int, Sequence[Mapping[str, object]]]
+    """Place -> the verdicts of the first round, from `rounds.earlier_verdicts`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class ReviewApp:
     """Name of the model; "" where it is hidden."""
     items: dict[int, StoredItem]
     """Place -> case."""
+    adjudication: Adjudication | None = None
 
     def asgi(self) -> ASGIApp:
         """The application with its guard, as a server runs it."""
@@ -65,8 +80,9 @@ class ReviewApp:
 
     async def page(self, request: Request) -> Response:
         """The page, which has no data of the review in it."""
-        environment = Environment(autoescape=True, undefined=StrictUndefined)
-        template = environment.from_string(_page_file("review.html"))
+        loader = FunctionLoader(_page_file)
+        environment = Environment(autoescape=True, undefined=StrictUndefined, loader=loader)
+        template = environment.get_template("review.html")
         return HTMLResponse(
             template.render(rubric=RUBRIC, max_comment=MAX_COMMENT, max_name=MAX_NAME)
         )
@@ -95,7 +111,7 @@ class ReviewApp:
 
     async def session(self, request: Request) -> Response:
         """The presentations of one reader in their order, with what the reader judged so far."""
-        reader = _reader_of(await _json_of(request))
+        reader = self._allowed(_reader_of(await _json_of(request)))
         study = self.store.study
         judgements = {
             (judgement.place, judgement.is_repeat): (number, judgement)
@@ -124,7 +140,10 @@ class ReviewApp:
         """One case."""
         item = self._item(request)
         prediction = self.predictions[item.place]
-        return JSONResponse(case_view(prediction, is_right=item.is_right, blind=self.blind))
+        view = case_view(prediction, is_right=item.is_right, blind=self.blind)
+        if self.adjudication:
+            view["earlier"] = self.adjudication.earlier.get(item.place, [])
+        return JSONResponse(view)
 
     async def image(self, request: Request) -> Response:
         """One image of a case, as PNG. The request has numbers, and no path."""
@@ -142,8 +161,17 @@ class ReviewApp:
         """Store a judgement, and answer after it is on disk."""
         body = await _json_of(request)
         judgement = _judgement_of(body)
+        self._allowed(judgement.reader)
         added = await run_in_threadpool(self.store.add, judgement)
         return JSONResponse({"stored": True, "is_new": added})
+
+    def _allowed(self, reader: str) -> str:
+        """The reader; InputError for another one than the adjudicator of a second round."""
+        if self.adjudication and reader != self.adjudication.adjudicator:
+            raise InputError(
+                "this round is for its adjudicator only. Enter the name that it was started with."
+            )
+        return reader
 
     def _item(self, request: Request) -> StoredItem:
         """The case that a request names; 404 for any other item."""
@@ -201,6 +229,7 @@ def review_server(
     title: str = "",
     blind: bool = False,
     port: int = 0,
+    adjudication: Adjudication | None = None,
 ) -> ReviewServer:
     """A server of a review on the loopback address of this computer.
 
@@ -211,6 +240,7 @@ def review_server(
         title: Name of the model, which the page shows; "" for none.
         blind: Whether the automatic verdict and the ground truth are hidden.
         port: Port to listen on; 0 for a free one.
+        adjudication: The verdicts of the first round, for a second one.
 
     Raises:
         OutputError: The port is in use, or may not be used.
@@ -224,7 +254,8 @@ def review_server(
     access = Access(secrets.token_urlsafe(32), listener.getsockname()[1])
     cases = {item.place: item for item in store.items() if item.is_case}
     images = CaseImages(image_root)
-    app = ReviewApp(store, predictions, images, access, blind, "" if blind else title, cases)
+    name = "" if blind else title
+    app = ReviewApp(store, predictions, images, access, blind, name, cases, adjudication)
     return ReviewServer(app, listener)
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from medr1.documents.metric import Metric
-from medr1.documents.review import DisputedCase, QuestionAgreement, ReviewSummary
+from medr1.documents.review import (
+    AdjudicationCounts,
+    DisputedCase,
+    QuestionAgreement,
+    ReviewSummary,
+)
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import WIDTH, Row, filled, grid
 from medr1.report.terminal.tables import interval_text, percent
@@ -15,6 +20,8 @@ _NOTE = (
     "alpha: Krippendorff's, ordinal. AC1: Gwet's. within: alpha of the first and the second look "
     "of the same reader. 1 is complete agreement, 0 what is expected by chance."
 )
+
+_KINDS = ("kind of item", "items", "judged", "right, by experts")
 
 
 def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
@@ -48,11 +55,18 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             "" if kind.expert_mean is None else f"{100 * kind.expert_mean:.1f} %",
         )
         for name, kind in document.kinds.items()
+        if kind.n_items
     ]
     accuracy = [
         _share_row("automatic verdict", document.automatic_accuracy),
         _share_row("corrected by experts", document.corrected_accuracy),
     ]
+    if not any(kind.n_judged for kind in document.kinds.values()) and not document.readers:
+        start = "The readers judge at the address that `medr1 review start` prints."
+        text = filled(f"No judgements yet. {start}", width)
+        return "\n\n".join(
+            [filled(title, width), text, "\n".join(grid(_KINDS[:2], [k[:2] for k in kinds], width))]
+        )
     header = ("agreement", "alpha", "AC1", "within", "n")
     parts = [
         [filled(title, width)],
@@ -62,10 +76,22 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             *(filled(f"- {text}", width, "  ") for text in _without_alpha(document.questions)),
             filled(_NOTE, width),
         ],
-        grid(("kind of item", "items", "judged", "right, by experts"), kinds, width),
+        grid(_KINDS, kinds, width),
         grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
     ]
+    if document.adjudication:
+        parts.append([filled(_adjudication(document.adjudication), width)])
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _adjudication(counts: AdjudicationCounts) -> str:
+    """The sentence about the second round."""
+    names = f" by {', '.join(counts.adjudicators)}" if counts.adjudicators else ""
+    return (
+        f"Adjudication: {counts.n_judged} of {counted(counts.n_cases, 'case')} decided{names}; "
+        f"{counted(counts.n_undecided, 'judged case')} without a final verdict. The agreement is "
+        "that of the first round, the corrected accuracy that of the final verdicts."
+    )
 
 
 def _agreement_row(name: str, entry: QuestionAgreement) -> Row:

@@ -117,6 +117,7 @@ function showTexts(data) {
     element(name).textContent = isNew ? data[name] : "";
     element(`${name}-title`).hidden = !isNew;
   }
+  showEarlier(data.earlier);
   element("text").scrollTop = 0;
 }
 
