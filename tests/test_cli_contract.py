@@ -66,9 +66,9 @@ OPTIONS = {
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
     "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
-    "review start": "--blind --cluster-by --confident-errors --data --errors --image-root "
-    "--item-contradictions --map --port --protocol --reasoning-contradictions --repeats "
-    "--right-answers --seed --store",
+    "review start": "--allow-network --blind --cluster-by --confident-errors --data --errors "
+    "--host --image-root --item-contradictions --map --port --protocol --reasoning-contradictions "
+    "--repeats --right-answers --seed --store",
     "review adjudicate": "--adjudicator --data --image-root --map --port --questions --store",
     "review labels": "--data --image-root --json --map --output-dir --overwrite",
     "review summary": "--json --output-dir --overwrite --seed",

@@ -128,14 +128,28 @@ def review(ctx: click.Context) -> None:
     help="Hide the name of the model, the automatic verdict and the ground truth from the readers.",
 )
 @_port_option
+@option(
+    "--host",
+    group="Server",
+    metavar="ADDRESS",
+    help="IP address to listen on. Any but a loopback address needs --allow-network.",
+)
+@option(
+    "--allow-network",
+    group="Server",
+    is_flag=True,
+    help="Let other computers reach --host. The connection is not encrypted: who has the printed "
+    "address can see the images and judge in the name of any reader.",
+)
 @option("--seed", group="Run", type=int, help="Seed of the sample and of the readers' orders.")
 @common_options
 def start(mapping: tuple[str, ...], **options: object) -> None:
     """Sample cases from results, and let experts judge them in the browser.
 
-    Prints an address to open in a browser on this computer; other computers cannot reach it. Each
-    reader enters a name or code, and sees the cases in another order. Every judgement is on disk
-    before the page goes on. Ctrl-C ends the server; the same command continues the review.
+    Prints an address to open in a browser on this computer; other computers cannot reach it without
+    --host and --allow-network. Each reader enters a name or code, and sees the cases in another
+    order. Every judgement is on disk before the page goes on. Ctrl-C ends the server; the same
+    command continues the review.
 
     Confident errors, contradictions, other errors and right answers are sampled at random, spread
     over modalities and question types.

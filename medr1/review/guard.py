@@ -1,9 +1,10 @@
 """What stands before the server of a review: who may ask it, and what its answers allow.
 
-The server listens on this computer only. Against other pages in the same browser and other programs
-on the computer:
+The server listens on this computer only, unless it was told to listen on a network. Against other
+pages in the same browser and other programs on the computer:
 
-- `Host` has to be the server's own address, so that no other name leads here (DNS rebinding).
+- `Host` has to be the server's own address, so that no other name leads here (DNS rebinding). On a
+  network it may also be the name of this computer, or any IP address, which no DNS server answers.
 - Images and data need a cookie, which is given for the token in the printed address. The token is
   in the part behind `#`, which browsers do not send; the cookie is HttpOnly and SameSite=Strict.
 - What changes something has to come from the server's own page: `Origin`, a header that forms
@@ -15,7 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -43,6 +47,20 @@ class Access:
 
     token: str
     port: int
+    host: str = "127.0.0.1"
+    """The IP address that the server listens on."""
+
+    @property
+    def is_on_network(self) -> bool:
+        """Whether other computers may reach the server."""
+        return not ip_address(self.host).is_loopback
+
+    @property
+    def address(self) -> str:
+        """Name or address, and port, under which a browser reaches the server."""
+        ip = ip_address(self.host)
+        name = socket.gethostname() if ip.is_unspecified else f"[{ip}]" if ip.version == 6 else ip
+        return f"{name}:{self.port}"
 
     @property
     def cookie_name(self) -> str:
@@ -54,10 +72,17 @@ class Access:
         """The value of the cookie, from which the token cannot be computed."""
         return hashlib.sha256(f"cookie {self.token}".encode()).hexdigest()
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The values of `Host` with which the server is addressed."""
-        return frozenset(f"{name}:{self.port}" for name in ("127.0.0.1", "localhost"))
+    def is_host(self, text: str) -> bool:
+        """Whether a value of `Host` is one with which the server is addressed."""
+        name, _, port = text.lower().rpartition(":")
+        if port != str(self.port):
+            return False
+        if text.lower() == self.address.lower() or name in ("127.0.0.1", "localhost"):
+            return True
+        if self.is_on_network:
+            with suppress(ValueError):
+                return bool(ip_address(name.removeprefix("[").removesuffix("]")))
+        return False
 
     def is_token(self, text: object) -> bool:
         """Whether a text is the token."""
@@ -108,7 +133,7 @@ class Guard:
         """Why a request is refused, with the status; None where it is allowed."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0] not in self.access.hosts:
+        if len(hosts) != 1 or not self.access.is_host(hosts[0]):
             return 421, "this address is not the one of the review"
         if scope["method"] not in ("GET", "POST"):
             return 405, "only GET and POST are answered"

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -29,7 +30,6 @@ from medr1.review.rubric import RUBRIC
 from medr1.review.sampling import reader_order
 from medr1.review.store import MAX_COMMENT, MAX_NAME, Judgement, Store, StoredItem, reader_name
 
-HOST = "127.0.0.1"
 _STATIC = {
     "review.js": "text/javascript",
     "earlier.js": "text/javascript",
@@ -205,7 +205,7 @@ class ReviewServer:
     @property
     def url(self) -> str:
         """The address to open in a browser, with the token."""
-        return f"http://{HOST}:{self.app.access.port}/#token={self.app.access.token}"
+        return f"http://{self.app.access.address}/#token={self.app.access.token}"
 
     def serve(self) -> None:
         """Answer until the process is interrupted or `stop` is called from another thread."""
@@ -228,10 +228,11 @@ def review_server(
     *,
     title: str = "",
     blind: bool = False,
+    host: str = "127.0.0.1",
     port: int = 0,
     adjudication: Adjudication | None = None,
 ) -> ReviewServer:
-    """A server of a review on the loopback address of this computer.
+    """A server of a review, which listens already.
 
     Args:
         store: The store of the review.
@@ -239,19 +240,23 @@ def review_server(
         image_root: Folder of the images.
         title: Name of the model, which the page shows; "" for none.
         blind: Whether the automatic verdict and the ground truth are hidden.
+        host: IP address to listen on.
         port: Port to listen on; 0 for a free one.
         adjudication: The verdicts of the first round, for a second one.
 
     Raises:
-        OutputError: The port is in use, or may not be used.
+        OutputError: The address is not one of this computer, or the port is in use or may not be
+            used.
     """
+    family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     try:
-        listener = socket.create_server((HOST, port))
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise OutputError(
-            f"cannot listen on port {port}: {error.strerror}. Choose another --port."
+            f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port or "
+            "--host."
         ) from None
-    access = Access(secrets.token_urlsafe(32), listener.getsockname()[1])
+    access = Access(secrets.token_urlsafe(32), listener.getsockname()[1], host)
     cases = {item.place: item for item in store.items() if item.is_case}
     images = CaseImages(image_root)
     name = "" if blind else title

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,15 @@ def start_review(
     right_answers: int = 20,
     repeats: int = 4,
     blind: bool = False,
+    host: str = "127.0.0.1",
     port: int = 0,
+    allow_network: bool = False,
     seed: int = 0,
 ) -> ReviewServer:
     """Sample cases from results, and make a server on which experts judge them in a browser.
 
-    The server listens on the loopback address of this computer, and answers while its method
-    `serve` runs.
+    The server answers while its method `serve` runs. It is reachable from this computer only,
+    unless `host` and `allow_network` say otherwise.
 
     Args:
         results: File with results.
@@ -69,12 +72,14 @@ def start_review(
         right_answers: Number of right answers to review, as a control.
         repeats: Number of cases that each reader is shown twice.
         blind: Whether the page hides the name of the model, the verdict and the ground truth.
+        host: IP address to listen on; 0.0.0.0: all of this computer.
         port: Port to listen on; 0: a free one.
+        allow_network: Whether `host` may be an address that other computers can reach.
         seed: Seed of the sample and of the orders.
 
     Raises:
-        InputError: The results cannot be read, the store belongs to another review, or a number is
-            out of range.
+        InputError: The results cannot be read, the store belongs to another review, a number is
+            out of range, or `host` can be reached from a network and `allow_network` is not set.
         OutputError: The store cannot be written, or the port is in use.
     """
     from medr1.evaluate.judging import Settings
@@ -87,6 +92,7 @@ def start_review(
     require_choice("protocol", protocol, PROTOCOLS)
     require_at_least(0, repeats=repeats)
     _require_port(port)
+    _require_host(host, allow_network=allow_network)
     path = Path(results)
     counts = {
         "confident_error": confident_errors,
@@ -108,7 +114,7 @@ def start_review(
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
-    return _server(opened, content, _image_folder(path, data, image_root), port)
+    return _server(opened, content, _image_folder(path, data, image_root), port, host)
 
 
 def _require_port(port: int) -> None:
@@ -122,7 +128,12 @@ def _image_folder(results: Path, data: str | Path | None, image_root: str | Path
 
 
 def _server(
-    store: Store, content: Results, images: Path, port: int, second: Adjudication | None = None
+    store: Store,
+    content: Results,
+    images: Path,
+    port: int,
+    host: str = "127.0.0.1",
+    adjudication: Adjudication | None = None,
 ) -> ReviewServer:
     """The server of a round; the store is closed if there is none."""
     from medr1.data.roots import ImageRoot
@@ -137,10 +148,36 @@ def _server(
             title=Path(str(content.meta.get("model") or "")).name,
             blind=bool(store.study.settings["blind"]),
             port=port,
-            adjudication=second,
+            host=host,
+            adjudication=adjudication,
         )
         if_it_fails.pop_all()
     return server
+
+
+def _require_host(host: str, *, allow_network: bool) -> None:
+    """Refuse what is no IP address, and one on a network unless that is allowed."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise InputError(
+            f"host: {host!r} is not an IP address. Use one, such as 127.0.0.1."
+        ) from None
+    if address.is_loopback:
+        return
+    if not allow_network:
+        raise InputError(
+            f"on {host} other computers can reach the review. The connection is not encrypted, and "
+            "who has the printed address can see the images and judge in the name of any reader. "
+            "Add --allow-network if the network is trusted. For one reader elsewhere, stay on "
+            "127.0.0.1 and use an SSH tunnel: ssh -L PORT:127.0.0.1:PORT."
+        )
+    logger.warning(
+        "the review listens on %s, without encryption: who has the printed address can see the "
+        "images and judge in the name of any reader, and who can read the network traffic has the "
+        "address",
+        host,
+    )
 
 
 def adjudicate_review(
@@ -199,7 +236,9 @@ def adjudicate_review(
         opened = _open_adjudication(place, first, looks, name, chosen)
     cases = [item.place for item in opened.items() if item.is_case]
     second = Adjudication(name, earlier_verdicts(looks, cases))
-    return _server(opened, content, _image_folder(path, data, image_root), port, second)
+    return _server(
+        opened, content, _image_folder(path, data, image_root), port, adjudication=second
+    )
 
 
 def _open_adjudication(

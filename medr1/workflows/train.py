@@ -151,7 +151,7 @@ def run_training(
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
-    folders = [optional_path(path) for path in (eval_data, image_root)]
+    folders = (optional_path(eval_data), optional_path(image_root))
     data_files = _DataFiles(Path(data), *folders, tuple(answer_types), scans)
     run = _prepare(
         {**fields, **own_settings},

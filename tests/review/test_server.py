@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import statistics
 import threading
 import time
@@ -195,6 +196,49 @@ def test_four_readers_at_once_lose_nothing(server):
     assert {j.comment for j in server.app.store.judgements("B")} == {
         f"B {number}" for number in range(150 - len(places), 150)
     }
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "localhost", ""])
+def test_an_address_on_a_network_has_to_be_allowed(start, tmp_path, host):
+    with pytest.raises(InputError, match=r"--allow-network|not an IP address"):
+        start(host=host, store=tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_another_loopback_address_needs_no_flag(start):
+    server = start(host="127.0.0.2")
+    assert server.url.startswith(f"http://127.0.0.2:{server.app.access.port}/#token=")
+    assert not server.app.access.is_on_network
+    assert server.listener.getsockname()[0] == "127.0.0.2"
+    assert not server.app.access.is_host(f"192.0.2.1:{server.app.access.port}")
+
+
+def test_on_a_network_addresses_are_accepted_and_foreign_names_are_not(start, caplog):
+    server = start(host="0.0.0.0", allow_network=True)
+    assert "without encryption" in caplog.text
+    name = socket.gethostname()
+    port = server.app.access.port
+    assert server.url.startswith(f"http://{name}:{port}/#token=")
+    client = Client(server.url).login()
+    place = min(server.app.items)
+    for host in (f"192.0.2.1:{port}", f"[2001:db8::1]:{port}", f"{name.upper()}:{port}"):
+        origin = {"Host": host, "Origin": f"http://{host}"}
+        assert client.ask(f"/api/case/{place}", headers={"Host": host})[0] == 200
+        assert client.ask("/api/judgement", judgement(place, host), origin)[0] == 200
+    for host in (
+        f"evil.example:{port}",
+        "192.0.2.1",
+        f"192.0.2.1:{port + 1}",
+        f"127.1.evil:{port}",
+    ):
+        assert client.ask(f"/api/case/{place}", headers={"Host": host})[0] == 421
+    stranger = Client(server.url)
+    assert stranger.ask(f"/api/case/{place}", headers={"Host": f"192.0.2.1:{port}"})[0] == 401
+
+
+def test_an_address_of_another_computer_is_told(start, tmp_path):
+    with pytest.raises(OutputError, match="--host"):
+        start(host="192.0.2.1", allow_network=True, store=tmp_path / "new.db")
 
 
 def test_a_session_tells_the_order_of_the_judgements(client):
