@@ -54,6 +54,9 @@ Parameters are written after the name of a reward:
   soft-overlong:max_length=512:cache=128
   judge:url=http://127.0.0.1:8000/v1:model=NAME
 
+`semantic` is high for opposite answers too: "no pleural effusion" has 0.89 for "pleural effusion",
+and "right lung" 0.92 for "left lung". Give it a small weight beside `accuracy`.
+
 \b
 Rewards, from 0 to 1 (model: any number):
 {table}
