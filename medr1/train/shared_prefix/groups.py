@@ -156,6 +156,27 @@ def images_by_prompt(
     return pixel_values.split([int(grid.prod(-1).sum()) for grid in grids]), grids
 
 
+def repeat_images(batch: Batch, num_generations: int, part: int) -> Batch:
+    """A batch whose images are there once for each part of a group, in place of once a group.
+
+    Args:
+        batch: One row per completion, with the images of each prompt once.
+        num_generations: G, a multiple of `part`.
+        part: The rows of a part.
+    """
+    if part == num_generations or batch.get("pixel_values") is None:
+        return batch
+    patches, grids = images_by_prompt(
+        batch["pixel_values"], batch["image_grid_thw"], batch["num_images"][::num_generations]
+    )
+    times = num_generations // part
+    return {
+        **batch,
+        "pixel_values": torch.cat([values for values in patches for _ in range(times)]),
+        "image_grid_thw": torch.cat([grid for grid in grids for _ in range(times)]),
+    }
+
+
 @dataclass(frozen=True)
 class GradientSplit:
     """Which groups of a batch need a gradient, and which the loss does not depend on."""
