@@ -298,7 +298,8 @@ def labels(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     Examples:
       medr1 review labels results.json results.review.db --output-dir labels
       medr1 rewards labels/cases.jsonl
-      medr1 data distill train.json --results labels/confirmed.json --output-file sft.json
+      medr1 data distill train.json --results labels/confirmed.json \\
+          --output-file sft.json
     """
     from dataclasses import asdict
 

@@ -62,6 +62,21 @@ class DisputedCase(Struct, frozen=True, kw_only=True):
     """Reader -> answer."""
 
 
+class RuleCheck(Struct, frozen=True, kw_only=True):
+    """How the automatic verdict and the model's confidence relate to what experts say.
+
+    All are estimates for all items: judged items are weighted by the rates of the sample.
+    """
+
+    precision: Metric
+    """The share of answers that the rule calls right which experts call right."""
+    recall: Metric
+    """The share of answers that experts call right which the rule calls right."""
+    confidence_auroc: Metric
+    """The probability that an answer that experts call right has a higher confidence than one that
+    they call wrong; 0.5 is chance."""
+
+
 class AdjudicationCounts(Struct, frozen=True, kw_only=True):
     """The second round, in which an adjudicator decides the cases on which readers differ."""
 
@@ -97,3 +112,5 @@ class ReviewSummary(Struct, frozen=True, kw_only=True):
     """The second round; None without one. Agreement is that of the first round, and the corrected
     accuracy that of the final answers: the adjudicated one, else that of the majority, else the
     mean of the readers."""
+    rule: RuleCheck | None = None
+    """The automatic verdict against the experts'; None in older files."""

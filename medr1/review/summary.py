@@ -20,6 +20,7 @@ from medr1.documents.review import (
 from medr1.review.final import final_answers
 from medr1.review.rounds import first_looks
 from medr1.review.rubric import RUBRIC, VALUE_OF_CORRECT, RubricQuestion
+from medr1.review.rule_check import rule_check
 from medr1.review.sampling import KINDS
 from medr1.review.store import Judgement, Store, StoredItem
 from medr1.stats.intervals import bootstrap_mean, named_interval
@@ -87,6 +88,7 @@ def review_summary(
         corrected_accuracy=corrected_mean(right, expert, [item.kind for item in items], clusters),
         disputed=[case for question in questions for case in _disputed(question, items, first)],
         adjudication=counts,
+        rule=rule_check(items, verdicts, seed=seed, num_resamples=num_resamples),
     )
 
 

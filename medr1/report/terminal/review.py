@@ -58,8 +58,8 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         if kind.n_items
     ]
     accuracy = [
-        _share_row("automatic verdict", document.automatic_accuracy),
-        _share_row("corrected by experts", document.corrected_accuracy),
+        _share_row("automatic accuracy", document.automatic_accuracy),
+        _share_row("accuracy corrected by experts", document.corrected_accuracy),
     ]
     if not any(kind.n_judged for kind in document.kinds.values()) and not document.readers:
         start = "The readers judge at the address that `medr1 review start` prints."
@@ -67,6 +67,13 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         return "\n\n".join(
             [filled(title, width), text, "\n".join(grid(_KINDS[:2], [k[:2] for k in kinds], width))]
         )
+    if document.rule:
+        rule = document.rule
+        accuracy += [
+            _share_row("precision of the rule", rule.precision),
+            _share_row("recall of the rule", rule.recall),
+            _auroc_row(rule.confidence_auroc),
+        ]
     header = ("agreement", "alpha", "AC1", "within", "n")
     parts = [
         [filled(title, width)],
@@ -77,7 +84,7 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             filled(_NOTE, width),
         ],
         grid(_KINDS, kinds, width),
-        grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
+        grid(("of all items", "value", "95 % CI", "n"), accuracy, width),
     ]
     if document.adjudication:
         parts.append([filled(_adjudication(document.adjudication), width)])
@@ -118,6 +125,14 @@ def _share_row(name: str, metric: Metric) -> Row:
     if metric.value is None:
         return name, "-", metric.reason or "", ""
     return name, percent(metric.value), interval_text(metric.ci95), str(metric.n)
+
+
+def _auroc_row(metric: Metric) -> Row:
+    """The row of the AUROC, which is no share; with the reason where there is none."""
+    if metric.value is None:
+        return "AUROC of confidence", "-", metric.reason or "", ""
+    interval = f"{metric.ci95[0]:.2f} to {metric.ci95[1]:.2f}" if metric.ci95 else ""
+    return "AUROC of confidence", f"{metric.value:.2f}", interval, str(metric.n)
 
 
 def _coefficient(metric: Metric) -> str:
