@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medr1.doctor.examination import examine
     from medr1.doctor.server import examine_server
     from medr1.documents.schemas import json_schema
-    from medr1.evaluate.judge.asking import Judge
+    from medr1.judge.asking import Judge
     from medr1.workflows.audit import AuditResult, run_audit
     from medr1.workflows.compare import ComparisonResult, run_comparison
     from medr1.workflows.convert import WrittenItems, convert_data
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from medr1.workflows.matrix import run_matrix
     from medr1.workflows.merge import merge_adapter
     from medr1.workflows.prepare import PreparedData, prepare_data
-    from medr1.workflows.review import start_review, summarize_review
+    from medr1.workflows.review import adjudicate_review, start_review, summarize_review
+    from medr1.workflows.review_labels import ReviewLabels, label_review
     from medr1.workflows.rewards import score_completions
     from medr1.workflows.robustness import RobustnessResult, run_robustness
     from medr1.workflows.selection import (
@@ -50,7 +51,7 @@ _MODULES = {
     "medr1.doctor.examination": ("examine",),
     "medr1.doctor.server": ("examine_server",),
     "medr1.documents.schemas": ("json_schema",),
-    "medr1.evaluate.judge.asking": ("Judge",),
+    "medr1.judge.asking": ("Judge",),
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
     "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
     "medr1.workflows.convert": ("WrittenItems", "convert_data"),
@@ -62,7 +63,8 @@ _MODULES = {
     "medr1.workflows.matrix": ("run_matrix",),
     "medr1.workflows.merge": ("merge_adapter",),
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
-    "medr1.workflows.review": ("start_review", "summarize_review"),
+    "medr1.workflows.review": ("adjudicate_review", "start_review", "summarize_review"),
+    "medr1.workflows.review_labels": ("ReviewLabels", "label_review"),
     "medr1.workflows.rewards": ("score_completions",),
     "medr1.workflows.robustness": ("RobustnessResult", "run_robustness"),
     "medr1.workflows.selection": (
@@ -88,6 +90,7 @@ __all__ = [
     "FilteredItems",
     "Judge",
     "PreparedData",
+    "ReviewLabels",
     "RobustnessResult",
     "ScanOptions",
     "Server",
@@ -96,6 +99,7 @@ __all__ = [
     "TrainingResult",
     "Verification",
     "WrittenItems",
+    "adjudicate_review",
     "answer_question",
     "convert_data",
     "distill_data",
@@ -105,6 +109,7 @@ __all__ = [
     "fetch_from_hub",
     "filter_data",
     "json_schema",
+    "label_review",
     "merge_adapter",
     "prepare_data",
     "run_audit",

@@ -3,13 +3,15 @@
     python scripts/bench_train.py                                        one row: G = 8, no-think
     python scripts/bench_train.py --num-generations 4 8 16 --completion-length 10 224 --plot a.png
     python scripts/bench_train.py --ragged --completion-length 224 --ways stock shared
+    python scripts/bench_train.py --prompts 4 --questions-per-image 1 2 4 --ways stock groups shared
     python scripts/bench_train.py --size 3b --prompts 8 --json           Qwen2.5-VL-3B's size: a GPU
 
 The ways have the same model, questions and seeds:
 
     stock    TRL's GRPOTrainer
     shared   medr1's trainer, which runs each prompt once (train/shared_prefix/trainer.py)
-    graphs   the same with a static cache and a compiled decoding step: CUDA graphs on a GPU; on a
+    groups   the same, but an image is run once for each of its questions
+    graphs   as shared, with a static cache and a compiled decoding step: CUDA graphs on a GPU; on a
              CPU the compilation takes a minute
     authors  the original's algorithm (authors_grpo.py)
 
@@ -43,9 +45,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import trl.trainer.utils
@@ -59,9 +63,10 @@ from medr1.data.tiny import tiny_vqa_folder
 from medr1.models.loading import LoadedModel
 from medr1.train.dry_run.prompt_lengths import prompt_lengths
 from medr1.train.grpo import training_set
+from medr1.train.shared_prefix import generation, packing
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
-WAYS = ("stock", "shared", "graphs", "authors")
+WAYS = ("stock", "groups", "shared", "graphs", "authors")
 DEFAULT_WAYS = ("stock", "shared", "authors")
 
 
@@ -161,7 +166,7 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
     """The step of TRL's trainer or of one of medr1's.
 
     Args:
-        name: "stock", "shared", "graphs" or "vllm".
+        name: "stock", "groups", "shared", "graphs" or "vllm".
         loaded: The model; the way trains a copy of it.
         rows: The rows of one batch.
         options: The command line's options, with `data` (the training set), `generations` (G),
@@ -219,13 +224,36 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         finally:
             model.__dict__.pop("generate", None)
 
-    return Way(
-        trainer.model,
-        trainer.ref_model,
-        rollout,
-        lambda batch: trainer._compute_loss(trainer.model, batch),
-        trainer,
-    )
+    def loss(batch: Any) -> torch.Tensor:
+        return trainer._compute_loss(trainer.model, batch)
+
+    if name == "groups":
+        rollout, loss = without_prefix_tree()(rollout), without_prefix_tree()(loss)
+    return Way(trainer.model, trainer.ref_model, rollout, loss, trainer)
+
+
+@contextmanager
+def without_prefix_tree() -> Iterator[None]:
+    """Within the block, an image is run once for each of its questions."""
+    with (
+        patch.object(packing, "prefix_tree", return_value=None),
+        patch.object(generation, "prefix_tree", return_value=None),
+    ):
+        yield
+
+
+def with_questions_per_image(questions: Questions, number: int) -> Questions:
+    """The questions, of which each `number` that follow each other are about one image.
+
+    Args:
+        questions: The questions, each with an image.
+        number: Questions of an image.
+    """
+    samples = [
+        replace(sample, images=questions.samples[i - i % number].images)
+        for i, sample in enumerate(questions.samples)
+    ]
+    return replace(questions, samples=samples)
 
 
 def authors_way(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> Way:
@@ -350,6 +378,7 @@ def peak_of_process(name: str, options: argparse.Namespace) -> int:
     command = [sys.executable, __file__, "--peak-of", name, "--device", "cpu"]
     names = ("size", "prompts", "prompt_length", "beta")
     values = {name.replace("_", "-"): getattr(options, name) for name in names}
+    values["questions-per-image"] = options.questions
     values |= {"num-generations": options.generations, "completion-length": options.length}
     command += [part for name, value in values.items() for part in (f"--{name}", str(value))]
     command += ["--ways", "stock", "shared", "--ragged"] if options.ragged else []
@@ -390,6 +419,7 @@ RATIOS = (
     ("ratio", "stock", "shared"),
     ("ratio_graphs", "stock", "graphs"),
     ("ratio_authors", "authors", "shared"),
+    ("ratio_groups", "groups", "shared"),
 )
 """Key of a comparison in the results, and the two ways of which the seconds are divided."""
 
@@ -460,6 +490,7 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
         "num_generations": options.generations,
         "completion_length": options.length,
         "ragged": options.ragged,
+        "questions_per_image": options.questions,
         "beta": options.beta,
         "rounds": options.rounds,
         "prompt_columns": columns + 1,
@@ -489,7 +520,8 @@ def compare(loaded: LoadedModel, rows: Any, options: argparse.Namespace) -> dict
 
 HEADER = (
     "| C | G | prompts | step (range) | backward | generate | saved | peak | images "
-    "| prompt tokens | authors: step | saved |\n" + "|---" * 12 + "|"
+    "| prompt tokens | authors: step | saved | questions / image | groups: step (range) "
+    "| backward | generate | saved |\n" + "|---" * 17 + "|"
 )
 
 
@@ -497,6 +529,7 @@ def table_row(results: dict[str, Any]) -> str:
     """One row of the table: time and memory of stock TRL as multiples of those of `shared`."""
     ratio, authors = results["ratio"], results.get("ratio_authors")
     low, high = ratio["step_range"]
+    peaks, groups = results["peak_bytes"], results.get("ratio_groups")
     cells = [
         results["completion_length"],
         results["num_generations"],
@@ -505,11 +538,14 @@ def table_row(results: dict[str, Any]) -> str:
         f"{ratio['backward']:.2f}",
         f"{ratio['generate']:.2f}",
         f"{ratio['saved']:.2f}",
-        f"{results['peak_bytes']['stock'] / results['peak_bytes']['shared']:.2f}",
+        f"{peaks['stock'] / peaks['shared']:.2f}" if peaks else "-",
         " / ".join(str(results["images_encoded"][name]) for name in ("stock", "shared")),
         " / ".join(str(results["prompt_tokens"][name]) for name in ("stock", "shared")),
         f"{authors['step']:.2f}" if authors else "-",
         f"{authors['saved']:.2f}" if authors else "-",
+        results["questions_per_image"],
+        "{:.2f} ({:.2f}-{:.2f})".format(groups["step"], *groups["step_range"]) if groups else "-",
+        *(f"{groups[part]:.2f}" if groups else "-" for part in ("backward", "generate", "saved")),
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -561,6 +597,10 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--prompts", type=int, default=2, help="prompts per step")
     parser.add_argument(
+        "--questions-per-image", type=int, nargs="+", default=[1], help="prompts about one image"
+    )
+    parser.add_argument("--no-peak", action="store_true", help="do not measure the peak memory")
+    parser.add_argument(
         "--prompt-length", type=int, default=286, help="tokens per prompt, with the image's"
     )
     parser.add_argument(
@@ -594,29 +634,30 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         questions = lengthened(loaded, enlarged(questions, Path(folder)), options.prompt_length)
-        data = training_set(loaded, questions.samples, questions.image_root, "nothink", "letter")
         if not options.json and not options.peak_of:
             num_parameters = sum(weight.numel() for weight in loaded.model.parameters())
             print(f"{num_parameters / 1e6:.1f} M parameters, {loaded.device}, {loaded.dtype}\n")
             print(HEADER)
-        for length in options.completion_length:
-            for generations in options.num_generations:
-                options.data, options.length, options.generations = data, length, generations
-                rows = data[[i for i in range(options.prompts) for _ in range(generations)]]
-                rows = [
-                    dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)
-                ]
-                if options.peak_of:
-                    print(measure_peak(loaded, rows, options))
-                    return
-                result = compare(loaded, rows, options)
-                if not result["peak_bytes"]:
-                    result["peak_bytes"] = {
-                        name: peak_of_process(name, options) for name in options.ways
-                    }
-                results.append(result)
-                if not options.json:
-                    print(table_row(result), flush=True)
+        for number, length, generations in product(
+            options.questions_per_image, options.completion_length, options.num_generations
+        ):
+            samples = with_questions_per_image(questions, number).samples
+            data = training_set(loaded, samples, questions.image_root, "nothink", "letter")
+            options.questions, options.data = number, data
+            options.length, options.generations = length, generations
+            rows = data[[i for i in range(options.prompts) for _ in range(generations)]]
+            rows = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+            if options.peak_of:
+                print(measure_peak(loaded, rows, options))
+                return
+            result = compare(loaded, rows, options)
+            if not result["peak_bytes"] and not options.no_peak:
+                result["peak_bytes"] = {
+                    name: peak_of_process(name, options) for name in options.ways
+                }
+            results.append(result)
+            if not options.json:
+                print(table_row(result), flush=True)
     if options.json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2))
     if options.plot:

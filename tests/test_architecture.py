@@ -26,7 +26,7 @@ LAYERS = (
     },
     {"text", "stats", "answers"},
     {"claims", "reasoning"},
-    {"chat", "checkpoints", "data", "metrics", "models", "prompts", "rewards"},
+    {"chat", "checkpoints", "data", "judge", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
     {"doctor", "review", "workflows"},
     {"api", "cli", "__main__"},

@@ -47,7 +47,7 @@ OPTIONS = {
     "--magnification --manufacturer --max-completion-length --max-pixels "
     "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
     "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
-    "--per-device-train-batch-size --plane --prompt --reward-weights --rewards "
+    "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "
     "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
     "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file --batch-size "
     "--concurrency --device --do-sample --dropout-samples --dtype --edit --engine --extra-body "
@@ -66,9 +66,11 @@ OPTIONS = {
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
     "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
-    "review start": "--allow-network --blind --cluster-by --compare --confident-errors --data --errors "
-    "--host "
-    "--image-root --map --port --protocol --repeats --right-answers --seed --store",
+    "review start": "--allow-network --blind --cluster-by --compare --confident-errors --data "
+    "--errors --host --image-root --item-contradictions --map --port --protocol "
+    "--reasoning-contradictions --repeats --right-answers --seed --store",
+    "review adjudicate": "--adjudicator --data --image-root --map --port --questions --store",
+    "review labels": "--data --image-root --json --map --output-dir --overwrite",
     "review summary": "--json --output-dir --overwrite --seed",
     "rewards": "--map --prompt --rewards",
     "robustness": "--allow-template --answer-style --base-url --batch-file --batch-size "

@@ -32,6 +32,7 @@ from medr1.errors import InputError, NonFiniteError
 from medr1.prompts import PROMPTS, prompt_format
 from medr1.rewards import (
     DEFAULT_REWARDS,
+    MODEL_REWARDS,
     REWARDS,
     accuracy,
     overlong_score,
@@ -505,6 +506,11 @@ def test_each_reward_takes_the_parameters_of_its_entry() -> None:
 # The command
 
 
+def test_the_help_warns_of_opposite_answers() -> None:
+    help_text = " ".join(CliRunner().invoke(cli, ["rewards", "--help"]).stdout.split())
+    assert 'high for opposite answers too: "no pleural effusion" has 0.89' in help_text
+
+
 def printed(tmp_path: Path, lines: list[dict[str, object]], *options: str) -> list[dict]:
     """What `medr1 rewards` prints for these lines."""
     file = tmp_path / "completions.jsonl"
@@ -675,6 +681,8 @@ def test_the_help_names_every_reward_and_parameter():
     expected = []
     for name, reward in REWARDS.items():
         expected += [name, *(f"{parameter.name}=N" for parameter in reward.parameters)]
+    for name, reward in MODEL_REWARDS.items():
+        expected += [name, *(f"{p.name}={p.placeholder}" for p in reward.parameters)]
     assert words == expected
     (option,) = (o for o in cli.commands["train"].params if o.name == "rewards")
-    assert all(name in option.help for name in REWARDS)
+    assert all(name in option.help for name in [*REWARDS, *MODEL_REWARDS])

@@ -62,6 +62,10 @@ class RequestRefused(Exception):
         self.code = code
 
 
+class RouteMissing(InputError):
+    """A route that a server does not have."""
+
+
 @dataclass
 class Consumption:
     """The requests that were answered, and their tokens."""
@@ -173,6 +177,50 @@ class Client:
         except (openai.OpenAIError, ValueError):
             return None
         return content if isinstance(content, dict) else None
+
+    async def has_route(self, path: str) -> bool:
+        """Whether the server has a route that takes POST; it is called without a body.
+
+        Args:
+            path: Path after the address without /v1.
+
+        Raises:
+            InputError: The key is refused.
+            RequestFailed: The server cannot be reached, or does not answer.
+        """
+        try:
+            await self.call(path)
+        except RouteMissing:
+            return False
+        except RequestRefused:
+            pass  # it needs a body
+        return True
+
+    async def call(self, path: str, body: Mapping[str, object] | None = None) -> None:
+        """Send POST to a route that the server has beside the interface, such as /collective_rpc.
+
+        Args:
+            path: Path after the address without /v1.
+            body: A JSON object; None: no body.
+
+        Raises:
+            RouteMissing: The server has no such route.
+            InputError: The key is refused.
+            RequestRefused: The server refuses this body.
+            RequestFailed: The server cannot be reached, or fails.
+        """
+        import openai
+
+        try:
+            await self._openai.with_options(max_retries=0).post(
+                self._server.root + path, cast_to=str, body=body
+            )
+        except openai.APIStatusError as error:
+            if error.status_code in (404, 405):
+                raise RouteMissing(f"{self._server.root} has no route {path}.") from None
+            raise self._sorted(error) from None
+        except openai.OpenAIError as error:
+            raise self._sorted(error) from None
 
     async def chat(self, body: Mapping[str, object]) -> ChatResponse:
         """Send one chat request, and wait for its answer.

@@ -38,6 +38,8 @@ class Choice(msgspec.Struct):
     message: Message
     finish_reason: str | None = None
     logprobs: TokenLogprobs | None = None
+    token_ids: list[int] | None = None
+    """vLLM's: the ids of the generated tokens, if the request asks for them."""
 
 
 class Usage(msgspec.Struct):
@@ -62,6 +64,8 @@ class ChatResponse(msgspec.Struct):
     usage: Usage | None = None
     prompt_logprobs: list[dict[str, PromptToken] | None] | None = None
     """vLLM's: for each token of the prompt {its id: its log-probability}; null for the first."""
+    prompt_token_ids: list[int] | None = None
+    """vLLM's: the ids of the prompt's tokens, if the request asks for them."""
 
     @property
     def text(self) -> str:

@@ -12,7 +12,7 @@ from medr1.cli.common import add_options, option
 from medr1.errors import InputError
 
 if TYPE_CHECKING:
-    from medr1.evaluate.judge.asking import Judge
+    from medr1.judge.asking import Judge
 
 judge_options = add_options(
     option(
@@ -72,7 +72,7 @@ def judge_from(options: dict[str, object]) -> Judge | None:
         return None
     if not model:
         raise click.UsageError("--judge-url needs --judge-model NAME.")
-    from medr1.evaluate.judge.asking import Judge
+    from medr1.judge.asking import Judge
 
     try:
         server = Server(base_url=str(url))

@@ -15,7 +15,7 @@ from medr1.cli.common import (
     map_option,
     option,
 )
-from medr1.rewards import REWARDS, Parameter
+from medr1.rewards import MODEL_REWARDS, REWARDS, Parameter
 from medr1.terminal import echo
 from medr1.workflows.rewards import score_completions
 
@@ -26,6 +26,10 @@ def _table() -> str:
     for name, reward in REWARDS.items():
         lines.append(f"  {name:<18}  {reward.description}")
         lines += [f"    {_parameter(parameter)}" for parameter in reward.parameters]
+    for name, model_reward in MODEL_REWARDS.items():
+        lines.append(f"  {name:<18}  {model_reward.description}")
+        for text in model_reward.parameters:
+            lines.append(f"    {f'{text.name}={text.placeholder}':<12}  {text.description}")
     return "\n".join(lines)
 
 
@@ -48,9 +52,13 @@ question without its image). For each, one line of JSON with the scores is print
 \b
 Parameters are written after the name of a reward:
   soft-overlong:max_length=512:cache=128
+  judge:url=http://127.0.0.1:8000/v1:model=NAME
+
+`semantic` is high for opposite answers too: "no pleural effusion" has 0.89 for "pleural effusion",
+and "right lung" 0.92 for "left lung". Give it a small weight beside `accuracy`.
 
 \b
-Rewards, from 0 to 1:
+Rewards, from 0 to 1 (model: any number):
 {table}
 
 \b

@@ -32,7 +32,7 @@ from medr1.cli.configuration import unknown_key
 from medr1.cli.scan_options import scan_options, scans_from
 from medr1.processes import require_forks
 from medr1.records import ANSWER_TYPES
-from medr1.rewards import REWARDS
+from medr1.rewards import MODEL_REWARDS, REWARDS
 from medr1.terminal import echo
 from medr1.workflows.train import Method, known_fields, run_training
 
@@ -169,9 +169,9 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     group="Training",
     type=CommaList(str),
     metavar="NAME,...",
-    help=f"Rewards: {', '.join(REWARDS)}, or your own as package.module:function. `medr1 rewards "
-    "--help` explains them and their parameters. Example: accuracy,soft-overlong:cache=256. "
-    "[default: accuracy,format]",
+    help=f"Rewards: {', '.join([*REWARDS, *MODEL_REWARDS])}, or your own as "
+    "package.module:function. `medr1 rewards --help` explains them and their parameters. "
+    "Example: accuracy,soft-overlong:cache=256. [default: accuracy,format]",
 )
 @option(
     "--reward-weights",
@@ -296,6 +296,14 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     group="Training",
     help="Process each prompt once for all its completions, if the model is a Qwen-VL. Faster, "
     "with the same results.",
+)
+@option(
+    "--rollout-url",
+    group="Server",
+    metavar="URL",
+    help="Address of an OpenAI-compatible server that samples the completions of grpo, such as "
+    "http://127.0.0.1:8000/v1. It serves the checkpoint that is trained, and gets the new weights "
+    "after each update: vLLM with VLLM_SERVER_DEV_MODE=1. [default: this process samples]",
 )
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option

@@ -83,6 +83,34 @@ class PreferenceSummary(Struct, frozen=True, kw_only=True):
     one half for both or neither: each kind of items counts with its share of all items."""
 
 
+class RuleCheck(Struct, frozen=True, kw_only=True):
+    """How the automatic verdict and the model's confidence relate to what experts say.
+
+    All are estimates for all items: judged items are weighted by the rates of the sample.
+    """
+
+    precision: Metric
+    """The share of answers that the rule calls right which experts call right."""
+    recall: Metric
+    """The share of answers that experts call right which the rule calls right."""
+    confidence_auroc: Metric
+    """The probability that an answer that experts call right has a higher confidence than one that
+    they call wrong; 0.5 is chance."""
+
+
+class AdjudicationCounts(Struct, frozen=True, kw_only=True):
+    """The second round, in which an adjudicator decides the cases on which readers differ."""
+
+    adjudicators: list[str]
+    n_cases: int
+    """Number of cases of the second round."""
+    n_judged: int
+    """Number of them that are judged."""
+    n_undecided: int
+    """Number of judged cases of the first round that have neither an adjudicated answer nor a
+    majority about whether the model is right."""
+
+
 class ReviewSummary(Struct, frozen=True, kw_only=True):
     """The content of review.json."""
 
@@ -103,3 +131,9 @@ class ReviewSummary(Struct, frozen=True, kw_only=True):
     """Of a review that compares two models."""
     disputed: list[DisputedCase]
     """Cases on which readers differ, those of the first question of the rubric first."""
+    adjudication: AdjudicationCounts | None = None
+    """The second round; None without one. Agreement is that of the first round, and the corrected
+    accuracy that of the final answers: the adjudicated one, else that of the majority, else the
+    mean of the readers."""
+    rule: RuleCheck | None = None
+    """The automatic verdict against the experts'; None in older files."""

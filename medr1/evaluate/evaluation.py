@@ -28,7 +28,6 @@ from medr1.evaluate.coded import Values
 from medr1.evaluate.comparing.pairing import pair_items, pairing_warnings
 from medr1.evaluate.groups import displayable_metadata, group_columns
 from medr1.evaluate.item_claims import checked_text
-from medr1.evaluate.judge.asking import Judge, ask
 from medr1.evaluate.judge.result import judge_result
 from medr1.evaluate.judge.selection import select
 from medr1.evaluate.judging import Judged, Settings, judge_all, judge_prediction
@@ -49,6 +48,7 @@ from medr1.evaluate.trust.ensemble import ensemble
 from medr1.evaluate.trust.robustness_file import read_robustness
 from medr1.evaluate.trust.selective import DEFAULT_SELECTIVE, SelectiveConfig
 from medr1.files import sha256_of
+from medr1.judge.asking import Judge, ask
 from medr1.metrics.registry import NAMES, SIMILARITY, TEXT_METRICS
 from medr1.records import Prediction, Sample
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from medr1.files import sha256_of
 from medr1.records import Prediction
 from medr1.review.candidates import candidates_of
 from medr1.review.rubric import RUBRIC, SECOND
-from medr1.review.sampling import ReviewCandidate, random_generator
+from medr1.review.sampling import CONTRADICTIONS, ReviewCandidate, random_generator
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -54,6 +54,7 @@ def read_pairs(
     *,
     columns: Mapping[str, str] | None = None,
     questions: Questions | None = None,
+    contradictions: Container[str] = CONTRADICTIONS,
 ) -> Pairs:
     """The items that two results files have in common.
 
@@ -63,6 +64,8 @@ def read_pairs(
         settings: How answers are judged, and which items are not independent.
         columns: Name of a field -> the files' column or key of that meaning.
         questions: The questions that were answered, for what the files lack.
+        contradictions: Kinds of contradiction of the first model to look for, as in
+            `candidates_of`.
 
     Raises:
         InputError: A file holds no results, both are the same file, they have no items in common,
@@ -80,10 +83,10 @@ def read_pairs(
     unpaired = [len(file.predictions) - len(first) for file in files]
     return Pairs(
         predictions=first,
-        candidates=candidates_of(first, settings),
+        candidates=candidates_of(first, settings, contradictions),
         second=SecondAnswers(
             second,
-            [candidate.is_right for candidate in candidates_of(second, settings)],
+            [candidate.is_right for candidate in candidates_of(second, settings, ())],
             (titles[0], titles[1]),
         ),
         settings={"results_sha256": hashes[1], "models": titles, "unpaired": unpaired},

@@ -1,10 +1,11 @@
 """Which items of a results file are reviewed, and in which order each reader sees them.
 
-Every item belongs to one kind: confident errors, other errors, and right answers, which are the
-control. Each kind is sampled at its own rate, and each item of a kind with the same probability, so
-that `stats.prediction_powered` can tell from the sample what experts would find on all items: the
-kinds are its strata. Within a kind the sample is spread over modalities and question types in
-proportion to their size (systematic sampling with a random start from a list in their order).
+Every item belongs to one kind: confident errors, answers that contradict their reasoning, texts
+that contradict the item, other errors, and other right answers, which are the control. Each kind is
+sampled at its own rate, and each item of a kind with the same probability, so that
+`stats.prediction_powered` can tell from the sample what experts would find on all items: the kinds
+are its strata. Within a kind the sample is spread over modalities and question types in proportion
+to their size (systematic sampling with a random start from a list in their order).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 
 from medr1.errors import InputError
 
-KINDS = ("confident_error", "error", "right")
+CONTRADICTIONS = ("reasoning_contradiction", "item_contradiction")
+"""The kinds of contradiction: the reasoning concludes with another answer than is given
+(`reasoning.consistency`); the text claims what is known of the item rules out (`claims`)."""
+KINDS = ("confident_error", *CONTRADICTIONS, "error", "right")
 """The kinds of items; each item has the first that fits."""
 CONFIDENT = 0.8
 """Confidence from which a wrong answer is a confident error."""
@@ -36,14 +40,16 @@ class ReviewCandidate:
     question_type: str | None
     cluster: int
     """The number of what it shares with other items that are not independent, such as an image."""
+    contradiction: str | None = None
+    """One of CONTRADICTIONS, or None."""
 
     @property
     def kind(self) -> str:
         """The kind of the item, one of KINDS."""
-        if self.is_right:
-            return "right"
         is_confident = self.confidence is not None and self.confidence >= CONFIDENT
-        return "confident_error" if is_confident else "error"
+        if is_confident and not self.is_right:
+            return "confident_error"
+        return self.contradiction or ("right" if self.is_right else "error")
 
 
 @dataclass(frozen=True)

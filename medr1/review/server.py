@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,7 +31,21 @@ from medr1.review.rubric import PREFERENCE, SECOND, check_ratings, rubric_of
 from medr1.review.sampling import reader_order
 from medr1.review.store import MAX_COMMENT, MAX_NAME, Judgement, Store, StoredItem, reader_name
 
-_STATIC = {"review.js": "text/javascript", "review.css": "text/css"}
+_STATIC = {
+    "review.js": "text/javascript",
+    "earlier.js": "text/javascript",
+    "review.css": "text/css",
+}
+
+
+@dataclass(frozen=True)
+class Adjudication:
+    """What the server of a second round needs."""
+
+    adjudicator: str
+    """The only reader whose judgements are taken."""
+    earlier: Mapping[int, Sequence[Mapping[str, object]]]
+    """Place -> the verdicts of the first round, from `rounds.earlier_verdicts`."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class ReviewApp:
     """Place -> case."""
     second: SecondAnswers | None = None
     """The answers of the model that is compared, in the order of `predictions`."""
+    adjudication: Adjudication | None = None
 
     def asgi(self) -> ASGIApp:
         """The application with its guard, as a server runs it."""
@@ -68,8 +83,9 @@ class ReviewApp:
 
     async def page(self, request: Request) -> Response:
         """The page, which has no data of the review in it."""
-        environment = Environment(autoescape=True, undefined=StrictUndefined)
-        template = environment.from_string(_page_file("review.html"))
+        loader = FunctionLoader(_page_file)
+        environment = Environment(autoescape=True, undefined=StrictUndefined, loader=loader)
+        template = environment.get_template("review.html")
         return HTMLResponse(
             template.render(
                 rubric=_questions_of_page(is_comparison=self.second is not None),
@@ -103,7 +119,7 @@ class ReviewApp:
 
     async def session(self, request: Request) -> Response:
         """The presentations of one reader in their order, with what the reader judged so far."""
-        reader = _reader_of(await _json_of(request))
+        reader = self._allowed(_reader_of(await _json_of(request)))
         study = self.store.study
         judgements = {
             (judgement.place, judgement.is_repeat): (number, judgement)
@@ -133,22 +149,28 @@ class ReviewApp:
         item = self._item(request)
         prediction = self.predictions[item.place]
         view = case_view(prediction, is_right=item.is_right, blind=self.blind)
-        if self.second is None:
-            return JSONResponse(view)
-        place, names = item.place, self.second.titles
+        if self.second is not None:
+            view = self._pair(request, item, view, self.second)
+        if self.adjudication:
+            view["earlier"] = self.adjudication.earlier.get(item.place, [])
+        return JSONResponse(view)
+
+    def _pair(
+        self, request: Request, item: StoredItem, view: dict[str, object], second: SecondAnswers
+    ) -> dict[str, object]:
+        """Both answers, in the order of the reader: `second` is the one that is shown second."""
+        place = item.place
         other = case_view(
-            self.second.predictions[place], is_right=self.second.is_right[place], blind=self.blind
+            second.predictions[place], is_right=second.is_right[place], blind=self.blind
         )
-        pair = (
-            [view, other]
-            if self.blind
-            else [view | {"model": names[0]}, other | {"model": names[1]}]
-        )
+        pair = [view, other]
+        if not self.blind:
+            pair = [one | {"model": name} for one, name in zip(pair, second.titles, strict=True)]
         reader = reader_name(request.query_params.get("reader", ""))
         is_repeat = request.query_params.get("repeat") == "1"
         if is_swapped(self.store.study.seed, reader, place, is_repeat=is_repeat):
             pair.reverse()
-        return JSONResponse(pair[0] | {"second": pair[1]})
+        return pair[0] | {"second": pair[1]}
 
     async def image(self, request: Request) -> Response:
         """One image of a case, as PNG. The request has numbers, and no path."""
@@ -166,6 +188,7 @@ class ReviewApp:
         """Store a judgement, and answer after it is on disk."""
         body = await _json_of(request)
         judgement = _judgement_of(body)
+        self._allowed(judgement.reader)
         if self.second is not None:
             check_ratings(judgement.ratings, is_comparison=True)
             judgement = replace(judgement, ratings=self._in_order(judgement))
@@ -180,6 +203,14 @@ class ReviewApp:
         seed, place = self.store.study.seed, judgement.place
         is_other = is_swapped(seed, judgement.reader, place, is_repeat=judgement.is_repeat)
         return swapped(ratings) if is_other else ratings
+
+    def _allowed(self, reader: str) -> str:
+        """The reader; InputError for another one than the adjudicator of a second round."""
+        if self.adjudication and reader != self.adjudication.adjudicator:
+            raise InputError(
+                "this round is for its adjudicator only. Enter the name that it was started with."
+            )
+        return reader
 
     def _item(self, request: Request) -> StoredItem:
         """The case that a request names; 404 for any other item."""
@@ -239,6 +270,7 @@ def review_server(
     second: SecondAnswers | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    adjudication: Adjudication | None = None,
 ) -> ReviewServer:
     """A server of a review, which listens already.
 
@@ -251,6 +283,7 @@ def review_server(
         second: The answers of a model to compare, in the order of `predictions`; None for none.
         host: IP address to listen on.
         port: Port to listen on; 0 for a free one.
+        adjudication: The verdicts of the first round, for a second one.
 
     Raises:
         OutputError: The address is not one of this computer, or the port is in use or may not be
@@ -267,9 +300,8 @@ def review_server(
     access = Access(secrets.token_urlsafe(32), listener.getsockname()[1], host)
     cases = {item.place: item for item in store.items() if item.is_case}
     images = CaseImages(image_root)
-    app = ReviewApp(
-        store, predictions, images, access, blind, "" if blind or second else title, cases, second
-    )
+    name = "" if blind or second else title
+    app = ReviewApp(store, predictions, images, access, blind, name, cases, second, adjudication)
     return ReviewServer(app, listener)
 
 

@@ -10,14 +10,18 @@ import numpy as np
 
 from medr1.documents.metric import Metric, no_value
 from medr1.documents.review import (
+    AdjudicationCounts,
     DisputedCase,
     QuestionAgreement,
     ReaderReview,
     ReviewedKind,
     ReviewSummary,
 )
+from medr1.review.final import final_answers
 from medr1.review.preference import preference_summary
+from medr1.review.rounds import first_looks
 from medr1.review.rubric import VALUE_OF_CORRECT, RubricQuestion, rubric_of
+from medr1.review.rule_check import rule_check
 from medr1.review.sampling import KINDS
 from medr1.review.store import Judgement, Store, StoredItem
 from medr1.stats.intervals import bootstrap_mean, named_interval
@@ -36,17 +40,20 @@ Looks = Mapping[tuple[str, int], Judgement]
 """(reader, place of the case) -> judgement."""
 
 
-def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) -> ReviewSummary:
+def review_summary(
+    store: Store, adjudication: Store | None = None, *, seed: int = 0, num_resamples: int = 2000
+) -> ReviewSummary:
     """The summary of all judgements in a store.
 
     Args:
         store: The store of the review.
+        adjudication: The store of its second round; None without one.
         seed: Of the bootstrap intervals.
         num_resamples: Number of resamples of each interval.
     """
     items, judgements = store.items(), store.judgements()
     judged = [j for j in judgements if j.action == "judge"]
-    first = {(j.reader, j.place): j for j in judged if not j.is_repeat}
+    first = first_looks(judgements)
     second = {(j.reader, j.place): j for j in judged if j.is_repeat}
     readers = sorted({judgement.reader for judgement in judgements})
     right = np.array([item.is_right for item in items], dtype=np.float64)
@@ -57,6 +64,17 @@ def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) ->
     rubric = rubric_of(is_comparison=store.study.is_comparison)
     questions = [question for question in rubric if question.is_about_case]
     verdicts = _expert_verdicts(first)
+    counts = None
+    if adjudication:
+        decided = first_looks(adjudication.judgements())
+        final = final_answers(first, decided, "correct")
+        verdicts |= {k: VALUE_OF_CORRECT[f.answer] for k, f in final.items() if f.answer}
+        counts = AdjudicationCounts(
+            adjudicators=sorted({reader for reader, _ in decided}),
+            n_cases=sum(item.is_case for item in adjudication.items()),
+            n_judged=len({place for _, place in decided}),
+            n_undecided=sum(f.answer is None for f in final.values()),
+        )
     expert = np.array([verdicts.get(item.place, np.nan) for item in items])
     return ReviewSummary(
         results_sha256=store.study.results_sha256,
@@ -74,6 +92,8 @@ def review_summary(store: Store, *, seed: int = 0, num_resamples: int = 2000) ->
         corrected_accuracy=corrected_mean(right, expert, [item.kind for item in items], clusters),
         preference=preference_summary(store, first, seed=seed, num_resamples=num_resamples),
         disputed=[case for question in questions for case in _disputed(question, items, first)],
+        adjudication=counts,
+        rule=rule_check(items, verdicts, seed=seed, num_resamples=num_resamples),
     )
 
 

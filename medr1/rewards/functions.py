@@ -13,17 +13,16 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from medr1.errors import InputError, NonFiniteError, did_you_mean
 from medr1.prompts import prompt_format
 from medr1.rewards.item import Item, items_of
 from medr1.rewards.table import REWARDS, Parameter
-
-RewardFunction = Callable[..., Any]
-"""Returns a list of floats. A user's function may be asynchronous."""
+from medr1.rewards.with_models import MODEL_REWARDS, RewardFunction, split_text_parameters
 
 _LARGEST = 3.4e38
 """About the largest float32; TRL keeps rewards as float32."""
@@ -32,6 +31,8 @@ _LARGEST = 3.4e38
 def _split(text: str) -> tuple[str, dict[str, str]]:
     """The name of a reward and the parameters behind it, from `name:parameter=value:...`."""
     name, _, rest = text.partition(":")
+    if name in MODEL_REWARDS:
+        return name, split_text_parameters(name, rest)
     if "=" not in rest:
         return text, {}
     values: dict[str, str] = {}
@@ -193,17 +194,25 @@ def _guarded(name: str, reward: RewardFunction) -> RewardFunction:
 
 
 def reward_functions(
-    names: Sequence[str], prompt: str, *, max_completion_length: int | None = None
+    names: Sequence[str],
+    prompt: str,
+    *,
+    max_completion_length: int | None = None,
+    judge_cache: Path | None = None,
+    load: bool = True,
 ) -> list[RewardFunction]:
     """Reward functions for TRL's GRPOTrainer.
 
     Args:
-        names: Names in REWARDS, with parameters as `name:parameter=value:...`, or
-            `package.module:function`.
+        names: Names in REWARDS or MODEL_REWARDS, with parameters as
+            `name:parameter=value:...`, or `package.module:function`.
         prompt: Name of a prompt, its file or its text, as in `prompts.template`. The reward
             `format` checks the format that it asks for.
         max_completion_length: Tokens at which completions are cut off: the `max_length` of
             "soft-overlong" if it is given without.
+        judge_cache: File for the replies of "judge" if it is given without `cache`; None: no file.
+        load: Whether reward models are loaded and judges are tried. Without, names and parameters
+            are checked, and the rewards of MODEL_REWARDS cannot be called.
 
     Returns:
         One function per name, in order. TRL logs it by its `__name__`, which is the name without
@@ -211,7 +220,8 @@ def reward_functions(
 
     Raises:
         InputError: A name is unknown, cannot be imported or is given twice, or a parameter is
-            unknown, wrong or missing.
+            unknown, wrong or missing, or a reward model or judge cannot be used.
+        Medr1Error: A judge cannot be reached.
     """
     run_settings = {"max_completion_length": max_completion_length}
     functions: dict[str, RewardFunction] = {}
@@ -219,7 +229,13 @@ def reward_functions(
         name, values = _split(text)
         if name in functions:
             raise InputError(f"the reward {name!r} is given twice. Give each reward once.")
-        functions[name] = _guarded(name, _named(name, values, prompt, run_settings))
+        if name in MODEL_REWARDS:
+            if name == "judge" and judge_cache is not None:
+                values = {"cache": str(judge_cache), **values}
+            reward = MODEL_REWARDS[name].make(values, load)
+        else:
+            reward = _named(name, values, prompt, run_settings)
+        functions[name] = _guarded(name, reward)
     return list(functions.values())
 
 
@@ -230,8 +246,9 @@ def _named(
     if ":" in name:
         return _custom(name)
     if name not in REWARDS:
-        choices = f"Choose from: {', '.join(REWARDS)}, or give package.module:function."
-        raise InputError(f"unknown reward {name!r}. {did_you_mean(name, list(REWARDS), choices)}")
+        known = [*REWARDS, *MODEL_REWARDS]
+        choices = f"Choose from: {', '.join(known)}, or give package.module:function."
+        raise InputError(f"unknown reward {name!r}. {did_you_mean(name, known, choices)}")
     values = _parameter_values(name, texts, run_settings)
     return _bind(name, prompt_format(prompt) if REWARDS[name].uses_prompt else "bare", values)
 

@@ -45,6 +45,7 @@ from medr1.train.dry_run.trl_limits import (
     start_is_written_twice,
 )
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
+from medr1.train.rollouts.checks import require_rollout_settings
 from medr1.train.settings import (
     TrainingSettings,
     lora_config,
@@ -88,9 +89,13 @@ def build_trainer(
     if config.ddp_find_unused_parameters is None:
         # the vision tower is used in every batch only if each sample has an image
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
-    length_limit = {"max_completion_length": config.max_completion_length}
-    rewards = reward_functions(settings.rewards, settings.prompt, **length_limit)
     output = settings.output_dir
+    rewards = reward_functions(
+        settings.rewards,
+        settings.prompt,
+        max_completion_length=config.max_completion_length,
+        judge_cache=output / "judge.jsonl",
+    )
     logs: list[TrainerCallback] = [
         MetricsLog(output / "metrics.jsonl"),
         AlarmLog(output / "alarms.jsonl"),
@@ -108,6 +113,8 @@ def build_trainer(
         callbacks=logs + list(callbacks),
     )
     trainer.samples_of_rows = samples
+    if settings.rollout_url:
+        trainer.sample_by_server(settings.rollout_url)
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -127,14 +134,22 @@ def _trainer_class(shares: bool) -> Any:
     """TRL's trainer with what medr1 adds; `shares`: each prompt is run once for its completions."""
     from trl import GRPOTrainer
 
+    from medr1.train.gathered_weights import GatheredWeightsMixin
     from medr1.train.monitoring.completions_log import CompletionLogMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
+    from medr1.train.rollouts.trainer import ServerRolloutMixin
     from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
     from medr1.train.without_image import WithoutImageMixin
 
     class WatchedGRPOTrainer(
-        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, WithoutImageMixin, GRPOTrainer
+        ExactResumeMixin,
+        NonFiniteGuardMixin,
+        CompletionLogMixin,
+        WithoutImageMixin,
+        GatheredWeightsMixin,
+        ServerRolloutMixin,
+        GRPOTrainer,
     ):
         """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
 
@@ -208,8 +223,13 @@ def fitting_samples(
         )
     if image_reward := reward_with_column(settings.rewards, COLUMN):
         require_images(samples, image_reward)
-    require_passed_fields(loaded, samples, _config(settings, loaded))
-    room = max_tokens(loaded) - (_config(settings, loaded).max_completion_length or 0)
+    config = _config(settings, loaded)
+    room = max_tokens(loaded) - (config.max_completion_length or 0)
+    if settings.rollout_url:
+        is_quantized = quantization_config(settings) is not None
+        require_rollout_settings(config, is_quantized=is_quantized)
+        config.use_vllm = True  # it scores completions before updates, as with TRL's own servers
+    require_passed_fields(loaded, samples, config)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)
     return samples

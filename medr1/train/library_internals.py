@@ -48,6 +48,7 @@ class Attribute:
 
 _RESUME, _GUARD = "recovery/exact_resume.py", "recovery/nonfinite_guard.py"
 _LOG, _SHARED = "monitoring/completions_log.py", "shared_prefix/trainer.py"
+_ROLLOUTS = "rollouts/trainer.py"
 _GENERATION, _ATTENTION = "shared_prefix/generation.py", "shared_prefix/attention.py"
 _EAGER = "(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs)"
 _ROPE = (
@@ -173,7 +174,8 @@ FUNCTIONS = (
     ),
     Function(
         *("trl:GRPOTrainer._tokenize_prompts", "(self, prompts)", _SHARED),
-        "returns ids and images for each row, and the model's other inputs",
+        "gets the messages with their images, returns ids and images for each row, and the model's "
+        "other inputs",
     ),
     Function(
         "trl:GRPOTrainer._generate_single_turn",
@@ -260,6 +262,7 @@ ATTRIBUTES = (
     ),
     Attribute(_GRPO, "_step", _RESUME, "the number of batches so far, also of a resumed run"),
     Attribute(_GRPO, "_logs", _LOG, "the completions of the last batch, by column"),
+    Attribute(_GRPO, "_tokenizer", _ROLLOUTS, "the tokenizer of the processor"),
     Attribute(_GRPO, "_entropy_bonus_enabled", _SHARED, "whether the loss has an entropy bonus"),
     Attribute(
         *("transformers:PreTrainedConfig", "_attn_implementation", _ATTENTION),

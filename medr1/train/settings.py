@@ -52,6 +52,9 @@ class TrainingSettings:
     shared_prefix: bool = True
     """Whether each prompt is run once for all its completions, if that is possible
     (train/shared_prefix/trainer.py)."""
+    rollout_url: str | None = None
+    """The address of a server that samples the completions of GRPO (train/rollouts/trainer.py);
+    None: this process samples them."""
     dtype: str | None = None
     """bfloat16 or float16, if passes are computed in another dtype than that of the weights."""
     min_pixels: int | None = None
@@ -233,7 +236,7 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     not_settings = ("model_path", "data", "answer_types", "device")
     own_types: dict[str, type] = {"rewards": tuple}
     own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
-    own_types |= dict.fromkeys(("method", "prompt", "dtype"), str)
+    own_types |= dict.fromkeys(("method", "prompt", "dtype", "rollout_url"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
     own_types |= dict.fromkeys(numbers, int)
     fields = {
@@ -259,5 +262,7 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
 
         default = trl.GRPOConfig.max_completion_length
         max_tokens = settings.trainer.get("max_completion_length", default)
-        reward_functions(settings.rewards, settings.prompt, max_completion_length=max_tokens)
+        reward_functions(
+            settings.rewards, settings.prompt, max_completion_length=max_tokens, load=False
+        )
     return settings

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from medr1.documents.summary import Summary
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
-    from medr1.evaluate.judge.asking import Judge
     from medr1.evaluate.judging import Judged, Settings
+    from medr1.judge.asking import Judge
 
 logger = logging.getLogger("medr1")
 

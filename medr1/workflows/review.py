@@ -1,11 +1,10 @@
-"""Review by clinicians: start the server of a review, and sum up what the readers judged."""
+"""Review by clinicians: start the server of a round, and sum up what the readers judged."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Container, Mapping, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +20,14 @@ from medr1.workflows.arguments import (
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
-    from medr1.data.roots import ImageRoot
     from medr1.documents.review import ReviewSummary
     from medr1.evaluate.judging import Settings
+    from medr1.evaluate.reading.results import Results
     from medr1.records import Prediction
-    from medr1.review.comparison import Pairs
+    from medr1.review.comparison import Pairs, SecondAnswers
     from medr1.review.sampling import ReviewCandidate
-    from medr1.review.server import ReviewServer
-    from medr1.review.store import Store, Study
+    from medr1.review.server import Adjudication, ReviewServer
+    from medr1.review.store import Judgement, Store, Study
 
 logger = logging.getLogger("medr1")
 
@@ -44,6 +43,8 @@ def start_review(
     protocol: str = "default",
     cluster_by: str = "image",
     confident_errors: int = 20,
+    reasoning_contradictions: int = 10,
+    item_contradictions: int = 10,
     errors: int = 20,
     right_answers: int = 20,
     repeats: int = 4,
@@ -70,6 +71,10 @@ def start_review(
         protocol: Rules of the automatic verdict, one of answers.PROTOCOLS.
         cluster_by: Unit that confidence intervals resample: image, or a metadata key.
         confident_errors: Number of wrong answers with a confidence of at least 0.8 to review.
+        reasoning_contradictions: Number of other items whose reasoning concludes with another
+            answer than is given; 0: they count as errors or right answers.
+        item_contradictions: Number of other items whose text claims what is known of the item
+            rules out; 0: they count as errors or right answers.
         errors: Number of other wrong answers to review.
         right_answers: Number of right answers to review, as a control.
         repeats: Number of cases that each reader is shown twice.
@@ -86,23 +91,31 @@ def start_review(
     """
     from medr1.evaluate.judging import Settings
     from medr1.files import sha256_of
-    from medr1.review.sampling import sample_cases
-    from medr1.review.server import review_server
+    from medr1.review.sampling import CONTRADICTIONS, sample_cases
     from medr1.review.store import Study
     from medr1.workflows.evaluate import questions_of
 
     require_choice("protocol", protocol, PROTOCOLS)
-    require_at_least(0, repeats=repeats, port=port)
-    if port > 65535:
-        raise InputError(f"port is {port}. Use 0 to 65535.")
+    require_at_least(0, repeats=repeats)
+    _require_port(port)
     _require_host(host, allow_network=allow_network)
     path = Path(results)
-    counts = {"confident_error": confident_errors, "error": errors, "right": right_answers}
-    how, questions = Settings(protocol, cluster_by), questions_of(data, image_root)
+    counts = {
+        "confident_error": confident_errors,
+        "reasoning_contradiction": reasoning_contradictions,
+        "item_contradiction": item_contradictions,
+        "error": errors,
+        "right": right_answers,
+    }
     settings: dict[str, Any] = {"protocol": protocol, "cluster_by": cluster_by}
     settings |= {"counts": counts, "blind": blind}
     predictions, candidates, title, pairs = _items_of(
-        path, compare, how, columns=columns, questions=questions
+        path,
+        compare,
+        Settings(protocol, cluster_by),
+        columns=columns,
+        questions=questions_of(data, image_root),
+        contradictions={kind for kind in CONTRADICTIONS if counts[kind]},
     )
     if pairs:
         settings["compare"] = pairs.settings
@@ -111,29 +124,61 @@ def start_review(
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
+    return _server(
+        opened,
+        predictions,
+        _image_folder(path, data, image_root),
+        port,
+        host,
+        title=title,
+        second=pairs.second if pairs else None,
+    )
+
+
+def _require_port(port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise InputError(f"port is {port}. Use 0 to 65535.")
+
+
+def _image_folder(results: Path, data: str | Path | None, image_root: str | Path | None) -> Path:
+    data_path = Path(data) if data else results
+    return Path(image_root or (data_path if data_path.is_dir() else data_path.parent))
+
+
+def _model_of(content: Results) -> str:
+    return Path(str(content.meta.get("model") or "")).name
+
+
+def _server(
+    store: Store,
+    predictions: Sequence[Prediction],
+    images: Path,
+    port: int,
+    host: str = "127.0.0.1",
+    *,
+    title: str,
+    second: SecondAnswers | None = None,
+    adjudication: Adjudication | None = None,
+) -> ReviewServer:
+    """The server of a round; the store is closed if there is none."""
+    from medr1.data.roots import ImageRoot
+    from medr1.review.server import review_server
+
     with ExitStack() as if_it_fails:
-        if_it_fails.callback(opened.close)
+        if_it_fails.callback(store.close)
         server = review_server(
-            opened,
+            store,
             predictions,
-            _root_of(image_root, data or path),
+            ImageRoot(images, closed=True),
             title=title,
-            blind=blind,
-            second=pairs.second if pairs else None,
-            host=host,
+            blind=bool(store.study.settings["blind"]),
+            second=second,
             port=port,
+            host=host,
+            adjudication=adjudication,
         )
         if_it_fails.pop_all()
     return server
-
-
-def _root_of(image_root: str | Path | None, data: str | Path) -> ImageRoot:
-    """The folder with the images: `image_root`, else that of the questions or results."""
-    from medr1.data.roots import ImageRoot
-
-    path = Path(data)
-    folder = path if path.is_dir() else path.parent
-    return ImageRoot(Path(image_root) if image_root else folder, closed=True)
 
 
 def _items_of(
@@ -143,16 +188,25 @@ def _items_of(
     *,
     columns: Mapping[str, str] | None,
     questions: Questions | None,
+    contradictions: Container[str],
 ) -> tuple[Sequence[Prediction], Sequence[ReviewCandidate], str, Pairs | None]:
     """The items of a review, the candidates that they are, the model, and what is compared."""
     from medr1.review.candidates import read_candidates
     from medr1.review.comparison import read_pairs
 
     if compare is None:
-        content, candidates = read_candidates(path, how, columns=columns, questions=questions)
-        title = Path(str(content.meta.get("model") or "")).name
-        return content.predictions, candidates, title, None
-    pairs = read_pairs(path, Path(compare), how, columns=columns, questions=questions)
+        content, candidates = read_candidates(
+            path, how, columns=columns, questions=questions, contradictions=contradictions
+        )
+        return content.predictions, candidates, _model_of(content), None
+    pairs = read_pairs(
+        path,
+        Path(compare),
+        how,
+        columns=columns,
+        questions=questions,
+        contradictions=contradictions,
+    )
     for warning in pairs.warnings:
         logger.warning("%s", warning)
     left = pairs.settings["unpaired"]
@@ -186,6 +240,100 @@ def _require_host(host: str, *, allow_network: bool) -> None:
     )
 
 
+def adjudicate_review(
+    results: str | Path,
+    stores: Sequence[str | Path],
+    *,
+    adjudicator: str,
+    questions: Sequence[str] | None = None,
+    store: str | Path | None = None,
+    data: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    image_root: str | Path | None = None,
+    port: int = 0,
+) -> ReviewServer:
+    """Make a server on which an adjudicator decides the cases on which the readers differ.
+
+    The adjudicator sees the verdicts and comments of the first round, with codes in place of the
+    readers' names. The cases are those on which readers differ when the round is first started.
+
+    Args:
+        results: File with results.
+        stores: Files of the first round, which `start_review` wrote; they are not changed.
+        adjudicator: Name or code of the reader who decides, the only one who can judge.
+        questions: Questions of the rubric whose disputes are decided; None: all but the readers'
+            own confidence.
+        store: File with the second round, which is made, or continued if it exists; None: beside
+            `results`, as NAME.adjudication.db.
+        data: File with the questions, or folder with test.json, if the results lack something.
+        columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
+        image_root: Folder with the images; None: that of `data`, else of `results`.
+        port: Port to listen on; 0: a free one.
+
+    Raises:
+        InputError: The results cannot be read or are not those of the review, the readers differ on
+            no case, or the store belongs to another round.
+        OutputError: The store cannot be written, or the port is in use.
+    """
+    from medr1.evaluate.reading.results import read_results
+    from medr1.files import sha256_of
+    from medr1.review.rounds import QUESTIONS, earlier_verdicts, first_looks, opened_rounds
+    from medr1.review.server import Adjudication
+    from medr1.review.store import reader_name
+    from medr1.workflows.evaluate import questions_of
+
+    _require_port(port)
+    chosen = tuple(questions or QUESTIONS)
+    for question in chosen:
+        require_choice("questions", question, QUESTIONS)
+    path, name = Path(results), reader_name(adjudicator)
+    content = read_results(path, columns=columns, questions=questions_of(data, image_root))
+    place = Path(store) if store else path.with_name(f"{path.stem}.adjudication.db")
+    with opened_rounds([Path(one) for one in stores]) as (first, _):
+        if first.study.results_sha256 != sha256_of(path):
+            raise InputError(f"{path} is not the file that was reviewed. Name that one.")
+        looks = first_looks(first.judgements())
+        opened = _open_adjudication(place, first, looks, name, chosen)
+    cases = [item.place for item in opened.items() if item.is_case]
+    second = Adjudication(name, earlier_verdicts(looks, cases))
+    return _server(
+        opened,
+        content.predictions,
+        _image_folder(path, data, image_root),
+        port,
+        title=_model_of(content),
+        adjudication=second,
+    )
+
+
+def _open_adjudication(
+    path: Path,
+    first: Store,
+    looks: Mapping[tuple[str, int], Judgement],
+    adjudicator: str,
+    questions: Sequence[str],
+) -> Store:
+    """The store of a second round: a new one, or the one that is there if it is of this round."""
+    from medr1.review.rounds import adjudication_study, candidate_of, disputed_places
+    from medr1.review.store import Store, create_store
+
+    study = adjudication_study(first.study, adjudicator, questions)
+    if path.exists():
+        store = Store(path)
+        if store.study != study:
+            store.close()
+            raise InputError(
+                f"{path} is a round of another review, adjudicator or choice of questions. Use the "
+                "settings it was made with, or name another file with --store."
+            )
+        return store
+    cases = disputed_places(looks, questions)
+    if not cases:
+        raise InputError("the readers differ on no case, so there is nothing to decide.")
+    logger.info("%d cases to decide; the judgements are written to %s", len(cases), path)
+    return create_store(path, study, [candidate_of(item) for item in first.items()], cases)
+
+
 def _open_store(
     path: Path, study: Study, candidates: Sequence[ReviewCandidate], cases: Sequence[int]
 ) -> Store:
@@ -217,8 +365,8 @@ def summarize_review(
     """Sum up the judgements of a review: agreement, corrected accuracy, and disputed cases.
 
     Args:
-        stores: Files that `start_review` wrote, of the same results with the same settings; they
-            are not changed.
+        stores: Files that `start_review` wrote, of the same results with the same settings, and
+            one of `adjudicate_review`; they are not changed.
         output_dir: Folder to write: review.json, judgements.csv and disputed.csv; None: no files.
         seed: Seed of the confidence intervals.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
@@ -230,7 +378,7 @@ def summarize_review(
     from medr1.files import prepare_folder, to_json, write_atomic
     from medr1.report.terminal.review import disputed_csv
     from medr1.review.export import judgements_csv
-    from medr1.review.store import Store
+    from medr1.review.rounds import opened_rounds
     from medr1.review.summary import review_summary
 
     paths = [Path(store) for store in stores]
@@ -239,15 +387,9 @@ def summarize_review(
     if output_dir:
         require_writable(Path(output_dir) / "review.json")
     keep_apart(output_dir, paths, overwrite)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "review.db"
-        with closing(Store(paths[0])) as original:
-            original.copy_to(copy)
-        with closing(Store(copy)) as store:
-            for path in paths[1:]:
-                store.import_from(path)
-            document = review_summary(store, seed=seed)
-            judgements = judgements_csv(store)
+    with opened_rounds(paths) as (store, adjudication):
+        document = review_summary(store, adjudication, seed=seed)
+        judgements = judgements_csv(store)
     if output_dir:
         output = Path(output_dir)
         prepare_folder(output, overwrite=overwrite)

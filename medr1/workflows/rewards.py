@@ -25,9 +25,9 @@ def score_completions(
             `solution` (the right answer) and optionally `problem` (the question with its options),
             `num_tokens` (the tokens of the completion) and `output_without_image` (the completion
             for the question without its image).
-        rewards: Rewards to compute: names of rewards.REWARDS, with parameters as in
-            "soft-overlong:max_length=512:cache=128", or package.module:function; None: each that
-            needs no parameter, no extra package and no further column.
+        rewards: Rewards to compute: names of rewards.REWARDS or rewards.MODEL_REWARDS, with
+            parameters as in "soft-overlong:max_length=512:cache=128", or package.module:function;
+            None: each that needs no parameter, no extra package and no further column.
         prompt: Prompt template whose format the format reward expects: a name or a text file.
         columns: One of these keys -> column of the file: {"content": "reply"}.
 
@@ -35,7 +35,9 @@ def score_completions(
         Name of a reward -> score in [0, 1], for each line.
 
     Raises:
-        InputError: A reward or the prompt is unknown, or the file or a line of it cannot be read.
+        InputError: A reward or the prompt is unknown, a reward model or judge cannot be used, or
+            the file or a line of it cannot be read.
+        Medr1Error: A judge cannot be reached.
     """
     from medr1.data.completions import read_completions
 

@@ -76,6 +76,7 @@ def run_training(
     max_prompt_length: int | None = None,
     freeze_vision: bool = False,
     shared_prefix: bool = True,
+    rollout_url: str | None = None,
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -95,8 +96,8 @@ def run_training(
         method: grpo: reinforcement learning; sft: supervised fine-tuning on the right answers.
         answer_types: Answer types to train on, of records.ANSWER_TYPES; (): all.
         prompt: Prompt template: a name or a text file that contains {problem}.
-        rewards: Rewards of grpo: names of rewards.REWARDS, or package.module:function; None:
-            accuracy and format.
+        rewards: Rewards of grpo: names of rewards.REWARDS or rewards.MODEL_REWARDS, or
+            package.module:function; None: accuracy and format.
         eval_data: File with validation questions, or folder with validation.json. The best
             checkpoint is kept in the folder best.
         eval_steps: Number of steps between two validations; None: a tenth of the run.
@@ -108,6 +109,8 @@ def run_training(
             model.
         freeze_vision: Whether the vision tower is not trained.
         shared_prefix: Whether each prompt is processed once for all its completions.
+        rollout_url: Address of a server that samples the completions of grpo; None: this process
+            samples them.
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
@@ -144,13 +147,12 @@ def run_training(
         "max_prompt_length": max_prompt_length,
         "freeze_vision": freeze_vision,
         "shared_prefix": shared_prefix,
+        "rollout_url": rollout_url,
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
-    folder = optional_path(image_root)
-    data_files = _DataFiles(
-        *(Path(data), optional_path(eval_data), folder, tuple(answer_types), scans)
-    )
+    folders = (optional_path(eval_data), optional_path(image_root))
+    data_files = _DataFiles(Path(data), *folders, tuple(answer_types), scans)
     run = _prepare(
         {**fields, **own_settings},
         data_files,

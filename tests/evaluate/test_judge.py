@@ -23,18 +23,19 @@ from sklearn.metrics import cohen_kappa_score
 from medr1.api import Judge, Server, json_schema, run_evaluation
 from medr1.documents.summary import Summary
 from medr1.errors import InputError, LockedError, Medr1Error
-from medr1.evaluate.judge.prompt import (
+from medr1.evaluate.judge.selection import RIGHT_SAMPLE, select
+from medr1.evaluate.judging import judge_all
+from medr1.files import to_json
+from medr1.judge.prompt import (
     MAX_CHARACTERS,
     PROMPT,
     PROMPT_SHA256,
     JudgeTexts,
     messages,
     read_verdict,
+    stated_text,
 )
-from medr1.evaluate.judge.replies import open_replies
-from medr1.evaluate.judge.selection import RIGHT_SAMPLE, select, stated_text
-from medr1.evaluate.judging import judge_all
-from medr1.files import to_json
+from medr1.judge.replies import open_replies
 from medr1.records import prediction_to_dict
 from medr1.stats.agreement import agreement_cells, cohen_kappa, raw_agreement
 
@@ -123,8 +124,7 @@ def test_the_prompt_holds_the_texts_and_no_tags_of_them():
     ],
 )  # fmt: skip
 def test_the_text_that_the_judge_gets_has_no_reasoning(completion, text):
-    item = prediction(completion, "spleen", answer_type="open")
-    assert stated_text(item).split() == text.split()
+    assert stated_text(completion, "Which organ?").split() == text.split()
 
 
 # --- what is asked, and once ------------------------------------------------------------------
@@ -409,7 +409,7 @@ def test_a_reply_belongs_to_its_judge_prompt_and_texts(monkeypatch):
         Judge(server=Server(base_url=server.base_url, extra_body={"n": 1}), model="a").key(texts),
         Judge(server=server, model="a").key(JudgeTexts("q", "ra", "")),
     }
-    monkeypatch.setattr("medr1.evaluate.judge.asking.PROMPT_SHA256", "other")
+    monkeypatch.setattr("medr1.judge.asking.PROMPT_SHA256", "other")
     keys.add(Judge(server=server, model="a").key(texts))
     assert len(keys) == 6
 

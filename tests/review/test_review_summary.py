@@ -155,6 +155,9 @@ def test_stores_of_several_computers_are_put_together_and_not_changed(tmp_path):
 def test_a_review_without_judgements_says_what_is_missing(tmp_path):
     path = write_panel(tmp_path / "empty.db", 2, n=60, readers=(), counts=(5, 5, 5))
     done = medr1("review", "summary", path)
-    assert done.returncode == 0 and "no item is judged" in done.stdout
-    assert "no case has two ratings" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "15 cases of 60 items, 0 readers" in done.stdout
+    assert "No judgements yet." in done.stdout and " - " not in done.stdout
+    document = json.loads(medr1("review", "summary", path, "--json").stdout)
+    assert document["corrected_accuracy"]["reason"] == "no item is judged"
     assert medr1("review", "summary", tmp_path / "missing.db").returncode == 2

@@ -109,3 +109,34 @@ def test_the_kind_is_that_of_the_verdict_and_the_confidence():
     assert [c.item_id for c in candidates] == list("abcd")
     assert candidates[0].modality == "CT"
     assert candidates[0].cluster == candidates[1].cluster != candidates[2].cluster
+
+
+def contradicting(name, answer, text, confidence=None):
+    options = {"A": "CT", "B": "MRI"}
+    sample = Sample(name, ("1.png",), "Which modality?", options, "A", "multiple_choice", "CT")
+    output = f"<think>{text}</think><answer>{answer}</answer>"
+    return Prediction(sample, output, confidence=confidence)
+
+
+def test_contradictions_are_kinds_of_their_own():
+    against_reasoning = "The image is a CT scan. So the answer is A."
+    against_item = "This is an ultrasound of the abdomen. So the answer is B."
+    predictions = [
+        contradicting("a", "B", against_reasoning),
+        contradicting("b", "B", against_reasoning, confidence=0.9),
+        contradicting("c", "B", against_item),
+        contradicting("d", "A", "The image is a CT scan. So the answer is A."),
+        contradicting("e", "B", "So the answer is B."),
+    ]
+    kinds = [c.kind for c in candidates_of(predictions, Settings())]
+    assert kinds == [
+        "reasoning_contradiction",
+        "confident_error",
+        "item_contradiction",
+        "right",
+        "error",
+    ]
+    some = candidates_of(predictions, Settings(), {"item_contradiction"})
+    assert some[0].contradiction != "reasoning_contradiction"
+    plain = [c.kind for c in candidates_of(predictions, Settings(), ())]
+    assert plain == ["error", "confident_error", "error", "right", "error"]

@@ -314,9 +314,13 @@ RATIOS = {
         {"generation_batch_size": 16}, holds=all_moved, like="part of a generation an update"
     ),
     "generations larger than a batch": Behaviour(
-        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
-        holds=all_moved,
-        falls_back="batches of 2 split groups of 4",
+        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}, holds=all_moved
+    ),
+    "batches of three halves of groups": Behaviour(
+        {"per_device_train_batch_size": 6, "gradient_accumulation_steps": 2}, holds=all_moved
+    ),
+    "batches of one completion": Behaviour(
+        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}, holds=all_moved
     ),
     "sequence ratio": Behaviour(
         {**UPDATES, "loss_type": "grpo", "importance_sampling_level": "sequence"},

@@ -20,7 +20,7 @@ from medr1.models.loading import load_model
 from medr1.train.grpo import build_trainer
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix.generation import SharedGeneration
-from medr1.train.shared_prefix.packing import groups_to_rows
+from medr1.train.shared_prefix.groups import groups_to_rows
 
 
 def main(folder):

@@ -16,7 +16,7 @@ from medr1.models.loading import load_model
 from medr1.prompts import chat_messages
 from medr1.train.grpo import build_trainer
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix.packing import groups_to_rows
+from medr1.train.shared_prefix.groups import groups_to_rows
 
 REWARDS = ("accuracy", "edit-similarity", "format")
 STEP = {

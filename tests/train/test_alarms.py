@@ -229,7 +229,29 @@ def test_no_alarm_asks_for_what_was_not_logged():
     assert new_alarms([], {}, []) == []
 
 
+@pytest.mark.parametrize(
+    ("differences", "step", "cause"),
+    [
+        ([1e-6, 0.03, 0.05], 3, "stale_weights"),
+        ([0.002, 0.004, 0.012, 0.022, 0.04], 5, "stale_weights"),
+        ([0.2, 0.2], 2, "sampling_settings"),
+        ([0.01, 0.012, 0.03, 0.02, 0.04], None, None),  # 16 bits
+        ([1e-6, 0.3, 1e-6, 1e-6], None, None),
+    ],
+)
+def test_a_sampler_with_other_weights_raises_its_alarm(differences, step, cause):
+    history = [
+        {**entry, "sampling/sampling_logp_difference/mean": difference}
+        for entry, difference in zip(TINY, differences, strict=False)
+    ]
+    found = {entry["alarm"]: entry for entry in entries(history)}
+    assert found.keys() == ({"sampler_apart"} if step else set())
+    if step:
+        assert found["sampler_apart"]["step"] == step
+        assert found["sampler_apart"]["causes"][0] == cause
+
+
 def test_every_alarm_and_every_cause_is_raised_above():
-    others = {"kl_spike", "gradient_leap", "rewards_apart"}
+    others = {"kl_spike", "gradient_leap", "rewards_apart", "sampler_apart"}
     assert ALARMS.keys() == ORDER.keys() == {*LASTING, *EVENTS, *others}
     assert CAUSES.keys() == {name for order in ORDER.values() for name in order}

@@ -10,7 +10,7 @@ pytest.importorskip("trl")
 
 from medr1.train.grpo import build_trainer
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix.packing import groups_to_rows
+from medr1.train.shared_prefix.groups import groups_to_rows
 from medr1.train.shared_prefix.trainer import SUPPORTED_GENERATION_KWARGS
 
 G = 4

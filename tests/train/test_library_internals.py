@@ -17,10 +17,12 @@ from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.models.loading import load_outline
 from medr1.train import library_internals
+from medr1.train.gathered_weights import GatheredWeightsMixin
 from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Function, changes
 from medr1.train.monitoring.completions_log import CompletionLogMixin
 from medr1.train.recovery.exact_resume import ExactResumeMixin
 from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
+from medr1.train.rollouts.trainer import ServerRolloutMixin
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
@@ -31,7 +33,9 @@ BASES = {
     ExactResumeMixin: (GRPOTrainer, SFTTrainer),
     NonFiniteGuardMixin: (GRPOTrainer, SFTTrainer),
     CompletionLogMixin: (GRPOTrainer,),
+    GatheredWeightsMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
+    ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),
 }
 """Class of medr1 -> the trainers that it is put before."""

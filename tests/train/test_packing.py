@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from medr1.train.shared_prefix.packing import (
-    IGNORED,
+from medr1.train.shared_prefix.groups import (
     GradientSplit,
     Groups,
+    groups_to_rows,
+    rows_to_groups,
+)
+from medr1.train.shared_prefix.packing import (
+    IGNORED,
     attention_layout,
     block_layout,
-    groups_to_rows,
     pack,
-    rows_to_groups,
     unpack,
 )
 

@@ -242,7 +242,7 @@ def padding_visible(groups, positions_3PN):
     return replace(made, layout=attention_layout(everything, made.blocks.tokens_PSL, length))
 
 
-real_pack = shared_trainer.pack
+real_pack = shared_trainer.pack_by_image
 
 
 @pytest.mark.parametrize("fault", [shifted, padding_visible])
@@ -254,7 +254,7 @@ def test_a_fault_in_the_packing_is_seen(
     trainer = trainer_of(SharedPrefixTrainer, loaded, validation, tmp_path)
     with torch.no_grad():
         expected = stock_scores(trainer, batch)
-        monkeypatch.setattr(shared_trainer, "pack", fault)
+        monkeypatch.setattr(shared_trainer, "pack_by_image", fault)
         assert error(shared_scores(trainer, batch)[0], expected[0]) > 100 * EXACT
 
 
@@ -562,6 +562,33 @@ def test_images_and_prompts_are_run_once_for_each_group(questions, tmp_path):
     assert counts[True] == {"encoded": 3 * 4, "processed": 4}
 
 
+@pytest.mark.parametrize(("size", "passes"), [(2, 8), (6, 4)])
+def test_batches_smaller_than_a_group_run_a_prompt_once_for_each_part(
+    size, passes, questions, tmp_path
+):
+    """Groups of four: generation and the reference run each prompt once."""
+    rows = size * passes
+    loaded = load_model(tiny_vl_folder(), device="cpu")
+    config = {**tiny_config(), **SMALL, "max_steps": 1, "beta": 0.04, "batch_size": size}
+    config = {**config, "gradient_accumulation_steps": passes, "num_generations": 4}
+    trainer = build_trainer(loaded, questions, settings_from(config, tmp_path))
+    assert trainer._shares
+    counts = {}
+    for name, model in (("policy", trainer.model), ("reference", trainer.ref_model)):
+        counts[name] = []
+
+        def encoded(module, args, kwargs, own=counts[name]):
+            own.append(len(kwargs["grid_thw"]))
+
+        model.model.visual.register_forward_pre_hook(encoded, with_kwargs=True)
+    trainer.train()
+    prompts, parts = rows // 4, rows // 2
+    assert sum(counts["reference"]) == prompts
+    # Parts of one prompt that fall into one batch share it, and no batch has more than its parts.
+    assert prompts + prompts <= sum(counts["policy"]) <= prompts + parts
+    assert max(counts["policy"][1:]) <= size // 2
+
+
 def test_an_image_is_decoded_once_for_the_rows_of_its_group(tiny_model, questions):
     samples, root = questions.samples[:2], questions.image_root
     rows = training_set(tiny_model, samples, root, "nothink", "text")[[0, 0, 1]]
@@ -575,7 +602,7 @@ def test_an_image_is_decoded_once_for_the_rows_of_its_group(tiny_model, question
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"batch_size": 6, "gradient_accumulation_steps": 2}, "batches of 6 split groups of 4"),
+        ({"batch_size": 6, "gradient_accumulation_steps": 2}, None),
         ({"cache_implementation": "dynamic"}, "cache_implementation is dynamic, not static"),
         ({"cache_implementation": "static"}, None),
         ({"shared_prefix": False}, None),

@@ -5,6 +5,7 @@ import pytest
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.models.loading import load_model, load_outline
+from medr1.models.parts import language_model
 
 pytest.importorskip("trl")
 
@@ -88,6 +89,18 @@ def test_a_sharded_run_splits_what_its_kind_splits(model, tmp_path):
     assert bytes_of("fsdp") == [1, 1, 2, 1, 0]
     assert bytes_of("zero2") == [2, 0.5, 3, 2, 0]
     assert bytes_of("zero3") == [0.5, 0.5, 3, 0.5, 0]
+
+    def gathered(kind):
+        found = memory(model.model, config, Sharding(kind, 4), 70, has_adapter=False)
+        return found["gathered_weights"]
+
+    text = sum(p.numel() for p in language_model(model.model).parameters())
+    kinds = ("replicated", "fsdp", "zero2", "zero3")
+    assert [gathered(kind) for kind in kinds] == [0, 2 * text, 0, 2 * numbers]
+    config.bf16 = False
+    assert gathered("fsdp") == 4 * text
+    config.ds3_gather_for_generation = False
+    assert [gathered(kind) for kind in kinds] == [0, 0, 0, 0]
 
 
 def test_the_sharding_is_read_from_what_the_launchers_set():

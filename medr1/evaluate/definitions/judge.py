@@ -17,7 +17,7 @@ JUDGE = (
         "open answers with text that the chosen protocol does not call right, all with a label of "
         "--judge-labels, and at most 100 right ones, drawn with --seed. No question with options, "
         "no yes/no question and no count is asked. Unclear or failed counts as the rules say. The "
-        "prompt is in medr1/evaluate/judge/prompt.py; its SHA-256 is in the summary.",
+        "prompt is in medr1/judge/prompt.py; its SHA-256 is in the summary.",
         "the model that is named in the summary",
         SHARE,
         "It is never below the accuracy by the rules, because the judge cannot make a right answer "

@@ -12,9 +12,9 @@ from medr1.documents.judge import Agreement, JudgePeople, JudgeResult
 from medr1.documents.metric import Metric, no_value
 from medr1.evaluate.coded import Mask, Values
 from medr1.evaluate.estimates import difference_metric, mean_metric, statistic_metric
-from medr1.evaluate.judge.prompt import PROMPT_SHA256, VerdictWord
 from medr1.evaluate.judge.selection import AnswersToJudge, open_questions
 from medr1.evaluate.judging import Judged
+from medr1.judge.prompt import PROMPT_SHA256, VerdictWord
 from medr1.stats.agreement import Floats, agreement_cells, cohen_kappa, raw_agreement
 
 

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medr1 import answers
-from medr1.answers.blocks import find_blocks
 from medr1.errors import InputError
 from medr1.evaluate.coded import Mask, Values
-from medr1.evaluate.judge.prompt import JudgeTexts
 from medr1.evaluate.judging import Judged, Outcome
+from medr1.judge.prompt import JudgeTexts, stated_text
 from medr1.records import Prediction, Sample
-from medr1.text.normalization import fold
 
 RIGHT_SAMPLE = 100
 """The most answers that the rules call right and the judge is asked about."""
@@ -103,7 +100,7 @@ def select(
         is_right = bool(right[position])
         if not is_open[position] or (is_right and label is None and position not in right_sample):
             continue
-        if text := stated_text(prediction):
+        if text := _stated_text(prediction):
             n_wrong += not is_right
             texts = JudgeTexts(sample.question, sample.ground_truth or "", text)
             candidates.append(Candidate(position, judged.ids[position], texts, is_right, label))
@@ -115,21 +112,12 @@ def select(
     return AnswersToJudge(candidates, len(right_places) + n_wrong, len(right_places))
 
 
-def stated_text(prediction: Prediction) -> str:
-    """The text of an answer to an open question, without the reasoning; "" if there is none.
-
-    It does not depend on the protocol: the answer block, else the text after the reasoning.
-    """
+def _stated_text(prediction: Prediction) -> str:
+    """The text of the answer of a prediction, without the reasoning; "" if there is none."""
     completion = prediction.model_output
     if prediction.error is not None or not completion:
         return ""
-    extraction = answers.extract(
-        completion, options={}, answer_type="open", question=prediction.sample.question
-    )
-    if text := (extraction.text or extraction.answer or "").strip():
-        return text
-    blocks = find_blocks(fold(completion))
-    return "" if blocks.think_is_open else blocks.final_text.strip()
+    return stated_text(completion, prediction.sample.question)
 
 
 def _label(sample: Sample, key: str) -> bool | None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from medr1.documents.metric import Metric
-from medr1.documents.review import DisputedCase, PreferenceSummary, QuestionAgreement, ReviewSummary
+from medr1.documents.review import (
+    AdjudicationCounts,
+    DisputedCase,
+    PreferenceSummary,
+    QuestionAgreement,
+    ReviewSummary,
+)
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import WIDTH, Row, filled, grid
 from medr1.report.terminal.tables import interval_text, percent
@@ -15,6 +21,8 @@ _NOTE = (
     "alpha: Krippendorff's, ordinal. AC1: Gwet's. within: alpha of the first and the second look "
     "of the same reader. 1 is complete agreement, 0 what is expected by chance."
 )
+
+_KINDS = ("kind of item", "items", "judged", "right, by experts")
 
 
 def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
@@ -48,11 +56,25 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             "" if kind.expert_mean is None else f"{100 * kind.expert_mean:.1f} %",
         )
         for name, kind in document.kinds.items()
+        if kind.n_items
     ]
     accuracy = [
-        _share_row("automatic verdict", document.automatic_accuracy),
-        _share_row("corrected by experts", document.corrected_accuracy),
+        _share_row("automatic accuracy", document.automatic_accuracy),
+        _share_row("accuracy corrected by experts", document.corrected_accuracy),
     ]
+    if not any(kind.n_judged for kind in document.kinds.values()) and not document.readers:
+        start = "The readers judge at the address that `medr1 review start` prints."
+        text = filled(f"No judgements yet. {start}", width)
+        return "\n\n".join(
+            [filled(title, width), text, "\n".join(grid(_KINDS[:2], [k[:2] for k in kinds], width))]
+        )
+    if document.rule:
+        rule = document.rule
+        accuracy += [
+            _share_row("precision of the rule", rule.precision),
+            _share_row("recall of the rule", rule.recall),
+            _auroc_row(rule.confidence_auroc),
+        ]
     header = ("agreement", "alpha", "AC1", "within", "n")
     parts = [
         [filled(title, width)],
@@ -62,10 +84,12 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             *(filled(f"- {text}", width, "  ") for text in _without_alpha(document.questions)),
             filled(_NOTE, width),
         ],
-        grid(("kind of item", "items", "judged", "right, by experts"), kinds, width),
-        grid(("accuracy of all items", "value", "95 % CI", "n"), accuracy, width),
+        grid(_KINDS, kinds, width),
+        grid(("of all items", "value", "95 % CI", "n"), accuracy, width),
         _preference_lines(document.preference, width) if document.preference else [],
     ]
+    if document.adjudication:
+        parts.append([filled(_adjudication(document.adjudication), width)])
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
@@ -88,6 +112,16 @@ def _preference_lines(entry: PreferenceSummary, width: int) -> list[str]:
             width,
         ),
     ]
+
+
+def _adjudication(counts: AdjudicationCounts) -> str:
+    """The sentence about the second round."""
+    names = f" by {', '.join(counts.adjudicators)}" if counts.adjudicators else ""
+    return (
+        f"Adjudication: {counts.n_judged} of {counted(counts.n_cases, 'case')} decided{names}; "
+        f"{counted(counts.n_undecided, 'judged case')} without a final verdict. The agreement is "
+        "that of the first round, the corrected accuracy that of the final verdicts."
+    )
 
 
 def _agreement_row(name: str, entry: QuestionAgreement) -> Row:
@@ -114,6 +148,14 @@ def _share_row(name: str, metric: Metric) -> Row:
     if metric.value is None:
         return name, "-", metric.reason or "", ""
     return name, percent(metric.value), interval_text(metric.ci95), str(metric.n)
+
+
+def _auroc_row(metric: Metric) -> Row:
+    """The row of the AUROC, which is no share; with the reason where there is none."""
+    if metric.value is None:
+        return "AUROC of confidence", "-", metric.reason or "", ""
+    interval = f"{metric.ci95[0]:.2f} to {metric.ci95[1]:.2f}" if metric.ci95 else ""
+    return "AUROC of confidence", f"{metric.value:.2f}", interval, str(metric.n)
 
 
 def _coefficient(metric: Metric) -> str:

@@ -119,6 +119,7 @@ function showTexts(data) {
     element("answer-title").textContent = titled(data, 1);
     element("second-answer-title").textContent = titled(data.second, 2);
   }
+  showEarlier(data.earlier);
   element("text").scrollTop = 0;
 }
 

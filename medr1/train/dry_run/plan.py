@@ -160,6 +160,7 @@ def memory(
         "generation_cache": (
             _cache(model, config, max_tokens + new_tokens) if generates(config) else 0
         ),
+        "gathered_weights": _gathered_weights(model, config, sharding) if generates(config) else 0,
     }
 
 
@@ -207,6 +208,20 @@ def _cache(model: PreTrainedModel, config: GRPOConfig, tokens: int) -> int:
     bytes_per_token = 2 * text.num_hidden_layers * heads * head_size * element
     completions = config.per_device_train_batch_size * (config.steps_per_generation or 1)
     return int(completions * tokens * bytes_per_token)
+
+
+def _gathered_weights(model: PreTrainedModel, config: GRPOConfig, sharding: Sharding) -> int:
+    """The bytes of sharded weights that are complete in each process while it generates.
+
+    FSDP2 gathers the language model (train/gathered_weights.py), ZeRO-3 the complete model.
+    """
+    if sharding.kind not in ("fsdp", "zero3") or not config.ds3_gather_for_generation:
+        return 0
+    if sharding.kind == "fsdp" and config.use_vllm:  # TRL sends one weight at a time
+        return 0
+    part = language_model(model) if sharding.kind == "fsdp" else model
+    is_16_bit = config.bf16 or config.fp16
+    return sum((2 if is_16_bit else p.element_size()) * p.numel() for p in part.parameters())
 
 
 def dropout_note(model: PreTrainedModel, config: GRPOConfig) -> str | None:

@@ -17,6 +17,7 @@ _BYTES = {
     "reference_model": "reference model",
     "activations_estimate": "activations (estimate)",
     "generation_cache": "generation cache",
+    "gathered_weights": "weights gathered to generate",
 }
 """Key of `bytes_per_process` in the plan -> its name in the text."""
 

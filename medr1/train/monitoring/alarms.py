@@ -9,6 +9,7 @@ steps with earlier ones; any other sign has to last for STEPS steps.
     reward_fall      policy collapse          gradient_leap     gradient norm spike
     entropy_collapse the end of exploration   length_collapse   completions far shorter
     kl_spike         KL blow-up               rewards_apart     reward hacking
+    sampler_apart    a sampler with other weights than the trainer
 
 The thresholds were set on runs of the embedded model that learned or were made to collapse, and
 then tried on others (tests/train/test_alarms.py). No threshold is an absolute reward, gradient
@@ -55,6 +56,10 @@ PART_LOSS = 0.3
 SPIKE, SPIKE_LEAST, SPIKE_ALWAYS = 5.0, 0.1, 2.0
 """A KL is an alarm if it is SPIKE times the highest earlier one and at least SPIKE_LEAST nats per
 token, or if it is SPIKE_ALWAYS nats per token, which no healthy run has."""
+APART, APART_LEAST, APART_GROWTH = 0.1, 0.02, 5.0
+"""The mean difference of the sampler's and the trainer's log-probabilities, in nats per token, is
+an alarm if it is at least APART, or at least APART_LEAST and APART_GROWTH times that of the first
+entry. Kernels and 16 bits alone make differences of about 0.01."""
 ENTRIES = 5
 """The fewest earlier entries to compare a KL with: it starts at 0, and grows fast in any run."""
 
@@ -65,6 +70,9 @@ Settings = Mapping[str, Any]
 LENGTH, CUT_OFF = "completions/mean_length", "completions/clipped_ratio"
 """Keys of a history's entries: the mean length of a completion in tokens, and the share of the
 completions that were cut off at the token limit."""
+SAMPLER_DIFFERENCE = "sampling/sampling_logp_difference/mean"
+"""Key of the mean difference between the log-probabilities of sampled tokens in the trainer and in
+what sampled them, a server or vLLM; in nats per token."""
 
 
 def alarms(history: History, settings: Settings | None = None) -> dict[str, str]:
@@ -229,6 +237,22 @@ def _undecided_answers(history: History, settings: Settings) -> str | None:
     )
 
 
+def _sampler_apart(history: History, settings: Settings) -> str | None:
+    """What samples has other log-probabilities than the policy that is trained."""
+    values = [e[SAMPLER_DIFFERENCE] for e in history if has_number(e, SAMPLER_DIFFERENCE)]
+    now = values[-2:]
+    if len(now) < 2 or not has_number(history[-1], SAMPLER_DIFFERENCE):
+        return None
+    grew = min(now) >= max(APART_LEAST, APART_GROWTH * values[0])
+    if not grew and min(now) < APART:
+        return None
+    return (
+        f"The log-probabilities of the sampled tokens differ by {now[-1]:.2g} nats per token "
+        f"between the sampler and the trainer (first steps: {values[0]:.2g}): completions are "
+        "sampled from another policy than the one that is trained"
+    )
+
+
 ALARMS: dict[str, Callable[[History, Settings], str | None]] = {
     "reward_fall": _reward_fall,
     "gradient_leap": _gradient_leap,
@@ -241,6 +265,7 @@ ALARMS: dict[str, Callable[[History, Settings], str | None]] = {
     "clipped": _clipped_completions,
     "repeating": _repeated_prompts,
     "undecided": _undecided_answers,
+    "sampler_apart": _sampler_apart,
 }
 """Name of an alarm -> its check, which returns what happened at the last entry of the history, or
 None."""

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from medr1.train.monitoring.alarms import (
+    APART,
     CLIPPED,
     CUT_OFF,
     DIP,
     LENGTH,
     NO_ENTROPY_NATS,
     RECENT,
+    SAMPLER_DIFFERENCE,
     TOLERANCE,
     ZERO_VARIANCE,
     Entry,
@@ -90,6 +92,25 @@ CAUSES = {
         "answers of a form that rules cannot judge",
         "Read completions.jsonl, ask for short answers in the prompt, or reward the format too.",
     ),
+    "stale_weights": Cause(
+        "old weights of the sampler: it has not loaded those of the last updates, or not all",
+        "Look in the server's log for an error of the reload, and start it anew. vLLM's version "
+        "for CPUs keeps the old output layer if that is tied to the embeddings: untie them.",
+    ),
+    "sampling_settings": Cause(
+        "log-probabilities before temperature and top_p, or of top_p, top_k, min_p and "
+        "repetition_penalty, which the trainer does not compute",
+        "Start vLLM with --logprobs-mode processed_logprobs, and sample with top_p 1, top_k 0, "
+        "min_p 0 and repetition_penalty 1.",
+    ),
+    "sampler_dtype": Cause(
+        "another dtype, quantization or kernel of the sampler",
+        "Serve the checkpoint in the dtype in which the trainer computes.",
+    ),
+    "sampler_inputs": Cause(
+        "another chat template of the sampler, or images that it resizes in another way",
+        "Serve the checkpoint with its own chat template and processor.",
+    ),
 }
 
 ORDER: dict[str, tuple[str, ...]] = {
@@ -104,6 +125,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "clipped": ("max_completion_length", "high_temperature", "learning_rate", "reward"),
     "repeating": ("checkpoint", "learning_rate"),
     "undecided": ("answers", "checkpoint"),
+    "sampler_apart": ("stale_weights", "sampling_settings", "sampler_dtype", "sampler_inputs"),
 }
 """Alarm -> its causes, the likeliest first. The history and the settings can change the order."""
 UPDATE_ALARMS = {
@@ -183,6 +205,8 @@ def _causes(alarm: str, run: ObservedRun) -> tuple[list[str], str]:
             _learned_questions,
         ]
     evidence = next((result for rule in rules if (result := rule(alarm, run))), None)
+    if alarm == "sampler_apart":  # what happens to the policy is no cause of it
+        evidence = _other_sampler(run)
     first, reason = evidence or (ORDER[alarm][0], "")
     return [first, *(name for name in ORDER[alarm] if name != first and run.allows(name))], reason
 
@@ -322,6 +346,14 @@ def _learned_questions(alarm: str, run: ObservedRun) -> Evidence | None:
         return None
     evidence = f"the reward rose from {total[0]:.3g} to {total[1]:.3g}: the model has learned them"
     return "questions", evidence
+
+
+def _other_sampler(run: ObservedRun) -> Evidence:
+    """The cause of a difference between the sampler's and the trainer's log-probabilities."""
+    first = next(e[SAMPLER_DIFFERENCE] for e in run.history if has_number(e, SAMPLER_DIFFERENCE))
+    if first >= APART:
+        return "sampling_settings", f"it was {first:.2g} from the first steps on"
+    return "stale_weights", f"it was {first:.2g} in the first steps, and grew with the updates"
 
 
 def _all_at_least(values: Iterable[float], least: float) -> bool:

@@ -92,6 +92,9 @@ def configuration(
     own = dataclasses.asdict(settings)
     trainer, model = own.pop("trainer"), own.pop("model")
     del own["output_dir"], own["completions_steps"]
+    # The address may change. Runs of older versions have no such key.
+    if own.pop("rollout_url"):
+        own["rollouts"] = "server"
     document = {
         "model_sha256": checkpoint_sha256(checkpoint),
         "data_sha256": questions.sha256,

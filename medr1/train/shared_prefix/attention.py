@@ -1,15 +1,16 @@
-"""Attention over packed tokens (`packing`), computed in two calls per layer.
+"""Attention over packed tokens (`packing`), computed in two or three calls per layer.
 
 The first call is for the prompt, which sees only itself. The second is for the blocks of
 completions: each block is a row of its own and sees the prompt and itself. So no matrix of the size
-T x T is ever computed or stored.
+T x T is ever computed or stored. If prompts have prefixes in common (`prefix_tree`), there is a
+call for the prefixes before, and that for the prompts has the queries of their rests only.
 
-Both calls use the attention that the model has anyway: torch's scaled_dot_product_attention (sdpa),
+All calls use the attention that the model has anyway: torch's scaled_dot_product_attention (sdpa),
 or the one that the model's own module writes out (eager). A forward pass without a layout, such as
 generation, runs that attention unchanged.
 
 Shapes: P prompts, H heads, T tokens, D the size of a head, K shared prompt tokens, S blocks of a
-prompt, L tokens of a block, B = P * S blocks of all prompts.
+prompt, L tokens of a block, B = P * S blocks of all prompts; F prefixes of E tokens.
 """
 
 from __future__ import annotations
@@ -89,45 +90,87 @@ def attention_with_layout(attend: AttentionFunction, heads_together: bool) -> At
         attend_all = partial(attend, module, dropout=dropout, scaling=scaling, **kwargs)
         if layout is None:
             return attend_all(query, key, value, attention_mask)
-        num_shared, num_blocks = layout.num_shared, layout.num_blocks
+        num_blocks, tree, num_queries = layout.num_blocks, layout.tree, layout.num_shared
         copies = query.shape[1] // key.shape[1] if heads_together else 1
-        prompt_bias, block_bias = layout.attention_bias(query.dtype, copies)
+        biases = layout.attention_bias(query.dtype, copies)
+        prefix_FEHD = None
+        if tree is not None:
+            prefixes, (query, key, value) = zip(*map(tree.split, (query, key, value)), strict=True)
+            prefix_FEHD, _ = attend_all(*prefixes, biases.prefix)
+            # From here on each prompt has a row of its own, with the keys of its prefix.
+            key, value = map(tree.add_prefixes, prefixes[1:], (key, value))
+            num_queries = tree.num_rest  # those of the prefix are done
         parts = [
-            part.split([num_shared, part.shape[2] - num_shared], 2) for part in (query, key, value)
+            part.split([number, part.shape[2] - number], 2)
+            for part, number in (
+                (query, num_queries),
+                (key, layout.num_shared),
+                (value, layout.num_shared),
+            )
         ]
         # With several blocks, the keys and values of the blocks are copies (below). A view of the
         # prompt's part would then keep the complete tensors in memory for the backward pass.
         prompt_parts = [part[0].contiguous() if num_blocks > 1 else part[0] for part in parts]
-        prompt_PKHD, _ = attend_all(*prompt_parts, prompt_bias)
-        # With one block, its keys are all keys of the packed tokens, in the same order: no copy.
-        keys, values = (
-            torch.cat(
-                [
-                    repeat_for_blocks(prompt_part, num_blocks),
-                    split_into_blocks(block_part, num_blocks),
-                ],
-                2,
+        rows_PTHD, _ = attend_all(*prompt_parts, biases.prompt)
+        if num_blocks:
+            # With one block, its keys are all keys of a prompt, in the same order: no copy.
+            keys, values = (
+                torch.cat(
+                    [
+                        repeat_for_blocks(prompt_part, num_blocks),
+                        split_into_blocks(block_part, num_blocks),
+                    ],
+                    2,
+                )
+                if num_blocks > 1
+                else complete
+                for complete, (prompt_part, block_part) in zip((key, value), parts[1:], strict=True)
             )
-            if num_blocks > 1
-            else complete
-            for complete, (prompt_part, block_part) in zip((key, value), parts[1:], strict=True)
-        )
-        queries = split_into_blocks(parts[0][1], num_blocks)
-        length = queries.shape[2]
-        # (B, heads of keys * copies, L, D) to (B, heads of keys, copies * L, D)
-        queries = queries.unflatten(1, (-1, copies)).flatten(2, 3)
-        if heads_together:
-            blocks = scaled_dot_product_attention(
-                queries, keys, values, attn_mask=block_bias, dropout_p=dropout, scale=scaling
-            )
-            # back to (B, H, L, D), then (B, L, H, D), the order of transformers' outputs
-            blocks = blocks.unflatten(2, (copies, length)).flatten(1, 2).transpose(1, 2)
-        else:
-            blocks, _ = attend_all(queries, keys, values, block_bias)
-        blocks_PTHD = blocks.unflatten(0, (-1, num_blocks)).flatten(1, 2)
-        return torch.cat([prompt_PKHD, blocks_PTHD], 1), None
+            queries = split_into_blocks(parts[0][1], num_blocks)
+            if heads_together:
+                blocks = attend_heads_together(
+                    queries, keys, values, biases.block, copies, dropout, scaling
+                )
+            else:
+                blocks, _ = attend_all(queries, keys, values, biases.block)
+            blocks_PTHD = blocks.unflatten(0, (-1, num_blocks)).flatten(1, 2)
+            rows_PTHD = torch.cat([rows_PTHD, blocks_PTHD], 1)
+        if prefix_FEHD is None:
+            return rows_PTHD, None
+        return torch.cat([prefix_FEHD.flatten(0, 1), rows_PTHD.flatten(0, 1)])[None], None
 
     return attention
+
+
+def attend_heads_together(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor,
+    copies: int,
+    dropout: float,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention in which query heads that read one key head are behind each other, (B, L, H, D).
+
+    Args:
+        query: Queries (B, H, L, D).
+        key: Keys (B, heads of keys, M, D).
+        value: Values, of the same shape.
+        bias: What is added to the scores (B, 1, copies * L, M).
+        copies: How many query heads read one key head.
+        dropout: The share of scores that are dropped.
+        scaling: What scores are multiplied by; None for torch's default.
+    """
+    length = query.shape[2]
+    # (B, heads of keys * copies, L, D) to (B, heads of keys, copies * L, D)
+    together = query.unflatten(1, (-1, copies)).flatten(2, 3)
+    output = scaled_dot_product_attention(
+        together, key, value, attn_mask=bias, dropout_p=dropout, scale=scaling
+    )
+    # back to (B, H, L, D), then (B, L, H, D), the order of transformers' outputs
+    apart: torch.Tensor = output.unflatten(2, (copies, length)).flatten(1, 2).transpose(1, 2)
+    return apart
 
 
 def split_into_blocks(tensor_PHTD: torch.Tensor, num_blocks: int) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Generation of groups: each prompt is run once, and G copies of its cache are decoded further.
 
 `model.generate` is replaced while TRL calls it. The replacement runs each prompt without its last
-token (`prefill`), repeats the filled cache for the G completions, and calls transformers' own
+token (`prefill`), and a prefix that prompts about one image have in common once (`prefix_tree`). It
+repeats the filled cache for the G completions, and calls transformers' own
 `generate` with it. That runs the last prompt token of each row first, so it finds what it expects.
 Rows whose completion has ended are not run (`models/ended_rows.py`).
 
@@ -16,15 +17,19 @@ Shapes: P prompts, G completions of each, N prompt tokens.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from transformers import DynamicCache, GenerationConfig, StaticCache
+from transformers.cache_utils import CacheLayerMixin
 
 from medr1.models.ended_rows import end_tokens, leave_out_ended_rows
 from medr1.models.kv_cache import grow_in_blocks, repeated_in_static
+from medr1.train.shared_prefix.groups import Groups, images_by_prompt
+from medr1.train.shared_prefix.packing import AttentionLayout, PackedGroups, prompts_only
+from medr1.train.shared_prefix.prefix_tree import PrefixTree, prefix_tree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -75,6 +80,7 @@ class ConditionalModel(Protocol):
         image_grid_thw: torch.Tensor | None,
         use_cache: bool,
         logits_to_keep: int,
+        layout: AttentionLayout | None = None,
     ) -> CausalLMOutputWithPast:
         """The output of one pass, with the filled cache."""
         ...
@@ -87,7 +93,9 @@ class SharedGeneration:
         self._static: StaticCache | None = None
 
     @contextmanager
-    def patch_generate(self, model: ConditionalModel, num_generations: int) -> Iterator[None]:
+    def patch_generate(
+        self, model: ConditionalModel, num_generations: int, num_images: Sequence[int] = ()
+    ) -> Iterator[None]:
         """Within the block, `model.generate` runs each prompt once for its group.
 
         The patched method takes the token ids of all rows (P * G, N), but `pixel_values`,
@@ -96,6 +104,7 @@ class SharedGeneration:
         Args:
             model: The conditional model, without an adapter around it.
             num_generations: G; with 0, `generate` is not patched.
+            num_images: The number of images of each prompt; () without images.
         """
         generate = model.generate
 
@@ -115,6 +124,7 @@ class SharedGeneration:
                 mm_token_type_ids,
                 pixel_values,
                 image_grid_thw,
+                num_images,
             )
             # The model computes the positions of new tokens from these; `generate` would compute
             # them from the images, which it does not get here.
@@ -170,8 +180,11 @@ def prefill(
     mm_token_type_ids: torch.Tensor | None,
     pixel_values: torch.Tensor | None,
     image_grid_thw: torch.Tensor | None,
+    num_images: Sequence[int] = (),
 ) -> tuple[DynamicCache, torch.Tensor]:
     """Run the prompts without their last tokens, which `generate` runs itself.
+
+    It is one pass in any case: with sharded weights, all processes take part in each pass.
 
     Args:
         model: The conditional model.
@@ -180,6 +193,7 @@ def prefill(
         mm_token_type_ids: 1 for image tokens, 0 for text (P, N); None without images.
         pixel_values: The patches of all images; None without images.
         image_grid_thw: The patches of each image in time, height and width; None without images.
+        num_images: The number of images of each prompt; () if prefixes are not to be shared.
 
     Returns:
         The cache with the keys and values of N - 1 tokens, and the rope deltas (P, 1): what is
@@ -193,6 +207,15 @@ def prefill(
         image_grid_thw=image_grid_thw,
         attention_mask=attention_mask,
     )
+    if num_images and pixel_values is not None and image_grid_thw is not None:
+        patches, grids = images_by_prompt(pixel_values, image_grid_thw, num_images)
+        none = input_ids.new_zeros((len(input_ids), 0, 0))
+        prompts = Groups(
+            *(input_ids, attention_mask, mm_token_type_ids, none, none), patches, grids
+        )
+        tree = prefix_tree(prompts)
+        if tree is not None:
+            return _prefill_tree(model, prompts_only(prompts, positions_3PN, tree), tree), deltas_P1
     outputs = model(
         # mm_token_type_ids are not passed on: the positions are given
         input_ids=input_ids[:, :-1],
@@ -206,3 +229,24 @@ def prefill(
     cache = outputs.past_key_values
     assert isinstance(cache, DynamicCache)  # what a pass without a cache makes
     return cache, deltas_P1
+
+
+def _prefill_tree(model: ConditionalModel, packed: PackedGroups, tree: PrefixTree) -> DynamicCache:
+    """The cache of prompts that are in one row of tokens, with a row for each prompt."""
+    outputs = model(
+        input_ids=packed.ids_PT,
+        attention_mask=packed.ids_PT.new_ones((1, 1, 1, 1), dtype=torch.bool),
+        position_ids=packed.positions_3PT,
+        pixel_values=torch.cat(list(packed.patches)),
+        image_grid_thw=torch.cat(list(packed.grids)),
+        use_cache=True,
+        logits_to_keep=1,
+        layout=packed.layout,
+    )
+    cache = outputs.past_key_values
+    assert isinstance(cache, DynamicCache)
+    for layer in cache.layers:
+        assert isinstance(layer, CacheLayerMixin)
+        assert layer.keys is not None and layer.values is not None
+        layer.keys, layer.values = tree.unaligned(layer.keys), tree.unaligned(layer.values)
+    return cache

@@ -25,58 +25,17 @@ T = K + S * L packed tokens, B = P * S blocks of all prompts, M = K + L keys tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 
-from medr1.train.inputs import Batch
+from medr1.train.shared_prefix.groups import Groups
+from medr1.train.shared_prefix.prefix_tree import PrefixTree, align, prefix_tree
 
 IGNORED = -100
 """The label of a token at which nothing is predicted (torch's `ignore_index`)."""
-
-
-@dataclass(frozen=True)
-class Groups:
-    """A batch of prompts, each with its images and its G completions."""
-
-    prompt_ids_PN: torch.Tensor
-    prompt_mask_PN: torch.Tensor
-    """0 for padding, 1 for a token."""
-    is_image_PN: torch.Tensor
-    """1 for an image token, 0 for text."""
-    completion_ids_PGC: torch.Tensor
-    completion_mask_PGC: torch.Tensor
-    """0 for padding, 1 for a token."""
-    patches: Sequence[torch.Tensor]
-    """Per prompt, the pixels of its images as rows of patches; () without images."""
-    grids: Sequence[torch.Tensor]
-    """Per prompt, the number of patches in time, height and width of each of its images."""
-
-    @property
-    def num_prompts(self) -> int:
-        """P."""
-        return len(self.prompt_ids_PN)
-
-    def select(self, indices: Sequence[int]) -> Groups:
-        """Some of the groups, without the columns that are padding in all of them."""
-        rows = list(indices)
-        prompt_mask = self.prompt_mask_PN[rows]
-        completion_mask = self.completion_mask_PGC[rows]
-        first = int(prompt_mask.any(0).int().argmax())
-        columns = completion_mask.any(0).any(0).nonzero()
-        # One column stays even if all completions are empty: a part is never without tokens.
-        end = int(columns.max()) + 1 if len(columns) else 1
-        return Groups(
-            self.prompt_ids_PN[rows, first:],
-            prompt_mask[:, first:],
-            self.is_image_PN[rows, first:],
-            self.completion_ids_PGC[rows, :, :end],
-            completion_mask[..., :end],
-            [self.patches[row] for row in rows] if self.patches else [],
-            [self.grids[row] for row in rows] if self.grids else [],
-        )
 
 
 @dataclass(frozen=True)
@@ -92,14 +51,13 @@ class AttentionLayout:
     block_mask_BLM: torch.Tensor
     """Which keys a token of a block sees: the K of the prompt, then the L of its block. If
     the mask of all blocks is the same, the first axis has length 1."""
-    _biases: dict[tuple[torch.dtype, int], tuple[torch.Tensor | None, torch.Tensor]] = field(
-        default_factory=dict, repr=False
-    )
+    tree: PrefixTree | None = None
+    """The prefixes that prompts have in common, with all tokens in one row (`PrefixTree.flatten`);
+    None: each prompt has a row of its own."""
+    _biases: dict[tuple[torch.dtype, int], Biases] = field(default_factory=dict, repr=False)
 
-    def attention_bias(
-        self, dtype: torch.dtype, copies: int
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """The masks of the prompt and of the blocks, as numbers that are added to the scores.
+    def attention_bias(self, dtype: torch.dtype, copies: int) -> Biases:
+        """The masks as numbers that are added to the scores.
 
         The result is computed once for all layers. Every layer keeps its bias for the backward
         pass, so a new tensor per layer would need the memory once per layer.
@@ -109,17 +67,38 @@ class AttentionLayout:
             copies: How often the L rows of a block are repeated: the number of query heads that
                 `attention` puts behind each other.
 
-        Returns:
-            The prompt's bias (P, 1, K, K), None if its mask is None; the blocks' bias
-            (B, 1, copies * L, M).
         """
         key = (dtype, copies)
         if key not in self._biases:
-            prompt_mask, block_mask = self.prompt_mask_PKK, self.block_mask_BLM
-            prompt_bias = None if prompt_mask is None else mask_to_bias(prompt_mask, dtype)
-            block_bias = mask_to_bias(block_mask, dtype).repeat(1, 1, copies, 1)
-            self._biases[key] = prompt_bias, block_bias
+            prompt_mask, prefix_mask, tree = self.prompt_mask_PKK, None, self.tree
+            if tree is not None:
+                if prompt_mask is None:
+                    prompt_mask = causal_mask(self.num_shared, self.block_mask_BLM.device)[None]
+                else:
+                    prefix_mask = prompt_mask[tree.firsts_F, : tree.num_prefix, : tree.num_prefix]
+                prompt_mask = prompt_mask[:, tree.num_prefix :]
+            self._biases[key] = Biases(
+                None if prefix_mask is None else mask_to_bias(prefix_mask, dtype),
+                None if prompt_mask is None else mask_to_bias(prompt_mask, dtype),
+                mask_to_bias(self.block_mask_BLM, dtype).repeat(1, 1, copies, 1),
+            )
         return self._biases[key]
+
+
+class Biases(NamedTuple):
+    """What is added to attention scores; None: causal, without padding."""
+
+    prefix: torch.Tensor | None
+    """Of the prefixes, (F, 1, E, E); None also without a tree."""
+    prompt: torch.Tensor | None
+    """Of the prompts, (P, 1, K, K), with a tree of their rests (P or 1, 1, R, K)."""
+    block: torch.Tensor
+    """Of the blocks, (B or 1, 1, copies * L, M)."""
+
+
+def causal_mask(size: int, device: torch.device) -> torch.Tensor:
+    """A mask by which each of `size` tokens sees itself and those before it (size, size)."""
+    return torch.ones(size, size, dtype=torch.bool, device=device).tril()
 
 
 def mask_to_bias(visible_BLM: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -148,7 +127,10 @@ class BlockLayout:
 
 @dataclass(frozen=True)
 class PackedGroups:
-    """The inputs of one pass of the model over packed groups, and the tokens to score."""
+    """The inputs of one pass of the model over packed groups, and the tokens to score.
+
+    If prompts have prefixes in common, all tokens are in one row: P is 1 in these shapes.
+    """
 
     ids_PT: torch.Tensor
     positions_3PT: torch.Tensor
@@ -158,6 +140,53 @@ class PackedGroups:
     layout: AttentionLayout
     blocks: BlockLayout
     """Where the completions' tokens are."""
+    patches: Sequence[torch.Tensor] = ()
+    """The patches of each image that is run, in the order of their tokens."""
+    grids: Sequence[torch.Tensor] = ()
+    """As in `Groups`, of the same images."""
+
+
+def pack_by_image(groups: Groups, positions_3PN: torch.Tensor) -> PackedGroups:
+    """Pack each prompt with its completions, and prefixes that prompts have in common once.
+
+    Args:
+        groups: P prompts with G completions each.
+        positions_3PN: The positions of the prompts' tokens, without completions.
+    """
+    tree = prefix_tree(groups)
+    if tree is None:
+        return pack(groups, positions_3PN)
+    packed = pack(*align(groups, positions_3PN, tree))
+    return replace(
+        packed,
+        ids_PT=tree.flatten(packed.ids_PT),
+        positions_3PT=tree.flatten(packed.positions_3PT),
+        labels_PT=tree.flatten(packed.labels_PT),
+        layout=replace(packed.layout, tree=tree),
+    )
+
+
+def prompts_only(groups: Groups, positions_3PN: torch.Tensor, tree: PrefixTree) -> PackedGroups:
+    """The prompts in one row, without completions and last tokens.
+
+    Args:
+        groups: P prompts; their completions are not used.
+        positions_3PN: The positions of the prompts' tokens.
+        tree: The prefixes that these prompts have in common.
+    """
+    aligned, aligned_positions = align(groups, positions_3PN, tree)
+    ids_PK, visible_PK = aligned.prompt_ids_PN[:, :-1], aligned.prompt_mask_PN[:, :-1].bool()
+    no_blocks = visible_PK.new_zeros((0, 0, visible_PK.shape[1]))
+    none = ids_PK.new_zeros((len(ids_PK), 0, 0))
+    return PackedGroups(
+        tree.flatten(ids_PK),
+        tree.flatten(aligned_positions[..., :-1]),
+        tree.flatten(torch.full_like(ids_PK, IGNORED)),
+        AttentionLayout(visible_PK.shape[1], 0, prompt_mask(visible_PK), no_blocks, tree),
+        BlockLayout(none, none),
+        aligned.patches,
+        aligned.grids,
+    )
 
 
 def pack(groups: Groups, positions_3PN: torch.Tensor) -> PackedGroups:
@@ -185,6 +214,8 @@ def pack(groups: Groups, positions_3PN: torch.Tensor) -> PackedGroups:
         torch.cat([torch.full_like(shared_PK, IGNORED), labels_PT], 1),
         attention_layout(groups.prompt_mask_PN[:, :-1].bool(), blocks.tokens_PSL, length),
         blocks,
+        groups.patches,
+        groups.grids,
     )
 
 
@@ -260,7 +291,7 @@ def attention_layout(
     # The number of the completion that each token of a block belongs to: 0 0 0 1 1 1 ..., and -1 of
     # padding, which sees only padding and the prompt.
     completion_BL = tokens_PSL.flatten(0, 1).div(length, rounding_mode="floor")
-    causal_LL = torch.ones(size, size, dtype=torch.bool, device=device).tril()
+    causal_LL = causal_mask(size, device)
     own_BLL = (completion_BL[:, :, None] == completion_BL[:, None]) & causal_LL
     prompt_BK = visible_PK.repeat_interleave(num_blocks, 0)
     prompt_BLK = prompt_BK[:, None].expand(-1, size, -1)
@@ -270,11 +301,19 @@ def attention_layout(
             block_mask_BLM = block_mask_BLM[:1]
         # Without a mask, attention is causal, and torch can use its faster kernels.
         return AttentionLayout(num_shared, num_blocks, None, block_mask_BLM)
-    causal_KK = torch.ones(num_shared, num_shared, dtype=torch.bool, device=device).tril()
+    return AttentionLayout(num_shared, num_blocks, prompt_mask(visible_PK), block_mask_BLM)
+
+
+def prompt_mask(visible_PK: torch.Tensor) -> torch.Tensor:
+    """Which prompt tokens each prompt token sees (P, K, K).
+
+    Args:
+        visible_PK: False for padding.
+    """
+    num_shared, device = visible_PK.shape[1], visible_PK.device
     # Padding sees itself: the softmax of a token that sees nothing would be NaN.
     itself_KK = torch.eye(num_shared, dtype=torch.bool, device=device)
-    prompt_mask_PKK = causal_KK & visible_PK[:, None] | itself_KK
-    return AttentionLayout(num_shared, num_blocks, prompt_mask_PKK, block_mask_BLM)
+    return causal_mask(num_shared, device) & visible_PK[:, None] | itself_KK
 
 
 def unpack(values_PT: torch.Tensor, packed: PackedGroups) -> torch.Tensor:
@@ -284,121 +323,9 @@ def unpack(values_PT: torch.Tensor, packed: PackedGroups) -> torch.Tensor:
         values_PT: A value for each packed token, such as its label's log-probability.
         packed: The packed groups.
     """
-    places_PGC = packed.blocks.places_PGC
-    num_shared = packed.layout.num_shared
-    values = values_PT[:, num_shared:].gather(1, places_PGC.clamp(min=0).flatten(1))
+    places_PGC, tree = packed.blocks.places_PGC, packed.layout.tree
+    behind = (
+        values_PT[:, packed.layout.num_shared :] if tree is None else tree.behind_prompts(values_PT)
+    )
+    values = behind.gather(1, places_PGC.clamp(min=0).flatten(1))
     return values.view(places_PGC.shape).masked_fill(places_PGC < 0, 0)
-
-
-def rows_to_groups(batch: Batch, num_generations: int) -> Batch:
-    """A batch of one row per completion, with one row per prompt instead.
-
-    TRL shuffles a batch and splits it by rows. After this, it moves complete groups.
-
-    Args:
-        batch: TRL's batch: name -> tensor (P * G, ...), or list of P * G values, or None. Rows that
-            belong to one prompt follow each other.
-        num_generations: G.
-
-    Returns:
-        name -> tensor (P, G, ...), or list of P values. Numbers (tensors without axes) stay, and so
-        do `pixel_values` and `image_grid_thw`, which have one part per prompt already.
-    """
-    grouped = {}
-    for name, value in batch.items():
-        if name in _PER_PROMPT or value is None:
-            grouped[name] = value
-        elif isinstance(value, list):
-            grouped[name] = value[::num_generations]
-        else:
-            grouped[name] = value.unflatten(0, (-1, num_generations)) if value.ndim else value
-    return grouped
-
-
-def groups_to_rows(batch: Batch) -> Batch:
-    """A batch of one row per prompt, with one row per completion: undoes `rows_to_groups`."""
-    num_generations = batch["prompt_ids"].shape[1]
-    rows = {}
-    for name, value in batch.items():
-        if name in _PER_PROMPT or value is None:
-            rows[name] = value
-        elif isinstance(value, list):
-            rows[name] = [item for item in value for _ in range(num_generations)]
-        else:
-            rows[name] = value.flatten(0, 1) if value.ndim else value
-    return rows
-
-
-_PER_PROMPT = ("pixel_values", "image_grid_thw")
-"""Entries of a batch that have one part per prompt, not one per completion."""
-
-
-def groups_from_rows(
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    completion_length: int,
-    num_generations: int,
-    inputs: Mapping[str, Any],
-) -> Groups:
-    """The groups in a batch of prompts with completions, one row per completion.
-
-    Args:
-        input_ids: Prompt and completion of each row (P * G, N + C).
-        attention_mask: 0 for padding (P * G, N + C).
-        completion_length: C.
-        num_generations: G.
-        inputs: The model's other inputs. `pixel_values` and `image_grid_thw` have the images of
-            each prompt once; `num_images` has the number of images of each row.
-    """
-    types = inputs.get("mm_token_type_ids")
-    types = torch.zeros_like(input_ids) if types is None else types
-    ids, mask, kinds = (
-        rows.unflatten(0, (-1, num_generations)) for rows in (input_ids, attention_mask, types)
-    )
-    patches: Sequence[torch.Tensor] = []
-    grids: Sequence[torch.Tensor] = []
-    if inputs.get("pixel_values") is not None:
-        grids = inputs["image_grid_thw"].split(inputs["num_images"][::num_generations])
-        # An image has time * height * width patches; all images' patches are rows of one tensor.
-        patches = inputs["pixel_values"].split([int(grid.prod(-1).sum()) for grid in grids])
-    return Groups(
-        ids[:, 0, :-completion_length],
-        mask[:, 0, :-completion_length],
-        kinds[:, 0, :-completion_length],
-        ids[..., -completion_length:],
-        mask[..., -completion_length:],
-        patches,
-        grids,
-    )
-
-
-@dataclass(frozen=True)
-class GradientSplit:
-    """Which groups of a batch need a gradient, and which the loss does not depend on."""
-
-    with_gradient: list[int]
-    """Positions of groups, at least one."""
-    without_gradient: list[int]
-    """Positions of groups, at least one. It may be one of `with_gradient` again, if every group
-    needs a gradient in this process; its values with a gradient are then the ones used."""
-
-    def merge(self, with_QGC: torch.Tensor, without_RGC: torch.Tensor) -> torch.Tensor:
-        """The values of all groups, in the order of the batch.
-
-        Args:
-            with_QGC: Values of the Q groups of `with_gradient`.
-            without_RGC: Values of the R groups of `without_gradient`.
-
-        Returns:
-            Shape (P, G, C); gradients flow to `with_QGC`.
-        """
-        num_groups = 1 + max(*self.with_gradient, *self.without_gradient)
-        values_PGC = with_QGC.new_zeros((num_groups, *with_QGC.shape[1:]))
-        # The groups with a gradient come last: a group that is in both keeps its gradient.
-        for groups, values in (
-            (self.without_gradient, without_RGC),
-            (self.with_gradient, with_QGC),
-        ):
-            place = torch.tensor(groups, device=values.device)
-            values_PGC = values_PGC.index_copy(0, place, values)
-        return values_PGC

@@ -8,7 +8,8 @@ prompts instead of rows.
 
 The numbers are those of stock TRL: log-probabilities, gradients, sampled tokens, logged values, the
 order of random draws. There is one exception: if a generation is split into several passes, TRL
-splits it at any row, and this trainer only between groups. Each pass then has other rows; all of
+splits it at any row, and this trainer between groups, or between equal parts of groups if they do
+not fit. Each pass then has other rows; all of
 them together have the same. If sharing is not possible, a batch or the complete run is computed by
 TRL's own code (`unsupported_reason`).
 
@@ -19,6 +20,7 @@ and R groups with and without a gradient.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,15 +38,15 @@ from medr1.train.shared_prefix.generation import (
     ConditionalModel,
     SharedGeneration,
 )
-from medr1.train.shared_prefix.packing import (
+from medr1.train.shared_prefix.groups import (
     GradientSplit,
     Groups,
     groups_from_rows,
     groups_to_rows,
-    pack,
+    repeat_images,
     rows_to_groups,
-    unpack,
 )
+from medr1.train.shared_prefix.packing import pack_by_image, unpack
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +73,6 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
     """Why the prompts of a run cannot be shared, as a phrase; None if they can."""
     text = trainer.model.config.get_text_config()
     not_shared = not_shared_reason(trainer.model, trainer.args)
-    size, num_generations = trainer.args.per_device_train_batch_size, trainer.num_generations
     attention = text._attn_implementation
     adapter = getattr(trainer.model, "active_peft_config", None)
     cache_kind = trainer.args.cache_implementation
@@ -83,8 +84,6 @@ def unsupported_reason(trainer: SharedPrefixTrainer) -> str | None:
     )
     reasons = {
         str(not_shared): not_shared is not None,
-        f"batches of {size} split groups of {num_generations}; make --batch-size a multiple of "
-        f"{num_generations}": size % num_generations != 0,
         "tools, environments and rollout functions add text to the prompt": any(tools),
         f"attention {attention} is not one of {', '.join(SHARED_ATTENTIONS)}": (
             attention not in (*SHARED_ATTENTIONS, *SHARED_ATTENTIONS.values())
@@ -110,7 +109,8 @@ class SharedPrefixTrainer(GRPOTrainer):
     """TRL's GRPOTrainer, with each prompt run once for all its completions.
 
     TRL's methods work on rows, one per completion. Between generation and the loss, a batch has one
-    row per prompt (`rows_to_groups`), so that TRL's shuffling and splitting moves complete groups.
+    row per prompt (`rows_to_groups`), so that TRL's shuffling and splitting moves complete groups,
+    or equal parts of groups if a batch is too small for a group or splits one.
     `_compute_loss` makes rows again and lets TRL compute the loss from them.
     """
 
@@ -166,12 +166,15 @@ class SharedPrefixTrainer(GRPOTrainer):
             process_images_once(self.processing_class, num_generations),
         ):
             batch = super()._generate_and_score_completions(inputs)
-        # TRL shuffles a batch with a random permutation of its rows. Of P groups instead of P * G
-        # rows it draws fewer numbers: draw the others here, so that all later random numbers are
-        # those of stock TRL. (randperm(n) draws n - 1 numbers, and P * G - P are left.)
-        if model.training:
-            torch.randperm(len(inputs) - len(inputs) // num_generations + 1)
-        return rows_to_groups(batch, num_generations)
+        if not model.training:
+            return rows_to_groups(batch, num_generations)
+        # A batch that a group does not fit gets parts of groups: each of them is a group there.
+        part = math.gcd(num_generations, self.args.per_device_train_batch_size)
+        # TRL shuffles a batch with a random permutation of its rows. Of parts instead of rows it
+        # draws fewer numbers: draw the others here, so that all later random numbers are those of
+        # stock TRL. (randperm(n) draws n - 1 numbers.)
+        torch.randperm(len(inputs) - len(inputs) // part + 1)
+        return rows_to_groups(repeat_images(batch, num_generations, part), part)
 
     def _tokenize_prompts(
         self, prompts: list[object]
@@ -192,7 +195,8 @@ class SharedPrefixTrainer(GRPOTrainer):
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         model = inner_model(self.accelerator.unwrap_model(self.model))
-        with self._generation.patch_generate(model, self._group_size):
+        num_images = [len(row) for row in images[:: self._group_size or 1]] if images else []
+        with self._generation.patch_generate(model, self._group_size, num_images):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -262,14 +266,14 @@ class SharedPrefixTrainer(GRPOTrainer):
         The entropies are None if the model does not compute them, as a reference model.
         """
         inner = inner_model(self.accelerator.unwrap_model(model))
-        packed = pack(groups, prompt_positions(inner.model, groups)[0])
+        packed = pack_by_image(groups, prompt_positions(inner.model, groups)[0])
         image_inputs = {}
-        if groups.patches:
-            image_inputs["pixel_values"] = torch.cat(list(groups.patches))
-            image_inputs["image_grid_thw"] = torch.cat(list(groups.grids))
+        if packed.patches:
+            image_inputs["pixel_values"] = torch.cat(list(packed.patches))
+            image_inputs["image_grid_thw"] = torch.cat(list(packed.grids))
         # The layout has the real mask. A mask of four axes is passed on as it is, so the model
         # makes no mask of the size T x T.
-        placeholder_mask = packed.ids_PT.new_ones((groups.num_prompts, 1, 1, 1), dtype=torch.bool)
+        placeholder_mask = packed.ids_PT.new_ones((len(packed.ids_PT), 1, 1, 1), dtype=torch.bool)
         with self.accelerator.autocast():
             outputs = model(
                 input_ids=packed.ids_PT,

@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from medr1.errors import InputError, OutputError
-from medr1.evaluate.judge.prompt import read_verdict
 from medr1.files import BINARY, lock
+from medr1.judge.prompt import read_verdict
 
 logger = logging.getLogger("medr1")
 

@@ -5,7 +5,7 @@
         append the reply to the file
 
 A request that fails is counted, and its answer is sent again in the next run. After ten failures in
-a row, or if all requests fail, the run ends.
+a row, or if all requests fail, the run ends. With `require_all` it ends at the first that fails.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from medr1.chat.client import (
     Client,
@@ -28,15 +29,14 @@ from medr1.chat.client import (
 )
 from medr1.chat.settings import Server
 from medr1.errors import Medr1Error
-from medr1.evaluate.judge.prompt import (
+from medr1.judge.prompt import (
     PROMPT_SHA256,
     JudgeTexts,
     VerdictWord,
     messages,
     read_verdict,
 )
-from medr1.evaluate.judge.replies import Replies, open_replies
-from medr1.evaluate.judge.selection import Candidate
+from medr1.judge.replies import Replies, open_replies
 
 MAX_TOKENS = 1024
 """The longest reply, for judges that reason before they answer."""
@@ -68,16 +68,33 @@ class Judge:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def ask(judge: Judge, candidates: Sequence[Candidate]) -> list[VerdictWord | None]:
+class Asked(Protocol):
+    """An answer that the judge is asked about."""
+
+    @property
+    def id(self) -> str:
+        """The item, for people who read the file of replies."""
+
+    @property
+    def texts(self) -> JudgeTexts:
+        """What the judge gets to read."""
+
+
+def ask(
+    judge: Judge, candidates: Sequence[Asked], *, require_all: bool = False
+) -> list[VerdictWord | None]:
     """The verdicts of the judge; None where the server could not answer.
 
     Args:
         judge: The judge. What is in its file of replies is not asked again.
         candidates: The answers to judge.
+        require_all: Whether a request that fails, after it was sent again `max_retries` times,
+            ends the run; then no verdict is None.
 
     Raises:
         InputError: The key or the model is refused, or the file holds something else.
-        Medr1Error: The server cannot be reached, failed ten times in a row, or the budget is used.
+        Medr1Error: The server cannot be reached, failed ten times in a row, or once with
+            `require_all`, or the budget is used.
     """
     if not candidates:
         return []
@@ -89,18 +106,39 @@ def ask(judge: Judge, candidates: Sequence[Candidate]) -> list[VerdictWord | Non
             if replies.get(key) is None
         }
         if waiting:
-            asyncio.run(_ask(judge, waiting, replies))
+            asyncio.run(_ask(judge, waiting, replies, require_all))
         texts = [replies.get(key) for key in keys]
     return [None if text is None else read_verdict(text) for text in texts]
 
 
-async def _ask(judge: Judge, waiting: Mapping[str, Candidate], replies: Replies) -> None:
+def require_reachable(judge: Judge) -> None:
+    """Check, with one request for the list of models, that a judge can be asked.
+
+    Raises:
+        InputError: The server has a list of models, and the judge is not in it; or the key is
+            refused.
+        Medr1Error: The server cannot be reached.
+    """
+
+    async def check() -> None:
+        client = Client(judge.server, judge.model, Consumption())
+        try:
+            await _require_model(judge, client)
+        finally:
+            await client.close()
+
+    asyncio.run(check())
+
+
+async def _ask(
+    judge: Judge, waiting: Mapping[str, Asked], replies: Replies, require_all: bool
+) -> None:
     """Ask about the answers that have no reply yet."""
     consumption = Consumption()
     client = Client(judge.server, judge.model, consumption)
     try:
         await _require_model(judge, client)
-        run = _JudgeRun(judge, client, consumption, waiting, replies)
+        run = _JudgeRun(judge, client, consumption, waiting, replies, require_all)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(judge.server.concurrency, len(waiting))):
@@ -132,12 +170,13 @@ class _JudgeRun:
         judge: Judge,
         client: Client,
         consumption: Consumption,
-        waiting: Mapping[str, Candidate],
+        waiting: Mapping[str, Asked],
         replies: Replies,
+        require_all: bool,
     ) -> None:
         self._judge, self._client, self._consumption = judge, client, consumption
-        self._replies, self._n = replies, len(waiting)
-        self._waiting: Iterator[tuple[str, Candidate]] = iter(waiting.items())
+        self._replies, self._n, self._require_all = replies, len(waiting), require_all
+        self._waiting: Iterator[tuple[str, Asked]] = iter(waiting.items())
         self._n_replies = self._failures_in_a_row = 0
         self._last_error: Exception | None = None
         self._last_report = time.monotonic()
@@ -153,10 +192,8 @@ class _JudgeRun:
             }
             try:
                 response = await self._client.chat(body)
-            except RequestRefused as error:
-                self._last_error = error
-            except RequestFailed as error:
-                self._note_failure(error)
+            except (RequestRefused, RequestFailed) as error:
+                self._note_failure(error, candidate.id)
             else:
                 self._failures_in_a_row = 0
                 self._n_replies += 1
@@ -179,8 +216,15 @@ class _JudgeRun:
                 "tokens. Raise it, and run the same command again."
             )
 
-    def _note_failure(self, error: RequestFailed) -> None:
+    def _note_failure(self, error: RequestRefused | RequestFailed, item_id: str) -> None:
         self._last_error = error
+        if self._require_all:
+            raise Medr1Error(
+                f"the judge at {self._judge.server.base_url} did not judge the answer to item "
+                f"{item_id}: {error} Check the server, and run the same command again."
+            ) from None
+        if isinstance(error, RequestRefused):
+            return
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= MOST_FAILURES:
             raise Medr1Error(

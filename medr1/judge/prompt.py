@@ -1,4 +1,4 @@
-"""The prompt of the judge, and the verdict that is read from its reply."""
+"""The prompt of the judge, the answer that it gets to read, and the verdict in its reply."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import hashlib
 import html
 import re
 from typing import Literal, NamedTuple
+
+from medr1 import answers
+from medr1.answers.blocks import find_blocks
+from medr1.text.normalization import fold
 
 PROMPT = """\
 Compare an answer to a question about a medical image with the reference answer. Judge only
@@ -69,6 +73,22 @@ class JudgeTexts(NamedTuple):
     question: str
     reference: str
     answer: str
+
+
+def stated_text(completion: str, question: str) -> str:
+    """The text of an answer to an open question, without the reasoning; "" if there is none.
+
+    It does not depend on the protocol: the answer block, else the text after the reasoning.
+
+    Args:
+        completion: The completion.
+        question: The question.
+    """
+    extraction = answers.extract(completion, options={}, answer_type="open", question=question)
+    if text := (extraction.text or extraction.answer or "").strip():
+        return text
+    blocks = find_blocks(fold(completion))
+    return "" if blocks.think_is_open else blocks.final_text.strip()
 
 
 def messages(texts: JudgeTexts) -> list[dict[str, object]]:

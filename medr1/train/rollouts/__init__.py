@@ -1,0 +1,1 @@
+"""Rollouts by a server: completions that an OpenAI-compatible server samples."""
