@@ -74,8 +74,8 @@ def review(ctx: click.Context) -> None:
     "--compare",
     group="Input",
     metavar="FILE",
-    help="Results of a second model for the same questions. Readers see both answers in random "
-    "order, rate each, and say which they prefer. [default: none]",
+    help="File with the results of a second model for the same questions. Readers see both answers "
+    "in random order, rate each, and say which they prefer. [default: none]",
 )
 @option(
     "--store",
@@ -222,7 +222,8 @@ def adjudicate(mapping: tuple[str, ...], **options: object) -> None:
 
     FILE is the results that were reviewed, STORE what `medr1 review start` wrote, of one or several
     computers. The adjudicator sees the verdicts and comments of the first round, without the
-    readers' names. `medr1 review summary` takes the stores of both rounds.
+    readers' names. `medr1 review summary` takes the stores of both rounds. A review of two models
+    (--compare) has no second round.
 
     \b
     Examples:
@@ -297,7 +298,7 @@ def labels(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
 
     FILE is the results that were reviewed, STORE what `medr1 review start` and `adjudicate` wrote.
     The final verdict is the adjudicated one, else that of more than half of the readers. Cases
-    without either are undecided, and in no file.
+    without either are undecided, and in no file. A review of two models (--compare) has no labels.
 
     cases.jsonl has the cases with their verdict, for `medr1 rewards`. confirmed.json has the
     results that experts call correct, and neither ungrounded nor unsafe, for `medr1 data distill`.

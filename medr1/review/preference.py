@@ -77,5 +77,5 @@ def _rate(
         interval, method = (float(exact.low), float(exact.high)), "exact binomial"
         return Metric(value=share, ci95=interval, n=len(values), method=method)
     bootstrap = bootstrap_mean(values, clusters, seed=seed, num_resamples=num_resamples)
-    named, method = named_interval(bootstrap, "cluster")
-    return Metric(value=share, ci95=named, n=len(values), method=method)
+    ci95, method = named_interval(bootstrap, "cluster")
+    return Metric(value=share, ci95=ci95, n=len(values), method=method)

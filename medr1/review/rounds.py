@@ -52,6 +52,22 @@ def opened_rounds(paths: Sequence[Path]) -> Iterator[tuple[Store, Store | None]]
         yield first, second
 
 
+def require_one_model(study: Study) -> None:
+    """Refuse a review that compares two models.
+
+    Args:
+        study: The study of the first round.
+
+    Raises:
+        InputError: The study compares two models.
+    """
+    if study.is_comparison:
+        raise InputError(
+            "the review compares two models, and only a review of one model can be adjudicated or "
+            "written as labels. Use `medr1 review summary` for it."
+        )
+
+
 def _merged(paths: Sequence[Path], copy: Path) -> Store:
     """A store with the judgements of several."""
     with closing(Store(paths[0])) as original:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.reading.results import Results
     from medr1.records import Prediction
-    from medr1.review.comparison import Pairs, SecondAnswers
+    from medr1.review.comparison import SecondAnswers
     from medr1.review.sampling import ReviewCandidate
     from medr1.review.server import Adjudication, ReviewServer
     from medr1.review.store import Judgement, Store, Study
 
 logger = logging.getLogger("medr1")
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a review shows."""
+
+    predictions: Sequence[Prediction]
+    title: str = ""
+    """Name of the model; "" for none, and where two are compared."""
+    second: SecondAnswers | None = None
 
 
 def start_review(
@@ -109,7 +120,7 @@ def start_review(
     }
     settings: dict[str, Any] = {"protocol": protocol, "cluster_by": cluster_by}
     settings |= {"counts": counts, "blind": blind}
-    predictions, candidates, title, pairs = _items_of(
+    content, candidates, comparison = _items_of(
         path,
         compare,
         Settings(protocol, cluster_by),
@@ -117,22 +128,14 @@ def start_review(
         questions=questions_of(data, image_root),
         contradictions={kind for kind in CONTRADICTIONS if counts[kind]},
     )
-    if pairs:
-        settings["compare"] = pairs.settings
+    if comparison is not None:
+        settings["compare"] = comparison
     cases = sample_cases(candidates, counts, seed)
     study = Study(sha256_of(path), seed, repeats, settings)
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
-    return _server(
-        opened,
-        predictions,
-        _image_folder(path, data, image_root),
-        port,
-        host,
-        title=title,
-        second=pairs.second if pairs else None,
-    )
+    return _server(opened, content, _image_folder(path, data, image_root), port, host)
 
 
 def _require_port(port: int) -> None:
@@ -145,19 +148,16 @@ def _image_folder(results: Path, data: str | Path | None, image_root: str | Path
     return Path(image_root or (data_path if data_path.is_dir() else data_path.parent))
 
 
-def _model_of(content: Results) -> str:
-    return Path(str(content.meta.get("model") or "")).name
+def _content_of(results: Results) -> _Content:
+    return _Content(results.predictions, Path(str(results.meta.get("model") or "")).name)
 
 
 def _server(
     store: Store,
-    predictions: Sequence[Prediction],
+    content: _Content,
     images: Path,
     port: int,
     host: str = "127.0.0.1",
-    *,
-    title: str,
-    second: SecondAnswers | None = None,
     adjudication: Adjudication | None = None,
 ) -> ReviewServer:
     """The server of a round; the store is closed if there is none."""
@@ -168,11 +168,11 @@ def _server(
         if_it_fails.callback(store.close)
         server = review_server(
             store,
-            predictions,
+            content.predictions,
             ImageRoot(images, closed=True),
-            title=title,
+            title=content.title,
             blind=bool(store.study.settings["blind"]),
-            second=second,
+            second=content.second,
             port=port,
             host=host,
             adjudication=adjudication,
@@ -189,16 +189,16 @@ def _items_of(
     columns: Mapping[str, str] | None,
     questions: Questions | None,
     contradictions: Container[str],
-) -> tuple[Sequence[Prediction], Sequence[ReviewCandidate], str, Pairs | None]:
-    """The items of a review, the candidates that they are, the model, and what is compared."""
+) -> tuple[_Content, Sequence[ReviewCandidate], Mapping[str, Any] | None]:
+    """What a review shows, the candidates, and what the store has of a comparison."""
     from medr1.review.candidates import read_candidates
     from medr1.review.comparison import read_pairs
 
     if compare is None:
-        content, candidates = read_candidates(
+        results, candidates = read_candidates(
             path, how, columns=columns, questions=questions, contradictions=contradictions
         )
-        return content.predictions, candidates, _model_of(content), None
+        return _content_of(results), candidates, None
     pairs = read_pairs(
         path,
         Path(compare),
@@ -212,7 +212,7 @@ def _items_of(
     left = pairs.settings["unpaired"]
     if any(left):
         logger.warning("%d and %d items that only one file has are left out", *left)
-    return pairs.predictions, pairs.candidates, "", pairs
+    return _Content(pairs.predictions, second=pairs.second), pairs.candidates, pairs.settings
 
 
 def _require_host(host: str, *, allow_network: bool) -> None:
@@ -271,13 +271,19 @@ def adjudicate_review(
         port: Port to listen on; 0: a free one.
 
     Raises:
-        InputError: The results cannot be read or are not those of the review, the readers differ on
-            no case, or the store belongs to another round.
+        InputError: The results cannot be read or are not those of the review, the review compares
+            two models, the readers differ on no case, or the store belongs to another round.
         OutputError: The store cannot be written, or the port is in use.
     """
     from medr1.evaluate.reading.results import read_results
     from medr1.files import sha256_of
-    from medr1.review.rounds import QUESTIONS, earlier_verdicts, first_looks, opened_rounds
+    from medr1.review.rounds import (
+        QUESTIONS,
+        earlier_verdicts,
+        first_looks,
+        opened_rounds,
+        require_one_model,
+    )
     from medr1.review.server import Adjudication
     from medr1.review.store import reader_name
     from medr1.workflows.evaluate import questions_of
@@ -290,6 +296,7 @@ def adjudicate_review(
     content = read_results(path, columns=columns, questions=questions_of(data, image_root))
     place = Path(store) if store else path.with_name(f"{path.stem}.adjudication.db")
     with opened_rounds([Path(one) for one in stores]) as (first, _):
+        require_one_model(first.study)
         if first.study.results_sha256 != sha256_of(path):
             raise InputError(f"{path} is not the file that was reviewed. Name that one.")
         looks = first_looks(first.judgements())
@@ -298,10 +305,9 @@ def adjudicate_review(
     second = Adjudication(name, earlier_verdicts(looks, cases))
     return _server(
         opened,
-        content.predictions,
+        _content_of(content),
         _image_folder(path, data, image_root),
         port,
-        title=_model_of(content),
         adjudication=second,
     )
 

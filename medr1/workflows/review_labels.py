@@ -55,19 +55,21 @@ def label_review(
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
     Raises:
-        InputError: A file is no store of a review of these results, or no case has a final answer.
+        InputError: A file is no store of a review of these results, the review compares two models,
+            or no case has a final answer.
         OutputError: The output cannot be written.
     """
     from medr1.evaluate.reading.results import read_results
     from medr1.files import prepare_folder, sha256_of, write_atomic
     from medr1.review.labels import confirmed_results, expert_labels, reward_cases
-    from medr1.review.rounds import opened_rounds
+    from medr1.review.rounds import opened_rounds, require_one_model
     from medr1.workflows.evaluate import questions_of
 
     path, output = Path(results), Path(output_dir)
     require_writable(output / "cases.jsonl")
     keep_apart(output, [path, *map(Path, stores)], overwrite)
     with opened_rounds([Path(store) for store in stores]) as (first, adjudication):
+        require_one_model(first.study)
         if first.study.results_sha256 != sha256_of(path):
             raise InputError(f"{path} is not the file that was reviewed. Name that one.")
         labels = expert_labels(first, adjudication)

@@ -11,6 +11,7 @@ from review_client import Client, judgement
 from review_results import write_results
 from scipy.stats import binomtest
 
+from medr1.data.tiny import tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.report.terminal.review import review_table
 from medr1.review.comparison import is_swapped, swapped
@@ -19,6 +20,8 @@ from medr1.review.rubric import rubric_of
 from medr1.review.sampling import ReviewCandidate
 from medr1.review.store import Judgement, Store, Study, create_store
 from medr1.review.summary import review_summary
+from medr1.workflows.review import adjudicate_review
+from medr1.workflows.review_labels import label_review
 
 RATINGS = {"correct": "yes", "safe": "yes", "b_correct": "no", "b_safe": "no", "preference": "a"}
 
@@ -121,6 +124,38 @@ def test_what_is_no_comparison_is_refused(start, second, tmp_path):
         start()  # the same store without the second model
     single = Client(start(store=tmp_path / "one.db").url).login()
     assert single.ask("/api/judgement", judgement(place, ratings={"preference": "a"}))[0] == 422
+
+
+def test_contradictions_of_the_first_model_are_a_kind_of_cases(start, second, tmp_path):
+    path = tmp_path / "results.json"
+    document = json.loads(path.read_text())
+    entry = document["results"][3]  # right, without a contradiction
+    right = entry["extracted_answer"]
+    wrong = next(letter for letter in entry["options"] if letter != right)
+    entry |= {"reasoning": f"So the answer is {wrong}.", "num_tokens": 20}
+    entry["model_output"] = f"<think>{entry['reasoning']}</think><answer>{right}</answer>"
+    path.write_text(json.dumps(document))
+    for number, kind in ((0, "right"), (4, "reasoning_contradiction")):
+        server = start(
+            compare=second, store=tmp_path / f"{number}.db", reasoning_contradictions=number
+        )
+        kinds = {item.item_id: item.kind for item in server.app.store.items()}
+        assert kinds[entry["id"]] == kind and len(kinds) == 13
+
+
+def test_a_review_of_two_models_has_no_second_round_and_no_labels(start, second, tmp_path):
+    """A place in its store is one of the items in common, not one of all items of a file."""
+    store = start(compare=second).app.store
+    case = next(item.place for item in store.items() if item.is_case)
+    for reader, answer in (("A", "yes"), ("B", "no"), ("C", "no")):
+        store.add(Judgement(reader, reader, case, {"correct": answer}))
+    results, images = tmp_path / "results.json", tiny_vqa_folder()
+    with pytest.raises(InputError, match="compares two models"):
+        adjudicate_review(results, [store.path], adjudicator="D", image_root=images)
+    with pytest.raises(InputError, match="compares two models"):
+        label_review(results, [store.path], output_dir=tmp_path / "labels")
+    assert not (tmp_path / "results.adjudication.db").exists()
+    assert not (tmp_path / "labels").exists()
 
 
 def panel(path, votes, clusters=None):
