@@ -53,8 +53,9 @@ def test_three_steps_equal_those_of_local_sampling(tmp_path, changed):
     start = dict(expected[0].weights)
     moved = 0.0
     for name, weight in trainer.model.named_parameters():
+        # the adapter's learning rate is 0.5, which makes rounding errors of gradients larger
         torch.testing.assert_close(
-            weight, dict(local.model.named_parameters())[name], atol=2e-5, rtol=1e-3
+            weight, dict(local.model.named_parameters())[name], atol=1e-4, rtol=1e-3
         )
         moved = max(moved, float((weight - start[name]).detach().abs().max()))
     assert moved > 1e-3  # there was something to load
