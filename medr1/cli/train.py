@@ -297,6 +297,14 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     help="Process each prompt once for all its completions, if the model is a Qwen-VL. Faster, "
     "with the same results.",
 )
+@option(
+    "--dynamic-sampling",
+    group="Training",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Number of further draws, at most, that replace questions whose completions all have the "
+    "same reward, as in DAPO; 0: none are replaced. [default: 0]",
+)
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @scan_options

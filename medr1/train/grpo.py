@@ -44,6 +44,7 @@ from medr1.train.dry_run.trl_limits import (
     require_passed_fields,
     start_is_written_twice,
 )
+from medr1.train.dynamic_sampling import require_complete_groups
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
 from medr1.train.settings import (
     TrainingSettings,
@@ -108,6 +109,7 @@ def build_trainer(
         callbacks=logs + list(callbacks),
     )
     trainer.samples_of_rows = samples
+    trainer.dynamic_sampling = settings.dynamic_sampling
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -127,6 +129,7 @@ def _trainer_class(shares: bool) -> Any:
     """TRL's trainer with what medr1 adds; `shares`: each prompt is run once for its completions."""
     from trl import GRPOTrainer
 
+    from medr1.train.dynamic_sampling import DynamicSamplingMixin
     from medr1.train.monitoring.completions_log import CompletionLogMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
@@ -134,7 +137,12 @@ def _trainer_class(shares: bool) -> Any:
     from medr1.train.without_image import WithoutImageMixin
 
     class WatchedGRPOTrainer(
-        ExactResumeMixin, NonFiniteGuardMixin, CompletionLogMixin, WithoutImageMixin, GRPOTrainer
+        ExactResumeMixin,
+        CompletionLogMixin,
+        DynamicSamplingMixin,
+        NonFiniteGuardMixin,
+        WithoutImageMixin,
+        GRPOTrainer,
     ):
         """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
 
@@ -209,6 +217,8 @@ def fitting_samples(
     if image_reward := reward_with_column(settings.rewards, COLUMN):
         require_images(samples, image_reward)
     require_passed_fields(loaded, samples, _config(settings, loaded))
+    if settings.dynamic_sampling:
+        require_complete_groups(_config(settings, loaded))
     room = max_tokens(loaded) - (_config(settings, loaded).max_completion_length or 0)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)

@@ -47,6 +47,7 @@ class Attribute:
 
 
 _RESUME, _GUARD = "recovery/exact_resume.py", "recovery/nonfinite_guard.py"
+_DYNAMIC = "dynamic_sampling.py"
 _LOG, _SHARED = "monitoring/completions_log.py", "shared_prefix/trainer.py"
 _GENERATION, _ATTENTION = "shared_prefix/generation.py", "shared_prefix/attention.py"
 _EAGER = "(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs)"
@@ -165,6 +166,12 @@ FUNCTIONS = (
     Function(
         *("trl:GRPOTrainer._log_metric", "(self, name, value)", _LOG),
         "logs the mean of a number over the processes and steps",
+    ),
+    # --- further draws of dynamic sampling
+    Function(
+        *("trl:GRPOTrainer._generate", "(self, prompts)", _DYNAMIC),
+        "gets the list of prompts that the batch is made of, and returns lists with a row for each "
+        "completion: ids of prompts and completions, completions at 3, images at 6",
     ),
     # --- shared prompts
     Function(

@@ -76,6 +76,7 @@ def run_training(
     max_prompt_length: int | None = None,
     freeze_vision: bool = False,
     shared_prefix: bool = True,
+    dynamic_sampling: int | None = None,
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -108,6 +109,8 @@ def run_training(
             model.
         freeze_vision: Whether the vision tower is not trained.
         shared_prefix: Whether each prompt is processed once for all its completions.
+        dynamic_sampling: The most further draws that replace questions whose completions all have
+            the same reward; None or 0: none are replaced.
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
@@ -144,6 +147,7 @@ def run_training(
         "max_prompt_length": max_prompt_length,
         "freeze_vision": freeze_vision,
         "shared_prefix": shared_prefix,
+        "dynamic_sampling": dynamic_sampling,
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
