@@ -273,6 +273,9 @@ def test_a_benchmark_is_fetched_by_its_name_with_its_licence(hub, tmp_path):
         (["VQA_XYZ"], 2, "Name one of:"),
         (["VQA_CT", "--offline"], 2, "--offline"),
         (["../x"], 2, "no name on the hub"),
+        (["vqa-rad"], 2, "vqa-rad is a data set. Add --data."),
+        (["vqarad", "--data"], 2, "Did you mean vqa-rad?"),
+        (["OmniMed", "--data"], 2, "owner/name. "),
     ],
 )
 def test_what_cannot_be_fetched_is_said_in_one_sentence(args, code, says, hub, tmp_path):

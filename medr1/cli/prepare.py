@@ -29,8 +29,8 @@ from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_d
 @click.command(
     cls=Medr1Command,
     workflow=prepare_data,
-    first_options="--output-dir --image-root --map --split --modality --question-type --by "
-    "--size --seed --overwrite",
+    first_options="--output-dir --image-root --map --benchmark --split --modality --question-type "
+    "--by --size --seed --overwrite",
     short_help="Make a data set for training from questions and images.",
 )
 @argument("source", metavar="SOURCE")
@@ -62,7 +62,8 @@ from medr1.workflows.prepare import FolderField, SplitKind, SplitUnit, prepare_d
     "--strict-counts",
     group="Input",
     is_flag=True,
-    help="Stop if the number of items differs from the published one. Needs --benchmark.",
+    help="Stop if the number of items in a split differs from the published one. Needs "
+    "--benchmark. A split without a file is not compared.",
 )
 @option(
     "--split",

@@ -54,18 +54,23 @@ class EditedRun:
         used = prompt or identity.prompt
         if not used or not reasons_first(used):
             raise InputError(
-                "--reasoning-from needs a prompt that asks for reasoning before the answer. Give "
-                f"the prompt of {name}, such as --prompt think."
+                "--reasoning-from needs a prompt that asks for reasoning before the answer, such "
+                f"as --prompt think; {name} has to be made with the same one."
             )
         earlier = self.meta.get("prompt_sha256")
         if earlier is not None and earlier != prompt_sha256(used):
             raise InputError(
                 f"{name} was made with another prompt ({self.meta.get('prompt')}). Give the same "
-                "one with --prompt."
+                "one with --prompt. If that asks for no reasoning, make the results again with "
+                "one that does."
             )
         hashes = (self.meta.get("model_sha256"), identity.model_sha256)
         if None not in hashes and len(set(hashes)) > 1:
-            logger.warning("the reasoning in %s was written by another model.", name)
+            logger.warning(
+                "The reasoning in %s was written by another model, so `medr1 eval --edited` will "
+                "not compare these answers with those results.",
+                name,
+            )
 
 
 def edited_run(

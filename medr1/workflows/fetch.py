@@ -56,7 +56,8 @@ def fetch_from_hub(
     from medr1.files import in_gb
 
     folder = Path(output_dir or ("data" if is_data else "checkpoints"))
-    plan = hub.plan_fetch(_hub_name(name) if is_data else name, folder, is_data=is_data)
+    repo = _data_set(name) if is_data else _checkpoint(name)
+    plan = hub.plan_fetch(repo, folder, is_data=is_data)
     free = hub.require_space(plan)
     size, missing = plan.size, plan.missing
     logger.info(
@@ -81,13 +82,28 @@ def fetch_from_hub(
     )
 
 
-def _hub_name(name: str) -> str:
-    """The name on the hub of a data set, which may be a benchmark's; its licence is logged."""
+def _checkpoint(name: str) -> str:
+    """The name of a checkpoint; an InputError if it is that of a benchmark."""
     from medr1.data.benchmarks.names import BENCHMARKS
     from medr1.errors import InputError
 
+    if name in BENCHMARKS:
+        raise InputError(f"{name} is a data set. Add --data.")
+    return name
+
+
+def _data_set(name: str) -> str:
+    """The name on the hub of a data set, which may be a benchmark's; its licence is logged."""
+    from medr1.data.benchmarks.names import BENCHMARKS
+    from medr1.errors import InputError, did_you_mean
+
     if (benchmark := BENCHMARKS.get(name)) is None:
-        return name
+        if "/" in name:
+            return name
+        hint = did_you_mean(name, BENCHMARKS, f"The benchmarks are: {', '.join(BENCHMARKS)}.")
+        raise InputError(
+            f"{name} is no benchmark, and a data set on the hub is named owner/name. {hint}"
+        )
     if not benchmark.hub:
         raise InputError(
             f"{name} is not on the hub. medr1/data/README.md says where its authors publish it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -21,6 +21,7 @@ from medr1.workflows.arguments import (
 )
 
 if TYPE_CHECKING:
+    from medr1.data.prepare import PreparationOptions
     from medr1.documents.prepared import PreparedError, PreparedManifest
 
 logger = logging.getLogger("medr1")
@@ -31,6 +32,8 @@ SplitUnit = Literal["image", "patient", "dataset"]
 """The unit whose items stay together in one split."""
 FolderField = Literal["modality", "question_type"]
 """A field whose values get a folder each."""
+_OPTION_NAMES = {"columns": "--map", "scans": "--window, --slices, --plane and --magnification"}
+"""Field of PreparationOptions -> options, where they have different names."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,6 @@ def prepare_data(
     from medr1.data.prepare import PreparationOptions, prepare
 
     output = Path(output_dir)
-    if benchmark is not None or strict_counts:
-        others = (image_root, columns, split, splits, modality, question_type, by, square)
-        _require_benchmark(benchmark, any(others) or restricted)
-        return _benchmark(benchmark or "", Path(source), output, strict_counts, overwrite)
     require_choice("split", split, get_args(SplitKind))
     require_choice("group_by", group_by, get_args(SplitUnit))
     require_choice("by", by, get_args(FolderField))
@@ -124,8 +123,6 @@ def prepare_data(
     require_at_least(1, workers=workers)
     if not 0 < test_share < 1:
         raise InputError(f"test_share: {test_share} is not between 0 and 1.")
-    require_writable(output / "manifest.json")
-    keep_apart(output, [source, image_root, splits], overwrite)
     options = PreparationOptions(
         source=Path(source),
         columns=columns or {},
@@ -143,6 +140,11 @@ def prepare_data(
         scans=scans,
         seed=seed,
     )
+    if benchmark is not None or strict_counts:
+        _require_benchmark(benchmark, options)
+        return _benchmark(benchmark or "", Path(source), output, strict_counts, overwrite)
+    require_writable(output / "manifest.json")
+    keep_apart(output, [source, image_root, splits], overwrite)
     num_processes = min(8, os.cpu_count() or 1) if workers is None else workers
     manifest = prepare(options, output, workers=num_processes, overwrite=overwrite)
     result = PreparedData(output, manifest)
@@ -150,15 +152,19 @@ def prepare_data(
     return result
 
 
-def _require_benchmark(name: str | None, has_others: bool) -> None:
+def _require_benchmark(name: str | None, options: PreparationOptions) -> None:
     """Raise an InputError if there is no benchmark, or there are options that are not for one."""
     if name is None:
         raise InputError("--strict-counts needs --benchmark.")
-    if has_others:
+    others = [
+        _OPTION_NAMES.get(field.name, f"--{field.name.replace('_', '-')}")
+        for field in fields(options)
+        if getattr(options, field.name) != getattr(type(options)(options.source), field.name)
+    ]
+    if others:
         raise InputError(
-            "--benchmark reads the published files as they are, without resizing: leave out "
-            "--image-root, --map, --split, --splits, --modality, --question-type, --by, --square "
-            "and --restricted."
+            "--benchmark reads the published files as they are, without resizing or a new split: "
+            f"leave out {', '.join(others)}."
         )
 
 

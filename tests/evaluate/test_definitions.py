@@ -65,7 +65,7 @@ def test_names_are_taken_as_they_are_typed_and_near_ones_proposed():
     assert explain("Token-F1") == explain("token_f1")
     with pytest.raises(InputError, match=r"unknown metric 'acuracy'\. Did you mean accuracy\?"):
         explain("acuracy")
-    with pytest.raises(InputError, match="There are: accuracy, macro_accuracy"):
+    with pytest.raises(InputError, match="The metrics are:\naccuracy, macro_accuracy"):
         explain("zzz")
 
 

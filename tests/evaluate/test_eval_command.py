@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from medr1.documents.metric import Clusters
 from medr1.documents.summary import Summary
+from medr1.evaluate.definitions.metrics import DEFINITIONS
 
 OPTIONS = {"A": "CT", "B": "MRI", "C": "X-ray"}
 
@@ -310,6 +311,10 @@ def test_explain_needs_no_results():
     assert done.returncode == 0 and "2" in done.stdout and "SQuAD" in done.stdout
     done = evaluate("--explain", "acuracy")
     assert done.returncode == 2 and "accuracy" in done.stderr
+    by_title = evaluate("--explain", DEFINITIONS["ece"].title.upper())
+    assert by_title.returncode == 0 and by_title.stdout == evaluate("--explain", "ece").stdout
+    unknown = evaluate("--explain", "xyz")
+    assert unknown.returncode == 2 and max(map(len, unknown.stderr.splitlines())) <= 80
 
 
 def test_wrong_input_is_one_sentence(tmp_path):

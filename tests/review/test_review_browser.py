@@ -136,6 +136,40 @@ def test_texts_of_the_model_are_inert_and_nothing_else_is_asked(reader, start):
     assert reader.browser.execute_script("return document.cookie") == ""
 
 
+WATCH = """
+    window.pressed = 0; window.shown = [];
+    addEventListener('keydown', e => {
+        if (e.key === 'Enter') window.pressed = performance.now();
+    }, true);
+    new MutationObserver(() => {
+        const image = document.querySelector('#frame img');
+        shown.push({path: new URL(image.src).pathname, pressed, at: performance.now(),
+            isLoaded: image.complete && image.naturalWidth > 0});
+    }).observe(document.getElementById('frame'), {childList: true});"""
+
+
+def test_the_next_image_is_loaded_ahead(reader, start):
+    """No image of the next case is asked for after the key that leads to it."""
+    server = start(errors=10, right_answers=10, confident_errors=10, repeats=0)
+    reader.open(server.url, "A")
+    reader.place()
+    reader.browser.execute_script(WATCH)
+    images = """
+        return performance.getEntriesByType('resource').map(e => [e.name, e.startTime])
+            .filter(e => e[0].includes('/image/'))"""
+    number = len(server.app.items)
+    assert number > 9
+    for done in range(1, number):
+        reader.wait(lambda n=done + 1: len(reader.browser.execute_script(images)) == n)
+        reader.judge()
+    asked = {name.partition("/image/")[2]: at for name, at in reader.browser.execute_script(images)}
+    shown = reader.browser.execute_script("return shown")
+    assert len(shown) == number - 1
+    for image in shown:
+        assert image["isLoaded"]
+        assert asked[image["path"].removeprefix("/image/")] < image["pressed"] < image["at"]
+
+
 @pytest.mark.parametrize("height", [768, 640])
 def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path, height):
     """1366 x 768, and what a browser leaves of it below its bars."""

@@ -117,8 +117,9 @@ def prepare_benchmark(
     }
     if (finished := _finished(output, meta, overwrite)) is not None:
         return finished
-    differences = count_differences(benchmark, _counts(benchmark, files, tables))
-    for sentence in differences:
+    counts = _counts(benchmark, files, tables)
+    differences = count_differences(benchmark, counts)
+    for sentence in [*missing_splits(benchmark, counts), *differences]:
         logger.warning("%s", sentence)
     if differences and strict_counts:
         raise InputError(f"--strict-counts: {' '.join(differences)}")
@@ -213,6 +214,21 @@ def count_differences(benchmark: Benchmark, counts: Counter[str]) -> list[str]:
                 f"{benchmark.title} {key}: {counts[key]:,} items here, {stated} published."
             )
     return differences
+
+
+def missing_splits(benchmark: Benchmark, counts: Counter[str]) -> list[str]:
+    """A sentence for each published split that the source does not have.
+
+    Args:
+        benchmark: What is known of the benchmark.
+        counts: Split -> number of records; other keys are not used.
+    """
+    splits = dict.fromkeys(key.split()[0] for key in benchmark.published)
+    return [
+        f"{benchmark.title} {split}: there is no file of this split here, so it is not written."
+        for split in splits
+        if not counts[split]
+    ]
 
 
 # --- items ------------------------------------------------------------------------------------

@@ -18,13 +18,16 @@ WIDTH = 80
 def explain(name: str) -> str:
     """One metric's definition as text for a terminal, with the installed package versions.
 
-    InputError for an unknown name; "Token-F1" and "token_f1" are the same.
+    The name is a metric's, or its title as tables print it: "Token-F1" and "token_f1" are the same.
+    InputError for an unknown name.
     """
-    key = name.strip().lower().replace("-", "_")
-    if key not in DEFINITIONS:
-        hint = did_you_mean(key, DEFINITIONS, f"There are: {', '.join(DEFINITIONS)}.")
+    key = _key(name)
+    names = {_key(title): key for key, d in DEFINITIONS.items() for title in (d.title, key)}
+    if key not in names:
+        listing = textwrap.fill(", ".join(DEFINITIONS), WIDTH)
+        hint = did_you_mean(key, names, f"The metrics are:\n{listing}")
         raise InputError(f"unknown metric {name!r}. {hint}")
-    definition = DEFINITIONS[key]
+    definition = DEFINITIONS[names[key]]
     rows = [
         *(("formula", definition.formula), ("preparation", definition.normalisation)),
         *(("library", definition.library), ("range", definition.range)),
@@ -45,6 +48,11 @@ def explain(name: str) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    """A name without differences in letter case, spaces and hyphens."""
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def _installed(package: str) -> str:

@@ -196,6 +196,7 @@ def test_published_counts_are_no_difference(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert json.loads((output / "manifest.json").read_text())["count_differences"] == []
+    assert "VQA-RAD train: there is no file of this split here" in run.stderr
 
 
 def test_the_same_command_again_writes_nothing(tmp_path):
@@ -213,7 +214,7 @@ def test_the_same_command_again_writes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--benchmark", "vqa-rad", "--square"), "leave out"),
+        (("--benchmark", "vqa-rad", "--square", "--size", "10"), "leave out --size, --square."),
         (("--strict-counts",), "--strict-counts needs --benchmark"),
         (("--benchmark", "slake"), "has no file of slake"),
         (("--benchmark", "slake"), "(* is any text): train.json, validat*.json, test.json"),
