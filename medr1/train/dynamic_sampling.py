@@ -5,8 +5,8 @@ nothing from them. Such a group is replaced by the group of another question, wh
 until all groups have different rewards or `dynamic_sampling` further draws were made.
 
     first draw    the questions of the batch, in the order of the data
-    next draws    as many questions in each process as the process with the most missing groups
-                  needs; a group with different rewards takes the place of one without
+    next draws    as many questions in each process as the process with the most groups to
+                  replace needs; a group with different rewards takes the place of one without
 
 The questions of the next draws come from an order of their own: a permutation of all questions for
 each pass, seeded by the run. The position in it is one number, which checkpoints have. Every
@@ -18,6 +18,8 @@ model and the loss see the groups of the final batch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +38,30 @@ else:
 _EQUAL = 1e-6
 """Rewards of a group that differ by less count as equal, as float32 rounds their sum."""
 
-_COMPLETION_IDS, _COMPLETIONS, _IMAGES = 1, 3, 6
+_COMPLETION_IDS, _COMPLETIONS, _FIELDS, _IMAGES = 1, 3, 5, 6
 """Positions in what TRL's `_generate` returns."""
+
+
+@dataclass
+class _Draw:
+    """The completions of some questions. Lists have an entry for each row of this process."""
+
+    rows: list[Row]
+    prompts: list[Any]
+    outputs: list[Any]
+    """What TRL's `_generate` returned."""
+    logs: dict[str, list[Any]]
+    """The columns that reward functions logged."""
+    rewards: torch.Tensor
+    """Rewards (rows of all processes, functions)."""
+
+    def lists(self) -> dict[str, list[Any]]:
+        """All lists by name, to change them in place."""
+        columns = {f"output {i}": values for i, values in enumerate(self.outputs)}
+        columns |= {f"field {name}": values for name, values in self.outputs[_FIELDS].items()}
+        columns |= {f"log {name}": values for name, values in self.logs.items()}
+        columns |= {"row": self.rows, "prompt": self.prompts}
+        return {name: values for name, values in columns.items() if isinstance(values, list)}
 
 
 class DynamicSamplingMixin(_Trainer):
@@ -79,65 +103,49 @@ class DynamicSamplingMixin(_Trainer):
         return rewards
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
-        outputs: tuple[Any, ...] = super()._generate(prompts)
         if not self.dynamic_sampling or not self.model.training:  # type: ignore[union-attr]
+            outputs: tuple[Any, ...] = super()._generate(prompts)
             return outputs
-        columns = list(outputs)
-        metrics, extra = self._metrics["train"], self._pending_extra_logs
-        logged = {name: list(values) for name, values in metrics.items() if name != "num_tokens"}
-        rewards = self._rewards_of(self._rows, prompts, columns)
-        first_reward = self._sums(rewards).nanmean().item()
-        missing = self._groups_without_signal(rewards)
-        sampled, num_groups, num_draws = len(rewards), missing.numel(), 0
-        num_missing = int(missing.sum())
-        while missing.any() and num_draws < self.dynamic_sampling:
+        batch = self._draw(self._rows, prompts)
+        # lengths and other numbers of sampling are logged for the first draw, which shows what the
+        # policy does on the data as it is; num_tokens counts all draws
+        metrics = self._metrics["train"]
+        first_metrics = {k: list(values) for k, values in metrics.items() if k != "num_tokens"}
+        first_reward = self._sums(batch.rewards).nanmean().item()
+        to_replace = self._groups_without_signal(batch.rewards)
+        num_completions, num_draws, num_equal = len(batch.rewards), 0, int(to_replace.sum())
+        while to_replace.any() and num_draws < self.dynamic_sampling:
+            rows = self._next_rows(int(to_replace.sum(1).max()))
+            draw = self._draw(rows, [_prompt_of(row) for row in rows])
             num_draws += 1
-            first_extra = {name: list(values) for name, values in extra.items()}
-            extra.clear()
-            rows = self._next_rows(int(missing.sum(1).max()))
-            row_prompts = [_prompt_of(row) for row in rows]
-            drawn = list(super()._generate(row_prompts))
-            drawn_rewards = self._rewards_of(rows, row_prompts, drawn)
-            sampled += len(drawn_rewards)
-            drawn_extra = dict(extra)
-            extra.clear()
-            extra.update(first_extra)
-            pairs = self._replacements(missing, self._groups_without_signal(drawn_rewards))
-            for process, slot, source in pairs:
-                self._replace(rewards, drawn_rewards, process, slot, source, is_gathered=True)
-                missing[process, slot] = False
-                if process != self.accelerator.process_index:
-                    continue
-                for kept, new in [
-                    *((self._rows, rows), (prompts, row_prompts)),
-                    *zip(columns, drawn, strict=True),
-                    *((values, drawn_extra.get(name)) for name, values in extra.items()),
-                ]:
-                    self._replace(kept, new, process, slot, source)
+            num_completions += len(draw.rewards)
+            self._replace_groups(batch, draw, to_replace)
         if num_draws:
-            # the first draw shows what the policy does on the data as it is
-            for name, values in logged.items():
-                metrics[name][:] = values
-            # TRL and shared_prefix/trainer.py go on with the images of the last call
-            columns[_IMAGES] = self._tokenize_prompts(prompts)[1]
-        self._final_rewards = rewards
-        self.sampled_completions += sampled
+            metrics.update(first_metrics)
+            # TRL and shared_prefix/trainer.py go on with the images that were tokenized last
+            batch.outputs[_IMAGES] = self._tokenize_prompts(prompts)[1]
+        self._pending_extra_logs.update(batch.logs)
+        self._final_rewards = batch.rewards
+        self.sampled_completions += num_completions
         metrics["num_completions"] = [self.sampled_completions]
         for name, value in {
             "draws": num_draws,
-            "frac_groups_replaced": (num_missing - int(missing.sum())) / num_groups,
-            "sampled_per_used": sampled / len(rewards),
+            "frac_groups_replaced": (num_equal - int(to_replace.sum())) / to_replace.numel(),
+            "sampled_per_used": num_completions / len(batch.rewards),
             "first_draw_reward": first_reward,
         }.items():
             metrics[f"dynamic_sampling/{name}"].append(float(value))
-        return tuple(columns)
+        return tuple(batch.outputs)
 
-    def _rewards_of(self, rows: list[Row], prompts: list[Any], columns: list[Any]) -> torch.Tensor:
-        """The rewards of generated rows, of all processes."""
-        rewards: torch.Tensor = super()._calculate_rewards(
-            rows, prompts, columns[_COMPLETIONS], columns[_COMPLETION_IDS]
+    def _draw(self, rows: list[Row], prompts: list[Any]) -> _Draw:
+        """Sample the completions of rows, and their rewards."""
+        outputs = list(super()._generate(prompts))
+        rewards = super()._calculate_rewards(
+            rows, prompts, outputs[_COMPLETIONS], outputs[_COMPLETION_IDS]
         )
-        return rewards
+        logs = dict(self._pending_extra_logs)
+        self._pending_extra_logs.clear()
+        return _Draw(rows, prompts, outputs, logs, rewards)
 
     def _sums(self, rewards: torch.Tensor) -> torch.Tensor:
         """The weighted sum of each row's rewards; NaN for a row that no function scored."""
@@ -165,42 +173,42 @@ class DynamicSamplingMixin(_Trainer):
         rows = [{name: values[i] for name, values in columns.items()} for i in range(num_questions)]
         return [dict(row) for row in rows for _ in range(self.num_generations)]
 
-    def _replacements(
-        self, missing: torch.Tensor, drawn_without_signal: torch.Tensor
-    ) -> list[tuple[int, int, int]]:
-        """Process, position in its batch, and position among its drawn groups, of each change."""
-        return [
-            (process, slot, source)
-            for process in range(len(missing))
-            for slot, source in zip(
-                missing[process].nonzero().flatten().tolist(),
-                (~drawn_without_signal[process]).nonzero().flatten().tolist(),
-                strict=False,
-            )
-        ]
-
-    def _replace(
-        self,
-        kept: Any,
-        new: Any,
-        process: int,
-        slot: int,
-        source: int,
-        is_gathered: bool = False,
-    ) -> None:
-        """Put the rows of a drawn group in the place of those of another; nothing if empty."""
-        if isinstance(kept, dict):
-            for name, values in kept.items():
-                self._replace(values, new[name], process, slot, source)
-            return
-        if not isinstance(kept, list | torch.Tensor) or not len(kept) or new is None:
-            return
+    def _replace_groups(self, batch: _Draw, draw: _Draw, to_replace: torch.Tensor) -> None:
+        """Put groups with different rewards in the places of those to replace, in each process."""
         size, num_processes = self.num_generations, self.accelerator.num_processes
-        to, of = slot * size, source * size
-        if is_gathered:
-            to += process * len(kept) // num_processes
-            of += process * len(new) // num_processes
-        kept[to : to + size] = new[of : of + size]
+        rewards = batch.rewards.unflatten(0, (num_processes, -1, size))
+        new_rewards = draw.rewards.unflatten(0, (num_processes, -1, size))
+        usable = ~self._groups_without_signal(draw.rewards)
+        for process in range(num_processes):
+            places = to_replace[process].nonzero().flatten().tolist()
+            sources = usable[process].nonzero().flatten().tolist()
+            for place, source in zip(places, sources, strict=False):
+                rewards[process, place] = new_rewards[process, source]
+                to_replace[process, place] = False
+                if process == self.accelerator.process_index:
+                    replace_rows(batch.lists(), draw.lists(), place * size, source * size, size)
+
+
+def replace_rows(
+    columns: Mapping[str, list[Any]],
+    new_columns: Mapping[str, list[Any]],
+    place: int,
+    source: int,
+    count: int,
+) -> None:
+    """Replace rows of columns in place; None where the other columns do not have a column.
+
+    Args:
+        columns: Column -> its values for each row; an empty column stays empty.
+        new_columns: The same for the other rows.
+        place: The first row to replace.
+        source: The first row of `new_columns` to put there.
+        count: Number of rows.
+    """
+    for name, values in columns.items():
+        if values:
+            new_values = new_columns.get(name) or [None] * (source + count)
+            values[place : place + count] = new_values[source : source + count]
 
 
 def have_equal_rewards(rewards: torch.Tensor, num_generations: int) -> torch.Tensor:

@@ -267,6 +267,7 @@ ATTRIBUTES = (
     ),
     Attribute(_GRPO, "_step", _RESUME, "the number of batches so far, also of a resumed run"),
     Attribute(_GRPO, "_logs", _LOG, "the completions of the last batch, by column"),
+    Attribute(_GRPO, "_pending_extra_logs", _DYNAMIC, "the columns that rewards logged, by name"),
     Attribute(_GRPO, "_entropy_bonus_enabled", _SHARED, "whether the loss has an entropy bonus"),
     Attribute(
         *("transformers:PreTrainedConfig", "_attn_implementation", _ATTENTION),

@@ -151,10 +151,7 @@ def run_training(
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
-    folder = optional_path(image_root)
-    data_files = _DataFiles(
-        *(Path(data), optional_path(eval_data), folder, tuple(answer_types), scans)
-    )
+    data_files = _data_files(data, eval_data, image_root, answer_types, scans)
     run = _prepare(
         {**fields, **own_settings},
         data_files,
@@ -229,6 +226,18 @@ class _DataFiles:
         split = str(run.settings.model.get("dataset_test_split", "validation"))
         questions = validation_questions(self.eval_data, split, run.questions, scans=self.scans)
         return questions.only(self.answer_types) if self.answer_types else questions
+
+
+def _data_files(
+    data: str | Path,
+    eval_data: str | Path | None,
+    image_root: str | Path | None,
+    answer_types: Sequence[str],
+    scans: ScanOptions,
+) -> _DataFiles:
+    """The arguments of `run_training` that say where the questions are."""
+    folder, eval_path = optional_path(image_root), optional_path(eval_data)
+    return _DataFiles(Path(data), eval_path, folder, tuple(answer_types), scans)
 
 
 def _prepare(
