@@ -42,7 +42,7 @@ OPTIONS = {
     "--window --workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
     "train": "--allow-template --answer-types --batch-size --beta --completions-steps --data "
-    "--dataset-name --device --dry-run --dtype --dynamic-sampling --eval-data --eval-steps "
+    "--dataset-name --device --dry-run --dtype --dynamic-sampling --eval-data --eval-steps --fields "
     "--freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
     "--logging-steps --magnification --manufacturer --max-completion-length --max-pixels "
     "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "

@@ -56,6 +56,20 @@ REFUSED = {
 }
 """Fields that cannot be set -> why, as text."""
 
+_GRPO_DEFAULTS: Mapping[str, object] = {
+    "remove_unused_columns": False,
+    "disable_tqdm": True,
+    "report_to": [],
+    "gradient_checkpointing": False,
+    "ddp_timeout": 600,  # seconds until a process that hangs ends the run
+}
+DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "grpo": _GRPO_DEFAULTS,
+    # TRL would cut at 1024 tokens, within the image or the answer.
+    "sft": {**_GRPO_DEFAULTS, "max_length": None},
+}
+"""Method -> the fields whose default differs from TRL's, with medr1's default."""
+
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """The texts that a field of type bool may have."""
 

@@ -22,6 +22,7 @@ from medr1.train.dry_run.setting_checks import require_ranges
 from medr1.train.extras import require_extras
 from medr1.train.fields import (
     CONFIGS,
+    DEFAULTS,
     convert_values,
     model_fields,
     require_method_fields,
@@ -86,19 +87,12 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
 
     dtype = compute_dtype(settings, loaded)
     defaults = {
+        **DEFAULTS[settings.method],
         "output_dir": str(settings.output_dir),
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-        "report_to": [],
         "use_cpu": loaded.device.type == "cpu",
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
-        "gradient_checkpointing": False,
-        "ddp_timeout": 600,  # seconds until a process that hangs ends the run
     }
-    if settings.method == "sft":
-        # TRL would cut at 1024 tokens, within the image or the answer.
-        defaults["max_length"] = None
     # Fields that were set win over these defaults.
     values = {**defaults, **settings.trainer}
     values["report_to"] = values["report_to"] or []  # TRL would take None for the name of a service
