@@ -155,7 +155,7 @@ def _print_fields(method: Method, as_json: bool) -> None:
     cls=Medr1Command,
     workflow=run_training,
     first_options="--config --model-path --data --output-dir --method --rewards "
-    "--num-generations --batch-size --learning-rate --max-steps --fields --dry-run",
+    "--num-generations --batch-size --learning-rate --max-steps --dry-run",
     extra_config_keys=True,
     short_help="Train a checkpoint with GRPO or SFT.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
