@@ -154,8 +154,9 @@ def test_a_failed_reload_ends_the_run(tmp_path):
         ({"generation_kwargs": {"top_k": 3}}, "generation_kwargs"),
         ({"vllm_importance_sampling_correction": False}, "old weights is not noticed"),
         ({"loss_type": "vespo"}, "token_truncate or token_mask"),
+        ({"dynamic_sampling": 2}, "Leave --dynamic-sampling out"),
     ],
-    ids=["vllm", "kwargs", "correction", "vespo"],
+    ids=["vllm", "kwargs", "correction", "vespo", "draws"],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, monkeypatch, values, message):
     monkeypatch.setattr("medr1.train.settings.require_extras", lambda fields: None)
