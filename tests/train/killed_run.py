@@ -1,7 +1,8 @@
 """The command medr1, in a process that kills itself after a step of the training.
 
 The environment variable KILLED_AFTER has the number of the step; without it, nothing is killed. The
-step is done, and not yet logged.
+step is done, and not yet logged. On GPUs accelerate starts DeepSpeed's communication; on CPUs it
+does not, and this does.
 """
 
 import os
@@ -29,6 +30,10 @@ def train_until_killed(self, *args, **named):
 def main_until_killed():
     if os.environ.get("KILLED_AFTER"):
         ExactResumeMixin.train = train_until_killed
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")
     main()
 
 
