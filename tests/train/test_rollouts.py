@@ -49,7 +49,7 @@ def test_three_steps_equal_those_of_local_sampling(tmp_path, changed):
         assert step.loss == pytest.approx(other.loss, abs=1e-5)
         assert step.gradients.keys() == other.gradients.keys()
         for name, gradient in step.gradients.items():
-            torch.testing.assert_close(gradient, other.gradients[name], rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(gradient, other.gradients[name], rtol=1e-3, atol=1e-4)
     start = dict(expected[0].weights)
     moved = 0.0
     for name, weight in trainer.model.named_parameters():
