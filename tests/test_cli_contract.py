@@ -42,9 +42,9 @@ OPTIONS = {
     "--window --workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
     "train": "--allow-template --answer-types --batch-size --beta --completions-steps --data "
-    "--dataset-name --device --dry-run --dtype --eval-data --eval-steps --freeze-vision "
-    "--gradient-accumulation-steps --image-root --json --learning-rate --logging-steps "
-    "--magnification --manufacturer --max-completion-length --max-pixels "
+    "--dataset-name --device --dry-run --dtype --dynamic-sampling --eval-data --eval-steps "
+    "--fields --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
+    "--logging-steps --magnification --manufacturer --max-completion-length --max-pixels "
     "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
     "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "

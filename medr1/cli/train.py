@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from difflib import get_close_matches
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -29,6 +29,7 @@ from medr1.cli.common import (
     overwrite_option,
 )
 from medr1.cli.configuration import unknown_key
+from medr1.cli.help import GroupedOption
 from medr1.cli.scan_options import scan_options, scans_from
 from medr1.processes import require_forks
 from medr1.records import ANSWER_TYPES
@@ -114,6 +115,40 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
         **trl_names(file_fields, ctx.params, method, from_file=True),
         **trl_names(typed_fields, ctx.params, method, from_file=False),
     }
+
+
+class _FieldsOption(GroupedOption):
+    """--fields, which prints the fields of TRL's configurations and ends.
+
+    It reads --method and --json, wherever they stand. Options that are required and not given are
+    checked after it.
+    """
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Print the list if the option is given."""
+        if opts.get(str(self.name)) and not ctx.resilient_parsing:
+            others = {param.name: param for param in ctx.command.params}
+            method, as_json = (
+                others[name].type_cast_value(ctx, others[name].consume_value(ctx, opts)[0])
+                for name in ("method", "as_json")
+            )
+            # a command, so that an error becomes a sentence
+            Medr1Command("fields", callback=lambda **_: _print_fields(method, as_json)).invoke(ctx)
+            ctx.exit()
+        return super().handle_parse_result(ctx, opts, args)
+
+
+def _print_fields(method: Method, as_json: bool) -> None:
+    """Print the list of fields, which --fields asks for."""
+    require_forks("medr1 train")
+    from medr1.files import to_json
+    from medr1.train.field_list import field_list, field_text
+
+    with redirect_stdout(sys.stderr):
+        listed = field_list(method)
+    echo(to_json(listed) if as_json else field_text(listed), nl=not as_json)
 
 
 @click.command(
@@ -305,6 +340,14 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     "http://127.0.0.1:8000/v1. It serves the checkpoint that is trained, and gets the new weights "
     "after each update: vLLM with VLLM_SERVER_DEV_MODE=1. [default: this process samples]",
 )
+@option(
+    "--dynamic-sampling",
+    group="Training",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Number of further draws, at most, that replace questions whose completions all have the "
+    "same reward, as in DAPO; 0: none are replaced. [default: 0]",
+)
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @scan_options
@@ -324,6 +367,16 @@ def fields_of(ctx: click.Context, method: Method) -> dict[str, object]:
     is_flag=True,
     help="Print the plan (steps, tokens, memory, first prompt), and stop.",
 )
+@option(
+    "--fields",
+    "show_fields",
+    cls=_FieldsOption,
+    group="Run",
+    is_flag=True,
+    expose_value=False,
+    help="Print every field of TRL's configurations for --method, with its type and default and, "
+    "if it cannot be set, why; and exit.",
+)
 @json_option
 @common_options
 @click.pass_context
@@ -342,7 +395,7 @@ def train(
 
     Every field of TRL's GRPOConfig (or SFTConfig), ModelConfig and ScriptArguments is also an
     option, on the command line and in the YAML file: --warmup-steps 10, --use-peft --lora-r 16,
-    --no-bf16.
+    --no-bf16. --fields lists them.
 
     \b
     Examples:

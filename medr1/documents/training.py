@@ -94,3 +94,31 @@ class TrainingRecord(TrainingPlan, frozen=True, kw_only=True):
 
     configuration: dict[str, object]
     """Hashes of the model and the data, and every setting that changes what is learned."""
+
+
+class TrainingField(Struct, frozen=True, kw_only=True):
+    """A field of one of TRL's configurations, which `medr1 train` takes as an option."""
+
+    name: str
+    """The name in a YAML file."""
+    option: str
+    """The name on the command line."""
+    config: str
+    """The configuration of TRL that has it, such as GRPOConfig."""
+    type: str
+    """Its type, such as "float | null"."""
+    choices: list[str]
+    """The texts that it may have, if TRL names them; otherwise empty."""
+    required: bool
+    """Whether TRL has no default for it."""
+    default: object
+    """Its value if it is not set."""
+    refused: str | None
+    """Why it cannot be set, as a phrase; None if it can."""
+
+
+class TrainingFields(Struct, frozen=True, kw_only=True):
+    """What `medr1 train --fields --json` prints."""
+
+    method: str
+    fields: list[TrainingField]

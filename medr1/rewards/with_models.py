@@ -143,7 +143,7 @@ MODEL_REWARDS: dict[str, ModelReward] = {
             TextParameter(
                 "path",
                 "FOLDER",
-                "sequence-classification checkpoint for text, with one output",
+                "text classifier (transformers) with one output",
             ),
         ),
     ),
@@ -156,7 +156,7 @@ MODEL_REWARDS: dict[str, ModelReward] = {
             TextParameter(
                 "cache",
                 "FILE",
-                "file with its replies; in training judge.jsonl of the run",
+                "file with its replies; in training OUTPUT/judge.jsonl",
                 is_required=False,
             ),
         ),

@@ -28,7 +28,7 @@ COMPARED = {
     "sft": ("loss_type",),
 }
 """Method -> fields whose choices TRL does not list: its trainer only compares them with texts."""
-_OURS = {"grpo": ("rewards", "rollout_url"), "sft": ()}
+_OURS = {"grpo": ("rewards", "rollout_url", "dynamic_sampling"), "sft": ()}
 """Method -> the settings of medr1 itself that only this method reads."""
 
 REFUSED = {
@@ -55,6 +55,20 @@ REFUSED = {
     "enable_jit_checkpoint": "SIGTERM and SIGUSR1 already save, where a run can be resumed exactly",
 }
 """Fields that cannot be set -> why, as text."""
+
+_GRPO_DEFAULTS: Mapping[str, object] = {
+    "remove_unused_columns": False,
+    "disable_tqdm": True,
+    "report_to": [],
+    "gradient_checkpointing": False,
+    "ddp_timeout": 600,  # seconds until a process that hangs ends the run
+}
+DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "grpo": _GRPO_DEFAULTS,
+    # TRL would cut at 1024 tokens, within the image or the answer.
+    "sft": {**_GRPO_DEFAULTS, "max_length": None},
+}
+"""Method -> the fields whose default differs from TRL's, with medr1's default."""
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """The texts that a field of type bool may have."""

@@ -44,6 +44,7 @@ from medr1.train.dry_run.trl_limits import (
     require_passed_fields,
     start_is_written_twice,
 )
+from medr1.train.dynamic_sampling import require_complete_groups
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
 from medr1.train.rollouts.checks import require_rollout_settings
 from medr1.train.settings import (
@@ -115,6 +116,7 @@ def build_trainer(
     trainer.samples_of_rows = samples
     if settings.rollout_url:
         trainer.sample_by_server(settings.rollout_url)
+    trainer.dynamic_sampling = settings.dynamic_sampling
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -134,6 +136,7 @@ def _trainer_class(shares: bool) -> Any:
     """TRL's trainer with what medr1 adds; `shares`: each prompt is run once for its completions."""
     from trl import GRPOTrainer
 
+    from medr1.train.dynamic_sampling import DynamicSamplingMixin
     from medr1.train.gathered_weights import GatheredWeightsMixin
     from medr1.train.monitoring.completions_log import CompletionLogMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
@@ -144,8 +147,9 @@ def _trainer_class(shares: bool) -> Any:
 
     class WatchedGRPOTrainer(
         ExactResumeMixin,
-        NonFiniteGuardMixin,
         CompletionLogMixin,
+        DynamicSamplingMixin,
+        NonFiniteGuardMixin,
         WithoutImageMixin,
         GatheredWeightsMixin,
         ServerRolloutMixin,
@@ -226,9 +230,14 @@ def fitting_samples(
     config = _config(settings, loaded)
     room = max_tokens(loaded) - (config.max_completion_length or 0)
     if settings.rollout_url:
-        is_quantized = quantization_config(settings) is not None
-        require_rollout_settings(config, is_quantized=is_quantized)
+        require_rollout_settings(
+            config,
+            is_quantized=quantization_config(settings) is not None,
+            dynamic_sampling=settings.dynamic_sampling,
+        )
         config.use_vllm = True  # it scores completions before updates, as with TRL's own servers
+    if settings.dynamic_sampling:
+        require_complete_groups(config)
     require_passed_fields(loaded, samples, config)
     room = min(room, settings.max_prompt_length or room)
     require_room(loaded, samples, questions.image_root, settings.prompt, room)

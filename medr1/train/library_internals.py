@@ -47,6 +47,7 @@ class Attribute:
 
 
 _RESUME, _GUARD = "recovery/exact_resume.py", "recovery/nonfinite_guard.py"
+_DYNAMIC = "dynamic_sampling.py"
 _LOG, _SHARED = "monitoring/completions_log.py", "shared_prefix/trainer.py"
 _ROLLOUTS = "rollouts/trainer.py"
 _GENERATION, _ATTENTION = "shared_prefix/generation.py", "shared_prefix/attention.py"
@@ -167,6 +168,12 @@ FUNCTIONS = (
         *("trl:GRPOTrainer._log_metric", "(self, name, value)", _LOG),
         "logs the mean of a number over the processes and steps",
     ),
+    # --- further draws of dynamic sampling
+    Function(
+        *("trl:GRPOTrainer._generate", "(self, prompts)", _DYNAMIC),
+        "gets the list of prompts that the batch is made of, and returns lists with a row for each "
+        "completion: ids of prompts and completions, completions at 3, images at 6",
+    ),
     # --- shared prompts
     Function(
         *("trl:GRPOTrainer._generate_and_score_completions", "(self, inputs)", _SHARED),
@@ -263,6 +270,7 @@ ATTRIBUTES = (
     Attribute(_GRPO, "_step", _RESUME, "the number of batches so far, also of a resumed run"),
     Attribute(_GRPO, "_logs", _LOG, "the completions of the last batch, by column"),
     Attribute(_GRPO, "_tokenizer", _ROLLOUTS, "the tokenizer of the processor"),
+    Attribute(_GRPO, "_pending_extra_logs", _DYNAMIC, "the columns that rewards logged, by name"),
     Attribute(_GRPO, "_entropy_bonus_enabled", _SHARED, "whether the loss has an entropy bonus"),
     Attribute(
         *("transformers:PreTrainedConfig", "_attn_implementation", _ATTENTION),

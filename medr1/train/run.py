@@ -226,9 +226,11 @@ def resolve_plan(
     completions: list[str] = []
     if settings.method == "sft":
         completions = sft.target_completions(loaded, questions.samples, settings.prompt)
+    # While a configuration with ZeRO-3 exists, transformers splits each model that is made, and an
+    # outline has no data to split: so the outline is made before the configuration.
+    trained = outline(loaded.model.config, loaded.dtype)
     config = trainer_config(settings, loaded)
     quantization = quantization_config(settings)
-    trained = outline(loaded.model.config, loaded.dtype)
     adapter = lora_config(settings, trained)
     if settings.freeze_vision:
         freeze_vision(trained)

@@ -22,6 +22,7 @@ from medr1.train.dry_run.setting_checks import require_ranges
 from medr1.train.extras import require_extras
 from medr1.train.fields import (
     CONFIGS,
+    DEFAULTS,
     convert_values,
     model_fields,
     require_method_fields,
@@ -66,6 +67,9 @@ class TrainingSettings:
     model takes."""
     completions_steps: int = 10
     """Number of steps after which completions are written again; 0: none are written."""
+    dynamic_sampling: int = 0
+    """The most further draws of completions for a batch, to replace groups with equal rewards
+    (train/dynamic_sampling.py); 0: no group is replaced."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the method's configuration: name -> value."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -86,19 +90,12 @@ def trainer_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfi
 
     dtype = compute_dtype(settings, loaded)
     defaults = {
+        **DEFAULTS[settings.method],
         "output_dir": str(settings.output_dir),
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-        "report_to": [],
         "use_cpu": loaded.device.type == "cpu",
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
-        "gradient_checkpointing": False,
-        "ddp_timeout": 600,  # seconds until a process that hangs ends the run
     }
-    if settings.method == "sft":
-        # TRL would cut at 1024 tokens, within the image or the answer.
-        defaults["max_length"] = None
     # Fields that were set win over these defaults.
     values = {**defaults, **settings.trainer}
     values["report_to"] = values["report_to"] or []  # TRL would take None for the name of a service
@@ -238,7 +235,7 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
     own_types |= dict.fromkeys(("method", "prompt", "dtype", "rollout_url"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
-    own_types |= dict.fromkeys(numbers, int)
+    own_types |= dict.fromkeys((*numbers, "dynamic_sampling"), int)
     fields = {
         trl_names.get(k, k): v for k, v in values.items() if k not in (*not_settings, *own_types)
     }
@@ -247,6 +244,8 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     is_quantized = trl_fields.get("load_in_4bit") or trl_fields.get("load_in_8bit")
     if is_quantized and not trl_fields.get("use_peft"):
         raise InputError("weights in 4 or 8 bits cannot be trained. Add --use-peft.")
+    if int(str(values.get("dynamic_sampling", 0))) < 0:
+        raise InputError("dynamic_sampling is below 0. Give the number of further draws, or 0.")
     trackers = trl_fields.get("report_to")
     require_trackers(trackers if isinstance(trackers, str | list) else None)
     require_extras(trl_fields)

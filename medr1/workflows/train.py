@@ -77,6 +77,7 @@ def run_training(
     freeze_vision: bool = False,
     shared_prefix: bool = True,
     rollout_url: str | None = None,
+    dynamic_sampling: int | None = None,
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -111,6 +112,8 @@ def run_training(
         shared_prefix: Whether each prompt is processed once for all its completions.
         rollout_url: Address of a server that samples the completions of grpo; None: this process
             samples them.
+        dynamic_sampling: The most further draws that replace questions whose completions all have
+            the same reward; None or 0: none are replaced.
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
@@ -148,11 +151,11 @@ def run_training(
         "freeze_vision": freeze_vision,
         "shared_prefix": shared_prefix,
         "rollout_url": rollout_url,
+        "dynamic_sampling": dynamic_sampling,
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
-    folders = (optional_path(eval_data), optional_path(image_root))
-    data_files = _DataFiles(Path(data), *folders, tuple(answer_types), scans)
+    data_files = _data_files(data, eval_data, image_root, answer_types, scans)
     run = _prepare(
         {**fields, **own_settings},
         data_files,
@@ -227,6 +230,18 @@ class _DataFiles:
         split = str(run.settings.model.get("dataset_test_split", "validation"))
         questions = validation_questions(self.eval_data, split, run.questions, scans=self.scans)
         return questions.only(self.answer_types) if self.answer_types else questions
+
+
+def _data_files(
+    data: str | Path,
+    eval_data: str | Path | None,
+    image_root: str | Path | None,
+    answer_types: Sequence[str],
+    scans: ScanOptions,
+) -> _DataFiles:
+    """The arguments of `run_training` that say where the questions are."""
+    folder, eval_path = optional_path(image_root), optional_path(eval_data)
+    return _DataFiles(Path(data), eval_path, folder, tuple(answer_types), scans)
 
 
 def _prepare(

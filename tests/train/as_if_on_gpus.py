@@ -3,6 +3,7 @@
 accelerate shards models on GPUs alone. What splits, trains, gathers and writes is PyTorch's own
 code, over gloo. With the environment variable COUNTS, each process writes the all-gathers and
 all-reduces of each rollout into the file of that name and its rank, one line of JSON for each.
+KILLED_AFTER is killed_run.py's.
 """
 
 import json
@@ -11,10 +12,10 @@ import os
 import torch
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
+from killed_run import main_until_killed
 from torch.utils._python_dispatch import TorchDispatchMode
 from trl import GRPOTrainer
 
-from medr1.cli import main
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 
 prepare_backend = PartialState._prepare_backend
@@ -58,4 +59,4 @@ if __name__ == "__main__":
     PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
     if os.environ.get("COUNTS"):
         SharedPrefixTrainer._generate_single_turn = counted
-    main()
+    main_until_killed()

@@ -17,6 +17,7 @@ from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
 from medr1.models.loading import load_outline
 from medr1.train import library_internals
+from medr1.train.dynamic_sampling import DynamicSamplingMixin
 from medr1.train.gathered_weights import GatheredWeightsMixin
 from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Function, changes
 from medr1.train.monitoring.completions_log import CompletionLogMixin
@@ -34,6 +35,7 @@ BASES = {
     NonFiniteGuardMixin: (GRPOTrainer, SFTTrainer),
     CompletionLogMixin: (GRPOTrainer,),
     GatheredWeightsMixin: (GRPOTrainer,),
+    DynamicSamplingMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),

@@ -49,12 +49,13 @@ def test_three_steps_equal_those_of_local_sampling(tmp_path, changed):
         assert step.loss == pytest.approx(other.loss, abs=1e-5)
         assert step.gradients.keys() == other.gradients.keys()
         for name, gradient in step.gradients.items():
-            torch.testing.assert_close(gradient, other.gradients[name], rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(gradient, other.gradients[name], rtol=1e-3, atol=1e-4)
     start = dict(expected[0].weights)
     moved = 0.0
     for name, weight in trainer.model.named_parameters():
+        # the adapter's learning rate is 0.5, which makes rounding errors of gradients larger
         torch.testing.assert_close(
-            weight, dict(local.model.named_parameters())[name], atol=2e-5, rtol=1e-3
+            weight, dict(local.model.named_parameters())[name], atol=1e-4, rtol=1e-3
         )
         moved = max(moved, float((weight - start[name]).detach().abs().max()))
     assert moved > 1e-3  # there was something to load
@@ -153,8 +154,9 @@ def test_a_failed_reload_ends_the_run(tmp_path):
         ({"generation_kwargs": {"top_k": 3}}, "generation_kwargs"),
         ({"vllm_importance_sampling_correction": False}, "old weights is not noticed"),
         ({"loss_type": "vespo"}, "token_truncate or token_mask"),
+        ({"dynamic_sampling": 2}, "Leave --dynamic-sampling out"),
     ],
-    ids=["vllm", "kwargs", "correction", "vespo"],
+    ids=["vllm", "kwargs", "correction", "vespo", "draws"],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, monkeypatch, values, message):
     monkeypatch.setattr("medr1.train.settings.require_extras", lambda fields: None)

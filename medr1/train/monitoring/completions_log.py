@@ -47,7 +47,7 @@ class CompletionLogMixin(_Trainer):
         self,
         inputs: list[Row],
         prompts: list[object],
-        completions: list[str | list[dict[str, str]]],
+        completions: Sequence[Any],
         completion_ids_list: list[list[int]],
     ) -> torch.Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)

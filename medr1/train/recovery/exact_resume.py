@@ -66,6 +66,8 @@ logger = logging.getLogger("medr1")
 
 REFERENCE = "reference"
 """Folder in a checkpoint with the reference model, if it follows the policy (sync_ref_model)."""
+_DRAWS = ("drawn_questions", "sampled_completions")
+"""The state of dynamic sampling (dynamic_sampling.py), the same in all processes."""
 
 
 class ExactResumeMixin(Trainer):
@@ -209,6 +211,7 @@ class ExactResumeMixin(Trainer):
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
             "metrics": {mode: dict(values) for mode, values in self._metrics.items()},
+            "draws": {name: getattr(self, name, 0) for name in _DRAWS},
         }
         torch.save(progress, Path(output_dir) / f"progress_{self.args.process_index}.pt")
 
@@ -378,6 +381,8 @@ class ExactResumeMixin(Trainer):
         self._initial_global_step = 0
         for mode, values in progress["metrics"].items():
             self._metrics[mode].update(values)
+        for name, value in progress.get("draws", {}).items():
+            setattr(self, name, value)
 
 
 class _BetweenBlocks(TrainerCallback):

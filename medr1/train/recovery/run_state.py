@@ -51,6 +51,9 @@ _MAY_CHANGE = {
     "report_to", "run_name", "log_level", "disable_tqdm",
 }  # fmt: skip
 """TRL's fields that may differ when a run is resumed; they do not change what is learned."""
+_NEWER: Mapping[str, object] = {"dynamic_sampling": 0}
+"""Settings that runs of older versions do not have -> the value that equals such a run. They are
+recorded only with another value, so that older runs can be resumed."""
 _BATCH_FIELDS = {
     "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation",
     "generation_batch_size",
@@ -95,6 +98,7 @@ def configuration(
     # The address may change. Runs of older versions have no such key.
     if own.pop("rollout_url"):
         own["rollouts"] = "server"
+    own = {name: own[name] for name in own if name not in _NEWER or own[name] != _NEWER[name]}
     document = {
         "model_sha256": checkpoint_sha256(checkpoint),
         "data_sha256": questions.sha256,

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
     Images = list[list[Image]]
+    Features = tuple[BatchFeature, list[str]]
 
 T = TypeVar("T")
 logger = logging.getLogger("medr1")
@@ -128,6 +129,8 @@ class SharedPrefixTrainer(GRPOTrainer):
         """Which groups of the current loss need a gradient; None: all."""
         self._warned_row_fallback = False
         self._generation = SharedGeneration()
+        self._image_features: list[Features] = []
+        """What the processor made of the images of the prompts that were tokenized last."""
         reason = unsupported_reason(self)
         self._shares = reason is None
         if reason:
@@ -163,7 +166,7 @@ class SharedPrefixTrainer(GRPOTrainer):
             return super()._generate_and_score_completions(inputs)
         with (
             self._sharing(num_generations),
-            process_images_once(self.processing_class, num_generations),
+            process_images_once(self.processing_class, num_generations) as self._image_features,
         ):
             batch = super()._generate_and_score_completions(inputs)
         if not model.training:
@@ -182,6 +185,8 @@ class SharedPrefixTrainer(GRPOTrainer):
         num_generations = self._group_size
         if not num_generations:
             return super()._tokenize_prompts(prompts)
+        # Dynamic sampling tokenizes several times; the images of the last time are used.
+        self._image_features.clear()
         ids, images, fields = super()._tokenize_prompts(prompts[::num_generations])
         images = images and repeat_each(images, num_generations)
         return repeat_each(ids, num_generations), images, fields
@@ -352,21 +357,29 @@ def repeat_each(values: Sequence[T], times: int) -> list[T]:
 
 
 @contextmanager
-def process_images_once(processor: Any, num_generations: int) -> Iterator[None]:
+def process_images_once(processor: Any, num_generations: int) -> Iterator[list[Features]]:
     """Within the block, the processor makes patches of the prompts' images only once.
 
     TRL processes the images twice: those of the prompts, to generate, and those of all rows, to
     train. The second call gets the patches of the first, and its image texts (the placeholders of
     an image's tokens) repeated for all rows.
-    """
-    process, features = processor._process_images, None
 
-    def process_once(images: Images, **kwargs: object) -> tuple[BatchFeature, list[str]]:
-        nonlocal features
-        if features is None:
-            features = process(images, **kwargs)
-            return features
-        patches, texts = features
+    Args:
+        processor: The processor of the model.
+        num_generations: Number of rows of a prompt.
+
+    Yields:
+        The patches and texts of the first call, in a list: if it is cleared, the next call counts
+        as the first.
+    """
+    process = processor._process_images
+    last_features: list[Features] = []
+
+    def process_once(images: Images, **kwargs: object) -> Features:
+        if not last_features:
+            last_features.append(process(images, **kwargs))
+            return last_features[0]
+        patches, texts = last_features[0]
         # `texts` is a flat list over the images of all prompts; a prompt may have several images.
         remaining_texts = iter(texts)
         texts_of_prompts = [
@@ -377,6 +390,6 @@ def process_images_once(processor: Any, num_generations: int) -> Iterator[None]:
 
     processor._process_images = process_once
     try:
-        yield
+        yield last_features
     finally:
         del processor._process_images
