@@ -14,7 +14,7 @@ from medr1.train.rollouts.weights import FOLDER
 from medr1.train.settings import settings_from
 
 THREE = {**STEP, "max_steps": 3, "max_completion_length": 8}
-LORA = {"use_peft": True, "lora_r": 4, "lora_dropout": 0.0, "learning_rate": 0.5}
+LORA = {"use_peft": True, "lora_r": 4, "lora_dropout": 0.0, "learning_rate": 0.05}
 
 
 def trainer_by(server, questions, folder, **changed):
@@ -46,14 +46,13 @@ def test_three_steps_equal_those_of_local_sampling(tmp_path, changed):
     expected = run_steps(local)
     assert len(steps) == len(expected) == 3
     for step, other in zip(steps, expected, strict=True):
-        assert step.loss == pytest.approx(other.loss, abs=1e-5)
+        assert step.loss == pytest.approx(other.loss, abs=3e-5)
         assert step.gradients.keys() == other.gradients.keys()
         for name, gradient in step.gradients.items():
-            torch.testing.assert_close(gradient, other.gradients[name], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(gradient, other.gradients[name], rtol=1e-3, atol=5e-5)
     start = dict(expected[0].weights)
     moved = 0.0
     for name, weight in trainer.model.named_parameters():
-        # the adapter's learning rate is 0.5, which makes rounding errors of gradients larger
         torch.testing.assert_close(
             weight, dict(local.model.named_parameters())[name], atol=1e-4, rtol=1e-3
         )
