@@ -37,7 +37,7 @@ __all__ = [
     "result_files",
 ]
 
-_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet")
+_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet", ".eval")
 _NO_RESULTS = re.compile(
     r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
     rf"|.*{re.escape(RUN_RECORD)}|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?|~\$.*"
@@ -239,7 +239,7 @@ def _require_equal_counts(source: Source, lookup: Lookup) -> str:
 
     InputError where the file and the questions differ in number, so that order means nothing.
     """
-    count = sum(1 for chunk in source.open()[1] for _ in chunk.entries())
+    count = sum(1 for chunk in source.open()[1] for _ in chunk.items())
     if count != len(lookup.samples):
         raise InputError(
             f"{source.path}: its items have neither an id nor a question, and there are {count} of "
