@@ -30,7 +30,7 @@ OPTIONS = {
     "data audit": "--against --fail-on --image-hashes --image-root --json --magnification "
     "--manufacturer --map --output-dir --overwrite --plane --seed --slices --window "
     "--write-image-needed",
-    "data convert": "--json --map --max-errors --overwrite --to",
+    "data convert": "--json --map --max-errors --overwrite --prompt --to",
     "data distill": "--json --map --max-errors --output-file --overwrite --prompt --protocol "
     "--results",
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "

@@ -1,7 +1,7 @@
 """Writes questions as a task of another evaluation tool.
 
-- lmms-eval: a folder with NAME.yaml, utils.py and test.jsonl; `--include_path FOLDER --tasks NAME`.
-- VLMEvalKit: a table NAME.tsv with the images in it, for the folder that LMUData names.
+- lmms-eval: a folder with the task as YAML, its functions and test.jsonl, for `--include_path`.
+- VLMEvalKit: a table (.tsv) with the images in it, for the folder that LMUData names.
 - inspect_ai: a JSONL file of samples for its `json_dataset`.
 """
 

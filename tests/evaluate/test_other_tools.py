@@ -201,5 +201,5 @@ def test_inspect_log_without_samples(tmp_path):
 def test_eval_file_without_inspect(tmp_path):
     (tmp_path / "log.eval").write_bytes(b"PK\3\4")
     assert result_files([tmp_path]) == [tmp_path / "log.eval"]
-    with pytest.raises(InputError, match="pip install inspect-ai.* inspect log convert --to json"):
+    with pytest.raises(InputError, match=r"pip install inspect-ai.* inspect log convert --to json"):
         open_results(tmp_path / "log.eval")

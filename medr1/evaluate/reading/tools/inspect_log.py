@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
+from medr1.data.items import IMAGE_KEYS
 from medr1.errors import InputError
 from medr1.evaluate.reading.tools.chat_texts import image_paths, last_question
 
 _FINISH_REASONS = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 """inspect_ai's reason why an answer ended -> medr1's finish_reason."""
-_IMAGE_KEYS = ("image", "images", "image_path")
-"""Keys of the metadata under which a data set's images may stand."""
 
 
 def is_eval_file(path: Path) -> bool:
@@ -99,16 +98,14 @@ def _item(sample: Mapping[str, object]) -> dict[str, object]:
     question = messages if isinstance(messages, str) else None
     if isinstance(messages, list):
         question = last_question(messages)
-        if not any(item.get(key) for key in _IMAGE_KEYS):
+        if not any(item.get(key) for key in IMAGE_KEYS):
             item["images"] = _images(messages)
+    # the metadata of medr1's own samples have the question without the instruction
+    item.setdefault("question", question)
+    item.setdefault("options", sample.get("choices") or None)
     target = sample.get("target")
     targets = target if isinstance(target, list) else [target]
-    item |= {
-        "id": str(sample.get("id")),
-        "question": question,
-        "options": sample.get("choices") or None,
-        "ground_truth": targets[0] if targets else None,
-    }
+    item |= {"id": str(sample.get("id")), "ground_truth": targets[0] if targets else None}
     if len(targets) > 1:
         item["targets"] = targets
     error = sample.get("error")
