@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medr1.workflows.matrix import run_matrix
     from medr1.workflows.merge import merge_adapter
     from medr1.workflows.prepare import PreparedData, prepare_data
+    from medr1.workflows.reproduce import ReproductionResult, run_reproduction
     from medr1.workflows.review import adjudicate_review, start_review, summarize_review
     from medr1.workflows.review_labels import ReviewLabels, label_review
     from medr1.workflows.rewards import score_completions
@@ -63,6 +64,7 @@ _MODULES = {
     "medr1.workflows.matrix": ("run_matrix",),
     "medr1.workflows.merge": ("merge_adapter",),
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
+    "medr1.workflows.reproduce": ("ReproductionResult", "run_reproduction"),
     "medr1.workflows.review": ("adjudicate_review", "start_review", "summarize_review"),
     "medr1.workflows.review_labels": ("ReviewLabels", "label_review"),
     "medr1.workflows.rewards": ("score_completions",),
@@ -90,6 +92,7 @@ __all__ = [
     "FilteredItems",
     "Judge",
     "PreparedData",
+    "ReproductionResult",
     "ReviewLabels",
     "RobustnessResult",
     "ScanOptions",
@@ -118,6 +121,7 @@ __all__ = [
     "run_evaluation",
     "run_inference",
     "run_matrix",
+    "run_reproduction",
     "run_robustness",
     "run_training",
     "score_completions",

@@ -27,6 +27,7 @@ from medr1.cli.help import GroupedCommands
 from medr1.cli.infer import infer
 from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
+from medr1.cli.reproduce import reproduce
 from medr1.cli.review import review
 from medr1.cli.rewards import score
 from medr1.cli.robustness import robustness
@@ -65,7 +66,7 @@ for heading, commands in {
     "Try it": (demo, doctor),
     "Data": (data,),
     "Train and run": (train, infer),
-    "Evaluate": (evaluate, compare, matrix, robustness, review, score),
+    "Evaluate": (evaluate, compare, matrix, robustness, review, reproduce, score),
     "Checkpoints": (fetch, verify, merge, export),
     "Documents": (schema,),
 }.items():
