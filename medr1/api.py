@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medr1.documents.schemas import json_schema
     from medr1.judge.asking import Judge
     from medr1.workflows.audit import AuditResult, run_audit
+    from medr1.workflows.board import run_board
     from medr1.workflows.compare import ComparisonResult, run_comparison
     from medr1.workflows.convert import WrittenItems, convert_data
     from medr1.workflows.demo import run_demo
@@ -54,6 +55,7 @@ _MODULES = {
     "medr1.documents.schemas": ("json_schema",),
     "medr1.judge.asking": ("Judge",),
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
+    "medr1.workflows.board": ("run_board",),
     "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
     "medr1.workflows.convert": ("WrittenItems", "convert_data"),
     "medr1.workflows.demo": ("run_demo",),
@@ -116,6 +118,7 @@ __all__ = [
     "merge_adapter",
     "prepare_data",
     "run_audit",
+    "run_board",
     "run_comparison",
     "run_demo",
     "run_evaluation",

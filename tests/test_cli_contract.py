@@ -69,6 +69,7 @@ OPTIONS = {
     "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
     "reproduce": "--allow-template --base-url --data --image-root --json --model-name-or-path "
     "--model-path --offline --output-dir --overwrite",
+    "board": "--json --output-dir --overwrite",
     "review start": "--allow-network --blind --cluster-by --compare --confident-errors --data "
     "--errors --host --image-root --item-contradictions --map --port --protocol "
     "--reasoning-contradictions --repeats --right-answers --seed --store",

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from medr1 import __version__
+from medr1.cli.board import board
 from medr1.cli.common import handle_broken_pipe
 from medr1.cli.compare import compare
 from medr1.cli.data import data
@@ -66,7 +67,7 @@ for heading, commands in {
     "Try it": (demo, doctor),
     "Data": (data,),
     "Train and run": (train, infer),
-    "Evaluate": (evaluate, compare, matrix, robustness, review, reproduce, score),
+    "Evaluate": (evaluate, compare, matrix, robustness, review, reproduce, board, score),
     "Checkpoints": (fetch, verify, merge, export),
     "Documents": (schema,),
 }.items():

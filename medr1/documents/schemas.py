@@ -14,6 +14,7 @@ DOCUMENTS = {
     "results": "medr1.documents.results:ResultsFile",
     "summary": "medr1.documents.summary:Summary",
     "card": "medr1.documents.card:Card",
+    "board": "medr1.documents.board:Board",
     "reproduction": "medr1.documents.reproduction:Reproduction",
     "comparison": "medr1.documents.comparison:Comparison",
     "matrix": "medr1.documents.matrix:Matrix",

@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
     command("eval", results, "--data", data, "--card", folder / "card" / "card.json")
     again = ("--output-dir", folder / "reproduction")
     command("reproduce", folder / "card" / "card.json", *again)
+    command("board", folder / "card", "--output-dir", folder / "board")
     command("compare", results, folder / "other.json", "--output-dir", folder / "comparison")
     table = {"cells": {"CT": {"CT": str(results)}}, "base": {"CT": str(folder / "other.json")}}
     (folder / "matrix.yaml").write_text(json.dumps(table))
