@@ -185,7 +185,7 @@ def read_card(path: Path) -> Card:
         raise InputError(f"{path} is too large for a card.")
     document = parse_json(read_text(path), str(path))
     if not isinstance(document, Mapping) or not is_card(document):
-        raise InputError(f"{path} is no card. Make one with medr1 eval RESULTS --card {path}.")
+        raise InputError(f"{path} is no card. Make one with medr1 eval RESULTS --card FOLDER.")
     try:
         return convert(document, Card)
     except ValidationError as error:
