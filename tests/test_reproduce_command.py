@@ -33,10 +33,11 @@ def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("original")
     copy_questions(folder / "questions", 10)
     shutil.copytree(tiny_vl_folder(), folder / "model")
-    (folder / "prompt.txt").write_text("{problem} Give {answer}.")
+    # a process reads a prompt once by its name, so no other test has this name
+    (folder / "wording.txt").write_text("{problem} Give {answer}.")
     files = ("--model-path", "model", "--batch-file", "questions/test.json", "--prompt")
     done = medr1(
-        *("infer", *files, "prompt.txt", *ASK, "--output-file", "results.json"), cwd=folder
+        *("infer", *files, "wording.txt", *ASK, "--output-file", "results.json"), cwd=folder
     )
     assert done.returncode == 0, done.stderr
     done = medr1("eval", "results.json", *FAST, "--card", "card.json", cwd=folder)
@@ -148,13 +149,14 @@ def test_a_changed_image_is_told(folder):
 
 
 def test_a_changed_prompt_file_is_told_and_the_text_of_the_card_is_used(folder):
-    (folder / "prompt.txt").write_text("Other. {problem}")
+    (folder / "wording.txt").write_text("Other. {problem}")
     code, printed, _ = told(folder)
-    assert code == 0 and "The prompt file prompt.txt has another text now" in printed
+    assert code == 0 and "The prompt file wording.txt has another text now" in printed
 
 
 def test_a_prompt_that_was_changed_on_the_card_is_refused(folder):
     text = (folder / "card.json").read_text()
+    assert "Give {answer}." in text
     (folder / "card.json").write_text(text.replace("Give {answer}.", "Give {answer}!"))
     code, _, error = told(folder)
     assert code == 2 and "the text of the prompt does not have the SHA-256" in error
