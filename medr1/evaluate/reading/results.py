@@ -39,7 +39,8 @@ __all__ = [
 
 _ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet", ".eval")
 _NO_RESULTS = re.compile(
-    r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
+    r"summary\.(json|csv)|confusion\.csv|items\.jsonl|\..*"
+    r"|(audit|board|card|medr1|reproduction|robustness)\.json"
     rf"|.*{re.escape(RUN_RECORD)}|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?|~\$.*"
 )
 """Names of files that medr1 writes beside results, and of Excel's locks: they hold none."""
