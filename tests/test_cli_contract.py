@@ -34,7 +34,7 @@ OPTIONS = {
     "data distill": "--json --map --max-errors --output-file --overwrite --prompt --protocol "
     "--results",
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
-    "--protocol --results --to",
+    "--pass-rates --protocol --results --to",
     "data split": "--by --data --json --map --output-dir --overwrite",
     "data prepare": "--benchmark --by --group-by --image-root --json --magnification "
     "--manufacturer --map --max-errors --modality --output-dir --overwrite --plane --question-type "
