@@ -51,8 +51,8 @@ OUTPUT_FILE = (
     "--pass-rates",
     group="Output",
     metavar="FILE",
-    help="File to write with the pass rate of each question, as JSON. Without --output-file, only "
-    "this file is written.",
+    help="File to write with the pass rate of each question, for `medr1 train --curriculum`, as "
+    "JSON. Without --output-file, only this file is written.",
 )
 @option(
     "--min-pass",

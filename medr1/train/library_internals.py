@@ -103,6 +103,10 @@ FUNCTIONS = (
         "returns a sampler whose `generator` draws the order of every pass",
     ),
     Function(
+        *("trl:GRPOTrainer._get_train_sampler", "(self, dataset=None)", "question_order.py"),
+        "returns a sampler that yields positions in their order if `shuffle` is False",
+    ),
+    Function(
         *("transformers:Trainer._get_train_sampler", "(self, train_dataset=None)", _RESUME),
         "as GRPOTrainer's",
     ),

@@ -21,6 +21,7 @@ from medr1.train.dynamic_sampling import DynamicSamplingMixin
 from medr1.train.gathered_weights import GatheredWeightsMixin
 from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Function, changes
 from medr1.train.monitoring.completions_log import CompletionLogMixin
+from medr1.train.question_order import QuestionOrderMixin
 from medr1.train.recovery.exact_resume import ExactResumeMixin
 from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
 from medr1.train.rollouts.trainer import ServerRolloutMixin
@@ -36,6 +37,7 @@ BASES = {
     CompletionLogMixin: (GRPOTrainer,),
     GatheredWeightsMixin: (GRPOTrainer,),
     DynamicSamplingMixin: (GRPOTrainer,),
+    QuestionOrderMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),
