@@ -145,6 +145,7 @@ def _trainer_class(shares: bool) -> Any:
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
     from medr1.train.rollouts.trainer import ServerRolloutMixin
+    from medr1.train.shared_prefix.image_batches import ImageBatchesMixin
     from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
     from medr1.train.without_image import WithoutImageMixin
 
@@ -156,6 +157,7 @@ def _trainer_class(shares: bool) -> Any:
         NonFiniteGuardMixin,
         WithoutImageMixin,
         GatheredWeightsMixin,
+        ImageBatchesMixin,
         ServerRolloutMixin,
         GRPOTrainer,
     ):

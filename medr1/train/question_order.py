@@ -130,7 +130,11 @@ class ByImage:
         batches = [batches[place] for place in _permutation(len(batches), generator)]
         # What a batch has does not depend on the number of processes, which may change when a run
         # is resumed; only the order within a batch does.
-        parts = (part for batch in batches for part in fill(batch, self.part))
+        parts = (
+            part
+            for batch in batches
+            for part in fill(sorted(batch, key=len, reverse=True), self.part)
+        )
         return [index for part in parts for group in part for index in group] + left_out
 
     def description(self, num_drawn: int) -> str:

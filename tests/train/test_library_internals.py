@@ -27,6 +27,7 @@ from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
 from medr1.train.rollouts.trainer import ServerRolloutMixin
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
+from medr1.train.shared_prefix.image_batches import ImageBatchesMixin
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 from medr1.train.without_image import WithoutImageMixin
 
@@ -38,6 +39,7 @@ BASES = {
     GatheredWeightsMixin: (GRPOTrainer,),
     DynamicSamplingMixin: (GRPOTrainer,),
     QuestionOrderMixin: (GRPOTrainer,),
+    ImageBatchesMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),

@@ -188,7 +188,7 @@ def test_the_numbers_of_a_run_by_image_are_those_of_stock_trl(tmp_path):
 RESUMED = {
     "curriculum": {},
     "curriculum and dynamic sampling": {"dynamic_sampling": 2},
-    "by image": {"group_by_image": True},
+    "by image": {"group_by_image": True, "gradient_accumulation_steps": 2, "number": 10},
 }
 
 
