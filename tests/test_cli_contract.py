@@ -34,18 +34,18 @@ OPTIONS = {
     "data distill": "--json --map --max-errors --output-file --overwrite --prompt --protocol "
     "--results",
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
-    "--protocol --results --to",
+    "--pass-rates --protocol --results --to",
     "data split": "--by --data --json --map --output-dir --overwrite",
     "data prepare": "--benchmark --by --group-by --image-root --json --magnification "
     "--manufacturer --map --max-errors --modality --output-dir --overwrite --plane --question-type "
     "--restricted --seed --size --slices --split --splits --square --strict-counts --test-share "
     "--window --workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
-    "train": "--allow-template --answer-types --batch-size --beta --completions-steps --data "
-    "--dataset-name --device --dry-run --dtype --dynamic-sampling --eval-data --eval-steps "
-    "--fields --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
-    "--logging-steps --magnification --manufacturer --max-completion-length --max-pixels "
-    "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
+    "train": "--allow-template --answer-types --batch-size --beta --completions-steps --curriculum "
+    "--data --dataset-name --device --dry-run --dtype --dynamic-sampling --eval-data --eval-steps "
+    "--fields --freeze-vision --gradient-accumulation-steps --group-by-image --image-root --json "
+    "--learning-rate --logging-steps --magnification --manufacturer --max-completion-length "
+    "--max-pixels --max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
     "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
     "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "
     "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",

@@ -17,7 +17,7 @@ MAX_NUMBER = 10**300
 
 _INPUT_METAVARS = {"PATH", "FILE", "DIR", "DIR|ID", "NAME|FILE"}
 """The placeholders of options that name a file or folder, in the help."""
-_WRITTEN_OPTIONS = ("output_", "write_", "judge_cache")
+_WRITTEN_OPTIONS = ("output_", "write_", "judge_cache", "pass_rates")
 """The options among them that name what is written begin with one of these."""
 
 

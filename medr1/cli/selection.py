@@ -20,6 +20,7 @@ from medr1.cli.common import (
 )
 from medr1.cli.convert import field_names_option, show_written
 from medr1.cli.protocol_options import protocol_option
+from medr1.terminal import echo
 from medr1.workflows.selection import ReasoningPrompt, distill_data, filter_data
 
 results_option = option(
@@ -30,13 +31,9 @@ results_option = option(
     metavar="FILE",
     help="File with results of `medr1 infer` for the questions of IN. Repeatable.",
 )
-output_file_option = option(
-    "--output-file",
-    group="Output",
-    metavar="FILE",
-    required=True,
-    help="File to write: .json, .jsonl, .csv or .parquet; without an extension, a folder with a "
-    "Hugging Face data set.",
+OUTPUT_FILE = (
+    "File to write: .json, .jsonl, .csv or .parquet; without an extension, a folder with a "
+    "Hugging Face data set."
 )
 
 
@@ -49,7 +46,14 @@ output_file_option = option(
 @argument("source", metavar="IN")
 @results_option
 @results_map_option
-@output_file_option
+@option("--output-file", group="Output", metavar="FILE", help=OUTPUT_FILE)
+@option(
+    "--pass-rates",
+    group="Output",
+    metavar="FILE",
+    help="File to write with the pass rate of each question, for `medr1 train --curriculum`, as "
+    "JSON. Without --output-file, only this file is written.",
+)
 @option(
     "--min-pass",
     group="Selection",
@@ -83,16 +87,22 @@ def filter_items(
           --num-samples 8 --output-file r.json
       medr1 data filter train.json --results r.json --output-file medium.json \\
           --to published
+      medr1 data filter train.json --results r.json --pass-rates rates.json
     """
+    from medr1.files import to_json
+
     filtered = call(filter_data, options, columns=columns_of(mapping))
-    written = filtered.written
-    figures = {
-        "dropped": dict(written.dropped),
+    written, pass_rates = filtered.written, filtered.pass_rates
+    figures: dict[str, object] = {
         "too_easy": filtered.too_easy,
         "too_hard": filtered.too_hard,
         "unknown": filtered.unknown,
+        "pass_rates": None if pass_rates is None else str(pass_rates),
     }
-    show_written(written, figures, max_errors, as_json)
+    if written is not None:
+        show_written(written, {"dropped": dict(written.dropped), **figures}, max_errors, as_json)
+    else:
+        echo(to_json(figures) if as_json else pass_rates, nl=not as_json)
 
 
 @click.command(
@@ -103,7 +113,7 @@ def filter_items(
 @argument("source", metavar="IN")
 @results_option
 @results_map_option
-@output_file_option
+@option("--output-file", group="Output", metavar="FILE", required=True, help=OUTPUT_FILE)
 @option(
     "--prompt",
     group="Selection",

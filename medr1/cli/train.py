@@ -348,6 +348,20 @@ def _print_fields(method: Method, as_json: bool) -> None:
     help="Number of further draws, at most, that replace questions whose completions all have the "
     "same reward, as in DAPO; 0: none are replaced. [default: 0]",
 )
+@option(
+    "--curriculum",
+    group="Training",
+    metavar="FILE",
+    help="File with pass rates, from `medr1 data filter --pass-rates`: the first pass over the "
+    "questions goes from easy to hard, later ones are shuffled. [default: all are shuffled]",
+)
+@option(
+    "--group-by-image",
+    group="Training",
+    is_flag=True,
+    help="Draw the questions of one image in one batch, where they share the image. Use it for "
+    "data with several questions about each image.",
+)
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @scan_options

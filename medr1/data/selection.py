@@ -24,6 +24,8 @@ class Selection:
     """Indices of samples by pass rate, the highest first; equal rates in the order of samples."""
     pass_rates: list[float | None]
     """Share of right completions of each sample; None if it has no completion."""
+    num_completions: list[int]
+    """Number of completions of each sample."""
     too_easy: int
     """Number of items with a pass rate above the bounds."""
     too_hard: int
@@ -66,6 +68,7 @@ def select_by_pass_rate(
         protocol: The rules by which `answers.judge` decides.
     """
     rates: list[float | None] = []
+    counts: list[int] = []
     for sample, predictions in zip(samples, _matching_predictions(samples, runs), strict=True):
         verdicts = [
             _is_right(completion, sample, prediction, protocol)
@@ -73,11 +76,13 @@ def select_by_pass_rate(
             for completion in completions(prediction)
         ]
         rates.append(sum(verdicts) / len(verdicts) if verdicts else None)
+        counts.append(len(verdicts))
     rated = [(index, rate) for index, rate in enumerate(rates) if rate is not None]
     within = [(index, rate) for index, rate in rated if min_pass <= rate <= max_pass]
     return Selection(
         selected=[index for index, _ in sorted(within, key=lambda pair: -pair[1])],
         pass_rates=rates,
+        num_completions=counts,
         too_easy=sum(rate > max_pass for _, rate in rated),
         too_hard=sum(rate < min_pass for _, rate in rated),
         unknown=len(rates) - len(rated),

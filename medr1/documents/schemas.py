@@ -24,6 +24,7 @@ DOCUMENTS = {
     "training": "medr1.documents.training:TrainingRecord",
     "demo": "medr1.documents.demo:Demo",
     "manifest": "medr1.documents.prepared:PreparedManifest",
+    "pass-rates": "medr1.documents.pass_rates:PassRates",
 }
 """Name for `medr1 schema` -> type of the document; it is imported when it is needed."""
 

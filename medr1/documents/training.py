@@ -67,6 +67,8 @@ class TrainingPlan(Struct, frozen=True, kw_only=True):
     """Why the prompts of this model cannot be shared, as a phrase; only with GRPO."""
     dropout: str | UnsetType = UNSET
     """What dropout means for shared prompts, as a phrase; unset if nothing is dropped."""
+    question_order: str | UnsetType = UNSET
+    """The order in which questions are drawn, as a phrase; unset if they are shuffled."""
     samples: int
     steps: int
     completions_per_step: int | UnsetType = UNSET

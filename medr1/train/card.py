@@ -34,6 +34,11 @@ def model_card(name: str, document: Mapping[str, Any]) -> str:
         "Seed": document["seed"],
         "Versions": ", ".join(f"{key} {value}" for key, value in document["versions"].items()),
     }
+    if curriculum := document.get("curriculum_sha256"):
+        facts["Questions"] = "from easy to hard, by the pass rates of the file below"
+        facts["Pass rates, sha256"] = curriculum
+    if document.get("group_by_image"):
+        facts["Questions"] = "those of one image together"
     if best := document.get("validation"):
         facts["Validation accuracy"] = f"{best['eval_accuracy']:.1%} at step {best['step']}"
     return _CARD.format(

@@ -28,7 +28,10 @@ COMPARED = {
     "sft": ("loss_type",),
 }
 """Method -> fields whose choices TRL does not list: its trainer only compares them with texts."""
-_OURS = {"grpo": ("rewards", "rollout_url", "dynamic_sampling"), "sft": ()}
+_OURS = {
+    "grpo": ("rewards", "rollout_url", "dynamic_sampling", "curriculum", "group_by_image"),
+    "sft": (),
+}
 """Method -> the settings of medr1 itself that only this method reads."""
 
 REFUSED = {

@@ -46,6 +46,7 @@ from medr1.train.dry_run.trl_limits import (
 )
 from medr1.train.dynamic_sampling import require_complete_groups
 from medr1.train.inputs import max_tokens, open_images, prepare_samples
+from medr1.train.question_order import question_order
 from medr1.train.rollouts.checks import require_rollout_settings
 from medr1.train.settings import (
     TrainingSettings,
@@ -86,7 +87,7 @@ def build_trainer(
     from medr1.train.monitoring.metrics_log import AlarmLog, MetricsLog
 
     samples = fitting_samples(loaded, questions, settings)
-    config = _config(settings, loaded)
+    config = grpo_config(settings, loaded)
     if config.ddp_find_unused_parameters is None:
         # the vision tower is used in every batch only if each sample has an image
         config.ddp_find_unused_parameters = not all(sample.images for sample in samples)
@@ -117,6 +118,7 @@ def build_trainer(
     if settings.rollout_url:
         trainer.sample_by_server(settings.rollout_url)
     trainer.dynamic_sampling = settings.dynamic_sampling
+    trainer.question_order = question_order(settings, questions, config)
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -139,19 +141,23 @@ def _trainer_class(shares: bool) -> Any:
     from medr1.train.dynamic_sampling import DynamicSamplingMixin
     from medr1.train.gathered_weights import GatheredWeightsMixin
     from medr1.train.monitoring.completions_log import CompletionLogMixin
+    from medr1.train.question_order import QuestionOrderMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
     from medr1.train.rollouts.trainer import ServerRolloutMixin
+    from medr1.train.shared_prefix.image_batches import ImageBatchesMixin
     from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
     from medr1.train.without_image import WithoutImageMixin
 
     class WatchedGRPOTrainer(
         ExactResumeMixin,
         CompletionLogMixin,
+        QuestionOrderMixin,
         DynamicSamplingMixin,
         NonFiniteGuardMixin,
         WithoutImageMixin,
         GatheredWeightsMixin,
+        ImageBatchesMixin,
         ServerRolloutMixin,
         GRPOTrainer,
     ):
@@ -163,7 +169,7 @@ def _trainer_class(shares: bool) -> Any:
     return SharingGRPOTrainer if shares else WatchedGRPOTrainer
 
 
-def _config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
+def grpo_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
     """TRL's configuration for these settings, whose method is GRPO."""
     from trl import GRPOConfig
 
@@ -227,7 +233,7 @@ def fitting_samples(
         )
     if image_reward := reward_with_column(settings.rewards, COLUMN):
         require_images(samples, image_reward)
-    config = _config(settings, loaded)
+    config = grpo_config(settings, loaded)
     room = max_tokens(loaded) - (config.max_completion_length or 0)
     if settings.rollout_url:
         require_rollout_settings(

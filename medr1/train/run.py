@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 from msgspec.structs import asdict
+from msgspec.structs import replace as replace_field
 
 from medr1.checkpoints.integrity import write_checksums
 from medr1.data.readers import Questions
@@ -35,7 +36,13 @@ from medr1.models.parts import freeze_vision
 from medr1.processes import is_first_process
 from medr1.train import grpo, sft
 from medr1.train.card import model_card
-from medr1.train.dry_run.plan import NOT_SHARED, current_sharding, num_steps, run_plan
+from medr1.train.dry_run.plan import (
+    NOT_SHARED,
+    current_sharding,
+    generates,
+    num_steps,
+    run_plan,
+)
 from medr1.train.dry_run.setting_checks import (
     refusals_as_input_errors,
     require_accepted,
@@ -47,6 +54,7 @@ from medr1.train.monitoring.best_checkpoint import BEST, BestCheckpoint, Validat
 from medr1.train.monitoring.metrics_log import EveryNSteps
 from medr1.train.monitoring.progress import Progress
 from medr1.train.monitoring.tracking import wandb_run
+from medr1.train.question_order import num_drawn, question_order
 from medr1.train.recovery.run_state import RECORD, RunState, configuration, require_space
 from medr1.train.settings import (
     TrainingSettings,
@@ -65,6 +73,10 @@ logger = logging.getLogger("medr1")
 
 METHODS: dict[str, ModuleType] = {"grpo": grpo, "sft": sft}
 """Name of a method -> its module, which has `fitting_samples` and `build_trainer`."""
+
+
+_ORDER = ("curriculum_sha256", "group_by_image")
+"""Keys of a run's configuration on the order of the questions, which medr1.json has too."""
 
 
 def train(
@@ -111,6 +123,8 @@ def train(
         logger.warning("dropout: %s.", plan.dropout)
     if plan.not_shared is not UNSET and is_first_process():
         logger.warning(NOT_SHARED, plan.not_shared)
+    if plan.question_order is not UNSET and is_first_process():
+        logger.info("Questions are drawn %s.", plan.question_order)
     run_state = run_state or RunState(configuration(settings, loaded.path, questions))
     output, progress = settings.output_dir, Progress()
     with Watch(output) as watch:
@@ -198,6 +212,7 @@ def _document(
         answer_style=loaded.info.answer_style,
         data_sha256=configuration["data_sha256"],
         seed=seed,
+        **{name: configuration[name] for name in _ORDER if name in configuration},
         **({"validation": validation} if validation else {}),
         versions=library_versions(),
     )
@@ -222,7 +237,7 @@ def resolve_plan(
         for change in changes():
             logger.warning(change)
     samples = METHODS[settings.method].fitting_samples(loaded, questions, settings)
-    questions = replace(questions, samples=samples)
+    original, questions = questions, replace(questions, samples=samples)
     completions: list[str] = []
     if settings.method == "sft":
         completions = sft.target_completions(loaded, questions.samples, settings.prompt)
@@ -246,9 +261,12 @@ def resolve_plan(
         require_adapter(adapted)
         trained = adapted  # type: ignore[assignment]  # it has the attributes of its base
     bits = None if quantization is None else 4 if quantization.load_in_4bit else 8
-    return run_plan(
+    plan = run_plan(
         loaded, questions, config, settings, trained, bits=bits, completions=completions
     )
+    if not generates(config) or (order := question_order(settings, original, config)) is None:
+        return plan
+    return replace_field(plan, question_order=order.description(num_drawn(config, steps)))
 
 
 def require_sharding(trainer: Trainer, kind: str) -> None:

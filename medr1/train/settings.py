@@ -70,6 +70,11 @@ class TrainingSettings:
     dynamic_sampling: int = 0
     """The most further draws of completions for a batch, to replace groups with equal rewards
     (train/dynamic_sampling.py); 0: no group is replaced."""
+    curriculum: str | None = None
+    """File of pass rates by which questions are drawn from easy to hard in the first pass
+    (train/question_order.py); None: they are shuffled."""
+    group_by_image: bool = False
+    """Whether the questions of one image are drawn together (train/question_order.py)."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the method's configuration: name -> value."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -232,8 +237,8 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     # These are read by the command itself: they say what is loaded, not how it is trained.
     not_settings = ("model_path", "data", "answer_types", "device")
     own_types: dict[str, type] = {"rewards": tuple}
-    own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
-    own_types |= dict.fromkeys(("method", "prompt", "dtype", "rollout_url"), str)
+    own_types |= dict.fromkeys(("freeze_vision", "shared_prefix", "group_by_image"), bool)
+    own_types |= dict.fromkeys(("method", "prompt", "dtype", "rollout_url", "curriculum"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
     own_types |= dict.fromkeys((*numbers, "dynamic_sampling"), int)
     fields = {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from medr1.errors import InputError, ItemError
+from medr1.files import needs_overwrite, set_aside, to_json, write_atomic
+from medr1.terminal import counted
 from medr1.workflows.arguments import (
     keep_apart,
+    optional_path,
     require_choice,
     require_share,
     require_writable,
@@ -19,6 +23,7 @@ from medr1.workflows.convert import FieldNames, WrittenItems, log_written, write
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.data.selection import Selection
     from medr1.records import Prediction
 
 logger = logging.getLogger("medr1")
@@ -31,13 +36,16 @@ ReasoningPrompt = Literal["think", "think-after"]
 class FilteredItems:
     """What `filter_data` wrote, and why the other items were left out."""
 
-    written: WrittenItems
+    written: WrittenItems | None
+    """The items; None if only their pass rates were written."""
     too_easy: int
     """Number of items above max_pass."""
     too_hard: int
     """Number of items below min_pass."""
     unknown: int
     """Number of items without results."""
+    pass_rates: Path | None = None
+    """The file with the pass rate of each item; None if none was asked for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ def filter_data(
     *,
     source: str | Path,
     results: Sequence[str | Path],
-    output_file: str | Path,
+    output_file: str | Path | None = None,
+    pass_rates: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     min_pass: float = 0.1,
     max_pass: float = 0.9,
@@ -66,7 +75,10 @@ def filter_data(
     Args:
         source: File of questions, or folder with train.json.
         results: Files with results of a model for these questions.
-        output_file: File to write; its extension decides the format.
+        output_file: File to write; its extension decides the format. None: only the pass rates are
+            written.
+        pass_rates: JSON file to write with the pass rate of each question, also of those that are
+            too easy or too hard; None: no such file.
         columns: Key of medr1 -> column of the results: {"prediction": "reply"}.
         min_pass: Lowest pass rate that is kept, from 0 to 1.
         max_pass: Highest pass rate that is kept, from 0 to 1.
@@ -84,25 +96,27 @@ def filter_data(
     require_share(min_pass=min_pass, max_pass=max_pass)
     if min_pass > max_pass:
         raise InputError("--min-pass is above --max-pass, so no item would be kept.")
-    output = Path(output_file)
-    questions, runs = _read(source, results, output, columns, overwrite)
+    output, rates_file = optional_path(output_file), optional_path(pass_rates)
+    _require_outputs(output, rates_file, [source, *results], overwrite)
+    questions, runs = _read(source, results, columns)
     selection = select_by_pass_rate(
         questions.samples, runs, min_pass=min_pass, max_pass=max_pass, protocol=protocol
     )
+    numbers = selection.too_easy, selection.too_hard, selection.unknown
     logger.info(
-        "%d kept, %d too easy, %d too hard, %d without results",
-        len(selection.selected),
-        selection.too_easy,
-        selection.too_hard,
-        selection.unknown,
+        "%d kept, %d too easy, %d too hard, %d without results", len(selection.selected), *numbers
     )
-    if not selection.selected:
+    if output is not None and not selection.selected:
         raise InputError(
             f"no item of {source} has a pass rate from {min_pass:g} to {max_pass:g} "
             f"({selection.too_easy} too easy, {selection.too_hard} too hard, {selection.unknown} "
             "without results). Change --min-pass and --max-pass, or check that --results are "
             "about these items."
         )
+    if rates_file is not None:
+        _write_pass_rates(questions, selection, protocol, rates_file)
+    if output is None:
+        return FilteredItems(None, *numbers, rates_file)
     selected = replace(
         questions,
         samples=[questions.samples[index] for index in selection.selected],
@@ -112,12 +126,44 @@ def filter_data(
             if index in questions.failures
         },
     )
-    return FilteredItems(
-        write_questions(selected, output, field_names, overwrite),
-        selection.too_easy,
-        selection.too_hard,
-        selection.unknown,
-    )
+    written = write_questions(selected, output, field_names, overwrite)
+    return FilteredItems(written, *numbers, rates_file)
+
+
+def _require_outputs(
+    output: Path | None, pass_rates: Path | None, inputs: Sequence[str | Path], overwrite: bool
+) -> None:
+    """Check the paths that `filter_data` writes, before anything is read."""
+    if output is None and pass_rates is None:
+        raise InputError("nothing would be written. Give --output-file, --pass-rates, or both.")
+    if output is not None:
+        _require_output(output, inputs, overwrite)
+    if pass_rates is None:
+        return
+    require_writable(pass_rates)
+    keep_apart(pass_rates, [*inputs, output], overwrite)
+    if output is not None and output.resolve() == pass_rates.resolve():
+        raise InputError("--output-file and --pass-rates are the same file. Give two names.")
+    if os.path.lexists(pass_rates) and not overwrite:
+        raise needs_overwrite(pass_rates, "exists")
+
+
+def _write_pass_rates(
+    questions: Questions, selection: Selection, protocol: str, path: Path
+) -> None:
+    """Write the pass rate of each question; InputError if there are none."""
+    from medr1.data.pass_rates import pass_rates_of
+
+    document = pass_rates_of(questions, selection, protocol)
+    if not document.questions:
+        raise InputError(
+            f"none of the {counted(len(questions.samples), 'item')} of {questions.name} has a "
+            "completion, so there are no pass rates. Check that --results are about these items."
+        )
+    if os.path.lexists(path):
+        set_aside(path)
+    write_atomic(path, to_json(document))
+    logger.info("pass rates of %s written", counted(len(document.questions), "item"))
 
 
 def distill_data(
@@ -152,7 +198,8 @@ def distill_data(
 
     require_choice("prompt", prompt, get_args(ReasoningPrompt))
     output = Path(output_file)
-    questions, runs = _read(source, results, output, columns, overwrite)
+    _require_output(output, [source, *results], overwrite)
+    questions, runs = _read(source, results, columns)
     rationales = right_rationales(questions.samples, runs, prompt=prompt, protocol=protocol)
     rows: list[dict[str, object]] = []
     errors: list[Failure] = []
@@ -182,21 +229,22 @@ def distill_data(
     return DistilledItems(written, without)
 
 
-def _read(
-    source: str | Path,
-    results: Sequence[str | Path],
-    output: Path,
-    columns: Mapping[str, str] | None,
-    overwrite: bool,
-) -> tuple[Questions, list[list[Prediction]]]:
-    """The questions and the predictions of each results file; checks the output first."""
-    from medr1.data.readers import read_questions, split_file
+def _require_output(output: Path, inputs: Sequence[str | Path], overwrite: bool) -> None:
+    """Check the path of a file of items, before anything is read."""
     from medr1.data.writers import require_format
-    from medr1.evaluate.reading.results import read_results
 
     require_writable(output)
-    keep_apart(output, [source, *results], overwrite)
+    keep_apart(output, inputs, overwrite)
     require_format(output)
+
+
+def _read(
+    source: str | Path, results: Sequence[str | Path], columns: Mapping[str, str] | None
+) -> tuple[Questions, list[list[Prediction]]]:
+    """The questions and the predictions of each results file."""
+    from medr1.data.readers import read_questions, split_file
+    from medr1.evaluate.reading.results import read_results
+
     questions = read_questions(split_file(source, "train"))
     return questions, [
         read_results(Path(name), columns=columns, questions=questions).predictions

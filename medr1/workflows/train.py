@@ -78,6 +78,8 @@ def run_training(
     shared_prefix: bool = True,
     rollout_url: str | None = None,
     dynamic_sampling: int | None = None,
+    curriculum: str | Path | None = None,
+    group_by_image: bool = False,
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -114,6 +116,9 @@ def run_training(
             samples them.
         dynamic_sampling: The most further draws that replace questions whose completions all have
             the same reward; None or 0: none are replaced.
+        curriculum: File of pass rates, from `filter_data`: questions are drawn from easy to hard in
+            the first pass over the data; None: they are shuffled.
+        group_by_image: Whether the questions of one image are drawn together.
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
@@ -141,17 +146,15 @@ def run_training(
 
     require_forks("medr1 train")
     own_settings = {
-        "method": method,
-        "prompt": prompt,
-        "rewards": rewards,
+        **{"method": method, "prompt": prompt, "rewards": rewards},
+        **{"min_pixels": min_pixels, "max_pixels": max_pixels},
         "completions_steps": completions_steps,
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
         "max_prompt_length": max_prompt_length,
         "freeze_vision": freeze_vision,
         "shared_prefix": shared_prefix,
         "rollout_url": rollout_url,
         "dynamic_sampling": dynamic_sampling,
+        **{"curriculum": curriculum and str(curriculum), "group_by_image": group_by_image or None},
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
@@ -273,7 +276,8 @@ def _prepare(
     questions = data_files.training(str(values.get("dataset_train_split", "train")))
     checkpoint = find_checkpoint(str(model_path), offline=offline)
     base = find_base(checkpoint, offline=offline) if is_adapter(checkpoint) else None
-    inputs = [data_files.data, data_files.eval_data, data_files.image_root, str(values["prompt"])]
+    inputs = [data_files.data, data_files.eval_data, data_files.image_root]
+    inputs += [Path(str(values[name])) for name in ("prompt", "curriculum") if name in values]
     keep_apart(output, [*inputs, checkpoint, base], overwrite)
 
     # Imported after the checks above, because these modules also load torch and the trainers.

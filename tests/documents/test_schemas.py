@@ -55,6 +55,8 @@ def folder(tmp_path_factory):
     command("data", "audit", data / "validation.json", "--output-dir", folder / "audit")
     questions = data / "validation.json"
     command("data", "prepare", questions, "--output-dir", folder / "manifest", "--size", 64)
+    rates = ("--pass-rates", folder / "pass-rates" / "pass-rates.json")
+    command("data", "filter", data / "test.json", "--results", results, *rates)
     start_review(results, image_root=data, confident_errors=0).close()
     command("review", "summary", folder / "test.review.db", "--output-dir", folder / "review")
     config = ("--config", tiny_config_file("tiny"), "--device", "cpu", "--max-steps", 1)

@@ -21,11 +21,13 @@ from medr1.train.dynamic_sampling import DynamicSamplingMixin
 from medr1.train.gathered_weights import GatheredWeightsMixin
 from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Function, changes
 from medr1.train.monitoring.completions_log import CompletionLogMixin
+from medr1.train.question_order import QuestionOrderMixin
 from medr1.train.recovery.exact_resume import ExactResumeMixin
 from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
 from medr1.train.rollouts.trainer import ServerRolloutMixin
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
+from medr1.train.shared_prefix.image_batches import ImageBatchesMixin
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 from medr1.train.without_image import WithoutImageMixin
 
@@ -36,6 +38,8 @@ BASES = {
     CompletionLogMixin: (GRPOTrainer,),
     GatheredWeightsMixin: (GRPOTrainer,),
     DynamicSamplingMixin: (GRPOTrainer,),
+    QuestionOrderMixin: (GRPOTrainer,),
+    ImageBatchesMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),

@@ -54,7 +54,8 @@ def _run(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     yield "data type", f"weights {plan.weights_dtype}, computation {plan.dtype}"
     sharding = "" if processes == 1 else f", {processes} processes, {plan.sharding}"
     yield "device", plan.device + sharding
-    yield "questions", f"{plan.samples:,}"
+    order = f", {plan.question_order}" if plan.question_order is not UNSET else ""
+    yield "questions", f"{plan.samples:,}{order}"
     per_step = counted(plan.prompts_per_step, "prompt")
     if plan.completions_per_step is not UNSET:
         per_step = f"{counted(plan.completions_per_step, 'completion')} of {per_step}"

@@ -33,6 +33,7 @@ from medr1.files import (
     parse_json,
     prepare_folder,
     read_text,
+    sha256_of,
 )
 from medr1.journal import locked_file, require_unlocked
 from medr1.models.loading import library_versions
@@ -51,7 +52,7 @@ _MAY_CHANGE = {
     "report_to", "run_name", "log_level", "disable_tqdm",
 }  # fmt: skip
 """TRL's fields that may differ when a run is resumed; they do not change what is learned."""
-_NEWER: Mapping[str, object] = {"dynamic_sampling": 0}
+_NEWER: Mapping[str, object] = {"dynamic_sampling": 0, "group_by_image": False}
 """Settings that runs of older versions do not have -> the value that equals such a run. They are
 recorded only with another value, so that older runs can be resumed."""
 _BATCH_FIELDS = {
@@ -98,6 +99,9 @@ def configuration(
     # The address may change. Runs of older versions have no such key.
     if own.pop("rollout_url"):
         own["rollouts"] = "server"
+    # The file may be moved; what counts is what it says.
+    if curriculum := own.pop("curriculum"):
+        own["curriculum_sha256"] = sha256_of(Path(curriculum))
     own = {name: own[name] for name in own if name not in _NEWER or own[name] != _NEWER[name]}
     document = {
         "model_sha256": checkpoint_sha256(checkpoint),
