@@ -259,7 +259,9 @@ def summary(as_json: bool, **options: object) -> None:
     file of `medr1 review adjudicate`, its decisions count in the corrected accuracy.
 
     The corrected accuracy is that of all items, with what experts found on the sampled ones
-    (prediction-powered inference). disputed.csv has the cases on which readers differ.
+    (prediction-powered inference). The precision and recall of the automatic verdict, also by
+    answer type, and the bins of the model's confidence are estimates for all items too. With two
+    models, each has its own numbers. disputed.csv has the cases on which readers differ.
 
     \b
     Examples:

@@ -173,4 +173,5 @@ def candidate_of(item: StoredItem) -> ReviewCandidate:
         question_type=None,
         cluster=item.cluster,
         contradiction=item.kind if item.kind in CONTRADICTIONS else None,
+        answer_type=item.answer_type,
     )

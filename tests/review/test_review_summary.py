@@ -123,6 +123,9 @@ def test_the_command_prints_tables_and_writes_files(panel, tmp_path):
     (safe,) = [line.split() for line in done.stdout.splitlines() if line.startswith("safe")]
     assert safe == ["safe", "1.00", "180"]
     assert "- safe, alpha: all ratings are equal" in done.stdout
+    assert "answer type" in done.stdout and "precision (95 % CI)" in done.stdout
+    (header,) = [line for line in done.stdout.splitlines() if line.startswith("confidence ")]
+    assert header.split()[:4] == ["confidence", "mean", "items", "judged"]
     text = (output / "review.json").read_text()
     document = msgspec.json.decode(text, type=ReviewSummary)
     assert json.loads(medr1("review", "summary", panel, "--json").stdout) == json.loads(text)
