@@ -70,6 +70,7 @@ OPTIONS = {
     "--errors --host --image-root --item-contradictions --map --port --protocol "
     "--reasoning-contradictions --repeats --right-answers --seed --store",
     "review adjudicate": "--adjudicator --data --image-root --map --port --questions --store",
+    "review export": "--data --image-root --image-url --json --map --output-dir --overwrite",
     "review labels": "--data --image-root --json --map --output-dir --overwrite",
     "review summary": "--json --output-dir --overwrite --seed",
     "rewards": "--map --prompt --rewards",

@@ -22,6 +22,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.cli.protocol_options import protocol_option
+from medr1.cli.review_export import export
 from medr1.terminal import counted, echo
 from medr1.workflows.review import adjudicate_review, start_review, summarize_review
 from medr1.workflows.review_labels import label_review
@@ -327,5 +328,5 @@ def labels(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     echo(f"{written.n_undecided} undecided, {written.n_unjudged} not judged.")
 
 
-for command in (start, adjudicate, summary, labels):
+for command in (start, adjudicate, summary, labels, export):
     review.add_command(command)
