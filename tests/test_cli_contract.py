@@ -61,7 +61,7 @@ OPTIONS = {
     "--edited --ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
     "--judge-url --map --metrics --output-dir --overwrite "
-    "--protocol --robustness --seed --target-risk --train-data",
+    "--protocol --review --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "

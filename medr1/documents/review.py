@@ -1,4 +1,4 @@
-"""review.json, the document of `medr1 review summary`."""
+"""review.json, the document of `medr1 review summary`, and what summary.json has of it."""
 
 from __future__ import annotations
 
@@ -181,3 +181,26 @@ class ReviewSummary(Struct, frozen=True, kw_only=True):
     second_model: SecondModel | None = None
     """Of a review that compares two models. `kinds`, both accuracies and `rule` are about the first
     one."""
+
+
+class ExpertReview(Struct, frozen=True, kw_only=True):
+    """What summary.json has of a review of its results, without the names of the readers."""
+
+    n_cases: int
+    """Number of sampled items."""
+    n_judged: int
+    """Number of cases with an answer to the question whether the model is right."""
+    n_readers: int
+    is_simulated: bool = False
+    """Whether the readers are simulated (`review.simulated_panel`), and no expert has judged."""
+    n_adjudicated: int | None
+    """Number of cases that an adjudicator decided; None without a second round."""
+    protocol: str | None
+    """The protocol of the automatic verdict that was reviewed; None where the store has none."""
+    questions: dict[str, QuestionAgreement]
+    """Key of a question of the rubric -> agreement."""
+    automatic_accuracy: Metric
+    """The share of all items that the automatic verdict calls right."""
+    corrected_accuracy: Metric
+    """The accuracy that experts would find on all items (`stats.prediction_powered`)."""
+    rule: RuleCheck | None

@@ -64,7 +64,7 @@ def require_one_model(study: Study) -> None:
     if study.is_comparison:
         raise InputError(
             "the review compares two models, and only a review of one model can be adjudicated, "
-            "exported or written as labels. Use `medr1 review summary` for it."
+            "exported, written as labels or added to a report. Use `medr1 review summary`."
         )
 
 

@@ -13,6 +13,7 @@ from medr1.documents.metric import Metric, no_value
 from medr1.documents.review import (
     AdjudicationCounts,
     DisputedCase,
+    ExpertReview,
     QuestionAgreement,
     ReaderReview,
     ReviewedKind,
@@ -89,6 +90,31 @@ def review_summary(
         adjudication=counts,
         rule=rule_check(items, verdicts, seed=seed, num_resamples=num_resamples),
         second_model=_second_model(items, first, seed, num_resamples),
+    )
+
+
+def expert_review(
+    store: Store, adjudication: Store | None = None, *, seed: int = 0
+) -> ExpertReview:
+    """What summary.json has of a review of one model: no name of a reader.
+
+    Args:
+        store: The store of the review.
+        adjudication: The store of its second round; None without one.
+        seed: Of the bootstrap intervals.
+    """
+    document = review_summary(store, adjudication, seed=seed)
+    return ExpertReview(
+        n_cases=document.n_cases,
+        n_judged=sum(kind.n_judged for kind in document.kinds.values()),
+        n_readers=len(document.readers),
+        is_simulated=bool(store.study.settings.get("simulated")),
+        n_adjudicated=document.adjudication.n_judged if document.adjudication else None,
+        protocol=store.study.settings.get("protocol"),
+        questions=document.questions,
+        automatic_accuracy=document.automatic_accuracy,
+        corrected_accuracy=document.corrected_accuracy,
+        rule=document.rule,
     )
 
 

@@ -17,15 +17,18 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
+from medr1.workflows.review_of_results import reviews_of
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
     from medr1.documents.items import GalleryItem
+    from medr1.documents.review import ExpertReview
     from medr1.documents.summary import Summary
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
     from medr1.evaluate.judging import Judged, Settings
     from medr1.judge.asking import Judge
+    from medr1.records import Sample
 
 logger = logging.getLogger("medr1")
 
@@ -52,6 +55,7 @@ def run_evaluation(
     train_data: str | Path | None = None,
     ablated: Sequence[str | Path] = (),
     edited: Sequence[str | Path] = (),
+    review: Sequence[str | Path] = (),
     calibrate_on: str | Path | None = None,
     target_risk: float = 0.1,
     alpha: float = 0.1,
@@ -81,6 +85,8 @@ def run_evaluation(
             that see no image; None: train.json in `data`, if that is a folder with one.
         ablated: Files with results of the same questions without the image, one for each ablation.
         edited: Files with results of the same questions from edited reasoning, one for each edit.
+        review: Files of `start_review` and `adjudicate_review` about these results: what experts
+            found is added to the summary.
         calibrate_on: File with results of other questions by the same model, on which temperature,
             threshold and conformal sets are fitted.
         target_risk: Highest accepted share of wrong answers among the items that are not deferred.
@@ -116,13 +122,12 @@ def run_evaluation(
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     settings = _settings(protocol, cluster_by, group_by, seed, is_complete=metrics is None)
-    train = _training(train_data, data)
     evaluation = Evaluation(
         settings,
         tuple(require_metric(name, "--metrics") for name in metrics or NAMES),
         columns or {},
         questions_of(data, image_root),
-        train.require_complete() if train else None,
+        _training(train_data, data),
         tuple(map(Path, ablated)),
         bertscore,
         optional_path(calibrate_on),
@@ -136,9 +141,10 @@ def run_evaluation(
     inputs = [*files, image_root, data, train_data, calibrate_on, robustness]
     if output_dir:
         require_writable(Path(output_dir) / "summary.json")
-    keep_apart(output_dir, [*inputs, *ensemble, *ablated, *edited], overwrite)
+    keep_apart(output_dir, [*inputs, *ensemble, *ablated, *edited, *review], overwrite)
+    reviews = reviews_of(files, list(map(Path, review)), seed)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
-    return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
+    return _evaluate(evaluation, gates, files, reviews, image_roots, output_dir, overwrite)
 
 
 def _settings(
@@ -203,12 +209,12 @@ def _with_cache(judge: Judge, output: Path | None, overwrite: bool) -> Judge:
     return replace(judge, cache=cache)
 
 
-def _training(train_data: str | Path | None, data: str | Path | None) -> Questions | None:
+def _training(train_data: str | Path | None, data: str | Path | None) -> list[Sample] | None:
     """The training questions, else those of the train split in the folder `data`, else None."""
     from medr1.data.readers import has_split, read_questions, split_file
 
     folder = train_data or (data if data and has_split(data, "train") else None)
-    return read_questions(split_file(folder, "train")) if folder else None
+    return read_questions(split_file(folder, "train")).require_complete() if folder else None
 
 
 def _image_roots(
@@ -223,22 +229,28 @@ def _evaluate(
     evaluation: Evaluation,
     gates: Gates,
     files: Sequence[Path],
+    reviews: Mapping[Path, ExpertReview],
     image_roots: Mapping[str, Path],
-    output: Path | None,
+    output_dir: str | Path | None,
     overwrite: bool,
 ) -> EvaluationResult:
     """Evaluate the results files, and write the output."""
+    from msgspec import structs
+
     from medr1.files import prepare_folder
     from medr1.report.pages.gallery import MAX_ITEMS
 
     summaries: list[Summary] = []
     gallery: list[GalleryItem] = []
     failures: list[str] = []
+    output = optional_path(output_dir)
     # The lines of items.jsonl wait in a temporary file, not in memory: there may be millions. The
     # output folder is made last, so that a bad input leaves an old one as it is.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         for path in files:
             summary, judged = evaluation.run(path, lines.write if output else None)
+            if path in reviews:
+                summary = structs.replace(summary, review=reviews[path])
             summaries.append(summary)
             failures += gates.failures(path, summary, evaluation)
             if output:
