@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from medr1.workflows.prepare import PreparedData, prepare_data
     from medr1.workflows.reproduce import ReproductionResult, run_reproduction
     from medr1.workflows.review import adjudicate_review, start_review, summarize_review
+    from medr1.workflows.review_export import ExportedReview, export_review
     from medr1.workflows.review_labels import ReviewLabels, label_review
     from medr1.workflows.rewards import score_completions
     from medr1.workflows.robustness import RobustnessResult, run_robustness
@@ -68,6 +69,7 @@ _MODULES = {
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
     "medr1.workflows.reproduce": ("ReproductionResult", "run_reproduction"),
     "medr1.workflows.review": ("adjudicate_review", "start_review", "summarize_review"),
+    "medr1.workflows.review_export": ("ExportedReview", "export_review"),
     "medr1.workflows.review_labels": ("ReviewLabels", "label_review"),
     "medr1.workflows.rewards": ("score_completions",),
     "medr1.workflows.robustness": ("RobustnessResult", "run_robustness"),
@@ -91,6 +93,7 @@ __all__ = [
     "Download",
     "EvaluationResult",
     "Export",
+    "ExportedReview",
     "FilteredItems",
     "Judge",
     "PreparedData",
@@ -111,6 +114,7 @@ __all__ = [
     "examine",
     "examine_server",
     "export_checkpoint",
+    "export_review",
     "fetch_from_hub",
     "filter_data",
     "json_schema",

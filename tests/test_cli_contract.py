@@ -62,7 +62,7 @@ OPTIONS = {
     "--edited --ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
     "--judge-url --map --metrics --output-dir --overwrite "
-    "--protocol --robustness --seed --target-risk --train-data",
+    "--protocol --review --robustness --seed --target-risk --train-data",
     "compare": "--cluster-by --common-only --data --group-by --json --map --output-dir --overwrite "
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
@@ -74,6 +74,7 @@ OPTIONS = {
     "--errors --host --image-root --item-contradictions --map --port --protocol "
     "--reasoning-contradictions --repeats --right-answers --seed --store",
     "review adjudicate": "--adjudicator --data --image-root --map --port --questions --store",
+    "review export": "--data --image-root --image-url --json --map --output-dir --overwrite",
     "review labels": "--data --image-root --json --map --output-dir --overwrite",
     "review summary": "--json --output-dir --overwrite --seed",
     "rewards": "--map --prompt --rewards",

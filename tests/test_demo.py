@@ -12,6 +12,7 @@ from medr1.data.tiny import tiny_config
 from medr1.documents.comparison import Comparison
 from medr1.documents.demo import Demo
 from medr1.documents.matrix import Matrix
+from medr1.documents.review import ReviewSummary
 from medr1.documents.robustness import Robustness
 from medr1.documents.summary import Summary
 from medr1.workflows.demo import CONFIGS
@@ -110,6 +111,9 @@ def test_the_full_demo_says_how_far_to_trust_the_model(tmp_path):
     assert len(matrix.pairs) == 6
     assert all(pair.image_distance is not None for pair in matrix.pairs)
     assert "Leave one domain out" in (trust / "matrix" / "matrix.html").read_text()
+    review = read(trust / "review" / "review.json", ReviewSummary)
+    assert [reader.name[:9] for reader in review.readers] == ["Simulated"] * 3
+    assert "medr1 review summary " in said and "Fleiss' kappa: planted " in said
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ from medr1.workflows.demo import CONFIGS, DemoPrompt, run_demo
     group="Run",
     is_flag=True,
     help="Also measure calibration, dependence on the image, hallucination, reasoning, robustness, "
-    "an ensemble, dropout sampling and other domains; takes 10 to 20 minutes more.",
+    "an ensemble, dropout sampling and other domains, with a review by simulated readers at the "
+    "end; takes 10 to 20 minutes more.",
 )
 @seed_option
 @json_option
@@ -65,9 +66,9 @@ def demo(
 
     With --full: also calibration, abstention, repeated samples, answers without the image,
     hallucinated claims, perturbed questions and images, an ensemble, dropout sampling, and a matrix
-    of training domains. With --prompt think also the reasoning: its checks, answers after edited
-    reasoning, and other formats on the same items. The commands are shown as a user would type
-    them.
+    of training domains, and a review by simulated readers whose errors are known. With --prompt
+    think also the reasoning: its checks, answers after edited reasoning, and other formats on the
+    same items. The commands are shown as a user would type them.
 
     \b
     Examples:
@@ -103,6 +104,7 @@ def demo(
         echo(f"Perturbed images and questions: {trust / 'robustness' / 'robustness.html'}")
         echo(f"Dropout sampling: {trust / 'report-dropout' / 'report.html'}")
         echo(f"Training domains: {trust / 'matrix' / 'matrix.html'}")
+        echo(f"Review by simulated readers: {trust / 'review' / 'review.json'}")
         if prompt == "think":
             echo(f"Formats of the answer: {trust / 'compare-formats' / 'compare.html'}")
 

@@ -91,6 +91,15 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "follow the reasoning. Repeatable.",
 )
 @option(
+    "--review",
+    group="Input",
+    multiple=True,
+    metavar="STORE",
+    help="File with the judgements of experts about RESULTS, by `medr1 review start` or `medr1 "
+    "review adjudicate`. Adds their agreement, the accuracy that they would find, and the "
+    "precision of the automatic verdict. Repeatable.",
+)
+@option(
     "--calibrate-on",
     group="Input",
     metavar="FILE",

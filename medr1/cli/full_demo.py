@@ -7,10 +7,15 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from medr1.terminal import echo
 from medr1.workflows.demo import CONFIGS, DemoPrompt
+
+if TYPE_CHECKING:
+    from medr1.review.simulated_panel import Planted
 
 logger = logging.getLogger("medr1")
 
@@ -32,7 +37,8 @@ def run_full_demo(folder: Path, prompt: DemoPrompt, seed: int, max_steps: int | 
     """Run the commands on the trained model, in this process, and log each of them.
 
     LoRA adapters are trained as well: one with dropout for dropout sampling and the ensemble, and
-    one for each of three modalities for the matrix.
+    one for each of three modalities for the matrix. At the end, simulated readers review the
+    trained model's answers.
 
     Args:
         folder: The folder of the demo, with its checkpoint.
@@ -58,9 +64,11 @@ def run_full_demo(folder: Path, prompt: DemoPrompt, seed: int, max_steps: int | 
 
 def _name(command: click.Command) -> str:
     """The command as it is typed after `medr1`."""
+    from medr1.cli.review import summary
     from medr1.cli.split import split
 
-    return f"data {command.name}" if command is split else str(command.name)
+    group = "data " if command is split else "review " if command is summary else ""
+    return f"{group}{command.name}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,7 @@ class _FullDemo:
         yield from self._robustness()
         yield from self._report()
         yield from self._matrix()
+        yield from self._panel()
 
     @property
     def _model(self) -> tuple[object, ...]:
@@ -204,3 +213,46 @@ class _FullDemo:
         names = ("--from-names", "{train}/{test}.json", "--base-name", "base")
         images = ("--image-model", self.base, "--image-root", self.data)
         yield matrix, (parts, *names, *images, "--output-dir", self.out / "matrix")
+
+    def _panel(self) -> Iterator[Step]:
+        """A review of the trained model's answers by simulated readers, and what was planted."""
+        from medr1.cli.review import summary
+        from medr1.evaluate.judging import Settings
+        from medr1.files import sha256_of
+        from medr1.review.candidates import read_candidates
+        from medr1.review.simulated_panel import simulated_review
+
+        results, store = self._file("test"), self.out / "simulated.review.db"
+        output = self.out / "review"
+        _, candidates = read_candidates(results, Settings("default", "image"))
+        echo("\nA review by simulated readers: no clinician has seen these answers.")
+        planted = simulated_review(store, candidates, sha256_of(results), self.seed)
+        yield summary, (store, "--seed", self.seed, "--output-dir", output)
+        echo(_planted_text(planted, output / "review.json"))
+
+
+def _planted_text(planted: Planted, path: Path) -> str:
+    """What the simulation planted in a review, and what its summary says."""
+    import msgspec
+
+    from medr1.documents.review import ReviewSummary
+    from medr1.report.terminal.layout import filled
+    from medr1.report.terminal.tables import interval_text, percent
+
+    document = msgspec.json.decode(path.read_bytes(), type=ReviewSummary)
+    accuracy, kappa = document.corrected_accuracy, document.questions["correct"].fleiss_kappa
+    rates = ", ".join(f"{rate:.2f}" for rate in planted.error_rates)
+    lines = [
+        f"The readers are simulated. They judge wrongly with probabilities of {rates}, and "
+        f"{percent(planted.true_accuracy)} of the answers are truly right, by labels drawn at "
+        "random.",
+        f"Accuracy that such readers find on all items: planted {percent(planted.accuracy)}, by "
+        f"the summary {percent(accuracy.value)} ({interval_text(accuracy.ci95)}).",
+    ]
+    if kappa.value is not None and kappa.ci95:
+        low, high = kappa.ci95
+        lines.append(
+            f"Fleiss' kappa: planted {planted.kappa:.2f}, by the summary {kappa.value:.2f} "
+            f"({low:.2f} to {high:.2f})."
+        )
+    return "\n" + "\n".join(filled(line) for line in lines) + "\n"

@@ -22,6 +22,7 @@ from medr1.cli.common import (
     seed_option,
 )
 from medr1.cli.protocol_options import protocol_option
+from medr1.cli.review_export import export
 from medr1.terminal import counted, echo
 from medr1.workflows.review import adjudicate_review, start_review, summarize_review
 from medr1.workflows.review_labels import label_review
@@ -259,7 +260,9 @@ def summary(as_json: bool, **options: object) -> None:
     file of `medr1 review adjudicate`, its decisions count in the corrected accuracy.
 
     The corrected accuracy is that of all items, with what experts found on the sampled ones
-    (prediction-powered inference). disputed.csv has the cases on which readers differ.
+    (prediction-powered inference). The precision and recall of the automatic verdict, also by
+    answer type, and the bins of the model's confidence are estimates for all items too. With two
+    models, each has its own numbers. disputed.csv has the cases on which readers differ.
 
     \b
     Examples:
@@ -325,5 +328,5 @@ def labels(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     echo(f"{written.n_undecided} undecided, {written.n_unjudged} not judged.")
 
 
-for command in (start, adjudicate, summary, labels):
+for command in (start, adjudicate, summary, labels, export):
     review.add_command(command)

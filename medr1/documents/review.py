@@ -1,4 +1,4 @@
-"""review.json, the document of `medr1 review summary`."""
+"""review.json, the document of `medr1 review summary`, and what summary.json has of it."""
 
 from __future__ import annotations
 
@@ -83,6 +83,32 @@ class PreferenceSummary(Struct, frozen=True, kw_only=True):
     one half for both or neither: each kind of items counts with its share of all items."""
 
 
+class RuleOfType(Struct, frozen=True, kw_only=True):
+    """The automatic verdict on items of one answer type, against the experts'."""
+
+    n_items: int
+    n_judged: int
+    precision: Metric
+    recall: Metric
+
+
+class ConfidenceBin(Struct, frozen=True, kw_only=True):
+    """Items of similar confidence, and what experts say of them.
+
+    Both means are those of all items of the bin: judged items are weighted by the rates of the
+    sample.
+    """
+
+    low: float
+    """Lowest confidence of an item of the bin."""
+    high: float
+    """Highest one."""
+    n_items: int
+    mean_confidence: float
+    expert_accuracy: Metric
+    """The share that experts call right; partly right ones count one half. n counts judged ones."""
+
+
 class RuleCheck(Struct, frozen=True, kw_only=True):
     """How the automatic verdict and the model's confidence relate to what experts say.
 
@@ -96,6 +122,21 @@ class RuleCheck(Struct, frozen=True, kw_only=True):
     confidence_auroc: Metric
     """The probability that an answer that experts call right has a higher confidence than one that
     they call wrong; 0.5 is chance."""
+    by_answer_type: dict[str, RuleOfType] = {}
+    """Answer type of items -> the rule's precision and recall on them; empty in older files."""
+    calibration: list[ConfidenceBin] = []
+    """Items in bins of rising confidence; empty where none has a confidence, and in older files."""
+
+
+class SecondModel(Struct, frozen=True, kw_only=True):
+    """The second of two models that a review compares; the document has the same of the first.
+
+    The cases are sampled by the verdicts on the first model, which all these numbers correct.
+    """
+
+    automatic_accuracy: Metric
+    corrected_accuracy: Metric
+    rule: RuleCheck
 
 
 class AdjudicationCounts(Struct, frozen=True, kw_only=True):
@@ -137,3 +178,29 @@ class ReviewSummary(Struct, frozen=True, kw_only=True):
     mean of the readers."""
     rule: RuleCheck | None = None
     """The automatic verdict against the experts'; None in older files."""
+    second_model: SecondModel | None = None
+    """Of a review that compares two models. `kinds`, both accuracies and `rule` are about the first
+    one."""
+
+
+class ExpertReview(Struct, frozen=True, kw_only=True):
+    """What summary.json has of a review of its results, without the names of the readers."""
+
+    n_cases: int
+    """Number of sampled items."""
+    n_judged: int
+    """Number of cases with an answer to the question whether the model is right."""
+    n_readers: int
+    is_simulated: bool = False
+    """Whether the readers are simulated (`review.simulated_panel`), and no expert has judged."""
+    n_adjudicated: int | None
+    """Number of cases that an adjudicator decided; None without a second round."""
+    protocol: str | None
+    """The protocol of the automatic verdict that was reviewed; None where the store has none."""
+    questions: dict[str, QuestionAgreement]
+    """Key of a question of the rubric -> agreement."""
+    automatic_accuracy: Metric
+    """The share of all items that the automatic verdict calls right."""
+    corrected_accuracy: Metric
+    """The accuracy that experts would find on all items (`stats.prediction_powered`)."""
+    rule: RuleCheck | None

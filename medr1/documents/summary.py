@@ -15,6 +15,7 @@ from medr1.documents.metric import Clusters, Intervals, Metric, Missing
 from medr1.documents.protocols import ProtocolRow
 from medr1.documents.reasoning import ReasoningChecks
 from medr1.documents.reasoning_use import ReasoningUse
+from medr1.documents.review import ExpertReview
 from medr1.documents.robustness import Robustness
 from medr1.documents.trust import (
     Calibration,
@@ -237,6 +238,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """None where no item has a reasoning, and with --metrics."""
     token_uncertainty: TokenUncertainty | UnsetType = UNSET
     """The key is there only if the results have log-probabilities of tokens."""
+    review: ExpertReview | UnsetType = UNSET
+    """What experts found in a review of these results; the key is there only with --review."""
     reasoning_use: list[ReasoningUse] | UnsetType = UNSET
     """An entry for each file of --edited; the key is there only with such files."""
     warnings: list[str]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from medr1.csv_cells import guard
 from medr1.documents.metric import Metric
 from medr1.documents.summary import Summary
+from medr1.report.terminal.expert_review import review_coefficients, review_shares
 from medr1.report.terminal.layout import HIDDEN
 from medr1.report.terminal.reasoning import reasoning_shares
 
@@ -80,6 +81,9 @@ def summary_rows(summary: Summary) -> Iterator[dict[str, object]]:
         yield row("open", "", "accuracy_with_judge", judge.open_accuracy_with_judge)
         yield row("open", "", "judge_agreement", judge.rules_weighted.share)
         yield row("open", "", "cohen_kappa", judge.rules_weighted.kappa)
+    if review := summary.review:
+        for name, _, metric in (*review_shares(review), *review_coefficients(review)):
+            yield row("all", "", name, metric)
     for kind, groups in summary.groups.items():
         for group, content in groups.items():
             for name, metric in content.metrics.items():

@@ -45,6 +45,7 @@ def candidates_of(
             question_type=group_of(prediction.sample, "question_type"),
             cluster=int(cluster),
             contradiction=_contradiction(judged.columns, place),
+            answer_type=prediction.sample.answer_type,
         )
         for place, (prediction, is_right, cluster) in enumerate(
             zip(predictions, judged.correct, judged.clusters, strict=True)

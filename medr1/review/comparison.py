@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,12 @@ from medr1.files import sha256_of
 from medr1.records import Prediction
 from medr1.review.candidates import candidates_of
 from medr1.review.rubric import RUBRIC, SECOND
-from medr1.review.sampling import CONTRADICTIONS, ReviewCandidate, random_generator
+from medr1.review.sampling import (
+    CONTRADICTIONS,
+    ReviewCandidate,
+    SecondVerdict,
+    random_generator,
+)
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -81,14 +86,16 @@ def read_pairs(
     first, second = paired.predictions.values()
     titles = [Path(str(file.meta.get("model") or "")).name for file in files]
     unpaired = [len(file.predictions) - len(first) for file in files]
+    others = candidates_of(second, settings, ())
     return Pairs(
         predictions=first,
-        candidates=candidates_of(first, settings, contradictions),
-        second=SecondAnswers(
-            second,
-            [candidate.is_right for candidate in candidates_of(second, settings, ())],
-            (titles[0], titles[1]),
-        ),
+        candidates=[
+            replace(candidate, second=SecondVerdict(other.is_right, other.confidence))
+            for candidate, other in zip(
+                candidates_of(first, settings, contradictions), others, strict=True
+            )
+        ],
+        second=SecondAnswers(second, [other.is_right for other in others], (titles[0], titles[1])),
         settings={"results_sha256": hashes[1], "models": titles, "unpaired": unpaired},
         warnings=[] if paired.paired_by == BY_ID else pairing_warnings(paired.paired_by),
     )

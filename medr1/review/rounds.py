@@ -63,8 +63,8 @@ def require_one_model(study: Study) -> None:
     """
     if study.is_comparison:
         raise InputError(
-            "the review compares two models, and only a review of one model can be adjudicated or "
-            "written as labels. Use `medr1 review summary` for it."
+            "the review compares two models, and only a review of one model can be adjudicated, "
+            "exported, written as labels or added to a report. Use `medr1 review summary`."
         )
 
 
@@ -173,4 +173,5 @@ def candidate_of(item: StoredItem) -> ReviewCandidate:
         question_type=None,
         cluster=item.cluster,
         contradiction=item.kind if item.kind in CONTRADICTIONS else None,
+        answer_type=item.answer_type,
     )

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medr1.documents.metric import Metric, no_value
-from medr1.documents.review import RuleCheck
+from medr1.documents.review import RuleCheck, RuleOfType
+from medr1.review.confidence_bins import confidence_bins
 from medr1.review.store import StoredItem
 from medr1.stats.intervals import (
     Floats,
@@ -22,6 +23,7 @@ from medr1.stats.intervals import (
     percentiles,
     resample_sums,
 )
+from medr1.stats.weighted_share import weighted_share
 
 MAX_UNDEFINED = 0.05
 """Largest share of resamples without a value with which there is an interval."""
@@ -34,7 +36,7 @@ def rule_check(
     seed: int = 0,
     num_resamples: int = 2000,
 ) -> RuleCheck:
-    """The precision and recall of the automatic verdict "right", and the AUROC of the confidence.
+    """The precision and recall of the automatic verdict "right", and the model's confidence.
 
     Args:
         items: All items of the results file.
@@ -61,7 +63,37 @@ def rule_check(
             both, weights * expert, clusters, "experts call none right", seed, num_resamples
         ),
         confidence_auroc=_auroc(judged, weights, expert, seed, num_resamples),
+        by_answer_type=_by_answer_type(items, judged, weights, expert),
+        calibration=confidence_bins(items, judged, weights, expert),
     )
+
+
+def _by_answer_type(
+    items: Sequence[StoredItem], judged: Sequence[StoredItem], weights: Floats, expert: Floats
+) -> dict[str, RuleOfType]:
+    """Answer type -> the precision and recall on its items; a type of few items has wide intervals.
+
+    A judged item keeps the weight that it has among all items.
+    """
+    rule = np.array([item.is_right for item in judged], dtype=np.float64)
+    clusters = [item.cluster for item in judged]
+    entries = {}
+    for answer_type, number in sorted(Counter(item.answer_type for item in items).items()):
+        of_type = np.array([item.answer_type == answer_type for item in judged])
+        counted = weights * of_type
+        n_judged = int(of_type.sum())
+        missing = None if n_judged else "no item is judged"
+        entries[answer_type] = RuleOfType(
+            n_items=number,
+            n_judged=n_judged,
+            precision=weighted_share(
+                counted * rule, expert, clusters, reason=missing or "no judged item is called right"
+            ),
+            recall=weighted_share(
+                counted * expert, rule, clusters, reason=missing or "experts call none right"
+            ),
+        )
+    return entries
 
 
 def _ratio(

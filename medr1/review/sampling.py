@@ -29,6 +29,15 @@ CONFIDENT = 0.8
 
 
 @dataclass(frozen=True)
+class SecondVerdict:
+    """The second model's answer to an item, in a review of two models."""
+
+    is_right: bool
+    """The automatic verdict."""
+    confidence: float | None
+
+
+@dataclass(frozen=True)
 class ReviewCandidate:
     """What the sampling has to know about one item."""
 
@@ -42,6 +51,10 @@ class ReviewCandidate:
     """The number of what it shares with other items that are not independent, such as an image."""
     contradiction: str | None = None
     """One of CONTRADICTIONS, or None."""
+    answer_type: str = "open"
+    """One of records.ANSWER_TYPES."""
+    second: SecondVerdict | None = None
+    """The second model; None in a review of one model."""
 
     @property
     def kind(self) -> str:

@@ -24,9 +24,9 @@ from typing import Any
 
 from medr1.errors import InputError, LockedError, OutputError, StateError
 from medr1.review.rubric import check_ratings
-from medr1.review.sampling import ReviewCandidate
+from medr1.review.sampling import ReviewCandidate, SecondVerdict
 
-SCHEMA = "medr1.review/1"
+SCHEMA = "medr1.review/2"
 MAX_NAME = 60
 """Longest name of a reader, in characters."""
 MAX_COMMENT = 4000
@@ -38,7 +38,8 @@ CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE items (
     place INTEGER PRIMARY KEY, item_id TEXT NOT NULL, kind TEXT NOT NULL,
     is_right INTEGER NOT NULL, confidence REAL, cluster INTEGER NOT NULL,
-    is_case INTEGER NOT NULL
+    is_case INTEGER NOT NULL, answer_type TEXT NOT NULL,
+    second_is_right INTEGER, second_confidence REAL
 ) STRICT;
 CREATE TABLE judgements (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, reader TEXT NOT NULL,
@@ -48,6 +49,10 @@ CREATE TABLE judgements (
 ) STRICT;
 CREATE INDEX judgements_of_reader ON judgements (reader, place);
 """
+_ITEM_COLUMNS = (
+    "place, item_id, kind, is_right, confidence, cluster, is_case, answer_type, second_is_right, "
+    "second_confidence"
+)
 _COLUMNS = "id, reader, place, is_repeat, action, ratings, comment, seconds, written_at"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ACTIONS = ("judge", "skip", "undo")
@@ -103,6 +108,10 @@ class StoredItem:
     cluster: int
     is_case: bool
     """Whether it was sampled for the review."""
+    answer_type: str = "open"
+    """One of records.ANSWER_TYPES."""
+    second: SecondVerdict | None = None
+    """The second model; None in a review of one model."""
 
 
 class Store:
@@ -139,13 +148,8 @@ class Store:
 
     def items(self) -> list[StoredItem]:
         """All items of the results file, in order."""
-        rows = self._rows(
-            "SELECT place, item_id, kind, is_right, confidence, cluster, is_case FROM items "
-            "ORDER BY place"
-        )
         return [
-            StoredItem(place, item_id, kind, bool(right), confidence, cluster, bool(case))
-            for place, item_id, kind, right, confidence, cluster, case in rows
+            _item(row) for row in self._rows(f"SELECT {_ITEM_COLUMNS} FROM items ORDER BY place")
         ]
 
     def add(self, judgement: Judgement) -> bool:
@@ -274,22 +278,44 @@ def create_store(
                     [(key, json.dumps(value)) for key, value in settings.items()],
                 )
                 connection.executemany(
-                    "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (
-                            place,
-                            c.item_id,
-                            c.kind,
-                            c.is_right,
-                            c.confidence,
-                            c.cluster,
-                            place in chosen,
-                        )
-                        for place, c in enumerate(candidates)
-                    ],
+                    f"INSERT INTO items ({_ITEM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [_item_row(place, c, place in chosen) for place, c in enumerate(candidates)],
                 )
         temporary.rename(path)
     return Store(path)
+
+
+def _item_row(place: int, candidate: ReviewCandidate, is_case: bool) -> tuple[object, ...]:
+    """The row of an item, with `_ITEM_COLUMNS`."""
+    second = candidate.second
+    return (
+        place,
+        candidate.item_id,
+        candidate.kind,
+        candidate.is_right,
+        candidate.confidence,
+        candidate.cluster,
+        is_case,
+        candidate.answer_type,
+        second.is_right if second else None,
+        second.confidence if second else None,
+    )
+
+
+def _item(row: tuple[Any, ...]) -> StoredItem:
+    """The item of a row with `_ITEM_COLUMNS`."""
+    place, item_id, kind, right, confidence, cluster, case, answer_type, second, confidence_2 = row
+    return StoredItem(
+        place,
+        item_id,
+        kind,
+        bool(right),
+        confidence,
+        cluster,
+        bool(case),
+        answer_type,
+        None if second is None else SecondVerdict(bool(second), confidence_2),
+    )
 
 
 def reader_name(text: str) -> str:
@@ -386,7 +412,8 @@ def _read_study(connection: sqlite3.Connection, path: Path) -> Study:
     }
     if values.get("schema") != SCHEMA:
         raise InputError(
-            f"{path} has the form {values.get('schema')}, and this version reads {SCHEMA}."
+            f"{path} has the form {values.get('schema')}, and this version of medr1 reads "
+            f"{SCHEMA}. Use the version that made it."
         )
     return Study(values["results_sha256"], values["seed"], values["repeats"], values["settings"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 
 import numpy as np
@@ -12,15 +13,17 @@ from medr1.documents.metric import Metric, no_value
 from medr1.documents.review import (
     AdjudicationCounts,
     DisputedCase,
+    ExpertReview,
     QuestionAgreement,
     ReaderReview,
     ReviewedKind,
     ReviewSummary,
+    SecondModel,
 )
 from medr1.review.final import final_answers
 from medr1.review.preference import preference_summary
 from medr1.review.rounds import first_looks
-from medr1.review.rubric import VALUE_OF_CORRECT, RubricQuestion, rubric_of
+from medr1.review.rubric import SECOND, VALUE_OF_CORRECT, RubricQuestion, rubric_of
 from medr1.review.rule_check import rule_check
 from medr1.review.sampling import KINDS
 from medr1.review.store import Judgement, Store, StoredItem
@@ -56,14 +59,9 @@ def review_summary(
     first = first_looks(judgements)
     second = {(j.reader, j.place): j for j in judged if j.is_repeat}
     readers = sorted({judgement.reader for judgement in judgements})
-    right = np.array([item.is_right for item in items], dtype=np.float64)
-    clusters = [item.cluster for item in items]
-    interval, method = named_interval(
-        bootstrap_mean(right, clusters, seed=seed, num_resamples=num_resamples), "cluster"
-    )
     rubric = rubric_of(is_comparison=store.study.is_comparison)
     questions = [question for question in rubric if question.is_about_case]
-    verdicts = _expert_verdicts(first)
+    verdicts = _expert_verdicts(first, "correct")
     counts = None
     if adjudication:
         decided = first_looks(adjudication.judgements())
@@ -75,7 +73,6 @@ def review_summary(
             n_judged=len({place for _, place in decided}),
             n_undecided=sum(f.answer is None for f in final.values()),
         )
-    expert = np.array([verdicts.get(item.place, np.nan) for item in items])
     return ReviewSummary(
         results_sha256=store.study.results_sha256,
         n_items=len(items),
@@ -86,23 +83,89 @@ def review_summary(
             for question in questions
         },
         kinds={kind: _kind([i for i in items if i.kind == kind], verdicts) for kind in KINDS},
-        automatic_accuracy=Metric(
-            value=float(right.mean()), ci95=interval, n=len(items), method=method
-        ),
-        corrected_accuracy=corrected_mean(right, expert, [item.kind for item in items], clusters),
+        automatic_accuracy=_automatic_accuracy(items, seed, num_resamples),
+        corrected_accuracy=_corrected_accuracy(items, verdicts),
         preference=preference_summary(store, first, seed=seed, num_resamples=num_resamples),
         disputed=[case for question in questions for case in _disputed(question, items, first)],
         adjudication=counts,
         rule=rule_check(items, verdicts, seed=seed, num_resamples=num_resamples),
+        second_model=_second_model(items, first, seed, num_resamples),
     )
 
 
-def _expert_verdicts(first: Looks) -> dict[int, float]:
-    """Place of a case -> the mean of the readers' verdicts on whether the model is right."""
+def expert_review(
+    store: Store, adjudication: Store | None = None, *, seed: int = 0
+) -> ExpertReview:
+    """What summary.json has of a review of one model: no name of a reader.
+
+    Args:
+        store: The store of the review.
+        adjudication: The store of its second round; None without one.
+        seed: Of the bootstrap intervals.
+    """
+    document = review_summary(store, adjudication, seed=seed)
+    return ExpertReview(
+        n_cases=document.n_cases,
+        n_judged=sum(kind.n_judged for kind in document.kinds.values()),
+        n_readers=len(document.readers),
+        is_simulated=bool(store.study.settings.get("simulated")),
+        n_adjudicated=document.adjudication.n_judged if document.adjudication else None,
+        protocol=store.study.settings.get("protocol"),
+        questions=document.questions,
+        automatic_accuracy=document.automatic_accuracy,
+        corrected_accuracy=document.corrected_accuracy,
+        rule=document.rule,
+    )
+
+
+def _automatic_accuracy(items: Sequence[StoredItem], seed: int, num_resamples: int) -> Metric:
+    """The share of all items that the automatic verdict calls right."""
+    right = np.array([item.is_right for item in items], dtype=np.float64)
+    clusters = [item.cluster for item in items]
+    interval, method = named_interval(
+        bootstrap_mean(right, clusters, seed=seed, num_resamples=num_resamples), "cluster"
+    )
+    return Metric(value=float(right.mean()), ci95=interval, n=len(items), method=method)
+
+
+def _corrected_accuracy(items: Sequence[StoredItem], verdicts: Mapping[int, float]) -> Metric:
+    """The accuracy that experts would find on all items."""
+    return corrected_mean(
+        [float(item.is_right) for item in items],
+        [verdicts.get(item.place, np.nan) for item in items],
+        [item.kind for item in items],
+        [item.cluster for item in items],
+    )
+
+
+def _second_model(
+    items: Sequence[StoredItem], first: Looks, seed: int, num_resamples: int
+) -> SecondModel | None:
+    """The second of two models; the kinds, by which items were sampled, are those of the first."""
+    others = [
+        replace(item, is_right=item.second.is_right, confidence=item.second.confidence)
+        for item in items
+        if item.second
+    ]
+    if not others:
+        return None
+    verdicts = _expert_verdicts(first, f"{SECOND}correct")
+    return SecondModel(
+        automatic_accuracy=_automatic_accuracy(others, seed, num_resamples),
+        corrected_accuracy=_corrected_accuracy(others, verdicts),
+        rule=rule_check(others, verdicts, seed=seed, num_resamples=num_resamples),
+    )
+
+
+def _expert_verdicts(first: Looks, question: str) -> dict[int, float]:
+    """Place of a case -> the mean of the readers' verdicts on whether a model is right.
+
+    `question` is the rubric's key: correct, or b_correct for the second model.
+    """
     values: dict[int, list[float]] = defaultdict(list)
     for (_, place), judgement in first.items():
-        if "correct" in judgement.ratings:
-            values[place].append(VALUE_OF_CORRECT[judgement.ratings["correct"]])
+        if question in judgement.ratings:
+            values[place].append(VALUE_OF_CORRECT[judgement.ratings[question]])
     return {place: fmean(of_readers) for place, of_readers in values.items()}
 
 

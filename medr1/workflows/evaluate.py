@@ -18,10 +18,12 @@ from medr1.workflows.arguments import (
     require_writable,
 )
 from medr1.workflows.card import card_writer
+from medr1.workflows.review_of_results import reviews_of
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
     from medr1.documents.items import GalleryItem
+    from medr1.documents.review import ExpertReview
     from medr1.documents.summary import Summary
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
@@ -56,6 +58,7 @@ def run_evaluation(
     train_data: str | Path | None = None,
     ablated: Sequence[str | Path] = (),
     edited: Sequence[str | Path] = (),
+    review: Sequence[str | Path] = (),
     calibrate_on: str | Path | None = None,
     target_risk: float = 0.1,
     alpha: float = 0.1,
@@ -87,6 +90,8 @@ def run_evaluation(
             that see no image; None: train.json in `data`, if that is a folder with one.
         ablated: Files with results of the same questions without the image, one for each ablation.
         edited: Files with results of the same questions from edited reasoning, one for each edit.
+        review: Files of `start_review` and `adjudicate_review` about these results: what experts
+            found is added to the summary.
         calibrate_on: File with results of other questions by the same model, on which temperature,
             threshold and conformal sets are fitted.
         target_risk: Highest accepted share of wrong answers among the items that are not deferred.
@@ -126,13 +131,12 @@ def run_evaluation(
     _require_inside(target_risk=target_risk, alpha=alpha)
     gates = Gates.from_options(fail_under, str(baseline) if baseline else None)
     settings = _settings(protocol, cluster_by, group_by, seed, is_complete=metrics is None)
-    train = _training(train_data, data)
     evaluation = Evaluation(
         settings,
         tuple(require_metric(name, "--metrics") for name in metrics or NAMES),
         columns or {},
         questions_of(data, image_root),
-        train.require_complete() if train else None,
+        _training(train_data, data),
         tuple(map(Path, ablated)),
         bertscore,
         optional_path(calibrate_on),
@@ -144,9 +148,10 @@ def run_evaluation(
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
     cards = _check_outputs(arguments, files)
+    reviews = reviews_of(files, list(map(Path, review)), seed)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
     output = optional_path(output_dir)
-    return _evaluate(evaluation, gates, files, image_roots, output, cards, overwrite)
+    return _evaluate(evaluation, gates, files, reviews, image_roots, output, cards, overwrite)
 
 
 def _settings(
@@ -235,7 +240,7 @@ def _check_outputs(arguments: Mapping[str, Any], files: Sequence[Path]) -> CardW
     """
     output, overwrite = arguments["output_dir"], arguments["overwrite"]
     names = ("image_root", "data", "train_data", "calibrate_on", "robustness", "audit")
-    several = (arguments[name] for name in ("ensemble", "ablated", "edited"))
+    several = (arguments[name] for name in ("ensemble", "ablated", "edited", "review"))
     inputs = [*files, *map(arguments.get, names), *(file for part in several for file in part)]
     if output:
         require_writable(Path(output) / "summary.json")
@@ -256,12 +261,15 @@ def _evaluate(
     evaluation: Evaluation,
     gates: Gates,
     files: Sequence[Path],
+    reviews: Mapping[Path, ExpertReview],
     image_roots: Mapping[str, Path],
     output: Path | None,
     cards: CardWriter | None,
     overwrite: bool,
 ) -> EvaluationResult:
     """Evaluate the results files, and write the output and the cards."""
+    from msgspec import structs
+
     from medr1.files import prepare_folder
     from medr1.report.pages.gallery import MAX_ITEMS
 
@@ -273,6 +281,8 @@ def _evaluate(
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         for path in files:
             summary, judged = evaluation.run(path, lines.write if output else None)
+            if path in reviews:
+                summary = structs.replace(summary, review=reviews[path])
             summaries.append(summary)
             failures += gates.failures(path, summary, evaluation)
             if cards:

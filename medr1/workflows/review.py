@@ -135,7 +135,7 @@ def start_review(
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
-    return _server(opened, content, _image_folder(path, data, image_root), port, host)
+    return _server(opened, content, image_folder(path, data, image_root), port, host)
 
 
 def _require_port(port: int) -> None:
@@ -143,7 +143,14 @@ def _require_port(port: int) -> None:
         raise InputError(f"port is {port}. Use 0 to 65535.")
 
 
-def _image_folder(results: Path, data: str | Path | None, image_root: str | Path | None) -> Path:
+def image_folder(results: Path, data: str | Path | None, image_root: str | Path | None) -> Path:
+    """The folder with the images of results.
+
+    Args:
+        results: The results file.
+        data: File or folder with the questions; None: the results have them.
+        image_root: What the user named; None: the folder of `data`, else of `results`.
+    """
     data_path = Path(data) if data else results
     return Path(image_root or (data_path if data_path.is_dir() else data_path.parent))
 
@@ -306,7 +313,7 @@ def adjudicate_review(
     return _server(
         opened,
         _content_of(content),
-        _image_folder(path, data, image_root),
+        image_folder(path, data, image_root),
         port,
         adjudication=second,
     )

@@ -28,6 +28,7 @@ def test_every_metric_of_a_summary_has_a_definition():
     others += " same_answer_edited_reasoning reasoning_difference other_answer"
     others += " swayed acknowledged unfaithful premise_rejected"
     others += " domain_gap answer_distance image_distance"
+    others += " corrected_accuracy rule_precision rule_recall krippendorff_alpha gwet_ac1"
     others += " image_needed wilson bootstrap mcnemar holm"
     assert set(others.split()) <= DEFINITIONS.keys()
 

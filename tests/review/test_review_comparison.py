@@ -17,7 +17,7 @@ from medr1.report.terminal.review import review_table
 from medr1.review.comparison import is_swapped, swapped
 from medr1.review.export import judgements_csv
 from medr1.review.rubric import rubric_of
-from medr1.review.sampling import ReviewCandidate
+from medr1.review.sampling import ReviewCandidate, SecondVerdict, sample_cases
 from medr1.review.store import Judgement, Store, Study, create_store
 from medr1.review.summary import review_summary
 from medr1.workflows.review import adjudicate_review
@@ -162,7 +162,13 @@ def panel(path, votes, clusters=None):
     """A review in which readers A and B gave these votes for the cases, in order."""
     candidates = [
         ReviewCandidate(
-            f"q{k}", k % 2 == 0, None, None, None, k if clusters is None else clusters[k]
+            f"q{k}",
+            k % 2 == 0,
+            None,
+            None,
+            None,
+            k if clusters is None else clusters[k],
+            second=SecondVerdict(k % 4 == 0, None),
         )
         for k in range(len(votes))
     ]
@@ -192,6 +198,56 @@ def test_the_rate_is_of_the_cases_with_a_preference(tmp_path):
     assert document.questions["preference"].counts == entry.counts
     assert 0 < document.questions["preference"].krippendorff_alpha.value < 1
     assert len(table) == 32 and table[0]["preference"] == "a" and "b_safe" in table[0]
+
+
+def two_models(path, seed, n=500):
+    """A review by one reader, who knows the truth: model a is right in 0.7, model b in 0.5.
+
+    The rule is wrong about a tenth of a's answers, and about a fifth of b's.
+    """
+    draw = np.random.default_rng(seed)
+    truth = [draw.random(n) < share for share in (0.7, 0.5)]
+    rule = [
+        np.where(draw.random(n) < share, t, ~t) for share, t in zip((0.9, 0.8), truth, strict=True)
+    ]
+    candidates = [
+        ReviewCandidate(
+            *(f"q{k}", bool(rule[0][k]), 0.5, None, None, k),
+            second=SecondVerdict(bool(rule[1][k]), 0.4 + 0.2 * float(truth[1][k])),
+        )
+        for k in range(n)
+    ]
+    cases = sample_cases(candidates, {"error": 60, "right": 60}, seed)
+    compare = {"models": ["x", "y"], "unpaired": [0, 0]}
+    answer = ("no", "yes")
+    with closing(
+        create_store(path, Study("ab" * 32, seed, 0, {"compare": compare}), candidates, cases)
+    ) as store:
+        for k in cases:
+            ratings = {"correct": answer[int(truth[0][k])], "b_correct": answer[int(truth[1][k])]}
+            store.add(Judgement(str(k), "A", k, ratings))
+        return review_summary(store, num_resamples=100)
+
+
+def test_the_numbers_of_each_model_are_its_own(tmp_path):
+    """The shares of true answers and the rule's precision and recall are planted."""
+    planted = {"a": (0.7, 0.63 / 0.66, 0.9), "b": (0.5, 0.4 / 0.5, 0.8)}
+    inside = dict.fromkeys(((model, k) for model in planted for k in range(3)), 0)
+    for seed in range(8):
+        document = two_models(tmp_path / f"{seed}.db", seed)
+        for model, entry in (("a", document), ("b", document.second_model)):
+            metrics = entry.corrected_accuracy, entry.rule.precision, entry.rule.recall
+            for k, (metric, value) in enumerate(zip(metrics, planted[model], strict=True)):
+                inside[model, k] += metric.ci95[0] <= value <= metric.ci95[1]
+    assert min(inside.values()) >= 6, inside  # below it in less than 6 of 1000 tries at 95 %
+    auroc = document.second_model.rule.confidence_auroc.value
+    assert auroc == pytest.approx(1)  # b's confidence tells the truth
+    assert document.rule.confidence_auroc.value == pytest.approx(0.5)
+    table = review_table(document)
+    for text in ("Model a, the first: x", "Model b, the second: y", "b: of all items"):
+        assert text in table
+    assert table.index("Model a,") < table.index("a: answer type") < table.index("Model b,")
+    assert "kind of item, by model a" in table and "a right, by experts" in table
 
 
 def test_cases_of_one_image_count_as_one_in_the_test(tmp_path):

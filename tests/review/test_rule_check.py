@@ -8,13 +8,19 @@ from medr1.review.sampling import ReviewCandidate, sample_cases
 from medr1.review.store import StoredItem
 
 SHARE_TRUE, RULE_IS_RIGHT = 0.65, 0.9
+TYPES = ("multiple_choice", "open")
 
 
-def simulated(seed, n=600):
-    """Items and verdicts: the rule is wrong about a tenth, the confidence knows the truth a bit."""
+def simulated(seed, n=600, rule_is_right=RULE_IS_RIGHT):
+    """Items and verdicts: the rule is wrong about a tenth, the confidence knows the truth a bit.
+
+    `rule_is_right` may be one number for each of `TYPES`, to which items belong in turn.
+    """
     draw = np.random.default_rng(seed)
     is_true = draw.random(n) < SHARE_TRUE
-    verdict = np.where(draw.random(n) < RULE_IS_RIGHT, is_true, ~is_true)
+    type_of_item = np.arange(n) % len(TYPES)
+    rule_is_right = np.broadcast_to(rule_is_right, len(TYPES))[type_of_item]
+    verdict = np.where(draw.random(n) < rule_is_right, is_true, ~is_true)
     confidence = np.clip(draw.normal(0.5 + 0.1 * is_true, 0.2), 0, 1)
     candidates = [
         ReviewCandidate(f"q{k}", bool(verdict[k]), float(confidence[k]), None, None, k)
@@ -23,7 +29,9 @@ def simulated(seed, n=600):
     counts = {"confident_error": 30, "error": 60, "right": 90}
     cases = set(sample_cases(candidates, counts, seed))
     items = [
-        StoredItem(k, c.item_id, c.kind, c.is_right, c.confidence, k, k in cases)
+        StoredItem(
+            k, c.item_id, c.kind, c.is_right, c.confidence, k, k in cases, TYPES[type_of_item[k]]
+        )
         for k, c in enumerate(candidates)
     ]
     return items, {k: float(is_true[k]) for k in cases}
@@ -48,6 +56,54 @@ def test_the_intervals_hold_the_planted_values_in_most_of_100_reviews():
             low, high = getattr(check, name).ci95
             inside[name] += low <= value <= high
     assert min(inside.values()) >= 90, inside
+
+
+def test_the_intervals_of_answer_types_hold_the_planted_values_in_most_of_100_reviews():
+    accuracy = {"multiple_choice": 0.95, "open": 0.75}
+    inside = dict.fromkeys(((t, name) for t in TYPES for name in ("precision", "recall")), 0)
+    for seed in range(100):
+        check = rule_check(*simulated(seed, rule_is_right=[*accuracy.values()]), num_resamples=2)
+        for answer_type, share in accuracy.items():
+            both, wrong = SHARE_TRUE * share, (1 - SHARE_TRUE) * (1 - share)
+            entry = check.by_answer_type[answer_type]
+            assert entry.n_items == 300 and entry.n_judged >= entry.precision.n
+            for name, value in {"precision": both / (both + wrong), "recall": share}.items():
+                low, high = getattr(entry, name).ci95
+                inside[answer_type, name] += low <= value <= high
+    assert min(inside.values()) >= 90, inside
+    assert check.by_answer_type["open"].precision.value < 0.92  # not the same for both types
+
+
+def test_the_intervals_of_the_bins_of_confidence_hold_the_planted_values():
+    """What experts would find in a bin is the share of true answers of very many such items."""
+    many, truth = simulated(0, 50_000)
+    confidence = np.array([item.confidence for item in many])
+    draw = np.random.default_rng(0)  # as `simulated` draws
+    is_true = draw.random(len(many)) < SHARE_TRUE
+    assert all(is_true[place] == verdict for place, verdict in truth.items())
+    inside, number = 0, 0
+    for seed in range(100):
+        items, verdicts = simulated(seed)
+        bins = rule_check(items, verdicts, num_resamples=2).calibration
+        assert [entry.n_items for entry in bins] == [120] * 5
+        assert sum(entry.expert_accuracy.n for entry in bins) == len(verdicts)
+        for entry in bins:
+            expected = is_true[(confidence >= entry.low) & (confidence <= entry.high)].mean()
+            low, high = entry.expert_accuracy.ci95
+            inside, number = inside + (low <= expected <= high), number + 1
+    assert inside >= 0.94 * number, inside
+    assert bins[0].mean_confidence < bins[-1].mean_confidence
+
+
+def test_items_of_equal_confidence_are_in_one_bin():
+    items = [StoredItem(k, f"q{k}", "right", True, (0.5, 1.0)[k > 6], k, True) for k in range(10)]
+    items.append(StoredItem(10, "q10", "right", True, None, 10, True))
+    bins = rule_check(items, dict.fromkeys(range(11), 1.0)).calibration
+    assert [(b.low, b.high, b.n_items, b.expert_accuracy.n) for b in bins] == [
+        (0.5, 0.5, 7, 7),
+        (1.0, 1.0, 3, 3),
+    ]
+    assert bins[0].expert_accuracy.ci95[0] < 1  # all are right, and there is an interval
 
 
 def test_each_kind_counts_by_its_share():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medr1.errors import InputError, OutputError, StateError
-from medr1.review.sampling import ReviewCandidate
+from medr1.review.sampling import ReviewCandidate, SecondVerdict
 from medr1.review.store import Judgement, Store, Study, create_store, reader_name
 
 STUDY = Study("ab" * 32, 7, 2, {"protocol": "default"})
@@ -168,6 +168,31 @@ def test_other_studies_and_other_files_are_refused(store, tmp_path):
     assert (tmp_path / "foreign.db").read_bytes() == before
     with pytest.raises(OutputError):
         create_store(tmp_path / "text.db" / "x.db", STUDY, [], [])
+
+
+def test_an_item_is_read_back_with_its_type_and_its_second_model(tmp_path):
+    candidates = [
+        ReviewCandidate("a", True, 0.5, None, None, 0, answer_type="yes_no"),
+        ReviewCandidate("b", True, None, None, None, 1, second=SecondVerdict(False, 0.25)),
+        ReviewCandidate("c", True, None, None, None, 2, second=SecondVerdict(True, None)),
+    ]
+    with closing(create_store(tmp_path / "typed.db", STUDY, candidates, [0])) as opened:
+        items = opened.items()
+    assert [item.answer_type for item in items] == ["yes_no", "open", "open"]
+    assert [item.second for item in items] == [candidate.second for candidate in candidates]
+
+
+def test_a_store_of_an_older_version_is_refused_and_not_changed(store):
+    store.close()
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        older = ('"medr1.review/1"',)
+        connection.execute("UPDATE study SET value = ? WHERE key = 'schema'", older)
+    before = store.path.read_bytes()
+    with pytest.raises(
+        InputError, match=r"medr1\.review/1, and .* reads medr1\.review/2\. Use the"
+    ):
+        Store(store.path)
+    assert store.path.read_bytes() == before
 
 
 def test_a_store_with_foreign_judgements_is_not_imported(store, tmp_path):

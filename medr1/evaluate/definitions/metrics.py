@@ -12,6 +12,7 @@ from medr1.evaluate.definitions.hallucination import HALLUCINATION
 from medr1.evaluate.definitions.judge import JUDGE
 from medr1.evaluate.definitions.reasoning import REASONING
 from medr1.evaluate.definitions.reasoning_use import REASONING_USE
+from medr1.evaluate.definitions.review import REVIEW
 from medr1.evaluate.definitions.tokens import TOKENS
 from medr1.evaluate.definitions.trust import TRUST
 from medr1.metrics.definition import OWN, SHARE, Definition
@@ -258,7 +259,7 @@ def _in_order() -> list[Definition]:
     """All definitions: macro accuracy follows accuracy, then the other metrics, then the rest."""
     accuracy, *others = (metric.definition for metric in METRICS.values())
     texts = [*HALLUCINATION, *REASONING, *REASONING_USE, *GENERALIZATION]
-    return [accuracy, _MACRO, *others, *JUDGE, *_OTHERS, *texts, *TRUST, *TOKENS]
+    return [accuracy, _MACRO, *others, *JUDGE, *REVIEW, *_OTHERS, *texts, *TRUST, *TOKENS]
 
 
 DEFINITIONS = {definition.name: definition for definition in _in_order()}

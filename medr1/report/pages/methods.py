@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from medr1.documents.metric import Missing
+from medr1.documents.review import ExpertReview
 from medr1.documents.summary import Group, Summary
 from medr1.metrics.registry import METRICS
 from medr1.report.pages.sanitize import interval_of, one_line, short_path
@@ -215,6 +216,15 @@ def _texts_method(summary: Summary) -> list[Segment]:
     return [_text(text)]
 
 
+def _review_method(review: ExpertReview) -> str:
+    """The sentence on a review by experts."""
+    readers = "simulated readers" if review.is_simulated else "experts"
+    return (
+        f" {review.n_readers:,} {readers} judged {review.n_judged:,} sampled answers; the accuracy "
+        "was corrected by their verdicts (prediction-powered inference, Angelopoulos et al., 2023)."
+    )
+
+
 def _trust_method(summary: Summary) -> list[Segment]:
     """How calibration, abstention, ablation, ensembles and robustness were assessed, if at all."""
     calibration, selective = summary.calibration, summary.selective
@@ -251,8 +261,7 @@ def _trust_method(summary: Summary) -> list[Segment]:
         segments.append(_text(f"{text}Lanham et al., 2023)."))
     if summary.ablations:
         kinds = ", ".join(one_line(ablation.ablation, 20) for ablation in summary.ablations)
-        text = f" The same questions were asked without their images ({kinds})."
-        segments.append(_text(text))
+        segments.append(_text(f" The same questions were asked without their images ({kinds})."))
     if judge := summary.judge:
         segments.append(
             _text(
@@ -262,6 +271,8 @@ def _trust_method(summary: Summary) -> list[Segment]:
                 "beside the accuracy."
             )
         )
+    if summary.review:
+        segments.append(_text(_review_method(summary.review)))
     if checks := summary.reasoning:
         text = f" The {checks.n:,} reasonings were compared with their answers by rules, and their "
         segments.append(_text(f"{text}arithmetic was recomputed (medr1.reasoning)."))

@@ -12,6 +12,7 @@ from medr1.documents.summary import Blind, FindingMetrics, Group, ImageAblation,
 from medr1.metrics.registry import METRICS
 from medr1.report.pages.checklist import checklist
 from medr1.report.pages.confusion import heat_table
+from medr1.report.pages.expert_review import review_view
 from medr1.report.pages.facets import LETTERS, TEXTS, Facets
 from medr1.report.pages.judge import judge_view
 from medr1.report.pages.methods import methods_text, question_subjects
@@ -73,6 +74,7 @@ def summary_view(summary: Summary, place: int, facets: Facets) -> dict[str, obje
         ],
         "protocol_rows": _protocol_rows(summary),
         "judge": judge_view(summary.judge) if summary.judge else None,
+        "review": review_view(summary.review) if summary.review else None,
         "reasoning": reasoning_view(summary.reasoning),
         "groups": _groups(summary, link),
         "trust": trust_view(summary),

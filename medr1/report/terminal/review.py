@@ -14,7 +14,7 @@ from medr1.documents.review import (
 )
 from medr1.report.csv_tables import csv_text
 from medr1.report.terminal.layout import WIDTH, Row, filled, grid
-from medr1.report.terminal.tables import interval_text, percent
+from medr1.report.terminal.review_rule import rule_tables, share_row
 from medr1.terminal import counted
 
 _NOTE = (
@@ -23,6 +23,7 @@ _NOTE = (
 )
 
 _KINDS = ("kind of item", "items", "judged", "right, by experts")
+_KINDS_OF_FIRST = ("kind of item, by model a", "items", "judged", "a right, by experts")
 
 
 def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
@@ -58,23 +59,12 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         for name, kind in document.kinds.items()
         if kind.n_items
     ]
-    accuracy = [
-        _share_row("automatic accuracy", document.automatic_accuracy),
-        _share_row("accuracy corrected by experts", document.corrected_accuracy),
-    ]
     if not any(kind.n_judged for kind in document.kinds.values()) and not document.readers:
         start = "The readers judge at the address that `medr1 review start` prints."
         text = filled(f"No judgements yet. {start}", width)
         return "\n\n".join(
             [filled(title, width), text, "\n".join(grid(_KINDS[:2], [k[:2] for k in kinds], width))]
         )
-    if document.rule:
-        rule = document.rule
-        accuracy += [
-            _share_row("precision of the rule", rule.precision),
-            _share_row("recall of the rule", rule.recall),
-            _auroc_row(rule.confidence_auroc),
-        ]
     header = ("agreement", "alpha", "AC1", "within", "n")
     parts = [
         [filled(title, width)],
@@ -84,8 +74,8 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
             *(filled(f"- {text}", width, "  ") for text in _without_alpha(document.questions)),
             filled(_NOTE, width),
         ],
-        grid(_KINDS, kinds, width),
-        grid(("of all items", "value", "95 % CI", "n"), accuracy, width),
+        grid(_KINDS_OF_FIRST if document.second_model else _KINDS, kinds, width),
+        *rule_tables(document, width=width),
         _preference_lines(document.preference, width) if document.preference else [],
     ]
     if document.adjudication:
@@ -99,8 +89,8 @@ def _preference_lines(entry: PreferenceSummary, width: int) -> list[str]:
     counts = entry.counts
     p_value = "" if entry.p_value is None else f", sign test p = {entry.p_value:.2g}"
     rows = [
-        _share_row("judged cases with a preference", entry.first_preferred),
-        _share_row("all items, ties one half", entry.first_preferred_all_items),
+        share_row("judged cases with a preference", entry.first_preferred),
+        share_row("all items, ties one half", entry.first_preferred_all_items),
     ]
     return [
         *grid(("first model preferred", "value", "95 % CI", "n"), rows, width),
@@ -141,21 +131,6 @@ def _without_alpha(questions: Mapping[str, QuestionAgreement]) -> list[str]:
         for name, entry in questions.items()
         if entry.krippendorff_alpha.value is None and entry.gwet_ac1.value is not None
     ]
-
-
-def _share_row(name: str, metric: Metric) -> Row:
-    """The row of one accuracy; with the reason where there is none."""
-    if metric.value is None:
-        return name, "-", metric.reason or "", ""
-    return name, percent(metric.value), interval_text(metric.ci95), str(metric.n)
-
-
-def _auroc_row(metric: Metric) -> Row:
-    """The row of the AUROC, which is no share; with the reason where there is none."""
-    if metric.value is None:
-        return "AUROC of confidence", "-", metric.reason or "", ""
-    interval = f"{metric.ci95[0]:.2f} to {metric.ci95[1]:.2f}" if metric.ci95 else ""
-    return "AUROC of confidence", f"{metric.value:.2f}", interval, str(metric.n)
 
 
 def _coefficient(metric: Metric) -> str:

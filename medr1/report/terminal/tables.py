@@ -8,6 +8,12 @@ from medr1.documents.judge import Agreement, JudgeResult
 from medr1.documents.metric import Metric, Missing
 from medr1.documents.protocols import ProtocolRow
 from medr1.documents.summary import Blind, FindingMetrics, Summary
+from medr1.report.terminal.expert_review import (
+    coefficient_rows,
+    review_note,
+    review_shares,
+    review_title,
+)
 from medr1.report.terminal.hallucination import claims_note, claims_rows
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
 from medr1.report.terminal.reasoning import reasoning_note, reasoning_shares
@@ -46,6 +52,11 @@ def _parts(summary: Summary, width: int) -> Iterator[list[str]]:
     if summary.judge:
         header = (f"judge: {summary.judge.model}", *_HEADER[1:])
         yield part(header, [*_judge_rows(summary.judge)], judge_note(summary.judge))
+    if summary.review:
+        header = (review_title(summary.review), *_HEADER[1:])
+        rows = [_row(name, metric) for _, name, metric in review_shares(summary.review)]
+        rows += coefficient_rows(summary.review)
+        yield part(header, rows, review_note(summary.review))
     if checks := summary.reasoning:
         rows = [_row(label, metric) for _, label, metric in reasoning_shares(checks)]
         yield part(("reasoning", *_HEADER[1:]), rows, reasoning_note(checks))
