@@ -154,8 +154,9 @@ def serve(arguments: argparse.Namespace) -> None:
     ]
     message = {"role": "assistant", "content": "<answer> A </answer>"}
     usage = {"prompt_tokens": 60, "completion_tokens": 4, "total_tokens": 64}
-    plain = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
-    letters = {"choices": [{**plain["choices"][0], "logprobs": {"content": tokens}}]}
+    choice = {"message": message, "finish_reason": "stop"}
+    plain = {"choices": [choice], "usage": usage}
+    letters = {"choices": [{**choice, "logprobs": {"content": tokens}}]}
     rows = [{str(n): {"logprob": -1.0, "rank": 1}} for n in range(59)]
     scores = [
         json.dumps(
@@ -220,12 +221,12 @@ def overhead(arguments: argparse.Namespace) -> None:
             server = Server(base_url=url, option_probabilities=method)  # type: ignore[arg-type]
             engine = ServerEngine.connect(server, None)
             milliseconds = []
-            answer(engine, few, Decoding(mode))  # type: ignore[arg-type]
+            answer(engine, few, Decoding(mode))
             for number in range(arguments.rounds):
                 requests = engine.consumption.requests
                 cpu, clock = time.process_time(), time.perf_counter()
                 output = Path(folder) / f"{way}-{number}.json"
-                whole_run(engine, questions, output, Decoding(mode))  # type: ignore[arg-type]
+                whole_run(engine, questions, output, Decoding(mode))
                 cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
                 milliseconds.append(1000 * cpu / arguments.items)
                 requests = engine.consumption.requests - requests

@@ -78,7 +78,12 @@ def rows(n: int, schema: str, seed: int = 0) -> Iterator[str]:
             continue
         answer_type = "multiple_choice" if kind == "letter" else kind
         first = {"id": f"item-{i:07}", "images": [f"images/{i // 2:07}.png"]}
-        last = {"answer_type": answer_type, "dataset": "made-up", "metadata": {}, "samples": []}
+        last: dict[str, object] = {
+            "answer_type": answer_type,
+            "dataset": "made-up",
+            "metadata": {},
+            "samples": [],
+        }
         last |= {"extracted_answer": answer, "finish_reason": "stop", "num_tokens": 40}
         yield json.dumps({**first, **row, **last, "error": None}) + "\n"
 

@@ -40,6 +40,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.infer import batch
 from medr1.infer.engine import EngineIdentity, InferencePlan
 from medr1.infer.local.engine import LocalEngine, predict
+from medr1.journal import Journal
 from medr1.models.loading import LoadedModel, load_model
 from medr1.prompts import chat_messages
 from medr1.records import Decoding, Prediction, Sample
@@ -52,6 +53,7 @@ def original_loop(
     loaded: LoadedModel, questions: Questions, batch_size: int, max_new_tokens: int
 ) -> list[str]:
     """Generate the completions as the original's evaluation script does."""
+    model: Any = loaded.model  # `generate` has no type of a method in transformers' model
     completions: list[str] = []
     for start in range(0, len(questions.samples), batch_size):
         samples = questions.samples[start : start + batch_size]
@@ -70,7 +72,7 @@ def original_loop(
         inputs = loaded.processor(text=texts, images=images, padding=True, return_tensors="pt")
         inputs = inputs.to(loaded.device)
         with torch.inference_mode():
-            ids = loaded.model.generate(
+            ids = model.generate(
                 **inputs, use_cache=True, max_new_tokens=max_new_tokens, do_sample=False
             )
         new_ids = ids[:, inputs["input_ids"].shape[1] :]
@@ -190,7 +192,7 @@ def journal(arguments: argparse.Namespace) -> None:
 
         return run
 
-    batch.Journal.append = timed("append", batch.Journal.append)  # type: ignore[method-assign]
+    Journal.append = timed("append", Journal.append)  # type: ignore[method-assign]
     batch._merge_journals = timed("merge", batch._merge_journals)
     engine = LocalEngine(loaded)
     meta = batch.manifest(
@@ -264,7 +266,7 @@ def stub(arguments: argparse.Namespace) -> None:
                 print(f"killed after {num_answered} items; peak {peak:.0f} MB", flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    LocalEngine.predict = answer  # type: ignore[method-assign]
+    LocalEngine.predict = answer  # type: ignore[method-assign, assignment]
     questions = read_questions(arguments.file)
     output = arguments.file.with_name("results.json")
     identity = EngineIdentity(

@@ -70,7 +70,9 @@ def random_model(size: str, device: str = "auto", dtype: str = "auto") -> Loaded
     model.generation_config.pad_token_id = loaded.model.generation_config.pad_token_id
     model.generation_config.eos_token_id = None  # so that completions have their full length
     loaded.processor.image_processor.size = {"shortest_edge": 3136, "longest_edge": 401408}
-    return replace(loaded, model=model.to(loaded.dtype).eval())
+    module: torch.nn.Module = model  # `to` has types there, and none in transformers' model
+    module.to(loaded.dtype)
+    return replace(loaded, model=model.eval())
 
 
 def enlarged(questions: Questions, folder: Path) -> Questions:

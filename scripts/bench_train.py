@@ -204,7 +204,7 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         processing_class=loaded.processor,
     )
     if name == "graphs" and loaded.device.type == "cpu":
-        compile_config = CompileConfig(mode="default")
+        compile_config: Any = CompileConfig(mode="default")
         compile_config._compile_all_devices = True
         trainer.generation_config.compile_config = compile_config
     if name != "stock" and not trainer._shares:
@@ -224,7 +224,7 @@ def trainer_way(name: str, loaded: LoadedModel, rows: Any, options: argparse.Nam
         finally:
             model.__dict__.pop("generate", None)
 
-    def loss(batch: Any) -> torch.Tensor:
+    def loss(batch: Any) -> Any:
         return trainer._compute_loss(trainer.model, batch)
 
     if name == "groups":
@@ -402,7 +402,7 @@ def peak_on_gpu(way: Way, device: torch.device) -> int:
     make_step(way, device, 0)
     way.policy.zero_grad(set_to_none=True)
     weights = sum(weight.numel() * weight.element_size() for weight in way.policy.parameters())
-    return torch.cuda.max_memory_allocated() - before + weights
+    return int(torch.cuda.max_memory_allocated() - before + weights)
 
 
 def within_rounds(base: list[float], own: list[float]) -> dict[str, float]:

@@ -265,3 +265,28 @@ def test_the_command_has_them_too(reward_folder: Path, tmp_path: Path) -> None:
         {"accuracy": 0.0, "judge": 1.0},
         {"accuracy": 0.0, "judge": 0.0},
     ]
+
+
+def test_the_command_asks_about_many_completions_at_once(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    answers = ["alpha sign", "another sign", "zeta sign"] * 6
+    lines = [
+        {"content": f"{answer} {place}", "solution": "zeta sign", "problem": "Which sign?"}
+        for place, answer in enumerate(answers)
+    ]
+    file = tmp_path / "completions.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with JudgeServer() as server:
+        judge = f"judge:url={server.url}:model=judge"
+        done = medr1("rewards", file, "--rewards", f"token-f1,{judge},edit-similarity")
+        assert server.lists == 2  # once at the start, once for all completions
+        assert len(server.asked) >= 12
+    scores = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(scores) == len(lines)
+    assert all(list(line) == ["token-f1", "judge", "edit-similarity"] for line in scores)
+    del lines[4]["problem"]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    refused = medr1("rewards", file, "--rewards", f"model:path={reward_folder}")
+    assert refused.returncode == 2 and "line 5: the reward 'model' needs problem" in refused.stderr
+    assert len(refused.stdout.splitlines()) == 4

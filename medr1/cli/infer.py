@@ -249,7 +249,7 @@ def _infer_one(
 ) -> None:
     """Answer --question about --image-path, and print the answer or, with --json, the record."""
     from medr1.files import to_json
-    from medr1.infer.sentences import note_sentences
+    from medr1.infer.sentences import lacks_probabilities, note_sentences, probability_sentence
     from medr1.records import prediction_to_dict
     from medr1.report.terminal.answer import answer_text
 
@@ -275,6 +275,8 @@ def _infer_one(
     record = prediction_to_dict(prediction)
     for sentence in note_sentences([record]):
         logger.warning("%s", sentence)
+    if options["mode"] == "both" and not server and lacks_probabilities(record):
+        logger.warning("%s", probability_sentence(1))
     if as_json:
         echo(to_json(record), nl=False)
         return
@@ -295,6 +297,7 @@ def _infer_batch(
     fail."""
     from medr1.errors import ItemErrorsOverBudget
     from medr1.files import to_json
+    from medr1.infer.sentences import probability_sentence
 
     arguments = {name: value for name, value in options.items() if name not in _ONLY_FOR_QUESTION}
     outcome = call(run_inference, arguments, server=server, scans=scans)
@@ -314,6 +317,8 @@ def _infer_batch(
         )
     for sentence in outcome.image_notes:
         logger.warning("%s", sentence)
+    if outcome.n_without_probabilities:
+        logger.warning("%s", probability_sentence(outcome.n_without_probabilities))
     for sentence in outcome.failures:
         logger.warning("%s", sentence)
     if outcome.n_error > max_errors:

@@ -46,7 +46,7 @@ from medr1.infer.ablation import shuffle_images
 from medr1.infer.engine import Engine, EngineIdentity, InferencePlan, Prefill
 from medr1.infer.parallel import ProcessGroup, process_group
 from medr1.infer.plan import plan_batches
-from medr1.infer.sentences import failure_sentences, note_sentences
+from medr1.infer.sentences import failure_sentences, lacks_probabilities, note_sentences
 from medr1.journal import Journal, differences, finished_items, require_unlocked
 from medr1.processes import is_first_process
 from medr1.prompts import prompt_name, prompt_sha256
@@ -74,6 +74,9 @@ class BatchOutcome:
     """Of these, items with the same option most probable in every order."""
     image_notes: Sequence[str] = ()
     """A sentence for each kind of change that was made to images."""
+    n_without_probabilities: int = 0
+    """Items with options for which --mode both has no probabilities, since the completion has no
+    <answer> tag; not counted with a server."""
 
 
 def manifest(
@@ -187,7 +190,7 @@ def run_batch(
         processes.wait()
         if (entries := _complete_entries(output, meta)) is not None:
             processes.wait()
-            return _finish_complete(output, entries) if processes.rank == 0 else None
+            return _finish_complete(output, entries, meta) if processes.rank == 0 else None
         processes.wait()
         plan = InferencePlan(
             batches=plan_batches(questions.samples, questions.image_root, batch_size),
@@ -220,12 +223,14 @@ def run_batch(
     return outcome
 
 
-def _finish_complete(output: Path, entries: list[dict[str, object]]) -> BatchOutcome:
+def _finish_complete(
+    output: Path, entries: list[dict[str, object]], meta: ResultsMeta
+) -> BatchOutcome:
     """The counts of a run whose output is complete; removes what a kill may have left."""
     for journal_path in _journal_paths(output):
         journal_path.unlink()
     remove_unused(temporary(run_record(output)))
-    outcome = _outcome(entries)
+    outcome = _outcome(entries, meta)
     logger.info(
         "%s is complete, with %d errors; nothing to do. --overwrite answers all items again.",
         output,
@@ -307,7 +312,7 @@ def _merge_journals(output: Path, meta: ResultsMeta, num_items: int) -> BatchOut
 
         # The entries are read twice, so that memory does not grow with their number.
         _write(output, meta, entries())
-        outcome = _outcome(entries())
+        outcome = _outcome(entries(), meta)
         # Only now: a kill before this line leaves all journals, and nothing is lost.
         for journal in journals:
             journal.remove()
@@ -341,11 +346,13 @@ def _document(meta: ResultsMeta, entries: Iterable[Mapping[str, object]]) -> Ite
     yield "\n  ]\n}\n"
 
 
-def _outcome(entries: Iterable[Mapping[str, object]]) -> BatchOutcome:
+def _outcome(entries: Iterable[Mapping[str, object]], meta: ResultsMeta) -> BatchOutcome:
     """The counts over the entries of results.json."""
-    n = n_circular = n_consistent = 0
+    n = n_circular = n_consistent = n_without_probabilities = 0
     errors: list[Mapping[str, object]] = []
     noted: list[Mapping[str, object]] = []
+    # a server that returns no probabilities has said so before
+    has_probabilities = meta.decoding.mode == "both" and meta.model_sha256 is not None
     for entry in entries:
         n += 1
         if isinstance(error := entry.get("error"), dict):
@@ -355,6 +362,7 @@ def _outcome(entries: Iterable[Mapping[str, object]]) -> BatchOutcome:
         if isinstance(orders := entry.get("circular_answers"), list | tuple) and orders:
             n_circular += 1
             n_consistent += len(set(orders)) == 1
+        n_without_probabilities += has_probabilities and lacks_probabilities(entry)
     return BatchOutcome(
         n,
         len(errors),
@@ -362,6 +370,7 @@ def _outcome(entries: Iterable[Mapping[str, object]]) -> BatchOutcome:
         n_circular,
         n_consistent,
         tuple(note_sentences(noted)),
+        n_without_probabilities,
     )
 
 

@@ -1,4 +1,4 @@
-"""Sentences for the terminal on results: how images were changed, and why items failed."""
+"""Sentences for the terminal on results: how images were changed, why items failed, what lacks."""
 
 from __future__ import annotations
 
@@ -115,3 +115,27 @@ def failure_sentences(errors: Iterable[Mapping[str, object]]) -> list[str]:
         items = counted(sum(n for _, n in rest), "item")
         sentences.append(f"{items} failed for {counted(len(rest), 'other reason')}.")
     return sentences
+
+
+def lacks_probabilities(entry: Mapping[str, object]) -> bool:
+    """Whether a question with options has no probabilities, as its completion has no <answer> tag.
+
+    Args:
+        entry: An entry of results.json of a run with --mode both.
+    """
+    has_choices = bool(entry.get("options")) or entry.get("answer_type") == "yes_no"
+    if not has_choices or entry.get("error") or "<answer>" in str(entry.get("model_output")):
+        return False
+    return not entry.get("option_probs") and not entry.get("option_bounds")
+
+
+def probability_sentence(count: int) -> str:
+    """The sentence for questions of which `lacks_probabilities` is true.
+
+    Args:
+        count: Their number, at least 1.
+    """
+    return (
+        f"No option probabilities for {counted(count, 'question')}: they are computed behind the "
+        "tag <answer>, which the completion lacks. Raise --max-new-tokens, or use --prompt nothink."
+    )

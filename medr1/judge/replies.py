@@ -63,7 +63,7 @@ class Replies:
         except OSError as error:
             raise OutputError(
                 f"cannot write {self._path}: {error.strerror}. Free some space, or choose another "
-                "--judge-cache."
+                "file for the replies."
             ) from None
 
     def _write(self, data: bytes) -> None:
@@ -118,7 +118,7 @@ def _read(file: io.FileIO, path: Path) -> tuple[dict[str, str], int]:
             if entry is None:
                 raise InputError(
                     f"{path}, line {number}: not a reply of a judge. Remove the line, or choose "
-                    "another --judge-cache."
+                    "another file for the replies."
                 )
             replies[str(entry["judge_reply"])] = str(entry["reply"])
             end += len(line)

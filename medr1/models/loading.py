@@ -20,6 +20,7 @@ from medr1.checkpoints.finding import find_checkpoint, is_adapter
 from medr1.checkpoints.generation import generation_settings
 from medr1.checkpoints.integrity import checkpoint_sha256
 from medr1.checkpoints.structure import (
+    is_finite,
     read_configurations,
     require_sound,
     resolved_configuration,
@@ -248,8 +249,6 @@ def load_model(
             template is unknown and not allowed; if the checkpoint would run code of its own; if
             the device or the architecture cannot have fewer bits.
     """
-    import torch
-
     torch_device = choose_device(device)
     torch_dtype = choose_dtype(dtype, torch_device)
     if quantization is not None:
@@ -273,7 +272,7 @@ def load_model(
     if base != path:
         model = apply_adapter(model, path, base, merge=merge)
     for name, tensor in model.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not is_finite(tensor):
             raise InputError(f"checkpoint {path}: {name} holds NaN or infinity. Fetch it again.")
     # prompts of a batch have to end at the same position, where the completions begin
     processor.tokenizer.padding_side = "left"

@@ -13,6 +13,7 @@ names to functions. with_models, reward_model: the rewards that ask another mode
 from medr1.rewards.functions import (
     reward_functions,
     reward_with_column,
+    score_batch,
     score_completion,
 )
 from medr1.rewards.item import Item, message_text
@@ -34,5 +35,6 @@ __all__ = [
     "overlong_score",
     "reward_functions",
     "reward_with_column",
+    "score_batch",
     "score_completion",
 ]

@@ -289,19 +289,44 @@ def score_completion(
         InputError: A reward needs something that is None.
         NonFiniteError: A user's own reward returned something else than a finite number.
     """
-    import asyncio
-
-    completions = [[{"role": "assistant", "content": content}]]
-    columns = {
+    columns: dict[str, Sequence[object] | None] = {
         "solution": [solution],
         "problem": [problem],
         "num_tokens": [num_tokens],
         "output_without_image": None if output_without_image is None else [output_without_image],
     }
-    scores: dict[str, float] = {}
+    (scores,) = score_batch(functions, [content], columns)
+    return scores
+
+
+def score_batch(
+    functions: Sequence[RewardFunction],
+    contents: Sequence[str],
+    columns: Mapping[str, Sequence[object] | None],
+) -> list[dict[str, float]]:
+    """Score completions together; the rewards of MODEL_REWARDS are then quicker.
+
+    Args:
+        functions: The rewards, made by `reward_functions`.
+        contents: The completions.
+        columns: Name -> a value for each completion, as in the rows that TRL trains on; None where
+            no completion has one.
+
+    Returns:
+        Name of the reward -> its value, for each completion.
+
+    Raises:
+        InputError: A reward needs something that a completion lacks.
+        NonFiniteError: A user's own reward returned something else than a finite number.
+    """
+    import asyncio
+
+    completions = [[{"role": "assistant", "content": content}] for content in contents]
+    scores: list[dict[str, float]] = [{} for _ in contents]
     for function in functions:
         values = function(completions=completions, **columns)
         if inspect.iscoroutine(values):
             values = asyncio.run(values)
-        (scores[function.__name__],) = values
+        for row, value in zip(scores, values, strict=True):
+            row[function.__name__] = value
     return scores

@@ -5,10 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medr1.errors import InputError
-from medr1.rewards import DEFAULT_REWARDS, reward_functions, score_completion
+from medr1.rewards import (
+    DEFAULT_REWARDS,
+    MODEL_REWARDS,
+    RewardFunction,
+    reward_functions,
+    score_batch,
+    score_completion,
+)
+
+if TYPE_CHECKING:
+    from medr1.data.completions import CompletionToScore
+
+    _Placed = tuple[str, CompletionToScore]
+    """The place of a completion in its file, for messages, and the completion."""
+
+_BATCH = 64
+"""Completions about which another model is asked together."""
 
 
 def score_completions(
@@ -19,6 +37,8 @@ def score_completions(
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, float]]:
     """Score the completions of a file one after the other.
+
+    Rewards that ask another model are asked about many completions together.
 
     Args:
         file: JSONL, JSON, CSV, TSV, .xlsx or Parquet. Each item has `content` (the completion),
@@ -43,17 +63,49 @@ def score_completions(
 
     completions = read_completions(Path(file), columns or {})
     functions = reward_functions(rewards or DEFAULT_REWARDS, prompt)
-    for where, completion in completions:
+    asks_model = any(function.__name__ in MODEL_REWARDS for function in functions)
+    for batch in _batches(completions, _BATCH if asks_model else 1):
         with redirect_stdout(sys.stderr):  # stdout is for the result; a user's reward may print
-            try:
-                scores = score_completion(
-                    functions,
-                    completion.content,
-                    completion.solution,
-                    completion.problem,
-                    completion.num_tokens,
-                    completion.output_without_image,
-                )
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
-        yield scores
+            by_models = _scores_by_models(functions, batch)
+        for (where, completion), known in zip(batch, by_models, strict=True):
+            others = [function for function in functions if function.__name__ not in known]
+            with redirect_stdout(sys.stderr):
+                try:
+                    scores = score_completion(
+                        others,
+                        completion.content,
+                        completion.solution,
+                        completion.problem,
+                        completion.num_tokens,
+                        completion.output_without_image,
+                    )
+                except InputError as error:
+                    raise InputError(f"{where}: {error}") from None
+            scores |= known
+            yield {function.__name__: scores[function.__name__] for function in functions}
+
+
+def _batches(values: Iterator[_Placed], size: int) -> Iterator[list[_Placed]]:
+    """The values in lists of `size`; the last one may be shorter."""
+    while batch := list(islice(values, size)):
+        yield batch
+
+
+def _scores_by_models(
+    functions: Sequence[RewardFunction], batch: Sequence[_Placed]
+) -> list[dict[str, float]]:
+    """The scores of the rewards that ask another model, which they are asked for together.
+
+    If one completion cannot be scored, there are none: then each is scored for itself, so that the
+    message names the right one.
+    """
+    models = [function for function in functions if function.__name__ in MODEL_REWARDS]
+    columns: dict[str, Sequence[object]] = {
+        "id": [where for where, _ in batch],
+        "solution": [completion.solution for _, completion in batch],
+        "problem": [completion.problem for _, completion in batch],
+    }
+    try:
+        return score_batch(models, [completion.content for _, completion in batch], columns)
+    except InputError:
+        return [{} for _ in batch]

@@ -281,11 +281,14 @@ def _prepare(
     keep_apart(output, [*inputs, checkpoint, base], overwrite)
 
     # Imported after the checks above, because these modules also load torch and the trainers.
+    from medr1.train.dry_run.vllm_checks import require_vllm
     from medr1.train.run import resolve_plan
     from medr1.train.settings import settings_from
 
     compute_dtype = str(choose_dtype(dtype, choose_device(device))).removeprefix("torch.")
     settings = settings_from({**values, "dtype": compute_dtype}, output)
+    if settings.trainer.get("use_vllm"):
+        require_vllm(choose_device(device))
     weights_dtype = compute_dtype if settings.model.get("use_peft") else "float32"
     outline = load_outline(
         checkpoint,

@@ -123,3 +123,25 @@ def test_the_embedded_model_is_recognized_in_copies_and_in_what_was_trained_from
     record = {"base_sha256": checkpoint_sha256(tiny_vl_folder())}
     (copy / "medr1.json").write_text(json.dumps(record))
     assert is_embedded(copy)
+
+
+def test_a_completion_without_the_tag_has_no_probabilities_and_that_is_said(tmp_path):
+    image = str(sorted((tiny_vqa_folder() / "images").glob("validation_*.jpg"))[0])
+    command = ("infer", "--model-path", tiny_vl_folder(), "--max-new-tokens", "8")
+    one = (*command, "--image-path", image, "--question", QUESTION)
+    items = [{"image": image, "question": text, "answer": "CT"} for text in (QUESTION, "What?")]
+    batch = tmp_path / "questions.json"
+    batch.write_text(json.dumps(items))
+    output = tmp_path / "results.json"
+    several = (*command, "--batch-file", batch, "--output-file", output, "--overwrite", "--json")
+    for args, prompt, is_told in (
+        (one, "think", True),
+        (one, "nothink", False),
+        ((*one, "--mode", "generate"), "think", False),
+        (several, "think", True),
+        (several, "nothink", False),
+    ):
+        done = medr1(*args, "--prompt", prompt)
+        assert done.returncode == 0, done.stderr
+        assert ("No option probabilities for 1 question: " in done.stderr) == is_told
+    assert json.loads(done.stdout)["n_without_probabilities"] == 0

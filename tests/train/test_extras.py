@@ -1,9 +1,11 @@
 """Packages that only some settings need: named before anything is loaded."""
 
+import sys
 from importlib.util import find_spec
 
 import pytest
 from click.testing import CliRunner
+from in_process import medr1
 
 from medr1.cli import cli
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
@@ -64,6 +66,28 @@ def test_an_extra_that_is_missing_is_one_sentence(package, flags, install, tmp_p
     assert f"this needs the package {package}, which is not installed here." in result.stderr
     assert install in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(params=["0.32.0+cpu", "0.31.0+cu129"])
+def vllm_version(request, tmp_path, monkeypatch):
+    """A package that is vLLM in name and version only; a real one needs other versions of torch."""
+    folder = tmp_path / "site" / "vllm"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(f'__version__ = "{request.param}"\n')
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    yield request.param
+    sys.modules.pop("vllm", None)
+
+
+def test_vllm_without_cuda_is_refused_and_its_version_is_compared(vllm_version, tmp_path):
+    output = tmp_path / "out"
+    result = medr1("train", *NEEDED, "--use-vllm", "--dry-run", "--output-dir", output)
+    assert result.returncode == 2 and result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert "use_vllm" in lines[-1] and "CUDA device" in lines[-1] and "on cpu" in lines[-1]
+    warned = [line for line in lines[:-1] if "0.31.0" in line and vllm_version in line]
+    assert len(warned) == (vllm_version == "0.32.0+cpu") == len(lines) - 1
 
 
 def test_weights_of_few_bits_are_not_trained_themselves(tmp_path):
