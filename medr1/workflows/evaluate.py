@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medr1.evaluate.gates import Gates
     from medr1.evaluate.judging import Judged, Settings
     from medr1.judge.asking import Judge
+    from medr1.records import Sample
     from medr1.workflows.card import CardWriter
 
 logger = logging.getLogger("medr1")
@@ -223,12 +224,12 @@ def _own_training(data: str | Path | None) -> str | Path | None:
     return data if data and has_split(data, "train") else None
 
 
-def _training(train_data: str | Path | None, data: str | Path | None) -> Questions | None:
+def _training(train_data: str | Path | None, data: str | Path | None) -> list[Sample] | None:
     """The training questions, else those of the train split in the folder `data`, else None."""
     from medr1.data.readers import read_questions, split_file
 
     folder = train_data or _own_training(data)
-    return read_questions(split_file(folder, "train")) if folder else None
+    return read_questions(split_file(folder, "train")).require_complete() if folder else None
 
 
 def _check_outputs(arguments: Mapping[str, Any], files: Sequence[Path]) -> CardWriter | None:
