@@ -63,6 +63,7 @@ CASES = {
         "max_steps": 9,
     },
     "an adapter with dropout": {**LORA, "max_steps": 4},
+    "an adapter with magnitudes": {**LORA, "use_dora": True, "use_rslora": True, "max_steps": 4},
     "every prompt run for itself": {"shared_prefix": False, "max_steps": 4},
     "a reference that follows the policy": {
         "beta": 0.04,
