@@ -46,9 +46,9 @@ OPTIONS = {
     "--fields --freeze-vision --gradient-accumulation-steps --image-root --json --learning-rate "
     "--logging-steps --magnification --manufacturer --max-completion-length --max-pixels "
     "--max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
-    "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
-    "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "
-    "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
+    "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite --papo "
+    "--papo-entropy --per-device-train-batch-size --plane --prompt --reward-weights --rewards "
+    "--rollout-url --save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
     "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file --batch-size "
     "--concurrency --device --do-sample --dropout-samples --dtype --edit --engine --extra-body "
     "--image-path --image-root --json --limit --load-in-4bit --load-in-8bit "

@@ -28,7 +28,7 @@ COMPARED = {
     "sft": ("loss_type",),
 }
 """Method -> fields whose choices TRL does not list: its trainer only compares them with texts."""
-_OURS = {"grpo": ("rewards", "rollout_url", "dynamic_sampling"), "sft": ()}
+_OURS = {"grpo": ("rewards", "rollout_url", "dynamic_sampling", "papo", "papo_entropy"), "sft": ()}
 """Method -> the settings of medr1 itself that only this method reads."""
 
 REFUSED = {

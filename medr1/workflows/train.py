@@ -78,6 +78,8 @@ def run_training(
     shared_prefix: bool = True,
     rollout_url: str | None = None,
     dynamic_sampling: int | None = None,
+    papo: float | None = None,
+    papo_entropy: float | None = None,
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -114,6 +116,9 @@ def run_training(
             samples them.
         dynamic_sampling: The most further draws that replace questions whose completions all have
             the same reward; None or 0: none are replaced.
+        papo: Coefficient of PAPO's divergence of the policy with the image from that with a masked
+            image, which is raised; None or 0: it is not used.
+        papo_entropy: Coefficient of PAPO's double entropy loss; None: 0.
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
@@ -141,18 +146,12 @@ def run_training(
 
     require_forks("medr1 train")
     own_settings = {
-        "method": method,
-        "prompt": prompt,
-        "rewards": rewards,
-        "completions_steps": completions_steps,
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
-        "max_prompt_length": max_prompt_length,
-        "freeze_vision": freeze_vision,
-        "shared_prefix": shared_prefix,
-        "rollout_url": rollout_url,
-        "dynamic_sampling": dynamic_sampling,
-    }
+        "method": method, "prompt": prompt, "rewards": rewards,
+        "completions_steps": completions_steps, "min_pixels": min_pixels, "max_pixels": max_pixels,
+        "max_prompt_length": max_prompt_length, "freeze_vision": freeze_vision,
+        "shared_prefix": shared_prefix, "rollout_url": rollout_url,
+        "dynamic_sampling": dynamic_sampling, "papo": papo, "papo_entropy": papo_entropy,
+    }  # fmt: skip
     own_settings = {name: value for name, value in own_settings.items() if value is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
     data_files = _data_files(data, eval_data, image_root, answer_types, scans)

@@ -20,6 +20,7 @@ from medr1.train import library_internals
 from medr1.train.dynamic_sampling import DynamicSamplingMixin
 from medr1.train.gathered_weights import GatheredWeightsMixin
 from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Function, changes
+from medr1.train.masked_image import MaskedImageMixin
 from medr1.train.monitoring.completions_log import CompletionLogMixin
 from medr1.train.recovery.exact_resume import ExactResumeMixin
 from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
@@ -37,6 +38,7 @@ BASES = {
     GatheredWeightsMixin: (GRPOTrainer,),
     DynamicSamplingMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
+    MaskedImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),
 }
