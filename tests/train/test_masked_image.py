@@ -176,6 +176,26 @@ def test_loss_and_gradient_are_those_of_a_plain_implementation(
             assert number == pytest.approx(float(divergence.detach()), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"use_peft": True, "lora_r": 4, "lora_dropout": 0.0}, {"gradient_checkpointing": True}],
+    ids=["adapter", "checkpointing"],
+)
+def test_gradients_are_the_same_with_and_without_shared_prompts(
+    changed: dict[str, Any], questions: Questions, tmp_path: Path
+) -> None:
+    gradients = []
+    for number, shared in enumerate((True, False)):
+        torch.manual_seed(1)  # what an adapter begins with is drawn
+        given = {**RUN, **changed, "shared_prefix": shared, "max_steps": 2}
+        trainer = trainer_for(fresh_model(), questions, tmp_path / str(number), **given)
+        gradients.append(run_steps(trainer)[1].gradients)
+    first, second = gradients
+    largest = max(float(gradient.abs().max()) for gradient in second.values())
+    assert first.keys() == second.keys() and largest > 1e-3
+    assert all(float((first[n] - g).abs().max()) < 2e-5 * largest for n, g in second.items())
+
+
 def test_masks_are_of_questions_and_rollouts(questions: Questions, tmp_path: Path) -> None:
     trainer = trainer_for(fresh_model(), questions, tmp_path, **{**RUN, "max_steps": 4})
     seeds = [
