@@ -41,12 +41,13 @@ OPTIONS = {
     "--restricted --seed --size --slices --split --splits --square --strict-counts --test-share "
     "--window --workers",
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
-    "train": "--allow-template --answer-types --batch-size --beta --completions-steps --curriculum "
-    "--data --dataset-name --device --dry-run --dtype --dynamic-sampling --eval-data --eval-steps "
-    "--fields --freeze-vision --gradient-accumulation-steps --group-by-image --image-root --json "
-    "--learning-rate --logging-steps --magnification --manufacturer --max-completion-length "
-    "--max-pixels --max-prompt-length --max-steps --method --min-pixels --model-name-or-path "
-    "--model-path --num-generations --num-train-epochs --offline --output-dir --overwrite "
+    "train": "--allow-template --answer-types --batch-size --beta --completions-steps "
+    "--curriculum --data --dataset-name --device --dry-run --dtype --dynamic-sampling "
+    "--eval-data --eval-steps --fields --freeze-vision --gradient-accumulation-steps "
+    "--group-by-image --image-root --json --learning-rate --logging-steps --magnification "
+    "--manufacturer --max-completion-length --max-pixels --max-prompt-length --max-steps "
+    "--method --min-pixels --model-name-or-path --model-path --num-generations "
+    "--num-train-epochs --offline --output-dir --overwrite --papo --papo-entropy "
     "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "
     "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",
     "infer": "--ablate-image --allow-template --answer-style --base-url --batch-file --batch-size "

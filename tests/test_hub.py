@@ -339,3 +339,30 @@ def test_a_data_set_needs_its_owner():
 
 def test_sizes_are_for_people():
     assert (in_gb(7_500_000_000), in_gb(1_234_567)) == ("7.5 GB", "1.2 MB")
+
+
+def test_a_downloaded_data_set_is_trained_on(hub, tmp_path, monkeypatch):
+    pytest.importorskip("trl")
+    import datasets
+    from in_process import medr1
+
+    from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
+
+    items = json.loads((tiny_vqa_folder() / "train.json").read_text())[:8]
+    rows = [{key: item[key] for key in ("image", "problem", "solution")} for item in items]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "questions")
+    name = "data/train-00000-of-00001.parquet"
+    files = {name: (tmp_path / "questions").read_bytes()}
+    files |= {
+        f"data/{row['image']}": (tiny_vqa_folder() / row["image"]).read_bytes() for row in rows
+    }
+    monkeypatch.setattr(sys.modules[__name__], "DATA", files)
+    done = fetch(hub, tmp_path, "foreverbeliever/OmniMedVQA", "--data")
+    assert done.returncode == 0, done.stderr
+    data, output = tmp_path / done.stdout.strip(), tmp_path / "out"
+    assert files_in(data) == {*files, "SHA256SUMS", "medr1-fetch.json"}
+    small = ("--num-generations", 2, "--batch-size", 4, "--max-completion-length", 4)
+    given = ("--model-path", tiny_vl_folder(), "--dataset-name", data, "--device", "cpu", *small)
+    trained = medr1("train", *given, "--max-steps", 1, "--output-dir", output)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads((output / "training.json").read_text())["samples"] == 8

@@ -362,6 +362,21 @@ def _print_fields(method: Method, as_json: bool) -> None:
     help="Draw the questions of one image in one batch, where they share the image. Use it for "
     "data with several questions about each image.",
 )
+@option(
+    "--papo",
+    group="Training",
+    type=float,
+    help="Coefficient of PAPO, which raises the KL divergence between the policy with the image "
+    "and with 60 % of the image masked; 0: not used. Only for a Qwen-VL. Example: 0.01. "
+    "[default: 0]",
+)
+@option(
+    "--papo-entropy",
+    group="Training",
+    type=float,
+    help="Coefficient of PAPO's double entropy loss, which lowers the entropy with both images. "
+    "Needs --papo. Example: 0.03. [default: 0]",
+)
 @option("--seed", group="Run", type=int, help="Random seed. [default: 42]")
 @image_root_option
 @scan_options

@@ -215,11 +215,13 @@ def split_file(path: str | Path, split: str) -> Path:
     """The file of one split.
 
     Args:
-        path: A folder with one file or data set per split; a file or data set is returned as it is.
+        path: A folder with one file or data set per split, or as the Hugging Face hub has it, with
+            `train-00000-of-00001.parquet` there or in its folder `data`; a file or data set is
+            returned as it is.
         split: "train", "validation" or "test".
 
     Raises:
-        InputError: If the folder has no such split.
+        InputError: If the folder has no such split, or has it in several files.
     """
     path = Path(path)
     if not path.is_dir() or (path / "state.json").is_file():
@@ -229,6 +231,16 @@ def split_file(path: str | Path, split: str) -> Path:
             return file
     if (path / split / "state.json").is_file():
         return path / split
+    parts = [
+        part for folder in (path, path / "data") for part in folder.glob(f"{split}-*-of-*.parquet")
+    ]
+    if len(parts) > 1:
+        raise InputError(
+            f"{path} has the split {split} in {len(parts)} files such as {min(parts).name}, and "
+            f"one file is read. Write them as one, {split}.parquet."
+        )
+    if parts:
+        return parts[0]
     raise InputError(f"{path} has no {split}.json. Name a file, or a folder with one.")
 
 

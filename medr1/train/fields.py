@@ -29,7 +29,10 @@ COMPARED = {
 }
 """Method -> fields whose choices TRL does not list: its trainer only compares them with texts."""
 _OURS = {
-    "grpo": ("rewards", "rollout_url", "dynamic_sampling", "curriculum", "group_by_image"),
+    "grpo": (
+        *("rewards", "rollout_url", "dynamic_sampling", "papo", "papo_entropy"),
+        *("curriculum", "group_by_image"),
+    ),
     "sft": (),
 }
 """Method -> the settings of medr1 itself that only this method reads."""

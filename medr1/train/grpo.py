@@ -119,6 +119,11 @@ def build_trainer(
         trainer.sample_by_server(settings.rollout_url)
     trainer.dynamic_sampling = settings.dynamic_sampling
     trainer.question_order = question_order(settings, questions, config)
+    if settings.papo:
+        from medr1.train.masked_image import black_patch
+
+        trainer.papo, trainer.papo_entropy = settings.papo, settings.papo_entropy
+        trainer.black_patch = black_patch(loaded.processor)
     config.model_init_kwargs = None  # it is no setting of the run, and must not be saved with them
     if settings.completions_steps:
         path, num_steps = output / "completions.jsonl", settings.completions_steps
@@ -140,6 +145,7 @@ def _trainer_class(shares: bool) -> Any:
 
     from medr1.train.dynamic_sampling import DynamicSamplingMixin
     from medr1.train.gathered_weights import GatheredWeightsMixin
+    from medr1.train.masked_image import MaskedImageMixin
     from medr1.train.monitoring.completions_log import CompletionLogMixin
     from medr1.train.question_order import QuestionOrderMixin
     from medr1.train.recovery.exact_resume import ExactResumeMixin
@@ -163,10 +169,13 @@ def _trainer_class(shares: bool) -> Any:
     ):
         """TRL's trainer with exact resuming, checks for finite numbers and logged completions."""
 
-    class SharingGRPOTrainer(SharedPrefixTrainer, WatchedGRPOTrainer):
+    class StockGRPOTrainer(MaskedImageMixin, WatchedGRPOTrainer):
+        """The trainer, which runs each prompt for each of its completions."""
+
+    class SharingGRPOTrainer(MaskedImageMixin, SharedPrefixTrainer, WatchedGRPOTrainer):
         """The same trainer, which runs each prompt once for all its completions."""
 
-    return SharingGRPOTrainer if shares else WatchedGRPOTrainer
+    return SharingGRPOTrainer if shares else StockGRPOTrainer
 
 
 def grpo_config(settings: TrainingSettings, loaded: LoadedModel) -> GRPOConfig:
@@ -233,6 +242,10 @@ def fitting_samples(
         )
     if image_reward := reward_with_column(settings.rewards, COLUMN):
         require_images(samples, image_reward)
+    if settings.papo:
+        from medr1.train.masked_image import require_maskable
+
+        require_maskable(loaded, samples)
     config = grpo_config(settings, loaded)
     room = max_tokens(loaded) - (config.max_completion_length or 0)
     if settings.rollout_url:

@@ -75,6 +75,10 @@ class TrainingSettings:
     (train/question_order.py); None: they are shuffled."""
     group_by_image: bool = False
     """Whether the questions of one image are drawn together (train/question_order.py)."""
+    papo: float = 0.0
+    """The coefficient of the divergence of PAPO (train/masked_image.py); 0: it is not used."""
+    papo_entropy: float = 0.0
+    """The coefficient of the double entropy loss of PAPO."""
     trainer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the method's configuration: name -> value."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -236,7 +240,7 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     trl_names = {"batch_size": "per_device_train_batch_size"}
     # These are read by the command itself: they say what is loaded, not how it is trained.
     not_settings = ("model_path", "data", "answer_types", "device")
-    own_types: dict[str, type] = {"rewards": tuple}
+    own_types: dict[str, type] = {"rewards": tuple, "papo": float, "papo_entropy": float}
     own_types |= dict.fromkeys(("freeze_vision", "shared_prefix", "group_by_image"), bool)
     own_types |= dict.fromkeys(("method", "prompt", "dtype", "rollout_url", "curriculum"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
@@ -245,7 +249,10 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
         trl_names.get(k, k): v for k, v in values.items() if k not in (*not_settings, *own_types)
     }
     trl_fields = convert_values(fields, method)
-    require_ranges(trl_fields)
+    papo = {name: float(str(values.get(name, 0))) for name in ("papo", "papo_entropy")}
+    require_ranges({**trl_fields, **papo})
+    if papo["papo_entropy"] and not papo["papo"]:
+        raise InputError("papo_entropy is a part of PAPO and needs papo. Add --papo, such as 0.01.")
     is_quantized = trl_fields.get("load_in_4bit") or trl_fields.get("load_in_8bit")
     if is_quantized and not trl_fields.get("use_peft"):
         raise InputError("weights in 4 or 8 bits cannot be trained. Add --use-peft.")

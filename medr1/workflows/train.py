@@ -80,6 +80,8 @@ def run_training(
     dynamic_sampling: int | None = None,
     curriculum: str | Path | None = None,
     group_by_image: bool = False,
+    papo: float | None = None,
+    papo_entropy: float | None = None,
     image_root: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -119,6 +121,9 @@ def run_training(
         curriculum: File of pass rates, from `filter_data`: questions are drawn from easy to hard in
             the first pass over the data; None: they are shuffled.
         group_by_image: Whether the questions of one image are drawn together.
+        papo: Coefficient of PAPO's divergence of the policy with the image from that with a masked
+            image, which is raised; None or 0: it is not used.
+        papo_entropy: Coefficient of PAPO's double entropy loss; None: 0.
         image_root: Folder with the images; None: the folder of the questions.
         device: auto, cuda, mps or cpu.
         dtype: Data type to compute in: auto, bfloat16, float16 or float32.
@@ -154,6 +159,7 @@ def run_training(
         "shared_prefix": shared_prefix,
         "rollout_url": rollout_url,
         "dynamic_sampling": dynamic_sampling,
+        **{"papo": papo, "papo_entropy": papo_entropy},
         **{"curriculum": curriculum and str(curriculum), "group_by_image": group_by_image or None},
     }
     own_settings = {name: value for name, value in own_settings.items() if value is not None}

@@ -20,6 +20,7 @@ from medr1.train import library_internals
 from medr1.train.dynamic_sampling import DynamicSamplingMixin
 from medr1.train.gathered_weights import GatheredWeightsMixin
 from medr1.train.library_internals import ATTRIBUTES, FUNCTIONS, READ_IN, Function, changes
+from medr1.train.masked_image import MaskedImageMixin
 from medr1.train.monitoring.completions_log import CompletionLogMixin
 from medr1.train.question_order import QuestionOrderMixin
 from medr1.train.recovery.exact_resume import ExactResumeMixin
@@ -41,6 +42,7 @@ BASES = {
     QuestionOrderMixin: (GRPOTrainer,),
     ImageBatchesMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
+    MaskedImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),
     SharedPrefixTrainer: (GRPOTrainer,),
 }

@@ -21,6 +21,7 @@ RUNS = {
     "groups-whole": {"loss_type": "grpo", "beta": 0.04, "batch_size": 8},
     "tokens-of-all": {"loss_type": "dapo", "batch_size": 8},
     "accumulated": {"loss_type": "dr_grpo", "batch_size": 8, "gradient_accumulation_steps": 2},
+    "masked-images": {"papo": 0.7, "papo_entropy": 0.1, "batch_size": 8},
     "groups-split": {"loss_type": "dapo", "batch_size": 4},
     "of-each-pass": {"loss_type": "bnpo", "batch_size": 8},
 }

@@ -63,6 +63,14 @@ CASES = {
         "max_steps": 9,
     },
     "an adapter with dropout": {**LORA, "max_steps": 4},
+    "an adapter with magnitudes": {**LORA, "use_dora": True, "use_rslora": True, "max_steps": 4},
+    "masked images": {
+        "papo": 0.1,
+        "papo_entropy": 0.1,
+        "num_iterations": 2,
+        "save_steps": 2,
+        "max_steps": 6,
+    },
     "every prompt run for itself": {"shared_prefix": False, "max_steps": 4},
     "a reference that follows the policy": {
         "beta": 0.04,

@@ -118,6 +118,7 @@ def memory(
     *,
     has_adapter: bool,
     bits: int | None = None,
+    passes: int = 1,
 ) -> dict[str, int]:
     """The memory of one process in bytes, by kind.
 
@@ -128,6 +129,7 @@ def memory(
         max_tokens: Tokens of the longest prompt, with SFT including its target.
         has_adapter: Whether an adapter is trained instead of all weights.
         bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
+        passes: Number of passes over a batch that are kept for one backward pass.
 
     Returns:
         Kind, such as "weights" or "optimizer" -> bytes.
@@ -156,7 +158,7 @@ def memory(
         "optimizer": optimizer // sharding.optimizer,
         "autocast_copies": copies,
         "reference_model": weights // sharding.weights if needs_reference else 0,
-        "activations_estimate": _activations(model, config, max_tokens, new_tokens),
+        "activations_estimate": passes * _activations(model, config, max_tokens, new_tokens),
         "generation_cache": (
             _cache(model, config, max_tokens + new_tokens) if generates(config) else 0
         ),
@@ -347,6 +349,7 @@ def run_plan(
             prompts.longest.tokens,
             has_adapter=has_adapter,
             bits=bits,
+            passes=2 if settings.papo else 1,
         ),
         prompts=prompts,
         trainer_fields=dict(settings.trainer),

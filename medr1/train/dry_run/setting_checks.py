@@ -35,6 +35,7 @@ _RANGES = {
     "sapo_temperature_pos": "(0, inf)", "sapo_temperature_neg": "(0, inf)",
     "off_policy_mask_threshold": "(0, inf)", "weight_decay": "[0, inf)",
     "label_smoothing_factor": "[0, 1]", "lora_r": "[1, inf)", "lora_dropout": "[0, 1)",
+    "papo": "[0, inf)", "papo_entropy": "[0, inf)",
 }  # fmt: skip
 """Field -> the interval of its values: [ and ] include the end, ( and ) exclude it."""
 

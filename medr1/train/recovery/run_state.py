@@ -52,7 +52,12 @@ _MAY_CHANGE = {
     "report_to", "run_name", "log_level", "disable_tqdm",
 }  # fmt: skip
 """TRL's fields that may differ when a run is resumed; they do not change what is learned."""
-_NEWER: Mapping[str, object] = {"dynamic_sampling": 0, "group_by_image": False}
+_NEWER: Mapping[str, object] = {
+    "dynamic_sampling": 0,
+    "group_by_image": False,
+    "papo": 0.0,
+    "papo_entropy": 0.0,
+}
 """Settings that runs of older versions do not have -> the value that equals such a run. They are
 recorded only with another value, so that older runs can be resumed."""
 _BATCH_FIELDS = {

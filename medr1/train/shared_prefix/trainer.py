@@ -304,11 +304,13 @@ class SharedPrefixTrainer(GRPOTrainer):
         """Which groups the loss depends on; None if it depends on all of them, in every process.
 
         If all rewards of a group are equal, its advantages are 0 and so is its gradient. That holds
-        only if the loss is the advantage term alone: with a KL term, an entropy bonus or a quantile
-        of entropies, every token matters.
+        only if the loss is the advantage term alone: with a KL term, an entropy bonus, a quantile
+        of entropies or the term of PAPO, every token matters.
         """
         needs_gradient_P = (inputs["advantages"] != 0).flatten(1).any(-1)
-        if self.beta != 0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
+        has_papo = bool(getattr(self, "papo", 0))  # of masked_image.py
+        others = self.beta != 0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1
+        if others or has_papo:
             needs_gradient_P = torch.ones_like(needs_gradient_P)
         # At least one group has a gradient, so that every weight has one, in every process.
         with_gradient = needs_gradient_P.nonzero().flatten().tolist() or [0]
