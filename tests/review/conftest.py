@@ -17,14 +17,25 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
+def reader(browser):
+    """A person in front of a window of 1366 x 768 pixels."""
+    from review_reader import Reader
+
+    person = Reader(browser)
+    person.resize(1366, 768)
+    return person
+
+
+@pytest.fixture
 def start(tmp_path):
     """start(...) starts a server, or the same one again, and returns it; all end with the test."""
-    results = write_results(tmp_path / "results.json")
+    own = write_results(tmp_path / "results.json")
     running = []
 
-    def start_server(**more):
+    def start_server(results=own, **more):
         counts = {"confident_errors": 4, "errors": 4, "right_answers": 4, "repeats": 1}
-        server = start_review(results, image_root=tiny_vqa_folder(), **{**counts, **more})
+        settings = {"image_root": tiny_vqa_folder(), **counts, **more}
+        server = start_review(results, **settings)
         thread = threading.Thread(target=server.serve)
         thread.start()
         running.append((server, thread))

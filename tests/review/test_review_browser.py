@@ -1,67 +1,14 @@
 """The page of a review in a real browser: by keyboard, with reload, a second reader and attacks."""
 
-import re
-
 import pytest
 
 pytest.importorskip("selenium")
+from review_reader import CHOICES
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
 from medr1.review.sampling import reader_order
 from medr1.review.store import Judgement
-
-CHOICES = {"correct": "3", "grounded": "2", "safe": "2", "harm": "1", "confidence": "3"}
-
-
-class Reader:
-    """A person in front of the page."""
-
-    def __init__(self, browser):
-        self.browser = browser
-
-    def wait(self, condition):
-        return WebDriverWait(self.browser, 600, 0.05).until(lambda _: condition())
-
-    def text(self, name):
-        return self.browser.find_element(By.ID, name).text
-
-    def press(self, *keys):
-        self.browser.switch_to.active_element.send_keys(*keys)
-
-    def open(self, url, name):
-        self.browser.get("about:blank")
-        self.browser.get(url)
-        self.wait(lambda: "token" not in self.browser.current_url)
-        self.enter(name)
-
-    def enter(self, name):
-        field = self.wait(lambda: self.browser.find_element(By.ID, "reader"))
-        self.wait(field.is_displayed)
-        field.clear()
-        field.send_keys(name, Keys.ENTER)
-        self.wait(lambda: not field.is_displayed())
-
-    def place(self):
-        """The number of the case that is shown, and of all."""
-        match = self.wait(lambda: re.fullmatch(r"Case (\d+) of (\d+)", self.text("progress")))
-        return int(match[1]), int(match[2])
-
-    def judge(self, keys=CHOICES):
-        """Judge the case by keyboard; returns when the next one is there."""
-        before = self.text("progress")
-        body = self.browser.find_element(By.TAG_NAME, "body")
-        body.send_keys(*keys.values())
-        body.send_keys(Keys.ENTER)
-        self.wait(lambda: self.text("progress") != before or self.text("end"))
-
-
-@pytest.fixture
-def reader(browser):
-    metrics = {"width": 1366, "height": 768, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    return Reader(browser)
 
 
 def test_ten_cases_by_keyboard_then_reload_and_a_second_reader(reader, start):
@@ -185,7 +132,7 @@ def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path, heigh
             return box.bottom > innerHeight || box.right > innerWidth || box.top < 0;
         }).map(e => e.outerHTML.slice(0, 80))]"""
     number, page_height, outside = reader.browser.execute_script(script)
-    assert number > 14 and page_height <= height and outside == []
+    assert number >= 14 and page_height <= height and outside == []
     for scheme in ("light", "dark"):
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
