@@ -311,7 +311,7 @@ def review_server(
     """
     family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        listener = _without_delay(socket.create_server((host, port), family=family))
     except OSError as error:
         raise OutputError(
             f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port or "
@@ -332,6 +332,16 @@ def review_server(
         adjudication,
     )
     return ReviewServer(app, listener)
+
+
+def _without_delay(listener: socket.socket) -> socket.socket:
+    """The same socket, stated to be TCP, so that asyncio turns off Nagle's algorithm.
+
+    Otherwise each answer after the first one on a connection waits about 40 ms for an
+    acknowledgement, because its head and its body are sent separately.
+    """
+    kind = listener.family, listener.type
+    return socket.socket(*kind, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def _questions_of_page(*, is_comparison: bool) -> list[dict[str, object]]:

@@ -1,14 +1,19 @@
 """The page of a review in a real browser: by keyboard, with reload, a second reader and attacks."""
 
+import json
+
 import pytest
 
 pytest.importorskip("selenium")
 from review_reader import CHOICES
+from review_results import HOSTILE
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from medr1.data.tiny import tiny_vqa_folder
 from medr1.review.sampling import reader_order
 from medr1.review.store import Judgement
+from medr1.workflows.review import adjudicate_review
 
 
 def test_ten_cases_by_keyboard_then_reload_and_a_second_reader(reader, start):
@@ -81,6 +86,45 @@ def test_texts_of_the_model_are_inert_and_nothing_else_is_asked(reader, start):
     )
     assert names and all(name.startswith(own) for name in names)
     assert reader.browser.execute_script("return document.cookie") == ""
+
+
+def test_a_script_in_any_text_is_inert(reader, start, serve, tmp_path):
+    """In the question, options, answers, metadata, a comment, a reader's name and the model's."""
+    path = tmp_path / "results.json"
+    document = json.loads(path.read_text())
+    document["meta"]["model"] = HOSTILE
+    for entry in document["results"]:
+        entry["options"] = {letter: f"{letter} {HOSTILE}" for letter in entry["options"]}
+        entry |= dict.fromkeys(("question", "modality", "question_type", "reasoning"), HOSTILE)
+        entry["model_output"] = f"{HOSTILE} {HOSTILE}"
+    hostile = tmp_path / "hostile.json"
+    hostile.write_text(json.dumps(document))
+    server = start(hostile)
+    for name, correct in ((HOSTILE[:60], "1"), ("B", "3")):
+        reader.open(server.url, name)
+        reader.place()
+        texts = ("question", "options", "reasoning", "completion", "about", "answer")
+        assert all("<script>" in reader.text(text) for text in texts)
+        reader.press("c")
+        reader.press(HOSTILE, Keys.ESCAPE)
+        for _ in range(13):
+            reader.judge({**CHOICES, "correct": correct})
+    second = serve(
+        adjudicate_review(
+            hostile, [server.app.store.path], adjudicator="C", image_root=tiny_vqa_folder()
+        )
+    )
+    reader.open(second.url, "C")
+    reader.place()
+    earlier = ""
+    for _ in second.app.items:
+        earlier += reader.text("earlier-list")
+        reader.judge()
+    assert HOSTILE in earlier
+    assert reader.run("return window.hurt") is None
+    assert (
+        reader.run("return document.querySelectorAll('main script, main img[src=x]').length") == 1
+    )
 
 
 WATCH = """
