@@ -161,41 +161,6 @@ def test_the_next_image_is_loaded_ahead(reader, start):
         assert asked[image["path"].removeprefix("/image/")] < image["pressed"] < image["at"]
 
 
-@pytest.mark.parametrize("height", [768, 640])
-def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path, height):
-    """1366 x 768, and what a browser leaves of it below its bars."""
-    metrics = {"width": 1366, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    reader.open(start().url, "A")
-    reader.place()
-    script = """
-        const all = [...document.querySelectorAll('button, fieldset, textarea, #frame, #question')];
-        const seen = all.filter(e => e.checkVisibility());
-        return [seen.length, document.documentElement.scrollHeight, seen.filter(e => {
-            const box = e.getBoundingClientRect();
-            return box.bottom > innerHeight || box.right > innerWidth || box.top < 0;
-        }).map(e => e.outerHTML.slice(0, 80))]"""
-    number, page_height, outside = reader.browser.execute_script(script)
-    assert number >= 14 and page_height <= height and outside == []
-    for scheme in ("light", "dark"):
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        colour = "return getComputedStyle(document.body).backgroundColor"
-        assert (
-            reader.browser.execute_script(colour)
-            == {
-                "light": "rgb(255, 255, 255)",
-                "dark": "rgb(20, 23, 26)",
-            }[scheme]
-        )
-        reader.browser.save_screenshot(str(tmp_path / f"{scheme}.png"))
-    metrics = {"width": 414, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    width = reader.browser.execute_script("return document.documentElement.scrollWidth")
-    assert width <= 414
-    reader.browser.save_screenshot(str(tmp_path / "narrow.png"))
-
-
 def test_controls_have_names(reader, start):
     reader.open(start().url, "A")
     reader.place()
