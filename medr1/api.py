@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medr1.documents.schemas import json_schema
     from medr1.judge.asking import Judge
     from medr1.workflows.audit import AuditResult, run_audit
+    from medr1.workflows.board import run_board
     from medr1.workflows.compare import ComparisonResult, run_comparison
     from medr1.workflows.convert import WrittenItems, convert_data
     from medr1.workflows.demo import run_demo
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from medr1.workflows.matrix import run_matrix
     from medr1.workflows.merge import merge_adapter
     from medr1.workflows.prepare import PreparedData, prepare_data
+    from medr1.workflows.reproduce import ReproductionResult, run_reproduction
     from medr1.workflows.review import adjudicate_review, start_review, summarize_review
     from medr1.workflows.review_labels import ReviewLabels, label_review
     from medr1.workflows.rewards import score_completions
@@ -53,6 +55,7 @@ _MODULES = {
     "medr1.documents.schemas": ("json_schema",),
     "medr1.judge.asking": ("Judge",),
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
+    "medr1.workflows.board": ("run_board",),
     "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
     "medr1.workflows.convert": ("WrittenItems", "convert_data"),
     "medr1.workflows.demo": ("run_demo",),
@@ -63,6 +66,7 @@ _MODULES = {
     "medr1.workflows.matrix": ("run_matrix",),
     "medr1.workflows.merge": ("merge_adapter",),
     "medr1.workflows.prepare": ("PreparedData", "prepare_data"),
+    "medr1.workflows.reproduce": ("ReproductionResult", "run_reproduction"),
     "medr1.workflows.review": ("adjudicate_review", "start_review", "summarize_review"),
     "medr1.workflows.review_labels": ("ReviewLabels", "label_review"),
     "medr1.workflows.rewards": ("score_completions",),
@@ -90,6 +94,7 @@ __all__ = [
     "FilteredItems",
     "Judge",
     "PreparedData",
+    "ReproductionResult",
     "ReviewLabels",
     "RobustnessResult",
     "ScanOptions",
@@ -113,11 +118,13 @@ __all__ = [
     "merge_adapter",
     "prepare_data",
     "run_audit",
+    "run_board",
     "run_comparison",
     "run_demo",
     "run_evaluation",
     "run_inference",
     "run_matrix",
+    "run_reproduction",
     "run_robustness",
     "run_training",
     "score_completions",

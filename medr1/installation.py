@@ -35,6 +35,32 @@ def embedded_path(name: str) -> Path:
     return path
 
 
+def embedded_name(path: str | Path) -> str:
+    """The name of an embedded file as in a checkout; the path of any other file as it is.
+
+    Args:
+        path: The path of a file or folder.
+    """
+    root = _CHECKOUT if is_checkout() else _COPIES
+    try:
+        name = Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return str(path)
+    return name if name.startswith(("checkpoints/", "data/")) else str(path)
+
+
+def recorded_path(name: str) -> Path:
+    """The path that `embedded_name` gave this name; a path that exists wins over an embedded one.
+
+    Args:
+        name: A path, or the name of an embedded file or folder.
+    """
+    path = Path(name)
+    embedded = (_CHECKOUT if is_checkout() else _COPIES) / name
+    is_embedded = name.startswith(("checkpoints/", "data/")) and embedded.exists()
+    return embedded if is_embedded and not path.exists() else path
+
+
 def extra(name: str) -> str:
     """The argument of `pip install` that installs an extra, such as "'medr1[qlora]'".
 

@@ -28,7 +28,7 @@ LAYERS = (
     {"claims", "reasoning"},
     {"chat", "checkpoints", "data", "judge", "metrics", "models", "prompts", "rewards"},
     {"train", "infer", "evaluate", "report"},
-    {"doctor", "review", "workflows"},
+    {"bridges", "doctor", "review", "workflows"},
     {"api", "cli", "__main__"},
 )
 APART = LAYERS[4]

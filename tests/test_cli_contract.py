@@ -30,7 +30,7 @@ OPTIONS = {
     "data audit": "--against --fail-on --image-hashes --image-root --json --magnification "
     "--manufacturer --map --output-dir --overwrite --plane --seed --slices --window "
     "--write-image-needed",
-    "data convert": "--json --map --max-errors --overwrite --to",
+    "data convert": "--json --map --max-errors --overwrite --prompt --to",
     "data distill": "--json --map --max-errors --output-file --overwrite --prompt --protocol "
     "--results",
     "data filter": "--json --map --max-errors --max-pass --min-pass --output-file --overwrite "
@@ -57,7 +57,8 @@ OPTIONS = {
     "--num-samples --offline --option --option-probabilities --output-file --overwrite "
     "--permute --plane --price --prompt --question --question-type --reasoning-from --seed "
     "--show-reasoning --slices --temperature --timeout --token-logprobs --window",
-    "eval": "--ablated --alpha --baseline --bertscore --calibrate-on --cluster-by --data "
+    "eval": "--ablated --alpha --audit --baseline --bertscore --calibrate-on --card --cluster-by "
+    "--data "
     "--edited --ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
     "--judge-url --map --metrics --output-dir --overwrite "
@@ -66,6 +67,9 @@ OPTIONS = {
     "--protocol --seed",
     "matrix": "--base-name --by --cluster-by --common-only --from-names --image-model "
     "--image-root --json --map --output-dir --overwrite --protocol --seed --train-data",
+    "reproduce": "--allow-template --base-url --data --image-root --json --model-name-or-path "
+    "--model-path --offline --output-dir --overwrite",
+    "board": "--json --output-dir --overwrite",
     "review start": "--allow-network --blind --cluster-by --compare --confident-errors --data "
     "--errors --host --image-root --item-contradictions --map --port --protocol "
     "--reasoning-contradictions --repeats --right-answers --seed --store",

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from medr1 import __version__
+from medr1.cli.board import board
 from medr1.cli.common import handle_broken_pipe
 from medr1.cli.compare import compare
 from medr1.cli.data import data
@@ -27,6 +28,7 @@ from medr1.cli.help import GroupedCommands
 from medr1.cli.infer import infer
 from medr1.cli.matrix import matrix
 from medr1.cli.merge import merge
+from medr1.cli.reproduce import reproduce
 from medr1.cli.review import review
 from medr1.cli.rewards import score
 from medr1.cli.robustness import robustness
@@ -65,7 +67,7 @@ for heading, commands in {
     "Try it": (demo, doctor),
     "Data": (data,),
     "Train and run": (train, infer),
-    "Evaluate": (evaluate, compare, matrix, robustness, review, score),
+    "Evaluate": (evaluate, compare, matrix, robustness, review, reproduce, board, score),
     "Checkpoints": (fetch, verify, merge, export),
     "Documents": (schema,),
 }.items():

@@ -20,23 +20,40 @@ from medr1.cli.common import (
     overwrite_option,
 )
 from medr1.terminal import echo
-from medr1.workflows.convert import FieldNames, WrittenItems, convert_data
+from medr1.workflows.convert import FieldNames, TaskTool, WrittenItems, convert_data
 
+FIELD_NAMES_HELP = (
+    "Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
+    "(problem, solution). guide: as in the evaluation guide (question, ground_truth, and "
+    "question_type, which is the answer type). omnimedvqa: as in OmniMedVQA (option_A, gt_answer)."
+)
 field_names_option = option(
     "--to",
     "field_names",
     group="Output",
     type=click.Choice(get_args(FieldNames)),
-    help="Field names of an item. medr1: all fields are kept. published: as in Med-R1's splits "
-    "(problem, solution). guide: as in the evaluation guide (question, ground_truth, and "
-    "question_type, which is the answer type). omnimedvqa: as in OmniMedVQA (option_A, gt_answer).",
+    help=FIELD_NAMES_HELP,
 )
 
 
 @click.command(cls=Medr1Command, workflow=convert_data)
 @argument("source", metavar="IN")
 @argument("output", metavar="OUT")
-@field_names_option
+@option(
+    "--to",
+    "field_names",
+    group="Output",
+    type=click.Choice((*get_args(FieldNames), *get_args(TaskTool))),
+    help=f"{FIELD_NAMES_HELP} Or the questions as a task of another tool, with its images: "
+    "lmms-eval (OUT is a folder), vlmevalkit (.tsv), inspect (.jsonl).",
+)
+@option(
+    "--prompt",
+    group="Output",
+    metavar="NAME|FILE",
+    help="Prompt template of the task, with --to lmms-eval or inspect: a name or a text file, as "
+    "for `medr1 infer`. [default: nothink]",
+)
 @map_option("IN", "ground_truth=label")
 @max_errors_option
 @overwrite_option
@@ -53,6 +70,7 @@ def convert(mapping: tuple[str, ...], max_errors: int, as_json: bool, **options:
     Examples:
       medr1 data convert train.json train.parquet
       medr1 data convert my.csv my.json --to published --map ground_truth=label
+      medr1 data convert test.json lmms_task --to lmms-eval
     """
     written = call(convert_data, options, columns=columns_of(mapping))
     show_written(written, {"dropped": dict(written.dropped)}, max_errors, as_json)

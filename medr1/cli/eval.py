@@ -157,6 +157,21 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "[default: no files]",
 )
 @option(
+    "--card",
+    group="Output",
+    metavar="PATH",
+    help="File or folder to write: a card, NAME.json and NAME.md, with all that a reader needs to "
+    "reproduce the accuracy (medr1 reproduce NAME.json). A file ends in .json or .md; a folder "
+    "gets a card for each results file. [default: no card]",
+)
+@option(
+    "--audit",
+    group="Input",
+    metavar="FILE",
+    help="File audit.json of the same questions, by `medr1 data audit --against`. The card states "
+    "its leakage from training data. Needs --card.",
+)
+@option(
     "--image-root",
     group="Input",
     metavar="DIR",
@@ -187,6 +202,7 @@ def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None
     Examples:
       medr1 eval results.json
       medr1 eval results.json --data data/tiny_vqa_ds --output-dir output/eval
+      medr1 eval results.json --data data/tiny_vqa_ds --card cards
       medr1 eval answers.csv --map prediction=reply --data questions.json
       medr1 eval results.json --judge-url http://127.0.0.1:8000/v1 \\
           --judge-model qwen3-32b
@@ -205,6 +221,8 @@ def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None
         echo("".join(tables), nl=False)
         if options["output_dir"]:
             echo(f"Report: {Path(str(options['output_dir'])) / 'report.html'}")
+        for file in result.cards:
+            echo(f"Card: {file}")
     if result.failures:
         raise Medr1Error("; ".join(result.failures) + ".")
 

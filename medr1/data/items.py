@@ -311,10 +311,22 @@ def _separate_options(reader: ItemReader) -> dict[str, str] | None:
     if len(texts) < len(value):
         reader.fail("bad_options", "two options have the same letter; give each its own.")
         return {}
+    options = _without_labels(options)
     if options and (len(options) < 2 or tuple(options) != tuple(LETTERS[: len(options)])):
         reader.fail("bad_options", f"options must be two to {len(LETTERS)}, from A without gap.")
         return {}
     return options
+
+
+def _without_labels(options: Mapping[str, str]) -> dict[str, str]:
+    """The options without their own letters, if each begins with it: "A. CT", " B:MRI", "(C) PET".
+
+    MedEvalKit and PMC-VQA write their options so.
+    """
+    matches = {letter: _LETTERED.fullmatch(text.strip()) for letter, text in options.items()}
+    if all(match and match[1] == letter and match[2] for letter, match in matches.items()):
+        return {letter: match[2] for letter, match in matches.items() if match}
+    return dict(options)
 
 
 def _ground_truth(reader: ItemReader, options: Mapping[str, str]) -> str | None:

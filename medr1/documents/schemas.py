@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 DOCUMENTS = {
     "results": "medr1.documents.results:ResultsFile",
     "summary": "medr1.documents.summary:Summary",
+    "card": "medr1.documents.card:Card",
+    "board": "medr1.documents.board:Board",
+    "reproduction": "medr1.documents.reproduction:Reproduction",
     "comparison": "medr1.documents.comparison:Comparison",
     "matrix": "medr1.documents.matrix:Matrix",
     "audit": "medr1.documents.audit:Audit",

@@ -146,6 +146,7 @@ def run_batch(
     batch_size: int = 1,
     perturbations: Mapping[int, tuple[str, int]] | None = None,
     prefills: Mapping[int, Prefill] | None = None,
+    record: Mapping[str, object] | None = None,
     overwrite: bool = False,
 ) -> BatchOutcome | None:
     """Answer all questions into `output`; how the run went goes to `<output>.run.json`.
@@ -163,6 +164,7 @@ def run_batch(
         batch_size: Most questions in a batch.
         perturbations: As in `InferencePlan`; the caller also records them in `meta`.
         prefills: As in `InferencePlan`; the caller also records their source in `meta`.
+        record: More keys of `<output>.run.json`; None: no more.
         overwrite: Rename an old output and old journals to .bak, and start anew.
 
     Returns:
@@ -211,6 +213,7 @@ def run_batch(
         "seconds": round(time.monotonic() - started, 3),
         "pid": os.getpid(),
         **engine.statistics(),
+        **(record or {}),
     }
     write_atomic(run_record(output), to_json(run))
     logger.info("%d answers in %.1f s: %s", outcome.n, run["seconds"], output)

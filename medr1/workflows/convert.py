@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
+from medr1.errors import InputError
 from medr1.terminal import counted
 from medr1.workflows.arguments import keep_apart, require_choice, require_writable
 
@@ -19,6 +20,8 @@ logger = logging.getLogger("medr1")
 
 FieldNames = Literal["medr1", "published", "guide", "omnimedvqa"]
 """The sets of field names that an item can be written with; data/README.md lists them."""
+TaskTool = Literal["lmms-eval", "vlmevalkit", "inspect"]
+"""The tools that questions are written for as a task; bridges/README.md explains them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ def convert_data(
     *,
     source: str | Path,
     output: str | Path,
-    field_names: FieldNames = "medr1",
+    field_names: FieldNames | TaskTool = "medr1",
+    prompt: str | None = None,
     columns: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> WrittenItems:
@@ -49,7 +53,9 @@ def convert_data(
         source: File of questions, or a folder with a Hugging Face data set.
         output: File to write: .json, .jsonl, .csv or .parquet; without an extension, a folder with
             a Hugging Face data set.
-        field_names: Field names of an item: medr1, published, guide or omnimedvqa.
+        field_names: Field names of an item: medr1, published, guide or omnimedvqa. Or a tool whose
+            task is written: lmms-eval (a folder), vlmevalkit (.tsv) or inspect (.jsonl).
+        prompt: Prompt template of the task, as for `medr1 infer`; only with lmms-eval and inspect.
         columns: Key of medr1 -> key or column of the source: {"ground_truth": "label"}.
         overwrite: Whether an existing output is replaced, and kept as NAME.bak.
 
@@ -58,14 +64,31 @@ def convert_data(
         OutputError: The output cannot be written.
     """
     from medr1.data.readers import read_questions
+    from medr1.data.scans.options import ScanOptions
 
-    require_choice("field_names", field_names, get_args(FieldNames))
+    require_choice("field_names", field_names, (*get_args(FieldNames), *get_args(TaskTool)))
+    if prompt is not None and field_names not in ("lmms-eval", "inspect"):
+        raise InputError("--prompt is for --to lmms-eval or inspect; the other files hold none.")
     output = Path(output)
     require_writable(output)
     keep_apart(output, [source], overwrite)
-    return write_questions(
-        read_questions(source, columns=columns, private_names=False), output, field_names, overwrite
-    )
+    if field_names in get_args(TaskTool):
+        questions = read_questions(source, columns=columns, scans=ScanOptions())
+        return _write_task(questions, output, field_names, prompt or "nothink", overwrite)
+    questions = read_questions(source, columns=columns, private_names=False)
+    return write_questions(questions, output, cast("FieldNames", field_names), overwrite)
+
+
+def _write_task(
+    questions: Questions, output: Path, tool: str, prompt: str, overwrite: bool
+) -> WrittenItems:
+    """Write the questions as a task of another tool, and warn of those left out."""
+    from medr1.bridges.task_files import write_task
+
+    n, errors = write_task(questions, output, tool, prompt, overwrite=overwrite)
+    result = WrittenItems(output, n, errors)
+    log_written(result)
+    return result
 
 
 def write_questions(

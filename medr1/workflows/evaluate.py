@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medr1.answers import ALL_PROTOCOLS, PROTOCOLS, SUMMARY_PROTOCOLS
 from medr1.errors import InputError
@@ -17,6 +17,7 @@ from medr1.workflows.arguments import (
     require_choice,
     require_writable,
 )
+from medr1.workflows.card import card_writer
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from medr1.evaluate.gates import Gates
     from medr1.evaluate.judging import Judged, Settings
     from medr1.judge.asking import Judge
+    from medr1.workflows.card import CardWriter
 
 logger = logging.getLogger("medr1")
 
@@ -38,6 +40,8 @@ class EvaluationResult:
     """The content of summary.json for each results file."""
     failures: Sequence[str]
     """A sentence for each check of `fail_under` and `baseline` that was not passed."""
+    cards: Sequence[Path] = ()
+    """The JSON files of the cards that were written."""
 
 
 def run_evaluation(
@@ -62,6 +66,8 @@ def run_evaluation(
     fail_under: Sequence[str] = (),
     baseline: str | Path | None = None,
     output_dir: str | Path | None = None,
+    card: str | Path | None = None,
+    audit: str | Path | None = None,
     image_root: str | Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -96,6 +102,9 @@ def run_evaluation(
         baseline: File with earlier results of the same items, or their summary.json.
         output_dir: Folder to write: report.html, summary.json, items.jsonl and more; None: no
             files.
+        card: Folder, or file that ends in .json or .md, to write a card into: all that a reader
+            needs to reproduce the accuracy. None: no card.
+        audit: File audit.json of these questions, whose leakage the card states. Needs `card`.
         image_root: Folder with the images of report.html; None: that of `data`, else of a results
             file.
         seed: Seed of the confidence intervals.
@@ -105,6 +114,7 @@ def run_evaluation(
         InputError: A file cannot be read, files do not fit together, or an argument is wrong.
         OutputError: The output cannot be written.
     """
+    arguments = dict(locals())  # here, where there are no other names yet
     from medr1.evaluate.evaluation import Evaluation
     from medr1.evaluate.gates import Gates
     from medr1.evaluate.metrics.summary import require_metric
@@ -133,12 +143,10 @@ def run_evaluation(
         tuple(map(Path, edited)),
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
-    inputs = [*files, image_root, data, train_data, calibrate_on, robustness]
-    if output_dir:
-        require_writable(Path(output_dir) / "summary.json")
-    keep_apart(output_dir, [*inputs, *ensemble, *ablated, *edited], overwrite)
+    cards = _check_outputs(arguments, files)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
-    return _evaluate(evaluation, gates, files, image_roots, optional_path(output_dir), overwrite)
+    output = optional_path(output_dir)
+    return _evaluate(evaluation, gates, files, image_roots, output, cards, overwrite)
 
 
 def _settings(
@@ -203,12 +211,37 @@ def _with_cache(judge: Judge, output: Path | None, overwrite: bool) -> Judge:
     return replace(judge, cache=cache)
 
 
+def _own_training(data: str | Path | None) -> str | Path | None:
+    """The folder `data`, if it has training questions too; else None."""
+    from medr1.data.readers import has_split
+
+    return data if data and has_split(data, "train") else None
+
+
 def _training(train_data: str | Path | None, data: str | Path | None) -> Questions | None:
     """The training questions, else those of the train split in the folder `data`, else None."""
-    from medr1.data.readers import has_split, read_questions, split_file
+    from medr1.data.readers import read_questions, split_file
 
-    folder = train_data or (data if data and has_split(data, "train") else None)
+    folder = train_data or _own_training(data)
     return read_questions(split_file(folder, "train")) if folder else None
+
+
+def _check_outputs(arguments: Mapping[str, Any], files: Sequence[Path]) -> CardWriter | None:
+    """Refuse outputs that cannot be written, before the work; the writer of the cards, if any.
+
+    Args:
+        arguments: The arguments of `run_evaluation` by name.
+        files: The results files.
+    """
+    output, overwrite = arguments["output_dir"], arguments["overwrite"]
+    names = ("image_root", "data", "train_data", "calibrate_on", "robustness", "audit")
+    several = (arguments[name] for name in ("ensemble", "ablated", "edited"))
+    inputs = [*files, *map(arguments.get, names), *(file for part in several for file in part)]
+    if output:
+        require_writable(Path(output) / "summary.json")
+    keep_apart(output, inputs, overwrite)
+    train = arguments["train_data"] or _own_training(arguments["data"])
+    return card_writer({**arguments, "train_data": train}, files, inputs)
 
 
 def _image_roots(
@@ -225,9 +258,10 @@ def _evaluate(
     files: Sequence[Path],
     image_roots: Mapping[str, Path],
     output: Path | None,
+    cards: CardWriter | None,
     overwrite: bool,
 ) -> EvaluationResult:
-    """Evaluate the results files, and write the output."""
+    """Evaluate the results files, and write the output and the cards."""
     from medr1.files import prepare_folder
     from medr1.report.pages.gallery import MAX_ITEMS
 
@@ -241,13 +275,16 @@ def _evaluate(
             summary, judged = evaluation.run(path, lines.write if output else None)
             summaries.append(summary)
             failures += gates.failures(path, summary, evaluation)
+            if cards:
+                cards.add(path, summary, judged, evaluation)
             if output:
                 gallery += _gallery(evaluation, path, judged, MAX_ITEMS // len(files))
         if output:
             prepare_folder(output, overwrite=overwrite)
             lines.seek(0)
             _write(output, summaries, gallery, lines, image_roots)
-    return EvaluationResult(summaries, failures)
+        written = cards.write() if cards else []
+    return EvaluationResult(summaries, failures, written)
 
 
 def _gallery(evaluation: Evaluation, path: Path, judged: Judged, limit: int) -> list[GalleryItem]:

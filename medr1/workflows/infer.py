@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, ItemError
@@ -279,6 +279,7 @@ def run_inference(
         Medr1Error: The server fails, or the budget of requests or tokens is used up.
         ModuleNotFoundError: load_in_4bit or load_in_8bit needs bitsandbytes.
     """
+    arguments = dict(locals())  # here, where there are no other names yet
     from medr1.data.readers import read_questions
 
     bits = chosen_bits(load_in_4bit, load_in_8bit, server)
@@ -302,10 +303,7 @@ def run_inference(
     engine = open_engine(model_path, decoding, server, device, dtype, allow_template, offline, bits)
     warn_of_embedded_model(model_path, questions.samples, questions.image_root, server, offline)
     return _run(
-        *(engine, questions, output, decoding, edited),
-        data=Path(batch_file).name,
-        prompt=prompt,
-        seed=seed,
+        *(engine, questions, output, decoding, edited, arguments),
         # A server gets each question when there is room for it.
         batch_size=1 if server else batch_size,
         overwrite=overwrite,
@@ -318,24 +316,25 @@ def _run(
     output: Path,
     decoding: Decoding,
     edited: EditedRun | None,
+    arguments: Mapping[str, Any],
     *,
-    data: str,
-    prompt: str | None,
-    seed: int,
     batch_size: int,
     overwrite: bool,
 ) -> BatchOutcome | None:
     """Answer the questions into the output, with all that decides the answers in its `meta`."""
     from medr1.infer.batch import manifest, run_batch
+    from medr1.infer.run_arguments import recorded_run
 
+    prompt: str | None = arguments["prompt"]
     if edited:
         edited.require_fitting(engine, prompt)
+    identity = engine.identity()
     meta = manifest(
-        *(engine.identity(), questions),
-        data=data,
+        *(identity, questions),
+        data=Path(arguments["batch_file"]).name,
         prompt=prompt,
         decoding=decoding,
-        seed=seed,
+        seed=arguments["seed"],
         edited_reasoning=edited.source if edited else None,
     )
     return run_batch(
@@ -344,6 +343,7 @@ def _run(
         prompt=prompt,
         batch_size=batch_size,
         prefills=edited.prefills if edited else None,
+        record=recorded_run(arguments, prompt or identity.prompt),
         overwrite=overwrite,
     )
 

@@ -1,6 +1,7 @@
-# Sourced by the scripts of this folder, each of which serves a checkpoint with one engine, from an
-# environment of its own. A script defines `install` (which fills the environment $venv) and `serve`
-# (which execs the server), and ends with `engine NAME "$@"`. If what is installed depends on something
+# Sourced by the scripts of this folder, each of which serves a checkpoint with one engine, or runs
+# another evaluation tool, from an environment of its own. A script defines `install` (which fills the
+# environment $venv) and `serve` or `run` (which execs the server or tool), and ends with
+# `engine NAME "$@"` or `tool NAME "$@"`. If what is installed depends on something
 # outside these scripts, $base tells it. All messages of these scripts go to stderr.
 # `install` is called where set -e has no effect. It runs in macOS's bash 3.2.
 # shellcheck shell=bash
@@ -35,6 +36,30 @@ engine() { # NAME, and the arguments of the script
       serve "$@"
       ;;
   esac
+}
+
+tool() { # NAME, and the arguments of the script
+  local name="$1"
+  shift
+  venv="${MEDR1_ENGINES_DIR:-$root/.venv-engines}/$name"
+  case "${1:-}" in
+    "") sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p;}' "$script" && exit 2 ;;
+    --install-only) set_up "$name" ;;
+    *) set_up "$name" && run "$@" ;;
+  esac
+}
+
+beside_medr1() { # lets the environment use what .venv has
+  # addsitedir, unlike a line with the path alone, also reads the .pth files of .venv
+  printf 'import site; site.addsitedir("%s")\n' "$(site_packages "$python")" \
+    >"$(site_packages "$venv/bin/python")/medr1-venv.pth"
+}
+
+use_medr1_python() { # of .venv, so that both have the same version
+  python="$root/.venv/bin/python"
+  # shellcheck disable=SC2034 # fingerprint uses it
+  base="$root $(cat "$root/scripts/constraints.txt")"
+  runs "$python" || fail "there is no .venv yet. Run bash scripts/demo.sh or bash scripts/test.sh first."
 }
 
 set_up() { # NAME; once for each state of the scripts

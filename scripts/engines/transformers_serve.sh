@@ -10,14 +10,8 @@ set -euo pipefail
 # shellcheck source=scripts/engines/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-python="$root/.venv/bin/python" # so that both have the same version
-# shellcheck disable=SC2034 # common.sh uses it
-base="$root $(cat "$root/scripts/constraints.txt")"
-
 install() {
-  # addsitedir, unlike a line with the path alone, also reads the .pth files of .venv
-  printf 'import site; site.addsitedir("%s")\n' "$(site_packages "$python")" \
-    >"$(site_packages "$venv/bin/python")/medr1-venv.pth"
+  beside_medr1
   pip_install --constraint "$root/scripts/constraints.txt" \
     fastapi uvicorn openai opentelemetry-api || return
   "$venv/bin/python" -c 'from transformers.utils.import_utils import is_serve_available
@@ -30,5 +24,5 @@ serve() { # CHECKPOINT, options
     --host "$host" --device cpu --dtype float32 "${@:2}"
 }
 
-runs "$python" || fail "there is no .venv yet. Run bash scripts/demo.sh or bash scripts/test.sh first."
+use_medr1_python
 engine transformers_serve "$@"

@@ -44,6 +44,10 @@ def folder(tmp_path_factory):
         *("--robustness", folder / "robustness" / "robustness.json"),
     )
     command("eval", results, *parts, "--output-dir", folder / "summary")
+    command("eval", results, "--data", data, "--card", folder / "card" / "card.json")
+    again = ("--output-dir", folder / "reproduction")
+    command("reproduce", folder / "card" / "card.json", *again)
+    command("board", folder / "card", "--output-dir", folder / "board")
     command("compare", results, folder / "other.json", "--output-dir", folder / "comparison")
     table = {"cells": {"CT": {"CT": str(results)}}, "base": {"CT": str(folder / "other.json")}}
     (folder / "matrix.yaml").write_text(json.dumps(table))

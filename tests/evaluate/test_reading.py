@@ -466,6 +466,7 @@ def test_folders(tmp_path):
         result_files([tmp_path])
     names = ["b.json", "a.jsonl", "c.parquet", "20260806_102223_samples_x.jsonl"]
     left_out = ["summary.json", "items.jsonl", "b.json.run.json", "b.json.journal.1.jsonl"]
+    left_out += ["card.json", "reproduction.json"]
     left_out += ["x.txt", ".hidden.json", "20260806_102223_results.json", "confusion.csv"]
     left_out += ["robustness.json"]
     for name in [*names, *left_out]:

@@ -163,7 +163,7 @@ def hash_image(name: str, root: ImageRoot) -> HashedImage:
         # closed: a path that leads out of the root is refused, not read.
         location = resolve_image(name, replace(root, closed=True))
         decoded = load_image(location, side=_SIDE).image
-        sha256 = _sha256_of(location)
+        sha256 = image_sha256(location)
     except ItemError as error:
         if error.code == "image_outside_root" and os.path.isabs(name) and not root.closed:
             return HashedImage()
@@ -171,7 +171,7 @@ def hash_image(name: str, root: ImageRoot) -> HashedImage:
     return HashedImage(sha256, *perceptual_hashes(decoded))
 
 
-def _sha256_of(location: ImageLocation) -> str:
+def image_sha256(location: ImageLocation) -> str:
     """SHA-256 of the file; of a part of a scan, that of its files and of the view together."""
     digests = [sha256_of(path) for path in location.files]
     if len(digests) == 1 and not str(location.view):

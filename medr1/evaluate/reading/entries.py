@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from medr1.data.columns import map_options
 from medr1.data.items import FIELD_KEYS, GROUND_TRUTH_KEYS, answer_class_of, read_item
 from medr1.errors import InputError, did_you_mean
+from medr1.evaluate.reading.tools import vlmevalkit
 from medr1.records import ANSWER_TYPES, Failure, Prediction, prediction_from_dict
 
 OUTPUT_KEYS = (
@@ -48,7 +49,8 @@ The first key is the name that the field gets inside this module.
 _OWN_KEYS = {"id", "images", "question", "answer_type", "model_output"}
 """An entry with all of these keys is in medr1's own format."""
 _PREDICTION_KEYS = {
-    *OUTPUT_KEYS, "extracted_answer", "success", "error", "formatted_question", "finish_reason"
+    *OUTPUT_KEYS, "extracted_answer", "success", "error", "formatted_question",
+    "finish_reason", vlmevalkit.THINKING
 }  # fmt: skip
 """Keys of a foreign entry that belong to the prediction and not to the question."""
 _TEXT, _NUMBER, _LIST, _OBJECT = (str,), (int, float), (list,), (dict,)
@@ -339,6 +341,9 @@ def _read_foreign(entry: Mapping[str, object], where: str, complete: bool) -> Pr
     entry = flattened(entry)
     failed = has_failed(entry)
     output = _output(entry, where, failed)
+    if vlmevalkit.is_failure(output):
+        failed, output, entry = True, None, {"error": output, **entry}
+    output = vlmevalkit.with_thinking(entry, output)
     extracted = entry.get("extracted_answer")
     if extracted is not None and not isinstance(extracted, str):
         _require_type(extracted, _NUMBER, f"{where}: 'extracted_answer'")

@@ -17,10 +17,11 @@ from medr1.data.json_layouts import READ_START, has_json_lines, has_one_document
 from medr1.data.spreadsheets import Row, is_spreadsheet
 from medr1.data.tables import table_errors
 from medr1.errors import InputError
-from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import read_entry, require_ground_truth, table_names
 from medr1.evaluate.reading.matching import Lookup
 from medr1.evaluate.reading.places import Entry, entries_of
+from medr1.evaluate.reading.tools import easyr1, inspect_log, lmms
+from medr1.evaluate.reading.tools.tool_entries import converted
 from medr1.files import open_file, parse_json, read_text, utf8_stream
 from medr1.records import RESULTS_SCHEMA, Prediction
 
@@ -38,7 +39,8 @@ MAX_LINE = 64 << 20
 FORMATS = (
     'medr1\'s results.json, {"results": [...]} as the original and its inference.py write it, '
     "a list of such items, {id: item}, the layouts of pandas' to_json, one item a line in .jsonl, "
-    "lmms-eval's sample logs, and .csv, .tsv, .xlsx and .parquet with named columns"
+    "lmms-eval's sample logs, inspect_ai's logs, ms-swift's results and completions.jsonl, "
+    "EasyR1's generations.log, and .csv, .tsv, .xlsx and .parquet with named columns"
 )
 """What can be read, for error messages."""
 
@@ -86,6 +88,11 @@ class Source:
             return {}, _rows(self)
         if suffix == ".parquet":
             return {}, _batches(self)
+        if inspect_log.is_eval_file(self.path):
+            meta, entries = inspect_log.items_of(inspect_log.read_eval_file(self.path), self.path)
+            return meta, _items(self, entries)
+        if easyr1.is_generations_log(self.path):
+            return {}, _items(self, easyr1.items_of(read_text(self.path), self.path))
         with open_file(self.path) as file:
             start = file.read(READ_START)
         is_line_file = suffix in (".jsonl", ".ndjson")
@@ -95,9 +102,7 @@ class Source:
         if not is_line_file and has_json_lines(text):
             return {}, _lines(self)
         meta, entries = _document(self.path, text, self.columns)
-        task = lmms.task_of(self.path, meta)
-        starts = range(0, len(entries), CHUNK_ITEMS)
-        return meta, (Chunk(self, i + 1, i, entries[i : i + CHUNK_ITEMS], task) for i in starts)
+        return meta, _items(self, entries, lmms.task_of(self.path, meta))
 
     def find(
         self, lookup: Lookup, prediction: Prediction, row: int
@@ -133,6 +138,12 @@ class Chunk:
         """Each entry as the file has it, with its place for error messages."""
         return entries_of(self.content, str(self.source.path), self.first_position)
 
+    def items(self) -> Iterator[Entry]:
+        """Each item with its place: an entry, or what an entry of another tool is turned into."""
+        for where, entry in self.entries():
+            for item in converted(entry, where, self.task):
+                yield where, item
+
     def predictions(self) -> list[Prediction]:
         """Each entry as a prediction that can be judged.
 
@@ -149,9 +160,7 @@ class Chunk:
         # the header of a table is renamed already, by `table_names`
         columns = self.source.columns if may_be_own else {}
         matched = self.source.matched if may_be_own else {}
-        for where, entry in self.entries():
-            if lmms.is_sample_log(entry):
-                entry = lmms.item_of(entry, where, self.task)
+        for where, entry in self.items():
             yield (
                 where,
                 read_entry(
@@ -195,6 +204,12 @@ def _unmatched(source: Source, lookup: Lookup, where: str, first: Prediction) ->
 # --- each format ------------------------------------------------------------------------------
 
 
+def _items(source: Source, entries: list[object], task: str | None = None) -> Iterator[Chunk]:
+    """Chunks of a list that was read as a whole."""
+    for start in range(0, len(entries), CHUNK_ITEMS):
+        yield Chunk(source, start + 1, start, entries[start : start + CHUNK_ITEMS], task)
+
+
 def _document(
     path: Path, text: str, columns: Mapping[str, str]
 ) -> tuple[dict[str, object], list[object]]:
@@ -204,6 +219,8 @@ def _document(
     document = parse_json(text, str(path))
     if isinstance(document, list):
         return {}, items_of(document, path) or []
+    if inspect_log.is_log(document):
+        return inspect_log.items_of(document, path)
     # "logs" is the key of lmms-eval before version 0.2.2
     key = "logs" if isinstance(document, dict) and "results" not in document else "results"
     if not isinstance(document, dict) or not isinstance(document.get(key), list):

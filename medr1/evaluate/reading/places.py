@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
+from medr1.data.items import IMAGE_KEYS
 from medr1.data.spreadsheets import Row
 from medr1.data.tables import table_rows
 from medr1.errors import InputError
+from medr1.evaluate.reading.tools.vlmevalkit import image_list
 from medr1.files import parse_json
 
 if TYPE_CHECKING:
@@ -98,6 +100,9 @@ def rows(content: tuple[list[str], list[Row]], path: str, first: int) -> Iterato
         for name, starts in _JSON_STARTS.items():
             if isinstance(cell := entry.get(name), str) and cell.lstrip().startswith(starts):
                 entry[name] = parse_json(cell, f"{where}, {name!r}")
+        for name in IMAGE_KEYS:
+            if isinstance(cell := entry.get(name), str) and cell.startswith("['"):
+                entry[name] = image_list(cell)
         yield where, entry
 
 

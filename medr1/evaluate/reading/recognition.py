@@ -17,7 +17,6 @@ from medr1.data.columns import (
     names_of_items,
 )
 from medr1.errors import InputError
-from medr1.evaluate.reading import lmms
 from medr1.evaluate.reading.entries import (
     FIELD_ALIASES,
     flattened,
@@ -25,6 +24,7 @@ from medr1.evaluate.reading.entries import (
     is_own,
     require_clear_header,
 )
+from medr1.evaluate.reading.tools.tool_entries import is_tool_entry
 
 _FIRST_ENTRIES = 100
 """Entries at the start of a JSON file whose keys are looked up."""
@@ -60,7 +60,7 @@ def match_entries(
 ) -> Match:
     """The keys of the entries of a JSON file that are recognised by the usual names.
 
-    medr1's own entries and those of lmms-eval have fixed keys: nothing is looked up for them.
+    medr1's own entries and those of some tools have fixed keys: nothing is looked up for them.
 
     Args:
         entries: The first entries of the file, each with its place.
@@ -80,7 +80,7 @@ def match_entries(
     if not first:
         return Match({})
     objects = [entry for entry in first if isinstance(entry, dict)]
-    if any(is_own(entry) or lmms.is_sample_log(entry) for entry in objects):
+    if any(is_own(entry) or is_tool_entry(entry) for entry in objects):
         return Match({})
     flat = [flattened(entry) for entry in objects]
     names = names_of_items(flat)

@@ -37,9 +37,10 @@ __all__ = [
     "result_files",
 ]
 
-_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet")
+_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet", ".eval")
 _NO_RESULTS = re.compile(
-    r"summary\.(json|csv)|confusion\.csv|items\.jsonl|(audit|medr1|robustness)\.json|\..*"
+    r"summary\.(json|csv)|confusion\.csv|items\.jsonl|\..*"
+    r"|(audit|board|card|medr1|reproduction|robustness)\.json"
     rf"|.*{re.escape(RUN_RECORD)}|.*\.journal(\.\d+)?\.jsonl|.*\.bak(\.\d+)?|~\$.*"
 )
 """Names of files that medr1 writes beside results, and of Excel's locks: they hold none."""
@@ -239,7 +240,7 @@ def _require_equal_counts(source: Source, lookup: Lookup) -> str:
 
     InputError where the file and the questions differ in number, so that order means nothing.
     """
-    count = sum(1 for chunk in source.open()[1] for _ in chunk.entries())
+    count = sum(1 for chunk in source.open()[1] for _ in chunk.items())
     if count != len(lookup.samples):
         raise InputError(
             f"{source.path}: its items have neither an id nor a question, and there are {count} of "

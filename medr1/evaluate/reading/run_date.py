@@ -26,9 +26,7 @@ def run_date(path: Path, sha256: str, meta: Mapping[str, object]) -> str | Unset
         sha256: Hash of the file. A record of other results does not count.
         meta: What the file says about its run; it may have a `date`.
     """
-    record = _record(run_record(path))
-    stated = record.get("started") if record.get("results_sha256") == sha256 else None
-    for date in (stated, meta.get("date")):
+    for date in (record_of(path, sha256).get("started"), meta.get("date")):
         if isinstance(date, str) and (match := _ISO.fullmatch(date)):
             try:
                 datetime.fromisoformat(match[0])
@@ -36,6 +34,17 @@ def run_date(path: Path, sha256: str, meta: Mapping[str, object]) -> str | Unset
                 continue
             return match[0]
     return UNSET
+
+
+def record_of(results: Path, sha256: str) -> Mapping[str, object]:
+    """The record that `medr1 infer` wrote beside a results file; empty if there is none.
+
+    Args:
+        results: The results file.
+        sha256: Hash of the file. A record of other results does not count.
+    """
+    record = _record(run_record(results))
+    return record if record.get("results_sha256") == sha256 else {}
 
 
 def _record(path: Path) -> Mapping[str, object]:

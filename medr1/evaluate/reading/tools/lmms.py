@@ -20,9 +20,9 @@ from typing import TypeGuard
 
 from medr1.data.items import QUESTION_KEYS
 from medr1.errors import InputError
+from medr1.evaluate.reading.tools.chat_texts import without_instruction
 
 _FILE = re.compile(r"_samples_(.+)\.jsonl?$")
-_OPTION_LINE = re.compile(r"^[ \t]*([A-H])[.)][ \t]", re.MULTILINE)
 _CONVERTED = {
     "doc_id",
     "doc",
@@ -95,22 +95,12 @@ def item_of(entry: Mapping[str, object], where: str, task: str | None) -> dict[s
 
 
 def _prompt(entry: Mapping[str, object]) -> str | None:
-    """The question as the model was given it; None where the entry has none.
-
-    Where it lists options, one a line, the text after the last option is cut off: it is the
-    instruction on how to answer.
-    """
+    """The question as the model was given it, without instruction; None where there is none."""
     arguments = entry.get("arguments")
     text = entry.get("input")
     if text is None and isinstance(arguments, list) and arguments:
         text = arguments[0][0] if isinstance(arguments[0], list) and arguments[0] else arguments[0]
-    if not isinstance(text, str):
-        return None
-    options = list(_OPTION_LINE.finditer(text))
-    if len(options) < 2:
-        return text
-    end = text.find("\n", options[-1].end())
-    return text if end < 0 else text[:end]
+    return without_instruction(text) if isinstance(text, str) else None
 
 
 def _texts(value: object, where: str, key: str) -> list[str]:
