@@ -37,7 +37,14 @@ from medr1.data.containers import (
     tiff_work,
 )
 from medr1.data.other_formats import format_hint, slide_hint
-from medr1.data.pixels import check_deep_colour, is_deep_colour, to_rgb
+from medr1.data.pixels import (
+    GreyValues,
+    check_deep_colour,
+    deep_values,
+    is_deep_colour,
+    is_deep_grey,
+    to_rgb,
+)
 from medr1.data.roots import open_image, shorten
 from medr1.data.scans.formats import as_location, scan_format
 from medr1.data.scans.location import ImageLocation
@@ -133,6 +140,32 @@ def image_size(source: Path | ImageLocation) -> tuple[int, int]:
     if (scan := scan_format(location)) is not None:
         return scan.size(location)
     return _from_header(location, lambda image, _: image.size)
+
+
+def grey_values(source: Path | ImageLocation) -> GreyValues | None:
+    """The values of a grey picture with more than 8 bits; None for any other picture.
+
+    Args:
+        source: The file, or where the image is; not a scan.
+
+    Raises:
+        ItemError: As in `load_image`.
+    """
+    location = as_location(source)
+    if not _from_header(location, lambda image, _: is_deep_grey(image)):
+        return None
+    with open_image(location.path, location.label) as file:
+        size = os.fstat(file.fileno()).st_size
+        return _with_item_errors(location.label, lambda: _deep_values(file, size, location.label))
+
+
+def _deep_values(file: io.FileIO, size: int, label: str) -> GreyValues | None:
+    image, container, _ = _open_checked(file, size, label)
+    orientation = _tags(image).get(_ORIENTATION) or container.orientation
+    image.load()  # Pillow applies the orientation of a TIFF here
+    if orientation in _TRANSPOSITIONS and image.format != "TIFF":
+        image = image.transpose(_TRANSPOSITIONS[orientation])
+    return deep_values(image)
 
 
 def text_notes(source: Path | ImageLocation) -> list[str]:

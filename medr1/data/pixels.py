@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,37 @@ def _deep_kind(image: Image.Image) -> str:
     if image.mode in ("F", "I"):
         return "float" if image.mode == "F" else "integer"
     return "8-bit signed" if image.mode == "L" and not _unsigned(image) else ""
+
+
+@dataclass(frozen=True)
+class GreyValues:
+    """The values of a grey picture with more than 8 bits."""
+
+    values: NDArray[np.number]
+    """(rows, columns)."""
+    is_inverted: bool
+    """Whether the lowest value is white."""
+
+
+def deep_values(image: Image.Image) -> GreyValues | None:
+    """The values that `to_rgb` maps to 8 bits; None for a picture that it does not map.
+
+    Args:
+        image: The image, already decoded.
+    """
+    if not is_deep_grey(image):
+        return None
+    values = np.concatenate([strip for _, strip in _strips(image)])
+    return GreyValues(values, getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0)
+
+
+def is_deep_grey(image: Image.Image) -> bool:
+    """Whether a picture is grey, and has more than 8 bits or a sign.
+
+    Args:
+        image: The image, which need not be decoded yet.
+    """
+    return bool(_deep_kind(image))
 
 
 def _unsigned(image: Image.Image) -> bool:

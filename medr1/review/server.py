@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import uvicorn
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -29,11 +29,15 @@ from medr1.review.comparison import SecondAnswers, is_swapped, swapped
 from medr1.review.guard import Access, Guard
 from medr1.review.rubric import PREFERENCE, SECOND, check_ratings, rubric_of
 from medr1.review.sampling import reader_order
+from medr1.review.scan_slices import CaseSlices
 from medr1.review.store import MAX_COMMENT, MAX_NAME, Judgement, Store, StoredItem, reader_name
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _STATIC = {
     "review.js": "text/javascript",
     "earlier.js": "text/javascript",
+    "viewer.js": "text/javascript",
     "review.css": "text/css",
 }
 
@@ -56,6 +60,7 @@ class ReviewApp:
     predictions: Sequence[Prediction]
     """All items of the results file; a place in the store is a place in this list."""
     images: CaseImages
+    slices: CaseSlices
     access: Access
     blind: bool
     title: str
@@ -75,7 +80,9 @@ class ReviewApp:
             Route("/api/login", self.login, methods=["POST"]),
             Route("/api/session", self.session, methods=["POST"]),
             Route("/api/case/{place:int}", self.case),
+            Route("/api/scan/{place:int}/{number:int}", self.scan),
             Route("/image/{place:int}/{number:int}", self.image),
+            Route("/image/{place:int}/{number:int}/{slice:int}", self.slice),
             Route("/api/judgement", self.judge, methods=["POST"]),
         ]
         handlers: dict[Any, Any] = {Medr1Error: _error, HTTPException: _http_error}
@@ -174,15 +181,28 @@ class ReviewApp:
 
     async def image(self, request: Request) -> Response:
         """One image of a case, as PNG. The request has numbers, and no path."""
-        names = self.predictions[self._item(request).place].sample.images
-        number = request.path_params["number"]
-        if number >= len(names):
-            raise HTTPException(404)
-        try:
-            content = await run_in_threadpool(self.images.png, names[number])
-        except ItemError:
-            raise HTTPException(404) from None  # the message has the name of the file
+        name, _ = self._image(request)
+        content = await _of_image(self.images.png, name)
         return Response(content, media_type="image/png")
+
+    async def scan(self, request: Request) -> Response:
+        """The number of slices and the windows of an image; null for one without them."""
+        return JSONResponse(await _of_image(self.slices.described, *self._image(request)))
+
+    async def slice(self, request: Request) -> Response:
+        """One slice of a scan: its values, or PNG if it is in colour."""
+        name, modality = self._image(request)
+        number = request.path_params["slice"]
+        content, media_type = await _of_image(self.slices.content, name, modality, number)
+        return Response(content, media_type=media_type)
+
+    def _image(self, request: Request) -> tuple[str, str]:
+        """The name of the image that a request means, and the modality of its item; else 404."""
+        sample = self.predictions[self._item(request).place].sample
+        number = request.path_params["number"]
+        if number >= len(sample.images):
+            raise HTTPException(404)
+        return sample.images[number], sample.modality or ""
 
     async def judge(self, request: Request) -> Response:
         """Store a judgement, and answer after it is on disk."""
@@ -291,7 +311,7 @@ def review_server(
     """
     family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        listener = _without_delay(socket.create_server((host, port), family=family))
     except OSError as error:
         raise OutputError(
             f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port or "
@@ -299,10 +319,29 @@ def review_server(
         ) from None
     access = Access(secrets.token_urlsafe(32), listener.getsockname()[1], host)
     cases = {item.place: item for item in store.items() if item.is_case}
-    images = CaseImages(image_root)
-    name = "" if blind or second else title
-    app = ReviewApp(store, predictions, images, access, blind, name, cases, second, adjudication)
+    app = ReviewApp(
+        store,
+        predictions,
+        CaseImages(image_root),
+        CaseSlices(image_root),
+        access,
+        blind,
+        "" if blind or second else title,
+        cases,
+        second,
+        adjudication,
+    )
     return ReviewServer(app, listener)
+
+
+def _without_delay(listener: socket.socket) -> socket.socket:
+    """The same socket, stated to be TCP, so that asyncio turns off Nagle's algorithm.
+
+    Otherwise each answer after the first one on a connection waits about 40 ms for an
+    acknowledgement, because its head and its body are sent separately.
+    """
+    kind = listener.family, listener.type
+    return socket.socket(*kind, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def _questions_of_page(*, is_comparison: bool) -> list[dict[str, object]]:
@@ -325,6 +364,14 @@ def _questions_of_page(*, is_comparison: bool) -> list[dict[str, object]]:
 def _page_file(name: str) -> str:
     """The text of a file of the page."""
     return (files("medr1.review") / "page" / name).read_text(encoding="utf-8")
+
+
+async def _of_image(read: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+    """What a function reads of an image, in another thread; 404 where it cannot be read."""
+    try:
+        return await run_in_threadpool(read, *arguments, **more)
+    except ItemError:
+        raise HTTPException(404) from None  # the message has the name of the file
 
 
 async def _json_of(request: Request) -> dict[str, Any]:

@@ -1,67 +1,19 @@
 """The page of a review in a real browser: by keyboard, with reload, a second reader and attacks."""
 
-import re
+import json
 
 import pytest
 
 pytest.importorskip("selenium")
+from review_reader import CHOICES
+from review_results import HOSTILE
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
+from medr1.data.tiny import tiny_vqa_folder
 from medr1.review.sampling import reader_order
 from medr1.review.store import Judgement
-
-CHOICES = {"correct": "3", "grounded": "2", "safe": "2", "harm": "1", "confidence": "3"}
-
-
-class Reader:
-    """A person in front of the page."""
-
-    def __init__(self, browser):
-        self.browser = browser
-
-    def wait(self, condition):
-        return WebDriverWait(self.browser, 600, 0.05).until(lambda _: condition())
-
-    def text(self, name):
-        return self.browser.find_element(By.ID, name).text
-
-    def press(self, *keys):
-        self.browser.switch_to.active_element.send_keys(*keys)
-
-    def open(self, url, name):
-        self.browser.get("about:blank")
-        self.browser.get(url)
-        self.wait(lambda: "token" not in self.browser.current_url)
-        self.enter(name)
-
-    def enter(self, name):
-        field = self.wait(lambda: self.browser.find_element(By.ID, "reader"))
-        self.wait(field.is_displayed)
-        field.clear()
-        field.send_keys(name, Keys.ENTER)
-        self.wait(lambda: not field.is_displayed())
-
-    def place(self):
-        """The number of the case that is shown, and of all."""
-        match = self.wait(lambda: re.fullmatch(r"Case (\d+) of (\d+)", self.text("progress")))
-        return int(match[1]), int(match[2])
-
-    def judge(self, keys=CHOICES):
-        """Judge the case by keyboard; returns when the next one is there."""
-        before = self.text("progress")
-        body = self.browser.find_element(By.TAG_NAME, "body")
-        body.send_keys(*keys.values())
-        body.send_keys(Keys.ENTER)
-        self.wait(lambda: self.text("progress") != before or self.text("end"))
-
-
-@pytest.fixture
-def reader(browser):
-    metrics = {"width": 1366, "height": 768, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    return Reader(browser)
+from medr1.workflows.review import adjudicate_review
 
 
 def test_ten_cases_by_keyboard_then_reload_and_a_second_reader(reader, start):
@@ -136,6 +88,45 @@ def test_texts_of_the_model_are_inert_and_nothing_else_is_asked(reader, start):
     assert reader.browser.execute_script("return document.cookie") == ""
 
 
+def test_a_script_in_any_text_is_inert(reader, start, serve, tmp_path):
+    """In the question, options, answers, metadata, a comment, a reader's name and the model's."""
+    path = tmp_path / "results.json"
+    document = json.loads(path.read_text())
+    document["meta"]["model"] = HOSTILE
+    for entry in document["results"]:
+        entry["options"] = {letter: f"{letter} {HOSTILE}" for letter in entry["options"]}
+        entry |= dict.fromkeys(("question", "modality", "question_type", "reasoning"), HOSTILE)
+        entry["model_output"] = f"{HOSTILE} {HOSTILE}"
+    hostile = tmp_path / "hostile.json"
+    hostile.write_text(json.dumps(document))
+    server = start(hostile)
+    for name, correct in ((HOSTILE[:60], "1"), ("B", "3")):
+        reader.open(server.url, name)
+        reader.place()
+        texts = ("question", "options", "reasoning", "completion", "about", "answer")
+        assert all("<script>" in reader.text(text) for text in texts)
+        reader.press("c")
+        reader.press(HOSTILE, Keys.ESCAPE)
+        for _ in range(13):
+            reader.judge({**CHOICES, "correct": correct})
+    second = serve(
+        adjudicate_review(
+            hostile, [server.app.store.path], adjudicator="C", image_root=tiny_vqa_folder()
+        )
+    )
+    reader.open(second.url, "C")
+    reader.place()
+    earlier = ""
+    for _ in second.app.items:
+        earlier += reader.text("earlier-list")
+        reader.judge()
+    assert HOSTILE in earlier
+    assert reader.run("return window.hurt") is None
+    assert (
+        reader.run("return document.querySelectorAll('main script, main img[src=x]').length") == 1
+    )
+
+
 WATCH = """
     window.pressed = 0; window.shown = [];
     addEventListener('keydown', e => {
@@ -168,41 +159,6 @@ def test_the_next_image_is_loaded_ahead(reader, start):
     for image in shown:
         assert image["isLoaded"]
         assert asked[image["path"].removeprefix("/image/")] < image["pressed"] < image["at"]
-
-
-@pytest.mark.parametrize("height", [768, 640])
-def test_everything_is_in_sight_on_a_small_screen(reader, start, tmp_path, height):
-    """1366 x 768, and what a browser leaves of it below its bars."""
-    metrics = {"width": 1366, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    reader.open(start().url, "A")
-    reader.place()
-    script = """
-        const all = [...document.querySelectorAll('button, fieldset, textarea, #frame, #question')];
-        const seen = all.filter(e => e.checkVisibility());
-        return [seen.length, document.documentElement.scrollHeight, seen.filter(e => {
-            const box = e.getBoundingClientRect();
-            return box.bottom > innerHeight || box.right > innerWidth || box.top < 0;
-        }).map(e => e.outerHTML.slice(0, 80))]"""
-    number, page_height, outside = reader.browser.execute_script(script)
-    assert number > 14 and page_height <= height and outside == []
-    for scheme in ("light", "dark"):
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        colour = "return getComputedStyle(document.body).backgroundColor"
-        assert (
-            reader.browser.execute_script(colour)
-            == {
-                "light": "rgb(255, 255, 255)",
-                "dark": "rgb(20, 23, 26)",
-            }[scheme]
-        )
-        reader.browser.save_screenshot(str(tmp_path / f"{scheme}.png"))
-    metrics = {"width": 414, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    width = reader.browser.execute_script("return document.documentElement.scrollWidth")
-    assert width <= 414
-    reader.browser.save_screenshot(str(tmp_path / "narrow.png"))
 
 
 def test_controls_have_names(reader, start):

@@ -260,7 +260,7 @@ def test_cases_of_one_image_count_as_one_in_the_test(tmp_path):
 
 def test_two_answers_are_compared_by_keyboard(start, second, browser):
     pytest.importorskip("selenium")
-    from test_review_browser import Reader
+    from review_reader import Reader
 
     metrics = {"width": 1366, "height": 768, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -7,7 +7,9 @@ import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import psutil
 import pytest
 from PIL import Image
 from review_client import Client, judgement
@@ -169,6 +171,56 @@ def test_what_is_no_json_is_refused(server, client):
         assert client.ask("/api/judgement", raw=b"0\r\n\r\n", headers=chunked)[0] in (400, 413)
     for method in ("PUT", "DELETE", "OPTIONS", "TRACE"):
         assert client.ask("/api/session", method=method)[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("stated", "sent"),
+    [
+        (str(MAX_BODY + 1), MAX_BODY + 1),
+        (str(50 * 2**20), 50 * 2**20),
+        ("9" * 30, 100),
+        ("-1", 0),
+        ("1e3", 1000),
+        (["5", "6"], 6),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_body_that_is_too_large_or_lies_about_its_length_is_refused(server, client, stated, sent):
+    """It is refused by its header, so its content is not kept in memory."""
+    before = psutil.Process().memory_info().rss
+    try:
+        status, _, _ = client.ask(
+            "/api/judgement", raw=b" " * sent, headers={"Content-Length": stated}
+        )
+    except (BrokenPipeError, ConnectionResetError):
+        status = 413  # the server closed the connection before all was sent
+    assert status in (400, 413)
+    assert psutil.Process().memory_info().rss - before < sent + 16 * 2**20
+    assert client.ask(f"/api/case/{min(server.app.items)}")[0] == 200
+
+
+def test_a_request_that_is_no_http_or_never_ends_stops_nobody(server, client):
+    place = min(server.app.items)
+    address = ("127.0.0.1", client.port)
+    beginnings = (b"", b"GET /", b"\0" * 1000, b"POST / HTTP/1.1\r\nX: ", b"GET " + b"a" * 10**6)
+    waiting = [socket.create_connection(address) for _ in range(5 * len(beginnings))]
+    for number, connection in enumerate(waiting):
+        with suppress(ConnectionError):
+            connection.sendall(beginnings[number % len(beginnings)])
+    assert client.ask(f"/api/case/{place}")[0] == 200
+    try:
+        status, _, _ = client.ask(f"/api/case/{place}", headers={"X": "a" * 10**6})
+    except ConnectionError:
+        status = 431
+    assert 400 <= status < 500
+    assert client.ask(f"/api/case/{place}")[0] == 200
+    for connection in waiting:
+        connection.close()
+
+
+def test_answers_do_not_wait_for_an_acknowledgement(server):
+    """asyncio sets TCP_NODELAY only on sockets that are stated to be TCP."""
+    assert server.listener.proto == socket.IPPROTO_TCP
 
 
 def test_four_readers_at_once_lose_nothing(server):

@@ -64,15 +64,17 @@ def first_number(value: object) -> float | None:
     Args:
         value: The value of an element.
     """
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        parts: Sequence[object] = [value]
-    else:
-        parts = value
     try:
-        number = float(parts[0])  # type: ignore[arg-type]
+        number = float(_parts(value)[0])  # type: ignore[arg-type]
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return number if np.isfinite(number) else None
+
+
+def _parts(value: object) -> Sequence[object]:
+    """The values of an element that may have one or several."""
+    is_one = isinstance(value, str | bytes) or not isinstance(value, Sequence)
+    return [value] if is_one else value  # type: ignore[return-value]
 
 
 def functional_group(header: DicomHeader, frame: int, sequence: str) -> Dataset | None:
@@ -110,14 +112,14 @@ def grey_levels(
     Raises:
         ItemError: A LUT or a number of the file cannot be used (image_unreadable).
     """
-    values, padding = _numbers(stored, header, layout)
+    values, padding = stored_numbers(stored, header, layout)
     distinct: NDArray[Any] | None = None
     if layout.bits_stored <= 16 and header.pixel_keyword == "PixelData":
         # as many values as 16 bits have: each is converted once
         low = -(1 << layout.bits_stored - 1) if layout.signed else 0
         distinct = np.arange(low, low + (1 << layout.bits_stored), dtype=np.int64)
         places = values.astype(np.int64) - low
-    to_modality, is_rescaled = _modality(header, frame)
+    to_modality, is_rescaled = modality_function(header, frame)
     table = to_modality(values if distinct is None else distinct)
 
     def pixels() -> NDArray[Any]:
@@ -137,10 +139,16 @@ def grey_levels(
     return levels, notes
 
 
-def _numbers(
+def stored_numbers(
     stored: NDArray[Any], header: DicomHeader, layout: PixelLayout
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """The stored numbers without unused bits, and which pixels are padding (None if none are)."""
+    """The stored numbers without unused bits, and which pixels are padding (None if none are).
+
+    Args:
+        stored: Stored values, (rows, columns).
+        header: The header of the file.
+        layout: How the values are stored.
+    """
     if header.pixel_keyword != "PixelData":
         return stored.astype(np.float64), None
     values = _without_unused_bits(stored, layout)
@@ -168,8 +176,16 @@ def _without_unused_bits(stored: NDArray[Any], layout: PixelLayout) -> NDArray[n
     return values
 
 
-def _modality(header: DicomHeader, frame: int) -> tuple[Any, bool]:
-    """The function from numbers to values of the modality, and whether it changes them."""
+def modality_function(header: DicomHeader, frame: int) -> tuple[Any, bool]:
+    """The function from numbers to values of the modality, and whether it changes them.
+
+    Args:
+        header: The header of the file.
+        frame: Number of the frame, from 1.
+
+    Raises:
+        ItemError: A number or LUT of the file cannot be used (image_unreadable).
+    """
     tables = header.elements.get("ModalityLUTSequence")
     if tables:
         table = _lookup_table(tables[0], header)
@@ -207,17 +223,26 @@ def _lookup_table(item: Dataset, header: DicomHeader) -> _LookupTable:
     return _LookupTable(first, entries.astype(np.int64), bits)
 
 
-def _file_window(header: DicomHeader, frame: int) -> tuple[float, float, str] | None:
-    """Centre, width and function of the file's first window, if it has a usable one."""
+def file_windows(header: DicomHeader, frame: int) -> list[tuple[float, float, str] | None]:
+    """Centre, width and function of each window of the file; None for one that is not usable.
+
+    Args:
+        header: The header of the file.
+        frame: Number of the frame, from 1.
+    """
     place = functional_group(header, frame, "FrameVOILUTSequence") or header.elements
-    center, width = (first_number(place.get(k)) for k in ("WindowCenter", "WindowWidth"))
     function = str(place.get("VOILUTFunction") or "LINEAR").strip().upper()
-    if center is None or width is None:
-        return None
     if function not in ("LINEAR_EXACT", "SIGMOID"):
         function = "LINEAR"
-    smallest_is_usable = width >= 1 if function == "LINEAR" else width > 0
-    return (center, width, function) if smallest_is_usable else None
+    windows: list[tuple[float, float, str] | None] = []
+    for pair in zip(*(_parts(place.get(k)) for k in ("WindowCenter", "WindowWidth")), strict=False):
+        center, width = (first_number(part) for part in pair)
+        if center is None or width is None:
+            windows.append(None)
+            continue
+        smallest_is_usable = width >= 1 if function == "LINEAR" else width > 0
+        windows.append((center, width, function) if smallest_is_usable else None)
+    return windows
 
 
 def _voi_table(header: DicomHeader, frame: int) -> _LookupTable | None:
@@ -227,18 +252,28 @@ def _voi_table(header: DicomHeader, frame: int) -> _LookupTable | None:
     return _lookup_table(tables[0], header) if tables else None
 
 
-def _is_plain(layout: PixelLayout, is_rescaled: bool) -> bool:
-    """Whether values without a window are shown as they are."""
+def is_plain(layout: PixelLayout, is_rescaled: bool) -> bool:
+    """Whether values without a window are shown as they are.
+
+    Args:
+        layout: How the values are stored.
+        is_rescaled: Whether the file has a rescale or a modality LUT.
+    """
     return layout.bits_stored <= 8 and not layout.signed and not is_rescaled
 
 
-def _modality_of(header: DicomHeader) -> str:
+def modality_of(header: DicomHeader) -> str:
+    """The modality of the file, such as "CT"; empty if it is not stated.
+
+    Args:
+        header: The header of the file.
+    """
     return str(header.elements.get("Modality") or "").strip().upper()
 
 
 def _is_usable(window: str, header: DicomHeader) -> bool:
     """Whether a window that was asked for is one for this modality; named ones are for CT."""
-    return window not in (*NAMED, MEDGEMMA) or _modality_of(header) == "CT"
+    return window not in (*NAMED, MEDGEMMA) or modality_of(header) == "CT"
 
 
 def _displayed(
@@ -262,17 +297,17 @@ def _displayed(
         notes.append(f"window {window} not used: it is for CT")
     if (table := _voi_table(header, frame)) is not None:
         return to_levels(table.of(values) / (2**table.bits - 1)), [*notes, "voi_lut of the file"]
-    if (own := _file_window(header, frame)) is not None:
-        center, width, function = own
+    if (windows := file_windows(header, frame)) and windows[0] is not None:
+        center, width, function = windows[0]
         functions = {"LINEAR_EXACT": linear_exact, "SIGMOID": sigmoid}
         levels = functions.get(function, linear)(values, center, width)
         return levels, [*notes, window_note("of the file", center, width)]
     place = functional_group(header, frame, "FrameVOILUTSequence") or header.elements
     if place.get("WindowWidth") not in (None, ""):
         notes.append("window of the file not usable")
-    if _is_plain(layout, is_rescaled):
+    if is_plain(layout, is_rescaled):
         return to_levels(values / (2**layout.bits_stored - 1)), notes
-    if _modality_of(header) == "CT":
+    if modality_of(header) == "CT":
         name, (center, width) = ct_window(str(header.elements.get("BodyPartExamined") or ""))
         return linear(values, center, width), [
             *notes,

@@ -49,6 +49,11 @@ class FrameGeometry:
     spacing: tuple[float, float]
     """Distance of the displayed rows, and of the columns, in mm or in any other unit."""
 
+    def turned(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """The displayed frame of a stored one, (rows, columns) with any further axes."""
+        frame = stored.swapaxes(0, 1) if self.is_transposed else stored
+        return frame[:: -1 if self.flips[1] else 1, :: -1 if self.flips[0] else 1]
+
 
 def displayed_frame(
     header: DicomHeader, frame: int, window: str
@@ -78,15 +83,9 @@ def displayed_frame(
     else:
         levels, notes = grey_levels(stored, header, layout, frame, window)
     geometry = frame_geometry(header, frame)
-    if geometry.is_transposed:
-        levels = levels.swapaxes(0, 1)
-    if geometry.flips[0]:
-        levels = levels[:, ::-1]
-    if geometry.flips[1]:
-        levels = levels[::-1]
     if geometry.is_transposed or any(geometry.flips):
         notes.append("turned to the radiological orientation")
-    return levels, geometry, notes
+    return geometry.turned(levels), geometry, notes
 
 
 def _colour_levels(stored: NDArray[Any], layout: PixelLayout) -> Levels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -35,8 +35,8 @@ def dicom_picture(location: ImageLocation) -> tuple[Image.Image, tuple[str, ...]
         ItemError: It cannot be read, or is too large.
     """
     parts, sizes, notes = [], [], dict[str, None]()
-    with _item_errors(location.label):
-        for header, frame, numbers, total in _frames(location):
+    with dicom_errors(location.label):
+        for header, frame, numbers, total in chosen_frames(location):
             if total > 1:
                 word = "slice" if len(numbers) == 1 else "slices"
                 notes[f"{word} {','.join(map(str, numbers))} of {total}"] = None
@@ -62,8 +62,8 @@ def dicom_size(location: ImageLocation) -> tuple[int, int]:
         ItemError: As `dicom_picture`.
     """
     sizes = []
-    with _item_errors(location.label):
-        for header, frame, *_ in _frames(location):
+    with dicom_errors(location.label):
+        for header, frame, *_ in chosen_frames(location):
             rows, columns = header.whole("Rows"), header.whole("Columns")
             geometry = frame_geometry(header, frame)
             shape = (columns, rows) if geometry.is_transposed else (rows, columns)
@@ -82,8 +82,8 @@ def dicom_text_notes(location: ImageLocation) -> list[str]:
     Raises:
         ItemError: As `dicom_picture`.
     """
-    with _item_errors(location.label):
-        header, *_ = next(_frames(location))
+    with dicom_errors(location.label):
+        header, *_ = next(chosen_frames(location))
         return text_in_pixels(header)
 
 
@@ -98,7 +98,7 @@ def open_dicom(path: Path, label: str) -> Iterator[DicomHeader]:
     Raises:
         ItemError: It cannot be read.
     """
-    with _item_errors(label), open_image(path, label) as file:
+    with dicom_errors(label), open_image(path, label) as file:
         yield read_header(*_buffered(file))
 
 
@@ -111,8 +111,14 @@ def _check(location: ImageLocation, size: tuple[int, int], number: int) -> None:
     check_montage(size, number, _columns(location, number), location.label)
 
 
-def _frames(location: ImageLocation) -> Iterator[tuple[DicomHeader, int, tuple[int, ...], int]]:
-    """(header, frame, numbers of all slices that are shown, of how many) of each shown slice."""
+def chosen_frames(
+    location: ImageLocation,
+) -> Generator[tuple[DicomHeader, int, tuple[int, ...], int]]:
+    """(header, frame, numbers of all slices that are shown, of how many) of each shown slice.
+
+    Args:
+        location: A DICOM file, or the slices of a series.
+    """
     view = location.view
     if view.plane or view.magnification:
         raise ItemError("image_unreadable", _NOT_FOR_DICOM)
@@ -146,8 +152,12 @@ def _numbers(view: View, total: int) -> tuple[int, ...]:
 
 
 @contextmanager
-def _item_errors(label: str) -> Iterator[None]:
-    """Any error of reading becomes an ItemError that names the image by its label."""
+def dicom_errors(label: str) -> Iterator[None]:
+    """Any error of reading becomes an ItemError that names the image by its label.
+
+    Args:
+        label: The name of the image in quotes.
+    """
     try:
         yield
     except LimitExceeded as error:

@@ -12,6 +12,8 @@ from medr1.data.scans.location import ImageLocation
 if TYPE_CHECKING:
     from PIL import Image
 
+    from medr1.data.scans.stack import Stack
+
 _HEAD = 132
 RASTER_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Endings of ordinary pictures, which are not looked into."""
@@ -27,6 +29,8 @@ class ScanFormat:
     """Its width and height."""
     text_notes: Callable[[ImageLocation], list[str]]
     """Notes on text in the pixels."""
+    stack: Callable[[ImageLocation, str], Stack] | None = None
+    """Its slices with their values, with the modality of the item; None where it has no slices."""
 
 
 def as_location(source: Path | ImageLocation) -> ImageLocation:
@@ -85,7 +89,19 @@ def format_of(head: bytes, name: str) -> ScanFormat | None:
 def _dicom() -> ScanFormat:
     from medr1.data.scans.dicom_picture import dicom_picture, dicom_size, dicom_text_notes
 
-    return ScanFormat(dicom_picture, dicom_size, dicom_text_notes)
+    return ScanFormat(dicom_picture, dicom_size, dicom_text_notes, _dicom_stack)
+
+
+def _dicom_stack(location: ImageLocation, modality: str) -> Stack:
+    from medr1.data.scans.dicom_stack import open_dicom_stack
+
+    return open_dicom_stack(location)
+
+
+def _volume_stack(location: ImageLocation, modality: str) -> Stack:
+    from medr1.data.scans.nifti_stack import open_volume_stack
+
+    return open_volume_stack(location, modality)
 
 
 def _nifti() -> ScanFormat:
@@ -95,6 +111,7 @@ def _nifti() -> ScanFormat:
         lambda location: nifti_image(open_volume(location.path, location.label), location.view),
         lambda location: nifti_size(open_volume(location.path, location.label), location.view),
         lambda _: [],
+        _volume_stack,
     )
 
 

@@ -19,7 +19,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -78,7 +78,7 @@ _SIDES = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}
 """Plane -> the directions of its rows, from the top, and of its columns, from the left."""
 
 Values = NDArray[np.float64]
-_File: TypeAlias = "gzip.GzipFile | io.BufferedReader[io.FileIO]"
+_File: TypeAlias = "gzip.GzipFile | io.BufferedReader[io.FileIO] | io.BytesIO"
 
 
 def is_nifti(head: bytes, name: str) -> bool:
@@ -114,6 +114,22 @@ class Volume:
     """Distance of voxels along the three stored axes, in mm."""
     notes: tuple[str, ...]
     """What a reader of its pictures should know, such as "first_of_120_volumes"."""
+    content: bytes | None = None
+    """The uncompressed file, if `in_memory` read it."""
+
+    def in_memory(self) -> Volume:
+        """The volume with its content in memory, for a compressed file of at most MAX_SHOWN bytes.
+
+        A slice of a compressed file is otherwise reached by reading all that is before it.
+
+        Raises:
+            ItemError: The file is damaged.
+        """
+        size = self.start + math.prod(self.shape) * self.kind.itemsize
+        with _content(self.path, self.label) as file:
+            if not isinstance(file, gzip.GzipFile) or size > MAX_SHOWN:
+                return self
+            return replace(self, content=_exactly(file, size))
 
     def acquired_plane(self) -> str:
         """The plane whose slices are the fewest or the farthest apart: axial if there is none."""
@@ -224,7 +240,8 @@ class Volume:
         """Layers of the volume, with their numbers: voxels of shape (first axis, second axis)."""
         width, height, _ = self.shape
         size = width * height * self.kind.itemsize
-        with _content(self.path, self.label) as file:
+        opened = _content(self.path, self.label)
+        with io.BytesIO(self.content) if self.content is not None else opened as file:
             place = 0
             for number in sorted(needed):
                 start = self.start + number * size
@@ -472,14 +489,19 @@ def nifti_size(volume: Volume, view: View) -> tuple[int, int]:
         volume: The volume.
         view: The view.
     """
-    plane, numbers, columns = _shown(volume, view)
+    plane, numbers, columns = shown_slices(volume, view)
     width, height = square_size(volume.size(plane), volume.spacing(plane))
     columns = min(columns, len(numbers))
     return width * columns, height * math.ceil(len(numbers) / columns)
 
 
-def _shown(volume: Volume, view: View) -> tuple[str, tuple[int, ...], int]:
-    """The plane, the numbers of the slices, and the columns of the montage."""
+def shown_slices(volume: Volume, view: View) -> tuple[str, tuple[int, ...], int]:
+    """The plane, the numbers of the slices, and the columns of the montage.
+
+    Args:
+        volume: The volume.
+        view: The view.
+    """
     plane = view.plane or volume.acquired_plane()
     numbers, columns = view.slices, view.columns
     if not numbers:
@@ -505,7 +527,7 @@ def nifti_image(volume: Volume, view: View) -> tuple[Image.Image, tuple[str, ...
     """
     if view.magnification:
         raise unreadable(volume.label, "a volume has no magnification; name slices instead")
-    plane, numbers, columns = _shown(volume, view)
+    plane, numbers, columns = shown_slices(volume, view)
     total = volume.number(plane)
     spacing = volume.spacing(plane)
     check_montage(square_size(volume.size(plane), spacing), len(numbers), columns, volume.label)

@@ -4,7 +4,7 @@
 const element = (id) => document.getElementById(id);
 const state = {
   reader: "", model: "", presentations: [], place: -1, history: [], ready: new Map(),
-  images: [], image: 0, zoom: 1, x: 0, y: 0, active: 0, began: 0, id: "", busy: false,
+  active: 0, began: 0, id: "", busy: false,
 };
 const fieldsets = [...document.querySelectorAll("fieldset")];
 
@@ -56,16 +56,9 @@ function prepared(place) {
   const query = new URLSearchParams({ reader: state.reader, repeat: again ? "1" : "0" });
   const path = `/api/case/${item}?${query}`;
   if (!state.ready.has(path)) {
-    state.ready.set(path, ask(path).then((data) => {
-      const images = Array.from({ length: data.images }, (_, number) => {
-        const image = new Image();
-        image.alt = `Image ${number + 1} of ${data.images} of this case`;
-        image.draggable = false;
-        image.src = `/image/${item}/${number}`;
-        return image;
-      });
-      return { data, images };
-    }));
+    state.ready.set(path, ask(path).then((data) => (
+      { data, images: preparedImages(item, data.images) }
+    )));
     state.ready.get(path).catch(() => state.ready.delete(path));
   }
   return state.ready.get(path);
@@ -87,8 +80,7 @@ async function show(place) {
     `${done} done`, state.reader, state.model, data.modality, data.question_type,
   ].filter(Boolean).join(" \u00b7 ");
   showTexts(data);
-  state.images = images;
-  showImage(0);
+  showImages(images);
   showRubric(presentation);
   state.id = newId();
   state.began = performance.now();
@@ -132,35 +124,6 @@ function showAnswer(data, prefix, named) {
     element(prefix + name).textContent = isNew ? data[name] : "";
     element(`${prefix}${name}-title`).hidden = !isNew;
   }
-}
-
-function showImage(number) {
-  const count = state.images.length;
-  state.image = count ? (number + count) % count : 0;
-  const image = state.images[state.image];
-  element("frame").replaceChildren(image ?? "This question has no image.");
-  if (image) {
-    image.onerror = () => element("frame").replaceChildren("The image cannot be shown.");
-    if (image.complete && !image.naturalWidth) image.onerror();
-  }
-  element("number").textContent = `${count ? state.image + 1 : 0} of ${count}`;
-  for (const id of ["before", "after"]) element(id).disabled = count < 2;
-  fit();
-}
-
-function fit() { Object.assign(state, { zoom: 1, x: 0, y: 0 }); transform(); }
-
-function zoom(factor) {
-  state.zoom = Math.min(Math.max(state.zoom * factor, 0.5), 20);
-  transform();
-}
-
-function transform() {
-  const image = element("frame").querySelector("img");
-  if (!image) return;
-  image.style.transform = `translate(${state.x}px, ${state.y}px) scale(${state.zoom})`;
-  image.style.filter =
-    `brightness(${element("brightness").value}%) contrast(${element("contrast").value}%)`;
 }
 
 function showRubric(presentation) {
@@ -235,34 +198,20 @@ const undo = () => once(async () => {
   await show(place);
 });
 
-element("start").addEventListener("submit", (event) => { event.preventDefault(); once(begin); });
+element("start").addEventListener("submit", (event) => {
+  event.preventDefault();
+  once(() => ready.then(begin));
+});
 element("rubric").addEventListener("submit", (event) => { event.preventDefault(); finish("judge"); });
 const clicks = {
-  undo, "end-undo": undo, skip: () => finish("skip"), fit, closer: () => zoom(1.25),
-  wider: () => zoom(0.8), before: () => showImage(state.image - 1),
-  after: () => showImage(state.image + 1),
+  undo, "end-undo": undo, skip: () => finish("skip"),
   "show-skipped": () => {
     for (const p of state.presentations) if (p.action === "skip") p.action = null;
     once(() => show(nextPlace()));
   },
 };
 for (const [id, work] of Object.entries(clicks)) element(id).addEventListener("click", work);
-for (const id of ["brightness", "contrast"]) element(id).addEventListener("input", transform);
 fieldsets.forEach((f, place) => f.addEventListener("focusin", () => activate(place)));
-
-const frame = element("frame");
-frame.addEventListener("wheel", (event) => {
-  event.preventDefault();
-  if (event.ctrlKey || state.images.length < 2) zoom(event.deltaY < 0 ? 1.1 : 1 / 1.1);
-  else showImage(state.image + Math.sign(event.deltaY));
-}, { passive: false });
-frame.addEventListener("pointerdown", (event) => frame.setPointerCapture(event.pointerId));
-frame.addEventListener("pointermove", (event) => {
-  if (!event.buttons) return;
-  state.x += event.movementX;
-  state.y += event.movementY;
-  transform();
-});
 
 document.addEventListener("keydown", (event) => {
   const target = event.target;
@@ -272,20 +221,21 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.ctrlKey) finish("judge");
     return;
   }
-  if (event.ctrlKey || target.tagName === "BUTTON" && event.key === "Enter") return;
-  const isRadio = target.type === "radio" || target.type === "range";
+  if (event.ctrlKey || ["BUTTON", "SELECT"].includes(target.tagName) && event.key === "Enter") return;
+  const isShifted = event.shiftKey && event.key.startsWith("Arrow");
+  const isScrolled = target.id === "text" && !isShifted;
+  const hasOwnKeys = target.tagName === "SELECT" || target.type === "range" || isScrolled;
+  if (hasOwnKeys && /^(Arrow|Page)/.test(event.key)) return;
   const digit = Number(event.key);
   const keys = {
-    Enter: () => finish("judge"), u: undo, s: () => finish("skip"), f: fit,
-    "+": () => zoom(1.25), "-": () => zoom(0.8),
-    "[": () => showImage(state.image - 1), "]": () => showImage(state.image + 1),
+    ...viewerKeys, Enter: () => finish("judge"), u: undo, s: () => finish("skip"),
     c: () => element("comment").focus(),
   };
-  if (!isRadio && target.id !== "text") {
+  if (target.type !== "radio") {
     keys.ArrowDown = () => activate(state.active + 1);
     keys.ArrowUp = () => activate(state.active - 1);
   }
-  const work = keys[event.key];
+  const work = keys[isShifted ? `Shift ${event.key}` : event.key];
   const input = fieldsets[state.active].querySelectorAll("input")[digit - 1];
   if (work) work();
   else if (input) { input.checked = true; activate(state.active + 1); }
@@ -293,7 +243,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-login().then(() => {
-  element("reader").value = sessionStorage.getItem("reader") ?? "";
-  element("reader").focus();
-}).catch((error) => say(error.message));
+element("reader").value = sessionStorage.getItem("reader") ?? "";
+element("reader").focus();
+const ready = login();
+ready.catch((error) => say(error.message));
