@@ -93,8 +93,8 @@ def find_tiktoken(path: Path | None) -> Path:
     Raises:
         SystemExit: There is no such file.
     """
-    if path is None and (found := find_spec("dashscope")) is not None:
-        folders = found.submodule_search_locations or []
+    if path is None and (package := find_spec("dashscope")) is not None:
+        folders = package.submodule_search_locations or []
         path = next((Path(folder) / "resources" / "qwen.tiktoken" for folder in folders), None)
     if path is not None and path.is_file():
         return path
