@@ -151,8 +151,7 @@ def run_evaluation(
     cards = _check_outputs(arguments, files)
     reviews = reviews_of(files, list(map(Path, review)), seed)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
-    output = optional_path(output_dir)
-    return _evaluate(evaluation, gates, files, reviews, image_roots, output, cards, overwrite)
+    return _evaluate(evaluation, gates, files, reviews, image_roots, output_dir, cards, overwrite)
 
 
 def _settings(
@@ -264,7 +263,7 @@ def _evaluate(
     files: Sequence[Path],
     reviews: Mapping[Path, ExpertReview],
     image_roots: Mapping[str, Path],
-    output: Path | None,
+    output_dir: str | Path | None,
     cards: CardWriter | None,
     overwrite: bool,
 ) -> EvaluationResult:
@@ -277,6 +276,7 @@ def _evaluate(
     summaries: list[Summary] = []
     gallery: list[GalleryItem] = []
     failures: list[str] = []
+    output = optional_path(output_dir)
     # The lines of items.jsonl wait in a temporary file, not in memory: there may be millions. The
     # output folder is made last, so that a bad input leaves an old one as it is.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:

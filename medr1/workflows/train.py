@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medr1.data.scans.options import OWN_VIEW, ScanOptions
 from medr1.errors import InputError, did_you_mean
@@ -32,6 +32,14 @@ logger = logging.getLogger("medr1")
 
 Method = Literal["grpo", "sft"]
 """The training method: reinforcement learning, or supervised fine-tuning."""
+
+
+_OWN = (
+    *("method", "prompt", "rewards", "min_pixels", "max_pixels", "completions_steps"),
+    *("max_prompt_length", "freeze_vision", "shared_prefix", "rollout_url", "dynamic_sampling"),
+    *("papo", "papo_entropy", "curriculum", "group_by_image"),
+)
+"""The arguments of `run_training` that are settings of medr1 itself, and no fields of TRL."""
 
 
 @dataclass(frozen=True)
@@ -148,21 +156,13 @@ def run_training(
         StoppedBySignal: After SIGTERM or SIGUSR1; the run was saved.
         ModuleNotFoundError: A field needs a package that is not installed.
     """
-
-    require_forks("medr1 train")
-    own_settings = {
-        **{"method": method, "prompt": prompt, "rewards": rewards},
-        **{"min_pixels": min_pixels, "max_pixels": max_pixels},
-        "completions_steps": completions_steps,
-        "max_prompt_length": max_prompt_length,
-        "freeze_vision": freeze_vision,
-        "shared_prefix": shared_prefix,
-        "rollout_url": rollout_url,
-        "dynamic_sampling": dynamic_sampling,
-        **{"papo": papo, "papo_entropy": papo_entropy},
-        **{"curriculum": curriculum and str(curriculum), "group_by_image": group_by_image or None},
+    arguments: dict[str, Any] = {
+        **locals(),  # here, where there are no other names yet
+        "curriculum": curriculum and str(curriculum),
+        "group_by_image": group_by_image or None,
     }
-    own_settings = {name: value for name, value in own_settings.items() if value is not None}
+    require_forks("medr1 train")
+    own_settings = {name: arguments[name] for name in _OWN if arguments[name] is not None}
     _require_fields(method, prompt, [*own_settings, *fields], fields)
     data_files = _data_files(data, eval_data, image_root, answer_types, scans)
     run = _prepare(
