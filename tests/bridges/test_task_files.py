@@ -56,8 +56,8 @@ def docs(tmp_path):
 def test_lmms_eval_task(utils, tmp_path):
     loader = type("Loader", (yaml.SafeLoader,), {})
     loader.add_constructor("!function", lambda loader, node: getattr(utils, node.value[6:]))
-    task = yaml.load((tmp_path / "task" / "task.yaml").read_text(), loader)
-    assert task["task"] == "task"
+    task = yaml.load((tmp_path / "task" / "medr1_task.yaml").read_text(), loader)
+    assert task["task"] == "medr1_task"
     assert task["dataset_kwargs"]["data_files"] == {"test": str(tmp_path / "task" / "test.jsonl")}
     first, _ = docs(tmp_path)
     assert task["doc_to_target"](first) == "B"

@@ -70,17 +70,17 @@ def test_lmms_eval(questions, tmp_path):
     run(
         "lmms_eval", "eval", "--model", "qwen2_5_vl",
         "--model_args", f"pretrained={tiny_vl_folder()},device=cpu,device_map=cpu",
-        "--include_path", tmp_path / "tiny_vqa", "--tasks", "tiny_vqa", "--batch_size", 1,
+        "--include_path", tmp_path / "tiny_vqa", "--tasks", "medr1_tiny_vqa", "--batch_size", 1,
         "--gen_kwargs", "max_new_tokens=16", "--output_path", "out", "--log_samples",
         cwd=tmp_path,
     )  # fmt: skip
-    log = only(tmp_path / "out", "*_samples_tiny_vqa.jsonl")
+    log = only(tmp_path / "out", "*_samples_medr1_tiny_vqa.jsonl")
     theirs = {
         str(line["doc_id"]): bool(line["medr1_accuracy"])
         for line in map(json.loads, log.read_text().splitlines())
     }
     summary = json.loads(only(tmp_path / "out", "*_results.json").read_text())
-    accuracy = summary["results"]["tiny_vqa"]["medr1_accuracy,none"]
+    accuracy = summary["results"]["medr1_tiny_vqa"]["medr1_accuracy,none"]
     assert accuracy == pytest.approx(sum(theirs.values()) / N_ITEMS)
     assert 0 < accuracy < 1
     ours = list(verdicts(read_results(log)).values())
