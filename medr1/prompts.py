@@ -121,6 +121,32 @@ def problem_text(sample: Sample) -> str:
     return f"{sample.question} {options}".strip()
 
 
+def problem_of(text: str) -> str:
+    """The question with its options, from the text of a user's turn.
+
+    A text that was made with a template of PROMPTS loses the instruction of the template. Other
+    texts are returned as they are.
+
+    Args:
+        text: What the model was asked.
+    """
+    for instruction in _instructions():
+        if text.endswith(instruction):
+            return text.removesuffix(instruction)
+    return text
+
+
+@cache
+def _instructions() -> tuple[str, ...]:
+    """What each template has after the question, the longest first."""
+    texts = {
+        template.removeprefix("{problem}").replace("{answer}", answer)
+        for template in PROMPTS.values()
+        for answer in _ANSWER.values()
+    }
+    return tuple(sorted(texts - {""}, key=len, reverse=True))
+
+
 def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
     """The item without control tokens in its question and options; see `plain_text`.
 

@@ -8,6 +8,7 @@ from medr1.prompts import (
     PROMPTS,
     as_plain_text,
     chat_messages,
+    problem_of,
     problem_text,
     prompt_format,
     prompt_name,
@@ -40,6 +41,13 @@ def test_the_answer_asked_for_fits_the_question_and_the_style():
     assert "Give the right option inside" in user_text(CHOICE, "nothink", "text")
     assert "give a short answer inside" in user_text(OPEN, "think")
     assert user_text(OPEN, "bare") == "What is seen?"
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("style", ["letter", "text"])
+@pytest.mark.parametrize("sample", [CHOICE, OPEN], ids=["choice", "open"])
+def test_the_question_is_read_back_from_the_prompt(prompt, style, sample):
+    assert problem_of(user_text(sample, prompt, style)) == problem_text(sample)
 
 
 def test_the_authors_strings_are_exact():

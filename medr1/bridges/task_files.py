@@ -125,8 +125,8 @@ def _write_lmms_eval(rows: Sequence[dict[str, object]], output: Path) -> None:
     _write_jsonl(rows, output / "test.jsonl")
     utils = files("medr1.bridges").joinpath(_UTILS).read_text(encoding="utf-8")
     write_atomic(output / "utils.py", utils.replace(_PYTHON_LINE, f"PYTHON = {sys.executable!r}\n"))
-    # not the name of the folder: where lmms-eval finds a folder of this name, it reads the task from
-    # there as one for models without chat templates
+    # not the name of the folder: lmms-eval reads a task with the name of a folder from there, as
+    # one for models without chat templates
     task = "medr1_" + re.sub(r"\W+", "_", output.name)
     functions = ("doc_to_visual", "doc_to_text", "doc_to_target", "doc_to_messages")
     lines = [

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
+from medr1.prompts import problem_of
+
 _OPTION_LINE = re.compile(r"^[ \t]*\(?([A-H])[.):][ \t]?", re.MULTILINE)
 _IMAGE_MARKS = re.compile(
     r"<image>|<\|vision_start\|>|<\|vision_end\|>|(<\|image_pad\|>)+|<image_soft_token>"
@@ -21,11 +23,13 @@ _USER_TURNS = (
 def without_instruction(text: str) -> str:
     """The question without the instruction on how to answer.
 
-    Where it lists options, one a line, the text after the last option is cut off.
+    The instructions of medr1's own templates are known. Else, where the text lists options, one a
+    line, what follows the last option is cut off.
 
     Args:
         text: What the model was asked.
     """
+    text = problem_of(text.rstrip())
     options = list(_OPTION_LINE.finditer(text))
     if len(options) < 2:
         return text
