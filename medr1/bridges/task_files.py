@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import sys
@@ -126,13 +127,14 @@ def _write_lmms_eval(rows: Sequence[dict[str, object]], output: Path) -> None:
     utils = files("medr1.bridges").joinpath(_UTILS).read_text(encoding="utf-8")
     write_atomic(output / "utils.py", utils.replace(_PYTHON_LINE, f"PYTHON = {sys.executable!r}\n"))
     task = re.sub(r"\W+", "_", output.name).strip("_") or "medr1"
+    path = (output / "test.jsonl").absolute()
     functions = ("doc_to_visual", "doc_to_text", "doc_to_target", "doc_to_messages")
     lines = [
-        f"task: {task}",
+        f"task: {json.dumps(task)}",  # in quotes: 2024 and yes are no texts in YAML
         "dataset_path: json",
         "dataset_kwargs:",
         "  data_files:",
-        f"    test: {json.dumps(str((output / 'test.jsonl').absolute()))}",
+        f"    test: {json.dumps(str(path), ensure_ascii=False)}",
         "test_split: test",
         "output_type: generate_until",
         *(f"{name}: !function utils.{name}" for name in functions),
@@ -154,10 +156,13 @@ def _write_lmms_eval(rows: Sequence[dict[str, object]], output: Path) -> None:
 
 def _vlmevalkit_row(questions: Questions, sample: Sample, prompt: str) -> dict[str, object]:
     images = [_base64_of(questions, name) for name in sample.images]
+    # VLMEvalKit writes the images to files of these names, and keeps a file that is there
+    names = [f"{hashlib.sha256(image.encode()).hexdigest()[:16]}.png" for image in images]
     answer = _require_ground_truth(sample)
     row: dict[str, object] = {
         "index": sample.id,
         "image": images[0] if len(images) == 1 else str(images),
+        "image_path": names[0] if len(names) == 1 else str(names),
         "question": sample.question,
         **sample.options,
         "answer": answer,
@@ -176,7 +181,10 @@ def _base64_of(questions: Questions, name: str) -> str:
 def _write_vlmevalkit(rows: Sequence[dict[str, object]], output: Path) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     letters = sorted(key for key in columns if len(key) == 1)
-    columns = ["index", "image", "question", *letters, "answer", "category"]
+    # VLMEvalKit needs names of images only where a question has several of them
+    has_several = any(str(row["image_path"]).startswith("[") for row in rows)
+    images = ["image", "image_path"] if has_several else ["image"]
+    columns = ["index", *images, "question", *letters, "answer", "category"]
     write_atomic(output, _tsv_lines(columns, rows))
 
 

@@ -1,5 +1,6 @@
 """Questions as tasks of lmms-eval, VLMEvalKit and inspect_ai, and the process that judges."""
 
+import ast
 import base64
 import csv
 import importlib.util
@@ -112,6 +113,32 @@ def test_vlmevalkit_open_questions(questions, tmp_path):
     assert (row["question"], row["answer"]) == ('Is "it"\tenlarged?', "no")
 
 
+def test_vlmevalkit_several_images(questions, tmp_path):
+    """VLMEvalKit needs a name for each of several images."""
+    Image.new("L", (20, 20), 7).save(tmp_path / "b.png")
+    several = {"id": "q3", "images": ["a.png", "b.png"]}
+    items = [ITEMS[1], {**ITEMS[1], "image": None, **several}]
+    questions.write_text(json.dumps(items))
+    written = convert_data(source=questions, output=tmp_path / "t.tsv", field_names="vlmevalkit")
+    one, two = rows(written.output)
+    images, names = ast.literal_eval(two["image"]), ast.literal_eval(two["image_path"])
+    sizes = [Image.open(io.BytesIO(base64.b64decode(image))).size for image in images]
+    assert sizes == [(40, 30), (20, 20)]
+    assert names[0] == one["image_path"] != names[1] and one["image"] == images[0]
+
+
+@pytest.mark.parametrize("name", ["2024", "yes", "\N{BRAIN}"])
+def test_lmms_eval_names_are_texts(questions, tmp_path, name):
+    output = tmp_path / name
+    convert_data(source=questions, output=output, field_names="lmms-eval")
+    (file,) = output.glob("*.yaml")
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_constructor("!function", lambda loader, node: node.value)
+    task = yaml.load(file.read_text(encoding="utf-8"), loader)
+    assert task["task"] == file.stem
+    assert task["dataset_kwargs"]["data_files"] == {"test": str(output / "test.jsonl")}
+
+
 def test_inspect_samples(questions, tmp_path):
     written = convert_data(
         source=questions, output=tmp_path / "t.jsonl", field_names="inspect", prompt="think"
@@ -132,15 +159,15 @@ def test_scan_is_embedded_as_png(questions, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("output", "options", "said"),
+    ("output", "options", "message"),
     [
         ("t.json", {"field_names": "lmms-eval"}, "writes a folder"),
         ("t.json", {"field_names": "vlmevalkit"}, "ends in .tsv"),
         ("t.json", {"prompt": "think"}, "--prompt is for --to lmms-eval or inspect"),
     ],
 )
-def test_wrong_outputs(questions, tmp_path, output, options, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_outputs(questions, tmp_path, output, options, message):
+    with pytest.raises(InputError, match=message):
         convert_data(source=questions, output=tmp_path / output, **options)
 
 
