@@ -239,3 +239,43 @@ def test_a_model_on_a_server_is_asked_again(tmp_path):
         code, _, error = told(tmp_path, "--overwrite")
         assert code == 2 and "Name the server to ask with --base-url" in error
         assert reproduced(tmp_path, "--base-url", server.url, "--overwrite")[0] == 0
+
+
+def ask_elsewhere(folder, card, *options):
+    """The error of a card whose model is to be asked on a machine that does not exist."""
+    (folder / "other.json").write_text(json.dumps(card))
+    done = medr1(
+        "reproduce", "other.json", "--base-url", "http://192.0.2.1/v1", *options, cwd=folder
+    )
+    assert done.returncode == 2 and not (folder / "other.reproduced" / "results.json").exists()
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_server_elsewhere_gets_only_what_its_reader_expects(folder):
+    """Somebody else's card may name questions and images of its reader."""
+    card = json.loads((folder / "card.json").read_text())
+    card["inference"]["server"] = {"base_url": "http://192.0.2.1/v1"}
+    shutil.copytree(folder / "questions", folder / "private")
+    items = json.loads((folder / "private" / "test.json").read_text())
+    (folder / "private" / "test.json").write_text(json.dumps(items[1:]))
+    other = {**card, "inference": {**card["inference"], "batch_file": "private/test.json"}}
+    assert "does not have the questions of the card" in ask_elsewhere(folder, other)
+    other = {**card, "inference": {**card["inference"], "image_root": "private"}}
+    error = ask_elsewhere(folder, other)
+    assert "its images are in private" in error and "--image-root" in error
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"server": {"base_url": "http://["}}, "not an address"),
+        ({"server": {"base_url": "http://127.0.0.1/v1", "timeout": "x"}}, "its server cannot be"),
+        ({"scans": {"window": 3}}, "its scans cannot be shown"),
+    ],
+)
+def test_a_damaged_record_of_the_run_is_one_sentence(part, message, folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["inference"] |= part
+    (folder / "card.json").write_text(json.dumps(card))
+    code, _, error = told(folder)
+    assert code == 2 and message in error
