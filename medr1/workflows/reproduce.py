@@ -144,7 +144,10 @@ class _Plan:
 
         recorded = self.arguments.batch_file
         if data:
-            return split_file(data, self.card.data.split or "test")
+            split = self.card.data.split or "test"
+            if Path(split).name != split or split == "..":  # it would lead out of the folder
+                raise InputError(f"{self.path}: its split {split!r} is not the name of a file.")
+            return split_file(data, split)
         file = self._place(recorded)
         if not file_and_sheet(file)[0].exists():
             raise InputError(
