@@ -32,6 +32,11 @@ _PLAIN = (".png", ".jpg", ".jpeg")
 _UTILS = "lmms_eval_utils.py"
 _PYTHON_LINE = 'PYTHON = "python"\n'
 _ONE_KIND = "A data set of VLMEvalKit has options in all questions or in none."
+_MISSING = (
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""Texts that pandas, with which VLMEvalKit reads tables, takes for an empty cell."""
 _MAX_TOKENS = 1024
 """Most tokens of an answer in the task for lmms-eval."""
 
@@ -189,13 +194,19 @@ def _write_vlmevalkit(rows: Sequence[dict[str, object]], output: Path) -> None:
 
 
 def _tsv_lines(columns: Sequence[str], rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """The lines of a table as pandas reads it: a cell with a tab, quote or break has quotes."""
+    """The lines of a table as pandas reads it.
+
+    A cell with a tab, quote or break has quotes, and one that would be empty for pandas, such as
+    the option "None", ends with a space.
+    """
     yield "\t".join(columns) + "\n"
     for row in rows:
         yield "\t".join(_tsv_cell(str(row.get(column, ""))) for column in columns) + "\n"
 
 
 def _tsv_cell(text: str) -> str:
+    if text in _MISSING:
+        return f"{text} "
     if not re.search(r'["\t\r\n]', text):
         return text
     return '"' + text.replace('"', '""') + '"'

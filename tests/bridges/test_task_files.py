@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,14 @@ def test_lmms_eval_without_medr1(utils, monkeypatch):
         utils.score(ITEMS[0], "B")
 
 
+def test_lmms_eval_with_a_python_that_has_no_medr1(utils, monkeypatch):
+    monkeypatch.setenv("MEDR1_PYTHON", shutil.which("true"))
+    for _ in range(2):  # the second request cannot be written any more
+        with pytest.raises(RuntimeError, match="Check that MEDR1_PYTHON has medr1"):
+            utils.score(ITEMS[0], "B")
+    utils._scorer.cache_clear()
+
+
 def test_scorer_names_a_bad_item():
     request = json.dumps({"item": {"question": "Is it?"}, "completion": "no"})
     command = [sys.executable, "-m", "medr1.bridges.scorer"]
@@ -125,6 +134,18 @@ def test_vlmevalkit_several_images(questions, tmp_path):
     sizes = [Image.open(io.BytesIO(base64.b64decode(image))).size for image in images]
     assert sizes == [(40, 30), (20, 20)]
     assert names[0] == one["image_path"] != names[1] and one["image"] == images[0]
+
+
+def test_vlmevalkit_reads_each_text(questions, tmp_path):
+    """VLMEvalKit leaves out an option that pandas takes for an empty cell."""
+    pandas = pytest.importorskip("pandas")
+    missing = sorted(pytest.importorskip("pandas._libs.parsers").STR_NA_VALUES - {""})
+    items = [{**ITEMS[0], "id": str(n), "options": {"A": text, "B": "CT"}}
+             for n, text in enumerate(missing)]  # fmt: skip
+    questions.write_text(json.dumps(items))
+    written = convert_data(source=questions, output=tmp_path / "t.tsv", field_names="vlmevalkit")
+    table = pandas.read_csv(written.output, sep="\t")
+    assert [text.strip() for text in table["A"]] == missing
 
 
 @pytest.mark.parametrize("name", ["2024", "yes", "\N{BRAIN}"])
