@@ -362,7 +362,7 @@ def test_a_downloaded_data_set_is_trained_on(hub, tmp_path, monkeypatch):
     data, output = tmp_path / done.stdout.strip(), tmp_path / "out"
     assert files_in(data) == {*files, "SHA256SUMS", "medr1-fetch.json"}
     small = ("--num-generations", 2, "--batch-size", 4, "--max-completion-length", 4)
-    given = ("--model-path", tiny_vl_folder(), "--dataset-name", data, "--device", "cpu", *small)
-    trained = medr1("train", *given, "--max-steps", 1, "--output-dir", output)
+    needed = ("--model-path", tiny_vl_folder(), "--dataset-name", data, "--device", "cpu", *small)
+    trained = medr1("train", *needed, "--max-steps", 1, "--output-dir", output)
     assert trained.returncode == 0, trained.stderr
     assert json.loads((output / "training.json").read_text())["samples"] == 8

@@ -59,7 +59,7 @@ def reproduced(folder, *options, card="card.json"):
     return done.returncode, json.loads(done.stdout)
 
 
-def told(folder, *options):
+def output_of(folder, *options):
     """The exit code and what is printed, with single blanks."""
     done = medr1("reproduce", "card.json", *options, cwd=folder)
     return done.returncode, " ".join(done.stdout.split()), done.stderr.splitlines()[-1]
@@ -119,7 +119,7 @@ def test_changed_questions_are_told(folder):
     items[right[0]]["problem"] = items[right[0]]["problem"].split("A)")[0]
     del items[7]
     file.write_text(json.dumps(items))
-    code, printed, error = told(folder)
+    code, printed, error = output_of(folder)
     assert code == 1 and "The questions changed: SHA-256 " in printed
     assert "7 are in both" in printed
     assert error.startswith("Error: card.json was not reproduced: ") and "questions" in error
@@ -143,14 +143,14 @@ def test_a_changed_ground_truth_changes_verdicts_and_no_answer(folder):
 def test_a_changed_image_is_told(folder):
     first, second = sorted((folder / "questions" / "images").iterdir())[:2]
     shutil.copy(second, first)
-    code, printed, _ = told(folder)
+    code, printed, _ = output_of(folder)
     assert code == 1 and "The images changed: SHA-256 " in printed
     assert "The same: questions, weights, prompt" in printed
 
 
 def test_a_changed_prompt_file_is_told_and_the_text_of_the_card_is_used(folder):
     (folder / "wording.txt").write_text("Other. {problem}")
-    code, printed, _ = told(folder)
+    code, printed, _ = output_of(folder)
     assert code == 0 and "The prompt file wording.txt has another text now" in printed
 
 
@@ -158,7 +158,7 @@ def test_a_prompt_that_was_changed_on_the_card_is_refused(folder):
     text = (folder / "card.json").read_text()
     assert "Give {answer}." in text
     (folder / "card.json").write_text(text.replace("Give {answer}.", "Give {answer}!"))
-    code, _, error = told(folder)
+    code, _, error = output_of(folder)
     assert code == 2 and "the text of the prompt does not have the SHA-256" in error
 
 
@@ -171,7 +171,7 @@ def test_other_weights_are_told(folder):
     tensors[name] = tensors[name] * 1.5
     save_file(tensors, file, {"format": "pt"})
     (folder / "model" / "SHA256SUMS").unlink(missing_ok=True)
-    code, printed, error = told(folder)
+    code, printed, error = output_of(folder)
     assert code == 1 and "The weights changed: SHA-256 " in printed and "weights" in error
 
 
@@ -179,7 +179,7 @@ def test_other_versions_are_told_and_decide_nothing(folder):
     text = (folder / "card.json").read_text()
     version = json.loads(text)["versions"]["torch"]
     (folder / "card.json").write_text(text.replace(f'"torch": "{version}"', '"torch": "1.0.0"'))
-    code, printed, _ = told(folder)
+    code, printed, _ = output_of(folder)
     assert code == 0
     assert f"The version of torch (run) differs: 1.0.0 on the card, {version} now." in printed
 
@@ -193,7 +193,7 @@ def test_other_versions_are_told_and_decide_nothing(folder):
 )
 def test_what_has_moved_is_named_and_can_be_given(old, option, says, folder):
     os.rename(folder / old, folder / "moved")
-    code, printed, error = told(folder)
+    code, printed, error = output_of(folder)
     assert code == 2 and not printed and says in error
     assert not (folder / "card.reproduced").exists()
     code, document = reproduced(folder, option, "moved")
@@ -202,7 +202,7 @@ def test_what_has_moved_is_named_and_can_be_given(old, option, says, folder):
 
 def test_a_complete_reproduction_is_replaced_only_if_asked(folder):
     assert reproduced(folder)[0] == 0
-    code, _, error = told(folder)
+    code, _, error = output_of(folder)
     assert code == 2 and "has a reproduction already" in error
     assert reproduced(folder, "--overwrite")[0] == 0
     assert (folder / "card.reproduced.bak" / "reproduction.json").is_file()
@@ -219,7 +219,7 @@ def test_a_complete_reproduction_is_replaced_only_if_asked(folder):
 def test_a_card_that_cannot_be_run_is_one_sentence(change, says, folder):
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**card, **change}))
-    code, _, error = told(folder)
+    code, _, error = output_of(folder)
     assert code == 2 and says in error
 
 
@@ -236,6 +236,56 @@ def test_a_model_on_a_server_is_asked_again(tmp_path):
         # an address elsewhere is not asked because a card says so
         text = (tmp_path / "card.json").read_text()
         (tmp_path / "card.json").write_text(text.replace(server.url, "http://192.0.2.1/v1"))
-        code, _, error = told(tmp_path, "--overwrite")
+        code, _, error = output_of(tmp_path, "--overwrite")
         assert code == 2 and "Name the server to ask with --base-url" in error
         assert reproduced(tmp_path, "--base-url", server.url, "--overwrite")[0] == 0
+
+
+def ask_elsewhere(folder, card, *options):
+    """The error of a card whose model is to be asked on a machine that does not exist."""
+    (folder / "other.json").write_text(json.dumps(card))
+    done = medr1(
+        "reproduce", "other.json", "--base-url", "http://192.0.2.1/v1", *options, cwd=folder
+    )
+    assert done.returncode == 2 and not (folder / "other.reproduced" / "results.json").exists()
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_server_elsewhere_gets_only_what_its_reader_expects(folder):
+    """Somebody else's card may name questions and images of its reader."""
+    card = json.loads((folder / "card.json").read_text())
+    card["inference"]["server"] = {"base_url": "http://192.0.2.1/v1"}
+    shutil.copytree(folder / "questions", folder / "private")
+    items = json.loads((folder / "private" / "test.json").read_text())
+    (folder / "private" / "test.json").write_text(json.dumps(items[1:]))
+    other = {**card, "inference": {**card["inference"], "batch_file": "private/test.json"}}
+    assert "does not have the questions of the card" in ask_elsewhere(folder, other)
+    other = {**card, "inference": {**card["inference"], "image_root": "private"}}
+    error = ask_elsewhere(folder, other)
+    assert "its images are in private" in error and "--image-root" in error
+
+
+@pytest.mark.parametrize("split", ["../private/test", "/etc/test", ".."])
+def test_a_split_does_not_lead_out_of_the_folder_of_data(split, folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["data"]["split"] = split
+    (folder / "card.json").write_text(json.dumps(card))
+    shutil.copytree(folder / "questions", folder / "private")
+    code, _, error = output_of(folder, "--data", "questions")
+    assert code == 2 and "is not the name of a file" in error
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"server": {"base_url": "http://["}}, "not an address"),
+        ({"server": {"base_url": "http://127.0.0.1/v1", "timeout": "x"}}, "its server cannot be"),
+        ({"scans": {"window": 3}}, "its scans cannot be shown"),
+    ],
+)
+def test_a_damaged_record_of_the_run_is_one_sentence(part, message, folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["inference"] |= part
+    (folder / "card.json").write_text(json.dumps(card))
+    code, _, error = output_of(folder)
+    assert code == 2 and message in error

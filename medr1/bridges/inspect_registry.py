@@ -17,6 +17,7 @@ from inspect_ai.solver import TaskState, generate
 from medr1.bridges.scoring import read_sample, score
 from medr1.bridges.task_files import inspect_row
 from medr1.data.readers import read_questions
+from medr1.data.scans.options import ScanOptions
 
 
 @task
@@ -34,7 +35,8 @@ def vqa(
         protocol: The rules that decide whether an answer is right, as for `medr1 eval`.
         image_root: Folder with the images; without it, the folder of the file.
     """
-    questions = read_questions(data, Path(image_root) if image_root else None)
+    root = Path(image_root) if image_root else None
+    questions = read_questions(data, root, scans=ScanOptions())
     rows = [inspect_row(questions, sample, prompt) for sample in questions.require_complete()]
     samples = [Sample.model_validate(row) for row in rows]
     return Task(

@@ -54,9 +54,12 @@ def score(item: dict[str, Any], completion: str) -> float:
     with _LOCK:
         process = _scorer()
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps({"item": item, "completion": completion}) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
+        try:
+            process.stdin.write(json.dumps({"item": item, "completion": completion}) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
     if not line:
         raise RuntimeError("medr1 ended. Check that MEDR1_PYTHON has medr1 installed.")
     result = json.loads(line)

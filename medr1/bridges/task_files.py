@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import sys
@@ -31,6 +32,11 @@ _PLAIN = (".png", ".jpg", ".jpeg")
 _UTILS = "lmms_eval_utils.py"
 _PYTHON_LINE = 'PYTHON = "python"\n'
 _ONE_KIND = "A data set of VLMEvalKit has options in all questions or in none."
+_MISSING = (
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""Texts that pandas, with which VLMEvalKit reads tables, takes for an empty cell."""
 _MAX_TOKENS = 1024
 """Most tokens of an answer in the task for lmms-eval."""
 
@@ -128,13 +134,14 @@ def _write_lmms_eval(rows: Sequence[dict[str, object]], output: Path) -> None:
     # not the name of the folder: lmms-eval reads a task with the name of a folder from there, as
     # one for models without chat templates
     task = "medr1_" + re.sub(r"\W+", "_", output.name)
+    path = (output / "test.jsonl").absolute()
     functions = ("doc_to_visual", "doc_to_text", "doc_to_target", "doc_to_messages")
     lines = [
-        f"task: {task}",
+        f"task: {json.dumps(task)}",  # in quotes: 2024 and yes are no texts in YAML
         "dataset_path: json",
         "dataset_kwargs:",
         "  data_files:",
-        f"    test: {json.dumps(str((output / 'test.jsonl').absolute()))}",
+        f"    test: {json.dumps(str(path), ensure_ascii=False)}",
         "test_split: test",
         "output_type: generate_until",
         *(f"{name}: !function utils.{name}" for name in functions),
@@ -156,10 +163,13 @@ def _write_lmms_eval(rows: Sequence[dict[str, object]], output: Path) -> None:
 
 def _vlmevalkit_row(questions: Questions, sample: Sample, prompt: str) -> dict[str, object]:
     images = [_base64_of(questions, name) for name in sample.images]
+    # VLMEvalKit writes the images to files of these names, and keeps a file that is there
+    names = [f"{hashlib.sha256(image.encode()).hexdigest()[:16]}.png" for image in images]
     answer = _require_ground_truth(sample)
     row: dict[str, object] = {
         "index": sample.id,
         "image": images[0] if len(images) == 1 else str(images),
+        "image_path": names[0] if len(names) == 1 else str(names),
         "question": sample.question,
         **sample.options,
         "answer": answer,
@@ -178,18 +188,27 @@ def _base64_of(questions: Questions, name: str) -> str:
 def _write_vlmevalkit(rows: Sequence[dict[str, object]], output: Path) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     letters = sorted(key for key in columns if len(key) == 1)
-    columns = ["index", "image", "question", *letters, "answer", "category"]
+    # VLMEvalKit needs names of images only where a question has several of them
+    has_several = any(str(row["image_path"]).startswith("[") for row in rows)
+    images = ["image", "image_path"] if has_several else ["image"]
+    columns = ["index", *images, "question", *letters, "answer", "category"]
     write_atomic(output, _tsv_lines(columns, rows))
 
 
 def _tsv_lines(columns: Sequence[str], rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """The lines of a table as pandas reads it: a cell with a tab, quote or break has quotes."""
+    """The lines of a table as pandas reads it.
+
+    A cell with a tab, quote or break has quotes, and one that would be empty for pandas, such as
+    the option "None", ends with a space.
+    """
     yield "\t".join(columns) + "\n"
     for row in rows:
         yield "\t".join(_tsv_cell(str(row.get(column, ""))) for column in columns) + "\n"
 
 
 def _tsv_cell(text: str) -> str:
+    if text in _MISSING:
+        return f"{text} "
     if not re.search(r'["\t\r\n]', text):
         return text
     return '"' + text.replace('"', '""') + '"'

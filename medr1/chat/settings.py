@@ -48,11 +48,15 @@ class Server:
     """Price of a million tokens that are read, and of a million that are generated."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
+        not_an_address = InputError(
+            f"--base-url {self.base_url}: not an address. Example: http://127.0.0.1:8000/v1"
+        )
+        try:
+            parts = urlsplit(self.base_url)
+        except ValueError:  # such as http://[
+            raise not_an_address from None
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InputError(
-                f"--base-url {self.base_url}: not an address. Example: http://127.0.0.1:8000/v1"
-            )
+            raise not_an_address
         if parts.username or parts.password:
             raise InputError(
                 f"--base-url: leave the password out; set the environment variable "

@@ -15,7 +15,7 @@ from medr1.terminal import echo
 from medr1.workflows.demo import CONFIGS, DemoPrompt
 
 if TYPE_CHECKING:
-    from medr1.review.simulated_panel import Planted
+    from medr1.review.simulated_panel import SimulatedTruth
 
 logger = logging.getLogger("medr1")
 
@@ -215,7 +215,7 @@ class _FullDemo:
         yield matrix, (parts, *names, *images, "--output-dir", self.out / "matrix")
 
     def _panel(self) -> Iterator[Step]:
-        """A review of the trained model's answers by simulated readers, and what was planted."""
+        """A review of the trained model's answers by simulated readers, beside the truth."""
         from medr1.cli.review import summary
         from medr1.evaluate.judging import Settings
         from medr1.files import sha256_of
@@ -226,12 +226,12 @@ class _FullDemo:
         output = self.out / "review"
         _, candidates = read_candidates(results, Settings("default", "image"))
         echo("\nA review by simulated readers: no clinician has seen these answers.")
-        planted = simulated_review(store, candidates, sha256_of(results), self.seed)
+        truth = simulated_review(store, candidates, sha256_of(results), self.seed)
         yield summary, (store, "--seed", self.seed, "--output-dir", output)
-        echo(_planted_text(planted, output / "review.json"))
+        echo(_panel_text(truth, output / "review.json"))
 
 
-def _planted_text(planted: Planted, path: Path) -> str:
+def _panel_text(truth: SimulatedTruth, path: Path) -> str:
     """What the simulation planted in a review, and what its summary says."""
     import msgspec
 
@@ -241,18 +241,18 @@ def _planted_text(planted: Planted, path: Path) -> str:
 
     document = msgspec.json.decode(path.read_bytes(), type=ReviewSummary)
     accuracy, kappa = document.corrected_accuracy, document.questions["correct"].fleiss_kappa
-    rates = ", ".join(f"{rate:.2f}" for rate in planted.error_rates)
+    rates = ", ".join(f"{rate:.2f}" for rate in truth.error_rates)
     lines = [
         f"The readers are simulated. They judge wrongly with probabilities of {rates}, and "
-        f"{percent(planted.true_accuracy)} of the answers are truly right, by labels drawn at "
+        f"{percent(truth.true_accuracy)} of the answers are truly right, by labels drawn at "
         "random.",
-        f"Accuracy that such readers find on all items: planted {percent(planted.accuracy)}, by "
+        f"Accuracy that such readers find on all items: planted {percent(truth.accuracy)}, by "
         f"the summary {percent(accuracy.value)} ({interval_text(accuracy.ci95)}).",
     ]
     if kappa.value is not None and kappa.ci95:
         low, high = kappa.ci95
         lines.append(
-            f"Fleiss' kappa: planted {planted.kappa:.2f}, by the summary {kappa.value:.2f} "
+            f"Fleiss' kappa: planted {truth.kappa:.2f}, by the summary {kappa.value:.2f} "
             f"({low:.2f} to {high:.2f})."
         )
     return "\n" + "\n".join(filled(line) for line in lines) + "\n"

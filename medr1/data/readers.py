@@ -152,7 +152,7 @@ def read_questions(
     if image_root is not None and not image_root.is_dir():
         raise InputError(f"the image root {image_root} is not a folder. Check --image-root.")
     samples, failures = samples_of(read_items(path, limit=limit, columns=columns), str(path))
-    root = ImageRoot(image_root or _root(path), closed=image_root is not None)
+    root = ImageRoot(image_root or default_image_root(path), closed=image_root is not None)
     file_hash = sha256_of(file_and_sheet(path)[0])
     if scans is None and private_names:
         samples = with_private_names(samples, root)
@@ -202,10 +202,13 @@ def _renamed(item: object, columns: Mapping[str, str]) -> object:
     return {**{key: value for key, value in item.items() if key not in columns.values()}, **mapped}
 
 
-def _root(path: Path) -> Path:
-    """The folder that relative image paths start from.
+def default_image_root(path: Path) -> Path:
+    """The folder that relative image paths start from, if no other one is named.
 
     If a data set on disk is one of several splits, it is the folder of all splits.
+
+    Args:
+        path: A file of questions, or a data set on disk.
     """
     is_single_set = path.is_dir() and not (path.parent / "dataset_dict.json").is_file()
     return path if is_single_set else path.parent
@@ -461,7 +464,11 @@ def _with_image_paths(table: pyarrow.Table, path: Path) -> pyarrow.Table:
         return table
     image_paths = pyarrow.compute.struct_field(table["image"], "path")
     first = image_paths[0].as_py()
-    if not first or image_paths.null_count or not os.path.isfile(os.path.join(_root(path), first)):
+    if (
+        not first
+        or image_paths.null_count
+        or not os.path.isfile(os.path.join(default_image_root(path), first))
+    ):
         return table
     return table.set_column(table.column_names.index("image"), "image", image_paths)
 

@@ -67,7 +67,7 @@ def label_studio_tasks(
 ) -> list[dict[str, object]]:
     """The cases of a review as tasks, as JSON values, those without a judgement too.
 
-    Annotations of an adjudicator have `ground_truth` set.
+    Annotations of an adjudicator have `ground_truth` set, if they are not skipped.
 
     Args:
         store: The store of the review.
@@ -144,7 +144,7 @@ def _annotation(judgement: Judgement, *, is_final: bool) -> dict[str, object]:
             *(_text(judgement.id, name, text) for name, text in texts.items() if text),
         ],
         "was_cancelled": judgement.action == "skip",
-        "ground_truth": is_final,
+        "ground_truth": is_final and judgement.action == "judge",
         "lead_time": round(judgement.seconds, 1),
         "created_at": judgement.written_at,
     }

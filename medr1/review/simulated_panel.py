@@ -33,7 +33,7 @@ REPEATS = 20
 
 
 @dataclass(frozen=True)
-class Planted:
+class SimulatedTruth:
     """What the summary of a simulated review should find."""
 
     true_accuracy: float
@@ -47,7 +47,7 @@ class Planted:
 
 def simulated_review(
     path: Path, candidates: Sequence[ReviewCandidate], results_sha256: str, seed: int
-) -> Planted:
+) -> SimulatedTruth:
     """Write the store of a review by simulated readers, and tell what is planted in it.
 
     Args:
@@ -80,15 +80,15 @@ def simulated_review(
                     )
                 )
     share = fmean(is_true)
-    return Planted(
+    return SimulatedTruth(
         true_accuracy=share,
         accuracy=fmean(_called_right(share, rate) for rate in ERROR_RATES),
-        kappa=planted_kappa(fmean(is_true[case] for case in cases), ERROR_RATES),
+        kappa=expected_kappa(fmean(is_true[case] for case in cases), ERROR_RATES),
         error_rates=ERROR_RATES,
     )
 
 
-def planted_kappa(share_true: float, error_rates: Sequence[float]) -> float:
+def expected_kappa(share_true: float, error_rates: Sequence[float]) -> float:
     """The Fleiss' kappa of readers who err independently of each other, on very many cases.
 
     κ = (P - Pe) / (1 - Pe). P is the mean of (1 - e_i)(1 - e_j) + e_i e_j over pairs of readers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,8 @@ def run_reproduction(
     plan = _Plan(path, old, _recorded(path, old))
     questions = plan.questions(data)
     inference = plan.inference(questions, model_path, image_root, base_url, offline)
+    if not data:
+        plan.require_unchanged(inference)
     output = Path(output_dir) if output_dir else path.with_name(f"{path.stem}.reproduced")
     _prepare(output, [path, data, model_path, image_root, questions], overwrite)
     results = output / "results.json"
@@ -141,7 +144,10 @@ class _Plan:
 
         recorded = self.arguments.batch_file
         if data:
-            return split_file(data, self.card.data.split or "test")
+            split = self.card.data.split or "test"
+            if Path(split).name != split or split == "..":  # it would lead out of the folder
+                raise InputError(f"{self.path}: its split {split!r} is not the name of a file.")
+            return split_file(data, split)
         file = self._place(recorded)
         if not file_and_sheet(file)[0].exists():
             raise InputError(
@@ -159,16 +165,22 @@ class _Plan:
         offline: bool,
     ) -> dict[str, Any]:
         """The arguments of `run_inference`."""
-        from msgspec import convert
+        from msgspec import ValidationError, convert
         from msgspec.structs import asdict
 
         from medr1.data.scans.options import ScanOptions
 
         values = asdict(self.arguments)
         server = self._server(base_url)
+        try:
+            scans = convert(values["scans"], ScanOptions)
+        except ValidationError as error:
+            raise InputError(f"{self.path}: its scans cannot be shown: {error}.") from None
         root = optional_path(image_root)
         if root is None and values["image_root"]:
             root = self._place(values["image_root"])
+        if image_root is None and server is not None and not _is_own_machine(server.base_url):
+            root = self._folder_to_send(questions, root)
         edited = values["reasoning_from"]
         return {
             **values,
@@ -178,8 +190,49 @@ class _Plan:
             "prompt": self._prompt(),
             "reasoning_from": self._place(edited) if edited else None,
             "server": server,
-            "scans": convert(values["scans"], ScanOptions),
+            "scans": scans,
         }
+
+    def _folder_to_send(self, questions: Path, root: Path | None) -> Path:
+        """The folder of the images that a server on another machine gets.
+
+        InputError where the card names one outside the folder of the questions.
+        """
+        from medr1.data.readers import default_image_root
+
+        folder = default_image_root(questions)
+        if root is None or root.resolve().is_relative_to(folder.resolve()):
+            # that it is named keeps the server from images elsewhere that the questions name
+            return root or folder
+        raise InputError(
+            f"{self.path}: its images are in {root}, which is not below {folder}, the folder of "
+            "its questions. They would be sent to another machine: name it with --image-root DIR."
+        )
+
+    def require_unchanged(self, inference: Mapping[str, Any]) -> None:
+        """Check, before questions go to another machine, that they are those of the card.
+
+        Somebody else's card may name a file of its reader. It cannot have its hash.
+
+        Args:
+            inference: The arguments of `run_inference`; the card named the questions.
+
+        Raises:
+            InputError: They are other questions than those of the card.
+        """
+        from medr1.data.readers import read_questions
+
+        server = inference["server"]
+        if server is None or _is_own_machine(server.base_url):
+            return
+        names = ("batch_file", "image_root")
+        options = {name: inference[name] for name in ("limit", "scans")}
+        questions = read_questions(*(inference[name] for name in names), **options)
+        if questions.sha256 != self.card.data.sha256:
+            raise InputError(
+                f"{self.path}: {inference['batch_file']} does not have the questions of the card, "
+                "and they would be sent to another machine. Name them with --data PATH."
+            )
 
     def evaluation(self, questions: Path, data: str | Path | None) -> dict[str, Any]:
         """The arguments of `run_evaluation`; its files are left out where they are not there."""
@@ -258,15 +311,21 @@ class _Plan:
                 raise InputError(f"--base-url: the model of {self.path} was not on a server.")
             return None
         recorded = str(self.arguments.server.get("base_url"))
-        if base_url is None and urlsplit(recorded).hostname not in _OWN_MACHINE:
+        try:
+            server = convert({**self.arguments.server, "base_url": base_url or recorded}, Server)
+        except ValidationError as error:
+            raise InputError(f"{self.path}: its server cannot be used: {error}.") from None
+        if base_url is None and not _is_own_machine(server.base_url):
             raise InputError(
                 f"{self.path}: its model was on the server {recorded}. Name the server to ask with "
                 "--base-url URL; questions and images are sent there."
             )
-        try:
-            return convert({**self.arguments.server, "base_url": base_url or recorded}, Server)
-        except ValidationError as error:
-            raise InputError(f"{self.path}: its server cannot be used: {error}.") from None
+        return server
+
+
+def _is_own_machine(base_url: str) -> bool:
+    """Whether a server is on this machine, by its address."""
+    return urlsplit(base_url).hostname in _OWN_MACHINE
 
 
 def _prepare(output: Path, inputs: list[str | Path | None], overwrite: bool) -> None:

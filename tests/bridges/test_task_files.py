@@ -1,10 +1,12 @@
 """Questions as tasks of lmms-eval, VLMEvalKit and inspect_ai, and the process that judges."""
 
+import ast
 import base64
 import csv
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -83,6 +85,14 @@ def test_lmms_eval_without_medr1(utils, monkeypatch):
         utils.score(ITEMS[0], "B")
 
 
+def test_lmms_eval_with_a_python_that_has_no_medr1(utils, monkeypatch):
+    monkeypatch.setenv("MEDR1_PYTHON", shutil.which("true"))
+    for _ in range(2):  # the second request cannot be written any more
+        with pytest.raises(RuntimeError, match="Check that MEDR1_PYTHON has medr1"):
+            utils.score(ITEMS[0], "B")
+    utils._scorer.cache_clear()
+
+
 def test_scorer_names_a_bad_item():
     request = json.dumps({"item": {"question": "Is it?"}, "completion": "no"})
     command = [sys.executable, "-m", "medr1.bridges.scorer"]
@@ -112,6 +122,44 @@ def test_vlmevalkit_open_questions(questions, tmp_path):
     assert (row["question"], row["answer"]) == ('Is "it"\tenlarged?', "no")
 
 
+def test_vlmevalkit_several_images(questions, tmp_path):
+    """VLMEvalKit needs a name for each of several images."""
+    Image.new("L", (20, 20), 7).save(tmp_path / "b.png")
+    several = {"id": "q3", "images": ["a.png", "b.png"]}
+    items = [ITEMS[1], {**ITEMS[1], "image": None, **several}]
+    questions.write_text(json.dumps(items))
+    written = convert_data(source=questions, output=tmp_path / "t.tsv", field_names="vlmevalkit")
+    one, two = rows(written.output)
+    images, names = ast.literal_eval(two["image"]), ast.literal_eval(two["image_path"])
+    sizes = [Image.open(io.BytesIO(base64.b64decode(image))).size for image in images]
+    assert sizes == [(40, 30), (20, 20)]
+    assert names[0] == one["image_path"] != names[1] and one["image"] == images[0]
+
+
+def test_vlmevalkit_reads_each_text(questions, tmp_path):
+    """VLMEvalKit leaves out an option that pandas takes for an empty cell."""
+    pandas = pytest.importorskip("pandas")
+    missing = sorted(pytest.importorskip("pandas._libs.parsers").STR_NA_VALUES - {""})
+    items = [{**ITEMS[0], "id": str(n), "options": {"A": text, "B": "CT"}}
+             for n, text in enumerate(missing)]  # fmt: skip
+    questions.write_text(json.dumps(items))
+    written = convert_data(source=questions, output=tmp_path / "t.tsv", field_names="vlmevalkit")
+    table = pandas.read_csv(written.output, sep="\t")
+    assert [text.strip() for text in table["A"]] == missing
+
+
+@pytest.mark.parametrize("name", ["2024", "yes", "\N{BRAIN}"])
+def test_lmms_eval_names_are_texts(questions, tmp_path, name):
+    output = tmp_path / name
+    convert_data(source=questions, output=output, field_names="lmms-eval")
+    (file,) = output.glob("*.yaml")
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_constructor("!function", lambda loader, node: node.value)
+    task = yaml.load(file.read_text(encoding="utf-8"), loader)
+    assert task["task"] == file.stem
+    assert task["dataset_kwargs"]["data_files"] == {"test": str(output / "test.jsonl")}
+
+
 def test_inspect_samples(questions, tmp_path):
     written = convert_data(
         source=questions, output=tmp_path / "t.jsonl", field_names="inspect", prompt="think"
@@ -132,15 +180,15 @@ def test_scan_is_embedded_as_png(questions, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("output", "options", "said"),
+    ("output", "options", "message"),
     [
         ("t.json", {"field_names": "lmms-eval"}, "writes a folder"),
         ("t.json", {"field_names": "vlmevalkit"}, "ends in .tsv"),
         ("t.json", {"prompt": "think"}, "--prompt is for --to lmms-eval or inspect"),
     ],
 )
-def test_wrong_outputs(questions, tmp_path, output, options, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_outputs(questions, tmp_path, output, options, message):
+    with pytest.raises(InputError, match=message):
         convert_data(source=questions, output=tmp_path / output, **options)
 
 

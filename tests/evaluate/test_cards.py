@@ -100,8 +100,8 @@ def test_the_hash_of_the_images_is_of_their_contents(folder, tmp_path):
 def test_what_is_not_known_is_said(folder, tmp_path):
     """Results of another program have no record beside them, and no header."""
     items = json.loads((folder / "results.json").read_text())["results"]
-    kept = ("id", "question", "options", "ground_truth", "model_output")
-    text = "\n".join(json.dumps({key: item[key] for key in kept}) for item in items)
+    keys = ("id", "question", "options", "ground_truth", "model_output")
+    text = "\n".join(json.dumps({key: item[key] for key in keys}) for item in items)
     (tmp_path / "other.jsonl").write_text(text)
     done = medr1("eval", "other.jsonl", "--metrics", "accuracy", "--card", "cards", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

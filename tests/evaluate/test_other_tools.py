@@ -111,6 +111,23 @@ def test_swift_rollouts_are_the_samples_of_a_question():
     assert verdicts([first, second]) == [True, True]
 
 
+def test_swift_rollouts_of_one_prompt_about_two_images(tmp_path):
+    path = tmp_path / "completions.jsonl"
+    line = {"step": ["1"] * 6, "prompt": ["<image>Is there a fracture?"] * 6}
+    line["completion"] = ["yes", "no", "no", "no", "yes", "yes"]
+    line["solution"] = ["yes", "yes", "no", "no", "yes", "yes"]
+    line["images"] = [[{"path": name}] for name in ("a.png", "a.png", "b.png", "b.png")]
+    line["images"] += [[{"path": "c.png"}]] * 2
+    path.write_text(json.dumps(line))
+    items = read_results(path).predictions
+    assert [item.sample.images for item in items] == [("a.png",), ("b.png",), ("c.png",)]
+    assert [item.samples for item in items] == [("yes", "no"), ("no", "no"), ("yes", "yes")]
+    assert verdicts(items) == [True, True, True]
+    del line["images"]  # then the ground truth tells two of them apart
+    path.write_text(json.dumps(line))
+    assert verdicts(read_results(path).predictions) == [True, True]
+
+
 def test_swift_rollouts_of_unequal_columns(tmp_path):
     line = json.loads((FILES / "ms-swift-completions.jsonl").read_text())
     line["completion"].pop()
@@ -133,6 +150,15 @@ def test_easyr1_log_that_was_cut_off(tmp_path):
     path = tmp_path / "generations.log"
     path.write_text((FILES / "easyr1-generations.log").read_text().partition("[score] 0")[0])
     with pytest.raises(InputError, match="1 of 2 answers"):
+        read_results(path)
+
+
+def test_easyr1_log_without_scores(tmp_path):
+    """One expression over the whole file took time with the fourth power of its length."""
+    path = tmp_path / "generations.log"
+    answers = [f"[prompt] q{n}\n[output] a\n[ground_truth] a\n" for n in range(2000)]
+    path.write_text("".join(answers))
+    with pytest.raises(InputError, match="0 of 2000 answers"):
         read_results(path)
 
 

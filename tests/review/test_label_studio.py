@@ -76,6 +76,18 @@ def test_every_judgement_is_an_annotation_of_its_case(review, tmp_path):
         assert prediction["score"] == entries[place]["confidence"]
 
 
+def test_a_case_that_the_adjudicator_skips_has_no_ground_truth(review, tmp_path):
+    results, stores, cases = review
+    with closing(Store(stores[1])) as store:
+        store.add(Judgement("c2", "C", cases[0], {}, action="undo"))
+        store.add(Judgement("c3", "C", cases[0], {}, action="skip"))
+    export_review(results, stores, output_dir=tmp_path / "out", image_root=tiny_vqa_folder())
+    first, *_ = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    (skipped,) = [one for one in first["annotations"] if one["was_cancelled"]]
+    assert answers(skipped)["reader"] == "C"
+    assert not any(one["ground_truth"] for one in first["annotations"])
+
+
 def _order(annotation):
     own = answers(annotation)
     return own["reader"], own["look"]

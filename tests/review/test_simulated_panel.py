@@ -8,7 +8,7 @@ import pytest
 from medr1.documents.review import ReviewSummary
 from medr1.errors import InputError
 from medr1.review.sampling import ReviewCandidate
-from medr1.review.simulated_panel import ERROR_RATES, planted_kappa, simulated_review
+from medr1.review.simulated_panel import ERROR_RATES, expected_kappa, simulated_review
 from medr1.review.store import Store
 from medr1.review.summary import review_summary
 from medr1.stats.raters import fleiss_kappa
@@ -36,13 +36,13 @@ def test_the_planted_kappa_is_that_of_very_many_cases(share_true):
     truth = draw.random((200_000, 1)) < share_true
     codes = np.where(draw.random((200_000, 3)) < ERROR_RATES, ~truth, truth).astype(np.intp)
     expected = fleiss_kappa(codes, 2, num_resamples=2).value
-    assert planted_kappa(share_true, ERROR_RATES) == pytest.approx(expected, abs=0.004)
+    assert expected_kappa(share_true, ERROR_RATES) == pytest.approx(expected, abs=0.004)
 
 
 def test_the_panel_is_written_once_and_says_that_it_is_simulated(tmp_path):
     paths = [tmp_path / "a.db", tmp_path / "b.db"]
-    planted = [simulated_review(path, candidates(200), "ab" * 32, 1) for path in paths]
-    assert planted[0] == planted[1] and planted[0].true_accuracy > planted[0].accuracy > 0.5
+    truths = [simulated_review(path, candidates(200), "ab" * 32, 1) for path in paths]
+    assert truths[0] == truths[1] and truths[0].true_accuracy > truths[0].accuracy > 0.5
     with pytest.raises(InputError, match="exists already"):
         simulated_review(paths[0], candidates(200), "ab" * 32, 1)
     first, second = (summary_of(path, 20) for path in paths)
@@ -59,14 +59,14 @@ def test_the_intervals_hold_what_is_planted_in_most_of_100_panels(tmp_path):
     items = candidates()
     for seed in range(100):
         path = tmp_path / f"{seed}.db"
-        planted = simulated_review(path, items, "ab" * 32, seed)
+        truth = simulated_review(path, items, "ab" * 32, seed)
         document = summary_of(path)
         correct = document.questions["correct"]
         # alpha is kappa, but for a correction of one over the number of ratings
         for name, metric, value in (
-            ("kappa", correct.fleiss_kappa, planted.kappa),
-            ("alpha", correct.krippendorff_alpha, planted.kappa),
-            ("accuracy", document.corrected_accuracy, planted.accuracy),
+            ("kappa", correct.fleiss_kappa, truth.kappa),
+            ("alpha", correct.krippendorff_alpha, truth.kappa),
+            ("accuracy", document.corrected_accuracy, truth.accuracy),
         ):
             inside[name] += metric.ci95[0] <= value <= metric.ci95[1]
     assert min(inside.values()) >= 90, inside

@@ -135,7 +135,7 @@ def test_a_resumed_run_is_the_undisturbed_one(tmp_path: Path) -> None:
     whole = go(tmp_path / "whole", **shared)
     broken = go(tmp_path / "broken", until=3, **shared)
     go(broken, **shared)
-    same_run(whole, broken)
+    assert same_run(whole, broken)
     logs = [
         [json.loads(line) for line in (folder / "metrics.jsonl").open()]
         for folder in (whole, broken)

@@ -187,8 +187,8 @@ def test_gradients_are_the_same_with_and_without_shared_prompts(
     gradients = []
     for number, shared in enumerate((True, False)):
         torch.manual_seed(1)  # what an adapter begins with is drawn
-        given = {**RUN, **changed, "shared_prefix": shared, "max_steps": 2}
-        trainer = trainer_for(fresh_model(), questions, tmp_path / str(number), **given)
+        values = {**RUN, **changed, "shared_prefix": shared, "max_steps": 2}
+        trainer = trainer_for(fresh_model(), questions, tmp_path / str(number), **values)
         gradients.append(run_steps(trainer)[1].gradients)
     first, second = gradients
     largest = max(float(gradient.abs().max()) for gradient in second.values())
@@ -266,11 +266,11 @@ def test_what_cannot_be_masked_is_refused(questions: Questions, tmp_path: Path) 
 
 def test_the_plan_counts_both_passes(questions: Questions, tmp_path: Path) -> None:
     loaded = load_outline(tiny_vl_folder(), device="cpu")
-    kept = [
+    plans = [
         resolve_plan(loaded, questions, settings_from({**TINY, "papo": papo}, tmp_path))
         for papo in (0.0, 0.1)
     ]
-    first, second = (plan.bytes_per_process["activations_estimate"] for plan in kept)
+    first, second = (plan.bytes_per_process["activations_estimate"] for plan in plans)
     assert second == 2 * first > 0
 
 

@@ -76,19 +76,19 @@ def by_image(batches: Sequence[Batch]) -> list[Batch]:
         return list(batches)
     merged = _merged([split_pixel_values_by_grid(batch) for batch in batches])
     tokens: list[int] = merged["completion_mask"].flatten(1).sum(1).tolist()
-    families: list[list[int]] = []
+    by_pixels: list[list[int]] = []  # the groups of each image
     for number, patches in enumerate(merged["pixel_values"]):
-        same = (f for f in families if torch.equal(merged["pixel_values"][f[0]], patches))
-        if family := next(same, None):
-            family.append(number)
+        same = (g for g in by_pixels if torch.equal(merged["pixel_values"][g[0]], patches))
+        if groups := next(same, None):
+            groups.append(number)
         else:
-            families.append([number])
-    for family in families:
-        family.sort(key=lambda number: -tokens[number])
+            by_pixels.append([number])
+    for groups in by_pixels:
+        groups.sort(key=lambda number: -tokens[number])
     # the largest first, so that few have to be cut
-    families.sort(key=lambda family: (-len(family), -tokens[family[0]]))
-    parts = fill(families, len(tokens) // len(batches))
-    order = [number for part in parts for family in part for number in family]
+    by_pixels.sort(key=lambda groups: (-len(groups), -tokens[groups[0]]))
+    parts = fill(by_pixels, len(tokens) // len(batches))
+    order = [number for part in parts for groups in part for number in groups]
     arranged: Any = {
         name: value
         if value is None or (isinstance(value, torch.Tensor) and not value.ndim)

@@ -12,11 +12,13 @@ from pathlib import Path
 from medr1.errors import InputError
 from medr1.evaluate.reading.tools.chat_texts import last_user_turn, question_of
 
+_START = re.compile(r"^\[prompt\] ", re.MULTILINE)
 _ENTRY = re.compile(
-    r"^\[prompt\] (?P<prompt>.*?)\n\[output\] (?P<output>.*?)\n\[ground_truth\] (?P<truth>.*?)"
-    r"\n\[score\] (?P<score>\S*)[ \t]*(?:\n|\Z)",
-    re.DOTALL | re.MULTILINE,
+    r"(?P<prompt>.*?)\n\[output\] (?P<output>.*?)\n\[ground_truth\] (?P<truth>.*?)"
+    r"\n\[score\] (?P<score>\S*)\s*",
+    re.DOTALL,
 )
+"""An answer, from behind its [prompt] to that of the next one."""
 
 
 def is_generations_log(path: Path) -> bool:
@@ -34,12 +36,14 @@ def items_of(text: str, path: Path) -> list[object]:
     Raises:
         InputError: If the file has no such answers, or a part of it is none.
     """
-    entries = list(_ENTRY.finditer(text))
-    starts = len(re.findall(r"^\[prompt\] ", text, re.MULTILINE))
-    if not entries or len(entries) != starts:
+    # one answer at a time, so that the time grows with the length of the file only
+    before, *parts = _START.split(text)
+    matches = [_ENTRY.fullmatch(part) for part in parts]
+    entries = [match for match in matches if match]
+    if not entries or len(entries) != len(parts) or before.strip():
         raise InputError(
-            f"{path}: {len(entries)} of {starts} answers of an EasyR1 run can be read. Expected is "
-            "generations.log, with [prompt], [output], [ground_truth] and [score]."
+            f"{path}: {len(entries)} of {len(parts)} answers of an EasyR1 run can be read. "
+            "Expected is generations.log, with [prompt], [output], [ground_truth] and [score]."
         )
     return [
         {

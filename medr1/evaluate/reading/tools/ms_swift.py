@@ -56,6 +56,9 @@ def item_of(entry: Mapping[str, object]) -> dict[str, object]:
 def items_of_rollouts(entry: Mapping[str, list[object]], where: str) -> Iterator[dict[str, object]]:
     """The questions of a step of training, each with all completions that were sampled for it.
 
+    Two questions may have the same prompt about two images, so a question is told by its prompt,
+    its ground truth and, if the line has them, its images.
+
     Args:
         entry: A line of completions.jsonl.
         where: Its place, for error messages.
@@ -66,8 +69,8 @@ def items_of_rollouts(entry: Mapping[str, list[object]], where: str) -> Iterator
     columns = {key: value for key, value in entry.items() if isinstance(value, list)}
     if len({len(column) for column in columns.values()}) > 1:
         raise InputError(f"{where}: its columns have several lengths. Write it again.")
-    groups: dict[str, dict[str, object]] = {}
-    samples: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str, str], dict[str, object]] = {}
+    samples: dict[tuple[str, str, str], list[str]] = {}
     for row in zip(*columns.values(), strict=True):
         cells = dict(zip(columns, row, strict=True))
         prompt, completion = cells.pop("prompt"), cells.pop("completion")
@@ -75,7 +78,11 @@ def items_of_rollouts(entry: Mapping[str, list[object]], where: str) -> Iterator
             raise InputError(f"{where}: a prompt or completion is not a text. Write it again.")
         solution = cells.get("solution", cells.get("ground_truth"))
         item = {"question": question_of(last_user_turn(prompt)), "step": cells["step"]}
-        groups.setdefault(prompt, item | {"ground_truth": solution, "model_output": completion})
-        samples.setdefault(prompt, []).append(completion)
-    for prompt, item in groups.items():
-        yield item | ({"samples": samples[prompt]} if len(samples[prompt]) > 1 else {})
+        item |= {"ground_truth": solution, "model_output": completion}
+        if images := image_paths(cells.get("images")):
+            item["images"] = images
+        key = prompt, repr(solution), repr(cells.get("images"))
+        groups.setdefault(key, item)
+        samples.setdefault(key, []).append(completion)
+    for key, item in groups.items():
+        yield item | ({"samples": samples[key]} if len(samples[key]) > 1 else {})
