@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medr1.workflows.audit import AuditResult, run_audit
     from medr1.workflows.board import run_board
     from medr1.workflows.compare import ComparisonResult, run_comparison
+    from medr1.workflows.contamination import run_contamination
     from medr1.workflows.convert import WrittenItems, convert_data
     from medr1.workflows.demo import run_demo
     from medr1.workflows.evaluate import EvaluationResult, run_evaluation
@@ -58,6 +59,7 @@ _MODULES = {
     "medr1.workflows.audit": ("AuditResult", "run_audit"),
     "medr1.workflows.board": ("run_board",),
     "medr1.workflows.compare": ("ComparisonResult", "run_comparison"),
+    "medr1.workflows.contamination": ("run_contamination",),
     "medr1.workflows.convert": ("WrittenItems", "convert_data"),
     "medr1.workflows.demo": ("run_demo",),
     "medr1.workflows.evaluate": ("EvaluationResult", "run_evaluation"),
@@ -124,6 +126,7 @@ __all__ = [
     "run_audit",
     "run_board",
     "run_comparison",
+    "run_contamination",
     "run_demo",
     "run_evaluation",
     "run_inference",

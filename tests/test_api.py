@@ -37,6 +37,7 @@ OWN_OPTIONS = {
         *(*OF_A_SERVER, *OF_SCANS),
     },
     "robustness": {*OF_A_SERVER, *OF_SCANS},
+    "contamination": OF_SCANS,
     "data audit": OF_SCANS,
     "data prepare": OF_SCANS,
     "doctor": {"base_url", "model_path"},

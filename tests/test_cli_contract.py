@@ -59,8 +59,7 @@ OPTIONS = {
     "--permute --plane --price --prompt --question --question-type --reasoning-from --seed "
     "--show-reasoning --slices --temperature --timeout --token-logprobs --window",
     "eval": "--ablated --alpha --audit --baseline --bertscore --calibrate-on --card --cluster-by "
-    "--data "
-    "--edited --ensemble --explain "
+    "--contamination --data --edited --ensemble --explain "
     "--fail-under --group-by --image-root --json --judge-cache --judge-labels --judge-model "
     "--judge-url --map --metrics --output-dir --overwrite "
     "--protocol --review --robustness --seed --target-risk --train-data",
@@ -71,6 +70,9 @@ OPTIONS = {
     "reproduce": "--allow-template --base-url --data --image-root --json --model-name-or-path "
     "--model-path --offline --output-dir --overwrite",
     "board": "--json --output-dir --overwrite",
+    "contamination": "--allow-template --batch-size --device --dtype --image-root --json --limit "
+    "--magnification --manufacturer --model-name-or-path --model-path --offline --orders "
+    "--output-file --overwrite --plane --seed --slices --window",
     "review start": "--allow-network --blind --cluster-by --compare --confident-errors --data "
     "--errors --host --image-root --item-contradictions --map --port --protocol "
     "--reasoning-contradictions --repeats --right-answers --seed --store",

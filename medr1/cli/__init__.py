@@ -18,6 +18,7 @@ from medr1 import __version__
 from medr1.cli.board import board
 from medr1.cli.common import handle_broken_pipe
 from medr1.cli.compare import compare
+from medr1.cli.contamination import contamination
 from medr1.cli.data import data
 from medr1.cli.demo import demo
 from medr1.cli.doctor import doctor
@@ -67,7 +68,10 @@ for heading, commands in {
     "Try it": (demo, doctor),
     "Data": (data,),
     "Train and run": (train, infer),
-    "Evaluate": (evaluate, compare, matrix, robustness, review, reproduce, board, score),
+    "Evaluate": (
+        *(evaluate, compare, matrix, robustness, contamination),
+        *(review, reproduce, board, score),
+    ),
     "Checkpoints": (fetch, verify, merge, export),
     "Documents": (schema,),
 }.items():

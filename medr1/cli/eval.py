@@ -181,6 +181,13 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
     "its leakage from training data. Needs --card.",
 )
 @option(
+    "--contamination",
+    group="Input",
+    metavar="FILE",
+    help="File of `medr1 contamination` about this model and these questions, for the card. Needs "
+    "--card.",
+)
+@option(
     "--image-root",
     group="Input",
     metavar="DIR",

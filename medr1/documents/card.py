@@ -101,6 +101,16 @@ class CardLeakage(Struct, frozen=True, kw_only=True):
     """Number of items that were compared."""
 
 
+class CardContamination(Struct, frozen=True, kw_only=True):
+    """Whether the model prefers the published order of the options, from `medr1 contamination`."""
+
+    n: int
+    """Number of questions whose orders were compared."""
+    preference: Metric
+    """The mean share of the other orders that are less probable; 0.5 without a preference."""
+    p_value: float | None
+
+
 class CardItems(Struct, frozen=True, kw_only=True):
     """The verdict on each item, in the order of `ids`. Each text is base64 of zlib of an array of
     little-endian numbers."""
@@ -151,6 +161,8 @@ class Card(Struct, frozen=True, kw_only=True):
     """None without training questions."""
     leakage: CardLeakage | None
     """None if no audit was given."""
+    contamination: CardContamination | None = None
+    """None if no test of contamination was given."""
     versions: dict[str, str]
     """Library -> version, of the run."""
     evaluation_versions: dict[str, str]

@@ -15,6 +15,7 @@ DOCUMENTS = {
     "summary": "medr1.documents.summary:Summary",
     "card": "medr1.documents.card:Card",
     "board": "medr1.documents.board:Board",
+    "contamination": "medr1.documents.contamination:Contamination",
     "reproduction": "medr1.documents.reproduction:Reproduction",
     "comparison": "medr1.documents.comparison:Comparison",
     "matrix": "medr1.documents.matrix:Matrix",

@@ -33,6 +33,7 @@ class CardWriter:
         arguments: EvaluationArguments,
         *,
         audit: Path | None = None,
+        contamination: Path | None = None,
         image_root: Path | None = None,
         inputs: Sequence[str | Path | None] = (),
         overwrite: bool = False,
@@ -44,6 +45,7 @@ class CardWriter:
             files: The results files.
             arguments: What the evaluation was asked to do.
             audit: The audit.json of the questions.
+            contamination: The contamination.json of model and questions.
             image_root: The folder of the images, if one was given.
             inputs: What is read, which the card may not replace.
             overwrite: Whether an existing card is replaced, and kept as NAME.bak.
@@ -55,6 +57,7 @@ class CardWriter:
         self.stems = _stems(target, files)
         self.arguments = arguments
         self.audit = audit
+        self.contamination = contamination
         self.image_root = image_root
         self.cards: dict[Path, Card] = {}
         for path in (path for stem in self.stems.values() for path in _paths(stem)):
@@ -93,6 +96,7 @@ class CardWriter:
             evaluation=self.arguments,
             argv=sys.argv,
             audit=self.audit,
+            contamination=self.contamination,
             data=split_file(data, "test") if data else None,
             data_sha256=evaluation.questions.sha256 if evaluation.questions else None,
             train=split_file(train, "train") if train else None,
@@ -130,14 +134,16 @@ def card_writer(
         OutputError: The card cannot be written.
     """
     if not arguments["card"]:
-        if arguments["audit"]:
-            raise InputError("--audit needs --card, which states the leakage.")
+        for name in ("audit", "contamination"):
+            if arguments[name]:
+                raise InputError(f"--{name} needs --card, which states what is in it.")
         return None
     return CardWriter(
         Path(arguments["card"]),
         files,
         _evaluation_arguments(arguments),
         audit=optional_path(arguments["audit"]),
+        contamination=optional_path(arguments["contamination"]),
         image_root=optional_path(arguments["image_root"]),
         inputs=inputs,
         overwrite=arguments["overwrite"],

@@ -72,6 +72,7 @@ def run_evaluation(
     output_dir: str | Path | None = None,
     card: str | Path | None = None,
     audit: str | Path | None = None,
+    contamination: str | Path | None = None,
     image_root: str | Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -111,6 +112,8 @@ def run_evaluation(
         card: Folder, or file that ends in .json or .md, to write a card into: all that a reader
             needs to reproduce the accuracy. None: no card.
         audit: File audit.json of these questions, whose leakage the card states. Needs `card`.
+        contamination: File contamination.json of this model and these questions, from
+            `run_contamination`, for the card. Needs `card`.
         image_root: Folder with the images of report.html; None: that of `data`, else of a results
             file.
         seed: Seed of the confidence intervals.
@@ -148,8 +151,7 @@ def run_evaluation(
         tuple(map(Path, edited)),
     )
     files = result_files([results] if isinstance(results, str | Path) else results)
-    cards = _check_outputs(arguments, files)
-    reviews = reviews_of(files, list(map(Path, review)), seed)
+    cards, reviews = _check_outputs(arguments, files), reviews_of(files, review, seed)
     image_roots = _image_roots(files, optional_path(image_root), optional_path(data))
     return _evaluate(evaluation, gates, files, reviews, image_roots, output_dir, cards, overwrite)
 
@@ -239,7 +241,10 @@ def _check_outputs(arguments: Mapping[str, Any], files: Sequence[Path]) -> CardW
         files: The results files.
     """
     output, overwrite = arguments["output_dir"], arguments["overwrite"]
-    names = ("image_root", "data", "train_data", "calibrate_on", "robustness", "audit")
+    names = (
+        *("image_root", "data", "train_data", "calibrate_on", "robustness"),
+        *("audit", "contamination"),
+    )
     several = (arguments[name] for name in ("ensemble", "ablated", "edited", "review"))
     inputs = [*files, *map(arguments.get, names), *(file for part in several for file in part)]
     if output:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def reviews_of(
-    files: Sequence[Path], stores: Sequence[Path], seed: int
+    files: Sequence[Path], stores: Sequence[str | Path], seed: int
 ) -> dict[Path, ExpertReview]:
     """Results file -> what experts found; files without a review are left out.
 
@@ -35,7 +35,7 @@ def reviews_of(
         return {}
     file_of = {sha256_of(file): file for file in files if file.is_file()}
     stores_of: dict[Path, list[Path]] = {}
-    for path in stores:
+    for path in map(Path, stores):
         with closing(Store(path)) as store:
             file = file_of.get(store.study.results_sha256)
         if file is None:

@@ -47,6 +47,8 @@ def folder(tmp_path_factory):
     command("eval", results, "--data", data, "--card", folder / "card" / "card.json")
     again = ("--output-dir", folder / "reproduction")
     command("reproduce", folder / "card" / "card.json", *again)
+    test = ("--output-file", folder / "contamination" / "contamination.json", "--limit", 8)
+    command("contamination", data, "--model-path", tiny_vl_folder(), *test)
     command("board", folder / "card", "--output-dir", folder / "board")
     command("compare", results, folder / "other.json", "--output-dir", folder / "comparison")
     table = {"cells": {"CT": {"CT": str(results)}}, "base": {"CT": str(folder / "other.json")}}

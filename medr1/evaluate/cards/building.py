@@ -20,12 +20,14 @@ from medr1.documents.card import (
     Card,
     CardBlind,
     CardCommands,
+    CardContamination,
     CardData,
     CardLeakage,
     CardModel,
     CardPrompt,
     CardTrainingFile,
 )
+from medr1.documents.contamination import Contamination
 from medr1.documents.prepared import PreparedManifest
 from medr1.documents.results import ServerIdentity
 from medr1.documents.run_arguments import EvaluationArguments, InferenceArguments
@@ -55,6 +57,8 @@ class CardInputs:
     """The command line of the evaluation."""
     audit: Path | None = None
     """The audit.json of the questions."""
+    contamination: Path | None = None
+    """The contamination.json of model and questions."""
     data: Path | None = None
     """The file of the questions."""
     data_sha256: str | None = None
@@ -78,7 +82,8 @@ def build_card(
         inputs: What else is known.
 
     Raises:
-        InputError: The audit is not one of these questions.
+        InputError: The audit is not one of these questions, or the test of contamination is of
+            another model or other questions.
     """
     meta = summary.meta
     record = record_of(path, summary.sha256 or "")
@@ -109,6 +114,7 @@ def build_card(
         n_without_answer=summary.n_unparsed + summary.n_refused,
         blind=_blind(summary, inputs.train),
         leakage=_leakage(inputs.audit, _text(meta.get("data_sha256")) or inputs.data_sha256),
+        contamination=_contamination(inputs, meta),
         versions={"python": python, **versions} if isinstance(python, str) else versions,
         evaluation_versions=_own_versions(),
         commands=CardCommands(
@@ -247,6 +253,29 @@ def _leakage(audit: Path | None, data_sha256: str | None) -> CardLeakage | None:
         for file in document.against
     ]
     return CardLeakage(against=against, kinds=document.leakage, n=document.file.n)
+
+
+def _contamination(inputs: CardInputs, meta: Mapping[str, object]) -> CardContamination | None:
+    """What a test of contamination says about this model and these questions.
+
+    InputError where the file is no such test, or one of another model or other questions.
+    """
+    file = inputs.contamination
+    if file is None:
+        return None
+    document = _part(parse_json(read_text(file), str(file)), Contamination)
+    if document is None:
+        raise InputError(f"{file} is no contamination.json. Make one with medr1 contamination.")
+    data_sha256 = _text(meta.get("data_sha256")) or inputs.data_sha256
+    if data_sha256 is not None and document.data_sha256 != data_sha256:
+        raise InputError(
+            f"{file} is about other questions than the results: {document.data} has the SHA-256 "
+            f"{document.data_sha256[:12]}, the questions have {data_sha256[:12]}."
+        )
+    model_sha256 = _text(meta.get("model_sha256"))
+    if model_sha256 is not None and document.model_sha256 != model_sha256:
+        raise InputError(f"{file} is about another model than the results: {document.model}.")
+    return CardContamination(n=document.n, preference=document.preference, p_value=document.p_value)
 
 
 def _own_versions() -> dict[str, str]:

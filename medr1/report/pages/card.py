@@ -32,6 +32,7 @@ def card_markdown(card: Card) -> str:
         _prompt_block(card),
         _section("Evaluation", _evaluation_lines(card)),
         _section("Leakage from training data", _leakage_lines(card)),
+        _section("Preference for the published order of options", _contamination_lines(card)),
         "## Commands\n\nFor the answers:\n\n" + _command(card.commands.infer),
         "For the evaluation:\n\n" + _command(card.commands.evaluate),
         "`medr1 reproduce` with the JSON file beside this page runs both again, and says what "
@@ -150,6 +151,17 @@ def _leakage_lines(card: Card) -> Iterator[str]:
     for kind, leak in leakage.kinds.items():
         name = LEAKS.get(kind, kind.replace("_", " "))
         yield f"{_escaped(name).capitalize()}: {_leak(leak, leakage.n)}"
+
+
+def _contamination_lines(card: Card) -> Iterator[str]:
+    if (contamination := card.contamination) is None:
+        yield f"{NOT_RECORDED.capitalize()}: no test was given (`medr1 eval --contamination`)"
+        return
+    yield f"Questions: {contamination.n:,}"
+    yield f"Other orders less probable than the published one: {_share(contamination.preference)}"
+    p_value = contamination.p_value
+    yield f"p-value of no preference: {'not known' if p_value is None else f'{p_value:.4f}'}"
+    yield "A preference is a sign that the model was trained on these questions"
 
 
 def _leak(leak: Leak, n: int) -> str:
