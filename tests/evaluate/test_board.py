@@ -98,6 +98,9 @@ def test_long_names_of_models_stay_apart_in_80_columns(folder):
     assert max(map(len, lines)) <= 80
     assert sum("many-words-" in line and " %" in line for line in lines) == 4
     assert all(any(f"words-{n} " in line for line in lines) for n in range(4))
+    rows = [replace(row, model="one") for row in table.rows]
+    text = board_table(replace(document, tables=[replace(table, rows=rows)]))
+    assert all(f"\n{row.card} " in text for row in table.rows)  # equal names: those of the cards
 
 
 def test_items_of_one_image_are_flipped_together(tmp_path):

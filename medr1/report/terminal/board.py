@@ -30,7 +30,12 @@ def _lines(table: BoardTable, width: int) -> Iterator[str]:
     yield from filled(title, width).split("\n")
     yield ""
     header = ("model", "accuracy", "95 % CI", "n", "group", "gain")
-    yield from grid(header, [_row(row) for row in table.rows], width)
+    names = [_short(clean(row.model or row.card)) for row in table.rows]
+    rows = [
+        _row(row, name if names.count(name) == 1 else _short(clean(row.card)))
+        for row, name in zip(table.rows, names, strict=True)
+    ]
+    yield from grid(header, rows, width)
     if any(row.image_gain for row in table.rows):
         yield from filled("gain: accuracy above the best without image.", width).split("\n")
     yield ""
@@ -38,9 +43,8 @@ def _lines(table: BoardTable, width: int) -> Iterator[str]:
         yield from filled(sentence, width).split("\n")
 
 
-def _row(row: BoardRow) -> Row:
+def _row(row: BoardRow, name: str) -> Row:
     metric, gain = row.accuracy, row.image_gain
-    name = _short(clean(row.model or row.card))
     above = percent(gain.value, signed=True) if gain and gain.value is not None else "-"
     rest = (str(metric.n), row.groups or "-", above)
     if metric.value is None:
