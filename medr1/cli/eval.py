@@ -210,9 +210,10 @@ def _explain(ctx: click.Context, param: click.Parameter, name: str | None) -> No
 def evaluate(mapping: tuple[str, ...], as_json: bool, **options: object) -> None:
     """Evaluate results files: every metric, with its 95 % confidence interval.
 
-    RESULTS are files, or folders with files: results of medr1, Med-R1 or R1-V, sample logs of
-    lmms-eval, or lists of items in JSON, JSONL, CSV, TSV, .xlsx or Parquet.
-    Columns with usual names, such as "Ground truth" and "Model answer", are recognised.
+    RESULTS are files, or folders with files: results of medr1, Med-R1, R1-V, MedEvalKit,
+    VLMEvalKit, ms-swift or EasyR1, logs of lmms-eval or inspect_ai, or lists of items in JSON,
+    JSONL, CSV, TSV, .xlsx or Parquet. Columns with usual names, such as "Ground truth" and "Model
+    answer", are recognised.
 
     \b
     Examples:

@@ -69,6 +69,8 @@ class TrainingPlan(Struct, frozen=True, kw_only=True):
     """What dropout means for shared prompts, as a phrase; unset if nothing is dropped."""
     question_order: str | UnsetType = UNSET
     """The order in which questions are drawn, as a phrase; unset if they are shuffled."""
+    papo: tuple[float, float] | UnsetType = UNSET
+    """The coefficients of PAPO and of its double entropy loss; unset if it is not used."""
     samples: int
     steps: int
     completions_per_step: int | UnsetType = UNSET

@@ -110,7 +110,10 @@ def sample_cases(
         picks = _systematic(len(places), counts.get(kind, 0), float(rng.random()))
         chosen += [places[ordered[pick]] for pick in picks]
     if not chosen:
-        raise InputError("no case is sampled: no item is of a kind that is wanted.")
+        raise InputError(
+            "no case is sampled: no item is of a kind that is wanted. Raise --errors, "
+            "--right-answers or --confident-errors."
+        )
     return sorted(chosen)
 
 

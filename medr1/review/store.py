@@ -406,7 +406,9 @@ def _read_study(connection: sqlite3.Connection, path: Path) -> Study:
     """The study of a store; InputError for a file that is none."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not {"study", "items", "judgements"} <= tables:
-        raise InputError(f"{path} is not the store of a review.")
+        raise InputError(
+            f"{path} is not the store of a review. Name the file that `medr1 review start` wrote."
+        )
     values = {
         key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM study")
     }
@@ -430,7 +432,10 @@ def _errors(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise InputError(f"{path}: {error}.") from None
     except sqlite3.DatabaseError as error:
-        raise StateError(f"{path} is damaged, or is not the store of a review: {error}.") from None
+        raise StateError(
+            f"{path} is damaged, or is not the store of a review ({error}). Name the file that "
+            "`medr1 review start` wrote."
+        ) from None
     except OSError as error:
         if isinstance(error, OutputError):
             raise

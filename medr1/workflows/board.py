@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ logger = logging.getLogger("medr1")
 
 MAX_FILES = 10_000
 """Most JSON files of a folder that are looked at."""
+_REPRODUCTION = re.compile(r"\.reproduced(\.bak(\.\d+)?)?$")
+"""Ends the name of a folder of `medr1 reproduce`, or of an old one that was replaced."""
 _MARK = b'"medr1.card/'
 _HEAD = 1000
 """A card says what it is in so many bytes."""
@@ -79,7 +82,7 @@ def _cards(root: Path) -> tuple[dict[str, Card], list[str]]:
     files = [
         path
         for path in sorted(root.rglob("*.json"))
-        if not any(part.endswith(".reproduced") for part in path.relative_to(root).parts)
+        if not any(_REPRODUCTION.search(part) for part in path.relative_to(root).parts)
     ]
     if len(files) > MAX_FILES:
         raise InputError(f"{root} has more than {MAX_FILES:,} JSON files. Name a smaller folder.")

@@ -206,7 +206,8 @@ def is_card(document: Mapping[str, object]) -> bool:
 def _stems(target: Path, files: Sequence[Path]) -> dict[Path, Path]:
     """Results file -> path of its card without the extension.
 
-    InputError for one file name and several results, or for two results with one name.
+    InputError for one file name and several results, another ending, or two results with one
+    name.
     """
     if target.suffix in _SUFFIXES and not target.is_dir():
         if len(files) > 1:
@@ -215,6 +216,11 @@ def _stems(target: Path, files: Sequence[Path]) -> dict[Path, Path]:
                 "folder."
             )
         return {files[0]: target.with_suffix("")}
+    if target.suffix[1:].isalpha() and not target.is_dir():
+        raise InputError(
+            f"--card {target}: a card ends in .json or .md, not {target.suffix}. Name such a file, "
+            "or a folder."
+        )
     stems = {file: target / file.stem for file in files}
     if len(set(stems.values())) < len(files):
         raise InputError(

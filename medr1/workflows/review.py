@@ -21,6 +21,7 @@ from medr1.workflows.arguments import (
 
 if TYPE_CHECKING:
     from medr1.data.readers import Questions
+    from medr1.data.roots import ImageRoot
     from medr1.documents.review import ReviewSummary
     from medr1.evaluate.judging import Settings
     from medr1.evaluate.reading.results import Results
@@ -111,6 +112,7 @@ def start_review(
     _require_port(port)
     _require_host(host, allow_network=allow_network)
     path = Path(results)
+    images = image_folder(path, data, image_root)
     counts = {
         "confident_error": confident_errors,
         "reasoning_contradiction": reasoning_contradictions,
@@ -135,7 +137,7 @@ def start_review(
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
-    return _server(opened, content, image_folder(path, data, image_root), port, host)
+    return _server(opened, content, images, port, host)
 
 
 def _require_port(port: int) -> None:
@@ -150,7 +152,12 @@ def image_folder(results: Path, data: str | Path | None, image_root: str | Path 
         results: The results file.
         data: File or folder with the questions; None: the results have them.
         image_root: What the user named; None: the folder of `data`, else of `results`.
+
+    Raises:
+        InputError: `image_root` is not a folder.
     """
+    if image_root and not Path(image_root).is_dir():
+        raise InputError(f"the image root {image_root} is not a folder. Check --image-root.")
     data_path = Path(data) if data else results
     return Path(image_root or (data_path if data_path.is_dir() else data_path.parent))
 
@@ -171,12 +178,15 @@ def _server(
     from medr1.data.roots import ImageRoot
     from medr1.review.server import review_server
 
+    root = ImageRoot(images, closed=True)
     with ExitStack() as if_it_fails:
         if_it_fails.callback(store.close)
+        cases = [content.predictions[item.place] for item in store.items() if item.is_case]
+        _warn_of_missing_images(cases, root)
         server = review_server(
             store,
             content.predictions,
-            ImageRoot(images, closed=True),
+            root,
             title=content.title,
             blind=bool(store.study.settings["blind"]),
             second=content.second,
@@ -186,6 +196,27 @@ def _server(
         )
         if_it_fails.pop_all()
     return server
+
+
+def _warn_of_missing_images(cases: Sequence[Prediction], root: ImageRoot) -> None:
+    """Say before the readers begin that they would judge cases without their images."""
+    from medr1.data.roots import resolve_image
+    from medr1.errors import ItemError
+
+    def is_missing(name: str) -> bool:
+        try:
+            return not all(path.exists() for path in resolve_image(name, root).files)
+        except ItemError:
+            return True
+
+    if missing := sum(any(map(is_missing, case.sample.images)) for case in cases):
+        logger.warning(
+            "%d of the %d cases have an image that is not in %s. Give the folder with --image-root "
+            "DIR.",
+            missing,
+            len(cases),
+            root,
+        )
 
 
 def _items_of(
@@ -300,6 +331,7 @@ def adjudicate_review(
     for question in chosen:
         require_choice("questions", question, QUESTIONS)
     path, name = Path(results), reader_name(adjudicator)
+    images = image_folder(path, data, image_root)
     content = read_results(path, columns=columns, questions=questions_of(data, image_root))
     place = Path(store) if store else path.with_name(f"{path.stem}.adjudication.db")
     with opened_rounds([Path(one) for one in stores]) as (first, _):
@@ -313,7 +345,7 @@ def adjudicate_review(
     return _server(
         opened,
         _content_of(content),
-        image_folder(path, data, image_root),
+        images,
         port,
         adjudication=second,
     )

@@ -103,9 +103,12 @@ def filter_data(
         questions.samples, runs, min_pass=min_pass, max_pass=max_pass, protocol=protocol
     )
     numbers = selection.too_easy, selection.too_hard, selection.unknown
-    logger.info(
-        "%d kept, %d too easy, %d too hard, %d without results", len(selection.selected), *numbers
-    )
+    if output is not None:
+        logger.info(
+            "%d kept, %d too easy, %d too hard, %d without results",
+            len(selection.selected),
+            *numbers,
+        )
     if output is not None and not selection.selected:
         raise InputError(
             f"no item of {source} has a pass rate from {min_pass:g} to {max_pass:g} "
@@ -140,6 +143,8 @@ def _require_outputs(
         _require_output(output, inputs, overwrite)
     if pass_rates is None:
         return
+    if pass_rates.suffix != ".json":
+        raise InputError(f"{pass_rates}: --pass-rates writes a file that ends in .json.")
     require_writable(pass_rates)
     keep_apart(pass_rates, [*inputs, output], overwrite)
     if output is not None and output.resolve() == pass_rates.resolve():

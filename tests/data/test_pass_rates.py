@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
 def test_the_file_has_the_rate_of_each_question_with_a_completion(folder):
     done = medr1(*FILTER)
     assert (done.returncode, done.stdout) == (0, "rates.json\n")
-    assert "pass rates of 3 items written" in done.stderr
+    assert "pass rates of 3 items written" in done.stderr and "kept" not in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["r.json", "rates.json", "train.json"]
     document = json.loads(Path("rates.json").read_text())
     questions = read_questions("train.json")
@@ -90,6 +90,7 @@ def test_only_the_rates_need_no_item_within_the_bounds(folder):
     ("arguments", "says"),
     [
         (FILTER[:-2], "Give --output-file, --pass-rates, or both"),
+        ((*FILTER[:-1], "rates.csv"), "--pass-rates writes a file that ends in .json"),
         ((*FILTER, "--output-file", "rates.json"), "are the same file"),
         ((*FILTER[:-1], "train.json"), "train.json exists"),
         ((*FILTER[:-1], "train.json", "--overwrite"), "train.json"),

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from medr1.documents.board import Board
 from medr1.evaluate.cards.board import board_tables
 from medr1.evaluate.cards.items import item_columns
+from medr1.report.terminal.board import board_sentences, board_table
 from medr1.stats.significance import holm, mcnemar_exact
 from medr1.workflows.card import read_card
 
@@ -81,6 +82,25 @@ def test_models_are_ranked_and_those_without_a_difference_share_a_letter(folder,
     printed = medr1("board", "cards", cwd=folder).stdout
     assert "1 of the 3 others cannot be told apart" in " ".join(printed.split())
     assert "All pairs were tested on the same items." in printed
+    (table,) = document.tables
+    rows = [replace(row, groups=letter) for row, letter in zip(table.rows, "abcd", strict=True)]
+    (said, _) = board_sentences(replace(table, rows=rows))
+    assert said.endswith("its difference from each of the others is significant.")
+
+
+def test_long_names_of_models_stay_apart_in_80_columns(folder):
+    document, _ = board(folder)
+    (table,) = document.tables
+    names = [f"some/model-with-a-very-long-name-of-many-words-{n}" for n in range(4)]
+    rows = [replace(row, model=name) for row, name in zip(table.rows, names, strict=True)]
+    text = board_table(replace(document, tables=[replace(table, rows=rows)]))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("many-words-" in line and " %" in line for line in lines) == 4
+    assert all(any(f"words-{n} " in line for line in lines) for n in range(4))
+    rows = [replace(row, model="one") for row in table.rows]
+    text = board_table(replace(document, tables=[replace(table, rows=rows)]))
+    assert all(f"\n{row.card} " in text for row in table.rows)  # equal names: those of the cards
 
 
 def test_items_of_one_image_are_flipped_together(tmp_path):
@@ -141,6 +161,9 @@ def test_what_is_no_card_or_twice_is_left_out(folder, tmp_path):
     (tmp_path / "again" / "best.json").write_text((tmp_path / "best.json").read_text())
     (tmp_path / "good.reproduced").mkdir()
     (tmp_path / "good.reproduced" / "card.json").write_text((tmp_path / "good.json").read_text())
+    (tmp_path / "good.reproduced.bak.2").mkdir()
+    text = (folder / "cards" / "poor.json").read_text()
+    (tmp_path / "good.reproduced.bak.2" / "card.json").write_text(text)
     (tmp_path / "summary.json").write_text('{"schema": "medr1.summary/2"}')
     text = (folder / "cards" / "fair.json").read_text()
     (tmp_path / "damaged.json").write_text(text.replace('"n": 120', '"n": "x"'))

@@ -130,6 +130,7 @@ def test_a_record_of_other_results_does_not_count(folder, tmp_path):
         (("--audit", "audit/audit.json"), "--audit needs --card"),
         (("--card", "results.json", "--overwrite"), "results.json is an input too"),
         (("--card", "results.json"), "results.json exists"),
+        (("--card", "card.txt"), "card.txt: a card ends in .json or .md, not .txt"),
         (("--card", "c", "--audit", "results.json"), "results.json is no audit.json"),
         (("--card", "c", "--audit", "of-others/audit.json"), "about another file than the results"),
         (("--card", "c", "--audit", "alone/audit.json"), "has no training questions"),

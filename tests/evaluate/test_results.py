@@ -140,6 +140,8 @@ BAD = [
     ("3", "holds no list of results"),
     ({"accuracy": 1}, "accuracy"),
     ({"results": {}}, "holds no list of results"),
+    ({"schema": "medr1.card/1", "results": "r.json"}, "It is a card; name the results file"),
+    (dict.fromkeys("abcdefghijkl", 1), r"a, b, c, d, e, f, g, h, i, j, \.\.\.\. medr1"),
     ({"results": []}, "holds no results"),
     ({"schema": "medr1.results/9", "results": [ENTRY]}, "medr1.results/9"),
     ([3], "item 1: a number where an object"),

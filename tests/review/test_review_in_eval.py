@@ -67,6 +67,8 @@ def test_the_numbers_are_those_of_the_reviews_own_summary(reviewed, tmp_path):
     page = _read(output, "report.html")
     assert ">Review by simulated readers</h3>" in page and value in page
     assert "alpha of readers: correct" in page and "alpha of readers: harm" not in page
+    alpha = own.questions["correct"].krippendorff_alpha
+    assert f">{alpha.value:.2f}<" in page and f"{alpha.ci95[0]:.2f} to {alpha.ci95[1]:.2f}" in page
     assert "by answer type, with 95 % CI" in page and "bins of about equally many" in page
     assert "Simulated reader" not in page and "3 simulated readers judged" in page
     without, table = evaluated(tmp_path / "plain", results)

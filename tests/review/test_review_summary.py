@@ -105,6 +105,9 @@ def test_the_command_prints_tables_and_writes_files(panel, tmp_path):
     # all ratings are equal: no alpha, and a complete agreement by AC1
     (safe,) = [line.split() for line in done.stdout.splitlines() if line.startswith("safe")]
     assert safe == ["safe", "1.00", "180"]
+    assert "…" not in done.stdout
+    second_look = done.stdout.partition("same reader, second look")[2].splitlines()
+    assert second_look[1].split()[0] == "correct" and second_look[1].split()[-1] == "30"
     assert "- safe, alpha: all ratings are equal" in done.stdout
     assert "answer type" in done.stdout and "precision (95 % CI)" in done.stdout
     (header,) = [line for line in done.stdout.splitlines() if line.startswith("confidence ")]

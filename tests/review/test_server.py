@@ -321,3 +321,14 @@ def test_a_review_is_continued_with_the_same_settings_only(start, tmp_path):
         start(seed=3, port=70000, store=tmp_path / "new.db")
     assert not (tmp_path / "new.db").exists()
     assert threading.active_count() >= 3
+
+
+def test_missing_images_are_told_before_the_readers_begin(start, tmp_path, caplog):
+    start(image_root=tmp_path)
+    assert "12 of the 12 cases have an image that is not in" in caplog.text
+    caplog.clear()
+    start(store=tmp_path / "with-images.db")
+    assert "--image-root" not in caplog.text
+    with pytest.raises(InputError, match=r"nothing is not a folder\. Check --image-root"):
+        start(image_root=tmp_path / "nothing", store=tmp_path / "unused.db")
+    assert not (tmp_path / "unused.db").exists()

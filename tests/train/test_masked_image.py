@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.errors import InputError
 from medr1.models.loading import LoadedModel, load_outline
 from medr1.records import Sample
+from medr1.train.dry_run.plan_text import plan_text
 from medr1.train.grpo import fitting_samples
 from medr1.train.masked_image import black_patch, mask_patches, mask_seed, token_kl
 from medr1.train.run import resolve_plan
@@ -272,6 +274,8 @@ def test_the_plan_counts_both_passes(questions: Questions, tmp_path: Path) -> No
     ]
     first, second = (plan.bytes_per_process["activations_estimate"] for plan in plans)
     assert second == 2 * first > 0
+    assert "PAPO" not in plan_text(kept[0]) and kept[1].papo == (0.1, 0.0)
+    assert re.search(r"^PAPO +0\.1$", plan_text(kept[1]), re.MULTILINE)
 
 
 def test_the_command_logs_the_divergence(tmp_path: Path) -> None:

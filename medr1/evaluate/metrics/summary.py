@@ -52,6 +52,7 @@ from medr1.evaluate.trust.token_uncertainty import token_uncertainty
 from medr1.evaluate.trust.uncertainty import uncertainty
 from medr1.metrics.registry import METRICS, NAMES, SELECTABLE, TEXT_METRICS
 from medr1.records import Prediction
+from medr1.terminal import counted
 from medr1.text.quantities import is_number
 
 if TYPE_CHECKING:
@@ -468,7 +469,8 @@ def _warnings(judged: Judged, metrics: Sequence[str]) -> list[str]:
         )
     n_clusters = len(judged.columns.clusters.values)
     if 0 < n_clusters < min(n, FEW_CLUSTERS):
-        warnings.append(f"only {n_clusters} {judged.unit}s: bootstrap intervals are too narrow.")
+        clusters = counted(n_clusters, judged.unit)
+        warnings.append(f"only {clusters}: bootstrap intervals are too narrow.")
     words = float(outcomes.map(lambda outcome: len(outcome.reference.split())).sum())
     if n and words / n < SHORT_REFERENCE and any(name.startswith("bleu") for name in metrics):
         warnings.append(

@@ -229,7 +229,9 @@ def _document(
             return {}, items
         hint = ""
         if isinstance(document, dict):
-            hint = f" It is an object with the keys: {', '.join(document)[:200] or 'none'}."
+            hint = f" It is an object with the keys: {_keys_text(document)}."
+            if str(document.get("schema")).startswith("medr1.card/"):
+                hint = " It is a card; name the results file that the card is about."
             if "n-samples" in document:
                 hint += " It looks like lmms-eval's summary; its --log_samples writes the answers."
         raise InputError(f"{path} holds no list of results.{hint} medr1 reads: {FORMATS}.")
@@ -242,6 +244,12 @@ def _document(
     rest = {name: value for name, value in document.items() if name not in (key, "schema")}
     meta = rest.get("meta") if "schema" in document else rest
     return meta if isinstance(meta, dict) else {}, document[key]
+
+
+def _keys_text(document: Mapping[str, object]) -> str:
+    """The first keys of an object, for a message."""
+    keys = [str(key)[:40] for key in list(document)[:10]]
+    return ", ".join([*keys, "..."] if len(document) > 10 else keys) or "none"
 
 
 def _lines(source: Source) -> Iterator[Chunk]:

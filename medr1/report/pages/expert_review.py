@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from medr1.documents.metric import Metric
 from medr1.documents.review import ExpertReview
-from medr1.report.charts.shares import number_cell, share_cell
+from medr1.report.charts.shares import Cell, reason_cell, share_cell
 from medr1.report.pages.sanitize import count_text, one_line
 from medr1.report.terminal.expert_review import (
     review_coefficients,
@@ -16,7 +17,9 @@ from medr1.report.terminal.expert_review import (
 def review_view(review: ExpertReview) -> dict[str, object]:
     """What the page shows of a review: a sentence, and the rows of three tables."""
     rows = [(name, metric, share_cell(metric)) for _, name, metric in review_shares(review)]
-    rows += [(name, metric, number_cell(metric)) for _, name, metric in review_coefficients(review)]
+    rows += [
+        (name, metric, _coefficient_cell(metric)) for _, name, metric in review_coefficients(review)
+    ]
     rule = review.rule
     return {
         "title": review_title(review).capitalize(),
@@ -43,3 +46,11 @@ def review_view(review: ExpertReview) -> dict[str, object]:
             for entry in (rule.calibration if rule else [])
         ],
     }
+
+
+def _coefficient_cell(metric: Metric) -> Cell:
+    """A coefficient from -1 to 1 with two decimals, as the terminal shows it."""
+    if metric.value is None:
+        return reason_cell(metric.reason)
+    interval = " to ".join(f"{bound:.2f}" for bound in metric.ci95 or ())
+    return {"value": f"{metric.value:.2f}", "interval": interval, "reason": ""}

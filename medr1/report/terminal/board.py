@@ -8,6 +8,9 @@ from medr1.documents.board import Board, BoardRow, BoardTable
 from medr1.report.terminal.layout import WIDTH, Row, clean, filled, grid
 from medr1.report.terminal.tables import interval_text, percent
 
+_NAME = 28
+"""Most characters of a model's name in the table, which fits into 80 columns then."""
+
 
 def board_table(document: Board, *, width: int = WIDTH) -> str:
     """The tables of a board, each with the sentences about its tests.
@@ -26,21 +29,32 @@ def _lines(table: BoardTable, width: int) -> Iterator[str]:
     title = f"{clean(table.data or 'questions')}, {sha256}, protocol {clean(table.protocol)}"
     yield from filled(title, width).split("\n")
     yield ""
-    header = ("model", "accuracy", "95 % CI", "n", "group", "above best without image")
-    yield from grid(header, [_row(row) for row in table.rows], width)
+    header = ("model", "accuracy", "95 % CI", "n", "group", "gain")
+    names = [_short(clean(row.model or row.card)) for row in table.rows]
+    rows = [
+        _row(row, name if names.count(name) == 1 else _short(clean(row.card)))
+        for row, name in zip(table.rows, names, strict=True)
+    ]
+    yield from grid(header, rows, width)
+    if any(row.image_gain for row in table.rows):
+        yield from filled("gain: accuracy above the best without image.", width).split("\n")
     yield ""
     for sentence in board_sentences(table):
         yield from filled(sentence, width).split("\n")
 
 
-def _row(row: BoardRow) -> Row:
+def _row(row: BoardRow, name: str) -> Row:
     metric, gain = row.accuracy, row.image_gain
-    name = clean(row.model or row.card)
     above = percent(gain.value, signed=True) if gain and gain.value is not None else "-"
     rest = (str(metric.n), row.groups or "-", above)
     if metric.value is None:
         return name, "-", metric.reason or "", *rest
     return name, percent(metric.value), interval_text(metric.ci95), *rest
+
+
+def _short(name: str) -> str:
+    """A name that is shortened in its middle, since names of models often differ at their ends."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[1 - _NAME // 2 :]}"
 
 
 def board_sentences(table: BoardTable) -> list[str]:
@@ -60,9 +74,13 @@ def board_sentences(table: BoardTable) -> list[str]:
             bool(set(_letters(row.groups)) & set(_letters(first.groups))) for row in table.rows[1:]
         )
         name = clean(first.model or first.card)
+        others = len(table.rows) - 1
         sentences.append(
-            f"{name} has the highest accuracy; {alike} of the {len(table.rows) - 1} others cannot "
-            "be told apart from it (they share a letter with it)."
+            f"{name} has the highest accuracy; {alike} of the {others} others cannot be told apart "
+            "from it (they share a letter with it)."
+            if alike
+            else f"{name} has the highest accuracy, and its difference from "
+            f"{'each of the others' if others > 1 else 'the other'} is significant."
         )
     tests = [pair.test for pair in table.pairs]
     n_paired, n_without = tests.count("paired"), tests.count("none")

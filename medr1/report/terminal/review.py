@@ -18,8 +18,8 @@ from medr1.report.terminal.review_rule import rule_tables, share_row
 from medr1.terminal import counted
 
 _NOTE = (
-    "alpha: Krippendorff's, ordinal. AC1: Gwet's. within: alpha of the first and the second look "
-    "of the same reader. 1 is complete agreement, 0 what is expected by chance."
+    "alpha: Krippendorff's, ordinal. AC1: Gwet's. 1 is complete agreement, 0 what is expected by "
+    "chance."
 )
 
 _KINDS = ("kind of item", "items", "judged", "right, by experts")
@@ -65,15 +65,20 @@ def review_table(document: ReviewSummary, *, width: int = WIDTH) -> str:
         return "\n\n".join(
             [filled(title, width), text, "\n".join(grid(_KINDS[:2], [k[:2] for k in kinds], width))]
         )
-    header = ("agreement", "alpha", "AC1", "within", "n")
+    within = [
+        (name, _coefficient(entry.within_readers), str(entry.within_readers.n))
+        for name, entry in document.questions.items()
+        if entry.within_readers.value is not None
+    ]
     parts = [
         [filled(title, width)],
         grid(("reader", "judged", "skipped", "twice", "median s"), readers, width),
         [
-            *grid(header, agreement, width),
+            *grid(("agreement", "alpha", "AC1", "n"), agreement, width),
             *(filled(f"- {text}", width, "  ") for text in _without_alpha(document.questions)),
             filled(_NOTE, width),
         ],
+        grid(("same reader, second look", "alpha", "n"), within, width) if within else [],
         grid(_KINDS_OF_FIRST if document.second_model else _KINDS, kinds, width),
         *rule_tables(document, width=width),
         _preference_lines(document.preference, width) if document.preference else [],
@@ -118,10 +123,9 @@ def _agreement_row(name: str, entry: QuestionAgreement) -> Row:
     """The row of one question of the rubric; with the reason where there is no agreement."""
     alpha = entry.krippendorff_alpha
     if alpha.value is None and entry.gwet_ac1.value is None:
-        return name, "-", alpha.reason or "", "", ""
-    others = (_coefficient(entry.gwet_ac1), _coefficient(entry.within_readers))
+        return name, "-", alpha.reason or "", ""
     n = entry.gwet_ac1.n if alpha.value is None else alpha.n
-    return name, _coefficient(alpha), *others, str(n)
+    return name, _coefficient(alpha), _coefficient(entry.gwet_ac1), str(n)
 
 
 def _without_alpha(questions: Mapping[str, QuestionAgreement]) -> list[str]:

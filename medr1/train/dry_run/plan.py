@@ -334,6 +334,7 @@ def run_plan(
         shared_prefix=settings.shared_prefix and not_shared is None,
         not_shared=not_shared or UNSET,
         dropout=dropout or UNSET,
+        papo=(settings.papo, settings.papo_entropy) if settings.papo else UNSET,
         samples=len(questions.samples),
         steps=num_steps(config, len(questions.samples), sharding.processes),
         completions_per_step=rows if generates(config) else UNSET,

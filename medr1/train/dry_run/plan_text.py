@@ -47,6 +47,9 @@ def _run(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     rewards = f", rewards {', '.join(plan.rewards)}" if plan.rewards is not UNSET else ""
     yield "method", f"{plan.method}, prompt {plan.prompt}{rewards}"
     yield "parameters", f"{total:,}, of which {trained:,} ({trained / total:.1%}) are trained"
+    if plan.papo is not UNSET:
+        divergence, entropy = plan.papo
+        yield "PAPO", f"{divergence:g}" + (f", entropy loss {entropy:g}" if entropy else "")
     if plan.dropout is not UNSET:
         yield "dropout", plan.dropout
     if plan.not_shared is not UNSET:
