@@ -218,6 +218,14 @@ def test_inspect_errors_reasoning_and_length(tmp_path):
     assert (plain.sample.question, plain.sample.ground_truth) == ("Which organ?", "liver")
 
 
+def test_inspect_samples_without_ids_stay_apart(tmp_path):
+    samples = [inspect_sample(answer=text) for text in "BA"]
+    for sample in samples:
+        del sample["id"]
+    items = read_results(inspect_log(tmp_path / "log.json", *samples)).predictions
+    assert [item.sample.id for item in items] == ["1", "2"]
+
+
 def test_inspect_log_without_samples(tmp_path):
     with pytest.raises(InputError, match="no samples"):
         read_results(inspect_log(tmp_path / "log.json", status="started"))

@@ -79,7 +79,7 @@ def items_of(document: Mapping[str, object], path: Path) -> tuple[dict[str, obje
     for number, sample in enumerate(samples, start=1):
         if not isinstance(sample, Mapping):
             raise InputError(f"{path}, sample {number}: not an object. Write the log again.")
-        item = _item(sample)
+        item = _item({"id": number, **sample})
         key = str(item["id"])
         items.setdefault(key, item)
         if isinstance(item.get("model_output"), str):
