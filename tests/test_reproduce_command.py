@@ -154,6 +154,14 @@ def test_a_changed_prompt_file_is_told_and_the_text_of_the_card_is_used(folder):
     assert code == 0 and "The prompt file wording.txt has another text now" in printed
 
 
+def test_a_prompt_file_whose_text_is_not_on_the_card_is_not_read(folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["prompt"]["text"] = None
+    (folder / "card.json").write_text(json.dumps(card))
+    code, _, error = output_of(folder)
+    assert code == 2 and "does not have the text of its prompt" in error
+
+
 def test_a_prompt_that_was_changed_on_the_card_is_refused(folder):
     text = (folder / "card.json").read_text()
     assert "Give {answer}." in text
@@ -204,6 +212,9 @@ def test_a_complete_reproduction_is_replaced_only_if_asked(folder):
     assert reproduced(folder)[0] == 0
     code, _, error = output_of(folder)
     assert code == 2 and "has a reproduction already" in error
+    code, _, error = output_of(folder, "--overwrite", "--model-path", "elsewhere")
+    assert code == 2 and "elsewhere" in error
+    assert not (folder / "card.reproduced.bak").exists()
     assert reproduced(folder, "--overwrite")[0] == 0
     assert (folder / "card.reproduced.bak" / "reproduction.json").is_file()
 

@@ -90,14 +90,14 @@ def _cards(root: Path) -> tuple[dict[str, Card], list[str]]:
     notes: list[str] = []
     names: dict[tuple[str, str], str] = {}
     for path in files:
-        if not _may_be_card(path):
-            continue
         name = path.relative_to(root).as_posix()
         try:
+            if not _may_be_card(path):
+                continue
             card = read_card(path)
             if card.items:
                 item_columns(card.items, name)
-        except InputError as error:
+        except (InputError, OSError) as error:
             notes.append(f"{name} is left out: {error}")
             continue
         first = names.setdefault((card.results_sha256, card.protocol), name)

@@ -264,8 +264,11 @@ class _Plan:
         from medr1.checkpoints.finding import find_checkpoint
 
         recorded = self.arguments.model_path
-        if model_path or not is_local:
+        if not is_local:
             return str(model_path or recorded)
+        if model_path:
+            find_checkpoint(str(model_path), offline=offline)
+            return str(model_path)
         place = self._place(recorded)
         name = str(place) if place.exists() else recorded
         try:
@@ -288,6 +291,8 @@ class _Plan:
         if prompt.name in ALL_PROMPTS and prompt_sha256(prompt.name) == prompt.sha256:
             return prompt.name
         if prompt.text is None:
+            if recorded is not None and recorded not in ALL_PROMPTS:
+                raise InputError(f"{self.path} does not have the text of its prompt, {recorded}.")
             return recorded
         file = recorded_path(recorded) if recorded and "{" not in recorded else None
         if file is not None and file.is_file() and read_text(file).strip() != prompt.text:
