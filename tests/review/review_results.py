@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import cycle, islice
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_vqa_folder
@@ -13,8 +14,9 @@ HOSTILE = '</p><script>window.hurt = 1</script><img src=x onerror="window.hurt =
 def write_results(path, n=14):
     """Results of questions with options: right, wrong, confidently wrong, and hostile texts."""
     samples = read_questions(tiny_vqa_folder() / "test.json").samples
+    samples = [sample for sample in samples if len(sample.options) > 1]
     entries = []
-    for number, sample in enumerate([s for s in samples if len(s.options) > 1][:n]):
+    for number, sample in enumerate(islice(cycle(samples), n)):
         wrong = next(letter for letter in sample.options if letter != sample.ground_truth)
         answer = sample.ground_truth if number % 3 == 0 else wrong
         metadata = {"patient": f"secret-patient-{number}"}

@@ -2,12 +2,14 @@
 
 import http.client
 import json
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 from review_client import OWN, Client, judgement
+from review_results import write_results
 
 MIB = 2**20
 PER_CONNECTION = 2500
@@ -57,6 +59,42 @@ def flood(client, places, name):
         counts[kind, response.status] += 1
     connection.close()
     return counts
+
+
+def judge_all(url, places, name):
+    """Judge every case over one connection, as a page does; the seconds of each judgement."""
+    client = Client(url).login()
+    own = f"127.0.0.1:{client.port}"
+    headers = {**OWN, "Host": own, "Origin": f"http://{own}", "Cookie": client.cookie}
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=600)
+    seconds = []
+    for number, place in enumerate(places):
+        body = json.dumps(judgement(place, f"{name}-{number}", reader=name))
+        began = time.perf_counter()
+        connection.request("POST", "/api/judgement", body, headers)
+        response = connection.getresponse()
+        response.read()
+        seconds.append(time.perf_counter() - began)
+        assert response.status == 200
+    connection.close()
+    return seconds
+
+
+@pytest.mark.slow
+def test_four_readers_judge_a_thousand_cases_each(start, tmp_path):
+    """At once; no judgement is lost."""
+    results = write_results(tmp_path / "many.json", 1000)
+    counts = {"confident_errors": 333, "errors": 333, "right_answers": 334, "repeats": 0}
+    server = start(results, **counts)
+    places = sorted(server.app.items)
+    assert len(places) == 1000
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: judge_all(server.url, places, name), "ABCD"))
+    rows = server.app.store._rows("SELECT reader, id, place FROM judgements")
+    assert len(rows) == 4000
+    for name in "ABCD":
+        own = sorted((row[1], row[2]) for row in rows if row[0] == name)
+        assert own == sorted((f"{name}-{n}", place) for n, place in enumerate(places))
 
 
 @pytest.mark.slow
