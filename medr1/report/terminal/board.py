@@ -75,9 +75,9 @@ def board_sentences(table: BoardTable) -> list[str]:
         )
         name = clean(first.model or first.card)
         others = len(table.rows) - 1
+        which = "the other" if others == 1 else f"{alike} of the {others} others"
         sentences.append(
-            f"{name} has the highest accuracy; {alike} of the {others} others cannot be told apart "
-            "from it (they share a letter with it)."
+            f"{name} has the highest accuracy; {which} cannot be told apart from it."
             if alike
             else f"{name} has the highest accuracy, and its difference from "
             f"{'each of the others' if others > 1 else 'the other'} is significant."
