@@ -100,9 +100,17 @@ class Naming:
             items: The items, usually dictionaries.
 
         Raises:
-            InputError: Two keys could be the same field.
+            InputError: No item has a key of --map, or two keys could be the same field.
         """
-        objects = [item for item in items[:_FIRST_ITEMS] if isinstance(item, dict)]
+        objects = [item for item in items if isinstance(item, dict)]
+        for key in self.mapped_columns:
+            if objects and not any(key in item for item in objects):
+                keys = ", ".join(map(str, objects[0]))[:200] or "none"
+                raise InputError(
+                    f"{self.path}: no item has the key {key!r}; the first has: {keys}. "
+                    "Correct --map."
+                )
+        objects = objects[:_FIRST_ITEMS]
         return self._with_mapped(self._match(names_of_items(objects), ()))
 
     def _match(self, names: Sequence[str], required: Sequence[str]) -> Match:

@@ -629,6 +629,8 @@ def test_columns_are_renamed(read):
     assert (sample.images, sample.question, sample.ground_truth) == (("a.png",), "Is it?", "Yes")
     with pytest.raises(InputError, match="no column is called 'picture'"):
         read(cells, "q.csv", columns={"image": "picture"})
+    with pytest.raises(InputError, match="no item has the key 'picture'; the first has: image"):
+        read([GUIDE, {}], columns={"image": "picture"})
     (sample,) = read(
         [{"file": "a.png", "q": "Is it?"}], columns={"image": "file", "question": "q"}
     ).samples
