@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from medr1.bridges.scoring import read_sample, score
 from medr1.errors import InputError
+from medr1.terminal import echo
 
 
 def score_lines(lines: Iterable[str], protocol: str) -> Iterator[str]:
@@ -35,8 +36,7 @@ def main() -> None:
     """Read requests from standard input until it ends."""
     protocol = sys.argv[1] if len(sys.argv) > 1 else "default"
     for result in score_lines(sys.stdin, protocol):
-        sys.stdout.write(result + "\n")
-        sys.stdout.flush()
+        echo(result)
 
 
 if __name__ == "__main__":

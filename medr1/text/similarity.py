@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rapidfuzz.distance import Levenshtein
-
 from medr1.text.normalization import normalize
 from medr1.text.quantities import parse_number, parse_quantity
 
@@ -96,6 +94,8 @@ def edit_similarity(prediction: str, ground_truth: str) -> float:
     Returns:
         A value in [0, 1]; 1 if both texts are empty after normalisation.
     """
+    from rapidfuzz.distance import Levenshtein  # slow to import, for `medr1 --help`
+
     return Levenshtein.normalized_similarity(normalize(prediction), normalize(ground_truth))
 
 

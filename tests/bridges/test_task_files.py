@@ -101,8 +101,11 @@ def test_scorer_names_a_bad_item():
 
 
 def rows(path):
-    csv.field_size_limit(1 << 24)
-    return list(csv.DictReader(io.StringIO(path.read_text()), delimiter="\t"))
+    limit = csv.field_size_limit(1 << 24)  # for all of this process, so it is set back
+    try:
+        return list(csv.DictReader(io.StringIO(path.read_text()), delimiter="\t"))
+    finally:
+        csv.field_size_limit(limit)
 
 
 def test_vlmevalkit_has_options_in_all_questions_or_none(questions, tmp_path):
