@@ -1,7 +1,7 @@
 """Functions of a task of lmms-eval whose answers medr1 judges.
 
 `medr1 data convert --to lmms-eval` writes this file beside the task, which calls it `utils`. It
-imports nothing of medr1, since lmms-eval needs other versions of its libraries. medr1 runs in a
+imports nothing of medr1, since lmms-eval may need other versions of its libraries. medr1 runs in a
 process of its own, with the Python of the environment variable MEDR1_PYTHON, or else with the one
 that wrote the task.
 """

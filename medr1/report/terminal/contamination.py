@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medr1.documents.contamination import Contamination
 from medr1.documents.metric import Metric
+from medr1.report.terminal.tables import value_with_interval
 
 ALPHA = 0.05
 """Below this p-value, a preference is called significant."""
@@ -21,24 +22,18 @@ def contamination_text(document: Contamination) -> str:
         f"left out: {document.n_without_options:,} without options, {document.n_natural_order:,} "
         f"with options in a natural order, {document.n_failed:,} failed",
         "",
-        f"preference for the published order  {_with_interval(document.preference, 3)}  "
-        "(0.5: none)",
-        f"its log-probability above the others  {_with_interval(document.gain, 2)} nats",
+        "other orders that are less probable (95 % CI)  "
+        f"{value_with_interval(document.preference)}; 50 % is no preference",
+        f"log-probability above that of the others (95 % CI)  {_nats(document.gain)}",
     ]
     if document.p_value is not None:
-        lines += [f"p-value  {document.p_value:.4f}", "", conclusion(document)]
+        lines += [f"p-value  {document.p_value:.4f}", "", _conclusion(document.p_value)]
     return "\n".join(lines) + "\n"
 
 
-def conclusion(document: Contamination) -> str:
-    """What the p-value means, in one or two sentences.
-
-    Args:
-        document: The content of contamination.json.
-    """
-    if document.p_value is None:
-        return "No question was compared."
-    if document.p_value < ALPHA:
+def _conclusion(p_value: float) -> str:
+    """What the p-value means."""
+    if p_value < ALPHA:
         return (
             "The model prefers the published order. That is a sign that it was trained on these "
             "questions, or that their options are not in a random order."
@@ -49,11 +44,11 @@ def conclusion(document: Contamination) -> str:
     )
 
 
-def _with_interval(metric: Metric, digits: int) -> str:
+def _nats(metric: Metric) -> str:
+    """A difference of log-probabilities with its interval."""
     if metric.value is None:
         return f"no value ({metric.reason})"
-    text = f"{metric.value:.{digits}f}"
     if metric.ci95 is None:
-        return text
+        return f"{metric.value:.2f} nats"
     low, high = metric.ci95
-    return f"{text} (95 % CI {low:.{digits}f} to {high:.{digits}f})"
+    return f"{metric.value:.2f} nats ({low:.2f} to {high:.2f})"
