@@ -148,7 +148,7 @@ def _instructions() -> tuple[str, ...]:
 
 
 def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
-    """The item without control tokens in its question and options; see `plain_text`.
+    """The item without control tokens in its question, options and earlier turns; see `plain_text`.
 
     Args:
         sample: An item.
@@ -156,11 +156,13 @@ def as_plain_text(sample: Sample, control_tokens: Sequence[str]) -> Sample:
     """
     texts = (sample.question, *sample.options.values())
     question, *options = (plain_text(text, control_tokens) for text in texts)
-    if texts == (question, *options):
-        return sample
-    return replace(
-        sample, question=question, options=dict(zip(sample.options, options, strict=True))
+    history = tuple(
+        replace(turn, content=plain_text(turn.content, control_tokens)) for turn in sample.history
     )
+    if texts == (question, *options) and history == sample.history:
+        return sample
+    options_of = dict(zip(sample.options, options, strict=True))
+    return replace(sample, question=question, options=options_of, history=history)
 
 
 def plain_text(text: str, control_tokens: Sequence[str]) -> str:
@@ -237,7 +239,10 @@ def ground_truth_text(sample: Sample, answer_style: str = "letter") -> str:
 def chat_messages(
     sample: Sample, prompt: str, answer_style: str = "letter"
 ) -> list[dict[str, Any]]:
-    """The chat messages of an item: one user turn with its images, then the text.
+    """The chat messages of an item: its earlier turns, and the question as the user's last turn.
+
+    The images are before the text of the first turn of the user, where TRL puts them too. Only the
+    last turn has the instruction of the prompt.
 
     Args:
         sample: The item that is asked.
@@ -248,9 +253,28 @@ def chat_messages(
         Messages for a chat template. An image is only a placeholder here; the processor gets the
         pixels separately.
     """
-    images = [{"type": "image"} for _ in sample.images]
-    text = {"type": "text", "text": user_text(sample, prompt, answer_style)}
-    return [{"role": "user", "content": [*images, text]}]
+    text = user_text(sample, prompt, answer_style)
+    turns = [*((turn.role, turn.content) for turn in sample.history), ("user", text)]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    return with_images(messages, [{"type": "image"} for _ in sample.images])
+
+
+def with_images(
+    messages: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The messages with these images before the text of the user's first turn.
+
+    Args:
+        messages: Messages of one question. Placeholders of images are replaced.
+        images: The images as parts of a content, in order.
+    """
+    texts = [
+        {**message, "content": [part for part in message["content"] if part["type"] == "text"]}
+        for message in messages
+    ]
+    first = next(message for message in texts if message["role"] == "user")
+    first["content"] = [*images, *first["content"]]
+    return texts
 
 
 def prompt_sha256(prompt: str) -> str:

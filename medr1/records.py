@@ -20,6 +20,15 @@ LETTERS = "ABCDEFGH"
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One earlier turn of a conversation."""
+
+    role: str
+    """user or assistant; the first may be system."""
+    content: str
+
+
+@dataclass(frozen=True)
 class Sample:
     """One question about one or more images, with its ground truth if it is known."""
 
@@ -39,6 +48,15 @@ class Sample:
     modality: str | None = None
     dataset: str | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
+    history: tuple[Turn, ...] = ()
+    """The turns before the question, the oldest first; the images belong to the first of the
+    user."""
+
+    @property
+    def conversation(self) -> str:
+        """The earlier turns and the question as one text; without earlier turns, the question."""
+        turns = [f"{turn.role.capitalize()}: {turn.content}" for turn in self.history]
+        return "\n".join([*turns, f"User: {self.question}"]) if turns else self.question
 
 
 @dataclass(frozen=True)
@@ -130,15 +148,13 @@ class Decoding:
 _TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def sample_id(images: tuple[str, ...], question: str, options: Mapping[str, str]) -> str:
+def sample_id(sample: Sample) -> str:
     """The id of an item that has none: 16 hex digits of a hash.
 
-    Args:
-        images: Paths of the images, as in `Sample`.
-        question: The question without its options.
-        options: Letter -> text; only the texts count.
+    It is made from the paths of the images, the question with earlier turns, and the texts of the
+    options.
     """
-    text = _TO_JSON([images, question, list(options.values())])
+    text = _TO_JSON([sample.images, sample.conversation, list(sample.options.values())])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -154,7 +170,10 @@ def prediction_to_dict(prediction: Prediction) -> dict[str, object]:
     for name in _ONLY_IF_KNOWN:
         if entry[name] is None:
             del entry[name]
-    return {**entry.pop("sample"), **entry}
+    sample = entry.pop("sample")
+    if not sample["history"]:
+        del sample["history"]
+    return {**sample, **entry}
 
 
 _OF_THE_SAMPLE = tuple(f.name for f in dataclasses.fields(Sample))
@@ -176,6 +195,7 @@ def prediction_from_dict(entry: Mapping[str, Any]) -> Prediction:
     for name in ("options", "metadata"):
         if values.get(name, ()) is None:
             values[name] = {}
+    values["history"] = tuple(Turn(**turn) for turn in values.get("history") or ())
     sample = Sample(**values)
     answer = {name: entry[name] for name in _OF_THE_ANSWER if entry.get(name) is not None}
     for name in _TUPLES:

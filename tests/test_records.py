@@ -38,11 +38,11 @@ def test_an_entry_holds_every_key_of_the_schema():
 
 
 def test_an_id_depends_on_image_question_and_options_alone():
-    one = sample_id(("a.jpg",), "Which?", {"A": "CT"})
-    assert one == sample_id(("a.jpg",), "Which?", {"A": "CT"})
+    one = sample_id(Sample("", ("a.jpg",), "Which?", {"A": "CT"}))
+    assert one == sample_id(Sample("", ("a.jpg",), "Which?", {"A": "CT"}))
     others = {
-        sample_id(("b.jpg",), "Which?", {"A": "CT"}),
-        sample_id(("a.jpg",), "What?", {"A": "CT"}),
-        sample_id(("a.jpg",), "Which?", {"A": "MRI"}),
+        sample_id(Sample("", ("b.jpg",), "Which?", {"A": "CT"})),
+        sample_id(Sample("", ("a.jpg",), "What?", {"A": "CT"})),
+        sample_id(Sample("", ("a.jpg",), "Which?", {"A": "MRI"})),
     }
     assert len(one) == 16 and one not in others and len(others) == 3

@@ -75,6 +75,8 @@ def write_task(
         try:
             if needs_options and not sample.options:
                 raise ItemError("not_carried", "has no options, as others have. " + _ONE_KIND)
+            if sample.history:
+                raise ItemError("not_carried", "has earlier turns, which a task cannot store.")
             rows.append(rows_of(questions, sample, prompt))
         except ItemError as error:
             message = f"{questions.name}, item {index + 1}: {error}"

@@ -7,7 +7,8 @@ Known are the field names of
 - OmniMedVQA's raw records: image_path, question, option_A .., gt_answer
 - medr1's own files: the fields of Sample
 
-An item may mix them. Keys without a meaning for medr1 become metadata.
+An item may mix them. Keys without a meaning for medr1 become metadata. `conversations` reads the
+earlier turns of a conversation.
 
 VQA-RAD and SLAKE write OPEN or CLOSED as answer_type. This is a class: it tells whether the answer
 is from a closed set. It goes into the metadata as `answer_class`. The answer_type of such an item
@@ -23,8 +24,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
 
 from medr1.answers.options import answer_type_of, parse_problem, parse_solution
+from medr1.data.conversations import (
+    HISTORY_KEY,
+    is_conversation,
+    read_conversation,
+    read_history,
+)
 from medr1.errors import ItemError
-from medr1.records import ANSWER_TYPES, LETTERS, Failure, Sample, sample_id
+from medr1.records import ANSWER_TYPES, LETTERS, Failure, Sample, Turn, sample_id
 
 IMAGE_KEYS = ("image", "images", "image_path")
 QUESTION_KEYS = ("question", "problem")
@@ -142,12 +149,11 @@ def read_item(
     images = _images(reader, "image" in required)
     answer_class = _answer_class(reader, open_is_class)
     stated_type = _stated_type(reader)
+    history = _history(reader)
     question, options = _question(reader, stated_type, "question" in required)
     ground_truth = _ground_truth(reader, options)
     if options and stated_type not in (None, "multiple_choice"):
         reader.fail("bad_type", f"has options, but is declared {stated_type}; drop one of them.")
-    if with_hash_id and not item_id:
-        item_id = sample_id(images, question, options)
     sample = Sample(
         id=item_id,
         images=images,
@@ -159,7 +165,10 @@ def read_item(
         modality=reader.pop_text(*FIELD_KEYS["modality"]),
         dataset=reader.pop_text("dataset"),
         metadata=_metadata(reader, answer_class),
+        history=history,
     )
+    if with_hash_id and not item_id:
+        sample = with_id(sample, sample_id(sample))
     return sample, reader.failure
 
 
@@ -190,7 +199,7 @@ def sample_from_question(
     sample, failure = read_item(item, "the question")
     if failure is not None:
         raise ItemError(failure.code, failure.message)
-    return with_id(sample, sample_id(sample.images, sample.question, sample.options))
+    return with_id(sample, sample_id(sample))
 
 
 def with_id(sample: Sample, item_id: str) -> Sample:
@@ -254,6 +263,23 @@ def _answer_class(reader: ItemReader, open_is_class: bool) -> str | None:
     if answer_class is not None:
         del reader.unread["answer_type"]
     return answer_class
+
+
+def _history(reader: ItemReader) -> tuple[Turn, ...]:
+    """The turns before the question. The question is left behind as a text."""
+    key = next((key for key in QUESTION_KEYS if key in reader.unread), "")
+    try:
+        history = read_history(reader.unread.pop(HISTORY_KEY, None))
+        value = reader.unread.get(key)
+        if not is_conversation(value):
+            return history
+        turns, reader.unread[key] = read_conversation(value)
+    except ItemError as error:
+        reader.fail(error.code, str(error))
+        return ()
+    if history and turns:
+        reader.fail("bad_turns", f"has earlier turns in 'history' and in {key!r}; drop one.")
+    return turns or history
 
 
 def _stated_type(reader: ItemReader) -> str | None:

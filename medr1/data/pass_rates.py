@@ -109,6 +109,6 @@ def rates_by_question(
 
 def _question_sha256(sample: Sample) -> str:
     """The hash of what makes a question another one, in hexadecimal digits."""
-    parts = [sample.question, list(sample.options.values()), sample.ground_truth]
+    parts = [sample.conversation, list(sample.options.values()), sample.ground_truth]
     text = json.dumps(parts, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

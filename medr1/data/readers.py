@@ -295,7 +295,7 @@ def samples_of(items: RawItems, source: str) -> tuple[list[Sample], dict[int, Fa
     id_counts: dict[str, int] = dict.fromkeys(index_of_id, 1)
     for index, sample in enumerate(samples):
         if not sample.id:
-            hash_id = sample_id(sample.images, sample.question, sample.options)
+            hash_id = sample_id(sample)
             count = id_counts[hash_id] = id_counts.get(hash_id, 0) + 1
             samples[index] = with_id(sample, hash_id if count == 1 else f"{hash_id}-{count}")
     return samples, failures

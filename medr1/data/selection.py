@@ -137,7 +137,7 @@ def _matching_predictions(
 
 
 def _key(sample: Sample) -> QuestionKey:
-    return sample.images, sample.question, tuple(sample.options.values())
+    return sample.images, sample.conversation, tuple(sample.options.values())
 
 
 def _is_right(completion: str, sample: Sample, prediction: Prediction, protocol: str) -> bool:

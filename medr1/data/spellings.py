@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from medr1.data.conversations import HISTORY_KEY
 from medr1.data.items import read_item
 from medr1.errors import ItemError
 from medr1.prompts import problem_text
@@ -28,9 +29,9 @@ FIELD_NAME_SETS = ("medr1", "published", "guide", "omnimedvqa")
 
 _DESCRIBED = ("question_type", "modality", "dataset")
 _FIELDS = {
-    "medr1": ("id", "answer_type", *_DESCRIBED, "metadata"),
+    "medr1": ("id", "answer_type", *_DESCRIBED, "metadata", "history"),
     "published": (),
-    "guide": ("id", "answer_type", "modality", "dataset", "metadata"),
+    "guide": ("id", "answer_type", "modality", "dataset", "metadata", "history"),
     "omnimedvqa": ("id", *_DESCRIBED),
 }
 """The fields of each set besides images, question, options and ground truth, which all have."""
@@ -46,6 +47,12 @@ def sample_to_item(sample: Sample, field_names: str) -> dict[str, object]:
     Raises:
         ItemError: `not_carried`, if the item would not be read back as the same sample.
     """
+    if sample.history and "history" not in _FIELDS[field_names]:
+        raise ItemError(
+            "not_carried",
+            f"the field names of {field_names} have no place for earlier turns; write it with "
+            "those of medr1.",
+        )
     item = _WRITE[field_names](sample)
     read_back, failure = read_item(item, "the item")
     if failure is None and is_same_sample(
@@ -104,7 +111,7 @@ def missing_fields(sample: Sample, field_names: str) -> Iterator[str]:
 
 def has_own_id(sample: Sample) -> bool:
     """Whether the id is from the data set, and not the hash that items without an id get."""
-    hash_id = sample_id(sample.images, sample.question, sample.options)
+    hash_id = sample_id(sample)
     return bool(sample.id) and re.fullmatch(f"{hash_id}(-\\d+)?", sample.id) is None
 
 
@@ -146,6 +153,11 @@ def _image(sample: Sample) -> str | list[str]:
     return sample.images[0] if len(sample.images) == 1 else list(sample.images)
 
 
+def _history(sample: Sample) -> dict[str, object]:
+    """The earlier turns under their key; empty if there are none."""
+    return {HISTORY_KEY: [vars(turn) for turn in sample.history]} if sample.history else {}
+
+
 def _published(sample: Sample) -> dict[str, object]:
     item: dict[str, object] = {"image": _image(sample), "problem": problem_text(sample)}
     if sample.ground_truth is not None:
@@ -159,6 +171,7 @@ def _guide(sample: Sample) -> dict[str, object]:
     # The guide has no type "count": it follows from the ground truth, a number.
     if sample.answer_type != "count":
         item["question_type"] = sample.answer_type
+    item |= _history(sample)
     item["ground_truth"] = sample.ground_truth
     item |= {"modality": sample.modality, "dataset": sample.dataset}
     item = {key: value for key, value in item.items() if value is not None}
@@ -183,6 +196,7 @@ def _omnimedvqa(sample: Sample) -> dict[str, object]:
 def _medr1(sample: Sample) -> dict[str, object]:
     item = {**vars(sample), "images": list(sample.images), "options": dict(sample.options)}
     item["metadata"] = dict(sample.metadata)
+    item |= {"history": None, **_history(sample)}
     if not has_own_id(sample):
         del item["id"]
     return {key: value for key, value in item.items() if value not in (None, {}, [])}

@@ -97,7 +97,7 @@ def published_splits(folder: Path) -> PublishedSplits:
 
 def _question_key(sample: Sample) -> tuple[str, str]:
     """The images and the question, in which case and blanks do not matter."""
-    return "\n".join(sample.images), " ".join(sample.question.split()).casefold()
+    return "\n".join(sample.images), " ".join(sample.conversation.split()).casefold()
 
 
 def _answer_key(sample: Sample) -> tuple[tuple[str, ...], str | None]:

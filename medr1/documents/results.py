@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from medr1.records import Decoding, Edit, Failure, ResultsSchema
+from medr1.records import Decoding, Edit, Failure, ResultsSchema, Turn
 
 RUN_RECORD = ".run.json"
 """The end of the name of the file on how a run went."""
@@ -98,6 +98,8 @@ class ResultsEntry(msgspec.Struct, frozen=True, kw_only=True):
     modality: str | None
     dataset: str | None
     metadata: dict[str, object]
+    history: list[Turn] | UnsetType = UNSET
+    """Only if the question has earlier turns."""
     model_output: str | None
     samples: list[str]
     extracted_answer: str | None

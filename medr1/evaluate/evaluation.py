@@ -329,9 +329,9 @@ class Evaluation:
             return None, []
         samples = [prediction.sample for prediction in self._predictions(path)]
         panel = blind_panel(self.train, samples, seed=self.settings.seed)
-        train_keys = {(sample.id, sample.images, sample.question) for sample in self.train}
+        train_keys = {(sample.id, sample.images, sample.conversation) for sample in self.train}
         shared = sum(
-            (sample.id, sample.images, sample.question) in train_keys for sample in samples
+            (sample.id, sample.images, sample.conversation) in train_keys for sample in samples
         )
         warning = (
             f"{shared} items have the id, images and question of a training question: where they "

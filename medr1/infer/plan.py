@@ -33,7 +33,7 @@ def plan_batches(
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault(sample.images or (f"\0{index}",), []).append(index)
-    text_lengths = [len(s.question) + sum(map(len, s.options.values())) for s in samples]
+    text_lengths = [len(s.conversation) + sum(map(len, s.options.values())) for s in samples]
 
     def size(images: tuple[str, ...]) -> tuple[int, int, int]:
         """Sort key of a group: size of its images, then its longest text, then its position."""

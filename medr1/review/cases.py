@@ -33,7 +33,7 @@ def case_view(prediction: Prediction, *, is_right: bool, blind: bool) -> dict[st
     sample = prediction.sample
     probabilities = prediction.option_probs or {}
     view: dict[str, object] = {
-        "question": _shortened(sample.question),
+        "question": _shortened(sample.conversation),
         "options": [
             {"letter": letter, "text": _shortened(text), "probability": probabilities.get(letter)}
             for letter, text in sample.options.items()

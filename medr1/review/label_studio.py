@@ -101,7 +101,7 @@ def _data(
         "images": [
             image_url + quote(_relative(name, image_folder), safe="/") for name in sample.images
         ],
-        "question": sample.question,
+        "question": sample.conversation,
         "options": "\n".join(f"{letter}: {text}" for letter, text in sample.options.items()),
         "answer": prediction.extracted_answer or "",
         "reasoning": prediction.reasoning or "",

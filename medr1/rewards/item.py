@@ -14,7 +14,7 @@ from medr1.records import Sample
 
 _COLUMNS = (
     *("options", "problem", "question", "answer_type", "modality", "metadata"),
-    "output_without_image",
+    *("output_without_image", "conversation"),
 )
 """The columns that an item is read from, besides completion and solution."""
 
@@ -44,6 +44,8 @@ class Item:
     """The modality of the item's images; None if not known."""
     metadata: Mapping[str, object] = field(default_factory=dict)
     """What else is known of the item, as in `records.Sample`."""
+    conversation: str = ""
+    """The question with the turns before it; without such turns, the question."""
 
     def verdict(self) -> answers.Verdict:
         return answers.judge(
@@ -130,6 +132,7 @@ def _item(
         columns.get("output_without_image"),
         columns.get("modality"),
         columns.get("metadata") or {},
+        columns.get("conversation") or question,
     )
 
 

@@ -102,7 +102,7 @@ def _by_judge(values: Mapping[str, str], load: bool) -> RewardFunction:
         if item.answer_type != "open" or item.options:
             return None
         text = stated_text(item.content, item.question)
-        return JudgeTexts(item.question, item.ground_truth, text) if text else None
+        return JudgeTexts(item.conversation, item.ground_truth, text) if text else None
 
     def scores(completions: Sequence[Any], solution: Sequence[Any], **columns: Any) -> list[float]:
         items = items_of(completions, solution, columns, "bare")

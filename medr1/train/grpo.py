@@ -286,7 +286,7 @@ def training_set(
         chosen = [samples[index] for index in batch["index"]]
         images = open_images(chosen, image_root, processor, family)
         return {
-            "prompt": [[{"role": "user", "content": user_text(s, prompt, style)}] for s in chosen],
+            "prompt": [_messages(s, prompt, style) for s in chosen],
             "images": [[images[name] for name in s.images] for s in chosen],
             "index": list(batch["index"]),
             "id": [s.id for s in chosen],
@@ -294,8 +294,15 @@ def training_set(
             "options": [dict(s.options) for s in chosen],
             "answer_type": [s.answer_type for s in chosen],
             "question": [s.question for s in chosen],
+            "conversation": [s.conversation for s in chosen],
             "modality": [s.modality for s in chosen],
             "metadata": [dict(s.metadata) for s in chosen],
         }
 
     return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)
+
+
+def _messages(sample: Sample, prompt: str, style: str) -> list[dict[str, str]]:
+    """The messages of a prompt as TRL takes them, which adds the images to the first user turn."""
+    earlier = [{"role": turn.role, "content": turn.content} for turn in sample.history]
+    return [*earlier, {"role": "user", "content": user_text(sample, prompt, style)}]

@@ -301,7 +301,7 @@ def test_overwrite_keeps_the_old_and_moved_images_are_said(command, tmp_path):
 
 def test_hashed_ids_are_not_ids_of_their_own():
     sample = Sample("", ("a.png",), "q?", {"A": "x", "B": "y"}, "A", "multiple_choice")
-    name = sample_id(sample.images, sample.question, sample.options)
+    name = sample_id(sample)
     for given_id, own in ((name, False), (f"{name}-2", False), ("q-2", True), ("", False)):
         assert spellings.has_own_id(Sample(**{**vars(sample), "id": given_id})) is own
     assert supported_part(sample, "medr1").id == ""

@@ -17,7 +17,7 @@ from medr1.data.items import MAX_QUESTION, ground_truth_letter
 from medr1.data.readers import Questions, read_questions, sample_from_question, split_file
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError, ItemError
-from medr1.records import Prediction, prediction_to_dict, sample_id
+from medr1.records import Prediction, Sample, prediction_to_dict, sample_id
 
 GUIDE = {"image": "a.png", "question": "Is there a fracture?", "ground_truth": "Yes"}
 PUBLISHED = {
@@ -91,7 +91,7 @@ def test_guide(read):
     (sample,) = questions.samples
     assert (sample.images, sample.question) == (("a.png",), "Is there a fracture?")
     assert (sample.ground_truth, sample.answer_type, sample.options) == ("Yes", "yes_no", {})
-    assert sample.id == sample_id(("a.png",), "Is there a fracture?", {})
+    assert sample.id == sample_id(Sample("", ("a.png",), "Is there a fracture?"))
     assert questions.failures == {}
     assert questions.require_complete() == questions.samples
 
@@ -251,7 +251,7 @@ def test_ground_truth_without_options(read, gold, kind, read_as):
 def test_question_typed_by_hand():
     sample = sample_from_question("Which? A)CT, B)MRI", ("x.png",))
     assert (sample.question, sample.answer_type) == ("Which?", "multiple_choice")
-    assert sample.id == sample_id(("x.png",), "Which?", {"A": "CT", "B": "MRI"})
+    assert sample.id == sample_id(Sample("", ("x.png",), "Which?", {"A": "CT", "B": "MRI"}))
     assert sample_from_question("Is it?", ("x.png",), "yes_no").answer_type == "yes_no"
     with pytest.raises(ItemError) as caught:
         sample_from_question(" ", ("x.png",))

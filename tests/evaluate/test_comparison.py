@@ -129,7 +129,7 @@ def test_the_order_is_the_first_files():
 
 def asked(image, right=1, *, question="Which?", options=OPTIONS, gold="A"):
     """An item that brought no id, so that it has the hash of its image's path."""
-    name = sample_id((image,), question, options)
+    name = sample_id(Sample("", (image,), question, options))
     sample = Sample(name, (image,), question, options, gold, "multiple_choice")
     return Prediction(sample, f"<answer>{gold if right else 'AB'.replace(gold, '')}</answer>")
 

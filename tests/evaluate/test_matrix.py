@@ -66,7 +66,8 @@ def test_cells_gains_and_averages_by_hand():
 def test_files_without_ids_whose_images_lie_in_other_folders():
     def without_ids(found):
         (rows,) = found["CT"].values()
-        hashed = [with_id(p.sample, sample_id(p.sample.images, "Which?", OPTIONS)) for p in rows]
+        samples = [replace(p.sample, question="Which?", options=OPTIONS) for p in rows]
+        hashed = [with_id(p.sample, sample_id(s)) for p, s in zip(rows, samples, strict=True)]
         return {
             "CT": {"CT.json": [replace(p, sample=s) for p, s in zip(rows, hashed, strict=True)]}
         }

@@ -21,10 +21,11 @@ from medr1.models.families import choice
 from medr1.models.families.batched import BatchedFamily
 from medr1.models.loading import load_model
 from medr1.prompts import user_text
-from medr1.records import Decoding
+from medr1.records import Decoding, Turn
 from medr1.workflows.engines import local_engine
 
 GREEDY = Decoding(max_new_tokens=8)
+EARLIER = Turn("user", "Is the image sharp?"), Turn("assistant", "Yes, it is sharp.")
 
 
 BUILDERS = {**FAMILIES, **OTHERS, **QWENS}
@@ -63,7 +64,8 @@ def engine(request, loaded):
 
 @pytest.fixture
 def samples(validation):
-    """Three questions with options, one without, one without an image and one with two."""
+    """Three questions with options, one without, one without an image, one with two, and one with
+    earlier turns."""
     several = [sample for sample in validation.samples if sample.options][:3]
     opened = next(sample for sample in validation.samples if not sample.options)
     return [
@@ -71,6 +73,7 @@ def samples(validation):
         opened,
         replace(several[0], id="none", images=()),
         replace(several[1], id="two", images=(*several[1].images, *several[2].images)),
+        replace(opened, id="earlier", history=EARLIER),
     ]
 
 
@@ -84,10 +87,12 @@ def plain_inputs(loaded, sample, root, answer=""):
     """The processor's inputs for the text of the prompt with an answer behind it."""
     images = [load_image(resolve_image(name, root)).image for name in sample.images]
     prompt = "nothink" if sample.options else "bare"
-    content = [{"type": "image"} for _ in images]
-    content.append({"type": "text", "text": user_text(sample, prompt)})
+    turns = [(turn.role, turn.content) for turn in sample.history]
+    turns.append(("user", user_text(sample, prompt)))
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    messages[0]["content"][:0] = [{"type": "image"} for _ in images]
     text = loaded.processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        messages, add_generation_prompt=True, tokenize=False
     )
     return loaded.processor(
         text=[text + answer],

@@ -29,7 +29,7 @@ from medr1.infer.engine import InferencePlan, all_predictions, require_capable
 from medr1.infer.server.engine import ServerEngine
 from medr1.infer.server.scores import probabilities_of_letters
 from medr1.prompts import problem_text
-from medr1.records import Decoding
+from medr1.records import Decoding, Turn
 
 BOTH = Decoding(max_new_tokens=16)
 FAST = {"timeout": 1.0, "max_retries": 1}
@@ -235,6 +235,28 @@ def test_the_images_are_those_of_the_local_engine(questions, tmp_path):
     assert by_item[1].tobytes() != loaded.image.tobytes()
     assert predictions[0].image_notes == loaded.notes and loaded.notes
     assert predictions[1].image_notes == (*loaded.notes, "perturbed: jpeg, severity 5")
+
+
+def test_earlier_turns_are_turns_of_the_request(questions, tmp_path):
+    """The image is in the first turn of the user, and the file of results has the turns."""
+    turns = [
+        {"role": "system", "content": "Answer briefly."},
+        {"role": "user", "content": "Is the image sharp?"},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    sample = replace(questions.samples[0], history=tuple(Turn(**turn) for turn in turns))
+    output = tmp_path / "results.json"
+    with ChatServer() as server:
+        batch(server, replace(questions, samples=[sample]), output)
+        messages = server.requests[0]["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    kinds = [[part["type"] for part in message["content"]] for message in messages]
+    assert kinds == [["text"], ["image_url", "text"], ["text"], ["text"]]
+    texts = [message["content"][-1]["text"] for message in messages]
+    assert texts[:3] == [turn["content"] for turn in turns]
+    assert texts[3].startswith(problem_text(sample))
+    (entry,) = json.loads(output.read_text())["results"]
+    assert entry["history"] == turns and entry["error"] is None
 
 
 def test_a_bad_image_and_a_control_token_stay_with_their_item(questions):

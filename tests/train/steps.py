@@ -14,6 +14,7 @@ from medr1.data.roots import ImageRoot, resolve_image
 from medr1.data.tiny import tiny_vl_folder, tiny_vqa_folder
 from medr1.models.loading import load_model
 from medr1.prompts import chat_messages
+from medr1.records import Turn
 from medr1.train.grpo import build_trainer
 from medr1.train.settings import settings_from
 from medr1.train.shared_prefix.groups import groups_to_rows
@@ -25,11 +26,12 @@ STEP = {
     **{"learning_rate": 0.05, "optim": "sgd", "lr_scheduler_type": "constant", "warmup_steps": 0},
     **{"max_grad_norm": 0.0, "save_strategy": "no", "beta": 0.0, "seed": 7},
 }
+EARLIER = Turn("user", "Is the image sharp?"), Turn("assistant", "Yes, it is sharp.")
 SIZES = [(112, 112), (84, 140), (56, 56), (150, 60), (70, 200), (112, 84), (196, 112), (60, 60)]
 
 
 def mixed_questions(folder, *, equal_sizes=False):
-    """Eight questions of every answer type, one with two images, their images of many sizes."""
+    """Eight questions of every answer type, one with two images, one with earlier turns."""
     kept = read_questions(tiny_vqa_folder() / "train.json")
     chosen, seen = [], set()
     for sample in kept.samples:
@@ -48,6 +50,7 @@ def mixed_questions(folder, *, equal_sizes=False):
         )
     samples[3] = replace(samples[3], images=("3.png", "0.png")) if not equal_sizes else samples[3]
     yes = {"options": {}, "answer_type": "yes_no", "ground_truth": "Yes"}
+    samples[5] = replace(samples[5], history=EARLIER)
     samples[7] = replace(samples[7], question="7: Is this a picture of cells?", **yes)
     return replace(kept, samples=samples, failures={}, image_root=ImageRoot(folder))
 

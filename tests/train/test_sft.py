@@ -16,7 +16,7 @@ from medr1.errors import InputError
 from medr1.infer.local.engine import predict
 from medr1.models.loading import CheckpointInfo, load_model, load_outline
 from medr1.prompts import PROMPTS, chat_messages, prompt_format
-from medr1.records import Decoding, Sample
+from medr1.records import Decoding, Sample, Turn
 from medr1.rewards import reward_functions, score_completion
 
 pytest.importorskip("trl")
@@ -49,7 +49,10 @@ def mixed(tmp_path, questions):
     samples = [
         Sample("choice", ("0.png",), "Which technique?", CT, "B", "multiple_choice"),
         Sample("yes", ("1.png",), "Is this a scan?", {}, "yes", "yes_no"),
-        Sample("count", ("2.png", "3.png"), "How many nuclei are seen?", {}, "12", "count"),
+        Sample(
+            *("count", ("2.png", "3.png"), "How many nuclei are seen?", {}, "12", "count"),
+            history=(Turn("user", "Are nuclei seen?"), Turn("assistant", "<answer> Yes </answer>")),
+        ),
         Sample("open", ("4.png",), POISON, {}, "A scan <|im_end|> of the chest", "open"),
     ]
     return replace(questions, samples=samples, failures={}, image_root=ImageRoot(tmp_path))

@@ -22,7 +22,7 @@ from medr1.models.families.family import prompt_inputs
 from medr1.models.loading import load_model, load_outline
 from medr1.models.parts import freeze_vision, lora_targets
 from medr1.prompts import chat_messages, user_text
-from medr1.records import Decoding
+from medr1.records import Decoding, Turn
 
 pytest.importorskip("trl")
 
@@ -46,6 +46,9 @@ SOME = [
 NOT_SHARED = {"qwen3_vl_moe": "the load-balancing loss of experts"}
 """Why the prompts of a type are not shared, if the type is not the reason."""
 SIZES = [(112, 84), (300, 40), (64, 250), (33, 57), (90, 30)]
+ASKED = Turn("user", "Is the image sharp?"), Turn("assistant", "Yes, it is sharp.")
+EARLIER = ((), ASKED, (Turn("system", "Answer briefly."), *ASKED, *ASKED), ())
+"""The turns before each question."""
 COMMON = {
     **{"max_steps": 1, "learning_rate": 0.01, "seed": 3, "logging_steps": 1},
     **{"save_strategy": "no", "per_device_train_batch_size": 4},
@@ -116,7 +119,7 @@ def questions(validation, tmp_path):
     for number, size in enumerate(SIZES):
         Image.effect_noise(size, 90).convert("RGB").save(tmp_path / f"{number}.png")
     samples = [
-        replace(sample, id=str(number), images=(f"{number}.png",))
+        replace(sample, id=str(number), images=(f"{number}.png",), history=EARLIER[number])
         for number, sample in enumerate(chosen)
     ]
     return replace(validation, samples=samples, failures={}, image_root=ImageRoot(tmp_path))
@@ -131,6 +134,13 @@ def with_two_images(questions):
 def trainable(folder, questions):
     """The questions that TRL's GRPO can train this model on."""
     return questions if folder.name == "llava_onevision" else with_two_images(questions)
+
+
+def messages_of(sample):
+    """The messages as TRL takes them: earlier turns, then the prompt with the question."""
+    turns = [(turn.role, turn.content) for turn in sample.history]
+    turns.append(("user", user_text(sample, "nothink")))
+    return [{"role": role, "content": text} for role, text in turns]
 
 
 def images_of(sample, root):
@@ -153,7 +163,7 @@ def stock_grpo(loaded, questions, root, out, peft=None, **fields):
     """TRL's own trainer on the same questions."""
     samples = questions.samples
     rows = {
-        "prompt": [[{"role": "user", "content": user_text(s, "nothink")}] for s in samples],
+        "prompt": [messages_of(sample) for sample in samples],
         "images": [images_of(sample, root) for sample in samples],
         "solution": [sample.ground_truth for sample in samples],
     }
@@ -314,9 +324,8 @@ def test_an_answer_follows_the_ids_of_inference(tmp_path, questions):
     for sample, ids, labels in zip(
         questions.samples, batch["input_ids"], batch["labels"], strict=True
     ):
-        images = [{"type": "image", "image": image} for image in images_of(sample, tmp_path)]
-        content = [*images, {"type": "text", "text": user_text(sample, "nothink")}]
-        expected = prompt_inputs(loaded.processor, content)["input_ids"][0].tolist()
+        messages = prepare_multimodal_messages(messages_of(sample), images_of(sample, tmp_path))
+        expected = prompt_inputs(loaded.processor, messages)["input_ids"][0].tolist()
         assert expected[0] == loaded.processor.tokenizer.bos_token_id
         assert ids[: len(expected)].tolist() == expected
         assert (labels != -100).nonzero()[0] == len(expected)
@@ -339,9 +348,8 @@ def test_prompts_are_those_of_trl_and_of_inference(folder, questions, tmp_path):
     lengths = prompt_lengths(loaded, samples, questions.image_root, "nothink")
     plan = InferencePlan([range(len(samples))], questions.image_root, decoding=Decoding(8))
     for number, (sample, length) in enumerate(zip(samples, lengths, strict=True)):
-        images, text = images_of(sample, tmp_path), user_text(sample, "nothink")
-        prompt = [{"role": "user", "content": text}]
-        prompt = prepare_multimodal_messages(prompt, images=images)
+        images = images_of(sample, tmp_path)
+        prompt = prepare_multimodal_messages(messages_of(sample), images=images)
         (ids,) = trainer._tokenize_prompts([prompt])[0]
         assert length.total == len(ids)
         (rendered,) = token_ids(loaded.processor, [render_prompt(loaded, sample, "nothink")])
@@ -350,10 +358,10 @@ def test_prompts_are_those_of_trl_and_of_inference(folder, questions, tmp_path):
             (question,), _ = QuestionBuilder(loaded, plan).batch([number], samples)
             assert question.rows[0].token_ids == ids
         else:
-            content = [{"type": "image", "image": image} for image in images]
-            inputs = prompt_inputs(loaded.processor, [*content, {"type": "text", "text": text}])
+            inputs = prompt_inputs(loaded.processor, prompt)
             assert inputs["input_ids"][0].tolist() == ids
-        assert chat_messages(sample, "nothink")[0]["content"][-1]["text"] == text
+        texts = [message["content"][-1]["text"] for message in chat_messages(sample, "nothink")]
+        assert texts == [message["content"] for message in messages_of(sample)]
     longest = max(length.total for length in lengths)
     require_room(loaded, samples, questions.image_root, "nothink", longest)
     remedy = "Shrink images with" if loaded.family.has_pixel_limits else "Shorten these questions"

@@ -145,7 +145,8 @@ def _contradictions_and_duplicates(samples: Sequence[Sample]) -> Iterator[AuditF
     by_question: dict[tuple[tuple[str, ...], str], list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
         if sample.images and sample.question:
-            by_question[sample.images, normalized_question(sample.question)].append(index)
+            question = normalized_question(sample.conversation)
+            by_question[sample.images, question].append(index)
     for members in by_question.values():
         if len(members) < 2:
             continue
@@ -171,7 +172,7 @@ def _duplicate_items(samples: Sequence[Sample], members: Iterable[int]) -> Itera
     first: dict[tuple[str, tuple[tuple[str, str], ...], str | None], int] = {}
     for index in members:
         sample = samples[index]
-        key = (sample.question, tuple(sorted(sample.options.items())), sample.ground_truth)
+        key = (sample.conversation, tuple(sorted(sample.options.items())), sample.ground_truth)
         earlier = first.setdefault(key, index)
         if earlier != index:
             detail = f"the same as item {earlier + 1}"

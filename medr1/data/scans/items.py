@@ -169,7 +169,7 @@ def _with_id(sample: Sample, names: tuple[str, ...], counts: Counter[str]) -> Sa
     """
     if has_own_id(sample) or names == sample.images:
         return sample
-    item_id = sample_id(names, sample.question, sample.options)
+    item_id = sample_id(replace(sample, images=names))
     counts[item_id] += 1
     return replace(sample, id=f"{item_id}-{counts[item_id]}" if counts[item_id] > 1 else item_id)
 

@@ -195,8 +195,8 @@ def _shortened(key: Key, num_parts: int) -> Key:
 
 
 def _question(sample: Sample) -> str:
-    """The question with single spaces, since files differ in line breaks and spaces."""
-    return " ".join(sample.question.split())
+    """The question and earlier turns with single spaces, since files differ in line breaks."""
+    return " ".join(sample.conversation.split())
 
 
 # --- checks that files are about the same items -----------------------------------------------

@@ -102,7 +102,7 @@ def select(
             continue
         if text := _stated_text(prediction):
             n_wrong += not is_right
-            texts = JudgeTexts(sample.question, sample.ground_truth or "", text)
+            texts = JudgeTexts(sample.conversation, sample.ground_truth or "", text)
             candidates.append(Candidate(position, judged.ids[position], texts, is_right, label))
     if label_key is not None and not has_key:
         raise InputError(

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medr1.data.columns import map_options
+from medr1.data.conversations import read_history
 from medr1.data.items import FIELD_KEYS, GROUND_TRUTH_KEYS, answer_class_of, read_item
-from medr1.errors import InputError, did_you_mean
+from medr1.errors import InputError, ItemError, did_you_mean
 from medr1.evaluate.reading.tools import vlmevalkit
 from medr1.records import ANSWER_TYPES, Failure, Prediction, prediction_from_dict
 
@@ -61,7 +62,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "question", "ground_truth", "answer_type", "question_type"), _TEXT),
     **dict.fromkeys(("modality", "dataset", "model_output", "extracted_answer"), _TEXT),
     **dict.fromkeys(("extraction", "reasoning", "reasoning_from", "finish_reason"), _TEXT),
-    **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _LIST),
+    **dict.fromkeys(("images", "samples", "circular_answers", "image_notes", "history"), _LIST),
     **dict.fromkeys(("dropout_probs", "token_logprobs", "token_logprobs_without_image"), _LIST),
     **dict.fromkeys(("options", "metadata", "option_probs", "error"), _OBJECT),
     **dict.fromkeys(("confidence", "num_tokens"), _NUMBER),
@@ -71,7 +72,7 @@ _ELEMENT_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("images", "samples", "circular_answers", "image_notes"), _TEXT),
     **dict.fromkeys(("options", "error"), _TEXT),
     **dict.fromkeys(("option_probs", "token_logprobs", "token_logprobs_without_image"), _NUMBER),
-    "dropout_probs": _OBJECT,
+    **dict.fromkeys(("dropout_probs", "history"), _OBJECT),
 }
 """Key of a list or object -> the types that its elements or values may have."""
 
@@ -307,6 +308,10 @@ def _read_own(entry: Mapping[str, object], where: str) -> Prediction:
     error = entry.get("error")
     if isinstance(error, dict) and error.keys() != {"code", "message"}:
         raise InputError(f"{where}: 'error' must have the keys 'code' and 'message'.")
+    try:
+        read_history(entry.get("history"))
+    except ItemError as wrong:
+        raise InputError(f"{where}: {wrong}") from None
     return prediction_from_dict(entry)
 
 

@@ -135,6 +135,7 @@ class Lookup:
             modality=own.modality or data.modality,
             dataset=own.dataset or data.dataset,
             metadata={**data.metadata, **own.metadata},
+            history=own.history or data.history,
         )
         return replace(prediction, sample=sample)
 

@@ -48,7 +48,7 @@ from medr1.infer.predictions import (
 from medr1.models.calls import greedy_tokens
 from medr1.models.families.family import prompt_inputs
 from medr1.models.loading import LoadedModel, control_tokens
-from medr1.prompts import as_plain_text, user_text
+from medr1.prompts import as_plain_text, chat_messages, with_images
 from medr1.records import Failure, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -222,9 +222,9 @@ class _GenericQuestioner:
         """The model's inputs for one prompt and prefill; ItemError if they are too long."""
         import torch
 
-        text = user_text(sample, prompt, self.loaded.info.answer_style)
-        content: list[dict[str, object]] = [{"type": "image", "image": image} for image in images]
-        inputs = prompt_inputs(self.loaded.processor, [*content, {"type": "text", "text": text}])
+        messages = chat_messages(sample, prompt, self.loaded.info.answer_style)
+        parts = [{"type": "image", "image": image} for image in images]
+        inputs = prompt_inputs(self.loaded.processor, with_images(messages, parts))
         if prefill:
             added = torch.tensor([prefill_tokens(self.loaded, prefill)])
             inputs.update({name: _extended(name, value, added) for name, value in inputs.items()})

@@ -17,7 +17,7 @@ from medr1.data.roots import resolve_image
 from medr1.errors import ItemError
 from medr1.infer.ablation import ablate, change_notes, shown_image
 from medr1.infer.engine import InferencePlan
-from medr1.prompts import chat_messages
+from medr1.prompts import chat_messages, with_images
 from medr1.records import Sample
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def data_url(image: Image) -> str:
 def request_messages(
     sample: Sample, prompt: str, answer_style: str, images: Sequence[EncodedImage]
 ) -> list[dict[str, object]]:
-    """The messages of one question: the images, then the text.
+    """The messages of one question: earlier turns, the images and the text.
 
     Args:
         sample: The question, with its options in the order of the prompt.
@@ -144,10 +144,8 @@ def request_messages(
         answer_style: letter or text.
         images: The images of the question.
     """
-    (message,) = chat_messages(sample, prompt, answer_style)
-    text = message["content"][-1]
     parts = [{"type": "image_url", "image_url": {"url": image.url}} for image in images]
-    return [{"role": "user", "content": [*parts, text]}]
+    return with_images(chat_messages(sample, prompt, answer_style), parts)
 
 
 def whole_text(prefill: str, response: ChatResponse) -> str:

@@ -7,7 +7,7 @@ prompts at a time, is a `BatchedFamily` (batched.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ class Family:
         from PIL import Image
 
         image = {"type": "image", "image": Image.new("RGB", (56, 56))}
-        return prompt_inputs(processor, [image, {"type": "text", "text": "?"}])
+        content = [image, {"type": "text", "text": "?"}]
+        return prompt_inputs(processor, [{"role": "user", "content": content}])
 
     def image_tokens(self, processor: ProcessorMixin, sizes: Sequence[tuple[int, int]]) -> int:
         """The number of tokens that the images of one prompt take.
@@ -89,19 +90,20 @@ class Family:
         )
         # the text has one token for each image
         num_text = len(token_ids(processor, [text])[0]) - len(sizes)
-        return len(prompt_inputs(processor, content)["input_ids"][0]) - num_text
+        return len(prompt_inputs(processor, messages)["input_ids"][0]) - num_text
 
 
-def prompt_inputs(processor: ProcessorMixin, content: list[dict[str, object]]) -> BatchFeature:
-    """The model's inputs for a prompt of one turn, made by the processor's own chat template.
+def prompt_inputs(processor: ProcessorMixin, messages: Sequence[Mapping[str, Any]]) -> BatchFeature:
+    """The model's inputs for a prompt, made by the processor's own chat template.
 
     Args:
         processor: Of the checkpoint.
-        content: The parts of the turn: {"type": "image", "image": ...}, {"type": "text", ...}.
+        messages: The turns, each with its role and its content, a list of parts:
+            {"type": "image", "image": ...}, {"type": "text", ...}.
     """
-    messages: Any = [{"role": "user", "content": content}]
+    chat: Any = list(messages)
     inputs: Any = processor.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
     features: BatchFeature = inputs
     return features

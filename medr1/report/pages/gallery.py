@@ -177,7 +177,7 @@ def _item_view(item: GalleryItem, text_limit: int) -> dict[str, object]:
         "file": short_path(row.results),
         "about": [one_line(value, 60) for value in groups if value is not None],
         "more_images": max(0, len(sample.images) - MAX_IMAGES),
-        "question": visible(sample.question, 2000),
+        "question": visible(sample.conversation, 2000),
         "options": [_option_view(item, letter) for letter in list(sample.options)[:MAX_OPTIONS]],
         "more_options": max(0, len(sample.options) - MAX_OPTIONS),
         "ground_truth": _answer(row.ground_truth, sample.options),
