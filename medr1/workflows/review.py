@@ -137,7 +137,19 @@ def start_review(
     place = Path(store) if store else path.with_name(f"{path.stem}.review.db")
     opened = _open_store(place, study, candidates, cases)
     logger.info("%d cases; the judgements are written to %s", len(cases), place)
+    _log_missing_cases(counts, [candidates[case].kind for case in cases])
     return _server(opened, content, images, port, host)
+
+
+def _log_missing_cases(counts: Mapping[str, int], kinds: Sequence[str]) -> None:
+    """Log of which kinds there were fewer cases than wanted; `kinds`: that of each case."""
+    missing = [
+        f"{kinds.count(kind)} of {wanted} {kind.replace('_', ' ')}"
+        for kind, wanted in counts.items()
+        if kinds.count(kind) < wanted
+    ]
+    if missing:
+        logger.info("fewer cases than wanted: %s", ", ".join(missing))
 
 
 def _require_port(port: int) -> None:
@@ -310,7 +322,8 @@ def adjudicate_review(
 
     Raises:
         InputError: The results cannot be read or are not those of the review, the review compares
-            two models, the readers differ on no case, or the store belongs to another round.
+            two models, the adjudicator is a reader of the first round, the readers differ on no
+            case, or the store belongs to another round.
         OutputError: The store cannot be written, or the port is in use.
     """
     from medr1.evaluate.reading.results import read_results
@@ -338,6 +351,11 @@ def adjudicate_review(
         require_one_model(first.study)
         if first.study.results_sha256 != sha256_of(path):
             raise InputError(f"{path} is not the file that was reviewed. Name that one.")
+        if name in {judgement.reader for judgement in first.judgements()}:
+            raise InputError(
+                f"{name} judged in the first round, and an adjudicator decides between others. "
+                "Name another adjudicator."
+            )
         looks = first_looks(first.judgements())
         opened = _open_adjudication(place, first, looks, name, chosen)
     cases = [item.place for item in opened.items() if item.is_case]

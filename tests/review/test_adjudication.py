@@ -88,6 +88,8 @@ def test_a_round_is_continued_and_others_are_refused(first, server, tmp_path):
     for change in ({"adjudicator": "E"}, {"adjudicator": "Dr. D", "questions": ["safe"]}):
         with pytest.raises(InputError, match="another review, adjudicator"):
             adjudicate_review(results, [path], image_root=images, **change)
+    with pytest.raises(InputError, match="B judged in the first round"):
+        adjudicate_review(results, [path], adjudicator=" B ", image_root=images)
     second = tmp_path / "results.adjudication.db"
     adjudicate_review(
         results, [path], adjudicator="Dr. D", questions=["correct"], image_root=images

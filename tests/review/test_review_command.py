@@ -35,6 +35,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path):
     _, messages = process.communicate(timeout=600)
     assert process.returncode == 0
     assert "results.review.db. The same command continues it." in messages
+    assert re.search("fewer cases than wanted: .* of 20 right", messages)
     assert not (tmp_path / "results.review.db-wal").exists()  # all is in the file itself
     store = Store(tmp_path / "results.review.db")
     assert store.study.settings["blind"] and sum(item.is_case for item in store.items()) == 13
