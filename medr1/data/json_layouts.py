@@ -107,6 +107,11 @@ def has_json_lines(text: str) -> bool:
     return first.startswith("{") and first.endswith("}") and rest.lstrip()[:1] == "{"
 
 
+def begins_as_json(start: bytes) -> bool:
+    """Whether a file begins as a JSON object or list, by its first bytes."""
+    return start.decode(encoding_of(start), errors="ignore").lstrip()[:1] in ("{", "[")
+
+
 def has_one_document(start: bytes) -> bool:
     """Whether a .jsonl file is one JSON document, by its first bytes: a list, or an open "{"."""
     encoding = encoding_of(start)

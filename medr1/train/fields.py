@@ -130,7 +130,7 @@ def require_method_fields(method: str, names: Iterable[str]) -> None:
         if methods and method not in methods:
             raise InputError(
                 f"{name} belongs to --method {methods[0]} and has no effect on {method}. "
-                "Leave it out."
+                "Leave it out of the command and the config file."
             )
 
 

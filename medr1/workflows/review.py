@@ -144,9 +144,9 @@ def start_review(
 def _log_missing_cases(counts: Mapping[str, int], kinds: Sequence[str]) -> None:
     """Log of which kinds there were fewer cases than wanted; `kinds`: that of each case."""
     missing = [
-        f"{kinds.count(kind)} of {wanted} {kind.replace('_', ' ')}"
-        for kind, wanted in counts.items()
-        if kinds.count(kind) < wanted
+        f"{kinds.count(kind)} of {count} {kind.replace('_', ' ')}"
+        for kind, count in counts.items()
+        if kinds.count(kind) < count
     ]
     if missing:
         logger.info("fewer cases than wanted: %s", ", ".join(missing))

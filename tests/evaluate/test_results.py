@@ -214,3 +214,13 @@ def test_other_files(tmp_path):
         read_results(tmp_path / "none.json")
     with pytest.raises(InputError, match="folder"):
         read_results(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["results.docx", "results"])
+def test_a_file_of_another_kind_is_told_from_damaged_json(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 no results")
+    with pytest.raises(InputError, match=r"the extension '(\.docx)?' is not known, and the file"):
+        read_results(tmp_path / name)
+    (tmp_path / name).write_text(' [{"image": "a.png", "question": "?", "model_output": "A",')
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_results(tmp_path / name)

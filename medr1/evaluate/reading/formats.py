@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from medr1.data.delimited import rows_with_header, table_header
-from medr1.data.json_layouts import READ_START, has_json_lines, has_one_document, items_of
+from medr1.data.json_layouts import (
+    READ_START,
+    begins_as_json,
+    has_json_lines,
+    has_one_document,
+    items_of,
+)
 from medr1.data.spreadsheets import Row, is_spreadsheet
 from medr1.data.tables import table_errors
 from medr1.errors import InputError
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 
     from medr1.evaluate.reading.places import Content
 
+ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet", ".eval")
+"""The extensions of result files. A file with another one is read if it begins as JSON."""
 CHUNK_BYTES = 2 << 20
 """Bytes of a block of JSONL."""
 CHUNK_ITEMS = 4000
@@ -95,6 +103,11 @@ class Source:
             return {}, _items(self, easyr1.items_of(read_text(self.path), self.path))
         with open_file(self.path) as file:
             start = file.read(READ_START)
+        if suffix not in ENDINGS and not begins_as_json(start):
+            raise InputError(
+                f"{self.path}: the extension {suffix!r} is not known, and the file does not begin "
+                f"as JSON. Use {', '.join(ENDINGS)}."
+            )
         is_line_file = suffix in (".jsonl", ".ndjson")
         if is_line_file and not has_one_document(start):
             return {}, _lines(self)

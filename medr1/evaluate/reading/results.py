@@ -18,7 +18,7 @@ from medr1.data.spreadsheets import file_and_sheet
 from medr1.documents.results import RUN_RECORD
 from medr1.errors import InputError
 from medr1.evaluate.reading.entries import FIELD_ALIASES, require_known_columns
-from medr1.evaluate.reading.formats import FORMATS, Chunk, Source
+from medr1.evaluate.reading.formats import ENDINGS, FORMATS, Chunk, Source
 from medr1.evaluate.reading.matching import Lookup
 from medr1.evaluate.reading.recognition import match_entries, match_header
 from medr1.files import is_blank
@@ -37,7 +37,6 @@ __all__ = [
     "result_files",
 ]
 
-_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet", ".eval")
 _NO_RESULTS = re.compile(
     r"summary\.(json|csv)|confusion\.csv|items\.jsonl|\..*"
     r"|(audit|board|card|medr1|reproduction|robustness)\.json"
@@ -128,7 +127,7 @@ def result_files(paths: Sequence[str | Path]) -> list[Path]:
         inside = [file for file in sorted(path.iterdir()) if _may_hold_results(file)]
         if not inside:
             raise InputError(
-                f"{path} holds no result files ({', '.join(_ENDINGS)}). Name a file, or a folder "
+                f"{path} holds no result files ({', '.join(ENDINGS)}). Name a file, or a folder "
                 "with some; its subfolders are not searched."
             )
         files += inside
@@ -137,7 +136,7 @@ def result_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def _may_hold_results(path: Path) -> bool:
     """Whether a file's name is that of results."""
-    if path.suffix.lower() not in _ENDINGS or _NO_RESULTS.fullmatch(path.name):
+    if path.suffix.lower() not in ENDINGS or _NO_RESULTS.fullmatch(path.name):
         return False
     # lmms-eval's <time>_results.json is read only where its sample logs are not there to be read
     summary = _LMMS_SUMMARY.fullmatch(path.name)
