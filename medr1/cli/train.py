@@ -363,6 +363,13 @@ def _print_fields(method: Method, as_json: bool) -> None:
     "data with several questions about each image.",
 )
 @option(
+    "--group-by-length",
+    group="Training",
+    is_flag=True,
+    help="Put groups of similar length in one batch of an update, which leaves less padding. Only "
+    "for grpo with shared prompts. Needs --gradient-accumulation-steps.",
+)
+@option(
     "--papo",
     group="Training",
     type=float,

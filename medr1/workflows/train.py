@@ -37,7 +37,7 @@ Method = Literal["grpo", "sft"]
 _OWN = (
     *("method", "prompt", "rewards", "min_pixels", "max_pixels", "completions_steps"),
     *("max_prompt_length", "freeze_vision", "shared_prefix", "rollout_url", "dynamic_sampling"),
-    *("papo", "papo_entropy", "curriculum", "group_by_image"),
+    *("papo", "papo_entropy", "curriculum", "group_by_image", "group_by_length"),
 )
 """The arguments of `run_training` that are settings of medr1 itself, and no fields of TRL."""
 
@@ -88,6 +88,7 @@ def run_training(
     dynamic_sampling: int | None = None,
     curriculum: str | Path | None = None,
     group_by_image: bool = False,
+    group_by_length: bool = False,
     papo: float | None = None,
     papo_entropy: float | None = None,
     image_root: str | Path | None = None,
@@ -129,6 +130,7 @@ def run_training(
         curriculum: File of pass rates, from `filter_data`: questions are drawn from easy to hard in
             the first pass over the data; None: they are shuffled.
         group_by_image: Whether the questions of one image are drawn together.
+        group_by_length: Whether the batches of an update are arranged by length.
         papo: Coefficient of PAPO's divergence of the policy with the image from that with a masked
             image, which is raised; None or 0: it is not used.
         papo_entropy: Coefficient of PAPO's double entropy loss; None: 0.
@@ -160,6 +162,7 @@ def run_training(
         **locals(),  # here, where there are no other names yet
         "curriculum": curriculum and str(curriculum),
         "group_by_image": group_by_image or None,
+        "group_by_length": group_by_length or None,
     }
     require_forks("medr1 train")
     own_settings = {name: arguments[name] for name in _OWN if arguments[name] is not None}

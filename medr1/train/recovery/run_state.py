@@ -55,6 +55,7 @@ _MAY_CHANGE = {
 _NEWER: Mapping[str, object] = {
     "dynamic_sampling": 0,
     "group_by_image": False,
+    "group_by_length": False,
     "papo": 0.0,
     "papo_entropy": 0.0,
 }
