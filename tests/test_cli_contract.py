@@ -43,7 +43,7 @@ OPTIONS = {
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
     "train": "--allow-template --answer-types --batch-size --beta --completions-steps "
     "--curriculum --data --dataset-name --device --dry-run --dtype --dynamic-sampling "
-    "--eval-data --eval-steps --fields --freeze-vision --gradient-accumulation-steps "
+    "--eval-data --eval-steps --fields --fit-memory --freeze-vision --gradient-accumulation-steps "
     "--group-by-image --group-by-length --image-root --json --learning-rate --logging-steps "
     "--magnification --manufacturer --max-completion-length --max-pixels --max-prompt-length "
     "--max-steps --method --min-pixels --model-name-or-path --model-path --num-generations "

@@ -241,7 +241,7 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     require_method_fields(method, values)
     trl_names = {"batch_size": "per_device_train_batch_size"}
     # These are read by the command itself: they say what is loaded, not how it is trained.
-    not_settings = ("model_path", "data", "answer_types", "device")
+    not_settings = ("model_path", "data", "answer_types", "device", "fit_memory")
     own_types: dict[str, type] = {"rewards": tuple, "papo": float, "papo_entropy": float}
     own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
     own_types |= dict.fromkeys(("group_by_image", "group_by_length"), bool)

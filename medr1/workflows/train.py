@@ -82,6 +82,7 @@ def run_training(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     max_prompt_length: int | None = None,
+    fit_memory: bool = False,
     freeze_vision: bool = False,
     shared_prefix: bool = True,
     rollout_url: str | None = None,
@@ -121,6 +122,7 @@ def run_training(
         max_pixels: Largest image, in pixels; None: the checkpoint's.
         max_prompt_length: Maximum length of a prompt with its images, in tokens; None: that of the
             model.
+        fit_memory: Whether batches are split into smaller passes until the plan fits into memory.
         freeze_vision: Whether the vision tower is not trained.
         shared_prefix: Whether each prompt is processed once for all its completions.
         rollout_url: Address of a server that samples the completions of grpo; None: this process
@@ -178,6 +180,7 @@ def run_training(
         allow_template=allow_template,
         offline=offline,
         overwrite=overwrite,
+        fit_memory=fit_memory,
     )
     if not dry_run:
         _train_or_resume(run, data_files, eval_steps, offline=offline, overwrite=overwrite)
@@ -267,6 +270,7 @@ def _prepare(
     allow_template: bool,
     offline: bool,
     overwrite: bool,
+    fit_memory: bool,
 ) -> _PreparedRun:
     """Read the questions, check the settings and make the plan, before the weights are loaded.
 
@@ -307,7 +311,22 @@ def _prepare(
         allow_template=allow_template,
     )
     plan = resolve_plan(outline, questions, settings)
+    if fit_memory:
+        settings, plan = _fitted(settings, plan, outline, overwrite=overwrite)
     return _PreparedRun(settings, questions, outline, plan, allow_template)
+
+
+def _fitted(
+    settings: TrainingSettings, plan: TrainingPlan, outline: LoadedModel, *, overwrite: bool
+) -> tuple[TrainingSettings, TrainingPlan]:
+    """The settings and the plan with batches that are split until the plan fits into memory."""
+    from medr1.models.device_memory import device_memory
+    from medr1.train.dry_run.memory_fit import fit_memory
+    from medr1.train.recovery.run_state import recorded_run
+
+    is_resumed = is_first_process() and not overwrite
+    recorded = recorded_run(settings.output_dir) if is_resumed else None
+    return fit_memory(settings, plan, outline, device_memory(outline.device), recorded)
 
 
 def _is_true(value: object) -> bool:

@@ -158,7 +158,13 @@ def memory(
         "optimizer": optimizer // sharding.optimizer,
         "autocast_copies": copies,
         "reference_model": weights // sharding.weights if needs_reference else 0,
-        "activations_estimate": passes * _activations(model, config, max_tokens, new_tokens),
+        "activations_estimate": activations(
+            model,
+            config,
+            max_tokens,
+            rows=config.per_device_train_batch_size,
+            passes=passes,
+        ),
         "generation_cache": (
             _cache(model, config, max_tokens + new_tokens) if generates(config) else 0
         ),
@@ -181,14 +187,27 @@ def _quantization_savings(model: PreTrainedModel, bits: int) -> int:
     return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in quantized)
 
 
-def _activations(
-    model: PreTrainedModel, config: GRPOConfig | SFTConfig, max_tokens: int, new_tokens: int
+def activations(
+    model: PreTrainedModel,
+    config: GRPOConfig | SFTConfig,
+    max_tokens: int,
+    *,
+    rows: int,
+    passes: int = 1,
 ) -> int:
     """The bytes kept for the backward pass of one batch, with the logits of the new tokens.
 
     With SFT there are no new tokens and no logits are kept: TRL computes them in parts, and again
     in the backward pass.
+
+    Args:
+        model: The model; only its configuration is read.
+        config: The trainer's configuration.
+        max_tokens: Tokens of the longest prompt, with SFT including its target.
+        rows: Number of completions of the batch; with SFT of items.
+        passes: Number of passes over a batch that are kept for one backward pass.
     """
+    new_tokens = (config.max_completion_length or 0) if generates(config) else 0
     text = model.config.get_text_config()
     element = 2 if config.bf16 or config.fp16 else 4
     bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER
@@ -198,7 +217,7 @@ def _activations(
     # The constants are for numbers of 2 bytes.
     layers = (max_tokens + new_tokens) * text.hidden_size * bytes_per_value * element // 2
     logits = new_tokens * text.vocab_size * (4 + element)
-    return int(config.per_device_train_batch_size * (layers + logits))
+    return int(passes * rows * (layers + logits))
 
 
 def _cache(model: PreTrainedModel, config: GRPOConfig, tokens: int) -> int:

@@ -201,6 +201,19 @@ def locked_run_folder(
         yield
 
 
+def recorded_run(output: Path) -> TrainingRecord | None:
+    """The training.json of the run in an output folder; None if there is none.
+
+    Args:
+        output: The output folder, which may not exist yet.
+
+    Raises:
+        StateError: It is not JSON.
+        InputError: It is the document of another program, or of another version of medr1.
+    """
+    return _read_record(output) if (output / RECORD).is_file() else None
+
+
 def _read_record(output: Path) -> TrainingRecord:
     """The document in training.json.
 
