@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -42,10 +43,13 @@ def outline():
 
 def needed(outline, questions, settings, parts):
     """The memory in which a pass with this part of a batch just fits, with its share."""
-    plan = resolve_plan(outline, questions, settings)
-    sizes = plan.bytes_per_process
-    activations = sizes["activations_estimate"]
-    return math.ceil((sum(sizes.values()) - activations + activations / parts) / SHARE)
+    trainer = {**settings.trainer}
+    trainer["per_device_train_batch_size"] //= parts
+    for name in ("gradient_accumulation_steps", "steps_per_generation"):
+        if name in trainer or name.startswith("gradient"):
+            trainer[name] = trainer.get(name, 1) * parts
+    plan = resolve_plan(outline, questions, replace(settings, trainer=trainer))
+    return math.ceil(sum(plan.bytes_per_process.values()) / SHARE)
 
 
 def fitted(outline, questions, settings, device_bytes, recorded=None):
@@ -60,9 +64,11 @@ def fitted(outline, questions, settings, device_bytes, recorded=None):
 def test_a_batch_is_split_no_more_than_the_memory_asks_for(method, outline, tmp_path):
     values = {**TINY, "batch_size": 12} if method == "grpo" else {**SFT, "batch_size": 12}
     questions, settings = few_questions(), settings_from(values, tmp_path)
-    for parts, fewer_bytes in ((1, 2), (2, 3), (3, 4), (4, 6), (6, 12)):
-        limit = needed(outline, questions, settings, parts)
-        for device_bytes, expected in ((limit, parts), (limit - 2, fewer_bytes)):
+    limits = {parts: needed(outline, questions, settings, parts) for parts in (1, 2, 3, 4, 6, 12)}
+    smallest = min(limits.values())
+    for limit in limits.values():
+        for device_bytes in {limit, max(limit - 2, smallest)}:
+            expected = next(parts for parts in limits if limits[parts] <= device_bytes)
             changed, plan = fitted(outline, questions, settings, device_bytes)
             split = plan.batch_parts
             assert (split.parts, split.batch_size) == (expected, 12 // expected)

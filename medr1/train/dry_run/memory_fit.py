@@ -26,7 +26,8 @@ from medr1.documents.training import BatchParts, TrainingPlan
 from medr1.errors import InputError
 from medr1.models.loading import LoadedModel
 from medr1.terminal import counted
-from medr1.train.dry_run.plan import activations, generates
+from medr1.train.dry_run.activations import activations
+from medr1.train.dry_run.plan import generates, pass_shape
 from medr1.train.dry_run.plan_text import size_text
 from medr1.train.settings import TrainingSettings, trainer_config
 
@@ -70,14 +71,9 @@ def fit_memory(
     own = (device_bytes, _recorded_parts(recorded, plan, batch, accumulation))
     all_processes: list[tuple[int, int | None]] = gather_object([own])
     device_bytes, known_parts = min(values[0] for values in all_processes), all_processes[0][1]
+    shape = pass_shape(settings, plan.prompts, shares=plan.shared_prefix)
     activation_bytes = {
-        parts: activations(
-            loaded.model,
-            config,
-            plan.prompts.longest.tokens,
-            rows=batch // parts,
-            passes=2 if settings.papo else 1,
-        )
+        parts: activations(loaded.model.config, config, shape, batch // parts)
         for parts in range(1, batch + 1)
         if batch % parts == 0 and _keeps_updates(config, plan, batch // parts)
     }
@@ -86,7 +82,7 @@ def fit_memory(
     fitting = (parts for parts, size in activation_bytes.items() if others + size <= limit)
     parts = next(fitting, None) if known_parts is None else known_parts
     if parts is None:
-        parts = max(activation_bytes)
+        parts = min(activation_bytes, key=activation_bytes.__getitem__)
         needed = others + activation_bytes[parts]
         raise InputError(_refusal(config, settings, plan, batch // parts, needed, limit))
     split = BatchParts(
