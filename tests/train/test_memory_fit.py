@@ -184,17 +184,23 @@ def test_parts_of_another_batch_or_number_of_processes_are_chosen_anew(outline, 
 def test_a_run_of_which_no_part_fits_is_refused_with_what_helps(outline, tmp_path):
     questions = few_questions()
 
-    def refusal(**changed):
+    def refusal(only_activations=False, **changed):
         settings = settings_from({**TINY, **changed}, tmp_path)
+        sizes = resolve_plan(outline, questions, settings).bytes_per_process
+        others = sum(sizes.values()) - sizes["activations_estimate"]
+        device_bytes = int(others / SHARE) + 9 if only_activations else 10 << 10
         with pytest.raises(InputError, match="--fit-memory: with 1 completion in a pass") as error:
-            fitted(outline, questions, settings, 10 << 10)
+            fitted(outline, questions, settings, device_bytes)
         return str(error.value)
 
     message = refusal(beta=0.04)
     assert "90% of the memory (cpu) are 9.0 KiB" in message
+    assert "--gradient-checkpointing" not in message
+    message = refusal(beta=0.04, only_activations=True)
     for option in ("gradient-checkpointing", "use-peft", "dtype bfloat16", "beta 0", "max-pixels"):
         assert f"--{option}" in message
-    message = refusal(gradient_checkpointing=True, use_peft=True, dtype="bfloat16")
+    changed = {"gradient_checkpointing": True, "use_peft": True, "dtype": "bfloat16"}
+    message = refusal(**changed, only_activations=True)
     for option in ("gradient-checkpointing", "use-peft", "dtype", "beta", "load-in-4bit"):
         assert f"--{option}" not in message
     assert "--max-completion-length" in message

@@ -83,8 +83,8 @@ def fit_memory(
     parts = next(fitting, None) if known_parts is None else known_parts
     if parts is None:
         parts = min(activation_bytes, key=activation_bytes.__getitem__)
-        needed = others + activation_bytes[parts]
-        raise InputError(_refusal(config, settings, plan, batch // parts, needed, limit))
+        smallest = activation_bytes[parts]
+        raise InputError(_refusal(config, settings, plan, batch // parts, others, smallest, limit))
     split = BatchParts(
         parts=parts,
         batch_size=batch // parts,
@@ -176,15 +176,20 @@ def _refusal(
     settings: TrainingSettings,
     plan: TrainingPlan,
     rows: int,
-    needed: int,
+    others: int,
+    activation_bytes: int,
     limit: int,
 ) -> str:
-    """The message of a run of which not even a part with so many rows fits."""
+    """The message of a run of which not even a part with so many rows fits.
+
+    `activation_bytes` are those of its activations, `others` all others.
+    """
     is_grpo, num_bytes = generates(config), plan.bytes_per_process
     is_quantized = settings.model.get("load_in_4bit") or settings.model.get("load_in_8bit")
     has_adapter = settings.model.get("use_peft")
     remedies = {
-        "--gradient-checkpointing": not config.gradient_checkpointing,
+        # it makes activations smaller, which is not enough if the others do not fit
+        "--gradient-checkpointing": not config.gradient_checkpointing and others <= limit,
         "--use-peft": not has_adapter,
         "--load-in-4bit": has_adapter and not is_quantized and plan.device == "cuda",
         "--dtype bfloat16": plan.dtype == "float32",
@@ -197,8 +202,9 @@ def _refusal(
     }
     helpful = [name for name, helps in remedies.items() if helps]
     passes = counted(rows, "completion" if is_grpo else "item")
+    sizes = [size_text(size).strip() for size in (others + activation_bytes, limit)]
     return (
-        f"--fit-memory: with {passes} in a pass, the run needs {size_text(needed).strip()} and the "
-        f"memory of libraries, and {SHARE:.0%} of the memory ({plan.device}) are "
-        f"{size_text(limit).strip()}. These lower it: {', '.join(helpful)}."
+        f"--fit-memory: with {passes} in a pass, the run needs {sizes[0]} and the memory of "
+        f"libraries, and {SHARE:.0%} of the memory ({plan.device}) are {sizes[1]}. These lower it: "
+        f"{', '.join(helpful)}."
     )
