@@ -43,10 +43,10 @@ OPTIONS = {
     "demo": "--full --json --max-steps --output-dir --prompt --seed",
     "train": "--allow-template --answer-types --batch-size --beta --completions-steps "
     "--curriculum --data --dataset-name --device --dry-run --dtype --dynamic-sampling "
-    "--eval-data --eval-steps --fields --freeze-vision --gradient-accumulation-steps "
-    "--group-by-image --image-root --json --learning-rate --logging-steps --magnification "
-    "--manufacturer --max-completion-length --max-pixels --max-prompt-length --max-steps "
-    "--method --min-pixels --model-name-or-path --model-path --num-generations "
+    "--eval-data --eval-steps --fields --fit-memory --freeze-vision --gradient-accumulation-steps "
+    "--group-by-image --group-by-length --image-root --json --learning-rate --logging-steps "
+    "--magnification --manufacturer --max-completion-length --max-pixels --max-prompt-length "
+    "--max-steps --method --min-pixels --model-name-or-path --model-path --num-generations "
     "--num-train-epochs --offline --output-dir --overwrite --papo --papo-entropy "
     "--per-device-train-batch-size --plane --prompt --reward-weights --rewards --rollout-url "
     "--save-steps --seed --shared-prefix --slices --temperature --use-cpu --window",

@@ -237,6 +237,14 @@ def _print_fields(method: Method, as_json: bool) -> None:
     help="Number of batches per training step. [default: 1]",
 )
 @option(
+    "--fit-memory",
+    group="Training",
+    is_flag=True,
+    help="Split each batch into smaller passes, as few as needed, until the planned memory is at "
+    "most 90 % of that of the device. A training step has the same completions and, up to "
+    "rounding, the same gradient.",
+)
+@option(
     "--max-completion-length",
     group="Decoding",
     type=int,
@@ -361,6 +369,13 @@ def _print_fields(method: Method, as_json: bool) -> None:
     is_flag=True,
     help="Draw the questions of one image in one batch, where they share the image. Use it for "
     "data with several questions about each image.",
+)
+@option(
+    "--group-by-length",
+    group="Training",
+    is_flag=True,
+    help="Put groups of similar length in one batch of an update, which leaves less padding. Only "
+    "for grpo with shared prompts. Needs --gradient-accumulation-steps.",
 )
 @option(
     "--papo",

@@ -43,6 +43,21 @@ class PromptPlan(Struct, frozen=True, kw_only=True):
     """The target of the first prompt, as text; only with SFT."""
 
 
+class BatchParts(Struct, frozen=True, kw_only=True):
+    """How --fit-memory splits the batches of a run, in each process."""
+
+    parts: int
+    """Number of parts of a batch; 1: it is not split."""
+    batch_size: int
+    """Completions of a part, with SFT items: those of one pass."""
+    gradient_accumulation_steps: int
+    """Number of passes of an update."""
+    needed_bytes: int
+    """The planned memory, without that of libraries."""
+    device_bytes: int
+    """The memory of the device; of several processes, the smallest."""
+
+
 class TrainingPlan(Struct, frozen=True, kw_only=True):
     """The plan of a run: the data, the number of steps, the memory, and every setting.
 
@@ -76,6 +91,8 @@ class TrainingPlan(Struct, frozen=True, kw_only=True):
     completions_per_step: int | UnsetType = UNSET
     """Only with GRPO."""
     prompts_per_step: int
+    batch_parts: BatchParts | UnsetType = UNSET
+    """Only with --fit-memory."""
     parameters: int
     trained_parameters: int
     sharding: str

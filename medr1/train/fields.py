@@ -31,7 +31,7 @@ COMPARED = {
 _OURS = {
     "grpo": (
         *("rewards", "rollout_url", "dynamic_sampling", "papo", "papo_entropy"),
-        *("curriculum", "group_by_image"),
+        *("curriculum", "group_by_image", "group_by_length"),
     ),
     "sft": (),
 }

@@ -119,6 +119,8 @@ def build_trainer(
         trainer.sample_by_server(settings.rollout_url)
     trainer.dynamic_sampling = settings.dynamic_sampling
     trainer.question_order = question_order(settings, questions, config)
+    if settings.group_by_length:
+        trainer.arrange_by_length(shares=shares)
     if settings.papo:
         from medr1.train.masked_image import black_patch
 
@@ -151,7 +153,7 @@ def _trainer_class(shares: bool) -> Any:
     from medr1.train.recovery.exact_resume import ExactResumeMixin
     from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
     from medr1.train.rollouts.trainer import ServerRolloutMixin
-    from medr1.train.shared_prefix.image_batches import ImageBatchesMixin
+    from medr1.train.shared_prefix.arranged_batches import ArrangedBatchesMixin
     from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
     from medr1.train.without_image import WithoutImageMixin
 
@@ -163,7 +165,7 @@ def _trainer_class(shares: bool) -> Any:
         NonFiniteGuardMixin,
         WithoutImageMixin,
         GatheredWeightsMixin,
-        ImageBatchesMixin,
+        ArrangedBatchesMixin,
         ServerRolloutMixin,
         GRPOTrainer,
     ):

@@ -49,7 +49,7 @@ class Attribute:
 _RESUME, _GUARD = "recovery/exact_resume.py", "recovery/nonfinite_guard.py"
 _DYNAMIC = "dynamic_sampling.py"
 _LOG, _SHARED = "monitoring/completions_log.py", "shared_prefix/trainer.py"
-_ROLLOUTS, _IMAGES = "rollouts/trainer.py", "shared_prefix/image_batches.py"
+_ROLLOUTS, _BATCHES = "rollouts/trainer.py", "shared_prefix/arranged_batches.py"
 _GENERATION, _ATTENTION = "shared_prefix/generation.py", "shared_prefix/attention.py"
 _EAGER = "(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs)"
 _ROPE = (
@@ -154,7 +154,7 @@ FUNCTIONS = (
         "returns one batch; entries of a generation that are lists are shuffled and split with it",
     ),
     Function(
-        *("trl:GRPOTrainer._prepare_inputs", "(self, generation_batch)", _IMAGES),
+        *("trl:GRPOTrainer._prepare_inputs", "(self, generation_batch)", _BATCHES),
         "keeps the batches of one generation in a list, and returns them one by one",
     ),
     Function(
@@ -264,7 +264,7 @@ _TRAINER, _GRPO, _SFT = "transformers:Trainer", "trl:GRPOTrainer", "trl:SFTTrain
 
 ATTRIBUTES = (
     Attribute(_TRAINER, "_tr_loss", _RESUME, "the loss since the last logged line, a tensor"),
-    Attribute(_GRPO, "_buffered_inputs", _IMAGES, "the batches of one generation, or None"),
+    Attribute(_GRPO, "_buffered_inputs", _BATCHES, "the batches of one generation, or None"),
     Attribute(_TRAINER, "_total_loss_scalar", _RESUME, "the loss before the last logged line"),
     Attribute(_TRAINER, "_globalstep_last_logged", _RESUME, "the step of the last logged line"),
     Attribute(_TRAINER, "_initial_global_step", _RESUME, "the step the total loss counts from"),

@@ -75,6 +75,8 @@ class TrainingSettings:
     (train/question_order.py); None: they are shuffled."""
     group_by_image: bool = False
     """Whether the questions of one image are drawn together (train/question_order.py)."""
+    group_by_length: bool = False
+    """Whether groups of similar length are in one batch (shared_prefix/arranged_batches.py)."""
     papo: float = 0.0
     """The coefficient of the divergence of PAPO (train/masked_image.py); 0: it is not used."""
     papo_entropy: float = 0.0
@@ -239,9 +241,10 @@ def settings_from(values: Mapping[str, object], output_dir: Path) -> TrainingSet
     require_method_fields(method, values)
     trl_names = {"batch_size": "per_device_train_batch_size"}
     # These are read by the command itself: they say what is loaded, not how it is trained.
-    not_settings = ("model_path", "data", "answer_types", "device")
+    not_settings = ("model_path", "data", "answer_types", "device", "fit_memory")
     own_types: dict[str, type] = {"rewards": tuple, "papo": float, "papo_entropy": float}
-    own_types |= dict.fromkeys(("freeze_vision", "shared_prefix", "group_by_image"), bool)
+    own_types |= dict.fromkeys(("freeze_vision", "shared_prefix"), bool)
+    own_types |= dict.fromkeys(("group_by_image", "group_by_length"), bool)
     own_types |= dict.fromkeys(("method", "prompt", "dtype", "rollout_url", "curriculum"), str)
     numbers = ("min_pixels", "max_pixels", "max_prompt_length", "completions_steps")
     own_types |= dict.fromkeys((*numbers, "dynamic_sampling"), int)

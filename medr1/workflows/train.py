@@ -37,7 +37,7 @@ Method = Literal["grpo", "sft"]
 _OWN = (
     *("method", "prompt", "rewards", "min_pixels", "max_pixels", "completions_steps"),
     *("max_prompt_length", "freeze_vision", "shared_prefix", "rollout_url", "dynamic_sampling"),
-    *("papo", "papo_entropy", "curriculum", "group_by_image"),
+    *("papo", "papo_entropy", "curriculum", "group_by_image", "group_by_length"),
 )
 """The arguments of `run_training` that are settings of medr1 itself, and no fields of TRL."""
 
@@ -82,12 +82,14 @@ def run_training(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     max_prompt_length: int | None = None,
+    fit_memory: bool = False,
     freeze_vision: bool = False,
     shared_prefix: bool = True,
     rollout_url: str | None = None,
     dynamic_sampling: int | None = None,
     curriculum: str | Path | None = None,
     group_by_image: bool = False,
+    group_by_length: bool = False,
     papo: float | None = None,
     papo_entropy: float | None = None,
     image_root: str | Path | None = None,
@@ -120,6 +122,7 @@ def run_training(
         max_pixels: Largest image, in pixels; None: the checkpoint's.
         max_prompt_length: Maximum length of a prompt with its images, in tokens; None: that of the
             model.
+        fit_memory: Whether batches are split into smaller passes until the plan fits into memory.
         freeze_vision: Whether the vision tower is not trained.
         shared_prefix: Whether each prompt is processed once for all its completions.
         rollout_url: Address of a server that samples the completions of grpo; None: this process
@@ -129,6 +132,7 @@ def run_training(
         curriculum: File of pass rates, from `filter_data`: questions are drawn from easy to hard in
             the first pass over the data; None: they are shuffled.
         group_by_image: Whether the questions of one image are drawn together.
+        group_by_length: Whether the batches of an update are arranged by length.
         papo: Coefficient of PAPO's divergence of the policy with the image from that with a masked
             image, which is raised; None or 0: it is not used.
         papo_entropy: Coefficient of PAPO's double entropy loss; None: 0.
@@ -160,6 +164,7 @@ def run_training(
         **locals(),  # here, where there are no other names yet
         "curriculum": curriculum and str(curriculum),
         "group_by_image": group_by_image or None,
+        "group_by_length": group_by_length or None,
     }
     require_forks("medr1 train")
     own_settings = {name: arguments[name] for name in _OWN if arguments[name] is not None}
@@ -175,6 +180,7 @@ def run_training(
         allow_template=allow_template,
         offline=offline,
         overwrite=overwrite,
+        fit_memory=fit_memory,
     )
     if not dry_run:
         _train_or_resume(run, data_files, eval_steps, offline=offline, overwrite=overwrite)
@@ -264,6 +270,7 @@ def _prepare(
     allow_template: bool,
     offline: bool,
     overwrite: bool,
+    fit_memory: bool,
 ) -> _PreparedRun:
     """Read the questions, check the settings and make the plan, before the weights are loaded.
 
@@ -304,7 +311,22 @@ def _prepare(
         allow_template=allow_template,
     )
     plan = resolve_plan(outline, questions, settings)
+    if fit_memory:
+        settings, plan = _fitted(settings, plan, outline, overwrite=overwrite)
     return _PreparedRun(settings, questions, outline, plan, allow_template)
+
+
+def _fitted(
+    settings: TrainingSettings, plan: TrainingPlan, outline: LoadedModel, *, overwrite: bool
+) -> tuple[TrainingSettings, TrainingPlan]:
+    """The settings and the plan with batches that are split until the plan fits into memory."""
+    from medr1.models.device_memory import device_memory
+    from medr1.train.dry_run.memory_fit import fit_memory
+    from medr1.train.recovery.run_state import recorded_run
+
+    is_resumed = is_first_process() and not overwrite
+    recorded = recorded_run(settings.output_dir) if is_resumed else None
+    return fit_memory(settings, plan, outline, device_memory(outline.device), recorded)
 
 
 def _is_true(value: object) -> bool:

@@ -28,7 +28,7 @@ from medr1.train.recovery.nonfinite_guard import NonFiniteGuardMixin
 from medr1.train.rollouts.trainer import ServerRolloutMixin
 from medr1.train.run import resolve_plan
 from medr1.train.settings import settings_from
-from medr1.train.shared_prefix.image_batches import ImageBatchesMixin
+from medr1.train.shared_prefix.arranged_batches import ArrangedBatchesMixin
 from medr1.train.shared_prefix.trainer import SharedPrefixTrainer
 from medr1.train.without_image import WithoutImageMixin
 
@@ -40,7 +40,7 @@ BASES = {
     GatheredWeightsMixin: (GRPOTrainer,),
     DynamicSamplingMixin: (GRPOTrainer,),
     QuestionOrderMixin: (GRPOTrainer,),
-    ImageBatchesMixin: (GRPOTrainer,),
+    ArrangedBatchesMixin: (GRPOTrainer,),
     WithoutImageMixin: (GRPOTrainer,),
     MaskedImageMixin: (GRPOTrainer,),
     ServerRolloutMixin: (GRPOTrainer,),

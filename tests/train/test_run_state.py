@@ -80,6 +80,7 @@ def test_the_same_command_goes_on_and_then_has_nothing_to_do(run_folder, finishe
         # a record without it, as older versions write, is that of a run without it
         ({"dynamic_sampling": 2}, "dynamic_sampling was not given, is 2"),
         ({"group_by_image": True}, "group_by_image was not given, is True"),
+        ({"group_by_length": True}, "group_by_length was not given, is True"),
         ({"model_path": tiny_vl_folder().with_name("tiny-vl-letters")}, "model_sha256 was"),
         ({"eval_data": tiny_vqa_folder()}, "eval_data_sha256 was not given"),
     ],

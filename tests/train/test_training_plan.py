@@ -1,6 +1,7 @@
 """The plan of a run against what the run then does."""
 
 import pytest
+import torch
 
 from medr1.data.readers import read_questions
 from medr1.data.tiny import tiny_config, tiny_vl_folder, tiny_vqa_folder
@@ -9,9 +10,10 @@ from medr1.models.parts import language_model
 
 pytest.importorskip("trl")
 
+from medr1.train.dry_run.activations import PassShape
 from medr1.train.dry_run.plan import Sharding, current_sharding, memory, num_steps
 from medr1.train.grpo import build_trainer
-from medr1.train.run import resolve_plan
+from medr1.train.run import METHODS, resolve_plan
 from medr1.train.settings import settings_from, trainer_config
 
 SMALL = {"batch_size": 16, "num_generations": 4, "max_completion_length": 8, "logging_steps": 1}
@@ -74,13 +76,49 @@ def test_the_bytes_planned_are_the_bytes_held(model, questions, tmp_path, extra)
     assert plan.trained_parameters == sum(trained)
 
 
+KEPT = {
+    "stock": {"shared_prefix": False},
+    "shared": {},
+    "frozen-vision": {"freeze_vision": True},
+    "sft": {"method": "sft"},
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_the_estimate_of_activations_is_near_what_is_kept(case, model, questions, tmp_path):
+    values = {**tiny_config(), **SMALL, "freeze_vision": False, **KEPT[case]}
+    if case == "sft":
+        values = {"method": "sft", "batch_size": 16, "save_strategy": "no"}
+    settings = settings_from({**values, "max_steps": 1}, tmp_path)
+    plan = resolve_plan(load_outline(tiny_vl_folder(), device="cpu"), questions, settings)
+    trainer = METHODS[settings.method].build_trainer(model, questions, settings)
+    loss_of, storages = trainer.compute_loss, {}
+
+    def keep(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def loss_and_bytes(*args, **named):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            return loss_of(*args, **named)
+
+    trainer.compute_loss = loss_and_bytes
+    trainer.train()
+    for weight in trainer.model.parameters():
+        storages.pop(weight.untyped_storage().data_ptr(), None)
+    ratio = plan.bytes_per_process["activations_estimate"] / sum(storages.values())
+    assert 0.75 < ratio < 1.4
+
+
 def test_a_sharded_run_splits_what_its_kind_splits(model, tmp_path):
     config = trainer_config(config_of(model, tmp_path, beta=0.04), model)
     config.bf16 = True
     numbers = sum(p.numel() for p in model.model.parameters())
 
     def bytes_of(kind, processes=4):
-        found = memory(model.model, config, Sharding(kind, processes), 70, has_adapter=False)
+        found = memory(
+            model.model, config, Sharding(kind, processes), PassShape(70), has_adapter=False
+        )
         assert found["activations_estimate"] > 0 and found["generation_cache"] > 0
         names = ("weights", "gradients", "optimizer", "reference_model", "autocast_copies")
         return [round(found[name] / numbers, 3) for name in names]
@@ -91,7 +129,7 @@ def test_a_sharded_run_splits_what_its_kind_splits(model, tmp_path):
     assert bytes_of("zero3") == [0.5, 0.5, 3, 0.5, 0]
 
     def gathered(kind):
-        found = memory(model.model, config, Sharding(kind, 4), 70, has_adapter=False)
+        found = memory(model.model, config, Sharding(kind, 4), PassShape(70), has_adapter=False)
         return found["gathered_weights"]
 
     text = sum(p.numel() for p in language_model(model.model).parameters())

@@ -21,6 +21,7 @@ from medr1.documents.training import LongestPrompt, PromptPlan, TokenRange, Trai
 from medr1.models.loading import LoadedModel, library_versions
 from medr1.models.parts import language_model
 from medr1.prompts import prompt_name
+from medr1.train.dry_run.activations import PassShape, activations
 from medr1.train.dry_run.prompt_lengths import (
     PromptLength,
     pixel_limits,
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
 
 NOT_SHARED = "shared prefix is off, and each prompt is run once per completion: %s."
 """The warning of a run whose prompts cannot be shared; %s: the reason, as a phrase."""
-BYTES_PER_LAYER = 34
-"""Bytes that a layer keeps for the backward pass per token and hidden value, with numbers of 16
-bits and without attention scores (arXiv 2205.05198, equation 1)."""
-BYTES_PER_LAYER_CHECKPOINTED = 2
-"""The same with gradient checkpointing, which keeps only the input of each layer."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +110,10 @@ def memory(
     model: PreTrainedModel,
     config: GRPOConfig | SFTConfig,
     sharding: Sharding,
-    max_tokens: int,
+    shape: PassShape,
     *,
     has_adapter: bool,
     bits: int | None = None,
-    passes: int = 1,
 ) -> dict[str, int]:
     """The memory of one process in bytes, by kind.
 
@@ -126,10 +121,9 @@ def memory(
         model: The model as it is trained; an outline without weights is enough.
         config: The trainer's configuration.
         sharding: How the processes share the model.
-        max_tokens: Tokens of the longest prompt, with SFT including its target.
+        shape: What a pass with gradient consists of.
         has_adapter: Whether an adapter is trained instead of all weights.
         bits: 4 or 8 if the weights under an adapter are quantized, otherwise None.
-        passes: Number of passes over a batch that are kept for one backward pass.
 
     Returns:
         Kind, such as "weights" or "optimizer" -> bytes.
@@ -158,9 +152,11 @@ def memory(
         "optimizer": optimizer // sharding.optimizer,
         "autocast_copies": copies,
         "reference_model": weights // sharding.weights if needs_reference else 0,
-        "activations_estimate": passes * _activations(model, config, max_tokens, new_tokens),
+        "activations_estimate": activations(
+            model.config, config, shape, config.per_device_train_batch_size
+        ),
         "generation_cache": (
-            _cache(model, config, max_tokens + new_tokens) if generates(config) else 0
+            _cache(model, config, shape.tokens + new_tokens) if generates(config) else 0
         ),
         "gathered_weights": _gathered_weights(model, config, sharding) if generates(config) else 0,
     }
@@ -179,26 +175,6 @@ def _quantization_savings(model: PreTrainedModel, bits: int) -> int:
         if isinstance(module, Linear) and "lora_" not in name
     ]
     return sum(int(p.numel() * (p.element_size() - bits / 8 - 4 / 64)) for p in quantized)
-
-
-def _activations(
-    model: PreTrainedModel, config: GRPOConfig | SFTConfig, max_tokens: int, new_tokens: int
-) -> int:
-    """The bytes kept for the backward pass of one batch, with the logits of the new tokens.
-
-    With SFT there are no new tokens and no logits are kept: TRL computes them in parts, and again
-    in the backward pass.
-    """
-    text = model.config.get_text_config()
-    element = 2 if config.bf16 or config.fp16 else 4
-    bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER
-    if config.gradient_checkpointing:
-        # In the backward pass one layer at a time is computed again, and kept completely.
-        bytes_per_value = text.num_hidden_layers * BYTES_PER_LAYER_CHECKPOINTED + BYTES_PER_LAYER
-    # The constants are for numbers of 2 bytes.
-    layers = (max_tokens + new_tokens) * text.hidden_size * bytes_per_value * element // 2
-    logits = new_tokens * text.vocab_size * (4 + element)
-    return int(config.per_device_train_batch_size * (layers + logits))
 
 
 def _cache(model: PreTrainedModel, config: GRPOConfig, tokens: int) -> int:
@@ -289,6 +265,24 @@ def _longest_prompt(length: PromptLength) -> LongestPrompt:
     )
 
 
+def pass_shape(settings: TrainingSettings, prompts: PromptPlan, *, shares: bool) -> PassShape:
+    """What a pass with gradient of a run consists of.
+
+    Args:
+        settings: The settings of the run.
+        prompts: The part `prompts` of its plan.
+        shares: Whether prompts are shared; SFT has one row for each.
+    """
+    return PassShape(
+        prompts.longest.tokens,
+        image_tokens=prompts.longest.image,
+        shares=shares and settings.method == "grpo",
+        # an adapter is on the language model, unless its layers are named
+        trains_vision=not settings.freeze_vision and not settings.model.get("use_peft"),
+        passes=2 if settings.papo else 1,
+    )
+
+
 def run_plan(
     loaded: LoadedModel,
     questions: Questions,
@@ -347,10 +341,9 @@ def run_plan(
             trained,
             config,
             sharding,
-            prompts.longest.tokens,
+            pass_shape(settings, prompts, shares=settings.shared_prefix and not_shared is None),
             has_adapter=has_adapter,
             bits=bits,
-            passes=2 if settings.papo else 1,
         ),
         prompts=prompts,
         trainer_fields=dict(settings.trainer),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET
 
-from medr1.documents.training import PromptPlan, TrainingPlan
+from medr1.documents.training import BatchParts, PromptPlan, TrainingPlan
 from medr1.terminal import counted
 
 _BYTES = {
@@ -63,6 +63,16 @@ def _run(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     if plan.completions_per_step is not UNSET:
         per_step = f"{counted(plan.completions_per_step, 'completion')} of {per_step}"
     yield "steps", f"{plan.steps:,}, each with {per_step}"
+    if plan.batch_parts is not UNSET:
+        yield "passes", _parts(plan.batch_parts, is_grpo=plan.completions_per_step is not UNSET)
+
+
+def _parts(split: BatchParts, *, is_grpo: bool) -> str:
+    """How --fit-memory splits the batches."""
+    rows = counted(split.batch_size, "completion" if is_grpo else "item")
+    parts = "batches are not split" if split.parts == 1 else f"each batch in {split.parts:,} parts"
+    memory = size_text(split.device_bytes).strip()
+    return f"{rows} at a time, {parts} (--fit-memory, {memory} of memory)"
 
 
 def _prompts(prompts: PromptPlan) -> Iterator[tuple[str, str]]:
@@ -87,12 +97,12 @@ def _memory(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
     yield "memory" if is_single else "memory per process", ""
     for key, name in _BYTES.items():
         if num_bytes[key]:
-            yield f"  {name}", _size(num_bytes[key])
-    yield "  total", f"{_size(sum(num_bytes.values()))}, plus the memory of libraries"
+            yield f"  {name}", size_text(num_bytes[key])
+    yield "  total", f"{size_text(sum(num_bytes.values()))}, plus the memory of libraries"
 
 
-def _size(count: int) -> str:
-    """A number of bytes in the largest unit of which there is at least one."""
+def size_text(count: int) -> str:
+    """A number of bytes in the largest unit of which there is at least one, padded on the left."""
     for unit, unit_bytes in (("GiB", 2**30), ("MiB", 2**20)):
         if count >= unit_bytes:
             return f"{count / unit_bytes:6.1f} {unit}"

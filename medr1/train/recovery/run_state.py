@@ -55,6 +55,7 @@ _MAY_CHANGE = {
 _NEWER: Mapping[str, object] = {
     "dynamic_sampling": 0,
     "group_by_image": False,
+    "group_by_length": False,
     "papo": 0.0,
     "papo_entropy": 0.0,
 }
@@ -198,6 +199,19 @@ def locked_run_folder(
         if run_state.checkpoint is None and (output / RECORD).is_file():
             logger.info("%s: no checkpoint was saved there; starting from the beginning.", output)
         yield
+
+
+def recorded_run(output: Path) -> TrainingRecord | None:
+    """The training.json of the run in an output folder; None if there is none.
+
+    Args:
+        output: The output folder, which may not exist yet.
+
+    Raises:
+        StateError: It is not JSON.
+        InputError: It is the document of another program, or of another version of medr1.
+    """
+    return _read_record(output) if (output / RECORD).is_file() else None
 
 
 def _read_record(output: Path) -> TrainingRecord:
