@@ -51,10 +51,11 @@ class ArrangedBatchesMixin(_Trainer):
             shares: Whether each prompt is run once for its completions.
         """
         self.group_by_length = True
-        num_batches = self.args.steps_per_generation or 1
+        config: Any = self.args
+        num_batches = config.steps_per_generation or 1
         if not shares:
             logger.warning("--group-by-length has no effect: prompts are not shared.")
-        elif batches_of_an_update(num_batches, self.args.gradient_accumulation_steps) == 1:
+        elif batches_of_an_update(num_batches, config.gradient_accumulation_steps) == 1:
             logger.warning(
                 "--group-by-length has no effect: no two batches of a generation are always in one "
                 "update. Raise --gradient-accumulation-steps."
