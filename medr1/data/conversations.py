@@ -15,12 +15,13 @@ Or its question is the list of all turns, as TRL's data sets have them under `pr
 
 Roles are `user` and `assistant` in turn, after at most one `system`. The last turn is a user's: it
 is the question. A content is a text, or a list of parts as in chat requests. The images of an item
-belong to the first turn of the user.
+belong to the first turn of the user. In a cell of a table, a list is its JSON.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
@@ -31,6 +32,8 @@ HISTORY_KEY = "history"
 MAX_TURNS = 200
 """Largest number of turns in a conversation."""
 _CODE = "bad_turns"
+_WRITTEN_TURNS = re.compile(r"""\s*\[\s*\{\s*["'](role|content)["']\s*:""")
+"""How a text begins that is a list of turns, as JSON or as Python writes it."""
 
 
 def is_conversation(value: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
@@ -38,6 +41,20 @@ def is_conversation(value: object) -> TypeGuard[Sequence[Mapping[str, object]]]:
     if not isinstance(value, list | tuple):
         return False
     return len(value) > 0 and all(isinstance(turn, Mapping) for turn in value)
+
+
+def written_turns(value: object) -> object:
+    """The list of turns that a text is, as in a cell of a table; any other value as it is.
+
+    Args:
+        value: The value of a question.
+
+    Raises:
+        ItemError: `bad_turns`, if the text begins as a list of turns and is no JSON.
+    """
+    if not isinstance(value, str) or not _WRITTEN_TURNS.match(value):
+        return value
+    return _from_json(value, "question")
 
 
 def read_history(value: object) -> tuple[Turn, ...]:
@@ -51,19 +68,16 @@ def read_history(value: object) -> tuple[Turn, ...]:
         ItemError: `bad_turns`, if it is anything else, or the roles are not in order.
     """
     if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except (ValueError, RecursionError):
-            raise _error("the history is no JSON; write a list of turns.") from None
+        value = _from_json(value, "history") if value.strip() else None
     if value is None or (isinstance(value, list | tuple) and not value):
         return ()
     if not is_conversation(value):
         raise _error('the history is no list of {"role": ..., "content": ...}.')
     turns = _turns(value)
-    if turns and turns[-1].role != "assistant":
+    if turns[-1].role == "user":
         raise _error(
-            f"the history ends with a turn of the {turns[-1].role}; the question follows it, so it "
-            "has to end with the assistant."
+            "the history ends with a turn of the user; the question follows it, so it has to end "
+            "with the assistant."
         )
     return turns
 
@@ -78,17 +92,24 @@ def read_conversation(value: Sequence[Mapping[str, object]]) -> tuple[tuple[Turn
         ItemError: `bad_turns`, if the last turn is not the user's, or the roles are not in order.
     """
     turns = _turns(value)
-    if not turns or turns[-1].role != "user":
-        last = f"is the {turns[-1].role}'s" if turns else "is missing"
+    if turns[-1].role != "user":
         raise _error(
-            f"the last turn {last}, and has to be the question, a turn of the user. Write the "
-            "right answer under 'ground_truth'."
+            f"the last turn is the {turns[-1].role}'s, and has to be the question, a turn of the "
+            "user. Write the right answer under 'ground_truth'."
         )
     return turns[:-1], turns[-1].content
 
 
 def _error(message: str) -> ItemError:
     return ItemError(_CODE, message)
+
+
+def _from_json(text: str, name: str) -> object:
+    """The value of a JSON text; `name`: what it is, for the message of an error."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _error(f"the {name} is no JSON; write a list of turns.") from None
 
 
 def _turns(values: Sequence[Mapping[str, object]]) -> tuple[Turn, ...]:
@@ -98,6 +119,8 @@ def _turns(values: Sequence[Mapping[str, object]]) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for number, value in enumerate(values, 1):
         role = value.get("role")
+        if role is None:
+            raise _error(f"turn {number} has no role; write it under 'role'.")
         allowed = _next_roles(turns)
         if role not in allowed:
             raise _error(

@@ -29,6 +29,7 @@ from medr1.data.conversations import (
     is_conversation,
     read_conversation,
     read_history,
+    written_turns,
 )
 from medr1.errors import ItemError
 from medr1.records import ANSWER_TYPES, LETTERS, Failure, Sample, Turn, sample_id
@@ -270,7 +271,7 @@ def _history(reader: ItemReader) -> tuple[Turn, ...]:
     key = next((key for key in QUESTION_KEYS if key in reader.unread), "")
     try:
         history = read_history(reader.unread.pop(HISTORY_KEY, None))
-        value = reader.unread.get(key)
+        value = written_turns(reader.unread.get(key))
         if not is_conversation(value):
             return history
         turns, reader.unread[key] = read_conversation(value)

@@ -1,5 +1,6 @@
 """Questions with earlier turns: how they are read, written, told apart and refused."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -37,6 +38,13 @@ def test_the_earlier_turns_may_be_apart_or_before_the_question():
     assert read({**ITEM, "history": []}) == read({**ITEM, "history": None}) == read(ITEM)
 
 
+def test_a_system_turn_may_be_the_only_earlier_turn():
+    """A prompt of TRL's data sets often is a system turn and the question."""
+    sample = read({**ITEM, "question": [TURNS[0], {"role": "user", "content": "Is it?"}]})
+    assert sample.history == EARLIER[:1]
+    assert read({**ITEM, "question": "Is it?", "history": TURNS[:1]}) == sample
+
+
 def test_a_content_may_have_parts():
     parts = [{"type": "image"}, {"type": "text", "text": "Is there a lesion?"}]
     turns = [TURNS[0], {"role": "user", "content": parts}, TURNS[2]]
@@ -62,6 +70,8 @@ IMAGE = {"type": "image"}
         ({"history": [USER, ASSISTANT, ASSISTANT]}, "turn 3 has the role 'assistant' where user"),
         ({"history": [USER, TURNS[0]]}, "turn 2 has the role 'system' where assistant"),
         ({"history": [{"role": "human", "content": "?"}]}, "'human' where system or user"),
+        ({"history": [{"from": "human", "value": "?"}]}, "turn 1 has no role"),
+        ({"question": str([USER])}, "the question is no JSON"),
         ({"history": [USER, {"role": "assistant"}]}, "turn 2 has no content"),
         ({"history": [USER, {"role": "assistant", "content": " "}]}, "turn 2 is empty"),
         ({"history": "[{"}, "the history is no JSON"),
@@ -128,6 +138,18 @@ def test_a_file_of_trl_is_read(tmp_path):
     assert (sample.history, sample.question) == (EARLIER, "Is it in the liver?")
 
 
+def test_a_cell_of_a_table_may_have_all_turns(tmp_path):
+    turns = [*TURNS, {"role": "user", "content": "Which? A)CT, B)MRI"}]
+    path = tmp_path / "train.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("image", "prompt", "solution"), ("a.png", json.dumps(turns), "B")]
+        )
+    (sample,) = read_questions(path).require_complete()
+    assert (sample.history, sample.question) == (EARLIER, "Which?")
+    assert sample.options == {"A": "CT", "B": "MRI"}
+
+
 @pytest.mark.parametrize("name", ["out.json", "out.jsonl", "out.csv", "out.parquet", "out"])
 @pytest.mark.parametrize("field_names", ["medr1", "guide"])
 def test_every_format_stores_them(tmp_path, name, field_names):
@@ -186,5 +208,5 @@ def test_results_with_turns_out_of_order_are_refused(tmp_path):
     path = tmp_path / "results.json"
     document = {"schema": "medr1.results/1", "meta": {}, "results": [{**entry, "history": [{}]}]}
     path.write_text(json.dumps(document))
-    with pytest.raises(InputError, match="turn 1 has the role 'None'"):
+    with pytest.raises(InputError, match="turn 1 has no role"):
         read_results(path)
