@@ -134,7 +134,7 @@ def _require_same_questions(questions: Questions, earlier: list[Prediction], pat
     by_id = {prediction.sample.id: prediction.sample for prediction in earlier}
     for sample in questions.samples:
         other = by_id.get(sample.id)
-        if other and (other.question, other.options) != (sample.question, sample.options):
+        if other and (other.conversation, other.options) != (sample.conversation, sample.options):
             raise InputError(
                 f"item {sample.id} has another question or other options in {path}. Give results "
                 "of the same questions."

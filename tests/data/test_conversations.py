@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from in_process import medr1
 
+from medr1.data.audit.document import audit
 from medr1.data.items import read_item
 from medr1.data.readers import read_questions
 from medr1.errors import InputError
@@ -173,6 +174,33 @@ def test_a_format_without_a_place_for_them_leaves_the_item_out(tmp_path, to):
     output = tmp_path / f"out{ending}"
     run = medr1("data", "convert", source, output, "--to", to, "--max-errors", 1)
     assert "earlier turns" in run.stderr and output.exists()
+
+
+def test_the_audit_tells_questions_with_other_earlier_turns_apart(tmp_path):
+    from PIL import Image
+
+    Image.effect_noise((64, 64), 90).save(tmp_path / "a.png")
+    paths = [tmp_path / "train.json", tmp_path / "test.json"]
+    damaged = [USER, {"role": "assistant", "content": "37 Â°C"}]
+    test = [ITEM, {**ITEM, "history": TURNS}, {**ITEM, "history": damaged}]
+    for path, items in zip(paths, ([{**ITEM, "history": TURNS}], test), strict=True):
+        path.write_text(json.dumps(items))
+    kinds = {(row.kind, row.item) for row in audit(paths[1], [paths[0]]).items}
+    expected = {("near_question", 1), ("same_image_and_question", 2), ("near_question", 3)}
+    assert kinds >= {*expected, ("encoding_damage", 3)}
+    assert ("same_image_and_question", 1) not in kinds and ("encoding_damage", 2) not in kinds
+
+
+def test_an_answer_without_an_id_is_that_of_its_conversation(tmp_path):
+    from medr1.evaluate.reading.matching import Lookup
+
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps([ITEM, {**ITEM, "history": TURNS}, {**ITEM, "question": "Why?"}]))
+    lookup = Lookup(read_questions(path))
+    asked = Sample("", ("a.png",), "Is it in the liver?")
+    assert lookup.find(replace(asked, history=EARLIER), None) == 1
+    assert lookup.find(asked, None) is None  # two questions have this text
+    assert lookup.find(replace(asked, question="Why?"), None) == 2
 
 
 def test_control_tokens_in_earlier_turns_become_plain_text():

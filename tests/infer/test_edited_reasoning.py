@@ -193,12 +193,14 @@ def test_what_does_not_fit_is_refused(earlier, tmp_path):
     plain.write_text(json.dumps(changed))
     refused = infer(output, "--prompt", "think", "--reasoning-from", plain, "--edit", "cut")
     assert refused.returncode == 2 and "has no reasoning in <think> tags" in refused.stderr
-    changed = json.loads(earlier.read_text())
-    changed["results"][0]["question"] = "Another?"
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(changed))
-    refused = infer(output, "--prompt", "think", "--reasoning-from", other, "--edit", "cut")
-    assert refused.returncode == 2 and "has another question" in refused.stderr
+    system = [{"role": "system", "content": "Answer briefly."}]
+    for key, value in (("question", "Another?"), ("history", system)):
+        changed = json.loads(earlier.read_text())
+        changed["results"][0][key] = value
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(changed))
+        refused = infer(output, "--prompt", "think", "--reasoning-from", other, "--edit", "cut")
+        assert refused.returncode == 2 and "has another question" in refused.stderr
     assert not output.exists()
 
 

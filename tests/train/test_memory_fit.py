@@ -176,6 +176,12 @@ def test_parts_of_another_batch_or_number_of_processes_are_chosen_anew(outline, 
     assert parts(settings_from({**TINY, "batch_size": 8}, tmp_path), recorded) == 1
     assert parts(settings, msgspec.structs.replace(recorded, processes=2)) == 1
     assert parts(settings, resolve_plan(outline, questions, settings)) == 1
+    # with these, parts of groups would be in other updates, and the recorded ones are no choice
+    small = {**TINY, "batch_size": 8, "num_generations": 4}
+    settings = settings_from(small, tmp_path)
+    recorded = fitted(outline, questions, settings, needed(outline, questions, settings, 8))[1]
+    assert recorded.batch_parts.parts == 8
+    assert parts(settings_from({**small, "steps_per_generation": 2}, tmp_path), recorded) == 1
 
 
 # --- what is refused

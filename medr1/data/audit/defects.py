@@ -89,7 +89,8 @@ def _text_defects(index: int, sample: Sample) -> Iterator[AuditFinding]:
             )
             yield AuditFinding(kind, index, detail)
             break
-    texts = (sample.question, *sample.options.values(), sample.ground_truth or "", *sample.images)
+    asked = (sample.conversation, *sample.options.values())
+    texts = (*asked, sample.ground_truth or "", *sample.images)
     if damage := next(filter(None, map(encoding_damage, texts)), ""):
         yield AuditFinding("encoding_damage", index, damage)
 

@@ -220,6 +220,7 @@ def _same_questions(
     from rapidfuzz.fuzz import token_sort_ratio
 
     question = normalized_question(sample.question)
+    conversation = normalized_question(sample.conversation)
     answer = ground_truth_text(sample)
     findings: dict[str, AuditFinding] = {}
 
@@ -232,7 +233,8 @@ def _same_questions(
         for train_index in (i for image in dict.fromkeys(images) for i in by_image[image]):
             train_sample = train.samples[train_index]
             other_question = normalized_question(train_sample.question)
-            if question and question == other_question:
+            other_conversation = normalized_question(train_sample.conversation)
+            if question and conversation == other_conversation:
                 kind = "same_image_and_question" if is_same else "near_question"
                 note(kind, train_sample.question, train_index)
             elif token_sort_ratio(question, other_question) >= SIMILAR:

@@ -48,8 +48,11 @@ class Lookup:
         self._by_id = {sample.id: i for i, sample in enumerate(self.samples)}
         self._by_key: dict[tuple[object, ...], int] = {}
         for i, sample in enumerate(self.samples):
-            # also by the question alone, for results that name no image
-            for key in {*_keys(sample), *_keys(replace(sample, images=()))}:
+            # also by the question alone, for results that have no image or no earlier turns
+            known = [sample, replace(sample, images=())]
+            if sample.history:
+                known += [replace(each, history=()) for each in known]
+            for key in {key for each in known for key in _keys(each)}:
                 first = self._by_key.setdefault(key, i)
                 if first != i and not self._same_question(first, i):
                     self._by_key[key] = AMBIGUOUS
@@ -75,6 +78,8 @@ class Lookup:
         if first == AMBIGUOUS:
             return False
         a, b = self.samples[first], self.samples[second]
+        if a.conversation != b.conversation:
+            return False
         return (a.images, a.options, a.ground_truth) == (b.images, b.options, b.ground_truth)
 
     def find(self, sample: Sample, row: int | None) -> int | None:
@@ -184,7 +189,7 @@ def _from_file(name: str) -> Lookup:
 
 def _keys(sample: Sample) -> list[tuple[object, ...]]:
     """The keys by which a question is recognised without an id, the most specific first."""
-    question = " ".join(sample.question.split())
+    question = " ".join(sample.conversation.split())
     if not sample.images:
         return [("question", question)]
     return [

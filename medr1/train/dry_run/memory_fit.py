@@ -80,7 +80,7 @@ def fit_memory(
     others = sum(plan.bytes_per_process.values()) - plan.bytes_per_process["activations_estimate"]
     limit = int(SHARE * device_bytes)
     fitting = (parts for parts, size in activation_bytes.items() if others + size <= limit)
-    parts = next(fitting, None) if known_parts is None else known_parts
+    parts = known_parts if known_parts in activation_bytes else next(fitting, None)
     if parts is None:
         parts = min(activation_bytes, key=activation_bytes.__getitem__)
         smallest = activation_bytes[parts]
