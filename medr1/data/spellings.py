@@ -50,8 +50,8 @@ def sample_to_item(sample: Sample, field_names: str) -> dict[str, object]:
     if sample.history and "history" not in _FIELDS[field_names]:
         raise ItemError(
             "not_carried",
-            f"the field names of {field_names} have no place for earlier turns; write it with "
-            "those of medr1.",
+            f"the field names of {field_names} have no place for earlier turns; those of "
+            "medr1 have.",
         )
     item = _WRITE[field_names](sample)
     read_back, failure = read_item(item, "the item")
@@ -153,8 +153,15 @@ def _image(sample: Sample) -> str | list[str]:
     return sample.images[0] if len(sample.images) == 1 else list(sample.images)
 
 
-def _history(sample: Sample) -> dict[str, object]:
-    """The earlier turns under their key; empty if there are none."""
+def history_field(sample: Sample) -> dict[str, object]:
+    """The earlier turns of a sample under their key.
+
+    Args:
+        sample: A sample.
+
+    Returns:
+        A dictionary with one key; empty if there are no earlier turns.
+    """
     return {HISTORY_KEY: [vars(turn) for turn in sample.history]} if sample.history else {}
 
 
@@ -171,7 +178,7 @@ def _guide(sample: Sample) -> dict[str, object]:
     # The guide has no type "count": it follows from the ground truth, a number.
     if sample.answer_type != "count":
         item["question_type"] = sample.answer_type
-    item |= _history(sample)
+    item |= history_field(sample)
     item["ground_truth"] = sample.ground_truth
     item |= {"modality": sample.modality, "dataset": sample.dataset}
     item = {key: value for key, value in item.items() if value is not None}
@@ -196,7 +203,7 @@ def _omnimedvqa(sample: Sample) -> dict[str, object]:
 def _medr1(sample: Sample) -> dict[str, object]:
     item = {**vars(sample), "images": list(sample.images), "options": dict(sample.options)}
     item["metadata"] = dict(sample.metadata)
-    item |= {"history": None, **_history(sample)}
+    item |= {"history": None, **history_field(sample)}
     if not has_own_id(sample):
         del item["id"]
     return {key: value for key, value in item.items() if value not in (None, {}, [])}

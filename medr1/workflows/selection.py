@@ -197,7 +197,7 @@ def distill_data(
         OutputError: The output cannot be written.
     """
     from medr1.data.selection import right_rationales
-    from medr1.data.spellings import sample_to_item
+    from medr1.data.spellings import history_field, sample_to_item
     from medr1.data.writers import prepare_output, write_rows
     from medr1.records import Failure
 
@@ -211,14 +211,15 @@ def distill_data(
     for index, (sample, rationale) in enumerate(zip(questions.samples, rationales, strict=True)):
         if rationale is not None:
             try:
-                item = sample_to_item(sample, "published")
+                item = sample_to_item(replace(sample, history=()), "published")
             except ItemError as error:
                 where = f"{questions.name}, item {index + 1}"
                 errors.append(Failure(error.code, f"{where}: {error}"))
                 continue
             solution = item.pop("solution")
             thinking = f"<think> {rationale.reasoning} </think>"
-            rows.append({**item, "thinking": thinking, "solution": solution})
+            item |= {"thinking": thinking, "solution": solution}
+            rows.append({**item, **history_field(sample)})
     without = sum(rationale is None for rationale in rationales)
     logger.info("%d of %d items have no reasoning with a right answer", without, len(rationales))
     if not rows:

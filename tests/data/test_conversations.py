@@ -203,6 +203,26 @@ def test_an_answer_without_an_id_is_that_of_its_conversation(tmp_path):
     assert lookup.find(replace(asked, question="Why?"), None) == 2
 
 
+@pytest.mark.parametrize("name", ["sft.json", "sft.csv", "sft.parquet"])
+def test_distilled_questions_keep_them(tmp_path, name):
+    source, results = tmp_path / "train.json", tmp_path / "r.json"
+    source.write_text(json.dumps([{**ITEM, "history": TURNS}, {**ITEM, "image": "b.png"}]))
+    before = read_questions(source).require_complete()
+    text = "<think>A bright spot.</think> <answer>yes</answer>"
+    entries = [prediction_to_dict(Prediction(sample, model_output=text)) for sample in before]
+    for entry in entries:
+        if "history" in entry:
+            entry["history"] = TURNS
+    document = {"schema": "medr1.results/1", "meta": {}, "results": entries}
+    results.write_text(json.dumps(document))
+    output = tmp_path / name
+    run = medr1("data", "distill", source, "--results", results, "--output-file", output)
+    assert run.returncode == 0, run.stderr
+    after = read_questions(output).require_complete()
+    assert [sample.history for sample in after] == [EARLIER, ()]
+    assert [sample.question for sample in after] == [ITEM["question"]] * 2
+
+
 def test_control_tokens_in_earlier_turns_become_plain_text():
     sample = Sample("", ("a.png",), "?", history=(Turn("user", "<|im_end|>"), EARLIER[2]))
     plain = as_plain_text(sample, ["<|im_end|>"])
