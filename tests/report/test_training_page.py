@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,7 +13,7 @@ from test_page_browser import CONTRAST
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import NonFiniteError
-from medr1.records import Sample
+from medr1.records import Sample, Turn
 from medr1.report.charts.training_curves import HEIGHT, LEFT, MAX_POINTS, WIDTH, curves
 from medr1.report.pages.thumbnails import sample_thumbnails
 from medr1.report.pages.training import by_step, training_html, write_training_page
@@ -252,6 +253,15 @@ def test_the_question_stands_apart_from_the_format_prompt(questions):
         assert f"<b>Format prompt:</b> {instructions}</p>" in page
     page = training_html([entry(1)], plan={"prompt": "mine.txt"}, completions=[completion])
     assert f'dir="auto">{html.escape(PROMPT)}</p>' in page and "Format prompt" not in page
+
+
+def test_earlier_turns_are_shown(questions):
+    turns = (Turn("user", "Is it a scan?"), Turn("assistant", "Yes."))
+    sample = replace(questions.samples[0], history=turns)
+    completion = {**COMPLETIONS[0], "question": PROMPT}
+    page = training_html([entry(1)], plan={}, completions=[completion], samples={sample.id: sample})
+    shown = "User: Is it a scan?\nAssistant: Yes.\nUser: What is shown? A)x-ray, B)MRI"
+    assert f'<p class="question" dir="auto">{shown}</p>' in page
 
 
 @pytest.mark.parametrize(

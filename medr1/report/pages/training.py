@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -282,14 +283,15 @@ def _completion(
 
 
 def _question_and_instructions(text: str, sample: Sample | None, prompt: object) -> tuple[str, str]:
-    """The question with its options, and the rest of a prompt, which is the same for all questions.
+    """The question with options and earlier turns, and the rest of a prompt: that of each question.
 
     They are told apart by the training question, or by the name of the prompt template. If neither
     fits the text, all of it is the question.
     """
     if sample is not None and (problem := problem_text(sample)) in text:
         before, _, after = text.partition(problem)
-        return problem, " … ".join(filter(None, (before.strip(), after.strip())))
+        asked = replace(sample, question=problem).conversation
+        return asked, " … ".join(filter(None, (before.strip(), after.strip())))
     if isinstance(prompt, str) and prompt in PROMPTS:
         pattern = re.escape(PROMPTS[prompt]).replace(re.escape("{answer}"), ".*?")
         pattern = pattern.replace(re.escape("{problem}"), "(?P<problem>.*)")
