@@ -89,8 +89,8 @@ def _text_defects(index: int, sample: Sample) -> Iterator[AuditFinding]:
             )
             yield AuditFinding(kind, index, detail)
             break
-    asked = (sample.conversation, *sample.options.values())
-    texts = (*asked, sample.ground_truth or "", *sample.images)
+    prompt = (sample.conversation, *sample.options.values())
+    texts = (*prompt, sample.ground_truth or "", *sample.images)
     if damage := next(filter(None, map(encoding_damage, texts)), ""):
         yield AuditFinding("encoding_damage", index, damage)
 

@@ -290,8 +290,8 @@ def _question_and_instructions(text: str, sample: Sample | None, prompt: object)
     """
     if sample is not None and (problem := problem_text(sample)) in text:
         before, _, after = text.partition(problem)
-        asked = replace(sample, question=problem).conversation
-        return asked, " … ".join(filter(None, (before.strip(), after.strip())))
+        conversation = replace(sample, question=problem).conversation
+        return conversation, " … ".join(filter(None, (before.strip(), after.strip())))
     if isinstance(prompt, str) and prompt in PROMPTS:
         pattern = re.escape(PROMPTS[prompt]).replace(re.escape("{answer}"), ".*?")
         pattern = pattern.replace(re.escape("{problem}"), "(?P<problem>.*)")
