@@ -180,6 +180,6 @@ def test_rewards_are_given_the_columns_of_their_own_row(questions, tmp_path, mon
     assert [identifier for _, _, identifier, *_ in ROWS] != in_file_order
     for prompt, _, identifier, solution, options, answer_type, images in ROWS:
         sample = by_id[identifier]
-        assert prompt[0]["content"][-1]["text"].startswith(f"{identifier}: ")
+        assert prompt[-1]["content"][-1]["text"].startswith(f"{identifier}: ")
         assert (solution, answer_type) == (sample.ground_truth, sample.answer_type)
         assert dict(options) == dict(sample.options) and len(images) == len(sample.images)

@@ -6,8 +6,7 @@ Here the groups of one update are distributed anew over its batches:
 
     --group-by-image    those with equal images together, so that an image is run once, and then
                         those with completions of similar length
-    --group-by-length   those of similar length, prompt and completions together, which leaves less
-                        padding
+    --group-by-length   those of similar length, which leaves less padding
 
 An update has the same groups as before. Its gradient is the same, up to rounding, with the loss
 types whose sum over batches does not depend on their composition: grpo, dapo and dr_grpo; bnpo
@@ -120,9 +119,11 @@ def by_image(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def by_length(batches: Sequence[Batch]) -> list[Batch]:
-    """The groups of some batches in as many batches of the same size, the longest groups first.
+    """The groups of some batches in as many batches of the same size, with as little padding.
 
-    The length of a group is that of its prompt and all its completions.
+    In a batch, prompts are padded to the longest prompt, and the completions of a group to those of
+    the group that has most tokens. Of the groups in their own order, and sorted by the tokens of
+    the prompt, of the completions and of both, the order with the fewest tokens is taken.
 
     Args:
         batches: Batches as `rows_to_groups` makes them.
@@ -133,9 +134,18 @@ def by_length(batches: Sequence[Batch]) -> list[Batch]:
         return list(batches)
     merged = _merged([split_pixel_values_by_grid(batch) for batch in batches])
     # each completion of a group has a copy of the mask of their prompt
-    tokens = merged["prompt_mask"][:, 0].sum(1) + merged["completion_mask"].flatten(1).sum(1)
-    order = torch.argsort(-tokens, stable=True).tolist()
-    return _ordered(merged, order, len(batches))
+    prompts = merged["prompt_mask"][:, 0].sum(1)
+    completions = merged["completion_mask"].flatten(1).sum(1)
+
+    def padded(order: torch.Tensor) -> int:
+        """The tokens of all batches with their padding; those of each batch have equal weight."""
+        parts = (lengths[order].view(len(batches), -1) for lengths in (prompts, completions))
+        return sum(int(part.max(1).values.sum()) for part in parts)
+
+    lengths = prompts + completions, completions, prompts
+    sorted_groups = [torch.argsort(-length, stable=True) for length in lengths]
+    order = min([torch.arange(len(prompts)), *sorted_groups], key=padded)
+    return _ordered(merged, order.tolist(), len(batches))
 
 
 def _ordered(merged: Batch, order: Sequence[int], count: int) -> list[Batch]:
