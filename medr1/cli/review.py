@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -176,8 +177,9 @@ def _serve(server: ReviewServer) -> None:
     """Print the address of a server, and answer until Ctrl-C."""
     echo(server.url)
     try:
-        server.serve()
-    except KeyboardInterrupt:
+        # a process in the background of a shell gets no KeyboardInterrupt: the server just ends
+        with suppress(KeyboardInterrupt):
+            server.serve()
         path = server.app.store.path
         echo(f"The review is stored in {path}. The same command continues it.", err=True)
     finally:

@@ -33,7 +33,7 @@ def test_the_image_matters_and_answers_have_several_tokens(name, folders, valida
     for sample in [sample for sample in validation.samples if sample.images][:3]:
         image = load_image(resolve_image(sample.images[0], validation.image_root)).image
         content = [{"type": "image", "image": image}, {"type": "text", "text": "What is it?"}]
-        inputs = prompt_inputs(loaded.processor, content)
+        inputs = prompt_inputs(loaded.processor, [{"role": "user", "content": content}])
         with torch.inference_mode():
             logits.append(loaded.model(**inputs).logits[0, -1])
             output = loaded.model.generate(**inputs, max_new_tokens=12, do_sample=False)
