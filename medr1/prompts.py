@@ -20,7 +20,7 @@ from medr1.answers import format_of
 from medr1.answers.protocols.prompts import PROMPT_NAMES, prompt_text, template_text
 from medr1.errors import InputError
 from medr1.files import read_text
-from medr1.records import Sample
+from medr1.records import Sample, Turn
 
 ANSWER_STYLES = ("letter", "text")
 
@@ -236,6 +236,17 @@ def ground_truth_text(sample: Sample, answer_style: str = "letter") -> str:
     return texts.get(answer) or texts.get(answer.casefold().rstrip(".")) or answer
 
 
+def chat_turns(sample: Sample, prompt: str, answer_style: str = "letter") -> list[Turn]:
+    """The turns of an item as text: the earlier ones, and the question in the prompt's template.
+
+    Args:
+        sample: The item that is asked.
+        prompt: As in `template`.
+        answer_style: As in `user_text`.
+    """
+    return [*sample.history, Turn("user", user_text(sample, prompt, answer_style))]
+
+
 def chat_messages(
     sample: Sample, prompt: str, answer_style: str = "letter"
 ) -> list[dict[str, Any]]:
@@ -253,9 +264,10 @@ def chat_messages(
         Messages for a chat template. An image is only a placeholder here; the processor gets the
         pixels separately.
     """
-    text = user_text(sample, prompt, answer_style)
-    turns = [*((turn.role, turn.content) for turn in sample.history), ("user", text)]
-    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    turns = chat_turns(sample, prompt, answer_style)
+    messages = [
+        {"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in turns
+    ]
     return with_images(messages, [{"type": "image"} for _ in sample.images])
 
 

@@ -29,13 +29,14 @@ TRL. To run it:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from medr1.data.readers import Questions
 from medr1.data.roots import ImageRoot
 from medr1.errors import InputError
 from medr1.models.loading import LoadedModel
-from medr1.prompts import user_text
+from medr1.prompts import chat_turns
 from medr1.records import Sample
 from medr1.rewards import reward_functions, reward_with_column
 from medr1.train.dry_run.prompt_lengths import require_room
@@ -287,8 +288,9 @@ def training_set(
     def rows(batch: dict[str, list[int]]) -> dict[str, list[object]]:
         chosen = [samples[index] for index in batch["index"]]
         images = open_images(chosen, image_root, processor, family)
+        # TRL puts the images before the text of the first user turn, as `chat_messages` does
         return {
-            "prompt": [_messages(s, prompt, style) for s in chosen],
+            "prompt": [[asdict(turn) for turn in chat_turns(s, prompt, style)] for s in chosen],
             "images": [[images[name] for name in s.images] for s in chosen],
             "index": list(batch["index"]),
             "id": [s.id for s in chosen],
@@ -302,9 +304,3 @@ def training_set(
         }
 
     return Dataset.from_dict({"index": list(range(len(samples)))}).with_transform(rows)
-
-
-def _messages(sample: Sample, prompt: str, style: str) -> list[dict[str, str]]:
-    """The messages of a prompt as TRL takes them, which adds the images to the first user turn."""
-    earlier = [{"role": turn.role, "content": turn.content} for turn in sample.history]
-    return [*earlier, {"role": "user", "content": user_text(sample, prompt, style)}]

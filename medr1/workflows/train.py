@@ -324,8 +324,8 @@ def _fitted(
     from medr1.train.dry_run.memory_fit import fit_memory
     from medr1.train.recovery.run_state import recorded_run
 
-    is_resumed = is_first_process() and not overwrite
-    recorded = recorded_run(settings.output_dir) if is_resumed else None
+    may_resume = is_first_process() and not overwrite
+    recorded = recorded_run(settings.output_dir) if may_resume else None
     return fit_memory(settings, plan, outline, device_memory(outline.device), recorded)
 
 
